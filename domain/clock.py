@@ -1,0 +1,72 @@
+"""The one source of time. Everything that reads the time or waits asks here, so that a test can move it."""
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Reads the time and waits for it."""
+
+    def now(self) -> datetime:
+        """The present instant, in UTC."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+        ...
+
+    async def within(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
+        """The awaitable's result; cancels it and raises TimeoutError after `seconds` (None: waits for ever)."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def within(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
+        async with asyncio.timeout(seconds):
+            return await awaitable
+
+
+_current: Clock = SystemClock()
+
+
+def use(clock: Clock) -> Clock:
+    """Make `clock` the source of time for this process; returns the one used until now."""
+    global _current
+    previous, _current = _current, clock
+    return previous
+
+
+def now() -> datetime:
+    """The present instant, in UTC."""
+    return _current.now()
+
+
+async def sleep(seconds: float) -> None:
+    """Return after `seconds`."""
+    await _current.sleep(seconds)
+
+
+async def within(seconds: float | None, awaitable: Awaitable[T]) -> T:
+    """The awaitable's result; cancels it and raises TimeoutError after `seconds` (None: waits for ever)."""
+    return await _current.within(seconds, awaitable)
+
+
+async def signalled(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for `event`, for `seconds` at the most; whether it came."""
+    try:
+        await within(seconds, event.wait())
+    except TimeoutError:
+        return False
+    return True

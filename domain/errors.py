@@ -1,0 +1,212 @@
+"""Every error a client can meet, one class each. The docstring is the default message, the code is stable.
+
+`UserError`s are answers of a mutation, told in its result. `RequestError`s are top-level errors of a GraphQL
+response: who asks may not, or asked in a way that has no answer. Anything else is ours, and is masked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorCode(StrEnum):
+    """Stable codes of errors, in a mutation's result or in `extensions.code`."""
+
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    INVALID_ID = "INVALID_ID"
+    INVALID_CURSOR = "INVALID_CURSOR"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+
+    PROJECT_REQUIRED = "PROJECT_REQUIRED"
+    PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
+    FLOW_NOT_FOUND = "FLOW_NOT_FOUND"
+    FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
+    FLOW_DISABLED = "FLOW_DISABLED"
+    FLOW_NAME_TAKEN = "FLOW_NAME_TAKEN"
+    DEFINITION_INVALID = "DEFINITION_INVALID"
+    RUN_NOT_FOUND = "RUN_NOT_FOUND"
+    RUN_NOT_RETRYABLE = "RUN_NOT_RETRYABLE"
+    RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED"
+    STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED"
+    PARENT_NOT_LIVE = "PARENT_NOT_LIVE"
+    INPUT_INVALID = "INPUT_INVALID"
+    INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+
+
+class FlowRunsError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (self.__class__.__doc__ or "").strip()
+        super().__init__(self.message)
+
+
+class RequestError(FlowRunsError):
+    """The request has no answer."""
+
+
+class UserError(FlowRunsError):
+    """The mutation was refused."""
+
+
+class UnauthenticatedError(RequestError):
+    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
+
+    code = ErrorCode.UNAUTHENTICATED
+
+
+class ForbiddenError(RequestError):
+    """The key in use may not do this."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class InvalidIdError(RequestError):
+    """This is not an ID."""
+
+    code = ErrorCode.INVALID_ID
+
+
+class InvalidCursorError(RequestError):
+    """The cursor is damaged, or belongs to another ordering: start again without it."""
+
+    code = ErrorCode.INVALID_CURSOR
+
+
+class InvalidArgumentError(RequestError):
+    """An argument has a value that is not allowed."""
+
+    code = ErrorCode.INVALID_ARGUMENT
+
+
+class QueryTooComplexError(RequestError):
+    """The query asks for more than one request may."""
+
+    code = ErrorCode.QUERY_TOO_COMPLEX
+
+
+class PayloadTooLargeError(RequestError):
+    """The request body is too large."""
+
+    code = ErrorCode.PAYLOAD_TOO_LARGE
+
+
+class DatabaseUnavailableError(RequestError):
+    """The database cannot be reached at the moment; try again."""
+
+    code = ErrorCode.DATABASE_UNAVAILABLE
+
+
+class ProjectRequiredError(UserError):
+    """The operator's key sees every project: say which with `projectId`."""
+
+    code = ErrorCode.PROJECT_REQUIRED
+
+
+class ProjectNotFoundError(UserError):
+    """There is no such project."""
+
+    code = ErrorCode.PROJECT_NOT_FOUND
+
+
+class FlowNotFoundError(UserError):
+    """There is no such flow."""
+
+    code = ErrorCode.FLOW_NOT_FOUND
+
+
+class FlowNotPublishedError(UserError):
+    """The flow has no published version yet."""
+
+    code = ErrorCode.FLOW_NOT_PUBLISHED
+
+
+class FlowDisabledError(UserError):
+    """The flow is disabled."""
+
+    code = ErrorCode.FLOW_DISABLED
+
+
+class FlowNameTakenError(UserError):
+    """The project already has a flow of that name."""
+
+    code = ErrorCode.FLOW_NAME_TAKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in a document: where it is (`steps[2].input.url`), and what was expected."""
+
+    path: str
+    message: str
+
+
+class ProblemsError(UserError):
+    """The document has faults."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{fault.path or 'it'}: {fault.message}" for fault in problems[:5]))
+        self.problems = tuple(problems)
+
+
+class DefinitionInvalidError(ProblemsError):
+    """The flow definition has faults."""
+
+    code = ErrorCode.DEFINITION_INVALID
+
+
+class InputInvalidError(ProblemsError):
+    """The input does not fit the JSON Schema that it must."""
+
+    code = ErrorCode.INPUT_INVALID
+
+
+class InputTooLargeError(UserError):
+    """The JSON is larger than allowed."""
+
+    code = ErrorCode.INPUT_TOO_LARGE
+
+
+class RunNotFoundError(UserError):
+    """There is no such flow run."""
+
+    code = ErrorCode.RUN_NOT_FOUND
+
+
+class RunNotRetryableError(UserError):
+    """Only runs that ended without success can be retried."""
+
+    code = ErrorCode.RUN_NOT_RETRYABLE
+
+
+class RetryLimitReachedError(UserError):
+    """The chain of retries has reached the project's limit."""
+
+    code = ErrorCode.RETRY_LIMIT_REACHED
+
+
+class StepDataExpiredError(UserError):
+    """The outputs of the run's steps are no longer kept: retry on the latest version instead."""
+
+    code = ErrorCode.STEP_DATA_EXPIRED
+
+
+class ParentNotLiveError(UserError):
+    """The parent run has ended."""
+
+    code = ErrorCode.PARENT_NOT_LIVE
+
+
+class IdempotencyConflictError(UserError):
+    """The idempotency key was used before, with other arguments."""
+
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
