@@ -1,0 +1,60 @@
+"""Brings a database to the newest schema."""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from db import sqlite
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK = 7_366_201
+"""Any number: processes that start together migrate one after the other."""
+
+
+def upgrade(url: str) -> None:
+    """Migrate the database at `url` to the newest revision; creates the file of an SQLite database."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        asyncio.run(_upgrade_postgresql(url))
+        return
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlite.writing_engine(parsed)
+    with engine.begin() as conn:
+        _run(conn)
+    engine.dispose()
+
+
+async def _upgrade_postgresql(url: str) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as conn:
+        await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        await conn.run_sync(_run)
+    await engine.dispose()
+
+
+def _run(conn: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+
+
+def is_current(conn: Connection) -> bool:
+    """Whether the database has the newest revision, and no newer one."""
+    return set(MigrationContext.configure(conn).get_current_heads()) == _HEADS
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+_HEADS = set(ScriptDirectory.from_config(_config()).get_heads())

@@ -1,0 +1,16 @@
+"""The tables, one a file. Importing this package makes `metadata` complete."""
+
+from sqlmodel import SQLModel
+
+from db.models.api_key import ApiKey
+from db.models.flow import Flow
+from db.models.flow_run import FlowRun
+from db.models.flow_version import FlowVersion
+from db.models.project import Project
+from db.models.run_event import RunEvent
+from db.models.step_attempt import StepAttempt
+from db.models.step_result import StepResult
+
+metadata = SQLModel.metadata
+
+__all__ = ["ApiKey", "Flow", "FlowRun", "FlowVersion", "Project", "RunEvent", "StepAttempt", "StepResult", "metadata"]

@@ -1,0 +1,28 @@
+"""API keys."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Column, ForeignKey, Text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class ApiKey(SQLModel, table=True):
+    """What a client proves itself with. Of the secret, only its hash is kept."""
+
+    __tablename__ = "api_key"
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    project_id: UUID | None = Field(sa_column=key(ForeignKey("project.id"), nullable=True))
+    """None: the operator's key, for all projects."""
+    role: str = Field(sa_column=Column(Text, nullable=False))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
+    hint: str = Field(sa_column=Column(Text, nullable=False))
+    """The first characters of the secret, to tell keys apart."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    expires_at: datetime | None = Field(sa_column=Column(Timestamp))
+    revoked_at: datetime | None = Field(sa_column=Column(Timestamp))

@@ -1,0 +1,116 @@
+"""Flow runs."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Text, text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Metadata, Tags, Timestamp, key, sort_key
+
+
+class FlowRun(SQLModel, table=True):
+    """One execution of one flow version.
+
+    `created_at` is read from the ID, so every index that ends in `id` also serves ranges and orders by creation.
+    """
+
+    __tablename__ = "flow_run"
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
+    flow_id: UUID = Field(sa_column=key(ForeignKey("flow.id")))
+    flow_version_id: UUID = Field(sa_column=key(ForeignKey("flow_version.id")))
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    environment: str = Field(sa_column=Column(Text, nullable=False))
+    trigger_method: str = Field(sa_column=Column(Text, nullable=False))
+
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    started_at: datetime | None = Field(sa_column=Column(Timestamp))
+    finished_at: datetime | None = Field(sa_column=Column(Timestamp))
+    updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    archived_at: datetime | None = Field(sa_column=Column(Timestamp))
+    duration_ms: int | None = Field(sa_column=Column(BigInteger))
+    """From start to finish, set when the run is final."""
+
+    parent_run_id: UUID | None = Field(sa_column=key(nullable=True))
+    root_run_id: UUID = Field(sa_column=key())
+    """The topmost ancestor; a run without a parent is its own root."""
+    fail_parent_on_failure: bool = Field(sa_column=Column(Boolean, nullable=False))
+    retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
+    attempt: int = Field(sa_column=Column(Integer, nullable=False))
+    """Place in the chain of retries, from 1."""
+    recovered_by_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The retry, direct or later in the chain, that succeeded."""
+
+    failed_step_name: str | None = Field(sa_column=Column(Text))
+    error_code: str | None = Field(sa_column=Column(Text))
+    error_message: str | None = Field(sa_column=Column(Text))
+    error_fingerprint: str | None = Field(sa_column=Column(Text))
+    """The same for errors that differ in numbers, IDs and quoted values alone."""
+
+    external_id: str | None = Field(sa_column=Column(Text))
+    source: str | None = Field(sa_column=Column(Text))
+    idempotency_key: str | None = Field(sa_column=Column(Text))
+    request_hash: str | None = Field(sa_column=Column(Text))
+    """Of the arguments that came with the idempotency key."""
+
+    due_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """When a worker shall look at the run next; while one holds it, when its lease ends. None: never."""
+    epoch: int = Field(sa_column=Column(Integer, nullable=False))
+    """Grows each time the run is handed to the workers."""
+    lease_token: UUID | None = Field(sa_column=key(nullable=True))
+    """Of the claim under way; a worker that cannot show it changes nothing."""
+    interruptions: int = Field(sa_column=Column(Integer, nullable=False))
+    """Workers lost over this run since it last made progress."""
+    steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
+
+    tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
+    meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
+    input: str = Field(sa_column=Column(Text, nullable=False))
+    output: str | None = Field(sa_column=Column(Text))
+
+
+def _indexes(c: Any) -> None:
+    # Lists: newest first in a project, of one status, of one flow.
+    Index("ix_run_project", c.project_id, c.id)
+    Index("ix_run_project_status", c.project_id, c.status, c.id)
+    Index("ix_run_flow", c.flow_id, c.id)
+    # The other orders of FlowRunOrder.
+    Index("ix_run_project_started", c.project_id, sort_key(c.started_at), c.id)
+    Index("ix_run_project_finished", c.project_id, sort_key(c.finished_at), c.id)
+    Index("ix_run_project_duration", c.project_id, sort_key(c.duration_ms), c.id)
+    # Few runs have these, so the indexes hold few rows.
+    for name, column in (
+        ("failed_step", c.failed_step_name),
+        ("fingerprint", c.error_fingerprint),
+        ("external", c.external_id),
+    ):
+        condition = column.is_not(None)
+        Index(f"ix_run_{name}", c.project_id, column, c.id, sqlite_where=condition, postgresql_where=condition)
+    for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id)):
+        condition = column.is_not(None)
+        Index(f"ix_run_{name}", column, c.id, sqlite_where=condition, postgresql_where=condition)
+    keyed = c.idempotency_key.is_not(None)
+    Index(
+        "uq_run_idempotency",
+        c.project_id,
+        c.idempotency_key,
+        unique=True,
+        sqlite_where=keyed,
+        postgresql_where=keyed,
+    )
+    # What the workers poll: only live runs are in it.
+    due = c.due_at.is_not(None)
+    Index("ix_run_due", c.due_at, sqlite_where=due, postgresql_where=due)
+    Index("ix_run_tags", c.tags, postgresql_using="gin").ddl_if(dialect="postgresql")
+    Index(
+        "ix_run_metadata",
+        text("metadata jsonb_path_ops"),
+        postgresql_using="gin",
+        _table=c.id.table,
+    ).ddl_if(dialect="postgresql")
+
+
+_indexes(FlowRun.__table__.c)  # type: ignore[attr-defined]

@@ -1,0 +1,21 @@
+"""Projects: the tenants."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Column, Integer, Text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class Project(SQLModel, table=True):
+    """A tenant: its keys, flows and runs are seen by nobody else."""
+
+    __tablename__ = "project"
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    retry_limit: int = Field(sa_column=Column(Integer, nullable=False, server_default="10"))
+    """Retries that a chain may have, beyond its first run."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -1,0 +1,54 @@
+"""The event log."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class CurrentTransaction(FunctionElement[int]):
+    """The number of the transaction under way, by which a reader knows what may still be uncommitted."""
+
+    inherit_cache = True
+    name = "current_transaction"
+
+
+@compiles(CurrentTransaction, "postgresql")
+def _transaction_postgresql(element: CurrentTransaction, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(pg_current_xact_id()::text::bigint)"
+
+
+@compiles(CurrentTransaction, "sqlite")
+def _transaction_sqlite(element: CurrentTransaction, compiler: SQLCompiler, **kw: Any) -> str:
+    # One writer at a time: `seq` alone is the order of the commits.
+    return "0"
+
+
+class RunEvent(SQLModel, table=True):
+    """A change, written in the transaction of the change itself. `statusHistory` reads these rows."""
+
+    __tablename__ = "run_event"
+    __table_args__ = (
+        Index("ix_run_event_run", "run_id", "seq"),
+        Index("ix_run_event_order", "xid", "seq"),
+        # A cursor names a `seq` for ever, so none may be given out again after a purge.
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: int = Field(sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True))
+    xid: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=CurrentTransaction()))
+    project_id: UUID = Field(sa_column=key())
+    flow_id: UUID = Field(sa_column=key())
+    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    from_status: str | None = Field(sa_column=Column(Text))
+    to_status: str = Field(sa_column=Column(Text, nullable=False))
+    message: str = Field(sa_column=Column(Text, nullable=False))
+    at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -1,0 +1,33 @@
+"""Step results."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, Text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class StepResult(SQLModel, table=True):
+    """What happened to one step in one run: the journal from which an interrupted run goes on."""
+
+    __tablename__ = "step_result"
+
+    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id"), primary_key=True))
+    position: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    """The step's place in the definition, from 0."""
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    display_name: str | None = Field(sa_column=Column(Text))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    attempts_count: int = Field(sa_column=Column(Integer, nullable=False))
+    started_at: datetime | None = Field(sa_column=Column(Timestamp))
+    finished_at: datetime | None = Field(sa_column=Column(Timestamp))
+    duration_ms: int | None = Field(sa_column=Column(BigInteger))
+    reused_from_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The run in which the step was really executed, when its output was kept by a retry."""
+    error: str | None = Field(sa_column=Column(Text))
+    """JSON text `{code, message, details}`."""
+    input: str | None = Field(sa_column=Column(Text))
+    output: str | None = Field(sa_column=Column(Text))

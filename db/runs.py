@@ -1,0 +1,129 @@
+"""Reads and inserts of flow runs. Their status is changed in transitions.py alone."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, exists, func, select, update
+
+from db.keyset import Keyset, Page, Position
+from db.models import FlowRun, Project
+from db.models.types import sort_key, table
+from db.rows import AnyRow, grouped, pick
+from db.run_filter import matches
+from domain.run_filter import RunFilter, RunOrder, RunOrderField
+
+_table = table(FlowRun)
+_run = _table.c
+_project = table(Project).c
+
+SORT_COLUMNS: dict[RunOrderField, str | None] = {
+    RunOrderField.CREATED_AT: None,
+    RunOrderField.STARTED_AT: "started_at",
+    RunOrderField.FINISHED_AT: "finished_at",
+    RunOrderField.DURATION: "duration_ms",
+}
+"""The column that an order sorts by; None where IDs alone are in that order."""
+
+
+def keyset(order: RunOrder) -> Keyset:
+    """The keyset of `order`."""
+    column = SORT_COLUMNS[order.field]
+    return Keyset(_run.id, sort_key(_run[column]) if column else None, order.descending)
+
+
+def page(
+    conn: Connection, columns: Collection[str], wanted: RunFilter, order: RunOrder, page: Page
+) -> Sequence[AnyRow]:
+    """The runs of one page, in `order`; of a backward page too."""
+    query = keyset(order).slice(select(*_page_columns(columns, order)).where(matches(wanted, conn.dialect.name)), page)
+    rows = conn.execute(query).all()
+    return rows[::-1] if page.backward else rows
+
+
+def any_beyond(conn: Connection, wanted: RunFilter, order: RunOrder, *, position: Position, before: bool) -> bool:
+    """Whether the filter means a run in front of `position`, or behind it."""
+    keys = keyset(order)
+    condition = keys.before(position) if before else keys.after(position)
+    query = select(_run.id).where(matches(wanted, conn.dialect.name), condition)
+    return conn.execute(query.order_by(*keys.order(backward=before)).limit(1)).first() is not None
+
+
+def count(conn: Connection, wanted: RunFilter, limit: int | None) -> int:
+    """How many runs the filter means; stops counting at `limit`."""
+    query = select(_run.id).where(matches(wanted, conn.dialect.name))
+    if limit is not None:
+        query = query.limit(limit)
+    return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+
+
+def pages_by(
+    conn: Connection, link: str, owners: Sequence[UUID], columns: Collection[str], order: RunOrder, page: Page
+) -> Mapping[UUID, list[AnyRow]]:
+    """For each of `owners` the page of runs whose column `link` names it, in one statement."""
+    keys = keyset(order)
+    rank = func.row_number().over(partition_by=_run[link], order_by=keys.order(backward=page.backward))
+    ranked = select(*_page_columns({*columns, link}, order), rank.label("rank")).where(_run[link].in_(owners))
+    if page.after is not None:
+        ranked = ranked.where(keys.after(page.after))
+    if page.before is not None:
+        ranked = ranked.where(keys.before(page.before))
+    inner = ranked.subquery()
+    direction = inner.c.rank.desc() if page.backward else inner.c.rank
+    return grouped(conn.execute(select(inner).where(inner.c.rank <= page.limit).order_by(direction)).all(), link)
+
+
+def owners_with_any_beyond(
+    conn: Connection, link: str, owners: Sequence[UUID], order: RunOrder, *, position: Position, before: bool
+) -> Mapping[UUID, bool]:
+    """Of `owners`, those that have a run in front of `position`, or behind it."""
+    keys = keyset(order)
+    condition = keys.before(position) if before else keys.after(position)
+    query = select(_run[link]).where(_run[link].in_(owners), condition).distinct()
+    return dict.fromkeys(conn.execute(query).scalars(), True)
+
+
+def counts_by(conn: Connection, link: str, owners: Sequence[UUID]) -> Mapping[UUID, int]:
+    """How many runs name each of `owners` in their column `link`."""
+    query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
+    return dict(conn.execute(query).tuples().all())
+
+
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
+    """The runs `keys`, archived ones too."""
+    query = select(*pick(_table, {*columns, "project_id"})).where(_run.id.in_(keys))
+    return {row.id: row for row in conn.execute(query)}
+
+
+def for_retry(conn: Connection, run_id: UUID) -> AnyRow | None:
+    """All that a retry of the run carries over, and its project's `retry_limit`; the row is locked."""
+    query = select(*_table.c, _project.retry_limit).join_from(_table, table(Project), _run.project_id == _project.id)
+    return conn.execute(query.where(_run.id == run_id).with_for_update(read=True, of=_table)).first()
+
+
+def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow | None:
+    """The run that was created under `key`: its `id` and `request_hash`."""
+    query = select(_run.id, _run.request_hash).where(_run.project_id == project_id, _run.idempotency_key == key)
+    return conn.execute(query).first()
+
+
+def mark_recovered(conn: Connection, run_id: UUID) -> None:
+    """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered."""
+    chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
+    chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
+    conn.execute(
+        update(_table)
+        .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
+        .values(recovered_by_id=run_id)
+    )
+
+
+def exists_live_parent(conn: Connection, run_id: UUID, project_id: UUID, live: Collection[str]) -> bool:
+    """Whether the project has such a run and it is live."""
+    query = select(exists().where(_run.id == run_id, _run.project_id == project_id, _run.status.in_(live)))
+    return bool(conn.execute(query).scalar_one())
+
+
+def _page_columns(columns: Collection[str], order: RunOrder) -> list[Any]:
+    sorted_by = SORT_COLUMNS[order.field]
+    return pick(_table, {*columns, sorted_by} if sorted_by else columns)

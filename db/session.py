@@ -1,0 +1,95 @@
+"""The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from db import signals, sqlite
+from domain.errors import DatabaseUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POOL_SIZE = 10
+"""Connections a process keeps open. A PostgreSQL server has a hundred for everybody."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds after which a PostgreSQL server that does not answer counts as away."""
+
+
+class Database:
+    """Runs units of work: `read` and `write` take a function of a connection, and its arguments.
+
+    Raises:
+        DatabaseUnavailableError: from `read` and `write`, when the database cannot be reached or cannot go on.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+        """Open the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`)."""
+        parsed = make_url(url)
+        self.dialect = parsed.get_backend_name()
+        self.signals = signals.Signals()
+        self._writer: sqlite.Writer | None = None
+        if self.dialect == "sqlite":
+            self._engine = create_async_engine(parsed, pool_size=pool_size)
+            event.listen(self._engine.sync_engine, "connect", sqlite.prepare)
+            self._writer = sqlite.Writer(parsed)
+        else:
+            # JIT costs more than it gains on queries that end within milliseconds.
+            settings = {"application_name": "flow-runs", "jit": "off"}
+            self._engine = create_async_engine(
+                parsed, pool_size=pool_size, connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT}
+            )
+        # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `query(connection, …)`, which only reads."""
+        with _unavailability():
+            try:
+                return await self._read(query, *args, **kwargs)
+            except DBAPIError as error:
+                # A pooled connection that the server closed meanwhile; reading twice does no harm.
+                if not error.connection_invalidated:
+                    raise
+            return await self._read(query, *args, **kwargs)
+
+    async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._reader.connect() as conn:
+            return await conn.run_sync(query, *args, **kwargs)
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `work(connection, …)`, run in one transaction, once that is committed."""
+        with _unavailability():
+            result, topics = await self._commit(lambda conn: work(conn, *args, **kwargs))
+        self.signals.send(topics)
+        return result
+
+    async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
+        if self._writer is not None:
+            return await self._writer.run(work)
+        async with self._engine.begin() as conn:
+            result = await conn.run_sync(work)
+            topics = await conn.run_sync(signals.take)
+        return result, topics
+
+    async def close(self) -> None:
+        """Finish the writes under way and close every connection."""
+        if self._writer is not None:
+            await self._writer.close()
+        await self._engine.dispose()
+
+
+@contextmanager
+def _unavailability() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, OSError, TimeoutError) as error:
+        raise DatabaseUnavailableError from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise DatabaseUnavailableError from error

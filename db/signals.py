@@ -1,0 +1,58 @@
+"""Wake-ups within the process: hints, sent after a commit, that something changed.
+
+A lost hint costs latency and never work: whoever waits also looks at the tables now and then.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+RUNS_DUE = "runs-due"
+"""Topic: a run waits for a worker."""
+
+_TOPICS = "topics"
+
+
+def run_changed(run_id: UUID) -> Hashable:
+    """Topic: the status of this run changed."""
+    return ("run", run_id)
+
+
+def after_commit(conn: Connection, topic: Hashable) -> None:
+    """Send `topic` once the transaction under way on `conn` is committed."""
+    conn.info.setdefault(_TOPICS, []).append(topic)
+
+
+def take(conn: Connection) -> list[Hashable]:
+    """The topics noted on `conn` since the last call."""
+    topics: list[Hashable] = conn.info.pop(_TOPICS, [])
+    return topics
+
+
+class Signals:
+    """Who waits for which topic. Used from the event loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[Hashable, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def listen(self, topic: Hashable) -> Iterator[asyncio.Event]:
+        """An event that is set when `topic` is sent, for as long as the block lasts."""
+        event = asyncio.Event()
+        self._listeners[topic].add(event)
+        try:
+            yield event
+        finally:
+            self._listeners[topic].discard(event)
+            if not self._listeners[topic]:
+                del self._listeners[topic]
+
+    def send(self, topics: Iterable[Hashable]) -> None:
+        """Wake everybody who listens to one of `topics`."""
+        for topic in topics:
+            for event in self._listeners.get(topic, ()):
+                event.set()

@@ -1,0 +1,158 @@
+"""SQLite: how connections are set up, and the one thread that writes.
+
+SQLite has one writer at a time. Instead of letting tasks fight for the lock, a thread of its own takes whole units of
+work from a queue and commits those that came together in one transaction: callers share the cost of a commit, and no
+statement crosses threads. Each unit runs in a savepoint, so one that fails takes none of the others with it.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from db import signals
+
+_MAX_GROUP = 64
+"""Units of work in one commit: a group of small ones ends within milliseconds."""
+
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",  # readers see the last commit and never wait for the writer
+    "PRAGMA synchronous = NORMAL",  # a killed process loses nothing; a power cut may lose the last commits, never more
+    "PRAGMA busy_timeout = 10000",  # ms that another process's write may take before ours gives up
+    "PRAGMA foreign_keys = ON",  # off by default, for SQLite's oldest users
+    "PRAGMA cache_size = -32768",  # KiB; the default of 2 MiB holds no page of a list's indexes for long
+    "PRAGMA journal_size_limit = 67108864",  # bytes to which the WAL shrinks after a burst
+)
+
+
+def prepare(dbapi_connection: Any, _record: object) -> None:
+    """Set up a new connection; a listener for SQLAlchemy's `connect` event."""
+    cursor = dbapi_connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+    dbapi_connection.create_function("json_contains", 2, json_contains)
+
+
+def json_contains(document: str, probe: str) -> bool:
+    """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
+    return _contains(orjson.loads(document), orjson.loads(probe))
+
+
+def _contains(document: Any, probe: Any) -> bool:
+    if isinstance(probe, dict):
+        return isinstance(document, dict) and all(
+            name in document and _contains(document[name], value) for name, value in probe.items()
+        )
+    if isinstance(probe, list):
+        return isinstance(document, list) and all(any(_contains(have, want) for have in document) for want in probe)
+    # 1 == True in Python, and not in JSON.
+    return bool(document == probe) and isinstance(document, bool) is isinstance(probe, bool)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[tuple[Any, list[Hashable]]]
+    result: Any = None
+    error: BaseException | None = None
+    topics: list[Hashable] = field(default_factory=list)
+
+    def run(self, conn: Connection) -> None:
+        conn.exec_driver_sql("SAVEPOINT job")
+        try:
+            self.result = self.work(conn)
+        except Exception as error:
+            self.error = error
+            conn.exec_driver_sql("ROLLBACK TO job")
+        conn.exec_driver_sql("RELEASE job")
+        self.topics = signals.take(conn)
+
+    def deliver(self) -> None:
+        self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        if self.done.done():  # whoever asked was cancelled
+            return
+        if self.error is not None:
+            self.done.set_exception(self.error)
+        else:
+            self.done.set_result((self.result, self.topics))
+
+
+class Writer:
+    """Runs units of work one after the other, in a thread of its own, and commits them in groups."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = writing_engine(url)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[Connection], Any]) -> tuple[Any, list[Hashable]]:
+        """The result of `work`, committed, and the topics that it noted."""
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop, loop.create_future())
+        self._jobs.put(job)
+        return await job.done
+
+    async def close(self) -> None:
+        """Finish what was asked for, then stop."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _serve(self) -> None:
+        while (group := self._next_group()) is not None:
+            self._commit(group)
+        self._engine.dispose()
+
+    def _next_group(self) -> list[_Job] | None:
+        group: list[_Job] = []
+        while len(group) < _MAX_GROUP:
+            try:
+                job = self._jobs.get(block=not group)
+            except queue.Empty:
+                break
+            if job is None:
+                if not group:
+                    return None
+                self._jobs.put(None)  # stop after this group
+                break
+            group.append(job)
+        return group
+
+    def _commit(self, group: list[_Job]) -> None:
+        try:
+            with self._engine.begin() as conn:
+                for job in group:
+                    job.run(conn)
+        except Exception as error:  # nothing of the group was committed: all are told
+            for job in group:
+                job.error = job.error or error
+        for job in group:
+            job.deliver()
+
+
+def writing_engine(url: URL) -> Engine:
+    """An engine whose transactions hold the write lock from their beginning."""
+    engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _leave_transactions_to_us(dbapi_connection: Any, _record: object) -> None:
+    # Python's driver begins transactions by itself, and only before some statements.
+    dbapi_connection.isolation_level = None
+
+
+def _begin_immediate(conn: Connection) -> None:
+    # A transaction that begins by reading and writes later can fail half-way, when another process wrote in between.
+    conn.exec_driver_sql("BEGIN IMMEDIATE")
