@@ -3,7 +3,8 @@
 It costs the same however deep the page is, and rows that appear while somebody pages move nothing.
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,24 @@ class Position:
 
     value: int
     id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One side of a position: the rows in front of it (`before`) or behind it."""
+
+    position: Position
+    before: bool
+    inclusive: bool = False
+
+
+_COMPARISONS: dict[tuple[bool, bool], Callable[[Any, Any], Any]] = {
+    (True, False): operator.gt,
+    (True, True): operator.ge,
+    (False, False): operator.lt,
+    (False, True): operator.le,
+}
+"""By whether rows with greater keys are meant, and whether equal ones are too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +60,14 @@ class Keyset:
     sort: ColumnElement[Any] | None
     descending: bool
 
-    def after(self, position: Position) -> ColumnElement[bool]:
-        """Rows behind `position`."""
-        return self._beyond(position, greater=not self.descending)
-
-    def before(self, position: Position) -> ColumnElement[bool]:
-        """Rows in front of `position`."""
-        return self._beyond(position, greater=self.descending)
+    def within(self, page: Page) -> list[ColumnElement[bool]]:
+        """Rows between the cursors of `page`."""
+        edges = []
+        if page.after is not None:
+            edges.append(Edge(page.after, before=False))
+        if page.before is not None:
+            edges.append(Edge(page.before, before=True))
+        return [self.beyond(edge) for edge in edges]
 
     def order(self, *, backward: bool = False) -> Sequence[ColumnElement[Any]]:
         """The ORDER BY; `backward` gives it from the end."""
@@ -56,22 +76,24 @@ class Keyset:
 
     def slice(self, query: Select[Any], page: Page) -> Select[Any]:
         """`query` cut down to `page`. Of a backward page the rows come last first."""
-        if page.after is not None:
-            query = query.where(self.after(page.after))
-        if page.before is not None:
-            query = query.where(self.before(page.before))
+        query = query.where(*self.within(page))
         return query.order_by(*self.order(backward=page.backward)).limit(page.limit)
 
-    def _beyond(self, position: Position, *, greater: bool) -> ColumnElement[bool]:
+    def beyond(self, edge: Edge) -> ColumnElement[bool]:
+        """Rows beyond `edge`."""
+        position = edge.position
+        compare: Callable[[Any, Any], ColumnElement[bool]] = _COMPARISONS[
+            edge.before is self.descending, edge.inclusive
+        ]
         if self.sort is None:
-            return self.id > position.id if greater else self.id < position.id
-        value = from_microseconds(position.value) if isinstance(self.sort.type, Timestamp) else position.value
+            return compare(self.id, position.id)
+        value: Any = from_microseconds(position.value) if isinstance(self.sort.type, Timestamp) else position.value
         left = tuple_(self.sort, self.id)
         right = tuple_(
             bindparam(None, value, type_=self.sort.type, unique=True),
             bindparam(None, position.id, type_=self.id.type, unique=True),
         )
-        return left > right if greater else left < right
+        return compare(left, right)
 
 
 def sort_value(row: AnyRow, column: str | None) -> int:

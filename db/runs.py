@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, literal, select, union_all, update
 
-from db.keyset import Keyset, Page, Position
+from db.keyset import Edge, Keyset, Page
 from db.models import FlowRun, Project
 from db.models.types import sort_key, table
 from db.rows import AnyRow, grouped, pick
@@ -41,12 +41,11 @@ def page(
     return rows[::-1] if page.backward else rows
 
 
-def any_beyond(conn: Connection, wanted: RunFilter, order: RunOrder, *, position: Position, before: bool) -> bool:
-    """Whether the filter means a run in front of `position`, or behind it."""
+def any_beyond(conn: Connection, wanted: RunFilter, order: RunOrder, edge: Edge) -> bool:
+    """Whether the filter means a run beyond `edge`."""
     keys = keyset(order)
-    condition = keys.before(position) if before else keys.after(position)
-    query = select(_run.id).where(matches(wanted, conn.dialect.name), condition)
-    return conn.execute(query.order_by(*keys.order(backward=before)).limit(1)).first() is not None
+    query = select(_run.id).where(matches(wanted, conn.dialect.name), keys.beyond(edge))
+    return conn.execute(query.order_by(*keys.order(backward=edge.before)).limit(1)).first() is not None
 
 
 def count(conn: Connection, wanted: RunFilter, limit: int | None) -> int:
@@ -58,32 +57,32 @@ def count(conn: Connection, wanted: RunFilter, limit: int | None) -> int:
 
 
 def pages_by(
-    conn: Connection, link: str, owners: Sequence[UUID], columns: Collection[str], order: RunOrder, page: Page
+    conn: Connection, owners: Sequence[UUID], link: str, columns: Collection[str], order: RunOrder, page: Page
 ) -> Mapping[UUID, list[AnyRow]]:
     """For each of `owners` the page of runs whose column `link` names it, in one statement."""
     keys = keyset(order)
     rank = func.row_number().over(partition_by=_run[link], order_by=keys.order(backward=page.backward))
     ranked = select(*_page_columns({*columns, link}, order), rank.label("rank")).where(_run[link].in_(owners))
-    if page.after is not None:
-        ranked = ranked.where(keys.after(page.after))
-    if page.before is not None:
-        ranked = ranked.where(keys.before(page.before))
+    ranked = ranked.where(*keys.within(page))
     inner = ranked.subquery()
     direction = inner.c.rank.desc() if page.backward else inner.c.rank
     return grouped(conn.execute(select(inner).where(inner.c.rank <= page.limit).order_by(direction)).all(), link)
 
 
 def owners_with_any_beyond(
-    conn: Connection, link: str, owners: Sequence[UUID], order: RunOrder, *, position: Position, before: bool
-) -> Mapping[UUID, bool]:
-    """Of `owners`, those that have a run in front of `position`, or behind it."""
+    conn: Connection, edges: Sequence[tuple[UUID, Edge]], link: str, order: RunOrder
+) -> Mapping[tuple[UUID, Edge], bool]:
+    """Of the owners and edges, those where a run that names the owner in `link` stands beyond the edge."""
     keys = keyset(order)
-    condition = keys.before(position) if before else keys.after(position)
-    query = select(_run[link]).where(_run[link].in_(owners), condition).distinct()
-    return dict.fromkeys(conn.execute(query).scalars(), True)
+    probes = [
+        select(literal(number)).where(exists().where(_run[link] == owner, keys.beyond(edge)))
+        for number, (owner, edge) in enumerate(edges)
+    ]
+    found = conn.execute(union_all(*probes)).scalars() if probes else ()
+    return dict.fromkeys((edges[number] for number in found), True)
 
 
-def counts_by(conn: Connection, link: str, owners: Sequence[UUID]) -> Mapping[UUID, int]:
+def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UUID, int]:
     """How many runs name each of `owners` in their column `link`."""
     query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
     return dict(conn.execute(query).tuples().all())
@@ -118,10 +117,10 @@ def mark_recovered(conn: Connection, run_id: UUID) -> None:
     )
 
 
-def exists_live_parent(conn: Connection, run_id: UUID, project_id: UUID, live: Collection[str]) -> bool:
-    """Whether the project has such a run and it is live."""
-    query = select(exists().where(_run.id == run_id, _run.project_id == project_id, _run.status.in_(live)))
-    return bool(conn.execute(query).scalar_one())
+def parent(conn: Connection, run_id: UUID, project_id: UUID) -> AnyRow | None:
+    """The project's run `run_id`: its `status` and `root_run_id`, locked against its end."""
+    query = select(_run.status, _run.root_run_id).where(_run.id == run_id, _run.project_id == project_id)
+    return conn.execute(query.with_for_update(read=True)).first()
 
 
 def _page_columns(columns: Collection[str], order: RunOrder) -> list[Any]:

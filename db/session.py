@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import signals, sqlite
@@ -20,11 +20,16 @@ CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
 
 
+class ConflictError(Exception):
+    """A write was refused because it would have broken a rule of the schema, such as a unique name."""
+
+
 class Database:
     """Runs units of work: `read` and `write` take a function of a connection, and its arguments.
 
     Raises:
         DatabaseUnavailableError: from `read` and `write`, when the database cannot be reached or cannot go on.
+        ConflictError: from `write`, when another row stands against it; nothing was written.
     """
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
@@ -87,6 +92,8 @@ class Database:
 def _unavailability() -> Iterator[None]:
     try:
         yield
+    except IntegrityError as error:
+        raise ConflictError from error
     except (OperationalError, InterfaceError, OSError, TimeoutError) as error:
         raise DatabaseUnavailableError from error
     except DBAPIError as error:

@@ -20,6 +20,8 @@ class FlowVersion(SQLModel, table=True):
     flow_id: UUID = Field(sa_column=key(ForeignKey("flow.id")))
     number: int = Field(sa_column=Column(Integer, nullable=False))
     """Counts from 1 in each flow."""
+    step_count: int = Field(sa_column=Column(Integer, nullable=False))
+    """Steps in the definition, so that lists need not read it."""
     definition: str = Field(sa_column=Column(Text, nullable=False))
     """JSON text, see domain/definition.py."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

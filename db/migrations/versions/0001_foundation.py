@@ -92,6 +92,7 @@ def _create_tables() -> None:
         sa.Column("project_id", sa.Uuid(), sa.ForeignKey("project.id"), nullable=False),
         sa.Column("flow_id", sa.Uuid(), sa.ForeignKey("flow.id"), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("step_count", sa.Integer(), nullable=False),
         sa.Column("definition", sa.Text(), nullable=False),
         sa.Column("created_at", Timestamp(), nullable=False),
         sa.UniqueConstraint("flow_id", "number", name="uq_flow_version_number"),

@@ -1,0 +1,84 @@
+"""API keys. A secret is given out once, and kept as its hash alone."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from db.models import ApiKey, Project
+from db.models.types import table
+from db.rows import AnyRow
+from domain import clock, ids
+from domain.states import Role
+
+_table = table(ApiKey)
+_key = _table.c
+_project = table(Project).c
+
+PREFIX = "fr_"
+"""Lets people, and scanners for leaked secrets, see what a secret is for."""
+
+
+def new_secret() -> str:
+    """A secret with 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def create(
+    conn: Connection,
+    *,
+    project_id: UUID | None,
+    role: Role,
+    name: str,
+    secret: str | None = None,
+    lifetime: timedelta | None = None,
+) -> str:
+    """Insert a key; returns its secret. Without a project it is the operator's key, for all of them."""
+    secret = secret or new_secret()
+    now = clock.now()
+    row = {
+        "id": ids.new_uuid(),
+        "project_id": project_id,
+        "role": role,
+        "name": name,
+        "secret_hash": _hash(secret),
+        "hint": secret[:8],
+        "created_at": now,
+        "expires_at": now + lifetime if lifetime else None,
+    }
+    conn.execute(insert(_table).values(row))
+    return secret
+
+
+def by_secret(conn: Connection, secret: str) -> AnyRow | None:
+    """The key in force whose secret this is: `id`, `project_id`, `role`, `name`."""
+    valid = or_(_key.expires_at.is_(None), _key.expires_at > clock.now())
+    query = select(_key.id, _key.project_id, _key.role, _key.name)
+    return conn.execute(query.where(_key.secret_hash == _hash(secret), _key.revoked_at.is_(None), valid)).first()
+
+
+def is_known(conn: Connection, secret: str) -> bool:
+    """Whether a key with this secret was ever created, in force or not."""
+    return conn.execute(select(_key.id).where(_key.secret_hash == _hash(secret))).first() is not None
+
+
+def revoke(conn: Connection, key_id: UUID) -> bool:
+    """End a key; False when there is none in force with that ID."""
+    statement = update(_table).where(_key.id == key_id, _key.revoked_at.is_(None)).values(revoked_at=clock.now())
+    return conn.execute(statement).rowcount == 1
+
+
+def listed(conn: Connection) -> Sequence[AnyRow]:
+    """All keys, oldest first, each with its project's name."""
+    columns = (_key.id, _key.role, _key.name, _key.hint, _key.created_at, _key.expires_at, _key.revoked_at)
+    query = select(*columns, _project.name.label("project")).join_from(
+        _table, table(Project), _key.project_id == _project.id, isouter=True
+    )
+    return conn.execute(query.order_by(_key.id)).all()
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

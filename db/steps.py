@@ -1,0 +1,85 @@
+"""Reads of step results and their attempts, and the copies that a retry keeps."""
+
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, func, insert, literal, or_, select, tuple_
+
+from db.models import FlowRun, StepAttempt, StepResult
+from db.models.types import table
+from db.rows import AnyRow, grouped, pick
+from domain.definition import MAX_STEPS
+from domain.states import StepStatus
+
+_results = table(StepResult)
+_step = _results.c
+_runs = table(FlowRun)
+_run = _runs.c
+_attempts = table(StepAttempt)
+_attempt = _attempts.c
+
+_IDENTITY = ("run_id", "position")
+_DONE = (StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED)
+"""A step with one of these, and at which the run did not end, is not done again: a failed one let the run go on."""
+
+
+def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
+    """The step results of each run, in the order of the definition."""
+    query = select(*pick(_results, columns, always=_IDENTITY)).where(_step.run_id.in_(run_ids))
+    return grouped(conn.execute(query.order_by(_step.run_id, _step.position)), "run_id")
+
+
+def by_names(
+    conn: Connection, keys: Sequence[tuple[UUID, str]], columns: Collection[str]
+) -> Mapping[tuple[UUID, str], AnyRow]:
+    """The step results called by run and step name."""
+    # The keys' product with the names, narrowed below: row-wise IN would not use SQLite's primary key.
+    runs, names = {run for run, _ in keys}, {name for _, name in keys}
+    query = select(*pick(_results, {*columns, "name"}, always=_IDENTITY))
+    rows = conn.execute(query.where(_step.run_id.in_(runs), _step.name.in_(names)))
+    return {(row.run_id, row.name): row for row in rows}
+
+
+def attempts_by_steps(conn: Connection, keys: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], list[AnyRow]]:
+    """The attempts at each step, called by run and position, oldest first."""
+    wanted = tuple_(_attempt.run_id, _attempt.position).in_(keys)
+    groups: dict[tuple[UUID, int], list[AnyRow]] = {}
+    for row in conn.execute(select(_attempts).where(wanted).order_by(_attempt.run_id, _attempt.number)):
+        groups.setdefault((row.run_id, row.position), []).append(row)
+    return groups
+
+
+def counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """How many steps of each run have a result."""
+    query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids)).group_by(_step.run_id)
+    return dict(conn.execute(query).tuples().all())
+
+
+def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """How many steps of each run a retry from the failed step would keep."""
+    query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids), _kept())
+    return dict(conn.execute(query.group_by(_step.run_id)).tuples().all())
+
+
+def copy_kept(conn: Connection, source: UUID, target: UUID) -> None:
+    """Give the run `target` the results of `source` that a retry keeps, marked with the run that produced them."""
+    same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
+    origin = func.coalesce(_step.reused_from_id, _step.run_id)
+    rows = select(literal(target, _step.run_id.type), origin, *same).where(_step.run_id == source, _kept())
+    conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
+
+
+def _kept() -> ColumnElement[bool]:
+    """Whether a step stands before the one at which its run ended."""
+    other = _results.alias("other")
+    ended_at = (
+        select(func.min(other.c.position))
+        .join_from(other, _runs, _run.id == other.c.run_id)
+        .where(
+            other.c.run_id == _step.run_id,
+            or_(other.c.name == _run.failed_step_name, other.c.status.not_in(_DONE)),
+        )
+        .correlate(_results)
+        .scalar_subquery()
+    )
+    return _step.position < func.coalesce(ended_at, MAX_STEPS)

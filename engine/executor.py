@@ -1,0 +1,326 @@
+"""Carries one claimed run as far as it goes.
+
+A run is a pipeline: load its journal → next step → render its input → journal the attempt → execute → … → finish.
+How an attempt went and that the next one begins are journalled together, so between two steps there is one
+transaction. A worker may be lost before or after any of them: the next one finds the journal, takes a step found
+RUNNING for an attempt cut short, and tries it again.
+"""
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from db import journal
+from db.journal import LeaseLostError, Outcome, Try
+from db.rows import AnyRow
+from db.session import Database
+from db.transitions import Lease
+from domain import clock, ids, payloads
+from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
+from domain.fingerprint import fingerprint
+from domain.ids import IdKind
+from domain.states import RunStatus, StepStatus
+from engine.errors import StepError
+from engine.flows import CompiledFlow, CompiledStep, FlowCache
+from engine.steps import StepContext, StepRunner
+
+_logger = logging.getLogger(__name__)
+
+MAX_INTERRUPTIONS = 5
+"""Workers that a run may take down with it, without progress in between, before it is given up."""
+_MILLISECOND = timedelta(milliseconds=1)
+_DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
+
+
+@dataclass(slots=True)
+class _Execution:
+    """A claimed run in memory: what the journal said, and what happened since."""
+
+    lease: Lease
+    run: AnyRow
+    flow: CompiledFlow
+    journal: dict[int, AnyRow]
+    scope: dict[str, Any]
+    deadline: datetime | None
+    outcome: Outcome | None = None
+    """Of the last attempt, not journalled yet."""
+    last_output: Any = None
+
+    def enter(self, name: str, status: StepStatus, output: Any, error: Any) -> None:
+        """Let later steps see how the step `name` went."""
+        self.scope["steps"][name] = {"status": status.value, "output": output, "error": error}
+        if status is StepStatus.SUCCEEDED:
+            self.last_output = output
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the run's own timeout."""
+        return None if self.deadline is None else (self.deadline - clock.now()).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt at a step, under way."""
+
+    step: CompiledStep
+    position: int
+    number: int
+    failures: int
+    """Attempts before this one that failed; those cut short do not count against the step's retry policy."""
+    started_at: datetime
+
+    @property
+    def name(self) -> str:
+        return self.step.definition.name
+
+    def as_try(self, rendered: str | None) -> Try:
+        step = self.step.definition
+        return Try(self.position, step.name, step.display_name, step.kind, self.number, rendered)
+
+    def outcome(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> Outcome:
+        told = _error_text(error) if error else None
+        return Outcome(self.position, status, self.number, self.started_at, output, told)
+
+
+class _RunEndedError(Exception):
+    """The run ends without success."""
+
+    def __init__(self, status: RunStatus, step: str | None, error: StepError) -> None:
+        super().__init__(error.message)
+        self.status, self.step, self.error = status, step, error
+
+
+class _HandedBackError(Exception):
+    """The claim has ended, and the run goes on later."""
+
+
+class Executor:
+    """Executes claimed runs with the step runners given, by kind of step."""
+
+    def __init__(self, database: Database, flows: FlowCache, runners: Mapping[str, StepRunner]) -> None:
+        self._database = database
+        self._flows = flows
+        self._runners = runners
+
+    async def execute(self, lease: Lease) -> None:
+        """Carry the run on to its end, or to where it has to wait. Errors end the run and never leave here."""
+        try:
+            await self._execute(lease)
+        except LeaseLostError:
+            _logger.warning("Lost the lease of %s: another worker has it, or it was ended", _id(lease))
+        except DatabaseUnavailableError:
+            # The lease will lapse, and whoever reaches the database first goes on from the journal.
+            _logger.warning("The database went away under %s", _id(lease))
+        except Exception:
+            _logger.exception("Internal error in %s", _id(lease))
+            await self._give_up(lease)
+
+    async def _execute(self, lease: Lease) -> None:
+        execution = await self._load(lease)
+        try:
+            _refuse_if_poisonous(execution.run)
+            for position in range(len(execution.flow.steps)):
+                await self._pass_step(execution, position)
+            await self._succeed(execution)
+        except _RunEndedError as end:
+            await self._end(execution, end)
+        except _HandedBackError:
+            return
+
+    async def _load(self, lease: Lease) -> _Execution:
+        run, steps = await self._database.read(journal.load, lease)
+        flow = await self._flows.get(run.flow_version_id)
+        timeout = flow.definition.timeout
+        deadline = run.started_at + timedelta(seconds=timeout) if timeout else None
+        by_position = {step.position: step for step in steps}
+        execution = _Execution(lease, run, flow, by_position, {"run": _run_scope(run), "steps": {}}, deadline)
+        for step in steps:
+            if step.status in _DONE:
+                execution.enter(
+                    step.name, StepStatus(step.status), payloads.decode(step.output), payloads.decode(step.error)
+                )
+        return execution
+
+    async def _pass_step(self, execution: _Execution, position: int) -> None:
+        before = execution.journal.get(position)
+        if before is not None and before.status in _DONE:
+            return
+        attempt = _Attempt(
+            execution.flow.steps[position],
+            position,
+            number=before.attempts_count + 1 if before else 1,
+            failures=before.failures if before else 0,
+            started_at=before.started_at if before else clock.now(),
+        )
+        if before is not None and before.status == StepStatus.RUNNING:
+            await self._database.write(journal.interrupt, execution.lease, position)
+        try:
+            if not await self._condition_holds(execution, attempt):
+                return
+            output = await self._try(execution, attempt)
+            text = _encode_output(output)
+        except StepError as error:
+            await self._fail(execution, attempt, error)
+        else:
+            execution.outcome = attempt.outcome(StepStatus.SUCCEEDED, output=text)
+            execution.enter(attempt.name, StepStatus.SUCCEEDED, output, None)
+
+    async def _condition_holds(self, execution: _Execution, attempt: _Attempt) -> bool:
+        # Asked before the first attempt alone: what an attempt began, the next one ends.
+        if attempt.step.when is None or attempt.number > 1:
+            return True
+        try:
+            holds = bool(attempt.step.when.render(execution.scope))
+        except StepError:
+            await self._begin(execution, attempt, None)
+            raise
+        if not holds:
+            await self._database.write(journal.skip, execution.lease, execution.outcome, attempt.as_try(None))
+            execution.outcome = None
+            execution.enter(attempt.name, StepStatus.SKIPPED, None, None)
+        return holds
+
+    async def _try(self, execution: _Execution, attempt: _Attempt) -> Any:
+        """The output of one attempt, which is journalled before it begins."""
+        try:
+            rendered = attempt.step.input.render(execution.scope)
+            text = _encode(rendered, "input", "INPUT_TOO_LARGE")
+        except StepError:
+            await self._begin(execution, attempt, None)
+            raise
+        await self._begin(execution, attempt, text)
+        return await self._within_timeouts(execution, attempt, rendered)
+
+    async def _begin(self, execution: _Execution, attempt: _Attempt, rendered: str | None) -> None:
+        await self._database.write(journal.advance, execution.lease, execution.outcome, attempt.as_try(rendered))
+        execution.outcome = None
+
+    async def _within_timeouts(self, execution: _Execution, attempt: _Attempt, rendered: Any) -> Any:
+        step = attempt.step.definition
+        limits = [seconds for seconds in (step.timeout, execution.seconds_left) if seconds is not None]
+        runner = self._runners[step.kind]
+        context = StepContext(_id(execution.lease), step.name, attempt.number, f"{_id(execution.lease)}:{step.name}")
+        try:
+            return await clock.within(min(limits, default=None), runner.run(rendered, context))
+        except TimeoutError:
+            raise StepError("TIMEOUT", f"The step took longer than {min(limits):g} seconds.") from None
+
+    async def _fail(self, execution: _Execution, attempt: _Attempt, error: StepError) -> None:
+        step = attempt.step.definition
+        left = execution.seconds_left
+        if left is not None and left <= 0:
+            execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
+            raise _RunEndedError(RunStatus.TIMEOUT, step.name, _run_timed_out(execution.flow)) from error
+        failures = attempt.failures + 1
+        if error.retryable and failures < step.retry.attempts:
+            delay = step.retry.delay_after(failures, random.random())  # noqa: S311 - spreads load, guards nothing
+            await self._hand_back(execution, attempt.outcome(StepStatus.PENDING, error=error), delay)
+        execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
+        if not step.continue_on_failure:
+            raise _RunEndedError(RunStatus.FAILED, step.name, error) from error
+        execution.enter(attempt.name, StepStatus.FAILED, None, _error_document(error))
+
+    async def _hand_back(self, execution: _Execution, outcome: Outcome, seconds: float) -> NoReturn:
+        """Wait without a worker: a delay may be long, and must outlive this process."""
+        left = execution.seconds_left
+        due_at = clock.now() + timedelta(seconds=seconds if left is None else min(seconds, left))
+        await self._database.write(journal.hand_back, execution.lease, outcome, due_at)
+        raise _HandedBackError
+
+    async def _succeed(self, execution: _Execution) -> None:
+        output = execution.last_output
+        if execution.flow.output is not None:
+            try:
+                output = execution.flow.output.render(execution.scope)
+                text = _encode_output(output)
+            except StepError as error:
+                raise _RunEndedError(RunStatus.FAILED, None, error) from error
+        else:
+            text = _encode_output(output)
+        await self._finish(execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": text})
+
+    async def _end(self, execution: _Execution, end: _RunEndedError) -> None:
+        message = f"Step {end.step!r}: {end.error.message}" if end.step else end.error.message
+        values = {
+            "failed_step_name": end.step,
+            "error_code": end.error.code,
+            "error_message": end.error.message,
+            "error_fingerprint": fingerprint(end.step, end.error.code, end.error.message),
+        }
+        await self._finish(execution, end.status, message, values)
+
+    async def _finish(self, execution: _Execution, status: RunStatus, message: str, values: dict[str, Any]) -> None:
+        values["duration_ms"] = (clock.now() - execution.run.started_at) // _MILLISECOND
+        await self._database.write(
+            journal.finish,
+            execution.lease,
+            execution.outcome,
+            status,
+            message,
+            values,
+            is_retry=execution.run.retry_of_id is not None,
+        )
+
+    async def _give_up(self, lease: Lease) -> None:
+        error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
+        try:
+            run, _ = await self._database.read(journal.load, lease)
+            values = {
+                "error_code": error.code,
+                "error_message": error.message,
+                "duration_ms": (clock.now() - run.started_at) // _MILLISECOND,
+            }
+            await self._database.write(
+                journal.finish, lease, None, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
+            )
+        except (LeaseLostError, DatabaseUnavailableError):
+            _logger.warning("Could not end %s after its internal error", _id(lease))
+
+
+def _id(lease: Lease) -> str:
+    return ids.encode(IdKind.RUN, lease.run_id)
+
+
+def _run_scope(run: AnyRow) -> dict[str, Any]:
+    return {
+        "id": ids.encode(IdKind.RUN, run.id),
+        "attempt": run.attempt,
+        "environment": run.environment,
+        "tags": list(run.tags),
+        "input": payloads.decode(run.input),
+        "metadata": payloads.decode(run.metadata),
+    }
+
+
+def _refuse_if_poisonous(run: AnyRow) -> None:
+    if run.interruptions > MAX_INTERRUPTIONS:
+        message = f"Given up: {run.interruptions} workers were lost while they executed this run."
+        raise _RunEndedError(RunStatus.INTERNAL_ERROR, None, StepError("WORKERS_LOST", message))
+
+
+def _run_timed_out(flow: CompiledFlow) -> StepError:
+    return StepError("TIMEOUT", f"The run took longer than {flow.definition.timeout:g} seconds.")
+
+
+def _encode_output(value: Any) -> str:
+    return _encode(value, "output", "OUTPUT_TOO_LARGE")
+
+
+def _encode(value: Any, what: str, code: str) -> str:
+    try:
+        return payloads.encode(value, limit=payloads.MAX_INPUT_BYTES, what=what)
+    except InputTooLargeError as error:
+        raise StepError(code, error.message, retryable=False) from None
+    except InvalidArgumentError as error:
+        raise StepError("OUTPUT_NOT_JSON", error.message, retryable=False) from None
+
+
+def _error_document(error: StepError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "details": error.details}
+
+
+def _error_text(error: StepError) -> str:
+    return payloads.encode(_error_document(error), limit=payloads.MAX_INPUT_BYTES, what="error")

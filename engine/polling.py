@@ -1,0 +1,135 @@
+"""A dispatcher for which the run table itself is the queue.
+
+A run is due when its `due_at` has passed. To claim it is to move `due_at` to the end of a lease, so a run whose worker
+was lost is due again by itself. The process looks when it is told of new work, when the next run is due, and every
+second in case another process wrote it.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from db import journal, signals
+from db.session import Database
+from db.transitions import Lease
+from domain import clock
+from domain.errors import DatabaseUnavailableError
+from engine.dispatcher import Execute
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PollingSettings:
+    """How a polling dispatcher works; times in seconds."""
+
+    concurrency: int = 64
+    """Runs under way at once."""
+    lease: float = 15.0
+    """For which a claimed run is nobody else's; renewed every third of it."""
+    interval: float = 1.0
+    """At the longest, between two looks at the table."""
+    grace: float = 10.0
+    """For which runs under way may go on after `stop`."""
+
+
+class PollingDispatcher:
+    """Executes the runs of one database, `concurrency` at a time."""
+
+    def __init__(self, database: Database, settings: PollingSettings | None = None) -> None:
+        self._database = database
+        self._settings = settings or PollingSettings()
+        self._lease = timedelta(seconds=self._settings.lease)
+        self._tasks: dict[asyncio.Task[None], Lease] = {}
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self, execute: Execute) -> None:
+        """Claim and execute runs until `stop`, then let those under way end, or hand them back."""
+        renewing = asyncio.create_task(self._keep_leases())
+        try:
+            with self._database.signals.listen(signals.RUNS_DUE) as self._wake:
+                while not self._stopping.is_set():
+                    self._wake.clear()
+                    await self._fill(execute)
+                    await self._wait()
+            await self._wind_up()
+        finally:
+            renewing.cancel()
+
+    async def _fill(self, execute: Execute) -> None:
+        free = self._settings.concurrency - len(self._tasks)
+        if free == 0:
+            return
+        try:
+            leases = await self._database.write(journal.claim, free, self._lease)
+        except DatabaseUnavailableError:
+            _logger.warning("The database is away; looking again in %g s", self._settings.interval)
+            return
+        for lease in leases:
+            task = asyncio.create_task(self._execute(execute, lease))
+            self._tasks[task] = lease
+            task.add_done_callback(self._done)
+
+    async def _execute(self, execute: Execute, lease: Lease) -> None:
+        await execute(lease)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and task.exception() is not None:
+            _logger.error("A run's task failed", exc_info=task.exception())
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        seconds = self._settings.interval
+        if len(self._tasks) < self._settings.concurrency:
+            seconds = min(seconds, await self._seconds_until_due())
+        if seconds > 0:
+            await clock.signalled(self._wake, seconds)
+
+    async def _seconds_until_due(self) -> float:
+        try:
+            due_at = await self._database.read(journal.next_due)
+        except DatabaseUnavailableError:
+            due_at = None
+        return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await clock.sleep(self._settings.lease / 3)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        held = dict(self._tasks)
+        if not held:
+            return
+        try:
+            still = await self._database.write(journal.renew, list(held.values()), self._lease)
+        except DatabaseUnavailableError:
+            _logger.warning("The database is away; could not renew %d leases", len(held))
+            return
+        for task, lease in held.items():
+            if lease.run_id not in still:
+                # Ended or taken over meanwhile: what it is doing is of no use any more.
+                task.cancel()
+
+    async def _wind_up(self) -> None:
+        tasks = dict(self._tasks)
+        if not tasks:
+            return
+        try:
+            await clock.within(self._settings.grace, asyncio.wait(tasks))
+        except TimeoutError:
+            _logger.info("Handing back %d runs", len(self._tasks))
+        unfinished = [lease for task, lease in tasks.items() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if unfinished:
+            await self._database.write(journal.release, unfinished)

@@ -1,0 +1,42 @@
+"""What a request carries through the resolvers."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from db.session import Database
+from domain.states import Role
+from engine.flows import FlowCache
+from resolvers.loaders import Loaders
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The key in use."""
+
+    key_id: UUID
+    project_id: UUID | None
+    """None: the operator's key, for all projects."""
+    role: Role
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParentHeaders:
+    """The parent run that request headers name; arguments of the mutation come first."""
+
+    run_id: str | None = None
+    fail_on_failure: bool | None = None
+
+
+@dataclass(slots=True)
+class Context:
+    """One request: who asks, and by which ways to get at the data."""
+
+    database: Database
+    flows: FlowCache
+    viewer: Viewer
+    parent: ParentHeaders = ParentHeaders()
+    loaders: Loaders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaders = Loaders(self.database)

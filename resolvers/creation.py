@@ -1,0 +1,79 @@
+"""What every creation of a run shares: its first values, and doing it once under an idempotency key."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from db import runs
+from db.session import ConflictError, Database
+from domain import ids
+from domain.errors import IdempotencyConflictError, InvalidArgumentError
+
+MAX_KEY_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """An idempotency key with the hash of the arguments that came with it; or none."""
+
+    key: str | None
+    request_hash: str | None
+
+    @classmethod
+    def of(cls, key: str | None, arguments: list[Any]) -> "Idempotency":
+        """The key for a request with `arguments`, JSON values.
+
+        Raises:
+            InvalidArgumentError: the key is empty or too long.
+        """
+        if key is None:
+            return cls(None, None)
+        if not 1 <= len(key) <= MAX_KEY_LENGTH:
+            raise InvalidArgumentError(f"`idempotencyKey` must have 1 to {MAX_KEY_LENGTH} characters.")
+        text = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
+        return cls(key, hashlib.sha256(text).hexdigest())
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The columns by which the run will be found again."""
+        return {"idempotency_key": self.key, "request_hash": self.request_hash}
+
+    def earlier_run(self, conn: Any, project_id: UUID) -> UUID | None:
+        """The run that was created under this key.
+
+        Raises:
+            IdempotencyConflictError: it was created with other arguments.
+        """
+        earlier = runs.by_idempotency_key(conn, project_id, self.key) if self.key is not None else None
+        if earlier is None:
+            return None
+        if earlier.request_hash != self.request_hash:
+            raise IdempotencyConflictError
+        found: UUID = earlier.id
+        return found
+
+
+def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` of a run, with its ID and all that begins the same for every run."""
+    run_id = ids.new_uuid()
+    return {
+        "id": run_id,
+        "root_run_id": run_id,
+        "created_at": ids.created_at(run_id),
+        "attempt": 1,
+        "interruptions": 0,
+        **values,
+    }
+
+
+async def write_once(database: Database, work: Callable[[Any], UUID]) -> UUID:
+    """The result of `work`, which looks for an earlier run under its key before it creates one."""
+    try:
+        return await database.write(work)
+    except ConflictError:
+        # Somebody else created it between our look and our insert; now it is found.
+        return await database.write(work)

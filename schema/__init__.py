@@ -1,0 +1,1 @@
+"""What clients see: the GraphQL types and fields. They wrap rows, and ask `resolvers` for everything."""

@@ -1,0 +1,69 @@
+"""The enums of domain, as GraphQL enums; their docstrings are their descriptions.
+
+The other modules of schema import them from here, where they are declared.
+"""
+
+from enum import StrEnum
+
+import strawberry
+
+from domain.errors import ErrorCode
+from domain.run_filter import Archived, RunOrderField
+from domain.states import (
+    AttemptStatus,
+    Environment,
+    RetryStrategy,
+    Role,
+    RunStatus,
+    StepStatus,
+    TriggerMethod,
+)
+
+
+class StepData(StrEnum):
+    """Whether the inputs and outputs of a run's steps can be read."""
+
+    AVAILABLE = "AVAILABLE"
+    NOT_STARTED = "NOT_STARTED"
+    PURGED = "PURGED"
+
+
+class OrderDirection(StrEnum):
+    """Which way an order goes."""
+
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+__all__ = [
+    "Archived",
+    "AttemptStatus",
+    "Environment",
+    "ErrorCode",
+    "OrderDirection",
+    "RetryStrategy",
+    "Role",
+    "RunOrderField",
+    "RunStatus",
+    "StepData",
+    "StepStatus",
+    "TriggerMethod",
+]
+
+_NAMES: dict[type[StrEnum], str] = {
+    RunStatus: "FlowRunStatus",
+    StepStatus: "StepStatus",
+    AttemptStatus: "AttemptStatus",
+    Environment: "RunEnvironment",
+    TriggerMethod: "TriggerMethod",
+    RetryStrategy: "RetryStrategy",
+    Role: "Role",
+    ErrorCode: "ErrorCode",
+    Archived: "Archived",
+    RunOrderField: "FlowRunOrderField",
+    StepData: "StepData",
+    OrderDirection: "OrderDirection",
+}
+
+for _enum, _name in _NAMES.items():
+    strawberry.enum(_enum, name=_name, description=_enum.__doc__)

@@ -1,0 +1,174 @@
+"""The errors of mutations as GraphQL types, and what becomes of every other error."""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
+from strawberry.types import ExecutionResult, Info
+
+from domain import errors
+from schema.enums import ErrorCode
+
+_logger = logging.getLogger(__name__)
+
+
+@strawberry.interface(description="Why a mutation was refused; `... on UserError { code message }` catches them all.")
+class UserError:
+    """Why a mutation was refused."""
+
+    code: ErrorCode = strawberry.field(description="A stable code.")
+    message: str = strawberry.field(description="For people.")
+
+
+@strawberry.type(description="One fault in a document.")
+class Problem:
+    """One fault in a document."""
+
+    path: str = strawberry.field(description="Where it is, such as `steps[2].input.url`.")
+    message: str = strawberry.field(description="What was expected.")
+
+
+T = TypeVar("T", bound=type[UserError])
+TELLERS: list["_Teller"] = []
+"""Turn the user errors of domain into members of a mutation's union."""
+
+
+class _Teller:
+    """Turns one kind of error into the GraphQL type that tells it, where the mutation's union has that type."""
+
+    def __init__(self, exception_type: type[errors.UserError], error_type: type[UserError]) -> None:
+        self.exception_type = exception_type
+        self.error_type = error_type
+
+    def handle(self, exception: errors.UserError, *, field: object, info: Info) -> UserError:
+        values: dict[str, Any] = {"code": exception.code, "message": exception.message}
+        if isinstance(exception, errors.ProblemsError):
+            values["problems"] = [Problem(path=fault.path, message=fault.message) for fault in exception.problems]
+        return self.error_type(**values)
+
+
+def _tells(error: type[errors.UserError]) -> Callable[[T], T]:
+    def declare(told: T) -> T:
+        declared: T = strawberry.type(told, description=error.__doc__)
+        TELLERS.append(_Teller(error, declared))
+        return declared
+
+    return declare
+
+
+@_tells(errors.ProjectRequiredError)
+class ProjectRequired(UserError):
+    __doc__ = errors.ProjectRequiredError.__doc__
+
+
+@_tells(errors.ProjectNotFoundError)
+class ProjectNotFound(UserError):
+    __doc__ = errors.ProjectNotFoundError.__doc__
+
+
+@_tells(errors.FlowNotFoundError)
+class FlowNotFound(UserError):
+    __doc__ = errors.FlowNotFoundError.__doc__
+
+
+@_tells(errors.FlowNotPublishedError)
+class FlowNotPublished(UserError):
+    __doc__ = errors.FlowNotPublishedError.__doc__
+
+
+@_tells(errors.FlowDisabledError)
+class FlowDisabled(UserError):
+    __doc__ = errors.FlowDisabledError.__doc__
+
+
+@_tells(errors.FlowNameTakenError)
+class FlowNameTaken(UserError):
+    __doc__ = errors.FlowNameTakenError.__doc__
+
+
+@_tells(errors.DefinitionInvalidError)
+class DefinitionInvalid(UserError):
+    __doc__ = errors.DefinitionInvalidError.__doc__
+    problems: list[Problem] = strawberry.field(description="Every fault found.")
+
+
+@_tells(errors.InputInvalidError)
+class InputInvalid(UserError):
+    __doc__ = errors.InputInvalidError.__doc__
+    problems: list[Problem] = strawberry.field(description="Every fault found.")
+
+
+@_tells(errors.InputTooLargeError)
+class InputTooLarge(UserError):
+    __doc__ = errors.InputTooLargeError.__doc__
+
+
+@_tells(errors.RunNotFoundError)
+class RunNotFound(UserError):
+    __doc__ = errors.RunNotFoundError.__doc__
+
+
+@_tells(errors.RunNotRetryableError)
+class RunNotRetryable(UserError):
+    __doc__ = errors.RunNotRetryableError.__doc__
+
+
+@_tells(errors.RetryLimitReachedError)
+class RetryLimitReached(UserError):
+    __doc__ = errors.RetryLimitReachedError.__doc__
+
+
+@_tells(errors.StepDataExpiredError)
+class StepDataExpired(UserError):
+    __doc__ = errors.StepDataExpiredError.__doc__
+
+
+@_tells(errors.ParentNotLiveError)
+class ParentNotLive(UserError):
+    __doc__ = errors.ParentNotLiveError.__doc__
+
+
+@_tells(errors.IdempotencyConflictError)
+class IdempotencyConflict(UserError):
+    __doc__ = errors.IdempotencyConflictError.__doc__
+
+
+class Told(SchemaExtension):
+    """Gives every top-level error a code, and masks those of ours: the client gets a number that stands in the log."""
+
+    def on_operation(self) -> Iterator[None]:
+        yield
+        result = self.execution_context.result
+        if isinstance(result, ExecutionResult) and result.errors:
+            result.errors = [told(error) for error in result.errors]
+
+
+def told(error: GraphQLError) -> GraphQLError:
+    """`error` as a client may see it, with `extensions.code`."""
+    cause = error.original_error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    if isinstance(cause, errors.FlowRunsError):
+        return _copy(error, cause.message, {"code": cause.code.value})
+    if cause is None or isinstance(cause, GraphQLError):
+        # The document or its variables are at fault, and graphql-core says how.
+        return _copy(error, error.message, {"code": ErrorCode.BAD_REQUEST.value})
+    number = secrets.token_hex(8)
+    _logger.error("Internal error %s at %s", number, error.path, exc_info=cause)
+    message = f"Something went wrong in the service. Its log has more under {number}."
+    return _copy(error, message, {"code": ErrorCode.INTERNAL_ERROR.value, "correlationId": number})
+
+
+def _copy(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions=extensions,
+    )

@@ -1,0 +1,182 @@
+"""The root of mutations."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, cast
+from uuid import UUID
+
+import strawberry
+from strawberry.extensions import FieldExtension
+from strawberry.extensions.field_extension import AsyncExtensionResolver
+from strawberry.scalars import JSON
+
+from domain import ids
+from domain.ids import IdKind
+from resolvers import authorize, flows, retry, runs, start
+from schema.enums import RetryStrategy, Role
+from schema.errors import (
+    DefinitionInvalid,
+    FlowDisabled,
+    FlowNameTaken,
+    FlowNotFound,
+    FlowNotPublished,
+    IdempotencyConflict,
+    InputInvalid,
+    InputTooLarge,
+    ParentNotLive,
+    ProjectNotFound,
+    ProjectRequired,
+    RetryLimitReached,
+    RunNotFound,
+    RunNotRetryable,
+    StepDataExpired,
+)
+from schema.fields import Info, columns_of
+from schema.inputs import StartRunInput
+from schema.types.flow import Flow, FlowVersion
+from schema.types.flow_run import FlowRun
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Requires(FieldExtension):
+    """Lets a field be used by keys with a role, or one above it."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+
+    async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Any, **kwargs: Any) -> Any:
+        authorize.require(info.context.viewer, self._role)
+        return await next_(source, info, **kwargs)
+
+
+def _mutation(role: Role, description: str) -> Callable[[F], F]:
+    """A mutation for keys that have `role` or one above it."""
+    text = f"{description} Needs the role {role}."
+    return cast("Callable[[F], F]", strawberry.mutation(description=text, extensions=[_Requires(role)]))
+
+
+@strawberry.type(description="The flow, created.")
+class CreateFlowSuccess:
+    """The flow, created."""
+
+    flow: Flow
+
+
+@strawberry.type(description="The flow, changed.")
+class UpdateFlowSuccess:
+    """The flow, changed."""
+
+    flow: Flow
+
+
+@strawberry.type(description="The version, published.")
+class PublishFlowVersionSuccess:
+    """The version, published."""
+
+    flow_version: FlowVersion
+
+
+@strawberry.type(description="The run, started.")
+class StartRunSuccess:
+    """The run, started."""
+
+    run: FlowRun
+
+
+@strawberry.type(description="The new run, which retries the old one.")
+class RetrySuccess:
+    """The new run."""
+
+    run: FlowRun
+
+
+CreateFlowResult = Annotated[
+    CreateFlowSuccess | FlowNameTaken | DefinitionInvalid | InputTooLarge | ProjectRequired | ProjectNotFound,
+    strawberry.union("CreateFlowResult", description="The flow, or why not."),
+]
+UpdateFlowResult = Annotated[
+    UpdateFlowSuccess | FlowNotFound | FlowNameTaken,
+    strawberry.union("UpdateFlowResult", description="The flow, or why not."),
+]
+PublishFlowVersionResult = Annotated[
+    PublishFlowVersionSuccess | FlowNotFound | DefinitionInvalid | InputTooLarge,
+    strawberry.union("PublishFlowVersionResult", description="The version, or why not."),
+]
+StartRunResult = Annotated[
+    StartRunSuccess
+    | FlowNotFound
+    | FlowNotPublished
+    | FlowDisabled
+    | InputInvalid
+    | InputTooLarge
+    | RunNotFound
+    | ParentNotLive
+    | IdempotencyConflict,
+    strawberry.union("StartRunResult", description="The run, or why not."),
+]
+RetryResult = Annotated[
+    RetrySuccess
+    | RunNotFound
+    | RunNotRetryable
+    | RetryLimitReached
+    | StepDataExpired
+    | FlowNotPublished
+    | FlowDisabled
+    | IdempotencyConflict,
+    strawberry.union("RetryResult", description="The new run, or why not."),
+]
+
+
+@strawberry.type(description="Writes.")
+class Mutation:
+    """The root of mutations."""
+
+    @_mutation(Role.ADMIN, "Creates a flow, with its first version when a definition is given.")
+    async def create_flow(
+        self, info: Info, name: str, definition: JSON | None = None, project_id: strawberry.ID | None = None
+    ) -> CreateFlowResult:
+        key = await flows.create(info.context, name, definition, project_id)
+        return CreateFlowSuccess(flow=await _flow(info, key))
+
+    @_mutation(Role.ADMIN, "Renames, enables or disables a flow. Runs that were started go on.")
+    async def update_flow(
+        self, info: Info, flow_id: strawberry.ID, name: str | None = None, enabled: bool | None = None
+    ) -> UpdateFlowResult:
+        key = await flows.update(info.context, flow_id, name=name, enabled=enabled)
+        return UpdateFlowSuccess(flow=await _flow(info, key))
+
+    @_mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
+    async def publish_flow_version(
+        self, info: Info, flow_id: strawberry.ID, definition: JSON
+    ) -> PublishFlowVersionResult:
+        key = await flows.publish(info.context, flow_id, definition)
+        row = await runs.flow_version(info.context, key, columns_of(info, FlowVersion, "flowVersion"))
+        return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
+
+    @_mutation(Role.OPERATOR, "Starts a run of a flow's published version.")
+    async def start_run(self, info: Info, input: StartRunInput) -> StartRunResult:  # noqa: A002
+        start.check_wait(input.wait_ms)
+        key = await start.start_run(info.context, input.request())
+        if input.wait_ms:
+            await start.wait_for_end(info.context, key, input.wait_ms)
+        return StartRunSuccess(run=await _run(info, key))
+
+    @_mutation(
+        Role.OPERATOR,
+        "Starts a new run that retries one which ended without success; the old run never changes. FROM_FAILED_STEP"
+        " keeps the version and what succeeded, ON_LATEST_VERSION starts over on the published version.",
+    )
+    async def retry(
+        self, info: Info, run_id: strawberry.ID, strategy: RetryStrategy, idempotency_key: str | None = None
+    ) -> RetryResult:
+        return RetrySuccess(run=await _run(info, await retry.retry(info.context, run_id, strategy, idempotency_key)))
+
+
+async def _flow(info: Info, key: UUID) -> Flow:
+    return Flow(row=await runs.flow(info.context, key, columns_of(info, Flow, "flow")))
+
+
+async def _run(info: Info, key: UUID) -> FlowRun:
+    row = await runs.get(info.context, ids.encode(IdKind.RUN, key), columns_of(info, FlowRun, "run"))
+    assert row is not None  # it was written a moment ago
+    return FlowRun(row=row)

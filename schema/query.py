@@ -1,0 +1,112 @@
+"""The root of queries."""
+
+import asyncio
+
+import strawberry
+
+from domain import ids
+from domain.errors import InvalidArgumentError, InvalidIdError
+from domain.ids import IdKind
+from resolvers import flows, projects, runs
+from resolvers.pagination import PageArguments
+from schema.fields import Info, columns_of, field
+from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.types.connection import After, Before, Connection, First, Last, connect
+from schema.types.flow import Flow, FlowVersion
+from schema.types.flow_run import FlowRun
+from schema.types.node import Node
+from schema.types.project import Project, Viewer
+
+MAX_NODES = 1_000
+"""IDs in one call of `nodes`."""
+
+
+@strawberry.type(description="Reads.")
+class Query:
+    """The root of queries."""
+
+    @field("What has this ID; null when there is no such thing that the key sees.")
+    async def node(self, info: Info, id: strawberry.ID) -> Node | None:  # noqa: A002
+        return await _node(info, id)
+
+    @field("What has these IDs, in their order; null where there is no such thing that the key sees.")
+    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[Node | None]:
+        if len(ids) > MAX_NODES:
+            raise InvalidArgumentError(f"`ids` takes at most {MAX_NODES:,} values, got {len(ids):,}.")
+        return await asyncio.gather(*(_node(info, each) for each in ids))
+
+    @field("The key in use.")
+    def viewer(self, info: Info) -> Viewer:
+        return Viewer(key=info.context.viewer)
+
+    @field("The flow; null when there is none that the key sees.")
+    async def flow(self, info: Info, id: strawberry.ID) -> Flow | None:  # noqa: A002
+        row = await flows.get(info.context, id, columns_of(info, Flow))
+        return Flow(row=row) if row else None
+
+    @field("Flows, newest first.")
+    async def flows(
+        self,
+        info: Info,
+        filter: FlowFilter | None = None,  # noqa: A002
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Flow]:
+        wanted = flows.scoped(info.context, (filter or FlowFilter()).wanted())
+        return await connect(
+            info,
+            Flow,
+            PageArguments(first, after, last, before),
+            fetch=lambda asked, columns: flows.page(info.context, wanted, asked, columns),
+            count=lambda limit: flows.count(info.context, wanted, limit),
+        )
+
+    @field("The run; null when there is none that the key sees. Archived runs are found too.")
+    async def flow_run(self, info: Info, id: strawberry.ID) -> FlowRun | None:  # noqa: A002
+        row = await runs.get(info.context, id, columns_of(info, FlowRun))
+        return FlowRun(row=row) if row else None
+
+    @field("Runs, newest first unless another order is asked for. Archived runs are left out unless asked for.")
+    async def flow_runs(
+        self,
+        info: Info,
+        filter: FlowRunFilter | None = None,  # noqa: A002
+        order_by: FlowRunOrder | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[FlowRun]:
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        order = (order_by or FlowRunOrder()).order()
+        return await connect(
+            info,
+            FlowRun,
+            PageArguments(first, after, last, before),
+            fetch=lambda asked, columns: runs.page(info.context, wanted, order, asked, columns),
+            count=lambda limit: runs.count(info.context, wanted, limit),
+        )
+
+
+async def _node(info: Info, text: str) -> Node | None:
+    """What the ID `text` names.
+
+    Raises:
+        InvalidIdError: it is not an ID, or not that of a node.
+    """
+    kind, _ = ids.decode_any(text)
+    if kind not in _NODES:
+        raise InvalidIdError(f"There is no node of the kind that {text!r} names.")
+    of, get = _NODES[kind]
+    row = await get(info.context, text, columns_of(info, of))
+    return of(row=row) if row else None
+
+
+_NODES = {
+    IdKind.PROJECT: (Project, projects.get),
+    IdKind.FLOW: (Flow, flows.get),
+    IdKind.FLOW_VERSION: (FlowVersion, flows.get_version),
+    IdKind.RUN: (FlowRun, runs.get),
+}

@@ -1,0 +1,52 @@
+"""Scalars, and how they travel."""
+
+from datetime import UTC, datetime
+from typing import Any, NewType
+
+import orjson
+import strawberry
+from graphql import GraphQLError
+
+_MAX_SAFE_INTEGER = 2**53 - 1
+
+BigInt = NewType("BigInt", int)
+
+
+def raw_json(text: str) -> Any:
+    """JSON text as a value that is written into the response as it is."""
+    return orjson.Fragment(text)
+
+
+def _parse_big_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE_INTEGER:
+        raise GraphQLError(f"BigInt must be a whole number of at most 2^53 - 1, got {value!r:.80}")
+    return value
+
+
+def _parse_instant(value: Any) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise GraphQLError(f"DateTime must be a time in ISO 8601, got {value!r:.80}") from None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _write_instant(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+SCALARS: dict[object, Any] = {
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="A whole number up to 2^53 - 1, as a JSON number.",
+        serialize=int,
+        parse_value=_parse_big_int,
+    ),
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="An instant in ISO 8601, to the microsecond. Without an offset it is taken as UTC.",
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time",
+        serialize=_write_instant,
+        parse_value=_parse_instant,
+    ),
+}

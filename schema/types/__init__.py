@@ -1,0 +1,1 @@
+"""The object types, over rows."""

@@ -1,0 +1,10 @@
+"""The Relay interface."""
+
+import strawberry
+
+
+@strawberry.interface(description="What has a global ID.")
+class Node:
+    """What has a global ID."""
+
+    id: strawberry.ID

@@ -1,0 +1,74 @@
+"""Projects and the viewer."""
+
+from datetime import datetime
+
+import strawberry
+
+from db.rows import AnyRow
+from domain import payloads
+from domain.ids import IdKind
+from resolvers import runs
+from resolvers.context import Viewer as KeyInUse
+from resolvers.pagination import MAX_PAGE
+from resolvers.start import MAX_TAGS, MAX_WAIT_MS
+from schema.enums import Role
+from schema.fields import Info, column, columns_of, field, id_column
+from schema.limits import MAX_COST, MAX_DEPTH
+from schema.types.node import Node
+
+
+@strawberry.type(description="A tenant: its keys, flows and runs are seen by no other.")
+class Project(Node):
+    """A tenant."""
+
+    row: strawberry.Private[AnyRow]
+
+    id: strawberry.ID = id_column(IdKind.PROJECT, "The project's ID.")
+    name: str = column("name", "The project's name.")
+    retry_limit: int = column("retry_limit", "How many retries may follow a run in one chain.")
+    created_at: datetime = column("created_at", "When the project was created.")
+
+
+@strawberry.type(description="What a request may ask for at most.")
+class Limits:
+    """What a request may ask for at most."""
+
+    max_page_size: int = strawberry.field(default=MAX_PAGE, description="`first` and `last` of a connection.")
+    max_query_depth: int = strawberry.field(default=MAX_DEPTH, description="Levels of nested fields.")
+    max_query_cost: int = strawberry.field(default=MAX_COST, description="Fields, multiplied by page sizes.")
+    max_input_bytes: int = strawberry.field(
+        default=payloads.MAX_INPUT_BYTES, description="JSON of a run's input, and of a step's output."
+    )
+    max_metadata_bytes: int = strawberry.field(
+        default=payloads.MAX_METADATA_BYTES, description="JSON of a run's metadata."
+    )
+    max_definition_bytes: int = strawberry.field(
+        default=payloads.MAX_DEFINITION_BYTES, description="JSON of a flow definition."
+    )
+    max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
+    max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="`waitMs`, in milliseconds.")
+
+
+@strawberry.type(description="The key in use.")
+class Viewer:
+    """The key in use."""
+
+    key: strawberry.Private[KeyInUse]
+
+    @field("The name that the key was given.")
+    def key_name(self) -> str:
+        return self.key.name
+
+    @field("What the key may do.")
+    def role(self) -> Role:
+        return self.key.role
+
+    @field("The project that the key belongs to; null for the operator's key, which sees all.")
+    async def project(self, info: Info) -> Project | None:
+        if self.key.project_id is None:
+            return None
+        return Project(row=await runs.project(info.context, self.key.project_id, columns_of(info, Project)))
+
+    @field("What a request may ask for at most.")
+    def limits(self) -> Limits:
+        return Limits()
