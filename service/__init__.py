@@ -1,0 +1,1 @@
+"""The application: settings, authentication, the endpoints, the worker, and the command line."""

@@ -1,0 +1,102 @@
+"""The application, put together: the one place where things are wired."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from db import migrate
+from db.session import Database
+from domain.definition import definition_schema
+from domain.errors import DatabaseUnavailableError
+from engine.flows import FlowCache
+from schema.build import build_schema
+from service.auth import BrowserSessions
+from service.explorer import Explorer
+from service.graphql import GraphQLEndpoint
+from service.settings import Settings
+from service.worker import Worker
+
+WEB = Path(__file__).parent.parent / "web" / "dist"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An application, and what its process needs of it beside."""
+
+    app: Starlette
+    sessions: BrowserSessions
+
+
+def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
+    """The application on an open database, which it closes when it ends; browsers sign in to `project_id`."""
+    flows = FlowCache(database)
+    explorer = Explorer(WEB)
+    sessions = BrowserSessions(database, project_id)
+    worker = Worker(database, flows, settings) if with_worker else None
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(worker.run()) if worker else None
+        yield
+        if worker and task:
+            worker.stop()
+            await task
+        await database.close()
+
+    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer)
+    app = Starlette(
+        routes=[
+            Route("/", _to_explorer),
+            Route("/graphql", endpoint, methods=["GET", "POST"]),
+            explorer.assets(),
+            Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
+            Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
+            Route("/sign-out", sessions.sign_out, methods=["POST"]),
+            Route("/schemas/flow-definition.json", _flow_definition_schema),
+            Route("/healthz", _healthz),
+            Route("/readyz", _Readiness(database)),
+        ],
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+    )
+    return Service(app, sessions)
+
+
+async def _to_explorer(_: Request) -> Response:
+    return RedirectResponse("/graphql", status_code=307)
+
+
+async def _flow_definition_schema(_: Request) -> Response:
+    return JSONResponse(definition_schema(), media_type="application/schema+json")
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+class _Readiness:
+    """Whether requests can be answered: the database is there, and has the schema that this version needs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (await self._response())(scope, receive, send)
+
+    async def _response(self) -> Response:
+        try:
+            current = await self._database.read(migrate.is_current)
+        except DatabaseUnavailableError as error:
+            return PlainTextResponse(f"{error.message}\n", status_code=503)
+        if not current:
+            return PlainTextResponse("The database must be migrated: python -m service migrate\n", status_code=503)
+        return PlainTextResponse("ready\n")

@@ -1,0 +1,114 @@
+"""Who is asking: a bearer key, or the cookie of a browser that signed in."""
+
+import secrets
+from datetime import timedelta
+from uuid import UUID
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from db import api_keys
+from db.session import Database
+from domain.errors import FlowRunsError, UnauthenticatedError
+from domain.states import Role
+from resolvers.context import Viewer
+
+COOKIE = "flow_runs_session"
+SESSION_NAME = "browser session"
+SESSION_LIFETIME = timedelta(days=30)
+
+
+async def authenticate(connection: HTTPConnection, database: Database) -> Viewer:
+    """The key that the request shows.
+
+    Raises:
+        UnauthenticatedError: it shows none that is in force.
+    """
+    viewer = await _viewer(database, _shown_secret(connection))
+    if viewer is None:
+        raise UnauthenticatedError
+    return viewer
+
+
+def _shown_secret(connection: HTTPConnection) -> str | None:
+    authorization = connection.headers.get("authorization")
+    if authorization is None:
+        return connection.cookies.get(COOKIE)
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+async def _viewer(database: Database, secret: str | None) -> Viewer | None:
+    row = await database.read(api_keys.by_secret, secret) if secret else None
+    return Viewer(row.id, row.project_id, Role(row.role), row.name) if row else None
+
+
+def error_response(error: FlowRunsError, status: int) -> Response:
+    """`error` in the shape of a GraphQL response."""
+    body = {"errors": [{"message": error.message, "extensions": {"code": error.code.value}}]}
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+class BrowserSessions:
+    """Signs browsers in, with a key or with a token that works once, and out again."""
+
+    def __init__(self, database: Database, project_id: UUID) -> None:
+        self._database = database
+        self._project_id = project_id
+        self._tokens: set[str] = set()
+
+    def issue_token(self) -> str:
+        """A token for one sign-in, as ADMIN of the default project, while this process lives."""
+        token = secrets.token_urlsafe(24)
+        self._tokens.add(token)
+        return token
+
+    async def sign_in_by_token(self, request: Request) -> Response:
+        """`GET /sign-in?token=…`: to the explorer, signed in if the token is good."""
+        response = RedirectResponse("/graphql", status_code=303)
+        token = request.query_params.get("token", "")
+        if token in self._tokens:
+            self._tokens.remove(token)
+            _set_cookie(request, response, await self._new_session())
+        return response
+
+    async def _new_session(self) -> str:
+        return await self._database.write(
+            lambda conn: api_keys.create(
+                conn, project_id=self._project_id, role=Role.ADMIN, name=SESSION_NAME, lifetime=SESSION_LIFETIME
+            )
+        )
+
+    async def sign_in_by_key(self, request: Request) -> Response:
+        """`POST /sign-in` with `{"key": …}`: the cookie holds the key, out of reach of scripts."""
+        try:
+            body = await request.json()
+        except ValueError:
+            body = None
+        secret = body.get("key") if isinstance(body, dict) else None
+        if not isinstance(secret, str) or await _viewer(self._database, secret) is None:
+            return error_response(UnauthenticatedError("This is not a valid API key."), 401)
+        response = Response(status_code=204)
+        _set_cookie(request, response, secret)
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        """`POST /sign-out`: the cookie goes, and a session made by a token ends."""
+        viewer = await _viewer(self._database, request.cookies.get(COOKIE))
+        if viewer is not None and viewer.name == SESSION_NAME:
+            await self._database.write(api_keys.revoke, viewer.key_id)
+        response = Response(status_code=204)
+        response.delete_cookie(COOKIE)
+        return response
+
+
+def _set_cookie(request: Request, response: Response, secret: str) -> None:
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )

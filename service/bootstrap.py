@@ -1,0 +1,53 @@
+"""The first start: a project, an ADMIN key, the demo flows. Later starts find them, and change nothing."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from db import api_keys, projects
+from db.session import Database
+from domain.states import Role
+from service import demo
+from service.settings import Settings
+
+KEY_NAME = "bootstrap"
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """What the start found or made."""
+
+    project_id: UUID
+    new_secret: str | None
+    """Of an ADMIN key made just now: it cannot be read again, unless it stands in `key_file`."""
+    key_file: Path | None
+    """Where the generated key of an embedded database is kept, readable by its owner alone."""
+
+
+async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:
+    """Make sure that there is a default project with an ADMIN key, and the demo flows if they are wanted."""
+    key_file = settings.database_file.parent / "admin.key" if settings.database_file else None
+    fixed = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+    project_id, secret = await database.write(_ensure, fixed)
+    if settings.seed_demo:
+        await database.write(demo.seed, project_id)
+    if secret is not None and fixed is None and key_file is not None:
+        _write_private(key_file, secret)
+    return Bootstrapped(project_id, secret, key_file if key_file and key_file.exists() else None)
+
+
+def _ensure(conn: Any, fixed_secret: str | None) -> tuple[UUID, str | None]:
+    project_id = projects.by_name(conn, projects.DEFAULT_NAME) or projects.create(conn, projects.DEFAULT_NAME)
+    wanted = not api_keys.is_known(conn, fixed_secret) if fixed_secret else not api_keys.listed(conn)
+    if not wanted:
+        return project_id, None
+    secret = api_keys.create(conn, project_id=project_id, role=Role.ADMIN, name=KEY_NAME, secret=fixed_secret)
+    return project_id, secret
+
+
+def _write_private(path: Path, secret: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret + "\n")

@@ -1,0 +1,234 @@
+"""The command line: `python -m service COMMAND`."""
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+import uvicorn
+from pydantic import ValidationError
+
+from db import api_keys, flows, projects
+from db.migrate import upgrade
+from db.session import Database
+from domain import ids
+from domain.errors import FlowRunsError
+from domain.ids import IdKind
+from domain.states import Role
+from engine.flows import FlowCache, check
+from schema.build import sdl
+from service.asgi import WEB, create_service
+from service.bootstrap import Bootstrapped, bootstrap
+from service.explorer import Explorer
+from service.settings import Settings
+from service.worker import Worker
+
+T = TypeVar("T")
+
+
+@click.group(help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README.")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Read the settings for every command."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = (f"FLOWRUNS_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        raise click.ClickException("; ".join(faults)) from None
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # One line for each call of a step is the journal's business.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    context.obj = settings
+
+
+@main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")
+@click.pass_obj
+def serve(settings: Settings) -> None:
+    """Everything in one process."""
+    upgrade(settings.database_url)
+    _run_server(settings, with_worker=True)
+
+
+@main.command(help="Run the API alone; runs are executed by `worker` processes.")
+@click.pass_obj
+def api(settings: Settings) -> None:
+    """The API alone."""
+    _run_server(settings, with_worker=False)
+
+
+@main.command(help="Execute runs, without an API.")
+@click.pass_obj
+def worker(settings: Settings) -> None:
+    """A worker alone."""
+    asyncio.run(_work(settings))
+
+
+@main.command(help="Bring the database to the newest schema.")
+@click.pass_obj
+def migrate(settings: Settings) -> None:
+    """Migrate."""
+    upgrade(settings.database_url)
+
+
+@main.command(help="Print the GraphQL schema.")
+def schema() -> None:
+    """Print the SDL."""
+    click.echo(sdl(), nl=False)
+
+
+@main.group(help="Create, list and revoke API keys.")
+def key() -> None:
+    """API keys."""
+
+
+@key.command("create", help="Create a key and print its secret, which cannot be read again.")
+@click.option("--name", required=True, help="What the key is for.")
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value)
+@click.option("--project", default=projects.DEFAULT_NAME, help="Its project, created when new.")
+@click.option("--operator", is_flag=True, help="A key for all projects.")
+@click.pass_obj
+def create_key(settings: Settings, name: str, role: str, project: str, operator: bool) -> None:
+    """Create a key."""
+
+    def work(conn: Any) -> str:
+        owner = None if operator else projects.by_name(conn, project) or projects.create(conn, project)
+        return api_keys.create(conn, project_id=owner, role=Role(role), name=name)
+
+    click.echo(_with_database(settings, lambda database: database.write(work)))
+
+
+@key.command("list", help="List the keys, without their secrets.")
+@click.pass_obj
+def list_keys(settings: Settings) -> None:
+    """List the keys."""
+    for row in _with_database(settings, lambda database: database.read(api_keys.listed)):
+        state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
+        owner = row.project or "all projects"
+        click.echo(f"{ids.encode(IdKind.API_KEY, row.id)}  {row.hint}…  {row.role:8}  {owner}  {state}  {row.name}")
+
+
+@key.command("revoke", help="End a key.")
+@click.argument("key_id")
+@click.pass_obj
+def revoke_key(settings: Settings, key_id: str) -> None:
+    """End a key."""
+    try:
+        wanted = ids.decode(IdKind.API_KEY, key_id)
+    except FlowRunsError as error:
+        raise click.ClickException(error.message) from None
+    if not _with_database(settings, lambda database: database.write(api_keys.revoke, wanted)):
+        raise click.ClickException("There is no such key in force.")
+
+
+@main.group(help="Publish flows from files.")
+def flow() -> None:
+    """Flows."""
+
+
+@flow.command("publish", help="Publish FILE, a definition in JSON, as the next version of a flow, created when new.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", help="The flow's name; by default the file's, without its ending.")
+@click.option("--project", default=projects.DEFAULT_NAME, help="The flow's project.")
+@click.pass_obj
+def publish_flow(settings: Settings, file: Path, name: str | None, project: str) -> None:
+    """Publish a flow."""
+    try:
+        checked = check(json.loads(file.read_bytes()))
+    except (ValueError, FlowRunsError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+
+    def work(conn: Any) -> UUID:
+        owner = projects.by_name(conn, project)
+        if owner is None:
+            raise click.ClickException(f"There is no project {project!r}.")
+        called = name or file.stem
+        flow_id = flows.by_name(conn, owner, called) or flows.create(conn, owner, called)
+        flows.publish(conn, flow_id, owner, checked.text, checked.step_count)
+        return flow_id
+
+    click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
+
+
+def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
+        database = Database(settings.database_url)
+        try:
+            return await use(database)
+        finally:
+            await database.close()
+
+    upgrade(settings.database_url)
+    try:
+        return asyncio.run(run())
+    except FlowRunsError as error:
+        raise click.ClickException(error.message) from None
+
+
+async def _work(settings: Settings) -> None:
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    worker = Worker(database, FlowCache(database), settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+    await database.close()
+
+
+def _run_server(settings: Settings, *, with_worker: bool) -> None:
+    # The loop that uvicorn would take, for what is done before it listens too.
+    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+        runner.run(_serve(settings, with_worker=with_worker))
+
+
+async def _serve(settings: Settings, *, with_worker: bool) -> None:
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    found = await bootstrap(database, settings)
+    service = create_service(settings, database, found.project_id, with_worker=with_worker)
+    config = uvicorn.Config(
+        service.app,
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+    )
+    await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve()
+
+
+class _Server(uvicorn.Server):
+    """Tells where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def _greet(url: str, found: Bootstrapped, token: str) -> None:
+    explorer = (
+        "Open this in a browser; it signs you in once:"
+        if Explorer(WEB).is_built
+        else ("The explorer is not built (scripts/build-web says why). Once it is, this signs you in:")
+    )
+    click.echo(f"\n  Flow Runs is ready at {url}\n\n  {explorer}\n\n    {url}/sign-in?token={token}\n")
+    click.echo("  Or ask from a shell:\n")
+    click.echo(f"    curl -s {url}/graphql -H 'content-type: application/json' \\")
+    click.echo(f'      -H "authorization: Bearer {_shown_key(found)}" \\')
+    click.echo("""      -d '{"query": "{ flows { nodes { id name } } }"}'\n""")
+
+
+def _shown_key(found: Bootstrapped) -> str:
+    if found.key_file is not None:
+        return f"$(cat {found.key_file})"
+    return found.new_secret or "$FLOWRUNS_KEY"

@@ -1,0 +1,58 @@
+"""GraphiQL, served by ourselves: it works on a machine without the internet."""
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+# As strict as the page allows: Monaco, its editor, writes <style> elements and draws error marks with data: images.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+_MISSING = (
+    "The explorer is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
+    "The API is here all the same: POST a query to this address.\n"
+)
+
+
+class _Assets(StaticFiles):
+    """Files whose names hold a hash of their content: a browser may keep them for ever."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response: Response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        response.headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'none'"
+        response.headers.update(_HEADERS)
+        return response
+
+
+class Explorer:
+    """The built page in `folder`, or a word on what is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a page to show."""
+        return (self._folder / "index.html").is_file()
+
+    def is_wanted(self, request: Request) -> bool:
+        """Whether the request is a browser's, for a page."""
+        wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        return wants_page and "query" not in request.query_params
+
+    def page(self) -> Response:
+        """The page; its scripts ask who is signed in."""
+        if not self.is_built:
+            return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | {"vary": "accept"})
+        headers = {"cache-control": "no-cache", "vary": "accept", "content-security-policy": POLICY, **_HEADERS}
+        return FileResponse(self._folder / "index.html", headers=headers)
+
+    def assets(self) -> Mount:
+        """The route of the page's scripts, styles and fonts."""
+        return Mount("/graphiql/assets", _Assets(directory=self._folder / "assets", check_dir=False))

@@ -1,0 +1,103 @@
+"""The GraphQL endpoint, by the GraphQL-over-HTTP specification."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from cross_web import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.asgi import GraphQL
+from strawberry.http import GraphQLHTTPResponse
+from strawberry.schema.base import BaseSchema
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+
+from db.session import Database
+from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
+from engine.flows import FlowCache
+from resolvers.context import Context, ParentHeaders
+from service.auth import authenticate, error_response
+from service.explorer import Explorer
+
+_RESPONSE_TYPE = "application/graphql-response+json"
+
+
+class BadRequestError(FlowRunsError):
+    """The request is not a GraphQL request."""
+
+    code = ErrorCode.BAD_REQUEST
+
+
+class GraphQLEndpoint(GraphQL[Context, None]):
+    """Answers browsers with the explorer, and everybody else with the results of their queries."""
+
+    def __init__(self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer) -> None:
+        super().__init__(schema, graphql_ide=None)
+        self._database = database
+        self._flows = flows
+        self._explorer = explorer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        if self._explorer.is_wanted(request):
+            return self._explorer.page()
+        try:
+            return await self.run(request)
+        except UnauthenticatedError as error:
+            return error_response(error, 401)
+        except DatabaseUnavailableError as error:
+            return error_response(error, 503)
+        except HTTPException as error:
+            return error_response(BadRequestError(error.reason), error.status_code)
+
+    async def get_context(self, request: Request, response: Response) -> Context:  # type: ignore[override]
+        """What the resolvers know of the request; refuses it when it shows no key."""
+        viewer = await authenticate(request, self._database)
+        return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
+
+    async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]
+        """Holds the status until there is a result."""
+        response = await super().get_sub_response(request)
+        request.state.sub_response = response
+        return response
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        """The body; a request that was not executed has no `data`, and a status of its own."""
+        body = await super().process_result(request, result)
+        if isinstance(result, PreExecutionError):
+            del body["data"]
+            if _accepts_graphql_response(request):
+                request.state.sub_response.status_code = 400
+        request.state.sub_response.headers["content-type"] = _media_type(request)
+        return body
+
+    def create_response(self, response_data: Any, sub_response: Response) -> Response:
+        """The response."""
+        return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
+
+    def decode_json(self, data: str | bytes) -> object:
+        """Faster than the standard library's, and as strict."""
+        return orjson.loads(data)
+
+    def encode_json(self, data: object) -> bytes:
+        """JSON columns are in `data` as text, and written as they are."""
+        return orjson.dumps(data)
+
+
+def _accepts_graphql_response(request: Request) -> bool:
+    return _RESPONSE_TYPE in request.headers.get("accept", "")
+
+
+def _media_type(request: Request) -> str:
+    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+
+
+def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
+    # The seed's names for a nested run's arguments.
+    fail = headers.get("ap-fail-parent-on-failure")
+    return ParentHeaders(headers.get("ap-parent-run-id"), fail.lower() == "true" if fail else None)

@@ -1,0 +1,67 @@
+"""The settings: environment variables that begin with FLOWRUNS_, read once at the start."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+class Settings(BaseSettings):
+    """What an operator can set; README has the same list."""
+
+    model_config = SettingsConfigDict(env_prefix="FLOWRUNS_", frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        default="sqlite+aiosqlite:///.flowruns/flowruns.db",
+        description="`sqlite+aiosqlite:///file` or `postgresql+asyncpg://user:password@host/name`.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
+    bootstrap_key: SecretStr | None = Field(
+        default=None,
+        min_length=20,
+        description="An ADMIN key of the default project, fixed by the operator; generated when absent.",
+    )
+    actions: str = Field(
+        default="", description="Python modules whose actions `python` steps may call, separated by commas."
+    )
+    http_allow_private: bool = Field(
+        default=False, description="Let `http` steps call private, loopback and link-local addresses."
+    )
+    seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
+    worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
+    worker_lease_seconds: float = Field(
+        default=15.0, gt=0, description="Seconds after which the runs of a lost worker are taken over."
+    )
+    shutdown_grace_seconds: float = Field(
+        default=10.0, ge=0, description="Seconds for which runs under way may go on when the service stops."
+    )
+    database_pool_size: int = Field(default=10, ge=2, le=1_000, description="Connections that a process keeps open.")
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="What is logged.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_driver(cls, value: str) -> str:
+        try:
+            url = make_url(value)
+        except ArgumentError:
+            raise ValueError("not the URL of a database") from None
+        if url.drivername not in DRIVERS.values():
+            raise ValueError(f"the URL must begin with one of {', '.join(f'{name}://' for name in DRIVERS.values())}")
+        return value
+
+    @property
+    def action_modules(self) -> list[str]:
+        """The modules named by `actions`."""
+        return [name.strip() for name in self.actions.split(",") if name.strip()]
+
+    @property
+    def database_file(self) -> Path | None:
+        """The file of an SQLite database."""
+        url = make_url(self.database_url)
+        return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
