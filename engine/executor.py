@@ -201,12 +201,14 @@ class Executor:
     async def _within_timeouts(self, execution: _Execution, attempt: _Attempt, rendered: Any) -> Any:
         step = attempt.step.definition
         limits = [seconds for seconds in (step.timeout, execution.seconds_left) if seconds is not None]
+        seconds = min(limits, default=None)
         runner = self._runners[step.kind]
-        context = StepContext(_id(execution.lease), step.name, attempt.number, f"{_id(execution.lease)}:{step.name}")
+        run_id = _id(execution.lease)
+        context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", seconds)
         try:
-            return await clock.within(min(limits, default=None), runner.run(rendered, context))
+            return await clock.within(seconds, runner.run(rendered, context))
         except TimeoutError:
-            raise StepError("TIMEOUT", f"The step took longer than {min(limits):g} seconds.") from None
+            raise StepError("TIMEOUT", f"The step took longer than {seconds:g} seconds.") from None
 
     async def _fail(self, execution: _Execution, attempt: _Attempt, error: StepError) -> None:
         step = attempt.step.definition

@@ -1,5 +1,6 @@
 """Flow versions, ready to be executed."""
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,9 @@ class FlowCache:
         if (found := self._flows.get(version_id)) is not None:
             self._flows.move_to_end(version_id)
             return found
-        found = compile_flow(await self._database.read(flows.definition, version_id))
+        text = await self._database.read(flows.definition, version_id)
+        # A large definition takes seconds to compile, in which the event loop has better to do.
+        found = await asyncio.to_thread(compile_flow, text)
         self._flows[version_id] = found
         while len(self._flows) > self._size:
             self._flows.popitem(last=False)

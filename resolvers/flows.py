@@ -1,5 +1,6 @@
 """Reads and writes of flows."""
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -77,7 +78,7 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     owner = authorize.own_project(context.viewer, wanted)
     checked_name = _checked_name(name)
-    compiled = check(definition) if definition is not None else None
+    compiled = await asyncio.to_thread(check, definition) if definition is not None else None
 
     def work(conn: Any) -> UUID:
         if owner is None or not projects.by_ids(conn, [owner], ()):
@@ -100,7 +101,7 @@ async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
         InvalidIdError, FlowNotFoundError, DefinitionInvalidError, InputTooLargeError.
     """
     flow = await _existing(context, flow_id)
-    compiled = check(definition)
+    compiled = await asyncio.to_thread(check, definition)
     return await context.database.write(flows.publish, flow.id, flow.project_id, compiled.text, compiled.step_count)
 
 

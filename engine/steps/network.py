@@ -1,0 +1,181 @@
+"""Which addresses an HTTP step may connect to, and the transport that sees to it.
+
+Flows come from people who are not the operator, and the service stands where they do not: next to databases and
+metadata services that trust their network. So the name in a URL is resolved here, every address that it has is
+checked, and the connection is made to one of the checked addresses themselves. Nothing resolves the name a second
+time, so it cannot point elsewhere in between (DNS rebinding). A name with a single refused address is refused as a
+whole: honest names do not mix the two kinds, and the refusal does not depend on the order of the answers. TLS still
+checks the certificate against the name. Redirects are requests like any other and come through here too.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias
+
+import httpcore
+import httpx
+
+from engine.errors import StepError
+
+Address: TypeAlias = IPv4Address | IPv6Address
+AddressRule: TypeAlias = Callable[[Address], bool]
+"""Whether an address may be connected to."""
+Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
+"""The addresses of a host, for a port; raises OSError when there are none."""
+
+MAX_CONNECTIONS = 200
+MAX_IDLE_CONNECTIONS = 50
+IDLE_SECONDS = 5.0
+"""How long a connection is kept for the next call."""
+
+_SPECIAL_V4 = tuple(
+    IPv4Network(network)
+    for network in (
+        "100.64.0.0/10",  # shared between customers of a carrier; also Alibaba's metadata service
+        "168.63.129.16/32",  # Azure's platform services
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # relays of 6to4
+    )
+)
+_GLOBAL_V6 = IPv6Network("2000::/3")
+_SPECIAL_V6 = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarking, ORCHID
+        "2002::/16",  # 6to4: has an IPv4 address inside
+        "3fff::/20",  # documentation
+    )
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def anywhere(_: Address) -> bool:
+    """The rule for operators who trust their flows."""
+    return True
+
+
+def public_only(address: Address) -> bool:
+    """Whether `address` is one of the public internet."""
+    if isinstance(address, IPv4Address):
+        return _is_public_v4(address)
+    if address.ipv4_mapped is not None:
+        return _is_public_v4(address.ipv4_mapped)
+    if address in _NAT64:
+        return _is_public_v4(IPv4Address(int(address) & 0xFFFF_FFFF))
+    return address in _GLOBAL_V6 and not address.is_private and not any(address in net for net in _SPECIAL_V6)
+
+
+def _is_public_v4(address: IPv4Address) -> bool:
+    if address.is_private or address.is_loopback or address.is_link_local or address.is_unspecified:
+        return False
+    return not (address.is_multicast or address.is_reserved or any(address in net for net in _SPECIAL_V4))
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """The addresses of `host` according to the machine, which also reads `2130706433` and `0177.0.0.1` as such."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that a rule allows."""
+
+    def __init__(self, allows: AddressRule, resolver: Resolver = resolve) -> None:
+        self._allows = allows
+        self._resolve = resolver
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """A connection to `host`.
+
+        Raises:
+            StepError: ADDRESS_REFUSED, the host has an address that the rule does not allow.
+            httpcore.ConnectError, httpcore.ConnectTimeout: there is no connection to be had.
+        """
+        addresses = await self._checked(host, port, timeout)
+        # Each address gets its share, so that one that does not answer leaves time for the others.
+        share = None if timeout is None else timeout / len(addresses)
+        for address in addresses[:-1]:
+            try:
+                return await self._backend.connect_tcp(str(address), port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._backend.connect_tcp(str(addresses[-1]), port, share, local_address, socket_options)
+
+    async def _checked(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None,  # noqa: ASYNC109 - handed on
+    ) -> Sequence[Address]:
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._resolve(host, port)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"{host} could not be resolved in time") from None
+        except (OSError, ValueError) as error:
+            raise httpcore.ConnectError(f"{host} could not be resolved: {error}") from None
+        if not addresses:
+            raise httpcore.ConnectError(f"{host} has no address")
+        if not all(self._allows(address) for address in addresses):
+            raise refusal(f"{host} is not on the public internet")
+        return addresses
+
+
+def refusal(message: str) -> StepError:
+    """The request would go where it may not."""
+    return StepError("ADDRESS_REFUSED", f"The request is not allowed: {message}.", retryable=False)
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.aiter_stream():
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """httpx over a pool of guarded connections, without a proxy. Errors are httpcore's own, and StepError."""
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            # The operator may name certificate authorities in SSL_CERT_FILE and SSL_CERT_DIR.
+            ssl_context=httpx.create_ssl_context(trust_env=True),
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=backend,
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.scheme not in ("http", "https"):
+            raise refusal(f"only http and https URLs can be called, not {request.url.scheme[:40]!r}")
+        url = request.url
+        answer = await self._pool.handle_async_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()

@@ -1,0 +1,410 @@
+"""The filters and tests that templates may use. Named and called as Jinja's, written anew within the meter's bounds.
+
+Filters that give many values give a list. Text is text: nothing is escaped for HTML.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from jinja2 import StrictUndefined, Undefined
+
+from engine.templates import operations
+from engine.templates.meter import MAX_WEIGHT, Meter, fault, kind_of
+from engine.templates.operations import Operation
+
+_MAX_NUMBER_TEXT = 1_000
+_MAX_DECIMALS = 20
+_MAX_WIDTH = 1_000
+_MAX_PATH = 20
+_PRINTF = re.compile(r"%(?:%|[-+ #0]{0,5}(\d{0,4})(?:\.(\d{1,4}))?([sdifFeEgGxXo]))|%|[^%]+")
+
+
+def default(_: Meter, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+    """`default_value` for an undefined value; with `boolean` also for an empty, zero, false or null one."""
+    return default_value if isinstance(value, Undefined) or (boolean and not value) else value
+
+
+def length(_: Meter, value: Any) -> int:
+    """Number of elements, keys or characters."""
+    return len(operations.elements(value))
+
+
+def first(_: Meter, value: Any) -> Any:
+    """The first element; undefined when there is none."""
+    return next(iter(operations.elements(value)), StrictUndefined("There is no first element: it is empty"))
+
+
+def last(_: Meter, value: Any) -> Any:
+    """The last element; undefined when there is none."""
+    return next(reversed(operations.elements(value)), StrictUndefined("There is no last element: it is empty"))
+
+
+def to_json(meter: Meter, value: Any) -> str:
+    """`value` as JSON text."""
+    return meter.made(orjson.dumps(meter.read(value)).decode())
+
+
+def join(meter: Meter, value: Any, d: str = "", attribute: Any = None) -> str:
+    """The elements as text, with `d` between them."""
+
+    def pieces() -> Iterator[str]:
+        for index, each in enumerate(picked(meter, value, attribute)):
+            if index:
+                yield operations.text_of(meter, d)
+            yield operations.text_of(meter, each)
+
+    return operations.join_text(meter, pieces())
+
+
+def picked(meter: Meter, value: Any, attribute: Any) -> Iterator[Any]:
+    """The elements of `value`, or of each the part that the dotted `attribute` names."""
+    found = operations.elements(value)
+    meter.work(len(found))
+    for each in found:
+        yield each if attribute is None else part(meter, each, attribute)
+
+
+def part(meter: Meter, value: Any, attribute: Any) -> Any:
+    """What the dotted path `attribute` leads to, starting at `value`; undefined when it leads nowhere."""
+    names = str(attribute).split(".", _MAX_PATH)
+    meter.work(len(names))
+    for name in names:
+        value = operations.item(meter, value, int(name) if name.isdecimal() else name, "an element")
+    return value
+
+
+def mapped(meter: Meter, value: Any, *args: Any, attribute: Any = None, **kwargs: Any) -> list[Any]:
+    """`map('upper')` applies a filter to each element, `map(attribute='a.b')` takes a part of each."""
+    if attribute is None:
+        function, args = _named(FILTERS, "filter", args)
+        return meter.made([function(meter, each, *args, **kwargs) for each in picked(meter, value, None)])
+    if "default" in kwargs:
+        return meter.made([default(meter, each, kwargs["default"]) for each in picked(meter, value, attribute)])
+    return meter.made(list(picked(meter, value, attribute)))
+
+
+def _named(table: dict[str, Operation], noun: str, args: tuple[Any, ...]) -> tuple[Operation, tuple[Any, ...]]:
+    name = args[0] if args else None
+    if not isinstance(name, str) or name not in table:
+        raise fault(f"There is no {noun} {name[:100]!r}" if isinstance(name, str) else f"The {noun}'s name is needed")
+    return table[name], args[1:]
+
+
+def _choice(*, wanted: bool, by_attribute: bool) -> Operation:
+    def choose(meter: Meter, value: Any, *args: Any) -> list[Any]:
+        attribute, rest = (args[0] if args else None, args[1:]) if by_attribute else (None, args)
+        test, rest = _named(TESTS, "test", rest) if rest else (_true, ())
+        subjects = picked(meter, value, attribute)
+        chosen = [
+            each for each, subject in zip(value, subjects, strict=True) if bool(test(meter, subject, *rest)) is wanted
+        ]
+        return meter.made(chosen)
+
+    return choose
+
+
+def _true(_: Meter, value: Any) -> bool:
+    return bool(value)
+
+
+def _folded(value: Any) -> Any:
+    return value.casefold() if isinstance(value, str) else value
+
+
+def _keys(meter: Meter, value: Any, attribute: Any, case_sensitive: bool) -> list[Any]:
+    meter.read(value)
+    found = [meter.read(each) for each in picked(meter, value, attribute)]
+    return found if case_sensitive else [_folded(each) for each in found]
+
+
+def ordered(
+    meter: Meter, value: Any, reverse: bool = False, case_sensitive: bool = False, attribute: Any = None
+) -> list[Any]:
+    """The elements in order: numbers, or strings, or lists of them."""
+    keys = _keys(meter, value, attribute, case_sensitive)
+    meter.work(len(keys) * 2)
+    elements = list(value)
+    order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
+    return meter.made([elements[index] for index in order])
+
+
+def unique(meter: Meter, value: Any, case_sensitive: bool = False, attribute: Any = None) -> list[Any]:
+    """The elements without repetitions, the first of each kept."""
+    seen: dict[bytes, Any] = {}
+    for key, each in zip(_keys(meter, value, attribute, case_sensitive), value, strict=True):
+        seen.setdefault(orjson.dumps(key, option=orjson.OPT_SORT_KEYS), each)
+    return meter.made(list(seen.values()))
+
+
+def _extreme(best: Callable[..., int]) -> Operation:
+    def find(meter: Meter, value: Any, case_sensitive: bool = False, attribute: Any = None) -> Any:
+        keys = _keys(meter, value, attribute, case_sensitive)
+        if not keys:
+            return StrictUndefined("There is no smallest or largest element: it is empty")
+        return list(value)[best(range(len(keys)), key=keys.__getitem__)]
+
+    return find
+
+
+def total(meter: Meter, value: Any, attribute: Any = None, start: Any = 0) -> Any:
+    """The sum of numbers, and of `start`."""
+    for each in picked(meter, value, attribute):
+        start = operations.add(meter, start, each) if operations.is_number(each) else _refuse_sum(each)
+    return operations.number(start)
+
+
+def _refuse_sum(value: Any) -> Any:
+    raise fault(f"Cannot sum up {kind_of(value)}")
+
+
+def backward(meter: Meter, value: Any) -> Any:
+    """The elements, or the characters, in opposite order."""
+    if isinstance(value, str):
+        return meter.made(meter.read(value)[::-1])
+    return meter.made(list(operations.elements(value))[::-1])
+
+
+def to_list(meter: Meter, value: Any) -> list[Any]:
+    """A list of the elements, keys or characters."""
+    found = operations.elements(value)
+    meter.work(len(found))
+    return meter.made(list(found))
+
+
+def items(meter: Meter, value: Any) -> list[list[Any]]:
+    """The keys and values of an object, in pairs."""
+    if not isinstance(value, dict):
+        raise fault(f"An object is needed here; this is {kind_of(value)}")
+    return operations.items(meter, value)
+
+
+def to_int(meter: Meter, value: Any, default: Any = 0, base: int = 10) -> Any:
+    """A whole number; `default` where `value` is none. What follows the decimal point is cut off."""
+    try:
+        if isinstance(value, str):
+            return operations.number(int(_short(value), base) if base != 10 else _decimal(value))
+        return operations.number(int(meter.read(value)))
+    except (ValueError, TypeError, OverflowError):
+        return default
+
+
+def _decimal(value: str) -> int:
+    try:
+        return int(_short(value))
+    except ValueError:
+        return int(float(value))
+
+
+def to_float(meter: Meter, value: Any, default: Any = 0.0) -> Any:
+    """A number with decimals; `default` where `value` is none."""
+    try:
+        return operations.number(float(_short(value) if isinstance(value, str) else meter.read(value)))
+    except (ValueError, TypeError, OverflowError):
+        return default
+
+
+def _short(value: str) -> str:
+    if len(value) > _MAX_NUMBER_TEXT:
+        raise ValueError("too long for a number")
+    return value
+
+
+def to_string(meter: Meter, value: Any) -> str:
+    """A string as it is, anything else as JSON."""
+    return meter.made(operations.text_of(meter, value))
+
+
+def rounded(_: Meter, value: Any, precision: int = 0, method: str = "common") -> Any:
+    """`value` with `precision` decimals; the method is common, ceil or floor."""
+    if not operations.is_number(value) or not isinstance(precision, int) or abs(precision) > _MAX_DECIMALS:
+        raise fault(f"round() takes a number, and at most {_MAX_DECIMALS} decimals")
+    if method == "common":
+        return operations.number(round(float(value), precision))
+    if method not in ("ceil", "floor"):
+        raise fault("The method of round() is common, ceil or floor")
+    scale = 10.0**precision
+    return operations.number((math.ceil if method == "ceil" else math.floor)(value * scale) / scale)
+
+
+def absolute(_: Meter, value: Any) -> Any:
+    """The number without its sign."""
+    if not operations.is_number(value):
+        raise fault(f"abs takes a number; this is {kind_of(value)}")
+    return operations.number(abs(value))
+
+
+def center(meter: Meter, value: Any, width: int = 80) -> str:
+    """The text in the middle of `width` characters."""
+    meter.room(width)
+    return meter.made(operations.text_of(meter, value).center(width))
+
+
+def indent(meter: Meter, value: Any, width: int = 4, first: bool = False, blank: bool = False) -> str:
+    """The text with each line but the first (with `first`: each) moved by `width` blanks; empty ones if `blank`."""
+    text = operations.text_of(meter, value)
+    meter.work(text.count("\n"))
+    margin = " " * max(0, min(width, MAX_WEIGHT))
+
+    def pieces() -> Iterator[str]:
+        for index, line in enumerate(text.split("\n")):
+            if index:
+                yield "\n"
+            yield margin if (index or first) and (line or blank) else ""
+            yield line
+
+    return operations.join_text(meter, pieces())
+
+
+def replace(meter: Meter, value: Any, old: str, new: str, count: int | None = None) -> str:
+    """The text with `old` replaced by `new`."""
+    return operations.replace(meter, operations.text_of(meter, value), old, new, -1 if count is None else count)
+
+
+def trim(meter: Meter, value: Any, chars: str | None = None) -> str:
+    """The text without white space, or without `chars`, at both ends."""
+    return operations.strip(meter, operations.text_of(meter, value), chars)
+
+
+def split(meter: Meter, value: Any, sep: str | None = None, maxsplit: int = -1) -> list[str]:
+    """The parts of the text between its separators (by default: white space)."""
+    return operations.split(meter, operations.text_of(meter, value), sep, maxsplit)
+
+
+def urlencode(meter: Meter, value: Any) -> str:
+    """Text made fit for a part of a URL; of an object, a query string."""
+    if isinstance(value, dict):
+        parts = [f"{_quoted(meter, key)}={_quoted(meter, each)}" for key, each in value.items()]
+        return join(meter, parts, "&")
+    return _quoted(meter, value)
+
+
+def _quoted(meter: Meter, value: Any) -> str:
+    text = operations.text_of(meter, value)
+    # Before it is done: it is slow, and each byte may become three.
+    meter.work(len(text) // 4)
+    meter.room(len(text.encode()))
+    return meter.made(quote(text, safe=""))
+
+
+def printf(meter: Meter, value: Any, *args: Any) -> str:
+    """`"%s: %.2f"|format(name, price)`: the conversions of C, with widths and decimals up to 1000."""
+    if not isinstance(value, str):
+        raise fault("format works on a string")
+    meter.work(value.count("%") * 4)
+    rest = iter(args)
+    pieces = [_converted(meter, match, rest) for match in _PRINTF.finditer(meter.read(value))]
+    return operations.join_text(meter, iter(pieces))
+
+
+def _converted(meter: Meter, match: re.Match[str], args: Iterator[Any]) -> str:
+    directive, (width, decimals, conversion) = match[0], match.groups()
+    if not directive.startswith("%"):
+        return directive
+    if directive == "%%":
+        return "%"
+    if conversion is None or int(width or 0) > _MAX_WIDTH or int(decimals or 0) > _MAX_WIDTH:
+        raise fault("The format has a conversion that is not supported, or one wider than 1000")
+    missing = StrictUndefined("The format has more conversions than arguments")
+    value = next(args, missing)
+    value = operations.text_of(meter, value) if conversion == "s" else meter.read(value)
+    # Paid for here: the pieces are all made before they are joined.
+    return meter.made(str(directive % value))
+
+
+def _text_filter(name: str) -> Operation:
+    method = operations.METHODS[name][str]
+
+    def change(meter: Meter, value: Any) -> Any:
+        return method(meter, operations.text_of(meter, value))
+
+    return change
+
+
+FILTERS: dict[str, Operation] = {
+    "abs": absolute,
+    "capitalize": _text_filter("capitalize"),
+    "center": center,
+    "count": length,
+    "d": default,
+    "default": default,
+    "first": first,
+    "float": to_float,
+    "format": printf,
+    "indent": indent,
+    "int": to_int,
+    "items": items,
+    "join": join,
+    "last": last,
+    "length": length,
+    "list": to_list,
+    "lower": _text_filter("lower"),
+    "map": mapped,
+    "max": _extreme(max),
+    "min": _extreme(min),
+    "reject": _choice(wanted=False, by_attribute=False),
+    "rejectattr": _choice(wanted=False, by_attribute=True),
+    "replace": replace,
+    "reverse": backward,
+    "round": rounded,
+    "select": _choice(wanted=True, by_attribute=False),
+    "selectattr": _choice(wanted=True, by_attribute=True),
+    "sort": ordered,
+    "split": split,
+    "string": to_string,
+    "sum": total,
+    "title": _text_filter("title"),
+    "tojson": to_json,
+    "trim": trim,
+    "unique": unique,
+    "upper": _text_filter("upper"),
+    "urlencode": urlencode,
+}
+
+
+def _is(*types: type, but: type = Undefined) -> Operation:
+    def decide(_: Meter, value: Any) -> bool:
+        if isinstance(value, Undefined):
+            str(value)
+        return isinstance(value, types) and not isinstance(value, but)
+
+    return decide
+
+
+def _remainder(_: Meter, value: Any, divisor: Any, wanted: int) -> bool:
+    if isinstance(value, int) and isinstance(divisor, int):
+        return value % divisor == wanted
+    raise fault(f"A whole number is needed here; this is {kind_of(value)}")
+
+
+TESTS: dict[str, Operation] = {
+    **operations.COMPARISONS,
+    "==": operations.COMPARISONS["eq"],
+    "!=": operations.COMPARISONS["ne"],
+    "<": operations.COMPARISONS["lt"],
+    "<=": operations.COMPARISONS["lteq"],
+    ">": operations.COMPARISONS["gt"],
+    ">=": operations.COMPARISONS["gteq"],
+    "ge": operations.COMPARISONS["gteq"],
+    "le": operations.COMPARISONS["lteq"],
+    "equalto": operations.COMPARISONS["eq"],
+    "boolean": _is(bool),
+    "defined": lambda _, value: not isinstance(value, Undefined),
+    "undefined": lambda _, value: isinstance(value, Undefined),
+    "divisibleby": lambda meter, value, num: _remainder(meter, value, num, 0),
+    "even": lambda meter, value: _remainder(meter, value, 2, 0),
+    "odd": lambda meter, value: _remainder(meter, value, 2, 1),
+    "true": lambda _, value: value is True,
+    "false": lambda _, value: value is False,
+    "none": _is(type(None)),
+    "string": _is(str),
+    "number": _is(int, float, but=bool),
+    "integer": _is(int, but=bool),
+    "float": _is(float),
+    "mapping": _is(dict),
+    "sequence": _is(list, str),
+    "iterable": _is(list, str, dict),
+}

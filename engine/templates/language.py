@@ -1,0 +1,405 @@
+"""What a template may say, and how it is made safe to run.
+
+The source is parsed by Jinja2. The tree may hold only the nodes, names, filters, tests and methods listed here;
+the rest is refused when a flow is published. Then each operation in it is turned into a call of ours
+(operations.py, filters.py), so that what Jinja2 compiles does nothing but assign, branch, loop and call those.
+That runs in Jinja2's immutable sandbox, which is a second wall: no operator, attribute or method of Python's is left
+in the code for it to watch.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes, pass_context
+from jinja2.nativetypes import NativeCodeGenerator
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from domain.payloads import KIB
+from engine.templates.filters import FILTERS, TESTS
+from engine.templates.meter import Meter
+from engine.templates.operations import METHODS, OPERATIONS, Operation
+
+MAX_SOURCE = 16 * KIB
+"""Characters of one template."""
+MAX_DEPTH = 40
+"""Nesting of the parsed template. Python's own compiler gives up at about twice as much."""
+MAX_NODES = 2_000
+"""Nodes of one template: each takes about 50 µs to compile."""
+SCOPE_NAMES = frozenset({"run", "steps"})
+
+_MARK = "\N{SECTION SIGN}"
+"""Begins the names under which our operations are called: no template can write such a name."""
+
+_BINARY: dict[type[nodes.Node], str] = {
+    nodes.Add: "add",
+    nodes.Sub: "sub",
+    nodes.Mul: "mul",
+    nodes.Div: "div",
+    nodes.FloorDiv: "floordiv",
+    nodes.Mod: "mod",
+    nodes.Pow: "pow",
+}
+_UNARY: dict[type[nodes.Node], str] = {nodes.Neg: "neg", nodes.Pos: "pos"}
+_ALLOWED: frozenset[type[nodes.Node]] = frozenset(
+    {
+        *_BINARY,
+        *_UNARY,
+        nodes.And,
+        nodes.Assign,
+        nodes.Call,
+        nodes.Compare,
+        nodes.Concat,
+        nodes.CondExpr,
+        nodes.Const,
+        nodes.Dict,
+        nodes.Filter,
+        nodes.For,
+        nodes.Getattr,
+        nodes.Getitem,
+        nodes.If,
+        nodes.Keyword,
+        nodes.List,
+        nodes.Name,
+        nodes.Not,
+        nodes.Operand,
+        nodes.Or,
+        nodes.Output,
+        nodes.Pair,
+        nodes.Slice,
+        nodes.Template,
+        nodes.TemplateData,
+        nodes.Test,
+        nodes.Tuple,
+    }
+)
+
+
+class LanguageError(ValueError):
+    """A template does not compile, or says what it may not."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class MeteredContext(Context):
+    """The variables of a render, and the meter that it is bounded by."""
+
+    meter: Meter
+
+
+def _bound(operation: Operation) -> Callable[..., Any]:
+    @pass_context
+    def call(context: MeteredContext, *args: Any, **kwargs: Any) -> Any:
+        return operation(context.meter, *args, **kwargs)
+
+    return call
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    code_generator_class = NativeCodeGenerator
+    context_class = MeteredContext
+
+
+def _environment() -> _Environment:
+    # A JSON string means each of its characters, its last line break too. What is constant is not computed while
+    # compiling: it would not be metered.
+    found = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, optimized=False, cache_size=0)
+    found.globals = {}
+    found.tests = {name: _bound(test) for name, test in TESTS.items()}
+    found.filters = {name: _bound(function) for name, function in FILTERS.items()}
+    found.filters.update({_MARK + name: _bound(operation) for name, operation in OPERATIONS.items()})
+    return found
+
+
+ENVIRONMENT = _environment()
+
+
+class Compiled(NamedTuple):
+    """A template, ready to run."""
+
+    template: Template
+    is_expression: bool
+    """Whether it is a single `{{ … }}`, whose value it gives as it is."""
+    cost: int
+    """Its nodes: what its evaluation costs beside its loops."""
+
+
+def compile_source(source: str) -> Compiled:
+    """The template in `source`.
+
+    Raises:
+        LanguageError: it is not a template, or not one that is allowed.
+    """
+    tree = _parsed(source)
+    is_expression = _is_expression(tree)
+    nodes_in_all = _cost(tree)
+    try:
+        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else "text"))
+    except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
+        # The checks leave nothing that should end here; Python's compiler has bounds of its own.
+        raise LanguageError(f"The template does not compile: {error}") from None
+    return Compiled(template, is_expression, nodes_in_all)
+
+
+def _parsed(source: str) -> nodes.Template:
+    if len(source) > MAX_SOURCE:
+        raise LanguageError(f"A template may have {MAX_SOURCE:,} characters; this one has {len(source):,}")
+    try:
+        tree = ENVIRONMENT.parse(source)
+    except TemplateSyntaxError as error:
+        raise LanguageError(f"{error.message} (line {error.lineno})") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        # Python refuses to read numbers of thousands of digits.
+        raise LanguageError(str(error)) from None
+    _check(tree)
+    return tree
+
+
+def _cost(tree: nodes.Node) -> int:
+    return 1 + sum(1 for _ in tree.find_all(nodes.Node))
+
+
+def _is_expression(tree: nodes.Template) -> bool:
+    body = tree.body
+    if len(body) != 1 or not isinstance(body[0], nodes.Output):
+        return False
+    output = body[0].nodes
+    return len(output) == 1 and not isinstance(output[0], nodes.TemplateData)
+
+
+def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
+    """`tree`, with its operations turned into calls of ours; what it puts out goes through the operation `shown`."""
+    for output in tree.find_all(nodes.Output):
+        output.nodes = [
+            node if isinstance(node, nodes.TemplateData) else _operation(shown, node) for node in output.nodes
+        ]
+    _rewrite_children(tree)
+    tree.set_environment(ENVIRONMENT)
+    return tree
+
+
+def _check(tree: nodes.Template) -> None:
+    known = SCOPE_NAMES | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    if "loop" in known:
+        raise LanguageError("`loop` is the name of what a loop tells about itself")
+    if tree.find(nodes.For) is not None:
+        known |= {"loop"}
+    for node in _by_depth(tree):
+        if type(node) not in _ALLOWED:
+            raise _refused(node, f"`{type(node).__name__.lower()}` is not available in templates")
+        check = _CHECKS.get(type(node))
+        if check is not None:
+            check(node)
+        if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
+            raise _refused(node, f"{node.name!r} is not known here: a template sees `run` and `steps`")
+
+
+def _by_depth(tree: nodes.Template) -> Iterator[nodes.Node]:
+    level: list[nodes.Node] = [tree]
+    count = 0
+    for _ in range(MAX_DEPTH):
+        count += len(level)
+        if count > MAX_NODES:
+            raise LanguageError(f"A template may have {MAX_NODES:,} names, values and operators; this one has more")
+        yield from level
+        level = [child for node in level for child in _checked_children(node)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _checked_children(node: nodes.Node) -> Iterator[nodes.Node]:
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
+        # The name of a function is no variable.
+        yield from node.iter_child_nodes(exclude=("node",))
+    else:
+        yield from node.iter_child_nodes()
+
+
+def _too_deep() -> LanguageError:
+    return LanguageError("The template is nested too deeply")
+
+
+def _refused(node: nodes.Node, message: str) -> LanguageError:
+    return LanguageError(f"{message} (line {node.lineno})")
+
+
+def _check_const(node: nodes.Const) -> None:
+    value = node.value
+    if isinstance(value, float) and value - value != 0.0:
+        raise _refused(node, "The number is out of range")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise _refused(node, "The number is out of range")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise _refused(node, "The string has half of a surrogate pair")
+
+
+def _check_for(node: nodes.For) -> None:
+    if node.recursive:
+        raise _refused(node, "Recursive loops are not available in templates")
+
+
+def _check_filter(node: nodes.Filter) -> None:
+    if node.node is None or node.name not in FILTERS:
+        raise _refused(node, f"There is no filter {node.name!r}; there are: {', '.join(sorted(FILTERS))}")
+    _check_arguments(node, FILTERS[node.name], f"The filter {node.name!r}")
+
+
+def _check_test(node: nodes.Test) -> None:
+    if node.name not in TESTS:
+        raise _refused(node, f"There is no test {node.name!r}; there are: {', '.join(sorted(TESTS))}")
+    _check_arguments(node, TESTS[node.name], f"The test {node.name!r}")
+
+
+def _check_arguments(node: nodes.Filter | nodes.Test | nodes.Call, function: Operation | None, what: str) -> None:
+    if node.dyn_args is not None or node.dyn_kwargs is not None:
+        raise _refused(node, "`*` and `**` are not available in calls")
+    names = [str(each.key) for each in node.kwargs]
+    if len(names) > len(set(names)):
+        raise _refused(node, f"{what}: an argument is given twice")
+    if function is None:
+        return
+    try:
+        inspect.signature(function).bind(None, None, *node.args, **dict.fromkeys(names))
+    except TypeError as error:
+        raise _refused(node, f"{what}: {error}") from None
+
+
+def _check_call(node: nodes.Call) -> None:
+    target = node.node
+    if isinstance(target, nodes.Name) and target.name == "range":
+        _check_arguments(node, None, "range")
+        if node.kwargs or not 1 <= len(node.args) <= 3:
+            raise _refused(node, "range takes one to three numbers")
+    elif isinstance(target, nodes.Getattr) and target.attr in METHODS:
+        functions = list(METHODS[target.attr].values())
+        _check_arguments(node, functions[0] if len(functions) == 1 else None, f"{target.attr}()")
+    else:
+        name = target.attr if isinstance(target, nodes.Getattr) else getattr(target, "name", "this")
+        raise _refused(node, f"{name}() cannot be called; there are: range, {', '.join(sorted(METHODS))}")
+
+
+_CHECKS: dict[type[nodes.Node], Callable[[Any], None]] = {
+    nodes.Const: _check_const,
+    nodes.For: _check_for,
+    nodes.Filter: _check_filter,
+    nodes.Test: _check_test,
+    nodes.Call: _check_call,
+}
+
+
+def _rewrite_children(node: nodes.Node) -> None:
+    for field, value in node.iter_fields():
+        if isinstance(value, list):
+            setattr(node, field, [_rewritten(each) if isinstance(each, nodes.Node) else each for each in value])
+        elif isinstance(value, nodes.Node):
+            setattr(node, field, _rewritten(value))
+
+
+def _rewritten(node: nodes.Node) -> nodes.Node:
+    rewriting = _REWRITINGS.get(type(node))
+    changed = node if rewriting is None else rewriting(node)
+    _rewrite_children(changed)
+    return changed
+
+
+def _operation(
+    name: str, subject: nodes.Node | None, *args: nodes.Expr, kwargs: list[nodes.Keyword] | None = None
+) -> nodes.Filter:
+    subject = subject or nodes.Const(None)
+    return nodes.Filter(subject, _MARK + name, list(args), kwargs or [], None, None, lineno=subject.lineno or 1)
+
+
+def _binary(node: nodes.BinExpr) -> nodes.Node:
+    return _operation(_BINARY[type(node)], node.left, node.right)
+
+
+def _unary(node: nodes.UnaryExpr) -> nodes.Node:
+    return _operation(_UNARY[type(node)], node.node)
+
+
+def _attribute(node: nodes.Getattr) -> nodes.Node:
+    return _operation("item", node.node, nodes.Const(node.attr), nodes.Const(_path(node.node)))
+
+
+def _subscript(node: nodes.Getitem) -> nodes.Node:
+    arg = node.arg
+    if isinstance(arg, nodes.Slice):
+        bounds: list[nodes.Expr] = [bound or nodes.Const(None) for bound in (arg.start, arg.stop, arg.step)]
+        return _operation("cut", node.node, *bounds)
+    return _operation("item", node.node, arg, nodes.Const(_path(node.node)))
+
+
+def _path(node: nodes.Node) -> str:
+    """How the template calls what `node` stands for; empty when that is not a plain path."""
+    if isinstance(node, nodes.Name):
+        return node.name
+    if isinstance(node, nodes.Getattr):
+        before = _path(node.node)
+        return before and f"{before}.{node.attr}"
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        before = _path(node.node)
+        return before and f"{before}[{node.arg.value!r}]"
+    return ""
+
+
+def _call(node: nodes.Call) -> nodes.Node:
+    target = node.node
+    if isinstance(target, nodes.Getattr):
+        return _operation("call", target.node, nodes.Const(target.attr), *node.args, kwargs=node.kwargs)
+    return _operation("range", None, *node.args)
+
+
+def _comparison(node: nodes.Compare) -> nodes.Node:
+    steps: list[nodes.Expr] = []
+    for operand in node.ops:
+        steps += [nodes.Const(operand.op), operand.expr]
+    return _operation("compare", node.expr, *steps)
+
+
+def _list(node: nodes.List | nodes.Tuple) -> nodes.Node:
+    if isinstance(node, nodes.Tuple) and node.ctx != "load":
+        return node
+    return _operation("list", None, *node.items)
+
+
+def _dict(node: nodes.Dict) -> nodes.Node:
+    return _operation("dict", None, *(part for pair in node.items for part in (pair.key, pair.value)))
+
+
+def _concat(node: nodes.Concat) -> nodes.Node:
+    return _operation("concat", node.nodes[0], *node.nodes[1:])
+
+
+def _conditional(node: nodes.CondExpr) -> nodes.Node:
+    if node.expr2 is None:
+        # Jinja's own undefined value of this case is not a strict one.
+        node.expr2 = _operation("nothing", None)
+    return node
+
+
+def _for(node: nodes.For) -> nodes.Node:
+    # Each turn pays for the whole body beforehand; then branches and names in it need no counting.
+    node.iter = _operation("loop", node.iter, nodes.Const(_cost(node)))
+    return node
+
+
+_REWRITINGS: dict[type[nodes.Node], Callable[[Any], nodes.Node]] = {
+    **dict.fromkeys(_BINARY, _binary),
+    **dict.fromkeys(_UNARY, _unary),
+    nodes.Getattr: _attribute,
+    nodes.Getitem: _subscript,
+    nodes.Call: _call,
+    nodes.Compare: _comparison,
+    nodes.List: _list,
+    nodes.Tuple: _list,
+    nodes.Dict: _dict,
+    nodes.Concat: _concat,
+    nodes.CondExpr: _conditional,
+    nodes.For: _for,
+}

@@ -1,0 +1,215 @@
+"""Compiling and rendering the JSON values that hold templates."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeAlias, cast
+
+from jinja2 import UndefinedError
+
+from domain.errors import Problem
+from domain.json_schema import MAX_PROBLEMS, path_text
+from domain.payloads import KIB
+from engine.errors import StepError
+from engine.templates import language
+from engine.templates.meter import MAX_WEIGHT, Meter, excess, fault, kind_of
+from engine.templates.operations import join_text
+
+Scope: TypeAlias = Mapping[str, Any]
+"""What templates see: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`, plain JSON throughout."""
+Path: TypeAlias = tuple[str | int, ...]
+
+MAX_TEMPLATES = 1_000
+"""Templates in one value: each takes some hundred microseconds to compile."""
+MAX_TOTAL_SOURCE = 64 * KIB
+"""Characters of all templates in one value."""
+MAX_NESTING = 100
+"""Levels of lists and objects in a value."""
+
+
+class TemplateFaultError(ValueError):
+    """A template in a value does not compile; `path` says where in the value it is."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(f"{path_text(path)}: {message}" if path else message)
+        self.message = message
+        self.path = path
+
+
+class Template:
+    """A JSON value, compiled. Safe to keep and to render from several threads."""
+
+    def __init__(self, root: "_Part") -> None:
+        self._root = root
+
+    def render(self, scope: Scope) -> Any:
+        """The value, with its templates filled in from `scope`.
+
+        The result may share parts with the scope, so neither may be changed afterwards.
+
+        Raises:
+            StepError: TEMPLATE_ERROR, the templates do not go with the data; TEMPLATE_LIMIT, they ask for too much.
+        """
+        return self._root.render(_Render(scope))
+
+
+def compile_value(value: Any) -> Template:
+    """`value`, ready to be rendered.
+
+    It takes up to a second for values near the bounds, so what is large is compiled off the event loop.
+
+    Raises:
+        TemplateFaultError: the first template that does not compile.
+    """
+    _check_size(value)
+    return Template(_part(value, ()))
+
+
+def compile_problems(value: Any, path: str) -> list[Problem]:
+    """What is wrong with the templates in `value`, which is at `path` in its document; at most 20 faults."""
+    problems: list[Problem] = []
+    try:
+        for where, source in _check_size(value):
+            try:
+                _Text(source, where)
+            except TemplateFaultError as error:
+                problems.append(Problem(path_text(error.path, path), error.message))
+                if len(problems) == MAX_PROBLEMS:
+                    break
+    except TemplateFaultError as error:
+        return [Problem(path_text(error.path, path), error.message)]
+    return problems
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text
+
+
+def _check_size(value: Any) -> list[tuple[Path, str]]:
+    """The templates in `value`, each with its path; fails when there are too many."""
+    found = list(_templates(value, ()))
+    if len(found) > MAX_TEMPLATES or sum(len(source) for _, source in found) > MAX_TOTAL_SOURCE:
+        message = f"At most {MAX_TEMPLATES:,} templates, with {MAX_TOTAL_SOURCE:,} characters in all, are allowed here"
+        raise TemplateFaultError(message, ())
+    return found
+
+
+def _templates(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if len(path) > MAX_NESTING:
+        raise TemplateFaultError(f"The value is nested more than {MAX_NESTING} levels deep", path)
+    if isinstance(value, str):
+        if _is_template(value):
+            yield path, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _templates(key, (*path, key))
+            yield from _templates(each, (*path, key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _templates(each, (*path, index))
+
+
+class _Render:
+    """One render: the variables, the meter, and how much has come out."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.variables = dict(scope)
+        self.meter = Meter(scope.get("steps"))
+        self._weight = 0
+
+    def give(self, value: Any) -> Any:
+        """`value`, counted as part of the result."""
+        self._weight += self.meter.weigh(value)
+        if self._weight > MAX_WEIGHT:
+            raise excess(f"The rendered value has more than {MAX_WEIGHT:,} characters")
+        return value
+
+
+class _Part(Protocol):
+    """A part of a compiled value."""
+
+    def render(self, render: _Render) -> Any:
+        """The part, filled in."""
+        ...
+
+
+class _Constant:
+    """Has no templates in it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def render(self, render: _Render) -> Any:
+        return self._value
+
+
+class _List:
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+
+    def render(self, render: _Render) -> Any:
+        return [part.render(render) for part in self._parts]
+
+
+class _Object:
+    def __init__(self, parts: list[tuple[_Part, _Part]]) -> None:
+        self._parts = parts
+
+    def render(self, render: _Render) -> Any:
+        result: dict[str, Any] = {}
+        for key_part, part in self._parts:
+            key = key_part.render(render)
+            if not isinstance(key, str):
+                raise fault(f"The key of an object rendered to {kind_of(key)}; a string is needed")
+            if key in result:
+                raise fault(f"Two keys of an object rendered to {key[:100]!r}")
+            result[key] = part.render(render)
+        return result
+
+
+class _Text:
+    """A string with templates in it."""
+
+    def __init__(self, source: str, path: Path) -> None:
+        try:
+            compiled = language.compile_source(source)
+        except language.LanguageError as error:
+            raise TemplateFaultError(error.message, path) from None
+        self._template, self._is_expression, self._cost = compiled
+        self._path = path_text(path)
+
+    def render(self, render: _Render) -> Any:
+        try:
+            return render.give(self._rendered(render))
+        except StepError as error:
+            raise self._placed(error) from None
+        except UndefinedError as error:
+            raise self._placed(fault(str(error))) from None
+        except ZeroDivisionError:
+            raise self._placed(fault("Division by zero")) from None
+        except Exception as error:
+            # What the data makes of an operation has no end of kinds: TypeError, KeyError, OverflowError, …
+            raise self._placed(fault(f"{type(error).__name__}: {error}"[:500])) from None
+
+    def _rendered(self, render: _Render) -> Any:
+        context = cast("language.MeteredContext", self._template.new_context(render.variables, shared=True))
+        context.meter = render.meter
+        render.meter.work(self._cost)
+        pieces = self._template.root_render_func(context)
+        return next(iter(pieces)) if self._is_expression else join_text(render.meter, pieces)
+
+    def _placed(self, error: StepError) -> StepError:
+        message = f"{self._path}: {error.message}" if self._path else error.message
+        return StepError(error.code, message, retryable=False, details={"path": self._path})
+
+
+def _part(value: Any, path: Path) -> _Part:
+    if isinstance(value, str) and _is_template(value):
+        return _Text(value, path)
+    if isinstance(value, dict):
+        pairs = [(_part(key, (*path, key)), _part(each, (*path, key))) for key, each in value.items()]
+        if not all(isinstance(each, _Constant) for pair in pairs for each in pair):
+            return _Object(pairs)
+    elif isinstance(value, list):
+        parts = [_part(each, (*path, index)) for index, each in enumerate(value)]
+        if not all(isinstance(each, _Constant) for each in parts):
+            return _List(parts)
+    return _Constant(value)

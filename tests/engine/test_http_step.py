@@ -1,0 +1,538 @@
+"""HTTP steps, against a real server."""
+
+import asyncio
+import gzip
+import socket
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from engine.errors import StepError
+from engine.steps import RunnerSettings, StepContext, StepRunner, runners
+from engine.steps.http import HttpRunner
+from engine.steps.network import Address, AddressRule, GuardedBackend, GuardedTransport, anywhere, public_only
+
+KIB = 1024
+LIMIT = 64 * KIB
+CONTEXT = StepContext("run_1", "call", 1, "run_1:call")
+PIECE = b"x" * KIB
+
+
+class Server:
+    """Answers in all the ways that servers do; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.seen: list[Request] = []
+        self.left = asyncio.Event()
+        routes = {
+            "/echo": self.echo,
+            "/status/{status:int}": self.status,
+            "/typed": self.typed,
+            "/redirect": self.redirect,
+            "/endless": self.endless,
+            "/endless-redirect": self.endless,
+            "/endless-error": self.endless,
+            "/slow": self.slow,
+            "/encoded/{kind}": self.encoded,
+            "/cookie": self.cookie,
+        }
+        methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+        self.app = Starlette(routes=[Route(path, answer, methods=methods) for path, answer in routes.items()])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def echo(self, request: Request) -> Response:
+        self.seen.append(request)
+        body = (await request.body()).decode()
+        url = str(request.url)
+        return JSONResponse(
+            {"method": request.method, "url": url, "headers": dict(request.headers), "body": body},
+            headers={"X-Mixed-Case": "yes"},
+        )
+
+    async def status(self, request: Request) -> Response:
+        return Response("é" * 4_000, request.path_params["status"], media_type="text/plain; charset=utf-8")
+
+    async def typed(self, request: Request) -> Response:
+        headers = {"content-type": request.query_params["type"]} if "type" in request.query_params else {}
+        return Response(bytes.fromhex(request.query_params["hex"]), headers=headers)
+
+    async def redirect(self, request: Request) -> Response:
+        left = int(request.query_params.get("hops", "1"))
+        target = request.query_params["to"]
+        if left > 1:
+            target = str(request.url.include_query_params(hops=left - 1))
+        return RedirectResponse(target, int(request.query_params.get("status", "302")))
+
+    async def endless(self, request: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield PIECE
+                    await asyncio.sleep(0)
+            finally:
+                self.left.set()
+
+        path = request.url.path
+        status = {"/endless": 200, "/endless-redirect": 302, "/endless-error": 500}[path]
+        return StreamingResponse(pieces(), status, headers={"location": "/echo"})
+
+    async def slow(self, request: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"x"
+                    await asyncio.sleep(0.02)
+            finally:
+                self.left.set()
+
+        return StreamingResponse(pieces())
+
+    async def encoded(self, request: Request) -> Response:
+        kind = request.path_params["kind"]
+        raw = zlib.compressobj(wbits=-15)
+        bodies = {
+            "gzip": gzip.compress(b'{"a":1}'),
+            "gzip-twice": gzip.compress(b'{"a":') + gzip.compress(b"1}"),
+            "deflate": zlib.compress(b'{"a":1}'),
+            "deflate-raw": raw.compress(b'{"a":1}') + raw.flush(),
+            "gzip-bomb": gzip.compress(bytes(50_000_000)),
+            "gzip-hollow": gzip.compress(b"") * 20_000,
+            "gzip-broken": b"not gzip at all",
+            "br": b"whatever",
+        }
+        name = kind.partition("-")[0]
+        return Response(bodies[kind], headers={"content-encoding": name, "content-type": "application/json"})
+
+    async def cookie(self, request: Request) -> Response:
+        return JSONResponse(request.cookies, headers={"set-cookie": "session=secret"})
+
+
+@asynccontextmanager
+async def serving(app: Starlette, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, ws="none")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    found = Server()
+    async with serving(found.app) as found.port:
+        yield found
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[StepRunner]:
+    settings = RunnerSettings(http_allow_private=True, max_response_bytes=LIMIT, http_timeout=20)
+    async with runners(settings) as found:
+        yield found["http"]
+
+
+@asynccontextmanager
+async def guarded(
+    rule: AddressRule, names: dict[str, Sequence[str]] | None = None
+) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
+    """Calls URLs under `rule`, on a machine that resolves `names`; every other name is an address."""
+
+    async def resolver(host: str, _: int) -> list[Address]:
+        return [ip_address(each) for each in (names or {}).get(host, [host.strip("[]")])]
+
+    runner = HttpRunner(GuardedTransport(GuardedBackend(rule, resolver)), max_response_bytes=LIMIT, timeout=20)
+    try:
+        yield lambda url: runner.run({"url": url}, CONTEXT)
+    finally:
+        await runner.aclose()
+
+
+async def failure(call: Awaitable[Any]) -> StepError:
+    with pytest.raises(StepError) as caught:
+        await call
+    return caught.value
+
+
+async def test_request_and_output(server: Server, http: StepRunner) -> None:
+    output = await http.run(
+        {
+            "method": "POST",
+            "url": f"{server.url}/echo?a=1",
+            "query": {"b": [2, "x y"], "c": True, "none": None},
+            "headers": {"X-Count": 5, "X-Name": "Zoë"},
+            "json": {"k": [1, None]},
+        },
+        CONTEXT,
+    )
+    assert output["status"] == 200
+    assert output["headers"]["x-mixed-case"] == "yes"
+    echoed = output["body"]
+    assert echoed["url"] == f"{server.url}/echo?a=1&b=2&b=x+y&c=true"
+    assert echoed["body"] == '{"k":[1,null]}'
+    sent = echoed["headers"]
+    assert sent["idempotency-key"] == "run_1:call"
+    assert sent["content-type"] == "application/json"
+    assert sent["user-agent"] == "flow-runs"
+    assert sent["x-count"] == "5"
+    assert sent["x-name"].encode("latin-1").decode() == "Zoë"
+
+
+async def test_what_the_flow_sets_wins(server: Server, http: StepRunner) -> None:
+    headers = {"idempotency-key": "mine", "Content-Type": "text/csv", "User-Agent": "me"}
+    output = await http.run({"method": "PUT", "url": f"{server.url}/echo", "headers": headers, "body": "a,b"}, CONTEXT)
+    sent = output["body"]["headers"]
+    assert (sent["idempotency-key"], sent["content-type"], sent["user-agent"]) == ("mine", "text/csv", "me")
+    assert output["body"]["body"] == "a,b"
+
+
+async def test_null_is_a_json_body_too(server: Server, http: StepRunner) -> None:
+    output = await http.run({"method": "POST", "url": f"{server.url}/echo", "json": None}, CONTEXT)
+    assert output["body"]["body"] == "null"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("type=application/json&hex=5b315d", {"body": [1]}),
+        ("type=application/problem%2Bjson;charset=utf-8&hex=7b7d", {"body": {}}),
+        ("type=application/json&hex=7b", {"body": "{"}),
+        ("type=application/json&hex=", {"body": None}),
+        ("type=text/plain;charset=iso-8859-1&hex=e9", {"body": "é"}),
+        ("type=text/plain;charset=idna&hex=c3a9", {"body": "é"}),
+        ("type=text/plain;charset=nope&hex=c3a9", {"body": "é"}),
+        ("type=text/plain&hex=ff", {"body": "\N{REPLACEMENT CHARACTER}"}),
+        ("type=application/xml&hex=3c612f3e", {"body": "<a/>"}),
+        ("type=image/png&hex=8950", {"body": None, "bodyBase64": "iVA="}),
+        ("hex=c3a9", {"body": "é"}),
+        ("hex=ff", {"body": None, "bodyBase64": "/w=="}),
+    ],
+)
+async def test_bodies(server: Server, http: StepRunner, query: str, expected: dict[str, Any]) -> None:
+    output = await http.run({"url": f"{server.url}/typed?{query}"}, CONTEXT)
+    assert {name: value for name, value in output.items() if name.startswith("body")} == expected
+
+
+@pytest.mark.parametrize("kind", ["gzip", "gzip-twice", "deflate", "deflate-raw"])
+async def test_compressed_bodies(server: Server, http: StepRunner, kind: str) -> None:
+    assert (await http.run({"url": f"{server.url}/encoded/{kind}"}, CONTEXT))["body"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("gzip-bomb", "RESPONSE_TOO_LARGE"),
+        ("gzip-hollow", "RESPONSE_TOO_LARGE"),
+        ("gzip-broken", "HTTP_FAILED"),
+        ("br", "HTTP_FAILED"),
+    ],
+)
+async def test_hostile_compression(server: Server, http: StepRunner, kind: str, code: str) -> None:
+    assert (await failure(http.run({"url": f"{server.url}/encoded/{kind}"}, CONTEXT))).code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [(400, False), (404, False), (408, True), (425, True), (429, True), (500, True), (503, True)],
+)
+async def test_a_status_of_failure_fails(server: Server, http: StepRunner, status: int, retryable: bool) -> None:
+    error = await failure(http.run({"url": f"{server.url}/status/{status}"}, CONTEXT))
+    assert (error.code, error.retryable) == ("HTTP_STATUS", retryable)
+    assert error.details == {"status": status, "body": "é" * 1_024}
+
+
+async def test_a_status_of_failure_may_be_an_answer(server: Server, http: StepRunner) -> None:
+    output = await http.run({"url": f"{server.url}/status/404", "failOnStatus": False}, CONTEXT)
+    assert (output["status"], output["body"]) == (404, "é" * 4_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"url": 5}, "url: Input should be a valid string"),
+        ({"url": ""}, "url:"),
+        ({"url": "/path"}, "absolute URL"),
+        ({"url": "ftp://example.org/"}, "absolute URL"),
+        ({"url": "http://0177.0.0.1/"}, "url:"),
+        ({"url": "http://[::1/"}, "url:"),
+        ({"url": "http://a\nb/"}, "url:"),
+        ({"method": "BREW"}, "method:"),
+        ({"headers": {"a b": "x"}}, "'a b' cannot be set"),
+        ({"headers": {"Content-Length": "3"}}, "'Content-Length' cannot be set"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, "cannot be set"),
+        ({"headers": {"X": "a\r\nY: b"}}, "control characters"),
+        ({"headers": {"X": ["a"]}}, "headers.X: Input should be a valid string"),
+        ({"query": {"a": {"b": 1}}}, "query.a"),
+        ({"json": 1, "body": "x"}, "exclude each other"),
+        ({"json": 2**70}, "json:"),
+        ({"more": 1}, "more: Extra inputs"),
+    ],
+)
+async def test_input_that_is_no_request(http: StepRunner, change: dict[str, Any], message: str) -> None:
+    error = await failure(http.run({"url": "http://127.0.0.1:1/", **change}, CONTEXT))
+    assert (error.code, error.retryable) == ("INPUT_INVALID", False)
+    assert message in error.message
+
+
+async def test_input_that_is_no_object(http: StepRunner) -> None:
+    assert (await failure(http.run("http://x/", CONTEXT))).code == "INPUT_INVALID"
+
+
+async def test_no_server(http: StepRunner) -> None:
+    error = await failure(http.run({"url": "http://127.0.0.1:1/?key=secret"}, CONTEXT))
+    assert (error.code, error.retryable) == ("HTTP_FAILED", True)
+    assert "secret" not in error.message
+
+
+async def test_no_such_host(http: StepRunner) -> None:
+    assert (await failure(http.run({"url": "http://nowhere.invalid/"}, CONTEXT))).code == "HTTP_FAILED"
+
+
+async def test_a_server_that_does_not_speak_http(http: StepRunner) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"what?\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert (await failure(http.run({"url": f"http://127.0.0.1:{port}/"}, CONTEXT))).code == "HTTP_FAILED"
+
+
+async def test_tls_is_checked(server: Server, http: StepRunner) -> None:
+    error = await failure(http.run({"url": f"https://127.0.0.1:{server.port}/"}, CONTEXT))
+    assert error.code == "HTTP_FAILED"
+
+
+@pytest.mark.parametrize("path", ["/endless", "/endless?x=%00"])
+async def test_a_body_without_end(server: Server, http: StepRunner, path: str) -> None:
+    error = await failure(http.run({"url": server.url + path}, CONTEXT))
+    assert (error.code, error.retryable, error.details) == ("RESPONSE_TOO_LARGE", False, {"limit": LIMIT})
+    await asyncio.wait_for(server.left.wait(), 10)
+
+
+async def test_a_redirect_or_an_error_without_end(server: Server, http: StepRunner) -> None:
+    output = await http.run({"url": f"{server.url}/endless-redirect"}, CONTEXT)
+    assert output["body"]["method"] == "GET"
+    error = await failure(http.run({"url": f"{server.url}/endless-error"}, CONTEXT))
+    assert error.details == {"status": 500, "body": "x" * 2 * KIB}
+
+
+async def test_a_body_that_drips(server: Server, http: StepRunner) -> None:
+    context = StepContext("run_1", "call", 1, "run_1:call", timeout=0.3)
+    error = await failure(http.run({"url": f"{server.url}/slow"}, context))
+    assert (error.code, error.retryable) == ("TIMEOUT", True)
+    await asyncio.wait_for(server.left.wait(), 10)
+
+
+async def test_cancelling_closes_the_connection(server: Server, http: StepRunner) -> None:
+    call = asyncio.ensure_future(http.run({"url": f"{server.url}/slow"}, CONTEXT))
+    await asyncio.sleep(0.1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.wait_for(server.left.wait(), 10)
+
+
+async def test_cookies_of_one_call_are_not_sent_by_the_next(server: Server, http: StepRunner) -> None:
+    for _ in range(2):
+        assert (await http.run({"url": f"{server.url}/cookie"}, CONTEXT))["body"] == {}
+
+
+async def test_no_proxy_of_the_environment(server: Server, http: StepRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with runners(RunnerSettings(http_allow_private=True)) as found:
+        assert (await found["http"].run({"url": f"{server.url}/echo"}, CONTEXT))["status"] == 200
+
+
+async def test_redirects(server: Server, http: StepRunner) -> None:
+    url = f"{server.url}/redirect?to=/echo&hops="
+    assert (await http.run({"url": url + "5"}, CONTEXT))["body"]["method"] == "GET"
+    error = await failure(http.run({"url": url + "6"}, CONTEXT))
+    assert (error.code, error.retryable) == ("HTTP_FAILED", False)
+    output = await http.run({"url": url + "1", "followRedirects": False}, CONTEXT)
+    assert (output["status"], output["headers"]["location"]) == (302, "/echo")
+
+
+async def test_a_redirect_that_keeps_method_and_body(server: Server, http: StepRunner) -> None:
+    url = f"{server.url}/redirect?to=/echo&status=307"
+    output = await http.run({"method": "POST", "url": url, "json": [1]}, CONTEXT)
+    assert (output["body"]["method"], output["body"]["body"]) == ("POST", "[1]")
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/", "ws://127.0.0.1/", "gopher://127.0.0.1/"])
+async def test_a_redirect_to_another_scheme(server: Server, http: StepRunner, target: str) -> None:
+    error = await failure(http.run({"url": f"{server.url}/redirect?to={target}"}, CONTEXT))
+    assert (error.code, error.retryable) == ("ADDRESS_REFUSED", False)
+
+
+async def test_secrets_stay_with_the_server_they_are_for(server: Server, http: StepRunner) -> None:
+    headers = {"Authorization": "Bearer s", "X-Api-Key": "s", "Cookie": "s=s", "Accept": "text/html"}
+    async with serving(server.app, "127.0.0.2") as port:
+        elsewhere = f"http://127.0.0.2:{port}/echo"
+        output = await http.run({"url": f"{server.url}/redirect?to={elsewhere}", "headers": headers}, CONTEXT)
+        sent = output["body"]["headers"]
+        assert not {"authorization", "x-api-key", "cookie"} & set(sent)
+        assert (sent["accept"], sent["host"]) == ("text/html", f"127.0.0.2:{port}")
+    output = await http.run({"url": f"{server.url}/redirect?to=/echo", "headers": headers}, CONTEXT)
+    assert output["body"]["headers"]["x-api-key"] == "s"
+
+
+async def test_credentials_in_the_url(server: Server, http: StepRunner, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "engine.step")
+    url = f"{server.url}/echo?k=secret".replace("//", "//user:secret@")
+    output = await http.run({"url": url}, CONTEXT)
+    assert output["body"]["headers"]["authorization"].startswith("Basic ")
+    (line,) = caplog.messages
+    assert line == f"run_1 call: GET {server.url}/echo answered 200"
+
+
+REFUSED = [
+    "0.0.0.0",
+    "10.1.2.3",
+    "100.64.0.1",
+    "100.100.100.200",
+    "127.0.0.1",
+    "127.255.255.254",
+    "168.63.129.16",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::7f00:1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:0:7f00:1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::1",
+    "100::1",
+    "2001::1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "2002:808:808::",
+    "3fff::1",
+    "5f00::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+]
+
+
+@pytest.mark.parametrize("address", REFUSED)
+def test_addresses_refused(address: str) -> None:
+    assert not public_only(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.1.1.1",
+        "8.8.8.8",
+        "172.32.0.1",
+        "100.128.0.1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+        "2606:4700::1111",
+        "2a00::1",
+    ],
+)
+def test_addresses_allowed(address: str) -> None:
+    assert public_only(ip_address(address))
+    assert anywhere(ip_address(address))
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["169.254.169.254"], ["::1"], ["8.8.8.8", "10.0.0.1"]])
+async def test_names_of_refused_addresses(addresses: list[str]) -> None:
+    async with guarded(public_only, {"innocent.example": addresses}) as call:
+        error = await failure(call("http://innocent.example/"))
+    assert (error.code, error.retryable) == ("ADDRESS_REFUSED", False)
+    assert "innocent.example" in error.message
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "2130706433", "0x7f000001", "127.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0"]
+)
+async def test_ways_to_write_the_own_machine(server: Server, host: str) -> None:
+    async with runners(RunnerSettings()) as found:
+        error = await failure(found["http"].run({"url": f"http://{host}:{server.port}/echo"}, CONTEXT))
+    # Where the machine does not read it as an address, it is no host at all.
+    assert error.code in ("ADDRESS_REFUSED", "HTTP_FAILED")
+    assert not server.seen
+    if host in ("127.0.0.1", "[::1]", "localhost", "2130706433"):
+        assert error.code == "ADDRESS_REFUSED"
+
+
+async def test_a_redirect_to_a_refused_address(server: Server) -> None:
+    async with guarded(lambda address: address == IPv4Address("127.0.0.1"), {"inner.example": ["127.0.0.2"]}) as call:
+        assert (await call(f"{server.url}/echo"))["status"] == 200
+        for target in ("http://127.0.0.2/", "http://inner.example/"):
+            error = await failure(call(f"{server.url}/redirect?to={target}"))
+            assert error.code == "ADDRESS_REFUSED"
+
+
+async def test_the_connection_goes_to_the_address_that_was_checked(server: Server) -> None:
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+
+    async def rebinding(_: str, __: int) -> list[Address]:
+        return [ip_address(each) for each in answers.pop(0)]
+
+    backend = GuardedBackend(lambda address: address == IPv4Address("127.0.0.1"), rebinding)
+    runner = HttpRunner(GuardedTransport(backend), max_response_bytes=LIMIT, timeout=20)
+    output = await runner.run({"url": f"http://name.example:{server.port}/echo"}, CONTEXT)
+    await runner.aclose()
+    assert output["body"]["headers"]["host"] == f"name.example:{server.port}"
+    assert len(answers) == 1
+
+
+async def test_the_next_address_is_tried(server: Server) -> None:
+    async with guarded(anywhere, {"two.example": ["127.0.0.3", "127.0.0.1"]}) as call:
+        assert (await call(f"http://two.example:{server.port}/echo"))["status"] == 200
+
+
+@pytest.mark.parametrize("seconds", [0.05, 20])
+async def test_a_name_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    async def never(_: str, __: int) -> list[Address]:
+        await asyncio.sleep(60)
+        return []
+
+    monkeypatch.setattr("engine.steps.http.CONNECT_SECONDS", 0.1)
+    runner = HttpRunner(GuardedTransport(GuardedBackend(anywhere, never)), max_response_bytes=LIMIT, timeout=seconds)
+    assert (await failure(runner.run({"url": "http://slow.example/"}, CONTEXT))).code == "TIMEOUT"
+    await runner.aclose()
+
+
+async def test_a_name_without_addresses() -> None:
+    async with guarded(anywhere, {"empty.example": []}) as call:
+        assert (await failure(call("http://empty.example/"))).code == "HTTP_FAILED"
+
+
+async def test_a_redirect_to_what_is_no_url(server: Server, http: StepRunner) -> None:
+    error = await failure(http.run({"url": f"{server.url}/redirect?to=http://[/"}, CONTEXT))
+    assert error.code == "HTTP_FAILED"

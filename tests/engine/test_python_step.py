@@ -1,0 +1,356 @@
+"""Python steps: actions that behave, and actions that do not."""
+
+import asyncio
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import actions
+from engine.actions import Action, ActionLoadError, ActionRegistry, PermanentError
+from engine.errors import StepError
+from engine.steps import Runners, RunnerSettings, StepContext, runners
+from engine.steps.threads import BlockingCalls
+
+CONTEXT = StepContext("run_1", "work", 2, "run_1:work")
+TENANT: ContextVar[str] = ContextVar("TENANT", default="none")
+release = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def released() -> Iterator[None]:
+    release.clear()
+    yield
+    release.set()
+
+
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+async def add_later(a: int, b: int = 1) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+def describe(ctx: StepContext, prefix: str) -> str:
+    ctx.log(f"describing {prefix}", "warning")
+    return f"{prefix} {ctx.run_id} {ctx.step} {ctx.attempt} {ctx.idempotency_key}"
+
+
+def where() -> dict[str, Any]:
+    thread = threading.current_thread()
+    return {"main": thread is threading.main_thread(), "daemon": thread.daemon, "tenant": TENANT.get()}
+
+
+def block() -> str:
+    release.wait(30)
+    return "late"
+
+
+def fail() -> None:
+    raise ValueError("bad luck")
+
+
+async def fail_later() -> None:
+    raise ValueError("bad luck")
+
+
+def fail_for_good() -> None:
+    raise PermanentError("no such customer")
+
+
+def fail_my_way() -> None:
+    raise StepError("CARD_DECLINED", "The card was declined.", retryable=False, details={"card": 1})
+
+
+def leave() -> None:
+    sys.exit(3)
+
+
+async def leave_later() -> None:
+    sys.exit(3)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def interrupt_later() -> None:
+    raise KeyboardInterrupt
+
+
+def stop_iteration() -> None:
+    raise StopIteration(1)
+
+
+async def cancel_itself() -> None:
+    raise asyncio.CancelledError
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def fail_unprintably() -> None:
+    raise UnprintableError
+
+
+def not_json() -> object:
+    return {"when": {1, 2}}
+
+
+def circular() -> list[Any]:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+def too_much() -> str:
+    return "x" * 2_000_000
+
+
+def almost_json() -> Any:
+    return {"at": datetime(2026, 1, 2, tzinfo=UTC), "pair": (1, 2)}
+
+
+def spoil(items: list[int]) -> int:
+    items.clear()
+    return len(items)
+
+
+def registry() -> ActionRegistry:
+    functions: list[Callable[..., Any]] = [
+        add, add_later, describe, where, block, fail, fail_later, fail_for_good, fail_my_way, leave, leave_later,
+        interrupt, interrupt_later, stop_iteration, cancel_itself, fail_unprintably, not_json, circular, too_much,
+        almost_json, spoil,
+    ]  # fmt: skip
+    return ActionRegistry([Action(each.__name__, each, __name__, inspect.signature(each)) for each in functions])
+
+
+@pytest.fixture
+async def python() -> AsyncIterator[Runners]:
+    async with runners(RunnerSettings(actions=registry(), action_threads=2)) as found:
+        yield found
+
+
+def call(found: Runners, action: str, **args: Any) -> Awaitable[Any]:
+    return found["python"].run({"action": action, "args": args}, CONTEXT)
+
+
+async def failure(call: Awaitable[Any]) -> StepError:
+    with pytest.raises(StepError) as caught:
+        await call
+    return caught.value
+
+
+@pytest.mark.parametrize("action", ["add", "add_later"])
+async def test_an_action(python: Runners, action: str) -> None:
+    assert await call(python, action, a=2) == 3
+    assert await call(python, action, a=2, b=5) == 7
+
+
+async def test_plain_functions_run_in_daemon_threads_with_the_context_of_the_run(python: Runners) -> None:
+    TENANT.set("blue")
+    assert await call(python, "where") == {"main": False, "daemon": True, "tenant": "blue"}
+
+
+async def test_ctx(python: Runners, caplog: pytest.LogCaptureFixture) -> None:
+    assert await call(python, "describe", prefix="p") == "p run_1 work 2 run_1:work"
+    assert caplog.record_tuples == [("engine.step", logging.WARNING, "run_1 work: describing p")]
+    error = await failure(call(python, "describe", prefix="p", ctx=1))
+    assert (error.code, error.retryable) == ("ACTION_ARGUMENTS", False)
+
+
+async def test_the_output_is_what_json_makes_of_it(python: Runners) -> None:
+    assert await call(python, "almost_json") == {"at": "2026-01-02T00:00:00+00:00", "pair": [1, 2]}
+
+
+async def test_arguments_belong_to_the_action(python: Runners) -> None:
+    items = [1, 2]
+    assert await call(python, "spoil", items=items) == 0
+    assert items == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "code", "retryable", "message"),
+    [
+        ("nope", {}, "ACTION_UNKNOWN", False, "There is no action 'nope' here."),
+        ("add", {}, "ACTION_ARGUMENTS", False, "add: missing a required argument: 'a'"),
+        ("add", {"a": 1, "c": 1}, "ACTION_ARGUMENTS", False, "add: got an unexpected keyword argument 'c'"),
+        ("fail", {}, "ACTION_FAILED", True, "fail raised ValueError: bad luck"),
+        ("fail_later", {}, "ACTION_FAILED", True, "fail_later raised ValueError: bad luck"),
+        ("fail_for_good", {}, "ACTION_FAILED", False, "fail_for_good raised PermanentError: no such customer"),
+        ("fail_my_way", {}, "CARD_DECLINED", False, "The card was declined."),
+        ("fail_unprintably", {}, "ACTION_FAILED", True, "(its message cannot be shown)"),
+        ("stop_iteration", {}, "ACTION_FAILED", True, "StopIteration"),
+        ("leave", {}, "ACTION_EXITED", True, "leave raised SystemExit: 3"),
+        ("leave_later", {}, "ACTION_EXITED", True, "leave_later raised SystemExit: 3"),
+        ("interrupt", {}, "ACTION_EXITED", True, "KeyboardInterrupt"),
+        ("interrupt_later", {}, "ACTION_EXITED", True, "KeyboardInterrupt"),
+        ("cancel_itself", {}, "ACTION_EXITED", True, "CancelledError"),
+        ("not_json", {}, "OUTPUT_NOT_JSON", False, "The result of the action is not JSON"),
+        ("circular", {}, "OUTPUT_NOT_JSON", False, "not JSON"),
+        ("too_much", {}, "OUTPUT_TOO_LARGE", False, "2,000,002 bytes"),
+    ],
+)
+async def test_failures(
+    python: Runners, action: str, args: dict[str, Any], code: str, retryable: bool, message: str
+) -> None:
+    error = await failure(call(python, action, **args))
+    assert (error.code, error.retryable) == (code, retryable)
+    assert message in error.message
+    assert "Traceback" not in error.message
+    assert await call(python, "add", a=1) == 2
+
+
+async def test_stack_traces_go_to_the_log(python: Runners, caplog: pytest.LogCaptureFixture) -> None:
+    await failure(call(python, "fail"))
+    assert "bad luck" in str(caplog.records[-1].exc_info)
+    assert caplog.messages == ["The action fail failed"]
+
+
+@pytest.mark.parametrize(
+    "rendered", [{"action": 5}, {"args": {}}, {"action": "add", "args": [1]}, [], {"action": "add", "x": 1}, object()]
+)
+async def test_input_that_is_no_call(python: Runners, rendered: Any) -> None:
+    error = await failure(python["python"].run(rendered, CONTEXT))
+    assert (error.code, error.retryable) == ("INPUT_INVALID", False)
+
+
+async def abandon(python: Runners) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await call(python, "block")
+
+
+async def test_a_blocked_action_gives_its_place_back_until_there_are_too_many(python: Runners) -> None:
+    await abandon(python)
+    assert await call(python, "add", a=1) == 2
+    await abandon(python)
+    error = await failure(call(python, "add", a=1))
+    assert (error.code, error.retryable) == ("WORKER_BUSY", True)
+    release.set()
+    async with asyncio.timeout(10):
+        while not await works_again(python):  # noqa: ASYNC110 - a thread tells nobody when it ends
+            await asyncio.sleep(0.01)
+
+
+async def works_again(python: Runners) -> bool:
+    try:
+        return bool(await call(python, "add", a=1) == 2)
+    except StepError:
+        return False
+
+
+async def test_actions_wait_for_a_place(python: Runners) -> None:
+    blocked = [asyncio.ensure_future(call(python, "block")) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert sum(thread.name == "python-action" for thread in threading.enumerate()) == 2
+    release.set()
+    assert await asyncio.gather(*blocked) == ["late"] * 3
+
+
+async def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = BlockingCalls(1)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert (await failure(calls.run(lambda: 1))).code == "WORKER_BUSY"
+    monkeypatch.undo()
+    assert await calls.run(lambda: 1) == 1
+    assert calls.abandoned == 0
+
+
+def test_the_event_loop_may_be_gone_when_the_action_returns() -> None:
+    async def give_up() -> None:
+        async with runners(RunnerSettings(actions=registry())) as found:
+            await abandon(found)
+
+    asyncio.run(give_up())
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "python-action":
+            thread.join(10)
+
+
+async def test_a_coroutine_can_be_cancelled(python: Runners) -> None:
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    action = Action("wait", wait, __name__, inspect.signature(wait))
+    async with runners(RunnerSettings(actions=ActionRegistry([action]))) as found:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await call(found, "wait")
+
+
+async def test_transform() -> None:
+    async with runners(RunnerSettings()) as found:
+        assert await found["transform"].run({"a": [1]}, CONTEXT) == {"a": [1]}
+        assert sorted(found) == ["http", "python", "transform"]
+        assert len(found) == 3
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+
+    def write(name: str, *lines: str) -> None:
+        path = tmp_path / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(["from engine.actions import action", *lines]))
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_load(modules: Callable[..., None]) -> None:
+    modules("shop.__init__", "from shop import stock")
+    modules("shop.stock", "@action", "def reserve(n): return n", "@action('shop.free')", "async def free(n): return n")
+    modules("mail_actions", "import shop", "@action", "def send(): pass")
+    loaded = actions.load(["mail_actions"])
+    assert list(loaded) == ["send"]
+    loaded = actions.load(["shop", "mail_actions", "shop"])
+    assert sorted(loaded) == ["reserve", "send", "shop.free"]
+    assert len(loaded) == 3
+    assert loaded["shop.free"].is_coroutine
+    assert loaded["reserve"].function(4) == 4
+    assert not actions.load([])
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["1 / 0"], "'broken_{}' cannot be imported: ZeroDivisionError"),
+        (["import sys; sys.exit(1)"], "cannot be imported: SystemExit"),
+        (["def"], "cannot be imported: SyntaxError"),
+        ([], "There is no action in"),
+        (["@action", "def a(): pass", "@action('a')", "def b(): pass"], "Two actions are called 'a': in broken_"),
+    ],
+)
+def test_modules_that_cannot_be_used(
+    modules: Callable[..., None], request: pytest.FixtureRequest, lines: list[str], message: str
+) -> None:
+    # A name of its own each time: what a module declared is remembered for the process.
+    name = f"broken_{abs(hash(request.node.name))}"
+    modules(name, *lines)
+    with pytest.raises(ActionLoadError) as caught:
+        actions.load([name])
+    assert message.replace("{}", name.removeprefix("broken_")) in str(caught.value)
+
+
+def test_a_module_that_does_not_exist() -> None:
+    with pytest.raises(ActionLoadError, match="'no_such_module_here' cannot be imported: ModuleNotFoundError"):
+        actions.load(["no_such_module_here"])
