@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Integer, and_, bindparam, case, func, insert, select, update
 
 from db import runs, signals, transitions
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
-from db.rows import AnyRow
+from db.rows import AnyRow, grouped
 from db.transitions import Lease
 from domain import clock, ids
 from domain.states import AttemptStatus, RunStatus, StepStatus
@@ -26,10 +26,21 @@ _results = table(StepResult)
 _step = _results.c
 _attempts = table(StepAttempt)
 _attempt = _attempts.c
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class LeaseLostError(Exception):
     """Another worker has the run, or it was ended: nothing more may be written to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run in the hands of a worker."""
+
+    lease: Lease
+    run: AnyRow
+    steps: Sequence[AnyRow]
+    """Its journal, in the order of the definition; each step with `failures`, the number of its failed attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +67,100 @@ class Outcome:
     error: str | None = None
 
 
-def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Lease]:
+# The statements of the hot path are built once: building one anew costs more than SQLite takes to run it.
+
+_same_run = _run.id == bindparam("of_run")
+_same_step = and_(_step.run_id == bindparam("of_run"), _step.position == bindparam("at"))
+_same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position == bindparam("at"))
+_these_runs: BindParameter[Any] = bindparam("run_ids", expanding=True)
+
+_DUE = (
+    select(_run.id)
+    .where(_run.due_at <= bindparam("now"))
+    .order_by(_run.due_at)
+    .limit(bindparam("at_most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_NEXT_DUE = select(func.min(_run.due_at))
+_CLAIM = (
+    update(_runs)
+    .where(_run.id.in_(_these_runs))
+    .values(
+        lease_token=bindparam("token"),
+        due_at=bindparam("until"),
+        # A token that nobody gave back is that of a worker that was lost.
+        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
+    )
+)
+_CLAIMED = select(_runs).where(_run.id.in_(_these_runs))
+_FAILURES = (
+    select(func.count())
+    .where(
+        _attempt.run_id == _step.run_id,
+        _attempt.position == _step.position,
+        _attempt.status == AttemptStatus.FAILED,
+    )
+    .scalar_subquery()
+)
+_JOURNALS = (
+    select(_results, _FAILURES.label("failures"))
+    .where(_step.run_id.in_(_these_runs))
+    .order_by(_step.run_id, _step.position)
+)
+# FOR SHARE on PostgreSQL, so that nobody takes the run before we commit; on SQLite we are the only writer.
+_HOLD = select(_run.id).where(_same_run, _run.lease_token == bindparam("token")).with_for_update(read=True)
+_HAND_BACK = (
+    update(_runs)
+    .where(_same_run)
+    .values(due_at=bindparam("due"), lease_token=None, interruptions=0, epoch=_run.epoch + 1)
+)
+_INSERT_STEP = insert(_results)
+_INSERT_ATTEMPT = insert(_attempts)
+_TRY_AGAIN = (
+    update(_results)
+    .where(_same_step)
+    .values(status=StepStatus.RUNNING, attempts_count=bindparam("number_"), input=bindparam("rendered"))
+)
+_END_STEP = (
+    update(_results)
+    .where(_same_step)
+    .values(
+        status=bindparam("became"),
+        output=bindparam("gave"),
+        error=bindparam("why"),
+        finished_at=bindparam("ended"),
+        duration_ms=bindparam("took"),
+    )
+)
+_END_ATTEMPT = (
+    update(_attempts)
+    .where(_same_attempts, _attempt.number == bindparam("number_"))
+    .values(status=bindparam("became"), error=bindparam("why"), finished_at=bindparam("ended"))
+)
+_INTERRUPT = (
+    update(_attempts)
+    .where(_same_attempts, _attempt.status == AttemptStatus.RUNNING)
+    .values(status=AttemptStatus.INTERRUPTED, finished_at=bindparam("ended"))
+)
+
+
+def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
     """Take up to `limit` runs that are due, longest due first, for as long as `lease`."""
     now = clock.now()
-    due = select(_run.id).where(_run.due_at <= now).order_by(_run.due_at).limit(limit).with_for_update(skip_locked=True)
-    run_ids = conn.execute(due).scalars().all()
+    run_ids = conn.execute(_DUE, {"now": now, "at_most": limit}).scalars().all()
     if not run_ids:
         return []
     token = ids.new_uuid()
-    conn.execute(
-        update(_runs)
-        .where(_run.id.in_(run_ids))
-        .values(
-            lease_token=token,
-            due_at=now + lease,
-            # A token that nobody gave back is that of a worker that was lost.
-            interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
-        )
-    )
+    conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
     transitions.begin(conn, run_ids)
-    return [Lease(run_id, token) for run_id in run_ids]
+    steps = grouped(conn.execute(_JOURNALS, {"run_ids": run_ids}), "run_id")
+    runs = conn.execute(_CLAIMED, {"run_ids": run_ids})
+    return [Claimed(Lease(run.id, token), run, steps.get(run.id, ())) for run in runs]
 
 
 def next_due(conn: Connection) -> datetime | None:
     """When the next run is due."""
-    return conn.execute(select(func.min(_run.due_at))).scalar()
+    return conn.execute(_NEXT_DUE).scalar()
 
 
 def renew(conn: Connection, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
@@ -108,33 +188,14 @@ def release_all(conn: Connection) -> int:
     return conn.execute(update(_runs).where(held, _run.due_at.is_not(None)).values(due_at=clock.now())).rowcount
 
 
-def load(conn: Connection, lease: Lease) -> tuple[AnyRow, Sequence[AnyRow]]:
-    """The claimed run, and its journal in the order of the definition.
-
-    Each step comes with `failures`, the number of its attempts that failed.
-
-    Raises:
-        LeaseLostError: the run is no longer held.
-    """
-    run = hold(conn, lease, _runs)
-    failed = _attempt.status == AttemptStatus.FAILED
-    failures = select(func.count()).where(_same_step(_attempt, _step.run_id, _step.position), failed).scalar_subquery()
-    steps = select(_results, failures.label("failures")).where(_step.run_id == lease.run_id).order_by(_step.position)
-    return run, conn.execute(steps).all()
-
-
-def hold(conn: Connection, lease: Lease, what: Any = _run.id) -> AnyRow:
+def hold(conn: Connection, lease: Lease) -> None:
     """Make sure that `lease` holds until the end of the transaction.
 
     Raises:
         LeaseLostError: it does not.
     """
-    # `read=True` is FOR SHARE on PostgreSQL; on SQLite this transaction is the only writer anyway.
-    query = select(what).where(_run.id == lease.run_id, _run.lease_token == lease.token).with_for_update(read=True)
-    row = conn.execute(query).first()
-    if row is None:
+    if conn.execute(_HOLD, {"of_run": lease.run_id, "token": lease.token}).first() is None:
         raise LeaseLostError
-    return row
 
 
 def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: Try | None) -> None:
@@ -156,21 +217,13 @@ def skip(conn: Connection, lease: Lease, outcome: Outcome | None, skipped: Try) 
 def interrupt(conn: Connection, lease: Lease, position: int) -> None:
     """Journal that the attempt under way at a step was cut short, because its worker was lost."""
     hold(conn, lease)
-    conn.execute(
-        update(_attempts)
-        .where(_same_step(_attempt, lease.run_id, position), _attempt.status == AttemptStatus.RUNNING)
-        .values(status=AttemptStatus.INTERRUPTED, finished_at=clock.now())
-    )
+    conn.execute(_INTERRUPT, {"of_run": lease.run_id, "at": position, "ended": clock.now()})
 
 
 def hand_back(conn: Connection, lease: Lease, outcome: Outcome | None, due_at: datetime) -> None:
     """End the claim; the run shall be looked at again at `due_at`."""
     advance(conn, lease, outcome, None)
-    conn.execute(
-        update(_runs)
-        .where(_run.id == lease.run_id)
-        .values(due_at=due_at, lease_token=None, interruptions=0, epoch=_run.epoch + 1)
-    )
+    conn.execute(_HAND_BACK, {"of_run": lease.run_id, "due": due_at})
     signals.after_commit(conn, signals.RUNS_DUE)
 
 
@@ -185,9 +238,11 @@ def finish(
     is_retry: bool,
 ) -> None:
     """Journal how the last attempt went, and end the run."""
-    advance(conn, lease, outcome, None)
+    # First, for it also shows whether the lease holds.
     if not transitions.finish(conn, lease, RunStatus.RUNNING, status, message, values):
         raise LeaseLostError
+    if outcome is not None:
+        _record(conn, lease.run_id, outcome)
     if is_retry and status is RunStatus.SUCCEEDED:
         runs.mark_recovered(conn, lease.run_id)
 
@@ -197,10 +252,10 @@ def _start(conn: Connection, run_id: UUID, attempt: Try) -> None:
     if attempt.number == 1:
         _put(conn, run_id, attempt, status=StepStatus.RUNNING, attempts_count=1, started_at=now)
     else:
-        values = {"status": StepStatus.RUNNING, "attempts_count": attempt.number, "input": attempt.input}
-        conn.execute(update(_results).where(_same_step(_step, run_id, attempt.position)).values(values))
+        again = {"of_run": run_id, "at": attempt.position, "number_": attempt.number, "rendered": attempt.input}
+        conn.execute(_TRY_AGAIN, again)
     row = {"run_id": run_id, "position": attempt.position, "number": attempt.number}
-    conn.execute(insert(_attempts).values(**row, status=AttemptStatus.RUNNING, started_at=now))
+    conn.execute(_INSERT_ATTEMPT, {**row, "status": AttemptStatus.RUNNING, "started_at": now})
 
 
 def _put(conn: Connection, run_id: UUID, attempt: Try, **values: Any) -> None:
@@ -214,34 +269,29 @@ def _put(conn: Connection, run_id: UUID, attempt: Try, **values: Any) -> None:
         "attempts_count": 0,
         **values,
     }
-    conn.execute(insert(_results).values(row))
+    conn.execute(_INSERT_STEP, row)
 
 
 def _record(conn: Connection, run_id: UUID, outcome: Outcome) -> None:
     now = clock.now()
     over = outcome.status is not StepStatus.PENDING
-    conn.execute(
-        update(_results)
-        .where(_same_step(_step, run_id, outcome.position))
-        .values(
-            status=outcome.status,
-            output=outcome.output,
-            error=outcome.error,
-            finished_at=now if over else None,
-            duration_ms=(now - outcome.started_at) // timedelta(milliseconds=1) if over else None,
-        )
-    )
     succeeded = outcome.status is StepStatus.SUCCEEDED
-    conn.execute(
-        update(_attempts)
-        .where(_same_step(_attempt, run_id, outcome.position), _attempt.number == outcome.number)
-        .values(
-            status=AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED,
-            error=outcome.error,
-            finished_at=now,
-        )
-    )
-
-
-def _same_step(columns: Any, run_id: Any, position: Any) -> Any:
-    return and_(columns.run_id == run_id, columns.position == position)
+    step = {
+        "of_run": run_id,
+        "at": outcome.position,
+        "became": outcome.status,
+        "gave": outcome.output,
+        "why": outcome.error,
+        "ended": now if over else None,
+        "took": (now - outcome.started_at) // _MILLISECOND if over else None,
+    }
+    conn.execute(_END_STEP, step)
+    attempt = {
+        "of_run": run_id,
+        "at": outcome.position,
+        "number_": outcome.number,
+        "became": AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED,
+        "why": outcome.error,
+        "ended": now,
+    }
+    conn.execute(_END_ATTEMPT, attempt)

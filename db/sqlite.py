@@ -74,10 +74,8 @@ class _Job:
         conn.exec_driver_sql("RELEASE job")
         self.topics = signals.take(conn)
 
-    def deliver(self) -> None:
-        self.loop.call_soon_threadsafe(self._settle)
-
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Tell whoever asked; in their loop's thread."""
         if self.done.done():  # whoever asked was cancelled
             return
         if self.error is not None:
@@ -135,8 +133,13 @@ class Writer:
         except Exception as error:  # nothing of the group was committed: all are told
             for job in group:
                 job.error = job.error or error
-        for job in group:
-            job.deliver()
+        # One call for the group: each wakes the loop's thread, and takes the interpreter lock from this one.
+        group[0].loop.call_soon_threadsafe(_settle_all, group)
+
+
+def _settle_all(group: list[_Job]) -> None:
+    for job in group:
+        job.settle()
 
 
 def writing_engine(url: URL) -> Engine:

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from db.transitions import Lease
+from db.journal import Claimed
 
-Execute = Callable[[Lease], Awaitable[None]]
+Execute = Callable[[Claimed], Awaitable[None]]
 """Carries a claimed run as far as it goes; raises nothing."""
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from db import journal
-from db.journal import LeaseLostError, Outcome, Try
+from db.journal import Claimed, LeaseLostError, Outcome, Try
 from db.rows import AnyRow
 from db.session import Database
 from db.transitions import Lease
@@ -105,10 +105,11 @@ class Executor:
         self._flows = flows
         self._runners = runners
 
-    async def execute(self, lease: Lease) -> None:
+    async def execute(self, claimed: Claimed) -> None:
         """Carry the run on to its end, or to where it has to wait. Errors end the run and never leave here."""
+        lease = claimed.lease
         try:
-            await self._execute(lease)
+            await self._execute(claimed)
         except LeaseLostError:
             _logger.warning("Lost the lease of %s: another worker has it, or it was ended", _id(lease))
         except DatabaseUnavailableError:
@@ -116,10 +117,10 @@ class Executor:
             _logger.warning("The database went away under %s", _id(lease))
         except Exception:
             _logger.exception("Internal error in %s", _id(lease))
-            await self._give_up(lease)
+            await self._give_up(claimed)
 
-    async def _execute(self, lease: Lease) -> None:
-        execution = await self._load(lease)
+    async def _execute(self, claimed: Claimed) -> None:
+        execution = await self._load(claimed)
         try:
             _refuse_if_poisonous(execution.run)
             for position in range(len(execution.flow.steps)):
@@ -130,14 +131,14 @@ class Executor:
         except _HandedBackError:
             return
 
-    async def _load(self, lease: Lease) -> _Execution:
-        run, steps = await self._database.read(journal.load, lease)
+    async def _load(self, claimed: Claimed) -> _Execution:
+        run = claimed.run
         flow = await self._flows.get(run.flow_version_id)
         timeout = flow.definition.timeout
         deadline = run.started_at + timedelta(seconds=timeout) if timeout else None
-        by_position = {step.position: step for step in steps}
-        execution = _Execution(lease, run, flow, by_position, {"run": _run_scope(run), "steps": {}}, deadline)
-        for step in steps:
+        by_position = {step.position: step for step in claimed.steps}
+        execution = _Execution(claimed.lease, run, flow, by_position, {"run": _run_scope(run), "steps": {}}, deadline)
+        for step in claimed.steps:
             if step.status in _DONE:
                 execution.enter(
                     step.name, StepStatus(step.status), payloads.decode(step.output), payloads.decode(step.error)
@@ -266,14 +267,14 @@ class Executor:
             is_retry=execution.run.retry_of_id is not None,
         )
 
-    async def _give_up(self, lease: Lease) -> None:
+    async def _give_up(self, claimed: Claimed) -> None:
+        lease = claimed.lease
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
         try:
-            run, _ = await self._database.read(journal.load, lease)
             values = {
                 "error_code": error.code,
                 "error_message": error.message,
-                "duration_ms": (clock.now() - run.started_at) // _MILLISECOND,
+                "duration_ms": (clock.now() - claimed.run.started_at) // _MILLISECOND,
             }
             await self._database.write(
                 journal.finish, lease, None, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False

@@ -20,6 +20,10 @@ from engine.dispatcher import Execute
 _logger = logging.getLogger(__name__)
 
 
+_REFILL = 0.25
+"""Share of the places that are free before a backlog is claimed from again."""
+
+
 @dataclass(frozen=True, slots=True)
 class PollingSettings:
     """How a polling dispatcher works; times in seconds."""
@@ -41,7 +45,8 @@ class PollingDispatcher:
         self._database = database
         self._settings = settings or PollingSettings()
         self._lease = timedelta(seconds=self._settings.lease)
-        self._tasks: dict[asyncio.Task[None], Lease] = {}
+        self._tasks: dict[asyncio.Future[None], Lease] = {}
+        self._backlog = False
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -65,22 +70,21 @@ class PollingDispatcher:
 
     async def _fill(self, execute: Execute) -> None:
         free = self._settings.concurrency - len(self._tasks)
-        if free == 0:
+        # With work waiting, a few free places are left to grow: claiming many runs costs little more than one.
+        if free < self._settings.concurrency * (_REFILL if self._backlog else 0) or free == 0:
             return
         try:
-            leases = await self._database.write(journal.claim, free, self._lease)
+            claimed = await self._database.write(journal.claim, free, self._lease)
         except DatabaseUnavailableError:
             _logger.warning("The database is away; looking again in %g s", self._settings.interval)
             return
-        for lease in leases:
-            task = asyncio.create_task(self._execute(execute, lease))
-            self._tasks[task] = lease
+        self._backlog = len(claimed) == free
+        for run in claimed:
+            task = asyncio.ensure_future(execute(run))
+            self._tasks[task] = run.lease
             task.add_done_callback(self._done)
 
-    async def _execute(self, execute: Execute, lease: Lease) -> None:
-        await execute(lease)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Future[None]) -> None:
         del self._tasks[task]
         if not task.cancelled() and task.exception() is not None:
             _logger.error("A run's task failed", exc_info=task.exception())
@@ -88,7 +92,7 @@ class PollingDispatcher:
 
     async def _wait(self) -> None:
         seconds = self._settings.interval
-        if len(self._tasks) < self._settings.concurrency:
+        if not self._backlog:
             seconds = min(seconds, await self._seconds_until_due())
         if seconds > 0:
             await clock.signalled(self._wake, seconds)
