@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, select, tuple_, update
 
 from db import runs, signals, transitions
 from db.models import FlowRun, StepAttempt, StepResult
@@ -85,21 +85,13 @@ def next_due(conn: Connection) -> datetime | None:
 
 def renew(conn: Connection, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
     """Prolong `leases`; returns the runs among them that are still held."""
-    tokens = {each.token for each in leases}
-    statement = (
-        update(_runs)
-        .where(_run.id.in_([each.run_id for each in leases]), _run.lease_token.in_(tokens))
-        .values(due_at=clock.now() + lease)
-        .returning(_run.id)
-    )
+    statement = update(_runs).where(_held(leases)).values(due_at=clock.now() + lease).returning(_run.id)
     return set(conn.execute(statement).scalars())
 
 
 def release(conn: Connection, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
-    tokens = {each.token for each in leases}
-    held = and_(_run.id.in_([each.run_id for each in leases]), _run.lease_token.in_(tokens))
-    conn.execute(update(_runs).where(held).values(due_at=clock.now(), lease_token=None))
+    conn.execute(update(_runs).where(_held(leases)).values(due_at=clock.now(), lease_token=None))
 
 
 def release_all(conn: Connection) -> int:
@@ -129,8 +121,9 @@ def hold(conn: Connection, lease: Lease, what: Any = _run.id) -> AnyRow:
     Raises:
         LeaseLostError: it does not.
     """
-    # `read=True` is FOR SHARE on PostgreSQL; on SQLite this transaction is the only writer anyway.
-    query = select(what).where(_run.id == lease.run_id, _run.lease_token == lease.token).with_for_update(read=True)
+    # FOR NO KEY UPDATE on PostgreSQL: two that share the row and then both write it would lock each other out for good.
+    # On SQLite this transaction is the only writer anyway.
+    query = select(what).where(_run.id == lease.run_id, _run.lease_token == lease.token).with_for_update(key_share=True)
     row = conn.execute(query).first()
     if row is None:
         raise LeaseLostError
@@ -139,9 +132,12 @@ def hold(conn: Connection, lease: Lease, what: Any = _run.id) -> AnyRow:
 
 def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: Try | None) -> None:
     """Journal how the last attempt went and that the next one begins, in one transaction."""
-    hold(conn, lease)
+    held = hold(conn, lease, _run.interruptions)
     if outcome is not None:
         _record(conn, lease.run_id, outcome)
+        if held.interruptions:
+            # The run made progress: workers lost before do not count against it any more.
+            conn.execute(update(_runs).where(_run.id == lease.run_id).values(interruptions=0))
     if next_try is not None:
         _start(conn, lease.run_id, next_try)
 
@@ -232,15 +228,22 @@ def _record(conn: Connection, run_id: UUID, outcome: Outcome) -> None:
         )
     )
     succeeded = outcome.status is StepStatus.SUCCEEDED
+    under_way = and_(_attempt.number == outcome.number, _attempt.status == AttemptStatus.RUNNING)
     conn.execute(
         update(_attempts)
-        .where(_same_step(_attempt, run_id, outcome.position), _attempt.number == outcome.number)
+        .where(_same_step(_attempt, run_id, outcome.position), under_way)
         .values(
             status=AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED,
             error=outcome.error,
             finished_at=now,
         )
     )
+
+
+def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
+    pairs = [(each.run_id, each.token) for each in leases]
+    # The IDs once more, for the primary key.
+    return and_(_run.id.in_([run_id for run_id, _ in pairs]), tuple_(_run.id, _run.lease_token).in_(pairs))
 
 
 def _same_step(columns: Any, run_id: Any, position: Any) -> Any:
