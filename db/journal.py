@@ -10,7 +10,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, Integer, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from db import runs, signals, transitions
 from db.models import FlowRun, StepAttempt, StepResult
@@ -107,8 +120,12 @@ _JOURNALS = (
     .where(_step.run_id.in_(_these_runs))
     .order_by(_step.run_id, _step.position)
 )
-# FOR SHARE on PostgreSQL, so that nobody takes the run before we commit; on SQLite we are the only writer.
-_HOLD = select(_run.id).where(_same_run, _run.lease_token == bindparam("token")).with_for_update(read=True)
+# FOR NO KEY UPDATE on PostgreSQL: two that share the row and then both write it would lock each other out for good.
+# On SQLite this transaction is the only writer anyway.
+_HOLD = (
+    select(_run.interruptions).where(_same_run, _run.lease_token == bindparam("token")).with_for_update(key_share=True)
+)
+_FORGIVE = update(_runs).where(_same_run).values(interruptions=0)
 _HAND_BACK = (
     update(_runs)
     .where(_same_run)
@@ -134,7 +151,11 @@ _END_STEP = (
 )
 _END_ATTEMPT = (
     update(_attempts)
-    .where(_same_attempts, _attempt.number == bindparam("number_"))
+    .where(
+        _same_attempts,
+        _attempt.number == bindparam("number_"),
+        _attempt.status == AttemptStatus.RUNNING,
+    )
     .values(status=bindparam("became"), error=bindparam("why"), finished_at=bindparam("ended"))
 )
 _INTERRUPT = (
@@ -165,21 +186,13 @@ def next_due(conn: Connection) -> datetime | None:
 
 def renew(conn: Connection, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
     """Prolong `leases`; returns the runs among them that are still held."""
-    tokens = {each.token for each in leases}
-    statement = (
-        update(_runs)
-        .where(_run.id.in_([each.run_id for each in leases]), _run.lease_token.in_(tokens))
-        .values(due_at=clock.now() + lease)
-        .returning(_run.id)
-    )
+    statement = update(_runs).where(_held(leases)).values(due_at=clock.now() + lease).returning(_run.id)
     return set(conn.execute(statement).scalars())
 
 
 def release(conn: Connection, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
-    tokens = {each.token for each in leases}
-    held = and_(_run.id.in_([each.run_id for each in leases]), _run.lease_token.in_(tokens))
-    conn.execute(update(_runs).where(held).values(due_at=clock.now(), lease_token=None))
+    conn.execute(update(_runs).where(_held(leases)).values(due_at=clock.now(), lease_token=None))
 
 
 def release_all(conn: Connection) -> int:
@@ -188,21 +201,38 @@ def release_all(conn: Connection) -> int:
     return conn.execute(update(_runs).where(held, _run.due_at.is_not(None)).values(due_at=clock.now())).rowcount
 
 
-def hold(conn: Connection, lease: Lease) -> None:
-    """Make sure that `lease` holds until the end of the transaction.
+def load(conn: Connection, lease: Lease) -> Claimed:
+    """The claimed run as it stands now.
+
+    Raises:
+        LeaseLostError: it is no longer held.
+    """
+    hold(conn, lease)
+    of_run = {"run_ids": [lease.run_id]}
+    return Claimed(lease, conn.execute(_CLAIMED, of_run).one(), conn.execute(_JOURNALS, of_run).all())
+
+
+def hold(conn: Connection, lease: Lease) -> int:
+    """Make sure that `lease` holds until the end of the transaction; returns the run's `interruptions`.
 
     Raises:
         LeaseLostError: it does not.
     """
-    if conn.execute(_HOLD, {"of_run": lease.run_id, "token": lease.token}).first() is None:
+    row = conn.execute(_HOLD, {"of_run": lease.run_id, "token": lease.token}).first()
+    if row is None:
         raise LeaseLostError
+    interruptions: int = row.interruptions
+    return interruptions
 
 
 def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: Try | None) -> None:
     """Journal how the last attempt went and that the next one begins, in one transaction."""
-    hold(conn, lease)
+    interruptions = hold(conn, lease)
     if outcome is not None:
         _record(conn, lease.run_id, outcome)
+        if interruptions:
+            # The run made progress: workers lost before do not count against it any more.
+            conn.execute(_FORGIVE, {"of_run": lease.run_id})
     if next_try is not None:
         _start(conn, lease.run_id, next_try)
 
@@ -295,3 +325,9 @@ def _record(conn: Connection, run_id: UUID, outcome: Outcome) -> None:
         "ended": now,
     }
     conn.execute(_END_ATTEMPT, attempt)
+
+
+def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
+    pairs = [(each.run_id, each.token) for each in leases]
+    # The IDs once more, for the primary key.
+    return and_(_run.id.in_([run_id for run_id, _ in pairs]), tuple_(_run.id, _run.lease_token).in_(pairs))

@@ -26,17 +26,21 @@ def upgrade(url: str) -> None:
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sqlite.writing_engine(parsed)
-    with engine.begin() as conn:
-        _run(conn)
-    engine.dispose()
+    try:
+        with engine.begin() as conn:
+            _run(conn)
+    finally:
+        engine.dispose()
 
 
 async def _upgrade_postgresql(url: str) -> None:
     engine = create_async_engine(url)
-    async with engine.begin() as conn:
-        await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-        await conn.run_sync(_run)
-    await engine.dispose()
+    try:
+        async with engine.begin() as conn:
+            await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+            await conn.run_sync(_run)
+    finally:
+        await engine.dispose()
 
 
 def _run(conn: Connection) -> None:

@@ -46,7 +46,10 @@ class Database:
             # JIT costs more than it gains on queries that end within milliseconds.
             settings = {"application_name": "flow-runs", "jit": "off"}
             self._engine = create_async_engine(
-                parsed, pool_size=pool_size, connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT}
+                parsed,
+                pool_size=pool_size,
+                connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
+                json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
             )
         # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -77,9 +80,7 @@ class Database:
         if self._writer is not None:
             return await self._writer.run(work)
         async with self._engine.begin() as conn:
-            result = await conn.run_sync(work)
-            topics = await conn.run_sync(signals.take)
-        return result, topics
+            return await conn.run_sync(signals.collect, work)
 
     async def close(self) -> None:
         """Finish the writes under way and close every connection."""

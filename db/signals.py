@@ -5,11 +5,14 @@ A lost hint costs latency and never work: whoever waits also looks at the tables
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
+
+T = TypeVar("T")
 
 RUNS_DUE = "runs-due"
 """Topic: a run waits for a worker."""
@@ -27,8 +30,14 @@ def after_commit(conn: Connection, topic: Hashable) -> None:
     conn.info.setdefault(_TOPICS, []).append(topic)
 
 
-def take(conn: Connection) -> list[Hashable]:
-    """The topics noted on `conn` since the last call."""
+def collect(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
+    """The result of `work(conn)`, and the topics that it noted."""
+    # A connection outlives its transactions: what one that was rolled back noted there is not to be sent.
+    _take(conn)
+    return work(conn), _take(conn)
+
+
+def _take(conn: Connection) -> list[Hashable]:
     topics: list[Hashable] = conn.info.pop(_TOPICS, [])
     return topics
 

@@ -67,12 +67,11 @@ class _Job:
     def run(self, conn: Connection) -> None:
         conn.exec_driver_sql("SAVEPOINT job")
         try:
-            self.result = self.work(conn)
+            self.result, self.topics = signals.collect(conn, self.work)
         except Exception as error:
             self.error = error
             conn.exec_driver_sql("ROLLBACK TO job")
         conn.exec_driver_sql("RELEASE job")
-        self.topics = signals.take(conn)
 
     def settle(self) -> None:
         """Tell whoever asked; in their loop's thread."""

@@ -8,7 +8,7 @@ RUNNING for an attempt cut short, and tries it again.
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
@@ -31,6 +31,10 @@ _logger = logging.getLogger(__name__)
 
 MAX_INTERRUPTIONS = 5
 """Workers that a run may take down with it, without progress in between, before it is given up."""
+MAX_MESSAGE = 4_000
+"""Characters kept of an error's message."""
+MAX_CODE = 100
+"""Characters kept of an error's code."""
 _MILLISECOND = timedelta(milliseconds=1)
 _DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
 
@@ -59,6 +63,22 @@ class _Execution:
     def seconds_left(self) -> float | None:
         """Until the run's own timeout."""
         return None if self.deadline is None else (self.deadline - clock.now()).total_seconds()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the run's own timeout has passed."""
+        return (left := self.seconds_left) is not None and left <= 0
+
+    @property
+    def begun(self) -> AnyRow | None:
+        """The step that the journal left without an end."""
+        return _begun(self.journal.values())
+
+    def break_off(self, step: AnyRow | None, status: RunStatus, error: StepError) -> NoReturn:
+        """End the run; the step that the journal left without an end fails with it."""
+        if step is not None:
+            self.outcome = _failed_with_run(step, error)
+        raise _RunEndedError(status, step.name if step else None, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +137,13 @@ class Executor:
             _logger.warning("The database went away under %s", _id(lease))
         except Exception:
             _logger.exception("Internal error in %s", _id(lease))
-            await self._give_up(claimed)
+            await self._give_up(lease)
 
     async def _execute(self, claimed: Claimed) -> None:
         execution = await self._load(claimed)
         try:
-            _refuse_if_poisonous(execution.run)
+            await self._note_interruption(execution)
+            _refuse_if_poisonous(execution)
             for position in range(len(execution.flow.steps)):
                 await self._pass_step(execution, position)
             await self._succeed(execution)
@@ -145,10 +166,17 @@ class Executor:
                 )
         return execution
 
+    async def _note_interruption(self, execution: _Execution) -> None:
+        step = execution.begun
+        if step is not None and step.status == StepStatus.RUNNING:
+            await self._database.write(journal.interrupt, execution.lease, step.position)
+
     async def _pass_step(self, execution: _Execution, position: int) -> None:
         before = execution.journal.get(position)
         if before is not None and before.status in _DONE:
             return
+        if execution.is_late:
+            execution.break_off(before, RunStatus.TIMEOUT, _run_timed_out(execution.flow))
         attempt = _Attempt(
             execution.flow.steps[position],
             position,
@@ -156,15 +184,13 @@ class Executor:
             failures=before.failures if before else 0,
             started_at=before.started_at if before else clock.now(),
         )
-        if before is not None and before.status == StepStatus.RUNNING:
-            await self._database.write(journal.interrupt, execution.lease, position)
         try:
             if not await self._condition_holds(execution, attempt):
                 return
             output = await self._try(execution, attempt)
             text = _encode_output(output)
         except StepError as error:
-            await self._fail(execution, attempt, error)
+            await self._fail(execution, attempt, _storable(error))
         else:
             execution.outcome = attempt.outcome(StepStatus.SUCCEEDED, output=text)
             execution.enter(attempt.name, StepStatus.SUCCEEDED, output, None)
@@ -213,8 +239,7 @@ class Executor:
 
     async def _fail(self, execution: _Execution, attempt: _Attempt, error: StepError) -> None:
         step = attempt.step.definition
-        left = execution.seconds_left
-        if left is not None and left <= 0:
+        if execution.is_late:
             execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
             raise _RunEndedError(RunStatus.TIMEOUT, step.name, _run_timed_out(execution.flow)) from error
         failures = attempt.failures + 1
@@ -240,20 +265,14 @@ class Executor:
                 output = execution.flow.output.render(execution.scope)
                 text = _encode_output(output)
             except StepError as error:
-                raise _RunEndedError(RunStatus.FAILED, None, error) from error
+                raise _RunEndedError(RunStatus.FAILED, None, _storable(error)) from error
         else:
             text = _encode_output(output)
         await self._finish(execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": text})
 
     async def _end(self, execution: _Execution, end: _RunEndedError) -> None:
         message = f"Step {end.step!r}: {end.error.message}" if end.step else end.error.message
-        values = {
-            "failed_step_name": end.step,
-            "error_code": end.error.code,
-            "error_message": end.error.message,
-            "error_fingerprint": fingerprint(end.step, end.error.code, end.error.message),
-        }
-        await self._finish(execution, end.status, message, values)
+        await self._finish(execution, end.status, message, _error_values(end.step, end.error))
 
     async def _finish(self, execution: _Execution, status: RunStatus, message: str, values: dict[str, Any]) -> None:
         values["duration_ms"] = (clock.now() - execution.run.started_at) // _MILLISECOND
@@ -267,20 +286,27 @@ class Executor:
             is_retry=execution.run.retry_of_id is not None,
         )
 
-    async def _give_up(self, claimed: Claimed) -> None:
-        lease = claimed.lease
+    async def _give_up(self, lease: Lease) -> None:
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
         try:
-            values = {
-                "error_code": error.code,
-                "error_message": error.message,
-                "duration_ms": (clock.now() - claimed.run.started_at) // _MILLISECOND,
-            }
+            now = await self._database.read(journal.load, lease)
+            step = _begun(now.steps)
+            values = _error_values(step.name if step else None, error)
+            values["duration_ms"] = (clock.now() - now.run.started_at) // _MILLISECOND
+            outcome = _failed_with_run(step, error) if step else None
             await self._database.write(
-                journal.finish, lease, None, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
+                journal.finish, lease, outcome, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
             )
         except (LeaseLostError, DatabaseUnavailableError):
             _logger.warning("Could not end %s after its internal error", _id(lease))
+
+
+def _begun(steps: Iterable[AnyRow]) -> AnyRow | None:
+    return next((step for step in steps if step.status not in _DONE), None)
+
+
+def _failed_with_run(step: AnyRow, error: StepError) -> Outcome:
+    return Outcome(step.position, StepStatus.FAILED, step.attempts_count, step.started_at, error=_error_text(error))
 
 
 def _id(lease: Lease) -> str:
@@ -298,10 +324,11 @@ def _run_scope(run: AnyRow) -> dict[str, Any]:
     }
 
 
-def _refuse_if_poisonous(run: AnyRow) -> None:
-    if run.interruptions > MAX_INTERRUPTIONS:
-        message = f"Given up: {run.interruptions} workers were lost while they executed this run."
-        raise _RunEndedError(RunStatus.INTERNAL_ERROR, None, StepError("WORKERS_LOST", message))
+def _refuse_if_poisonous(execution: _Execution) -> None:
+    lost = execution.run.interruptions
+    if lost > MAX_INTERRUPTIONS:
+        message = f"Given up: {lost} workers were lost while they executed this run."
+        execution.break_off(execution.begun, RunStatus.INTERNAL_ERROR, StepError("WORKERS_LOST", message))
 
 
 def _run_timed_out(flow: CompiledFlow) -> StepError:
@@ -319,6 +346,31 @@ def _encode(value: Any, what: str, code: str) -> str:
         raise StepError(code, error.message, retryable=False) from None
     except InvalidArgumentError as error:
         raise StepError("OUTPUT_NOT_JSON", error.message, retryable=False) from None
+
+
+def _storable(error: StepError) -> StepError:
+    """`error` as the journal can keep it: actions raise whatever they like."""
+    message = _text(error.message, MAX_MESSAGE)
+    told = StepError(_text(error.code, MAX_CODE), message, retryable=error.retryable, details=error.details)
+    try:
+        _error_text(told)
+    except (InputTooLargeError, InvalidArgumentError):
+        told.details = None
+    return told
+
+
+def _text(value: str, length: int) -> str:
+    # PostgreSQL knows no NUL in texts, and JSON no half of a surrogate pair.
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()[:length]
+
+
+def _error_values(step: str | None, error: StepError) -> dict[str, Any]:
+    return {
+        "failed_step_name": step,
+        "error_code": error.code,
+        "error_message": error.message,
+        "error_fingerprint": fingerprint(step, error.code, error.message),
+    }
 
 
 def _error_document(error: StepError) -> dict[str, Any]:

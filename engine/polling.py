@@ -66,7 +66,9 @@ class PollingDispatcher:
                     await self._wait()
             await self._wind_up()
         finally:
-            renewing.cancel()
+            # After a fault here nobody would renew their leases.
+            for task in (renewing, *self._tasks):
+                task.cancel()
 
     async def _fill(self, execute: Execute) -> None:
         free = self._settings.concurrency - len(self._tasks)
