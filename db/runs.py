@@ -100,6 +100,12 @@ def for_retry(conn: Connection, run_id: UUID) -> AnyRow | None:
     return conn.execute(query.where(_run.id == run_id).with_for_update(read=True, of=_table)).first()
 
 
+def matching(conn: Connection, keys: Sequence[UUID], wanted: RunFilter) -> set[UUID]:
+    """Of the runs `keys`, those that the filter means."""
+    query = select(_run.id).where(_run.id.in_(keys), matches(wanted, conn.dialect.name))
+    return set(conn.execute(query).scalars())
+
+
 def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow | None:
     """The run that was created under `key`: its `id` and `request_hash`."""
     query = select(_run.id, _run.request_hash).where(_run.project_id == project_id, _run.idempotency_key == key)

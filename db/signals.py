@@ -14,6 +14,8 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 
+EVENTS = "events"
+"""Topic: the event log grew."""
 RUNS_DUE = "runs-due"
 """Topic: a run waits for a worker."""
 

@@ -36,7 +36,11 @@ class Context:
     flows: FlowCache
     viewer: Viewer
     parent: ParentHeaders = ParentHeaders()
+    long_lived: bool = False
+    """Whether it is that of a socket, on which operations come one after the other."""
+    connection_params: object = None
+    """What the client of a socket sent when it connected."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.loaders = Loaders(self.database)
+        self.loaders = Loaders(self.database, cache=not self.long_lived)

@@ -20,10 +20,11 @@ MAX_BATCH = 1_000
 
 
 class Loaders:
-    """The dataloaders of one request."""
+    """The dataloaders of one request, which sees each row once; a socket, which lives on, keeps none (`cache`)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, cache: bool = True) -> None:
         self._database = database
+        self._cache = cache
         self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
 
     async def load(
@@ -46,4 +47,4 @@ class Loaders:
             found = await self._database.read(batch, keys, *args, **kwargs)
             return [found.get(key) for key in keys]
 
-        return DataLoader(fetch, max_batch_size=MAX_BATCH)
+        return DataLoader(fetch, max_batch_size=MAX_BATCH, cache=self._cache)

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from db.keyset import Edge, Page, Position
@@ -22,8 +23,7 @@ _CHECKSUM = struct.Struct(">I")
 
 def encode_cursor(ordering: int, position: Position) -> str:
     """The cursor of a row at `position` in the ordering numbered `ordering`."""
-    body = _CURSOR.pack(ordering, position.value, position.id.bytes)
-    return base64.urlsafe_b64encode(body + _CHECKSUM.pack(zlib.crc32(body))).decode().rstrip("=")
+    return seal(_CURSOR.pack(ordering, position.value, position.id.bytes))
 
 
 def decode_cursor(ordering: int, cursor: str) -> Position:
@@ -32,15 +32,32 @@ def decode_cursor(ordering: int, cursor: str) -> Position:
     Raises:
         InvalidCursorError: it is damaged, or of another ordering.
     """
-    try:
-        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        (checksum,) = _CHECKSUM.unpack(data[_CURSOR.size :])
-        found, value, key = _CURSOR.unpack(data[: _CURSOR.size])
-    except (binascii.Error, ValueError, struct.error):
-        raise InvalidCursorError from None
-    if found != ordering or checksum != zlib.crc32(data[: _CURSOR.size]):
+    found, value, key = unseal(_CURSOR, cursor)
+    if found != ordering:
         raise InvalidCursorError
     return Position(value, UUID(bytes=key))
+
+
+def seal(body: bytes) -> str:
+    """`body` as the text of a cursor."""
+    return base64.urlsafe_b64encode(body + _CHECKSUM.pack(zlib.crc32(body))).decode().rstrip("=")
+
+
+def unseal(form: struct.Struct, cursor: str) -> tuple[Any, ...]:
+    """What `seal` was given, unpacked by `form`.
+
+    Raises:
+        InvalidCursorError: the cursor is damaged, or of another form.
+    """
+    try:
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        (checksum,) = _CHECKSUM.unpack(data[form.size :])
+        values = form.unpack(data[: form.size])
+    except (binascii.Error, ValueError, struct.error):
+        raise InvalidCursorError from None
+    if checksum != zlib.crc32(data[: form.size]):
+        raise InvalidCursorError
+    return values
 
 
 @dataclass(frozen=True, slots=True)

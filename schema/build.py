@@ -13,6 +13,7 @@ from schema.limits import QueryLimits
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.scalars import SCALARS
+from schema.subscription import Subscription
 
 SDL_FILE = Path(__file__).parent / "schema.graphql"
 
@@ -32,6 +33,7 @@ def build_schema() -> FlowRunsSchema:
     return FlowRunsSchema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         extensions=[
             Told,
             QueryLimits,

@@ -10,7 +10,7 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from db import migrate
@@ -57,6 +57,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         routes=[
             Route("/", _to_explorer),
             Route("/graphql", endpoint, methods=["GET", "POST"]),
+            WebSocketRoute("/graphql", endpoint),
             explorer.assets(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),

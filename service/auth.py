@@ -1,6 +1,7 @@
 """Who is asking: a bearer key, or the cookie of a browser that signed in."""
 
 import secrets
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -17,6 +18,9 @@ COOKIE = "flow_runs_session"
 SESSION_NAME = "browser session"
 SESSION_LIFETIME = timedelta(days=30)
 
+NOBODY = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
+"""Who has a socket before it has shown a key: sees nothing, and is not let in."""
+
 
 async def authenticate(connection: HTTPConnection, database: Database) -> Viewer:
     """The key that the request shows.
@@ -24,21 +28,31 @@ async def authenticate(connection: HTTPConnection, database: Database) -> Viewer
     Raises:
         UnauthenticatedError: it shows none that is in force.
     """
-    viewer = await _viewer(database, _shown_secret(connection))
+    viewer = await find_viewer(database, shown_secret(connection))
     if viewer is None:
         raise UnauthenticatedError
     return viewer
 
 
-def _shown_secret(connection: HTTPConnection) -> str | None:
+def shown_secret(connection: HTTPConnection) -> str | None:
+    """What the request shows as its key: a bearer token, or else the cookie."""
     authorization = connection.headers.get("authorization")
-    if authorization is None:
-        return connection.cookies.get(COOKIE)
+    return connection.cookies.get(COOKIE) if authorization is None else _bearer(authorization)
+
+
+def secret_of_params(params: Mapping[object, object]) -> str | None:
+    """What a socket's `connection_init` shows as its key: `{"Authorization": "Bearer …"}`."""
+    shown = next((value for name, value in params.items() if str(name).lower() == "authorization"), None)
+    return _bearer(shown) if isinstance(shown, str) else None
+
+
+def _bearer(authorization: str) -> str | None:
     scheme, _, secret = authorization.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-async def _viewer(database: Database, secret: str | None) -> Viewer | None:
+async def find_viewer(database: Database, secret: str | None) -> Viewer | None:
+    """The key in force whose secret this is."""
     row = await database.read(api_keys.by_secret, secret) if secret else None
     return Viewer(row.id, row.project_id, Role(row.role), row.name) if row else None
 
@@ -87,7 +101,7 @@ class BrowserSessions:
         except ValueError:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
-        if not isinstance(secret, str) or await _viewer(self._database, secret) is None:
+        if not isinstance(secret, str) or await find_viewer(self._database, secret) is None:
             return error_response(UnauthenticatedError("This is not a valid API key."), 401)
         response = Response(status_code=204)
         _set_cookie(request, response, secret)
@@ -95,7 +109,7 @@ class BrowserSessions:
 
     async def sign_out(self, request: Request) -> Response:
         """`POST /sign-out`: the cookie goes, and a session made by a token ends."""
-        viewer = await _viewer(self._database, request.cookies.get(COOKIE))
+        viewer = await find_viewer(self._database, request.cookies.get(COOKIE))
         if viewer is not None and viewer.name == SESSION_NAME:
             await self._database.write(api_keys.revoke, viewer.key_id)
         response = Response(status_code=204)

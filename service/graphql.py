@@ -8,17 +8,22 @@ from cross_web import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.asgi import GraphQL
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
+from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.base import BaseSchema
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
+from strawberry.types.unset import UnsetType
 
 from db.session import Database
 from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
 from engine.flows import FlowCache
 from resolvers.context import Context, ParentHeaders
-from service.auth import authenticate, error_response
+from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
 from service.explorer import Explorer
 
 _RESPONSE_TYPE = "application/graphql-response+json"
@@ -30,16 +35,32 @@ class BadRequestError(FlowRunsError):
     code = ErrorCode.BAD_REQUEST
 
 
+class _TextSocket(ASGIWebSocketAdapter):
+    """Sends text frames: the protocol knows no binary ones, and `encode_json` gives bytes."""
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        try:
+            await self.ws.send_text(orjson.dumps(message).decode())
+        except WebSocketDisconnect as error:
+            raise WebSocketDisconnected from error
+
+
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Answers browsers with the explorer, and everybody else with the results of their queries."""
 
     def __init__(self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer) -> None:
-        super().__init__(schema, graphql_ide=None)
+        # The older protocol is left out: with it on offer, some clients take it by mistake.
+        super().__init__(schema, graphql_ide=None, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
         self._database = database
         self._flows = flows
         self._explorer = explorer
 
+    websocket_adapter_class = _TextSocket
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await super().__call__(scope, receive, send)
+            return
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 
@@ -55,10 +76,22 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         except HTTPException as error:
             return error_response(BadRequestError(error.reason), error.status_code)
 
-    async def get_context(self, request: Request, response: Response) -> Context:  # type: ignore[override]
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """What the resolvers know of the request; refuses it when it shows no key."""
+        if isinstance(request, WebSocket):
+            viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
+            return Context(self._database, self._flows, viewer, long_lived=True)
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
+
+    async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
+        """Lets a socket in whose handshake or `connection_init` shows a key."""
+        if isinstance(context.connection_params, Mapping) and context.connection_params:
+            viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
+            context.viewer = viewer or context.viewer
+        if context.viewer is NOBODY:
+            raise ConnectionRejectionError
+        return None
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]
         """Holds the status until there is a result."""

@@ -5,6 +5,7 @@ import latestRuns from './latest-runs.graphql?raw'
 import oneRunInFull from './one-run-in-full.graphql?raw'
 import retry from './retry.graphql?raw'
 import startARun from './start-a-run.graphql?raw'
+import watchRuns from './watch-runs.graphql?raw'
 
 export const EXAMPLES = [
   // GraphiQL does not show the variables of the first tab, so it has none.
@@ -21,6 +22,7 @@ export const EXAMPLES = [
   }
 }`,
   },
+  { query: watchRuns },
   {
     query: latestRuns,
     variables: `{

@@ -1,0 +1,1 @@
+"""From event rows to subscribers: what was missed first, then what happens."""

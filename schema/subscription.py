@@ -1,0 +1,85 @@
+"""The root of subscriptions."""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Any, TypeVar, cast
+
+import strawberry
+
+from db.rows import AnyRow
+from domain import ids
+from domain.ids import IdKind
+from resolvers import runs, subscriptions
+from schema.enums import RunStatus
+from schema.fields import Info, columns_of, field
+from schema.inputs import FlowRunFilter
+from schema.types.flow_run import FlowRun, StatusChange
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@strawberry.type(description="A run changed its status.")
+class FlowRunStatusChanged:
+    """A run changed its status."""
+
+    row: strawberry.Private[AnyRow]
+
+    cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
+
+    @field("The run's ID.")
+    def run_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
+
+    @field("The status now.")
+    def status(self) -> RunStatus:
+        return RunStatus(self.row.to_status)
+
+    @field("The change.")
+    def change(self) -> StatusChange:
+        return StatusChange(row=self.row)
+
+    @field("The run as it is when this is told, which may be further on than the change.")
+    async def run(self, info: Info) -> FlowRun:
+        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
+        assert row is not None  # runs are never deleted
+        return FlowRun(row=row)
+
+
+@strawberry.type(description="All that was missed has been told; what follows happens from now on.")
+class CaughtUp:
+    """All that was missed has been told."""
+
+    cursor: str = strawberry.field(description="The end of the log: give it as `after` to go on from here.")
+
+
+FlowRunStatusEvent = Annotated[
+    FlowRunStatusChanged | CaughtUp,
+    strawberry.union(
+        "FlowRunStatusEvent", description="A change, or the mark between what was missed and what happens."
+    ),
+]
+
+
+def _subscription(description: str) -> Callable[[F], F]:
+    return cast("Callable[[F], F]", strawberry.subscription(description=description))
+
+
+@strawberry.type(description="Streams.")
+class Subscription:
+    """The root of subscriptions."""
+
+    @_subscription(
+        "Status changes of the runs that the filter means at that moment, in the order of the log. With `after`, first"
+        " those since that cursor; then `CaughtUp`, then what happens."
+    )
+    async def flow_run_status_changed(
+        self,
+        info: Info,
+        filter: FlowRunFilter | None = None,  # noqa: A002
+        after: str | None = None,
+    ) -> AsyncGenerator[FlowRunStatusEvent, None]:
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        async for told in subscriptions.status_changes(info.context, wanted, after):
+            if told.change is None:
+                yield CaughtUp(cursor=told.cursor)
+            else:
+                yield FlowRunStatusChanged(row=told.change, cursor=told.cursor)
