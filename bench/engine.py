@@ -76,7 +76,6 @@ async def throughput(database: Database, flow: Flow, count: int) -> tuple[float,
     enqueued = time.perf_counter()
     wanted = RunFilter(statuses=[RunStatus.SUCCEEDED])
     async with working(database):
-        # No signals here: one for each run would be measured too.
         while await database.read(runs.count, wanted, None) < count:
             await asyncio.sleep(0.05)
     ended = time.perf_counter()

@@ -2,8 +2,8 @@
 
 A reader goes from a place in the log to its end, and then waits for more. On PostgreSQL a row takes its number before
 its transaction commits, so a lower number can appear after a higher one: rows are ordered by transaction, and only
-those below the oldest transaction still under way are read, which are complete for ever (db/events.py). Signals are hints;
-the reader also looks every second.
+those below the oldest transaction still under way are read, which are complete for ever (db/events.py). Signals are
+hints; the reader also looks every second.
 """
 
 from collections.abc import AsyncIterator, Sequence
