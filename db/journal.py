@@ -4,7 +4,7 @@ Every write shows the token of the claim under which it is made, in the same tra
 stopped, cut off or slow for longer than its lease finds another token there, and changes nothing any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,13 +25,13 @@ from sqlalchemy import (
     update,
 )
 
-from db import runs, signals, transitions
+from db import inputs, runs, signals, transitions
 from db.models import FlowRun, StepAttempt, StepResult
-from db.models.types import table
+from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow, grouped
 from db.transitions import Lease
 from domain import clock, ids
-from domain.states import AttemptStatus, RunStatus, StepStatus
+from domain.states import UNFINISHED, AttemptStatus, RunStatus, StepStatus
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -158,6 +158,21 @@ _END_ATTEMPT = (
     )
     .values(status=bindparam("became"), error=bindparam("why"), finished_at=bindparam("ended"))
 )
+_WAIT = update(_results).where(_same_step).values(status=StepStatus.PAUSED)
+_STOP_STEPS = (
+    update(_results)
+    .where(_step.run_id.in_(_these_runs), _step.status.in_(sorted(UNFINISHED)))
+    .values(
+        status=StepStatus.STOPPED,
+        finished_at=bindparam("ended"),
+        duration_ms=MillisecondsUntil(_step.started_at, bindparam("ended", type_=_step.finished_at.type)),
+    )
+)
+_STOP_ATTEMPTS = (
+    update(_attempts)
+    .where(_attempt.run_id.in_(_these_runs), _attempt.status == AttemptStatus.RUNNING)
+    .values(status=AttemptStatus.STOPPED, finished_at=bindparam("ended"))
+)
 _INTERRUPT = (
     update(_attempts)
     .where(_same_attempts, _attempt.status == AttemptStatus.RUNNING)
@@ -188,6 +203,11 @@ def renew(conn: Connection, leases: Sequence[Lease], lease: timedelta) -> set[UU
     """Prolong `leases`; returns the runs among them that are still held."""
     statement = update(_runs).where(_held(leases)).values(due_at=clock.now() + lease).returning(_run.id)
     return set(conn.execute(statement).scalars())
+
+
+def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
+    """The runs that are still held by one of `leases`."""
+    return set(conn.execute(select(_run.id).where(_held(leases))).scalars())
 
 
 def release(conn: Connection, leases: Sequence[Lease]) -> None:
@@ -248,6 +268,50 @@ def interrupt(conn: Connection, lease: Lease, position: int) -> None:
     """Journal that the attempt under way at a step was cut short, because its worker was lost."""
     hold(conn, lease)
     conn.execute(_INTERRUPT, {"of_run": lease.run_id, "at": position, "ended": clock.now()})
+
+
+def pause(
+    conn: Connection,
+    lease: Lease,
+    outcome: Outcome | None,
+    waiting: Try,
+    message: str,
+    due_at: datetime | None,
+    request: Mapping[str, Any] | None = None,
+) -> None:
+    """Journal how the last attempt went and that a step waits, with the question it asks; ends the claim."""
+    advance(conn, lease, outcome, waiting)
+    conn.execute(_WAIT, {"of_run": lease.run_id, "at": waiting.position})
+    if request is not None:
+        inputs.create(conn, request)
+    if not transitions.pause(conn, lease, message, due_at):
+        raise LeaseLostError
+
+
+def wait_on(conn: Connection, lease: Lease, message: str, due_at: datetime | None) -> None:
+    """Pause again a run that was looked at too early."""
+    if not transitions.pause(conn, lease, message, due_at):
+        raise LeaseLostError
+
+
+def stop(conn: Connection, run_id: UUID, message: str) -> bool:
+    """Stop a run and every live one below it; whether it was live itself."""
+    frontier, was_live = [run_id], False
+    while frontier:
+        stopped = transitions.stop(conn, frontier, message)
+        was_live = was_live or run_id in stopped
+        _stop_steps(conn, stopped)
+        # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
+        frontier = list(runs.children(conn, frontier))
+    return was_live
+
+
+def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    if run_ids:
+        now = {"run_ids": run_ids, "ended": clock.now()}
+        conn.execute(_STOP_STEPS, now)
+        conn.execute(_STOP_ATTEMPTS, now)
+        inputs.cancel(conn, run_ids)
 
 
 def hand_back(conn: Connection, lease: Lease, outcome: Outcome | None, due_at: datetime) -> None:

@@ -112,6 +112,11 @@ def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow |
     return conn.execute(query).first()
 
 
+def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
+    """The runs that one of `parents` started."""
+    return conn.execute(select(_run.id).where(_run.parent_run_id.in_(parents))).scalars().all()
+
+
 def mark_recovered(conn: Connection, run_id: UUID) -> None:
     """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)

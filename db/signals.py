@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 EVENTS = "events"
 """Topic: the event log grew."""
+RUNS_STOPPED = "runs-stopped"
+"""Topic: runs were ended by somebody else than their workers."""
 RUNS_DUE = "runs-due"
 """Topic: a run waits for a worker."""
 

@@ -6,16 +6,18 @@ the second finds no row and is told so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from db import events, signals
 from db.models import FlowRun
-from db.models.types import table
+from db.models.types import MillisecondsUntil, table
+from db.rows import AnyRow
 from domain import clock
-from domain.states import FINAL, TRANSITIONS, RunStatus
+from domain.states import FINAL, LIVE, TRANSITIONS, RunStatus
 
 _table = table(FlowRun)
 _run = _table.c
@@ -33,11 +35,72 @@ _RESULT = ("output", "duration_ms", "failed_step_name", "error_code", "error_mes
 """What a run has from its end on."""
 
 _CREATE = insert(_table)
+_NOW = bindparam("now", type_=_run.started_at.type)
+_RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
+
+# Which of the two a run was is told by when it began: RETURNING knows only what it is now.
 _BEGIN = (
     update(_table)
-    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status == RunStatus.QUEUED)
-    .values(status=RunStatus.RUNNING, started_at=bindparam("now"), updated_at=bindparam("now"))
-    .returning(_run.id, _run.project_id, _run.flow_id)
+    .where(
+        _run.id.in_(bindparam("run_ids", expanding=True)),
+        _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
+    )
+    .values(
+        status=RunStatus.RUNNING,
+        started_at=func.coalesce(_run.started_at, _NOW),
+        running_since=_NOW,
+        updated_at=_NOW,
+    )
+    .returning(_run.id, _run.project_id, _run.flow_id, _run.started_at)
+)
+_PAUSE = (
+    update(_table)
+    .where(
+        _run.id == bindparam("of_run"),
+        _run.lease_token == bindparam("token"),
+        _run.status == RunStatus.RUNNING,
+    )
+    .values(
+        status=RunStatus.PAUSED,
+        due_at=bindparam("due"),
+        updated_at=_NOW,
+        ran_ms=_RAN,
+        running_since=None,
+        lease_token=None,
+        interruptions=0,
+        epoch=_run.epoch + 1,
+    )
+    .returning(_run.project_id, _run.flow_id)
+)
+_RESUME = (
+    update(_table)
+    .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
+    .values(
+        status=RunStatus.RUNNING,
+        due_at=_NOW,
+        running_since=_NOW,
+        updated_at=_NOW,
+        epoch=_run.epoch + 1,
+    )
+    .returning(_run.project_id, _run.flow_id)
+)
+_LOCK_LIVE = (
+    select(_run.id, _run.project_id, _run.flow_id, _run.status)
+    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
+    .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
+    .with_for_update()
+)
+_STOP = (
+    update(_table)
+    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
+    .values(
+        status=RunStatus.STOPPED,
+        finished_at=_NOW,
+        updated_at=_NOW,
+        duration_ms=MillisecondsUntil(_run.started_at, _NOW),
+        due_at=None,
+        lease_token=None,
+    )
 )
 _FINISH = (
     update(_table)
@@ -70,14 +133,59 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
 
 
 def begin(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """QUEUED → RUNNING, for runs that the transaction under way has claimed."""
+    """QUEUED or PAUSED → RUNNING, for runs that the transaction under way has claimed."""
     now = clock.now()
-    begun = [
-        _event(row.id, row.project_id, row.flow_id, RunStatus.QUEUED, RunStatus.RUNNING, "Run started", now)
-        for row in conn.execute(_BEGIN, {"run_ids": run_ids, "now": now})
-    ]
+    begun = []
+    for row in conn.execute(_BEGIN, {"run_ids": run_ids, "now": now}):
+        source, message = (
+            (RunStatus.QUEUED, "Run started") if row.started_at == now else (RunStatus.PAUSED, "Run goes on")
+        )
+        begun.append(_event(row.id, row.project_id, row.flow_id, source, RunStatus.RUNNING, message, now))
     if begun:
         events.append(conn, begun)
+
+
+def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None) -> bool:
+    """RUNNING → PAUSED, by the worker that holds `lease`; False when it no longer does.
+
+    The run is looked at again at `due_at`, or when it is resumed.
+    """
+    now = clock.now()
+    row = conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
+    if row is None:
+        return False
+    _tell(conn, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
+    signals.after_commit(conn, signals.RUNS_DUE)
+    return True
+
+
+def resume(conn: Connection, run_id: UUID, message: str) -> bool:
+    """PAUSED → RUNNING, due at once; False when the run is not paused."""
+    now = clock.now()
+    row = conn.execute(_RESUME, {"of_run": run_id, "now": now}).first()
+    if row is None:
+        return False
+    _tell(conn, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
+    signals.after_commit(conn, signals.RUNS_DUE)
+    return True
+
+
+def stop(conn: Connection, run_ids: Sequence[UUID], message: str) -> list[UUID]:
+    """Any live status → STOPPED; returns those of `run_ids` that were live, whose workers have lost them."""
+    live = conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all()
+    if not live:
+        return []
+    now = clock.now()
+    stopped = [row.id for row in live]
+    conn.execute(_STOP, {"run_ids": stopped, "now": now})
+    events.append(
+        conn,
+        [_event(row.id, row.project_id, row.flow_id, row.status, RunStatus.STOPPED, message, now) for row in live],
+    )
+    signals.after_commit(conn, signals.RUNS_STOPPED)
+    for run_id in stopped:
+        signals.after_commit(conn, signals.run_changed(run_id))
+    return stopped
 
 
 def finish(
@@ -94,13 +202,19 @@ def finish(
     row = conn.execute(_FINISH, held | ended).first()
     if row is None:
         return False
-    events.append(conn, [_event(lease.run_id, row.project_id, row.flow_id, source, target, message, now)])
-    signals.after_commit(conn, signals.run_changed(lease.run_id))
+    _tell(conn, lease.run_id, row, target, message, now, source=source)
     return True
 
 
+def _tell(
+    conn: Connection, run_id: UUID, row: AnyRow, target: RunStatus, message: str, at: datetime, *, source: RunStatus
+) -> None:
+    events.append(conn, [_event(run_id, row.project_id, row.flow_id, source, target, message, at)])
+    signals.after_commit(conn, signals.run_changed(run_id))
+
+
 def _event(
-    run_id: UUID, project_id: UUID, flow_id: UUID, source: str | None, target: str, message: str, at: Any
+    run_id: UUID, project_id: UUID, flow_id: UUID, source: str | None, target: str, message: str, at: datetime
 ) -> dict[str, Any]:
     return {
         "run_id": run_id,

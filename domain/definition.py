@@ -104,7 +104,40 @@ class TransformStep(_Step):
     input: Any
 
 
-Step = Annotated[HttpStep | PythonStep | TransformStep, Field(discriminator="kind")]
+class DelayInput(_Model):
+    """How long to wait: one of the two."""
+
+    seconds: float | str | None = Field(default=None, alias="for", description="Seconds; a number or a template.")
+    until: str | None = Field(default=None, description="An instant in ISO 8601; may be a template.")
+
+
+class DelayStep(_Step):
+    """Waits, without holding a worker. The output is `{until}`."""
+
+    kind: Literal["delay"]
+    input: DelayInput
+
+
+class HumanInput(_Model):
+    """A question to a person. Texts may be templates."""
+
+    title: str = Field(min_length=1, max_length=1_000)
+    description: str | None = Field(default=None, max_length=20_000)
+    answer_schema: dict[str, Any] = Field(default={}, alias="schema", description="JSON Schema of the answer.")
+    assignee: str | None = Field(default=None, max_length=1_000, description="Whom the question is for.")
+    expires_in: Seconds | None = Field(default=None, description="Seconds after which no answer is taken.")
+    on_expiry: Literal["fail", "default"] = Field(default="fail", description="What becomes of the step then.")
+    default: Any = Field(default=None, description="The answer when none came in time.")
+
+
+class HumanInputStep(_Step):
+    """Asks a person, and pauses the run until the answer. The output is the answer."""
+
+    kind: Literal["humanInput"]
+    input: HumanInput
+
+
+Step = Annotated[HttpStep | PythonStep | TransformStep | DelayStep | HumanInputStep, Field(discriminator="kind")]
 
 
 class FlowDefinition(_Model):
@@ -143,7 +176,7 @@ def parse(document: Any) -> FlowDefinition:
         definition = FlowDefinition.model_validate(document)
     except ValidationError as error:
         raise DefinitionInvalidError([_problem(fault) for fault in error.errors()]) from None
-    faults = [*_doubled_names(definition), *_schema_faults(definition.input_schema)]
+    faults = [*_doubled_names(definition), *_schema_faults(definition), *_delay_faults(definition)]
     if faults:
         raise DefinitionInvalidError(faults)
     return definition
@@ -171,10 +204,19 @@ def _doubled_names(definition: FlowDefinition) -> Iterator[Problem]:
             yield Problem(f"steps[{index}].name", f"{step.name!r} is the name of steps[{first[step.name]}] already")
 
 
-def _schema_faults(schema: dict[str, Any] | None) -> Iterator[Problem]:
-    if schema is None:
-        return
-    try:
-        json_schema.compile_schema(schema)
-    except ValueError as error:
-        yield Problem("inputSchema", f"Not a JSON Schema: {error}")
+def _schema_faults(definition: FlowDefinition) -> Iterator[Problem]:
+    schemas = {"inputSchema": definition.input_schema or {}}
+    for index, step in enumerate(definition.steps):
+        if isinstance(step, HumanInputStep):
+            schemas[f"steps[{index}].input.schema"] = step.input.answer_schema
+    for path, schema in schemas.items():
+        try:
+            json_schema.compile_schema(schema)
+        except ValueError as error:
+            yield Problem(path, f"Not a JSON Schema: {error}")
+
+
+def _delay_faults(definition: FlowDefinition) -> Iterator[Problem]:
+    for index, step in enumerate(definition.steps):
+        if isinstance(step, DelayStep) and (step.input.seconds is None) is (step.input.until is None):
+            yield Problem(f"steps[{index}].input", "Give `for` or `until`, one of the two")

@@ -36,6 +36,11 @@ class ErrorCode(StrEnum):
     RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED"
     STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED"
     PARENT_NOT_LIVE = "PARENT_NOT_LIVE"
+    RUN_NOT_CANCELLABLE = "RUN_NOT_CANCELLABLE"
+    RUN_NOT_PAUSED = "RUN_NOT_PAUSED"
+    INPUT_REQUEST_NOT_FOUND = "INPUT_REQUEST_NOT_FOUND"
+    INPUT_ALREADY_ANSWERED = "INPUT_ALREADY_ANSWERED"
+    INPUT_EXPIRED = "INPUT_EXPIRED"
     INPUT_INVALID = "INPUT_INVALID"
     INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
@@ -205,6 +210,36 @@ class ParentNotLiveError(UserError):
     """The parent run has ended."""
 
     code = ErrorCode.PARENT_NOT_LIVE
+
+
+class RunNotCancellableError(UserError):
+    """The run has ended."""
+
+    code = ErrorCode.RUN_NOT_CANCELLABLE
+
+
+class RunNotPausedError(UserError):
+    """The run does not wait for an answer."""
+
+    code = ErrorCode.RUN_NOT_PAUSED
+
+
+class InputRequestNotFoundError(UserError):
+    """The run has no such question."""
+
+    code = ErrorCode.INPUT_REQUEST_NOT_FOUND
+
+
+class InputAlreadyAnsweredError(UserError):
+    """The question was answered before."""
+
+    code = ErrorCode.INPUT_ALREADY_ANSWERED
+
+
+class InputExpiredError(UserError):
+    """The time for an answer has passed."""
+
+    code = ErrorCode.INPUT_EXPIRED
 
 
 class IdempotencyConflictError(UserError):

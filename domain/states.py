@@ -29,6 +29,10 @@ class StepStatus(StrEnum):
     STOPPED = "STOPPED"
 
 
+UNFINISHED = frozenset({StepStatus.PENDING, StepStatus.RUNNING, StepStatus.PAUSED})
+"""Of a step whose run is live: it goes on."""
+
+
 class AttemptStatus(StrEnum):
     """How one try of a step went."""
 
@@ -37,6 +41,18 @@ class AttemptStatus(StrEnum):
     FAILED = "FAILED"
     INTERRUPTED = "INTERRUPTED"
     """The worker was lost while the try was under way; the step is tried again."""
+    STOPPED = "STOPPED"
+    """The run was cancelled while the try was under way."""
+
+
+class InputRequestStatus(StrEnum):
+    """What became of a question to a person."""
+
+    PENDING = "PENDING"
+    ANSWERED = "ANSWERED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    """Its run ended before an answer came."""
 
 
 class Environment(StrEnum):
@@ -89,6 +105,8 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
 
 LIVE: frozenset[RunStatus] = frozenset(status for status, after in TRANSITIONS.items() if after)
 FINAL: frozenset[RunStatus] = frozenset(RunStatus) - LIVE
+STOPS: frozenset[RunStatus] = FINAL | {_S.PAUSED}
+"""Where a run stays until somebody does something, or some time passes."""
 UNSUCCESSFUL: frozenset[RunStatus] = FINAL - {_S.SUCCEEDED}
 """Final and without success: what may be retried."""
 

@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from db import journal
+from db import inputs, journal
 from db.journal import Claimed, LeaseLostError, Outcome, Try
 from db.rows import AnyRow
 from db.session import Database
 from db.transitions import Lease
 from domain import clock, ids, payloads
+from domain.definition import HumanInputStep
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
 from domain.fingerprint import fingerprint
 from domain.ids import IdKind
-from domain.states import RunStatus, StepStatus
+from domain.states import InputRequestStatus, RunStatus, StepStatus
+from engine import pausing
 from engine.errors import StepError
 from engine.flows import CompiledFlow, CompiledStep, FlowCache
+from engine.pausing import Wait
 from engine.steps import StepContext, StepRunner
 
 _logger = logging.getLogger(__name__)
@@ -156,7 +159,9 @@ class Executor:
         run = claimed.run
         flow = await self._flows.get(run.flow_version_id)
         timeout = flow.definition.timeout
-        deadline = run.started_at + timedelta(seconds=timeout) if timeout else None
+        # What it ran before its last pause counts, the pauses do not.
+        left = timedelta(seconds=timeout, milliseconds=-run.ran_ms) if timeout else None
+        deadline = run.running_since + left if left is not None else None
         by_position = {step.position: step for step in claimed.steps}
         execution = _Execution(claimed.lease, run, flow, by_position, {"run": _run_scope(run), "steps": {}}, deadline)
         for step in claimed.steps:
@@ -180,14 +185,17 @@ class Executor:
         attempt = _Attempt(
             execution.flow.steps[position],
             position,
-            number=before.attempts_count + 1 if before else 1,
+            number=_next_number(before),
             failures=before.failures if before else 0,
             started_at=before.started_at if before else clock.now(),
         )
         try:
-            if not await self._condition_holds(execution, attempt):
+            if before is not None and before.status == StepStatus.PAUSED:
+                output = await self._waited(execution, attempt, before)
+            elif await self._condition_holds(execution, attempt):
+                output = await self._try(execution, attempt)
+            else:
                 return
-            output = await self._try(execution, attempt)
             text = _encode_output(output)
         except StepError as error:
             await self._fail(execution, attempt, _storable(error))
@@ -215,15 +223,50 @@ class Executor:
         try:
             rendered = attempt.step.input.render(execution.scope)
             text = _encode(rendered, "input", "INPUT_TOO_LARGE")
+            wait = pausing.wait_of(attempt.step.definition, rendered, execution.lease.run_id, attempt.position)
         except StepError:
             await self._begin(execution, attempt, None)
             raise
+        if wait is not None:
+            await self._pause(execution, attempt.as_try(text), wait)
         await self._begin(execution, attempt, text)
         return await self._within_timeouts(execution, attempt, rendered)
 
     async def _begin(self, execution: _Execution, attempt: _Attempt, rendered: str | None) -> None:
         await self._database.write(journal.advance, execution.lease, execution.outcome, attempt.as_try(rendered))
         execution.outcome = None
+
+    async def _pause(self, execution: _Execution, waiting: Try, wait: Wait) -> NoReturn:
+        await self._database.write(
+            journal.pause, execution.lease, execution.outcome, waiting, wait.message, wait.due_at, wait.request
+        )
+        raise _HandedBackError
+
+    async def _waited(self, execution: _Execution, attempt: _Attempt, step: AnyRow) -> Any:
+        """What a step that waited gives; pauses the run again when it was looked at too early."""
+        definition = attempt.step.definition
+        if isinstance(definition, HumanInputStep):
+            return await self._answer(execution, definition, attempt.position)
+        until = pausing.delayed_until(payloads.decode(step.input), step.started_at)
+        if until > clock.now():
+            await self._wait_on(execution, "Waiting on", until)
+        return {"until": until.isoformat()}
+
+    async def _answer(self, execution: _Execution, step: HumanInputStep, position: int) -> Any:
+        request = await self._database.read(inputs.of_step, execution.lease.run_id, position)
+        if request.status == InputRequestStatus.ANSWERED:
+            return payloads.decode(request.answer)
+        if request.expires_at is None or request.expires_at > clock.now():
+            await self._wait_on(execution, "Waiting on for an answer", request.expires_at)
+        if request.status == InputRequestStatus.PENDING and not await self._database.write(inputs.expire, request.id):
+            return await self._answer(execution, step, position)  # an answer came at the last moment
+        if step.input.on_expiry == "default":
+            return step.input.default
+        raise StepError("INPUT_EXPIRED", "Nobody answered in time.")
+
+    async def _wait_on(self, execution: _Execution, message: str, due_at: datetime | None) -> NoReturn:
+        await self._database.write(journal.wait_on, execution.lease, message, due_at)
+        raise _HandedBackError
 
     async def _within_timeouts(self, execution: _Execution, attempt: _Attempt, rendered: Any) -> Any:
         step = attempt.step.definition
@@ -299,6 +342,14 @@ class Executor:
             )
         except (LeaseLostError, DatabaseUnavailableError):
             _logger.warning("Could not end %s after its internal error", _id(lease))
+
+
+def _next_number(before: AnyRow | None) -> int:
+    if before is None:
+        return 1
+    number: int = before.attempts_count
+    # A step that waited goes on with the attempt that it began.
+    return number if before.status == StepStatus.PAUSED else number + 1
 
 
 def _begun(steps: Iterable[AnyRow]) -> AnyRow | None:

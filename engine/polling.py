@@ -107,22 +107,35 @@ class PollingDispatcher:
         return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()
 
     async def _keep_leases(self) -> None:
-        while True:
-            await clock.sleep(self._settings.lease / 3)
-            await self._renew()
+        """Renew leases in time, and abort what somebody else ended: told of in this process, looked for in others."""
+        renewal = self._lease / 3
+        renew_at = clock.now() + renewal
+        with self._database.signals.listen(signals.RUNS_STOPPED) as stopped:
+            while True:
+                left = (renew_at - clock.now()).total_seconds()
+                await clock.signalled(stopped, max(0, min(left, self._settings.interval)))
+                stopped.clear()
+                due = clock.now() >= renew_at
+                await self._look_after_leases(renew=due)
+                if due:
+                    renew_at = clock.now() + renewal
 
-    async def _renew(self) -> None:
-        held = dict(self._tasks)
-        if not held:
+    async def _look_after_leases(self, *, renew: bool) -> None:
+        tasks = dict(self._tasks)
+        if not tasks:
             return
+        leases = list(tasks.values())
         try:
-            still = await self._database.write(journal.renew, list(held.values()), self._lease)
+            if renew:
+                held = await self._database.write(journal.renew, leases, self._lease)
+            else:
+                held = await self._database.read(journal.still_held, leases)
         except DatabaseUnavailableError:
-            _logger.warning("The database is away; could not renew %d leases", len(held))
+            _logger.warning("The database is away; could not look after %d leases", len(leases))
             return
-        for task, lease in held.items():
-            if lease.run_id not in still:
-                # Ended or taken over meanwhile: what it is doing is of no use any more.
+        for task, lease in tasks.items():
+            if lease.run_id not in held:
+                # What it is doing is of no use any more.
                 task.cancel()
 
     async def _wind_up(self) -> None:

@@ -1,6 +1,6 @@
 """Starting runs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from domain.errors import (
     RunNotFoundError,
 )
 from domain.ids import IdKind
-from domain.states import FINAL, LIVE, Environment, TriggerMethod
+from domain.states import LIVE, Environment, RunStatus, TriggerMethod
 from resolvers import authorize, creation
 from resolvers.context import Context
 
@@ -90,14 +90,14 @@ def check_wait(milliseconds: int | None) -> None:
         raise InvalidArgumentError(f"`waitMs` must be from 0 to {MAX_WAIT_MS}.")
 
 
-async def wait_for_end(context: Context, key: UUID, milliseconds: int) -> None:
-    """Return when the run is final, or after `milliseconds`."""
+async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: Collection[RunStatus]) -> None:
+    """Return when the run has one of the statuses `stops`, or after `milliseconds`."""
     ends_at = clock.now().timestamp() + milliseconds / 1000
     with context.database.signals.listen(signals.run_changed(key)) as changed:
         while (left := ends_at - clock.now().timestamp()) > 0:
             changed.clear()
             row = (await context.database.read(runs.by_ids, [key], frozenset({"status"}))).get(key)
-            if row is None or row.status in FINAL:
+            if row is None or row.status in stops:
                 return
             await clock.signalled(changed, min(left, POLL_SECONDS))
 

@@ -132,6 +132,31 @@ class ParentNotLive(UserError):
     __doc__ = errors.ParentNotLiveError.__doc__
 
 
+@_tells(errors.RunNotCancellableError)
+class RunNotCancellable(UserError):
+    __doc__ = errors.RunNotCancellableError.__doc__
+
+
+@_tells(errors.RunNotPausedError)
+class RunNotPaused(UserError):
+    __doc__ = errors.RunNotPausedError.__doc__
+
+
+@_tells(errors.InputRequestNotFoundError)
+class InputRequestNotFound(UserError):
+    __doc__ = errors.InputRequestNotFoundError.__doc__
+
+
+@_tells(errors.InputAlreadyAnsweredError)
+class InputAlreadyAnswered(UserError):
+    __doc__ = errors.InputAlreadyAnsweredError.__doc__
+
+
+@_tells(errors.InputExpiredError)
+class InputExpired(UserError):
+    __doc__ = errors.InputExpiredError.__doc__
+
+
 @_tells(errors.IdempotencyConflictError)
 class IdempotencyConflict(UserError):
     __doc__ = errors.IdempotencyConflictError.__doc__

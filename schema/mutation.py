@@ -11,7 +11,8 @@ from strawberry.scalars import JSON
 
 from domain import ids
 from domain.ids import IdKind
-from resolvers import authorize, flows, retry, runs, start
+from domain.states import FINAL, STOPS
+from resolvers import authorize, cancel, flows, resume, retry, runs, start
 from schema.enums import RetryStrategy, Role
 from schema.errors import (
     DefinitionInvalid,
@@ -20,20 +21,25 @@ from schema.errors import (
     FlowNotFound,
     FlowNotPublished,
     IdempotencyConflict,
+    InputAlreadyAnswered,
+    InputExpired,
     InputInvalid,
+    InputRequestNotFound,
     InputTooLarge,
     ParentNotLive,
     ProjectNotFound,
     ProjectRequired,
     RetryLimitReached,
+    RunNotCancellable,
     RunNotFound,
+    RunNotPaused,
     RunNotRetryable,
     StepDataExpired,
 )
 from schema.fields import Info, columns_of
 from schema.inputs import StartRunInput
 from schema.types.flow import Flow, FlowVersion
-from schema.types.flow_run import FlowRun
+from schema.types.flow_run import FlowRun, StepResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,6 +96,21 @@ class RetrySuccess:
     run: FlowRun
 
 
+@strawberry.type(description="The run, stopped.")
+class CancelSuccess:
+    """The run, stopped."""
+
+    run: FlowRun
+
+
+@strawberry.type(description="The run that goes on, and the step that asked.")
+class ResumeRunSuccess:
+    """The run that goes on."""
+
+    run: FlowRun
+    step: StepResult
+
+
 CreateFlowResult = Annotated[
     CreateFlowSuccess | FlowNameTaken | DefinitionInvalid | InputTooLarge | ProjectRequired | ProjectNotFound,
     strawberry.union("CreateFlowResult", description="The flow, or why not."),
@@ -127,6 +148,23 @@ RetryResult = Annotated[
 ]
 
 
+CancelResult = Annotated[
+    CancelSuccess | RunNotFound | RunNotCancellable,
+    strawberry.union("CancelResult", description="The run, or why not."),
+]
+ResumeRunResult = Annotated[
+    ResumeRunSuccess
+    | RunNotFound
+    | RunNotPaused
+    | InputRequestNotFound
+    | InputAlreadyAnswered
+    | InputInvalid
+    | InputTooLarge
+    | InputExpired,
+    strawberry.union("ResumeRunResult", description="The run and the step that asked, or why not."),
+]
+
+
 @strawberry.type(description="Writes.")
 class Mutation:
     """The root of mutations."""
@@ -158,7 +196,7 @@ class Mutation:
         start.check_wait(input.wait_ms)
         key = await start.start_run(info.context, input.request())
         if input.wait_ms:
-            await start.wait_for_end(info.context, key, input.wait_ms)
+            await start.wait_for_stop(info.context, key, input.wait_ms, FINAL)
         return StartRunSuccess(run=await _run(info, key))
 
     @_mutation(
@@ -170,6 +208,30 @@ class Mutation:
         self, info: Info, run_id: strawberry.ID, strategy: RetryStrategy, idempotency_key: str | None = None
     ) -> RetryResult:
         return RetrySuccess(run=await _run(info, await retry.retry(info.context, run_id, strategy, idempotency_key)))
+
+    @_mutation(
+        Role.OPERATOR,
+        "Stops a run in any live status, and every live run below it. A call that is under way for it is aborted.",
+    )
+    async def cancel(self, info: Info, run_id: strawberry.ID) -> CancelResult:
+        return CancelSuccess(run=await _run(info, await cancel.cancel(info.context, run_id)))
+
+    @_mutation(
+        Role.OPERATOR,
+        "Answers a question on which a run waits, so that it goes on. Of answers that race one wins. With `waitMs` the"
+        " result comes when the run stops next, with its output if it has ended.",
+    )
+    async def resume_run(
+        self, info: Info, run_id: strawberry.ID, request_id: strawberry.ID, response: JSON, wait_ms: int | None = None
+    ) -> ResumeRunResult:
+        start.check_wait(wait_ms)
+        request = await resume.resume(info.context, run_id, request_id, response)
+        if wait_ms:
+            await start.wait_for_stop(info.context, request.run_id, wait_ms, STOPS)
+        columns = columns_of(info, StepResult, "step")
+        step = await runs.step_result(info.context, request.run_id, request.step_name, columns)
+        assert step is not None  # it asked
+        return ResumeRunSuccess(run=await _run(info, request.run_id), step=StepResult(row=step))
 
 
 async def _flow(info: Info, key: UUID) -> Flow:

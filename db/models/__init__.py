@@ -6,6 +6,7 @@ from db.models.api_key import ApiKey
 from db.models.flow import Flow
 from db.models.flow_run import FlowRun
 from db.models.flow_version import FlowVersion
+from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.run_event import RunEvent
 from db.models.step_attempt import StepAttempt
@@ -13,4 +14,15 @@ from db.models.step_result import StepResult
 
 metadata = SQLModel.metadata
 
-__all__ = ["ApiKey", "Flow", "FlowRun", "FlowVersion", "Project", "RunEvent", "StepAttempt", "StepResult", "metadata"]
+__all__ = [
+    "ApiKey",
+    "Flow",
+    "FlowRun",
+    "FlowVersion",
+    "InputRequest",
+    "Project",
+    "RunEvent",
+    "StepAttempt",
+    "StepResult",
+    "metadata",
+]

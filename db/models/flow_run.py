@@ -64,6 +64,10 @@ class FlowRun(SQLModel, table=True):
     """Of the claim under way; a worker that cannot show it changes nothing."""
     interruptions: int = Field(sa_column=Column(Integer, nullable=False))
     """Workers lost over this run since it last made progress."""
+    running_since: datetime | None = Field(sa_column=Column(Timestamp))
+    """Since it began, or went on after its last pause."""
+    ran_ms: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    """Milliseconds that it ran before its last pause: a run's timeout does not count pauses."""
     steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
 
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))

@@ -104,6 +104,26 @@ def _sort_key_sqlite(element: SortKey, compiler: SQLCompiler, **kw: Any) -> str:
     return f"coalesce({compiler.process(column, **kw)}, {missing})"
 
 
+class MillisecondsUntil(FunctionElement[int]):
+    """Milliseconds from the instant in a column to another; null when the column is."""
+
+    inherit_cache = True
+    name = "milliseconds_until"
+    type = BigInteger()
+
+
+@compiles(MillisecondsUntil, "postgresql")
+def _milliseconds_postgresql(element: MillisecondsUntil, compiler: SQLCompiler, **kw: Any) -> str:
+    since, until = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"CAST(extract(epoch FROM ({until} - {since})) * 1000 AS bigint)"
+
+
+@compiles(MillisecondsUntil, "sqlite")
+def _milliseconds_sqlite(element: MillisecondsUntil, compiler: SQLCompiler, **kw: Any) -> str:
+    since, until = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(({until} - {since}) / 1000)"
+
+
 def sort_key(column: ColumnElement[Any]) -> SortKey:
     """`column`, with "not yet" as its smallest value."""
     expression = SortKey(column)

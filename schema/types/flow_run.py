@@ -9,13 +9,14 @@ from strawberry.scalars import JSON
 from db.rows import AnyRow
 from domain import clock
 from domain.ids import IdKind
-from resolvers import retry, runs
+from resolvers import resume, retry, runs
 from resolvers.pagination import PageArguments
 from schema.enums import Environment, ErrorCode, RetryStrategy, RunStatus, StepData, StepStatus, TriggerMethod
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
 from schema.types.connection import After, Before, Connection, First, Last, connect
 from schema.types.flow import Flow, FlowVersion
+from schema.types.input_request import InputRequest
 from schema.types.node import Node
 from schema.types.project import Project
 from schema.types.step_attempt import StepAttempt, StepError, step_error
@@ -90,8 +91,10 @@ class StepResult:
 
     name: str = column("name", "The step's name, unique in the flow.")
     display_name: str | None = column("display_name", "The name for people, when the definition has one.")
-    kind: str = column("kind", "The kind of step: http, python, transform.")
-    status: StepStatus = column("status", "PENDING waits for its next try.", convert=StepStatus)
+    kind: str = column("kind", "The kind of step: http, python, transform, delay, humanInput.")
+    status: StepStatus = column(
+        "status", "PENDING waits for its next try, PAUSED for a time or an answer.", convert=StepStatus
+    )
     input: JSON | None = json_column("input", "What the step was given: its rendered input.")
     output: JSON | None = json_column("output", "What the step gave.")
     error: StepError | None = column("error", "Why the step failed, or why its last try did.", convert=step_error)
@@ -203,6 +206,10 @@ class FlowRun(Node):
     @field("For each strategy, whether `retry` would be accepted.", *retry.RUN_COLUMNS)
     async def retryability(self, info: Info) -> list[Retryability]:
         return [Retryability(judged=judged) for judged in await retry.retryability(info.context, self.row)]
+
+    @field("The questions on which the run waits.")
+    async def pending_inputs(self, info: Info) -> list[InputRequest]:
+        return [InputRequest(row=row) for row in await resume.pending(info.context, self.row.id)]
 
     @field("The run that this one retries.", "retry_of_id")
     async def retry_of(self, info: Info) -> "FlowRun | None":

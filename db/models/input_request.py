@@ -1,0 +1,33 @@
+"""Questions to people, on which runs wait."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, Text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class InputRequest(SQLModel, table=True):
+    """A question that a humanInput step asks, and its answer."""
+
+    __tablename__ = "input_request"
+    __table_args__ = (Index("ix_input_request_run", "run_id", "position"),)
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
+    position: int = Field(sa_column=Column(Integer, nullable=False))
+    """The step's place in the definition, from 0."""
+    status: str = Field(sa_column=Column(Text, nullable=False))
+    step_name: str = Field(sa_column=Column(Text, nullable=False))
+    title: str = Field(sa_column=Column(Text, nullable=False))
+    description: str | None = Field(sa_column=Column(Text))
+    assignee: str | None = Field(sa_column=Column(Text))
+    answer_schema: str = Field(sa_column=Column(Text, nullable=False))
+    """JSON text."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    expires_at: datetime | None = Field(sa_column=Column(Timestamp))
+    answered_at: datetime | None = Field(sa_column=Column(Timestamp))
+    answer: str | None = Field(sa_column=Column(Text))
+    """JSON text."""

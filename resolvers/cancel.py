@@ -1,0 +1,26 @@
+"""Cancelling runs."""
+
+from uuid import UUID
+
+from db import journal, runs
+from domain import ids
+from domain.errors import RunNotCancellableError, RunNotFoundError
+from domain.ids import IdKind
+from resolvers import authorize
+from resolvers.context import Context
+
+
+async def cancel(context: Context, run_id: str) -> UUID:
+    """Stop a run, and every live run below it; returns its key. What a worker is doing for it is aborted.
+
+    Raises:
+        InvalidIdError, RunNotFoundError, RunNotCancellableError.
+    """
+    key = ids.decode(IdKind.RUN, run_id)
+    run = (await context.database.read(runs.by_ids, [key], frozenset({"status"}))).get(key)
+    if run is None or not authorize.sees(context.viewer, run):
+        raise RunNotFoundError
+    message = f"Cancelled with the key {context.viewer.name!r}"
+    if not await context.database.write(journal.stop, key, message):
+        raise RunNotCancellableError
+    return key
