@@ -83,6 +83,13 @@ def versions_by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[
     return {row.id: row for row in conn.execute(query)}
 
 
+def find(conn: Connection, project_id: UUID, key: UUID | None, name: str) -> AnyRow | None:
+    """The project's flow with the ID `key`, or without one that called `name`."""
+    which = _flow.id == key if key is not None else _flow.name == name
+    columns = (_flow.id, _flow.enabled, _flow.published_version_id)
+    return conn.execute(select(*columns).where(_flow.project_id == project_id, which)).first()
+
+
 def definition(conn: Connection, version_id: UUID) -> str:
     """The definition of a version, JSON text."""
     text: str = conn.execute(select(_version.definition).where(_version.id == version_id)).scalar_one()

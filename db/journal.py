@@ -25,12 +25,14 @@ from sqlalchemy import (
     update,
 )
 
-from db import inputs, runs, signals, transitions
+from db import children, inputs, runs, signals, transitions
+from db.children import Brood
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow, grouped
-from db.transitions import Lease
-from domain import clock, ids
+from db.transitions import Lease, OutsideError
+from domain import clock, ids, payloads
+from domain.ids import IdKind
 from domain.states import UNFINISHED, AttemptStatus, RunStatus, StepStatus
 
 _runs = table(FlowRun)
@@ -278,40 +280,78 @@ def pause(
     message: str,
     due_at: datetime | None,
     request: Mapping[str, Any] | None = None,
+    brood: Brood | None = None,
 ) -> None:
-    """Journal how the last attempt went and that a step waits, with the question it asks; ends the claim."""
+    """Journal how the last attempt went and that a step waits; ends the claim.
+
+    With the step go the question that it asks, or the child runs that it waits for.
+    """
     advance(conn, lease, outcome, waiting)
     conn.execute(_WAIT, {"of_run": lease.run_id, "at": waiting.position})
     if request is not None:
         inputs.create(conn, request)
+    if brood is not None:
+        children.create(conn, _row(conn, lease), brood)
     if not transitions.pause(conn, lease, message, due_at):
         raise LeaseLostError
 
 
-def wait_on(conn: Connection, lease: Lease, message: str, due_at: datetime | None) -> None:
-    """Pause again a run that was looked at too early."""
+def wait_on(
+    conn: Connection, lease: Lease, message: str, due_at: datetime | None, children_of: tuple[int, int] | None = None
+) -> None:
+    """Pause again a run that was looked at too early; it waits for the children of a step's attempt, if given."""
     if not transitions.pause(conn, lease, message, due_at):
         raise LeaseLostError
+    if children_of is not None:
+        # The last of them may have ended while the run was not paused, and had nobody to wake.
+        children.wake_if_over(conn, lease.run_id, *children_of)
+
+
+def launch(conn: Connection, lease: Lease, outcome: Outcome | None, attempt: Try, brood: Brood) -> list[UUID]:
+    """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
+    advance(conn, lease, outcome, attempt)
+    made = children.create(conn, _row(conn, lease), brood)
+    started_at = clock.now()
+    output = payloads.encode([ids.encode(IdKind.RUN, key) for key in made], limit=payloads.MAX_INPUT_BYTES, what="IDs")
+    _record(conn, lease.run_id, Outcome(attempt.position, StepStatus.SUCCEEDED, attempt.number, started_at, output))
+    return made
 
 
 def stop(conn: Connection, run_id: UUID, message: str) -> bool:
     """Stop a run and every live one below it; whether it was live itself."""
     frontier, was_live = [run_id], False
     while frontier:
-        stopped = transitions.stop(conn, frontier, message)
-        was_live = was_live or run_id in stopped
-        _stop_steps(conn, stopped)
+        ended = _end(conn, frontier, RunStatus.STOPPED, message)
+        was_live = was_live or run_id in ended
         # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
         frontier = list(runs.children(conn, frontier))
+    if was_live:
+        _tell_parents(conn, [run_id])
     return was_live
 
 
-def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    if run_ids:
-        now = {"run_ids": run_ids, "ended": clock.now()}
+def _end(
+    conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: OutsideError | None = None
+) -> Sequence[UUID]:
+    """End live runs from outside, and what their steps were doing."""
+    ended = transitions.end(conn, run_ids, target, message, error)
+    if ended:
+        now = {"run_ids": ended, "ended": clock.now()}
         conn.execute(_STOP_STEPS, now)
         conn.execute(_STOP_ATTEMPTS, now)
-        inputs.cancel(conn, run_ids)
+        inputs.cancel(conn, ended)
+    return ended
+
+
+def _tell_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Go on with the parents of runs that ended; those that fail with a child tell their own parents in turn."""
+    while run_ids:
+        children.go_on(conn, run_ids)
+        failed: list[UUID] = []
+        for child in runs.failing_their_parents(conn, run_ids):
+            error = OutsideError("CHILD_FAILED", f"The child run {ids.encode(IdKind.RUN, child.id)} is {child.status}.")
+            failed += _end(conn, [child.parent_run_id], RunStatus.FAILED, error.message, error)
+        run_ids = failed
 
 
 def hand_back(conn: Connection, lease: Lease, outcome: Outcome | None, due_at: datetime) -> None:
@@ -333,12 +373,19 @@ def finish(
 ) -> None:
     """Journal how the last attempt went, and end the run."""
     # First, for it also shows whether the lease holds.
-    if not transitions.finish(conn, lease, RunStatus.RUNNING, status, message, values):
+    ended = transitions.finish(conn, lease, RunStatus.RUNNING, status, message, values)
+    if ended is None:
         raise LeaseLostError
     if outcome is not None:
         _record(conn, lease.run_id, outcome)
     if is_retry and status is RunStatus.SUCCEEDED:
         runs.mark_recovered(conn, lease.run_id)
+    if ended.parent_run_id is not None:
+        _tell_parents(conn, [lease.run_id])
+
+
+def _row(conn: Connection, lease: Lease) -> AnyRow:
+    return conn.execute(_CLAIMED, {"run_ids": [lease.run_id]}).one()
 
 
 def _start(conn: Connection, run_id: UUID, attempt: Try) -> None:

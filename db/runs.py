@@ -12,6 +12,7 @@ from db.models.types import sort_key, table
 from db.rows import AnyRow, grouped, pick
 from db.run_filter import matches
 from domain.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.states import UNSUCCESSFUL
 
 _table = table(FlowRun)
 _run = _table.c
@@ -117,6 +118,18 @@ def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
     return conn.execute(select(_run.id).where(_run.parent_run_id.in_(parents))).scalars().all()
 
 
+def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[AnyRow]:
+    """Of the runs `keys`, those that ended without success and fail a parent of which no step waits for them."""
+    query = select(_run.id, _run.status, _run.parent_run_id).where(
+        _run.id.in_(keys),
+        _run.status.in_(sorted(UNSUCCESSFUL)),
+        _run.fail_parent_on_failure.is_(True),
+        _run.parent_run_id.is_not(None),
+        _run.parent_position.is_(None),
+    )
+    return conn.execute(query.order_by(_run.id)).all()
+
+
 def mark_recovered(conn: Connection, run_id: UUID) -> None:
     """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
@@ -129,8 +142,8 @@ def mark_recovered(conn: Connection, run_id: UUID) -> None:
 
 
 def parent(conn: Connection, run_id: UUID, project_id: UUID) -> AnyRow | None:
-    """The project's run `run_id`: its `status` and `root_run_id`, locked against its end."""
-    query = select(_run.status, _run.root_run_id).where(_run.id == run_id, _run.project_id == project_id)
+    """The project's run `run_id`: its `status`, `root_run_id` and `depth`, locked against its end."""
+    query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
     return conn.execute(query.with_for_update(read=True)).first()
 
 

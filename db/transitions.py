@@ -17,6 +17,7 @@ from db.models import FlowRun
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow
 from domain import clock
+from domain.fingerprint import fingerprint
 from domain.states import FINAL, LIVE, TRANSITIONS, RunStatus
 
 _table = table(FlowRun)
@@ -90,16 +91,19 @@ _LOCK_LIVE = (
     .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
     .with_for_update()
 )
-_STOP = (
+_END = (
     update(_table)
     .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
     .values(
-        status=RunStatus.STOPPED,
+        status=bindparam("target"),
         finished_at=_NOW,
         updated_at=_NOW,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
         lease_token=None,
+        error_code=bindparam("code"),
+        error_message=bindparam("why"),
+        error_fingerprint=bindparam("print"),
     )
 )
 _FINISH = (
@@ -120,8 +124,16 @@ _FINISH = (
             **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
         }
     )
-    .returning(_run.project_id, _run.flow_id)
+    .returning(_run.project_id, _run.flow_id, _run.parent_run_id)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideError:
+    """Why a run is ended by somebody else than its worker."""
+
+    code: str
+    message: str
 
 
 def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
@@ -170,28 +182,36 @@ def resume(conn: Connection, run_id: UUID, message: str) -> bool:
     return True
 
 
-def stop(conn: Connection, run_ids: Sequence[UUID], message: str) -> list[UUID]:
-    """Any live status → STOPPED; returns those of `run_ids` that were live, whose workers have lost them."""
-    live = conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all()
+def end(
+    conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: OutsideError | None = None
+) -> list[UUID]:
+    """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost."""
+    locked = conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all()
+    live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
     if not live:
         return []
     now = clock.now()
-    stopped = [row.id for row in live]
-    conn.execute(_STOP, {"run_ids": stopped, "now": now})
-    events.append(
-        conn,
-        [_event(row.id, row.project_id, row.flow_id, row.status, RunStatus.STOPPED, message, now) for row in live],
-    )
+    ended = [row.id for row in live]
+    told = {
+        "code": error.code if error else None,
+        "why": error.message if error else None,
+        "print": fingerprint(None, error.code, error.message) if error else None,
+    }
+    conn.execute(_END, {"run_ids": ended, "target": target, "now": now, **told})
+    events.append(conn, [_event(row.id, row.project_id, row.flow_id, row.status, target, message, now) for row in live])
     signals.after_commit(conn, signals.RUNS_STOPPED)
-    for run_id in stopped:
+    for run_id in ended:
         signals.after_commit(conn, signals.run_changed(run_id))
-    return stopped
+    return ended
 
 
 def finish(
     conn: Connection, lease: Lease, source: RunStatus, target: RunStatus, message: str, values: Mapping[str, Any]
-) -> bool:
-    """`source` → `target`, a final status, by the worker that holds `lease`; False when it no longer does."""
+) -> AnyRow | None:
+    """`source` → `target`, a final status, by the worker that holds `lease`; None when it no longer does.
+
+    The row has the run's `parent_run_id`.
+    """
     if target not in TRANSITIONS[source] or target not in FINAL:
         raise ValueError(f"No run ends by {source} → {target}")
     if unknown := values.keys() - set(_RESULT):
@@ -201,9 +221,9 @@ def finish(
     ended = {"target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
     row = conn.execute(_FINISH, held | ended).first()
     if row is None:
-        return False
+        return None
     _tell(conn, lease.run_id, row, target, message, now, source=source)
-    return True
+    return row
 
 
 def _tell(

@@ -137,7 +137,32 @@ class HumanInputStep(_Step):
     input: HumanInput
 
 
-Step = Annotated[HttpStep | PythonStep | TransformStep | DelayStep | HumanInputStep, Field(discriminator="kind")]
+class FlowInput(_Model):
+    """Runs of another flow, or of this one."""
+
+    flow: str = Field(min_length=1, max_length=200, description="The flow's name, or its ID; may be a template.")
+    input: Any = Field(default={}, description="The child's input; with `forEach` over `item` and `index` too.")
+    for_each: Any = Field(default=None, description="A list, or a template of one: a child run for each item.")
+    concurrency: int = Field(default=10, ge=1, le=100, description="Children that run at once.")
+    wait: bool = Field(default=True, description="Whether the step waits for its children.")
+    fail_parent_on_failure: bool = Field(default=True, description="Whether the step fails when a child does.")
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether there is a child for each item of a list."""
+        return "for_each" in self.model_fields_set
+
+
+class FlowStep(_Step):
+    """Starts child runs. The output is the child's output; with `forEach` the list of them."""
+
+    kind: Literal["flow"]
+    input: FlowInput
+
+
+Step = Annotated[
+    HttpStep | PythonStep | TransformStep | DelayStep | HumanInputStep | FlowStep, Field(discriminator="kind")
+]
 
 
 class FlowDefinition(_Model):

@@ -14,17 +14,19 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from db import inputs, journal
+from db.children import Brood
+from db.children import of_attempt as children_rows
 from db.journal import Claimed, LeaseLostError, Outcome, Try
 from db.rows import AnyRow
 from db.session import Database
 from db.transitions import Lease
 from domain import clock, ids, payloads
-from domain.definition import HumanInputStep
+from domain.definition import FlowStep, HumanInputStep
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
 from domain.fingerprint import fingerprint
 from domain.ids import IdKind
-from domain.states import InputRequestStatus, RunStatus, StepStatus
-from engine import pausing
+from domain.states import LIVE, InputRequestStatus, RunStatus, StepStatus
+from engine import nesting, pausing
 from engine.errors import StepError
 from engine.flows import CompiledFlow, CompiledStep, FlowCache
 from engine.pausing import Wait
@@ -220,6 +222,8 @@ class Executor:
 
     async def _try(self, execution: _Execution, attempt: _Attempt) -> Any:
         """The output of one attempt, which is journalled before it begins."""
+        if isinstance(attempt.step.definition, FlowStep):
+            return await self._start_children(execution, attempt)
         try:
             rendered = attempt.step.input.render(execution.scope)
             text = _encode(rendered, "input", "INPUT_TOO_LARGE")
@@ -236,9 +240,34 @@ class Executor:
         await self._database.write(journal.advance, execution.lease, execution.outcome, attempt.as_try(rendered))
         execution.outcome = None
 
-    async def _pause(self, execution: _Execution, waiting: Try, wait: Wait) -> NoReturn:
+    async def _start_children(self, execution: _Execution, attempt: _Attempt) -> Any:
+        try:
+            begun = await nesting.children_of(
+                self._database,
+                self._flows,
+                execution.run,
+                attempt.step,
+                execution.scope,
+                position=attempt.position,
+                attempt=attempt.number,
+            )
+            text = _encode({"inputs": begun.inputs}, "input", "INPUT_TOO_LARGE")
+        except StepError:
+            await self._begin(execution, attempt, None)
+            raise
+        if begun.brood.position is not None and begun.inputs:
+            message = f"Waiting for {len(begun.inputs)} child runs" if begun.is_loop else "Waiting for a child run"
+            await self._pause(execution, attempt.as_try(text), Wait(message, None), begun.brood)
+        # Journalled as done together with the children, which must not be started twice.
+        made = await self._database.write(
+            journal.launch, execution.lease, execution.outcome, attempt.as_try(text), begun.brood
+        )
+        execution.outcome = None
+        return [ids.encode(IdKind.RUN, key) for key in made]
+
+    async def _pause(self, execution: _Execution, waiting: Try, wait: Wait, brood: Brood | None = None) -> NoReturn:
         await self._database.write(
-            journal.pause, execution.lease, execution.outcome, waiting, wait.message, wait.due_at, wait.request
+            journal.pause, execution.lease, execution.outcome, waiting, wait.message, wait.due_at, wait.request, brood
         )
         raise _HandedBackError
 
@@ -247,10 +276,20 @@ class Executor:
         definition = attempt.step.definition
         if isinstance(definition, HumanInputStep):
             return await self._answer(execution, definition, attempt.position)
+        if isinstance(definition, FlowStep):
+            return await self._children_output(execution, attempt, is_loop=definition.input.is_loop)
         until = pausing.delayed_until(payloads.decode(step.input), step.started_at)
         if until > clock.now():
             await self._wait_on(execution, "Waiting on", until)
         return {"until": until.isoformat()}
+
+    async def _children_output(self, execution: _Execution, attempt: _Attempt, *, is_loop: bool) -> Any:
+        of_attempt = (attempt.position, attempt.number)
+        children = await self._database.read(children_rows, execution.lease.run_id, *of_attempt)
+        if any(child.status in LIVE for child in children):
+            await self._database.write(journal.wait_on, execution.lease, "Waiting on for child runs", None, of_attempt)
+            raise _HandedBackError
+        return nesting.output_of(children, is_loop=is_loop)
 
     async def _answer(self, execution: _Execution, step: HumanInputStep, position: int) -> Any:
         request = await self._database.read(inputs.of_step, execution.lease.run_id, position)

@@ -11,7 +11,7 @@ import jsonschema_rs
 from db import flows
 from db.session import Database
 from domain import definition, json_schema, payloads
-from domain.definition import FlowDefinition, Step
+from domain.definition import FlowDefinition, FlowStep, Step
 from domain.errors import DefinitionInvalidError, InputInvalidError
 from engine import templates
 from engine.templates import Template
@@ -24,6 +24,8 @@ class CompiledStep:
     definition: Step
     when: Template | None
     input: Template
+    each: Template | None = None
+    """The input of a child run, rendered once for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ def compile_flow(text: str) -> CompiledFlow:
 
 def _compile_step(step: Step) -> CompiledStep:
     when = templates.compile_value(step.when) if step.when is not None else None
-    return CompiledStep(step, when, templates.compile_value(definition.rendered_form(step.input)))
+    form = definition.rendered_form(step.input)
+    each = templates.compile_value(form.pop("input", {})) if isinstance(step, FlowStep) else None
+    return CompiledStep(step, when, templates.compile_value(form), each)
 
 
 class FlowCache:

@@ -31,6 +31,7 @@ _CARRIED_OVER = (
     "parent_run_id",
     "root_run_id",
     "fail_parent_on_failure",
+    "depth",
     "external_id",
     "source",
     "tags",

@@ -18,6 +18,7 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from domain.states import LIVE, Environment, RunStatus, TriggerMethod
+from engine.nesting import MAX_DEPTH
 from resolvers import authorize, creation
 from resolvers.context import Context
 
@@ -72,7 +73,8 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
             "trigger_method": request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
         }
         if parent_id is not None:
-            new |= {"parent_run_id": parent_id, "root_run_id": _live_root(conn, parent_id, flow.project_id)}
+            parent = _live_parent(conn, parent_id, flow.project_id)
+            new |= {"parent_run_id": parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
         transitions.create(conn, new, f"Flow started via {new['trigger_method'].lower()}")
         created: UUID = new["id"]
         return created
@@ -151,11 +153,12 @@ def _parent_id(context: Context, request: StartRequest) -> UUID | None:
     return ids.decode(IdKind.RUN, text) if text else None
 
 
-def _live_root(conn: Any, parent_id: UUID, project_id: UUID) -> UUID:
+def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
     parent = runs.parent(conn, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("There is no such parent run.")
     if parent.status not in LIVE:
         raise ParentNotLiveError
-    root: UUID = parent.root_run_id
-    return root
+    if parent.depth >= MAX_DEPTH:
+        raise InvalidArgumentError(f"Runs nest at most {MAX_DEPTH} deep.")
+    return parent

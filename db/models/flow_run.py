@@ -37,6 +37,14 @@ class FlowRun(SQLModel, table=True):
     parent_run_id: UUID | None = Field(sa_column=key(nullable=True))
     root_run_id: UUID = Field(sa_column=key())
     """The topmost ancestor; a run without a parent is its own root."""
+    depth: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    """Ancestors that the run has."""
+    parent_position: int | None = Field(sa_column=Column(Integer))
+    """The parent's step that waits for the run; none for a run that no step waits for."""
+    parent_attempt: int | None = Field(sa_column=Column(Integer))
+    """Of that step."""
+    item_index: int | None = Field(sa_column=Column(Integer))
+    """The run's place among the children of one attempt, from 0."""
     fail_parent_on_failure: bool = Field(sa_column=Column(Boolean, nullable=False))
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
     attempt: int = Field(sa_column=Column(Integer, nullable=False))

@@ -27,7 +27,7 @@ MAX_DEPTH = 40
 """Nesting of the parsed template. Python's own compiler gives up at about twice as much."""
 MAX_NODES = 2_000
 """Nodes of one template: each takes about 50 µs to compile."""
-SCOPE_NAMES = frozenset({"run", "steps"})
+SCOPE_NAMES = frozenset({"run", "steps", "item", "index"})
 
 _MARK = "\N{SECTION SIGN}"
 """Begins the names under which our operations are called: no template can write such a name."""

@@ -1,4 +1,4 @@
-"""Runs that pause: questions to people, and the time that a run really ran.
+"""Runs that pause: questions to people, steps that wait for child runs, and the time that a run really ran.
 
 Revision ID: 0002
 """
@@ -16,6 +16,9 @@ def upgrade() -> None:
     """Add the columns and the table."""
     op.add_column("flow_run", sa.Column("running_since", Timestamp()))
     op.add_column("flow_run", sa.Column("ran_ms", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("flow_run", sa.Column("depth", sa.Integer(), nullable=False, server_default="0"))
+    for name in ("parent_position", "parent_attempt", "item_index"):
+        op.add_column("flow_run", sa.Column(name, sa.Integer()))
     op.execute("UPDATE flow_run SET running_since = started_at")
     op.create_table(
         "input_request",
