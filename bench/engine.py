@@ -18,11 +18,10 @@ from db.migrate import upgrade
 from db.session import Database
 from domain.run_filter import RunFilter
 from domain.states import Environment, RunStatus, TriggerMethod
-from engine import steps
+from engine import creation, steps
 from engine.executor import Executor
 from engine.flows import FlowCache, check
 from engine.polling import PollingDispatcher
-from resolvers import creation
 
 DEFINITION = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 SINGLE_RUNS = 200
