@@ -24,6 +24,8 @@ class IdKind(StrEnum):
     RUN = "run"
     BULK_OPERATION = "bulk"
     INPUT_REQUEST = "req"
+    SCHEDULE = "sched"
+    WEBHOOK = "hook"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

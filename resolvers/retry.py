@@ -29,6 +29,7 @@ _CARRIED_OVER = (
     "project_id",
     "flow_id",
     "environment",
+    "scheduled_for",
     "parent_run_id",
     "root_run_id",
     "fail_parent_on_failure",

@@ -31,7 +31,7 @@ STEPS_ASSUMED = 10
 """Items in a list without pages, such as the steps of a run."""
 
 _PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations"}
-_LISTS = {"steps", "statusHistory", "attempts", "retryability"}
+_LISTS = {"steps", "statusHistory", "attempts", "retryability", "schedules", "webhooks"}
 
 
 class QueryLimits(SchemaExtension):

@@ -1,5 +1,6 @@
 """A worker: a dispatcher and an executor with everything they need."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +15,18 @@ from engine import actions, steps
 from engine.executor import Executor
 from engine.flows import FlowCache
 from engine.polling import PollingDispatcher, PollingSettings
+from engine.scheduler import Scheduler
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-"""After which a dispatcher that failed is started again."""
+"""After which a dispatcher or a scheduler that failed is started again."""
 _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database until it is stopped."""
+    """Executes the runs of a database, and starts those of its schedules, until it is stopped."""
 
     def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
         self._database = database
@@ -36,10 +38,12 @@ class Worker:
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
         self._dispatcher = self._new_dispatcher()
+        self._scheduler = Scheduler(database, flows)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True
+        self._scheduler.stop()
         self._dispatcher.stop()
 
     async def run(self) -> None:
@@ -49,8 +53,21 @@ class Worker:
                 await self._take_over()
             async with steps.runners(self._runner_settings) as runners:
                 executor = Executor(self._database, self._flows, runners)
-                while not self._stopped:
-                    await self._dispatch(executor)
+                scheduling = asyncio.create_task(self._schedule())
+                try:
+                    while not self._stopped:
+                        await self._dispatch(executor)
+                    await scheduling
+                finally:
+                    scheduling.cancel()
+
+    async def _schedule(self) -> None:
+        while not self._stopped:
+            try:
+                await self._scheduler.run()
+            except Exception:
+                _logger.exception("The scheduler failed; starting it again in %g s", RESTART_SECONDS)
+                await clock.sleep(RESTART_SECONDS)
 
     async def _dispatch(self, executor: Executor) -> None:
         try:

@@ -9,8 +9,10 @@ from db.models.flow_version import FlowVersion
 from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.run_event import RunEvent
+from db.models.schedule import Schedule
 from db.models.step_attempt import StepAttempt
 from db.models.step_result import StepResult
+from db.models.webhook import Webhook
 
 metadata = SQLModel.metadata
 
@@ -22,7 +24,9 @@ __all__ = [
     "InputRequest",
     "Project",
     "RunEvent",
+    "Schedule",
     "StepAttempt",
     "StepResult",
+    "Webhook",
     "metadata",
 ]
