@@ -4,6 +4,7 @@ import secrets
 from datetime import timedelta
 from uuid import UUID
 
+import orjson
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -83,8 +84,8 @@ class BrowserSessions:
     async def sign_in_by_key(self, request: Request) -> Response:
         """`POST /sign-in` with `{"key": …}`: the cookie holds the key, out of reach of scripts."""
         try:
-            body = await request.json()
-        except ValueError:
+            body = orjson.loads(await request.body())
+        except orjson.JSONDecodeError:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
         if not isinstance(secret, str) or await _viewer(self._database, secret) is None:
