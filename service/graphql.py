@@ -17,7 +17,7 @@ from strawberry.schema.base import BaseSchema
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
-from strawberry.types.unset import UnsetType
+from strawberry.types.unset import UNSET, UnsetType
 
 from db.session import Database
 from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
@@ -88,14 +88,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
 
-    async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
+    async def on_ws_connect(self, context: Context) -> UnsetType:
         """Lets a socket in whose handshake or `connection_init` shows a key."""
         if isinstance(context.connection_params, Mapping) and context.connection_params:
             viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
         if context.viewer is NOBODY:
             raise ConnectionRejectionError
-        return None
+        nothing_to_say: UnsetType = UNSET
+        return nothing_to_say
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]
         """Holds the status until there is a result."""

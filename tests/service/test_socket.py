@@ -16,7 +16,7 @@ WATCH = """subscription($after: String, $filter: FlowRunFilter) {
         __typename
         ... on FlowRunStatusChanged { cursor runId status change { from to } run { id flow { name } } }
         ... on CaughtUp { cursor } } }"""
-START = """mutation($name: String!) { startRun(input: {flowId: $name}) { ... on StartRunSuccess { run { id } } } }"""
+START = """mutation($flow: ID!) { startRun(input: {flowId: $flow}) { ... on StartRunSuccess { run { id } } } }"""
 
 
 @asynccontextmanager
@@ -60,7 +60,7 @@ async def told(socket: ClientConnection) -> Any:
 async def start(server: LiveServer) -> str:
     async with signed_in(server) as socket:
         flows = (await answer(socket, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'))["flows"]["nodes"]
-        run = (await answer(socket, START.replace("String!", "ID!"), name=flows[0]["id"]))["startRun"]["run"]
+        run = (await answer(socket, START, flow=flows[0]["id"]))["startRun"]["run"]
         return str(run["id"])
 
 
