@@ -1,6 +1,5 @@
 """The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -107,8 +106,6 @@ def _unavailability() -> Iterator[None]:
     except IntegrityError as error:
         raise ConflictError from error
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError) as error:
-        raise DatabaseUnavailableError from error
-    except sqlite3.Error as error:  # from setting up a connection, which SQLAlchemy does not wrap
         raise DatabaseUnavailableError from error
     except DBAPIError as error:
         if not _is_away(error):

@@ -37,7 +37,7 @@ STEPS_ASSUMED = 10
 MAX_REPEATED = 50
 """Fields of one name at one place: validation compares each with each, which takes a second for 400."""
 _DEEPEST = 30
-"""Levels, introspection's own among them, beyond which nothing is merged."""
+"""Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
 
 _PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations"}
 _LISTS = {"steps", "statusHistory", "attempts", "retryability"}
@@ -97,15 +97,16 @@ class _Merger:
 
     def check(self, sets: list[SelectionSetNode], depth: int) -> None:
         """Make sure that no field of `sets`, or below them, is repeated too often."""
+        if depth > _DEEPEST:
+            # A fragment that holds itself gets here too.
+            raise QueryTooComplexError(f"The query nests deeper than {MAX_DEPTH} levels.")
         groups: dict[str, list[FieldNode]] = defaultdict(list)
         for field in self._fields_of(sets, set()):
             groups[(field.alias or field.name).value].append(field)
         for name, group in groups.items():
             if len(group) > MAX_REPEATED:
                 raise QueryTooComplexError(f"The query selects {name!r} {len(group)} times at one place.")
-            below = [field.selection_set for field in group if field.selection_set]
-            # A fragment that holds itself, at any depth, is refused by the rules that follow.
-            if depth < _DEEPEST:
+            if below := [field.selection_set for field in group if field.selection_set]:
                 self.check(below, depth + 1)
 
     def _fields_of(self, sets: list[SelectionSetNode], spread: set[str]) -> Iterator[FieldNode]:
