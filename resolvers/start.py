@@ -55,16 +55,17 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         IdempotencyConflictError.
     """
     flow = await _startable_flow(context, request.flow_id)
-    values = _checked(request)
+    values = _checked(request) | {"fail_parent_on_failure": _fails_parent(context, request)}
     (await context.flows.get(flow.published_version_id)).check_input(request.input)
     parent_id = _parent_id(context, request)
-    said = [request.flow_id, *values.values(), str(parent_id)] if request.same is None else [*request.same]
+    said = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
+    same = [request.flow_id, said, str(parent_id)] if request.same is None else request.same
     wanted = creation.NewRun(
         target=creation.Target(flow.project_id, flow.id, flow.published_version_id),
         values=values,
         trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
         parent_id=parent_id,
-        idempotency=creation.Idempotency.of(request.idempotency_key, ["start", *said]),
+        idempotency=creation.Idempotency.of(request.idempotency_key, ["start", *same]),
     )
     return await creation.write_once(context.database, lambda conn: creation.create(conn, wanted))
 
@@ -158,7 +159,6 @@ def _checked(request: StartRequest) -> dict[str, Any]:
         "tags": checked_tags(request.tags),
         "metadata": metadata,
         "input": encode_input(request.input),
-        "fail_parent_on_failure": bool(request.fail_parent_on_failure),
         "external_id": checked_word("externalId", request.external_id) if request.external_id is not None else None,
         "source": checked_word("source", request.source) if request.source is not None else None,
     }
@@ -167,3 +167,8 @@ def _checked(request: StartRequest) -> dict[str, Any]:
 def _parent_id(context: Context, request: StartRequest) -> UUID | None:
     text = request.parent_run_id or context.parent.run_id
     return ids.decode(IdKind.RUN, text) if text else None
+
+
+def _fails_parent(context: Context, request: StartRequest) -> bool:
+    said = request.fail_parent_on_failure
+    return bool(context.parent.fail_on_failure if said is None else said)

@@ -1,6 +1,6 @@
 """The root of mutations."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
@@ -41,39 +41,43 @@ from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun, StepResult
 
 
+def _says(description: str) -> Any:
+    return strawberry.argument(description=description)
+
+
 @strawberry.type(description="The flow, created.")
 class CreateFlowSuccess:
     """The flow, created."""
 
-    flow: Flow
+    flow: Flow = strawberry.field(description="The new flow.")
 
 
 @strawberry.type(description="The flow, changed.")
 class UpdateFlowSuccess:
     """The flow, changed."""
 
-    flow: Flow
+    flow: Flow = strawberry.field(description="The flow as it is now.")
 
 
 @strawberry.type(description="The version, published.")
 class PublishFlowVersionSuccess:
     """The version, published."""
 
-    flow_version: FlowVersion
+    flow_version: FlowVersion = strawberry.field(description="The new version.")
 
 
 @strawberry.type(description="The run, started.")
 class StartRunSuccess:
     """The run, started."""
 
-    run: FlowRun
+    run: FlowRun = strawberry.field(description="The new run, or the one that the idempotency key found.")
 
 
 @strawberry.type(description="The new run, which retries the old one.")
 class RetrySuccess:
     """The new run."""
 
-    run: FlowRun
+    run: FlowRun = strawberry.field(description="The new run, or the one that the idempotency key found.")
 
 
 @strawberry.type(description="The run, stopped.")
@@ -151,28 +155,45 @@ class Mutation(TriggerMutation):
 
     @mutation(Role.ADMIN, "Creates a flow, with its first version when a definition is given.")
     async def create_flow(
-        self, info: Info, name: str, definition: JSON | None = None, project_id: strawberry.ID | None = None
+        self,
+        info: Info,
+        name: Annotated[str, _says("Unique in the project; 1 to 200 characters.")],
+        definition: Annotated[
+            JSON | None, _says("What the flow does; /schemas/flow-definition.json has its form.")
+        ] = None,
+        project_id: Annotated[strawberry.ID | None, _says("For the operator's key: whose flow it will be.")] = None,
     ) -> CreateFlowResult:
         key = await flows.create(info.context, name, definition, project_id)
         return CreateFlowSuccess(flow=await _flow(info, key))
 
     @mutation(Role.ADMIN, "Renames, enables or disables a flow. Runs that were started go on.")
     async def update_flow(
-        self, info: Info, flow_id: strawberry.ID, name: str | None = None, enabled: bool | None = None
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, _says("The flow.")],
+        name: Annotated[str | None, _says("Its new name; left out, the name stays.")] = None,
+        enabled: Annotated[bool | None, _says("Whether runs of it can be started; left out, that stays.")] = None,
     ) -> UpdateFlowResult:
         key = await flows.update(info.context, flow_id, name=name, enabled=enabled)
         return UpdateFlowSuccess(flow=await _flow(info, key))
 
     @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
     async def publish_flow_version(
-        self, info: Info, flow_id: strawberry.ID, definition: JSON
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, _says("The flow.")],
+        definition: Annotated[JSON, _says("What the flow does; /schemas/flow-definition.json has its form.")],
     ) -> PublishFlowVersionResult:
         key = await flows.publish(info.context, flow_id, definition)
         row = await runs.flow_version(info.context, key, columns_of(info, FlowVersion, "flowVersion"))
         return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
 
     @mutation(Role.OPERATOR, "Starts a run of a flow's published version.")
-    async def start_run(self, info: Info, input: StartRunInput) -> StartRunResult:  # noqa: A002
+    async def start_run(
+        self,
+        info: Info,
+        input: Annotated[StartRunInput, _says("Which run is wanted.")],  # noqa: A002
+    ) -> StartRunResult:
         start.check_wait(input.wait_ms)
         key = await start.start_run(info.context, input.request())
         if input.wait_ms:
@@ -185,7 +206,13 @@ class Mutation(TriggerMutation):
         " keeps the version and what succeeded, ON_LATEST_VERSION starts over on the published version.",
     )
     async def retry(
-        self, info: Info, run_id: strawberry.ID, strategy: RetryStrategy, idempotency_key: str | None = None
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, _says("The run to retry.")],
+        strategy: Annotated[RetryStrategy, _says("How the retry begins.")],
+        idempotency_key: Annotated[
+            str | None, _says("Under one key a project starts one run; asking again returns it.")
+        ] = None,
     ) -> RetryResult:
         return RetrySuccess(run=await _run(info, await retry.retry(info.context, run_id, strategy, idempotency_key)))
 

@@ -45,8 +45,11 @@ async def home(still: FakeClock, database: Database) -> Home:
 
 
 @pytest.fixture
-def scheduler(database: Database) -> Scheduler:
-    return Scheduler(database, FlowCache(database))
+def scheduler(database: Database, still: FakeClock) -> Scheduler:
+    cache = FlowCache(database)
+    # Flows are compiled in a thread.
+    still.watch(cache, "get")
+    return Scheduler(database, cache)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Sched
     await still.drive(task)
 
 
-def add(conn: Connection, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
+def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
     """A schedule that was created now."""
     schedule_id = ids.new_uuid()
     now = clock.now()

@@ -328,7 +328,7 @@ SIGNED = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 async def test_signature_is_checked(idle_api: Api, shown: str | None, status: int) -> None:
     created = await create(idle_api, header="X-Hub-Signature-256", secret=SECRET)
     assert created["webhook"]["signatureHeader"] == "x-hub-signature-256"
-    headers = {"x-hub-signature-256": shown.encode("latin-1")} if shown is not None else {}
+    headers = {b"x-hub-signature-256": shown.encode("latin-1")} if shown is not None else {}
     response = await idle_api.http.post(created["path"], content=HELLO, headers=headers)
     assert response.status_code == status
     assert status == 202 or code_of(response) == "SIGNATURE_INVALID"
