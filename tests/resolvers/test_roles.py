@@ -13,6 +13,8 @@ MUTATIONS = {
     "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
     "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
     "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP)'),
+    "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
+    "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
 }
 
 

@@ -41,6 +41,7 @@ WAYS = {
     "StepAttempt": ["flowRun(id: $failed) { steps { attempts { %s } } }"],
     "StepError": ["flowRun(id: $failed) { failedStep { error { %s } attempts { error { %s } } } }"],
     "RunError": ["flowRun(id: $failed) { error { %s } }"],
+    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
     "Flow": [
@@ -164,7 +165,16 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
 
 def test_every_type_is_reached() -> None:
     told = {"UserError"}
-    elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge"}
+    elsewhere = {
+        "Query",
+        "Mutation",
+        "Problem",
+        "FlowRunEdge",
+        "FlowEdge",
+        "Subscription",
+        "FlowRunStatusChanged",
+        "CaughtUp",
+    }
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

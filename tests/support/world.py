@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from domain import ids
+from db import inputs
+from domain import clock, ids
 from domain.ids import IdKind
 from domain.states import RunStatus, StepStatus
 from tests.support import factory
@@ -28,6 +29,9 @@ class World:
     failed: str
     child: str
     retry: str
+    queued: str
+    paused: str
+    request: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -41,7 +45,19 @@ async def add_world(api: Api) -> World:
     runs = await api.database.write(_add_family, home)
     kinds = [IdKind.PROJECT, IdKind.FLOW, IdKind.FLOW_VERSION]
     around = [ids.encode(kind, key) for kind, key in zip(kinds, vars_of(home), strict=True)]
-    return World(*around, *[run_id(key) for key in runs])
+    queued, paused, request = await api.database.write(_add_waiting, home)
+    waiting = (run_id(queued), run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
+    return World(*around, *[run_id(key) for key in runs], *waiting)
+
+
+def _add_waiting(conn: Connection, home: Home) -> tuple[UUID, UUID, UUID]:
+    """A run that nobody has begun, and one that waits for an answer."""
+    queued, paused = factory.add_runs(conn, home, [{}, {"status": RunStatus.PAUSED, "due_at": None}])
+    factory.add_steps(conn, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
+    request = ids.new_uuid()
+    asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
+    inputs.create(conn, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    return queued, paused, request
 
 
 async def add_worlds(api: Api, count: int) -> None:
