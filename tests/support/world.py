@@ -47,7 +47,7 @@ async def add_world(api: Api) -> World:
     around = [ids.encode(kind, key) for kind, key in zip(kinds, vars_of(home), strict=True)]
     queued, paused, request = await api.database.write(_add_waiting, home)
     waiting = (run_id(queued), run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
-    return World(*around, *[run_id(key) for key in runs], *waiting)
+    return World(*[*around, *[run_id(key) for key in runs], *waiting])
 
 
 def _add_waiting(conn: Connection, home: Home) -> tuple[UUID, UUID, UUID]:
