@@ -12,7 +12,9 @@ from db.session import Database
 from domain import clock
 from engine import actions, steps
 from engine.executor import Executor
+from engine.file_store import FileStore
 from engine.flows import FlowCache
+from engine.notes import NoteSettings
 from engine.polling import PollingDispatcher, PollingSettings
 from service.settings import Settings
 
@@ -26,7 +28,7 @@ _DEMO_ACTIONS = "service.demo_actions"
 class Worker:
     """Executes the runs of a database until it is stopped."""
 
-    def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
+    def __init__(self, database: Database, flows: FlowCache, settings: Settings, files: FileStore) -> None:
         self._database = database
         self._flows = flows
         self._settings = settings
@@ -35,6 +37,7 @@ class Worker:
         self._runner_settings = steps.RunnerSettings(
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
+        self._note_settings = NoteSettings(files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
 
     def stop(self) -> None:
@@ -45,7 +48,7 @@ class Worker:
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), steps.runners(self._runner_settings) as runners:
-            executor = Executor(self._database, self._flows, runners)
+            executor = Executor(self._database, self._flows, runners, self._note_settings)
             while not self._stopped:
                 await self._dispatch(executor)
 
