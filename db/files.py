@@ -18,8 +18,12 @@ _INSERT = insert(_table)
 
 
 def create(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write down files whose bytes are in the store."""
-    conn.execute(_INSERT, rows)
+    """Write down files whose bytes are in the store; those that are there already stay as they are."""
+    # Of a commit whose answer was lost nobody knows whether it was made, and so it is tried again.
+    keys = [row["id"] for row in rows]
+    known = set(conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
+    if new := [row for row in rows if row["id"] not in known]:
+        conn.execute(_INSERT, new)
 
 
 def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:

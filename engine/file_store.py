@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 """In which files are read from the store: what a download holds in memory."""
+_PART_BYTES = 5 * 1024 * 1024
+"""In which a large file is sent to a bucket; the least that S3 takes."""
+_PARTS_AT_ONCE = 2
+"""Held in memory for each file that is being sent."""
 BUCKETS = ("s3", "gs", "az")
 """Schemes of the URLs of buckets; credentials come from the environment, as each cloud's tools read them."""
 
@@ -46,7 +50,7 @@ class FileStore:
         """
         content.seek(0)
         try:
-            await obstore.put_async(self._store(), key, content)
+            await obstore.put_async(self._store(), key, content, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
         except (BaseError, OSError) as error:
             raise FileStoreError(_first_line(error)) from error
 

@@ -43,9 +43,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     flows = FlowCache(database)
     explorer = Explorer(WEB)
     sessions = BrowserSessions(database, project_id)
-    files = FileStore(settings.files_place)
-    downloads = Downloads(database, flows, files)
-    worker = Worker(database, flows, settings, files) if with_worker else None
+    downloads = Downloads(database, flows, FileStore(settings.files_place))
+    worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -20,7 +20,6 @@ from domain import ids
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from domain.states import Role
-from engine.file_store import FileStore
 from engine.flows import FlowCache, check
 from schema.build import sdl
 from service.asgi import WEB, create_service
@@ -173,7 +172,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 
 async def _work(settings: Settings) -> None:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    worker = Worker(database, FlowCache(database), settings, FileStore(settings.files_place))
+    worker = Worker(database, FlowCache(database), settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

@@ -28,7 +28,7 @@ _DEMO_ACTIONS = "service.demo_actions"
 class Worker:
     """Executes the runs of a database until it is stopped."""
 
-    def __init__(self, database: Database, flows: FlowCache, settings: Settings, files: FileStore) -> None:
+    def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
         self._database = database
         self._flows = flows
         self._settings = settings
@@ -37,7 +37,9 @@ class Worker:
         self._runner_settings = steps.RunnerSettings(
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
-        self._note_settings = NoteSettings(files, settings.max_log_lines, settings.max_file_bytes)
+        self._note_settings = NoteSettings(
+            FileStore(settings.files_place), settings.max_log_lines, settings.max_file_bytes
+        )
         self._dispatcher = self._new_dispatcher()
 
     def stop(self) -> None:

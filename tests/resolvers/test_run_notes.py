@@ -146,6 +146,16 @@ async def test_the_number_of_statements_does_not_grow(idle_api: Api) -> None:
         assert len(node["files"]) == 2
 
 
+async def test_a_file_written_down_twice_is_there_once(idle_api: Api) -> None:
+    (run_id,) = await runs_with_notes(idle_api)
+    row = _file(ids.decode(IdKind.RUN, run_id), "three.txt")
+    await idle_api.database.write(files.create, [row])
+    await idle_api.database.write(files.create, [row, _file(row["run_id"], "four.txt")])
+    found = await idle_api.query("query($id: ID!) { flowRun(id: $id) { files { name } } }", {"id": run_id})
+    names = [file["name"] for file in found["flowRun"]["files"]]
+    assert names == ["one.txt", "two.txt", "three.txt", "four.txt"]
+
+
 async def test_files(idle_api: Api) -> None:
     (run_id,) = await runs_with_notes(idle_api)
     text = """query($id: ID!) { flowRun(id: $id) {
