@@ -4,10 +4,10 @@ Every write shows the token of the claim under which it is made, in the same tra
 stopped, cut off or slow for longer than its lease finds another token there, and changes nothing any more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import children, inputs, runs, signals, transitions
+from db import children, files, inputs, logs, runs, signals, transitions
 from db.children import Brood
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
@@ -42,6 +42,9 @@ _step = _results.c
 _attempts = table(StepAttempt)
 _attempt = _attempts.c
 _MILLISECOND = timedelta(milliseconds=1)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class LeaseLostError(Exception):
@@ -80,6 +83,17 @@ class Outcome:
     started_at: datetime
     output: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a run logged and stored meanwhile."""
+
+    lines: Sequence[logs.Line]
+    max_lines: int
+    """Of the run's log."""
+    files: Sequence[Mapping[str, Any]]
+    """Rows of `run_file`."""
 
 
 # The statements of the hot path are built once: building one anew costs more than SQLite takes to run it.
@@ -260,6 +274,28 @@ def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: T
         _start(conn, lease.run_id, next_try)
 
 
+def noting(
+    conn: Connection,
+    lease: Lease,
+    notes: Notes,
+    work: Callable[Concatenate[Connection, Lease, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """`work(conn, lease, …)`, a journal write, and `notes` in the same transaction."""
+    # The write goes first: it shows whether the lease holds, and some of them end it.
+    result = work(conn, lease, *args, **kwargs)
+    _note(conn, lease.run_id, notes)
+    return result
+
+
+def note(conn: Connection, lease: Lease, notes: Notes) -> None:
+    """Keep `notes`, while an attempt is under way."""
+    hold(conn, lease)
+    _note(conn, lease.run_id, notes)
+
+
 def skip(conn: Connection, lease: Lease, outcome: Outcome | None, skipped: Try) -> None:
     """Journal how the last attempt went, and that a step's condition does not hold."""
     advance(conn, lease, outcome, None)
@@ -387,6 +423,13 @@ def finish(
 
 def _row(conn: Connection, lease: Lease) -> AnyRow:
     return conn.execute(_CLAIMED, {"run_ids": [lease.run_id]}).one()
+
+
+def _note(conn: Connection, run_id: UUID, notes: Notes) -> None:
+    if notes.lines:
+        logs.append(conn, run_id, notes.lines, notes.max_lines)
+    if notes.files:
+        files.create(conn, notes.files)
 
 
 def _start(conn: Connection, run_id: UUID, attempt: Try) -> None:

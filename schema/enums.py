@@ -9,6 +9,7 @@ import strawberry
 
 from domain.errors import ErrorCode
 from domain.run_filter import Archived, RunOrderField
+from domain.run_log import LogLevel
 from domain.states import (
     AttemptStatus,
     Environment,
@@ -40,6 +41,7 @@ __all__ = [
     "AttemptStatus",
     "Environment",
     "ErrorCode",
+    "LogLevel",
     "OrderDirection",
     "RetryStrategy",
     "Role",
@@ -59,6 +61,7 @@ _NAMES: dict[type[StrEnum], str] = {
     RetryStrategy: "RetryStrategy",
     Role: "Role",
     ErrorCode: "ErrorCode",
+    LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
     StepData: "StepData",

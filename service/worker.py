@@ -12,7 +12,9 @@ from db.session import Database
 from domain import clock
 from engine import actions, steps
 from engine.executor import Executor
+from engine.file_store import FileStore
 from engine.flows import FlowCache
+from engine.notes import NoteSettings
 from engine.polling import PollingDispatcher, PollingSettings
 from service.settings import Settings
 
@@ -35,6 +37,9 @@ class Worker:
         self._runner_settings = steps.RunnerSettings(
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
+        self._note_settings = NoteSettings(
+            FileStore(settings.files_place), settings.max_log_lines, settings.max_file_bytes
+        )
         self._dispatcher = self._new_dispatcher()
 
     def stop(self) -> None:
@@ -45,7 +50,7 @@ class Worker:
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), steps.runners(self._runner_settings) as runners:
-            executor = Executor(self._database, self._flows, runners)
+            executor = Executor(self._database, self._flows, runners, self._note_settings)
             while not self._stopped:
                 await self._dispatch(executor)
 
