@@ -225,10 +225,11 @@ async def test_tickets_without_a_run_behind_them_and_old_rows_of_the_log_are_rem
     gone, kept = await bench.start_many(flow, 2)
     orphan = update(table(FlowRun)).where(table(FlowRun).c.id == gone).values(due_at=None, status=RunStatus.STOPPED)
     await bench.database.write(lambda conn: conn.execute(orphan))
-    row = "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint) VALUES (:at, 1, 'queued', 0, 'x')"
-    for age in (1, 3):
-        at = {"at": START - timedelta(days=age)}
-        await bench.database.write(lambda conn, at=at: conn.execute(text(row), at))
+    row = text(
+        "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint) VALUES (:at, 1, 'queued', 0, 'x')"
+    )
+    ages = [{"at": START - timedelta(days=days)} for days in (1, 3)]
+    await bench.database.write(lambda conn: conn.execute(row, ages))
     await bench.database.write(tickets.prune, START, START - timedelta(days=2))
     assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{kept}:1"]
     assert await bench.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer_log")).scalar()) == 1
