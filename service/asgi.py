@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from db import migrate
+from db import migrate, notify
 from db.session import Database
 from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
@@ -48,11 +48,12 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(worker.run()) if worker else None
-        yield
-        if worker and task:
-            worker.stop()
-            await task
+        async with notify.between_processes(database, settings.database_url):
+            task = asyncio.create_task(worker.run()) if worker else None
+            yield
+            if worker and task:
+                worker.stop()
+                await task
         await database.close()
 
     endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer)

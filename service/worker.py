@@ -11,10 +11,12 @@ from db import journal
 from db.session import Database
 from domain import clock
 from engine import actions, steps
+from engine.dispatcher import Dispatcher
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.flows import FlowCache
 from engine.notes import NoteSettings
+from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
 from service.settings import Settings
 
@@ -83,15 +85,15 @@ class Worker:
         if count := await self._database.write(journal.release_all):
             _logger.info("Going on with %d runs that were under way when the last worker ended", count)
 
-    def _new_dispatcher(self) -> PollingDispatcher:
-        return PollingDispatcher(
-            self._database,
-            PollingSettings(
-                concurrency=self._settings.worker_concurrency,
-                lease=self._settings.worker_lease_seconds,
-                grace=self._settings.shutdown_grace_seconds,
-            ),
+    def _new_dispatcher(self) -> Dispatcher:
+        settings = PollingSettings(
+            concurrency=self._settings.worker_concurrency,
+            lease=self._settings.worker_lease_seconds,
+            grace=self._settings.shutdown_grace_seconds,
         )
+        if self._database.dialect == "postgresql":
+            return ticket_dispatcher(self._database, settings)
+        return PollingDispatcher(self._database, settings)
 
 
 def _lock_alone(lock: BinaryIO) -> bool:

@@ -1,6 +1,6 @@
 """What runs leave behind: the lines of their logs, and the files that their steps produce.
 
-Revision ID: 0003_logs
+Revision ID: 0002
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from db.models.types import Timestamp
 
-revision = "0003_logs"
-down_revision = "0002"
+revision = "0002"
+down_revision = "0001"
 
 
 def upgrade() -> None:
