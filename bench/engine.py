@@ -1,31 +1,50 @@
 """How fast runs are executed: `python -m bench.engine [DATABASE_URL] [RUNS]`.
 
 Takes an empty database, by default an SQLite file of its own, enqueues runs of a flow of three steps that do nothing,
-and executes them in one process. Prints runs per second, and how long single runs take from start to end.
+and executes them: on SQLite in this process, on PostgreSQL in one and in two worker processes, as far from this one as
+they would be on other machines. Prints runs per second, how long single runs take from start to end and from resume to
+end, and on PostgreSQL how soon the runs of a killed worker go on.
+
+On PostgreSQL `--table` lets the workers look at the run table instead of at tickets, for comparison.
 """
 
 import asyncio
+import multiprocessing
+import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from db import flows, projects, runs, signals, transitions
+from db import flows, inputs, notify, projects, runs, signals, transitions
 from db.migrate import upgrade
 from db.session import Database
+from domain import clock
 from domain.run_filter import RunFilter
 from domain.states import Environment, RunStatus, TriggerMethod
 from engine import creation, steps
 from engine.executor import Executor
 from engine.flows import FlowCache, check
-from engine.polling import PollingDispatcher
+from engine.pgqueuer import ticket_dispatcher
+from engine.polling import PollingDispatcher, PollingSettings
 
-DEFINITION = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
+NO_OP = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
+ASKING = {"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}]}
 SINGLE_RUNS = 200
+RESUMED_RUNS = 100
+KILLED_RUNS = 16
 CHUNK = 500
+LEASE = 10.0
+"""Seconds; a worker renews it three times within."""
+
+Workers = Callable[[], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,11 +56,10 @@ class Flow:
     version_id: UUID
 
 
-def make_flow(conn: Any) -> Flow:
-    """A project with the flow."""
-    checked = check(DEFINITION)
-    project_id = projects.create(conn, "bench")
-    flow_id = flows.create(conn, project_id, "no-op")
+def make_flow(conn: Any, project_id: UUID, name: str, definition: Any) -> Flow:
+    """A flow, published."""
+    checked = check(definition)
+    flow_id = flows.create(conn, project_id, name)
     return Flow(project_id, flow_id, flows.publish(conn, flow_id, project_id, checked.text, checked.step_count))
 
 
@@ -67,70 +85,210 @@ def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
     return made
 
 
-async def throughput(database: Database, flow: Flow, count: int) -> tuple[float, float]:
+def answer(conn: Any, run_id: UUID, request_id: UUID) -> None:
+    """Answer the question of a paused run."""
+    inputs.answer(conn, request_id, "true")
+    transitions.resume(conn, run_id, "Answered")
+
+
+# Workers
+
+
+def dispatcher(database: Database, *, table: bool) -> PollingDispatcher:
+    """What executes runs: by tickets on PostgreSQL, unless they shall be looked for in the `table`."""
+    settings = PollingSettings(lease=LEASE)
+    if table or database.dialect == "sqlite":
+        return PollingDispatcher(database, settings)
+    return ticket_dispatcher(database, settings)
+
+
+@asynccontextmanager
+async def working_here(database: Database) -> AsyncIterator[None]:
+    """A worker in this process, for as long as the block lasts."""
+    executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
+    working = dispatcher(database, table=False)
+    task = asyncio.create_task(working.run(executor.execute))
+    yield
+    working.stop()
+    await task
+
+
+async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
+    """Be a worker until SIGTERM; one that hangs claims runs and does nothing with them."""
+    database = Database(url)
+    working = dispatcher(database, table=table)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
+    executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
+    async with notify.between_processes(database, url):
+        ready.set()
+        await working.run(hanging if hang else executor.execute)
+    await database.close()
+
+
+async def hanging(_: object) -> None:
+    """Execute a run without ever coming to an end."""
+    await asyncio.Event().wait()
+
+
+def be_worker(url: str, ready: Any, table: bool, hang: bool) -> None:
+    """What a worker process runs."""
+    asyncio.run(work(url, ready, table=table, hang=hang))
+
+
+async def started(url: str, *, table: bool, hang: bool = False) -> Any:
+    """A worker process, once it looks for runs."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=be_worker, args=(url, ready, table, hang), daemon=True)
+    process.start()
+    await asyncio.to_thread(ready.wait)
+    return process
+
+
+@asynccontextmanager
+async def working(url: str, count: int, *, table: bool) -> AsyncIterator[None]:
+    """Worker processes, for as long as the block lasts."""
+    processes = [await started(url, table=table) for _ in range(count)]
+    yield
+    for process in processes:
+        process.terminate()
+        await asyncio.to_thread(process.join)
+
+
+# What is measured
+
+
+async def until(database: Database, run_id: UUID, statuses: Collection[RunStatus]) -> None:
+    """Return when the run has one of the statuses: when told, or when a look a second later shows it."""
+    with database.signals.listen(signals.run_changed(run_id)) as changed:
+        while True:
+            changed.clear()
+            row = (await database.read(runs.by_ids, [run_id], frozenset({"status"})))[run_id]
+            if row.status in statuses:
+                return
+            await clock.signalled(changed, 1.0)
+
+
+async def throughput(database: Database, flow: Flow, count: int, workers: Workers) -> tuple[float, float]:
     """Runs enqueued and executed a second."""
     began = time.perf_counter()
     for _ in range(0, count, CHUNK):
         await database.write(enqueue, flow, CHUNK)
     enqueued = time.perf_counter()
-    wanted = RunFilter(statuses=[RunStatus.SUCCEEDED])
-    async with working(database):
-        while await database.read(runs.count, wanted, None) < count:
-            await asyncio.sleep(0.05)
-    ended = time.perf_counter()
-    return count / (enqueued - began), count / (ended - enqueued)
+    async with workers():
+        # Processes take a second to start, so the first chunk is not counted.
+        await until_done(database, flow, CHUNK)
+        first = time.perf_counter()
+        await until_done(database, flow, count)
+        ended = time.perf_counter()
+    return count / (enqueued - began), (count - CHUNK) / (ended - first)
+
+
+async def until_done(database: Database, flow: Flow, count: int) -> None:
+    """Return when so many runs of the flow have succeeded."""
+    wanted = RunFilter(flow_ids=[flow.flow_id], statuses=[RunStatus.SUCCEEDED])
+    while await database.read(runs.count, wanted, None) < count:
+        await asyncio.sleep(0.05)
 
 
 async def latencies(database: Database, flow: Flow) -> list[float]:
     """Milliseconds from start to end of runs that come one at a time."""
-    taken = []
-    async with working(database):
-        for _ in range(SINGLE_RUNS):
-            began = time.perf_counter()
-            (run_id,) = await database.write(enqueue, flow, 1)
-            with database.signals.listen(signals.run_changed(run_id)) as changed:
-                row = (await database.read(runs.by_ids, [run_id], frozenset({"status"})))[run_id]
-                if row.status != RunStatus.SUCCEEDED:
-                    await changed.wait()
-            taken.append((time.perf_counter() - began) * 1000)
-    return taken
+    return [await taken(one_run(database, flow)) for _ in range(SINGLE_RUNS)]
 
 
-class working:  # noqa: N801 - reads as a word
-    """A worker, for as long as the block lasts."""
-
-    def __init__(self, database: Database) -> None:
-        self._dispatcher = PollingDispatcher(database)
-        self._executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
-
-    async def __aenter__(self) -> None:
-        self._task = asyncio.create_task(self._dispatcher.run(self._executor.execute))
-
-    async def __aexit__(self, *_: object) -> None:
-        self._dispatcher.stop()
-        await self._task
+async def one_run(database: Database, flow: Flow) -> None:
+    """Start a run and wait for its end."""
+    (run_id,) = await database.write(enqueue, flow, 1)
+    await until(database, run_id, {RunStatus.SUCCEEDED})
 
 
-async def measure(url: str, count: int) -> None:
+async def resumes(database: Database, flow: Flow) -> list[float]:
+    """Milliseconds from the answer to the end of runs that asked."""
+    milliseconds = []
+    for _ in range(RESUMED_RUNS):
+        (run_id,) = await database.write(enqueue, flow, 1)
+        await until(database, run_id, {RunStatus.PAUSED})
+        request = await database.read(inputs.of_step, run_id, 0)
+        milliseconds.append(await taken(resumed(database, run_id, request.id)))
+    return milliseconds
+
+
+async def resumed(database: Database, run_id: UUID, request_id: UUID) -> None:
+    """Answer, and wait for the end."""
+    await database.write(answer, run_id, request_id)
+    await until(database, run_id, {RunStatus.SUCCEEDED})
+
+
+async def taken(doing: Awaitable[None]) -> float:
+    """Milliseconds that it takes."""
+    began = time.perf_counter()
+    await doing
+    return (time.perf_counter() - began) * 1000
+
+
+async def take_over(database: Database, url: str, flow: Flow, *, table: bool) -> float:
+    """Seconds from the kill -9 of a worker to the end of the last of its runs, with another worker there."""
+    lost = await started(url, table=table, hang=True)
+    run_ids = await database.write(enqueue, flow, KILLED_RUNS)
+    for run_id in run_ids:
+        await until(database, run_id, {RunStatus.RUNNING})
+    async with working(url, 1, table=table):
+        os.kill(lost.pid, signal.SIGKILL)
+        began = time.perf_counter()
+        for run_id in run_ids:
+            await until(database, run_id, {RunStatus.SUCCEEDED})
+        return time.perf_counter() - began
+
+
+# The table
+
+
+def row(what: str, told: str) -> None:
+    """Print a line of it."""
+    print(f"| {what:36} | {told:>34} |", flush=True)
+
+
+def spread(milliseconds: list[float]) -> str:
+    """The median and the slowest hundredth."""
+    ordered = sorted(milliseconds)
+    return f"{statistics.median(ordered):.1f} ms p50, {ordered[int(len(ordered) * 0.99)]:.1f} ms p99"
+
+
+async def measure(url: str, count: int, *, table: bool) -> None:
     """Print the figures."""
     database = Database(url)
-    flow = await database.write(make_flow)
-    enqueued, executed = await throughput(database, flow, count)
-    single = sorted(await latencies(database, flow))
-    print(f"{database.dialect}: {count} runs of 3 steps")
-    print(f"  enqueued  {enqueued:8.0f} runs/s")
-    print(f"  executed  {executed:8.0f} runs/s")
-    print(f"  one run   {statistics.median(single):8.1f} ms p50, {single[int(len(single) * 0.99)]:.1f} ms p99")
+    row("what", f"{database.dialect}{', from the run table' if table else ''}, {count} runs")
+    project_id = await database.write(projects.create, "bench")
+    async with notify.between_processes(database, url):
+        for number in (1,) if database.dialect == "sqlite" else (1, 2):
+            workers: Workers = (
+                partial(working_here, database)
+                if database.dialect == "sqlite"
+                else partial(working, url, number, table=table)
+            )
+            no_op = await database.write(make_flow, project_id, f"no-op {number}", NO_OP)
+            asking = await database.write(make_flow, project_id, f"asking {number}", ASKING)
+            enqueued, executed = await throughput(database, no_op, count, workers)
+            row("enqueued", f"{enqueued:.0f} runs/s")
+            row(f"executed, {number} worker(s)", f"{executed:.0f} runs/s")
+            async with workers():
+                await one_run(database, no_op)
+                row(f"start to end, {number} worker(s)", spread(await latencies(database, no_op)))
+                row(f"resume to end, {number} worker(s)", spread(await resumes(database, asking)))
+        if database.dialect != "sqlite":
+            seconds = await take_over(database, url, no_op, table=table)
+            row(f"kill -9 to end, lease of {LEASE:g} s", f"{seconds:.1f} s")
     await database.close()
 
 
 def main() -> None:
     """Measure one database."""
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 4_000
-    with tempfile.TemporaryDirectory() as folder:
-        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
+    words = [word for word in sys.argv[1:] if word != "--table"]
+    count = int(words[1]) if len(words) > 1 else 4_000
+    with tempfile.TemporaryDirectory() if not words else nullcontext() as folder:
+        url = words[0] if words else f"sqlite+aiosqlite:///{folder}/bench.db"
         upgrade(url)
-        asyncio.run(measure(url, count))
+        asyncio.run(measure(url, count, table="--table" in sys.argv))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
-from db import signals, transitions
+from db import transitions
 from db.models import FlowRun, StepResult
 from db.models.types import table
 from db.rows import AnyRow
@@ -78,7 +78,7 @@ def wake_if_over(conn: Connection, parent_id: UUID, position: int, attempt: int)
     if conn.execute(select(_run.id).where(siblings, _live).limit(1)).first() is None:
         paused = (_run.id == parent_id, _run.status == RunStatus.PAUSED)
         conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
-        signals.after_commit(conn, signals.RUNS_DUE)
+        transitions.hand_over(conn, [parent_id])
 
 
 def _create_next(conn: Connection, parent: AnyRow, child: AnyRow) -> bool:

@@ -4,10 +4,10 @@ Every write shows the token of the claim under which it is made, in the same tra
 stopped, cut off or slow for longer than its lease finds another token there, and changes nothing any more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import children, inputs, runs, signals, transitions
+from db import children, files, inputs, logs, runs, tickets, transitions
 from db.children import Brood
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
@@ -33,7 +33,7 @@ from db.rows import AnyRow, grouped
 from db.transitions import Lease, OutsideError
 from domain import clock, ids, payloads
 from domain.ids import IdKind
-from domain.states import UNFINISHED, AttemptStatus, RunStatus, StepStatus
+from domain.states import LIVE, UNFINISHED, AttemptStatus, RunStatus, StepStatus
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -42,6 +42,9 @@ _step = _results.c
 _attempts = table(StepAttempt)
 _attempt = _attempts.c
 _MILLISECOND = timedelta(milliseconds=1)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class LeaseLostError(Exception):
@@ -82,6 +85,17 @@ class Outcome:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a run logged and stored meanwhile."""
+
+    lines: Sequence[logs.Line]
+    max_lines: int
+    """Of the run's log."""
+    files: Sequence[Mapping[str, Any]]
+    """Rows of `run_file`."""
+
+
 # The statements of the hot path are built once: building one anew costs more than SQLite takes to run it.
 
 _same_run = _run.id == bindparam("of_run")
@@ -107,6 +121,25 @@ _CLAIM = (
         # A token that nobody gave back is that of a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
+)
+_TICKETED = (
+    select(_run.id)
+    .where(
+        tuple_(_run.id, _run.epoch).in_(bindparam("tickets", expanding=True)),
+        _run.due_at <= bindparam("now"),
+        _run.status.in_(sorted(LIVE)),
+    )
+    .with_for_update(skip_locked=True)
+)
+_CLAIM_TICKETS = (
+    update(_runs)
+    .where(_run.id.in_(_TICKETED))
+    .values(
+        lease_token=bindparam("token"),
+        due_at=bindparam("until"),
+        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
+    )
+    .returning(_run.id)
 )
 _CLAIMED = select(_runs).where(_run.id.in_(_these_runs))
 _FAILURES = (
@@ -191,10 +224,32 @@ def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
         return []
     token = ids.new_uuid()
     conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
+    return _begun(conn, run_ids, token)
+
+
+def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
+    """Take up to `limit` tickets, by priority, and claim their runs for as long as `lease`; stale ones are dropped.
+
+    A run that somebody else writes just now is not waited for: its ticket stays, unless that makes it stale.
+    """
+    now = clock.now()
+    taken = tickets.take(conn, limit, now)
+    if not taken:
+        return []
+    token = ids.new_uuid()
+    named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
+    claimed = set(conn.execute(_CLAIM_TICKETS, {**named, "token": token, "until": now + lease}).scalars())
+    tickets.give_back(conn, [each for each in taken if each.run_id not in claimed])
+    run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
+    return _begun(conn, run_ids, token) if run_ids else []
+
+
+def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID) -> Sequence[Claimed]:
+    """The runs that the transaction under way has claimed, RUNNING, with their journals."""
     transitions.begin(conn, run_ids)
     steps = grouped(conn.execute(_JOURNALS, {"run_ids": run_ids}), "run_id")
-    runs = conn.execute(_CLAIMED, {"run_ids": run_ids})
-    return [Claimed(Lease(run.id, token), run, steps.get(run.id, ())) for run in runs]
+    found = {run.id: run for run in conn.execute(_CLAIMED, {"run_ids": run_ids})}
+    return [Claimed(Lease(run_id, token), found[run_id], steps.get(run_id, ())) for run_id in run_ids]
 
 
 def next_due(conn: Connection) -> datetime | None:
@@ -215,7 +270,8 @@ def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
 
 def release(conn: Connection, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
-    conn.execute(update(_runs).where(_held(leases)).values(due_at=clock.now(), lease_token=None))
+    due_now = update(_runs).where(_held(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)
+    transitions.hand_over(conn, conn.execute(due_now).scalars().all())
 
 
 def release_all(conn: Connection) -> int:
@@ -258,6 +314,28 @@ def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: T
             conn.execute(_FORGIVE, {"of_run": lease.run_id})
     if next_try is not None:
         _start(conn, lease.run_id, next_try)
+
+
+def noting(
+    conn: Connection,
+    lease: Lease,
+    notes: Notes,
+    work: Callable[Concatenate[Connection, Lease, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """`work(conn, lease, …)`, a journal write, and `notes` in the same transaction."""
+    # The write goes first: it shows whether the lease holds, and some of them end it.
+    result = work(conn, lease, *args, **kwargs)
+    _note(conn, lease.run_id, notes)
+    return result
+
+
+def note(conn: Connection, lease: Lease, notes: Notes) -> None:
+    """Keep `notes`, while an attempt is under way."""
+    hold(conn, lease)
+    _note(conn, lease.run_id, notes)
 
 
 def skip(conn: Connection, lease: Lease, outcome: Outcome | None, skipped: Try) -> None:
@@ -359,7 +437,7 @@ def hand_back(conn: Connection, lease: Lease, outcome: Outcome | None, due_at: d
     """End the claim; the run shall be looked at again at `due_at`."""
     advance(conn, lease, outcome, None)
     conn.execute(_HAND_BACK, {"of_run": lease.run_id, "due": due_at})
-    signals.after_commit(conn, signals.RUNS_DUE)
+    transitions.hand_over(conn, [lease.run_id])
 
 
 def finish(
@@ -387,6 +465,13 @@ def finish(
 
 def _row(conn: Connection, lease: Lease) -> AnyRow:
     return conn.execute(_CLAIMED, {"run_ids": [lease.run_id]}).one()
+
+
+def _note(conn: Connection, run_id: UUID, notes: Notes) -> None:
+    if notes.lines:
+        logs.append(conn, run_id, notes.lines, notes.max_lines)
+    if notes.files:
+        files.create(conn, notes.files)
 
 
 def _start(conn: Connection, run_id: UUID, attempt: Try) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Invalidat
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import signals, sqlite
+from db import signals, sqlite, tickets
 from domain.errors import DatabaseUnavailableError
 
 P = ParamSpec("P")
@@ -84,7 +84,7 @@ class Database:
         if self._writer is not None:
             return await self._writer.run(work)
         async with self._engine.begin() as conn:
-            return await conn.run_sync(signals.collect, work)
+            return await conn.run_sync(signals.collect, lambda unit: tickets.issued(unit, work))
 
     async def close(self) -> None:
         """Finish the writes under way and close every connection."""

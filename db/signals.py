@@ -1,4 +1,4 @@
-"""Wake-ups within the process: hints, sent after a commit, that something changed.
+"""Wake-ups within the process: hints, sent after a commit, that something changed. `db.notify` tells other processes.
 
 A lost hint costs latency and never work: whoever waits also looks at the tables now and then.
 """
@@ -13,6 +13,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 T = TypeVar("T")
+
+Forward = Callable[[Iterable[Hashable]], None]
+"""Tells topics to other processes; raises nothing."""
 
 EVENTS = "events"
 """Topic: the event log grew."""
@@ -53,6 +56,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._listeners: defaultdict[Hashable, set[asyncio.Event]] = defaultdict(set)
+        self._forward: Forward | None = None
 
     @contextmanager
     def listen(self, topic: Hashable) -> Iterator[asyncio.Event]:
@@ -66,8 +70,24 @@ class Signals:
             if not self._listeners[topic]:
                 del self._listeners[topic]
 
+    @contextmanager
+    def forwarded(self, forward: Forward) -> Iterator[None]:
+        """Have what is sent here told to others too, by `forward`, for as long as the block lasts."""
+        self._forward = forward
+        try:
+            yield
+        finally:
+            self._forward = None
+
     def send(self, topics: Iterable[Hashable]) -> None:
-        """Wake everybody who listens to one of `topics`."""
+        """Wake everybody who listens to one of `topics`, in other processes too."""
+        sent = list(topics)
+        self.deliver(sent)
+        if sent and self._forward is not None:
+            self._forward(sent)
+
+    def deliver(self, topics: Iterable[Hashable]) -> None:
+        """Wake everybody in this process who listens to one of `topics`."""
         for topic in topics:
             for event in self._listeners.get(topic, ()):
                 event.set()

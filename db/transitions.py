@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from db import events, signals
+from db import events, signals, tickets
 from db.models import FlowRun
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow
@@ -142,6 +142,12 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     now = values["created_at"]
     conn.execute(_CREATE, {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1})
     events.append(conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
+    hand_over(conn, [values["id"]])
+
+
+def hand_over(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Let the workers know of runs that the transaction under way has made due, now or later."""
+    tickets.want(conn, run_ids)
     signals.after_commit(conn, signals.RUNS_DUE)
 
 
@@ -168,7 +174,8 @@ def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None)
     if row is None:
         return False
     _tell(conn, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
-    signals.after_commit(conn, signals.RUNS_DUE)
+    if due_at is not None:
+        hand_over(conn, [lease.run_id])
     return True
 
 
@@ -179,7 +186,7 @@ def resume(conn: Connection, run_id: UUID, message: str) -> bool:
     if row is None:
         return False
     _tell(conn, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
-    signals.after_commit(conn, signals.RUNS_DUE)
+    hand_over(conn, [run_id])
     return True
 
 

@@ -74,10 +74,16 @@ class HttpInput(_Model):
     body: str | None = Field(default=None, description="The body, sent as it is.")
     fail_on_status: bool = Field(default=True, description="Whether a status of 400 or above fails the step.")
     follow_redirects: bool = True
+    save_as: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1_000,
+        description="The name of a file of the run, in which the response's body is kept instead of in the output.",
+    )
 
 
 class HttpStep(_Step):
-    """Calls a URL. The output is `{status, headers, body}`; a JSON body is parsed."""
+    """Calls a URL. The output is `{status, headers, body}`, a JSON body parsed; with `saveAs` `{…, file}`."""
 
     kind: Literal["http"]
     input: HttpInput

@@ -23,6 +23,10 @@ class ErrorCode(StrEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    FILE_NOT_FOUND = "FILE_NOT_FOUND"
+    FILE_GONE = "FILE_GONE"
+    FILE_STORE_UNAVAILABLE = "FILE_STORE_UNAVAILABLE"
+    RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
 
     PROJECT_REQUIRED = "PROJECT_REQUIRED"
     PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
@@ -114,6 +118,30 @@ class DatabaseUnavailableError(RequestError):
     """The database cannot be reached at the moment; try again."""
 
     code = ErrorCode.DATABASE_UNAVAILABLE
+
+
+class RunFileNotFoundError(RequestError):
+    """There is no such file."""
+
+    code = ErrorCode.FILE_NOT_FOUND
+
+
+class RunFileGoneError(RequestError):
+    """The file is not in the file store any more."""
+
+    code = ErrorCode.FILE_GONE
+
+
+class FileStoreUnavailableError(RequestError):
+    """The file store cannot be reached at the moment; try again."""
+
+    code = ErrorCode.FILE_STORE_UNAVAILABLE
+
+
+class RangeNotSatisfiableError(RequestError):
+    """The file has no such range of bytes."""
+
+    code = ErrorCode.RANGE_NOT_SATISFIABLE
 
 
 class ProjectRequiredError(UserError):

@@ -22,6 +22,7 @@ class IdKind(StrEnum):
     FLOW = "flow"
     FLOW_VERSION = "ver"
     RUN = "run"
+    FILE = "file"
     BULK_OPERATION = "bulk"
     INPUT_REQUEST = "req"
     SCHEDULE = "sched"

@@ -74,14 +74,13 @@ class TriggerMethod(StrEnum):
 
 
 class MissedFires(StrEnum):
-    """What becomes of the fire times of a schedule that passed while no worker ran.
-
-    SKIP starts no run for them, FIRE_ONCE one run for the latest, FIRE_ALL one for each of the latest 100.
-    """
+    """What becomes of the fire times of a schedule that passed while no worker ran."""
 
     SKIP = "SKIP"
     FIRE_ONCE = "FIRE_ONCE"
+    """One run is started, for the latest."""
     FIRE_ALL = "FIRE_ALL"
+    """A run is started for each of the latest 100."""
 
 
 class SkipReason(StrEnum):

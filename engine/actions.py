@@ -3,12 +3,12 @@
     from engine.actions import action
 
     @action
-    def charge(amount: int, ctx: StepContext) -> dict:
+    def charge(amount: int, ctx: ThreadContext) -> dict:
         ctx.log(f"charging {amount}")
         return payments.charge(amount, key=ctx.idempotency_key)
 
 A step names the action and its keyword arguments. A parameter called `ctx` gets the StepContext. Plain functions run
-in threads; coroutine functions run on the event loop, which they must not block.
+in threads, and get a ThreadContext; coroutine functions run on the event loop, which they must not block.
 """
 
 import importlib

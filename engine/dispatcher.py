@@ -1,12 +1,29 @@
 """Which runs this process executes, and when."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from db.journal import Claimed
 
 Execute = Callable[[Claimed], Awaitable[None]]
 """Carries a claimed run as far as it goes; raises nothing."""
+
+
+class Queue(Protocol):
+    """Where due runs are found.
+
+    Raises:
+        DatabaseUnavailableError: from both, when the database is away.
+    """
+
+    async def claim(self, at_most: int, lease: timedelta) -> Sequence[Claimed]:
+        """Take up to `at_most` runs that are due, for as long as `lease`."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """When there will be something to claim next, as far as is known."""
+        ...
 
 
 class Dispatcher(Protocol):

@@ -6,14 +6,15 @@ transaction. A worker may be lost before or after any of them: the next one find
 RUNNING for an attempt cut short, and tries it again.
 """
 
+import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from db import inputs, journal
+from db import files, inputs, journal
 from db.children import Brood
 from db.children import of_attempt as children_rows
 from db.journal import Claimed, LeaseLostError, Outcome, Try
@@ -25,14 +26,20 @@ from domain.definition import FlowStep, HumanInputStep
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
 from domain.fingerprint import fingerprint
 from domain.ids import IdKind
+from domain.run_log import LogLevel
 from domain.states import LIVE, InputRequestStatus, RunStatus, StepStatus
+from domain.text import storable
 from engine import nesting, pausing
 from engine.errors import StepError
 from engine.flows import CompiledFlow, CompiledStep, FlowCache
+from engine.notes import AttemptNotes, NoteSettings, RunNotes
 from engine.pausing import Wait
 from engine.steps import StepContext, StepRunner
 
 _logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_INTERRUPTIONS = 5
 """Workers that a run may take down with it, without progress in between, before it is given up."""
@@ -54,6 +61,7 @@ class _Execution:
     journal: dict[int, AnyRow]
     scope: dict[str, Any]
     deadline: datetime | None
+    notes: RunNotes
     outcome: Outcome | None = None
     """Of the last attempt, not journalled yet."""
     last_output: Any = None
@@ -125,10 +133,17 @@ class _HandedBackError(Exception):
 class Executor:
     """Executes claimed runs with the step runners given, by kind of step."""
 
-    def __init__(self, database: Database, flows: FlowCache, runners: Mapping[str, StepRunner]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        flows: FlowCache,
+        runners: Mapping[str, StepRunner],
+        notes: NoteSettings | None = None,
+    ) -> None:
         self._database = database
         self._flows = flows
         self._runners = runners
+        self._note_settings = notes or NoteSettings()
 
     async def execute(self, claimed: Claimed) -> None:
         """Carry the run on to its end, or to where it has to wait. Errors end the run and never leave here."""
@@ -165,7 +180,9 @@ class Executor:
         left = timedelta(seconds=timeout, milliseconds=-run.ran_ms) if timeout else None
         deadline = run.running_since + left if left is not None else None
         by_position = {step.position: step for step in claimed.steps}
-        execution = _Execution(claimed.lease, run, flow, by_position, {"run": _run_scope(run), "steps": {}}, deadline)
+        scope = {"run": _run_scope(run), "steps": {}}
+        notes = RunNotes(run.id, self._note_settings, lambda: self._database.read(files.count_of_run, run.id))
+        execution = _Execution(claimed.lease, run, flow, by_position, scope, deadline, notes)
         for step in claimed.steps:
             if step.status in _DONE:
                 execution.enter(
@@ -176,7 +193,10 @@ class Executor:
     async def _note_interruption(self, execution: _Execution) -> None:
         step = execution.begun
         if step is not None and step.status == StepStatus.RUNNING:
-            await self._database.write(journal.interrupt, execution.lease, step.position)
+            execution.notes.log(
+                step.name, step.attempts_count, "The attempt was cut short: its worker was lost", LogLevel.WARNING
+            )
+            await self._write(execution, journal.interrupt, step.position)
 
     async def _pass_step(self, execution: _Execution, position: int) -> None:
         before = execution.journal.get(position)
@@ -215,7 +235,8 @@ class Executor:
             await self._begin(execution, attempt, None)
             raise
         if not holds:
-            await self._database.write(journal.skip, execution.lease, execution.outcome, attempt.as_try(None))
+            execution.notes.log(attempt.name, attempt.number, "Skipped: its condition does not hold")
+            await self._write(execution, journal.skip, execution.outcome, attempt.as_try(None))
             execution.outcome = None
             execution.enter(attempt.name, StepStatus.SKIPPED, None, None)
         return holds
@@ -237,8 +258,29 @@ class Executor:
         return await self._within_timeouts(execution, attempt, rendered)
 
     async def _begin(self, execution: _Execution, attempt: _Attempt, rendered: str | None) -> None:
-        await self._database.write(journal.advance, execution.lease, execution.outcome, attempt.as_try(rendered))
+        await self._write(execution, journal.advance, execution.outcome, attempt.as_try(rendered))
         execution.outcome = None
+
+    async def _write(
+        self, execution: _Execution, work: Callable[Concatenate[Any, Lease, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A journal write, and with it what was noted since the last one."""
+        notes = execution.notes.take()
+        if notes is None:
+            return await self._database.write(work, execution.lease, *args, **kwargs)
+        return await self._database.write(journal.noting, execution.lease, notes, work, *args, **kwargs)
+
+    async def _save_notes(self, execution: _Execution) -> None:
+        notes = execution.notes.take()
+        if notes is None:
+            return
+        try:
+            await self._database.write(journal.note, execution.lease, notes)
+        except DatabaseUnavailableError:
+            execution.notes.give_back(notes)
+        except LeaseLostError:
+            # The next journal write will find out, too.
+            return
 
     async def _start_children(self, execution: _Execution, attempt: _Attempt) -> Any:
         try:
@@ -259,15 +301,14 @@ class Executor:
             message = f"Waiting for {len(begun.inputs)} child runs" if begun.is_loop else "Waiting for a child run"
             await self._pause(execution, attempt.as_try(text), Wait(message, None), begun.brood)
         # Journalled as done together with the children, which must not be started twice.
-        made = await self._database.write(
-            journal.launch, execution.lease, execution.outcome, attempt.as_try(text), begun.brood
-        )
+        made = await self._write(execution, journal.launch, execution.outcome, attempt.as_try(text), begun.brood)
         execution.outcome = None
         return [ids.encode(IdKind.RUN, key) for key in made]
 
     async def _pause(self, execution: _Execution, waiting: Try, wait: Wait, brood: Brood | None = None) -> NoReturn:
-        await self._database.write(
-            journal.pause, execution.lease, execution.outcome, waiting, wait.message, wait.due_at, wait.request, brood
+        execution.notes.log(waiting.name, waiting.number, wait.message)
+        await self._write(
+            execution, journal.pause, execution.outcome, waiting, wait.message, wait.due_at, wait.request, brood
         )
         raise _HandedBackError
 
@@ -287,7 +328,7 @@ class Executor:
         of_attempt = (attempt.position, attempt.number)
         children = await self._database.read(children_rows, execution.lease.run_id, *of_attempt)
         if any(child.status in LIVE for child in children):
-            await self._database.write(journal.wait_on, execution.lease, "Waiting on for child runs", None, of_attempt)
+            await self._write(execution, journal.wait_on, "Waiting on for child runs", None, of_attempt)
             raise _HandedBackError
         return nesting.output_of(children, is_loop=is_loop)
 
@@ -304,7 +345,7 @@ class Executor:
         raise StepError("INPUT_EXPIRED", "Nobody answered in time.")
 
     async def _wait_on(self, execution: _Execution, message: str, due_at: datetime | None) -> NoReturn:
-        await self._database.write(journal.wait_on, execution.lease, message, due_at)
+        await self._write(execution, journal.wait_on, message, due_at)
         raise _HandedBackError
 
     async def _within_timeouts(self, execution: _Execution, attempt: _Attempt, rendered: Any) -> Any:
@@ -313,31 +354,43 @@ class Executor:
         seconds = min(limits, default=None)
         runner = self._runners[step.kind]
         run_id = _id(execution.lease)
-        context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", seconds)
+        notes = AttemptNotes(execution.notes, step.name, attempt.number, lambda: self._save_notes(execution))
+        context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", seconds, notes)
         try:
             return await clock.within(seconds, runner.run(rendered, context))
         except TimeoutError:
             raise StepError("TIMEOUT", f"The step took longer than {seconds:g} seconds.") from None
+        except asyncio.CancelledError:
+            # The worker stops, or the run was ended; while the lease still holds, what was said is not lost.
+            await notes.close()
+            await self._save_notes(execution)
+            raise
+        finally:
+            await notes.close()
 
     async def _fail(self, execution: _Execution, attempt: _Attempt, error: StepError) -> None:
         step = attempt.step.definition
         if execution.is_late:
             execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
+            _note_failure(execution, attempt, error, "the time of the run is over", LogLevel.ERROR)
             raise _RunEndedError(RunStatus.TIMEOUT, step.name, _run_timed_out(execution.flow)) from error
         failures = attempt.failures + 1
         if error.retryable and failures < step.retry.attempts:
             delay = step.retry.delay_after(failures, random.random())  # noqa: S311 - spreads load, guards nothing
+            _note_failure(execution, attempt, error, f"tried again in {delay:.1f} s", LogLevel.WARNING)
             await self._hand_back(execution, attempt.outcome(StepStatus.PENDING, error=error), delay)
         execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
         if not step.continue_on_failure:
+            _note_failure(execution, attempt, error, "the run fails", LogLevel.ERROR)
             raise _RunEndedError(RunStatus.FAILED, step.name, error) from error
+        _note_failure(execution, attempt, error, "the run goes on all the same", LogLevel.ERROR)
         execution.enter(attempt.name, StepStatus.FAILED, None, _error_document(error))
 
     async def _hand_back(self, execution: _Execution, outcome: Outcome, seconds: float) -> NoReturn:
         """Wait without a worker: a delay may be long, and must outlive this process."""
         left = execution.seconds_left
         due_at = clock.now() + timedelta(seconds=seconds if left is None else min(seconds, left))
-        await self._database.write(journal.hand_back, execution.lease, outcome, due_at)
+        await self._write(execution, journal.hand_back, outcome, due_at)
         raise _HandedBackError
 
     async def _succeed(self, execution: _Execution) -> None:
@@ -358,9 +411,9 @@ class Executor:
 
     async def _finish(self, execution: _Execution, status: RunStatus, message: str, values: dict[str, Any]) -> None:
         values["duration_ms"] = (clock.now() - execution.run.started_at) // _MILLISECOND
-        await self._database.write(
+        await self._write(
+            execution,
             journal.finish,
-            execution.lease,
             execution.outcome,
             status,
             message,
@@ -381,6 +434,13 @@ class Executor:
             )
         except (LeaseLostError, DatabaseUnavailableError):
             _logger.warning("Could not end %s after its internal error", _id(lease))
+
+
+def _note_failure(
+    execution: _Execution, attempt: _Attempt, error: StepError, consequence: str, level: LogLevel
+) -> None:
+    message = f"Attempt {attempt.number} failed; {consequence}. {error}"
+    execution.notes.log(attempt.name, attempt.number, message, level)
 
 
 def _next_number(before: AnyRow | None) -> int:
@@ -441,18 +501,13 @@ def _encode(value: Any, what: str, code: str) -> str:
 
 def _storable(error: StepError) -> StepError:
     """`error` as the journal can keep it: actions raise whatever they like."""
-    message = _text(error.message, MAX_MESSAGE)
-    told = StepError(_text(error.code, MAX_CODE), message, retryable=error.retryable, details=error.details)
+    message = storable(error.message, MAX_MESSAGE)
+    told = StepError(storable(error.code, MAX_CODE), message, retryable=error.retryable, details=error.details)
     try:
         _error_text(told)
     except (InputTooLargeError, InvalidArgumentError):
         told.details = None
     return told
-
-
-def _text(value: str, length: int) -> str:
-    # PostgreSQL knows no NUL in texts, and JSON no half of a surrogate pair.
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()[:length]
 
 
 def _error_values(step: str | None, error: StepError) -> dict[str, Any]:

@@ -1,21 +1,23 @@
-"""A dispatcher for which the run table itself is the queue.
+"""The dispatcher: looks for due runs, executes them, and keeps their leases.
 
-A run is due when its `due_at` has passed. To claim it is to move `due_at` to the end of a lease, so a run whose worker
-was lost is due again by itself. The process looks when it is told of new work, when the next run is due, and every
-second in case another process wrote it.
+It looks when it is told of new work, when the next run is due, and every second in case it was not told. Where it looks
+is a queue's matter: by default the run table itself. A run is due there when its `due_at` has passed; to claim it is to
+move `due_at` to the end of a lease, so a run whose worker was lost is due again by itself.
 """
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from db import journal, signals
+from db.journal import Claimed
 from db.session import Database
 from db.transitions import Lease
 from domain import clock
 from domain.errors import DatabaseUnavailableError
-from engine.dispatcher import Execute
+from engine.dispatcher import Execute, Queue
 
 _logger = logging.getLogger(__name__)
 
@@ -38,11 +40,25 @@ class PollingSettings:
     """For which runs under way may go on after `stop`."""
 
 
+class RunTable:
+    """The queue that the run table is by itself."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, at_most: int, lease: timedelta) -> Sequence[Claimed]:
+        return await self._database.write(journal.claim, at_most, lease)
+
+    async def next_due(self) -> datetime | None:
+        return await self._database.read(journal.next_due)
+
+
 class PollingDispatcher:
     """Executes the runs of one database, `concurrency` at a time."""
 
-    def __init__(self, database: Database, settings: PollingSettings | None = None) -> None:
+    def __init__(self, database: Database, settings: PollingSettings | None = None, queue: Queue | None = None) -> None:
         self._database = database
+        self._queue = queue or RunTable(database)
         self._settings = settings or PollingSettings()
         self._lease = timedelta(seconds=self._settings.lease)
         self._tasks: dict[asyncio.Future[None], Lease] = {}
@@ -81,7 +97,7 @@ class PollingDispatcher:
         if free == 0:
             return
         try:
-            claimed = await self._database.write(journal.claim, free, self._lease)
+            claimed = await self._queue.claim(free, self._lease)
         except DatabaseUnavailableError:
             _logger.warning("The database is away; looking again in %g s", self._settings.interval)
             return
@@ -106,7 +122,7 @@ class PollingDispatcher:
 
     async def _seconds_until_due(self) -> float:
         try:
-            due_at = await self._database.read(journal.next_due)
+            due_at = await self._queue.next_due()
         except DatabaseUnavailableError:
             due_at = None
         return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()

@@ -9,6 +9,7 @@ import strawberry
 
 from domain.errors import ErrorCode
 from domain.run_filter import Archived, RunOrderField
+from domain.run_log import LogLevel
 from domain.states import (
     AttemptStatus,
     Environment,
@@ -42,6 +43,7 @@ __all__ = [
     "AttemptStatus",
     "Environment",
     "ErrorCode",
+    "LogLevel",
     "MissedFires",
     "OrderDirection",
     "RetryStrategy",
@@ -65,6 +67,7 @@ _NAMES: dict[type[StrEnum], str] = {
     SkipReason: "ScheduleSkipReason",
     Role: "Role",
     ErrorCode: "ErrorCode",
+    LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
     StepData: "StepData",

@@ -190,7 +190,9 @@ class CreateScheduleInput:
     name: str | None = _says("What to call it.")
     enabled: bool = strawberry.field(default=True, description="Whether it starts runs.")
     missed_fires: MissedFires = strawberry.field(
-        default=MissedFires.SKIP, description="What becomes of fire times that pass while no worker runs."
+        default=MissedFires.SKIP,
+        description="What becomes of fire times that pass while no worker runs: FIRE_ONCE"
+        " starts a run for the latest, FIRE_ALL for each of the latest 100.",
     )
     input: JSON = strawberry.field(default_factory=dict, description="What the runs are given.")
     environment: Environment = strawberry.field(

@@ -84,15 +84,15 @@ class RetrySuccess:
 class CancelSuccess:
     """The run, stopped."""
 
-    run: FlowRun
+    run: FlowRun = strawberry.field(description="The run as it is now.")
 
 
 @strawberry.type(description="The run that goes on, and the step that asked.")
 class ResumeRunSuccess:
     """The run that goes on."""
 
-    run: FlowRun
-    step: StepResult
+    run: FlowRun = strawberry.field(description="The run as it is now.")
+    step: StepResult = strawberry.field(description="The step that asked.")
 
 
 CreateFlowResult = Annotated[
@@ -220,7 +220,7 @@ class Mutation(TriggerMutation):
         Role.OPERATOR,
         "Stops a run in any live status, and every live run below it. A call that is under way for it is aborted.",
     )
-    async def cancel(self, info: Info, run_id: strawberry.ID) -> CancelResult:
+    async def cancel(self, info: Info, run_id: Annotated[strawberry.ID, _says("The run to stop.")]) -> CancelResult:
         return CancelSuccess(run=await _run(info, await cancel.cancel(info.context, run_id)))
 
     @mutation(
@@ -229,7 +229,12 @@ class Mutation(TriggerMutation):
         " result comes when the run stops next, with its output if it has ended.",
     )
     async def resume_run(
-        self, info: Info, run_id: strawberry.ID, request_id: strawberry.ID, response: JSON, wait_ms: int | None = None
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, _says("The run that waits.")],
+        request_id: Annotated[strawberry.ID, _says("The question, from `pendingInputs`.")],
+        response: Annotated[JSON, _says("The answer; must fit the question's schema.")],
+        wait_ms: Annotated[int | None, _says("Answer when the run stops next, or after so many milliseconds.")] = None,
     ) -> ResumeRunResult:
         start.check_wait(wait_ms)
         request = await resume.resume(info.context, run_id, request_id, response)

@@ -8,7 +8,7 @@ import strawberry
 from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
-from resolvers import flows, projects, runs, schedules, webhooks
+from resolvers import files, flows, projects, runs, schedules, webhooks
 from resolvers.pagination import PageArguments
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
@@ -17,6 +17,7 @@ from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
+from schema.types.run_file import RunFile
 
 MAX_NODES = 1_000
 """IDs in one call of `nodes`."""
@@ -118,6 +119,7 @@ _NODES = {
     IdKind.FLOW: (Flow, flows.get),
     IdKind.FLOW_VERSION: (FlowVersion, flows.get_version),
     IdKind.RUN: (FlowRun, runs.get),
+    IdKind.FILE: (RunFile, files.get),
     IdKind.SCHEDULE: (Schedule, schedules.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
 }

@@ -13,13 +13,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from db import migrate
+from db import migrate, notify
 from db.session import Database
 from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
+from engine.file_store import FileStore
 from engine.flows import FlowCache
 from schema.build import build_schema
 from service.auth import BrowserSessions
+from service.downloads import Downloads
 from service.explorer import Explorer
 from service.graphql import GraphQLEndpoint
 from service.settings import Settings
@@ -42,15 +44,17 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     flows = FlowCache(database)
     explorer = Explorer(WEB)
     sessions = BrowserSessions(database, project_id)
+    downloads = Downloads(database, flows, FileStore(settings.files_place))
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(worker.run()) if worker else None
-        yield
-        if worker and task:
-            worker.stop()
-            await task
+        async with notify.between_processes(database, settings.database_url):
+            task = asyncio.create_task(worker.run()) if worker else None
+            yield
+            if worker and task:
+                worker.stop()
+                await task
         await database.close()
 
     endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer)
@@ -64,6 +68,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
+            Route("/runs/{run_id}/log", downloads.log),
+            Route("/files/{file_id}", downloads.file),
             Route("/schemas/flow-definition.json", _flow_definition_schema),
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database)),

@@ -13,7 +13,7 @@ import click
 import uvicorn
 from pydantic import ValidationError
 
-from db import api_keys, flows, projects
+from db import api_keys, flows, notify, projects
 from db.migrate import upgrade
 from db.session import Database
 from domain import ids
@@ -176,7 +176,8 @@ async def _work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    await worker.run()
+    async with notify.between_processes(database, settings.database_url):
+        await worker.run()
     await database.close()
 
 

@@ -1,12 +1,19 @@
 """The settings: environment variables that begin with FLOWRUNS_, read once at the start."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from domain.run_log import MAX_LINES
+from engine.file_store import BUCKETS
+from engine.notes import MAX_FILE_BYTES
+
+FILES_FOLDER = "files"
+"""Beside the database file, where no other place is set for files."""
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
@@ -32,6 +39,16 @@ class Settings(BaseSettings):
     http_allow_private: bool = Field(
         default=False, description="Let `http` steps call private, loopback and link-local addresses."
     )
+    files_url: str = Field(
+        default="",
+        description="Where the files that steps store are kept: a folder, `s3://…`, `gs://…` or `az://…`.",
+    )
+    max_file_bytes: int = Field(
+        default=MAX_FILE_BYTES, ge=1, description="Bytes that a file may have which a step stores."
+    )
+    max_log_lines: int = Field(
+        default=MAX_LINES, ge=1, le=1_000_000, description="Lines that are kept of the log of a run."
+    )
     seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
     worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
     worker_lease_seconds: float = Field(
@@ -54,6 +71,23 @@ class Settings(BaseSettings):
         if url.drivername not in DRIVERS.values():
             raise ValueError(f"the URL must begin with one of {', '.join(f'{name}://' for name in DRIVERS.values())}")
         return value
+
+    @field_validator("files_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme in BUCKETS and not parts.netloc:
+            raise ValueError("the URL names no bucket")
+        if parts.scheme not in ("", "file", *BUCKETS):
+            known = ", ".join(f"{name}://" for name in BUCKETS)
+            raise ValueError(f"a folder is needed, or a URL that begins with {known}")
+        return value
+
+    @property
+    def files_place(self) -> str:
+        """The folder or URL where files are kept."""
+        database_file = self.database_file or Path(".flowruns/database")
+        return self.files_url or str(database_file.parent.absolute() / FILES_FOLDER)
 
     @property
     def action_modules(self) -> list[str]:

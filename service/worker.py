@@ -11,8 +11,12 @@ from db import journal
 from db.session import Database
 from domain import clock
 from engine import actions, steps
+from engine.dispatcher import Dispatcher
 from engine.executor import Executor
+from engine.file_store import FileStore
 from engine.flows import FlowCache
+from engine.notes import NoteSettings
+from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
 from engine.scheduler import Scheduler
 from service.settings import Settings
@@ -36,6 +40,9 @@ class Worker:
         self._runner_settings = steps.RunnerSettings(
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
+        self._note_settings = NoteSettings(
+            FileStore(settings.files_place), settings.max_log_lines, settings.max_file_bytes
+        )
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
 
@@ -48,7 +55,7 @@ class Worker:
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), steps.runners(self._runner_settings) as runners:
-            executor = Executor(self._database, self._flows, runners)
+            executor = Executor(self._database, self._flows, runners, self._note_settings)
             scheduling = asyncio.create_task(self._schedule())
             try:
                 while not self._stopped:
@@ -94,15 +101,15 @@ class Worker:
         if count := await self._database.write(journal.release_all):
             _logger.info("Going on with %d runs that were under way when the last worker ended", count)
 
-    def _new_dispatcher(self) -> PollingDispatcher:
-        return PollingDispatcher(
-            self._database,
-            PollingSettings(
-                concurrency=self._settings.worker_concurrency,
-                lease=self._settings.worker_lease_seconds,
-                grace=self._settings.shutdown_grace_seconds,
-            ),
+    def _new_dispatcher(self) -> Dispatcher:
+        settings = PollingSettings(
+            concurrency=self._settings.worker_concurrency,
+            lease=self._settings.worker_lease_seconds,
+            grace=self._settings.shutdown_grace_seconds,
         )
+        if self._database.dialect == "postgresql":
+            return ticket_dispatcher(self._database, settings)
+        return PollingDispatcher(self._database, settings)
 
 
 def _lock_alone(lock: BinaryIO) -> bool:

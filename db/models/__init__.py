@@ -9,6 +9,8 @@ from db.models.flow_version import FlowVersion
 from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.run_event import RunEvent
+from db.models.run_file import RunFile
+from db.models.run_log import RunLog
 from db.models.schedule import Schedule
 from db.models.step_attempt import StepAttempt
 from db.models.step_result import StepResult
@@ -24,6 +26,8 @@ __all__ = [
     "InputRequest",
     "Project",
     "RunEvent",
+    "RunFile",
+    "RunLog",
     "Schedule",
     "StepAttempt",
     "StepResult",

@@ -7,13 +7,13 @@ from typing import Self
 
 from domain.payloads import MAX_INPUT_BYTES
 from engine.actions import ActionRegistry
-from engine.steps.context import StepContext, StepRunner
+from engine.steps.context import StepContext, StepRunner, ThreadContext
 from engine.steps.http import HttpRunner
 from engine.steps.network import GuardedBackend, GuardedTransport, anywhere, public_only
 from engine.steps.python import PythonRunner
 from engine.steps.transform import TransformRunner
 
-__all__ = ["RunnerSettings", "Runners", "StepContext", "StepRunner", "runners"]
+__all__ = ["RunnerSettings", "Runners", "StepContext", "StepRunner", "ThreadContext", "runners"]
 
 
 @dataclass(frozen=True, slots=True)

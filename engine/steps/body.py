@@ -34,14 +34,21 @@ async def read(response: httpx.Response, limit: int) -> bytes:
     Raises:
         StepError: RESPONSE_TOO_LARGE, it has more than `limit` bytes, as sent or decoded; HTTP_FAILED, it is damaged.
     """
-    parts: list[bytes] = []
+    return b"".join([piece async for piece in pieces(response, limit)])
+
+
+async def pieces(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
+    """The decoded body, piece by piece.
+
+    Raises:
+        StepError: like `read`.
+    """
     try:
-        async for part in _decoded(response, limit):
-            parts.append(part)
+        async for piece in _decoded(response, limit):
+            yield piece
     except BodyTooLargeError:
         message = f"The body of the response has more than {limit:,} bytes."
         raise StepError("RESPONSE_TOO_LARGE", message, retryable=False, details={"limit": limit}) from None
-    return b"".join(parts)
 
 
 async def read_start(response: httpx.Response, limit: int) -> bytes:

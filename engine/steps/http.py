@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -23,6 +24,7 @@ ERROR_BODY_BYTES = 2 * payloads.KIB
 """How much of the body of a failed call is kept."""
 USER_AGENT = "flow-runs"
 
+_MILLISECOND = timedelta(milliseconds=1)
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
@@ -45,7 +47,7 @@ _HEADERS_FOR_STRANGERS = frozenset(
 
 
 class HttpRunner:
-    """Runs the steps of kind `http`. The output is `{status, headers, body}`."""
+    """Runs the steps of kind `http`. The output is `{status, headers, body}`, or with a `file` instead of a body."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, *, max_response_bytes: int, timeout: float) -> None:
         """`timeout`, in seconds, is for a whole call where the step has none of its own."""
@@ -63,7 +65,8 @@ class HttpRunner:
         """The response of the call that `input`, a rendered `HttpInput`, describes.
 
         Raises:
-            StepError: INPUT_INVALID, ADDRESS_REFUSED, HTTP_FAILED, HTTP_STATUS, RESPONSE_TOO_LARGE or TIMEOUT.
+            StepError: INPUT_INVALID, ADDRESS_REFUSED, HTTP_FAILED, HTTP_STATUS, RESPONSE_TOO_LARGE or TIMEOUT; with
+                `saveAs` also those of `StepContext.store_file`.
         """
         seconds = self._timeout if context.timeout is None else context.timeout
         wanted = _validated(input)
@@ -103,18 +106,25 @@ class HttpRunner:
             raise _invalid(f"url: {error}") from None
 
     async def _call(self, wanted: HttpInput, request: httpx.Request, context: StepContext) -> dict[str, Any]:
+        began_at = clock.now()
         response = await self._answer(request, wanted.follow_redirects)
         try:
-            # Without query and user name: they may hold secrets.
-            origin = f"{response.url.scheme}://{response.url.netloc.decode()}"
-            context.log(f"{wanted.method} {origin}{response.url.path} answered {response.status_code}")
+            milliseconds = (clock.now() - began_at) // _MILLISECOND
+            where = _shown(response.url)
+            context.log(f"{wanted.method} {where} answered {response.status_code} in {milliseconds} ms")
             if wanted.fail_on_status and response.status_code >= 400:
                 raise await _status_error(response)
-            content = await body.read(response, self._max_response_bytes)
+            content = await self._content(wanted, response, context)
         finally:
             await response.aclose()
-        headers = dict(response.headers.items())
-        return {"status": response.status_code, "headers": headers, **body.as_json(response, content)}
+        return {"status": response.status_code, "headers": dict(response.headers.items()), **content}
+
+    async def _content(self, wanted: HttpInput, response: httpx.Response, context: StepContext) -> dict[str, Any]:
+        """What the output says of the body: the body itself, or the file in which it is kept."""
+        if wanted.save_as is None:
+            return body.as_json(response, await body.read(response, self._max_response_bytes))
+        data = body.pieces(response, context.max_file_bytes)
+        return {"file": await context.store_file(wanted.save_as, data, response.headers.get("content-type"))}
 
     async def _answer(self, request: httpx.Request, follow_redirects: bool) -> httpx.Response:
         """The response at the end of the redirects. Not httpx's own way of following: that reads whole bodies."""
@@ -128,6 +138,11 @@ class HttpRunner:
                 _forget_secrets(following)
             request = following
         raise StepError("HTTP_FAILED", f"There are more than {MAX_REDIRECTS} redirects.", retryable=False)
+
+
+def _shown(url: httpx.URL) -> str:
+    """`url` without query and user name, which may hold secrets."""
+    return f"{url.scheme}://{url.netloc.decode()}{url.path}"
 
 
 def _invalid(message: str) -> StepError:

@@ -14,7 +14,7 @@ from domain.errors import InputTooLargeError, InvalidArgumentError
 from domain.json_schema import path_text
 from engine.actions import Action, ActionRegistry, PermanentError
 from engine.errors import StepError
-from engine.steps.context import StepContext
+from engine.steps.context import StepContext, ThreadContext
 from engine.steps.threads import BlockingCalls
 
 _logger = logging.getLogger("engine.step")
@@ -95,7 +95,8 @@ def _bound(action: Action, args: dict[str, Any], context: StepContext) -> inspec
     """The arguments of the call."""
     if action.wants_context and "ctx" in args:
         raise StepError("ACTION_ARGUMENTS", f"{action.name}: 'ctx' is not for flows to give.", retryable=False)
-    extra = {"ctx": context} if action.wants_context else {}
+    given = context if action.is_coroutine else ThreadContext.of(context)
+    extra = {"ctx": given} if action.wants_context else {}
     try:
         return action.signature.bind(**args, **extra)
     except TypeError as error:

@@ -10,19 +10,36 @@ from strawberry.scalars import JSON
 from db.rows import AnyRow
 from domain import clock
 from domain.ids import IdKind
-from resolvers import resume, retry, runs
+from resolvers import files, logs, resume, retry, runs
 from resolvers.pagination import PageArguments
-from schema.enums import Environment, ErrorCode, RetryStrategy, RunStatus, StepData, StepStatus, TriggerMethod
+from schema.enums import (
+    Environment,
+    ErrorCode,
+    LogLevel,
+    RetryStrategy,
+    RunStatus,
+    StepData,
+    StepStatus,
+    TriggerMethod,
+)
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
 from schema.types.connection import After, Before, Connection, First, Last, connect
 from schema.types.flow import Flow, FlowVersion
 from schema.types.input_request import InputRequest
+from schema.types.log_line import LogLine
 from schema.types.node import Node
 from schema.types.project import Project
+from schema.types.run_file import RunFile
 from schema.types.step_attempt import StepAttempt, StepError, step_error
 
 _MILLISECOND = timedelta(milliseconds=1)
+
+StepNameArgument = Annotated[str | None, strawberry.argument(description="Only lines of this step.")]
+LevelArgument = Annotated[LogLevel | None, strawberry.argument(description="Only lines that matter at least so much.")]
+SearchArgument = Annotated[
+    str | None, strawberry.argument(description="Only lines that have this in their message, in whatever case.")
+]
 
 
 @strawberry.type(description="A change of a run's status.")
@@ -246,6 +263,32 @@ class FlowRun(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection["FlowRun"]:
         return await _linked(info, runs.CHILDREN, self.row.id, PageArguments(first, after, last, before))
+
+    @field("What was logged while the run was executed, in order. `/runs/<run ID>/log` has all of it as text.")
+    async def logs(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        step_name: StepNameArgument = None,
+        level: LevelArgument = None,
+        search: SearchArgument = None,
+    ) -> Connection[LogLine]:
+        wanted = logs.wanted_lines(step_name, level, search)
+        return await connect(
+            info,
+            LogLine,
+            PageArguments(first, after, last, before),
+            fetch=lambda asked, _: logs.page(info.context, self.row.id, wanted, asked),
+            count=lambda limit: logs.count(info.context, self.row.id, wanted, limit),
+        )
+
+    @field("The files that the steps stored, oldest first.")
+    async def files(self, info: Info) -> list[RunFile]:
+        rows = await files.of_run(info.context, self.row.id, columns_of(info, RunFile))
+        return [RunFile(row=row) for row in rows]
 
     async def _step(self, info: Info, name: str) -> StepResult | None:
         row = await runs.step_result(info.context, self.row.id, name, columns_of(info, StepResult))

@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError
 
 from db import journal, runs, signals
 from db.journal import LeaseLostError, Outcome, Try
@@ -369,6 +370,16 @@ class TestFinishing:
                 return_exceptions=True,
             )
             assert [type(result) for result in results if result is not None] == [LeaseLostError]
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_a_run_that_one_transaction_writes_is_not_held_by_another(database: Database, lease: Lease) -> None:
+    # If both could hold it, each would wait for the other as soon as it wrote.
+    async with database._engine.connect() as one, database._engine.connect() as other:
+        await one.run_sync(journal.hold, lease)
+        await other.execute(text("SET lock_timeout = '20ms'"))
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await other.run_sync(journal.hold, lease)
 
 
 WRITES: dict[str, Callable[[Connection, Lease], object]] = {

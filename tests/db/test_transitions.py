@@ -76,7 +76,7 @@ async def test_a_queued_run_begins(database: Database, home: Home, fake_clock: F
 
 
 async def test_no_other_run_begins(database: Database, home: Home, fake_clock: FakeClock) -> None:
-    others = [status for status in RunStatus if status is not RunStatus.QUEUED]
+    others = [status for status in RunStatus if RunStatus.RUNNING not in TRANSITIONS[status]]
     leases = [await database.write(add_held_run, home, status) for status in others]
     before = [await database.read(row, lease) for lease in leases]
     await fake_clock.advance(5)

@@ -99,7 +99,7 @@ FAULTY: dict[str, tuple[Any, list[str]]] = {
     "a step that is no object": (flow(transform(), "x"), ["steps[1]"]),
     "a step that is null": (flow(None), ["steps[0]"]),
     "a step without a kind": (flow({"name": "a", "input": 1}), ["steps[0].kind"]),
-    "an unknown kind": (flow(transform(), transform("b") | {"kind": "delay"}), ["steps[1].kind"]),
+    "an unknown kind": (flow(transform(), transform("b") | {"kind": "no such"}), ["steps[1].kind"]),
     "a kind that is no text": (flow(transform() | {"kind": 1}), ["steps[0].kind"]),
     "a kind that is a list": (flow(transform() | {"kind": ["http"]}), ["steps[0].kind"]),
     "a step without anything else": (flow({"kind": "http"}), ["steps[0].name", "steps[0].input"]),
@@ -173,7 +173,7 @@ def test_each_fault_is_told_at_its_path(document: Any, paths: list[str]) -> None
 
 
 def test_a_fault_says_what_is_expected() -> None:
-    assert faults(flow(transform() | {"kind": "delay"}))["steps[0].kind"].endswith("'http', 'python', 'transform'")
+    assert faults(flow(transform() | {"kind": "no such"}))["steps[0].kind"].endswith("'humanInput', 'flow'")
     assert faults(flow(transform(timeout=3e6)))["steps[0].timeout"].endswith("less than or equal to 2592000")
     assert faults(flow(inputSchema={"type": "x"}))["inputSchema"].startswith("Not a JSON Schema: ")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import re
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -399,7 +400,7 @@ async def test_credentials_in_the_url(server: Server, http: StepRunner, caplog: 
     output = await http.run({"url": url}, CONTEXT)
     assert output["body"]["headers"]["authorization"].startswith("Basic ")
     (line,) = caplog.messages
-    assert line == f"run_1 call: GET {server.url}/echo answered 200"
+    assert re.fullmatch(rf"run_1 call: GET {re.escape(server.url)}/echo answered 200 in \d+ ms", line)
 
 
 REFUSED = [

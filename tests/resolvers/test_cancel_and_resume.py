@@ -78,7 +78,7 @@ async def test_an_answer_to_another_question_resumes_nothing(api: Api) -> None:
     other = (await api.start(other_flow))["run"]["id"]
     assert (await resume(api, other, asked["id"], {"ok": True}))["code"] == "INPUT_REQUEST_NOT_FOUND"
     assert (await resume(api, run_id, f"req_{'0' * 32}", {"ok": True}))["code"] == "INPUT_REQUEST_NOT_FOUND"
-    variables = {"run": run_id, "request": run_id, "response": {}, "wait": None}
+    variables: dict[str, Any] = {"run": run_id, "request": run_id, "response": {}, "wait": None}
     assert await api.refused(RESUME, variables) == "INVALID_ID"
     assert (await api.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
 
@@ -112,7 +112,7 @@ async def test_a_run_that_has_ended_is_not_stopped(api: Api) -> None:
 async def test_runs_of_other_projects_do_not_exist(api: Api, text: str) -> None:
     run_id, asked = await paused(api)
     for wanted, key in ((run_id, api.keys.other_admin), (UNKNOWN, api.keys.admin)):
-        variables = (
+        variables: dict[str, Any] = (
             {"id": wanted}
             if text is CANCEL
             else {"run": wanted, "request": asked["id"], "response": {"ok": True}, "wait": None}

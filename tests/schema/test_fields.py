@@ -19,6 +19,8 @@ SCHEMA = build_schema()._schema
 
 # Ways to a type, with %s for what is selected of it.
 WAYS = {
+    "Schedule": ["node(id: $schedule) { ... on Schedule { %s } }", "flow(id: $flow) { schedules { %s } }"],
+    "Webhook": ["node(id: $webhook) { ... on Webhook { %s } }", "flow(id: $flow) { webhooks { %s } }"],
     "FlowRun": [
         "flowRun(id: $failed) { %s }",
         "flowRun(id: $retry) { %s }",
@@ -41,6 +43,7 @@ WAYS = {
     "StepAttempt": ["flowRun(id: $failed) { steps { attempts { %s } } }"],
     "StepError": ["flowRun(id: $failed) { failedStep { error { %s } attempts { error { %s } } } }"],
     "RunError": ["flowRun(id: $failed) { error { %s } }"],
+    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
     "Flow": [
@@ -164,7 +167,8 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
 
 def test_every_type_is_reached() -> None:
     told = {"UserError"}
-    elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge"}
+    streamed = {"Subscription", "FlowRunStatusChanged", "CaughtUp"}
+    elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge"} | streamed
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
+from websockets.typing import Subprotocol
 
 from tests.support.api import LiveServer
 
@@ -24,7 +25,9 @@ async def connected(
     server: LiveServer, params: dict[str, Any] | None = None, **headers: str
 ) -> AsyncIterator[ClientConnection]:
     url = server.url.replace("http", "ws") + "/graphql"
-    async with websockets.connect(url, subprotocols=["graphql-transport-ws"], additional_headers=headers) as socket:
+    async with websockets.connect(
+        url, subprotocols=[Subprotocol("graphql-transport-ws")], additional_headers=headers
+    ) as socket:
         await socket.send(json.dumps({"type": "connection_init", "payload": params or {}}))
         yield socket
 
@@ -126,7 +129,7 @@ async def test_a_socket_without_a_key_is_closed(live_server: LiveServer, params:
 
 async def test_the_older_protocol_is_not_spoken(live_server: LiveServer) -> None:
     url = live_server.url.replace("http", "ws") + "/graphql"
-    async with websockets.connect(url, subprotocols=["graphql-ws"]) as socket:
+    async with websockets.connect(url, subprotocols=[Subprotocol("graphql-ws")]) as socket:
         with pytest.raises(websockets.ConnectionClosed) as closed:
             await socket.recv()
         assert closed.value.rcvd is not None

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from domain import ids
+from db import inputs, schedules, webhooks
+from domain import clock, ids
 from domain.ids import IdKind
-from domain.states import RunStatus, StepStatus
+from domain.states import Environment, MissedFires, RunStatus, StepStatus
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.factory import Home
@@ -28,6 +29,11 @@ class World:
     failed: str
     child: str
     retry: str
+    queued: str
+    paused: str
+    request: str
+    schedule: str
+    webhook: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -41,7 +47,31 @@ async def add_world(api: Api) -> World:
     runs = await api.database.write(_add_family, home)
     kinds = [IdKind.PROJECT, IdKind.FLOW, IdKind.FLOW_VERSION]
     around = [ids.encode(kind, key) for kind, key in zip(kinds, vars_of(home), strict=True)]
-    return World(*around, *[run_id(key) for key in runs])
+    queued, paused, request = await api.database.write(_add_waiting, home)
+    waiting = (run_id(queued), run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
+    triggers = await api.database.write(_add_triggers, home)
+    return World(*[*around, *[run_id(key) for key in runs], *waiting, *triggers])
+
+
+def _add_triggers(conn: Connection, home: Home) -> tuple[str, str]:
+    """A schedule that never fires, and a webhook that nobody can call."""
+    own = {"project_id": home.project_id, "flow_id": home.flow_id, "environment": Environment.PRODUCTION}
+    schedule = ids.new_uuid()
+    timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
+    given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
+    schedules.create(conn, {"id": schedule, **own, **timing, **given})
+    webhook, _ = webhooks.create(conn, {**own, "name": "shop"})
+    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook)
+
+
+def _add_waiting(conn: Connection, home: Home) -> tuple[UUID, UUID, UUID]:
+    """A run that nobody has begun, and one that waits for an answer."""
+    queued, paused = factory.add_runs(conn, home, [{}, {"status": RunStatus.PAUSED, "due_at": None}])
+    factory.add_steps(conn, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
+    request = ids.new_uuid()
+    asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
+    inputs.create(conn, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    return queued, paused, request
 
 
 async def add_worlds(api: Api, count: int) -> None:

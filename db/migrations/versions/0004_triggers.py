@@ -1,6 +1,6 @@
 """Schedules and webhooks, which start runs.
 
-Revision ID: 0003_triggers
+Revision ID: 0004
 """
 
 import sqlalchemy as sa
@@ -8,13 +8,12 @@ from alembic import op
 
 from db.models.types import Metadata, Tags, Timestamp
 
-revision = "0003_triggers"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the tables, and to runs the time for which they were scheduled."""
-    op.add_column("flow_run", sa.Column("scheduled_for", Timestamp()))
+    """Add the tables."""
     op.create_table(
         "schedule",
         sa.Column("id", sa.Uuid(), primary_key=True),

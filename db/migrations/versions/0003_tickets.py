@@ -1,0 +1,32 @@
+"""PGQueuer's tables, on PostgreSQL alone: its job table holds the tickets of due runs.
+
+They are unlogged: a ticket lost in a crash of the server is written anew from the run table. PGQueuer's trigger is left
+out. It would notify within each writing transaction, which serializes their commits; we tell the workers afterwards.
+
+Revision ID: 0003
+"""
+
+from typing import Any
+
+from alembic import op
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+from pgqueuer.domain.settings import DBSettings, Durability
+
+revision = "0003"
+down_revision = "0002"
+
+_SETTINGS = DBSettings(prefix="", durability=Durability.volatile)
+
+
+def upgrade() -> None:
+    """Install the tables as PGQueuer declares them, and an index in the order in which tickets are taken."""
+    connection = op.get_bind()
+    if connection.dialect.name == "sqlite":
+        return
+    queries = QueryBuilderEnvironment(_SETTINGS)
+    driver: Any = connection.connection.dbapi_connection
+    # Many statements at once, which the driver takes without parameters alone.
+    for script in (queries.build_install_query(create_schema=False), queries.build_optimize_autovacuum_query()):
+        driver.run_async(lambda raw, script=script: raw.execute(script))
+    op.execute(f"DROP TRIGGER {_SETTINGS.trigger} ON pgqueuer")
+    op.execute("CREATE INDEX ix_ticket_order ON pgqueuer (priority DESC, execute_after, id) WHERE status = 'queued'")

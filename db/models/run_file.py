@@ -1,0 +1,30 @@
+"""The files that runs produce."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class RunFile(SQLModel, table=True):
+    """A file that a step produced. Its bytes are in the file store."""
+
+    __tablename__ = "run_file"
+    __table_args__ = (Index("ix_run_file_run", "run_id", "id"),)
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
+    step_name: str = Field(sa_column=Column(Text, nullable=False))
+    attempt: int = Field(sa_column=Column(Integer, nullable=False))
+    """At the step, from 1."""
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    """Not unique: a step that is tried again stores its files again."""
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    """Bytes."""
+    media_type: str = Field(sa_column=Column(Text, nullable=False))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    """Under which the file store has it; made of IDs alone."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

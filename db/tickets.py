@@ -1,0 +1,138 @@
+"""Tickets: on PostgreSQL, a job of PGQueuer's table says *look at this run now*.
+
+A ticket is `run ID:epoch`. Whoever makes a run due notes that (`want`), and at the end of the same transaction one
+statement writes the tickets of all runs noted (`issued`): run and ticket commit together. What a ticket says is read
+from the run's row, so it cannot disagree with it, and a run has at most one for each epoch.
+
+A worker takes tickets and claims their runs in one transaction (`journal.claim_tickets`). From then on the run's lease
+says whose it is, so a run under way, or one that waits without an end, has no ticket. The tables decide: a ticket lost
+is written anew by `sweep`, a stale one is dropped.
+
+SQLite has no tickets; there the run table alone is the queue, and nothing here does anything.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, TextClause, text
+
+T = TypeVar("T")
+
+BY_HAND = 20
+"""Priority of a run that somebody retried."""
+UNDER_WAY = 10
+"""Priority of a run that has begun: what is half done goes before what is new."""
+NEW = 0
+"""Priority of all other runs."""
+
+_NOTED = "ticket_runs"
+_RUNS = "CAST(:run_ids AS uuid[])"
+_TICKET = "run.id::text || ':' || run.epoch"
+
+_WAITS = "run.due_at IS NOT NULL AND run.lease_token IS NULL"
+_VALID = "status IN ('queued', 'picked')"
+
+
+def _write(which: str, on_conflict: str) -> TextClause:
+    """Tickets for the runs `which`; always in one order, so that two who write the same ones never lock up."""
+    return text(f"""
+        INSERT INTO pgqueuer (entrypoint, status, dedupe_key, payload, execute_after, priority)
+        SELECT 'flow_run', 'queued', {_TICKET}, convert_to({_TICKET}, 'UTF8'), run.due_at,
+               CASE WHEN run.trigger_method = 'RETRY' THEN {BY_HAND}
+                    WHEN run.started_at IS NOT NULL THEN {UNDER_WAY} ELSE {NEW} END
+        FROM flow_run AS run
+        WHERE {which}
+        ORDER BY run.due_at, run.id
+        ON CONFLICT (dedupe_key) WHERE {_VALID} AND dedupe_key IS NOT NULL DO {on_conflict}
+    """)  # noqa: S608 - constants of this file
+
+
+_ISSUE = _write(f"run.id = ANY({_RUNS}) AND {_WAITS}", "UPDATE SET execute_after = excluded.execute_after")
+_SAME_EPOCH = f"(run.id, run.epoch) IN (SELECT * FROM unnest({_RUNS}, CAST(:epochs AS integer[])))"  # noqa: S608
+_REISSUE = _write(f"{_SAME_EPOCH} AND {_WAITS}", "NOTHING")
+_SWEEP = _write(
+    f"""run.due_at > :since AND run.due_at <= :now
+        AND NOT EXISTS (SELECT FROM pgqueuer WHERE dedupe_key = {_TICKET} AND {_VALID})""",
+    "NOTHING",
+)
+_TAKE = text("""
+    DELETE FROM pgqueuer WHERE id = ANY(ARRAY(
+        SELECT id FROM pgqueuer
+        WHERE entrypoint = 'flow_run' AND status = 'queued' AND execute_after <= :now
+        ORDER BY priority DESC, execute_after, id
+        LIMIT :at_most
+        FOR UPDATE SKIP LOCKED))
+    RETURNING convert_from(payload, 'UTF8') AS ticket, priority, execute_after, id
+""")
+_NEXT = text("SELECT min(execute_after) FROM pgqueuer WHERE entrypoint = 'flow_run' AND status = 'queued'")
+_DROP_ORPHANS = text(f"""
+    DELETE FROM pgqueuer WHERE entrypoint = 'flow_run' AND status = 'queued' AND execute_after <= :now
+    AND NOT EXISTS (SELECT FROM flow_run AS run WHERE run.id = split_part(dedupe_key, ':', 1)::uuid
+                    AND {_TICKET} = dedupe_key AND run.due_at IS NOT NULL)
+""")  # noqa: S608 - constants of this file
+_PRUNE_LOG = text("DELETE FROM pgqueuer_log WHERE created < :before")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A run to be looked at, as it was handed to the workers for the `epoch`th time."""
+
+    run_id: UUID
+    epoch: int
+
+
+def want(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Have tickets written for `run_ids`, as far as they are due some time, when the unit of work under way ends."""
+    if conn.dialect.name != "sqlite":
+        conn.info.setdefault(_NOTED, set()).update(run_ids)
+
+
+def issued(conn: Connection, work: Callable[[Connection], T]) -> T:
+    """The result of `work(conn)`, after which the tickets that it wants are written."""
+    # A connection outlives its transactions: what one that was rolled back wanted there is void.
+    conn.info.pop(_NOTED, None)
+    result = work(conn)
+    if wanted := conn.info.pop(_NOTED, None):
+        conn.execute(_ISSUE, {"run_ids": list(wanted)})
+    return result
+
+
+def take(conn: Connection, at_most: int, now: datetime) -> list[Ticket]:
+    """Remove up to `at_most` tickets that are due: by priority, then by how long they are due."""
+    rows = conn.execute(_TAKE, {"at_most": at_most, "now": now}).all()
+    return [_parsed(row.ticket) for row in sorted(rows, key=lambda row: (-row.priority, row.execute_after, row.id))]
+
+
+def give_back(conn: Connection, tickets: Sequence[Ticket]) -> None:
+    """Write taken tickets anew whose runs still wait in the same epoch; the others were stale, and are dropped."""
+    if tickets:
+        conn.execute(
+            _REISSUE, {"run_ids": [each.run_id for each in tickets], "epochs": [each.epoch for each in tickets]}
+        )
+
+
+def next_due(conn: Connection) -> datetime | None:
+    """When the next ticket is due."""
+    return conn.execute(_NEXT).scalar()
+
+
+def sweep(conn: Connection, since: datetime, now: datetime) -> int:
+    """Write tickets for the runs without one that became due after `since`; returns how many there were.
+
+    Such are the runs of workers that were lost, whose lease has ended, and those whose tickets were lost.
+    """
+    return conn.execute(_SWEEP, {"since": since, "now": now}).rowcount
+
+
+def prune(conn: Connection, now: datetime, log_before: datetime) -> None:
+    """Drop due tickets that no run stands behind, and what PGQueuer's log holds from before `log_before`."""
+    conn.execute(_DROP_ORPHANS, {"now": now})
+    conn.execute(_PRUNE_LOG, {"before": log_before})
+
+
+def _parsed(ticket: Any) -> Ticket:
+    run_id, epoch = ticket.split(":")
+    return Ticket(UUID(run_id), int(epoch))

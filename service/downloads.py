@@ -1,0 +1,157 @@
+"""What a key can download: the logs of runs as text, and the files that runs produced."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import wraps
+from typing import TypeAlias
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from db import logs
+from db.keyset import Page, Position
+from db.rows import AnyRow
+from db.session import Database
+from domain.errors import (
+    DatabaseUnavailableError,
+    FileStoreUnavailableError,
+    FlowRunsError,
+    InvalidIdError,
+    RangeNotSatisfiableError,
+    RunFileGoneError,
+    RunFileNotFoundError,
+    RunNotFoundError,
+    UnauthenticatedError,
+)
+from engine.file_store import FileGoneError, FileStore, FileStoreError
+from engine.flows import FlowCache
+from resolvers import files, runs
+from resolvers.context import Context
+from service.auth import authenticate, error_response
+
+LINES_AT_ONCE = 1_000
+"""Of a log, read by one statement: what a download holds in memory."""
+
+_FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
+_STATUSES: Mapping[type[FlowRunsError], int] = {
+    UnauthenticatedError: 401,
+    InvalidIdError: 400,
+    RunNotFoundError: 404,
+    RunFileNotFoundError: 404,
+    RunFileGoneError: 410,
+    RangeNotSatisfiableError: 416,
+    DatabaseUnavailableError: 503,
+    FileStoreUnavailableError: 503,
+}
+_HEADERS = {
+    # What steps stored may be a page with scripts: it must not become one of ours.
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "private, no-cache",
+}
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+Answer: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
+
+
+def _telling_errors(answer: Answer) -> Answer:
+    @wraps(answer)
+    async def told(downloads: "Downloads", request: Request) -> Response:
+        try:
+            return await answer(downloads, request)
+        except tuple(_STATUSES) as error:
+            return error_response(error, _STATUSES[type(error)])
+
+    return told
+
+
+class Downloads:
+    """Answers whoever shows a key of the project."""
+
+    def __init__(self, database: Database, flows: FlowCache, store: FileStore) -> None:
+        self._database = database
+        self._flows = flows
+        self._store = store
+
+    @_telling_errors
+    async def log(self, request: Request) -> Response:
+        """`GET /runs/<run ID>/log`: the whole log of a run, read and sent in pages."""
+        run_id = request.path_params["run_id"]
+        run = await runs.get(await self._context(request), run_id, frozenset())
+        if run is None:
+            raise RunNotFoundError
+        first = await self._lines(run, None)
+        headers = _HEADERS | {"content-disposition": f'inline; filename="{run_id}.log"'}
+        text = self._text(run, first)
+        return StreamingResponse(text, media_type="text/plain", headers=headers)
+
+    @_telling_errors
+    async def file(self, request: Request) -> Response:
+        """`GET /files/<file ID>`: a file, or the range of it that is asked for."""
+        row = await files.get(await self._context(request), request.path_params["file_id"], _FILE_COLUMNS)
+        if row is None:
+            raise RunFileNotFoundError
+        start, end = _range_of(request, row.size)
+        headers = _HEADERS | {
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(row.name, safe='')}",
+            "content-type": row.media_type,
+            "content-length": str(end - start),
+            "accept-ranges": "bytes",
+        }
+        is_part = (start, end) != (0, row.size)
+        if is_part:
+            headers["content-range"] = f"bytes {start}-{end - 1}/{row.size}"
+        status = 206 if is_part else 200
+        if request.method == "HEAD" or start == end:
+            return Response(status_code=status, headers=headers)
+        return StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
+
+    async def _context(self, request: Request) -> Context:
+        return Context(self._database, self._flows, await authenticate(request, self._database))
+
+    async def _lines(self, run: AnyRow, after: AnyRow | None) -> Sequence[AnyRow]:
+        place = None if after is None else Position(after.number, after.run_id)
+        return await self._database.read(logs.page, run.id, Page(LINES_AT_ONCE, after=place))
+
+    async def _text(self, run: AnyRow, lines: Sequence[AnyRow]) -> AsyncIterator[str]:
+        while lines:
+            yield "".join(_text_of(line) for line in lines)
+            lines = await self._lines(run, lines[-1]) if len(lines) == LINES_AT_ONCE else ()
+
+    async def _content(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        try:
+            return await self._store.get(key, start, end)
+        except FileGoneError:
+            raise RunFileGoneError from None
+        except FileStoreError as error:
+            raise FileStoreUnavailableError from error
+
+
+def _text_of(line: AnyRow) -> str:
+    at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    where = f" [{line.step_name} #{line.attempt}]" if line.step_name is not None else ""
+    # Indented, so that what a step logs cannot pass for a line of its own.
+    message = "\n    ".join(line.message.splitlines())
+    return f"{at} {line.level:<7}{where} {message}\n"
+
+
+def _range_of(request: Request, size: int) -> tuple[int, int]:
+    """Which bytes are asked for: from the first to before the second.
+
+    Raises:
+        RangeNotSatisfiableError: the file has none of them.
+    """
+    wanted = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    # Several ranges at once, and ranges of what may have changed meanwhile, get the whole file, as HTTP allows.
+    if wanted is None or wanted.group(0) == "bytes=-" or "if-range" in request.headers:
+        return 0, size
+    first, last = wanted.groups()
+    if not first:
+        start, end = max(size - int(last), 0), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+    if start >= end:
+        raise RangeNotSatisfiableError(f"The file has {size:,} bytes.")
+    return start, end

@@ -1,0 +1,75 @@
+import io
+from pathlib import Path
+
+import pytest
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from engine.file_store import CHUNK_BYTES, FileGoneError, FileStore, FileStoreError, open_store
+
+CONTENT = bytes(range(256)) * 4096
+
+
+def test_urls_of_stores(tmp_path: Path) -> None:
+    bucket = open_store("s3://bucket/some/prefix")
+    assert isinstance(bucket, S3Store)
+    assert bucket.prefix == "some/prefix"
+    assert bucket.config["bucket"] == "bucket"
+    for number, url in enumerate((str(tmp_path / "a" / "0"), (tmp_path / "a" / "1").as_uri())):
+        folder = open_store(url)
+        assert isinstance(folder, LocalStore)
+        assert (tmp_path / "a" / str(number)).is_dir()
+    assert isinstance(open_store("memory:///"), MemoryStore)
+
+
+@pytest.mark.parametrize("url", ["s3://", "ftp://somewhere/else"])
+def test_what_is_no_store(url: str) -> None:
+    with pytest.raises((BaseError, ValueError)):
+        open_store(url)
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    return FileStore("memory:///" if request.param == "memory" else str(tmp_path / "new" / "folder"))
+
+
+async def _content(store: FileStore, key: str, start: int, end: int) -> bytes:
+    return b"".join([piece async for piece in await store.get(key, start, end)])
+
+
+async def test_what_is_put_comes_back(store: FileStore) -> None:
+    content = io.BytesIO(CONTENT)
+    content.seek(17)
+    await store.put("run/file", content)
+    assert await _content(store, "run/file", 0, len(CONTENT)) == CONTENT
+    assert await _content(store, "run/file", 3, 7) == CONTENT[3:7]
+
+
+async def test_files_of_a_folder_come_in_pieces(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path))
+    await store.put("run/file", io.BytesIO(CONTENT))
+    pieces = [piece async for piece in await store.get("run/file", 0, len(CONTENT))]
+    assert b"".join(pieces) == CONTENT
+    assert max(map(len, pieces)) <= 2 * CHUNK_BYTES
+
+
+async def test_what_is_not_there(store: FileStore) -> None:
+    with pytest.raises(FileGoneError):
+        await store.get("run/none", 0, 1)
+    await store.put("run/file", io.BytesIO(b"abc"))
+    with pytest.raises(FileGoneError):
+        await store.get("run/file", 0, 4)
+    await store.delete("run/file")
+    await store.delete("run/file")
+    with pytest.raises(FileGoneError):
+        await store.get("run/file", 0, 3)
+
+
+async def test_a_store_that_refuses(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    store = FileStore(str(tmp_path))
+    with pytest.raises(FileStoreError) as refusal:
+        await store.put("run/file", io.BytesIO(b"abc"))
+    assert "\n" not in str(refusal.value)
+    with pytest.raises((FileStoreError, FileGoneError)):
+        await store.get("run/file", 0, 1)

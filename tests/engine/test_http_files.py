@@ -1,0 +1,147 @@
+"""Responses that http steps keep as files, from a real server."""
+
+import asyncio
+import gzip
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from db import files, logs
+from db.keyset import Page
+from db.logs import LogFilter
+from domain import payloads
+from engine.executor import Executor
+from engine.file_store import FileStore
+from engine.notes import NoteSettings
+from tests.support.engine import Engine, transform
+
+LIMIT = 2 * 1024 * 1024
+LARGE = bytes(range(256)) * 6 * 1024  # more than an output may have
+CONTENT_TYPE = {"content-type": "application/pdf"}
+
+
+async def _large(_: Request) -> Response:
+    return Response(LARGE, headers=CONTENT_TYPE)
+
+
+async def _compressed(_: Request) -> Response:
+    return Response(gzip.compress(LARGE), headers=CONTENT_TYPE | {"content-encoding": "gzip"})
+
+
+async def _refusing(_: Request) -> Response:
+    return Response("no", 404)
+
+
+async def _bomb(_: Request) -> Response:
+    return Response(gzip.compress(b"x" * 50 * LIMIT), headers={"content-encoding": "gzip"})
+
+
+async def _endless(_: Request) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65_536
+            await asyncio.sleep(0)  # in which the client may leave
+
+    return StreamingResponse(pieces())
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.url.set_result(f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[str]:
+    """The URL of a server."""
+    answers: dict[str, Callable[[Request], Any]] = {
+        "/large": _large,
+        "/compressed": _compressed,
+        "/refusing": _refusing,
+        "/bomb": _bomb,
+        "/endless": _endless,
+    }
+    app = Starlette(routes=[Route(path, answer) for path, answer in answers.items()])
+    running = _Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1))
+    async with AsyncExitStack() as closing:
+        serving = asyncio.create_task(running.serve())
+        closing.push_async_callback(asyncio.wait_for, serving, 10)
+        url = await asyncio.wait_for(running.url, 10)
+        closing.callback(setattr, running, "should_exit", True)
+        yield url
+
+
+class World:
+    """What is needed to run steps, and to see what they left."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine = engine
+        self.folder = folder
+
+    async def call(self, url: str, **more: Any) -> tuple[Any, Any]:
+        """A run of one call, and its step."""
+        call = {"name": "call", "kind": "http", "input": {"url": url, **more}}
+        flow = await self.engine.publish(call, transform("after", "{{ steps.call.output.file.name }}"))
+        run_id = await self.engine.start(flow)
+        settings = NoteSettings(FileStore(str(self.folder)), max_file_bytes=LIMIT)
+        executor = Executor(self.engine.database, self.engine.flows, await self.engine.runners(), settings)
+        await executor.execute(await self.engine.claim())
+        return await self.engine.run(run_id), (await self.engine.steps(run_id))[0]
+
+    def stored(self) -> list[bytes]:
+        return [path.read_bytes() for path in self.folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def world(engine: Engine, tmp_path: Path) -> World:
+    return World(engine, tmp_path / "files")
+
+
+@pytest.mark.parametrize("path", ["/large", "/compressed"])
+async def test_a_response_becomes_a_file(world: World, server: str, path: str) -> None:
+    run, step = await world.call(server + path, saveAs="../{{ run.id }}.pdf", query={"token": "secret"})
+    assert run.status == "SUCCEEDED"
+    output = payloads.decode(step.output)
+    assert set(output) == {"status", "headers", "file"}
+    assert output["status"] == 200
+    (row,) = (await world.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
+    name = f"run_{run.id.hex}.pdf"
+    assert (row.name, row.size, row.media_type) == (name, len(LARGE), "application/pdf")
+    told = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
+    assert output["file"] == told
+    assert payloads.decode(run.output) == name
+    assert world.stored() == [LARGE]
+    (line, *_) = (await world.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
+    assert re.fullmatch(rf"GET {re.escape(server + path)} answered 200 in \d+ ms", line.message)
+
+
+@pytest.mark.parametrize("path", ["/endless", "/bomb"])
+async def test_a_response_that_never_ends(world: World, server: str, path: str) -> None:
+    run, _ = await world.call(server + path, saveAs="endless")
+    assert run.error_code == "RESPONSE_TOO_LARGE"
+    assert world.stored() == []
+
+
+async def test_an_error_is_not_kept_as_a_file(world: World, server: str) -> None:
+    run, _ = await world.call(f"{server}/refusing", saveAs="page")
+    assert run.error_code == "HTTP_STATUS"
+    assert world.stored() == []
+
+
+async def test_without_a_name_for_it(world: World, server: str) -> None:
+    run, _ = await world.call(f"{server}/large", saveAs="{{ '/' }}")
+    assert run.error_code == "FILE_NAME_INVALID"
+    assert world.stored() == []

@@ -1,0 +1,112 @@
+"""What the dispatcher by tickets adds to the conformance suite: real worker processes, and what one tells another."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+
+from db import notify, signals
+from db.models import FlowRun, StepAttempt
+from db.models.types import table
+from db.session import Database
+from domain import clock
+from domain.states import RunStatus
+from engine.pgqueuer import TicketQueue
+from tests.engine.test_crash import Processes
+from tests.engine.worker_processes import Order
+from tests.support.clock import FakeClock
+from tests.support.engine import LEASE, Bench, python, transform
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 60.0
+_RUN = table(FlowRun).c
+_ATTEMPT = table(StepAttempt).c
+
+
+@pytest.fixture
+def dialect() -> str:
+    return "postgresql"
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    command = [sys.executable, "-m", "tests.engine.worker_processes"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
+        yield Processes(pipe)
+
+
+@pytest.fixture
+async def bench(database: Database) -> Bench:
+    return await Bench.on(database)
+
+
+@asynccontextmanager
+async def ended_signals(database: Database, url: str) -> Any:
+    """Set at each change of a run in any process."""
+    async with notify.between_processes(database, url):
+        with database.signals.listen(signals.EVENTS) as changed:
+            yield changed
+
+
+async def count(database: Database, *conditions: Any) -> int:
+    query = select(func.count()).select_from(table(FlowRun)).where(*conditions)
+    return int(await database.read(lambda conn: conn.execute(query).scalar_one()))
+
+
+async def test_two_worker_processes_execute_each_of_300_runs_once(
+    processes: Processes, bench: Bench, database_url: str, tmp_path: Path
+) -> None:
+    flow = await bench.publish(python("a", "stamp"), transform("b", "{{ steps.a.output }}"))
+    await bench.start_many(flow, 300)
+    orders = [Order(database_url, str(tmp_path / f"log{number}"), concurrency=8) for number in (1, 2)]
+    async with ended_signals(bench.database, database_url) as changed:
+        pids = [await processes.start(order) for order in orders]
+        async with asyncio.timeout(PATIENCE):
+            while await count(bench.database, _RUN.status == RunStatus.SUCCEEDED) < 300:
+                changed.clear()
+                await clock.signalled(changed, 1.0)
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    assert [await processes.ended(pid) for pid in pids] == [0, 0]
+    assert await count(bench.database, _RUN.interruptions > 0) == 0
+    tries = select(func.count()).select_from(table(StepAttempt)).group_by(_ATTEMPT.run_id, _ATTEMPT.position)
+    assert set(await bench.database.read(lambda conn: conn.execute(tries).scalars().all())) == {1}
+    left = await bench.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar())
+    assert left == 0
+
+
+async def test_lost_tickets_are_looked_for_at_the_start_each_minute_and_after_the_database_was_away(
+    bench: Bench, fake_clock: FakeClock
+) -> None:
+    flow = await bench.publish(transform("a", 1))
+    queue = TicketQueue(bench.database)
+
+    async def lose_tickets() -> None:
+        await bench.start(flow)
+        await bench.database.write(lambda conn: conn.execute(text("TRUNCATE pgqueuer")))
+
+    await lose_tickets()
+    assert len(await queue.claim(10, LEASE)) == 1
+    await fake_clock.advance(30)
+    await lose_tickets()
+    assert len(await queue.claim(10, LEASE)) == 2  # the first one's lease has ended
+    await fake_clock.advance(31)
+    assert len(await queue.claim(10, LEASE)) == 2
+
+
+async def test_it_says_when_to_look_next(bench: Bench, fake_clock: FakeClock) -> None:
+    flow = await bench.publish(transform("a", 1))
+    queue = TicketQueue(bench.database)
+    assert await queue.claim(10, LEASE) == []
+    assert await queue.next_due() == clock.now() + timedelta(seconds=1)
+    await bench.start(flow)
+    assert await queue.next_due() == clock.now()

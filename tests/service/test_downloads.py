@@ -1,0 +1,191 @@
+"""The log of a run as text, and its files."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.support.api import Api, serving
+
+PAGE = "<script>alert(document.domain)</script>"
+Document = dict[str, Any]
+
+
+def step(step_name: str, action: str, **args: Any) -> Document:
+    return {"name": step_name, "kind": "python", "input": {"action": f"notes.{action}", "args": args}}
+
+
+@pytest.fixture
+async def notes_api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    """A service whose steps can log and store files."""
+    settings = {"actions": "tests.support.note_actions", "files_url": str(tmp_path / "files"), "max_log_lines": 3_000}
+    async with serving(database_url, with_worker=True, **settings) as served:
+        yield served
+
+
+async def finished(api: Api, *steps: Document, select: str = "id") -> Any:
+    """A run of these steps, when it has ended."""
+    flow_id = await api.create_flow({"steps": list(steps)}, f"flow {uuid4()}")
+    started = await api.start(flow_id)
+    return await api.finished(started["run"]["id"], f"id status {select}")
+
+
+async def get(api: Api, path: str, key: str | None = None, **headers: str) -> httpx.Response:
+    return await api.http.get(path, headers={"authorization": f"Bearer {key or api.keys.viewer}", **headers})
+
+
+async def stored(api: Api, **args: Any) -> Any:
+    """A file that a run stored."""
+    run = await finished(api, step("store", "store", **args), select="files { id url name size mediaType }")
+    assert run["status"] == "SUCCEEDED"
+    return run["files"][0]
+
+
+async def test_the_log_as_text(notes_api: Api) -> None:
+    lines = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
+    run = await finished(notes_api, step("talk", "log", lines=lines))
+    response = await get(notes_api, f"/runs/{run['id']}/log")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["content-disposition"] == f'inline; filename="{run["id"]}.log"'
+    assert response.headers["x-content-type-options"] == "nosniff"
+    first, second, third = response.text.splitlines()
+    assert first.endswith("Z INFO    [talk #1] hello")
+    assert second.endswith("Z ERROR   [talk #1] bad")
+    assert third == "    2026-01-01 INFO forged"
+
+
+@pytest.mark.parametrize("count", [1_000, 2_500, 5_000])
+async def test_a_long_log_is_sent_in_pages(notes_api: Api, count: int) -> None:
+    run = await finished(notes_api, step("count", "count", to=count))
+    lines = (await get(notes_api, f"/runs/{run['id']}/log")).text.splitlines()
+    kept = min(count, 3_000)
+    assert [line.rpartition(" ")[2] for line in lines[:kept]] == [str(number) for number in range(1, kept + 1)]
+    assert [line.partition("Z ")[2] for line in lines[kept:]] == (
+        ["WARNING The log ends here: a run keeps at most 3,000 lines."] if count > kept else []
+    )
+
+
+async def test_a_run_that_logged_nothing(notes_api: Api) -> None:
+    run = await finished(notes_api, {"name": "quiet", "kind": "transform", "input": 1})
+    assert (await get(notes_api, f"/runs/{run['id']}/log")).text == ""
+
+
+async def test_a_file(notes_api: Api) -> None:
+    file = await stored(notes_api, name="../übersicht.html", text=PAGE)
+    assert file["name"] == "übersicht.html"
+    assert file["mediaType"] == "text/html"
+    assert file["size"] == len(PAGE)
+    response = await get(notes_api, file["url"])
+    assert response.status_code == 200
+    assert response.text == PAGE
+    headers = response.headers
+    assert headers["content-type"] == "text/html"
+    assert headers["content-length"] == str(len(PAGE))
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''%C3%BCbersicht.html"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("sandbox;")
+
+
+async def test_the_head_of_a_file(notes_api: Api, tmp_path: Path) -> None:
+    file = await stored(notes_api, name="a.txt", text="0123456789")
+    headers = {"authorization": f"Bearer {notes_api.keys.viewer}"}
+    response = await notes_api.http.head(file["url"], headers=headers)
+    assert (response.status_code, response.content, response.headers["content-length"]) == (200, b"", "10")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "text"),
+    [
+        ("bytes=2-4", 206, "234"),
+        ("bytes=7-", 206, "789"),
+        ("bytes=-2", 206, "89"),
+        ("bytes=8-100", 206, "89"),
+        ("bytes=0-", 200, "0123456789"),
+        ("bytes=-100", 200, "0123456789"),
+        ("bytes=1-2,4-5", 200, "0123456789"),
+        ("bytes=-", 200, "0123456789"),
+        ("lines=1-2", 200, "0123456789"),
+        ("bytes=10-", 416, None),
+        ("bytes=5-4", 416, None),
+        ("bytes=-0", 416, None),
+    ],
+)
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_ranges(notes_api: Api, wanted: str, status: int, text: str | None) -> None:
+    file = await stored(notes_api, name="digits.txt", text="0123456789")
+    response = await get(notes_api, file["url"], range=wanted)
+    assert response.status_code == status
+    if text is not None:
+        assert response.text == text
+        assert response.headers["content-length"] == str(len(text))
+    if status == 206:
+        start = "0123456789".index(response.text)
+        assert response.headers["content-range"] == f"bytes {start}-{start + len(response.text) - 1}/10"
+
+
+async def test_an_empty_file(notes_api: Api) -> None:
+    file = await stored(notes_api, name="empty", text="")
+    response = await get(notes_api, file["url"])
+    assert (response.status_code, response.content) == (200, b"")
+
+
+async def test_only_keys_of_the_project_download(notes_api: Api) -> None:
+    file = await stored(notes_api, name="a.txt", text="secret")
+    run = await finished(notes_api, step("talk", "log", lines=[["INFO", "secret"]]))
+    keys = notes_api.keys
+    for path, code in ((file["url"], "FILE_NOT_FOUND"), (f"/runs/{run['id']}/log", "RUN_NOT_FOUND")):
+        nobody = await notes_api.http.get(path)
+        assert nobody.status_code == 401
+        assert nobody.headers["www-authenticate"] == "Bearer"
+        assert (await get(notes_api, path, "wrong")).status_code == 401
+        foreign = await get(notes_api, path, keys.other_admin)
+        assert foreign.status_code == 404
+        assert foreign.json()["errors"][0]["extensions"]["code"] == code
+        assert "secret" in (await get(notes_api, path, keys.all_projects)).text
+        cookie = {"cookie": f"flow_runs_session={keys.viewer}"}
+        assert "secret" in (await notes_api.http.get(path, headers=cookie)).text
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_ids_that_name_nothing(notes_api: Api) -> None:
+    unknown = "0" * 32
+    for path, status, code in (
+        (f"/runs/run_{unknown}/log", 404, "RUN_NOT_FOUND"),
+        (f"/files/file_{unknown}", 404, "FILE_NOT_FOUND"),
+        (f"/runs/flow_{unknown}/log", 400, "INVALID_ID"),
+        ("/files/passwd", 400, "INVALID_ID"),
+    ):
+        response = await get(notes_api, path)
+        assert response.status_code == status
+        assert response.json()["errors"][0]["extensions"]["code"] == code
+    assert (await get(notes_api, "/files/..%2f..%2fetc%2fpasswd")).status_code == 404
+
+
+async def test_a_file_that_the_store_lost(notes_api: Api, tmp_path: Path) -> None:
+    file = await stored(notes_api, name="a.txt", text="gone")
+    (kept,) = (path for path in (tmp_path / "files").rglob("*") if path.is_file())
+    kept.unlink()
+    response = await get(notes_api, file["url"])
+    assert response.status_code == 410
+    (error,) = response.json()["errors"]
+    assert error["extensions"]["code"] == "FILE_GONE"
+    assert error["message"] == "The file is not in the file store any more."
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_a_store_that_is_away(notes_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = await stored(notes_api, name="a.txt", text="text")
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise PermissionError("secret detail")
+
+    monkeypatch.setattr("obstore.get_async", away)
+    response = await get(notes_api, file["url"])
+    assert response.status_code == 503
+    (error,) = response.json()["errors"]
+    assert error["extensions"]["code"] == "FILE_STORE_UNAVAILABLE"
+    assert "secret detail" not in response.text
