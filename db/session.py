@@ -1,6 +1,7 @@
 """The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -40,6 +41,7 @@ class Database:
         parsed = make_url(url)
         self.dialect = parsed.get_backend_name()
         self.signals = signals.Signals()
+        self._under_way: set[asyncio.Future[Any]] = set()
         self._writer: sqlite.Writer | None = None
         if self.dialect == "sqlite":
             self._engine = create_async_engine(parsed, pool_size=pool_size)
@@ -60,6 +62,9 @@ class Database:
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `query(connection, …)`, which only reads."""
+        return await self._to_its_end(self._read_again(query, *args, **kwargs))
+
+    async def _read_again(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         with _unavailability():
             try:
                 return await self._read(query, *args, **kwargs)
@@ -69,14 +74,32 @@ class Database:
                     raise
             return await self._read(query, *args, **kwargs)
 
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which goes on when the caller is cancelled.
+
+        A client that vanishes in the middle of a statement must not leave a connection in a state that nobody knows.
+        """
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: "asyncio.Future[Any]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits for it any more
+
     async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._reader.connect() as conn:
             return await conn.run_sync(query, *args, **kwargs)
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `work(connection, …)`, run in one transaction, once that is committed."""
+        return await self._to_its_end(self._write(lambda conn: work(conn, *args, **kwargs)))
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
         with _unavailability():
-            result, topics = await self._commit(lambda conn: work(conn, *args, **kwargs))
+            result, topics = await self._commit(work)
         self.signals.send(topics)
         return result
 
@@ -87,7 +110,8 @@ class Database:
             return await conn.run_sync(signals.collect, lambda unit: tickets.issued(unit, work))
 
     async def close(self) -> None:
-        """Finish the writes under way and close every connection."""
+        """Finish what is under way and close every connection."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         if self._writer is not None:
             await self._writer.close()
         await self._engine.dispose()

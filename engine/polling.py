@@ -15,8 +15,9 @@ from db import journal, signals
 from db.journal import Claimed
 from db.session import Database
 from db.transitions import Lease
-from domain import clock
+from domain import clock, ids
 from domain.errors import DatabaseUnavailableError
+from domain.ids import IdKind
 from engine.dispatcher import Execute, Queue
 
 _logger = logging.getLogger(__name__)
@@ -157,6 +158,7 @@ class PollingDispatcher:
         for task, lease in tasks.items():
             if lease.run_id not in held:
                 # What it is doing is of no use any more.
+                _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lease.run_id))
                 task.cancel()
 
     async def _wind_up(self) -> None:

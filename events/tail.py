@@ -6,7 +6,7 @@ those below the oldest transaction still under way are read, which are complete 
 hints; the reader also looks every second.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -31,7 +31,7 @@ class Caught:
 
 async def follow(
     database: Database, project_ids: Sequence[UUID] | None, after: Place | None
-) -> AsyncIterator[Sequence[AnyRow] | Caught]:
+) -> AsyncGenerator[Sequence[AnyRow] | Caught, None]:
     """Pages of events of the projects (None: of all) that come after a place (None: from now on), in order.
 
     Tells once when the reader has caught up.

@@ -1,6 +1,7 @@
 """The root of subscriptions."""
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
@@ -82,8 +83,9 @@ class Subscription:
         ] = None,
     ) -> AsyncGenerator[FlowRunStatusEvent, None]:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        async for told in subscriptions.status_changes(info.context, wanted, after):
-            if told.change is None:
-                yield CaughtUp(cursor=told.cursor)
-            else:
-                yield FlowRunStatusChanged(row=told.change, cursor=told.cursor)
+        async with aclosing(subscriptions.status_changes(info.context, wanted, after)) as changes:
+            async for told in changes:
+                if told.change is None:
+                    yield CaughtUp(cursor=told.cursor)
+                else:
+                    yield FlowRunStatusChanged(row=told.change, cursor=told.cursor)

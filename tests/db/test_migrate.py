@@ -34,12 +34,17 @@ SQLITE_CATALOG = {"schema": "SELECT type, tbl_name, name, sql FROM sqlite_schema
 
 
 def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """What the database itself says of its schema, but for what alembic notes there."""
+    """What the database itself says of its schema, but for what libraries keep there."""
     queries = SQLITE_CATALOG if conn.dialect.name == "sqlite" else POSTGRESQL_CATALOG
     return {
-        part: [normal(row) for row in conn.execute(text(query)) if row[0] != "alembic_version" != row[1]]
+        part: [normal(row) for row in conn.execute(text(query)) if not any(_is_foreign(name) for name in row[:2])]
         for part, query in queries.items()
     }
+
+
+def _is_foreign(name: Any) -> bool:
+    """Whether a table or an index is kept by a library, and declared by it alone."""
+    return str(name).startswith(("alembic_version", "pgqueuer", "ix_ticket_order"))
 
 
 def normal(row: Any) -> tuple[Any, ...]:

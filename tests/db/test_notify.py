@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AsyncExitStack
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -55,7 +55,7 @@ async def processes(database_url: str) -> AsyncIterator[tuple[Process, Process]]
 
 
 @pytest.mark.parametrize(
-    "topic", [signals.EVENTS, signals.RUNS_DUE, signals.RUNS_STOPPED, signals.run_changed(uuid4())], ids=str
+    "topic", [signals.EVENTS, signals.RUNS_DUE, signals.RUNS_STOPPED, signals.run_changed(UUID(int=7))], ids=str
 )
 async def test_what_one_process_commits_the_other_hears(processes: tuple[Process, Process], topic: Hashable) -> None:
     one, other = processes

@@ -388,13 +388,14 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
     order: Order, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = await bench.start(await bench.publish(transform("a", 1)))
-    working = journal.claim
+    name = "claim_tickets" if bench.database.dialect == "postgresql" else "claim"
+    working = getattr(journal, name)
 
     def claim(*arguments: Any) -> Any:
-        monkeypatch.setattr(journal, "claim", working)
+        monkeypatch.setattr(journal, name, working)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(journal, "claim", claim)
+    monkeypatch.setattr(journal, name, claim)
     await go_on(order, run_id, at_once=False)
     assert (await bench.run(run_id)).status == "SUCCEEDED"
     assert "a bug" in caplog.text

@@ -24,8 +24,8 @@ from service.worker import Worker
 
 ACTIONS = "tests.engine.crash_actions"
 _JOURNAL = frozenset(
-    {journal.claim, journal.release_all, journal.interrupt, journal.advance, journal.skip, journal.hand_back}
-    | {journal.finish, journal.release}
+    {journal.claim, journal.claim_tickets, journal.release_all, journal.interrupt, journal.advance, journal.skip}
+    | {journal.hand_back, journal.finish, journal.release}
 )
 
 
@@ -78,7 +78,7 @@ class MortalDatabase(Database):
 
     def _counted(self, conn: Any, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = work(conn, *args, **kwargs)
-        if work not in (journal.claim, journal.release_all) or result:
+        if work not in (journal.claim, journal.claim_tickets, journal.release_all) or result:
             self._left -= 1
         if self._when == "before":
             self._die_at_the_end()

@@ -34,7 +34,7 @@ async def flow(bench: Bench) -> Flow:
 async def read(database: Database, projects: list[UUID] | None, after: Place, count: int) -> list[Any]:
     """The next `count` events. Open transactions in any database of the server may hold them up for a moment."""
     found: list[Any] = []
-    async with asyncio.timeout(PATIENCE), aclosing(follow(database, projects, after)) as log:  # type: ignore[type-var]
+    async with asyncio.timeout(PATIENCE), aclosing(follow(database, projects, after)) as log:
         while len(found) < count:
             told = await anext(log)
             found += [] if isinstance(told, Caught) else told
@@ -56,7 +56,7 @@ async def test_without_a_place_only_what_happens_from_now_on_comes(
     bench: Bench, flow: Flow, database: Database
 ) -> None:
     await bench.start(flow)
-    async with aclosing(follow(database, None, None)) as log:  # type: ignore[type-var]
+    async with aclosing(follow(database, None, None)) as log:
         assert isinstance(await anext(log), Caught)
         coming = asyncio.ensure_future(_next(log))
         run_id = await bench.start(flow)

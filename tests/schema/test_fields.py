@@ -43,6 +43,9 @@ WAYS = {
     "StepAttempt": ["flowRun(id: $failed) { steps { attempts { %s } } }"],
     "StepError": ["flowRun(id: $failed) { failedStep { error { %s } attempts { error { %s } } } }"],
     "RunError": ["flowRun(id: $failed) { error { %s } }"],
+    "LogLine": ["flowRun(id: $failed) { logs { nodes { %s } } }"],
+    "LogLineConnection": ["flowRun(id: $failed) { logs { %s } }"],
+    "RunFile": ["flowRun(id: $failed) { files { %s } }"],
     "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
@@ -168,7 +171,7 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
 def test_every_type_is_reached() -> None:
     told = {"UserError"}
     streamed = {"Subscription", "FlowRunStatusChanged", "CaughtUp"}
-    elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge"} | streamed
+    elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge", "LogLineEdge"} | streamed
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

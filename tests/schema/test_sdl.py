@@ -34,12 +34,15 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability pendingInputs externalId source scheduledFor""",
+        retryability pendingInputs logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom""",
     "Subscription": "flowRunStatusChanged",
     "FlowRunStatusChanged": "cursor runId status change run",
     "CaughtUp": "cursor",
+    "LogLine": "number at level stepName attempt message",
+    "LogLineConnection": "edges nodes pageInfo totalCount",
+    "RunFile": "id name size mediaType stepName attempt createdAt url",
     "InputRequest": "id stepName title description schema assignee createdAt expiresAt",
     "StepAttempt": "number status startedAt finishedAt error durationMs",
     "StepError": "code message details",
@@ -68,7 +71,6 @@ CONTRACT = {
 LATER = {
     "Query": "flowRunStats bulkOperation bulkOperations",
     "Mutation": "bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation",
-    "FlowRun": "logs files",
     "Subscription": "flowRunProgressed bulkOperationProgressed",
 }
 ARGUMENTS = {
@@ -81,6 +83,8 @@ ARGUMENTS = {
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
     "FlowRun.retries": "first after last before",
+    "FlowRun.logs": "first after last before stepName level search",
+    "LogLineConnection.totalCount": "limit",
     "FlowRunConnection.totalCount": "limit",
     "FlowConnection.totalCount": "limit",
     "Mutation.createFlow": "name definition projectId",
@@ -242,7 +246,7 @@ def test_nodes_are_those_with_a_typed_id(schema: GraphQLSchema) -> None:
     node = schema.type_map["Node"]
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
-    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "Schedule", "Webhook"}
+    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook"}
 
 
 def test_relay_types_are_as_the_specification_says(schema: GraphQLSchema) -> None:
