@@ -10,7 +10,7 @@ Signals are hints: while the connection is down they are lost, and whoever waits
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Hashable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,6 @@ from sqlalchemy import make_url
 from db import signals
 from db.session import Database
 from db.signals import Signals
-from domain import clock
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Notifier:
                     await self._serve()
                 except _AWAY as error:
                     _logger.warning("Signals between processes are down (%s); trying again", type(error).__name__)
-                await clock.sleep(RECONNECT)
+                await asyncio.sleep(RECONNECT)
 
     async def _serve(self) -> None:
         connection = await asyncpg.connect(
@@ -79,11 +78,14 @@ class Notifier:
             connection.terminate()
 
     async def _notify(self, connection: Any) -> None:
-        await clock.signalled(self._filled, HEARTBEAT)
+        # By the loop's own time: how a connection is paced is no business of the service's clock.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT):
+                await self._filled.wait()
         self._filled.clear()
         # Without anything to tell it is a sign of life: a dead connection does not tell by itself.
         await connection.execute(_NOTIFY, CHANNEL, self._take(), timeout=CONNECT_TIMEOUT)
-        await clock.sleep(DEBOUNCE)
+        await asyncio.sleep(DEBOUNCE)
 
     def _put(self, topics: Iterable[Hashable]) -> None:
         self._outbox.update((encoded, None) for topic in topics if (encoded := _encode(topic)))

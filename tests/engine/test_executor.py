@@ -794,15 +794,16 @@ class Zombie:
         self.other: Claimed
 
     async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._perhaps_lose(work)
+        await self._perhaps_lose(work, args)
         return await self._engine.database.read(work, *args, **kwargs)
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._perhaps_lose(work)
+        await self._perhaps_lose(work, args)
         return await self._engine.database.write(work, *args, **kwargs)
 
-    async def _perhaps_lose(self, work: Callable[..., Any]) -> None:
-        if work.__name__ == self._point and self.found is None:
+    async def _perhaps_lose(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        written = args[2] if work is journal.noting else work
+        if written.__name__ == self._point and self.found is None:
             await self._engine.change(self._run_id, due_at=START)
             self.other = await self._engine.claim()
             self.found = await self._engine.everything(self._run_id)
