@@ -29,12 +29,11 @@ from db.session import Database
 from domain import clock
 from domain.run_filter import RunFilter
 from domain.states import Environment, RunStatus, TriggerMethod
-from engine import steps
+from engine import creation, steps
 from engine.executor import Executor
 from engine.flows import FlowCache, check
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
-from resolvers import creation
 
 NO_OP = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 ASKING = {"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}]}

@@ -1,13 +1,12 @@
 """API keys. A secret is given out once, and kept as its hash alone."""
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, insert, or_, select, update
 
+from db import tokens
 from db.models import ApiKey, Project
 from db.models.types import table
 from db.rows import AnyRow
@@ -19,12 +18,11 @@ _key = _table.c
 _project = table(Project).c
 
 PREFIX = "fr_"
-"""Lets people, and scanners for leaked secrets, see what a secret is for."""
 
 
 def new_secret() -> str:
     """A secret with 256 random bits."""
-    return PREFIX + secrets.token_urlsafe(32)
+    return tokens.new_token(PREFIX)
 
 
 def create(
@@ -44,8 +42,8 @@ def create(
         "project_id": project_id,
         "role": role,
         "name": name,
-        "secret_hash": _hash(secret),
-        "hint": secret[:8],
+        "secret_hash": tokens.hashed(secret),
+        "hint": secret[: tokens.HINT_LENGTH],
         "created_at": now,
         "expires_at": now + lifetime if lifetime else None,
     }
@@ -56,13 +54,13 @@ def create(
 def by_secret(conn: Connection, secret: str) -> AnyRow | None:
     """The key in force whose secret this is: `id`, `project_id`, `role`, `name`."""
     valid = or_(_key.expires_at.is_(None), _key.expires_at > clock.now())
-    query = select(_key.id, _key.project_id, _key.role, _key.name)
-    return conn.execute(query.where(_key.secret_hash == _hash(secret), _key.revoked_at.is_(None), valid)).first()
+    query = select(_key.id, _key.project_id, _key.role, _key.name).where(_key.revoked_at.is_(None), valid)
+    return conn.execute(query.where(_key.secret_hash == tokens.hashed(secret))).first()
 
 
 def is_known(conn: Connection, secret: str) -> bool:
     """Whether a key with this secret was ever created, in force or not."""
-    return conn.execute(select(_key.id).where(_key.secret_hash == _hash(secret))).first() is not None
+    return conn.execute(select(_key.id).where(_key.secret_hash == tokens.hashed(secret))).first() is not None
 
 
 def revoke(conn: Connection, key_id: UUID) -> bool:
@@ -78,7 +76,3 @@ def listed(conn: Connection) -> Sequence[AnyRow]:
         _table, table(Project), _key.project_id == _project.id, isouter=True
     )
     return conn.execute(query.order_by(_key.id)).all()
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

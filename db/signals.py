@@ -21,6 +21,8 @@ EVENTS = "events"
 """Topic: the event log grew."""
 RUNS_STOPPED = "runs-stopped"
 """Topic: runs were ended by somebody else than their workers."""
+SCHEDULES_CHANGED = "schedules-changed"
+"""Topic: a schedule may have another next fire time."""
 RUNS_DUE = "runs-due"
 """Topic: a run waits for a worker."""
 

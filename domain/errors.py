@@ -48,6 +48,10 @@ class ErrorCode(StrEnum):
     INPUT_INVALID = "INPUT_INVALID"
     INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    SCHEDULE_NOT_FOUND = "SCHEDULE_NOT_FOUND"
+    SCHEDULE_INVALID = "SCHEDULE_INVALID"
+    WEBHOOK_NOT_FOUND = "WEBHOOK_NOT_FOUND"
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
 
 
 class FlowRunsError(Exception):
@@ -274,3 +278,27 @@ class IdempotencyConflictError(UserError):
     """The idempotency key was used before, with other arguments."""
 
     code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+
+class ScheduleNotFoundError(UserError):
+    """There is no such schedule."""
+
+    code = ErrorCode.SCHEDULE_NOT_FOUND
+
+
+class ScheduleInvalidError(ProblemsError):
+    """The schedule has faults."""
+
+    code = ErrorCode.SCHEDULE_INVALID
+
+
+class WebhookNotFoundError(UserError):
+    """There is no such webhook."""
+
+    code = ErrorCode.WEBHOOK_NOT_FOUND
+
+
+class SignatureInvalidError(RequestError):
+    """The request does not bear the signature that the webhook asks for."""
+
+    code = ErrorCode.SIGNATURE_INVALID

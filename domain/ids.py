@@ -25,6 +25,8 @@ class IdKind(StrEnum):
     FILE = "file"
     BULK_OPERATION = "bulk"
     INPUT_REQUEST = "req"
+    SCHEDULE = "sched"
+    WEBHOOK = "hook"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -73,6 +73,30 @@ class TriggerMethod(StrEnum):
     RETRY = "RETRY"
 
 
+class MissedFires(StrEnum):
+    """What becomes of the fire times of a schedule that passed while no worker ran."""
+
+    SKIP = "SKIP"
+    FIRE_ONCE = "FIRE_ONCE"
+    """One run is started, for the latest."""
+    FIRE_ALL = "FIRE_ALL"
+    """A run is started for each of the latest 100."""
+
+
+class SkipReason(StrEnum):
+    """Why a schedule started no run at a fire time."""
+
+    MISSED = "MISSED"
+    """No worker ran, and the schedule is not to make up for it."""
+    FLOW_DISABLED = "FLOW_DISABLED"
+    FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
+    INPUT_INVALID = "INPUT_INVALID"
+    """The published version does not take the schedule's input."""
+    SCHEDULE_INVALID = "SCHEDULE_INVALID"
+    """The worker does not know the time zone any more. The schedule waits until it is updated."""
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
 class RetryStrategy(StrEnum):
     """How a retry begins."""
 

@@ -468,6 +468,7 @@ def _run_scope(run: AnyRow) -> dict[str, Any]:
         "id": ids.encode(IdKind.RUN, run.id),
         "attempt": run.attempt,
         "environment": run.environment,
+        "scheduledFor": run.scheduled_for.isoformat() if run.scheduled_for else None,
         "tags": list(run.tags),
         "input": payloads.decode(run.input),
         "metadata": payloads.decode(run.metadata),

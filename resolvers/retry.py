@@ -18,7 +18,8 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from domain.states import LIVE, RetryStrategy, RunStatus, TriggerMethod
-from resolvers import authorize, creation
+from engine import creation
+from resolvers import authorize
 from resolvers.context import Context
 
 RUN_COLUMNS = frozenset({"status", "attempt", "steps_purged_at", "project_id", "flow_id", "flow_version_id"})
@@ -28,6 +29,7 @@ _CARRIED_OVER = (
     "project_id",
     "flow_id",
     "environment",
+    "scheduled_for",
     "parent_run_id",
     "root_run_id",
     "fail_parent_on_failure",

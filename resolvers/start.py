@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import flows, runs, signals, transitions
+from db import flows, runs, signals
 from db.rows import AnyRow
 from domain import clock, ids, payloads
 from domain.errors import (
@@ -13,13 +13,11 @@ from domain.errors import (
     FlowNotFoundError,
     FlowNotPublishedError,
     InvalidArgumentError,
-    ParentNotLiveError,
-    RunNotFoundError,
 )
 from domain.ids import IdKind
-from domain.states import LIVE, Environment, RunStatus, TriggerMethod
-from engine.nesting import MAX_DEPTH
-from resolvers import authorize, creation
+from domain.states import Environment, RunStatus, TriggerMethod
+from engine import creation
+from resolvers import authorize
 from resolvers.context import Context
 
 MAX_TAGS = 50
@@ -44,6 +42,8 @@ class StartRequest:
     external_id: str | None
     source: str | None
     idempotency_key: str | None
+    same: Sequence[Any] | None = None
+    """JSON values that do not differ when the request comes again under its key; None: all of the request."""
 
 
 async def start_run(context: Context, request: StartRequest) -> UUID:
@@ -59,26 +59,15 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     (await context.flows.get(flow.published_version_id)).check_input(request.input)
     parent_id = _parent_id(context, request)
     said = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
-    idempotency = creation.Idempotency.of(request.idempotency_key, ["start", request.flow_id, said, str(parent_id)])
-
-    def work(conn: Any) -> UUID:
-        if (done := idempotency.earlier_run(conn, flow.project_id)) is not None:
-            return done
-        new = creation.stamped(values | idempotency.values)
-        new |= {
-            "project_id": flow.project_id,
-            "flow_id": flow.id,
-            "flow_version_id": flow.published_version_id,
-            "trigger_method": request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
-        }
-        if parent_id is not None:
-            parent = _live_parent(conn, parent_id, flow.project_id)
-            new |= {"parent_run_id": parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
-        transitions.create(conn, new, f"Flow started via {new['trigger_method'].lower()}")
-        created: UUID = new["id"]
-        return created
-
-    return await creation.write_once(context.database, work)
+    same = [request.flow_id, said, str(parent_id)] if request.same is None else request.same
+    wanted = creation.NewRun(
+        target=creation.Target(flow.project_id, flow.id, flow.published_version_id),
+        values=values,
+        trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
+        parent_id=parent_id,
+        idempotency=creation.Idempotency.of(request.idempotency_key, ["start", *same]),
+    )
+    return await creation.write_once(context.database, lambda conn: creation.create(conn, wanted))
 
 
 def check_wait(milliseconds: int | None) -> None:
@@ -115,35 +104,64 @@ async def _startable_flow(context: Context, flow_id: str) -> AnyRow:
     return flow
 
 
+def encode_input(value: Any) -> str:
+    """The JSON text of a run's input.
+
+    Raises:
+        InputTooLargeError, InvalidArgumentError.
+    """
+    return payloads.encode(value, limit=payloads.MAX_INPUT_BYTES, what="input")
+
+
+def encode_metadata(value: Any) -> str:
+    """The JSON text of a run's metadata.
+
+    Raises:
+        InputTooLargeError, InvalidArgumentError.
+    """
+    if not isinstance(value, dict):
+        raise InvalidArgumentError("`metadata` must be a JSON object.")
+    metadata = payloads.encode(value, limit=payloads.MAX_METADATA_BYTES, what="metadata")
+    if "\\u0000" in metadata:
+        raise InvalidArgumentError("`metadata` must not contain the character U+0000.")
+    return metadata
+
+
+def checked_tags(tags: Sequence[str]) -> list[str]:
+    """A run's tags, each once.
+
+    Raises:
+        InvalidArgumentError: there are too many, or one cannot be kept.
+    """
+    if len(tags) > MAX_TAGS:
+        raise InvalidArgumentError(f"A run has at most {MAX_TAGS} tags.")
+    return [checked_word("tags", tag) for tag in dict.fromkeys(tags)]
+
+
+def checked_word(name: str, word: str) -> str:
+    """`word`, the value of the argument `name`.
+
+    Raises:
+        InvalidArgumentError: it is empty, too long, or has a character that cannot be kept.
+    """
+    if not 1 <= len(word) <= MAX_WORD_LENGTH or "\0" in word:
+        raise InvalidArgumentError(f"`{name}` must have 1 to {MAX_WORD_LENGTH} characters, and no U+0000.")
+    return word
+
+
 def _checked(request: StartRequest) -> dict[str, Any]:
     """The columns that the request fills, bounded and encoded."""
     if request.trigger_method is TriggerMethod.RETRY:
         raise InvalidArgumentError("A run is triggered by RETRY through the mutation `retry` alone.")
-    if not isinstance(request.metadata, dict):
-        raise InvalidArgumentError("`metadata` must be a JSON object.")
-    metadata = payloads.encode(request.metadata, limit=payloads.MAX_METADATA_BYTES, what="metadata")
-    if "\\u0000" in metadata:
-        raise InvalidArgumentError("`metadata` must not contain the character U+0000.")
+    metadata = encode_metadata(request.metadata)
     return {
         "environment": request.environment,
-        "tags": _checked_tags(request.tags),
+        "tags": checked_tags(request.tags),
         "metadata": metadata,
-        "input": payloads.encode(request.input, limit=payloads.MAX_INPUT_BYTES, what="input"),
-        "external_id": _checked_word("externalId", request.external_id),
-        "source": _checked_word("source", request.source),
+        "input": encode_input(request.input),
+        "external_id": checked_word("externalId", request.external_id) if request.external_id is not None else None,
+        "source": checked_word("source", request.source) if request.source is not None else None,
     }
-
-
-def _checked_tags(tags: Sequence[str]) -> list[str]:
-    if len(tags) > MAX_TAGS:
-        raise InvalidArgumentError(f"A run has at most {MAX_TAGS} tags.")
-    return [_checked_word("tags", tag) or "" for tag in dict.fromkeys(tags)]
-
-
-def _checked_word(name: str, word: str | None) -> str | None:
-    if word is not None and (not 1 <= len(word) <= MAX_WORD_LENGTH or "\0" in word):
-        raise InvalidArgumentError(f"`{name}` must have 1 to {MAX_WORD_LENGTH} characters, and no U+0000.")
-    return word
 
 
 def _parent_id(context: Context, request: StartRequest) -> UUID | None:
@@ -154,14 +172,3 @@ def _parent_id(context: Context, request: StartRequest) -> UUID | None:
 def _fails_parent(context: Context, request: StartRequest) -> bool:
     said = request.fail_parent_on_failure
     return bool(context.parent.fail_on_failure if said is None else said)
-
-
-def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
-    parent = runs.parent(conn, parent_id, project_id)
-    if parent is None:
-        raise RunNotFoundError("There is no such parent run.")
-    if parent.status not in LIVE:
-        raise ParentNotLiveError
-    if parent.depth >= MAX_DEPTH:
-        raise InvalidArgumentError(f"Runs nest at most {MAX_DEPTH} deep.")
-    return parent

@@ -161,6 +161,22 @@ class IdempotencyConflict(UserError):
     __doc__ = errors.IdempotencyConflictError.__doc__
 
 
+@_tells(errors.ScheduleNotFoundError)
+class ScheduleNotFound(UserError):
+    __doc__ = errors.ScheduleNotFoundError.__doc__
+
+
+@_tells(errors.ScheduleInvalidError)
+class ScheduleInvalid(UserError):
+    __doc__ = errors.ScheduleInvalidError.__doc__
+    problems: list[Problem] = strawberry.field(description="Every fault found.")
+
+
+@_tells(errors.WebhookNotFoundError)
+class WebhookNotFound(UserError):
+    __doc__ = errors.WebhookNotFoundError.__doc__
+
+
 def told(error: GraphQLError) -> GraphQLError:
     """`error` as a client may see it, with a code. Ours are masked: the client gets a number that stands in the log."""
     cause = error.original_error

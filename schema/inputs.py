@@ -14,7 +14,7 @@ from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
 from domain.run_filter import RunFilter, RunOrder
 from resolvers.start import StartRequest
-from schema.enums import Archived, Environment, OrderDirection, RunOrderField, RunStatus, TriggerMethod
+from schema.enums import Archived, Environment, MissedFires, OrderDirection, RunOrderField, RunStatus, TriggerMethod
 from schema.scalars import BigInt
 
 MAX_LISTED = 1_000
@@ -175,6 +175,68 @@ class StartRunInput:
             source=self.source,
             idempotency_key=self.idempotency_key,
         )
+
+
+@strawberry.input(description="The schedule that is wanted.")
+class CreateScheduleInput:
+    """The schedule that is wanted."""
+
+    flow_id: strawberry.ID = strawberry.field(description="The flow whose published version the runs execute.")
+    cron: str = strawberry.field(
+        description="Minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`, `@monthly`,"
+        " `@yearly`."
+    )
+    time_zone: str = strawberry.field(default="UTC", description="An IANA time zone, such as `Europe/Berlin`.")
+    name: str | None = _says("What to call it.")
+    enabled: bool = strawberry.field(default=True, description="Whether it starts runs.")
+    missed_fires: MissedFires = strawberry.field(
+        default=MissedFires.SKIP,
+        description="What becomes of fire times that pass while no worker runs: FIRE_ONCE"
+        " starts a run for the latest, FIRE_ALL for each of the latest 100.",
+    )
+    input: JSON = strawberry.field(default_factory=dict, description="What the runs are given.")
+    environment: Environment = strawberry.field(
+        default=Environment.PRODUCTION, description="Live executions, or trials."
+    )
+    tags: list[str] = strawberry.field(default_factory=list, description="Words by which to find the runs.")
+    metadata: JSON = strawberry.field(default_factory=dict, description="A JSON object to attach to the runs.")
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that are set."""
+        return {name: getattr(self, name) for name in _SCHEDULE_COLUMNS}
+
+
+@strawberry.input(description="What to change about a schedule. What is left out, or null, stays as it is.")
+class UpdateScheduleInput:
+    """What to change about a schedule."""
+
+    id: strawberry.ID = strawberry.field(description="The schedule.")
+    cron: str | None = _says("Its new cron expression.")
+    time_zone: str | None = _says("Its new IANA time zone.")
+    name: str | None = _says("Its new name.")
+    enabled: bool | None = _says("Whether it starts runs.")
+    missed_fires: MissedFires | None = _says("What becomes of fire times that pass while no worker runs.")
+    input: JSON | None = _says("What the runs are given from now on.")
+    environment: Environment | None = _says("Live executions, or trials.")
+    tags: list[str] | None = _says("Words by which to find the runs.")
+    metadata: JSON | None = _says("A JSON object to attach to the runs.")
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that are set."""
+        return {name: value for name in _SCHEDULE_COLUMNS if (value := getattr(self, name)) is not None}
+
+
+_SCHEDULE_COLUMNS = (
+    "cron",
+    "time_zone",
+    "name",
+    "enabled",
+    "missed_fires",
+    "input",
+    "environment",
+    "tags",
+    "metadata",
+)
 
 
 def _key(kind: IdKind, text: str | None) -> UUID | None:

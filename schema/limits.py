@@ -40,7 +40,7 @@ _DEEPEST = 30
 """Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
 
 _PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "logs"}
-_LISTS = {"files", "steps", "statusHistory", "attempts", "retryability"}
+_LISTS = {"files", "steps", "statusHistory", "attempts", "retryability", "schedules", "webhooks"}
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 

@@ -1,18 +1,15 @@
 """The root of mutations."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from strawberry.extensions import FieldExtension
-from strawberry.extensions.field_extension import AsyncExtensionResolver
 from strawberry.scalars import JSON
 
 from domain import ids
 from domain.ids import IdKind
 from domain.states import FINAL, STOPS
-from resolvers import authorize, cancel, flows, resume, retry, runs, start
+from resolvers import cancel, flows, resume, retry, runs, start
 from schema.enums import RetryStrategy, Role
 from schema.errors import (
     DefinitionInvalid,
@@ -38,31 +35,14 @@ from schema.errors import (
 )
 from schema.fields import Info, columns_of
 from schema.inputs import StartRunInput
+from schema.roles import mutation
+from schema.trigger_mutation import TriggerMutation
 from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun, StepResult
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _says(description: str) -> Any:
     return strawberry.argument(description=description)
-
-
-class _Requires(FieldExtension):
-    """Lets a field be used by keys with a role, or one above it."""
-
-    def __init__(self, role: Role) -> None:
-        self._role = role
-
-    async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Any, **kwargs: Any) -> Any:
-        authorize.require(info.context.viewer, self._role)
-        return await next_(source, info, **kwargs)
-
-
-def _mutation(role: Role, description: str) -> Callable[[F], F]:
-    """A mutation for keys that have `role` or one above it."""
-    text = f"{description} Needs the role {role}."
-    return cast("Callable[[F], F]", strawberry.mutation(description=text, extensions=[_Requires(role)]))
 
 
 @strawberry.type(description="The flow, created.")
@@ -170,10 +150,10 @@ ResumeRunResult = Annotated[
 
 
 @strawberry.type(description="Writes.")
-class Mutation:
+class Mutation(TriggerMutation):
     """The root of mutations."""
 
-    @_mutation(Role.ADMIN, "Creates a flow, with its first version when a definition is given.")
+    @mutation(Role.ADMIN, "Creates a flow, with its first version when a definition is given.")
     async def create_flow(
         self,
         info: Info,
@@ -186,7 +166,7 @@ class Mutation:
         key = await flows.create(info.context, name, definition, project_id)
         return CreateFlowSuccess(flow=await _flow(info, key))
 
-    @_mutation(Role.ADMIN, "Renames, enables or disables a flow. Runs that were started go on.")
+    @mutation(Role.ADMIN, "Renames, enables or disables a flow. Runs that were started go on.")
     async def update_flow(
         self,
         info: Info,
@@ -197,7 +177,7 @@ class Mutation:
         key = await flows.update(info.context, flow_id, name=name, enabled=enabled)
         return UpdateFlowSuccess(flow=await _flow(info, key))
 
-    @_mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
+    @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
     async def publish_flow_version(
         self,
         info: Info,
@@ -208,7 +188,7 @@ class Mutation:
         row = await runs.flow_version(info.context, key, columns_of(info, FlowVersion, "flowVersion"))
         return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
 
-    @_mutation(Role.OPERATOR, "Starts a run of a flow's published version.")
+    @mutation(Role.OPERATOR, "Starts a run of a flow's published version.")
     async def start_run(
         self,
         info: Info,
@@ -220,7 +200,7 @@ class Mutation:
             await start.wait_for_stop(info.context, key, input.wait_ms, FINAL)
         return StartRunSuccess(run=await _run(info, key))
 
-    @_mutation(
+    @mutation(
         Role.OPERATOR,
         "Starts a new run that retries one which ended without success; the old run never changes. FROM_FAILED_STEP"
         " keeps the version and what succeeded, ON_LATEST_VERSION starts over on the published version.",
@@ -236,14 +216,14 @@ class Mutation:
     ) -> RetryResult:
         return RetrySuccess(run=await _run(info, await retry.retry(info.context, run_id, strategy, idempotency_key)))
 
-    @_mutation(
+    @mutation(
         Role.OPERATOR,
         "Stops a run in any live status, and every live run below it. A call that is under way for it is aborted.",
     )
     async def cancel(self, info: Info, run_id: Annotated[strawberry.ID, _says("The run to stop.")]) -> CancelResult:
         return CancelSuccess(run=await _run(info, await cancel.cancel(info.context, run_id)))
 
-    @_mutation(
+    @mutation(
         Role.OPERATOR,
         "Answers a question on which a run waits, so that it goes on. Of answers that race one wins. With `waitMs` the"
         " result comes when the run stops next, with its output if it has ended.",

@@ -8,12 +8,12 @@ import strawberry
 from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
-from resolvers import files, flows, projects, runs
+from resolvers import files, flows, projects, runs, schedules, webhooks
 from resolvers.pagination import PageArguments
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.types.connection import After, Before, Connection, First, Last, connect
-from schema.types.flow import Flow, FlowVersion
+from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
@@ -120,4 +120,6 @@ _NODES = {
     IdKind.FLOW_VERSION: (FlowVersion, flows.get_version),
     IdKind.RUN: (FlowRun, runs.get),
     IdKind.FILE: (RunFile, files.get),
+    IdKind.SCHEDULE: (Schedule, schedules.get),
+    IdKind.WEBHOOK: (Webhook, webhooks.get),
 }

@@ -25,6 +25,7 @@ from service.downloads import Downloads
 from service.explorer import Explorer
 from service.graphql import GraphQLEndpoint
 from service.settings import Settings
+from service.webhooks import Webhooks
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -62,6 +63,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/", _to_explorer),
             Route("/graphql", endpoint, methods=["GET", "POST"]),
             WebSocketRoute("/graphql", endpoint),
+            Webhooks(database, flows, settings.max_body_bytes).route(),
             explorer.assets(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),

@@ -18,17 +18,18 @@ from engine.flows import FlowCache
 from engine.notes import NoteSettings
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
+from engine.scheduler import Scheduler
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-"""After which a dispatcher that failed is started again."""
+"""After which a dispatcher or a scheduler that failed is started again."""
 _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database until it is stopped."""
+    """Executes the runs of a database, and starts those of its schedules, until it is stopped."""
 
     def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
         self._database = database
@@ -43,18 +44,25 @@ class Worker:
             FileStore(settings.files_place), settings.max_log_lines, settings.max_file_bytes
         )
         self._dispatcher = self._new_dispatcher()
+        self._scheduler = Scheduler(database, flows)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True
+        self._scheduler.stop()
         self._dispatcher.stop()
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), steps.runners(self._runner_settings) as runners:
             executor = Executor(self._database, self._flows, runners, self._note_settings)
-            while not self._stopped:
-                await self._dispatch(executor)
+            scheduling = asyncio.create_task(self._schedule())
+            try:
+                while not self._stopped:
+                    await self._dispatch(executor)
+                await scheduling
+            finally:
+                scheduling.cancel()
 
     @asynccontextmanager
     async def _presence(self) -> AsyncIterator[None]:
@@ -71,6 +79,14 @@ class Worker:
                 await self._take_over()
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
             yield
+
+    async def _schedule(self) -> None:
+        while not self._stopped:
+            try:
+                await self._scheduler.run()
+            except Exception:
+                _logger.exception("The scheduler failed; starting it again in %g s", RESTART_SECONDS)
+                await clock.sleep(RESTART_SECONDS)
 
     async def _dispatch(self, executor: Executor) -> None:
         try:

@@ -11,8 +11,10 @@ from db.models.project import Project
 from db.models.run_event import RunEvent
 from db.models.run_file import RunFile
 from db.models.run_log import RunLog
+from db.models.schedule import Schedule
 from db.models.step_attempt import StepAttempt
 from db.models.step_result import StepResult
+from db.models.webhook import Webhook
 
 metadata = SQLModel.metadata
 
@@ -26,7 +28,9 @@ __all__ = [
     "RunEvent",
     "RunFile",
     "RunLog",
+    "Schedule",
     "StepAttempt",
     "StepResult",
+    "Webhook",
     "metadata",
 ]

@@ -25,6 +25,8 @@ class FlowRun(SQLModel, table=True):
     status: str = Field(sa_column=Column(Text, nullable=False))
     environment: str = Field(sa_column=Column(Text, nullable=False))
     trigger_method: str = Field(sa_column=Column(Text, nullable=False))
+    scheduled_for: datetime | None = Field(sa_column=Column(Timestamp))
+    """The fire time of the schedule that started the run."""
 
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     started_at: datetime | None = Field(sa_column=Column(Timestamp))

@@ -151,6 +151,9 @@ class FlowRun(Node):
     status: RunStatus = column("status", "Where the run stands.", convert=RunStatus)
     environment: Environment = column("environment", "Whether it is a live execution or a trial.", convert=Environment)
     trigger_method: TriggerMethod = column("trigger_method", "What started the run.", convert=TriggerMethod)
+    scheduled_for: datetime | None = column(
+        "scheduled_for", "The fire time for which a schedule started the run; a retry keeps it."
+    )
     tags: list[str] = column("tags", "The words by which its starter filed the run.")
     metadata: JSON = json_column("metadata", "The JSON object that its starter attached to the run.")
     input: JSON = json_column("input", "What the run was given.")

@@ -98,7 +98,7 @@ def test_an_id_begins_with_its_kind_and_reads_back(kind: IdKind) -> None:
 
 
 def test_prefixes_are_those_of_the_contract() -> None:
-    assert sorted(IdKind) == ["bulk", "file", "flow", "key", "proj", "req", "run", "ver"]
+    assert sorted(IdKind) == ["bulk", "file", "flow", "hook", "key", "proj", "req", "run", "sched", "ver"]
 
 
 def test_encoded_ids_sort_by_creation(hand_clock: HandClock) -> None:

@@ -15,6 +15,12 @@ MUTATIONS = {
     "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP)'),
     "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
     "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
+    "createSchedule": (Role.ADMIN, 'createSchedule(input: {{flowId: "{flow}", cron: "@daily"}})'),
+    "updateSchedule": (Role.ADMIN, 'updateSchedule(input: {{id: "{schedule}"}})'),
+    "deleteSchedule": (Role.ADMIN, 'deleteSchedule(id: "{schedule}")'),
+    "createWebhook": (Role.ADMIN, 'createWebhook(flowId: "{flow}", name: "new")'),
+    "rotateWebhook": (Role.ADMIN, 'rotateWebhook(id: "{webhook}")'),
+    "deleteWebhook": (Role.ADMIN, 'deleteWebhook(id: "{webhook}")'),
 }
 
 
@@ -22,8 +28,8 @@ def mutation(name: str, world: World) -> str:
     return f"mutation {{ {MUTATIONS[name][1].format(**world.variables)} {{ __typename }} }}"
 
 
-ONLY_ONCE = {"cancel", "resumeRun"}
-"""What does not succeed twice has its roles tested in test_cancel_and_resume.py."""
+ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook"}
+"""What does not succeed twice has its roles tested with what it does."""
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - ONLY_ONCE))

@@ -19,6 +19,8 @@ SCHEMA = build_schema()._schema
 
 # Ways to a type, with %s for what is selected of it.
 WAYS = {
+    "Schedule": ["node(id: $schedule) { ... on Schedule { %s } }", "flow(id: $flow) { schedules { %s } }"],
+    "Webhook": ["node(id: $webhook) { ... on Webhook { %s } }", "flow(id: $flow) { webhooks { %s } }"],
     "FlowRun": [
         "flowRun(id: $failed) { %s }",
         "flowRun(id: $retry) { %s }",

@@ -29,11 +29,12 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 # The GraphQL contract, type by type. What stands under LATER comes with later releases.
 CONTRACT = {
     "Query": "node nodes viewer flow flows flowRun flowRuns",
-    "Mutation": "createFlow updateFlow publishFlowVersion startRun retry cancel resumeRun",
+    "Mutation": """createFlow updateFlow publishFlowVersion startRun retry cancel resumeRun
+        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook""",
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability pendingInputs logs files externalId source""",
+        retryability pendingInputs logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom""",
     "Subscription": "flowRunStatusChanged",
@@ -48,7 +49,10 @@ CONTRACT = {
     "RunError": "code message stepName fingerprint",
     "StatusChange": "from to at message",
     "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
-    "Flow": "id name enabled createdAt updatedAt project publishedVersion",
+    "Flow": "id name enabled createdAt updatedAt project publishedVersion schedules webhooks",
+    "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
+        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt""",
+    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": "id name retryLimit createdAt",
     "Viewer": "keyName role project limits",
@@ -90,6 +94,13 @@ ARGUMENTS = {
     "Mutation.retry": "runId strategy idempotencyKey",
     "Mutation.cancel": "runId",
     "Mutation.resumeRun": "runId requestId response waitMs",
+    "Mutation.createSchedule": "input",
+    "Mutation.updateSchedule": "input",
+    "Mutation.deleteSchedule": "id",
+    "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
+    "Mutation.rotateWebhook": "id",
+    "Mutation.deleteWebhook": "id",
+    "Schedule.nextFires": "count",
     "Subscription.flowRunStatusChanged": "filter after",
 }
 VALUES = {
@@ -103,6 +114,8 @@ VALUES = {
     "OrderDirection": "ASC DESC",
     "Archived": "EXCLUDE INCLUDE ONLY",
     "Role": "VIEWER OPERATOR ADMIN",
+    "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
+    "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
 }
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
@@ -116,6 +129,12 @@ UNIONS = {
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
         InputInvalid InputTooLarge InputExpired""",
+    "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
+    "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
+    "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
+    "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
+    "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
 }
 
 
@@ -227,7 +246,7 @@ def test_nodes_are_those_with_a_typed_id(schema: GraphQLSchema) -> None:
     node = schema.type_map["Node"]
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
-    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile"}
+    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook"}
 
 
 def test_relay_types_are_as_the_specification_says(schema: GraphQLSchema) -> None:

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from db import inputs
+from db import inputs, schedules, webhooks
 from domain import clock, ids
 from domain.ids import IdKind
-from domain.states import RunStatus, StepStatus
+from domain.states import Environment, MissedFires, RunStatus, StepStatus
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.factory import Home
@@ -32,6 +32,8 @@ class World:
     queued: str
     paused: str
     request: str
+    schedule: str
+    webhook: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -47,7 +49,19 @@ async def add_world(api: Api) -> World:
     around = [ids.encode(kind, key) for kind, key in zip(kinds, vars_of(home), strict=True)]
     queued, paused, request = await api.database.write(_add_waiting, home)
     waiting = (run_id(queued), run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
-    return World(*[*around, *[run_id(key) for key in runs], *waiting])
+    triggers = await api.database.write(_add_triggers, home)
+    return World(*[*around, *[run_id(key) for key in runs], *waiting, *triggers])
+
+
+def _add_triggers(conn: Connection, home: Home) -> tuple[str, str]:
+    """A schedule that never fires, and a webhook that nobody can call."""
+    own = {"project_id": home.project_id, "flow_id": home.flow_id, "environment": Environment.PRODUCTION}
+    schedule = ids.new_uuid()
+    timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
+    given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
+    schedules.create(conn, {"id": schedule, **own, **timing, **given})
+    webhook, _ = webhooks.create(conn, {**own, "name": "shop"})
+    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook)
 
 
 def _add_waiting(conn: Connection, home: Home) -> tuple[UUID, UUID, UUID]:

@@ -107,6 +107,7 @@ def _create_tables() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("environment", sa.Text(), nullable=False),
         sa.Column("trigger_method", sa.Text(), nullable=False),
+        sa.Column("scheduled_for", Timestamp(), nullable=True),
         sa.Column("created_at", Timestamp(), nullable=False),
         sa.Column("started_at", Timestamp(), nullable=True),
         sa.Column("finished_at", Timestamp(), nullable=True),

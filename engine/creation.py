@@ -1,4 +1,4 @@
-"""What every creation of a run shares: its first values, and doing it once under an idempotency key."""
+"""The one way to a new run, whatever starts it: its first values, and doing it once under an idempotency key."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -8,10 +8,18 @@ from uuid import UUID
 
 import orjson
 
-from db import runs
+from db import runs, transitions
+from db.rows import AnyRow
 from db.session import ConflictError, Database
 from domain import ids
-from domain.errors import IdempotencyConflictError, InvalidArgumentError
+from domain.errors import (
+    IdempotencyConflictError,
+    InvalidArgumentError,
+    ParentNotLiveError,
+    RunNotFoundError,
+)
+from domain.states import LIVE, TriggerMethod
+from engine.nesting import MAX_DEPTH
 
 MAX_KEY_LENGTH = 200
 
@@ -57,6 +65,54 @@ class Idempotency:
         return found
 
 
+NO_KEY = Idempotency(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a run executes."""
+
+    project_id: UUID
+    flow_id: UUID
+    version_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run that is wanted, checked as far as that goes without a transaction."""
+
+    target: Target
+    values: Mapping[str, Any]
+    """The columns that its starter fills."""
+    trigger_method: TriggerMethod
+    parent_id: UUID | None = None
+    idempotency: Idempotency = NO_KEY
+
+
+def create(conn: Any, wanted: NewRun) -> UUID:
+    """Write a QUEUED run, or find the one that was created under its idempotency key; returns its key.
+
+    Raises:
+        IdempotencyConflictError, RunNotFoundError (the parent), ParentNotLiveError, InvalidArgumentError.
+    """
+    target = wanted.target
+    if (done := wanted.idempotency.earlier_run(conn, target.project_id)) is not None:
+        return done
+    new = stamped({**wanted.values, **wanted.idempotency.values})
+    new |= {
+        "project_id": target.project_id,
+        "flow_id": target.flow_id,
+        "flow_version_id": target.version_id,
+        "trigger_method": wanted.trigger_method,
+    }
+    if wanted.parent_id is not None:
+        parent = _live_parent(conn, wanted.parent_id, target.project_id)
+        new |= {"parent_run_id": wanted.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
+    transitions.create(conn, new, f"Flow started via {wanted.trigger_method.lower()}")
+    created: UUID = new["id"]
+    return created
+
+
 def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` of a run, with its ID and all that begins the same for every run."""
     run_id = ids.new_uuid()
@@ -77,3 +133,14 @@ async def write_once(database: Database, work: Callable[[Any], UUID]) -> UUID:
     except ConflictError:
         # Somebody else created it between our look and our insert; now it is found.
         return await database.write(work)
+
+
+def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
+    parent = runs.parent(conn, parent_id, project_id)
+    if parent is None:
+        raise RunNotFoundError("There is no such parent run.")
+    if parent.status not in LIVE:
+        raise ParentNotLiveError
+    if parent.depth >= MAX_DEPTH:
+        raise InvalidArgumentError(f"Runs nest at most {MAX_DEPTH} deep.")
+    return parent

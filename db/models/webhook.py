@@ -1,0 +1,32 @@
+"""Webhooks, which start runs of a flow."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Column, ForeignKey, Index, Text
+from sqlmodel import Field, SQLModel
+
+from db.models.types import Timestamp, key
+
+
+class Webhook(SQLModel, table=True):
+    """A secret URL, each call of which starts a run. Of its token, only the hash is kept."""
+
+    __tablename__ = "webhook"
+    __table_args__ = (Index("ix_webhook_flow", "flow_id", "id"),)
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
+    flow_id: UUID = Field(sa_column=key(ForeignKey("flow.id")))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    environment: str = Field(sa_column=Column(Text, nullable=False))
+    token_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    """SHA-256 of the token, in hex."""
+    hint: str = Field(sa_column=Column(Text, nullable=False))
+    """The first characters of the token, to tell webhooks apart."""
+    signature_header: str | None = Field(sa_column=Column(Text))
+    """The header that must bear the signature of the body; None: calls are not signed."""
+    signature_secret: str | None = Field(sa_column=Column(Text))
+    """In clear, since signatures cannot be checked by a hash of it. Never shown."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    rotated_at: datetime | None = Field(sa_column=Column(Timestamp))

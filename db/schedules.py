@@ -1,0 +1,86 @@
+"""Schedules: when each fires next, and who of many workers sees to it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from db import signals
+from db.models import Flow, Schedule
+from db.models.types import table
+from db.rows import AnyRow, grouped, pick
+
+_table = table(Schedule)
+_schedule = _table.c
+_flows = table(Flow)
+_flow = _flows.c
+
+
+def create(conn: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a schedule."""
+    conn.execute(insert(_table), dict(values))
+    signals.after_commit(conn, signals.SCHEDULES_CHANGED)
+
+
+def locked(conn: Connection, schedule_id: UUID) -> AnyRow | None:
+    """The schedule, locked against its next fire and other changes."""
+    return conn.execute(select(_table).where(_schedule.id == schedule_id).with_for_update()).first()
+
+
+def change(conn: Connection, schedule_id: UUID, values: Mapping[str, Any]) -> None:
+    """Set columns of a schedule."""
+    conn.execute(update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()}))
+    signals.after_commit(conn, signals.SCHEDULES_CHANGED)
+
+
+def remove(conn: Connection, schedule_id: UUID) -> bool:
+    """Delete a schedule, of which the runs stay; False when there is no such schedule."""
+    return conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
+
+
+def count(conn: Connection, flow_id: UUID) -> int:
+    """How many schedules a flow has."""
+    return conn.execute(select(func.count()).where(_schedule.flow_id == flow_id)).scalar_one()
+
+
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
+    """The schedules `keys`."""
+    query = select(*pick(_table, {*columns, "project_id"})).where(_schedule.id.in_(keys))
+    return {row.id: row for row in conn.execute(query)}
+
+
+def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
+    """The schedules of each flow, oldest first."""
+    query = select(*pick(_table, {*columns, "flow_id"})).where(_schedule.flow_id.in_(flow_ids)).order_by(_schedule.id)
+    return grouped(conn.execute(query), "flow_id")
+
+
+def due(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
+    """The schedules that are to fire by `now`, the longest due first, each with its flow's `flow_enabled` and
+    `published_version_id`."""
+    columns = (*_table.c, _flow.enabled.label("flow_enabled"), _flow.published_version_id)
+    query = select(*columns).join_from(_table, _flows, _schedule.flow_id == _flow.id)
+    return conn.execute(
+        query.where(_schedule.next_fire_at <= now).order_by(_schedule.next_fire_at, _schedule.id).limit(limit)
+    ).all()
+
+
+def next_fire(conn: Connection) -> datetime | None:
+    """When the next schedule fires."""
+    query = select(_schedule.next_fire_at).where(_schedule.next_fire_at.is_not(None))
+    return conn.execute(query.order_by(_schedule.next_fire_at).limit(1)).scalar()
+
+
+def advance(conn: Connection, seen: AnyRow, values: Mapping[str, Any]) -> bool:
+    """Move a schedule past the fire time that `seen`, a row of `due`, has; False when somebody else did, or changed it.
+
+    Whoever moves it starts the runs, in the same transaction: one fire is never started twice, nor lost.
+    """
+    unchanged = (
+        _schedule.id == seen.id,
+        _schedule.next_fire_at == seen.next_fire_at,
+        _schedule.updated_at == seen.updated_at,
+    )
+    return conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1

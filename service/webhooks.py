@@ -1,0 +1,192 @@
+"""`POST /hooks/<token>`: starts a run of the webhook's flow."""
+
+import base64
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from db.rows import AnyRow
+from db.session import Database
+from domain import ids
+from domain.errors import (
+    ErrorCode,
+    FlowRunsError,
+    InvalidArgumentError,
+    PayloadTooLargeError,
+    ProblemsError,
+)
+from domain.ids import IdKind
+from domain.states import FINAL, RunStatus
+from engine.flows import FlowCache
+from resolvers import runs, start, webhooks
+from resolvers.context import Context
+from resolvers.webhooks import Call
+
+WAIT = "wait"
+"""The parameter that says for how many milliseconds to wait for the run's end."""
+WITHHELD_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Not passed on to the run: they may hold secrets that are meant for the service or for a proxy."""
+
+_MILLISECONDS = re.compile("[0-9]{1,9}")
+
+_STATUSES = {
+    ErrorCode.WEBHOOK_NOT_FOUND: 404,
+    ErrorCode.SIGNATURE_INVALID: 401,
+    ErrorCode.FLOW_DISABLED: 409,
+    ErrorCode.FLOW_NOT_PUBLISHED: 409,
+    ErrorCode.IDEMPOTENCY_CONFLICT: 409,
+    ErrorCode.PAYLOAD_TOO_LARGE: 413,
+    ErrorCode.INPUT_TOO_LARGE: 413,
+    ErrorCode.INPUT_INVALID: 422,
+    ErrorCode.DATABASE_UNAVAILABLE: 503,
+}
+"""Of a response that tells an error; of others it is 400."""
+_OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed_step_name"})
+
+
+class Webhooks:
+    """Receives the calls of webhooks."""
+
+    def __init__(self, database: Database, flows: FlowCache, max_body_bytes: int) -> None:
+        self._database = database
+        self._flows = flows
+        self._max_body_bytes = max_body_bytes
+
+    def route(self) -> Route:
+        """Where webhooks are called."""
+        # The body is bounded below, where the answer can be JSON.
+        return Route("/hooks/{token}", self._receive, methods=["POST"], max_body_size=sys.maxsize)
+
+    async def _receive(self, request: Request) -> Response:
+        try:
+            return await self._started(request)
+        except FlowRunsError as error:
+            return _refusal(error)
+
+    async def _started(self, request: Request) -> Response:
+        webhook = await webhooks.find(self._database, request.path_params["token"])
+        milliseconds = _wait_of(request)
+        body = await self._body(request)
+        context = webhooks.context_of(self._database, self._flows, webhook)
+        run_id = await webhooks.receive(context, webhook, _call(request, body))
+        if not milliseconds:
+            return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
+        await start.wait_for_stop(context, run_id, milliseconds, FINAL)
+        return await _outcome(context, run_id)
+
+    async def _body(self, request: Request) -> bytes:
+        """The body.
+
+        Raises:
+            PayloadTooLargeError: it is larger than the service takes.
+        """
+        chunks = bytearray()
+        async for chunk in request.stream():
+            chunks += chunk
+            if len(chunks) > self._max_body_bytes:
+                raise PayloadTooLargeError(f"The body may have at most {self._max_body_bytes:,} bytes.")
+        return bytes(chunks)
+
+
+def _wait_of(request: Request) -> int:
+    text = request.query_params.get(WAIT, "0")
+    if not _MILLISECONDS.fullmatch(text) or int(text) > start.MAX_WAIT_MS:
+        raise InvalidArgumentError(f"`{WAIT}` must be a number of milliseconds from 0 to {start.MAX_WAIT_MS}.")
+    return int(text)
+
+
+def _call(request: Request, body: bytes) -> Call:
+    headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != WAIT]
+    told = {name: value for name, value in headers.items() if name not in WITHHELD_HEADERS}
+    content = _content(body, headers.get("content-type", ""))
+    return Call(body, headers, {"method": request.method, "query": _collected(query), "headers": told, **content})
+
+
+def _content(body: bytes, content_type: str) -> dict[str, Any]:
+    """What the run sees of the body: `body`, and `bodyBase64` where that is neither JSON, a form nor text."""
+    media_type, _, parameters = content_type.lower().partition(";")
+    media_type = media_type.strip()
+    if not body:
+        return {"body": None}
+    if media_type.endswith(("/json", "+json")):
+        return {"body": _parsed(body)}
+    if media_type == "application/x-www-form-urlencoded":
+        return {"body": _form(body)}
+    try:
+        text = _text(body, media_type, parameters)
+    except (UnicodeDecodeError, LookupError):
+        text = None
+    return {"body": text} if text is not None else {"body": None, "bodyBase64": base64.b64encode(body).decode()}
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgumentError(f"The body is not JSON: {error}") from None
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    try:
+        return _collected(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
+    except ValueError:
+        raise InvalidArgumentError("The body is not a form in UTF-8.") from None
+
+
+def _text(body: bytes, media_type: str, parameters: str) -> str | None:
+    if not (media_type.startswith("text/") or media_type.endswith(("/xml", "+xml"))):
+        return None
+    charset = next((value for name, value in _pairs(parameters) if name == "charset"), "utf-8")
+    return body.decode(charset)
+
+
+def _pairs(parameters: str) -> Iterable[tuple[str, str]]:
+    for each in parameters.split(";"):
+        name, _, value = each.partition("=")
+        yield name.strip(), value.strip().strip('"')
+
+
+def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """An object of these pairs; a name that comes more than once has a list."""
+    lists: dict[str, list[str]] = {}
+    for name, value in pairs:
+        lists.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in lists.items()}
+
+
+async def _outcome(context: Context, key: UUID) -> Response:
+    """How the run ended; or that it has not, when the time is up."""
+    run = await runs.by_key(context, key, _OUTCOME)
+    assert run is not None  # it was started a moment ago
+    told = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
+    if run.status == RunStatus.SUCCEEDED:
+        return _json({**told, "output": orjson.Fragment(run.output or "null")}, 200)
+    if run.status not in FINAL:
+        return _json(told, 504)
+    return _json({**told, "error": _run_error(run)}, 500)
+
+
+def _run_error(run: AnyRow) -> dict[str, Any] | None:
+    if run.error_code is None:
+        return None
+    return {"code": run.error_code, "message": run.error_message, "stepName": run.failed_step_name}
+
+
+def _refusal(error: FlowRunsError) -> Response:
+    told: dict[str, Any] = {"code": error.code.value, "message": error.message}
+    if isinstance(error, ProblemsError):
+        told["problems"] = [{"path": fault.path, "message": fault.message} for fault in error.problems]
+    return _json({"error": told}, _STATUSES.get(error.code, 400))
+
+
+def _json(content: dict[str, Any], status: int) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

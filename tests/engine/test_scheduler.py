@@ -1,0 +1,440 @@
+"""Schedules that start runs: on time, once, and by their policy when no worker was there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, select
+
+from db import flows, schedules
+from db.models import FlowRun
+from db.models.types import table
+from db.rows import AnyRow
+from db.session import Database
+from domain import clock, ids
+from domain.cron import Timetable, zone_named
+from domain.errors import DatabaseUnavailableError
+from domain.ids import IdKind
+from domain.states import Environment, MissedFires, RunStatus, SkipReason
+from engine.flows import FlowCache, check
+from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
+from tests.support import factory
+from tests.support.clock import START, FakeClock
+from tests.support.factory import Home
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+_RUNS = table(FlowRun)
+
+
+@pytest.fixture
+def still(fake_clock: FakeClock, database: Database) -> FakeClock:
+    """Time stands still unless a test moves it."""
+    fake_clock.watch(database)
+    return fake_clock
+
+
+@pytest.fixture
+async def home(still: FakeClock, database: Database) -> Home:
+    """A published flow."""
+    return await database.write(factory.add_home)
+
+
+@pytest.fixture
+def scheduler(database: Database, still: FakeClock) -> Scheduler:
+    cache = FlowCache(database)
+    # Flows are compiled in a thread.
+    still.watch(cache, "get")
+    return Scheduler(database, cache)
+
+
+@pytest.fixture
+async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Scheduler]:
+    """A scheduler at work."""
+    task = asyncio.create_task(scheduler.run())
+    await still.settle()
+    yield scheduler
+    scheduler.stop()
+    await still.drive(task)
+
+
+def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
+    """A schedule that was created now."""
+    schedule_id = ids.new_uuid()
+    now = clock.now()
+    zone = values.get("time_zone", "UTC")
+    row = {
+        "id": schedule_id,
+        "project_id": home.project_id,
+        "flow_id": home.flow_id,
+        "name": None,
+        "enabled": True,
+        "cron": cron,
+        "time_zone": zone,
+        "missed_fires": MissedFires.SKIP,
+        "environment": Environment.PRODUCTION,
+        "tags": [],
+        "metadata": "{}",
+        "input": "{}",
+        "next_fire_at": Timetable(cron, zone_named(zone)).after(now),
+        "created_at": now,
+        "updated_at": now,
+        **values,
+    }
+    schedules.create(conn, row)
+    return schedule_id
+
+
+async def runs_of(database: Database) -> list[AnyRow]:
+    return await database.read(lambda conn: list(conn.execute(select(_RUNS).order_by(_RUNS.c.id))))
+
+
+async def fires(database: Database) -> list[datetime]:
+    """For which times runs were started, in the order in which they were."""
+    return [row.scheduled_for for row in await runs_of(database)]
+
+
+async def row_of(database: Database, schedule_id: UUID) -> AnyRow:
+    columns = {"next_fire_at", "last_fired_at", "last_skipped_at", "last_skipped_reason"}
+    return (await database.read(schedules.by_ids, [schedule_id], columns))[schedule_id]
+
+
+async def test_run_has_all_that_the_schedule_says(
+    database: Database, home: Home, still: FakeClock, running: Scheduler
+) -> None:
+    told = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
+    schedule_id = await database.write(add, home, "1 0 * * *", **told)
+    await still.advance(61)
+    (run,) = await runs_of(database)
+    assert (run.status, run.trigger_method) == (RunStatus.QUEUED, "SCHEDULE")
+    assert (run.flow_id, run.flow_version_id) == (home.flow_id, home.version_id)
+    assert (run.tags, run.input, run.environment) == (["nightly"], '{"n": 2}', "TESTING")
+    assert run.metadata.replace(" ", "") == '{"a":1}'
+    assert run.source == ids.encode(IdKind.SCHEDULE, schedule_id)
+    assert run.scheduled_for == run.created_at == START + MINUTE
+    row = await row_of(database, schedule_id)
+    assert row.last_fired_at == run.scheduled_for
+    assert row.next_fire_at == run.scheduled_for + timedelta(days=1)
+    assert row.last_skipped_at is None
+
+
+async def test_fires_again_and_again_at_their_times(
+    database: Database, home: Home, still: FakeClock, running: Scheduler
+) -> None:
+    await database.write(add, home, "* * * * *")
+    await still.advance(200)
+    runs = await runs_of(database)
+    assert [run.scheduled_for for run in runs] == [START + number * MINUTE for number in (1, 2, 3)]
+    assert all(run.created_at == run.scheduled_for for run in runs)
+
+
+async def test_local_time_that_is_shown_twice_fires_once(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    await still.advance((datetime(2026, 10, 24, 12, tzinfo=UTC) - START).total_seconds())
+    await database.write(add, home, "30 2 * * *", time_zone="Europe/Berlin")
+    for _ in range(2 * 24 * 2):
+        await still.advance(1_800)
+        await scheduler.fire_due()
+    assert await fires(database) == [
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        datetime(2026, 10, 26, 1, 30, tzinfo=UTC),
+    ]
+
+
+async def test_schedule_made_by_another_process_is_noticed(
+    database: Database, database_url: str, home: Home, still: FakeClock, running: Scheduler
+) -> None:
+    other = Database(database_url)
+    await still.advance(58)
+    await other.write(add, home, "* * * * *")
+    await other.close()
+    await still.advance(2 + INTERVAL_SECONDS)
+    (run,) = await runs_of(database)
+    assert run.created_at - run.scheduled_for <= timedelta(seconds=INTERVAL_SECONDS)
+
+
+async def test_idle_scheduler_looks_every_few_seconds_alone(
+    database: Database, home: Home, still: FakeClock, running: Scheduler
+) -> None:
+    await database.write(add, home, "@yearly")
+    await still.settle()
+    assert still.seconds_to_next() == INTERVAL_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("policy", "started", "skipped"),
+    [
+        (MissedFires.SKIP, [], 5),
+        (MissedFires.FIRE_ONCE, [5], None),
+        (MissedFires.FIRE_ALL, [1, 2, 3, 4, 5], None),
+    ],
+)
+async def test_what_was_missed_goes_by_the_policy(
+    database: Database,
+    home: Home,
+    still: FakeClock,
+    scheduler: Scheduler,
+    policy: MissedFires,
+    started: list[int],
+    skipped: int | None,
+) -> None:
+    schedule_id = await database.write(add, home, missed_fires=policy)
+    await still.advance(5.5 * 3600)
+    await scheduler.fire_due()
+    assert await fires(database) == [START + number * HOUR for number in started]
+    row = await row_of(database, schedule_id)
+    assert row.next_fire_at == START + 6 * HOUR
+    assert row.last_skipped_at == (START + skipped * HOUR if skipped else None)
+    assert row.last_skipped_reason == (SkipReason.MISSED if skipped else None)
+    await scheduler.fire_due()
+    assert len(await fires(database)) == len(started)
+
+
+@pytest.mark.parametrize(
+    ("policy", "started"),
+    [(MissedFires.SKIP, [3]), (MissedFires.FIRE_ONCE, [3]), (MissedFires.FIRE_ALL, [1, 2, 3])],
+)
+async def test_what_is_due_now_fires_whatever_was_missed_before(
+    database: Database,
+    home: Home,
+    still: FakeClock,
+    scheduler: Scheduler,
+    policy: MissedFires,
+    started: list[int],
+) -> None:
+    await database.write(add, home, missed_fires=policy)
+    await still.advance(3 * 3600 + 60)
+    await scheduler.fire_due()
+    assert await fires(database) == [START + number * HOUR for number in started]
+
+
+async def test_a_fire_a_little_late_was_not_missed(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    await database.write(add, home, "* * * * *")
+    await still.advance(120.5)
+    await scheduler.fire_due()
+    assert await fires(database) == [START + 2 * MINUTE]
+    await still.advance(59.5)
+    await scheduler.fire_due()
+    assert (await fires(database))[1:] == [START + 3 * MINUTE]
+
+
+async def test_making_up_is_bounded_and_the_latest_come(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    schedule_id = await database.write(add, home, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
+    await still.advance(400 * 24 * 3600)
+    await scheduler.fire_due()
+    now = clock.now()
+    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_MADE_UP))]
+    row = await row_of(database, schedule_id)
+    assert row.last_skipped_reason == SkipReason.MISSED
+    assert row.next_fire_at == now + MINUTE
+
+
+async def test_clock_set_back_fires_nothing_twice(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    await database.write(add, home)
+    await still.advance(3_600)
+    await scheduler.fire_due()
+    with_clock_set_back = FakeClock(START + 0.5 * HOUR)
+    previous = clock.use(with_clock_set_back)
+    try:
+        for _ in range(3):
+            await scheduler.fire_due()
+            await with_clock_set_back.advance(1_800)
+    finally:
+        clock.use(previous)
+    assert await fires(database) == [START + HOUR]
+    await still.advance(3_600)
+    await scheduler.fire_due()
+    assert await fires(database) == [START + HOUR, START + 2 * HOUR]
+
+
+async def test_clock_set_forward_is_as_a_time_without_workers(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    await database.write(add, home, missed_fires=MissedFires.FIRE_ONCE)
+    await still.advance(1_000 * 3600)
+    await scheduler.fire_due()
+    assert await fires(database) == [START + 1_000 * HOUR]
+
+
+def disable_flow(conn: Connection, home: Home) -> None:
+    flows.change(conn, home.flow_id, {"enabled": False})
+
+
+def unpublish_flow(conn: Connection, home: Home) -> None:
+    flows.change(conn, home.flow_id, {"published_version_id": None})
+
+
+def demand_more(conn: Connection, home: Home) -> None:
+    step = {"name": "a", "kind": "transform", "input": 1}
+    checked = check({"inputSchema": {"type": "object", "required": ["n"]}, "steps": [step]})
+    flows.publish(conn, home.flow_id, home.project_id, checked.text, checked.step_count)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (disable_flow, SkipReason.FLOW_DISABLED),
+        (unpublish_flow, SkipReason.FLOW_NOT_PUBLISHED),
+        (demand_more, SkipReason.INPUT_INVALID),
+    ],
+)
+async def test_flow_that_cannot_be_started_skips_the_fire(
+    database: Database,
+    home: Home,
+    still: FakeClock,
+    scheduler: Scheduler,
+    spoil: Callable[[Connection, Home], None],
+    reason: SkipReason,
+) -> None:
+    schedule_id = await database.write(add, home, missed_fires=MissedFires.FIRE_ALL)
+    await database.write(spoil, home)
+    await still.advance(3_600)
+    await scheduler.fire_due()
+    row = await row_of(database, schedule_id)
+    assert (row.last_skipped_at, row.last_skipped_reason) == (START + HOUR, reason)
+    assert row.next_fire_at == START + 2 * HOUR
+    assert row.last_fired_at is None
+    # What was skipped is not made up for, and the next fire is as ever.
+    await database.write(flows.change, home.flow_id, {"enabled": True, "published_version_id": home.version_id})
+    await still.advance(3_600)
+    await scheduler.fire_due()
+    assert await fires(database) == [START + 2 * HOUR]
+
+
+async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    lost = await database.write(add, home)
+    await database.write(schedules.change, lost, {"time_zone": "Mars/Olympus"})
+    await database.write(add, home)
+    await still.advance(3_600)
+    await scheduler.fire_due()
+    row = await row_of(database, lost)
+    assert (row.next_fire_at, row.last_skipped_reason) == (None, SkipReason.SCHEDULE_INVALID)
+    assert await fires(database) == [START + HOUR]
+
+
+async def test_flow_that_cannot_be_read_skips_the_fire_and_no_other(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    broken = await database.write(factory.add_home, "broken")
+    await database.write(flows.publish, broken.flow_id, broken.project_id, "no definition", 1)
+    spoilt = await database.write(add, broken)
+    await database.write(add, home)
+    await still.advance(3_600)
+    await scheduler.fire_due()
+    assert (await row_of(database, spoilt)).last_skipped_reason == SkipReason.INTERNAL_ERROR
+    assert await fires(database) == [START + HOUR]
+
+
+async def test_schedule_changed_meanwhile_is_looked_at_again(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule_id = await database.write(add, home)
+    await still.advance(3_600)
+    refusal = scheduler._refusal
+
+    async def changed_meanwhile(seen: AnyRow) -> SkipReason | None:
+        monkeypatch.setattr(scheduler, "_refusal", refusal)
+        changes = {"input": '"new"', "updated_at": clock.now()}
+        await database.write(schedules.change, schedule_id, changes)
+        return None
+
+    monkeypatch.setattr(scheduler, "_refusal", changed_meanwhile)
+    await scheduler.fire_due()
+    assert await runs_of(database) == []
+    await scheduler.fire_due()
+    assert [run.input for run in await runs_of(database)] == ['"new"']
+
+
+async def test_schedule_deleted_meanwhile_starts_nothing(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule_id = await database.write(add, home)
+    await still.advance(3_600)
+
+    async def deleted_meanwhile(seen: AnyRow) -> None:
+        assert await database.write(schedules.remove, schedule_id)
+
+    monkeypatch.setattr(scheduler, "_refusal", deleted_meanwhile)
+    await scheduler.fire_due()
+    assert await runs_of(database) == []
+
+
+async def test_fire_whose_run_cannot_be_written_is_not_lost(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+) -> None:
+    # One transaction: without the run, the schedule has not moved on.
+    schedule_id = await database.write(add, home)
+    await still.advance(3_600)
+    write = database.write
+
+    async def cut_off(work: Any, *args: Any) -> Any:
+        def dying(conn: Connection) -> None:
+            work(conn, *args)
+            raise DatabaseUnavailableError
+
+        return await write(dying)
+
+    database.write = cut_off  # type: ignore[method-assign, assignment]
+    with pytest.raises(DatabaseUnavailableError):
+        await scheduler.fire_due()
+    database.write = write  # type: ignore[method-assign]
+    assert (await row_of(database, schedule_id)).next_fire_at == START + HOUR
+    await scheduler.fire_due()
+    assert await fires(database) == [START + HOUR]
+
+
+async def test_scheduler_goes_on_when_the_database_is_back(
+    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.write(add, home, "* * * * *")
+    read = database.read
+
+    async def away(*_: Any) -> None:
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(database, "read", away)
+    task = asyncio.create_task(scheduler.run())
+    await still.advance(61)
+    monkeypatch.setattr(database, "read", read)
+    await still.advance(INTERVAL_SECONDS)
+    assert await fires(database) == [START + MINUTE]
+    scheduler.stop()
+    await still.drive(task)
+
+
+SCHEDULES, SCHEDULERS, HOURS = 30, 3, 3
+
+
+async def test_many_workers_start_each_fire_once(
+    database: Database, database_url: str, home: Home, still: FakeClock
+) -> None:
+    def add_many(conn: Connection) -> None:
+        for _ in range(SCHEDULES):
+            add(conn, home, missed_fires=MissedFires.FIRE_ALL)
+
+    await database.write(add_many)
+    async with AsyncExitStack() as closing:
+        workers = []
+        for _ in range(SCHEDULERS):
+            own = Database(database_url)
+            closing.push_async_callback(own.close)
+            workers.append(Scheduler(own, FlowCache(own)))
+        for _ in range(HOURS):
+            await still.advance(3_600)
+            # At once, and on PostgreSQL on connections of their own: nothing but the database decides.
+            await asyncio.gather(*(worker.fire_due() for worker in workers))
+    found = [(row.source, row.scheduled_for) for row in await runs_of(database)]
+    assert len(found) == len(set(found)) == SCHEDULES * HOURS

@@ -1,0 +1,374 @@
+"""Calls of webhooks, over HTTP."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.api import Api, serving
+
+ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
+STRICT = {
+    **ECHO,
+    "inputSchema": {"properties": {"body": {"type": "object", "required": ["order"]}}, "required": ["body"]},
+}
+FAILING = {"steps": [{"name": "fail", "kind": "transform", "input": "{{ 1 / 0 }}"}]}
+CREATE = """mutation($flow: ID!, $header: String, $secret: String) {
+    result: createWebhook(flowId: $flow, name: "shop", signatureHeader: $header, signatureSecret: $secret) {
+        __typename ... on UserError { code }
+        ... on CreateWebhookSuccess { token path webhook { id name hint environment signatureHeader rotatedAt } } } }"""
+ROTATE = """mutation($id: ID!) { result: rotateWebhook(id: $id) {
+    __typename ... on UserError { code } ... on RotateWebhookSuccess { token path webhook { id hint rotatedAt } } } }"""
+DELETE = """mutation($id: ID!) { result: deleteWebhook(id: $id) {
+    __typename ... on UserError { code } ... on DeleteWebhookSuccess { webhookId } } }"""
+
+
+async def create(api: Api, definition: Any = ECHO, **variables: Any) -> dict[str, Any]:
+    flow = variables.pop("flow", None) or await api.create_flow(definition)
+    created: dict[str, Any] = (await api.query(CREATE, {"flow": flow, **variables}))["result"]
+    return created
+
+
+async def echoed(api: Api, **request: Any) -> dict[str, Any]:
+    """The input that a call becomes."""
+    webhook = await create(api)
+    response = await api.http.post(f"{webhook['path']}?wait=30000", **request)
+    assert response.status_code == 200, response.text
+    output: dict[str, Any] = response.json()["output"]
+    return output
+
+
+async def run_count(api: Api) -> int:
+    count: int = (await api.query("{ flowRuns { totalCount } }"))["flowRuns"]["totalCount"]
+    return count
+
+
+def code_of(response: httpx.Response) -> str:
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert error["message"]
+    code: str = error["code"]
+    return code
+
+
+async def test_call_starts_a_run_at_once(idle_api: Api) -> None:
+    webhook = await create(idle_api)
+    response = await idle_api.http.post(webhook["path"], json={"order": 7})
+    assert response.status_code == 202
+    text = "query($id: ID!) { flowRun(id: $id) { status triggerMethod source environment input } }"
+    run = (await idle_api.query(text, {"id": response.json()["runId"]}))["flowRun"]
+    given = run.pop("input")
+    assert given["body"] == {"order": 7}
+    assert given["method"] == "POST"
+    assert run == {
+        "status": "QUEUED",
+        "triggerMethod": "WEBHOOK",
+        "source": webhook["webhook"]["id"],
+        "environment": "PRODUCTION",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "expected"),
+    [
+        ("application/json", b'{"a": [1, null]}', {"body": {"a": [1, None]}}),
+        ("application/json; charset=utf-8", b"7", {"body": 7}),
+        ("application/vnd.github+json", b'"x"', {"body": "x"}),
+        ("application/x-www-form-urlencoded", b"a=1&b=2&b=%C3%A4&c=", {"body": {"a": "1", "b": ["2", "ä"], "c": ""}}),
+        ("text/plain", "grüß".encode(), {"body": "grüß"}),
+        ("text/plain; charset=latin-1", "grüß".encode("latin-1"), {"body": "grüß"}),
+        ("application/xml", b"<a/>", {"body": "<a/>"}),
+        ("image/svg+xml", b"<svg/>", {"body": "<svg/>"}),
+        ("text/plain", b"\xff", {"body": None, "bodyBase64": "/w=="}),
+        ("text/plain; charset=nonsense", b"x", {"body": None, "bodyBase64": "eA=="}),
+        ("application/octet-stream", b"\x00\x01", {"body": None, "bodyBase64": "AAE="}),
+        ("", b"x", {"body": None, "bodyBase64": "eA=="}),
+        ("application/json", b"", {"body": None}),
+    ],
+)
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_body_is_read_by_its_type(api: Api, content_type: str, content: bytes, expected: dict[str, Any]) -> None:
+    given = await echoed(api, content=content, headers={"content-type": content_type})
+    assert {name: given[name] for name in given if name.startswith("body")} == expected
+
+
+async def test_query_and_headers_come_along_without_secrets(api: Api) -> None:
+    webhook = await create(api)
+    secret = {"authorization": "Bearer x", "cookie": "a=b", "proxy-authorization": "x"}
+    headers = [("X-Event", "paid"), ("X-Many", "1"), ("X-Many", "2"), *secret.items()]
+    response = await api.http.post(f"{webhook['path']}?wait=30000&a=1&b=2&b=3", headers=headers)
+    given = response.json()["output"]
+    assert given["query"] == {"a": "1", "b": ["2", "3"]}
+    assert given["headers"]["x-event"] == "paid"
+    assert given["headers"]["x-many"] == "1, 2"
+    assert given["headers"].keys().isdisjoint(secret)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("application/json", b"{"),
+        ("application/json", b"NaN"),
+        ("application/json", b"[" * 5_000),
+        ("application/json", b"[" * 300 + b"]" * 300),
+        ("application/x-www-form-urlencoded", b"a=%ff"),
+        ("application/x-www-form-urlencoded", b"\xff"),
+    ],
+)
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_faulty_body_is_refused(idle_api: Api, content_type: str, content: bytes) -> None:
+    webhook = await create(idle_api)
+    response = await idle_api.http.post(webhook["path"], content=content, headers={"content-type": content_type})
+    assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
+    assert await run_count(idle_api) == 0
+
+
+async def test_input_schema_applies(idle_api: Api) -> None:
+    webhook = await create(idle_api, STRICT)
+    response = await idle_api.http.post(webhook["path"], json={})
+    assert (response.status_code, code_of(response)) == (422, "INPUT_INVALID")
+    assert response.json()["error"]["problems"][0]["path"] == "input.body"
+    assert (await idle_api.http.post(webhook["path"], json={"order": 1})).status_code == 202
+
+
+async def test_waiting_gives_the_output(api: Api) -> None:
+    flow = await api.create_flow({"steps": [{"name": "a", "kind": "transform", "input": {"x": 1}}]})
+    webhook = await create(api, flow=flow)
+    response = await api.http.post(f"{webhook['path']}?wait=30000")
+    assert response.status_code == 200
+    told = response.json()
+    assert told == {"runId": told["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
+
+
+async def test_waiting_for_a_run_that_fails_gives_its_error(api: Api) -> None:
+    webhook = await create(api, FAILING)
+    response = await api.http.post(f"{webhook['path']}?wait=30000")
+    assert response.status_code == 500
+    told = response.json()
+    assert told["status"] == "FAILED"
+    assert told["runId"].startswith("run_")
+    assert told["error"]["stepName"] == "fail"
+    assert told["error"]["code"]
+    assert told["error"]["message"]
+
+
+async def test_waiting_ends(idle_api: Api) -> None:
+    webhook = await create(idle_api)
+    response = await idle_api.http.post(f"{webhook['path']}?wait=1")
+    told = response.json()
+    assert response.status_code == 504
+    assert told == {"runId": told["runId"], "status": "QUEUED"}
+
+
+@pytest.mark.parametrize("wait", ["", "x", "-1", "1.5", "60001", "9" * 5_000, "٣"])
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_time_to_wait_is_bounded(idle_api: Api, wait: str) -> None:
+    webhook = await create(idle_api)
+    response = await idle_api.http.post(webhook["path"], params={"wait": wait})
+    assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
+    assert await run_count(idle_api) == 0
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id", "X-GitHub-Delivery", "X-Shopify-Webhook-Id"])
+async def test_delivery_that_is_tried_again_finds_its_run(idle_api: Api, header: str) -> None:
+    webhook = await create(idle_api)
+
+    async def deliver(body: int, time: str) -> httpx.Response:
+        return await idle_api.http.post(webhook["path"], json=body, headers={header: "1", "x-time": time})
+
+    first, second = await deliver(7, "12:00"), await deliver(7, "12:01")
+    assert first.json() == second.json()
+    assert second.status_code == 202
+    conflict = await deliver(8, "12:02")
+    assert (conflict.status_code, code_of(conflict)) == (409, "IDEMPOTENCY_CONFLICT")
+    assert await run_count(idle_api) == 1
+
+
+async def test_deliveries_at_once_start_one_run(idle_api: Api) -> None:
+    webhook = await create(idle_api)
+    calls = [idle_api.http.post(webhook["path"], json=1, headers={"webhook-id": "m"}) for _ in range(5)]
+    assert len({response.json()["runId"] for response in await asyncio.gather(*calls)}) == 1
+    assert await run_count(idle_api) == 1
+
+
+async def test_keys_of_other_webhooks_and_of_the_api_do_not_collide(idle_api: Api) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    for webhook in [await create(idle_api, flow=flow), await create(idle_api, flow=flow)]:
+        response = await idle_api.http.post(webhook["path"], headers={"idempotency-key": "k"})
+        assert response.status_code == 202
+    await idle_api.start(flow, idempotencyKey="k")
+    assert await run_count(idle_api) == 3
+
+
+async def test_token_is_shown_once_and_kept_nowhere(idle_api: Api) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    created = await create(idle_api, flow=flow)
+    token = created["token"]
+    assert token.startswith("frh_")
+    assert len(token) >= 43 + len("frh_")
+    assert created["path"] == f"/hooks/{token}"
+    text = "query($id: ID!) { flow(id: $id) { webhooks { id name hint signatureHeader createdAt flow { id } } } }"
+    response = await idle_api.post(text, {"id": flow}, key=idle_api.keys.viewer)
+    (listed,) = response.json()["data"]["flow"]["webhooks"]
+    assert listed["id"] == created["webhook"]["id"]
+    assert listed["hint"] == token[:8]
+    assert token not in response.text
+
+
+async def test_rotated_token_ends_at_once(idle_api: Api) -> None:
+    created = await create(idle_api)
+    rotated = (await idle_api.query(ROTATE, {"id": created["webhook"]["id"]}))["result"]
+    assert rotated["webhook"]["rotatedAt"] is not None
+    assert rotated["token"] != created["token"]
+    old, new = [await idle_api.http.post(each["path"]) for each in (created, rotated)]
+    assert (old.status_code, code_of(old)) == (404, "WEBHOOK_NOT_FOUND")
+    assert new.status_code == 202
+
+
+async def test_deleted_webhook_is_gone_and_its_runs_stay(idle_api: Api) -> None:
+    created = await create(idle_api)
+    await idle_api.http.post(created["path"])
+    variables = {"id": created["webhook"]["id"]}
+    assert (await idle_api.query(DELETE, variables))["result"]["webhookId"] == variables["id"]
+    assert (await idle_api.http.post(created["path"])).status_code == 404
+    for text in (DELETE, ROTATE):
+        assert (await idle_api.query(text, variables))["result"]["code"] == "WEBHOOK_NOT_FOUND"
+    assert await run_count(idle_api) == 1
+
+
+@pytest.mark.parametrize("token", ["frh_x", "x", "%00", "%2e%2e", "a" * 5_000, "ä"])
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_unknown_token_is_not_found(idle_api: Api, token: str) -> None:
+    response = await idle_api.http.post(f"/hooks/{token}", json={})
+    assert (response.status_code, code_of(response)) == (404, "WEBHOOK_NOT_FOUND")
+
+
+async def test_key_or_hash_is_no_token(idle_api: Api) -> None:
+    created = await create(idle_api)
+    for token in (idle_api.keys.admin, hashlib.sha256(created["token"].encode()).hexdigest(), created["token"][:-1]):
+        assert (await idle_api.http.post(f"/hooks/{token}")).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_webhooks_take_post_alone(idle_api: Api, method: str) -> None:
+    created = await create(idle_api)
+    assert (await idle_api.http.request(method, created["path"])).status_code == 405
+    assert await run_count(idle_api) == 0
+
+
+@pytest.fixture
+async def small_api(database_url: str) -> AsyncIterator[Api]:
+    """A service that takes bodies of 2,048 bytes."""
+    async with serving(database_url, with_worker=False, max_body_bytes=2_048) as served:
+        yield served
+
+
+async def in_chunks(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // 256):
+        yield b"x" * 256
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_oversized_body_is_refused(small_api: Api, chunked: bool) -> None:
+    created = await create(small_api)
+    for size, status in ((2_048, 202), (2_304, 413)):
+        content: Any = in_chunks(size) if chunked else b"x" * size
+        response = await small_api.http.post(created["path"], content=content, headers={"content-type": "text/plain"})
+        assert response.status_code == status
+    assert code_of(response) == "PAYLOAD_TOO_LARGE"
+    assert await run_count(small_api) == 1
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_body_that_makes_too_large_an_input_is_refused(idle_api: Api) -> None:
+    created = await create(idle_api)
+    response = await idle_api.http.post(created["path"], json="x" * 1_100_000)
+    assert (response.status_code, code_of(response)) == (413, "INPUT_TOO_LARGE")
+
+
+async def test_flow_that_cannot_be_started_refuses_the_call(idle_api: Api) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    created = await create(idle_api, flow=flow)
+    await idle_api.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
+    response = await idle_api.http.post(created["path"])
+    assert (response.status_code, code_of(response)) == (409, "FLOW_DISABLED")
+    unpublished = await create(idle_api, flow=await idle_api.create_flow(None, "new"))
+    response = await idle_api.http.post(unpublished["path"])
+    assert (response.status_code, code_of(response)) == (409, "FLOW_NOT_PUBLISHED")
+
+
+SECRET = "It's a Secret to Everybody"
+HELLO = b"Hello, World!"
+# GitHub's own example of a signed body.
+SIGNED = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+
+
+@pytest.mark.parametrize(
+    ("shown", "status"),
+    [
+        (f"sha256={SIGNED}", 202),
+        (SIGNED, 202),
+        (base64.b64encode(bytes.fromhex(SIGNED)).decode(), 202),
+        (None, 401),
+        ("", 401),
+        ("sha256=", 401),
+        (f"sha1={SIGNED}", 401),
+        (hmac.digest(b"another", HELLO, "sha256").hex(), 401),
+        ("\u00e4", 401),
+    ],
+)
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_signature_is_checked(idle_api: Api, shown: str | None, status: int) -> None:
+    created = await create(idle_api, header="X-Hub-Signature-256", secret=SECRET)
+    assert created["webhook"]["signatureHeader"] == "x-hub-signature-256"
+    headers = {b"x-hub-signature-256": shown.encode("latin-1")} if shown is not None else {}
+    response = await idle_api.http.post(created["path"], content=HELLO, headers=headers)
+    assert response.status_code == status
+    assert status == 202 or code_of(response) == "SIGNATURE_INVALID"
+    assert await run_count(idle_api) == (status == 202)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"header": "x"}, {"secret": "x"}, {"header": "a b", "secret": "x"}, {"header": "x", "secret": ""}]
+)
+async def test_header_and_secret_of_a_signature_go_together(idle_api: Api, variables: dict[str, str]) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    assert await idle_api.refused(CREATE, {"flow": flow, **variables}) == "INVALID_ARGUMENT"
+
+
+async def test_foreign_webhooks_are_as_if_unknown(idle_api: Api) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    created = await create(idle_api, flow=flow)
+    variables, other = {"id": created["webhook"]["id"]}, idle_api.keys.other_admin
+    assert (await idle_api.query(CREATE, {"flow": flow}, key=other))["result"]["code"] == "FLOW_NOT_FOUND"
+    for text in (ROTATE, DELETE):
+        assert (await idle_api.query(text, variables, key=other))["result"]["code"] == "WEBHOOK_NOT_FOUND"
+    node = "query($id: ID!) { node(id: $id) { id } }"
+    assert (await idle_api.query(node, variables, key=other))["node"] is None
+    assert (await idle_api.query(node, variables, key=idle_api.keys.viewer))["node"] == variables
+    assert (await idle_api.http.post(created["path"])).status_code == 202
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+async def test_webhooks_are_changed_by_admins_alone(idle_api: Api, role: str) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    variables = {"id": (await create(idle_api, flow=flow))["webhook"]["id"]}
+    key = getattr(idle_api.keys, role)
+    assert await idle_api.refused(CREATE, {"flow": flow}, key=key) == "FORBIDDEN"
+    for text in (ROTATE, DELETE):
+        assert await idle_api.refused(text, variables, key=key) == "FORBIDDEN"
+
+
+async def test_run_belongs_to_the_project_of_the_webhook(idle_api: Api) -> None:
+    created = await create(idle_api)
+    await idle_api.http.post(created["path"], headers={"authorization": f"Bearer {idle_api.keys.other_admin}"})
+    assert await run_count(idle_api) == 1
+    found = await idle_api.query("{ flowRuns { totalCount } }", key=idle_api.keys.other_viewer)
+    assert found["flowRuns"]["totalCount"] == 0
