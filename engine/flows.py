@@ -12,7 +12,7 @@ from db import flows
 from db.session import Database
 from domain import definition, json_schema, payloads
 from domain.definition import FlowDefinition, FlowStep, Step
-from domain.errors import DefinitionInvalidError, InputInvalidError
+from domain.errors import DefinitionInvalidError, InputInvalidError, Problem
 from engine import templates
 from engine.templates import Template
 
@@ -64,6 +64,9 @@ def check(document: Any) -> CheckedDefinition:
     """
     text = payloads.encode(document, limit=payloads.MAX_DEFINITION_BYTES, what="definition")
     parsed = definition.parse(document)
+    if "\\u0000" in text:
+        # Names go into columns of their own, and PostgreSQL's text cannot hold it.
+        raise DefinitionInvalidError([Problem("", "The character U+0000 is not allowed")])
     faults = [fault for path, value in parsed.templates() for fault in templates.compile_problems(value, path)]
     if faults:
         raise DefinitionInvalidError(faults)

@@ -11,6 +11,8 @@ from db.models import FlowRun
 from db.models.types import table
 from db.rows import AnyRow
 from domain import payloads
+from domain.errors import DefinitionInvalidError
+from engine.flows import check
 from engine.nesting import MAX_DEPTH
 from tests.support.clock import FakeClock
 from tests.support.engine import LEASE, Document, Engine, Flow, history, transform
@@ -73,6 +75,11 @@ async def test_no_more_children_are_live_than_the_loop_allows(engine: Engine) ->
         live = [row for row in await children(engine, run_id) if row.status not in {"SUCCEEDED", "FAILED"}]
         assert len(live) <= 3
     assert (await engine.run(run_id)).status == "SUCCEEDED"
+
+
+def test_a_name_with_a_nul_is_refused_when_the_flow_is_published() -> None:
+    with pytest.raises(DefinitionInvalidError):
+        check({"steps": [DOUBLE | {"displayName": "a\0b"}]})
 
 
 async def test_an_empty_loop_starts_nothing(engine: Engine) -> None:
