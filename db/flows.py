@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
+from db import admission
 from db.keyset import Edge, Keyset, Page
 from db.models import Flow, FlowVersion
 from db.models.types import table
@@ -61,9 +62,14 @@ def publish(conn: Connection, flow_id: UUID, project_id: UUID, definition: str, 
     return version_id
 
 
-def change(conn: Connection, flow_id: UUID, values: Mapping[str, Any]) -> None:
-    """Set `name` or `enabled` of a flow."""
+def change(conn: Connection, flow_id: UUID, project_id: UUID, values: Mapping[str, Any]) -> None:
+    """Set `name`, `enabled` or `max_concurrent_runs` of a flow."""
+    limited = "max_concurrent_runs" in values
+    if limited:
+        admission.lock(conn, [project_id])
     conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
+    if limited:
+        admission.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:

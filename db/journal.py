@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import children, inputs, runs, signals, transitions
+from db import admission, children, inputs, quota, runs, signals, transitions
 from db.children import Brood
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
@@ -90,12 +90,13 @@ _same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position 
 _these_runs: BindParameter[Any] = bindparam("run_ids", expanding=True)
 
 _DUE = (
-    select(_run.id)
+    select(_run.id, _run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited"))
     .where(_run.due_at <= bindparam("now"))
     .order_by(_run.due_at)
     .limit(bindparam("at_most", type_=Integer))
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=_runs)
 )
+_DUE_WITHOUT_LIMIT = _DUE.where(~admission.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)))
 _NEXT_DUE = select(func.min(_run.due_at))
 _CLAIM = (
     update(_runs)
@@ -103,6 +104,8 @@ _CLAIM = (
     .values(
         lease_token=bindparam("token"),
         due_at=bindparam("until"),
+        held_at=None,
+        held_by=None,
         # A token that nobody gave back is that of a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
@@ -185,7 +188,7 @@ _INTERRUPT = (
 def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
     """Take up to `limit` runs that are due, longest due first, for as long as `lease`."""
     now = clock.now()
-    run_ids = conn.execute(_DUE, {"now": now, "at_most": limit}).scalars().all()
+    run_ids = _admissible(conn, now, limit)
     if not run_ids:
         return []
     token = ids.new_uuid()
@@ -194,6 +197,18 @@ def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
     steps = grouped(conn.execute(_JOURNALS, {"run_ids": run_ids}), "run_id")
     runs = conn.execute(_CLAIMED, {"run_ids": run_ids})
     return [Claimed(Lease(run.id, token), run, steps.get(run.id, ())) for run in runs]
+
+
+def _admissible(conn: Connection, now: datetime, limit: int) -> list[UUID]:
+    """Runs that are due, and may run; they are locked."""
+    due = conn.execute(_DUE, {"now": now, "at_most": limit}).all()
+    admitted = admission.admit(conn, due)
+    refused = len(due) - len(admitted)
+    if refused:
+        # Those without limits do not wait behind the others; no further places are locked, see db/admission.py.
+        more = {"now": now, "at_most": refused, "but_not": admitted}
+        admitted += conn.execute(_DUE_WITHOUT_LIMIT, more).scalars()
+    return admitted
 
 
 def next_due(conn: Connection) -> datetime | None:
@@ -328,6 +343,21 @@ def stop(conn: Connection, run_id: UUID, message: str) -> bool:
     if was_live:
         _tell_parents(conn, [run_id])
     return was_live
+
+
+def charge(conn: Connection) -> set[UUID]:
+    """Count the runs that the unit of work created against their projects' quotas; returns those that were too many.
+
+    These have ended as QUOTA_EXCEEDED. The end of each unit does this; whoever must know calls it before.
+    """
+    refused: set[UUID] = set()
+    while beyond := quota.charge(conn):
+        error = OutsideError("QUOTA_EXCEEDED", "The project has used up its quota of runs.")
+        _end(conn, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)
+        # A parent may go on with its next child, which is counted in turn.
+        _tell_parents(conn, beyond)
+        refused |= set(beyond)
+    return refused
 
 
 def _end(

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import signals, sqlite
+from db import signals, sqlite, units
 from domain.errors import DatabaseUnavailableError
 
 P = ParamSpec("P")
@@ -18,6 +18,10 @@ POOL_SIZE = 10
 """Connections a process keeps open. A PostgreSQL server has a hundred for everybody."""
 CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
+
+_DEADLOCK = "40P01"
+_TRIES = 5
+"""Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
 
 
 class ConflictError(Exception):
@@ -79,8 +83,18 @@ class Database:
     async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         if self._writer is not None:
             return await self._writer.run(work)
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._transaction(work)
+            except DBAPIError as error:
+                # PostgreSQL broke it off, because it and another one waited for each other.
+                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+        return await self._transaction(work)
+
+    async def _transaction(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         async with self._engine.begin() as conn:
-            return await conn.run_sync(signals.collect, work)
+            return await conn.run_sync(units.run, work)
 
     async def close(self) -> None:
         """Finish the writes under way and close every connection."""

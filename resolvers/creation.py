@@ -8,10 +8,11 @@ from uuid import UUID
 
 import orjson
 
-from db import runs
+from db import journal, runs
 from db.session import ConflictError, Database
 from domain import ids
-from domain.errors import IdempotencyConflictError, InvalidArgumentError
+from domain.errors import IdempotencyConflictError, InvalidArgumentError, QuotaExceededError
+from domain.states import RunStatus
 
 MAX_KEY_LENGTH = 200
 
@@ -47,12 +48,15 @@ class Idempotency:
 
         Raises:
             IdempotencyConflictError: it was created with other arguments.
+            QuotaExceededError: it was beyond the quota; the same request has the same answer.
         """
         earlier = runs.by_idempotency_key(conn, project_id, self.key) if self.key is not None else None
         if earlier is None:
             return None
         if earlier.request_hash != self.request_hash:
             raise IdempotencyConflictError
+        if earlier.status == RunStatus.QUOTA_EXCEEDED:
+            raise QuotaExceededError(earlier.id)
         found: UUID = earlier.id
         return found
 
@@ -71,9 +75,21 @@ def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def write_once(database: Database, work: Callable[[Any], UUID]) -> UUID:
-    """The result of `work`, which looks for an earlier run under its key before it creates one."""
+    """The result of `work`, which looks for an earlier run under its key before it creates one.
+
+    Raises:
+        QuotaExceededError: it created one that is beyond the project's quota.
+    """
     try:
-        return await database.write(work)
+        run_id, is_refused = await database.write(_charged, work)
     except ConflictError:
         # Somebody else created it between our look and our insert; now it is found.
-        return await database.write(work)
+        run_id, is_refused = await database.write(_charged, work)
+    if is_refused:
+        raise QuotaExceededError(run_id)
+    return run_id
+
+
+def _charged(conn: Any, work: Callable[[Any], UUID]) -> tuple[UUID, bool]:
+    run_id = work(conn)
+    return run_id, run_id in journal.charge(conn)

@@ -52,7 +52,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowDisabledError, FlowNotPublishedError,
         InputInvalidError, InputTooLargeError, RunNotFoundError (the parent), ParentNotLiveError,
-        IdempotencyConflictError.
+        IdempotencyConflictError, QuotaExceededError (the run was written all the same).
     """
     flow = await _startable_flow(context, request.flow_id)
     values = _checked(request)

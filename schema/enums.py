@@ -8,6 +8,7 @@ from enum import StrEnum
 import strawberry
 
 from domain.errors import ErrorCode
+from domain.quota import QuotaPeriod
 from domain.run_filter import Archived, RunOrderField
 from domain.states import (
     AttemptStatus,
@@ -41,6 +42,7 @@ __all__ = [
     "Environment",
     "ErrorCode",
     "OrderDirection",
+    "QuotaPeriod",
     "RetryStrategy",
     "Role",
     "RunOrderField",
@@ -61,6 +63,7 @@ _NAMES: dict[type[StrEnum], str] = {
     ErrorCode: "ErrorCode",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
+    QuotaPeriod: "QuotaPeriod",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
 }

@@ -1,8 +1,9 @@
 """A worker: a dispatcher and an executor with everything they need."""
 
+import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +14,7 @@ from domain import clock
 from engine import actions, steps
 from engine.executor import Executor
 from engine.flows import FlowCache
+from engine.housekeeping import Housekeeper
 from engine.polling import PollingDispatcher, PollingSettings
 from service.settings import Settings
 
@@ -47,10 +49,20 @@ class Worker:
         with _worker_lock(self._settings.database_file) as alone:
             if alone:
                 await self._take_over()
-            async with steps.runners(self._runner_settings) as runners:
+            async with steps.runners(self._runner_settings) as runners, self._housekeeping():
                 executor = Executor(self._database, self._flows, runners)
                 while not self._stopped:
                     await self._dispatch(executor)
+
+    @asynccontextmanager
+    async def _housekeeping(self) -> AsyncIterator[None]:
+        keeper = Housekeeper(self._database, self._settings.execution_data_retention_days)
+        keeping = asyncio.create_task(keeper.run())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
 
     async def _dispatch(self, executor: Executor) -> None:
         try:

@@ -10,7 +10,7 @@ import pytest
 from db.session import Database
 from tests.support.templates import Template
 
-pytest_plugins = ["tests.support.plugin"]
+pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.api"]
 
 Dialect = Literal["sqlite", "postgresql"]
 

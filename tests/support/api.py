@@ -1,0 +1,234 @@
+"""The service for tests: in this process behind a client, or on a port of this machine, for a browser."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import Connection, Engine, event
+
+from db import api_keys, projects, runs, signals
+from db.migrate import upgrade
+from db.session import Database
+from domain import ids
+from domain.ids import IdKind
+from domain.states import FINAL, Role
+from service.asgi import create_service
+from service.auth import BrowserSessions
+from service.bootstrap import bootstrap
+from service.settings import Settings
+
+PATIENCE = 30.0
+"""Seconds after which what was to come is given up: a test that waits so long has failed."""
+BASE_URL = "http://flow-runs.test"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The secrets of keys in force: of each role in two projects, and the operator's for all of them."""
+
+    viewer: str
+    operator: str
+    admin: str
+    other_viewer: str
+    other_operator: str
+    other_admin: str
+    all_projects: str
+
+
+@dataclass(frozen=True)
+class Api:
+    """A service, and a client that shows the key of the first project's ADMIN unless told otherwise."""
+
+    http: httpx.AsyncClient
+    database: Database
+    keys: Keys
+    project: str
+    other_project: str
+    sessions: BrowserSessions
+
+    async def post(
+        self,
+        text: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        operation: str | None = None,
+    ) -> httpx.Response:
+        """The response to a document."""
+        document = {"query": text, "variables": variables, "operationName": operation}
+        shown = {"authorization": f"Bearer {key or self.keys.admin}", **(headers or {})}
+        return await self.http.post("/graphql", json=document, headers=shown)
+
+    async def execute(self, text: str, variables: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        """The body of the response to a document."""
+        body: dict[str, Any] = (await self.post(text, variables, **more)).json()
+        return body
+
+    async def query(self, text: str, variables: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        """The data that a document asks for; there must be no error."""
+        body = await self.execute(text, variables, **more)
+        assert "errors" not in body, body["errors"]
+        data: dict[str, Any] = body["data"]
+        return data
+
+    async def refused(self, text: str, variables: Mapping[str, Any] | None = None, **more: Any) -> str:
+        """The code of the one top-level error that a document meets."""
+        (error,) = (await self.execute(text, variables, **more))["errors"]
+        code: str = error["extensions"]["code"]
+        return code
+
+    async def create_flow(self, definition: Any, name: str = "flow", **more: Any) -> str:
+        """The ID of a new flow, published when there is a definition."""
+        text = """mutation($name: String!, $definition: JSON, $projectId: ID) {
+            result: createFlow(name: $name, definition: $definition, projectId: $projectId) {
+                ... on CreateFlowSuccess { flow { id } } ... on UserError { code message } } }"""
+        variables = {"name": name, "definition": definition, "projectId": more.pop("project", None)}
+        flow_id: str = (await self.query(text, variables, **more))["result"]["flow"]["id"]
+        return flow_id
+
+    async def start(self, flow_id: str, *, select: str = "id", key: str | None = None, **values: Any) -> Any:
+        """What `startRun` answers: the run's fields `select`, or the error."""
+        text = f"""mutation($input: StartRunInput!) {{ result: startRun(input: $input) {{
+            __typename
+            ... on StartRunSuccess {{ run {{ {select} }} }}
+            ... on UserError {{ code message }}
+            ... on InputInvalid {{ problems {{ path message }} }} }} }}"""
+        return (await self.query(text, {"input": {"flowId": flow_id, **values}}, key=key))["result"]
+
+    async def finished(self, run_id: str, select: str = "status") -> Any:
+        """The fields `select` of a run, once it is final."""
+        key = ids.decode(IdKind.RUN, run_id)
+        with self.database.signals.listen(signals.run_changed(key)) as changed:
+            while not await self._is_final(key):
+                await asyncio.wait_for(changed.wait(), PATIENCE)
+                changed.clear()
+        text = f"query($id: ID!) {{ flowRun(id: $id) {{ {select} }} }}"
+        return (await self.query(text, {"id": run_id}, key=self.keys.all_projects))["flowRun"]
+
+    async def _is_final(self, key: UUID) -> bool:
+        return (await self.database.read(runs.by_ids, [key], {"status"}))[key].status in FINAL
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    """A service that executes the runs which are started."""
+    async with serving(database_url, with_worker=True) as served:
+        yield served
+
+
+@pytest.fixture
+async def idle_api(database_url: str) -> AsyncIterator[Api]:
+    """A service without a worker: what is started stays QUEUED."""
+    async with serving(database_url, with_worker=False) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[Api]:
+    """A service on a migrated database, with two projects and their keys."""
+    database = Database(database_url)
+    own, other, keys = await database.write(_populate)
+    service = create_service(Settings(database_url=database_url, **settings), database, own, with_worker=with_worker)
+    # An exception that leaves the application is a bug, and fails the test.
+    transport = httpx.ASGITransport(service.app)
+    async with (
+        service.app.router.lifespan_context(service.app),
+        httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http,
+    ):
+        first, second = (ids.encode(IdKind.PROJECT, key) for key in (own, other))
+        yield Api(http, database, keys, first, second, service.sessions)
+
+
+def _populate(conn: Connection) -> tuple[UUID, UUID, Keys]:
+    own, other = projects.create(conn, "default"), projects.create(conn, "other")
+
+    def key(project: UUID | None, role: Role) -> str:
+        return api_keys.create(conn, project_id=project, role=role, name=f"{role.lower()} for tests")
+
+    secrets = [key(project, role) for project in (own, other) for role in Role]
+    return own, other, Keys(*[*secrets, key(None, Role.ADMIN)])
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """A service on a port of this machine."""
+
+    url: str
+    admin_key: str
+    sign_in_url: str
+
+
+@pytest.fixture
+async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
+    """A service as `serve` starts it, with worker, demo flows and explorer, on SQLite."""
+    settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'live.db'}")
+    await asyncio.to_thread(upgrade, settings.database_url)
+    database = Database(settings.database_url)
+    found = await bootstrap(database, settings)
+    service = create_service(settings, database, found.project_id, with_worker=True)
+    async with _listening(uvicorn.Config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as url:
+        assert found.new_secret is not None
+        yield LiveServer(url, found.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        self.url.set_result(f"http://127.0.0.1:{port}")
+
+
+@asynccontextmanager
+async def _listening(config: uvicorn.Config) -> AsyncIterator[str]:
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    started: list[asyncio.Future[Any]] = [serving, server.url]
+    await asyncio.wait(started, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if not server.url.done():
+            await serving  # tells why it did not start
+        yield await server.url
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@dataclass
+class Statements:
+    """The SQL statements that were executed meanwhile."""
+
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def of_resolvers(self) -> list[str]:
+        """Those that a query costs beyond looking up its key."""
+        return [text for text in self.texts if "api_key" not in text]
+
+
+@contextmanager
+def statements() -> Iterator[Statements]:
+    """Collects the statements of every engine in this process."""
+    found = Statements()
+
+    def note(conn: Any, cursor: Any, text: str, *_: Any) -> None:
+        found.texts.append(text)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
