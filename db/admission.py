@@ -77,6 +77,12 @@ _RUNNING = (
     .group_by(_run.project_id, _run.flow_id)
 )
 
+
+def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
+    """`column`, past the indexes on it: they hold every run there ever was, those of due and held runs a few."""
+    return func.coalesce(column, column)
+
+
 # Others of those that were refused; ones that somebody else has in hand are not waited for.
 _DUE_OF_FULL = (
     select(_run.id)
@@ -85,8 +91,8 @@ _DUE_OF_FULL = (
         _run.id.not_in(bindparam("but_not", expanding=True)),
         _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
         or_(
-            _run.flow_id.in_(bindparam("full", expanding=True)),
-            _run.project_id.in_(bindparam("full", expanding=True)),
+            _unindexed(_run.flow_id).in_(bindparam("full", expanding=True)),
+            _unindexed(_run.project_id).in_(bindparam("full", expanding=True)),
         ),
     )
     .order_by(_run.due_at)
@@ -226,7 +232,7 @@ def limit_changed(conn: Connection, project_id: UUID, flow_id: UUID | None, limi
             continue
     elif flow_id is not None:
         # Its runs may stand in the project's line, where they would keep others from going on.
-        while run_ids := _held(conn, _run.held_by == project_id, _run.flow_id == flow_id):
+        while run_ids := _held(conn, _run.held_by == project_id, _unindexed(_run.flow_id) == flow_id):
             conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_by=flow_id))
     freed(conn, project_id, flow_id, _AT_ONCE)
 
