@@ -62,14 +62,13 @@ def publish(conn: Connection, flow_id: UUID, project_id: UUID, definition: str, 
     return version_id
 
 
-def change(conn: Connection, flow_id: UUID, project_id: UUID, values: Mapping[str, Any]) -> None:
-    """Set `name`, `enabled` or `max_concurrent_runs` of a flow."""
-    limited = "max_concurrent_runs" in values
-    if limited:
+def change(conn: Connection, flow_id: UUID, values: Mapping[str, Any]) -> None:
+    """Set `name` or `enabled` of a flow, or `max_concurrent_runs`."""
+    if "max_concurrent_runs" in values:
+        project_id = conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
         admission.lock(conn, [project_id])
-    conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
-    if limited:
         admission.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
+    conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:

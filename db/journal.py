@@ -97,7 +97,8 @@ _DUE = (
     .with_for_update(skip_locked=True, of=_runs)
 )
 _DUE_WITHOUT_LIMIT = _DUE.where(~admission.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)))
-_NEXT_DUE = select(func.min(_run.due_at))
+# The condition lets SQLite use the index, in which only live runs are.
+_NEXT_DUE = select(func.min(_run.due_at)).where(_run.due_at.is_not(None))
 _CLAIM = (
     update(_runs)
     .where(_run.id.in_(_these_runs))

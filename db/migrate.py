@@ -7,7 +7,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url, text
+from filelock import FileLock
+from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import sqlite
@@ -20,14 +21,19 @@ _ADVISORY_LOCK = 7_366_201
 def upgrade(url: str) -> None:
     """Migrate the database at `url` to the newest revision; creates the file of an SQLite database."""
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    if parsed.get_backend_name() == "sqlite":
+        _upgrade_sqlite(parsed)
+    else:
         asyncio.run(_upgrade_postgresql(url))
-        return
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlite.writing_engine(parsed)
+
+
+def _upgrade_sqlite(url: URL) -> None:
+    file = Path(url.database or "")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlite.writing_engine(url)
     try:
-        with engine.begin() as conn:
+        # SQLite's own lock does not serve: of two processes that put a new file into WAL mode at once, one fails.
+        with FileLock(file.with_name(file.name + ".migrating")), engine.begin() as conn:
             _run(conn)
     finally:
         engine.dispose()

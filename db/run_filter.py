@@ -75,7 +75,8 @@ def _durations(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
     if (least := wanted.min_duration_ms) is not None:
         yield or_(_run.duration_ms >= least, and_(running, _run.started_at <= _ago(least)))
     if (most := wanted.max_duration_ms) is not None:
-        yield or_(_run.duration_ms <= most, and_(running, _run.started_at >= _ago(most)))
+        # Until a millisecond is over, it does not count.
+        yield or_(_run.duration_ms <= most, and_(running, _run.started_at > _ago(most + 1)))
 
 
 def _ago(milliseconds: int) -> datetime:

@@ -25,6 +25,8 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.DURATION: "duration_ms",
 }
 """The column that an order sorts by; None where IDs alone are in that order."""
+_MAX_PROBES = 500
+"""SELECTs that SQLite takes in one UNION."""
 
 
 def keyset(order: RunOrder) -> Keyset:
@@ -79,14 +81,16 @@ def owners_with_any_beyond(
         select(literal(number)).where(exists().where(_run[link] == owner, keys.beyond(edge)))
         for number, (owner, edge) in enumerate(edges)
     ]
-    found = conn.execute(union_all(*probes)).scalars() if probes else ()
+    found: list[int] = []
+    for start in range(0, len(probes), _MAX_PROBES):
+        found += conn.execute(union_all(*probes[start : start + _MAX_PROBES])).scalars()
     return dict.fromkeys((edges[number] for number in found), True)
 
 
 def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UUID, int]:
     """How many runs name each of `owners` in their column `link`."""
     query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
-    return dict(conn.execute(query).tuples().all())
+    return dict(conn.execute(query).all())
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import signals, sqlite, units
@@ -18,6 +19,8 @@ POOL_SIZE = 10
 """Connections a process keeps open. A PostgreSQL server has a hundred for everybody."""
 CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
+_AWAY = ("53", "57P", "58")
+"""How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
 
 _DEADLOCK = "40P01"
 _TRIES = 5
@@ -55,6 +58,7 @@ class Database:
                 connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
                 json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
             )
+            event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -103,15 +107,27 @@ class Database:
         await self._engine.dispose()
 
 
+def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+    # The server was restarted in an idle moment: nobody need notice.
+    if dbapi_connection.driver_connection.is_closed():
+        raise InvalidatePoolError
+
+
 @contextmanager
 def _unavailability() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
         raise ConflictError from error
-    except (OperationalError, InterfaceError, OSError, TimeoutError) as error:
+    except (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError) as error:
         raise DatabaseUnavailableError from error
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        if not _is_away(error):
             raise
         raise DatabaseUnavailableError from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    # Without a statement it is the connection that could not be made.
+    code = getattr(error.orig, "sqlstate", None) or ""
+    return error.statement is None or error.connection_invalidated or code.startswith(_AWAY)

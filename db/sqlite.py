@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from db import units
+from domain.errors import DatabaseUnavailableError
 
 _MAX_GROUP = 64
 """Units of work in one commit: a group of small ones ends within milliseconds."""
@@ -89,11 +90,14 @@ class Writer:
     def __init__(self, url: URL) -> None:
         self._engine = writing_engine(url)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[Connection], Any]) -> tuple[Any, list[Hashable]]:
         """The result of `work`, committed, and the topics that it noted."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
         loop = asyncio.get_running_loop()
         job = _Job(work, loop, loop.create_future())
         self._jobs.put(job)
@@ -101,6 +105,7 @@ class Writer:
 
     async def close(self) -> None:
         """Finish what was asked for, then stop."""
+        self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 

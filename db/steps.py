@@ -42,9 +42,11 @@ def by_names(
 
 def attempts_by_steps(conn: Connection, keys: Sequence[tuple[UUID, int]]) -> Mapping[tuple[UUID, int], list[AnyRow]]:
     """The attempts at each step, called by run and position, oldest first."""
-    wanted = tuple_(_attempt.run_id, _attempt.position).in_(keys)
+    # The runs once more: a comparison of pairs alone would not use SQLite's primary key.
+    of_runs = _attempt.run_id.in_({run for run, _ in keys})
+    query = select(_attempts).where(of_runs, tuple_(_attempt.run_id, _attempt.position).in_(keys))
     groups: dict[tuple[UUID, int], list[AnyRow]] = {}
-    for row in conn.execute(select(_attempts).where(wanted).order_by(_attempt.run_id, _attempt.number)):
+    for row in conn.execute(query.order_by(_attempt.run_id, _attempt.number)):
         groups.setdefault((row.run_id, row.position), []).append(row)
     return groups
 
@@ -52,13 +54,13 @@ def attempts_by_steps(conn: Connection, keys: Sequence[tuple[UUID, int]]) -> Map
 def counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
     """How many steps of each run have a result."""
     query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids)).group_by(_step.run_id)
-    return dict(conn.execute(query).tuples().all())
+    return dict(conn.execute(query).all())
 
 
 def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
     """How many steps of each run a retry from the failed step would keep."""
     query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids), _kept())
-    return dict(conn.execute(query.group_by(_step.run_id)).tuples().all())
+    return dict(conn.execute(query.group_by(_step.run_id)).all())
 
 
 def copy_kept(conn: Connection, source: UUID, target: UUID) -> None:

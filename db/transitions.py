@@ -46,7 +46,8 @@ _limited = admission.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
-# Which of the two a run was is told by when it began: RETURNING knows only what it is now.
+_STATUSES = select(_run.id, _run.status).where(_run.id.in_(bindparam("run_ids", expanding=True)))
+_BEGUN: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
 _BEGIN = (
     update(_table)
     .where(
@@ -59,7 +60,7 @@ _BEGIN = (
         running_since=_NOW,
         updated_at=_NOW,
     )
-    .returning(_run.id, _run.project_id, _run.flow_id, _run.started_at)
+    .returning(_run.id, _run.project_id, _run.flow_id)
 )
 _PAUSE = (
     update(_table)
@@ -166,12 +167,12 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
 def begin(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """QUEUED or PAUSED → RUNNING, for runs that the transaction under way has claimed."""
     now = clock.now()
-    begun = []
-    for row in conn.execute(_BEGIN, {"run_ids": run_ids, "now": now}):
-        source, message = (
-            (RunStatus.QUEUED, "Run started") if row.started_at == now else (RunStatus.PAUSED, "Run goes on")
-        )
-        begun.append(_event(row.id, row.project_id, row.flow_id, source, RunStatus.RUNNING, message, now))
+    # RETURNING knows only what a row is now.
+    sources = {row.id: row.status for row in conn.execute(_STATUSES, {"run_ids": run_ids})}
+    begun = [
+        _event(row.id, row.project_id, row.flow_id, sources[row.id], RunStatus.RUNNING, _BEGUN[sources[row.id]], now)
+        for row in conn.execute(_BEGIN, {"run_ids": run_ids, "now": now})
+    ]
     if begun:
         events.append(conn, begun)
 

@@ -17,4 +17,4 @@ _LENGTH = 16
 def fingerprint(step: str | None, code: str, message: str) -> str:
     """16 hex digits for an error with `code` and `message`, in a step or in none."""
     normal = _VARYING.sub("*", message[:2_000])
-    return hashlib.sha256(f"{step}\n{code}\n{normal}".encode()).hexdigest()[:_LENGTH]
+    return hashlib.sha256(f"{step}\n{code}\n{normal}".encode(errors="replace")).hexdigest()[:_LENGTH]

@@ -63,13 +63,12 @@ def created_at(key: UUID) -> datetime:
 
 def first_uuid_at(instant: datetime) -> UUID:
     """The smallest UUIDv7 made at or after `instant`: the bound that turns a range of times into one of IDs."""
-    ms = -((_EPOCH - instant) // _MILLISECOND)
-    return UUID(int=min(max(ms, 0), (1 << 48) - 1) << 80)
+    return _first_of(-((_EPOCH - instant) // _MILLISECOND))
 
 
 def first_uuid_after(instant: datetime) -> UUID:
     """The smallest UUIDv7 of a millisecond later than `instant`."""
-    return first_uuid_at(_EPOCH + ((instant - _EPOCH) // _MILLISECOND + 1) * _MILLISECOND)
+    return _first_of((instant - _EPOCH) // _MILLISECOND + 1)
 
 
 def encode(kind: IdKind, key: UUID) -> str:
@@ -104,6 +103,10 @@ def decode_any(text: str) -> tuple[IdKind, UUID]:
     if key.hex != digits:
         raise InvalidIdError(f"Not an ID: {text[:80]!r}")
     return kind, key
+
+
+def _first_of(ms: int) -> UUID:
+    return UUID(int=max(ms, 0) << 80)
 
 
 def _noun(kind: IdKind) -> str:

@@ -17,11 +17,11 @@ MAX_DEFINITION_BYTES = 512 * KIB
 
 
 def encode(value: Any, *, limit: int, what: str) -> str:
-    """`value` as JSON text.
+    """`value` as JSON text; what is no number (NaN) and what has no end (infinity) become null, as in JavaScript.
 
     Raises:
         InputTooLargeError: the text is longer than `limit` bytes.
-        InvalidArgumentError: `value` is not JSON: of another type, nested too deeply, or a number out of range.
+        InvalidArgumentError: `value` is not JSON: of another type, nested too deeply, or a whole number beyond 64 bits.
     """
     try:
         text = orjson.dumps(value)

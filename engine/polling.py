@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 
 _REFILL = 0.25
-"""Share of the places that are free before a backlog is claimed from again."""
+"""Share of the places that are free before a backlog is claimed from again, unless that takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class PollingDispatcher:
         self._lease = timedelta(seconds=self._settings.lease)
         self._tasks: dict[asyncio.Future[None], Lease] = {}
         self._backlog = False
+        self._next_look = clock.now()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -73,7 +74,11 @@ class PollingDispatcher:
     async def _fill(self, execute: Execute) -> None:
         free = self._settings.concurrency - len(self._tasks)
         # With work waiting, a few free places are left to grow: claiming many runs costs little more than one.
-        if free < self._settings.concurrency * (_REFILL if self._backlog else 0) or free == 0:
+        few = self._backlog and free < self._settings.concurrency * _REFILL
+        if few and clock.now() < self._next_look:
+            return
+        self._next_look = clock.now() + timedelta(seconds=self._settings.interval)
+        if free == 0:
             return
         try:
             claimed = await self._database.write(journal.claim, free, self._lease)
@@ -93,7 +98,7 @@ class PollingDispatcher:
         self._wake.set()
 
     async def _wait(self) -> None:
-        seconds = self._settings.interval
+        seconds = (self._next_look - clock.now()).total_seconds()
         if not self._backlog:
             seconds = min(seconds, await self._seconds_until_due())
         if seconds > 0:

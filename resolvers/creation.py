@@ -29,12 +29,12 @@ class Idempotency:
         """The key for a request with `arguments`, JSON values.
 
         Raises:
-            InvalidArgumentError: the key is empty or too long.
+            InvalidArgumentError: the key is empty, too long, or has a character that cannot be kept.
         """
         if key is None:
             return cls(None, None)
-        if not 1 <= len(key) <= MAX_KEY_LENGTH:
-            raise InvalidArgumentError(f"`idempotencyKey` must have 1 to {MAX_KEY_LENGTH} characters.")
+        if not 1 <= len(key) <= MAX_KEY_LENGTH or "\0" in key:
+            raise InvalidArgumentError(f"`idempotencyKey` must have 1 to {MAX_KEY_LENGTH} characters, and no U+0000.")
         text = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
         return cls(key, hashlib.sha256(text).hexdigest())
 

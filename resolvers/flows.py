@@ -117,7 +117,7 @@ async def update(context: Context, flow_id: str, wanted: Mapping[str, Any]) -> U
         values["name"] = _checked_name(values["name"])
     limits.check_flow(values)
     try:
-        await context.database.write(flows.change, flow.id, flow.project_id, values)
+        await context.database.write(flows.change, flow.id, values)
     except ConflictError:
         raise FlowNameTakenError from None
     key: UUID = flow.id

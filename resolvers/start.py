@@ -55,12 +55,11 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         IdempotencyConflictError, QuotaExceededError (the run was written all the same).
     """
     flow = await _startable_flow(context, request.flow_id)
-    values = _checked(request)
+    values = _checked(request) | {"fail_parent_on_failure": _fails_parent(context, request)}
     (await context.flows.get(flow.published_version_id)).check_input(request.input)
     parent_id = _parent_id(context, request)
-    idempotency = creation.Idempotency.of(
-        request.idempotency_key, ["start", request.flow_id, *values.values(), str(parent_id)]
-    )
+    said = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
+    idempotency = creation.Idempotency.of(request.idempotency_key, ["start", request.flow_id, said, str(parent_id)])
 
     def work(conn: Any) -> UUID:
         if (done := idempotency.earlier_run(conn, flow.project_id)) is not None:
@@ -130,7 +129,6 @@ def _checked(request: StartRequest) -> dict[str, Any]:
         "tags": _checked_tags(request.tags),
         "metadata": metadata,
         "input": payloads.encode(request.input, limit=payloads.MAX_INPUT_BYTES, what="input"),
-        "fail_parent_on_failure": bool(request.fail_parent_on_failure),
         "external_id": _checked_word("externalId", request.external_id),
         "source": _checked_word("source", request.source),
     }
@@ -151,6 +149,11 @@ def _checked_word(name: str, word: str | None) -> str | None:
 def _parent_id(context: Context, request: StartRequest) -> UUID | None:
     text = request.parent_run_id or context.parent.run_id
     return ids.decode(IdKind.RUN, text) if text else None
+
+
+def _fails_parent(context: Context, request: StartRequest) -> bool:
+    said = request.fail_parent_on_failure
+    return bool(context.parent.fail_on_failure if said is None else said)
 
 
 def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:

@@ -2,14 +2,12 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import SchemaExtension
-from strawberry.types import ExecutionResult
 
 from domain import errors
 from resolvers import runs
@@ -186,25 +184,15 @@ class IdempotencyConflict(UserError):
     __doc__ = errors.IdempotencyConflictError.__doc__
 
 
-class Told(SchemaExtension):
-    """Gives every top-level error a code, and masks those of ours: the client gets a number that stands in the log."""
-
-    def on_operation(self) -> Iterator[None]:
-        yield
-        result = self.execution_context.result
-        if isinstance(result, ExecutionResult) and result.errors:
-            result.errors = [told(error) for error in result.errors]
-
-
 def told(error: GraphQLError) -> GraphQLError:
-    """`error` as a client may see it, with `extensions.code`."""
+    """`error` as a client may see it, with a code. Ours are masked: the client gets a number that stands in the log."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
     if isinstance(cause, errors.FlowRunsError):
         return _copy(error, cause.message, {"code": cause.code.value})
-    if cause is None or isinstance(cause, GraphQLError):
-        # The document or its variables are at fault, and graphql-core says how.
+    if cause is None or isinstance(cause, GraphQLError) or (error.path is None and isinstance(cause, ValueError)):
+        # The document or its variables are at fault, and graphql-core says how; a number may have too many digits.
         return _copy(error, error.message, {"code": ErrorCode.BAD_REQUEST.value})
     number = secrets.token_hex(8)
     _logger.error("Internal error %s at %s", number, error.path, exc_info=cause)

@@ -92,8 +92,8 @@ class FlowRunFilter:
             started_before=self.started_before,
             finished_after=self.finished_after,
             finished_before=self.finished_before,
-            min_duration_ms=self.min_duration_ms,
-            max_duration_ms=self.max_duration_ms,
+            min_duration_ms=_duration("minDurationMs", self.min_duration_ms),
+            max_duration_ms=_duration("maxDurationMs", self.max_duration_ms),
             metadata=_json_object(self.metadata),
             parent_run_id=_key(IdKind.RUN, self.parent_run_id),
             roots_only=bool(self.roots_only),
@@ -236,6 +236,12 @@ def _word(name: str, word: str) -> str:
     if "\0" in word or "\\u0000" in word:
         raise InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
     return word
+
+
+def _duration(name: str, milliseconds: int | None) -> int | None:
+    if milliseconds is not None and milliseconds < 0:
+        raise InvalidArgumentError(f"`{name}` must not be negative.")
+    return milliseconds
 
 
 def _bounded(name: str, values: Sequence[str]) -> Sequence[str]:

@@ -72,14 +72,14 @@ def _mutation(role: Role, description: str) -> Callable[[F], F]:
 class CreateFlowSuccess:
     """The flow, created."""
 
-    flow: Flow
+    flow: Flow = strawberry.field(description="The new flow.")
 
 
 @strawberry.type(description="The flow, changed.")
 class UpdateFlowSuccess:
     """The flow, changed."""
 
-    flow: Flow
+    flow: Flow = strawberry.field(description="The flow as it is now.")
 
 
 @strawberry.type(description="The project, changed.")
@@ -93,36 +93,36 @@ class UpdateProjectSuccess:
 class PublishFlowVersionSuccess:
     """The version, published."""
 
-    flow_version: FlowVersion
+    flow_version: FlowVersion = strawberry.field(description="The new version.")
 
 
 @strawberry.type(description="The run, started.")
 class StartRunSuccess:
     """The run, started."""
 
-    run: FlowRun
+    run: FlowRun = strawberry.field(description="The new run, or the one that the idempotency key found.")
 
 
 @strawberry.type(description="The new run, which retries the old one.")
 class RetrySuccess:
     """The new run."""
 
-    run: FlowRun
+    run: FlowRun = strawberry.field(description="The new run, or the one that the idempotency key found.")
 
 
 @strawberry.type(description="The run, stopped.")
 class CancelSuccess:
     """The run, stopped."""
 
-    run: FlowRun
+    run: FlowRun = strawberry.field(description="The run as it is now.")
 
 
 @strawberry.type(description="The run that goes on, and the step that asked.")
 class ResumeRunSuccess:
     """The run that goes on."""
 
-    run: FlowRun
-    step: StepResult
+    run: FlowRun = strawberry.field(description="The run as it is now.")
+    step: StepResult = strawberry.field(description="The step that asked.")
 
 
 CreateFlowResult = Annotated[
@@ -191,7 +191,13 @@ class Mutation:
 
     @_mutation(Role.ADMIN, "Creates a flow, with its first version when a definition is given.")
     async def create_flow(
-        self, info: Info, name: str, definition: JSON | None = None, project_id: strawberry.ID | None = None
+        self,
+        info: Info,
+        name: Annotated[str, _says("Unique in the project; 1 to 200 characters.")],
+        definition: Annotated[
+            JSON | None, _says("What the flow does; /schemas/flow-definition.json has its form.")
+        ] = None,
+        project_id: Annotated[strawberry.ID | None, _says("For the operator's key: whose flow it will be.")] = None,
     ) -> CreateFlowResult:
         key = await flows.create(info.context, name, definition, project_id)
         return CreateFlowSuccess(flow=await _flow(info, key))
@@ -200,9 +206,9 @@ class Mutation:
     async def update_flow(
         self,
         info: Info,
-        flow_id: strawberry.ID,
-        name: str | None = None,
-        enabled: bool | None = None,
+        flow_id: Annotated[strawberry.ID, _says("The flow.")],
+        name: Annotated[str | None, _says("Its new name; left out, the name stays.")] = None,
+        enabled: Annotated[bool | None, _says("Whether runs of it can be started; left out, that stays.")] = None,
         max_concurrent_runs: Annotated[
             int | None,
             _says("Runs of the flow that may be RUNNING at once, from 1; null for no limit; left out, it stays."),
@@ -224,14 +230,21 @@ class Mutation:
 
     @_mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
     async def publish_flow_version(
-        self, info: Info, flow_id: strawberry.ID, definition: JSON
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, _says("The flow.")],
+        definition: Annotated[JSON, _says("What the flow does; /schemas/flow-definition.json has its form.")],
     ) -> PublishFlowVersionResult:
         key = await flows.publish(info.context, flow_id, definition)
         row = await runs.flow_version(info.context, key, columns_of(info, FlowVersion, "flowVersion"))
         return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
 
     @_mutation(Role.OPERATOR, "Starts a run of a flow's published version.")
-    async def start_run(self, info: Info, input: StartRunInput) -> StartRunResult:  # noqa: A002
+    async def start_run(
+        self,
+        info: Info,
+        input: Annotated[StartRunInput, _says("Which run is wanted.")],  # noqa: A002
+    ) -> StartRunResult:
         start.check_wait(input.wait_ms)
         key = await start.start_run(info.context, input.request())
         if input.wait_ms:
@@ -244,7 +257,13 @@ class Mutation:
         " keeps the version and what succeeded, ON_LATEST_VERSION starts over on the published version.",
     )
     async def retry(
-        self, info: Info, run_id: strawberry.ID, strategy: RetryStrategy, idempotency_key: str | None = None
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, _says("The run to retry.")],
+        strategy: Annotated[RetryStrategy, _says("How the retry begins.")],
+        idempotency_key: Annotated[
+            str | None, _says("Under one key a project starts one run; asking again returns it.")
+        ] = None,
     ) -> RetryResult:
         return RetrySuccess(run=await _run(info, await retry.retry(info.context, run_id, strategy, idempotency_key)))
 
@@ -252,7 +271,7 @@ class Mutation:
         Role.OPERATOR,
         "Stops a run in any live status, and every live run below it. A call that is under way for it is aborted.",
     )
-    async def cancel(self, info: Info, run_id: strawberry.ID) -> CancelResult:
+    async def cancel(self, info: Info, run_id: Annotated[strawberry.ID, _says("The run to stop.")]) -> CancelResult:
         return CancelSuccess(run=await _run(info, await cancel.cancel(info.context, run_id)))
 
     @_mutation(
@@ -261,7 +280,12 @@ class Mutation:
         " result comes when the run stops next, with its output if it has ended.",
     )
     async def resume_run(
-        self, info: Info, run_id: strawberry.ID, request_id: strawberry.ID, response: JSON, wait_ms: int | None = None
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, _says("The run that waits.")],
+        request_id: Annotated[strawberry.ID, _says("The question, from `pendingInputs`.")],
+        response: Annotated[JSON, _says("The answer; must fit the question's schema.")],
+        wait_ms: Annotated[int | None, _says("Answer when the run stops next, or after so many milliseconds.")] = None,
     ) -> ResumeRunResult:
         start.check_wait(wait_ms)
         request = await resume.resume(info.context, run_id, request_id, response)

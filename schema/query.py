@@ -1,6 +1,7 @@
 """The root of queries."""
 
 import asyncio
+from typing import Annotated
 
 import strawberry
 
@@ -20,17 +21,25 @@ from schema.types.project import Project, Viewer
 MAX_NODES = 1_000
 """IDs in one call of `nodes`."""
 
+Id = Annotated[strawberry.ID, strawberry.argument(description="Its ID.")]
+Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"Their IDs, at most {MAX_NODES}.")]
+Flows = Annotated[FlowFilter | None, strawberry.argument(description="Which flows; without it all that the key sees.")]
+FlowRuns = Annotated[
+    FlowRunFilter | None, strawberry.argument(description="Which runs; without it all that the key sees.")
+]
+OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="In which order.")]
+
 
 @strawberry.type(description="Reads.")
 class Query:
     """The root of queries."""
 
     @field("What has this ID; null when there is no such thing that the key sees.")
-    async def node(self, info: Info, id: strawberry.ID) -> Node | None:  # noqa: A002
+    async def node(self, info: Info, id: Id) -> Node | None:  # noqa: A002
         return await _node(info, id)
 
     @field("What has these IDs, in their order; null where there is no such thing that the key sees.")
-    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[Node | None]:
+    async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
         if len(ids) > MAX_NODES:
             raise InvalidArgumentError(f"`ids` takes at most {MAX_NODES:,} values, got {len(ids):,}.")
         return await asyncio.gather(*(_node(info, each) for each in ids))
@@ -40,7 +49,7 @@ class Query:
         return Viewer(key=info.context.viewer)
 
     @field("The flow; null when there is none that the key sees.")
-    async def flow(self, info: Info, id: strawberry.ID) -> Flow | None:  # noqa: A002
+    async def flow(self, info: Info, id: Id) -> Flow | None:  # noqa: A002
         row = await flows.get(info.context, id, columns_of(info, Flow))
         return Flow(row=row) if row else None
 
@@ -48,7 +57,7 @@ class Query:
     async def flows(
         self,
         info: Info,
-        filter: FlowFilter | None = None,  # noqa: A002
+        filter: Flows = None,  # noqa: A002
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -64,7 +73,7 @@ class Query:
         )
 
     @field("The run; null when there is none that the key sees. Archived runs are found too.")
-    async def flow_run(self, info: Info, id: strawberry.ID) -> FlowRun | None:  # noqa: A002
+    async def flow_run(self, info: Info, id: Id) -> FlowRun | None:  # noqa: A002
         row = await runs.get(info.context, id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
@@ -72,8 +81,8 @@ class Query:
     async def flow_runs(
         self,
         info: Info,
-        filter: FlowRunFilter | None = None,  # noqa: A002
-        order_by: FlowRunOrder | None = None,
+        filter: FlowRuns = None,  # noqa: A002
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,

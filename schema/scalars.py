@@ -26,9 +26,9 @@ def _parse_big_int(value: Any) -> int:
 def _parse_instant(value: Any) -> datetime:
     try:
         instant = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise GraphQLError(f"DateTime must be a time in ISO 8601, got {value!r:.80}") from None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def _write_instant(instant: datetime) -> str:

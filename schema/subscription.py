@@ -74,8 +74,12 @@ class Subscription:
     async def flow_run_status_changed(
         self,
         info: Info,
-        filter: FlowRunFilter | None = None,  # noqa: A002
-        after: str | None = None,
+        filter: Annotated[  # noqa: A002
+            FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
+        ] = None,
     ) -> AsyncGenerator[FlowRunStatusEvent, None]:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
         async for told in subscriptions.status_changes(info.context, wanted, after):

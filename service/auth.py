@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
+import orjson
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -97,8 +98,8 @@ class BrowserSessions:
     async def sign_in_by_key(self, request: Request) -> Response:
         """`POST /sign-in` with `{"key": …}`: the cookie holds the key, out of reach of scripts."""
         try:
-            body = await request.json()
-        except ValueError:
+            body = orjson.loads(await request.body())
+        except orjson.JSONDecodeError:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
         if not isinstance(secret, str) or await find_viewer(self._database, secret) is None:

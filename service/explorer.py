@@ -22,6 +22,9 @@ _MISSING = (
 class _Assets(StaticFiles):
     """Files whose names hold a hash of their content: a browser may keep them for ever."""
 
+    async def check_config(self) -> None:
+        """Nothing to check: without a build there is no folder, and nothing is found in it."""
+
     def file_response(self, *args: object, **kwargs: object) -> Response:
         response: Response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
         response.headers["cache-control"] = "public, max-age=31536000, immutable"

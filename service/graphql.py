@@ -14,10 +14,10 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.base import BaseSchema
+from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
-from strawberry.types.execution import PreExecutionError
-from strawberry.types.unset import UnsetType
+from strawberry.types.unset import UNSET, UnsetType
 
 from db.session import Database
 from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
@@ -74,7 +74,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         except DatabaseUnavailableError as error:
             return error_response(error, 503)
         except HTTPException as error:
-            return error_response(BadRequestError(error.reason), error.status_code)
+            return _refusal(error)
+
+    def should_render_graphql_ide(self, request: object) -> bool:
+        """The explorer was shown by now to whom it is for."""
+        return False
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """What the resolvers know of the request; refuses it when it shows no key."""
@@ -84,14 +88,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
 
-    async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
+    async def on_ws_connect(self, context: Context) -> UnsetType:
         """Lets a socket in whose handshake or `connection_init` shows a key."""
         if isinstance(context.connection_params, Mapping) and context.connection_params:
             viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
         if context.viewer is NOBODY:
             raise ConnectionRejectionError
-        return None
+        nothing_to_say: UnsetType = UNSET
+        return nothing_to_say
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]
         """Holds the status until there is a result."""
@@ -102,7 +107,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The body; a request that was not executed has no `data`, and a status of its own."""
         body = await super().process_result(request, result)
-        if isinstance(result, PreExecutionError):
+        if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
             if _accepts_graphql_response(request):
                 request.state.sub_response.status_code = 400
@@ -114,12 +119,23 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
 
     def decode_json(self, data: str | bytes) -> object:
-        """Faster than the standard library's, and as strict."""
-        return orjson.loads(data)
+        """Faster than the standard library's, and as strict. Bytes are a body, text is a parameter of the URL."""
+        value = orjson.loads(data)
+        if isinstance(data, bytes) and not isinstance(value, dict | list):
+            raise HTTPException(400, "The request body must be a JSON object.")
+        return value
 
     def encode_json(self, data: object) -> bytes:
         """JSON columns are in `data` as text, and written as they are."""
         return orjson.dumps(data)
+
+
+def _refusal(error: HTTPException) -> Response:
+    wrong_method = isinstance(error.__cause__, InvalidOperationTypeError)
+    response = error_response(BadRequestError(error.reason), 405 if wrong_method else error.status_code)
+    if wrong_method:
+        response.headers["allow"] = "POST"
+    return response
 
 
 def _accepts_graphql_response(request: Request) -> bool:

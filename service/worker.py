@@ -1,12 +1,11 @@
 """A worker: a dispatcher and an executor with everything they need."""
 
 import asyncio
+import fcntl
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-
-from filelock import FileLock, Timeout
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import BinaryIO
 
 from db import journal
 from db.session import Database
@@ -46,13 +45,26 @@ class Worker:
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
-        with _worker_lock(self._settings.database_file) as alone:
-            if alone:
+        async with self._presence(), self._housekeeping(), steps.runners(self._runner_settings) as runners:
+            executor = Executor(self._database, self._flows, runners)
+            while not self._stopped:
+                await self._dispatch(executor)
+
+    @asynccontextmanager
+    async def _presence(self) -> AsyncIterator[None]:
+        """Known to the other workers of an SQLite file; the first of them takes over what is left there.
+
+        They share a lock, which the operating system takes from those that are killed.
+        """
+        file = self._settings.database_file
+        if file is None:
+            yield
+            return
+        with file.with_name(file.name + ".worker").open("ab") as lock:
+            if _lock_alone(lock):
                 await self._take_over()
-            async with steps.runners(self._runner_settings) as runners, self._housekeeping():
-                executor = Executor(self._database, self._flows, runners)
-                while not self._stopped:
-                    await self._dispatch(executor)
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
+            yield
 
     @asynccontextmanager
     async def _housekeeping(self) -> AsyncIterator[None]:
@@ -88,19 +100,9 @@ class Worker:
         )
 
 
-@contextmanager
-def _worker_lock(database_file: Path | None) -> Iterator[bool]:
-    """Whether this is the only worker of an SQLite file; the operating system frees the lock of a killed one."""
-    if database_file is None:
-        yield False
-        return
-    lock = FileLock(database_file.with_name(database_file.name + ".worker"), timeout=0)
+def _lock_alone(lock: BinaryIO) -> bool:
     try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

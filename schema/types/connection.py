@@ -47,7 +47,7 @@ class PageInfo:
 class Edge(Generic[T]):
     """One of a connection."""
 
-    node: T
+    node: T = strawberry.field(description="The thing itself.")
     cursor: str = strawberry.field(description="Where it stands in the connection's order.")
 
 

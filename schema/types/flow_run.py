@@ -1,6 +1,7 @@
 """Flow runs and the results of their steps."""
 
 from datetime import datetime, timedelta
+from typing import Annotated
 from uuid import UUID
 
 import strawberry
@@ -187,7 +188,9 @@ class FlowRun(Node):
         return [StepResult(row=row) for row in rows]
 
     @field("The result of the step of this name.")
-    async def step(self, info: Info, name: str) -> StepResult | None:
+    async def step(
+        self, info: Info, name: Annotated[str, strawberry.argument(description="The step's name.")]
+    ) -> StepResult | None:
         return await self._step(info, name)
 
     @field("The result of the step at which the run failed.", "failed_step_name")

@@ -7,4 +7,4 @@ import strawberry
 class Node:
     """What has a global ID."""
 
-    id: strawberry.ID
+    id: strawberry.ID = strawberry.field(description="Says what is meant, and which one.")

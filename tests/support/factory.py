@@ -101,7 +101,7 @@ def _run(home: Home, values: Mapping[str, Any]) -> dict[str, Any]:
     run_id: UUID = values.get("id") or ids.new_uuid()
     status = values.get("status", RunStatus.QUEUED)
     created_at = values.get("created_at") or ids.created_at(run_id)
-    row = dict.fromkeys(column.name for column in table(FlowRun).c) | {
+    row = dict.fromkeys(column.name for column in table(FlowRun).c if column.server_default is None) | {
         "id": run_id,
         "project_id": home.project_id,
         "flow_id": home.flow_id,

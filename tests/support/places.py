@@ -72,7 +72,7 @@ class Places:
 
     async def limit_flow(self, limit: int | None) -> None:
         values = {"max_concurrent_runs": limit}
-        await self.database.write(flows.change, self.home.flow_id, self.home.project_id, values)
+        await self.database.write(flows.change, self.home.flow_id, values)
 
     async def limit_project(self, limit: int | None) -> None:
         await self.database.write(projects.change, self.home.project_id, {"max_concurrent_runs": limit})

@@ -27,6 +27,7 @@ def upgrade() -> None:
             name, "flow_run", columns, unique=name.startswith("uq_"), sqlite_where=where, postgresql_where=where
         )
     op.create_index("ix_flow_project", "flow", ["project_id", "id"])
+    op.create_index("ix_input_request_run", "input_request", ["run_id", "position"])
     op.create_index("ix_run_event_run", "run_event", ["run_id", "seq"])
     op.create_index("ix_run_event_order", "run_event", ["xid", "seq"])
     if op.get_context().dialect.name == "postgresql":
@@ -114,6 +115,10 @@ def _create_tables() -> None:
         sa.Column("duration_ms", sa.BigInteger(), nullable=True),
         sa.Column("parent_run_id", sa.Uuid(), nullable=True),
         sa.Column("root_run_id", sa.Uuid(), nullable=False),
+        sa.Column("depth", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("parent_position", sa.Integer(), nullable=True),
+        sa.Column("parent_attempt", sa.Integer(), nullable=True),
+        sa.Column("item_index", sa.Integer(), nullable=True),
         sa.Column("fail_parent_on_failure", sa.Boolean(), nullable=False),
         sa.Column("retry_of_id", sa.Uuid(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -130,11 +135,29 @@ def _create_tables() -> None:
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.Uuid(), nullable=True),
         sa.Column("interruptions", sa.Integer(), nullable=False),
+        sa.Column("running_since", Timestamp(), nullable=True),
+        sa.Column("ran_ms", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("steps_purged_at", Timestamp(), nullable=True),
         sa.Column("tags", Tags(), nullable=False),
         sa.Column("metadata", Metadata(), nullable=False),
         sa.Column("input", sa.Text(), nullable=False),
         sa.Column("output", sa.Text(), nullable=True),
+    )
+    op.create_table(
+        "input_request",
+        sa.Column("id", sa.Uuid(), primary_key=True),
+        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("step_name", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("assignee", sa.Text(), nullable=True),
+        sa.Column("answer_schema", sa.Text(), nullable=False),
+        sa.Column("created_at", Timestamp(), nullable=False),
+        sa.Column("expires_at", Timestamp(), nullable=True),
+        sa.Column("answered_at", Timestamp(), nullable=True),
+        sa.Column("answer", sa.Text(), nullable=True),
     )
     op.create_table(
         "run_event",

@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0003_limits"
-down_revision = "0002"
+down_revision = "0001"
 
 
 def upgrade() -> None:

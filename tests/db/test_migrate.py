@@ -1,0 +1,170 @@
+import asyncio
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from db import migrate, projects
+from db.models import metadata
+from db.session import Database
+from tests.conftest import Dialect
+from tests.support.query import query
+
+POSTGRESQL_CATALOG = {
+    "columns": """
+        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+               pg_get_expr(d.adbin, d.adrelid), a.attcollation
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 ORDER BY 1, a.attnum""",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2""",
+    "sequences": """
+        SELECT sequencename, data_type::text, start_value, increment_by FROM pg_sequences
+        WHERE schemaname = 'public' ORDER BY 1""",
+}
+SQLITE_CATALOG = {"schema": "SELECT type, tbl_name, name, sql FROM sqlite_schema ORDER BY 1, 2, 3"}
+
+
+def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """What the database itself says of its schema, but for what alembic notes there."""
+    queries = SQLITE_CATALOG if conn.dialect.name == "sqlite" else POSTGRESQL_CATALOG
+    return {
+        part: [normal(row) for row in conn.execute(text(query)) if row[0] != "alembic_version" != row[1]]
+        for part, query in queries.items()
+    }
+
+
+def normal(row: Any) -> tuple[Any, ...]:
+    """A row without the white space in which SQLite keeps statements."""
+    return tuple(re.sub(r"\s+", " ", value).replace(" )", ")") if isinstance(value, str) else value for value in row)
+
+
+@pytest.fixture
+async def empty_url(new_database_url: Callable[[], str], dialect: Dialect, tmp_path: Path) -> str:
+    """A database without any table; on SQLite not even the file."""
+    if dialect == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'not' / 'yet' / 'there.db'}"
+    url = new_database_url()
+    await query(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    return url
+
+
+async def create_all(url: str) -> None:
+    engine = create_async_engine(url)
+    async with engine.begin() as conn:
+        await conn.run_sync(metadata.create_all)
+    await engine.dispose()
+
+
+async def catalog_at(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    database = Database(url)
+    found = await database.read(catalog)
+    await database.close()
+    return found
+
+
+async def test_the_migrations_make_what_the_models_say(
+    empty_url: str, database: Database, dialect: Dialect, tmp_path: Path
+) -> None:
+    made_at = empty_url.replace("not/yet/", "") if dialect == "sqlite" else empty_url
+    await create_all(made_at)
+    by_models, by_migrations = await catalog_at(made_at), await database.read(catalog)
+    for part, rows in by_models.items():
+        assert rows == by_migrations[part]
+        assert rows
+
+
+async def test_the_catalogs_compared_hold_every_table_and_index(database: Database) -> None:
+    told = str(await database.read(catalog))
+    on_postgresql_alone = {"ix_run_tags", "ix_run_metadata"}
+    indexes = {index.name for each in metadata.tables.values() for index in each.indexes}
+    for name in {*metadata.tables, *indexes} - (on_postgresql_alone if database.dialect == "sqlite" else set()):
+        assert f"'{name}'" in told
+
+
+async def test_an_upgrade_makes_the_file_and_its_folders(empty_url: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_url)
+    assert await query(empty_url, "SELECT count(*) FROM flow_run") == 0
+
+
+async def test_a_second_upgrade_changes_nothing(database_url: str, database: Database) -> None:
+    await database.write(projects.create, "kept")
+    before = await database.read(catalog)
+    await asyncio.to_thread(migrate.upgrade, database_url)
+    assert await database.read(catalog) == before
+    assert await database.read(projects.names) == ["kept"]
+    assert await query(database_url, "SELECT count(*) FROM alembic_version") == 1
+
+
+STARTER = """
+import sys
+from db.migrate import upgrade
+print("ready", flush=True)
+sys.stdin.readline()
+upgrade(sys.argv[1])
+"""
+
+
+async def started(url: str) -> asyncio.subprocess.Process:
+    """A process that is about to upgrade the database at `url`."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTER, url, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    return process
+
+
+async def test_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
+    processes = await asyncio.gather(*(started(empty_url) for _ in range(2)))
+    ends = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    assert [(process.returncode, errors) for process, (_, errors) in zip(processes, ends, strict=True)] == [
+        (0, b"")
+    ] * 2
+    assert await query(empty_url, "SELECT count(*) FROM alembic_version") == 1
+
+
+class TestBeingCurrent:
+    async def test_a_migrated_database_is(self, database: Database) -> None:
+        assert await database.read(migrate.is_current)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE alembic_version SET version_num = '0000'",
+            "INSERT INTO alembic_version VALUES ('9999')",
+            "DELETE FROM alembic_version",
+            "DROP TABLE alembic_version",
+        ],
+    )
+    async def test_one_of_another_revision_is_not(self, database_url: str, database: Database, statement: str) -> None:
+        await query(database_url, statement)
+        assert not await database.read(migrate.is_current)
+
+    async def test_an_empty_database_is_not(self, empty_url: str) -> None:
+        Path(empty_url.partition("///")[2] or "/").parent.mkdir(parents=True, exist_ok=True)
+        database = Database(empty_url)
+        assert not await database.read(migrate.is_current)
+        await database.close()
+
+
+async def test_a_failed_upgrade_leaves_nothing_behind(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_half_way(conn: Connection) -> None:
+        conn.execute(text("CREATE TABLE half (value INTEGER)"))
+        raise RuntimeError("half-way")
+
+    monkeypatch.setattr(migrate, "_run", fail_half_way)
+    with pytest.raises(RuntimeError, match="half-way"):
+        await asyncio.to_thread(migrate.upgrade, empty_url)
+    database = Database(empty_url)
+    assert "half" not in await database.read(lambda conn: inspect(conn).get_table_names())
+    await database.close()

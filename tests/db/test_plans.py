@@ -1,0 +1,215 @@
+"""The lists that people look at are read from an index, in its order: however many runs there are."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from sqlalchemy import Connection, event, select, text
+
+from db import events, journal, runs, steps
+from db.keyset import Edge, Page, Position
+from db.models import FlowRun
+from db.models.types import table, to_microseconds
+from db.session import Database
+from db.transitions import Lease
+from domain.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.states import RunStatus
+from tests.support import factory
+from tests.support.clock import START
+
+COUNT = 20_000
+SECOND = timedelta(seconds=1)
+STATUSES = [RunStatus.SUCCEEDED] * 90 + [RunStatus.FAILED] * 9 + [RunStatus.TIMEOUT]
+LIVE_COUNT = 40
+PAGE = 20
+COLUMNS = ("status", "created_at", "tags")
+
+
+def key_of(number: int) -> UUID:
+    return factory.uuid_at(START + (number - COUNT) * SECOND)
+
+
+def fill(conn: Connection) -> None:
+    """Ten projects with two flows each, that take turns; ANALYZEd."""
+    projects = [factory.add_home(conn, f"project {number}") for number in range(10)]
+    homes = [*projects, *(factory.add_flow(conn, home.project_id, "second") for home in projects)]
+    draw = random.Random(3)
+    for turn, home in enumerate(homes):
+        keys = factory.add_runs(conn, home, (run(draw, number) for number in range(turn, COUNT, len(homes))))
+        factory.add_steps_of_runs(conn, {key: [{}, {}, {}] for key in keys[::4]})
+        for key in keys[::8]:
+            factory.add_events(conn, home, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
+    conn.execute(text("ANALYZE"))
+
+
+def run(draw: random.Random, number: int) -> dict[str, Any]:
+    if number >= COUNT - LIVE_COUNT:
+        return {"id": key_of(number)}
+    status = draw.choice(STATUSES)
+    started_at = START + (number - COUNT) * SECOND + draw.random() * SECOND
+    took = draw.randrange(100_000)
+    is_failed = status is not RunStatus.SUCCEEDED
+    return {
+        "id": key_of(number),
+        "status": status,
+        "started_at": started_at,
+        "finished_at": started_at + took * timedelta(milliseconds=1),
+        "duration_ms": took,
+        "failed_step_name": draw.choice(["fetch", "store"]) if is_failed else None,
+        "error_fingerprint": f"{number % 50:016x}" if is_failed else None,
+        "external_id": f"order {number % 500}" if number % 4 == 0 else None,
+        "parent_run_id": key_of(number % 20) if number % 10 == 0 else None,
+        "retry_of_id": key_of(number // 10 % 20) if number % 10 == 1 else None,
+    }
+
+
+@contextmanager
+def statements_on(conn: Connection) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that are executed on a connection, with their parameters."""
+    found: list[tuple[str, Any]] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        found.append((statement, parameters))
+
+    event.listen(conn, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(conn, "before_cursor_execute", note)
+
+
+def plan_of(conn: Connection, read: Callable[[Connection], object]) -> list[str]:
+    """How the database carries out the first statement of `read`: the nodes of its plan."""
+    with statements_on(conn) as statements:
+        read(conn)
+    statement, parameters = statements[0]
+    if conn.dialect.name == "sqlite":
+        return [row.detail for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    explained = conn.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+    return list(nodes(orjson.loads(explained)[0]["Plan"]))
+
+
+def nodes(plan: Any) -> Iterator[str]:
+    yield f"{plan['Node Type']} {plan.get('Index Name', '')}".strip()
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+Read = Callable[[Connection, UUID, UUID], object]
+
+
+def listed(field: RunOrderField = RunOrderField.CREATED_AT, descending: bool = True, /, **wanted: Any) -> Read:
+    """The first page of a project's runs."""
+    return lambda conn, project, _: runs.page(
+        conn, COLUMNS, RunFilter(project_ids=[project], **wanted), RunOrder(field, descending), Page(PAGE)
+    )
+
+
+def listed_by(**wanted: Any) -> Read:
+    """The first page of runs of any project, newest first."""
+    return lambda conn, *_: runs.page(conn, COLUMNS, RunFilter(**wanted), RunOrder(), Page(PAGE))
+
+
+def listed_of_flow(conn: Connection, project: UUID, flow: UUID) -> object:
+    return runs.page(conn, COLUMNS, RunFilter(project_ids=[project], flow_ids=[flow]), RunOrder(), Page(PAGE))
+
+
+def continued(field: RunOrderField, value: int, *, backward: bool = False) -> Read:
+    """A page in the middle of a project's runs."""
+    place = Position(value, key_of(COUNT // 2))
+    page = Page(PAGE, before=place, backward=True) if backward else Page(PAGE, after=place)
+    return lambda conn, project, _: runs.page(conn, COLUMNS, RunFilter(project_ids=[project]), RunOrder(field), page)
+
+
+def beyond(field: RunOrderField, value: int) -> Read:
+    edge = Edge(Position(value, key_of(COUNT // 2)), before=True)
+    return lambda conn, project, _: runs.any_beyond(conn, RunFilter(project_ids=[project]), RunOrder(field), edge)
+
+
+MIDDLE = to_microseconds(START - COUNT // 2 * SECOND)
+PLANS: dict[str, tuple[str, Read]] = {
+    "a project's, newest first": ("ix_run_project", listed()),
+    "a project's, oldest first": ("ix_run_project", listed(RunOrderField.CREATED_AT, False)),
+    "from the middle on": ("ix_run_project", continued(RunOrderField.CREATED_AT, 0)),
+    "up to the middle": ("ix_run_project", continued(RunOrderField.CREATED_AT, 0, backward=True)),
+    "whether there are more": ("ix_run_project", beyond(RunOrderField.CREATED_AT, 0)),
+    "of one status": ("ix_run_project_status", listed(statuses=[RunStatus.FAILED])),
+    "of the usual status": ("ix_run_project(_status)?", listed(statuses=[RunStatus.SUCCEEDED])),
+    "of one flow": ("ix_run_flow", listed_of_flow),
+    "last started": ("ix_run_project_started", listed(RunOrderField.STARTED_AT)),
+    "first started": ("ix_run_project_started", listed(RunOrderField.STARTED_AT, False)),
+    "started from the middle on": ("ix_run_project_started", continued(RunOrderField.STARTED_AT, MIDDLE)),
+    "whether more were started": ("ix_run_project_started", beyond(RunOrderField.STARTED_AT, MIDDLE)),
+    "last finished": ("ix_run_project_finished", listed(RunOrderField.FINISHED_AT)),
+    "first finished": ("ix_run_project_finished", listed(RunOrderField.FINISHED_AT, False)),
+    "finished from the middle on": ("ix_run_project_finished", continued(RunOrderField.FINISHED_AT, MIDDLE)),
+    "longest": ("ix_run_project_duration", listed(RunOrderField.DURATION)),
+    "shortest": ("ix_run_project_duration", listed(RunOrderField.DURATION, False)),
+    "longest from the middle on": ("ix_run_project_duration", continued(RunOrderField.DURATION, 50_000)),
+    "created in a time": (
+        "ix_run_project",
+        listed(created_after=START - 9_000 * SECOND, created_before=START - 8_000 * SECOND),
+    ),
+    "that failed at a step": ("ix_run_failed_step", listed(failed_step_name="store")),
+    "with one error": ("ix_run_fingerprint", listed(error_fingerprint=f"{7:016x}")),
+    "called so by their starter": ("ix_run_external", listed(external_ids=["order 4"])),
+    "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
+    "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
+    "due": ("ix_run_due", lambda conn, *_: journal.claim(conn, 10, SECOND)),
+    "the next due": ("ix_run_due", lambda conn, *_: journal.next_due(conn)),
+    "of an idempotency key": (
+        "uq_run_idempotency",
+        lambda conn, project, _: runs.by_idempotency_key(conn, project, "x"),
+    ),
+}
+"""What is read, and the index that it is read from."""
+
+UNWANTED = ("Sort", "Seq Scan", "Bitmap", "TEMP B-TREE", "SCAN flow_run")
+
+
+def plan(conn: Connection, read: Read) -> list[str]:
+    runs_row = table(FlowRun).c
+    first = conn.execute(select(runs_row.project_id, runs_row.flow_id).where(runs_row.id == key_of(0))).one()
+    return plan_of(conn, lambda conn: read(conn, first.project_id, first.flow_id))
+
+
+@pytest.mark.parametrize("name", list(PLANS))
+async def test_runs_are_read_from_an_index_without_sorting(filled: Database, name: str) -> None:
+    index, read = PLANS[name]
+    found = await filled.read(plan, read)
+    assert any(re.search(rf"\b{index}\b", node) for node in found), found
+    assert not [node for node in found for unwanted in UNWANTED if unwanted in node and index not in node], found
+
+
+async def test_runs_of_every_project_are_read_in_the_order_of_their_ids(filled: Database) -> None:
+    found = await filled.read(plan, listed_by())
+    assert any("flow_run_pkey" in node or "sqlite_autoindex_flow_run_1" in node for node in found), found
+    assert not [node for node in found if "Sort" in node or "TEMP B-TREE" in node], found
+
+
+KEYS = [key_of(number) for number in range(15)]
+BY_KEYS: dict[str, Read] = {
+    "runs": lambda conn, *_: runs.by_ids(conn, KEYS, COLUMNS),
+    "steps": lambda conn, *_: steps.by_runs(conn, KEYS, ("status",)),
+    "steps by name": lambda conn, *_: steps.by_names(conn, [(key, "a") for key in KEYS], ("status",)),
+    "attempts": lambda conn, *_: steps.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
+    "changes": lambda conn, *_: events.status_changes_by_runs(conn, KEYS),
+    "children": lambda conn, *_: runs.pages_by(conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)),
+    "retries": lambda conn, *_: runs.counts_by(conn, KEYS, "retry_of_id"),
+    "renewed leases": lambda conn, *_: journal.renew(conn, [Lease(key, key) for key in KEYS], SECOND),
+}
+
+
+@pytest.mark.parametrize("name", list(BY_KEYS))
+async def test_what_is_fetched_by_keys_is_not_searched_for(filled: Database, name: str) -> None:
+    found = await filled.read(plan, BY_KEYS[name])
+    # A table that is empty PostgreSQL would read whole at no cost; the key's index is what SQLite shows.
+    searched = [node for node in found if node.startswith(("SCAN flow_run", "SCAN step", "SCAN run_event"))]
+    assert not searched, found
+    assert not any(node == "Seq Scan" for node in found), found

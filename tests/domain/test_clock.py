@@ -1,0 +1,80 @@
+import asyncio
+from datetime import UTC
+
+import pytest
+
+from domain import clock
+from domain.clock import SystemClock
+from tests.support.clock import START, FakeClock
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+def test_the_machines_time_is_in_utc_and_does_not_go_back() -> None:
+    first, second = SystemClock().now(), SystemClock().now()
+    assert first.tzinfo is UTC
+    assert first <= second
+
+
+async def test_the_clock_in_use_tells_the_time(fake_clock: FakeClock) -> None:
+    assert clock.now() == START
+    await fake_clock.advance(60)
+    assert (clock.now() - START).total_seconds() == 60
+
+
+def test_use_gives_back_the_clock_used_until_then() -> None:
+    mine = SystemClock()
+    before = clock.use(mine)
+    assert clock.use(before) is mine
+
+
+async def test_sleep_waits_by_the_clock_in_use(fake_clock: FakeClock) -> None:
+    sleeping = asyncio.create_task(clock.sleep(3_600))
+    await fake_clock.advance(3_599)
+    assert not sleeping.done()
+    await fake_clock.advance(1)
+    assert sleeping.done()
+
+
+async def test_what_ends_in_time_gives_its_result(fake_clock: FakeClock) -> None:
+    assert await clock.within(5, asyncio.sleep(0, "done")) == "done"
+    assert fake_clock.timers == 0
+
+
+async def test_what_takes_longer_is_cancelled(fake_clock: FakeClock) -> None:
+    endless = asyncio.create_task(never())
+    waiting = asyncio.create_task(clock.within(5, endless))
+    await fake_clock.advance(5)
+    with pytest.raises(TimeoutError):
+        await waiting
+    assert endless.cancelled()
+
+
+async def test_a_signal_that_comes_is_told_from_one_that_does_not(fake_clock: FakeClock) -> None:
+    event = asyncio.Event()
+    first = asyncio.create_task(clock.signalled(event, 5))
+    await fake_clock.advance(5)
+    assert await first is False
+    second = asyncio.create_task(clock.signalled(event, 5))
+    await fake_clock.settle()
+    event.set()
+    assert await second is True
+
+
+class TestSystemClock:
+    async def test_sleeps_for_no_time(self) -> None:
+        await SystemClock().sleep(0)
+
+    async def test_gives_the_result_of_what_ends_in_time(self) -> None:
+        assert await SystemClock().within(None, asyncio.sleep(0, "done")) == "done"
+
+    async def test_cancels_what_takes_longer(self) -> None:
+        with pytest.raises(TimeoutError):
+            await SystemClock().within(0, never())
+
+    async def test_waits_for_ever_when_asked(self) -> None:
+        event = asyncio.Event()
+        asyncio.get_running_loop().call_soon(event.set)
+        assert await clock.signalled(event, None) is True

@@ -1,0 +1,139 @@
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from domain import json_schema
+from domain.errors import Problem
+
+
+def problems(schema: dict[str, Any], instance: Any, root: str = "") -> list[Problem]:
+    return json_schema.problems(json_schema.compile_schema(schema), instance, root)
+
+
+def test_what_fits_has_no_problem() -> None:
+    assert problems({"type": "object", "required": ["a"]}, {"a": 1}) == []
+
+
+def test_problems_are_told_at_their_paths() -> None:
+    schema = {
+        "properties": {"name": {"type": "string"}, "rows": {"items": {"properties": {"n": {"minimum": 3}}}}},
+        "required": ["id"],
+    }
+    found = problems(schema, {"name": 1, "rows": [{"n": 3}, {"n": 2}]}, "input")
+    assert {problem.path: problem.message for problem in found} == {
+        "input": '"id" is a required property',
+        "input.name": '1 is not of type "string"',
+        "input.rows[1].n": "2 is less than the minimum of 3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "text"),
+    [
+        ([], "", ""),
+        ([], "input", "input"),
+        (["steps", 2, "input", "url"], "", "steps[2].input.url"),
+        (["steps", 2], "input", "input.steps[2]"),
+        ([0, "a", 1, 2], "", "[0].a[1][2]"),
+    ],
+)
+def test_paths_read_as_people_write_them(path: list[str | int], root: str, text: str) -> None:
+    assert json_schema.path_text(path, root) == text
+
+
+def test_problems_are_bounded_in_number_and_length() -> None:
+    found = problems({"items": {"type": "string", "description": "x"}}, [["x" * 2_000]] * 100)
+    assert len(found) == json_schema.MAX_PROBLEMS
+    assert all(len(problem.message) <= 500 for problem in found)
+
+
+@pytest.mark.parametrize(("format_name", "bad"), [("date-time", "yesterday"), ("email", "nobody"), ("uuid", "1")])
+def test_formats_are_checked(format_name: str, bad: str) -> None:
+    assert problems({"format": format_name}, bad)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
+
+
+def test_a_remote_schema_is_never_fetched(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1"):
+        json_schema.compile_schema({"$ref": f"http://127.0.0.1:{port}/schema.json"})
+    with pytest.raises(BlockingIOError):  # nobody called
+        listener.accept()
+
+
+@pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://example.com/x", "x.json", "urn:x"])
+@pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef"])
+def test_a_schema_elsewhere_is_refused(keyword: str, where: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        json_schema.compile_schema({keyword: where})
+
+
+def test_a_local_reference_is_followed() -> None:
+    schema = {"$defs": {"tree": {"properties": {"left": {"$ref": "#/$defs/tree"}, "value": {"type": "number"}}}}}
+    found = problems({**schema, "$ref": "#/$defs/tree"}, {"left": {"left": {"value": "x"}}})
+    assert [problem.path for problem in found] == ["left.left.value"]
+
+
+def test_a_reference_to_itself_ends() -> None:
+    assert problems({"$ref": "#"}, {"a": 1}) == []
+    assert problems({"allOf": [{"$ref": "#"}]}, {"a": 1}) == []
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|aa)+$", "^(a|a?)+$", r"^(\w+\s?)*$"])
+def test_a_pattern_never_takes_more_than_linear_time(pattern: str) -> None:
+    # In an engine that backtracks each of these takes longer than the universe is old.
+    assert problems({"pattern": pattern}, "a" * 50_000 + "!")
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)", "(?<!a)b", r"(a)\1", "(", "a{1,100000}{1,100000}"])
+def test_a_pattern_that_needs_more_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        json_schema.compile_schema({"pattern": pattern})
+
+
+NOT_SCHEMAS: dict[str, Any] = {
+    "an unknown type": {"type": "strin"},
+    "a type that is a number": {"type": 1},
+    "properties as a list": {"properties": []},
+    "a negative length": {"minLength": -1},
+    "a pointer to nowhere": {"$ref": "#/$defs/gone"},
+    "a lone surrogate": {"const": "\ud800"},
+    "a key that is a lone surrogate": {"\ud800": 1},
+    "a key that is no text": {1: 1},
+    "what is no JSON": {"const": object()},
+}
+
+
+@pytest.mark.parametrize("schema", list(NOT_SCHEMAS.values()), ids=list(NOT_SCHEMAS))
+def test_what_is_no_schema_is_told_in_one_line(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        json_schema.compile_schema(schema)
+    assert "\n" not in str(refused.value)
+
+
+def nested(schema: dict[str, Any], depth: int) -> dict[str, Any]:
+    for _ in range(depth):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+def test_a_schema_nested_without_bound_is_refused() -> None:
+    assert json_schema.compile_schema(nested({}, 100))
+    with pytest.raises(ValueError, match="Recursion limit"):
+        json_schema.compile_schema(nested({}, 5_000))
+
+
+def test_a_deep_instance_is_checked_to_its_bottom() -> None:
+    instance: Any = "x"
+    for _ in range(250):
+        instance = {"a": instance}
+    schema = {"properties": {"a": {"$ref": "#"}}, "type": "object"}
+    assert [problem.message for problem in problems(schema, instance)] == ['"x" is not of type "object"']

@@ -1,0 +1,400 @@
+"""Workers that are killed, stopped and told to go, as real processes: what they leave, and how others go on from it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from db import journal, signals
+from db.rows import AnyRow
+from db.session import Database
+from domain import payloads
+from domain.states import FINAL
+from engine.flows import FlowCache
+from service.worker import Worker
+from tests.conftest import Dialect
+from tests.engine.worker_processes import Order, settings, start_request, wait_request
+from tests.support.clock import FakeClock, in_use
+from tests.support.engine import Bench, Flow, history, python, transform
+
+ROOT = Path(__file__).parent.parent.parent
+LONG = 300.0
+"""Seconds of a lease that no test outlasts in real time."""
+
+
+class Processes:
+    """Starts workers in processes of their own, and tells how they ended."""
+
+    def __init__(self, pipe: "subprocess.Popen[str]") -> None:
+        self._pipe = pipe
+
+    async def start(self, order: Order) -> int:
+        """The ID of a new worker."""
+        return await asyncio.to_thread(self._ask, start_request(order))
+
+    async def ended(self, pid: int) -> int:
+        """How a worker has ended: 0, or the number of the signal, negative. Waits for it."""
+        return await asyncio.to_thread(self._ask, wait_request(pid))
+
+    def _ask(self, request: str) -> int:
+        assert self._pipe.stdin is not None
+        assert self._pipe.stdout is not None
+        self._pipe.stdin.write(request)
+        self._pipe.stdin.flush()
+        return int(self._pipe.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    command = [sys.executable, "-m", "tests.engine.worker_processes"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
+        yield Processes(pipe)
+
+
+@pytest.fixture
+def order(database_url: str, tmp_path: Path) -> Order:
+    """A worker on the database of the test."""
+    return Order(database_url, str(tmp_path / "worker.log"))
+
+
+@pytest.fixture
+async def bench(database: Database) -> Bench:
+    return await Bench.on(database)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def worker_here(order: Order, still: FakeClock) -> AsyncIterator[Database]:
+    """A worker in this process, in virtual time; gives its database."""
+    async with opened(order.url) as database:
+        still.watch(database)
+        worker = Worker(database, FlowCache(database), settings(order))
+        task = asyncio.create_task(worker.run())
+        try:
+            yield database
+        finally:
+            worker.stop()
+            await still.drive(task)
+
+
+def from_now_on() -> FakeClock:
+    """Virtual time that begins at the real one, by which other processes have written."""
+    return FakeClock(datetime.now(UTC))
+
+
+async def go_on(order: Order, *run_ids: UUID, at_once: bool) -> None:
+    """Let a worker here end the runs; `at_once`: without that any time passes."""
+    with in_use(from_now_on()) as still:
+        async with worker_here(order, still) as database:
+            for run_id in run_ids:
+                with database.signals.listen(signals.run_changed(run_id)) as ended:
+                    if (await Bench(database, run_id).run(run_id)).status not in FINAL:
+                        await (still.happened(ended) if at_once else still.drive(ended.wait()))
+
+
+class Gate:
+    """Holds up the action `hold` until it is opened."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.reached = asyncio.Event()
+        self._open = asyncio.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def _hold(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reached.set()
+        await self._open.wait()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def wait_for_worker(self) -> None:
+        """Return when a worker has come to the gate."""
+        async with asyncio.timeout(30):
+            await self.reached.wait()
+
+    @classmethod
+    @asynccontextmanager
+    async def built(cls) -> AsyncIterator["Gate"]:
+        """A gate, opened at the end."""
+        gate = cls()
+        async with await asyncio.start_server(gate._hold, "127.0.0.1", 0) as server:
+            gate.port = server.sockets[0].getsockname()[1]
+            yield gate
+            gate.open()
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[Gate]:
+    async with Gate.built() as built:
+        yield built
+
+
+async def gated(bench: Bench, gate: Gate) -> Flow:
+    """A flow whose second of three steps waits at the gate."""
+    return await bench.publish(
+        python("a", "stamp"), python("b", "hold", args={"gate": gate.port}), transform("c", "{{ steps.b.output }}")
+    )
+
+
+# Killed at any write
+
+
+CRASH_POINTS = 9
+"""Writes of a run of `eventful`: two claims, four tries, a skipped step, the wait between two tries, the end."""
+UNDER_WAY = 4
+"""At how many of the crash points, before or after the commit, a try is under way."""
+
+
+async def eventful(bench: Bench) -> Flow:
+    """A flow in which all happens that is journalled."""
+    return await bench.publish(
+        python("a", "stamp"),
+        python("never", "stamp", when="{{ false }}"),
+        python("b", "flaky", retry={"attempts": 2, "delay": 0}),
+        python("c", "stamp"),
+        output=["{{ steps.a.output }}", "{{ steps.b.output }}", "{{ steps.c.output }}"],
+    )
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_worker_killed_at_any_write_loses_nothing_and_doubles_nothing(
+    processes: Processes, new_database_url: Callable[[], str], dialect: Dialect, tmp_path: Path, when: str
+) -> None:
+    interrupted: list[int] = []
+    for number in range(1, CRASH_POINTS + 2):
+        order = Order(new_database_url(), str(tmp_path / "log"), kill_at=number, when=when)
+        async with opened(order.url) as database:
+            bench = await Bench.on(database)
+            run_id = await bench.start(await eventful(bench))
+            code = await processes.ended(await processes.start(replace(order, until=str(run_id))))
+            # Past the last write there is nothing to be killed at.
+            assert code == (-signal.SIGKILL if number <= CRASH_POINTS else 0)
+            left = await Remains.of(bench, run_id)
+            await go_on(replace(order, kill_at=0), run_id, at_once=dialect == "sqlite")
+            await left.check_what_became_of_them(bench, run_id)
+            interrupted.append(left.tries_under_way)
+    assert Counter(interrupted) == {0: CRASH_POINTS + 1 - UNDER_WAY, 1: UNDER_WAY}
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_worker_killed_while_it_goes_on_from_a_kill_loses_nothing_and_doubles_nothing(
+    processes: Processes, new_database_url: Callable[[], str], tmp_path: Path, when: str
+) -> None:
+    for number in range(1, 5):  # the leases released, the claim, the try cut short, the next try
+        order = Order(new_database_url(), str(tmp_path / "log"))
+        async with opened(order.url) as database:
+            bench = await Bench.on(database)
+            run_id = await bench.start(await eventful(bench))
+            await processes.ended(await processes.start(replace(order, kill_at=4, when="after")))
+            left = await Remains.of(bench, run_id)
+            assert left.tries_under_way == 1
+            again = await processes.start(replace(order, kill_at=number, when=when))
+            assert await processes.ended(again) == -signal.SIGKILL
+            await go_on(order, run_id, at_once=True)
+            await left.check_what_became_of_them(bench, run_id, killed_again=(number, when) == (4, "after"))
+
+
+class Remains:
+    """What a killed worker left of a run."""
+
+    def __init__(self, steps: list[AnyRow], attempts: list[AnyRow]) -> None:
+        self._done = [tuple(row) for row in steps if row.status in ("SUCCEEDED", "SKIPPED")]
+        self._over = [tuple(row) for row in attempts if row.status != "RUNNING"]
+        self._under_way = [(row.position, row.number) for row in attempts if row.status == "RUNNING"]
+
+    @classmethod
+    async def of(cls, bench: Bench, run_id: UUID) -> "Remains":
+        return cls(list(await bench.steps(run_id)), list(await bench.attempts(run_id)))
+
+    @property
+    def tries_under_way(self) -> int:
+        return len(self._under_way)
+
+    async def check_what_became_of_them(self, bench: Bench, run_id: UUID, *, killed_again: bool = False) -> None:
+        """The run has ended as it should, and all that was done at the crash stands as it was.
+
+        `killed_again`: the try after the one that was under way was cut short too.
+        """
+        run = await bench.run(run_id)
+        assert (run.status, run.due_at, run.lease_token) == ("SUCCEEDED", None, None)
+        assert await history(bench, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+        steps, attempts = await bench.steps(run_id), await bench.attempts(run_id)
+        assert [row.name for row in steps] == ["a", "never", "b", "c"]
+        assert [row.status for row in steps] == ["SUCCEEDED", "SKIPPED", "SUCCEEDED", "SUCCEEDED"]
+        assert set(self._done) <= {tuple(row) for row in steps}
+        assert set(self._over) <= {tuple(row) for row in attempts}
+        cut_short = [(row.position, row.number) for row in attempts if row.status == "INTERRUPTED"]
+        assert cut_short == self._under_way + [(at, number + 1) for at, number in self._under_way if killed_again]
+        self._check_tries(steps, attempts)
+        outputs = [payloads.decode(row.output) for row in steps if row.name != "never"]
+        assert payloads.decode(run.output) == outputs
+
+    def _check_tries(self, steps: Any, attempts: Any) -> None:
+        for step in steps:
+            of_step = [row for row in attempts if row.position == step.position]
+            assert [row.number for row in of_step] == list(range(1, step.attempts_count + 1))
+            last_first = [row.status for row in reversed(of_step)]
+            assert last_first[:1] == (["SUCCEEDED"] if step.attempts_count else [])
+            assert set(last_first[1:]) <= {"INTERRUPTED", "FAILED"}
+            if step.attempts_count:
+                assert payloads.decode(step.output)["attempt"] == step.attempts_count
+            assert all(row.finished_at is not None for row in of_step)
+
+
+# Stopped for longer than its lease
+
+
+async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
+    processes: Processes, order: Order, bench: Bench, gate: Gate
+) -> None:
+    run_id = await bench.start(await gated(bench, gate))
+    pid = await processes.start(replace(order, lease=LONG))
+    await gate.wait_for_worker()
+    os.kill(pid, signal.SIGSTOP)
+    with in_use(from_now_on()) as still:
+        async with worker_here(order, still) as database:
+            with database.signals.listen(signals.run_changed(run_id)) as ended:
+                # The time of this process runs ahead; the zombie's clock has all its lease before it.
+                await still.advance(LONG - 1)
+                assert not ended.is_set()
+                await still.drive(ended.wait())
+    found = await bench.everything(run_id)
+    gate.open()
+    os.kill(pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGTERM)
+    assert await processes.ended(pid) == 0
+    assert "Lost the lease of run_" in await asyncio.to_thread(Path(order.log).read_text)
+    assert await bench.everything(run_id) == found
+    assert (await bench.run(run_id)).status == "SUCCEEDED"
+    assert await bench.tries(run_id) == [
+        ("a", 1, "SUCCEEDED"),
+        ("b", 1, "INTERRUPTED"),
+        ("b", 2, "SUCCEEDED"),
+        ("c", 1, "SUCCEEDED"),
+    ]
+    assert payloads.decode((await bench.run(run_id)).output)["process"] == os.getpid()
+
+
+# Embedded: several workers on one file, and one after the other
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+async def test_the_next_start_after_a_kill_goes_on_at_once(
+    processes: Processes, order: Order, bench: Bench, gate: Gate
+) -> None:
+    flow = await gated(bench, gate)
+    run_ids = [await bench.start(flow) for _ in range(5)]
+    pid = await processes.start(replace(order, lease=LONG))
+    await gate.wait_for_worker()
+    os.kill(pid, signal.SIGKILL)
+    assert await processes.ended(pid) == -signal.SIGKILL
+    gate.open()
+    await go_on(order, *run_ids, at_once=True)
+    assert {(await bench.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
+    assert {(await bench.run(run_id)).interruptions for run_id in run_ids} == {0}
+    tries = [await bench.tries(run_id) for run_id in run_ids]
+    assert any(("b", 1, "INTERRUPTED") in run for run in tries)
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_killed_one(
+    processes: Processes, order: Order, bench: Bench, gate: Gate
+) -> None:
+    async with Gate.built() as second_gate:
+        left = await bench.start(await gated(bench, gate))
+        killed = await processes.start(replace(order, concurrency=1, lease=100))
+        await gate.wait_for_worker()
+        kept = await bench.start(await gated(bench, second_gate))
+        living = await processes.start(replace(order, concurrency=1, lease=LONG))
+        await second_gate.wait_for_worker()
+        os.kill(killed, signal.SIGKILL)
+        await processes.ended(killed)
+        with in_use(from_now_on()) as still:
+            async with worker_here(order, still) as database:
+                with database.signals.listen(signals.run_changed(left)) as ended:
+                    await still.advance(90)
+                    assert not ended.is_set()
+                    await still.drive(ended.wait())
+        second_gate.open()
+        os.kill(living, signal.SIGTERM)
+        assert await processes.ended(living) == 0
+    assert ("b", 1, "INTERRUPTED") in await bench.tries(left)
+    assert (await bench.run(kept)).status == "SUCCEEDED"
+    assert await bench.tries(kept) == [(step, 1, "SUCCEEDED") for step in "abc"]
+
+
+# Told to go
+
+
+async def test_a_worker_told_to_go_ends_what_it_can_within_the_grace(
+    processes: Processes, order: Order, bench: Bench, gate: Gate
+) -> None:
+    flow = await gated(bench, gate)
+    run_id = await bench.start(flow)
+    pid = await processes.start(replace(order, grace=60))
+    await gate.wait_for_worker()
+    os.kill(pid, signal.SIGTERM)
+    gate.open()
+    assert await processes.ended(pid) == 0
+    assert (await bench.run(run_id)).status == "SUCCEEDED"
+    assert await bench.tries(run_id) == [(step, 1, "SUCCEEDED") for step in "abc"]
+
+
+async def test_a_worker_told_to_go_hands_back_what_does_not_end_and_others_go_on_at_once(
+    processes: Processes, order: Order, bench: Bench, gate: Gate
+) -> None:
+    flow = await gated(bench, gate)
+    run_id = await bench.start(flow)
+    pid = await processes.start(replace(order, grace=0))
+    await gate.wait_for_worker()
+    os.kill(pid, signal.SIGTERM)
+    assert await processes.ended(pid) == 0
+    run = await bench.run(run_id)
+    assert (run.status, run.lease_token, run.interruptions) == ("RUNNING", None, 0)
+    assert await bench.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "RUNNING")]
+    await go_on(order, run_id, at_once=True)
+    run = await bench.run(run_id)
+    assert (run.status, run.interruptions) == ("SUCCEEDED", 0)
+    assert ("b", 1, "INTERRUPTED") in await bench.tries(run_id)
+
+
+# Faults of its own
+
+
+async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
+    order: Order, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = await bench.start(await bench.publish(transform("a", 1)))
+    working = journal.claim
+
+    def claim(*arguments: Any) -> Any:
+        monkeypatch.setattr(journal, "claim", working)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(journal, "claim", claim)
+    await go_on(order, run_id, at_once=False)
+    assert (await bench.run(run_id)).status == "SUCCEEDED"
+    assert "a bug" in caplog.text

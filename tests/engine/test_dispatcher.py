@@ -1,0 +1,538 @@
+"""What every dispatcher does: one suite for all adapters, each on the databases that it serves.
+
+A new adapter joins by an entry in ADAPTERS.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+
+from db import journal
+from db.journal import Claimed
+from db.migrate import upgrade
+from db.session import Database
+from domain import clock
+from domain.states import RunStatus
+from engine.dispatcher import Dispatcher, Execute
+from engine.polling import PollingDispatcher, PollingSettings
+from engine.steps import StepContext
+from tests.support.clock import START, FakeClock
+from tests.support.engine import Bench, Engine, Flow, python, transform
+from tests.support.postgres import PostgresServer
+
+Dialect = Literal["sqlite", "postgresql"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a dispatcher is given; times in seconds."""
+
+    concurrency: int = 64
+    lease: float = 15.0
+    grace: float = 10.0
+
+
+def polling(database: Database, limits: Limits) -> Dispatcher:
+    settings = PollingSettings(concurrency=limits.concurrency, lease=limits.lease, grace=limits.grace)
+    return PollingDispatcher(database, settings)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A way to make dispatchers, and the databases that they work with."""
+
+    create: Callable[[Database, Limits], Dispatcher]
+    dialects: tuple[Dialect, ...]
+    latency: float
+    """Seconds after which it has noticed, at the latest, what another process wrote."""
+
+
+ADAPTERS = {"polling": Adapter(polling, ("sqlite", "postgresql"), latency=1.0)}
+CASES = [pytest.param((each, on), id=f"{name}-{on}") for name, each in ADAPTERS.items() for on in each.dialects]
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
+    chosen: tuple[Adapter, Dialect] = request.param
+    return chosen
+
+
+@pytest.fixture
+def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
+    return case[0]
+
+
+@pytest.fixture
+def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
+    return case[1]
+
+
+@pytest.fixture
+def still(fake_clock: FakeClock, database: Database) -> FakeClock:
+    """Time stands still unless a test moves it."""
+    fake_clock.watch(database)
+    return fake_clock
+
+
+@dataclass
+class Work:
+    """Executes runs: notes when each began, holds them up while the gate is shut, then ends them."""
+
+    bench: Bench
+    began: list[tuple[UUID, datetime]] = field(default_factory=list)
+    aborted: list[UUID] = field(default_factory=list)
+    most_at_once: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    _under_way: int = 0
+
+    async def __call__(self, claimed: Claimed) -> None:
+        self.began.append((claimed.lease.run_id, clock.now()))
+        self._under_way += 1
+        self.most_at_once = max(self.most_at_once, self._under_way)
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.aborted.append(claimed.lease.run_id)
+            raise
+        finally:
+            self._under_way -= 1
+        await end(self.bench.database, claimed)
+
+    @property
+    def runs(self) -> list[UUID]:
+        """Those that began, in their order."""
+        return [run_id for run_id, _ in self.began]
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds into the test at which they began."""
+        return [(at - START).total_seconds() for _, at in self.began]
+
+
+async def end(database: Database, claimed: Claimed) -> None:
+    values = {"output": "null", "duration_ms": 0}
+    await database.write(
+        journal.finish, claimed.lease, None, RunStatus.SUCCEEDED, "Run succeeded", values, is_retry=False
+    )
+
+
+@pytest.fixture
+def work(engine: Engine) -> Work:
+    """Work with an open gate."""
+    made = Work(engine)
+    made.gate.set()
+    return made
+
+
+@pytest.fixture
+def held_up(engine: Engine) -> Work:
+    """Work with a shut gate."""
+    return Work(engine)
+
+
+@pytest.fixture
+async def flow(engine: Engine) -> Flow:
+    return await engine.publish(transform("a", 1))
+
+
+@asynccontextmanager
+async def at_work(dispatcher: Dispatcher, execute: Execute) -> AsyncIterator[asyncio.Task[None]]:
+    """A dispatcher that runs as long as the block, unless it ends before."""
+    task = asyncio.create_task(dispatcher.run(execute))
+    try:
+        yield task
+    finally:
+        dispatcher.stop()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+# What is executed, and when
+
+
+async def test_runs_that_wait_are_executed_at_the_start(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    run_ids = await engine.start_many(flow, 5)
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.settle()
+        assert sorted(work.runs) == run_ids
+        assert {(await engine.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
+
+
+async def test_a_new_run_is_executed_without_waiting_for_the_next_look(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.settle()
+        run_id = await engine.start(flow)
+        await still.settle()
+        assert work.began == [(run_id, START)]
+
+
+async def test_a_run_that_another_process_wrote_is_noticed(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work, database_url: str
+) -> None:
+    other = Database(database_url)
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.settle()
+        run_id = await Bench(other, engine.project_id).start(flow)
+        await still.advance(adapter.latency)
+        assert work.runs == [run_id]
+    await other.close()
+
+
+async def test_what_is_due_longest_comes_first(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    run_ids = await engine.start_many(flow, 4)
+    ages = [3, 9, 1, 5]
+    for run_id, age in zip(run_ids, ages, strict=True):
+        await engine.change(run_id, due_at=START - timedelta(seconds=age))
+    async with at_work(adapter.create(engine.database, Limits(concurrency=1)), work):
+        await still.settle()
+        assert work.runs == [run_ids[1], run_ids[3], run_ids[0], run_ids[2]]
+
+
+async def test_a_run_is_executed_when_it_is_due_and_not_before(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    soon, later = await engine.start_many(flow, 2)
+    await engine.change(soon, due_at=START + timedelta(seconds=0.4))
+    await engine.change(later, due_at=START + timedelta(seconds=7.25))
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.advance(20)
+        assert work.runs == [soon, later]
+        assert work.times == [0.4, 7.25]
+
+
+async def test_no_more_runs_than_allowed_are_under_way(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    run_ids = await engine.start_many(flow, 10)
+    async with at_work(adapter.create(engine.database, Limits(concurrency=3)), held_up):
+        await still.advance(30)
+        assert len(held_up.began) == 3
+        held_up.gate.set()
+        await still.settle()
+        assert sorted(held_up.runs) == run_ids
+        assert held_up.most_at_once == 3
+
+
+async def test_a_free_place_is_taken_at_once(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    await engine.start_many(flow, 2)
+    async with at_work(adapter.create(engine.database, Limits(concurrency=1)), held_up):
+        await still.settle()
+        held_up.gate.set()
+        await still.settle()
+        assert held_up.times == [0, 0]
+
+
+async def test_a_fault_of_one_run_holds_up_no_other(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await engine.start(flow)
+
+    async def execute(claimed: Claimed) -> None:
+        if claimed.lease.run_id == first and not work.began:
+            work.began.append((first, clock.now()))
+            raise RuntimeError("a bug")
+        await work(claimed)
+
+    async with at_work(adapter.create(engine.database, Limits(lease=15)), execute):
+        await still.settle()
+        second = await engine.start(flow)
+        await still.advance(14)
+        assert work.runs == [first, second]
+        await still.advance(2)
+        assert work.runs == [first, second, first]
+    assert "a bug" in caplog.text
+
+
+async def test_a_few_free_places_do_not_stay_free_while_the_others_are_taken_for_long(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    """A dispatcher may wait a moment, and then claim for several places at once."""
+    first, *_ = run_ids = await engine.start_many(flow, 17)
+
+    async def execute(claimed: Claimed) -> None:
+        if claimed.lease.run_id == first:
+            await end(engine.database, claimed)
+        else:
+            await held_up(claimed)
+
+    async with at_work(adapter.create(engine.database, Limits(concurrency=16)), execute):
+        await still.advance(0.5)
+        await engine.start(flow)
+        await still.advance(0.6)
+        assert set(held_up.runs) == set(run_ids[1:])
+
+
+# Leases
+
+
+async def test_the_lease_of_a_run_under_way_is_kept(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, work: Work, database_url: str
+) -> None:
+    other = Database(database_url)
+    still.watch(other)
+    run_id = await engine.start(flow)
+    async with at_work(adapter.create(engine.database, Limits(lease=15)), held_up):
+        await still.settle()
+        async with at_work(adapter.create(other, Limits(lease=15)), work):
+            await still.advance(200)
+            assert work.began == []
+            assert (await engine.run(run_id)).due_at > still.now()
+            held_up.gate.set()
+            await still.settle()
+    await other.close()
+    run = await engine.run(run_id)
+    assert (run.status, run.interruptions, run.due_at) == ("SUCCEEDED", 0, None)
+
+
+async def test_the_run_of_a_lost_worker_is_taken_over_when_its_lease_ends(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    run_id = await engine.start(flow)
+    await engine.claim(timedelta(seconds=15))
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.advance(14.9)
+        assert work.began == []
+        await still.advance(1)
+        assert work.runs == [run_id]
+    run = await engine.run(run_id)
+    assert (run.status, run.interruptions) == ("SUCCEEDED", 1)
+
+
+async def test_a_run_that_somebody_else_ended_is_broken_off(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    ended, other = await engine.start_many(flow, 2)
+    async with at_work(adapter.create(engine.database, Limits(lease=15)), held_up):
+        await still.settle()
+        await engine.change(ended, status=RunStatus.STOPPED, due_at=None, lease_token=None)
+        await still.advance(5)
+        assert held_up.aborted == [ended]
+        held_up.gate.set()
+        await still.settle()
+        assert (await engine.run(other)).status == "SUCCEEDED"
+
+
+async def test_a_run_that_another_worker_has_is_broken_off(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    run_id = await engine.start(flow)
+    async with at_work(adapter.create(engine.database, Limits(concurrency=1)), held_up):
+        await still.settle()
+        await engine.change(run_id, due_at=START)
+        other = await engine.claim(timedelta(hours=1))
+        await still.advance(5)
+        assert held_up.aborted == [run_id]
+        held_up.gate.set()
+        second = await engine.start(flow)
+        await still.settle()
+        assert held_up.runs == [run_id, second]
+    await end(engine.database, other)
+    assert (await engine.run(run_id)).status == "SUCCEEDED"
+
+
+# The end
+
+
+async def test_an_idle_dispatcher_stops_at_once(adapter: Adapter, engine: Engine, still: FakeClock, work: Work) -> None:
+    dispatcher = adapter.create(engine.database, Limits())
+    async with at_work(dispatcher, work) as task:
+        await still.settle()
+        assert not task.done()
+        dispatcher.stop()
+        await still.settle()
+        assert task.done()
+        await task
+    assert still.timers == 0
+
+
+async def test_a_dispatcher_stopped_before_it_runs_claims_nothing(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    await engine.start(flow)
+    dispatcher = adapter.create(engine.database, Limits())
+    dispatcher.stop()
+    async with at_work(dispatcher, work) as task:
+        await still.settle()
+        assert task.done()
+    assert work.began == []
+
+
+async def test_at_its_stop_the_runs_under_way_may_end_within_the_grace(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    run_id = await engine.start(flow)
+    dispatcher = adapter.create(engine.database, Limits(grace=10))
+    async with at_work(dispatcher, held_up) as task:
+        await still.settle()
+        dispatcher.stop()
+        await engine.start(flow)
+        await still.advance(9.9)
+        assert not task.done()
+        held_up.gate.set()
+        await still.settle()
+        assert task.done()
+    assert held_up.runs == [run_id]
+    assert (await engine.run(run_id)).status == "SUCCEEDED"
+
+
+async def test_a_lease_is_kept_through_a_grace_that_is_longer(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    run_id = await engine.start(flow)
+    dispatcher = adapter.create(engine.database, Limits(lease=3, grace=60))
+    async with at_work(dispatcher, held_up):
+        await still.settle()
+        dispatcher.stop()
+        await still.advance(50)
+        assert (await engine.run(run_id)).due_at > still.now()
+
+
+async def test_what_does_not_end_within_the_grace_is_handed_back_and_goes_on_in_the_next_dispatcher(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, work: Work
+) -> None:
+    run_ids = await engine.start_many(flow, 3)
+    dispatcher = adapter.create(engine.database, Limits(grace=10))
+    async with at_work(dispatcher, held_up) as task:
+        await still.settle()
+        dispatcher.stop()
+        await still.advance(10)
+        assert task.done()
+    assert sorted(held_up.aborted) == run_ids
+    for run_id in run_ids:
+        run = await engine.run(run_id)
+        assert (run.status, run.due_at, run.lease_token, run.interruptions) == ("RUNNING", still.now(), None, 0)
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.settle()
+    assert sorted(work.runs) == run_ids
+    assert {(await engine.run(run_id)).interruptions for run_id in run_ids} == {0}
+
+
+# Faults
+
+
+async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
+    engine: Engine, flow: Flow, still: FakeClock, held_up: Work, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would keep the leases of what goes on without it."""
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    run_id = await engine.start(flow)
+    async with at_work(adapter.create(engine.database, Limits()), held_up) as task:
+        await still.settle()
+        monkeypatch.setattr(journal, "claim", broken)
+        await still.advance(2)
+        assert task.done()
+        assert "a bug" in str(task.exception())
+        assert held_up.aborted == [run_id]
+        assert still.timers == 0
+
+
+async def test_a_database_that_is_away_for_a_while_is_waited_for(
+    own_postgres: PostgresServer, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asyncio.to_thread(upgrade, own_postgres.url())
+    database = Database(own_postgres.url())
+    fake_clock.watch(database)
+    bench = await Bench.on(database)
+    work = Work(bench)
+    flow = await bench.publish(transform("a", 1))
+    before = await bench.start(flow)
+    # Each adapter that serves PostgreSQL would be asked here.
+    async with at_work(polling(database, Limits(lease=15)), work) as task:
+        await fake_clock.settle()
+        await asyncio.to_thread(own_postgres.stop)
+        await fake_clock.advance(6)
+        assert not task.done()
+        assert "could not renew 1 leases" in caplog.text
+        await asyncio.to_thread(own_postgres.start)
+        work.gate.set()
+        await fake_clock.settle()
+        assert (await bench.run(before)).status == "SUCCEEDED"
+        after = await bench.start(flow)
+        await fake_clock.advance(1)
+        assert (await bench.run(after)).status == "SUCCEEDED"
+    await database.close()
+    assert work.runs == [before, after]
+
+
+# Many runs, two processes' worth of dispatchers
+
+
+@dataclass
+class Crowd:
+    """Counts what is executed, over several executors."""
+
+    expected: int
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    claims: Counter[int] = field(default_factory=Counter)
+    all_done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def act(self, ctx: StepContext) -> int:
+        self.calls[ctx.run_id, ctx.step] += 1
+        await asyncio.sleep(0)
+        return ctx.attempt
+
+    def counting(self, number: int, execute: Execute) -> Execute:
+        async def counted(claimed: Claimed) -> None:
+            await execute(claimed)
+            self.claims[number] += 1
+            if self.claims.total() >= self.expected:
+                self.all_done.set()
+
+        return counted
+
+
+async def test_two_dispatchers_on_one_database_execute_each_of_300_runs_once(
+    adapter: Adapter, engine: Engine, database_url: str
+) -> None:
+    flow = await engine.publish(python("a", "act"), python("b", "act"))
+    run_ids = await engine.start_many(flow, 300)
+    crowd = Crowd(expected=300)
+    second = Database(database_url)
+    dispatchers: list[Dispatcher] = []
+    tasks: list[asyncio.Task[None]] = []
+    async with AsyncExitStack() as stack:
+        for number, database in enumerate((engine.database, second)):
+            host = Engine(database, engine.project_id, stack)
+            execute = crowd.counting(number, (await host.executor(act=crowd.act)).execute)
+            dispatchers.append(adapter.create(database, Limits(concurrency=10)))
+            tasks.append(await stack.enter_async_context(at_work(dispatchers[-1], execute)))
+        async with asyncio.timeout(60):
+            await crowd.all_done.wait()
+            for dispatcher in dispatchers:
+                dispatcher.stop()
+            await asyncio.gather(*tasks)
+    await second.close()
+    assert crowd.claims.total() == 300
+    assert set(crowd.claims) == {0, 1}
+    assert set(crowd.calls.values()) == {1}
+    assert len(crowd.calls) == 600
+    assert await totals(engine, run_ids) == {"SUCCEEDED": 300, "steps": 600, "attempts": 600, "interruptions": 0}
+
+
+async def totals(bench: Bench, run_ids: list[UUID]) -> dict[str, int]:
+    found: Counter[str] = Counter(steps=0, attempts=0, interruptions=0)
+    for run_id in run_ids:
+        run = await bench.run(run_id)
+        found[run.status] += 1
+        found["interruptions"] += run.interruptions
+        found["steps"] += len(await bench.steps(run_id))
+        found["attempts"] += len(await bench.attempts(run_id))
+    return dict(found)

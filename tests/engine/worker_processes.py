@@ -1,0 +1,159 @@
+"""Real workers in processes of their own, to be killed and stopped: `python -m tests.engine.worker_processes`.
+
+The process started so imports all that a worker needs, and forks for each worker that it is asked for: that takes
+milliseconds, an import a second. It talks JSON, line by line, and takes its workers along when its input ends.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from db import journal, signals
+from db.session import Database
+from engine.flows import FlowCache
+from service.settings import Settings
+from service.worker import Worker
+
+ACTIONS = "tests.engine.crash_actions"
+_JOURNAL = frozenset(
+    {journal.claim, journal.release_all, journal.interrupt, journal.advance, journal.skip, journal.hand_back}
+    | {journal.finish, journal.release}
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker shall do."""
+
+    url: str
+    log: str
+    """The file to log to."""
+    until: str | None = None
+    """The run after whose end it stops; else at SIGTERM."""
+    kill_at: int = 0
+    """The number, from 1, of the journal write at which it kills itself."""
+    when: str = "before"
+    """Whether it does so `before` or `after` the commit of that write."""
+    concurrency: int = 64
+    lease: float = 15.0
+    grace: float = 10.0
+
+
+def settings(order: Order) -> Settings:
+    """The settings of the worker that `order` describes."""
+    return Settings(
+        database_url=order.url,
+        actions=ACTIONS,
+        seed_demo=False,
+        worker_concurrency=order.concurrency,
+        worker_lease_seconds=order.lease,
+        shutdown_grace_seconds=order.grace,
+    )
+
+
+class MortalDatabase(Database):
+    """Kills the process at one of its journal writes; those that find nothing to do are not counted."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order.url)
+        self._left = order.kill_at
+        self._when = order.when
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ever, while it lives."""
+        if work not in _JOURNAL:
+            return await super().write(work, *args, **kwargs)
+        result = await super().write(self._counted, work, *args, **kwargs)
+        if self._when == "after":
+            self._die_at_the_end()
+        return result
+
+    def _counted(self, conn: Any, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = work(conn, *args, **kwargs)
+        if work not in (journal.claim, journal.release_all) or result:
+            self._left -= 1
+        if self._when == "before":
+            self._die_at_the_end()
+        return result
+
+    def _die_at_the_end(self) -> None:
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def work(order: Order) -> None:
+    """Be a worker."""
+    database = MortalDatabase(order) if order.kill_at else Database(order.url)
+    worker = Worker(database, FlowCache(database), settings(order))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    if order.until is None:
+        await worker.run()
+    else:
+        with database.signals.listen(signals.run_changed(UUID(order.until))) as ended:
+            task = asyncio.create_task(worker.run())
+            await ended.wait()
+            worker.stop()
+            await task
+    await database.close()
+
+
+def _fork(order: Order) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        # Its own end of the pipe would keep the test from noticing that the one who forked it is gone.
+        sys.stdin.close()
+        logging.basicConfig(filename=order.log, level=logging.INFO)
+        asyncio.run(work(order))
+        code = 0
+    except BaseException:
+        logging.critical(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _answer(request: dict[str, Any], alive: set[int]) -> int:
+    """The ID of the new process, or how the one asked for has ended."""
+    if "start" in request:
+        pid = _fork(Order(**request["start"]))
+        alive.add(pid)
+        return pid
+    pid, status = os.waitpid(request["wait"], 0)
+    alive.discard(pid)
+    return os.waitstatus_to_exitcode(status)
+
+
+def main() -> None:
+    """Fork workers until the input ends."""
+    alive: set[int] = set()
+    try:
+        for line in sys.stdin:
+            sys.stdout.write(f"{_answer(json.loads(line), alive)}\n")
+            sys.stdout.flush()
+    finally:
+        for pid in alive:
+            os.kill(pid, signal.SIGKILL)
+
+
+def start_request(order: Order) -> str:
+    """The line that asks for a worker."""
+    return json.dumps({"start": asdict(order)}) + "\n"
+
+
+def wait_request(pid: int) -> str:
+    """The line that asks how a worker has ended."""
+    return json.dumps({"wait": pid}) + "\n"
+
+
+if __name__ == "__main__":
+    main()

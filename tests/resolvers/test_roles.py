@@ -1,0 +1,126 @@
+"""Who may do what, and that what belongs to another project does not exist."""
+
+import pytest
+
+from domain.states import Role
+from tests.support.api import Api
+from tests.support.world import World, add_world
+
+DEFINITION = '{{steps: [{{name: "a", kind: "transform", input: 1}}]}}'
+MUTATIONS = {
+    "createFlow": (Role.ADMIN, f'createFlow(name: "new", definition: {DEFINITION})'),
+    "updateFlow": (Role.ADMIN, 'updateFlow(flowId: "{flow}", name: "renamed")'),
+    "updateProject": (Role.ADMIN, "updateProject(input: {{retentionDays: 9}})"),
+    "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
+    "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
+    "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP)'),
+    "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
+    "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
+}
+
+
+def mutation(name: str, world: World) -> str:
+    return f"mutation {{ {MUTATIONS[name][1].format(**world.variables)} {{ __typename }} }}"
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_mutation_is_for_its_role_and_those_above(idle_api: Api, name: str) -> None:
+    world = await add_world(idle_api)
+    for role in Role:
+        body = await idle_api.execute(mutation(name, world), key=getattr(idle_api.keys, role.lower()))
+        if role.includes(MUTATIONS[name][0]):
+            assert body["data"][name]["__typename"].endswith("Success")
+        else:
+            (error,) = body["errors"]
+            assert error["extensions"]["code"] == "FORBIDDEN"
+            assert error["path"] == [name]
+            assert role in error["message"]
+
+
+async def test_every_mutation_is_in_the_table(idle_api: Api) -> None:
+    found = await idle_api.query('{ __type(name: "Mutation") { fields { name description } } }')
+    fields = {field["name"]: field["description"] for field in found["__type"]["fields"]}
+    assert set(fields) == set(MUTATIONS)
+    for name, description in fields.items():
+        assert description.endswith(f"Needs the role {MUTATIONS[name][0]}.")
+
+
+async def test_refused_mutation_changes_nothing(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    text = "{ flows { nodes { name updatedAt } } flowRuns { totalCount } }"
+    before = await idle_api.query(text)
+    for name in MUTATIONS:
+        await idle_api.execute(mutation(name, world), key=idle_api.keys.viewer)
+    assert await idle_api.query(text) == before
+
+
+async def test_one_refused_field_leaves_the_others_alone(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    start = f'startRun(input: {{flowId: "{world.flow}"}}) {{ __typename }}'
+    text = f'mutation {{ {start} createFlow(name: "x") {{ __typename }} }}'
+    body = await idle_api.execute(text, key=idle_api.keys.operator)
+    # The root's fields are not nullable, so the whole answer is null; what was done stays done.
+    assert [error["path"] for error in body["errors"]] == [["createFlow"]]
+    assert (await idle_api.query("{ flowRuns(filter: {statuses: QUEUED}) { totalCount } }"))["flowRuns"] == {
+        "totalCount": 1
+    }
+
+
+READS = ['flowRun(id: "{failed}")', 'flow(id: "{flow}")', 'node(id: "{project}")', 'node(id: "{version}")']
+FILTERS = [
+    'projectIds: ["{project}"]',
+    'ids: ["{failed}"]',
+    'flowIds: ["{flow}"]',
+    'flowVersionIds: ["{version}"]',
+    'parentRunId: "{parent}"',
+    'retryOfId: "{failed}"',
+]
+
+
+async def test_foreign_ids_in_queries_are_as_if_unknown(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    for read in READS:
+        text = f"{{ {read.format(**world.variables)} {{ id }} }}"
+        (own,) = (await idle_api.query(text)).values()
+        (foreign,) = (await idle_api.query(text, key=idle_api.keys.other_admin)).values()
+        assert own is not None
+        assert foreign is None
+
+
+async def test_foreign_ids_in_filters_match_nothing(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    for wanted in FILTERS:
+        condition = wanted.format(**world.variables)
+        text = f"{{ flowRuns(filter: {{{condition}}}) {{ nodes {{ id }} totalCount }} }}"
+        own = (await idle_api.query(text))["flowRuns"]
+        foreign = (await idle_api.query(text, key=idle_api.keys.other_viewer))["flowRuns"]
+        assert own["totalCount"] == len(own["nodes"]) > 0
+        assert foreign == {"nodes": [], "totalCount": 0}
+        assert (await idle_api.query(text, key=idle_api.keys.all_projects))["flowRuns"] == own
+
+
+async def test_foreign_ids_in_mutations_are_as_if_unknown(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    unknown = World(**{name: f"{text.partition('_')[0]}_{'0' * 32}" for name, text in world.variables.items()})
+    for name in ("updateFlow", "publishFlowVersion", "startRun", "retry"):
+        foreign = await idle_api.query(mutation(name, world), key=idle_api.keys.other_admin)
+        assert foreign == await idle_api.query(mutation(name, unknown), key=idle_api.keys.other_admin)
+        assert foreign[name]["__typename"] in ("FlowNotFound", "RunNotFound")
+
+
+async def test_operators_key_acts_in_every_project(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    foreign = await idle_api.create_flow(None, key=idle_api.keys.other_admin)
+    text = "mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }"
+    for flow in (world.flow, foreign):
+        found = await idle_api.query(text, {"id": flow}, key=idle_api.keys.all_projects)
+        assert found["updateFlow"]["__typename"] == "UpdateFlowSuccess"
+
+
+async def test_lists_hold_ones_own_project_and_for_the_operators_key_all(idle_api: Api) -> None:
+    await add_world(idle_api)
+    text = "{ flowRuns { totalCount } flows { totalCount } }"
+    assert await idle_api.query(text) == {"flowRuns": {"totalCount": 4}, "flows": {"totalCount": 1}}
+    nothing = {"flowRuns": {"totalCount": 0}, "flows": {"totalCount": 0}}
+    assert await idle_api.query(text, key=idle_api.keys.other_admin) == nothing
+    assert await idle_api.query(text, key=idle_api.keys.all_projects) == await idle_api.query(text)

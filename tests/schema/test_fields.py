@@ -1,0 +1,186 @@
+"""Each field by itself, and all together: every field declares the columns that it reads."""
+
+from datetime import timedelta
+from functools import reduce
+from typing import Any
+
+import pytest
+from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
+
+from domain import clock
+from domain.states import RunStatus, StepStatus
+from schema.build import build_schema
+from tests.support import factory
+from tests.support.api import Api
+from tests.support.clock import FakeClock
+from tests.support.world import World, add_home, add_runs, add_world
+
+SCHEMA = build_schema()._schema
+
+# Ways to a type, with %s for what is selected of it.
+WAYS = {
+    "FlowRun": [
+        "flowRun(id: $failed) { %s }",
+        "flowRun(id: $retry) { %s }",
+        "node(id: $failed) { ... on FlowRun { %s } }",
+        "nodes(ids: [$failed, $retry]) { ... on FlowRun { %s } }",
+        "flowRuns { nodes { %s } }",
+        "flowRuns { edges { node { %s } } }",
+        "flowRuns(orderBy: {field: DURATION}) { nodes { %s } }",
+        "flowRun(id: $retry) { retryOf { %s } }",
+        "flowRun(id: $failed) { rootRun { %s } }",
+        "flowRun(id: $failed) { retries { nodes { %s } } }",
+        "flowRun(id: $failed) { childRuns { edges { node { %s } } } }",
+        "flowRun(id: $retry) { steps { run { %s } } }",
+    ],
+    "StepResult": [
+        "flowRun(id: $failed) { steps { %s } }",
+        'flowRun(id: $retry) { step(name: "a") { %s } }',
+        "flowRun(id: $failed) { failedStep { %s } }",
+    ],
+    "StepAttempt": ["flowRun(id: $failed) { steps { attempts { %s } } }"],
+    "StepError": ["flowRun(id: $failed) { failedStep { error { %s } attempts { error { %s } } } }"],
+    "RunError": ["flowRun(id: $failed) { error { %s } }"],
+    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
+    "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
+    "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
+    "Flow": [
+        "flow(id: $flow) { %s }",
+        "node(id: $flow) { ... on Flow { %s } }",
+        "flows { nodes { %s } }",
+        "flows { edges { node { %s } } }",
+        "flowRun(id: $failed) { flow { %s } }",
+        "node(id: $version) { ... on FlowVersion { flow { %s } } }",
+    ],
+    "FlowVersion": [
+        "node(id: $version) { ... on FlowVersion { %s } }",
+        "flow(id: $flow) { publishedVersion { %s } }",
+        "flowRun(id: $failed) { flowVersion { %s } }",
+    ],
+    "Project": [
+        "node(id: $project) { ... on Project { %s } }",
+        "viewer { project { %s } }",
+        "flow(id: $flow) { project { %s } }",
+        "flowRun(id: $failed) { project { %s } }",
+    ],
+    "Viewer": ["viewer { %s }"],
+    "Limits": ["viewer { limits { %s } }"],
+    "PageInfo": ["flowRuns { pageInfo { %s } }", "flows { pageInfo { %s } }"],
+    "FlowRunConnection": ["flowRuns { %s }", "flowRun(id: $failed) { childRuns { %s } retries { %s } }"],
+    "FlowConnection": ["flows { %s }"],
+}
+
+
+def fields_of(name: str) -> dict[str, GraphQLField]:
+    found = SCHEMA.type_map[name]
+    assert isinstance(found, GraphQLObjectType)
+    fields: dict[str, GraphQLField] = found.fields
+    return fields
+
+
+def selection(name: str, field: GraphQLField) -> str:
+    """A field with the leaves of what it holds."""
+    arguments = '(name: "b")' if "name" in field.args else ""
+    kind = get_named_type(field.type)
+    return name + arguments if is_leaf_type(kind) else f"{name}{arguments} {{ {leaves(kind.name)} }}"
+
+
+def leaves(name: str) -> str:
+    found = [each for each, field in fields_of(name).items() if is_leaf_type(get_named_type(field.type))]
+    return " ".join(["__typename", *found])
+
+
+def document(world: World, way: str, selections: list[str]) -> str:
+    """A query that goes the way once for each selection, as `f0`, `f1`, …; each is read by itself."""
+    fields = " ".join(f"f{number}: {way.replace('%s', what)}" for number, what in enumerate(selections))
+    names = [name for name in world.variables if f"${name}" in way]
+    return (f"query({', '.join(f'${name}: ID!' for name in names)}) " if names else "") + f"{{ {fields} }}"
+
+
+async def ask(api: Api, world: World, way: str, *selections: str) -> list[Any]:
+    data = await api.query(document(world, way, list(selections)), world.variables)
+    return list(data.values())
+
+
+def merged(left: Any, right: Any) -> Any:
+    """Two answers of one shape, with the fields of both."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return {name: merged(left.get(name), right.get(name)) for name in {**left, **right}}
+    if isinstance(left, list) and isinstance(right, list):
+        return [merged(*pair) for pair in zip(left, right, strict=True)]
+    return right if left is None else left
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_fields_alone_say_what_they_say_together(fake_clock: FakeClock, idle_api: Api, name: str) -> None:
+    world = await add_world(idle_api)
+    selections = [selection(field_name, field) for field_name, field in fields_of(name).items()]
+    for way in WAYS[name]:
+        *alone, together = await ask(idle_api, world, way, *selections, " ".join(selections))
+        assert reduce(merged, alone) == together, way
+
+
+async def test_fields_of_fragments_are_read(idle_api: Api) -> None:
+    world = await add_world(idle_api)
+    text = """query($id: ID!) { flowRun(id: $id) { ...a ... on FlowRun { tags } ... @include(if: true) { source } } }
+        fragment a on FlowRun { ...b status }
+        fragment b on FlowRun { metadata flow { ...c } }
+        fragment c on Flow { name }"""
+    found = (await idle_api.query(text, {"id": world.failed}))["flowRun"]
+    assert found == {
+        "tags": ["red", "blue"],
+        "source": "shop",
+        "status": "FAILED",
+        "metadata": {"order": 7},
+        "flow": {"name": "flow"},
+    }
+
+
+async def test_duration_is_null_then_grows_then_stands_still(fake_clock: FakeClock, idle_api: Api) -> None:
+    home = await add_home(idle_api)
+    rows: list[dict[str, Any]] = [{}, {"status": RunStatus.RUNNING}, {"status": RunStatus.FAILED}]
+    _, live, _ = await idle_api.database.write(factory.add_runs, home, rows)
+    step = {"status": StepStatus.RUNNING, "finished_at": None, "duration_ms": None}
+    await idle_api.database.write(factory.add_steps, live, [step])
+    text = """{ flowRuns(orderBy: {direction: ASC}) { nodes {
+        durationMs stepData steps { durationMs attempts { durationMs } } } } }"""
+    start = clock.now()
+    for seconds in (0, 90):
+        await fake_clock.advance(seconds)
+        waiting, running, ended = (await idle_api.query(text))["flowRuns"]["nodes"]
+        assert (waiting["durationMs"], waiting["stepData"]) == (None, "NOT_STARTED")
+        elapsed = (clock.now() - start) // timedelta(milliseconds=1)
+        assert (running["durationMs"], running["stepData"]) == (elapsed, "AVAILABLE")
+        assert running["steps"] == [{"durationMs": elapsed, "attempts": [{"durationMs": elapsed}]}]
+        assert ended["durationMs"] == 1_000
+
+
+async def test_purged_steps_are_told(idle_api: Api) -> None:
+    done = {"status": RunStatus.FAILED, "steps_purged_at": clock.now()}
+    await add_runs(idle_api, await add_home(idle_api), done)
+    assert (await idle_api.query("{ flowRuns { nodes { stepData } } }"))["flowRuns"]["nodes"] == [
+        {"stepData": "PURGED"}
+    ]
+
+
+def test_every_type_is_reached() -> None:
+    told = {"UserError"}
+    elsewhere = {
+        "Query",
+        "Mutation",
+        "Problem",
+        "FlowRunEdge",
+        "FlowEdge",
+        "Subscription",
+        "FlowRunStatusChanged",
+        "CaughtUp",
+    }
+    reachable = {
+        name
+        for name, kind in SCHEMA.type_map.items()
+        if isinstance(kind, GraphQLObjectType)
+        and not name.startswith("__")
+        and not name.endswith("Success")
+        and told.isdisjoint(face.name for face in kind.interfaces)
+    }
+    assert reachable - elsewhere == set(WAYS)

@@ -1,0 +1,206 @@
+"""FlowRunFilter, field by field, as clients write it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from domain import ids
+from domain.ids import IdKind
+from domain.states import Environment, RunStatus, TriggerMethod
+from tests.support import factory
+from tests.support.api import Api
+from tests.support.clock import FakeClock
+from tests.support.world import add_home, add_runs, run_id
+
+DAY = datetime(2025, 6, 1, tzinfo=UTC)
+LIST = """query($filter: FlowRunFilter) {
+    flowRuns(filter: $filter, orderBy: {direction: ASC}) { nodes { source } totalCount } }"""
+
+
+def at(hours: int) -> datetime:
+    return DAY + timedelta(hours=hours)
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "good": {
+        "status": RunStatus.SUCCEEDED,
+        "tags": ["red", "blue"],
+        "metadata": '{"order": {"id": 7, "lines": [{"sku": "a"}, {"sku": "b"}]}, "vip": true}',
+        "external_id": "e-1",
+        "started_at": at(1),
+        "finished_at": at(2),
+        "duration_ms": 3_600_000,
+    },
+    "bad": {
+        "status": RunStatus.FAILED,
+        "tags": ["blue"],
+        "metadata": '{"order": {"id": 8}}',
+        "environment": Environment.TESTING,
+        "trigger_method": TriggerMethod.WEBHOOK,
+        "failed_step_name": "charge",
+        "error_code": "HTTP_STATUS",
+        "error_message": "Card 100%_declined",
+        "error_fingerprint": "f" * 16,
+        "external_id": "e-2",
+        "started_at": at(3),
+        "finished_at": at(4),
+        "duration_ms": 1_000,
+    },
+    "live": {"status": RunStatus.RUNNING, "started_at": at(5)},
+    "new": {},
+    "archived": {"status": RunStatus.FAILED, "archived_at": at(9), "started_at": at(6), "finished_at": at(7)},
+}
+BEFORE, AFTER = "2025-06-01T02:30:00Z", "2025-06-01T02:30:00+00:00"
+
+CASES: list[tuple[dict[str, Any], str]] = [
+    ({}, "good bad live new"),
+    ({"statuses": ["FAILED"]}, "bad"),
+    ({"statuses": ["FAILED", "QUEUED"]}, "bad new"),
+    ({"statuses": []}, ""),
+    ({"environments": ["TESTING"]}, "bad"),
+    ({"environments": []}, ""),
+    ({"triggerMethods": ["WEBHOOK", "MANUAL"]}, "bad"),
+    ({"tags": ["blue"]}, "good bad"),
+    ({"tags": ["blue", "red"]}, "good"),
+    ({"tags": ["blu"]}, ""),
+    ({"tags": []}, ""),
+    ({"anyTags": ["red", "green"]}, "good"),
+    ({"anyTags": ["red", "blue"]}, "good bad"),
+    ({"anyTags": []}, ""),
+    ({"failedStepName": "charge"}, "bad"),
+    ({"failedStepName": "charg"}, ""),
+    ({"errorContains": "DECLINED"}, "bad"),
+    ({"errorContains": "100%_"}, "bad"),
+    ({"errorContains": "100%d"}, ""),
+    ({"errorFingerprint": "f" * 16}, "bad"),
+    ({"externalIds": ["e-2", "e-3"]}, "bad"),
+    ({"externalIds": []}, ""),
+    ({"startedAfter": BEFORE}, "bad live"),
+    ({"startedBefore": "2025-06-01T04:30:00+02:00"}, "good"),
+    ({"startedAfter": "2025-06-01T01:00:00"}, "bad live"),
+    ({"finishedAfter": AFTER}, "bad"),
+    ({"finishedBefore": AFTER}, "good"),
+    ({"startedAfter": BEFORE, "finishedBefore": "2025-06-02"}, "bad"),
+    ({"createdAfter": "2025-01-01", "createdBefore": "2025-12-31"}, ""),
+    ({"createdAfter": "2025-12-31"}, "good bad live new"),
+    ({"createdBefore": "2025-12-31"}, ""),
+    ({"minDurationMs": 1_001}, "good live"),
+    ({"maxDurationMs": 1_000}, "bad"),
+    ({"minDurationMs": 1_000, "maxDurationMs": 1_000}, "bad"),
+    ({"minDurationMs": 2**53 - 1}, ""),
+    ({"metadata": {"order": {"id": 7}}}, "good"),
+    ({"metadata": {"order": {"lines": [{"sku": "b"}]}}}, "good"),
+    ({"metadata": {"vip": 1}}, ""),
+    ({"metadata": {}}, "good bad live new"),
+    ({"unrecovered": True}, "bad"),
+    ({"unrecovered": False}, "good bad live new"),
+    ({"archived": "INCLUDE"}, "good bad live new archived"),
+    ({"archived": "ONLY"}, "archived"),
+    ({"includeArchived": True}, "good bad live new archived"),
+    ({"includeArchived": True, "archived": "EXCLUDE"}, "good bad live new"),
+    ({"includeArchived": False, "archived": "ONLY"}, "archived"),
+    ({"tags": ["blue"], "statuses": ["FAILED"]}, "bad"),
+    ({"statuses": ["FAILED"], "tags": ["red"]}, ""),
+    ({"rootsOnly": True}, "good bad live new"),
+    (dict.fromkeys(("ids", "tags", "statuses", "archived", "metadata")), "good bad live new"),
+]
+
+
+async def found(api: Api, key: str | None = None, **wanted: Any) -> str:
+    """The words by which the runs that a filter means are known here."""
+    page = (await api.query(LIST, {"filter": wanted}, key=key))["flowRuns"]
+    assert page["totalCount"] == len(page["nodes"])
+    return " ".join(node["source"] for node in page["nodes"])
+
+
+async def test_each_field_means_what_it_says(fake_clock: FakeClock, idle_api: Api) -> None:
+    home = await add_home(idle_api)
+    await add_runs(idle_api, home, *({"source": word, **row} for word, row in ROWS.items()))
+    for wanted, expected in CASES:
+        assert await found(idle_api, **wanted) == expected, wanted
+
+
+async def test_every_field_of_the_filter_is_tried(idle_api: Api) -> None:
+    kind = (await idle_api.query('{ __type(name: "FlowRunFilter") { inputFields { name } } }'))["__type"]
+    by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "retryOfId"}
+    assert {field["name"] for field in kind["inputFields"]} == by_id.union(*(wanted for wanted, _ in CASES))
+
+
+async def test_ids_name_runs_flows_versions_and_relatives(idle_api: Api) -> None:
+    home, other = await add_home(idle_api), await add_home(idle_api, "other")
+    first, second = await idle_api.database.write(factory.add_runs, home, [{"source": "first"}, {"source": "second"}])
+    related = [{"source": "child", "parent_run_id": first}, {"source": "retry", "retry_of_id": second}]
+    await add_runs(idle_api, other, *related)
+    flow, version = ids.encode(IdKind.FLOW, other.flow_id), ids.encode(IdKind.FLOW_VERSION, home.version_id)
+    assert await found(idle_api, ids=[run_id(second), run_id(first), run_id(ids.new_uuid())]) == "first second"
+    assert await found(idle_api, ids=[]) == ""
+    assert await found(idle_api, flowIds=[flow]) == "child retry"
+    assert await found(idle_api, flowIds=[]) == ""
+    assert await found(idle_api, flowVersionIds=[version]) == "first second"
+    assert await found(idle_api, flowVersionIds=[]) == ""
+    assert await found(idle_api, parentRunId=run_id(first)) == "child"
+    assert await found(idle_api, retryOfId=run_id(second)) == "retry"
+    assert await found(idle_api, rootsOnly=True) == "first second retry"
+
+
+async def test_operators_key_chooses_projects_and_others_cannot(idle_api: Api) -> None:
+    await add_runs(idle_api, await add_home(idle_api), {"source": "own"})
+    foreign = await add_home(idle_api, "foreign", project=idle_api.other_project)
+    await add_runs(idle_api, foreign, {"source": "foreign"})
+    everywhere = idle_api.keys.all_projects
+    assert await found(idle_api, everywhere) == "own foreign"
+    assert await found(idle_api, everywhere, projectIds=[idle_api.other_project]) == "foreign"
+    assert await found(idle_api, everywhere, projectIds=[]) == ""
+    assert await found(idle_api) == "own"
+    assert await found(idle_api, projectIds=[idle_api.project, idle_api.other_project]) == "own"
+    assert await found(idle_api, projectIds=[idle_api.other_project]) == ""
+    assert await found(idle_api, projectIds=[]) == ""
+
+
+NUL = "a\0b"
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"ids": ["x"]}, "INVALID_ID"),
+    ({"ids": ["flow_" + "0" * 32]}, "INVALID_ID"),
+    ({"flowIds": ["run_" + "0" * 32]}, "INVALID_ID"),
+    ({"flowVersionIds": [""]}, "INVALID_ID"),
+    ({"projectIds": [NUL]}, "INVALID_ID"),
+    ({"parentRunId": "x"}, "INVALID_ID"),
+    ({"retryOfId": "x"}, "INVALID_ID"),
+    ({"ids": ["run_" + "0" * 32] * 1_001}, "INVALID_ARGUMENT"),
+    ({"tags": ["x"] * 1_001}, "INVALID_ARGUMENT"),
+    ({"metadata": [1]}, "INVALID_ARGUMENT"),
+    ({"metadata": {"a": "x" * 70_000}}, "INPUT_TOO_LARGE"),
+    ({"minDurationMs": -1}, "INVALID_ARGUMENT"),
+    ({"maxDurationMs": -(2**53) + 1}, "INVALID_ARGUMENT"),
+    ({"minDurationMs": 2**53}, "BAD_REQUEST"),
+    ({"minDurationMs": 1.5}, "BAD_REQUEST"),
+    ({"minDurationMs": True}, "BAD_REQUEST"),
+    ({"createdAfter": "yesterday"}, "BAD_REQUEST"),
+    ({"createdAfter": 5}, "BAD_REQUEST"),
+    ({"createdAfter": "0001-01-01T00:00:00+14:00"}, "BAD_REQUEST"),
+    ({"createdAfter": "9999-12-31T23:59:59-14:00"}, "BAD_REQUEST"),
+    ({"statuses": ["DONE"]}, "BAD_REQUEST"),
+    ({"nope": 1}, "BAD_REQUEST"),
+    ({"tags": [NUL]}, "INVALID_ARGUMENT"),
+    ({"anyTags": [NUL]}, "INVALID_ARGUMENT"),
+    ({"externalIds": [NUL]}, "INVALID_ARGUMENT"),
+    ({"failedStepName": NUL}, "INVALID_ARGUMENT"),
+    ({"errorContains": NUL}, "INVALID_ARGUMENT"),
+    ({"errorFingerprint": NUL}, "INVALID_ARGUMENT"),
+    ({"metadata": {"a": NUL}}, "INVALID_ARGUMENT"),
+    ({"metadata": {NUL: 1}}, "INVALID_ARGUMENT"),
+]
+
+
+async def test_what_no_filter_can_mean_is_refused(idle_api: Api) -> None:
+    for wanted, code in REFUSED:
+        assert await idle_api.refused(LIST, {"filter": wanted}) == code, wanted
+
+
+async def test_times_at_the_ends_of_the_calendar_are_taken(idle_api: Api) -> None:
+    await add_runs(idle_api, await add_home(idle_api), {"source": "one", "status": RunStatus.FAILED})
+    first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+    for name in ("created", "started", "finished"):
+        assert await found(idle_api, **{f"{name}After": first, f"{name}Before": last}) == "one"
+        assert await found(idle_api, **{f"{name}After": last, f"{name}Before": first}) == ""

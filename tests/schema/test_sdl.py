@@ -1,0 +1,249 @@
+"""The schema as clients see it: exported, complete, described, and fit for the explorer's examples."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    build_schema,
+    is_introspection_type,
+    is_specified_scalar_type,
+    parse,
+    print_type,
+    validate,
+)
+
+from domain import errors
+from schema.build import SDL_FILE, sdl
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob("*.graphql"))
+
+# The GraphQL contract, type by type. What stands under LATER comes with later releases.
+CONTRACT = {
+    "Query": "node nodes viewer flow flows flowRun flowRuns",
+    "Mutation": "createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun",
+    "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
+        failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
+        archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
+        retryability pendingInputs externalId source""",
+    "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
+        reusedFrom""",
+    "Subscription": "flowRunStatusChanged",
+    "FlowRunStatusChanged": "cursor runId status change run",
+    "CaughtUp": "cursor",
+    "InputRequest": "id stepName title description schema assignee createdAt expiresAt",
+    "StepAttempt": "number status startedAt finishedAt error durationMs",
+    "StepError": "code message details",
+    "RunError": "code message stepName fingerprint",
+    "StatusChange": "from to at message",
+    "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
+    "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion",
+    "FlowVersion": "id number stepCount definition createdAt flow",
+    "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
+        createdAt""",
+    "QuotaExceeded": "code message run",
+    "SettingsInvalid": "code message problems",
+    "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
+    "Viewer": "keyName role project limits",
+    "FlowRunConnection": "edges nodes pageInfo totalCount",
+    "FlowConnection": "edges nodes pageInfo totalCount",
+    "FlowRunEdge": "node cursor",
+    "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
+    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses environments tags anyTags failedStepName
+        errorContains errorFingerprint triggerMethods externalIds createdAfter createdBefore startedAfter startedBefore
+        finishedAfter finishedBefore minDurationMs maxDurationMs metadata parentRunId rootsOnly retryOfId unrecovered
+        archived includeArchived""",
+    "FlowFilter": "projectIds ids nameContains enabled published",
+    "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
+        source idempotencyKey waitMs""",
+}
+LATER = {
+    "Query": "flowRunStats bulkOperation bulkOperations",
+    "Mutation": "bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation",
+    "FlowRun": "logs files",
+    "Subscription": "flowRunProgressed bulkOperationProgressed",
+}
+ARGUMENTS = {
+    "Query.node": "id",
+    "Query.nodes": "ids",
+    "Query.flow": "id",
+    "Query.flowRun": "id",
+    "Query.flows": "filter first after last before",
+    "Query.flowRuns": "filter orderBy first after last before",
+    "FlowRun.step": "name",
+    "FlowRun.childRuns": "first after last before",
+    "FlowRun.retries": "first after last before",
+    "FlowRunConnection.totalCount": "limit",
+    "FlowConnection.totalCount": "limit",
+    "Mutation.createFlow": "name definition projectId",
+    "Mutation.updateFlow": "flowId name enabled maxConcurrentRuns",
+    "Mutation.updateProject": "input",
+    "Mutation.publishFlowVersion": "flowId definition",
+    "Mutation.startRun": "input",
+    "Mutation.retry": "runId strategy idempotencyKey",
+    "Mutation.cancel": "runId",
+    "Mutation.resumeRun": "runId requestId response waitMs",
+    "Subscription.flowRunStatusChanged": "filter after",
+}
+VALUES = {
+    "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
+    "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
+    "RunEnvironment": "PRODUCTION TESTING",
+    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
+    "StepData": "AVAILABLE NOT_STARTED PURGED",
+    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
+    "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION",
+    "OrderDirection": "ASC DESC",
+    "Archived": "EXCLUDE INCLUDE ONLY",
+    "QuotaPeriod": "HOUR DAY MONTH",
+    "Role": "VIEWER OPERATOR ADMIN",
+}
+UNIONS = {
+    "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
+        ProjectNotFound""",
+    "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
+    "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
+    "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
+    "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
+        RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
+    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryLimitReached StepDataExpired FlowNotPublished
+        FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
+    "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered InputInvalid
+        InputTooLarge InputExpired""",
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> GraphQLSchema:
+    return build_schema(SDL_FILE.read_text())
+
+
+def fields_of(schema: GraphQLSchema, name: str) -> Any:
+    found = schema.type_map[name]
+    assert isinstance(found, GraphQLObjectType | GraphQLInputObjectType | GraphQLInterfaceType)
+    return found.fields
+
+
+def unions_of(schema: GraphQLSchema) -> list[GraphQLUnionType]:
+    """The unions that mutations answer with."""
+    unions = [found for found in schema.type_map.values() if isinstance(found, GraphQLUnionType)]
+    return [union for union in unions if union.name.endswith("Result")]
+
+
+def test_exported_schema_is_that_of_the_code() -> None:
+    assert SDL_FILE.read_text() == sdl(), "run: python -m service schema > schema/schema.graphql"
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_type_has_the_fields_of_the_contract(schema: GraphQLSchema, name: str) -> None:
+    assert set(fields_of(schema, name)) == set(CONTRACT[name].split())
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_comes_later_is_not_promised_yet(schema: GraphQLSchema, name: str) -> None:
+    present = set(fields_of(schema, name)) if name in schema.type_map else set()
+    assert present.isdisjoint(LATER[name].split())
+
+
+def test_fields_take_the_arguments_of_the_contract(schema: GraphQLSchema) -> None:
+    found = {
+        f"{kind.name}.{name}": set(field.args)
+        for kind in schema.type_map.values()
+        if isinstance(kind, GraphQLObjectType) and not is_introspection_type(kind)
+        for name, field in kind.fields.items()
+        if field.args
+    }
+    assert found == {name: set(arguments.split()) for name, arguments in ARGUMENTS.items()}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_enum_has_the_values_of_the_contract(schema: GraphQLSchema, name: str) -> None:
+    found = schema.type_map[name]
+    assert isinstance(found, GraphQLEnumType)
+    assert list(found.values) == VALUES[name].split()
+
+
+def test_mutations_answer_with_the_unions_of_the_contract(schema: GraphQLSchema) -> None:
+    found = {union.name: {member.name for member in union.types} for union in unions_of(schema)}
+    assert found == {name: set(members.split()) for name, members in UNIONS.items()}
+
+
+def test_every_member_of_a_union_is_a_success_or_a_user_error(schema: GraphQLSchema) -> None:
+    user_error = schema.type_map["UserError"]
+    for union in unions_of(schema):
+        first, *refusals = union.types
+        assert first.name == union.name.replace("Result", "Success")
+        assert all(user_error in refusal.interfaces for refusal in refusals)
+
+
+def test_every_user_error_of_the_service_is_in_a_union(schema: GraphQLSchema) -> None:
+    told = {member.name for union in unions_of(schema) for member in union.types}
+    raised = {kind.__name__.removesuffix("Error") for kind in leaves(errors.UserError)}
+    assert raised <= told
+
+
+def leaves(kind: type) -> Iterator[type]:
+    children: list[type] = kind.__subclasses__()
+    for child in children:
+        yield from leaves(child)
+    if not children:
+        yield kind
+
+
+def test_every_error_code_of_the_service_is_in_the_schema(schema: GraphQLSchema) -> None:
+    found = schema.type_map["ErrorCode"]
+    assert isinstance(found, GraphQLEnumType)
+    assert set(found.values) == set(errors.ErrorCode)
+
+
+def test_everything_that_can_be_asked_for_is_described(schema: GraphQLSchema) -> None:
+    undescribed = [name for kind in schema.type_map.values() if not built_in(kind) for name in bare_names(kind)]
+    assert undescribed == []
+
+
+def built_in(kind: GraphQLNamedType) -> bool:
+    return is_introspection_type(kind) or is_specified_scalar_type(kind)
+
+
+def bare_names(kind: GraphQLNamedType) -> Iterator[str]:
+    """What lacks a description: the type itself, its fields, their arguments. Values of enums speak for themselves."""
+    if not kind.description:
+        yield kind.name
+    for name, field in getattr(kind, "fields", {}).items():
+        if not field.description:
+            yield f"{kind.name}.{name}"
+        for argument, about in getattr(field, "args", {}).items():
+            if not about.description:
+                yield f"{kind.name}.{name}({argument})"
+
+
+def test_nodes_are_those_with_a_typed_id(schema: GraphQLSchema) -> None:
+    node = schema.type_map["Node"]
+    assert isinstance(node, GraphQLInterfaceType)
+    found = {kind.name for kind in schema.get_possible_types(node)}
+    assert found == {"Project", "Flow", "FlowVersion", "FlowRun"}
+
+
+def test_relay_types_are_as_the_specification_says(schema: GraphQLSchema) -> None:
+    page_info = {name: str(field.type) for name, field in fields_of(schema, "PageInfo").items()}
+    assert page_info == {
+        "hasNextPage": "Boolean!",
+        "hasPreviousPage": "Boolean!",
+        "startCursor": "String",
+        "endCursor": "String",
+    }
+    assert "edges: [FlowRunEdge!]!" in print_type(schema.type_map["FlowRunConnection"])
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_of_the_explorer_fits_the_schema(schema: GraphQLSchema, example: Path) -> None:
+    assert validate(schema, parse(example.read_text())) == []

@@ -1,0 +1,195 @@
+"""The command line, in processes of its own."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from db.migrate import upgrade
+from schema.build import SDL_FILE
+from service import cli
+from tests.support.api import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+FIXED = "a-key-fixed-by-the-operator"
+GOOD = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Of a process that works in an empty folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
+    url = f"sqlite+aiosqlite:///{tmp_path / 'data' / 'flowruns.db'}"
+    return {**kept, "FLOWRUNS_DATABASE_URL": url, "FLOWRUNS_PORT": "0", "PYTHONUNBUFFERED": "1"}
+
+
+async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "service",
+        *arguments,
+        cwd=ROOT,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def invoke(environment: Mapping[str, str], *arguments: str) -> Result:
+    """What a command says, run in this process: a new one takes seconds."""
+    return CliRunner(env=environment).invoke(cli.main, arguments)
+
+
+def succeed(environment: Mapping[str, str], *arguments: str) -> str:
+    result = invoke(environment, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout.strip()
+
+
+def fail(environment: Mapping[str, str], *arguments: str) -> str:
+    """The one line in which a command says why it failed."""
+    result = invoke(environment, *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@asynccontextmanager
+async def serving(environment: Mapping[str, str], command: str) -> AsyncIterator[tuple[str, str]]:
+    """Where the service listens, and all it said by then; it is stopped as an operator stops it."""
+    process = await start(environment, command)
+    assert process.stdout is not None
+    said = ""
+    try:
+        while "curl" not in said or not said.endswith("}'\n\n"):
+            line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+            assert line, (await process.communicate())[1].decode()
+            said += line.decode()
+        address = re.search(r"ready at (\S+)", said)
+        assert address is not None
+        yield address[1], said
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), PATIENCE)
+
+
+async def ask(url: str, key: str, text: str) -> httpx.Response:
+    async with httpx.AsyncClient() as http:
+        return await http.post(f"{url}/graphql", json={"query": text}, headers={"authorization": f"Bearer {key}"})
+
+
+async def test_schema_is_printed_as_it_is_exported(environment: dict[str, str]) -> None:
+    process = await start(environment, "schema")
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert out.decode() == SDL_FILE.read_text()
+
+
+async def test_service_starts_from_nothing_and_finds_all_again(environment: dict[str, str], tmp_path: Path) -> None:
+    key_file = tmp_path / "data" / "admin.key"
+    flows = "{ flows { nodes { id name publishedVersion { id } } } }"
+    async with serving(environment, "serve") as (url, said):
+        key = key_file.read_text().strip()
+        assert f"$(cat {key_file})" in said
+        assert key not in said
+        token = re.search(r"/sign-in\?token=(\S+)", said)
+        assert token is not None
+        first = await ask(url, key, flows)
+        assert {flow["name"] for flow in first.json()["data"]["flows"]["nodes"]} == {"hello", "flaky-checkout"}
+        assert await end_of_a_run(url, key) == "SUCCEEDED"
+    before = key_file.stat()
+    async with serving(environment, "serve") as (url, said):
+        assert (await ask(url, key, flows)).json() == first.json()
+        assert f"token={token[1]}" not in said
+    assert (key_file.stat().st_mtime_ns, key_file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+async def test_api_and_worker_are_two_processes_on_one_database(environment: dict[str, str]) -> None:
+    environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED}
+    await asyncio.to_thread(upgrade, environment["FLOWRUNS_DATABASE_URL"])
+    worker = await start(environment, "worker")
+    try:
+        async with serving(environment, "api") as (url, _):
+            assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(worker.communicate(), PATIENCE)
+    assert worker.returncode == 0
+
+
+async def end_of_a_run(url: str, key: str) -> str:
+    """The status in which a new run of the flow `hello` ends."""
+    flows = await ask(url, key, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }')
+    flow = flows.json()["data"]["flows"]["nodes"][0]["id"]
+    start = f'startRun(input: {{flowId: "{flow}", waitMs: 30000}})'
+    answer = await ask(url, key, f"mutation {{ {start} {{ ... on StartRunSuccess {{ run {{ status }} }} }} }}")
+    status: str = answer.json()["data"]["startRun"]["run"]["status"]
+    return status
+
+
+def test_bad_settings_are_told_in_one_line(environment: dict[str, str]) -> None:
+    said = fail({**environment, "FLOWRUNS_PORT": "x", "FLOWRUNS_BOOTSTRAP_KEY": "s3cret"}, "migrate")
+    assert "FLOWRUNS_PORT: " in said
+    assert "FLOWRUNS_BOOTSTRAP_KEY: " in said
+    assert "s3cret" not in said
+
+
+def test_migrating_creates_the_database_and_may_be_repeated(environment: dict[str, str], tmp_path: Path) -> None:
+    for _ in range(2):
+        succeed(environment, "migrate")
+    assert (tmp_path / "data" / "flowruns.db").exists()
+
+
+def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> None:
+    viewer = succeed(environment, "key", "create", "--name", "dashboard")
+    operator = succeed(environment, "key", "create", "--name", "ops", "--role", "ADMIN", "--operator")
+    assert viewer.startswith("fr_")
+    listed = succeed(environment, "key", "list")
+    lines = {line.split()[-1]: line for line in listed.splitlines()}
+    assert "VIEWER" in lines["dashboard"]
+    assert "default" in lines["dashboard"]
+    assert "all projects" in lines["ops"]
+    assert "valid" in lines["ops"]
+    assert viewer not in listed
+    assert operator not in listed
+
+    key_id = lines["dashboard"].split()[0]
+    assert key_id.startswith("key_")
+    succeed(environment, "key", "revoke", key_id)
+    assert "revoked" in succeed(environment, "key", "list")
+    assert fail(environment, "key", "revoke", key_id) == "Error: There is no such key in force.\n"
+    assert "got that of a run" in fail(environment, "key", "revoke", "run_" + "0" * 32)
+
+
+def test_project_of_a_key_is_created_once(environment: dict[str, str]) -> None:
+    for name in ("one", "two"):
+        succeed(environment, "key", "create", "--name", name, "--project", "shop")
+    assert succeed(environment, "key", "list").count(" shop ") == 2
+
+
+def test_flows_are_published_from_files(environment: dict[str, str], tmp_path: Path) -> None:
+    good, bad, broken = tmp_path / "billing.json", tmp_path / "bad.json", tmp_path / "broken.json"
+    good.write_text(json.dumps(GOOD))
+    bad.write_text(json.dumps({"steps": [{"name": "a", "kind": "transform", "input": "{{ nope("}]}))
+    broken.write_text("{")
+    assert fail(environment, "flow", "publish", str(good)) == "Error: There is no project 'default'.\n"
+
+    succeed(environment, "key", "create", "--name", "first")
+    flow = succeed(environment, "flow", "publish", str(good))
+    assert flow.startswith("flow_")
+    assert succeed(environment, "flow", "publish", str(good)) == flow
+    assert succeed(environment, "flow", "publish", str(good), "--name", "other") != flow
+
+    assert "steps[0].input: " in fail(environment, "flow", "publish", str(bad))
+    assert "Expecting" in fail(environment, "flow", "publish", str(broken))

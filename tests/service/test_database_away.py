@@ -1,0 +1,73 @@
+"""The database goes away and comes back while the service runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from db.migrate import upgrade
+from tests.support.api import Api, serving
+from tests.support.postgres import PostgresServer
+
+LIST = "{ flowRuns { totalCount } viewer { role } }"
+ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
+
+
+@pytest.fixture
+async def own_api(own_postgres: PostgresServer) -> AsyncIterator[Api]:
+    """A service without a worker, on a server that the test may stop."""
+    await asyncio.to_thread(upgrade, own_postgres.url())
+    async with serving(own_postgres.url(), with_worker=False) as api:
+        yield api
+
+
+async def test_service_says_that_the_database_is_away_and_goes_on_when_it_is_back(
+    own_api: Api, own_postgres: PostgresServer
+) -> None:
+    flow = await own_api.create_flow(ECHO)
+    await asyncio.to_thread(own_postgres.stop)
+    away = await own_api.post(LIST)
+    assert away.status_code == 503
+    (error,) = away.json()["errors"]
+    assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE"}
+    assert "reached" in error["message"]
+    assert (await own_api.http.get("/readyz")).status_code == 503
+    assert (await own_api.http.get("/healthz")).status_code == 200
+
+    await asyncio.to_thread(own_postgres.start)
+    assert (await own_api.query(LIST))["viewer"]["role"] == "ADMIN"
+    assert (await own_api.start(flow))["__typename"] == "StartRunSuccess"
+    assert (await own_api.http.get("/readyz")).status_code == 200
+
+
+async def test_database_that_goes_away_within_a_request_is_a_coded_error(
+    own_api: Api, own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = own_api.database.read
+    calls = 0
+
+    async def read_once(*args: object) -> object:
+        # The key is looked up while the server is there, the runs when it no longer is.
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await asyncio.to_thread(own_postgres.stop)
+        return await read(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(own_api.database, "read", read_once)
+    response = await own_api.post("{ flowRuns { totalCount } }")
+    assert response.status_code == 200
+    (error,) = response.json()["errors"]
+    assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE"}
+    assert error["path"] == ["flowRuns", "totalCount"]
+
+
+async def test_killed_server_breaks_no_answer_and_its_successor_is_found(
+    own_api: Api, own_postgres: PostgresServer
+) -> None:
+    await own_api.query(LIST)
+    own_postgres.kill()
+    # Its sessions live on until they notice.
+    assert (await own_api.post(LIST)).status_code in (200, 503)
+    await asyncio.to_thread(own_postgres.start)
+    assert (await own_api.query(LIST))["flowRuns"]["totalCount"] == 0

@@ -1,0 +1,87 @@
+"""Settings: what they are by default, that README tells of each, and that a bad one is told."""
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FLOWRUNS_")]:
+        monkeypatch.delenv(name)
+
+
+def test_defaults_serve_this_machine_alone_from_an_embedded_database() -> None:
+    settings = Settings()
+    assert settings.database_url == "sqlite+aiosqlite:///.flowruns/flowruns.db"
+    assert settings.database_file == Path(".flowruns/flowruns.db")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.bootstrap_key is None
+    assert not settings.http_allow_private
+    assert settings.seed_demo
+    assert settings.action_modules == []
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_readme_tells_of_every_setting(name: str) -> None:
+    assert f"FLOWRUNS_{name.upper()}" in README.read_text()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_says_what_it_is_for(name: str) -> None:
+    assert Settings.model_fields[name].description
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWRUNS_PORT", "9000")
+    monkeypatch.setenv("FLOWRUNS_ACTIONS", "shop.actions, , billing ")
+    monkeypatch.setenv("FLOWRUNS_DATABASE_URL", "postgresql+asyncpg://u:p@db/flowruns")
+    monkeypatch.setenv("FLOWRUNS_SEED_DEMO", "false")
+    settings = Settings()
+    assert settings.port == 9000
+    assert settings.action_modules == ["shop.actions", "billing"]
+    assert settings.database_file is None
+    assert not settings.seed_demo
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_fixed_key_is_not_shown() -> None:
+    assert "not-to-be-shown" not in repr(Settings(bootstrap_key="not-to-be-shown-at-all"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://x"),
+        ("DATABASE_URL", "sqlite:///x.db"),
+        ("DATABASE_URL", "postgresql://x/y"),
+        ("DATABASE_URL", "nonsense"),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "x"),
+        ("BOOTSTRAP_KEY", "short"),
+        ("HTTP_ALLOW_PRIVATE", "maybe"),
+        ("WORKER_CONCURRENCY", "0"),
+        ("WORKER_LEASE_SECONDS", "0"),
+        ("SHUTDOWN_GRACE_SECONDS", "-1"),
+        ("DATABASE_POOL_SIZE", "1"),
+        ("MAX_BODY_BYTES", "1"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"FLOWRUNS_{name}", value)
+    with pytest.raises(ValidationError) as refusal:
+        Settings()
+    (fault,) = refusal.value.errors()
+    assert fault["loc"] == (name.lower(),)

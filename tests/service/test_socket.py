@@ -1,0 +1,133 @@
+"""Subscriptions over `graphql-transport-ws`, by a real client on a real socket."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from tests.support.api import LiveServer
+
+WATCH = """subscription($after: String, $filter: FlowRunFilter) {
+    flowRunStatusChanged(after: $after, filter: $filter) {
+        __typename
+        ... on FlowRunStatusChanged { cursor runId status change { from to } run { id flow { name } } }
+        ... on CaughtUp { cursor } } }"""
+START = """mutation($flow: ID!) { startRun(input: {flowId: $flow}) { ... on StartRunSuccess { run { id } } } }"""
+
+
+@asynccontextmanager
+async def connected(
+    server: LiveServer, params: dict[str, Any] | None = None, **headers: str
+) -> AsyncIterator[ClientConnection]:
+    url = server.url.replace("http", "ws") + "/graphql"
+    async with websockets.connect(url, subprotocols=["graphql-transport-ws"], additional_headers=headers) as socket:
+        await socket.send(json.dumps({"type": "connection_init", "payload": params or {}}))
+        yield socket
+
+
+@asynccontextmanager
+async def signed_in(server: LiveServer) -> AsyncIterator[ClientConnection]:
+    async with connected(server, {"Authorization": f"Bearer {server.admin_key}"}) as socket:
+        assert await received(socket) == {"type": "connection_ack"}
+        yield socket
+
+
+async def received(socket: ClientConnection) -> Any:
+    return json.loads(await socket.recv())
+
+
+async def ask(socket: ClientConnection, query: str, name: str = "1", **variables: Any) -> None:
+    message = {"id": name, "type": "subscribe", "payload": {"query": query, "variables": variables}}
+    await socket.send(json.dumps(message))
+
+
+async def answer(socket: ClientConnection, query: str, **variables: Any) -> Any:
+    """The one result of a query or mutation on a socket."""
+    await ask(socket, query, "once", **variables)
+    result = await received(socket)
+    assert await received(socket) == {"id": "once", "type": "complete"}
+    return result["payload"]["data"]
+
+
+async def told(socket: ClientConnection) -> Any:
+    return (await received(socket))["payload"]["data"]["flowRunStatusChanged"]
+
+
+async def start(server: LiveServer) -> str:
+    async with signed_in(server) as socket:
+        flows = (await answer(socket, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'))["flows"]["nodes"]
+        run = (await answer(socket, START, flow=flows[0]["id"]))["startRun"]["run"]
+        return str(run["id"])
+
+
+async def test_what_happens_is_told_in_order(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH)
+        assert (await told(socket))["__typename"] == "CaughtUp"
+        run_id = await start(live_server)
+        events = [await told(socket) for _ in range(3)]
+        assert {event["runId"] for event in events} == {run_id}
+        assert [event["status"] for event in events] == ["QUEUED", "RUNNING", "SUCCEEDED"]
+        assert [event["change"]["from"] for event in events] == [None, "QUEUED", "RUNNING"]
+        assert {event["run"]["flow"]["name"] for event in events} == {"hello"}
+
+
+async def test_a_client_that_was_cut_off_gets_what_it_missed(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH)
+        await told(socket)
+        await start(live_server)
+        first = await told(socket)
+    await start(live_server)
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH, after=first["cursor"])
+        missed = []
+        while (event := await told(socket))["__typename"] != "CaughtUp":
+            missed.append(event["status"])
+        assert missed[:3] == ["RUNNING", "SUCCEEDED", "QUEUED"]
+
+
+async def test_the_filter_of_lists_is_that_of_the_stream(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH, filter={"statuses": ["SUCCEEDED"]})
+        await told(socket)
+        await start(live_server)
+        told_of = await told(socket)
+        while told_of["status"] != "SUCCEEDED":
+            told_of = await told(socket)
+        assert told_of["run"]["flow"]["name"] == "hello"
+
+
+async def test_errors_have_codes_on_a_socket_too(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH, after="damaged")
+        message = await received(socket)
+        errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
+        assert errors[0]["extensions"]["code"] == "INVALID_CURSOR"
+
+
+async def test_the_cookie_of_the_explorer_opens_a_socket(live_server: LiveServer) -> None:
+    async with connected(live_server, Cookie=f"flow_runs_session={live_server.admin_key}") as socket:
+        assert await received(socket) == {"type": "connection_ack"}
+
+
+@pytest.mark.parametrize("params", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": 5}])
+async def test_a_socket_without_a_key_is_closed(live_server: LiveServer, params: dict[str, Any]) -> None:
+    async with connected(live_server, params) as socket:
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4403
+
+
+async def test_the_older_protocol_is_not_spoken(live_server: LiveServer) -> None:
+    url = live_server.url.replace("http", "ws") + "/graphql"
+    async with websockets.connect(url, subprotocols=["graphql-ws"]) as socket:
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4406
