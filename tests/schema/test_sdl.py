@@ -117,8 +117,8 @@ UNIONS = {
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryLimitReached StepDataExpired FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
-    "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered InputInvalid
-        InputTooLarge InputExpired""",
+    "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
+        InputInvalid InputTooLarge InputExpired""",
 }
 
 
