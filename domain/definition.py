@@ -6,7 +6,7 @@ A definition is JSON. Everything under a step's `input`, its `when`, and the flo
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -60,13 +60,14 @@ class _Step(_Model):
         return {"when": self.when, "input": getattr(self, "input", None)}
 
 
-HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+HTTP_METHODS: tuple[str, ...] = get_args(HttpMethod)
 
 
 class HttpInput(_Model):
     """An HTTP request. Every string may be a template."""
 
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    method: HttpMethod = "GET"
     url: str = Field(min_length=1, max_length=8_000)
     headers: dict[str, str] = {}
     query: dict[str, Any] = {}
