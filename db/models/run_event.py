@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Integer, Text, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -32,12 +32,22 @@ def _transaction_sqlite(element: CurrentTransaction, compiler: SQLCompiler, **kw
 
 
 class RunEvent(SQLModel, table=True):
-    """A change, written in the transaction of the change itself. `statusHistory` reads these rows."""
+    """A change, written in the transaction of the change itself. `statusHistory` reads these rows.
+
+    Changed is a run (`run_id`, `flow_id`), a step of one (`step_name`), or a bulk operation (`operation_id`).
+    """
 
     __tablename__ = "run_event"
     __table_args__ = (
         Index("ix_run_event_run", "run_id", "seq"),
         Index("ix_run_event_order", "xid", "seq"),
+        Index(
+            "ix_run_event_operation",
+            "operation_id",
+            "seq",
+            sqlite_where=text("operation_id IS NOT NULL"),
+            postgresql_where=text("operation_id IS NOT NULL"),
+        ),
         # A cursor names a `seq` for ever, so none may be given out again after a purge.
         {"sqlite_autoincrement": True},
     )
@@ -45,10 +55,13 @@ class RunEvent(SQLModel, table=True):
     seq: int = Field(sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True))
     xid: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=CurrentTransaction()))
     project_id: UUID = Field(sa_column=key())
-    flow_id: UUID = Field(sa_column=key())
-    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
+    flow_id: UUID | None = Field(sa_column=key(nullable=True))
+    run_id: UUID | None = Field(sa_column=key(ForeignKey("flow_run.id"), nullable=True))
+    operation_id: UUID | None = Field(sa_column=key(nullable=True))
     kind: str = Field(sa_column=Column(Text, nullable=False))
+    step_name: str | None = Field(sa_column=Column(Text))
     from_status: str | None = Field(sa_column=Column(Text))
-    to_status: str = Field(sa_column=Column(Text, nullable=False))
-    message: str = Field(sa_column=Column(Text, nullable=False))
+    to_status: str | None = Field(sa_column=Column(Text))
+    message: str | None = Field(sa_column=Column(Text))
+    data: str | None = Field(sa_column=Column(Text), description="What else this kind of event tells: JSON text.")
     at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -30,6 +30,10 @@ def upgrade() -> None:
     op.create_index("ix_input_request_run", "input_request", ["run_id", "position"])
     op.create_index("ix_run_event_run", "run_event", ["run_id", "seq"])
     op.create_index("ix_run_event_order", "run_event", ["xid", "seq"])
+    told = sa.text("operation_id IS NOT NULL")
+    op.create_index(
+        "ix_run_event_operation", "run_event", ["operation_id", "seq"], sqlite_where=told, postgresql_where=told
+    )
     if op.get_context().dialect.name == "postgresql":
         op.create_index("ix_run_tags", "flow_run", ["tags"], postgresql_using="gin")
         op.create_index("ix_run_metadata", "flow_run", [sa.text("metadata jsonb_path_ops")], postgresql_using="gin")
@@ -165,12 +169,15 @@ def _create_tables() -> None:
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
         sa.Column("xid", sa.BigInteger(), nullable=False, server_default=CurrentTransaction()),
         sa.Column("project_id", sa.Uuid(), nullable=False),
-        sa.Column("flow_id", sa.Uuid(), nullable=False),
-        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), nullable=False),
+        sa.Column("flow_id", sa.Uuid(), nullable=True),
+        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), nullable=True),
+        sa.Column("operation_id", sa.Uuid(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("step_name", sa.Text(), nullable=True),
         sa.Column("from_status", sa.Text(), nullable=True),
-        sa.Column("to_status", sa.Text(), nullable=False),
-        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("to_status", sa.Text(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("data", sa.Text(), nullable=True),
         sa.Column("at", Timestamp(), nullable=False),
         sqlite_autoincrement=True,
     )
