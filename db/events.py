@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Connection, func, insert, literal, literal_column, select, tuple_
@@ -17,12 +18,76 @@ _event = _table.c
 
 RUN_STATUS = "RUN_STATUS"
 """Kind of event: a run changed its status, or was created."""
+STEP_STATUS = "STEP_STATUS"
+"""Kind of event: a step of a run changed its status. `data` is `{position, attempt}`, of the try that changed it."""
+LOG_LINES = "LOG_LINES"
+"""Kind of event: the log of a run grew. `data` is `{first, last}`, the numbers of the lines."""
+
+_TOLD, _GATHERED = "events_of_unit", "events_of_transaction"
+_INSERT = insert(_table).inline()  # nobody asks for the numbers that the rows get
+_NOTHING = dict.fromkeys(column.name for column in _event if column.name not in {"seq", "xid"})
+
+
+class Subject(NamedTuple):
+    """The run that an event is about."""
+
+    run_id: UUID
+    project_id: UUID
+    flow_id: UUID
+
+
+class StepTry(NamedTuple):
+    """The try of a step that an event is about."""
+
+    position: int
+    name: str
+    number: int
 
 
 def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `rows` at the end of the log."""
-    conn.execute(insert(_table), rows)
-    signals.after_commit(conn, signals.EVENTS)
+    """Have `rows` written at the end of the log, when the transaction under way ends: all of it in one statement."""
+    conn.info.setdefault(_TOLD, []).extend(rows)
+
+
+def prepend(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`append`, before what the unit of work told so far: what led to the end of a run stands before that end."""
+    conn.info.setdefault(_TOLD, [])[:0] = rows
+
+
+def forget(conn: Connection) -> None:
+    """Void what an earlier unit of work told and did not come to its end."""
+    conn.info.pop(_TOLD, None)
+
+
+def gather(conn: Connection) -> None:
+    """Keep what the unit of work under way told for the end of its transaction, which may be that of others too."""
+    if rows := conn.info.pop(_TOLD, None):
+        # Rows of one statement have the same columns.
+        conn.info.setdefault(_GATHERED, []).extend(_NOTHING | row for row in rows)
+        signals.after_commit(conn, signals.EVENTS)
+
+
+def write(conn: Connection) -> None:
+    """Write what the units of work of this transaction told."""
+    if rows := conn.info.pop(_GATHERED, None):
+        conn.execute(_INSERT, rows)
+
+
+def drop(conn: Connection) -> None:
+    """Void what an earlier transaction that was rolled back would have written."""
+    conn.info.pop(_GATHERED, None)
+
+
+def step_row(run: Subject, step: StepTry, source: str, target: str, at: datetime) -> dict[str, Any]:
+    """The event that a step changed its status."""
+    data = f'{{"position":{step.position},"attempt":{step.number}}}'
+    change = {"kind": STEP_STATUS, "step_name": step.name, "from_status": source, "to_status": target, "data": data}
+    return run._asdict() | change | {"at": at}
+
+
+def lines_row(run: Subject, first: int, last: int, at: datetime) -> dict[str, Any]:
+    """The event that lines were added to a run's log."""
+    return run._asdict() | {"kind": LOG_LINES, "data": f'{{"first":{first},"last":{last}}}', "at": at}
 
 
 @dataclass(frozen=True, slots=True, order=True)

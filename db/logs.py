@@ -8,8 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, literal, select, union_all
 
+from db import events
+from db.events import Subject
 from db.keyset import Edge, Keyset, Page
-from db.models import RunLog
+from db.models import FlowRun, RunLog
 from db.models.types import table
 from db.rows import AnyRow, grouped
 from domain import clock
@@ -17,6 +19,7 @@ from domain.run_log import LogLevel
 
 _table = table(RunLog)
 _line = _table.c
+_run = table(FlowRun).c
 # Only lines of one run are ever compared, so the number alone decides.
 _KEYS = Keyset(_line.run_id, _line.number, descending=False)
 _MAX_PROBES = 500
@@ -24,6 +27,9 @@ _MAX_PROBES = 500
 
 _INSERT = insert(_table)
 _LAST_NUMBER = select(func.coalesce(func.max(_line.number), 0)).where(_line.run_id == bindparam("of_run"))
+_RUN = select(_run.project_id, _run.flow_id, _LAST_NUMBER.scalar_subquery().label("last")).where(
+    _run.id == bindparam("of_run")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,17 @@ def append(conn: Connection, run_id: UUID, lines: Sequence[Line], most: int) -> 
 
     Whoever calls holds the run's lease until the end of the transaction.
     """
-    last = conn.execute(_LAST_NUMBER, {"of_run": run_id}).scalar_one()
+    run = conn.execute(_RUN, {"of_run": run_id}).one()
+    last = run.last
     if last > most:
         return
     rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: most - last], start=1)]
     if last + len(lines) > most:
         rows.append(_full(run_id, most))
     conn.execute(_INSERT, rows)
+    # Lines are gathered before the journal write with which they go.
+    subject = Subject(run_id, run.project_id, run.flow_id)
+    events.prepend(conn, [events.lines_row(subject, last + 1, last + len(rows), clock.now())])
 
 
 def page(conn: Connection, run_id: UUID, page: Page) -> Sequence[AnyRow]:

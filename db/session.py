@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Invalidat
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import signals, sqlite, tickets
+from db import signals, sqlite, units
 from domain.errors import DatabaseUnavailableError
 
 P = ParamSpec("P")
@@ -107,7 +107,7 @@ class Database:
         if self._writer is not None:
             return await self._writer.run(work)
         async with self._engine.begin() as conn:
-            return await conn.run_sync(signals.collect, lambda unit: tickets.issued(unit, work))
+            return await conn.run_sync(units.run_alone, work)
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""

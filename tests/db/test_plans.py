@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, select
 
 from db import events, journal, runs, steps
 from db.keyset import Edge, Page, Position
@@ -36,7 +36,7 @@ def key_of(number: int) -> UUID:
 
 
 def fill(conn: Connection) -> None:
-    """Ten projects with two flows each, that take turns; ANALYZEd."""
+    """Ten projects with two flows each, that take turns."""
     projects = [factory.add_home(conn, f"project {number}") for number in range(10)]
     homes = [*projects, *(factory.add_flow(conn, home.project_id, "second") for home in projects)]
     draw = random.Random(3)
@@ -45,7 +45,6 @@ def fill(conn: Connection) -> None:
         factory.add_steps_of_runs(conn, {key: [{}, {}, {}] for key in keys[::4]})
         for key in keys[::8]:
             factory.add_events(conn, home, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
-    conn.execute(text("ANALYZE"))
 
 
 def run(draw: random.Random, number: int) -> dict[str, Any]:
