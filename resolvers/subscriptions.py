@@ -1,47 +1,103 @@
-"""What subscribers are told."""
+"""What subscribers are told: a stream of items of the event log, and what becomes of each.
+
+A stream is the source of a GraphQL subscription. Whoever executes that (service/streams.py) takes items from it in
+batches, and turns those into objects of the schema that it has to render; so what many subscribers are told in the same
+words is made once.
+"""
 
 import struct
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from db import runs
 from db.events import Place
-from db.rows import AnyRow
+from domain.errors import SlowConsumerError
 from domain.run_filter import RunFilter
-from events import tail
+from events import hub
+from events.hub import CaughtUp, Item, Told
+from events.selectors import OfRuns, Selector
 from resolvers.context import Context
 from resolvers.pagination import seal, unseal
+
+T = TypeVar("T")
 
 # The transaction and the number of an event.
 _CURSOR = struct.Struct(">qq")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A status change; or, without one, that the subscriber has caught up."""
+class Stream(Generic[T]):
+    """The items of a feed, and how each is told: an async iterator of objects of the schema.
 
-    cursor: str
-    change: AnyRow | None = None
+    Raises:
+        SlowConsumerError: too many events waited for the subscriber.
+    """
+
+    __slots__ = ("_feed", "tell")
+
+    def __init__(self, feed: hub.Feed, tell: Callable[[Item], T]) -> None:
+        """`tell` makes the object of an item; for equal items it must make equal objects, whoever subscribes."""
+        self._feed = feed
+        self.tell = tell
+
+    def __aiter__(self) -> "Stream[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return self.tell(await anext(self._feed))
+        except hub.SlowConsumerError as error:
+            raise _too_slow(error) from error
+
+    async def batch(self) -> Sequence[Item]:
+        """The next items, as many as came together."""
+        try:
+            return await self._feed.batch()
+        except hub.SlowConsumerError as error:
+            raise _too_slow(error) from error
+
+    async def aclose(self) -> None:
+        """Take nothing more."""
+        await self._feed.aclose()
 
 
-async def status_changes(context: Context, wanted: RunFilter, after: str | None) -> AsyncGenerator[Told, None]:
-    """The status changes of runs that `wanted`, a scoped filter, means when they are told.
+def subscribe(context: Context, selector: Selector, after: str | None, tell: Callable[[Item], T]) -> Stream[T]:
+    """What `selector` means behind the cursor `after` (None: from now on), each item as `tell` says it.
 
     Raises:
         InvalidCursorError: `after` is damaged.
     """
-    place = Place(*unseal(_CURSOR, after)) if after is not None else None
-    async with aclosing(tail.follow(context.database, wanted.project_ids, place)) as log:
-        async for read in log:
-            if isinstance(read, tail.Caught):
-                yield Told(_cursor(read.place))
-                continue
-            meant = await context.database.read(runs.matching, list({row.run_id for row in read}), wanted)
-            for row in read:
-                if row.run_id in meant:
-                    yield Told(_cursor(Place(row.xid, row.seq)), row)
+    place = place_at(after) if after is not None else None
+    assert context.hub is not None  # it is there wherever subscriptions are executed
+    return Stream(context.hub.subscribe(selector, place), tell)
+
+
+def run_changes(
+    context: Context, wanted: RunFilter, after: str | None, tell: Callable[[Told | CaughtUp], T]
+) -> Stream[T]:
+    """The changes of runs that `wanted`, a scoped filter, means after the change, or may have meant before.
+
+    Raises:
+        InvalidCursorError: `after` is damaged.
+    """
+    return subscribe(context, OfRuns(wanted), after, tell)
+
+
+def cursor_of(item: Item) -> str:
+    """The cursor by which a client goes on behind `item`."""
+    return _cursor(item.place)
+
+
+def place_at(cursor: str) -> Place:
+    """The place behind a cursor.
+
+    Raises:
+        InvalidCursorError: it is damaged.
+    """
+    return Place(*unseal(_CURSOR, cursor))
 
 
 def _cursor(place: Place) -> str:
     return seal(_CURSOR.pack(place.xid, place.seq))
+
+
+def _too_slow(error: hub.SlowConsumerError) -> SlowConsumerError:
+    return SlowConsumerError(_cursor(error.place))

@@ -19,6 +19,7 @@ from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
 from engine.file_store import FileStore
 from engine.flows import FlowCache
+from events.hub import Hub
 from schema.build import build_schema
 from service.auth import BrowserSessions
 from service.downloads import Downloads
@@ -45,6 +46,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     explorer = Explorer(WEB)
     sessions = BrowserSessions(database, project_id)
     downloads = Downloads(database, flows, FileStore(settings.files_place))
+    hub = Hub(database)
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
@@ -55,9 +57,10 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             if worker and task:
                 worker.stop()
                 await task
+            await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer)
+    endpoint = GraphQLEndpoint(build_schema(), database, hub, flows, explorer)
     app = Starlette(
         routes=[
             Route("/", _to_explorer),

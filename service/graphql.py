@@ -22,6 +22,7 @@ from strawberry.types.unset import UNSET, UnsetType
 from db.session import Database
 from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
 from engine.flows import FlowCache
+from events.hub import Hub
 from resolvers.context import Context, ParentHeaders
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
 from service.explorer import Explorer
@@ -48,10 +49,11 @@ class _TextSocket(ASGIWebSocketAdapter):
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Answers browsers with the explorer, and everybody else with the results of their queries."""
 
-    def __init__(self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer) -> None:
+    def __init__(self, schema: BaseSchema, database: Database, hub: Hub, flows: FlowCache, explorer: Explorer) -> None:
         # The older protocol is left out: with it on offer, some clients take it by mistake.
         super().__init__(schema, graphql_ide=None, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
         self._database = database
+        self._hub = hub
         self._flows = flows
         self._explorer = explorer
 
@@ -84,7 +86,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """What the resolvers know of the request; refuses it when it shows no key."""
         if isinstance(request, WebSocket):
             viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
-            return Context(self._database, self._flows, viewer, long_lived=True)
+            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub)
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
 

@@ -9,12 +9,13 @@ from uuid import UUID
 
 import orjson
 import pytest
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy import Engine as SqlEngine
-from sqlalchemy import event, func, select
 
 from db import events, inputs, journal, transitions
 from db.models import RunEvent, StepResult
 from db.models.types import table
+from db.transitions import Lease
 from domain.states import StepStatus
 from engine.errors import StepError
 from tests.support.clock import FakeClock
@@ -174,12 +175,17 @@ async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_
     await agree(engine, run_id)
 
 
+def _advance_and_fail(conn: Connection, lease: Lease, begun: journal.Try) -> None:
+    journal.advance(conn, lease, None, begun)
+    raise ZeroDivisionError
+
+
 async def test_a_unit_of_work_that_fails_tells_nothing(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim()
     begun = journal.Try(0, "a", None, "transform", 1, "1")
     with pytest.raises(ZeroDivisionError):
-        await engine.database.write(lambda conn: (journal.advance(conn, claimed.lease, None, begun), 1 / 0))
+        await engine.database.write(_advance_and_fail, claimed.lease, begun)
     assert await told(engine, run_id) == ["None>QUEUED", "QUEUED>RUNNING"]
     await engine.database.write(journal.advance, claimed.lease, None, begun)
     assert (await told(engine, run_id))[2:] == ["a#1 PENDING>RUNNING"]
