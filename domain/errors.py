@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     SLOW_CONSUMER = "SLOW_CONSUMER"
     TOO_MANY_SUBSCRIPTIONS = "TOO_MANY_SUBSCRIPTIONS"
     TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
+    SERVICE_STOPPING = "SERVICE_STOPPING"
 
     PROJECT_REQUIRED = "PROJECT_REQUIRED"
     PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
@@ -164,6 +165,12 @@ class SlowConsumerError(RequestError):
     @property
     def details(self) -> Mapping[str, str]:
         return {"cursor": self.cursor}
+
+
+class ServiceStoppingError(RequestError):
+    """The service stops. Subscribe again with the last cursor."""
+
+    code = ErrorCode.SERVICE_STOPPING
 
 
 class TooManySubscriptionsError(RequestError):

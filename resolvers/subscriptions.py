@@ -6,11 +6,12 @@ words is made once.
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from db.events import Place
-from domain.errors import SlowConsumerError
+from domain.errors import ServiceStoppingError, SlowConsumerError
 from domain.run_filter import RunFilter
 from events import hub
 from events.hub import CaughtUp, Item, Told
@@ -29,6 +30,7 @@ class Stream(Generic[T]):
 
     Raises:
         SlowConsumerError: too many events waited for the subscriber.
+        ServiceStoppingError: the process stops.
     """
 
     __slots__ = ("_feed", "tell")
@@ -42,17 +44,13 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        try:
+        with _told_to_clients():
             return self.tell(await anext(self._feed))
-        except hub.SlowConsumerError as error:
-            raise _too_slow(error) from error
 
     async def batch(self) -> Sequence[Item]:
         """The next items, as many as came together."""
-        try:
+        with _told_to_clients():
             return await self._feed.batch()
-        except hub.SlowConsumerError as error:
-            raise _too_slow(error) from error
 
     async def aclose(self) -> None:
         """Take nothing more."""
@@ -83,7 +81,7 @@ def run_changes(
 
 def cursor_of(item: Item) -> str:
     """The cursor by which a client goes on behind `item`."""
-    return _cursor(item.place)
+    return cursor_at(item.place)
 
 
 def place_at(cursor: str) -> Place:
@@ -95,9 +93,16 @@ def place_at(cursor: str) -> Place:
     return Place(*unseal(_CURSOR, cursor))
 
 
-def _cursor(place: Place) -> str:
+def cursor_at(place: Place) -> str:
+    """The cursor of a place."""
     return seal(_CURSOR.pack(place.xid, place.seq))
 
 
-def _too_slow(error: hub.SlowConsumerError) -> SlowConsumerError:
-    return SlowConsumerError(_cursor(error.place))
+@contextmanager
+def _told_to_clients() -> Iterator[None]:
+    try:
+        yield
+    except hub.SlowConsumerError as error:
+        raise SlowConsumerError(cursor_at(error.place)) from error
+    except hub.HubClosedError as error:
+        raise ServiceStoppingError from error
