@@ -12,6 +12,7 @@ from db import runs, signals
 from db.models import RunEvent
 from db.models.types import table
 from db.rows import AnyRow, grouped
+from domain.states import FINAL
 
 _table = table(RunEvent)
 _event = _table.c
@@ -159,12 +160,22 @@ def page(
     last = end(conn) if until is None else until
     if last <= after:
         return Page((), after, is_last=True, runs={})
-    place = tuple_(_event.xid, _event.seq)
+    # What is of one run or operation is found by that, and sorted: not picked out of the log of everybody.
+    is_narrow = scope.run_id is not None or scope.operation_id is not None
+    xid = _event.xid + 0 if is_narrow else _event.xid
+    place = tuple_(xid, _event.seq)
     query = select(_table).where(place > _tuple(after), place <= _tuple(last), *_in_scope(scope))
-    rows = conn.execute(query.order_by(_event.xid, _event.seq).limit(limit)).all()
+    rows = conn.execute(query.order_by(xid, _event.seq).limit(limit)).all()
     is_last = len(rows) < limit
     found = _changed_runs(conn, rows, columns) if columns else {}
     return Page(rows, last if is_last else place_of(rows[-1]), is_last, found)
+
+
+def ended_before(conn: Connection, run_id: UUID, place: Place) -> bool:
+    """Whether a run has its final status since an event at or before `place`."""
+    ended = (_event.run_id == run_id, _event.kind == RUN_STATUS, _event.to_status.in_(sorted(FINAL)))
+    before = tuple_(_event.xid, _event.seq) <= _tuple(place)
+    return conn.execute(select(_event.seq).where(*ended, before).limit(1)).first() is not None
 
 
 def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:

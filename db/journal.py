@@ -565,7 +565,7 @@ def _start(conn: Connection, run: Subject, attempt: Try, status: StepStatus = St
     else:
         again = {"at": attempt.position, "number_": attempt.number, "rendered": attempt.input, "became": status}
         conn.execute(_TRY_AGAIN, {"of_run": run.run_id, **again})
-        _tell_begun(conn, run, attempt, status, now)
+        _tell_begun(conn, run, attempt, status, now, attempt.number)
     row = {"run_id": run.run_id, "position": attempt.position, "number": attempt.number}
     conn.execute(_INSERT_ATTEMPT, {**row, "status": AttemptStatus.RUNNING, "started_at": now})
 
@@ -583,11 +583,11 @@ def _put(conn: Connection, run: Subject, attempt: Try, status: StepStatus, **val
         **values,
     }
     conn.execute(_INSERT_STEP, row)
-    _tell_begun(conn, run, attempt, status, values["started_at"])
+    _tell_begun(conn, run, attempt, status, values["started_at"], row["attempts_count"])
 
 
-def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus, at: datetime) -> None:
-    begun = StepTry(attempt.position, attempt.name, attempt.number)
+def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus, at: datetime, number: int) -> None:
+    begun = StepTry(attempt.position, attempt.name, number)  # 0 of a step that is skipped
     events.append(conn, [events.step_row(run, begun, StepStatus.PENDING, status, at)])
 
 

@@ -1,12 +1,27 @@
 """The logs of runs: lines, numbered from 1 in each run."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, literal, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from db import events
 from db.events import Subject
@@ -24,6 +39,12 @@ _run = table(FlowRun).c
 _KEYS = Keyset(_line.run_id, _line.number, descending=False)
 _MAX_PROBES = 500
 """SELECTs that SQLite takes in one UNION."""
+
+Range = tuple[UUID, int, int]
+"""Lines of a run, from a number up to and with another."""
+
+LINES_IN_EVENT = 200
+"""The most that one event tells of."""
 
 _INSERT = insert(_table)
 _LAST_NUMBER = select(func.coalesce(func.max(_line.number), 0)).where(_line.run_id == bindparam("of_run"))
@@ -68,8 +89,11 @@ def append(conn: Connection, run_id: UUID, lines: Sequence[Line], most: int) -> 
         rows.append(_full(run_id, most))
     conn.execute(_INSERT, rows)
     # Lines are gathered before the journal write with which they go.
-    subject = Subject(run_id, run.project_id, run.flow_id)
-    events.prepend(conn, [events.lines_row(subject, last + 1, last + len(rows), clock.now())])
+    subject, end, now = Subject(run_id, run.project_id, run.flow_id), last + len(rows), clock.now()
+    firsts = range(last + 1, end + 1, LINES_IN_EVENT)
+    events.prepend(
+        conn, [events.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
+    )
 
 
 def page(conn: Connection, run_id: UUID, page: Page) -> Sequence[AnyRow]:
@@ -102,6 +126,24 @@ def runs_with_any_beyond(
         ]
         found += conn.execute(union_all(*probes)).scalars()
     return dict.fromkeys((edges[number] for number in found), True)
+
+
+def by_ranges(conn: Connection, ranges: Sequence[Range]) -> Mapping[Range, list[AnyRow]]:
+    """The lines of each range, in order."""
+    spans: dict[UUID, tuple[int, int]] = {}
+    for run_id, first, last in ranges:
+        least, most = spans.get(run_id, (first, last))
+        spans[run_id] = min(least, first), max(most, last)
+    # Ranges of one run come one after the other: those who catch up read a stretch of its log at once.
+    any_of = (and_(_line.run_id == key, _line.number.between(*span)) for key, span in spans.items())
+    query = select(_table).where(or_(*any_of)).order_by(_line.run_id, _line.number)
+    lines = grouped(conn.execute(query), "run_id")
+    return {each: _between(lines.get(each[0], []), each[1], each[2]) for each in ranges}
+
+
+def _between(lines: list[AnyRow], first: int, last: int) -> list[AnyRow]:
+    number = attrgetter("number")
+    return lines[bisect_left(lines, first, key=number) : bisect_right(lines, last, key=number)]
 
 
 def counts_by_runs(conn: Connection, run_ids: Sequence[UUID], wanted: LogFilter) -> Mapping[UUID, int]:

@@ -19,6 +19,7 @@ from events.selectors import OfRuns, Selector
 from resolvers.context import Context
 from resolvers.pagination import seal, unseal
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 # The transaction and the number of an event.
@@ -48,7 +49,7 @@ class Stream(Generic[T]):
             return self.tell(await anext(self._feed))
 
     async def batch(self) -> Sequence[Item]:
-        """The next items, as many as came together."""
+        """The next items, as many as came together; none at the end of a stream that has one."""
         with _told_to_clients():
             return await self._feed.batch()
 
@@ -57,15 +58,15 @@ class Stream(Generic[T]):
         await self._feed.aclose()
 
 
-def subscribe(context: Context, selector: Selector, after: str | None, tell: Callable[[Item], T]) -> Stream[T]:
-    """What `selector` means behind the cursor `after` (None: from now on), each item as `tell` says it.
+def subscribe(context: Context, selector: Selector, after: str | None, stream: Callable[[hub.Feed], S]) -> S:
+    """What `selector` means behind the cursor `after` (None: from now on), as a `stream`.
 
     Raises:
         InvalidCursorError: `after` is damaged.
     """
     place = place_at(after) if after is not None else None
     assert context.hub is not None  # it is there wherever subscriptions are executed
-    return Stream(context.hub.subscribe(selector, place), tell)
+    return stream(context.hub.subscribe(selector, place))
 
 
 def run_changes(
@@ -76,7 +77,7 @@ def run_changes(
     Raises:
         InvalidCursorError: `after` is damaged.
     """
-    return subscribe(context, OfRuns(wanted), after, tell)
+    return subscribe(context, OfRuns(wanted), after, lambda feed: Stream(feed, tell))
 
 
 def cursor_of(item: Item) -> str:

@@ -6,16 +6,17 @@ from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 
-from db.events import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.events import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
 from db.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
 from events.hub import Item, Told
-from resolvers import runs, subscriptions
+from resolvers import progress, runs, subscriptions
 from schema.enums import RunStatus
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowRunFilter
 from schema.types.flow_run import FlowRun, StatusChange
+from schema.types.progress import LogLinesAppended, StepChanged
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,6 +115,27 @@ def _told(item: Item) -> FlowRunStatusChanged | FlowRunUpdated | CaughtUp:
     return told_as(row=row, cursor=cursor, matches=item.matches)
 
 
+FlowRunProgress = FlowRunStatusChanged | StepChanged | LogLinesAppended | CaughtUp
+FlowRunProgressEvent = Annotated[
+    FlowRunProgress,
+    strawberry.union(
+        "FlowRunProgressEvent", description="A change in a run, or the mark between what was missed and what happens."
+    ),
+]
+
+
+def _told_of_run(item: Item) -> FlowRunProgress:
+    cursor = subscriptions.cursor_of(item)
+    if not isinstance(item, Told):
+        return CaughtUp(cursor=cursor)
+    row = item.event.row
+    if row.kind == STEP_STATUS:
+        return StepChanged(row=row, cursor=cursor)
+    if row.kind == LOG_LINES:
+        return LogLinesAppended(row=row, cursor=cursor)
+    return FlowRunStatusChanged(row=row, cursor=cursor, matches=item.matches)
+
+
 def _subscription(description: str) -> Callable[[F], F]:
     return cast("Callable[[F], F]", strawberry.subscription(description=description))
 
@@ -139,3 +161,19 @@ class Subscription:
     ) -> AsyncIterator[FlowRunStatusEvent]:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
         return subscriptions.run_changes(info.context, wanted, after, _told)
+
+    @_subscription(
+        "What happens in one run, in the order of the log: changes of its status and of its steps', and lines of its"
+        " log. With `after`, first what happened since that cursor; then `CaughtUp`, then what happens. Completes when"
+        " the run's end was told, or was before: its steps and lines come first. A run that there is not, or that the"
+        " key does not see, is the error RUN_NOT_FOUND."
+    )
+    async def flow_run_progressed(
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, strawberry.argument(description="The run's ID.")],
+        after: Annotated[
+            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
+        ] = None,
+    ) -> AsyncIterator[FlowRunProgressEvent]:
+        return await progress.of_run(info.context, run_id, after, _told_of_run)

@@ -115,9 +115,10 @@ class Streams:
         try:
             async with aclosing(source):
                 if isinstance(source, Stream):
-                    while True:
-                        for payload in await renderer.batch(source.tell, await source.batch()):
+                    while items := await source.batch():
+                        for payload in await renderer.batch(source.tell, items):
                             yield payload
+                    return
                 async for value in source:
                     yield await renderer.execute(value, {})
         except Exception as error:

@@ -102,7 +102,7 @@ async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None
         "RUNNING>PAUSED",
         "PAUSED>RUNNING",
         "ask#1 PAUSED>SUCCEEDED",
-        "no#1 PENDING>SKIPPED",
+        "no#0 PENDING>SKIPPED",
         "RUNNING>SUCCEEDED",
     ]
     await agree(engine, run_id)
