@@ -40,7 +40,11 @@ CATCHING_UP_AT_ONCE = 4
 """Subscribers of one process that read the log at one time: thousands that reconnect leave connections to others."""
 
 
-class SlowConsumerError(Exception):
+class HubError(Exception):
+    """A subscription ends."""
+
+
+class SlowConsumerError(HubError):
     """The subscriber takes events more slowly than they come. `place` is that of the last one it took."""
 
     def __init__(self, place: Place) -> None:
@@ -48,11 +52,11 @@ class SlowConsumerError(Exception):
         self.place = place
 
 
-class ReaderFailedError(Exception):
+class ReaderFailedError(HubError):
     """The reader of the log met what it should not, and tells its subscribers instead of leaving them in silence."""
 
 
-class HubClosedError(Exception):
+class HubClosedError(HubError):
     """The process stops."""
 
 

@@ -6,8 +6,7 @@ words is made once.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from db.events import Place
@@ -45,13 +44,17 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        with _told_to_clients():
+        try:
             return self.tell(await anext(self._feed))
+        except hub.HubError as error:
+            raise _told_to_clients(error) from error
 
     async def batch(self) -> Sequence[Item]:
         """The next items, as many as came together; none at the end of a stream that has one."""
-        with _told_to_clients():
+        try:
             return await self._feed.batch()
+        except hub.HubError as error:
+            raise _told_to_clients(error) from error
 
     async def aclose(self) -> None:
         """Take nothing more."""
@@ -99,11 +102,10 @@ def cursor_at(place: Place) -> str:
     return seal(_CURSOR.pack(place.xid, place.seq))
 
 
-@contextmanager
-def _told_to_clients() -> Iterator[None]:
-    try:
-        yield
-    except hub.SlowConsumerError as error:
-        raise SlowConsumerError(cursor_at(error.place)) from error
-    except hub.HubClosedError as error:
-        raise ServiceStoppingError from error
+def _told_to_clients(error: hub.HubError) -> Exception:
+    match error:
+        case hub.SlowConsumerError(place=place):
+            return SlowConsumerError(cursor_at(place))
+        case hub.HubClosedError():
+            return ServiceStoppingError()
+    return error

@@ -1,11 +1,11 @@
 """The schema, assembled."""
 
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from functools import cache
 from inspect import isawaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import strawberry
 from graphql import (
@@ -22,6 +22,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
 from strawberry.types.graphql import OperationType
 
+from resolvers.subscriptions import Stream
 from schema.errors import TELLERS, told
 from schema.limits import QueryLimits, RepeatedNames
 from schema.mutation import Mutation
@@ -42,7 +43,7 @@ class Subscribed:
     executor: Executor[Any]
     """Executes the operation for one event, by `build_per_event_executor`."""
     document: DocumentNode
-    source: AsyncIterable[Any]
+    source: AsyncGenerator[Any, None] | Stream[Any]
     """What is told, before it is executed."""
 
 
@@ -103,7 +104,7 @@ class FlowRunsSchema(strawberry.Schema):
             source = await source
         if isinstance(source, GraphQLExecutionResult):
             return [told(error) for error in source.errors or ()]
-        return Subscribed(executor, document, source)
+        return Subscribed(executor, document, cast("Stream[Any]", source))
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leaves the log to `told`, which knows which errors are ours."""

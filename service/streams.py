@@ -9,7 +9,6 @@ differ still share the loaders: what they read of the database for a batch of ev
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
-from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +34,7 @@ from resolvers.loaders import Loaders
 from resolvers.subscriptions import Stream
 from schema.build import FlowRunsSchema, Subscribed
 from schema.errors import told
+from schema.plans import plan_of
 
 Tell = Callable[[Item], object]
 """Makes the object of the schema that tells an item."""
@@ -98,9 +98,18 @@ class Streams:
         else:
             source, renderer = begun.source, self._renderer(operation, context, begun)
             del begun  # what it holds is needed no more, while the stream may last for days
-            async with aclosing(self._told(source, renderer)) as payloads:
-                async for payload in payloads:
-                    yield payload
+            try:
+                if isinstance(source, Stream):
+                    while items := await source.batch():
+                        for payload in await renderer.batch(source.tell, items):
+                            yield payload
+                    return
+                async for value in source:
+                    yield await renderer.execute(value, {})
+            except Exception as error:
+                yield Failure([told(GraphQLError(str(error), original_error=error, path=[]))])
+            finally:
+                await source.aclose()
 
     async def _answer(self, operation: Operation, context: Context) -> Payload | Failure:
         result = await self._schema.execute(
@@ -110,19 +119,6 @@ class Streams:
         if result.data is None and errors and all(error.path is None for error in errors):
             return Failure(errors)
         return _payload(result.data, errors)
-
-    async def _told(self, source: Any, renderer: "_Renderer") -> AsyncGenerator[Payload | Failure, None]:
-        try:
-            async with aclosing(source):
-                if isinstance(source, Stream):
-                    while items := await source.batch():
-                        for payload in await renderer.batch(source.tell, items):
-                            yield payload
-                    return
-                async for value in source:
-                    yield await renderer.execute(value, {})
-        except Exception as error:
-            yield Failure([told(GraphQLError(str(error), original_error=error, path=[]))])
 
     def _renderer(self, operation: Operation, context: Context, begun: Subscribed) -> "_Renderer":
         used = _variables_used(begun.document, begun.executor.operation)
@@ -146,38 +142,50 @@ class _Renderer:
     def __init__(self, executor: Executor[Any], context: Context) -> None:
         self._executor = executor
         self._context = context
+        self._plan = plan_of(executor)
         self._tasks: set[asyncio.Future[Any]] = set()
 
     async def batch(self, tell: Tell, items: Sequence[Item]) -> Sequence[Payload]:
         """The payloads of `items`."""
         missing: list[_Missing] = []
-        found = [self._found(item, missing) for item in items]
+        found = [self._found(tell, item, missing) for item in items]
         if missing:
             # In a task of its own, for others wait too: the subscriber that came first may leave at any time.
-            task = asyncio.gather(*(self._make(tell, each) for each in missing))
+            task = asyncio.gather(*(self._make(each) for each in missing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return [each if isinstance(each, Payload) else await asyncio.shield(each) for each in found]
+        return [each if isinstance(each, Payload) else await each.payload() for each in found]
 
-    def _found(self, item: Item, missing: list["_Missing"]) -> "Payload | asyncio.Future[Payload]":
+    def _found(self, tell: Tell, item: Item, missing: list["_Missing"]) -> "Payload | _Missing":
         memo = item.event.memo if isinstance(item, Told) else {}
         key = (self, item.matches) if isinstance(item, Told) else self
-        found: Payload | asyncio.Future[Payload] | None = memo.get(key)
+        found: Payload | _Missing | None = memo.get(key)
         if found is None:
-            found = memo[key] = asyncio.get_running_loop().create_future()
-            missing.append(_Missing(item, memo, key, found))
+            value = tell(item)
+            found = memo[key] = self._planned(value) or _Missing(item, value, memo, key)
+            if isinstance(found, _Missing):
+                missing.append(found)
         return found
 
-    async def _make(self, tell: Tell, missing: "_Missing") -> None:
+    def _planned(self, value: object) -> Payload | None:
+        if self._plan is None:
+            return None
+        try:
+            return _payload(self._plan(value), ())
+        except Exception:
+            # Whatever it is: graphql-core knows what becomes of it.
+            return None
+
+    async def _make(self, missing: "_Missing") -> None:
         batch = missing.item.event.batch.memo if isinstance(missing.item, Told) else {}
         try:
-            payload = await self.execute(tell(missing.item), batch)
+            missing.made = await self.execute(missing.value, batch)
         except Exception as error:
-            missing.made.set_exception(error)
-            missing.made.exception()  # seen, also when nobody waits for it any more
+            missing.error = error
         else:
-            missing.memo[missing.key] = payload
-            missing.made.set_result(payload)
+            missing.memo[missing.key] = missing.made
+        finally:
+            missing.is_done.set()
 
     async def execute(self, value: object, shared: dict[Hashable, Any]) -> Payload:
         """The payload of an event; `shared` is what its batch shares.
@@ -206,14 +214,26 @@ class _Renderer:
         return context
 
 
-@dataclass(frozen=True, slots=True)
 class _Missing:
-    """A payload to be made."""
+    """A payload in the making."""
 
-    item: Item
-    memo: dict[Hashable, Any]
-    key: Hashable
-    made: "asyncio.Future[Payload]"
+    __slots__ = ("error", "is_done", "item", "key", "made", "memo", "value")
+
+    def __init__(self, item: Item, value: object, memo: dict[Hashable, Any], key: Hashable) -> None:
+        self.item = item
+        self.value = value
+        self.memo = memo
+        self.key = key
+        self.is_done = asyncio.Event()
+        self.made: Payload | None = None
+        self.error: Exception | None = None
+
+    async def payload(self) -> Payload:
+        """The payload, once it is made."""
+        await self.is_done.wait()
+        if self.made is None:
+            raise RuntimeError("An event could not be executed") from self.error
+        return self.made
 
 
 def _payload(data: object, errors: Sequence[GraphQLError]) -> Payload:
