@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     FILE_GONE = "FILE_GONE"
     FILE_STORE_UNAVAILABLE = "FILE_STORE_UNAVAILABLE"
     RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
+    NOT_ACCEPTABLE = "NOT_ACCEPTABLE"
     SLOW_CONSUMER = "SLOW_CONSUMER"
     TOO_MANY_SUBSCRIPTIONS = "TOO_MANY_SUBSCRIPTIONS"
     TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
@@ -151,6 +152,12 @@ class RangeNotSatisfiableError(RequestError):
     """The file has no such range of bytes."""
 
     code = ErrorCode.RANGE_NOT_SATISFIABLE
+
+
+class NotAcceptableError(RequestError):
+    """A subscription is a stream: accept text/event-stream, or open a WebSocket here for graphql-transport-ws."""
+
+    code = ErrorCode.NOT_ACCEPTABLE
 
 
 class SlowConsumerError(RequestError):

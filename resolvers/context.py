@@ -43,6 +43,8 @@ class Context:
     """What the client of a socket sent when it connected."""
     hub: Hub | None = None
     """Where streams come from; None where nobody can subscribe."""
+    resume_after: str | None = None
+    """The cursor at which the client was cut off, known to its transport: it counts before the one it asked for."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -67,7 +67,8 @@ def subscribe(context: Context, selector: Selector, after: str | None, stream: C
     Raises:
         InvalidCursorError: `after` is damaged.
     """
-    place = place_at(after) if after is not None else None
+    cursor = context.resume_after or after
+    place = place_at(cursor) if cursor is not None else None
     assert context.hub is not None  # it is there wherever subscriptions are executed
     return stream(context.hub.subscribe(selector, place))
 

@@ -39,6 +39,7 @@ class Service:
 
     app: Starlette
     sessions: BrowserSessions
+    hub: Hub
 
 
 def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
@@ -85,7 +86,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
-    return Service(app, sessions)
+    return Service(app, sessions, hub)
 
 
 async def _to_explorer(_: Request) -> Response:

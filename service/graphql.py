@@ -2,24 +2,33 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from json import JSONDecodeError
 from typing import Any
 
 import orjson
 from cross_web import HTTPException
+from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLHTTPResponse
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.session import Database
-from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
+from domain.errors import (
+    DatabaseUnavailableError,
+    ErrorCode,
+    FlowRunsError,
+    NotAcceptableError,
+    TooManyConnectionsError,
+    UnauthenticatedError,
+)
 from engine.flows import FlowCache
 from events.hub import Hub
 from resolvers.context import Context, ParentHeaders
@@ -28,7 +37,8 @@ from service.auth import NOBODY, authenticate, error_response, find_viewer, secr
 from service.connections import Connections
 from service.explorer import Explorer
 from service.sockets import SocketHandler, TextSocket
-from service.streams import Streams
+from service.sse import EventStream, accepts_stream, operation_type, prefers_json
+from service.streams import Operation, Streams
 
 _RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
@@ -75,19 +85,59 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await super().__call__(scope, receive, send)
             return
         response = await self._respond(Request(scope, receive))
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except TooManyConnectionsError as error:
+            await error_response(error, 429)(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response | EventStream:
         if self._explorer.is_wanted(request):
             return self._explorer.page()
         try:
-            return await self.run(request)
+            return await self._stream(request) or await self.run(request)
         except UnauthenticatedError as error:
             return error_response(error, 401)
+        except NotAcceptableError as error:
+            return error_response(error, 406)
         except DatabaseUnavailableError as error:
             return error_response(error, 503)
         except HTTPException as error:
             return _refusal(error)
+
+    async def _stream(self, request: Request) -> EventStream | None:
+        """The response to a client that takes server-sent events, and needs or prefers them."""
+        if not accepts_stream(request):
+            return None
+        viewer = await authenticate(request, self._database)
+        asked = _operation(await self._parsed(request))
+        kind = operation_type(asked)
+        if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
+            return None
+        if kind is OperationType.MUTATION and request.method == "GET":
+            raise HTTPException(405, "Mutations are executed by POST.")
+        context = Context(
+            self._database,
+            self._flows,
+            viewer,
+            _parent_headers(request.headers),
+            hub=self._hub,
+            resume_after=request.headers.get("last-event-id") or None,
+        )
+        return EventStream(self.streams, self.connections, asked, context)
+
+    async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
+        try:
+            return await self.parse_http_body(self.request_adapter_class(request))
+        except JSONDecodeError as error:
+            raise HTTPException(400, "Unable to parse request body as JSON") from error
+
+    async def execute_single(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+        """The result of an operation that has one."""
+        asked = _operation(kwargs["request_data"])
+        # Most documents are not parsed for this.
+        if "subscription" in (asked.query or "") and operation_type(asked) is OperationType.SUBSCRIPTION:
+            raise NotAcceptableError
+        return await super().execute_single(*args, **kwargs)
 
     def should_render_graphql_ide(self, request: object) -> bool:
         """The explorer was shown by now to whom it is for."""
@@ -143,8 +193,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return orjson.dumps(data)
 
 
+def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation:
+    assert not isinstance(data, list)  # batches are refused before
+    return Operation(data.query, data.variables, data.operation_name)
+
+
 def _refusal(error: HTTPException) -> Response:
-    wrong_method = isinstance(error.__cause__, InvalidOperationTypeError)
+    wrong_method = error.status_code == 405 or isinstance(error.__cause__, InvalidOperationTypeError)
     response = error_response(BadRequestError(error.reason), 405 if wrong_method else error.status_code)
     if wrong_method:
         response.headers["allow"] = "POST"

@@ -6,6 +6,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from service.sockets import SocketProtocol
+from service.sse import HttpProtocol
 
 PING_SECONDS = 20.0
 """Between two pings of a WebSocket, and until the pong: a client that vanished is found out within both."""
@@ -15,6 +16,7 @@ def server_config(app: Starlette, **more: Any) -> uvicorn.Config:
     """Uvicorn's configuration for `app`, with `more` of its arguments."""
     return uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=SocketProtocol,
         # It costs 40 KiB a connection, for messages of a few hundred bytes.
         ws_per_message_deflate=False,

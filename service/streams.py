@@ -26,6 +26,7 @@ from graphql import (
     execute_subscription_event,
 )
 
+from db.events import Place
 from domain import clock
 from domain.errors import DatabaseUnavailableError
 from events.hub import Item, Told
@@ -55,10 +56,12 @@ class Operation:
 class Payload:
     """A GraphQL result as JSON, the same object for all subscribers who are told the same."""
 
-    __slots__ = ("_text", "body")
+    __slots__ = ("_text", "body", "place")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
+        self.place: Place | None = None
+        """In the event log, of what it tells; None when it tells of no event."""
         self._text: str | None = None
 
     @property
@@ -101,7 +104,8 @@ class Streams:
             try:
                 if isinstance(source, Stream):
                     while items := await source.batch():
-                        for payload in await renderer.batch(source.tell, items):
+                        for item, payload in zip(items, await renderer.batch(source.tell, items), strict=True):
+                            payload.place = item.place
                             yield payload
                     return
                 async for value in source:
