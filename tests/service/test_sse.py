@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from db import api_keys
+from events.hub import Feed
 from service import sse
 from tests.support.api import Api, Listening, listening_on
 
@@ -79,13 +80,6 @@ async def told(stream: AsyncIterator[Event]) -> Event:
 async def client(listening: Listening) -> AsyncIterator[Client]:
     async with httpx.AsyncClient(base_url=listening.url) as http:
         yield Client(listening, http)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the service go on until `condition` holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_what_happens_comes_as_it_happens_and_a_cursor_goes_on(client: Client) -> None:
@@ -192,12 +186,22 @@ async def test_a_run_that_ends_completes_its_stream(client: Client) -> None:
     assert (await client.all(query))[-1] == {"event": "complete", "data": ""}
 
 
-async def test_a_client_that_goes_takes_its_subscription_with_it(client: Client) -> None:
-    hub = client.api.service.hub
+async def test_a_client_that_goes_takes_its_subscription_with_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, gone = client.api.service.hub, asyncio.Event()
+
+    def leave(feed: Feed, really: Callable[[Feed], None] = hub.leave) -> None:
+        really(feed)
+        gone.set()
+
+    monkeypatch.setattr(hub, "leave", leave)
     async with client.stream(WATCH) as response:
-        await told(events(response))
+        stream = events(response)
+        await told(stream)
         assert hub.subscribers == 1
-    await until(lambda: hub.subscribers == 0)
+    await asyncio.wait_for(gone.wait(), PATIENCE)
+    assert hub.subscribers == 0
 
 
 async def test_a_key_that_is_revoked_ends_its_streams(client: Client) -> None:
@@ -219,7 +223,8 @@ async def test_a_key_has_so_many_connections_and_no_more(database_url: str) -> N
     ):
         client = Client(served, http)
         async with client.stream(WATCH) as response:
-            await told(events(response))
+            stream = events(response)
+            await told(stream)
             async with client.stream(WATCH) as refused:
                 assert refused.status_code == 429
                 assert orjson.loads(await refused.aread())["errors"][0]["extensions"]["code"] == "TOO_MANY_CONNECTIONS"
