@@ -57,11 +57,11 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
                 await task
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer)
+    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, settings.max_body_bytes)
     app = Starlette(
         routes=[
             Route("/", _to_explorer),
-            Route("/graphql", endpoint, methods=["GET", "POST"]),
+            endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
             Webhooks(database, flows, settings.max_body_bytes).route(),
             explorer.assets(),

@@ -1,17 +1,19 @@
 """The GraphQL endpoint, by the GraphQL-over-HTTP specification."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from cross_web import HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLHTTPResponse
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.schema.base import BaseSchema
 from strawberry.schema.exceptions import InvalidOperationTypeError
@@ -20,10 +22,11 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.session import Database
-from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
+from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, PayloadTooLargeError, UnauthenticatedError
 from engine.flows import FlowCache
 from resolvers.context import Context, ParentHeaders
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.bodies import bounded
 from service.explorer import Explorer
 
 _RESPONSE_TYPE = "application/graphql-response+json"
@@ -48,12 +51,20 @@ class _TextSocket(ASGIWebSocketAdapter):
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Answers browsers with the explorer, and everybody else with the results of their queries."""
 
-    def __init__(self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer) -> None:
+    def __init__(
+        self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer, max_body_bytes: int
+    ) -> None:
         # The older protocol is left out: with it on offer, some clients take it by mistake.
         super().__init__(schema, graphql_ide=None, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
         self._database = database
         self._flows = flows
         self._explorer = explorer
+        self._max_body_bytes = max_body_bytes
+
+    def route(self) -> Route:
+        """Where requests come in."""
+        # The body is bounded below, where the refusal can have the shape of a GraphQL response.
+        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
 
     websocket_adapter_class = _TextSocket
 
@@ -61,7 +72,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
-        response = await self._respond(Request(scope, receive))
+        response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
@@ -73,6 +84,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return error_response(error, 401)
         except DatabaseUnavailableError as error:
             return error_response(error, 503)
+        except PayloadTooLargeError as error:
+            return error_response(error, 413)
         except HTTPException as error:
             return _refusal(error)
 
@@ -117,6 +130,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
         """The response."""
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        """The request; of another content type than JSON it is refused as the specification says."""
+        content_type = (request.content_type or "").partition(";")[0].strip().lower()
+        if request.method == "POST" and content_type != "application/json":
+            raise HTTPException(415, "The content type must be application/json.")
+        return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
         """Faster than the standard library's, and as strict. Bytes are a body, text is a parameter of the URL."""

@@ -20,7 +20,6 @@ from domain.errors import (
     ErrorCode,
     FlowRunsError,
     InvalidArgumentError,
-    PayloadTooLargeError,
     ProblemsError,
 )
 from domain.ids import IdKind
@@ -29,6 +28,7 @@ from engine.flows import FlowCache
 from resolvers import runs, start, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
+from service.bodies import bounded
 
 WAIT = "wait"
 """The parameter that says for how many milliseconds to wait for the run's end."""
@@ -62,7 +62,7 @@ class Webhooks:
 
     def route(self) -> Route:
         """Where webhooks are called."""
-        # The body is bounded below, where the answer can be JSON.
+        # The body is bounded below, where the refusal can be JSON.
         return Route("/hooks/{token}", self._receive, methods=["POST"], max_body_size=sys.maxsize)
 
     async def _receive(self, request: Request) -> Response:
@@ -74,26 +74,13 @@ class Webhooks:
     async def _started(self, request: Request) -> Response:
         webhook = await webhooks.find(self._database, request.path_params["token"])
         milliseconds = _wait_of(request)
-        body = await self._body(request)
+        body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         context = webhooks.context_of(self._database, self._flows, webhook)
         run_id = await webhooks.receive(context, webhook, _call(request, body))
         if not milliseconds:
             return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
         await start.wait_for_stop(context, run_id, milliseconds, FINAL)
         return await _outcome(context, run_id)
-
-    async def _body(self, request: Request) -> bytes:
-        """The body.
-
-        Raises:
-            PayloadTooLargeError: it is larger than the service takes.
-        """
-        chunks = bytearray()
-        async for chunk in request.stream():
-            chunks += chunk
-            if len(chunks) > self._max_body_bytes:
-                raise PayloadTooLargeError(f"The body may have at most {self._max_body_bytes:,} bytes.")
-        return bytes(chunks)
 
 
 def _wait_of(request: Request) -> int:
