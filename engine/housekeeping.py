@@ -146,7 +146,10 @@ def _old_files(keys: Iterable[str]) -> dict[UUID, tuple[UUID, str]]:
 
 
 async def _delete(store: FileStore, keys: Iterable[str]) -> None:
-    await asyncio.gather(*(store.delete(key) for key in keys))
+    told = await asyncio.gather(*(store.delete(key) for key in keys), return_exceptions=True)
+    for error in told:
+        if error is not None:
+            raise error
 
 
 async def _again_and_again(job: Job) -> None:

@@ -1,5 +1,6 @@
 """Counting runs against quotas: in their transaction, once, for the period in which they were started."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
@@ -86,3 +87,36 @@ async def test_projects_are_counted_apart(database: Database) -> None:
 
     key = await database.write(other)
     assert await database.read(quota.used_by_projects, [key]) == {}
+
+
+async def test_a_set_of_runs_is_told_how_many_may_go(fake_clock: FakeClock, database: Database) -> None:
+    free = await database.write(projects.create, "without a quota")
+    assert await database.write(quota.take, free, 1_000) == 1_000
+    limited = await with_quota(database, 5, QuotaPeriod.HOUR)
+    await limited.start()
+    key = limited.home.project_id
+    assert [await database.write(quota.take, key, wanted) for wanted in (3, 4, 4)] == [3, 1, 0]
+    assert await used(limited) == 5
+    await limited.start()
+    assert await limited.statuses() == {"QUEUED": 1, "QUOTA_EXCEEDED": 1}
+    fake_clock.block(timedelta(hours=1).total_seconds())
+    assert await database.write(quota.take, key, 9) == 5
+
+
+async def test_sets_taken_at_the_same_time_share_a_quota_exactly(database: Database) -> None:
+    places = await with_quota(database, 50)
+    taken = await asyncio.gather(*(database.write(quota.take, places.home.project_id, 7) for _ in range(10)))
+    assert sum(taken) == 50
+    assert await used(places) == 50
+
+
+async def test_a_set_that_is_rolled_back_was_not_counted(database: Database) -> None:
+    places = await with_quota(database, 5)
+
+    def fail(conn: Connection) -> None:
+        assert quota.take(conn, places.home.project_id, 9) == 5
+        raise _OopsError
+
+    with pytest.raises(_OopsError):
+        await database.write(fail)
+    assert await used(places) == 0

@@ -1,7 +1,7 @@
 """Purging step data: of runs that ended long ago, in batches, by many at once, and of nothing else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from db import retention
-from db.models import FlowRun, Project, StepAttempt, StepResult
+from db import inputs, logs, retention
+from db.logs import Line
+from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from db.session import Database
-from domain import clock
+from domain import clock, ids
+from domain.run_log import LogLevel
 from domain.states import FINAL, LIVE, RunStatus
+from engine import housekeeping
 from engine.file_store import FileStore
 from engine.housekeeping import Housekeeper, house_jobs, purge_step_data
 from tests.support import factory
@@ -177,3 +180,44 @@ async def test_every_worker_keeps_house_from_time_to_time(
     assert await purged(database) == set(runs)
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
+    fake_clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_clock.watch(database)
+    home = await database.write(factory.add_home)
+    old, young = [(await ended(database, home, age * DAY))[0] for age in (9, 1)]
+    line = Line(clock.now(), LogLevel.INFO, "a", 1, "said")
+    for run in (old, young):
+        await database.write(logs.append, run, [line] * 25, 100)
+        await database.write(inputs.create, _question(run))
+    sizes: list[int] = []
+    trim = retention.trim_logs
+
+    def counted(*args: Any) -> int:
+        sizes.append(trim(*args))
+        return sizes[-1]
+
+    monkeypatch.setattr(retention, "trim_logs", counted)
+    monkeypatch.setattr(housekeeping, "LINES", 10)
+    assert await fake_clock.drive(purge_step_data(database, 7)) == 1
+    assert sizes == [10, 10, 5, 0]
+    for model in (RunLog, InputRequest):
+        assert await database.read(_runs_in, model) == [young]
+
+
+def _runs_in(conn: Connection, model: Any) -> Sequence[UUID]:
+    return conn.execute(select(table(model).c.run_id).distinct()).scalars().all()
+
+
+def _question(run: UUID) -> dict[str, Any]:
+    return {
+        "id": ids.new_uuid(),
+        "run_id": run,
+        "position": 0,
+        "step_name": "a",
+        "title": "Go on?",
+        "answer_schema": "{}",
+        "created_at": clock.now(),
+    }

@@ -180,12 +180,14 @@ async def test_child_runs_count_and_a_refused_child_fails_its_parent(api: Api) -
     assert await api.finished(first["run"]["id"]) == {"status": "SUCCEEDED"}
     assert await used(api) == 2
     second = await start(api, parent)
-    select = "status error { code } childRuns { nodes { status } }"
-    assert await api.finished(second["run"]["id"], select) == {
-        "status": "FAILED",
-        "error": {"code": "CHILD_FAILED"},
-        "childRuns": {"nodes": [{"status": "QUOTA_EXCEEDED"}]},
-    }
+    select = "status error { code } steps { error { code details } } childRuns { nodes { id status } }"
+    failed = await api.finished(second["run"]["id"], select)
+    (child,) = failed["childRuns"]["nodes"]
+    (step,) = failed["steps"]
+    assert (failed["status"], failed["error"]) == ("FAILED", {"code": "CHILD_FAILED"})
+    assert child["status"] == "QUOTA_EXCEEDED"
+    told = {"runId": child["id"], "status": "QUOTA_EXCEEDED", "code": "QUOTA_EXCEEDED"}
+    assert step["error"] == {"code": "CHILD_FAILED", "details": told}
     assert await used(api) == 3
 
 
