@@ -29,6 +29,7 @@ _QUOTA = select(_project.quota_runs, _project.quota_period).where(
     _project.id == bindparam("of_project_id"), _project.quota_runs.is_not(None)
 )
 _CREATED = "created"
+_KNOWN = "quotas"
 _KEY = ("project_id", "period", "began_at")
 _THIS = tuple(_use[name] == bindparam(f"of_{name}") for name in _KEY)
 _ADD = bindparam("runs", type_=_use.used.type)
@@ -51,12 +52,24 @@ _INSERT: Mapping[str, Any] = {
 def forget(conn: Connection) -> None:
     """Begin a unit of work, in which no run was created yet."""
     conn.info.pop(_CREATED, None)
+    conn.info[_KNOWN] = {}
 
 
-def note(conn: Connection, project_id: UUID, quota: int, period: str, run_id: UUID) -> None:
-    """Remember a run that the unit of work under way has created in a project with a quota."""
-    of_projects = conn.info.setdefault(_CREATED, {})
-    of_projects.setdefault((project_id, QuotaPeriod(period), quota), []).append(run_id)
+def is_known(conn: Connection, project_id: UUID) -> bool:
+    """Whether the unit of work under way has learnt of the project's quota."""
+    return project_id in conn.info[_KNOWN]
+
+
+def learn(conn: Connection, project_id: UUID, quota: int | None, period: str | None) -> None:
+    """Remember a project's quota, or that it has none, for the unit of work under way."""
+    conn.info[_KNOWN][project_id] = None if period is None else (project_id, QuotaPeriod(period), quota)
+
+
+def note(conn: Connection, project_id: UUID, run_id: UUID) -> None:
+    """Remember a run that the unit of work under way has created in a project whose quota it knows."""
+    quota = conn.info[_KNOWN][project_id]
+    if quota is not None:
+        conn.info.setdefault(_CREATED, {}).setdefault(quota, []).append(run_id)
 
 
 def charge(conn: Connection) -> list[UUID]:

@@ -38,7 +38,8 @@ _RESULT = ("output", "duration_ms", "failed_step_name", "error_code", "error_mes
 _project = table(Project).c
 # In RETURNING the new row is called by its table's name.
 _of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
-_CREATE = insert(_table).returning(
+_CREATE = insert(_table)
+_CREATE_AND_ASK = _CREATE.returning(
     select(_project.quota_runs).where(_of_new_run).scalar_subquery().label("quota"),
     select(_project.quota_period).where(_of_new_run).scalar_subquery().label("period"),
 )
@@ -157,9 +158,13 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
-    limit = conn.execute(_CREATE, row).one()
-    if limit.quota is not None:
-        quota.note(conn, values["project_id"], limit.quota, limit.period, values["id"])
+    if quota.is_known(conn, values["project_id"]):
+        conn.execute(_CREATE, row)
+    else:
+        # Asked once in each unit of work, with a statement that is made anyway.
+        limit = conn.execute(_CREATE_AND_ASK, row).one()
+        quota.learn(conn, values["project_id"], limit.quota, limit.period)
+    quota.note(conn, values["project_id"], values["id"])
     events.append(conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
     hand_over(conn, [values["id"]])
 
