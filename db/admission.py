@@ -54,7 +54,8 @@ _AT_ONCE = 1_000
 """Runs that one transaction moves into a line, or out of one."""
 _LINES_AT_ONCE = 400
 """Lines looked at in one statement; SQLite takes 500 SELECTs in a UNION."""
-_FREED = "freed"
+FREED = "freed"
+"""What a unit of work notes on its connection: places that became free."""
 
 LIMITED: ColumnElement[bool] = or_(
     exists().where(_flow.id == _run.flow_id, _flow.max_concurrent_runs.is_not(None)).correlate(_runs),
@@ -190,19 +191,14 @@ def enter(conn: Connection, run_id: UUID, project_id: UUID, flow_id: UUID) -> bo
     return False
 
 
-def forget(conn: Connection) -> None:
-    """Begin a unit of work, in which no place became free yet."""
-    conn.info.pop(_FREED, None)
-
-
 def freed(conn: Connection, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
     """Remember that places of a flow became free in the unit of work under way; None: of the project alone."""
-    conn.info.setdefault(_FREED, Counter())[project_id, flow_id] += number
+    conn.info.setdefault(FREED, Counter())[project_id, flow_id] += number
 
 
 def fill(conn: Connection) -> None:
     """Let the first of those who wait go on, for each place that became free in the unit of work under way."""
-    places: Counter[tuple[UUID, UUID | None]] = +conn.info.pop(_FREED, Counter())
+    places: Counter[tuple[UUID, UUID | None]] = +conn.info.pop(FREED, Counter())
     if not places:
         return
     rooms = _Rooms(conn, {project_id for project_id, _ in places})

@@ -28,8 +28,12 @@ _use = _table.c
 _QUOTA = select(_project.quota_runs, _project.quota_period).where(
     _project.id == bindparam("of_project_id"), _project.quota_runs.is_not(None)
 )
-_CREATED = "created"
-_KNOWN = "quotas"
+CREATED = "created"
+"""What a unit of work notes on its connection: runs that it created in projects with a quota."""
+KNOWN = "quotas"
+"""And the quotas of their projects, so that each is asked for once."""
+Quota = tuple[UUID, QuotaPeriod, int]
+"""Of a project: how many runs in a period."""
 _KEY = ("project_id", "period", "began_at")
 _THIS = tuple(_use[name] == bindparam(f"of_{name}") for name in _KEY)
 _ADD = bindparam("runs", type_=_use.used.type)
@@ -49,32 +53,25 @@ _INSERT: Mapping[str, Any] = {
 }
 
 
-def forget(conn: Connection) -> None:
-    """Begin a unit of work, in which no run was created yet."""
-    conn.info.pop(_CREATED, None)
-    conn.info[_KNOWN] = {}
+def known(conn: Connection) -> dict[UUID, Quota | None]:
+    """The quotas that the unit of work under way has learnt of, by project; to be added to."""
+    quotas: dict[UUID, Quota | None] = conn.info.setdefault(KNOWN, {})
+    return quotas
 
 
-def is_known(conn: Connection, project_id: UUID) -> bool:
-    """Whether the unit of work under way has learnt of the project's quota."""
-    return project_id in conn.info[_KNOWN]
+def quota_of(project_id: UUID, runs: int | None, period: str | None) -> Quota | None:
+    """The quota of a project with these columns, if it has one."""
+    return None if runs is None or period is None else (project_id, QuotaPeriod(period), runs)
 
 
-def learn(conn: Connection, project_id: UUID, quota: int | None, period: str | None) -> None:
-    """Remember a project's quota, or that it has none, for the unit of work under way."""
-    conn.info[_KNOWN][project_id] = None if period is None else (project_id, QuotaPeriod(period), quota)
-
-
-def note(conn: Connection, project_id: UUID, run_id: UUID) -> None:
-    """Remember a run that the unit of work under way has created in a project whose quota it knows."""
-    quota = conn.info[_KNOWN][project_id]
-    if quota is not None:
-        conn.info.setdefault(_CREATED, {}).setdefault(quota, []).append(run_id)
+def note(conn: Connection, quota: Quota, run_id: UUID) -> None:
+    """Remember a run that the unit of work under way has created in a project with a quota."""
+    conn.info.setdefault(CREATED, {}).setdefault(quota, []).append(run_id)
 
 
 def charge(conn: Connection) -> list[UUID]:
     """Count the runs created since the last call; returns those that are beyond their projects' quotas."""
-    created = conn.info.pop(_CREATED, {})
+    created = conn.info.pop(CREATED, {})
     now = clock.now()
     # In one order, or two transactions that create runs in the same projects would lock each other out.
     return [

@@ -158,13 +158,15 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
-    if quota.is_known(conn, values["project_id"]):
+    project_id, quotas = values["project_id"], quota.known(conn)
+    if project_id in quotas:
         conn.execute(_CREATE, row)
     else:
         # Asked once in each unit of work, with a statement that is made anyway.
         limit = conn.execute(_CREATE_AND_ASK, row).one()
-        quota.learn(conn, values["project_id"], limit.quota, limit.period)
-    quota.note(conn, values["project_id"], values["id"])
+        quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
+    if (own := quotas[project_id]) is not None:
+        quota.note(conn, own, values["id"])
     events.append(conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
     hand_over(conn, [values["id"]])
 
