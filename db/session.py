@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Invalidat
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import signals, sqlite, tickets
+from db import signals, sqlite, units
 from domain.errors import DatabaseUnavailableError
 
 P = ParamSpec("P")
@@ -22,6 +22,10 @@ CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
 _AWAY = ("53", "57P", "58")
 """How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
+
+_DEADLOCK = "40P01"
+_TRIES = 5
+"""Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
 
 
 class ConflictError(Exception):
@@ -106,8 +110,18 @@ class Database:
     async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         if self._writer is not None:
             return await self._writer.run(work)
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._transaction(work)
+            except DBAPIError as error:
+                # PostgreSQL broke it off, because it and another one waited for each other.
+                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+        return await self._transaction(work)
+
+    async def _transaction(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         async with self._engine.begin() as conn:
-            return await conn.run_sync(signals.collect, lambda unit: tickets.issued(unit, work))
+            return await conn.run_sync(units.run, work)
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from db import signals
+from db import units
 from domain.errors import DatabaseUnavailableError
 
 _MAX_GROUP = 64
@@ -68,7 +68,7 @@ class _Job:
     def run(self, conn: Connection) -> None:
         conn.exec_driver_sql("SAVEPOINT job")
         try:
-            self.result, self.topics = signals.collect(conn, self.work)
+            self.result, self.topics = units.run(conn, self.work)
         except Exception as error:
             self.error = error
             conn.exec_driver_sql("ROLLBACK TO job")

@@ -1,7 +1,7 @@
 """Tickets: on PostgreSQL, a job of PGQueuer's table says *look at this run now*.
 
 A ticket is `run ID:epoch`. Whoever makes a run due notes that (`want`), and at the end of the same transaction one
-statement writes the tickets of all runs noted (`issued`): run and ticket commit together. What a ticket says is read
+statement writes the tickets of all runs noted (`issue`): run and ticket commit together. What a ticket says is read
 from the run's row, so it cannot disagree with it, and a run has at most one for each epoch.
 
 A worker takes tickets and claims their runs in one transaction (`journal.claim_tickets`). From then on the run's lease
@@ -11,15 +11,13 @@ is written anew by `sweep`, a stale one is dropped.
 SQLite has no tickets; there the run table alone is the queue, and nothing here does anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
-
-T = TypeVar("T")
 
 BY_HAND = 20
 """Priority of a run that somebody retried."""
@@ -28,7 +26,8 @@ UNDER_WAY = 10
 NEW = 0
 """Priority of all other runs."""
 
-_NOTED = "ticket_runs"
+WANTED = "ticket_runs"
+"""What a unit of work notes on its connection: runs for which tickets are wanted."""
 _RUNS = "CAST(:run_ids AS uuid[])"
 _TICKET = "run.id::text || ':' || run.epoch"
 
@@ -87,17 +86,13 @@ class Ticket:
 def want(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """Have tickets written for `run_ids`, as far as they are due some time, when the unit of work under way ends."""
     if conn.dialect.name != "sqlite":
-        conn.info.setdefault(_NOTED, set()).update(run_ids)
+        conn.info.setdefault(WANTED, set()).update(run_ids)
 
 
-def issued(conn: Connection, work: Callable[[Connection], T]) -> T:
-    """The result of `work(conn)`, after which the tickets that it wants are written."""
-    # A connection outlives its transactions: what one that was rolled back wanted there is void.
-    conn.info.pop(_NOTED, None)
-    result = work(conn)
-    if wanted := conn.info.pop(_NOTED, None):
+def issue(conn: Connection) -> None:
+    """Write the tickets that are wanted since the last call."""
+    if wanted := conn.info.pop(WANTED, None):
         conn.execute(_ISSUE, {"run_ids": list(wanted)})
-    return result
 
 
 def take(conn: Connection, at_most: int, now: datetime) -> list[Ticket]:

@@ -1,6 +1,7 @@
 """`POST /hooks/<token>`: starts a run of the webhook's flow."""
 
 import base64
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -15,17 +16,18 @@ from starlette.routing import Route
 
 from db.rows import AnyRow
 from db.session import Database
-from domain import ids
+from domain import clock, ids
 from domain.errors import (
     ErrorCode,
     FlowRunsError,
     InvalidArgumentError,
     ProblemsError,
+    QuotaExceededError,
 )
 from domain.ids import IdKind
 from domain.states import FINAL, RunStatus
 from engine.flows import FlowCache
-from resolvers import runs, start, webhooks
+from resolvers import projects, runs, start, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
 from service.bodies import bounded
@@ -46,6 +48,7 @@ _STATUSES = {
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
     ErrorCode.INPUT_TOO_LARGE: 413,
     ErrorCode.INPUT_INVALID: 422,
+    ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.DATABASE_UNAVAILABLE: 503,
 }
 """Of a response that tells an error; of others it is 400."""
@@ -76,11 +79,23 @@ class Webhooks:
         milliseconds = _wait_of(request)
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         context = webhooks.context_of(self._database, self._flows, webhook)
-        run_id = await webhooks.receive(context, webhook, _call(request, body))
+        try:
+            run_id = await webhooks.receive(context, webhook, _call(request, body))
+        except QuotaExceededError as error:
+            return await self._beyond_quota(webhook, error)
         if not milliseconds:
             return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
         await start.wait_for_stop(context, run_id, milliseconds, FINAL)
         return await _outcome(context, run_id)
+
+    async def _beyond_quota(self, webhook: AnyRow, error: QuotaExceededError) -> Response:
+        """The run was written, and can be retried by hand; other calls start runs from the next period on."""
+        resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
+        # None: there is no quota any more.
+        seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
+        response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_key))
+        response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
+        return response
 
 
 def _wait_of(request: Request) -> int:
@@ -168,11 +183,11 @@ def _run_error(run: AnyRow) -> dict[str, Any] | None:
     return {"code": run.error_code, "message": run.error_message, "stepName": run.failed_step_name}
 
 
-def _refusal(error: FlowRunsError) -> Response:
+def _refusal(error: FlowRunsError, **more: str) -> Response:
     told: dict[str, Any] = {"code": error.code.value, "message": error.message}
     if isinstance(error, ProblemsError):
         told["problems"] = [{"path": fault.path, "message": fault.message} for fault in error.problems]
-    return _json({"error": told}, _STATUSES.get(error.code, 400))
+    return _json({**more, "error": told}, _STATUSES.get(error.code, 400))
 
 
 def _json(content: dict[str, Any], status: int) -> Response:
