@@ -32,7 +32,9 @@ STEP_STATUS = "STEP_STATUS"
 LOG_LINES = "LOG_LINES"
 """Kind of event: the log of a run grew. `data` is `{first, last}`, the numbers of the lines."""
 
-_TOLD, _GATHERED = "events_of_unit", "events_of_transaction"
+TOLD = "events_told"
+"""Where a connection keeps what the unit of work under way tells."""
+_GATHERED = "events_gathered"
 _INSERT = insert(_table).inline()  # nobody asks for the numbers that the rows get
 _NOTHING = dict.fromkeys(column.name for column in _event if column.name not in {"seq", "xid"})
 
@@ -55,22 +57,17 @@ class StepTry(NamedTuple):
 
 def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Have `rows` written at the end of the log, when the transaction under way ends: all of it in one statement."""
-    conn.info.setdefault(_TOLD, []).extend(rows)
+    conn.info.setdefault(TOLD, []).extend(rows)
 
 
 def prepend(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """`append`, before what the unit of work told so far: what led to the end of a run stands before that end."""
-    conn.info.setdefault(_TOLD, [])[:0] = rows
-
-
-def forget(conn: Connection) -> None:
-    """Void what an earlier unit of work told and did not come to its end."""
-    conn.info.pop(_TOLD, None)
+    conn.info.setdefault(TOLD, [])[:0] = rows
 
 
 def gather(conn: Connection) -> None:
     """Keep what the unit of work under way told for the end of its transaction, which may be that of others too."""
-    if rows := conn.info.pop(_TOLD, None):
+    if rows := conn.info.pop(TOLD, None):
         # Rows of one statement have the same columns.
         conn.info.setdefault(_GATHERED, []).extend(_NOTHING | row for row in rows)
         signals.after_commit(conn, signals.EVENTS)

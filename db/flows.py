@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
+from db import admission
 from db.keyset import Edge, Keyset, Page
 from db.models import Flow, FlowVersion
 from db.models.types import table
@@ -62,7 +63,11 @@ def publish(conn: Connection, flow_id: UUID, project_id: UUID, definition: str, 
 
 
 def change(conn: Connection, flow_id: UUID, values: Mapping[str, Any]) -> None:
-    """Set `name` or `enabled` of a flow."""
+    """Set `name` or `enabled` of a flow, or `max_concurrent_runs`."""
+    if "max_concurrent_runs" in values:
+        project_id = conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
+        admission.lock(conn, [project_id])
+        admission.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
     conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 

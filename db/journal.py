@@ -20,17 +20,19 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    or_,
     select,
     tuple_,
     update,
 )
 
-from db import children, events, files, inputs, logs, runs, tickets, transitions
+from db import admission, children, events, files, inputs, logs, quota, runs, tickets, transitions
 from db.children import Brood
 from db.events import StepTry, Subject
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow, grouped
+from db.tickets import Ticket
 from db.transitions import Lease, OutsideError
 from domain import clock, ids, payloads
 from domain.ids import IdKind
@@ -117,12 +119,13 @@ _same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position 
 _these_runs: BindParameter[Any] = bindparam("run_ids", expanding=True)
 
 _DUE = (
-    select(_run.id)
+    select(_run.id, _run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited"))
     .where(_run.due_at <= bindparam("now"))
     .order_by(_run.due_at)
     .limit(bindparam("at_most", type_=Integer))
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=_runs)
 )
+_DUE_WITHOUT_LIMIT = _DUE.where(~admission.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)))
 # The condition lets SQLite use the index, in which only live runs are.
 _NEXT_DUE = select(func.min(_run.due_at)).where(_run.due_at.is_not(None))
 _CLAIM = (
@@ -131,6 +134,8 @@ _CLAIM = (
     .values(
         lease_token=bindparam("token"),
         due_at=bindparam("until"),
+        held_at=None,
+        held_by=None,
         # A token that nobody gave back is that of a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
@@ -142,17 +147,23 @@ _TICKETED = (
         _run.due_at <= bindparam("now"),
         _run.status.in_(sorted(LIVE)),
     )
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=_runs)
 )
+# Those that need not ask for a place: they have one, or nothing limits them.
 _CLAIM_TICKETS = (
     update(_runs)
-    .where(_run.id.in_(_TICKETED))
+    .where(_run.id.in_(_TICKETED.where(or_(_run.status == RunStatus.RUNNING, ~admission.LIMITED))))
     .values(
         lease_token=bindparam("token"),
         due_at=bindparam("until"),
+        held_at=None,
+        held_by=None,
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
     .returning(_run.id)
+)
+_ASKING = _TICKETED.add_columns(_run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited")).where(
+    _run.status != RunStatus.RUNNING, admission.LIMITED
 )
 _CLAIMED = select(_runs).where(_run.id.in_(_these_runs))
 _FAILURES = (
@@ -248,7 +259,7 @@ _INTERRUPT_ATTEMPT = (
 def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
     """Take up to `limit` runs that are due, longest due first, for as long as `lease`."""
     now = clock.now()
-    run_ids = conn.execute(_DUE, {"now": now, "at_most": limit}).scalars().all()
+    run_ids = _admissible(conn, now, limit)
     if not run_ids:
         return []
     token = ids.new_uuid()
@@ -267,10 +278,25 @@ def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Cl
         return []
     token = ids.new_uuid()
     named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
-    claimed = set(conn.execute(_CLAIM_TICKETS, {**named, "token": token, "until": now + lease}).scalars())
-    tickets.give_back(conn, [each for each in taken if each.run_id not in claimed])
+    to_claim = {"token": token, "until": now + lease}
+    claimed = set(conn.execute(_CLAIM_TICKETS, named | to_claim).scalars())
+    left = [each for each in taken if each.run_id not in claimed]
+    if left and (admitted := _admitted(conn, left, now)):
+        conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
+        claimed.update(admitted)
     run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
     return _begun(conn, run_ids, token) if run_ids else []
+
+
+def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
+    """Of the runs with these tickets, in their order, those for which a limit leaves a place; they are locked."""
+    named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
+    asking = {row.id: row for row in conn.execute(_ASKING, named)}
+    # Before the lock on places, which must be the last; those refused come back with tickets of their own.
+    tickets.give_back(conn, [each for each in taken if each.run_id not in asking])
+    # A run may have a stale ticket too.
+    in_order = dict.fromkeys(each.run_id for each in taken if each.run_id in asking)
+    return admission.admit(conn, [asking[run_id] for run_id in in_order])
 
 
 def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID) -> Sequence[Claimed]:
@@ -279,6 +305,18 @@ def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID) -> Sequence[C
     steps = grouped(conn.execute(_JOURNALS, {"run_ids": run_ids}), "run_id")
     found = {run.id: run for run in conn.execute(_CLAIMED, {"run_ids": run_ids})}
     return [Claimed(Lease(run_id, token), found[run_id], steps.get(run_id, ())) for run_id in run_ids]
+
+
+def _admissible(conn: Connection, now: datetime, limit: int) -> list[UUID]:
+    """Runs that are due, and may run; they are locked."""
+    due = conn.execute(_DUE, {"now": now, "at_most": limit}).all()
+    admitted = admission.admit(conn, due)
+    refused = len(due) - len(admitted)
+    if refused:
+        # Those without limits do not wait behind the others; no further places are locked, see db/admission.py.
+        more = {"now": now, "at_most": refused, "but_not": admitted}
+        admitted += conn.execute(_DUE_WITHOUT_LIMIT, more).scalars()
+    return admitted
 
 
 def next_due(conn: Connection) -> datetime | None:
@@ -448,6 +486,21 @@ def stop(conn: Connection, run_id: UUID, message: str) -> bool:
     if was_live:
         _tell_parents(conn, [run_id])
     return was_live
+
+
+def charge(conn: Connection) -> set[UUID]:
+    """Count the runs that the unit of work created against their projects' quotas; returns those that were too many.
+
+    These have ended as QUOTA_EXCEEDED. The end of each unit does this; whoever must know calls it before.
+    """
+    refused: set[UUID] = set()
+    while beyond := quota.charge(conn):
+        error = OutsideError("QUOTA_EXCEEDED", "The project has used up its quota of runs.")
+        _end(conn, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)
+        # A parent may go on with its next child, which is counted in turn.
+        _tell_parents(conn, beyond)
+        refused |= set(beyond)
+    return refused
 
 
 def _end(

@@ -112,8 +112,10 @@ def matching(conn: Connection, keys: Sequence[UUID], wanted: RunFilter) -> set[U
 
 
 def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow | None:
-    """The run that was created under `key`: its `id` and `request_hash`."""
-    query = select(_run.id, _run.request_hash).where(_run.project_id == project_id, _run.idempotency_key == key)
+    """The run that was created under `key`: its `id`, `status` and `request_hash`."""
+    query = select(_run.id, _run.status, _run.request_hash).where(
+        _run.project_id == project_id, _run.idempotency_key == key
+    )
     return conn.execute(query).first()
 
 

@@ -23,6 +23,10 @@ CONNECT_TIMEOUT = 5.0
 _AWAY = ("53", "57P", "58")
 """How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
 
+_DEADLOCK = "40P01"
+_TRIES = 5
+"""Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
+
 
 class ConflictError(Exception):
     """A write was refused because it would have broken a rule of the schema, such as a unique name."""
@@ -106,6 +110,16 @@ class Database:
     async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         if self._writer is not None:
             return await self._writer.run(work)
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._transaction(work)
+            except DBAPIError as error:
+                # PostgreSQL broke it off, because it and another one waited for each other.
+                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+        return await self._transaction(work)
+
+    async def _transaction(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         async with self._engine.begin() as conn:
             return await conn.run_sync(units.run_alone, work)
 

@@ -26,7 +26,8 @@ UNDER_WAY = 10
 NEW = 0
 """Priority of all other runs."""
 
-_NOTED = "ticket_runs"
+WANTED = "ticket_runs"
+"""What a unit of work notes on its connection: runs for which tickets are wanted."""
 _RUNS = "CAST(:run_ids AS uuid[])"
 _TICKET = "run.id::text || ':' || run.epoch"
 
@@ -85,17 +86,12 @@ class Ticket:
 def want(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """Have tickets written for `run_ids`, as far as they are due some time, when the unit of work under way ends."""
     if conn.dialect.name != "sqlite":
-        conn.info.setdefault(_NOTED, set()).update(run_ids)
-
-
-def forget(conn: Connection) -> None:
-    """Void what an earlier unit of work wanted and did not come to its end."""
-    conn.info.pop(_NOTED, None)
+        conn.info.setdefault(WANTED, set()).update(run_ids)
 
 
 def issue(conn: Connection) -> None:
-    """Write the tickets that the unit of work under way wants."""
-    if wanted := conn.info.pop(_NOTED, None):
+    """Write the tickets that are wanted since the last call."""
+    if wanted := conn.info.pop(WANTED, None):
         conn.execute(_ISSUE, {"run_ids": list(wanted)})
 
 

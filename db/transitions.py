@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, literal_column, select, update
 
-from db import events, signals, tickets
-from db.models import FlowRun
+from db import admission, events, quota, signals, tickets
+from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow
 from domain import clock
@@ -35,7 +35,15 @@ class Lease:
 _RESULT = ("output", "duration_ms", "failed_step_name", "error_code", "error_message", "error_fingerprint")
 """What a run has from its end on."""
 
+_project = table(Project).c
+# In RETURNING the new row is called by its table's name.
+_of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
 _CREATE = insert(_table)
+_CREATE_AND_ASK = _CREATE.returning(
+    select(_project.quota_runs).where(_of_new_run).scalar_subquery().label("quota"),
+    select(_project.quota_period).where(_of_new_run).scalar_subquery().label("period"),
+)
+_limited = admission.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
@@ -72,7 +80,12 @@ _PAUSE = (
         interruptions=0,
         epoch=_run.epoch + 1,
     )
-    .returning(_run.project_id, _run.flow_id)
+    .returning(_run.project_id, _run.flow_id, _limited)
+)
+_LOCK_PAUSED = (
+    select(_run.project_id, _run.flow_id, _limited)
+    .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
+    .with_for_update()
 )
 _RESUME = (
     update(_table)
@@ -80,6 +93,8 @@ _RESUME = (
     .values(
         status=RunStatus.RUNNING,
         due_at=_NOW,
+        held_at=None,
+        held_by=None,
         running_since=_NOW,
         updated_at=_NOW,
         epoch=_run.epoch + 1,
@@ -87,7 +102,7 @@ _RESUME = (
     .returning(_run.project_id, _run.flow_id)
 )
 _LOCK_LIVE = (
-    select(_run.id, _run.project_id, _run.flow_id, _run.status)
+    select(_run.id, _run.project_id, _run.flow_id, _run.status, _limited)
     .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
     .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
     .with_for_update()
@@ -101,6 +116,8 @@ _END = (
         updated_at=_NOW,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
+        held_at=None,
+        held_by=None,
         lease_token=None,
         error_code=bindparam("code"),
         error_message=bindparam("why"),
@@ -125,7 +142,7 @@ _FINISH = (
             **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
         }
     )
-    .returning(_run.project_id, _run.flow_id, _run.parent_run_id)
+    .returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
 )
 
 
@@ -138,9 +155,18 @@ class OutsideError:
 
 
 def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
-    """Insert a QUEUED run, due at once, with its first event."""
+    """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
-    conn.execute(_CREATE, {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1})
+    row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
+    project_id, quotas = values["project_id"], quota.known(conn)
+    if project_id in quotas:
+        conn.execute(_CREATE, row)
+    else:
+        # Asked once in each unit of work, with a statement that is made anyway.
+        limit = conn.execute(_CREATE_AND_ASK, row).one()
+        quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
+    if (own := quotas[project_id]) is not None:
+        quota.note(conn, own, values["id"])
     events.append(conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
     hand_over(conn, [values["id"]])
 
@@ -173,6 +199,7 @@ def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None)
     row = conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
     if row is None:
         return False
+    _free_place(conn, row)
     _tell(conn, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
     if due_at is not None:
         hand_over(conn, [lease.run_id])
@@ -180,11 +207,17 @@ def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None)
 
 
 def resume(conn: Connection, run_id: UUID, message: str) -> bool:
-    """PAUSED → RUNNING, due at once; False when the run is not paused."""
-    now = clock.now()
-    row = conn.execute(_RESUME, {"of_run": run_id, "now": now}).first()
-    if row is None:
+    """PAUSED → RUNNING, due at once; False when the run is not paused.
+
+    Where a limit leaves no place for it, it stays PAUSED, and goes on when its turn comes.
+    """
+    paused = conn.execute(_LOCK_PAUSED, {"of_run": run_id}).first()
+    if paused is None:
         return False
+    if paused.limited and not admission.enter(conn, run_id, paused.project_id, paused.flow_id):
+        return True
+    now = clock.now()
+    row = conn.execute(_RESUME, {"of_run": run_id, "now": now}).one()
     _tell(conn, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
     hand_over(conn, [run_id])
     return True
@@ -200,6 +233,8 @@ def end(
         return []
     now = clock.now()
     ended = [row.id for row in live]
+    for row in live:
+        _free_place(conn, row)
     told = {
         "code": error.code if error else None,
         "why": error.message if error else None,
@@ -230,8 +265,15 @@ def finish(
     row = conn.execute(_FINISH, held | ended).first()
     if row is None:
         return None
+    _free_place(conn, row)
     _tell(conn, lease.run_id, row, target, message, now, source=source)
     return row
+
+
+def _free_place(conn: Connection, row: AnyRow) -> None:
+    # Of one that was only going to take it, too: somebody may have stepped back for it.
+    if row.limited:
+        admission.freed(conn, row.project_id, row.flow_id)
 
 
 def _tell(

@@ -1,4 +1,10 @@
-"""Units of work in a transaction, and what stands at their ends."""
+"""What stands at the end of every unit of work, in its transaction.
+
+Runs that it created are counted against quotas, tickets are written for those that it made due, and the places that it
+freed are given to others. In this order: for the row of a quota or for a ticket one may have to wait, and the lock on
+places must be the last that a transaction waits for. What all of this tells is written to the event log at the end of
+the transaction, which may be that of several units: in one statement.
+"""
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -6,25 +12,20 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from db import events, signals, tickets
+from db import admission, events, journal, quota, signals, tickets
 
 T = TypeVar("T")
+
+_NOTED = (quota.KNOWN, quota.CREATED, tickets.WANTED, admission.FREED, events.TOLD)
 
 
 @contextmanager
 def transaction(conn: Connection) -> Iterator[None]:
-    """The units of work of one transaction, at whose end their events are written: in one statement."""
-    # A connection outlives its transactions: what one that was rolled back noted there counts no more.
+    """The units of work of one transaction."""
+    # A connection outlives its transactions: what one that was rolled back noted there is void.
     events.drop(conn)
     yield
     events.write(conn)
-
-
-def run(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
-    """The result of `work(conn)`, its tickets written and its events told, and the topics that it noted."""
-    tickets.forget(conn)
-    events.forget(conn)
-    return signals.collect(conn, lambda unit: _finished(unit, work))
 
 
 def run_alone(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
@@ -33,8 +34,25 @@ def run_alone(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, lis
         return run(conn, work)
 
 
-def _finished(conn: Connection, work: Callable[[Connection], T]) -> T:
+def run(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
+    """The result of `work(conn)` and the topics that it noted, once all that follows from it is written or told."""
+    info = conn.info
+    for name in _NOTED:
+        info.pop(name, None)
+    return signals.collect(conn, lambda conn: _settled(conn, work))
+
+
+def _settled(conn: Connection, work: Callable[[Connection], T]) -> T:
     result = work(conn)
-    tickets.issue(conn)
-    events.gather(conn)  # last, for all that comes before may have something to tell
+    noted = conn.info  # most units of work note nothing, and are not to pay for it
+    if quota.CREATED in noted:
+        journal.charge(conn)
+    if tickets.WANTED in noted:
+        tickets.issue(conn)
+    if admission.FREED in noted:
+        admission.fill(conn)
+        # Those of the runs that may go on now are new to everybody, so nobody has to be waited for.
+        tickets.issue(conn)
+    if events.TOLD in noted:
+        events.gather(conn)
     return result

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+from uuid import UUID
 
 
 class ErrorCode(StrEnum):
@@ -44,6 +45,8 @@ class ErrorCode(StrEnum):
     RUN_NOT_RETRYABLE = "RUN_NOT_RETRYABLE"
     RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED"
     STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    SETTINGS_INVALID = "SETTINGS_INVALID"
     PARENT_NOT_LIVE = "PARENT_NOT_LIVE"
     RUN_NOT_CANCELLABLE = "RUN_NOT_CANCELLABLE"
     RUN_NOT_PAUSED = "RUN_NOT_PAUSED"
@@ -284,6 +287,22 @@ class StepDataExpiredError(UserError):
     """The outputs of the run's steps are no longer kept: retry on the latest version instead."""
 
     code = ErrorCode.STEP_DATA_EXPIRED
+
+
+class QuotaExceededError(UserError):
+    """The project has used up its quota of runs: the run was written, and can be retried later."""
+
+    code = ErrorCode.QUOTA_EXCEEDED
+
+    def __init__(self, run_key: UUID) -> None:
+        super().__init__()
+        self.run_key = run_key
+
+
+class SettingsInvalidError(ProblemsError):
+    """The settings cannot be as they would be."""
+
+    code = ErrorCode.SETTINGS_INVALID
 
 
 class ParentNotLiveError(UserError):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from db import runs, transitions
+from db import journal, runs, transitions
 from db.rows import AnyRow
 from db.session import ConflictError, Database
 from domain import ids
@@ -16,9 +16,10 @@ from domain.errors import (
     IdempotencyConflictError,
     InvalidArgumentError,
     ParentNotLiveError,
+    QuotaExceededError,
     RunNotFoundError,
 )
-from domain.states import LIVE, TriggerMethod
+from domain.states import LIVE, RunStatus, TriggerMethod
 from engine.nesting import MAX_DEPTH
 
 MAX_KEY_LENGTH = 200
@@ -55,12 +56,15 @@ class Idempotency:
 
         Raises:
             IdempotencyConflictError: it was created with other arguments.
+            QuotaExceededError: it was beyond the quota; the same request has the same answer.
         """
         earlier = runs.by_idempotency_key(conn, project_id, self.key) if self.key is not None else None
         if earlier is None:
             return None
         if earlier.request_hash != self.request_hash:
             raise IdempotencyConflictError
+        if earlier.status == RunStatus.QUOTA_EXCEEDED:
+            raise QuotaExceededError(earlier.id)
         found: UUID = earlier.id
         return found
 
@@ -93,7 +97,8 @@ def create(conn: Any, wanted: NewRun) -> UUID:
     """Write a QUEUED run, or find the one that was created under its idempotency key; returns its key.
 
     Raises:
-        IdempotencyConflictError, RunNotFoundError (the parent), ParentNotLiveError, InvalidArgumentError.
+        IdempotencyConflictError, RunNotFoundError (the parent), ParentNotLiveError, InvalidArgumentError,
+        QuotaExceededError (the earlier one was beyond the quota).
     """
     target = wanted.target
     if (done := wanted.idempotency.earlier_run(conn, target.project_id)) is not None:
@@ -127,12 +132,24 @@ def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def write_once(database: Database, work: Callable[[Any], UUID]) -> UUID:
-    """The result of `work`, which looks for an earlier run under its key before it creates one."""
+    """The result of `work`, which looks for an earlier run under its key before it creates one.
+
+    Raises:
+        QuotaExceededError: it created one that is beyond the project's quota.
+    """
     try:
-        return await database.write(work)
+        run_id, is_refused = await database.write(_charged, work)
     except ConflictError:
         # Somebody else created it between our look and our insert; now it is found.
-        return await database.write(work)
+        run_id, is_refused = await database.write(_charged, work)
+    if is_refused:
+        raise QuotaExceededError(run_id)
+    return run_id
+
+
+def _charged(conn: Any, work: Callable[[Any], UUID]) -> tuple[UUID, bool]:
+    run_id = work(conn)
+    return run_id, run_id in journal.charge(conn)
 
 
 def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:

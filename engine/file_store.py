@@ -1,9 +1,11 @@
 """Where the files that steps produce are kept: a folder, or a bucket, by one way.
 
 The store has only bytes under keys; what they are stands in the table `run_file`. A file is put there whole or not at
-all. One whose row is never written, because its worker was lost in between, is an orphan.
+all. One whose row is never written, because its worker was lost in between, is an orphan; a sweep deletes it
+(`engine.housekeeping`).
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -81,6 +83,20 @@ class FileStore:
             await obstore.delete_async(self._store(), key)
         except FileNotFoundError:
             return
+        except (BaseError, OSError) as error:
+            raise FileStoreError(_first_line(error)) from error
+
+    async def keys(self, at_once: int) -> AsyncIterator[list[str]]:
+        """The keys of all that the store has, so many at a time; what is deleted meanwhile may be among them.
+
+        Raises:
+            FileStoreError: the store does not answer.
+        """
+        try:
+            # Listed in a thread: a stream of obstore's own async kind aborts a process that ends soon after.
+            found = iter(obstore.list(self._store(), chunk_size=at_once))
+            while (some := await asyncio.to_thread(next, found, None)) is not None:
+                yield [each["path"] for each in some]
         except (BaseError, OSError) as error:
             raise FileStoreError(_first_line(error)) from error
 

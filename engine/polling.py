@@ -7,7 +7,7 @@ move `due_at` to the end of a lease, so a run whose worker was lost is due again
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -155,11 +155,25 @@ class PollingDispatcher:
         except DatabaseUnavailableError:
             _logger.warning("The database is away; could not look after %d leases", len(leases))
             return
-        for task, lease in tasks.items():
-            if lease.run_id not in held:
-                # What it is doing is of no use any more.
-                _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lease.run_id))
-                task.cancel()
+        lost = {task: lease for task, lease in tasks.items() if lease.run_id not in held}
+        for task, lease in (await self._still_lost(lost)).items():
+            # What it is doing is of no use any more.
+            _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lease.run_id))
+            task.cancel()
+
+    async def _still_lost(self, lost: Mapping[asyncio.Future[None], Lease]) -> Mapping[asyncio.Future[None], Lease]:
+        """Of tasks whose leases seem lost, those that go on all the same.
+
+        A run that its own task has just ended, or let pause, has no lease any more either; such a task is over within
+        the time of another look.
+        """
+        if not lost:
+            return lost
+        try:
+            held = await self._database.read(journal.still_held, list(lost.values()))
+        except DatabaseUnavailableError:
+            return {}  # to be looked at again
+        return {task: lease for task, lease in lost.items() if task in self._tasks and lease.run_id not in held}
 
     async def _wind_up(self) -> None:
         tasks = dict(self._tasks)

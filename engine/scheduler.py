@@ -8,13 +8,14 @@ so a time that comes twice fires once.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
+from uuid import UUID
 
-from db import schedules, signals
+from db import journal, schedules, signals
 from db.rows import AnyRow
 from db.session import Database
 from domain import clock, ids, payloads
@@ -99,7 +100,9 @@ class Scheduler:
         if plan.reason is not None:
             name = ids.encode(IdKind.SCHEDULE, schedule.id)
             _logger.warning("%s started no run at %s: %s", name, plan.skipped_at, plan.reason)
-        await self._database.write(_carry_out, schedule, plan)
+        for run_id in await self._database.write(_carry_out, schedule, plan):
+            told = ids.encode(IdKind.RUN, run_id), ids.encode(IdKind.SCHEDULE, schedule.id)
+            _logger.warning("%s, which %s started, is beyond the quota of its project", *told)
 
     async def _refusal(self, schedule: AnyRow) -> SkipReason | None:
         """Why the flow cannot be started now."""
@@ -146,16 +149,18 @@ def _chosen(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> S
     return on_time
 
 
-def _carry_out(conn: Any, schedule: AnyRow, plan: _Plan) -> None:
+def _carry_out(conn: Any, schedule: AnyRow, plan: _Plan) -> Collection[UUID]:
+    """Returns the runs that are beyond the project's quota: they are written, and can be retried."""
     values: dict[str, Any] = {"next_fire_at": plan.next_fire_at}
     if plan.fires:
         values["last_fired_at"] = clock.now()
     if plan.reason is not None:
         values |= {"last_skipped_at": plan.skipped_at, "last_skipped_reason": plan.reason}
     if not schedules.advance(conn, schedule, values):
-        return
+        return ()
     for fire in plan.fires:
         creation.create(conn, _new_run(schedule, fire))
+    return journal.charge(conn)
 
 
 def _new_run(schedule: AnyRow, fire: datetime) -> creation.NewRun:

@@ -1,7 +1,7 @@
 """Reads and writes of flows."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from engine.flows import check
-from resolvers import authorize
+from resolvers import authorize, limits
 from resolvers.context import Context
 from resolvers.pagination import PageArguments, Slice
 
@@ -105,18 +105,17 @@ async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
     return await context.database.write(flows.publish, flow.id, flow.project_id, compiled.text, compiled.step_count)
 
 
-async def update(context: Context, flow_id: str, *, name: str | None, enabled: bool | None) -> UUID:
-    """Rename, enable or disable a flow; returns its key.
+async def update(context: Context, flow_id: str, wanted: Mapping[str, Any]) -> UUID:
+    """Set `name`, `enabled` and `max_concurrent_runs` of a flow, those that are given; returns its key.
 
     Raises:
-        InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowNameTakenError.
+        InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowNameTakenError, SettingsInvalidError.
     """
     flow = await _existing(context, flow_id)
-    values: dict[str, Any] = {}
-    if name is not None:
-        values["name"] = _checked_name(name)
-    if enabled is not None:
-        values["enabled"] = enabled
+    values = dict(wanted)
+    if "name" in values:
+        values["name"] = _checked_name(values["name"])
+    limits.check_flow(values)
     try:
         await context.database.write(flows.change, flow.id, values)
     except ConflictError:

@@ -1,9 +1,18 @@
-"""Reads of projects."""
+"""Reads and writes of projects."""
 
-from db import projects
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from db import projects, quota
 from db.rows import AnyRow
-from domain import ids
+from db.session import Database
+from domain import clock, ids
+from domain.errors import ProjectNotFoundError
 from domain.ids import IdKind
+from domain.quota import QuotaPeriod
+from resolvers import authorize, limits
 from resolvers.context import Context
 
 
@@ -17,3 +26,35 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Any
     if context.viewer.project_id not in (None, key):
         return None
     return await context.loaders.load(projects.by_ids, key, columns)
+
+
+async def quota_used(context: Context, key: UUID) -> int:
+    """How many runs the project has started in the present period of its quota."""
+    return await context.loaders.load(quota.used_by_projects, key) or 0
+
+
+async def quota_resets_at(database: Database, key: UUID) -> datetime | None:
+    """When the next period of the project's quota begins; None when it has no quota."""
+    row = (await database.read(projects.by_ids, [key], frozenset({"quota_period"})))[key]
+    return QuotaPeriod(row.quota_period).ends_at(clock.now()) if row.quota_period is not None else None
+
+
+async def update(context: Context, project_id: str | None, values: Mapping[str, Any]) -> UUID:
+    """Set columns of a project, by default of the viewer's own; returns its key.
+
+    Raises:
+        InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
+    """
+    wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
+    key = authorize.own_project(context.viewer, wanted)
+
+    def work(conn: Any) -> UUID:
+        before = projects.settings(conn, key) if key is not None else None
+        if key is None or before is None:
+            raise ProjectNotFoundError
+        limits.check_project({**before, **values})
+        if values:
+            projects.change(conn, key, values)
+        return key
+
+    return await context.database.write(work)

@@ -74,7 +74,8 @@ async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempote
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotRetryableError, RetryLimitReachedError, StepDataExpiredError,
-        FlowNotPublishedError, FlowDisabledError, IdempotencyConflictError.
+        FlowNotPublishedError, FlowDisabledError, IdempotencyConflictError,
+        QuotaExceededError (the new run was written all the same).
     """
     key = ids.decode(IdKind.RUN, run_id)
     request = creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])

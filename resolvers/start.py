@@ -12,6 +12,7 @@ from domain.errors import (
     FlowDisabledError,
     FlowNotFoundError,
     FlowNotPublishedError,
+    InputInvalidError,
     InvalidArgumentError,
 )
 from domain.ids import IdKind
@@ -52,20 +53,28 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowDisabledError, FlowNotPublishedError,
         InputInvalidError, InputTooLargeError, RunNotFoundError (the parent), ParentNotLiveError,
-        IdempotencyConflictError.
+        IdempotencyConflictError, QuotaExceededError (the run was written all the same).
     """
-    flow = await _startable_flow(context, request.flow_id)
+    flow = await _existing_flow(context, request.flow_id)
     values = _checked(request) | {"fail_parent_on_failure": _fails_parent(context, request)}
-    (await context.flows.get(flow.published_version_id)).check_input(request.input)
     parent_id = _parent_id(context, request)
     said = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
     same = [request.flow_id, said, str(parent_id)] if request.same is None else request.same
+    idempotency = creation.Idempotency.of(request.idempotency_key, ["start", *same])
+    try:
+        await _check_startable(context, flow, request.input)
+    except (FlowDisabledError, FlowNotPublishedError, InputInvalidError):
+        # What was started before is found, whatever became of the flow since.
+        earlier = await context.database.read(idempotency.earlier_run, flow.project_id)
+        if earlier is None:
+            raise
+        return earlier
     wanted = creation.NewRun(
         target=creation.Target(flow.project_id, flow.id, flow.published_version_id),
         values=values,
         trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
         parent_id=parent_id,
-        idempotency=creation.Idempotency.of(request.idempotency_key, ["start", *same]),
+        idempotency=idempotency,
     )
     return await creation.write_once(context.database, lambda conn: creation.create(conn, wanted))
 
@@ -92,16 +101,20 @@ async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: C
             await clock.signalled(changed, min(left, POLL_SECONDS))
 
 
-async def _startable_flow(context: Context, flow_id: str) -> AnyRow:
+async def _existing_flow(context: Context, flow_id: str) -> AnyRow:
     columns = frozenset({"enabled", "published_version_id"})
     flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
     if flow is None or not authorize.sees(context.viewer, flow):
         raise FlowNotFoundError
+    return flow
+
+
+async def _check_startable(context: Context, flow: AnyRow, value: Any) -> None:
     if not flow.enabled:
         raise FlowDisabledError
     if flow.published_version_id is None:
         raise FlowNotPublishedError
-    return flow
+    (await context.flows.get(flow.published_version_id)).check_input(value)
 
 
 def encode_input(value: Any) -> str:

@@ -160,7 +160,7 @@ async def receive(context: Context, webhook: AnyRow, call: Call) -> UUID:
 
     Raises:
         SignatureInvalidError, InvalidArgumentError, FlowDisabledError, FlowNotPublishedError, InputInvalidError,
-        InputTooLargeError, IdempotencyConflictError.
+        InputTooLargeError, IdempotencyConflictError, QuotaExceededError.
     """
     _check_signature(webhook, call)
     webhook_id = ids.encode(IdKind.WEBHOOK, webhook.id)

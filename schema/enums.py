@@ -8,6 +8,7 @@ from enum import StrEnum
 import strawberry
 
 from domain.errors import ErrorCode
+from domain.quota import QuotaPeriod
 from domain.run_filter import Archived, RunOrderField
 from domain.run_log import LogLevel
 from domain.states import (
@@ -46,6 +47,7 @@ __all__ = [
     "LogLevel",
     "MissedFires",
     "OrderDirection",
+    "QuotaPeriod",
     "RetryStrategy",
     "Role",
     "RunOrderField",
@@ -70,6 +72,7 @@ _NAMES: dict[type[StrEnum], str] = {
     LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
+    QuotaPeriod: "QuotaPeriod",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
 }

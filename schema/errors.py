@@ -4,13 +4,16 @@ import logging
 import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import UUID
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.types import Info
 
 from domain import errors
+from resolvers import runs
 from schema.enums import ErrorCode
+from schema.fields import Info, columns_of, field
+from schema.types.flow_run import FlowRun
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class _Teller:
         values: dict[str, Any] = {"code": exception.code, "message": exception.message}
         if isinstance(exception, errors.ProblemsError):
             values["problems"] = [Problem(path=fault.path, message=fault.message) for fault in exception.problems]
+        if isinstance(exception, errors.QuotaExceededError):
+            values["run_key"] = exception.run_key
         return self.error_type(**values)
 
 
@@ -124,6 +129,24 @@ class RetryLimitReached(UserError):
 @_tells(errors.StepDataExpiredError)
 class StepDataExpired(UserError):
     __doc__ = errors.StepDataExpiredError.__doc__
+
+
+@_tells(errors.QuotaExceededError)
+class QuotaExceeded(UserError):
+    __doc__ = errors.QuotaExceededError.__doc__
+    run_key: strawberry.Private[UUID]
+
+    @field("The run that was written as QUOTA_EXCEEDED.")
+    async def run(self, info: Info) -> FlowRun:
+        run = await runs.by_key(info.context, self.run_key, columns_of(info, FlowRun))
+        assert run is not None  # it was written a moment ago
+        return FlowRun(row=run)
+
+
+@_tells(errors.SettingsInvalidError)
+class SettingsInvalid(UserError):
+    __doc__ = errors.SettingsInvalidError.__doc__
+    problems: list[Problem] = strawberry.field(description="Every fault found.")
 
 
 @_tells(errors.ParentNotLiveError)

@@ -14,7 +14,16 @@ from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
 from domain.run_filter import RunFilter, RunOrder
 from resolvers.start import StartRequest
-from schema.enums import Archived, Environment, MissedFires, OrderDirection, RunOrderField, RunStatus, TriggerMethod
+from schema.enums import (
+    Archived,
+    Environment,
+    MissedFires,
+    OrderDirection,
+    QuotaPeriod,
+    RunOrderField,
+    RunStatus,
+    TriggerMethod,
+)
 from schema.scalars import BigInt
 
 MAX_LISTED = 1_000
@@ -23,6 +32,10 @@ MAX_LISTED = 1_000
 
 def _says(description: str) -> Any:
     return strawberry.field(default=None, description=description)
+
+
+def _stays(description: str) -> Any:
+    return strawberry.field(default=strawberry.UNSET, description=description)
 
 
 @strawberry.input(
@@ -137,6 +150,38 @@ class FlowFilter:
             enabled=self.enabled,
             published=self.published,
         )
+
+
+@strawberry.input(description="What is to change in a project; what is left out stays.")
+class UpdateProjectInput:
+    """What is to change in a project."""
+
+    project_id: strawberry.ID | None = _says("For the operator's key: which project. Other keys change their own.")
+    max_concurrent_runs: int | None = _stays("Runs that may be RUNNING at once, from 1; null for no limit.")
+    quota_runs: int | None = _stays(
+        "Runs that may be started in one period, from 1; null, together with the period, for no quota. A quota set"
+        " within a period counts from then on."
+    )
+    quota_period: QuotaPeriod | None = _stays("How long a quota lasts; null, together with `quotaRuns`, for no quota.")
+    retry_limit: int | None = _stays("Retries that may follow a run in one chain, from 0 to 1000.")
+    retention_days: int | None = _stays(
+        "Days for which step data of runs are kept after their end, from 1; null: as the service is set."
+    )
+
+    def values(self) -> dict[str, Any]:
+        """The columns to set."""
+        return given(
+            max_concurrent_runs=self.max_concurrent_runs,
+            quota_runs=self.quota_runs,
+            quota_period=self.quota_period,
+            retry_limit=self.retry_limit,
+            retention_days=self.retention_days,
+        )
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Those of `values` that the client gave; null is a value, and not the same as none."""
+    return {name: value for name, value in values.items() if value is not strawberry.UNSET}
 
 
 @strawberry.input(description="The run that is wanted.")

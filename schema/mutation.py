@@ -9,7 +9,7 @@ from strawberry.scalars import JSON
 from domain import ids
 from domain.ids import IdKind
 from domain.states import FINAL, STOPS
-from resolvers import cancel, flows, resume, retry, runs, start
+from resolvers import cancel, flows, projects, resume, retry, runs, start
 from schema.enums import RetryStrategy, Role
 from schema.errors import (
     DefinitionInvalid,
@@ -26,19 +26,22 @@ from schema.errors import (
     ParentNotLive,
     ProjectNotFound,
     ProjectRequired,
+    QuotaExceeded,
     RetryLimitReached,
     RunNotCancellable,
     RunNotFound,
     RunNotPaused,
     RunNotRetryable,
+    SettingsInvalid,
     StepDataExpired,
 )
 from schema.fields import Info, columns_of
-from schema.inputs import StartRunInput
+from schema.inputs import StartRunInput, UpdateProjectInput, given
 from schema.roles import mutation
 from schema.trigger_mutation import TriggerMutation
 from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun, StepResult
+from schema.types.project import Project
 
 
 def _says(description: str) -> Any:
@@ -57,6 +60,13 @@ class UpdateFlowSuccess:
     """The flow, changed."""
 
     flow: Flow = strawberry.field(description="The flow as it is now.")
+
+
+@strawberry.type(description="The project, changed.")
+class UpdateProjectSuccess:
+    """The project, changed."""
+
+    project: Project = strawberry.field(description="The project as it is now.")
 
 
 @strawberry.type(description="The version, published.")
@@ -100,8 +110,12 @@ CreateFlowResult = Annotated[
     strawberry.union("CreateFlowResult", description="The flow, or why not."),
 ]
 UpdateFlowResult = Annotated[
-    UpdateFlowSuccess | FlowNotFound | FlowNameTaken,
+    UpdateFlowSuccess | FlowNotFound | FlowNameTaken | SettingsInvalid,
     strawberry.union("UpdateFlowResult", description="The flow, or why not."),
+]
+UpdateProjectResult = Annotated[
+    UpdateProjectSuccess | ProjectRequired | ProjectNotFound | SettingsInvalid,
+    strawberry.union("UpdateProjectResult", description="The project, or why not."),
 ]
 PublishFlowVersionResult = Annotated[
     PublishFlowVersionSuccess | FlowNotFound | DefinitionInvalid | InputTooLarge,
@@ -116,6 +130,7 @@ StartRunResult = Annotated[
     | InputTooLarge
     | RunNotFound
     | ParentNotLive
+    | QuotaExceeded
     | IdempotencyConflict,
     strawberry.union("StartRunResult", description="The run, or why not."),
 ]
@@ -127,6 +142,7 @@ RetryResult = Annotated[
     | StepDataExpired
     | FlowNotPublished
     | FlowDisabled
+    | QuotaExceeded
     | IdempotencyConflict,
     strawberry.union("RetryResult", description="The new run, or why not."),
 ]
@@ -166,16 +182,31 @@ class Mutation(TriggerMutation):
         key = await flows.create(info.context, name, definition, project_id)
         return CreateFlowSuccess(flow=await _flow(info, key))
 
-    @mutation(Role.ADMIN, "Renames, enables or disables a flow. Runs that were started go on.")
+    @mutation(Role.ADMIN, "Renames, enables, disables or limits a flow. Runs that were started go on.")
     async def update_flow(
         self,
         info: Info,
         flow_id: Annotated[strawberry.ID, _says("The flow.")],
         name: Annotated[str | None, _says("Its new name; left out, the name stays.")] = None,
         enabled: Annotated[bool | None, _says("Whether runs of it can be started; left out, that stays.")] = None,
+        max_concurrent_runs: Annotated[
+            int | None,
+            _says("Runs of the flow that may be RUNNING at once, from 1; null for no limit; left out, it stays."),
+        ] = strawberry.UNSET,
     ) -> UpdateFlowResult:
-        key = await flows.update(info.context, flow_id, name=name, enabled=enabled)
+        values = {key: value for key, value in (("name", name), ("enabled", enabled)) if value is not None}
+        key = await flows.update(info.context, flow_id, values | given(max_concurrent_runs=max_concurrent_runs))
         return UpdateFlowSuccess(flow=await _flow(info, key))
+
+    @mutation(Role.ADMIN, "Changes the limits of a project. Runs that are RUNNING go on.")
+    async def update_project(
+        self,
+        info: Info,
+        input: Annotated[UpdateProjectInput, _says("What is to change.")],  # noqa: A002
+    ) -> UpdateProjectResult:
+        key = await projects.update(info.context, input.project_id, input.values())
+        row = await runs.project(info.context, key, columns_of(info, Project, "project"))
+        return UpdateProjectSuccess(project=Project(row=row))
 
     @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
     async def publish_flow_version(

@@ -66,11 +66,11 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections)
+    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections, settings.max_body_bytes)
     app = Starlette(
         routes=[
             Route("/", _to_explorer),
-            Route("/graphql", endpoint, methods=["GET", "POST"]),
+            endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
             Webhooks(database, flows, settings.max_body_bytes).route(),
             explorer.assets(),

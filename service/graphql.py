@@ -1,15 +1,17 @@
 """The GraphQL endpoint, by the GraphQL-over-HTTP specification."""
 
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from json import JSONDecodeError
 from typing import Any
 
 import orjson
-from cross_web import HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -26,6 +28,7 @@ from domain.errors import (
     ErrorCode,
     FlowRunsError,
     NotAcceptableError,
+    PayloadTooLargeError,
     TooManyConnectionsError,
     UnauthenticatedError,
 )
@@ -34,6 +37,7 @@ from events.hub import Hub
 from resolvers.context import Context, ParentHeaders
 from schema.build import FlowRunsSchema
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.bodies import bounded
 from service.connections import Connections
 from service.explorer import Explorer
 from service.sockets import SocketHandler, TextSocket
@@ -62,6 +66,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         explorer: Explorer,
         hub: Hub,
         connections: Connections,
+        max_body_bytes: int,
     ) -> None:
         super().__init__(
             schema,
@@ -76,6 +81,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._hub = hub
         self._flows = flows
         self._explorer = explorer
+        self._max_body_bytes = max_body_bytes
+
+    def route(self) -> Route:
+        """Where requests come in."""
+        # The body is bounded below, where the refusal can have the shape of a GraphQL response.
+        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
 
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
@@ -84,7 +95,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
-        response = await self._respond(Request(scope, receive))
+        response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
         try:
             await response(scope, receive, send)
         except TooManyConnectionsError as error:
@@ -101,6 +112,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return error_response(error, 406)
         except DatabaseUnavailableError as error:
             return error_response(error, 503)
+        except PayloadTooLargeError as error:
+            return error_response(error, 413)
         except HTTPException as error:
             return _refusal(error)
 
@@ -180,6 +193,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
         """The response."""
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        """The request; of another content type than JSON it is refused as the specification says."""
+        content_type = (request.content_type or "").partition(";")[0].strip().lower()
+        if request.method == "POST" and content_type != "application/json":
+            raise HTTPException(415, "The content type must be application/json.")
+        return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
         """Faster than the standard library's, and as strict. Bytes are a body, text is a parameter of the URL."""

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(
         default=10.0, ge=0, description="Seconds for which runs under way may go on when the service stops."
     )
+    execution_data_retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days for which step data of runs are kept after their end, unless their project says otherwise.",
+    )
     database_pool_size: int = Field(default=10, ge=2, le=1_000, description="Connections that a process keeps open.")
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
     max_connections_per_key: int = Field(

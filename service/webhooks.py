@@ -1,6 +1,7 @@
 """`POST /hooks/<token>`: starts a run of the webhook's flow."""
 
 import base64
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -15,20 +16,21 @@ from starlette.routing import Route
 
 from db.rows import AnyRow
 from db.session import Database
-from domain import ids
+from domain import clock, ids
 from domain.errors import (
     ErrorCode,
     FlowRunsError,
     InvalidArgumentError,
-    PayloadTooLargeError,
     ProblemsError,
+    QuotaExceededError,
 )
 from domain.ids import IdKind
 from domain.states import FINAL, RunStatus
 from engine.flows import FlowCache
-from resolvers import runs, start, webhooks
+from resolvers import projects, runs, start, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
+from service.bodies import bounded
 
 WAIT = "wait"
 """The parameter that says for how many milliseconds to wait for the run's end."""
@@ -46,6 +48,7 @@ _STATUSES = {
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
     ErrorCode.INPUT_TOO_LARGE: 413,
     ErrorCode.INPUT_INVALID: 422,
+    ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.DATABASE_UNAVAILABLE: 503,
 }
 """Of a response that tells an error; of others it is 400."""
@@ -62,7 +65,7 @@ class Webhooks:
 
     def route(self) -> Route:
         """Where webhooks are called."""
-        # The body is bounded below, where the answer can be JSON.
+        # The body is bounded below, where the refusal can be JSON.
         return Route("/hooks/{token}", self._receive, methods=["POST"], max_body_size=sys.maxsize)
 
     async def _receive(self, request: Request) -> Response:
@@ -74,26 +77,25 @@ class Webhooks:
     async def _started(self, request: Request) -> Response:
         webhook = await webhooks.find(self._database, request.path_params["token"])
         milliseconds = _wait_of(request)
-        body = await self._body(request)
+        body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         context = webhooks.context_of(self._database, self._flows, webhook)
-        run_id = await webhooks.receive(context, webhook, _call(request, body))
+        try:
+            run_id = await webhooks.receive(context, webhook, _call(request, body))
+        except QuotaExceededError as error:
+            return await self._beyond_quota(webhook, error)
         if not milliseconds:
             return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
         await start.wait_for_stop(context, run_id, milliseconds, FINAL)
         return await _outcome(context, run_id)
 
-    async def _body(self, request: Request) -> bytes:
-        """The body.
-
-        Raises:
-            PayloadTooLargeError: it is larger than the service takes.
-        """
-        chunks = bytearray()
-        async for chunk in request.stream():
-            chunks += chunk
-            if len(chunks) > self._max_body_bytes:
-                raise PayloadTooLargeError(f"The body may have at most {self._max_body_bytes:,} bytes.")
-        return bytes(chunks)
+    async def _beyond_quota(self, webhook: AnyRow, error: QuotaExceededError) -> Response:
+        """The run was written, and can be retried by hand; other calls start runs from the next period on."""
+        resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
+        # None: there is no quota any more.
+        seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
+        response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_key))
+        response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
+        return response
 
 
 def _wait_of(request: Request) -> int:
@@ -181,11 +183,11 @@ def _run_error(run: AnyRow) -> dict[str, Any] | None:
     return {"code": run.error_code, "message": run.error_message, "stepName": run.failed_step_name}
 
 
-def _refusal(error: FlowRunsError) -> Response:
+def _refusal(error: FlowRunsError, **more: str) -> Response:
     told: dict[str, Any] = {"code": error.code.value, "message": error.message}
     if isinstance(error, ProblemsError):
         told["problems"] = [{"path": fault.path, "message": fault.message} for fault in error.problems]
-    return _json({"error": told}, _STATUSES.get(error.code, 400))
+    return _json({**more, "error": told}, _STATUSES.get(error.code, 400))
 
 
 def _json(content: dict[str, Any], status: int) -> Response:

@@ -15,6 +15,7 @@ from engine.dispatcher import Dispatcher
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.flows import FlowCache
+from engine.housekeeping import Housekeeper, house_jobs
 from engine.notes import NoteSettings
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
@@ -40,9 +41,8 @@ class Worker:
         self._runner_settings = steps.RunnerSettings(
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
-        self._note_settings = NoteSettings(
-            FileStore(settings.files_place), settings.max_log_lines, settings.max_file_bytes
-        )
+        self._files = FileStore(settings.files_place)
+        self._note_settings = NoteSettings(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
 
@@ -54,7 +54,7 @@ class Worker:
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
-        async with self._presence(), steps.runners(self._runner_settings) as runners:
+        async with self._presence(), self._housekeeping(), steps.runners(self._runner_settings) as runners:
             executor = Executor(self._database, self._flows, runners, self._note_settings)
             scheduling = asyncio.create_task(self._schedule())
             try:
@@ -87,6 +87,16 @@ class Worker:
             except Exception:
                 _logger.exception("The scheduler failed; starting it again in %g s", RESTART_SECONDS)
                 await clock.sleep(RESTART_SECONDS)
+
+    @asynccontextmanager
+    async def _housekeeping(self) -> AsyncIterator[None]:
+        jobs = house_jobs(self._database, self._files, self._settings.execution_data_retention_days)
+        keeping = asyncio.create_task(Housekeeper(jobs).run())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
 
     async def _dispatch(self, executor: Executor) -> None:
         try:

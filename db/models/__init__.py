@@ -8,6 +8,7 @@ from db.models.flow_run import FlowRun
 from db.models.flow_version import FlowVersion
 from db.models.input_request import InputRequest
 from db.models.project import Project
+from db.models.quota_use import QuotaUse
 from db.models.run_event import RunEvent
 from db.models.run_file import RunFile
 from db.models.run_log import RunLog
@@ -25,6 +26,7 @@ __all__ = [
     "FlowVersion",
     "InputRequest",
     "Project",
+    "QuotaUse",
     "RunEvent",
     "RunFile",
     "RunLog",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Text, and_, text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Metadata, Tags, Timestamp, key, sort_key
@@ -68,6 +68,10 @@ class FlowRun(SQLModel, table=True):
 
     due_at: datetime | None = Field(sa_column=Column(Timestamp))
     """When a worker shall look at the run next; while one holds it, when its lease ends. None: never."""
+    held_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """When a run that no worker may take yet became due, which is its place in the line; see db/admission.py."""
+    held_by: UUID | None = Field(sa_column=key(nullable=True))
+    """The line in which it waits: its flow, if that has a limit of concurrency, or else its project."""
     epoch: int = Field(sa_column=Column(Integer, nullable=False))
     """Grows each time the run is handed to the workers."""
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
@@ -118,6 +122,11 @@ def _indexes(c: Any) -> None:
     # What the workers poll: only live runs are in it.
     due = c.due_at.is_not(None)
     Index("ix_run_due", c.due_at, sqlite_where=due, postgresql_where=due)
+    held = c.held_by.is_not(None)
+    Index("ix_run_held", c.held_by, c.held_at, sqlite_where=held, postgresql_where=held)
+    # What the purge of step data looks for.
+    kept = and_(c.finished_at.is_not(None), c.steps_purged_at.is_(None))
+    Index("ix_run_kept", c.project_id, c.finished_at, sqlite_where=kept, postgresql_where=kept)
     Index("ix_run_tags", c.tags, postgresql_using="gin").ddl_if(dialect="postgresql")
     Index(
         "ix_run_metadata",

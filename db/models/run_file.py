@@ -3,17 +3,22 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
+
+_PURGED = text("purged_at IS NOT NULL")
 
 
 class RunFile(SQLModel, table=True):
     """A file that a step produced. Its bytes are in the file store."""
 
     __tablename__ = "run_file"
-    __table_args__ = (Index("ix_run_file_run", "run_id", "id"),)
+    __table_args__ = (
+        Index("ix_run_file_run", "run_id", "id"),
+        Index("ix_run_file_purged", "id", sqlite_where=_PURGED, postgresql_where=_PURGED),
+    )
 
     id: UUID = Field(sa_column=key(primary_key=True))
     run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
@@ -28,3 +33,5 @@ class RunFile(SQLModel, table=True):
     key: str = Field(sa_column=Column(Text, nullable=False))
     """Under which the file store has it; made of IDs alone."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    purged_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """When it was given up: nobody sees it any more, and its bytes are deleted before the row is."""

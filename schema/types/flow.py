@@ -24,6 +24,9 @@ class Flow(Node):
     id: strawberry.ID = id_column(IdKind.FLOW, "The flow's ID.")
     name: str = column("name", "The flow's name, unique in its project.")
     enabled: bool = column("enabled", "Whether runs of the flow can be started.")
+    max_concurrent_runs: int | None = column(
+        "max_concurrent_runs", "Runs of the flow that may be RUNNING at once; null for no limit but the project's."
+    )
     created_at: datetime = column("created_at", "When the flow was created.")
     updated_at: datetime = column("updated_at", "When the flow was last changed or published.")
 

@@ -5,13 +5,13 @@ from datetime import datetime
 import strawberry
 
 from db.rows import AnyRow
-from domain import payloads
+from domain import clock, payloads
 from domain.ids import IdKind
-from resolvers import runs
+from resolvers import projects, runs
 from resolvers.context import Viewer as KeyInUse
 from resolvers.pagination import MAX_PAGE
 from resolvers.start import MAX_TAGS, MAX_WAIT_MS
-from schema.enums import Role
+from schema.enums import QuotaPeriod, Role
 from schema.fields import Info, column, columns_of, field, id_column
 from schema.limits import MAX_COST, MAX_DEPTH
 from schema.types.node import Node
@@ -26,7 +26,28 @@ class Project(Node):
     id: strawberry.ID = id_column(IdKind.PROJECT, "The project's ID.")
     name: str = column("name", "The project's name.")
     retry_limit: int = column("retry_limit", "How many retries may follow a run in one chain.")
+    max_concurrent_runs: int | None = column(
+        "max_concurrent_runs", "Runs that may be RUNNING at once; null for no limit. Further ones wait for a place."
+    )
+    quota_runs: int | None = column(
+        "quota_runs", "Runs that may be started in one period; null for no quota. Further ones become QUOTA_EXCEEDED."
+    )
+    quota_period: QuotaPeriod | None = column(
+        "quota_period", "How long a quota lasts; null without one.", convert=QuotaPeriod
+    )
+    retention_days: int | None = column(
+        "retention_days", "Days for which step data of runs are kept after their end; null: as the service is set."
+    )
     created_at: datetime = column("created_at", "When the project was created.")
+
+    @field("Runs started in the present period, retries and child runs too; null without a quota.", "quota_runs")
+    async def quota_used(self, info: Info) -> int | None:
+        return await projects.quota_used(info.context, self.row.id) if self.row.quota_runs is not None else None
+
+    @field("When the next period begins; null without a quota.", "quota_period")
+    def quota_resets_at(self) -> datetime | None:
+        period = self.row.quota_period
+        return QuotaPeriod(period).ends_at(clock.now()) if period is not None else None
 
 
 @strawberry.type(description="What a request may ask for at most.")

@@ -13,11 +13,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, func, select, text
 
-from db import journal
+from db import flows, journal, projects, transitions
 from db.journal import Claimed
 from db.migrate import upgrade
+from db.models import FlowRun
+from db.models.types import table
 from db.session import Database
 from domain import clock
 from domain.states import RunStatus
@@ -358,6 +360,188 @@ async def test_a_run_that_another_worker_has_is_broken_off(
     assert (await engine.run(run_id)).status == "SUCCEEDED"
 
 
+async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_lost(
+    adapter: Adapter,
+    engine: Engine,
+    flow: Flow,
+    still: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its end is committed before its task is over, and a look may fall in between."""
+    told, aborted = asyncio.Event(), []
+    looks = 0
+
+    async def execute(claimed: Claimed) -> None:
+        await end(engine.database, claimed)
+        try:
+            await told.wait()
+        except asyncio.CancelledError:
+            aborted.append(claimed.lease.run_id)
+            raise
+
+    loop = asyncio.get_running_loop()
+    real = journal.still_held
+
+    def look(*args: Any) -> set[UUID]:
+        nonlocal looks
+        looks += 1
+        held = real(*args)
+        if looks == 2:
+            loop.call_soon_threadsafe(told.set)
+        return held
+
+    monkeypatch.setattr(journal, "still_held", look)
+    run_id = await engine.start(flow)
+    async with at_work(adapter.create(engine.database, Limits(lease=15)), execute):
+        await still.advance(1.5)
+        assert looks == 2
+    assert (await engine.run(run_id)).status == "SUCCEEDED"
+    assert aborted == []
+    assert "Lost the lease" not in caplog.text
+
+
+# Limits of concurrency: how many may be RUNNING at once of a flow and of a project
+
+
+async def limit(engine: Engine, most: int | None, flow: Flow | None = None) -> None:
+    """Limit a flow, or else the project."""
+    values = {"max_concurrent_runs": most}
+    if flow is not None:
+        await engine.database.write(flows.change, flow.id, values)
+    else:
+        await engine.database.write(projects.change, engine.project_id, values)
+
+
+async def start_apart(engine: Engine, flow: Flow, count: int, still: FakeClock) -> list[UUID]:
+    """New runs, each due a moment later than the one before."""
+    run_ids = []
+    for _ in range(count):
+        run_ids.append(await engine.start(flow))
+        still.block(0.001)
+    return run_ids
+
+
+@pytest.mark.parametrize("scope", ["flow", "project"])
+async def test_a_limit_holds_and_a_place_that_becomes_free_is_taken_at_once_by_who_waits_longest(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, scope: str
+) -> None:
+    await limit(engine, 2, flow if scope == "flow" else None)
+    run_ids = await start_apart(engine, flow, 7, still)
+    before = still.now()
+    async with at_work(adapter.create(engine.database, Limits()), held_up):
+        await still.advance(60)
+        assert held_up.runs == run_ids[:2]
+        assert {(await engine.run(run_id)).status for run_id in run_ids[2:]} == {"QUEUED"}
+        opened = still.now()
+        held_up.gate.set()
+        await still.settle()
+    assert held_up.runs == run_ids
+    assert held_up.most_at_once == 2
+    assert [at for _, at in held_up.began] == [before] * 2 + [opened] * 5
+
+
+async def test_runs_without_a_limit_do_not_wait_behind_those_of_a_full_flow(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    await limit(engine, 1, flow)
+    limited = await engine.start_many(flow, 300)
+    still.block(1)
+    free = await engine.start_many(await engine.publish(transform("a", 1)), 5)
+    began_at = still.now()
+    async with at_work(adapter.create(engine.database, Limits(concurrency=20)), held_up):
+        await still.settle()
+        assert len(set(held_up.runs) & set(limited)) == 1
+        assert set(free) < set(held_up.runs)
+        assert {at for _, at in held_up.began} == {began_at}
+
+
+async def test_no_flow_of_a_limited_project_starves(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    await limit(engine, 1)
+    await start_apart(engine, flow, 20, still)
+    late = await engine.start(await engine.publish(transform("a", 1)))
+    for _ in range(3):
+        still.block(0.001)
+        await engine.start(flow)
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.settle()
+    assert work.runs.index(late) == 20
+    assert len(work.runs) == 24
+    assert work.most_at_once == 1
+
+
+async def test_the_place_of_a_lost_worker_comes_back(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    await limit(engine, 1, flow)
+    first, second = await start_apart(engine, flow, 2, still)
+    lost = await engine.claim(timedelta(seconds=15))
+    assert lost.lease.run_id == first
+    async with at_work(adapter.create(engine.database, Limits()), work):
+        await still.advance(14)
+        assert work.began == []
+        await still.advance(2)
+        assert work.runs == [first, second]
+    assert {(await engine.run(run_id)).status for run_id in (first, second)} == {"SUCCEEDED"}
+
+
+async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    await limit(engine, 1, flow)
+    first, second = await start_apart(engine, flow, 2, still)
+    async with at_work(adapter.create(engine.database, Limits()), held_up):
+        await still.settle()
+        now = still.now()
+        assert await engine.database.write(journal.stop, first, "Cancelled")
+        await still.settle()
+        assert held_up.aborted == [first]
+        assert held_up.began[1:] == [(second, now)]
+
+
+async def test_a_limit_that_is_raised_lets_runs_go_on_at_once(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    await limit(engine, 1, flow)
+    run_ids = await start_apart(engine, flow, 6, still)
+    async with at_work(adapter.create(engine.database, Limits()), held_up):
+        await still.settle()
+        await limit(engine, 3, flow)
+        await still.settle()
+        assert held_up.runs == run_ids[:3]
+        await limit(engine, None, flow)
+        await still.settle()
+        assert held_up.runs == run_ids
+
+
+async def test_a_paused_run_leaves_its_place_and_goes_on_when_there_is_one_again(
+    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    await limit(engine, 1, flow)
+    first, second = await start_apart(engine, flow, 2, still)
+
+    async def execute(claimed: Claimed) -> None:
+        if claimed.lease.run_id == first and not claimed.steps:
+            asks = journal.Try(0, "a", None, "humanInput", 1, "null")
+            await engine.database.write(journal.pause, claimed.lease, None, asks, "Waiting", None)
+        else:
+            await held_up(claimed)
+
+    async with at_work(adapter.create(engine.database, Limits()), execute):
+        await still.settle()
+        assert held_up.runs == [second]
+        assert await engine.database.write(transitions.resume, first, "Answered")
+        await still.advance(30)
+        assert held_up.runs == [second]
+        assert (await engine.run(first)).status == "PAUSED"
+        held_up.gate.set()
+        await still.settle()
+        assert held_up.runs == [second, first]
+        assert held_up.most_at_once == 1
+
+
 # The end
 
 
@@ -539,6 +723,45 @@ async def test_two_dispatchers_on_one_database_execute_each_of_300_runs_once(
     assert set(crowd.calls.values()) == {1}
     assert len(crowd.calls) == 600
     assert await totals(engine, run_ids) == {"SUCCEEDED": 300, "steps": 600, "attempts": 600, "interruptions": 0}
+
+
+@pytest.mark.parametrize("scope", ["flow", "project"])
+async def test_three_dispatchers_never_run_more_than_the_limit(
+    adapter: Adapter, engine: Engine, flow: Flow, database_url: str, scope: str
+) -> None:
+    await limit(engine, 4, flow if scope == "flow" else None)
+    count = 90 if engine.database.dialect == "postgresql" else 40
+    await engine.start_many(flow, count)
+    databases = [engine.database, Database(database_url), Database(database_url)]
+    all_done = asyncio.Event()
+    ended: list[UUID] = []
+    seen: list[int] = []
+
+    def executing(database: Database) -> Execute:
+        async def execute(claimed: Claimed) -> None:
+            seen.append(await database.read(running))
+            await end(database, claimed)
+            ended.append(claimed.lease.run_id)
+            if len(ended) == count:
+                all_done.set()
+
+        return execute
+
+    async with AsyncExitStack() as stack:
+        for database in databases:
+            dispatcher = adapter.create(database, Limits(concurrency=16))
+            await stack.enter_async_context(at_work(dispatcher, executing(database)))
+        async with asyncio.timeout(60):
+            await all_done.wait()
+    for database in databases[1:]:
+        await database.close()
+    assert len(set(ended)) == count
+    assert 1 <= max(seen) <= 4
+
+
+def running(conn: Connection) -> int:
+    runs = table(FlowRun)
+    return conn.execute(select(func.count()).where(runs.c.status == RunStatus.RUNNING)).scalar_one()
 
 
 async def totals(bench: Bench, run_ids: list[UUID]) -> dict[str, int]:

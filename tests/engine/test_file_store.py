@@ -65,6 +65,15 @@ async def test_what_is_not_there(store: FileStore) -> None:
         await store.get("run/file", 0, 3)
 
 
+async def test_all_keys_come_in_pieces(store: FileStore) -> None:
+    assert [keys async for keys in store.keys(3)] == []
+    for number in range(7):
+        await store.put(f"run{number % 2}/file{number}", io.BytesIO(b"abc"))
+    pieces = [keys async for keys in store.keys(3)]
+    assert max(map(len, pieces)) <= 3
+    assert sorted(key for keys in pieces for key in keys) == sorted(f"run{n % 2}/file{n}" for n in range(7))
+
+
 async def test_a_store_that_refuses(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     store = FileStore(str(tmp_path))

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, select
 
-from db import flows, schedules
+from db import flows, projects, schedules
 from db.models import FlowRun
 from db.models.types import table
 from db.rows import AnyRow
@@ -19,6 +19,7 @@ from domain import clock, ids
 from domain.cron import Timetable, zone_named
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from domain.quota import QuotaPeriod
 from domain.states import Environment, MissedFires, RunStatus, SkipReason
 from engine.flows import FlowCache, check
 from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
@@ -438,3 +439,18 @@ async def test_many_workers_start_each_fire_once(
             await asyncio.gather(*(worker.fire_due() for worker in workers))
     found = [(row.source, row.scheduled_for) for row in await runs_of(database)]
     assert len(found) == len(set(found)) == SCHEDULES * HOURS
+
+
+async def test_a_run_beyond_the_quota_is_logged_and_the_schedule_goes_on(
+    database: Database, home: Home, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    await database.write(projects.change, home.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
+    schedule_id = await database.write(add, home, "*/20 * * * *")
+    await still.advance(4_000)
+    runs = await runs_of(database)
+    # At 20 and 40 minutes, and then at the full hour.
+    assert [run.status for run in runs] == ["QUEUED", "QUOTA_EXCEEDED", "QUEUED"]
+    told = f"{ids.encode(IdKind.RUN, runs[1].id)}, which {ids.encode(IdKind.SCHEDULE, schedule_id)} started,"
+    assert [told in record.message for record in caplog.records] == [True]
+    row = await row_of(database, schedule_id)
+    assert (row.last_fired_at, row.last_skipped_at) == (START + HOUR, None)

@@ -87,3 +87,22 @@ async def test_keys_out_of_bounds_are_refused(idle_api: Api) -> None:
     for key in ("", "x" * 201, "a\0b"):
         variables = {"id": world.failed, "strategy": "FROM_FAILED_STEP", "key": key}
         assert await idle_api.refused(RETRY, variables) == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("change", ["disabled", "stricter"])
+async def test_a_run_is_found_by_its_key_whatever_became_of_its_flow(idle_api: Api, echo: str, change: str) -> None:
+    first = await idle_api.start(echo, idempotencyKey="k", input={"a": 1})
+    if change == "disabled":
+        await idle_api.query(
+            "mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": echo}
+        )
+        refusal = "FLOW_DISABLED"
+    else:
+        publish = "mutation($id: ID!, $d: JSON!) { publishFlowVersion(flowId: $id, definition: $d) { __typename } }"
+        await idle_api.query(publish, {"id": echo, "d": ECHO | {"inputSchema": {"required": ["b"]}}})
+        refusal = "INPUT_INVALID"
+    assert await idle_api.start(echo, idempotencyKey="k", input={"a": 1}) == first
+    assert (await idle_api.start(echo, idempotencyKey="k", input={"a": 2}))["code"] == "IDEMPOTENCY_CONFLICT"
+    assert (await idle_api.start(echo, idempotencyKey="other", input={"a": 1}))["code"] == refusal
+    assert (await idle_api.start(echo, input={"a": 1}))["code"] == refusal
+    assert (await idle_api.query(COUNT))["flowRuns"]["totalCount"] == 1

@@ -10,6 +10,7 @@ DEFINITION = '{{steps: [{{name: "a", kind: "transform", input: 1}}]}}'
 MUTATIONS = {
     "createFlow": (Role.ADMIN, f'createFlow(name: "new", definition: {DEFINITION})'),
     "updateFlow": (Role.ADMIN, 'updateFlow(flowId: "{flow}", name: "renamed")'),
+    "updateProject": (Role.ADMIN, "updateProject(input: {{retentionDays: 9}})"),
     "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
     "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
     "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP)'),

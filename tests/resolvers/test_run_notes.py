@@ -1,15 +1,20 @@
 """The logs and files of runs, as the API shows them."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from db import files, logs
 from db.logs import Line
+from db.models import FlowRun
+from db.models.types import table
 from domain import clock, ids
 from domain.ids import IdKind
 from domain.run_log import LogLevel
+from engine.housekeeping import purge_step_data
 from tests.support import factory
 from tests.support.api import Api, statements
 
@@ -167,3 +172,36 @@ async def test_files(idle_api: Api) -> None:
     node = "query($id: ID!) { node(id: $id) { ... on RunFile { name } } }"
     assert (await idle_api.query(node, {"id": one["id"]}))["node"] == {"name": "one.txt"}
     assert (await idle_api.query(node, {"id": one["id"]}, key=idle_api.keys.other_admin))["node"] is None
+
+
+PURGED = """query($id: ID!) { flowRun(id: $id) { status stepData stepsCount steps { name } files { name }
+    logs { totalCount nodes { message } } statusHistory { to }
+    retryability { strategy allowed reason } } }"""
+RETRY = """mutation($id: ID!) { result: retry(runId: $id, strategy: FROM_FAILED_STEP) {
+    __typename ... on UserError { code } } }"""
+
+
+async def test_a_purged_run_shows_neither_lines_nor_files_and_its_steps_cannot_be_kept(idle_api: Api) -> None:
+    (run_id,) = await runs_with_notes(idle_api)
+    key = ids.decode(IdKind.RUN, run_id)
+    ended = {"status": "FAILED", "finished_at": clock.now() - timedelta(days=9), "due_at": None}
+    change = update(table(FlowRun)).where(table(FlowRun).c.id == key).values(ended)
+    await idle_api.database.write(lambda conn: conn.execute(change))
+    (file,) = await idle_api.database.read(lambda conn: files.by_runs(conn, [key], {"id"})[key][:1])
+    assert await purge_step_data(idle_api.database, 7) == 1
+    run = (await idle_api.query(PURGED, {"id": run_id}))["flowRun"]
+    assert run.pop("statusHistory") is not None
+    assert run.pop("stepsCount") is not None
+    assert {each["strategy"]: (each["allowed"], each["reason"]) for each in run.pop("retryability")} == {
+        "FROM_FAILED_STEP": (False, "STEP_DATA_EXPIRED"),
+        "ON_LATEST_VERSION": (True, None),
+    }
+    empty = {"totalCount": 0, "nodes": []}
+    assert run == {"status": "FAILED", "stepData": "PURGED", "steps": [], "files": [], "logs": empty}
+    refused = (await idle_api.query(RETRY, {"id": run_id}))["result"]
+    assert refused == {"__typename": "StepDataExpired", "code": "STEP_DATA_EXPIRED"}
+    headers = {"authorization": f"Bearer {idle_api.keys.viewer}"}
+    log = await idle_api.http.get(f"/runs/{run_id}/log", headers=headers)
+    assert (log.status_code, log.text) == (200, "")
+    gone = await idle_api.http.get(f"/files/{ids.encode(IdKind.FILE, file.id)}", headers=headers)
+    assert gone.status_code == 404

@@ -29,7 +29,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 # The GraphQL contract, type by type. What stands under LATER comes with later releases.
 CONTRACT = {
     "Query": "node nodes viewer flow flows flowRun flowRuns",
-    "Mutation": """createFlow updateFlow publishFlowVersion startRun retry cancel resumeRun
+    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook""",
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
@@ -53,12 +53,16 @@ CONTRACT = {
     "RunError": "code message stepName fingerprint",
     "StatusChange": "from to at message",
     "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
-    "Flow": "id name enabled createdAt updatedAt project publishedVersion schedules webhooks",
+    "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
         lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt""",
     "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt",
     "FlowVersion": "id number stepCount definition createdAt flow",
-    "Project": "id name retryLimit createdAt",
+    "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
+        createdAt""",
+    "QuotaExceeded": "code message run",
+    "SettingsInvalid": "code message problems",
+    "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
     "Viewer": "keyName role project limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",
@@ -92,7 +96,8 @@ ARGUMENTS = {
     "FlowRunConnection.totalCount": "limit",
     "FlowConnection.totalCount": "limit",
     "Mutation.createFlow": "name definition projectId",
-    "Mutation.updateFlow": "flowId name enabled",
+    "Mutation.updateFlow": "flowId name enabled maxConcurrentRuns",
+    "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
     "Mutation.retry": "runId strategy idempotencyKey",
@@ -118,6 +123,7 @@ VALUES = {
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION",
     "OrderDirection": "ASC DESC",
     "Archived": "EXCLUDE INCLUDE ONLY",
+    "QuotaPeriod": "HOUR DAY MONTH",
     "Role": "VIEWER OPERATOR ADMIN",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
@@ -125,12 +131,13 @@ VALUES = {
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
         ProjectNotFound""",
-    "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken",
+    "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
+    "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
-        RunNotFound ParentNotLive IdempotencyConflict""",
+        RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryLimitReached StepDataExpired FlowNotPublished
-        FlowDisabled IdempotencyConflict""",
+        FlowDisabled QuotaExceeded IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
         InputInvalid InputTooLarge InputExpired""",

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.api import Api, serving
+from tests.support.clock import FakeClock
 
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
 STRICT = {
@@ -372,3 +373,35 @@ async def test_run_belongs_to_the_project_of_the_webhook(idle_api: Api) -> None:
     assert await run_count(idle_api) == 1
     found = await idle_api.query("{ flowRuns { totalCount } }", key=idle_api.keys.other_viewer)
     assert found["flowRuns"]["totalCount"] == 0
+
+
+async def test_call_beyond_the_quota_is_told_its_run_and_when_to_come_back(
+    fake_clock: FakeClock, idle_api: Api
+) -> None:
+    fake_clock.watch(idle_api.database)
+    webhook = await create(idle_api)
+    limit = "mutation { updateProject(input: {quotaRuns: 1, quotaPeriod: HOUR}) { __typename } }"
+    await idle_api.query(limit)
+    assert (await idle_api.http.post(webhook["path"], json=1)).status_code == 202
+    await fake_clock.advance(600.5)
+    for headers in ({}, {"idempotency-key": "k"}, {"idempotency-key": "k"}):
+        refused = await idle_api.http.post(f"{webhook['path']}?wait=1000", json={"order": 7}, headers=headers)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "3000")
+        assert code_of(refused) == "QUOTA_EXCEEDED"
+    assert await run_count(idle_api) == 3
+    text = "query($id: ID!) { flowRun(id: $id) { status input } }"
+    run = (await idle_api.query(text, {"id": refused.json()["runId"]}))["flowRun"]
+    assert (run["status"], run["input"]["body"]) == ("QUOTA_EXCEEDED", {"order": 7})
+    await fake_clock.advance(3_000)
+    assert (await idle_api.http.post(webhook["path"], json=1)).status_code == 202
+
+
+async def test_delivery_is_known_again_after_its_flow_was_disabled(idle_api: Api) -> None:
+    flow = await idle_api.create_flow(ECHO)
+    webhook = await create(idle_api, flow=flow)
+    headers = {"idempotency-key": "k"}
+    first = await idle_api.http.post(webhook["path"], json=1, headers=headers)
+    await idle_api.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
+    again = await idle_api.http.post(webhook["path"], json=1, headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert code_of(await idle_api.http.post(webhook["path"], json=1)) == "FLOW_DISABLED"

@@ -26,7 +26,11 @@ def upgrade() -> None:
         op.create_index(
             name, "flow_run", columns, unique=name.startswith("uq_"), sqlite_where=where, postgresql_where=where
         )
+    kept = sa.text("finished_at IS NOT NULL AND steps_purged_at IS NULL")
+    op.create_index("ix_run_kept", "flow_run", ["project_id", "finished_at"], sqlite_where=kept, postgresql_where=kept)
     op.create_index("ix_flow_project", "flow", ["project_id", "id"])
+    limited = sa.text("max_concurrent_runs IS NOT NULL")
+    op.create_index("ix_flow_limited", "flow", ["project_id"], sqlite_where=limited, postgresql_where=limited)
     op.create_index("ix_input_request_run", "input_request", ["run_id", "position"])
     op.create_index("ix_run_event_run", "run_event", ["run_id", "seq"])
     op.create_index("ix_run_event_order", "run_event", ["xid", "seq"])
@@ -57,6 +61,7 @@ _PARTIAL = {
     "ix_run_retry_of": (["retry_of_id", "id"], "retry_of_id"),
     "uq_run_idempotency": (["project_id", "idempotency_key"], "idempotency_key"),
     "ix_run_due": (["due_at"], "due_at"),
+    "ix_run_held": (["held_by", "held_at"], "held_by"),
 }
 
 
@@ -66,6 +71,10 @@ def _create_tables() -> None:
         sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("name", sa.Text(), nullable=False, unique=True),
         sa.Column("retry_limit", sa.Integer(), nullable=False, server_default="10"),
+        sa.Column("max_concurrent_runs", sa.Integer(), nullable=True),
+        sa.Column("quota_runs", sa.Integer(), nullable=True),
+        sa.Column("quota_period", sa.Text(), nullable=True),
+        sa.Column("retention_days", sa.Integer(), nullable=True),
         sa.Column("created_at", Timestamp(), nullable=False),
     )
     op.create_table(
@@ -87,6 +96,7 @@ def _create_tables() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("published_version_id", sa.Uuid(), nullable=True),
+        sa.Column("max_concurrent_runs", sa.Integer(), nullable=True),
         sa.Column("created_at", Timestamp(), nullable=False),
         sa.Column("updated_at", Timestamp(), nullable=False),
         sa.UniqueConstraint("project_id", "name", name="uq_flow_project_name"),
@@ -137,6 +147,8 @@ def _create_tables() -> None:
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("request_hash", sa.Text(), nullable=True),
         sa.Column("due_at", Timestamp(), nullable=True),
+        sa.Column("held_at", Timestamp(), nullable=True),
+        sa.Column("held_by", sa.Uuid(), nullable=True),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.Uuid(), nullable=True),
         sa.Column("interruptions", sa.Integer(), nullable=False),

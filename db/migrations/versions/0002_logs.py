@@ -35,5 +35,8 @@ def upgrade() -> None:
         sa.Column("media_type", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("created_at", Timestamp(), nullable=False),
+        sa.Column("purged_at", Timestamp(), nullable=True),
     )
     op.create_index("ix_run_file_run", "run_file", ["run_id", "id"])
+    purged = sa.text("purged_at IS NOT NULL")
+    op.create_index("ix_run_file_purged", "run_file", ["id"], sqlite_where=purged, postgresql_where=purged)

@@ -1,0 +1,29 @@
+"""Quotas: how many runs a project may start in a period. Periods are aligned to UTC."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class QuotaPeriod(StrEnum):
+    """How long a project's quota lasts, aligned to UTC: the full hour, midnight, the first day of the month."""
+
+    HOUR = "HOUR"
+    DAY = "DAY"
+    MONTH = "MONTH"
+
+    def began_at(self, instant: datetime) -> datetime:
+        """When the period in which `instant` (in UTC) lies began."""
+        hour = instant.replace(minute=0, second=0, microsecond=0)
+        if self is QuotaPeriod.HOUR:
+            return hour
+        day = hour.replace(hour=0)
+        return day if self is QuotaPeriod.DAY else day.replace(day=1)
+
+    def ends_at(self, instant: datetime) -> datetime:
+        """When the period in which `instant` (in UTC) lies ends, and the next begins."""
+        began_at = self.began_at(instant)
+        if self is QuotaPeriod.HOUR:
+            return began_at + timedelta(hours=1)
+        if self is QuotaPeriod.DAY:
+            return began_at + timedelta(days=1)
+        return (began_at + timedelta(days=31)).replace(day=1)  # no month is longer

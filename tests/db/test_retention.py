@@ -1,0 +1,223 @@
+"""Purging step data: of runs that ended long ago, in batches, by many at once, and of nothing else."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, func, select, update
+
+from db import inputs, logs, retention
+from db.logs import Line
+from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
+from db.models.types import table
+from db.session import Database
+from domain import clock, ids
+from domain.run_log import LogLevel
+from domain.states import FINAL, LIVE, RunStatus
+from engine import housekeeping
+from engine.file_store import FileStore
+from engine.housekeeping import Housekeeper, house_jobs, purge_step_data
+from tests.support import factory
+from tests.support.clock import FakeClock
+from tests.support.factory import Home
+
+DAY = timedelta(days=1)
+_RUNS = table(FlowRun)
+
+
+async def ended(database: Database, home: Home, age: timedelta, count: int = 1, **values: Any) -> list[UUID]:
+    """Runs that ended so long ago, with two steps each."""
+    row = {
+        "status": RunStatus.SUCCEEDED,
+        "finished_at": clock.now() - age,
+        "output": "1",
+        "depth": 0,
+        "ran_ms": 0,
+        **values,
+    }
+
+    def add(conn: Connection) -> list[UUID]:
+        runs = factory.add_runs(conn, home, [row] * count)
+        factory.add_steps_of_runs(conn, {run: [{}, {}] for run in runs})
+        return runs
+
+    return await database.write(add)
+
+
+async def purged(database: Database) -> set[UUID]:
+    query = select(_RUNS.c.id).where(_RUNS.c.steps_purged_at.is_not(None))
+    return set(await database.read(lambda conn: conn.execute(query).scalars().all()))
+
+
+async def rows(database: Database) -> tuple[int, int]:
+    """How many steps and attempts there are."""
+    counts = [select(func.count()).select_from(table(model)).scalar_subquery() for model in (StepResult, StepAttempt)]
+    return tuple(await database.read(lambda conn: conn.execute(select(*counts)).one()))
+
+
+async def keep(database: Database, home: Home, days: int | None) -> None:
+    change = update(table(Project)).where(table(Project).c.id == home.project_id).values(retention_days=days)
+    await database.write(lambda conn: conn.execute(change))
+
+
+async def test_only_what_is_old_goes_and_the_run_stays(database: Database) -> None:
+    home = await database.write(factory.add_home)
+    old, young = await ended(database, home, 31 * DAY), await ended(database, home, 29 * DAY)
+    before = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
+    assert await purge_step_data(database, 30) == 1
+    after = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
+    assert after.pop("steps_purged_at") is not None
+    assert before.pop("steps_purged_at") is None
+    assert after == before
+    assert await purged(database) == set(old)
+    assert await rows(database) == (2, 2)
+    assert await database.read(lambda conn: conn.execute(select(table(StepResult).c.run_id)).scalars().all()) == [
+        young[0],
+        young[0],
+    ]
+
+
+@pytest.mark.parametrize(("project", "service", "expected"), [(7, None, 1), (7, 365, 1), (365, 7, 0), (None, None, 0)])
+async def test_a_project_comes_before_the_service(
+    database: Database, project: int | None, service: int | None, expected: int
+) -> None:
+    home = await database.write(factory.add_home)
+    await keep(database, home, project)
+    await ended(database, home, 30 * DAY)
+    assert await purge_step_data(database, service) == expected
+
+
+async def test_live_runs_are_never_purged_however_old(database: Database) -> None:
+    home = await database.write(factory.add_home)
+    for status in LIVE:
+        await ended(database, home, 1_000 * DAY, status=status, finished_at=None, output=None)
+    for status in FINAL:
+        await ended(database, home, 1_000 * DAY, status=status)
+    assert await purge_step_data(database, 1) == len(FINAL)
+    assert await rows(database) == (2 * len(LIVE), 2 * len(LIVE))
+
+
+async def test_batches_end_with_what_there_is_and_a_second_time_there_is_nothing(
+    fake_clock: FakeClock, database: Database
+) -> None:
+    fake_clock.watch(database)
+    home = await database.write(factory.add_home)
+    await ended(database, home, 9 * DAY, 450)
+    assert await fake_clock.drive(purge_step_data(database, 7)) == 450
+    assert await fake_clock.drive(purge_step_data(database, 7)) == 0
+    assert await rows(database) == (0, 0)
+
+
+async def test_a_crash_between_batches_loses_and_doubles_nothing(database: Database) -> None:
+    home = await database.write(factory.add_home)
+    runs = await ended(database, home, 9 * DAY, 25)
+    assert await database.write(retention.purge_expired, 7, 10) == 10
+    assert await rows(database) == (30, 30)  # what one transaction purged, and nothing by halves
+    assert await purge_step_data(database, 7) == 15
+    assert await purged(database) == set(runs)
+
+
+async def test_a_batch_that_fails_leaves_everything(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = await database.write(factory.add_home)
+    await ended(database, home, 9 * DAY, 3)
+    monkeypatch.setattr(retention, "purge", _half_of(retention.purge))
+    with pytest.raises(ZeroDivisionError):
+        await purge_step_data(database, 7)
+    assert (await rows(database), await purged(database)) == ((6, 6), set())
+
+
+def _half_of(purge: Callable[..., None]) -> Callable[..., None]:
+    def fail(conn: Connection, run_ids: list[UUID]) -> None:
+        purge(conn, run_ids)
+        raise ZeroDivisionError
+
+    return fail
+
+
+async def test_two_purgers_share_the_work(database: Database, database_url: str) -> None:
+    home = await database.write(factory.add_home)
+    runs = await ended(database, home, 9 * DAY, 100)
+    second = Database(database_url)
+    batches = await asyncio.gather(
+        *(each.write(retention.purge_expired, 7, 10) for each in (database, second) for _ in range(5))
+    )
+    rest = await purge_step_data(second, 7)
+    await second.close()
+    assert sum(batches) + rest == 100
+    assert await purged(database) == set(runs)
+
+
+async def test_a_run_that_is_being_retried_is_left_for_later(database: Database, database_url: str) -> None:
+    if database.dialect == "sqlite":
+        return  # nobody writes meanwhile
+    home = await database.write(factory.add_home)
+    (run,) = await ended(database, home, 9 * DAY)
+    second = Database(database_url)
+    lock = select(_RUNS.c.id).where(_RUNS.c.id == run).with_for_update(read=True)
+    async with second._engine.begin() as conn:
+        await conn.execute(lock)
+        assert await database.write(retention.purge_expired, 7, 10) == 0
+    assert await database.write(retention.purge_expired, 7, 10) == 1
+    await second.close()
+
+
+async def test_every_worker_keeps_house_from_time_to_time(
+    fake_clock: FakeClock, database: Database, tmp_path: Path
+) -> None:
+    fake_clock.watch(database)
+    home = await database.write(factory.add_home)
+    jobs = house_jobs(database, FileStore(str(tmp_path)), 1)
+    task = asyncio.create_task(Housekeeper(jobs).run())
+    await fake_clock.advance(1)
+    runs = await ended(database, home, DAY)
+    await fake_clock.advance(598)
+    assert await purged(database) == set()
+    await fake_clock.advance(3)
+    assert await purged(database) == set(runs)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
+    fake_clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_clock.watch(database)
+    home = await database.write(factory.add_home)
+    old, young = [(await ended(database, home, age * DAY))[0] for age in (9, 1)]
+    line = Line(clock.now(), LogLevel.INFO, "a", 1, "said")
+    for run in (old, young):
+        await database.write(logs.append, run, [line] * 25, 100)
+        await database.write(inputs.create, _question(run))
+    sizes: list[int] = []
+    trim = retention.trim_logs
+
+    def counted(*args: Any) -> int:
+        sizes.append(trim(*args))
+        return sizes[-1]
+
+    monkeypatch.setattr(retention, "trim_logs", counted)
+    monkeypatch.setattr(housekeeping, "LINES", 10)
+    assert await fake_clock.drive(purge_step_data(database, 7)) == 1
+    assert sizes == [10, 10, 5, 0]
+    for model in (RunLog, InputRequest):
+        assert await database.read(_runs_in, model) == [young]
+
+
+def _runs_in(conn: Connection, model: Any) -> Sequence[UUID]:
+    return conn.execute(select(table(model).c.run_id).distinct()).scalars().all()
+
+
+def _question(run: UUID) -> dict[str, Any]:
+    return {
+        "id": ids.new_uuid(),
+        "run_id": run,
+        "position": 0,
+        "step_name": "a",
+        "title": "Go on?",
+        "answer_schema": "{}",
+        "created_at": clock.now(),
+    }
