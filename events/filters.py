@@ -107,10 +107,11 @@ def before(event: AnyRow, row: AnyRow) -> Moment | None:
         if event.from_status is None:
             return None
         moment.set_status(event.from_status)
-    elif event.kind == RUN_RECOVERED:
-        moment.recovered = False
     else:
-        moment.archived = event.kind == RUN_UNARCHIVED
+        # When the run was recovered is not in its row: before this it may not have been.
+        moment.recovered = False
+        if event.kind != RUN_RECOVERED:
+            moment.archived = event.kind == RUN_UNARCHIVED
     return moment
 
 

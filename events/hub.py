@@ -295,7 +295,7 @@ class _Reader:
             return Page((), self.position, is_last=True, runs={})
         columns = self._columns()
         page = await self._database.read(events.page, self.position, EVERYTHING, PAGE, columns)
-        while page.runs and not (wanted := self._columns()) <= columns:
+        while page.rows and not (wanted := self._columns()) <= columns:
             # Somebody joined during the read and looks at other columns.
             columns |= wanted
             page = await self._database.read(events.page, self.position, EVERYTHING, PAGE, columns, page.end)
