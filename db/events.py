@@ -3,15 +3,29 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, func, insert, literal, literal_column, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from db import runs, signals
-from db.models import RunEvent
+from db.models import EventHorizon, RunEvent
 from db.models.types import table
 from db.rows import AnyRow, grouped
+from domain.errors import CursorExpiredError
 from domain.states import FINAL
 
 _table = table(RunEvent)
@@ -133,6 +147,8 @@ class Page:
 
 
 _LAST = 2**63 - 1
+_horizon = table(EventHorizon)
+_KEPT_FROM = select(_horizon.c.xid, _horizon.c.seq)
 # The oldest transaction under way: every row of an older one is visible, or never will be.
 _HORIZON = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
 
@@ -166,6 +182,43 @@ def page(
     is_last = len(rows) < limit
     found = _changed_runs(conn, rows, columns) if columns else {}
     return Page(rows, last if is_last else place_of(rows[-1]), is_last, found)
+
+
+def kept_page(
+    conn: Connection, after: Place, scope: Scope, limit: int, columns: Collection[str] = (), until: Place | None = None
+) -> Page:
+    """`page`, for somebody who may come from long ago.
+
+    Raises:
+        CursorExpiredError: events behind `after` are kept no longer.
+    """
+    found = page(conn, after, scope, limit, columns, until)
+    # Asked afterwards: the horizon moves in the transaction that deletes, so what was missing above is known now.
+    if after < Place(*conn.execute(_KEPT_FROM).one()):
+        raise CursorExpiredError
+    return found
+
+
+def purge(conn: Connection, before: datetime, limit: int) -> int:
+    """Delete what is older than `before` among the next `limit` events; returns how many were looked at.
+
+    Changes of status stay, for they are the history of their runs. The log is complete from then on behind the last
+    one looked at. Whoever comes while another purges has nothing to do.
+    """
+    row = conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).first()
+    if row is None:
+        return 0
+    kept_from = Place(*row)
+    place = tuple_(_event.xid, _event.seq)
+    query = select(_event.xid, _event.seq, _event.at).where(place > _tuple(kept_from), place <= _tuple(end(conn)))
+    read = conn.execute(query.order_by(_event.xid, _event.seq).limit(limit)).all()
+    old = list(takewhile(lambda event: event.at < before, read))
+    if old:
+        last = place_of(old[-1])
+        gone = (place > _tuple(kept_from), place <= _tuple(last), _event.kind != RUN_STATUS)
+        conn.execute(delete(_table).where(*gone))
+        conn.execute(update(_horizon).values(xid=last.xid, seq=last.seq))
+    return len(old)
 
 
 def ended_before(conn: Connection, run_id: UUID, place: Place) -> bool:

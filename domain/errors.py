@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     FILE_GONE = "FILE_GONE"
     FILE_STORE_UNAVAILABLE = "FILE_STORE_UNAVAILABLE"
     RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
     NOT_ACCEPTABLE = "NOT_ACCEPTABLE"
     SLOW_CONSUMER = "SLOW_CONSUMER"
     TOO_MANY_SUBSCRIPTIONS = "TOO_MANY_SUBSCRIPTIONS"
@@ -155,6 +156,12 @@ class RangeNotSatisfiableError(RequestError):
     """The file has no such range of bytes."""
 
     code = ErrorCode.RANGE_NOT_SATISFIABLE
+
+
+class CursorExpiredError(RequestError):
+    """What came after this cursor is no longer kept in full: list, and start anew without it."""
+
+    code = ErrorCode.CURSOR_EXPIRED
 
 
 class NotAcceptableError(RequestError):

@@ -196,11 +196,15 @@ class Hub:
     async def read(
         self, after: Place, selector: Selector, columns: Collection[str], until: Place | None = None
     ) -> Page:
-        """A page of the log, for one subscriber; waits for a database that is away."""
+        """A page of the log, for one subscriber; waits for a database that is away.
+
+        Raises:
+            CursorExpiredError: events behind `after` are kept no longer.
+        """
         while True:
             try:
                 async with self._catching_up:
-                    return await self._database.read(events.page, after, selector.scope, PAGE, columns, until)
+                    return await self._database.read(events.kept_page, after, selector.scope, PAGE, columns, until)
             except DatabaseUnavailableError:
                 await clock.sleep(RETRY_SECONDS)
 
@@ -337,6 +341,7 @@ class Feed:
 
     Raises:
         SlowConsumerError: too many events waited. What waited is gone; go on behind the error's place.
+        CursorExpiredError: it begins behind a place from which on not every event is kept.
         ReaderFailedError, HubClosedError: there will be no more.
     """
 

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(
         default=10.0, ge=0, description="Seconds for which runs under way may go on when the service stops."
     )
+    event_retention_days: int | None = Field(
+        default=30,
+        ge=1,
+        le=36_500,
+        description="Days for which streams can go on from a cursor; older events are deleted, statuses of runs stay.",
+    )
     execution_data_retention_days: int | None = Field(
         default=None,
         ge=1,
