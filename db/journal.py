@@ -26,8 +26,9 @@ from sqlalchemy import (
     update,
 )
 
-from db import admission, children, files, inputs, logs, quota, runs, tickets, transitions
+from db import admission, children, events, files, inputs, logs, quota, runs, tickets, transitions
 from db.children import Brood
+from db.events import StepTry, Subject
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow, grouped
@@ -80,11 +81,23 @@ class Outcome:
     """How the last attempt at a step went."""
 
     position: int
+    name: str
     status: StepStatus
     number: int
     started_at: datetime
     output: str | None = None
     error: str | None = None
+    source: StepStatus = StepStatus.RUNNING
+    """The step's status in the journal until now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim that holds until the end of the transaction."""
+
+    run: Subject
+    interruptions: int
+    """Workers that were lost with the run since it last made progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +183,9 @@ _JOURNALS = (
 # FOR NO KEY UPDATE on PostgreSQL: two that share the row and then both write it would lock each other out for good.
 # On SQLite this transaction is the only writer anyway.
 _HOLD = (
-    select(_run.interruptions).where(_same_run, _run.lease_token == bindparam("token")).with_for_update(key_share=True)
+    select(_run.id, _run.project_id, _run.flow_id, _run.interruptions)
+    .where(_same_run, _run.lease_token == bindparam("token"))
+    .with_for_update(key_share=True)
 )
 _FORGIVE = update(_runs).where(_same_run).values(interruptions=0)
 _HAND_BACK = (
@@ -183,7 +198,7 @@ _INSERT_ATTEMPT = insert(_attempts)
 _TRY_AGAIN = (
     update(_results)
     .where(_same_step)
-    .values(status=StepStatus.RUNNING, attempts_count=bindparam("number_"), input=bindparam("rendered"))
+    .values(status=bindparam("became"), attempts_count=bindparam("number_"), input=bindparam("rendered"))
 )
 _END_STEP = (
     update(_results)
@@ -205,7 +220,15 @@ _END_ATTEMPT = (
     )
     .values(status=bindparam("became"), error=bindparam("why"), finished_at=bindparam("ended"))
 )
-_WAIT = update(_results).where(_same_step).values(status=StepStatus.PAUSED)
+_UNFINISHED = (
+    select(
+        *(_step.run_id, _run.project_id, _run.flow_id),
+        *(_step.position, _step.name, _step.status, _step.attempts_count),
+    )
+    .join_from(_results, _runs, _run.id == _step.run_id)
+    .where(_step.run_id.in_(_these_runs), _step.status.in_(sorted(UNFINISHED)))
+    .order_by(_step.run_id, _step.position)
+)
 _STOP_STEPS = (
     update(_results)
     .where(_step.run_id.in_(_these_runs), _step.status.in_(sorted(UNFINISHED)))
@@ -221,6 +244,12 @@ _STOP_ATTEMPTS = (
     .values(status=AttemptStatus.STOPPED, finished_at=bindparam("ended"))
 )
 _INTERRUPT = (
+    update(_results)
+    .where(_same_step, _step.status == StepStatus.RUNNING)
+    .values(status=StepStatus.PENDING)
+    .returning(_step.name, _step.attempts_count)
+)
+_INTERRUPT_ATTEMPT = (
     update(_attempts)
     .where(_same_attempts, _attempt.status == AttemptStatus.RUNNING)
     .values(status=AttemptStatus.INTERRUPTED, finished_at=bindparam("ended"))
@@ -329,8 +358,8 @@ def load(conn: Connection, lease: Lease) -> Claimed:
     return Claimed(lease, conn.execute(_CLAIMED, of_run).one(), conn.execute(_JOURNALS, of_run).all())
 
 
-def hold(conn: Connection, lease: Lease) -> int:
-    """Make sure that `lease` holds until the end of the transaction; returns the run's `interruptions`.
+def hold(conn: Connection, lease: Lease) -> Held:
+    """Make sure that `lease` holds until the end of the transaction.
 
     Raises:
         LeaseLostError: it does not.
@@ -338,20 +367,25 @@ def hold(conn: Connection, lease: Lease) -> int:
     row = conn.execute(_HOLD, {"of_run": lease.run_id, "token": lease.token}).first()
     if row is None:
         raise LeaseLostError
-    interruptions: int = row.interruptions
-    return interruptions
+    return Held(Subject(row.id, row.project_id, row.flow_id), row.interruptions)
 
 
 def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: Try | None) -> None:
     """Journal how the last attempt went and that the next one begins, in one transaction."""
-    interruptions = hold(conn, lease)
+    run = _pass(conn, lease, outcome)
+    if next_try is not None:
+        _start(conn, run, next_try)
+
+
+def _pass(conn: Connection, lease: Lease, outcome: Outcome | None) -> Subject:
+    """Journal how the last attempt went, under `lease`; returns the run."""
+    held = hold(conn, lease)
     if outcome is not None:
-        _record(conn, lease.run_id, outcome)
-        if interruptions:
+        events.append(conn, [_record(conn, held.run, outcome)])
+        if held.interruptions:
             # The run made progress: workers lost before do not count against it any more.
             conn.execute(_FORGIVE, {"of_run": lease.run_id})
-    if next_try is not None:
-        _start(conn, lease.run_id, next_try)
+    return held.run
 
 
 def noting(
@@ -378,15 +412,21 @@ def note(conn: Connection, lease: Lease, notes: Notes) -> None:
 
 def skip(conn: Connection, lease: Lease, outcome: Outcome | None, skipped: Try) -> None:
     """Journal how the last attempt went, and that a step's condition does not hold."""
-    advance(conn, lease, outcome, None)
+    run = _pass(conn, lease, outcome)
     now = clock.now()
-    _put(conn, lease.run_id, skipped, status=StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
+    _put(conn, run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
 
 
 def interrupt(conn: Connection, lease: Lease, position: int) -> None:
     """Journal that the attempt under way at a step was cut short, because its worker was lost."""
-    hold(conn, lease)
-    conn.execute(_INTERRUPT, {"of_run": lease.run_id, "at": position, "ended": clock.now()})
+    run = hold(conn, lease).run
+    now = clock.now()
+    at = {"of_run": lease.run_id, "at": position}
+    step = conn.execute(_INTERRUPT, at).first()
+    if step is not None:
+        conn.execute(_INTERRUPT_ATTEMPT, {**at, "ended": now})
+        cut_short = StepTry(position, step.name, step.attempts_count)
+        events.append(conn, [events.step_row(run, cut_short, StepStatus.RUNNING, StepStatus.PENDING, now)])
 
 
 def pause(
@@ -403,8 +443,7 @@ def pause(
 
     With the step go the question that it asks, or the child runs that it waits for.
     """
-    advance(conn, lease, outcome, waiting)
-    conn.execute(_WAIT, {"of_run": lease.run_id, "at": waiting.position})
+    _start(conn, _pass(conn, lease, outcome), waiting, StepStatus.PAUSED)
     if request is not None:
         inputs.create(conn, request)
     if brood is not None:
@@ -426,11 +465,13 @@ def wait_on(
 
 def launch(conn: Connection, lease: Lease, outcome: Outcome | None, attempt: Try, brood: Brood) -> list[UUID]:
     """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
-    advance(conn, lease, outcome, attempt)
+    run = _pass(conn, lease, outcome)
+    _start(conn, run, attempt)
     made = children.create(conn, _row(conn, lease), brood)
     started_at = clock.now()
     output = payloads.encode([ids.encode(IdKind.RUN, key) for key in made], limit=payloads.MAX_INPUT_BYTES, what="IDs")
-    _record(conn, lease.run_id, Outcome(attempt.position, StepStatus.SUCCEEDED, attempt.number, started_at, output))
+    done = Outcome(attempt.position, attempt.name, StepStatus.SUCCEEDED, attempt.number, started_at, output)
+    events.append(conn, [_record(conn, run, done)])
     return made
 
 
@@ -468,11 +509,30 @@ def _end(
     """End live runs from outside, and what their steps were doing."""
     ended = transitions.end(conn, run_ids, target, message, error)
     if ended:
-        now = {"run_ids": ended, "ended": clock.now()}
-        conn.execute(_STOP_STEPS, now)
-        conn.execute(_STOP_ATTEMPTS, now)
+        _stop_steps(conn, ended)
         inputs.cancel(conn, ended)
     return ended
+
+
+def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    steps = conn.execute(_UNFINISHED, {"run_ids": run_ids}).all()
+    if not steps:
+        return
+    now = clock.now()
+    ended = {"run_ids": run_ids, "ended": now}
+    conn.execute(_STOP_STEPS, ended)
+    conn.execute(_STOP_ATTEMPTS, ended)
+    told = [
+        events.step_row(
+            Subject(step.run_id, step.project_id, step.flow_id),
+            StepTry(step.position, step.name, step.attempts_count),
+            step.status,
+            StepStatus.STOPPED,
+            now,
+        )
+        for step in steps
+    ]
+    events.prepend(conn, told)
 
 
 def _tell_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
@@ -488,7 +548,7 @@ def _tell_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
 
 def hand_back(conn: Connection, lease: Lease, outcome: Outcome | None, due_at: datetime) -> None:
     """End the claim; the run shall be looked at again at `due_at`."""
-    advance(conn, lease, outcome, None)
+    _pass(conn, lease, outcome)
     conn.execute(_HAND_BACK, {"of_run": lease.run_id, "due": due_at})
     transitions.hand_over(conn, [lease.run_id])
 
@@ -509,11 +569,35 @@ def finish(
     if ended is None:
         raise LeaseLostError
     if outcome is not None:
-        _record(conn, lease.run_id, outcome)
+        run = Subject(lease.run_id, ended.project_id, ended.flow_id)
+        events.prepend(conn, [_record(conn, run, outcome)])
     if is_retry and status is RunStatus.SUCCEEDED:
-        runs.mark_recovered(conn, lease.run_id)
+        _recover(conn, lease.run_id)
     if ended.parent_run_id is not None:
         _tell_parents(conn, [lease.run_id])
+
+
+def _recover(conn: Connection, run_id: UUID) -> None:
+    """Note and tell that `run_id` recovered the runs that it retries."""
+    now = clock.now()
+    recovered = runs.mark_recovered(conn, run_id)
+    if recovered:
+        events.append(
+            conn,
+            [
+                {
+                    "run_id": row.id,
+                    "project_id": row.project_id,
+                    "flow_id": row.flow_id,
+                    "kind": events.RUN_RECOVERED,
+                    "from_status": None,
+                    "to_status": None,
+                    "message": "A retry succeeded",
+                    "at": now,
+                }
+                for row in recovered
+            ],
+        )
 
 
 def _row(conn: Connection, lease: Lease) -> AnyRow:
@@ -527,37 +611,46 @@ def _note(conn: Connection, run_id: UUID, notes: Notes) -> None:
         files.create(conn, notes.files)
 
 
-def _start(conn: Connection, run_id: UUID, attempt: Try) -> None:
+def _start(conn: Connection, run: Subject, attempt: Try, status: StepStatus = StepStatus.RUNNING) -> None:
     now = clock.now()
     if attempt.number == 1:
-        _put(conn, run_id, attempt, status=StepStatus.RUNNING, attempts_count=1, started_at=now)
+        _put(conn, run, attempt, status, attempts_count=1, started_at=now)
     else:
-        again = {"of_run": run_id, "at": attempt.position, "number_": attempt.number, "rendered": attempt.input}
-        conn.execute(_TRY_AGAIN, again)
-    row = {"run_id": run_id, "position": attempt.position, "number": attempt.number}
+        again = {"at": attempt.position, "number_": attempt.number, "rendered": attempt.input, "became": status}
+        conn.execute(_TRY_AGAIN, {"of_run": run.run_id, **again})
+        _tell_begun(conn, run, attempt, status, now, attempt.number)
+    row = {"run_id": run.run_id, "position": attempt.position, "number": attempt.number}
     conn.execute(_INSERT_ATTEMPT, {**row, "status": AttemptStatus.RUNNING, "started_at": now})
 
 
-def _put(conn: Connection, run_id: UUID, attempt: Try, **values: Any) -> None:
+def _put(conn: Connection, run: Subject, attempt: Try, status: StepStatus, **values: Any) -> None:
     row = {
-        "run_id": run_id,
+        "run_id": run.run_id,
         "position": attempt.position,
         "name": attempt.name,
         "display_name": attempt.display_name,
         "kind": attempt.kind,
         "input": attempt.input,
         "attempts_count": 0,
+        "status": status,
         **values,
     }
     conn.execute(_INSERT_STEP, row)
+    _tell_begun(conn, run, attempt, status, values["started_at"], row["attempts_count"])
 
 
-def _record(conn: Connection, run_id: UUID, outcome: Outcome) -> None:
+def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus, at: datetime, number: int) -> None:
+    begun = StepTry(attempt.position, attempt.name, number)  # 0 of a step that is skipped
+    events.append(conn, [events.step_row(run, begun, StepStatus.PENDING, status, at)])
+
+
+def _record(conn: Connection, run: Subject, outcome: Outcome) -> dict[str, Any]:
+    """Journal how an attempt went; returns the event of that."""
     now = clock.now()
     over = outcome.status is not StepStatus.PENDING
     succeeded = outcome.status is StepStatus.SUCCEEDED
     step = {
-        "of_run": run_id,
+        "of_run": run.run_id,
         "at": outcome.position,
         "became": outcome.status,
         "gave": outcome.output,
@@ -567,7 +660,7 @@ def _record(conn: Connection, run_id: UUID, outcome: Outcome) -> None:
     }
     conn.execute(_END_STEP, step)
     attempt = {
-        "of_run": run_id,
+        "of_run": run.run_id,
         "at": outcome.position,
         "number_": outcome.number,
         "became": AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED,
@@ -575,6 +668,8 @@ def _record(conn: Connection, run_id: UUID, outcome: Outcome) -> None:
         "ended": now,
     }
     conn.execute(_END_ATTEMPT, attempt)
+    ended = StepTry(outcome.position, outcome.name, outcome.number)
+    return events.step_row(run, ended, outcome.source, outcome.status, now)
 
 
 def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:

@@ -1,15 +1,32 @@
 """The logs of runs: lines, numbered from 1 in each run."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, insert, literal, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
+from db import events
+from db.events import Subject
 from db.keyset import Edge, Keyset, Page
-from db.models import RunLog
+from db.models import FlowRun, RunLog
 from db.models.types import table
 from db.rows import AnyRow, grouped
 from domain import clock
@@ -17,13 +34,23 @@ from domain.run_log import LogLevel
 
 _table = table(RunLog)
 _line = _table.c
+_run = table(FlowRun).c
 # Only lines of one run are ever compared, so the number alone decides.
 _KEYS = Keyset(_line.run_id, _line.number, descending=False)
 _MAX_PROBES = 500
 """SELECTs that SQLite takes in one UNION."""
 
+Range = tuple[UUID, int, int]
+"""Lines of a run, from a number up to and with another."""
+
+LINES_IN_EVENT = 200
+"""The most that one event tells of."""
+
 _INSERT = insert(_table)
 _LAST_NUMBER = select(func.coalesce(func.max(_line.number), 0)).where(_line.run_id == bindparam("of_run"))
+_RUN = select(_run.project_id, _run.flow_id, _LAST_NUMBER.scalar_subquery().label("last")).where(
+    _run.id == bindparam("of_run")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +80,20 @@ def append(conn: Connection, run_id: UUID, lines: Sequence[Line], most: int) -> 
 
     Whoever calls holds the run's lease until the end of the transaction.
     """
-    last = conn.execute(_LAST_NUMBER, {"of_run": run_id}).scalar_one()
+    run = conn.execute(_RUN, {"of_run": run_id}).one()
+    last = run.last
     if last > most:
         return
     rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: most - last], start=1)]
     if last + len(lines) > most:
         rows.append(_full(run_id, most))
     conn.execute(_INSERT, rows)
+    # Lines are gathered before the journal write with which they go.
+    subject, end, now = Subject(run_id, run.project_id, run.flow_id), last + len(rows), clock.now()
+    firsts = range(last + 1, end + 1, LINES_IN_EVENT)
+    events.prepend(
+        conn, [events.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
+    )
 
 
 def page(conn: Connection, run_id: UUID, page: Page) -> Sequence[AnyRow]:
@@ -92,6 +126,24 @@ def runs_with_any_beyond(
         ]
         found += conn.execute(union_all(*probes)).scalars()
     return dict.fromkeys((edges[number] for number in found), True)
+
+
+def by_ranges(conn: Connection, ranges: Sequence[Range]) -> Mapping[Range, list[AnyRow]]:
+    """The lines of each range, in order."""
+    spans: dict[UUID, tuple[int, int]] = {}
+    for run_id, first, last in ranges:
+        least, most = spans.get(run_id, (first, last))
+        spans[run_id] = min(least, first), max(most, last)
+    # Ranges of one run come one after the other: those who catch up read a stretch of its log at once.
+    any_of = (and_(_line.run_id == key, _line.number.between(*span)) for key, span in spans.items())
+    query = select(_table).where(or_(*any_of)).order_by(_line.run_id, _line.number)
+    lines = grouped(conn.execute(query), "run_id")
+    return {each: _between(lines.get(each[0], []), each[1], each[2]) for each in ranges}
+
+
+def _between(lines: list[AnyRow], first: int, last: int) -> list[AnyRow]:
+    number = attrgetter("number")
+    return lines[bisect_left(lines, first, key=number) : bisect_right(lines, last, key=number)]
 
 
 def counts_by_runs(conn: Connection, run_ids: Sequence[UUID], wanted: LogFilter) -> Mapping[UUID, int]:

@@ -121,7 +121,7 @@ class Database:
 
     async def _transaction(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         async with self._engine.begin() as conn:
-            return await conn.run_sync(units.run, work)
+            return await conn.run_sync(units.run_alone, work)
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""

@@ -5,9 +5,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, func, insert, literal, or_, select, tuple_
 
+from db import events
+from db.events import StepTry, Subject
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.rows import AnyRow, grouped, pick
+from domain import clock
 from domain.definition import MAX_STEPS
 from domain.states import StepStatus
 
@@ -69,6 +72,22 @@ def copy_kept(conn: Connection, source: UUID, target: UUID) -> None:
     origin = func.coalesce(_step.reused_from_id, _step.run_id)
     rows = select(literal(target, _step.run_id.type), origin, *same).where(_step.run_id == source, _kept())
     conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
+    _tell_kept(conn, [target])
+
+
+def _tell_kept(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Tell of the steps that these new runs begin with."""
+    names = (_step.position, _step.name, _step.attempts_count, _step.status)
+    query = select(_step.run_id, _run.project_id, _run.flow_id, *names).join_from(
+        _results, _runs, _run.id == _step.run_id
+    )
+    query = query.where(_step.run_id.in_(run_ids)).order_by(_step.run_id, _step.position)
+    now = clock.now()
+    told = [
+        events.step_row(Subject(*row[:3]), StepTry(*row[3:6]), StepStatus.PENDING, row.status, now)
+        for row in conn.execute(query)
+    ]
+    events.append(conn, told)
 
 
 def _kept() -> ColumnElement[bool]:

@@ -90,7 +90,9 @@ class _Execution:
     def break_off(self, step: AnyRow | None, status: RunStatus, error: StepError) -> NoReturn:
         """End the run; the step that the journal left without an end fails with it."""
         if step is not None:
-            self.outcome = _failed_with_run(step, error)
+            # One found RUNNING was cut short, which the journal knows by now.
+            source = StepStatus.PENDING if step.status == StepStatus.RUNNING else StepStatus(step.status)
+            self.outcome = _failed_with_run(step, error, source)
         raise _RunEndedError(status, step.name if step else None, error)
 
 
@@ -104,10 +106,17 @@ class _Attempt:
     failures: int
     """Attempts before this one that failed; those cut short do not count against the step's retry policy."""
     started_at: datetime
+    source: StepStatus
+    """The step's status in the journal while it is under way."""
 
     @property
     def name(self) -> str:
         return self.step.definition.name
+
+    @property
+    def is_launch(self) -> bool:
+        """Whether it starts child runs, with which its own end is journalled."""
+        return isinstance(self.step.definition, FlowStep) and self.source is not StepStatus.PAUSED
 
     def as_try(self, rendered: str | None) -> Try:
         step = self.step.definition
@@ -115,7 +124,7 @@ class _Attempt:
 
     def outcome(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> Outcome:
         told = _error_text(error) if error else None
-        return Outcome(self.position, status, self.number, self.started_at, output, told)
+        return Outcome(self.position, self.name, status, self.number, self.started_at, output, told, self.source)
 
 
 class _RunEndedError(Exception):
@@ -210,6 +219,7 @@ class Executor:
             number=_next_number(before),
             failures=before.failures if before else 0,
             started_at=before.started_at if before else clock.now(),
+            source=StepStatus.PAUSED if before and before.status == StepStatus.PAUSED else StepStatus.RUNNING,
         )
         try:
             if before is not None and before.status == StepStatus.PAUSED:
@@ -222,7 +232,8 @@ class Executor:
         except StepError as error:
             await self._fail(execution, attempt, _storable(error))
         else:
-            execution.outcome = attempt.outcome(StepStatus.SUCCEEDED, output=text)
+            if not attempt.is_launch:
+                execution.outcome = attempt.outcome(StepStatus.SUCCEEDED, output=text)
             execution.enter(attempt.name, StepStatus.SUCCEEDED, output, None)
 
     async def _condition_holds(self, execution: _Execution, attempt: _Attempt) -> bool:
@@ -428,7 +439,7 @@ class Executor:
             step = _begun(now.steps)
             values = _error_values(step.name if step else None, error)
             values["duration_ms"] = (clock.now() - now.run.started_at) // _MILLISECOND
-            outcome = _failed_with_run(step, error) if step else None
+            outcome = _failed_with_run(step, error, StepStatus(step.status)) if step else None
             await self._database.write(
                 journal.finish, lease, outcome, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
             )
@@ -455,8 +466,11 @@ def _begun(steps: Iterable[AnyRow]) -> AnyRow | None:
     return next((step for step in steps if step.status not in _DONE), None)
 
 
-def _failed_with_run(step: AnyRow, error: StepError) -> Outcome:
-    return Outcome(step.position, StepStatus.FAILED, step.attempts_count, step.started_at, error=_error_text(error))
+def _failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> Outcome:
+    told = _error_text(error)
+    return Outcome(
+        step.position, step.name, StepStatus.FAILED, step.attempts_count, step.started_at, error=told, source=source
+    )
 
 
 def _id(lease: Lease) -> str:

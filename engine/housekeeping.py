@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import admission, files, retention
+from db import admission, events, files, retention
 from db.session import Database
 from domain import clock, ids
 from domain.errors import DatabaseUnavailableError
@@ -33,6 +33,8 @@ BATCH = 100
 """Runs purged in one transaction: with some steps each it ends within tens of milliseconds."""
 LINES = 5_000
 """Of logs, deleted in one transaction."""
+EVENTS = 1_000
+"""Looked at in one transaction, which deletes most of them."""
 FILES_AT_ONCE = 50
 """Deleted from the store."""
 REST_SECONDS = 0.1
@@ -50,14 +52,18 @@ class Job:
     work: Callable[[], Awaitable[object]]
 
 
-def house_jobs(database: Database, store: FileStore, retention_days: int | None) -> list[Job]:
+def house_jobs(
+    database: Database, store: FileStore, retention_days: int | None, event_days: int | None = None
+) -> list[Job]:
     """All that keeps a database and its file store in order.
 
-    `retention_days` is how long step data are kept unless a project says otherwise; None: for ever.
+    `retention_days` is how long step data are kept unless a project says otherwise, `event_days` how long events are;
+    None: for ever.
     """
     return [
         Job("sweeping the lines of runs", SWEEP_SECONDS, partial(sweep_lines, database)),
         Job("purging step data", PURGE_SECONDS, partial(purge_step_data, database, retention_days)),
+        Job("purging events", PURGE_SECONDS, partial(purge_events, database, event_days)),
         Job("deleting files of purged runs", PURGE_SECONDS, partial(delete_purged_files, database, store)),
         Job("deleting files that nobody knows", ORPHANS_SECONDS, partial(delete_orphans, database, store)),
     ]
@@ -96,6 +102,15 @@ async def purge_step_data(database: Database, retention_days: int | None) -> int
     if purged:
         _logger.info("Purged the step data of %d runs", purged)
     return purged
+
+
+async def purge_events(database: Database, event_days: int | None) -> None:
+    """Delete the events that are kept no longer; cursors from before expire."""
+    if event_days is None:
+        return
+    before = clock.now() - timedelta(days=event_days)
+    while await database.write(events.purge, before, EVENTS) == EVENTS:
+        await clock.sleep(REST_SECONDS)
 
 
 async def delete_purged_files(database: Database, store: FileStore) -> int:

@@ -1,47 +1,112 @@
-"""What subscribers are told."""
+"""What subscribers are told: a stream of items of the event log, and what becomes of each.
+
+A stream is the source of a GraphQL subscription. Whoever executes that (service/streams.py) takes items from it in
+batches, and turns those into objects of the schema that it has to render; so what many subscribers are told in the same
+words is made once.
+"""
 
 import struct
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from db import runs
 from db.events import Place
-from db.rows import AnyRow
+from domain.errors import ServiceStoppingError, SlowConsumerError
 from domain.run_filter import RunFilter
-from events import tail
+from events import hub
+from events.hub import CaughtUp, Item, Told
+from events.selectors import OfRuns, Selector
 from resolvers.context import Context
 from resolvers.pagination import seal, unseal
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 # The transaction and the number of an event.
 _CURSOR = struct.Struct(">qq")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A status change; or, without one, that the subscriber has caught up."""
+class Stream(Generic[T]):
+    """The items of a feed, and how each is told: an async iterator of objects of the schema.
 
-    cursor: str
-    change: AnyRow | None = None
+    Raises:
+        SlowConsumerError: too many events waited for the subscriber.
+        ServiceStoppingError: the process stops.
+    """
+
+    __slots__ = ("_feed", "tell")
+
+    def __init__(self, feed: hub.Feed, tell: Callable[[Item], T]) -> None:
+        """`tell` makes the object of an item; for equal items it must make equal objects, whoever subscribes."""
+        self._feed = feed
+        self.tell = tell
+
+    def __aiter__(self) -> "Stream[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return self.tell(await anext(self._feed))
+        except hub.HubError as error:
+            raise _told_to_clients(error) from error
+
+    async def batch(self) -> Sequence[Item]:
+        """The next items, as many as came together; none at the end of a stream that has one."""
+        try:
+            return await self._feed.batch()
+        except hub.HubError as error:
+            raise _told_to_clients(error) from error
+
+    async def aclose(self) -> None:
+        """Take nothing more."""
+        await self._feed.aclose()
 
 
-async def status_changes(context: Context, wanted: RunFilter, after: str | None) -> AsyncGenerator[Told, None]:
-    """The status changes of runs that `wanted`, a scoped filter, means when they are told.
+def subscribe(context: Context, selector: Selector, after: str | None, stream: Callable[[hub.Feed], S]) -> S:
+    """What `selector` means behind the cursor `after` (None: from now on), as a `stream`.
 
     Raises:
         InvalidCursorError: `after` is damaged.
     """
-    place = Place(*unseal(_CURSOR, after)) if after is not None else None
-    async with aclosing(tail.follow(context.database, wanted.project_ids, place)) as log:
-        async for read in log:
-            if isinstance(read, tail.Caught):
-                yield Told(_cursor(read.place))
-                continue
-            meant = await context.database.read(runs.matching, list({row.run_id for row in read}), wanted)
-            for row in read:
-                if row.run_id in meant:
-                    yield Told(_cursor(Place(row.xid, row.seq)), row)
+    cursor = context.resume_after or after
+    place = place_at(cursor) if cursor is not None else None
+    assert context.hub is not None  # it is there wherever subscriptions are executed
+    return stream(context.hub.subscribe(selector, place))
 
 
-def _cursor(place: Place) -> str:
+def run_changes(
+    context: Context, wanted: RunFilter, after: str | None, tell: Callable[[Told | CaughtUp], T]
+) -> Stream[T]:
+    """The changes of runs that `wanted`, a scoped filter, means after the change, or may have meant before.
+
+    Raises:
+        InvalidCursorError: `after` is damaged.
+    """
+    return subscribe(context, OfRuns(wanted), after, lambda feed: Stream(feed, tell))
+
+
+def cursor_of(item: Item) -> str:
+    """The cursor by which a client goes on behind `item`."""
+    return cursor_at(item.place)
+
+
+def place_at(cursor: str) -> Place:
+    """The place behind a cursor.
+
+    Raises:
+        InvalidCursorError: it is damaged.
+    """
+    return Place(*unseal(_CURSOR, cursor))
+
+
+def cursor_at(place: Place) -> str:
+    """The cursor of a place."""
     return seal(_CURSOR.pack(place.xid, place.seq))
+
+
+def _told_to_clients(error: hub.HubError) -> Exception:
+    match error:
+        case hub.SlowConsumerError(place=place):
+            return SlowConsumerError(cursor_at(place))
+        case hub.HubClosedError():
+            return ServiceStoppingError()
+    return error

@@ -1,21 +1,40 @@
 """The root of subscriptions."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 
+from db.events import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
 from db.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
-from resolvers import runs, subscriptions
+from events.hub import Item, Told
+from resolvers import progress, runs, subscriptions
 from schema.enums import RunStatus
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowRunFilter
 from schema.types.flow_run import FlowRun, StatusChange
+from schema.types.progress import LogLinesAppended, StepChanged
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_MATCHES = (
+    "Whether the filter means the run after the change. False: it does not, but it did before the change, or may have"
+    " done; so a list of the runs that the filter means drops it."
+)
+
+
+@strawberry.enum(name="FlowRunUpdateKind", description="How a run changed, beside its status.")
+class UpdateKind(Enum):
+    """How a run changed, beside its status."""
+
+    ARCHIVED = strawberry.enum_value(RUN_ARCHIVED, description="The run was archived.")
+    UNARCHIVED = strawberry.enum_value(RUN_UNARCHIVED, description="The run is archived no more.")
+    RECOVERED = strawberry.enum_value(
+        RUN_RECOVERED, description="A retry of the run, direct or later in the chain, succeeded."
+    )
 
 
 @strawberry.type(description="A run changed its status.")
@@ -25,6 +44,7 @@ class FlowRunStatusChanged:
     row: strawberry.Private[AnyRow]
 
     cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
+    matches: bool = strawberry.field(description=_MATCHES)
 
     @field("The run's ID.")
     def run_id(self) -> strawberry.ID:
@@ -40,9 +60,35 @@ class FlowRunStatusChanged:
 
     @field("The run as it is when this is told, which may be further on than the change.")
     async def run(self, info: Info) -> FlowRun:
-        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
-        assert row is not None  # runs are never deleted
-        return FlowRun(row=row)
+        return await _run(info, self.row)
+
+
+@strawberry.type(description="A run changed in another way than its status.")
+class FlowRunUpdated:
+    """A run changed in another way than its status."""
+
+    row: strawberry.Private[AnyRow]
+
+    cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
+    matches: bool = strawberry.field(description=_MATCHES)
+
+    @field("The run's ID.")
+    def run_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
+
+    @field("How it changed.")
+    def kind(self) -> UpdateKind:
+        return UpdateKind(self.row.kind)
+
+    @field("The run as it is when this is told, which may be further on than the change.")
+    async def run(self, info: Info) -> FlowRun:
+        return await _run(info, self.row)
+
+
+async def _run(info: Info, event: AnyRow) -> FlowRun:
+    row = await runs.by_key(info.context, event.run_id, columns_of(info, FlowRun))
+    assert row is not None  # runs are never deleted
+    return FlowRun(row=row)
 
 
 @strawberry.type(description="All that was missed has been told; what follows happens from now on.")
@@ -53,11 +99,41 @@ class CaughtUp:
 
 
 FlowRunStatusEvent = Annotated[
-    FlowRunStatusChanged | CaughtUp,
+    FlowRunStatusChanged | FlowRunUpdated | CaughtUp,
     strawberry.union(
         "FlowRunStatusEvent", description="A change, or the mark between what was missed and what happens."
     ),
 ]
+
+
+def _told(item: Item) -> FlowRunStatusChanged | FlowRunUpdated | CaughtUp:
+    cursor = subscriptions.cursor_of(item)
+    if not isinstance(item, Told):
+        return CaughtUp(cursor=cursor)
+    row = item.event.row
+    told_as = FlowRunStatusChanged if row.kind == RUN_STATUS else FlowRunUpdated
+    return told_as(row=row, cursor=cursor, matches=item.matches)
+
+
+FlowRunProgress = FlowRunStatusChanged | StepChanged | LogLinesAppended | CaughtUp
+FlowRunProgressEvent = Annotated[
+    FlowRunProgress,
+    strawberry.union(
+        "FlowRunProgressEvent", description="A change in a run, or the mark between what was missed and what happens."
+    ),
+]
+
+
+def _told_of_run(item: Item) -> FlowRunProgress:
+    cursor = subscriptions.cursor_of(item)
+    if not isinstance(item, Told):
+        return CaughtUp(cursor=cursor)
+    row = item.event.row
+    if row.kind == STEP_STATUS:
+        return StepChanged(row=row, cursor=cursor)
+    if row.kind == LOG_LINES:
+        return LogLinesAppended(row=row, cursor=cursor)
+    return FlowRunStatusChanged(row=row, cursor=cursor, matches=item.matches)
 
 
 def _subscription(description: str) -> Callable[[F], F]:
@@ -69,10 +145,11 @@ class Subscription:
     """The root of subscriptions."""
 
     @_subscription(
-        "Status changes of the runs that the filter means at that moment, in the order of the log. With `after`, first"
-        " those since that cursor; then `CaughtUp`, then what happens."
+        "Changes of the runs that the filter means after the change, or meant before it, or may have meant: `matches`"
+        " tells which. In the order of the log. With `after`, first those since that cursor; then `CaughtUp`, then what"
+        " happens. A subscriber that is too slow gets the error SLOW_CONSUMER, with the cursor to go on from."
     )
-    async def flow_run_status_changed(
+    def flow_run_status_changed(
         self,
         info: Info,
         filter: Annotated[  # noqa: A002
@@ -81,11 +158,22 @@ class Subscription:
         after: Annotated[
             str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
         ] = None,
-    ) -> AsyncGenerator[FlowRunStatusEvent, None]:
+    ) -> AsyncIterator[FlowRunStatusEvent]:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        async with aclosing(subscriptions.status_changes(info.context, wanted, after)) as changes:
-            async for told in changes:
-                if told.change is None:
-                    yield CaughtUp(cursor=told.cursor)
-                else:
-                    yield FlowRunStatusChanged(row=told.change, cursor=told.cursor)
+        return subscriptions.run_changes(info.context, wanted, after, _told)
+
+    @_subscription(
+        "What happens in one run, in the order of the log: changes of its status and of its steps', and lines of its"
+        " log. With `after`, first what happened since that cursor; then `CaughtUp`, then what happens. Completes when"
+        " the run's end was told, or was before: its steps and lines come first. A run that there is not, or that the"
+        " key does not see, is the error RUN_NOT_FOUND."
+    )
+    async def flow_run_progressed(
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, strawberry.argument(description="The run's ID.")],
+        after: Annotated[
+            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
+        ] = None,
+    ) -> AsyncIterator[FlowRunProgressEvent]:
+        return await progress.of_run(info.context, run_id, after, _told_of_run)

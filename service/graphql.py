@@ -2,34 +2,51 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
+from json import JSONDecodeError
 from typing import Any
 
 import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
-from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
-from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.schema.base import BaseSchema
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.session import Database
-from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, PayloadTooLargeError, UnauthenticatedError
+from domain.errors import (
+    DatabaseUnavailableError,
+    ErrorCode,
+    FlowRunsError,
+    NotAcceptableError,
+    PayloadTooLargeError,
+    TooManyConnectionsError,
+    UnauthenticatedError,
+)
 from engine.flows import FlowCache
+from events.hub import Hub
 from resolvers.context import Context, ParentHeaders
+from schema.build import FlowRunsSchema
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
 from service.bodies import bounded
+from service.connections import Connections
 from service.explorer import Explorer
+from service.sockets import SocketHandler, TextSocket
+from service.sse import EventStream, accepts_stream, operation_type, prefers_json
+from service.streams import Operation, Streams
 
 _RESPONSE_TYPE = "application/graphql-response+json"
+_INIT_TIMEOUT = timedelta(seconds=10)
+"""From the handshake of a socket to its `connection_init`."""
 
 
 class BadRequestError(FlowRunsError):
@@ -38,25 +55,30 @@ class BadRequestError(FlowRunsError):
     code = ErrorCode.BAD_REQUEST
 
 
-class _TextSocket(ASGIWebSocketAdapter):
-    """Sends text frames: the protocol knows no binary ones, and `encode_json` gives bytes."""
-
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        try:
-            await self.ws.send_text(orjson.dumps(message).decode())
-        except WebSocketDisconnect as error:
-            raise WebSocketDisconnected from error
-
-
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Answers browsers with the explorer, and everybody else with the results of their queries."""
 
     def __init__(
-        self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer, max_body_bytes: int
+        self,
+        schema: FlowRunsSchema,
+        database: Database,
+        flows: FlowCache,
+        explorer: Explorer,
+        hub: Hub,
+        connections: Connections,
+        max_body_bytes: int,
     ) -> None:
-        # The older protocol is left out: with it on offer, some clients take it by mistake.
-        super().__init__(schema, graphql_ide=None, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            # The older protocol is left out: with it on offer, some clients take it by mistake.
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            connection_init_wait_timeout=_INIT_TIMEOUT,
+        )
+        self.streams = Streams(schema)
+        self.connections = connections
         self._database = database
+        self._hub = hub
         self._flows = flows
         self._explorer = explorer
         self._max_body_bytes = max_body_bytes
@@ -66,28 +88,69 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         # The body is bounded below, where the refusal can have the shape of a GraphQL response.
         return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
 
-    websocket_adapter_class = _TextSocket
+    websocket_adapter_class = TextSocket
+    graphql_transport_ws_handler_class = SocketHandler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
         response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except TooManyConnectionsError as error:
+            await error_response(error, 429)(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response | EventStream:
         if self._explorer.is_wanted(request):
             return self._explorer.page()
         try:
-            return await self.run(request)
+            return await self._stream(request) or await self.run(request)
         except UnauthenticatedError as error:
             return error_response(error, 401)
+        except NotAcceptableError as error:
+            return error_response(error, 406)
         except DatabaseUnavailableError as error:
             return error_response(error, 503)
         except PayloadTooLargeError as error:
             return error_response(error, 413)
         except HTTPException as error:
             return _refusal(error)
+
+    async def _stream(self, request: Request) -> EventStream | None:
+        """The response to a client that takes server-sent events, and needs or prefers them."""
+        if not accepts_stream(request):
+            return None
+        viewer = await authenticate(request, self._database)
+        asked = _operation(await self._parsed(request))
+        kind = operation_type(asked)
+        if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
+            return None
+        if kind is OperationType.MUTATION and request.method == "GET":
+            raise HTTPException(405, "Mutations are executed by POST.")
+        context = Context(
+            self._database,
+            self._flows,
+            viewer,
+            _parent_headers(request.headers),
+            hub=self._hub,
+            resume_after=request.headers.get("last-event-id") or None,
+        )
+        return EventStream(self.streams, self.connections, asked, context)
+
+    async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
+        try:
+            return await self.parse_http_body(self.request_adapter_class(request))
+        except JSONDecodeError as error:
+            raise HTTPException(400, "Unable to parse request body as JSON") from error
+
+    async def execute_single(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+        """The result of an operation that has one."""
+        asked = _operation(kwargs["request_data"])
+        # Most documents are not parsed for this.
+        if "subscription" in (asked.query or "") and operation_type(asked) is OperationType.SUBSCRIPTION:
+            raise NotAcceptableError
+        return await super().execute_single(*args, **kwargs)
 
     def should_render_graphql_ide(self, request: object) -> bool:
         """The explorer was shown by now to whom it is for."""
@@ -97,7 +160,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """What the resolvers know of the request; refuses it when it shows no key."""
         if isinstance(request, WebSocket):
             viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
-            return Context(self._database, self._flows, viewer, long_lived=True)
+            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub)
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
 
@@ -150,8 +213,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return orjson.dumps(data)
 
 
+def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation:
+    assert not isinstance(data, list)  # batches are refused before
+    return Operation(data.query, data.variables, data.operation_name)
+
+
 def _refusal(error: HTTPException) -> Response:
-    wrong_method = isinstance(error.__cause__, InvalidOperationTypeError)
+    wrong_method = error.status_code == 405 or isinstance(error.__cause__, InvalidOperationTypeError)
     response = error_response(BadRequestError(error.reason), 405 if wrong_method else error.status_code)
     if wrong_method:
         response.headers["allow"] = "POST"

@@ -90,7 +90,10 @@ class Worker:
 
     @asynccontextmanager
     async def _housekeeping(self) -> AsyncIterator[None]:
-        jobs = house_jobs(self._database, self._files, self._settings.execution_data_retention_days)
+        settings = self._settings
+        jobs = house_jobs(
+            self._database, self._files, settings.execution_data_retention_days, settings.event_retention_days
+        )
         keeping = asyncio.create_task(Housekeeper(jobs).run())
         try:
             yield

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from db.models.api_key import ApiKey
+from db.models.event_horizon import EventHorizon
 from db.models.flow import Flow
 from db.models.flow_run import FlowRun
 from db.models.flow_version import FlowVersion
@@ -21,6 +22,7 @@ metadata = SQLModel.metadata
 
 __all__ = [
     "ApiKey",
+    "EventHorizon",
     "Flow",
     "FlowRun",
     "FlowVersion",

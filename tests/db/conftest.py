@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from db.session import Database
 from domain import ids
@@ -57,10 +58,12 @@ def filled_url(dialect: Dialect, clones: Clones, request: pytest.FixtureRequest)
 async def filled(
     filled_url: tuple[str, bool], fake_clock: FakeClock, request: pytest.FixtureRequest
 ) -> AsyncIterator[Database]:
-    """A database that the module's function `fill` filled before its first test, for tests that only read."""
+    """A database that the module's function `fill` filled before its first test, ANALYZEd, for tests that only read."""
     url, is_new = filled_url
     opened = Database(url)
     if is_new:
         await opened.write(request.module.fill)
+        # In a transaction of its own: events are written at the end of theirs.
+        await opened.write(lambda conn: conn.execute(text("ANALYZE")) and None)
     yield opened
     await opened.close()

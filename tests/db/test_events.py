@@ -35,7 +35,7 @@ async def test_the_changes_of_each_run_come_oldest_first(database: Database, hom
 
 async def test_events_of_another_kind_are_no_status_changes(database: Database, home: Home) -> None:
     key = await database.write(factory.add_run, home)
-    row = {"run_id": key, "project_id": home.project_id, "flow_id": home.flow_id, "kind": "STEP"}
+    row = {"run_id": key, "project_id": home.project_id, "flow_id": home.flow_id, "kind": events.STEP_STATUS}
     change = {"from_status": None, "to_status": "RUNNING", "message": "", "at": START}
     await database.write(events.append, [{**row, **change}])
     assert await database.read(events.status_changes_by_runs, [key]) == {}

@@ -27,7 +27,7 @@ NEXT_STEP = Try(position=1, name="b", display_name=None, kind="http", number=1, 
 
 
 def outcome(status: StepStatus = StepStatus.SUCCEEDED, number: int = 1, **more: Any) -> Outcome:
-    return Outcome(0, status, number, started_at=START, **more)
+    return Outcome(0, "a", status, number, started_at=START, **more)
 
 
 SUCCESS = outcome(output="42")

@@ -10,9 +10,10 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, select
 
 from db import admission, events, journal, retention, runs, steps
+from db.events import Place, Scope
 from db.keyset import Edge, Page, Position
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
@@ -36,7 +37,7 @@ def key_of(number: int) -> UUID:
 
 
 def fill(conn: Connection) -> None:
-    """Ten projects with two flows each, that take turns; ANALYZEd."""
+    """Ten projects with two flows each, that take turns."""
     projects = [factory.add_home(conn, f"project {number}") for number in range(10)]
     homes = [*projects, *(factory.add_flow(conn, home.project_id, "second") for home in projects)]
     draw = random.Random(3)
@@ -45,7 +46,6 @@ def fill(conn: Connection) -> None:
         factory.add_steps_of_runs(conn, {key: [{}, {}, {}] for key in keys[::4]})
         for key in keys[::8]:
             factory.add_events(conn, home, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
-    conn.execute(text("ANALYZE"))
 
 
 def run(draw: random.Random, number: int) -> dict[str, Any]:
@@ -204,6 +204,9 @@ BY_KEYS: dict[str, Read] = {
     "steps by name": lambda conn, *_: steps.by_names(conn, [(key, "a") for key in KEYS], ("status",)),
     "attempts": lambda conn, *_: steps.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
     "changes": lambda conn, *_: events.status_changes_by_runs(conn, KEYS),
+    "events of a run": lambda conn, *_: events.page(
+        conn, Place(0, 0), Scope(run_id=KEYS[0]), PAGE, until=Place(2**62, 2**62)
+    ),
     "children": lambda conn, *_: runs.pages_by(conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)),
     "retries": lambda conn, *_: runs.counts_by(conn, KEYS, "retry_of_id"),
     "renewed leases": lambda conn, *_: journal.renew(conn, [Lease(key, key) for key in KEYS], SECOND),

@@ -110,10 +110,16 @@ async def test_a_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, sti
         (run_id, 0, 1, "SUCCEEDED", START, START, None),
         (run_id, 1, 1, "SUCCEEDED", START, seconds(2), None),
     ]
-    assert [(row.from_status, row.to_status, row.message, row.at) for row in await engine.events(run_id)] == [
-        (None, "QUEUED", "Created by a test", START),
-        ("QUEUED", "RUNNING", "Run started", START),
-        ("RUNNING", "SUCCEEDED", "Run succeeded", seconds(2)),
+    assert [
+        (row.step_name, row.from_status, row.to_status, row.message, row.at) for row in await engine.events(run_id)
+    ] == [
+        (None, None, "QUEUED", "Created by a test", START),
+        (None, "QUEUED", "RUNNING", "Run started", START),
+        ("read", "PENDING", "RUNNING", None, START),
+        ("read", "RUNNING", "SUCCEEDED", None, START),
+        ("double", "PENDING", "RUNNING", None, START),
+        ("double", "RUNNING", "SUCCEEDED", None, seconds(2)),
+        (None, "RUNNING", "SUCCEEDED", "Run succeeded", seconds(2)),
     ]
 
 

@@ -37,8 +37,12 @@ CONTRACT = {
         retryability pendingInputs logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom""",
-    "Subscription": "flowRunStatusChanged",
-    "FlowRunStatusChanged": "cursor runId status change run",
+    "Subscription": "flowRunStatusChanged flowRunProgressed",
+    "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
+    "StepStatusChange": "from to at",
+    "LogLinesAppended": "cursor runId lines",
+    "FlowRunStatusChanged": "cursor matches runId status change run",
+    "FlowRunUpdated": "cursor matches runId kind run",
     "CaughtUp": "cursor",
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
@@ -75,7 +79,7 @@ CONTRACT = {
 LATER = {
     "Query": "flowRunStats bulkOperation bulkOperations",
     "Mutation": "bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation",
-    "Subscription": "flowRunProgressed bulkOperationProgressed",
+    "Subscription": "bulkOperationProgressed",
 }
 ARGUMENTS = {
     "Query.node": "id",
@@ -107,6 +111,7 @@ ARGUMENTS = {
     "Mutation.deleteWebhook": "id",
     "Schedule.nextFires": "count",
     "Subscription.flowRunStatusChanged": "filter after",
+    "Subscription.flowRunProgressed": "runId after",
 }
 VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",

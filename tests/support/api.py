@@ -19,9 +19,10 @@ from db.session import Database
 from domain import ids
 from domain.ids import IdKind
 from domain.states import FINAL, Role
-from service.asgi import create_service
+from service.asgi import Service, create_service
 from service.auth import BrowserSessions
 from service.bootstrap import bootstrap
+from service.server import server_config
 from service.settings import Settings
 
 PATIENCE = 30.0
@@ -52,6 +53,7 @@ class Api:
     project: str
     other_project: str
     sessions: BrowserSessions
+    service: Service
 
     async def post(
         self,
@@ -144,7 +146,7 @@ async def serving(database_url: str, *, with_worker: bool, **settings: Any) -> A
         httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http,
     ):
         first, second = (ids.encode(IdKind.PROJECT, key) for key in (own, other))
-        yield Api(http, database, keys, first, second, service.sessions)
+        yield Api(http, database, keys, first, second, service.sessions, service)
 
 
 def _populate(conn: Connection) -> tuple[UUID, UUID, Keys]:
@@ -174,9 +176,34 @@ async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     database = Database(settings.database_url)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=True)
-    async with _listening(uvicorn.Config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as url:
+    async with _listening(server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as (url, _):
         assert found.new_secret is not None
         yield LiveServer(url, found.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A service on a port of this machine, on the dialect of the test."""
+
+    url: str
+    api: Api
+    server: uvicorn.Server
+
+
+@pytest.fixture
+async def listening(database_url: str) -> AsyncIterator[Listening]:
+    """A service that executes runs, on a port; its `api` reaches it without one."""
+    async with listening_on(database_url) as found:
+        yield found
+
+
+@asynccontextmanager
+async def listening_on(database_url: str, **settings: Any) -> AsyncIterator[Listening]:
+    """A service on a migrated database."""
+    async with serving(database_url, with_worker=True, **settings) as api:
+        config = server_config(api.service.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
+        async with _listening(config) as (url, server):
+            yield Listening(url, api, server)
 
 
 class _Server(uvicorn.Server):
@@ -193,7 +220,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _listening(config: uvicorn.Config) -> AsyncIterator[str]:
+async def _listening(config: uvicorn.Config) -> AsyncIterator[tuple[str, uvicorn.Server]]:
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
     started: list[asyncio.Future[Any]] = [serving, server.url]
@@ -201,7 +228,7 @@ async def _listening(config: uvicorn.Config) -> AsyncIterator[str]:
     try:
         if not server.url.done():
             await serving  # tells why it did not start
-        yield await server.url
+        yield await server.url, server
     finally:
         server.should_exit = True
         await serving

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from domain import clock
+from domain import clock, ids
 
 T = TypeVar("T")
 
@@ -189,7 +189,9 @@ def in_use(fake: FakeClock) -> Iterator[FakeClock]:
 
 
 @pytest.fixture(name="fake_clock")
-async def provide_fake_clock() -> AsyncIterator[FakeClock]:
+async def provide_fake_clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeClock]:
     """The time of this process, in the test's hands."""
+    # IDs, and with them creation times, would go on from where a test with another clock left off.
+    monkeypatch.setattr(ids, "_generator", ids._Generator())
     with in_use(FakeClock()) as fake:
         yield fake

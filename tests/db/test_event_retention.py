@@ -1,0 +1,155 @@
+"""Purging the event log: what is old goes in batches, the history of runs stays, and cursors from before expire."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, func, select, text
+
+from db import events
+from db.events import EVERYTHING, Place, StepTry, Subject
+from db.models import RunEvent
+from db.models.types import table
+from db.session import Database
+from domain import clock
+from domain.errors import CursorExpiredError
+from domain.run_filter import RunFilter
+from domain.states import RunStatus
+from engine import housekeeping
+from engine.file_store import FileStore
+from engine.housekeeping import house_jobs, purge_events
+from events.hub import CaughtUp, Hub
+from events.selectors import OfRuns
+from tests.support import factory
+from tests.support.clock import FakeClock
+from tests.support.factory import Home
+
+DAYS = 30
+START = Place(0, 0)
+_EVENTS = table(RunEvent)
+
+
+def write(conn: Connection, home: Home, run_id: UUID) -> None:
+    """A change of the run's status, between one of a step and lines."""
+    run = Subject(run_id, home.project_id, home.flow_id)
+    now = clock.now()
+    events.append(conn, [events.step_row(run, StepTry(0, "a", 1), "PENDING", "RUNNING", now)])
+    factory.add_events(conn, home, run_id, [RunStatus.QUEUED])
+    events.append(conn, [events.lines_row(run, 1, 3, now)])
+
+
+@pytest.fixture
+async def run_id(database: Database, home: Home) -> UUID:
+    return await database.write(factory.add_run, home)
+
+
+async def kinds(database: Database) -> list[str]:
+    return await database.read(lambda c: list(c.execute(select(_EVENTS.c.kind).order_by(_EVENTS.c.seq)).scalars()))
+
+
+async def places(database: Database) -> list[Place]:
+    query = select(_EVENTS.c.xid, _EVENTS.c.seq).order_by(_EVENTS.c.xid, _EVENTS.c.seq)
+    return [Place(*row) for row in await database.read(lambda c: c.execute(query).all())]
+
+
+async def settled(database: Database) -> None:
+    """Wait until what was written is complete: transactions in any database of a PostgreSQL server hold it up."""
+    if database.dialect == "sqlite":
+        return
+    written = await database.write(lambda c: c.execute(text("SELECT pg_current_xact_id()::text::bigint")).scalar_one())
+    while (await database.read(events.end)).xid < written:
+        await database.read(lambda c: c.execute(text("SELECT pg_sleep(0.01)")) and None)
+
+
+async def read_from(database: Database, place: Place) -> Any:
+    return (await database.read(events.kept_page, place, EVERYTHING, 1_000)).rows
+
+
+async def test_old_events_go_but_not_the_changes_of_runs(
+    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock
+) -> None:
+    await database.write(write, home, run_id)
+    old = await places(database)
+    await fake_clock.advance(DAYS * 86_400 + 1)
+    await database.write(write, home, run_id)
+    await settled(database)
+    await purge_events(database, DAYS)
+    assert await kinds(database) == ["RUN_STATUS", "STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
+    assert len((await database.read(events.status_changes_by_runs, [run_id]))[run_id]) == 2
+    for place in [START, *old[:-1]]:
+        with pytest.raises(CursorExpiredError):
+            await read_from(database, place)
+    assert [row.kind for row in await read_from(database, old[-1])] == ["STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
+
+
+async def test_nothing_goes_before_its_time(
+    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock
+) -> None:
+    await database.write(write, home, run_id)
+    await settled(database)
+    await fake_clock.advance(DAYS * 86_400)
+    await purge_events(database, DAYS)
+    await purge_events(database, None)
+    assert len(await read_from(database, START)) == 3
+
+
+async def test_batches_come_to_the_same(
+    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "EVENTS", 2)
+    for _ in range(5):
+        await database.write(write, home, run_id)
+    await settled(database)
+    old = await places(database)
+    await fake_clock.advance(DAYS * 86_400 + 1)
+    await fake_clock.drive(purge_events(database, DAYS))
+    assert await kinds(database) == ["RUN_STATUS"] * 5
+    assert not await read_from(database, old[-1])
+    with pytest.raises(CursorExpiredError):
+        await read_from(database, old[-2])
+
+
+async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
+    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock
+) -> None:
+    await database.write(write, home, run_id)
+    await settled(database)
+    await fake_clock.advance(DAYS * 86_400 + 1)
+    before = clock.now() - timedelta(days=DAYS)
+    assert await database.write(events.purge, before, 100) == 3
+    assert await database.write(events.purge, before, 100) == 0
+
+
+async def test_a_subscriber_from_before_is_told_also_after_a_restart(
+    database: Database, database_url: str, home: Home, run_id: UUID, fake_clock: FakeClock
+) -> None:
+    await database.write(write, home, run_id)
+    await settled(database)
+    last = (await places(database))[-1]
+    await fake_clock.advance(DAYS * 86_400 + 1)
+    await purge_events(database, DAYS)
+    again = Database(database_url)
+    hub = Hub(again)
+    selector = OfRuns(RunFilter(project_ids=[home.project_id]))
+    expired = hub.subscribe(selector, START)
+    with pytest.raises(CursorExpiredError):
+        await anext(expired)
+    await expired.aclose()
+    feed = hub.subscribe(selector, last)
+    assert isinstance(await anext(feed), CaughtUp)
+    await feed.aclose()
+    await hub.close()
+    await again.close()
+
+
+async def test_a_worker_purges(
+    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock, tmp_path: Any
+) -> None:
+    await database.write(write, home, run_id)
+    await settled(database)
+    await fake_clock.advance(DAYS * 86_400 + 1)
+    (job,) = [each for each in house_jobs(database, FileStore(str(tmp_path)), None, DAYS) if "events" in each.what]
+    await job.work()
+    count = await database.read(lambda c: c.execute(select(func.count()).select_from(_EVENTS)).scalar_one())
+    assert count == 1

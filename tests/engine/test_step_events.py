@@ -1,0 +1,236 @@
+"""What the event log tells of steps and lines: every change, in the transaction of the change."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Engine as SqlEngine
+
+from db import events, inputs, journal, transitions
+from db.models import RunEvent, StepResult
+from db.models.types import table
+from db.transitions import Lease
+from domain.states import StepStatus
+from engine.errors import StepError
+from tests.support.clock import FakeClock
+from tests.support.engine import LEASE, Document, Engine, python, transform
+
+ASK: Document = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?"}}
+AGAIN: Document = {"attempts": 2, "delay": 1, "jitter": 0}
+
+
+@pytest.fixture(autouse=True)
+def still(fake_clock: FakeClock) -> FakeClock:
+    return fake_clock
+
+
+async def fail() -> None:
+    raise StepError("DOWN", "It is down.")
+
+
+async def told(engine: Engine, run_id: UUID) -> list[str]:
+    """The events of a run in short."""
+    return [_short(row) for row in await engine.events(run_id)]
+
+
+def _short(row: Any) -> str:
+    data = orjson.loads(row.data) if row.data else {}
+    if row.kind == events.LOG_LINES:
+        return f"lines {data['first']}-{data['last']}"
+    if row.kind == events.STEP_STATUS:
+        return f"{row.step_name}#{data['attempt']} {row.from_status}>{row.to_status}"
+    return f"{row.from_status}>{row.to_status}"
+
+
+async def work_off(engine: Engine, **actions: Any) -> None:
+    executor = await engine.executor(**actions)
+    while claimed := await engine.database.write(journal.claim, 10, LEASE):
+        for each in claimed:
+            await executor.execute(each)
+
+
+async def agree(engine: Engine, run_id: UUID) -> None:
+    """Check that each step's events follow on one another, and end in the status that its row has."""
+    by_step: dict[str, list[tuple[str, str]]] = {}
+    for row in await engine.events(run_id):
+        if row.kind == events.STEP_STATUS:
+            by_step.setdefault(row.step_name, []).append((row.from_status, row.to_status))
+    for changes in by_step.values():
+        assert changes[0][0] == StepStatus.PENDING
+        assert all(before[1] == after[0] for before, after in pairwise(changes))
+    assert {name: changes[-1][1] for name, changes in by_step.items()} == await engine.statuses(run_id)
+
+
+async def test_a_try_that_fails_is_told_with_the_next_one_and_lines_before_both(
+    engine: Engine, still: FakeClock
+) -> None:
+    run_id = await engine.start(await engine.publish(python("a", "fail", retry=AGAIN)))
+    await work_off(engine, fail=fail)
+    await still.advance(1)
+    await work_off(engine, fail=fail)
+    assert await told(engine, run_id) == [
+        "None>QUEUED",
+        "QUEUED>RUNNING",
+        "a#1 PENDING>RUNNING",
+        "lines 1-1",
+        "a#1 RUNNING>PENDING",
+        "a#2 PENDING>RUNNING",
+        "lines 2-2",
+        "a#2 RUNNING>FAILED",
+        "RUNNING>FAILED",
+    ]
+    await agree(engine, run_id)
+
+
+async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None:
+    run_id = await engine.start(await engine.publish(ASK, transform("no", 1, when="{{ false }}")))
+    await work_off(engine)
+    request = await engine.database.read(inputs.of_step, run_id, 0)
+    await engine.database.write(inputs.answer, request.id, "true")
+    await engine.database.write(transitions.resume, run_id, "Answered")
+    await work_off(engine)
+    assert [each for each in await told(engine, run_id) if not each.startswith("lines")] == [
+        "None>QUEUED",
+        "QUEUED>RUNNING",
+        "ask#1 PENDING>PAUSED",
+        "RUNNING>PAUSED",
+        "PAUSED>RUNNING",
+        "ask#1 PAUSED>SUCCEEDED",
+        "no#0 PENDING>SKIPPED",
+        "RUNNING>SUCCEEDED",
+    ]
+    await agree(engine, run_id)
+
+
+async def test_what_a_cancelled_run_was_doing_is_told_before_its_end(engine: Engine) -> None:
+    run_id = await engine.start(await engine.publish(ASK))
+    await work_off(engine)
+    await engine.database.write(journal.stop, run_id, "Cancelled")
+    assert (await told(engine, run_id))[-2:] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
+    await agree(engine, run_id)
+
+
+async def test_children_that_nobody_waits_for_are_a_step_that_begins_and_ends(engine: Engine) -> None:
+    child = await engine.publish(transform("only", 1))
+    launch = {"name": "go", "kind": "flow", "input": {"flow": f"flow_{child.id.hex}", "wait": False}}
+    run_id = await engine.start(await engine.publish(launch))
+    await work_off(engine)
+    assert (await told(engine, run_id))[2:] == ["go#1 PENDING>RUNNING", "go#1 RUNNING>SUCCEEDED", "RUNNING>SUCCEEDED"]
+    await agree(engine, run_id)
+
+
+async def test_a_retry_begins_with_the_steps_that_it_keeps(engine: Engine) -> None:
+    first = await engine.execute(
+        await engine.publish(transform("one", 1), transform("two", 2, when="{{ false }}"), python("a", "fail")),
+        fail=fail,
+    )
+    again = await engine.retry(first)
+    assert await told(engine, again) == ["None>QUEUED", "one#1 PENDING>SUCCEEDED", "two#0 PENDING>SKIPPED"]
+    await work_off(engine, fail=fail)
+    await agree(engine, again)
+
+
+async def test_a_try_cut_short_is_told_once(engine: Engine, still: FakeClock) -> None:
+    """Its worker is lost, and so is the next one right after it said so."""
+    flow = await engine.publish(transform("a", 1))
+    run_id = await engine.start(flow)
+    begun = journal.Try(0, "a", None, "transform", 1, "1")
+    for _ in range(3):
+        claimed = await engine.claim(timedelta(seconds=1))
+        if not await engine.steps(run_id):
+            await engine.database.write(journal.advance, claimed.lease, None, begun)
+        else:
+            await engine.database.write(journal.interrupt, claimed.lease, 0)
+        await still.advance(2)
+    await work_off(engine)
+    assert await told(engine, run_id) == [
+        "None>QUEUED",
+        "QUEUED>RUNNING",
+        "a#1 PENDING>RUNNING",
+        "a#1 RUNNING>PENDING",
+        "a#2 PENDING>RUNNING",
+        "a#2 RUNNING>SUCCEEDED",
+        "RUNNING>SUCCEEDED",
+    ]
+    assert await engine.tries(run_id) == [("a", 1, "INTERRUPTED"), ("a", 2, "SUCCEEDED")]
+    await agree(engine, run_id)
+
+
+async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_at(
+    engine: Engine, still: FakeClock
+) -> None:
+    run_id = await engine.start(await engine.publish(transform("a", 1)))
+    claimed = await engine.claim(timedelta(seconds=1))
+    await engine.database.write(journal.advance, claimed.lease, None, journal.Try(0, "a", None, "transform", 1, "1"))
+    await engine.change(run_id, interruptions=100)
+    await still.advance(2)
+    await work_off(engine)
+    assert (await told(engine, run_id))[-3:] == ["a#1 RUNNING>PENDING", "a#1 PENDING>FAILED", "RUNNING>INTERNAL_ERROR"]
+    await agree(engine, run_id)
+
+
+def _advance_and_fail(conn: Connection, lease: Lease, begun: journal.Try) -> None:
+    journal.advance(conn, lease, None, begun)
+    raise ZeroDivisionError
+
+
+async def test_a_unit_of_work_that_fails_tells_nothing(engine: Engine) -> None:
+    run_id = await engine.start(await engine.publish(transform("a", 1)))
+    claimed = await engine.claim()
+    begun = journal.Try(0, "a", None, "transform", 1, "1")
+    with pytest.raises(ZeroDivisionError):
+        await engine.database.write(_advance_and_fail, claimed.lease, begun)
+    assert await told(engine, run_id) == ["None>QUEUED", "QUEUED>RUNNING"]
+    await engine.database.write(journal.advance, claimed.lease, None, begun)
+    assert (await told(engine, run_id))[2:] == ["a#1 PENDING>RUNNING"]
+
+
+@contextmanager
+def inserts() -> Iterator[list[int]]:
+    """How many rows each insert into the event log has that is made meanwhile."""
+    found: list[int] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        if statement.startswith("INSERT INTO run_event"):
+            found.append(len(parameters) if many else 1)
+
+    event.listen(SqlEngine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(SqlEngine, "before_cursor_execute", note)
+
+
+async def test_a_transaction_writes_its_events_by_one_statement(engine: Engine) -> None:
+    run_id = await engine.start(await engine.publish(python("a", "fail"), transform("b", 1)))
+    claimed = await engine.claim()
+    executor = await engine.executor(fail=fail)
+    with inserts() as found:
+        await executor.execute(claimed)
+    # The first step begins; a line, the step's end and the run's.
+    assert found == [1, 3]
+    assert (await engine.run(run_id)).status == "FAILED"
+
+
+async def test_a_change_without_an_event_is_not_to_be_had(engine: Engine) -> None:
+    """Every step of every run has as many events as its row tells, whatever happened to the run."""
+    flow = await engine.publish(python("a", "fail", retry=AGAIN, continueOnFailure=True), ASK)
+    for _ in range(3):
+        await engine.start(flow)
+    await work_off(engine, fail=fail)
+    step, told_of = table(StepResult).c, table(RunEvent).c
+    latest = (
+        select(told_of.to_status)
+        .where(told_of.run_id == step.run_id, told_of.step_name == step.name)
+        .order_by(told_of.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(func.count()).select_from(table(StepResult)).where(func.coalesce(latest, "none") != step.status)
+    assert await engine.database.read(lambda conn: conn.execute(query).scalar_one()) == 0

@@ -1,0 +1,247 @@
+"""`flowRunProgressed`: all that happens in one run, in the order of the log, to its end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from db import inputs, journal, transitions
+from db.logs import LINES_IN_EVENT
+from db.session import Database
+from domain import clock, ids
+from domain.ids import IdKind
+from domain.states import Role
+from engine.errors import StepError
+from events.hub import Hub
+from resolvers.context import Context, Viewer
+from schema.build import build_schema
+from service.streams import Failure, Operation, Payload, Streams
+from tests.support.engine import LEASE, Bench, Document, Engine, python, shown, transform
+
+WATCH = """subscription($run: ID!, $after: String) { flowRunProgressed(runId: $run, after: $after) {
+    __typename
+    ... on FlowRunStatusChanged { cursor runId status matches change { from to } }
+    ... on StepChanged {
+        cursor runId stepName stepStatus stepChange { from to at } attempt error { code message }
+        step { name attempts { number } } }
+    ... on LogLinesAppended { cursor runId lines { number message stepName } }
+    ... on CaughtUp { cursor } } }"""
+ASK: Document = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?"}}
+AGAIN: Document = {"attempts": 2, "delay": 1, "jitter": 0}
+PATIENCE = 30.0
+
+Item = dict[str, Any]
+
+
+class Watcher:
+    """Subscribes to the runs of an engine."""
+
+    def __init__(self, engine: Engine, hub: Hub) -> None:
+        self.engine = engine
+        self._hub = hub
+        self._streams = Streams(build_schema())
+
+    async def results(
+        self, run: str, after: str | None = None, *, project: UUID | None = None
+    ) -> AsyncGenerator[Payload | Failure, None]:
+        viewer = Viewer(ids.new_uuid(), project or self.engine.project_id, Role.VIEWER, "watcher")
+        context = Context(self.engine.database, self.engine.flows, viewer, long_lived=True, hub=self._hub)
+        asked = Operation(WATCH, {"run": run, "after": after})
+        async with aclosing(self._streams.results(asked, context)) as results:
+            async for result in results:
+                yield result
+
+    async def events(self, run: str, after: str | None = None) -> AsyncGenerator[Item, None]:
+        async for result in self.results(run, after):
+            yield told(result)
+
+    async def all(self, run_id: UUID, after: str | None = None) -> list[Item]:
+        """What is told until the stream completes.
+
+        On PostgreSQL, transactions in any database of the server may hold events up until after `CaughtUp`; not those
+        that were told once.
+        """
+        async with asyncio.timeout(PATIENCE):
+            return [item async for item in self.events(shown(run_id), after)]
+
+    async def code(self, run: str, after: str | None = None, **more: Any) -> str:
+        """That of the error by which a stream ends."""
+        async with asyncio.timeout(PATIENCE):
+            (failure,) = [result async for result in self.results(run, after, **more)]
+        (error,) = orjson.loads(failure.body)
+        code: str = error["extensions"]["code"]
+        return code
+
+
+def told(result: Payload | Failure) -> Item:
+    assert isinstance(result, Payload), result
+    body = orjson.loads(result.body)
+    assert "errors" not in body, body
+    item: Item = body["data"]["flowRunProgressed"]
+    return item
+
+
+def short(item: Item) -> str:
+    match item:
+        case {"__typename": "StepChanged"}:
+            change = f"{item['stepChange']['from']}>{item['stepChange']['to']}"
+            why = f" {item['error']['code']}" if item["error"] else ""
+            return f"{item['stepName']}#{item['attempt']} {change}{why}"
+        case {"__typename": "LogLinesAppended"}:
+            return f"lines {item['lines'][0]['number']}-{item['lines'][-1]['number']}"
+        case {"__typename": "FlowRunStatusChanged"}:
+            return f"{item['change']['from']}>{item['change']['to']}"
+    return str(item["__typename"])
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[Engine]:
+    async with AsyncExitStack() as closing:
+        yield Engine(database, (await Bench.on(database)).project_id, closing)
+
+
+@pytest.fixture
+async def watcher(engine: Engine) -> AsyncIterator[Watcher]:
+    hub = Hub(engine.database)
+    yield Watcher(engine, hub)
+    await hub.close()
+
+
+async def fail() -> None:
+    raise StepError("DOWN", "It is down.")
+
+
+async def work_off(engine: Engine, **actions: Callable[..., Any]) -> None:
+    executor = await engine.executor(**actions)
+    while claimed := await engine.database.write(journal.claim, 10, LEASE):
+        for each in claimed:
+            await executor.execute(each)
+
+
+async def from_the_beginning(watcher: Watcher) -> str:
+    """A cursor before all that happens next."""
+    run_id = await watcher.engine.start(await watcher.engine.publish(transform("x", 1)))
+    async with aclosing(watcher.events(shown(run_id))) as stream:
+        cursor: str = (await anext(stream))["cursor"]
+    await watcher.engine.database.write(journal.stop, run_id, "Not this one")
+    return cursor
+
+
+@asynccontextmanager
+async def live(watcher: Watcher, run_id: UUID) -> AsyncIterator[Callable[[], Any]]:
+    """Gives what is told from now on, one after the other."""
+    async with asyncio.timeout(PATIENCE), aclosing(watcher.events(shown(run_id))) as stream:
+        assert short(await anext(stream)) == "CaughtUp"
+        yield lambda: anext(stream, None)
+
+
+EXPECTED = [
+    "None>QUEUED",
+    "QUEUED>RUNNING",
+    "a#1 PENDING>RUNNING",
+    "lines 1-1",
+    "a#1 RUNNING>PENDING DOWN",
+    "a#2 PENDING>RUNNING",
+    "lines 2-2",
+    "a#2 RUNNING>FAILED DOWN",
+    "RUNNING>FAILED",
+]
+
+
+@pytest.fixture
+async def failed(engine: Engine, watcher: Watcher) -> tuple[UUID, str]:
+    """A run that failed at its second try, of which all was told once, and a cursor from before it was created."""
+    cursor = await from_the_beginning(watcher)
+    run_id = await engine.start(await engine.publish(python("a", "fail", retry=AGAIN)))
+    await work_off(engine, fail=fail)
+    await engine.change(run_id, due_at=clock.now())
+    await work_off(engine, fail=fail)
+    assert [short(item) for item in await watcher.all(run_id, cursor) if short(item) != "CaughtUp"] == EXPECTED
+    return run_id, cursor
+
+
+async def test_all_that_was_missed_of_a_run_that_ended(watcher: Watcher, failed: tuple[UUID, str]) -> None:
+    run_id, cursor = failed
+    items = await watcher.all(run_id, cursor)
+    assert [short(item) for item in items] == [*EXPECTED, "CaughtUp"]
+    assert {item["runId"] for item in items[:-1]} == {shown(run_id)}
+    assert items[3]["lines"][0]["message"].startswith("Attempt 1 failed; tried again")
+    assert items[2]["step"] == {"name": "a", "attempts": [{"number": 1}, {"number": 2}]}
+
+
+async def test_every_cursor_goes_on_from_its_place(watcher: Watcher, failed: tuple[UUID, str]) -> None:
+    run_id, cursor = failed
+    items = await watcher.all(run_id, cursor)
+    for number, item in enumerate(items):
+        rest = await watcher.all(run_id, item["cursor"])
+        assert [short(each) for each in rest] == [*EXPECTED[number + 1 :], "CaughtUp"]
+
+
+async def test_what_happens_is_told_as_it_happens_until_the_end(engine: Engine, watcher: Watcher) -> None:
+    run_id = await engine.start(await engine.publish(ASK, transform("no", 1, when="{{ false }}")))
+    async with live(watcher, run_id) as following:
+        await work_off(engine)
+        begun = [short(await following()) for _ in range(4)]
+        assert begun == ["QUEUED>RUNNING", "lines 1-1", "ask#1 PENDING>PAUSED", "RUNNING>PAUSED"]
+        request = await engine.database.read(inputs.of_step, run_id, 0)
+        await engine.database.write(inputs.answer, request.id, "true")
+        await engine.database.write(transitions.resume, run_id, "Answered")
+        await work_off(engine)
+        assert [short(await following()) for _ in range(5)] == [
+            "PAUSED>RUNNING",
+            "lines 2-2",
+            "ask#1 PAUSED>SUCCEEDED",
+            "no#None PENDING>SKIPPED",
+            "RUNNING>SUCCEEDED",
+        ]
+        assert await following() is None
+
+
+async def test_a_run_that_is_cancelled_ends_its_stream(engine: Engine, watcher: Watcher) -> None:
+    run_id = await engine.start(await engine.publish(ASK))
+    await work_off(engine)
+    async with live(watcher, run_id) as following:
+        await engine.database.write(journal.stop, run_id, "Cancelled")
+        assert [short(await following()) for _ in range(2)] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
+        assert await following() is None
+
+
+async def test_of_other_runs_nothing_is_told(engine: Engine, watcher: Watcher) -> None:
+    run_id, other = await engine.start_many(await engine.publish(transform("a", 1)), 2)
+    async with live(watcher, run_id) as following:
+        await engine.database.write(journal.stop, other, "Cancelled")
+        await engine.database.write(journal.stop, run_id, "Cancelled")
+        assert short(await following()) == "QUEUED>STOPPED"
+        assert await following() is None
+
+
+async def test_without_a_cursor_a_run_that_ended_is_only_caught_up_with(
+    watcher: Watcher, failed: tuple[UUID, str]
+) -> None:
+    assert [short(item) for item in await watcher.all(failed[0])] == ["CaughtUp"]
+
+
+async def test_many_lines_come_in_portions_each_with_its_own(engine: Engine, watcher: Watcher) -> None:
+    async def talk(ctx: Any) -> None:
+        for number in range(LINES_IN_EVENT + 50):
+            ctx.log(f"line {number + 1}")
+
+    cursor = await from_the_beginning(watcher)
+    run_id = await engine.execute(await engine.publish(python("talk")), talk=talk)
+    portions = [item["lines"] for item in await watcher.all(run_id, cursor) if "lines" in item]
+    assert [len(lines) for lines in portions] == [LINES_IN_EVENT, 50]
+    lines = [line for portion in portions for line in portion]
+    assert [line["number"] for line in lines] == list(range(1, LINES_IN_EVENT + 51))
+    assert [line["message"] for line in lines] == [f"line {number}" for number in range(1, LINES_IN_EVENT + 51)]
+
+
+async def test_who_may_not_see_the_run_is_told_that_there_is_none(engine: Engine, watcher: Watcher) -> None:
+    run_id = await engine.start(await engine.publish(transform("a", 1)))
+    assert await watcher.code(shown(run_id), project=ids.new_uuid()) == "RUN_NOT_FOUND"
+    assert await watcher.code(ids.encode(IdKind.RUN, ids.new_uuid())) == "RUN_NOT_FOUND"
+    assert await watcher.code(ids.encode(IdKind.FLOW, ids.new_uuid())) == "INVALID_ID"
+    assert await watcher.code(shown(run_id), "nonsense") == "INVALID_CURSOR"
