@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from db import journal
+from db import events, journal
 from db.journal import Claimed
 from domain import payloads
 from engine.actions import PermanentError
@@ -743,7 +743,9 @@ async def test_a_retry_executes_from_the_failed_step_on(engine: Engine) -> None:
     assert [name for name, _, _ in await engine.tries(new)] == ["b", "c"]
     assert (await engine.run(old)).recovered_by_id == new
     await engine.change(old, recovered_by_id=None)
-    assert await engine.everything(old) == before
+    *kept, told = await engine.everything(old)
+    assert kept == before
+    assert events.RUN_RECOVERED in told
 
 
 async def test_the_whole_chain_of_retries_learns_who_recovered_it(engine: Engine) -> None:
