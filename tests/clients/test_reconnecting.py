@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -20,59 +18,16 @@ from db.models.types import table
 from domain import ids
 from domain.ids import IdKind
 from tests.support.api import Api, Listening
+from tests.support.node import running
+from tests.support.proxy import Proxy
 
 PATIENCE = 120.0
 DISCONNECTS = 50
-WEB = Path(__file__).parents[2] / "web"
 SCRIPT = Path(__file__).with_name("watch.mjs")
 FLOW = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 CURSOR = "subscription { flowRunStatusChanged { ... on CaughtUp { cursor } } }"
 
 Change = tuple[str, str | None, str]
-
-
-class Proxy:
-    """Passes bytes between clients and a service, until it cuts them off."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._upstream = (parts.hostname, parts.port)
-        self._transports: set[asyncio.WriteTransport] = set()
-        self.disconnects = 0
-        """How often somebody was cut off."""
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            self.cut()
-
-    def cut(self) -> None:
-        """Reset every connection, on both sides."""
-        self.disconnects += bool(self._transports)
-        for transport in self._transports:
-            transport.abort()
-        self._transports.clear()
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._upstream)
-        transports = {writer.transport, back.transport}
-        self._transports |= transports
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_copy(reader, back))
-                tasks.create_task(_copy(there, writer))
-        finally:
-            self._transports -= transports
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await source.read(65_536):
-            target.write(data)
-            await target.drain()
-    target.transport.abort()
 
 
 class Watcher:
@@ -102,25 +57,8 @@ class Watcher:
 @asynccontextmanager
 async def watching(client: str, url: str, key: str, cursor: str) -> AsyncIterator[Watcher]:
     """One of the npm clients, under way."""
-    node = shutil.which("node")
-    assert node, "these tests need Node.js: see scripts/build-web"
-    assert (WEB / "node_modules" / "graphql-sse").is_dir(), "run: scripts/build-web test"
-    process = await asyncio.create_subprocess_exec(
-        *(node, "--experimental-websocket", "--input-type=module", "-", client, f"{url}/graphql", key, cursor),
-        cwd=WEB,  # from where a module on standard input imports
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(SCRIPT.read_bytes())
-    process.stdin.close()
-    try:
+    async with running(SCRIPT.read_text(), client, f"{url}/graphql", key, cursor) as process:
         yield Watcher(process)
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 async def now(served: Listening) -> str:
