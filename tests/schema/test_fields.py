@@ -170,7 +170,7 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
 
 def test_every_type_is_reached() -> None:
     told = {"UserError"}
-    streamed = {"Subscription", "FlowRunStatusChanged", "CaughtUp"}
+    streamed = {"Subscription", "FlowRunStatusChanged", "FlowRunUpdated", "CaughtUp"}
     elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge", "LogLineEdge"} | streamed
     reachable = {
         name
