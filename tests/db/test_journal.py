@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
-from db import journal, runs, signals
+from db import events, journal, runs, signals
 from db.journal import LeaseLostError, Outcome, Try
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
