@@ -53,23 +53,14 @@ class Operation:
     name: str | None = None
 
 
+@dataclass(slots=True, eq=False)
 class Payload:
-    """A GraphQL result as JSON, the same object for all subscribers who are told the same."""
+    """A GraphQL result, the same object for all subscribers who are told the same."""
 
-    __slots__ = ("_text", "body", "place")
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.place: Place | None = None
-        """In the event log, of what it tells; None when it tells of no event."""
-        self._text: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The body, decoded once."""
-        if self._text is None:
-            self._text = self.body.decode()
-        return self._text
+    body: bytes
+    """JSON."""
+    place: Place | None = None
+    """In the event log, of what it tells; None when it tells of no event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +98,7 @@ class Streams:
                         for item, payload in zip(items, await renderer.batch(source.tell, items), strict=True):
                             payload.place = item.place
                             yield payload
+                        del items, item, payload  # the next ones may be long in coming
                     return
                 async for value in source:
                     yield await renderer.execute(value, {})
@@ -244,7 +236,8 @@ def _payload(data: object, errors: Sequence[GraphQLError]) -> Payload:
     result: dict[str, object] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
-    return Payload(orjson.dumps(result))
+    # A copy, for orjson gives bytes with kilobytes of room behind them.
+    return Payload(bytes(memoryview(orjson.dumps(result))))
 
 
 def _is_away(errors: Sequence[GraphQLError] | None) -> bool:

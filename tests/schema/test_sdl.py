@@ -124,6 +124,7 @@ VALUES = {
     "OrderDirection": "ASC DESC",
     "Archived": "EXCLUDE INCLUDE ONLY",
     "QuotaPeriod": "HOUR DAY MONTH",
+    "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED",
     "Role": "VIEWER OPERATOR ADMIN",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
@@ -148,6 +149,9 @@ UNIONS = {
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
 }
+
+
+STREAMED = {"FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp"}
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +279,10 @@ def test_relay_types_are_as_the_specification_says(schema: GraphQLSchema) -> Non
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_of_the_explorer_fits_the_schema(schema: GraphQLSchema, example: Path) -> None:
     assert validate(schema, parse(example.read_text())) == []
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_streams_tell_the_unions_of_the_contract(schema: GraphQLSchema, name: str) -> None:
+    found = schema.type_map[name]
+    assert isinstance(found, GraphQLUnionType)
+    assert {each.name for each in found.types} == set(STREAMED[name].split())

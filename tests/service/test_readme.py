@@ -5,7 +5,12 @@ import json
 import re
 from pathlib import Path
 
-from tests.support.api import LiveServer
+from db import runs, signals
+from domain import ids
+from domain.ids import IdKind
+from tests.support.api import Listening, LiveServer
+from tests.support.node import running
+from tests.support.proxy import Proxy
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 PATIENCE = 60.0
@@ -23,8 +28,52 @@ async def test_the_walk_through_works_as_it_stands(live_server: LiveServer, tmp_
     )
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert (process.returncode, err) == (0, b"")
-    created, failed, retried, runs = [json.loads(line)["data"] for line in out.decode().splitlines()]
+    created, failed, retried, both = [json.loads(line)["data"] for line in out.decode().splitlines()]
     assert created["createFlow"]["flow"]["publishedVersion"] == {"number": 1}
     assert failed["flowRun"]["status"] == "FAILED"
     assert retried["retry"]["run"]["id"].startswith("run_")
-    assert runs["flowRuns"]["totalCount"] == 2
+    assert both["flowRuns"]["totalCount"] == 2
+
+
+async def test_the_live_list_shows_what_there_is_whatever_happens_to_its_connection(listening: Listening) -> None:
+    found = re.search(r"### A live list.*?```js\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    api, proxy = listening.api, Proxy(listening.url)
+    asking = await api.create_flow({"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Go on?"}}]})
+    quick = await api.create_flow({"steps": [{"name": "only", "kind": "transform", "input": 1}]}, "quick")
+    first = await _paused(listening, asking)
+    async with (
+        proxy.listening() as url,
+        running(found.group(1), f"{url.replace('http', 'ws')}/graphql", api.keys.viewer) as process,
+    ):
+
+        async def shown(wanted: set[str]) -> None:
+            """Return when these runs are listed, all of them PAUSED."""
+            assert process.stdout is not None
+            while True:
+                line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+                assert line, "the list ended"
+                listed = json.loads(line)
+                if {run["id"] for run in listed} == wanted and all(run["status"] == "PAUSED" for run in listed):
+                    return
+
+        await shown({first})
+        second = await _paused(listening, asking)
+        await shown({first, second})
+        proxy.cut()
+        await api.finished((await api.start(quick))["run"]["id"])
+        third = await _paused(listening, asking)
+        await api.query("mutation($id: ID!) { cancel(runId: $id) { __typename } }", {"id": first})
+        await shown({second, third})
+
+
+async def _paused(listening: Listening, flow_id: str) -> str:
+    """A run that waits for an answer."""
+    api = listening.api
+    run_id: str = (await api.start(flow_id))["run"]["id"]
+    key = ids.decode(IdKind.RUN, run_id)
+    with api.database.signals.listen(signals.run_changed(key)) as changed:
+        while (await api.database.read(runs.by_ids, [key], {"status"}))[key].status != "PAUSED":
+            await asyncio.wait_for(changed.wait(), PATIENCE)
+            changed.clear()
+    return run_id

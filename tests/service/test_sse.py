@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from starlette.routing import WebSocketRoute
 
 from db import api_keys
-from events.hub import Feed
+from events.hub import Feed, SlowConsumerError
 from service import sse
+from service.graphql import GraphQLEndpoint
 from tests.support.api import Api, Listening, listening_on
 
 PATIENCE = 30.0
@@ -230,6 +232,30 @@ async def test_a_key_has_so_many_connections_and_no_more(database_url: str) -> N
                 assert orjson.loads(await refused.aread())["errors"][0]["extensions"]["code"] == "TOO_MANY_CONNECTIONS"
             async with client.stream(WATCH, headers=client.headers(client.api.keys.viewer)) as other:
                 await told(events(other))
+
+
+async def test_a_client_that_is_too_slow_is_told_from_where_to_go_on(client: Client) -> None:
+    async with client.stream(WATCH) as response:
+        stream = events(response)
+        start = await told(stream)
+        for feed in list(client.api.service.hub._feeds):
+            assert feed.place is not None
+            feed.fail(SlowConsumerError(feed.place))
+        failed = await asyncio.wait_for(anext(stream), PATIENCE)
+        assert failed["data"]["errors"][0]["extensions"] == {"code": "SLOW_CONSUMER", "cursor": start["cursor"]}
+        assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
+    (endpoint,) = {route.endpoint for route in client.api.service.app.routes if isinstance(route, WebSocketRoute)}
+    assert isinstance(endpoint, GraphQLEndpoint)
+    async with client.stream(WATCH) as response:
+        stream = events(response)
+        await told(stream)
+        ((connection,),) = endpoint.connections._open.values()
+        connection.cut()
+        with pytest.raises(httpx.TransportError):
+            await asyncio.wait_for(anext(stream), PATIENCE)
 
 
 async def test_a_silent_stream_is_kept_alive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

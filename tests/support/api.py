@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 from sqlalchemy import Connection, Engine, event
+from starlette.routing import WebSocketRoute
 
 from db import api_keys, projects, runs, signals
 from db.migrate import upgrade
@@ -22,6 +23,7 @@ from domain.states import FINAL, Role
 from service.asgi import Service, create_service
 from service.auth import BrowserSessions
 from service.bootstrap import bootstrap
+from service.graphql import GraphQLEndpoint
 from service.server import server_config
 from service.settings import Settings
 
@@ -168,6 +170,21 @@ class LiveServer:
     sign_in_url: str
 
 
+@dataclass(frozen=True)
+class LiveApi:
+    """A service behind a client, and on a port."""
+
+    api: Api
+    server: LiveServer
+
+    @property
+    def endpoint(self) -> GraphQLEndpoint:
+        """What answers at /graphql."""
+        (found,) = {route.endpoint for route in self.api.service.app.routes if isinstance(route, WebSocketRoute)}
+        assert isinstance(found, GraphQLEndpoint)
+        return found
+
+
 @pytest.fixture
 async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     """A service as `serve` starts it, with worker, demo flows and explorer, on SQLite."""
@@ -204,6 +221,16 @@ async def listening_on(database_url: str, **settings: Any) -> AsyncIterator[List
         config = server_config(api.service.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
         async with _listening(config) as (url, server):
             yield Listening(url, api, server)
+
+
+@asynccontextmanager
+async def serving_live(database_url: str, *, with_worker: bool = False, **settings: Any) -> AsyncIterator[LiveApi]:
+    """A service on a port, with two projects and their keys."""
+    async with serving(database_url, with_worker=with_worker, **settings) as api:
+        # Its lifespan is under way.
+        config = server_config(api.service.app, port=0, log_config=None, timeout_graceful_shutdown=5, lifespan="off")
+        async with _listening(config) as (url, _):
+            yield LiveApi(api, LiveServer(url, api.keys.admin, ""))
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,115 @@
+"""The clients that frontends use, cut off again and again while runs are executed: nothing lost, nothing doubled."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from db import events
+from db.models import RunEvent
+from db.models.types import table
+from domain import ids
+from domain.ids import IdKind
+from tests.support.api import Api, Listening
+from tests.support.node import running
+from tests.support.proxy import Proxy
+
+PATIENCE = 120.0
+DISCONNECTS = 50
+SCRIPT = Path(__file__).with_name("watch.mjs")
+FLOW = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
+CURSOR = "subscription { flowRunStatusChanged { ... on CaughtUp { cursor } } }"
+
+Change = tuple[str, str | None, str]
+
+
+class Watcher:
+    """A client in a process of its own, and what it was told."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._lines: asyncio.Queue[Any] = asyncio.Queue()
+        self.changes: list[Change] = []
+
+    async def change(self) -> None:
+        """Take the next change."""
+        assert self._process.stdout is not None
+        while True:
+            line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)
+            assert line, "the client ended: " + await self._complaint()
+            event = json.loads(line)
+            if event["__typename"] == "FlowRunStatusChanged":
+                self.changes.append((event["runId"], event["change"]["from"], event["change"]["to"]))
+                return
+
+    async def _complaint(self) -> str:
+        assert self._process.stderr is not None
+        return (await self._process.stderr.read()).decode()
+
+
+@asynccontextmanager
+async def watching(client: str, url: str, key: str, cursor: str) -> AsyncIterator[Watcher]:
+    """One of the npm clients, under way."""
+    async with running(SCRIPT.read_text(), client, f"{url}/graphql", key, cursor) as process:
+        yield Watcher(process)
+
+
+async def now(served: Listening) -> str:
+    """A cursor of this moment."""
+    headers = {"accept": "text/event-stream", "authorization": f"Bearer {served.api.keys.admin}"}
+    async with (
+        httpx.AsyncClient(base_url=served.url) as http,
+        http.stream("POST", "/graphql", json={"query": CURSOR}, headers=headers) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("id: "):
+                return line.removeprefix("id: ")
+    raise AssertionError("the stream ended")
+
+
+async def keep_busy(api: Api, flow_id: str, enough: asyncio.Event) -> list[str]:
+    """Start runs, a few at a time, until it is enough; returns them when all have ended."""
+    started: list[str] = []
+    while not enough.is_set():
+        some = await asyncio.gather(*(api.start(flow_id) for _ in range(5)))
+        started += [each["run"]["id"] for each in some]
+        await api.finished(started[-1])
+    for run_id in started:
+        await api.finished(run_id)
+    return started
+
+
+async def logged(api: Api, run_ids: list[str]) -> list[Change]:
+    """What the log has of these runs, in its order."""
+    event = table(RunEvent).c
+    keys: list[UUID] = [ids.decode(IdKind.RUN, each) for each in run_ids]
+    query = select(event.run_id, event.from_status, event.to_status).where(
+        event.run_id.in_(keys), event.kind == events.RUN_STATUS
+    )
+    rows = await api.database.read(lambda conn: conn.execute(query.order_by(event.xid, event.seq)).all())
+    return [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in rows]
+
+
+@pytest.mark.parametrize("client", ["ws", "sse"])
+async def test_nothing_is_lost_and_nothing_doubled_by_disconnects(listening: Listening, client: str) -> None:
+    api, proxy = listening.api, Proxy(listening.url)
+    flow_id = await api.create_flow(FLOW)
+    cursor = await now(listening)
+    enough = asyncio.Event()
+    async with proxy.listening() as url, watching(client, url, api.keys.admin, cursor) as watcher:
+        busy = asyncio.create_task(keep_busy(api, flow_id, enough))
+        while proxy.disconnects < DISCONNECTS:
+            await watcher.change()
+            proxy.cut()
+        enough.set()
+        expected = await logged(api, await busy)
+        while len(watcher.changes) < len(expected):
+            await watcher.change()
+    assert watcher.changes == expected
