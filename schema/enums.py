@@ -21,6 +21,7 @@ from domain.states import (
     StepStatus,
     TriggerMethod,
 )
+from domain.time_buckets import BucketSize
 
 
 class StepData(StrEnum):
@@ -41,6 +42,7 @@ class OrderDirection(StrEnum):
 __all__ = [
     "Archived",
     "AttemptStatus",
+    "BucketSize",
     "Environment",
     "ErrorCode",
     "LogLevel",
@@ -72,6 +74,7 @@ _NAMES: dict[type[StrEnum], str] = {
     RunOrderField: "FlowRunOrderField",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
+    BucketSize: "TimeBucketSize",
 }
 
 for _enum, _name in _NAMES.items():

@@ -9,11 +9,12 @@ import strawberry
 from db.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
-from resolvers import runs, subscriptions
+from resolvers import runs, stats, subscriptions
 from schema.enums import RunStatus
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowRunFilter
 from schema.types.flow_run import FlowRun, StatusChange
+from schema.types.stats import FlowRunStats
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -89,3 +90,19 @@ class Subscription:
                     yield CaughtUp(cursor=told.cursor)
                 else:
                     yield FlowRunStatusChanged(row=told.change, cursor=told.cursor)
+
+    @_subscription(
+        "Statistics over runs: at the start, and again when one of the runs changed, or one that was among them; at"
+        " most once a second."
+    )
+    async def flow_run_stats_changed(
+        self,
+        info: Info,
+        filter: Annotated[  # noqa: A002
+            FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
+        ] = None,
+    ) -> AsyncGenerator[FlowRunStats, None]:
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        async with aclosing(stats.changing(info.context, wanted)) as changes:
+            async for told in changes:
+                yield FlowRunStats(of=told)

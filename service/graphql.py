@@ -22,6 +22,7 @@ from strawberry.types.unset import UNSET, UnsetType
 from db.session import Database
 from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
 from engine.flows import FlowCache
+from events.stats import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
 from service.explorer import Explorer
@@ -53,6 +54,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         super().__init__(schema, graphql_ide=None, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
         self._database = database
         self._flows = flows
+        self._stats = StatsFeeds(database)
         self._explorer = explorer
 
     websocket_adapter_class = _TextSocket
@@ -84,9 +86,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """What the resolvers know of the request; refuses it when it shows no key."""
         if isinstance(request, WebSocket):
             viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
-            return Context(self._database, self._flows, viewer, long_lived=True)
+            return Context(self._database, self._flows, viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._database)
-        return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
+        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), stats=self._stats)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Lets a socket in whose handshake or `connection_init` shows a key."""
