@@ -145,8 +145,11 @@ def _concerns(wanted: RunFilter, row: AnyRow) -> bool:
 
 
 def _hashable(wanted: RunFilter) -> RunFilter:
-    values: dict[str, Any] = {each.name: getattr(wanted, each.name) for each in fields(wanted)}
-    return RunFilter(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return RunFilter(**{each.name: _frozen(getattr(wanted, each.name)) for each in fields(wanted)})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _seen(done: asyncio.Future[Any]) -> None:
