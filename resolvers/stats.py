@@ -18,6 +18,10 @@ MAX_FAILURES = 100
 """Failing steps in one answer."""
 MAX_ERRORS = 20
 """Errors of each of them."""
+FIRST_FAILURES = 10
+"""Failing steps, unless told otherwise."""
+FIRST_ERRORS = 5
+"""Errors of each of them, unless told otherwise."""
 
 
 def of_runs(context: Context, wanted: RunFilter) -> Statistics:

@@ -24,6 +24,7 @@ from domain.errors import QueryTooComplexError
 from domain.states import RunStatus
 from domain.time_buckets import MAX_BUCKETS
 from resolvers.pagination import DEFAULT_PAGE, MAX_PAGE
+from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES
 
 MAX_TOKENS = 4_000
 """Words and brackets in a document."""
@@ -46,6 +47,7 @@ _DEEPEST = 30
 _PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "logs", "topFailingSteps", "errors"}
 _LISTS = {"files", "steps", "statusHistory", "attempts", "retryability", "schedules", "webhooks"}
 _SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
+_DEFAULTS = {"topFailingSteps": FIRST_FAILURES, "errors": FIRST_ERRORS}
 _SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
@@ -171,7 +173,7 @@ class _Meter:
         sizes = [
             self._size(argument.value) for argument in field.arguments or () if argument.name.value in {"first", "last"}
         ]
-        return max((size for size in sizes if size is not None), default=DEFAULT_PAGE)
+        return max((size for size in sizes if size is not None), default=_DEFAULTS.get(field.name.value, DEFAULT_PAGE))
 
     def _listed(self, value: Any) -> int:
         given = (

@@ -11,17 +11,12 @@ from db.stats import PERCENTILES, Durations, Failure
 from domain.time_buckets import MAX_BUCKETS
 from events.stats import Statistics
 from resolvers import runs, stats
-from resolvers.stats import MAX_ERRORS, MAX_FAILURES
+from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES, MAX_ERRORS, MAX_FAILURES
 from schema.enums import BucketSize, RunStatus
 from schema.fields import Info, column, columns_of, field
 from schema.scalars import BigInt
 from schema.types.flow import Flow
 from schema.types.flow_run import FlowRun
-
-FIRST_FAILURES = 10
-"""Failing steps, unless told otherwise."""
-FIRST_ERRORS = 5
-"""Errors of each of them, unless told otherwise."""
 
 Size = Annotated[BucketSize, strawberry.argument(description="How long a bucket is.")]
 TimeZone = Annotated[

@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -64,9 +65,7 @@ async def test_runs_are_counted_by_status(filled: Database, wanted: RunFilter, m
     assert await filled.read(stats.counts, wanted, START) == Counter(row.status for row in meant)
 
 
-async def test_durations_are_those_of_runs_that_ended(
-    filled: Database, wanted: RunFilter, meant: list[AnyRow]
-) -> None:
+async def test_durations_are_those_of_runs_that_ended(filled: Database, wanted: RunFilter, meant: list[AnyRow]) -> None:
     lengths = sorted(row.duration_ms for row in meant if row.duration_ms is not None)
     found = await filled.read(stats.durations, wanted, START)
     if not lengths:
@@ -118,7 +117,7 @@ async def test_runs_are_counted_by_the_time_of_their_creation(
     expected = Counter(
         (number, row.status)
         for row in meant
-        for number, (start, end) in enumerate(zip(edges, edges[1:], strict=False))
+        for number, (start, end) in enumerate(pairwise(edges))
         if start <= row.created_at < end
     )
     assert await filled.read(stats.counts_by_time, wanted, START, edges) == expected
