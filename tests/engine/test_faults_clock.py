@@ -10,9 +10,14 @@ import pytest
 
 from db import journal
 from db.session import Database
+from engine.flows import FlowCache
+from engine.scheduler import Scheduler
 from engine.steps import StepContext
 from tests.engine.test_dispatcher import CASES, Adapter, Dialect, Limits, at_work
-from tests.support.clock import FakeClock
+from tests.engine.test_scheduler import add as add_schedule
+from tests.engine.test_scheduler import fires
+from tests.support import factory
+from tests.support.clock import START, FakeClock
 from tests.support.engine import Bench, Engine, history, python, transform
 
 HOUR = 3_600.0
@@ -213,3 +218,28 @@ async def test_a_run_that_is_cancelled_after_the_clock_was_set_takes_no_negative
     assert run.status == "STOPPED"
     assert run.duration_ms >= 0
     assert [step.duration_ms >= 0 for step in await engine.steps(run_id)] == [True]
+
+
+async def test_a_schedule_fires_once_for_each_time_on_the_clock(
+    database: Database, still: FakeClock, jump: float
+) -> None:
+    home = await database.write(factory.add_home)
+    await database.write(add_schedule, home, "*/10 * * * *")
+    cache = FlowCache(database)
+    still.watch(cache, "get")
+    scheduler = Scheduler(database, cache)
+    task = asyncio.create_task(scheduler.run())
+    await still.advance(11 * 60)
+    still.jump(jump)
+    await still.advance(9.5 * 60)
+    if jump < 0:
+        assert len(await fires(database)) == 1
+        still.jump(-jump)
+        await still.advance(10)
+    scheduler.stop()
+    await still.drive(task)
+    found = await fires(database)
+    assert len(found) == len(set(found))
+    minutes = [(at - START).total_seconds() / 60 for at in found]
+    # Of those that a clock set forward skipped, the policy drops all that it is not still time for.
+    assert minutes == [10, 20 if jump < 0 else 80]
