@@ -44,7 +44,6 @@ _results = table(StepResult)
 _step = _results.c
 _attempts = table(StepAttempt)
 _attempt = _attempts.c
-_MILLISECOND = timedelta(milliseconds=1)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -339,6 +338,15 @@ def release(conn: Connection, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
     due_now = update(_runs).where(_held(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)
     transitions.hand_over(conn, conn.execute(due_now).scalars().all())
+
+
+def due_again(conn: Connection, before: datetime) -> int:
+    """After the clock was set back from `before`: what waited for a worker then shall not wait until then again."""
+    now = clock.now()
+    waiting = and_(_run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None))
+    run_ids = conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
+    transitions.hand_over(conn, run_ids)
+    return len(run_ids)
 
 
 def release_all(conn: Connection) -> int:
@@ -656,7 +664,7 @@ def _record(conn: Connection, run: Subject, outcome: Outcome) -> dict[str, Any]:
         "gave": outcome.output,
         "why": outcome.error,
         "ended": now if over else None,
-        "took": (now - outcome.started_at) // _MILLISECOND if over else None,
+        "took": clock.milliseconds_since(outcome.started_at, now) if over else None,
     }
     conn.execute(_END_STEP, step)
     attempt = {

@@ -23,6 +23,8 @@ CONNECT_TIMEOUT = 5.0
 _AWAY = ("53", "57P", "58")
 """How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
 
+_FULL = "53100"
+"""PostgreSQL's code when its disk is full."""
 _DEADLOCK = "40P01"
 _TRIES = 5
 """Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
@@ -144,14 +146,21 @@ def _unavailability() -> Iterator[None]:
     except IntegrityError as error:
         raise ConflictError from error
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError) as error:
-        raise DatabaseUnavailableError from error
+        raise DatabaseUnavailableError(_reason(error)) from error
     except DBAPIError as error:
         if not _is_away(error):
             raise
-        raise DatabaseUnavailableError from error
+        raise DatabaseUnavailableError(_reason(error)) from error
 
 
 def _is_away(error: DBAPIError) -> bool:
     # Without a statement it is the connection that could not be made.
     code = getattr(error.orig, "sqlstate", None) or ""
     return error.statement is None or error.connection_invalidated or code.startswith(_AWAY)
+
+
+def _reason(error: Exception) -> str | None:
+    """For people, if it is another than usual."""
+    cause = getattr(error, "orig", None)
+    is_full = getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == _FULL
+    return "The database has no space left: nothing can be written at the moment." if is_full else None

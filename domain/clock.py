@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Clock(Protocol):
@@ -51,6 +53,11 @@ def use(clock: Clock) -> Clock:
 def now() -> datetime:
     """The present instant, in UTC."""
     return _current.now()
+
+
+def milliseconds_since(start: datetime, end: datetime | None = None) -> int:
+    """Whole milliseconds from `start` to `end`, by default to now; none when the clock was set back in between."""
+    return max(((end or now()) - start) // _MILLISECOND, 0)
 
 
 async def sleep(seconds: float) -> None:

@@ -47,7 +47,6 @@ MAX_MESSAGE = 4_000
 """Characters kept of an error's message."""
 MAX_CODE = 100
 """Characters kept of an error's code."""
-_MILLISECOND = timedelta(milliseconds=1)
 _DONE = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
 
 
@@ -421,7 +420,7 @@ class Executor:
         await self._finish(execution, end.status, message, _error_values(end.step, end.error))
 
     async def _finish(self, execution: _Execution, status: RunStatus, message: str, values: dict[str, Any]) -> None:
-        values["duration_ms"] = (clock.now() - execution.run.started_at) // _MILLISECOND
+        values["duration_ms"] = clock.milliseconds_since(execution.run.started_at)
         await self._write(
             execution,
             journal.finish,
@@ -438,7 +437,7 @@ class Executor:
             now = await self._database.read(journal.load, lease)
             step = _begun(now.steps)
             values = _error_values(step.name if step else None, error)
-            values["duration_ms"] = (clock.now() - now.run.started_at) // _MILLISECOND
+            values["duration_ms"] = clock.milliseconds_since(now.run.started_at)
             outcome = _failed_with_run(step, error, StepStatus(step.status)) if step else None
             await self._database.write(
                 journal.finish, lease, outcome, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False

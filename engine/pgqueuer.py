@@ -54,12 +54,13 @@ class TicketQueue:
 
     async def _replace_lost_tickets(self) -> None:
         now = clock.now()
-        if now >= self._sweep_at:
+        # As soon as that is over, or the clock was set back.
+        if not timedelta(0) < self._sweep_at - now <= SWEEP:
             await self._database.write(tickets.prune, now, now - LOG_KEPT)
             since = _EVER
             self._sweep_at = now + SWEEP
-        elif now >= self._look_at:
-            since = self._looked_at - OVERLAP
+        elif not timedelta(0) < self._look_at - now <= LOOK:
+            since = min(self._looked_at, now) - OVERLAP
         else:
             return
         if count := await self._database.write(tickets.sweep, since, now):

@@ -62,9 +62,10 @@ class PollingDispatcher:
         self._queue = queue or RunTable(database)
         self._settings = settings or PollingSettings()
         self._lease = timedelta(seconds=self._settings.lease)
+        self._interval = timedelta(seconds=self._settings.interval)
         self._tasks: dict[asyncio.Future[None], Lease] = {}
         self._backlog = False
-        self._next_look = clock.now()
+        self._next_look = self._seen_at = self._renewed_at = clock.now()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -89,12 +90,13 @@ class PollingDispatcher:
                 task.cancel()
 
     async def _fill(self, execute: Execute) -> None:
+        await self._keep_to_the_clock()
         free = self._settings.concurrency - len(self._tasks)
         # With work waiting, a few free places are left to grow: claiming many runs costs little more than one.
         few = self._backlog and free < self._settings.concurrency * _REFILL
-        if few and clock.now() < self._next_look:
+        if few and timedelta(0) < self._next_look - clock.now() <= self._interval:
             return
-        self._next_look = clock.now() + timedelta(seconds=self._settings.interval)
+        self._next_look = clock.now() + self._interval
         if free == 0:
             return
         try:
@@ -108,6 +110,21 @@ class PollingDispatcher:
             self._tasks[task] = run.lease
             task.add_done_callback(self._done)
 
+    async def _keep_to_the_clock(self) -> None:
+        """Claim nothing of what is under way here, and lose nothing that is due, when the clock was set."""
+        now = clock.now()
+        if now - self._renewed_at >= self._lease:
+            # All leases seem over, also those of this worker.
+            await self._look_after_leases(renew=True)
+            self._renewed_at = clock.now()
+        if self._seen_at - now > self._interval:
+            try:
+                count = await self._database.write(journal.due_again, self._seen_at + self._interval)
+            except DatabaseUnavailableError:
+                return
+            _logger.warning("The clock was set back by %s: %d runs would have waited", self._seen_at - now, count)
+        self._seen_at = now
+
     def _done(self, task: asyncio.Future[None]) -> None:
         del self._tasks[task]
         if not task.cancelled() and task.exception() is not None:
@@ -115,7 +132,8 @@ class PollingDispatcher:
         self._wake.set()
 
     async def _wait(self) -> None:
-        seconds = (self._next_look - clock.now()).total_seconds()
+        # A clock that was set back must not make it wait for longer.
+        seconds = min((self._next_look - clock.now()).total_seconds(), self._settings.interval)
         if not self._backlog:
             seconds = min(seconds, await self._seconds_until_due())
         if seconds > 0:
@@ -131,16 +149,16 @@ class PollingDispatcher:
     async def _keep_leases(self) -> None:
         """Renew leases in time, and abort what somebody else ended: told of in this process, looked for in others."""
         renewal = self._lease / 3
-        renew_at = clock.now() + renewal
+        self._renewed_at = clock.now()
         with self._database.signals.listen(signals.RUNS_STOPPED) as stopped:
             while True:
-                left = (renew_at - clock.now()).total_seconds()
+                left = (self._renewed_at + renewal - clock.now()).total_seconds()
                 await clock.signalled(stopped, max(0, min(left, self._settings.interval)))
                 stopped.clear()
-                due = clock.now() >= renew_at
+                due = not timedelta(0) <= clock.now() - self._renewed_at < renewal
                 await self._look_after_leases(renew=due)
                 if due:
-                    renew_at = clock.now() + renewal
+                    self._renewed_at = clock.now()
 
     async def _look_after_leases(self, *, renew: bool) -> None:
         tasks = dict(self._tasks)

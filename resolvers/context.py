@@ -7,6 +7,7 @@ from db.session import Database
 from domain.states import Role
 from engine.flows import FlowCache
 from events.hub import Hub
+from events.stats import StatsFeeds
 from resolvers.loaders import Loaders
 
 
@@ -45,6 +46,8 @@ class Context:
     """Where streams come from; None where nobody can subscribe."""
     resume_after: str | None = None
     """The cursor at which the client was cut off, known to its transport: it counts before the one it asked for."""
+    stats: StatsFeeds | None = None
+    """Those of the process, where an operation may subscribe."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

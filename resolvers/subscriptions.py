@@ -47,14 +47,14 @@ class Stream(Generic[T]):
         try:
             return self.tell(await anext(self._feed))
         except hub.HubError as error:
-            raise _told_to_clients(error) from error
+            raise told_to_clients(error) from error
 
     async def batch(self) -> Sequence[Item]:
         """The next items, as many as came together; none at the end of a stream that has one."""
         try:
             return await self._feed.batch()
         except hub.HubError as error:
-            raise _told_to_clients(error) from error
+            raise told_to_clients(error) from error
 
     async def aclose(self) -> None:
         """Take nothing more."""
@@ -103,7 +103,7 @@ def cursor_at(place: Place) -> str:
     return seal(_CURSOR.pack(place.xid, place.seq))
 
 
-def _told_to_clients(error: hub.HubError) -> Exception:
+def told_to_clients(error: hub.HubError) -> Exception:
     match error:
         case hub.SlowConsumerError(place=place):
             return SlowConsumerError(cursor=cursor_at(place))

@@ -22,6 +22,7 @@ from domain.states import (
     StepStatus,
     TriggerMethod,
 )
+from domain.time_buckets import BucketSize
 
 
 class StepData(StrEnum):
@@ -42,6 +43,7 @@ class OrderDirection(StrEnum):
 __all__ = [
     "Archived",
     "AttemptStatus",
+    "BucketSize",
     "Environment",
     "ErrorCode",
     "LogLevel",
@@ -75,6 +77,7 @@ _NAMES: dict[type[StrEnum], str] = {
     QuotaPeriod: "QuotaPeriod",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
+    BucketSize: "TimeBucketSize",
 }
 
 for _enum, _name in _NAMES.items():

@@ -21,7 +21,10 @@ from graphql import (
 from strawberry.extensions import SchemaExtension
 
 from domain.errors import QueryTooComplexError
+from domain.states import RunStatus
+from domain.time_buckets import MAX_BUCKETS
 from resolvers.pagination import DEFAULT_PAGE, MAX_PAGE
+from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES
 
 MAX_TOKENS = 4_000
 """Words and brackets in a document."""
@@ -31,6 +34,8 @@ MAX_COST = 500_000
 """A page of 1,000 runs with 30 fields and 100 steps each costs 300,000."""
 MAX_FIELDS = 2_000
 """Fields in one operation, fragments counted wherever they are spread."""
+SCAN_COST = 20_000
+"""Of a statistic that reads all runs which a filter means: two dozen of them in one query."""
 STEPS_ASSUMED = 10
 """Items in a list without pages, such as the steps of a run."""
 
@@ -39,8 +44,11 @@ MAX_REPEATED = 50
 _DEEPEST = 30
 """Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
 
-_PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "logs"}
+_PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "logs", "topFailingSteps", "errors"}
 _LISTS = {"files", "steps", "statusHistory", "attempts", "retryability", "schedules", "webhooks"}
+_SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
+_DEFAULTS = {"topFailingSteps": FIRST_FAILURES, "errors": FIRST_ERRORS}
+_SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 
@@ -148,13 +156,16 @@ class _Meter:
         if field.selection_set is None:
             return 1
         deeper = -math.inf if field.name.value.startswith("__") else depth + 1
-        return 1 + self._factor(field, deeper) * self.cost(field.selection_set, deeper)
+        scan = SCAN_COST if field.name.value in _SCANNING else 0
+        return 1 + scan + self._factor(field, deeper) * self.cost(field.selection_set, deeper)
 
     def _factor(self, field: FieldNode, depth: float) -> int:
         if depth == -math.inf:
             return _INTROSPECTED.get(field.name.value, 1)
         if field.name.value in _LISTS:
             return STEPS_ASSUMED
+        if field.name.value in _SIZES:
+            return _SIZES[field.name.value]
         if field.name.value == "nodes" and field.arguments:
             return self._listed(field.arguments[0].value)
         if field.name.value not in _PAGED:
@@ -162,7 +173,7 @@ class _Meter:
         sizes = [
             self._size(argument.value) for argument in field.arguments or () if argument.name.value in {"first", "last"}
         ]
-        return max((size for size in sizes if size is not None), default=DEFAULT_PAGE)
+        return max((size for size in sizes if size is not None), default=_DEFAULTS.get(field.name.value, DEFAULT_PAGE))
 
     def _listed(self, value: Any) -> int:
         given = (

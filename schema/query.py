@@ -8,7 +8,7 @@ import strawberry
 from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
-from resolvers import files, flows, projects, runs, schedules, webhooks
+from resolvers import files, flows, projects, runs, schedules, stats, webhooks
 from resolvers.pagination import PageArguments
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
@@ -18,6 +18,7 @@ from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
 from schema.types.run_file import RunFile
+from schema.types.stats import FlowRunStats
 
 MAX_NODES = 1_000
 """IDs in one call of `nodes`."""
@@ -98,6 +99,11 @@ class Query:
             fetch=lambda asked, columns: runs.page(info.context, wanted, order, asked, columns),
             count=lambda limit: runs.count(info.context, wanted, limit),
         )
+
+    @field("Statistics over runs. Archived runs are left out unless asked for.")
+    def flow_run_stats(self, info: Info, filter: FlowRuns = None) -> FlowRunStats:  # noqa: A002
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        return FlowRunStats(of=stats.of_runs(info.context, wanted))
 
 
 async def _node(info: Info, text: str) -> Node | None:

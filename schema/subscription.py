@@ -1,6 +1,7 @@
 """The root of subscriptions."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
 
@@ -11,12 +12,14 @@ from db.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
 from events.hub import Item, Told
-from resolvers import progress, runs, subscriptions
+from events.stats import Statistics
+from resolvers import progress, runs, stats, subscriptions
 from schema.enums import RunStatus
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowRunFilter
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import LogLinesAppended, StepChanged
+from schema.types.stats import FlowRunStats
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -136,6 +139,12 @@ def _told_of_run(item: Item) -> FlowRunProgress:
     return FlowRunStatusChanged(row=row, cursor=cursor, matches=item.matches)
 
 
+async def _told_of_stats(changes: AsyncGenerator[Statistics, None]) -> AsyncGenerator[FlowRunStats, None]:
+    async with aclosing(changes):
+        async for statistics in changes:
+            yield FlowRunStats(of=statistics)
+
+
 def _subscription(description: str) -> Callable[[F], F]:
     return cast("Callable[[F], F]", strawberry.subscription(description=description))
 
@@ -177,3 +186,17 @@ class Subscription:
         ] = None,
     ) -> AsyncIterator[FlowRunProgressEvent]:
         return await progress.of_run(info.context, run_id, after, _told_of_run)
+
+    @_subscription(
+        "Statistics over runs: at the start, and again when one of the runs changed, or one that was among them; at"
+        " most once a second."
+    )
+    def flow_run_stats_changed(
+        self,
+        info: Info,
+        filter: Annotated[  # noqa: A002
+            FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
+        ] = None,
+    ) -> AsyncIterator[FlowRunStats]:
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        return _told_of_stats(stats.changing(info.context, wanted))

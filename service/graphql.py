@@ -34,6 +34,7 @@ from domain.errors import (
 )
 from engine.flows import FlowCache
 from events.hub import Hub
+from events.stats import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import FlowRunsSchema
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
@@ -80,6 +81,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._database = database
         self._hub = hub
         self._flows = flows
+        self._stats = StatsFeeds(database, hub)
         self._explorer = explorer
         self._max_body_bytes = max_body_bytes
 
@@ -134,6 +136,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             viewer,
             _parent_headers(request.headers),
             hub=self._hub,
+            stats=self._stats,
             resume_after=request.headers.get("last-event-id") or None,
         )
         return EventStream(self.streams, self.connections, asked, context)
@@ -160,7 +163,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """What the resolvers know of the request; refuses it when it shows no key."""
         if isinstance(request, WebSocket):
             viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
-            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub)
+            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
 

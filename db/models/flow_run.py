@@ -93,7 +93,7 @@ class FlowRun(SQLModel, table=True):
 def _indexes(c: Any) -> None:
     # Lists: newest first in a project, of one status, of one flow.
     Index("ix_run_project", c.project_id, c.id)
-    Index("ix_run_project_status", c.project_id, c.status, c.id)
+    Index("ix_run_project_status", c.project_id, c.status, c.id, c.archived_at)
     Index("ix_run_flow", c.flow_id, c.id)
     # The other orders of FlowRunOrder.
     Index("ix_run_project_started", c.project_id, sort_key(c.started_at), c.id)

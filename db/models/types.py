@@ -105,7 +105,7 @@ def _sort_key_sqlite(element: SortKey, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class MillisecondsUntil(FunctionElement[int]):
-    """Milliseconds from the instant in a column to another; null when the column is."""
+    """Milliseconds from the instant in a column to another, none if that is earlier; null when the column is."""
 
     inherit_cache = True
     name = "milliseconds_until"
@@ -115,13 +115,13 @@ class MillisecondsUntil(FunctionElement[int]):
 @compiles(MillisecondsUntil, "postgresql")
 def _milliseconds_postgresql(element: MillisecondsUntil, compiler: SQLCompiler, **kw: Any) -> str:
     since, until = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"CAST(extract(epoch FROM ({until} - {since})) * 1000 AS bigint)"
+    return f"CAST(extract(epoch FROM (greatest({until}, {since}) - {since})) * 1000 AS bigint)"
 
 
 @compiles(MillisecondsUntil, "sqlite")
 def _milliseconds_sqlite(element: MillisecondsUntil, compiler: SQLCompiler, **kw: Any) -> str:
     since, until = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(({until} - {since}) / 1000)"
+    return f"((max({until}, {since}) - {since}) / 1000)"
 
 
 def sort_key(column: ColumnElement[Any]) -> SortKey:

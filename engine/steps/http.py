@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -24,7 +23,6 @@ ERROR_BODY_BYTES = 2 * payloads.KIB
 """How much of the body of a failed call is kept."""
 USER_AGENT = "flow-runs"
 
-_MILLISECOND = timedelta(milliseconds=1)
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
@@ -109,7 +107,7 @@ class HttpRunner:
         began_at = clock.now()
         response = await self._answer(request, wanted.follow_redirects)
         try:
-            milliseconds = (clock.now() - began_at) // _MILLISECOND
+            milliseconds = clock.milliseconds_since(began_at)
             where = _shown(response.url)
             context.log(f"{wanted.method} {where} answered {response.status_code} in {milliseconds} ms")
             if wanted.fail_on_status and response.status_code >= 400:

@@ -1,6 +1,6 @@
 """Flow runs and the results of their steps."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -32,8 +32,6 @@ from schema.types.node import Node
 from schema.types.project import Project
 from schema.types.run_file import RunFile
 from schema.types.step_attempt import StepAttempt, StepError, step_error
-
-_MILLISECOND = timedelta(milliseconds=1)
 
 StepNameArgument = Annotated[str | None, strawberry.argument(description="Only lines of this step.")]
 LevelArgument = Annotated[LogLevel | None, strawberry.argument(description="Only lines that matter at least so much.")]
@@ -123,7 +121,7 @@ class StepResult:
     def duration_ms(self) -> BigInt | None:
         if self.row.duration_ms is not None or self.row.started_at is None:
             return None if self.row.duration_ms is None else BigInt(self.row.duration_ms)
-        return BigInt((clock.now() - self.row.started_at) // _MILLISECOND)
+        return BigInt(clock.milliseconds_since(self.row.started_at))
 
     @field("Every try of the step, in order.")
     async def attempts(self, info: Info) -> list[StepAttempt]:
@@ -177,7 +175,7 @@ class FlowRun(Node):
             return BigInt(self.row.duration_ms)
         if self.row.started_at is None:
             return None
-        return BigInt((clock.now() - self.row.started_at) // _MILLISECOND)
+        return BigInt(clock.milliseconds_since(self.row.started_at))
 
     @field("Why the run ended without success.", "error_code", "error_message", "error_fingerprint", "failed_step_name")
     def error(self) -> RunError | None:

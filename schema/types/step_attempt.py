@@ -1,7 +1,7 @@
 """Attempts at steps, and why they failed."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import strawberry
@@ -12,8 +12,6 @@ from domain import clock, payloads
 from schema.enums import AttemptStatus
 from schema.fields import column, field
 from schema.scalars import BigInt
-
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 @strawberry.type(description="Why a step, or one attempt at it, failed.")
@@ -44,4 +42,4 @@ class StepAttempt:
 
     @field("Milliseconds that the try took, or has taken until now.")
     def duration_ms(self) -> BigInt:
-        return BigInt(((self.row.finished_at or clock.now()) - self.row.started_at) // _MILLISECOND)
+        return BigInt(clock.milliseconds_since(self.row.started_at, self.row.finished_at))

@@ -71,6 +71,12 @@ WAYS = {
     "Viewer": ["viewer { %s }"],
     "Limits": ["viewer { limits { %s } }"],
     "PageInfo": ["flowRuns { pageInfo { %s } }", "flows { pageInfo { %s } }"],
+    "FlowRunStats": ["flowRunStats { %s }"],
+    "StatusCount": ["flowRunStats { byStatus { %s } }", "flowRunStats { timeBuckets { byStatus { %s } } }"],
+    "DurationStats": ["flowRunStats { durations { %s } }"],
+    "TimeBucket": ["flowRunStats { timeBuckets { %s } }"],
+    "FailingStep": ["flowRunStats { topFailingSteps { %s } }"],
+    "StepErrorStats": ["flowRunStats { topFailingSteps { errors { %s } } }"],
     "FlowRunConnection": ["flowRuns { %s }", "flowRun(id: $failed) { childRuns { %s } retries { %s } }"],
     "FlowConnection": ["flows { %s }"],
 }

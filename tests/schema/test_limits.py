@@ -52,6 +52,11 @@ GREEDY = {
     ),
     "cycle": ("{ flowRuns { nodes { ...a } } } fragment a on FlowRun { ...b } fragment b on FlowRun { ...a }", FAULTY),
     "cycle below": ("{ flowRuns { nodes { ...a } } } fragment a on FlowRun { parentRun { ...a } }", TOO_MUCH),
+    "aliases of statistics": ("{ " + " ".join(f"a{n}: flowRunStats {{ total }}" for n in range(25)) + " }", TOO_MUCH),
+    "charts": (
+        "{ flowRunStats { " + " ".join(f"a{n}: timeBuckets {{ byStatus {{ count }} }}" for n in range(25)) + " } }",
+        TOO_MUCH,
+    ),
     "introspection nested": ("{ __schema { " + "types { fields { type { " * 3 + "name" + " } } }" * 3 + " } }", FAULTY),
     "introspection repeated": (
         "{ " + " ".join(f"a{n}: __schema {{ types {{ fields {{ args {{ name }} }} }} }}" for n in range(200)) + " }",
@@ -140,3 +145,13 @@ def test_the_explorers_introspection_is_within_the_limits() -> None:
 async def test_a_page_of_a_thousand_runs_with_their_steps_is_within_the_limits(idle_api: Api) -> None:
     fields = "id status tags metadata input output createdAt startedAt finishedAt durationMs flow { id name }"
     await idle_api.query(f"{{ flowRuns(first: 1000) {{ nodes {{ {fields} steps {{ name status output }} }} }} }}")
+
+
+async def test_a_dashboard_is_within_the_limits(idle_api: Api) -> None:
+    counts = "byStatus { status count }"
+    text = f"""{{ flowRunStats {{ at total {counts} durations {{ count p50Ms p95Ms p99Ms }}
+        hours: timeBuckets(size: HOUR) {{ start end total {counts} }}
+        days: timeBuckets(size: DAY) {{ start end total {counts} }}
+        topFailingSteps(first: 100) {{ stepName count flow {{ id name }}
+            errors(first: 20) {{ fingerprint message count lastSeenAt sampleRun {{ id status }} }} }} }} }}"""
+    await idle_api.query(text)

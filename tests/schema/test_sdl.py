@@ -28,7 +28,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type. What stands under LATER comes with later releases.
 CONTRACT = {
-    "Query": "node nodes viewer flow flows flowRun flowRuns",
+    "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook""",
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
@@ -37,13 +37,19 @@ CONTRACT = {
         retryability pendingInputs logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom""",
-    "Subscription": "flowRunStatusChanged flowRunProgressed",
+    "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
     "StepStatusChange": "from to at",
     "LogLinesAppended": "cursor runId lines",
     "FlowRunStatusChanged": "cursor matches runId status change run",
     "FlowRunUpdated": "cursor matches runId kind run",
     "CaughtUp": "cursor",
+    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps",
+    "StatusCount": "status count",
+    "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
+    "TimeBucket": "start end total byStatus",
+    "FailingStep": "flow stepName count errors",
+    "StepErrorStats": "fingerprint message count lastSeenAt sampleRun",
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
@@ -77,7 +83,7 @@ CONTRACT = {
         source idempotencyKey waitMs""",
 }
 LATER = {
-    "Query": "flowRunStats bulkOperation bulkOperations",
+    "Query": "bulkOperation bulkOperations",
     "Mutation": "bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation",
     "Subscription": "bulkOperationProgressed",
 }
@@ -87,6 +93,10 @@ ARGUMENTS = {
     "Query.flow": "id",
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
+    "Query.flowRunStats": "filter",
+    "FlowRunStats.timeBuckets": "size from to timeZone",
+    "FlowRunStats.topFailingSteps": "first",
+    "FailingStep.errors": "first",
     "Query.flowRuns": "filter orderBy first after last before",
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
@@ -112,6 +122,7 @@ ARGUMENTS = {
     "Schedule.nextFires": "count",
     "Subscription.flowRunStatusChanged": "filter after",
     "Subscription.flowRunProgressed": "runId after",
+    "Subscription.flowRunStatsChanged": "filter",
 }
 VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
@@ -122,6 +133,7 @@ VALUES = {
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION",
     "OrderDirection": "ASC DESC",
+    "TimeBucketSize": "MINUTE HOUR DAY",
     "Archived": "EXCLUDE INCLUDE ONLY",
     "QuotaPeriod": "HOUR DAY MONTH",
     "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED",

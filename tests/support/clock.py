@@ -38,6 +38,7 @@ class FakeClock:
 
     def __init__(self, start: datetime = START) -> None:
         self._now = start
+        self._skew = timedelta(0)
         self._timers: list[_Timer] = []
         self._count = 0
         self._added = asyncio.Event()
@@ -49,7 +50,7 @@ class FakeClock:
 
     def now(self) -> datetime:
         """The present instant."""
-        return self._now
+        return self._now + self._skew
 
     async def sleep(self, seconds: float) -> None:
         """Return when the test has moved the time by `seconds`."""
@@ -93,6 +94,10 @@ class FakeClock:
             await self._fire_next()
         self._now = max(self._now, end)
         await self.settle()
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock forward, or back: what waits still waits as long as it was to."""
+        self._skew += timedelta(seconds=seconds)
 
     def block(self, seconds: float) -> None:
         """Move the time as something does that blocks the event loop: nobody wakes up meanwhile."""

@@ -68,6 +68,10 @@ class PostgresServer:
         """End all sessions and shut down in good order."""
         self._pg_ctl("stop", "--mode=fast")
 
+    def crash(self) -> None:
+        """Break everything off at once: the next start recovers from the log."""
+        self._pg_ctl("stop", "--mode=immediate")
+
     def kill(self) -> None:
         """SIGKILL the server, as the kernel does when memory runs out."""
         os.kill(self.pid, signal.SIGKILL)

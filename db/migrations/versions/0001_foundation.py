@@ -45,7 +45,7 @@ def upgrade() -> None:
 
 _INDEXES = {
     "ix_run_project": ["project_id", "id"],
-    "ix_run_project_status": ["project_id", "status", "id"],
+    "ix_run_project_status": ["project_id", "status", "id", "archived_at"],
     "ix_run_flow": ["flow_id", "id"],
 }
 _SORTED = {

@@ -1,0 +1,245 @@
+"""Clocks that are set, by an hour forward or back, while runs are under way: none is stuck, doubled or negative."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from db import journal
+from db.session import Database
+from engine.flows import FlowCache
+from engine.scheduler import Scheduler
+from engine.steps import StepContext
+from tests.engine.test_dispatcher import CASES, Adapter, Dialect, Limits, at_work
+from tests.engine.test_scheduler import add as add_schedule
+from tests.engine.test_scheduler import fires
+from tests.support import factory
+from tests.support.clock import START, FakeClock
+from tests.support.engine import Bench, Engine, history, python, transform
+
+HOUR = 3_600.0
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
+    chosen: tuple[Adapter, Dialect] = request.param
+    return chosen
+
+
+@pytest.fixture
+def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
+    return case[0]
+
+
+@pytest.fixture
+def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
+    return case[1]
+
+
+@pytest.fixture
+def still(fake_clock: FakeClock, database: Database) -> FakeClock:
+    fake_clock.watch(database)
+    return fake_clock
+
+
+@pytest.fixture(params=[HOUR, -HOUR], ids=["forward", "back"])
+def jump(request: pytest.FixtureRequest) -> float:
+    """Seconds by which the clock is set."""
+    seconds: float = request.param
+    return seconds
+
+
+class Gate:
+    """Holds up the action `pass_gate`, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.opened = asyncio.Event()
+
+    async def pass_gate(self, ctx: StepContext) -> int:
+        self.calls += 1
+        await self.opened.wait()
+        return ctx.attempt
+
+
+@asynccontextmanager
+async def working(adapter: Adapter, engine: Engine, gate: Gate, **limits: Any) -> AsyncIterator[None]:
+    """A dispatcher with an executor, as long as the block lasts."""
+    executor = await engine.executor(pass_gate=gate.pass_gate)
+    async with at_work(adapter.create(engine.database, Limits(**limits)), executor.execute):
+        yield
+
+
+async def test_a_run_under_way_is_executed_once_and_takes_no_negative_time(
+    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+) -> None:
+    gate = Gate()
+    run_id = await engine.start(await engine.publish(python("a", "pass_gate"), transform("b", 1)))
+    async with working(adapter, engine, gate):
+        await still.advance(2)
+        still.jump(jump)
+        # It is told of at once, before any timer ends.
+        other = await engine.start(await engine.publish(transform("a", 1)))
+        # Long enough for several renewals of the lease.
+        await still.advance(40)
+        assert (await engine.run(other)).status == "SUCCEEDED"
+        assert gate.calls == 1
+        gate.opened.set()
+        await still.settle()
+    run = await engine.run(run_id)
+    assert (run.status, run.interruptions) == ("SUCCEEDED", 0)
+    assert await engine.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "SUCCEEDED")]
+    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    took = [run.duration_ms, *(step.duration_ms for step in await engine.steps(run_id))]
+    assert min(took) >= 0
+
+
+async def test_the_lease_of_a_run_under_way_is_kept_from_another_worker(
+    adapter: Adapter, engine: Engine, still: FakeClock, database_url: str, jump: float
+) -> None:
+    """Of a clock set forward, the first to look may find the lease over; it is given a new one first."""
+    gate, second_gate = Gate(), Gate()
+    other = Database(database_url)
+    still.watch(other)
+    run_id = await engine.start(await engine.publish(python("a", "pass_gate")))
+    async with working(adapter, engine, gate, lease=15):
+        await still.advance(2)
+        still.jump(jump)
+        await still.advance(10)
+        second = Engine(other, engine.project_id, engine._closing)
+        async with working(adapter, second, second_gate, lease=15):
+            await still.advance(60)
+            assert (gate.calls, second_gate.calls) == (1, 0)
+            gate.opened.set()
+            await still.settle()
+    await other.close()
+    assert (await engine.run(run_id)).interruptions == 0
+
+
+async def test_new_runs_are_noticed_after_the_clock_was_set(
+    adapter: Adapter, engine: Engine, still: FakeClock, database_url: str, jump: float
+) -> None:
+    gate = Gate()
+    gate.opened.set()
+    other = Database(database_url)
+    flow = await engine.publish(python("a", "pass_gate"))
+    async with working(adapter, engine, gate):
+        await still.advance(5)
+        still.jump(jump)
+        # Of another process: nobody tells of it.
+        run_id = await Bench(other, engine.project_id).start(flow)
+        await still.advance(2)
+        assert (await engine.run(run_id)).status == "SUCCEEDED"
+    await other.close()
+
+
+async def test_a_few_free_places_are_filled_after_the_clock_was_set(
+    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+) -> None:
+    gate = Gate()
+    flow, quick = await engine.publish(python("a", "pass_gate")), await engine.publish(transform("a", 1))
+    async with working(adapter, engine, gate, concurrency=8):
+        for _ in range(7):
+            await engine.start(flow)
+        run_ids = await engine.start_many(quick, 3)
+        await still.settle()
+        still.jump(jump)
+        await still.advance(5)
+        assert [(await engine.run(run_id)).status for run_id in run_ids] == ["SUCCEEDED"] * 3
+
+
+async def test_what_was_due_before_the_clock_was_set_is_due_after(
+    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+) -> None:
+    gate = Gate()
+    flow, quick = await engine.publish(python("a", "pass_gate")), await engine.publish(transform("a", 1))
+    async with working(adapter, engine, gate, concurrency=1):
+        await engine.start(flow)
+        await still.settle()
+        waiting = await engine.start(quick)
+        await still.advance(3)
+        still.jump(jump)
+        await still.advance(3)
+        gate.opened.set()
+        await still.advance(3)
+        assert (await engine.run(waiting)).status == "SUCCEEDED"
+
+
+async def test_a_ticket_that_was_lost_is_replaced_after_the_clock_was_set(
+    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+) -> None:
+    """The lease of a worker that is lost after the clock was set ends in its time."""
+    gate = Gate()
+    gate.opened.set()
+    flow = await engine.publish(python("a", "pass_gate"))
+    async with working(adapter, engine, gate):
+        await still.advance(5)
+        still.jump(jump)
+        await still.advance(2)
+        run_id = await engine.start(flow, due_at=None)
+        await engine.change(run_id, due_at=None)
+        await still.settle()
+        await engine.change(run_id, status="RUNNING", due_at=still.now() + timedelta(seconds=15))
+        await still.advance(20)
+        assert (await engine.run(run_id)).status == "SUCCEEDED"
+
+
+async def test_a_delay_ends_at_its_time_on_the_clock(
+    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+) -> None:
+    run_id = await engine.start(await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
+    async with working(adapter, engine, Gate()):
+        await still.advance(10)
+        still.jump(jump)
+        if jump < 0:
+            await still.advance(60)
+            assert (await engine.run(run_id)).status == "PAUSED"
+            still.jump(-jump)
+        await still.advance(2)
+        run = await engine.run(run_id)
+    assert run.status == "SUCCEEDED"
+    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
+    assert run.duration_ms >= 0
+
+
+async def test_a_run_that_is_cancelled_after_the_clock_was_set_takes_no_negative_time(
+    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+) -> None:
+    run_id = await engine.start(await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
+    async with working(adapter, engine, Gate()):
+        await still.settle()
+        still.jump(jump)
+        await engine.database.write(journal.stop, run_id, "Stopped")
+        await still.settle()
+    run = await engine.run(run_id)
+    assert run.status == "STOPPED"
+    assert run.duration_ms >= 0
+    assert [step.duration_ms >= 0 for step in await engine.steps(run_id)] == [True]
+
+
+async def test_a_schedule_fires_once_for_each_time_on_the_clock(
+    database: Database, still: FakeClock, jump: float
+) -> None:
+    home = await database.write(factory.add_home)
+    await database.write(add_schedule, home, "*/10 * * * *")
+    cache = FlowCache(database)
+    still.watch(cache, "get")
+    scheduler = Scheduler(database, cache)
+    task = asyncio.create_task(scheduler.run())
+    await still.advance(11 * 60)
+    still.jump(jump)
+    await still.advance(9.5 * 60)
+    if jump < 0:
+        assert len(await fires(database)) == 1
+        still.jump(-jump)
+        await still.advance(10)
+    scheduler.stop()
+    await still.drive(task)
+    found = await fires(database)
+    assert len(found) == len(set(found))
+    minutes = [(at - START).total_seconds() / 60 for at in found]
+    # Of those that a clock set forward skipped, the policy drops all that it is not still time for.
+    assert minutes == [10, 20 if jump < 0 else 80]

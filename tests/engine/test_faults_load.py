@@ -1,0 +1,208 @@
+"""More runs than a worker bears at once: none is lost, doubled or starved, and what waits costs nothing."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, text, update
+
+from db import journal
+from db.journal import Claimed
+from db.models import FlowRun
+from db.models.types import table
+from db.session import Database
+from domain import payloads
+from domain.states import RunStatus, TriggerMethod
+from engine.dispatcher import Execute
+from engine.polling import PollingDispatcher
+from tests.engine.crowds import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
+from tests.engine.test_crash import ROOT, Processes
+from tests.engine.test_dispatcher import ADAPTERS, CASES, Adapter, Dialect, Limits, at_work
+from tests.engine.worker_processes import Order
+from tests.support.clock import START, FakeClock
+from tests.support.engine import Bench, Engine, python
+
+DELAYED = 10_000
+PAUSED = 1_000
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    command = [sys.executable, "-m", "tests.engine.worker_processes"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
+        yield Processes(pipe)
+
+
+async def test_two_worker_processes_execute_each_of_2000_runs_once(
+    processes: Processes, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    bench = await Bench.on(database)
+    run_ids = await enqueue(bench, await bench.publish(python("only", "stamp")), 2_000)
+    pids = [await processes.start(Order(database_url, str(tmp_path / f"{n}.log"))) for n in range(2)]
+    await ended(database, run_ids)
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+        assert await processes.ended(pid) == 0
+    assert await tally(database) == all_succeeded(2_000)
+    outputs = [payloads.decode(each) for each in await database.read(outputs_of_runs)]
+    assert {each["process"] for each in outputs} == set(pids)
+    assert len({each["token"] for each in outputs}) == 2_000
+
+
+def outputs_of_runs(conn: Any) -> list[str]:
+    return list(conn.execute(select(table(FlowRun).c.output)).scalars())
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
+    chosen: tuple[Adapter, Dialect] = request.param
+    return chosen
+
+
+@pytest.fixture
+def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
+    return case[0]
+
+
+class Meter:
+    """Counts what a dispatcher does."""
+
+    def __init__(self, execute: Execute) -> None:
+        self.execute = execute
+        self.order: list[UUID] = []
+        self.claims = 0
+        self.under_way = 0
+        self.most_at_once = 0
+        self._waiting: list[tuple[int, asyncio.Event]] = []
+
+    async def __call__(self, claimed: Claimed) -> None:
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        await self.execute(claimed)
+        self.under_way -= 1
+        self.order.append(claimed.lease.run_id)
+        for count, reached in self._waiting:
+            if len(self.order) >= count:
+                reached.set()
+
+    async def executed(self, count: int) -> None:
+        """Return when so many claims were worked off."""
+        reached = asyncio.Event()
+        self._waiting.append((count, reached))
+        async with asyncio.timeout(PATIENCE):
+            await reached.wait()
+
+    def counting(self, claim: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any) -> Any:
+            self.claims += 1
+            return claim(*args)
+
+        return counted
+
+
+class Quick:
+    """Ends runs past all rules, all those that came together at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batch: list[UUID] = []
+        self._ending: asyncio.Future[None] | None = None
+
+    async def __call__(self, claimed: Claimed) -> None:
+        self._batch.append(claimed.lease.run_id)
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        await self._ending
+
+    async def _end(self) -> None:
+        await asyncio.sleep(0)
+        batch, self._batch, self._ending = self._batch, [], None
+        over = {"status": RunStatus.SUCCEEDED, "due_at": None, "lease_token": None}
+        ending = update(table(FlowRun)).where(table(FlowRun).c.id.in_(batch)).values(over)
+        await self._database.write(lambda conn: conn.execute(ending))
+
+
+@pytest.fixture
+async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
+    """An executor, metered."""
+    meter = Meter((await engine.executor()).execute)
+    for name in ("claim", "claim_tickets"):
+        monkeypatch.setattr(journal, name, meter.counting(getattr(journal, name)))
+    return meter
+
+
+class TestWaiting:
+    """Runs that wait, in virtual time."""
+
+    @pytest.fixture
+    def dialect(self, case: tuple[Adapter, Dialect]) -> Dialect:
+        return case[1]
+
+    @pytest.fixture
+    def still(self, fake_clock: FakeClock, engine: Engine) -> FakeClock:
+        fake_clock.watch(engine.database)
+        return fake_clock
+
+    async def test_a_thousand_paused_runs_hold_nothing(
+        self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
+    ) -> None:
+        asking = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}
+        flow = await engine.publish(asking)
+        dispatcher = adapter.create(engine.database, Limits())
+        assert isinstance(dispatcher, PollingDispatcher)
+        async with at_work(dispatcher, meter):
+            await still.settle()
+            idle = len(asyncio.all_tasks())
+            await enqueue(engine, flow, PAUSED)
+            await still.drive(meter.executed(PAUSED))
+            await still.settle()
+            assert len(asyncio.all_tasks()) == idle
+            assert engine.database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert dispatcher._tasks == {}
+            assert still.timers <= 2
+            meter.claims = 0
+            await still.advance(30)
+            assert meter.claims <= 31
+        of_queue = {"tickets": 0} if adapter is ADAPTERS["tickets"] else {}
+        assert await engine.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
+        assert (await tally(engine.database))["runs PAUSED"] == PAUSED
+
+    async def test_ten_thousand_delays_due_at_once_are_taken_in_batches(
+        self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
+    ) -> None:
+        meter.execute = Quick(engine.database)
+        flow = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
+        due_at = START + timedelta(seconds=60)
+        run_ids = await delayed(engine, flow, DELAYED, due_at)
+        async with at_work(adapter.create(engine.database, Limits()), meter):
+            await still.advance(59)
+            assert meter.order == []
+            moving = asyncio.ensure_future(still.advance(1))
+            await meter.executed(1)
+            fresh = await engine.start(flow, trigger_method=TriggerMethod.RETRY)
+            before = len(meter.order)
+            await meter.executed(DELAYED + 1)
+            await moving
+        assert sorted(meter.order) == sorted([*run_ids, fresh])
+        assert meter.most_at_once <= Limits().concurrency
+        # A claim for each run would be 10,000.
+        assert meter.claims < DELAYED / 8
+        if adapter is ADAPTERS["tickets"]:
+            # By hand goes before under way.
+            assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
+        assert (await tally(engine.database))["runs SUCCEEDED"] == DELAYED + 1
+
+
+def held(conn: Any, of_queue: Collection[str]) -> dict[str, int]:
+    run = table(FlowRun).c
+    found = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
+    queued = {name: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar_one() for name in of_queue}
+    return {"due": found[0], "leases": found[1], **queued}
