@@ -77,6 +77,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
         self.streams = Streams(schema)
+        self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
         self._hub = hub
@@ -152,8 +153,21 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         asked = _operation(kwargs["request_data"])
         # Most documents are not parsed for this.
         if "subscription" in (asked.query or "") and operation_type(asked) is OperationType.SUBSCRIPTION:
-            raise NotAcceptableError
+            return await self._refused(asked, kwargs["context"])
         return await super().execute_single(*args, **kwargs)
+
+    async def _refused(self, asked: Operation, context: Context) -> ExecutionResult:
+        """What is wrong with a subscription, beside that it needs a stream.
+
+        Raises:
+            NotAcceptableError: nothing else.
+        """
+        begun = await self._flow_runs_schema.subscribe_to(asked.query, asked.variables, asked.name, context)
+        if isinstance(begun, list):
+            return ExecutionResult(None, begun)
+        if begun is not None:
+            await begun.source.aclose()
+        raise NotAcceptableError
 
     def should_render_graphql_ide(self, request: object) -> bool:
         """The explorer was shown by now to whom it is for."""
@@ -165,7 +179,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
             return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
         viewer = await authenticate(request, self._database)
-        return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
+        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Lets a socket in whose handshake or `connection_init` shows a key."""

@@ -229,7 +229,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
 
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read_page(query, *args, **kwargs)
-        if query is events.page and args[1].kinds is not None and not between:
+        if query is events.kept_page and args[1].kinds is not None and not between:
             # Read, and not yet told: the reader hears of this run before the subscriber has joined.
             between.append(await bench.start(flow))
             await take(ahead, 2)
