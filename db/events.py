@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Connection, func, insert, literal, literal_column, select, tuple_
+from sqlalchemy import BigInteger, Connection, Select, func, insert, literal, literal_column, select, tuple_
 
 from db import signals
 from db.models import RunEvent
@@ -17,11 +17,23 @@ _event = _table.c
 
 RUN_STATUS = "RUN_STATUS"
 """Kind of event: a run changed its status, or was created."""
+RUN_ARCHIVED = "RUN_ARCHIVED"
+"""Kind of event: a run was archived."""
+RUN_UNARCHIVED = "RUN_UNARCHIVED"
+"""Kind of event: a run is not archived any more."""
+BULK_PROGRESS = "BULK_PROGRESS"
+"""Kind of event: a bulk operation began, went on or ended; `data` has its status and counts."""
 
 
 def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `rows` at the end of the log."""
     conn.execute(insert(_table), rows)
+    signals.after_commit(conn, signals.EVENTS)
+
+
+def append_from(conn: Connection, rows: Select[Any]) -> None:
+    """Write the rows that a query gives, whose columns are called like those of the log."""
+    conn.execute(insert(_table).from_select([column.name for column in rows.selected_columns], rows))
     signals.after_commit(conn, signals.EVENTS)
 
 
@@ -58,6 +70,17 @@ def page_after(conn: Connection, place: Place, project_ids: Sequence[UUID] | Non
     if project_ids is not None:
         query = query.where(_event.project_id.in_(project_ids))
     return conn.execute(query.order_by(_event.xid, _event.seq).limit(limit)).all()
+
+
+def progress_after(conn: Connection, operation_id: UUID, place: Place | None, limit: int) -> Sequence[AnyRow]:
+    """The next events of a bulk operation after `place`, in order; only complete ones. None: the latest one alone."""
+    query = select(_table).where(_event.operation_id == operation_id, _event.kind == BULK_PROGRESS)
+    if conn.dialect.name != "sqlite":
+        query = query.where(_event.xid < _HORIZON)
+    # One operation is worked on by one transaction after the other, so their numbers are in its order.
+    if place is None:
+        return conn.execute(query.order_by(_event.seq.desc()).limit(1)).all()
+    return conn.execute(query.where(_event.seq > place.seq).order_by(_event.seq).limit(limit)).all()
 
 
 def _tuple(place: Place) -> Any:
