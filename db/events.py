@@ -31,9 +31,9 @@ def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     signals.after_commit(conn, signals.EVENTS)
 
 
-def append_from(conn: Connection, rows: Select[Any]) -> None:
+def append_from(conn: Connection, rows: Select[Any], parameters: Mapping[str, Any] | None = None) -> None:
     """Write the rows that a query gives, whose columns are called like those of the log."""
-    conn.execute(insert(_table).from_select([column.name for column in rows.selected_columns], rows))
+    conn.execute(insert(_table).from_select([column.name for column in rows.selected_columns], rows), parameters)
     signals.after_commit(conn, signals.EVENTS)
 
 

@@ -42,6 +42,8 @@ _step = _results.c
 _attempts = table(StepAttempt)
 _attempt = _attempts.c
 _MILLISECOND = timedelta(milliseconds=1)
+_AT_ONCE = 1_000
+"""Runs that one statement stops: databases bound the parameters of a statement."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -396,17 +398,27 @@ def launch(conn: Connection, lease: Lease, outcome: Outcome | None, attempt: Try
     return made
 
 
+def cancelled_with(key_name: str) -> str:
+    """What the history of a run says that was cancelled with a key of this name."""
+    return f"Cancelled with the key {key_name!r}"
+
+
 def stop(conn: Connection, run_id: UUID, message: str) -> bool:
     """Stop a run and every live one below it; whether it was live itself."""
-    frontier, was_live = [run_id], False
+    return run_id in stop_all(conn, [run_id], message)
+
+
+def stop_all(conn: Connection, run_ids: Sequence[UUID], message: str) -> set[UUID]:
+    """Stop runs, and every live one below them; returns all that were stopped."""
+    stopped: set[UUID] = set()
+    frontier = list(run_ids)
     while frontier:
-        ended = _end(conn, frontier, RunStatus.STOPPED, message)
-        was_live = was_live or run_id in ended
+        few, frontier = frontier[:_AT_ONCE], frontier[_AT_ONCE:]
+        stopped.update(_end(conn, few, RunStatus.STOPPED, message))
         # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
-        frontier = list(runs.children(conn, frontier))
-    if was_live:
-        _tell_parents(conn, [run_id])
-    return was_live
+        frontier += runs.children(conn, few)
+    _tell_parents(conn, [run_id for run_id in run_ids if run_id in stopped])
+    return stopped
 
 
 def _end(

@@ -72,16 +72,17 @@ def _times(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
 
 def _durations(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
     running = and_(_run.duration_ms.is_(None), _run.started_at.is_not(None))
+    now = wanted.at or clock.now()
     if (least := wanted.min_duration_ms) is not None:
-        yield or_(_run.duration_ms >= least, and_(running, _run.started_at <= _ago(least)))
+        yield or_(_run.duration_ms >= least, and_(running, _run.started_at <= _before(now, least)))
     if (most := wanted.max_duration_ms) is not None:
         # Until a millisecond is over, it does not count.
-        yield or_(_run.duration_ms <= most, and_(running, _run.started_at > _ago(most + 1)))
+        yield or_(_run.duration_ms <= most, and_(running, _run.started_at > _before(now, most + 1)))
 
 
-def _ago(milliseconds: int) -> datetime:
+def _before(now: datetime, milliseconds: int) -> datetime:
     # No run is older than its database: what is too large for a date is as good as the largest.
-    return clock.now() - timedelta(milliseconds=min(milliseconds, _HUNDRED_YEARS_MS))
+    return now - timedelta(milliseconds=min(milliseconds, _HUNDRED_YEARS_MS))
 
 
 def _tags(wanted: RunFilter, dialect: str) -> Iterator[ColumnElement[bool]]:

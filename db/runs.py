@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, func, literal, select, union_all, update
 
 from db.keyset import Edge, Keyset, Page
-from db.models import FlowRun, Project
+from db.models import FlowRun
 from db.models.types import sort_key, table
 from db.rows import AnyRow, grouped, pick
 from db.run_filter import matches
@@ -16,7 +16,6 @@ from domain.states import UNSUCCESSFUL
 
 _table = table(FlowRun)
 _run = _table.c
-_project = table(Project).c
 
 SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.CREATED_AT: None,
@@ -97,12 +96,6 @@ def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> 
     """The runs `keys`, archived ones too."""
     query = select(*pick(_table, {*columns, "project_id"})).where(_run.id.in_(keys))
     return {row.id: row for row in conn.execute(query)}
-
-
-def for_retry(conn: Connection, run_id: UUID) -> AnyRow | None:
-    """All that a retry of the run carries over, and its project's `retry_limit`; the row is locked."""
-    query = select(*_table.c, _project.retry_limit).join_from(_table, table(Project), _run.project_id == _project.id)
-    return conn.execute(query.where(_run.id == run_id).with_for_update(read=True, of=_table)).first()
 
 
 def matching(conn: Connection, keys: Sequence[UUID], wanted: RunFilter) -> set[UUID]:

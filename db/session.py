@@ -20,6 +20,9 @@ POOL_SIZE = 10
 """Connections a process keeps open. A PostgreSQL server has a hundred for everybody."""
 CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
+_DEADLOCK = "40P01"
+DEADLOCKS = 5
+"""Times that one unit of work is begun again after the server broke it off, because two waited for each other."""
 _AWAY = ("53", "57P", "58")
 """How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
 
@@ -99,9 +102,19 @@ class Database:
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         with _unavailability():
-            result, topics = await self._commit(work)
+            result, topics = await self._commit_in_the_end(work)
         self.signals.send(topics)
         return result
+
+    async def _commit_in_the_end(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
+        for _ in range(DEADLOCKS):
+            try:
+                return await self._commit(work)
+            except DBAPIError as error:
+                # The other one goes on; a parent and a child that end at once can meet like this.
+                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+        return await self._commit(work)
 
     async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
         if self._writer is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, tuple_
 
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
@@ -63,11 +63,13 @@ def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UU
     return dict(conn.execute(query.group_by(_step.run_id)).all())
 
 
-def copy_kept(conn: Connection, source: UUID, target: UUID) -> None:
-    """Give the run `target` the results of `source` that a retry keeps, marked with the run that produced them."""
+def copy_kept(conn: Connection, retry_ids: Sequence[UUID]) -> None:
+    """Give retries the results that they keep of the runs that they retry, marked with the run that produced them."""
+    retry = _runs.alias("retry")
     same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
     origin = func.coalesce(_step.reused_from_id, _step.run_id)
-    rows = select(literal(target, _step.run_id.type), origin, *same).where(_step.run_id == source, _kept())
+    rows = select(retry.c.id, origin, *same).join_from(retry, _results, _step.run_id == retry.c.retry_of_id)
+    rows = rows.where(retry.c.id.in_(retry_ids), _kept())
     conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Text, bindparam, func, insert, literal, null, select, update
 
 from db import events, signals, tickets
 from db.models import FlowRun
@@ -38,6 +38,23 @@ _RESULT = ("output", "duration_ms", "failed_step_name", "error_code", "error_mes
 _CREATE = insert(_table)
 _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
+
+
+def _events_of(
+    source: ColumnElement[Any] | None, target: ColumnElement[Any], message: ColumnElement[Any], at: ColumnElement[Any]
+) -> Select[Any]:
+    """Events for rows of runs, as `events.append_from` takes them."""
+    return select(
+        _run.id.label("run_id"),
+        _run.project_id,
+        _run.flow_id,
+        literal(events.RUN_STATUS).label("kind"),
+        (null() if source is None else source).label("from_status"),
+        target.label("to_status"),
+        message.label("message"),
+        at.label("at"),
+    )
+
 
 _STATUSES = select(_run.id, _run.status).where(_run.id.in_(bindparam("run_ids", expanding=True)))
 _BEGUN: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
@@ -87,7 +104,7 @@ _RESUME = (
     .returning(_run.project_id, _run.flow_id)
 )
 _LOCK_LIVE = (
-    select(_run.id, _run.project_id, _run.flow_id, _run.status)
+    select(_run.id, _run.status)
     .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
     .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
     .with_for_update()
@@ -106,6 +123,12 @@ _END = (
         error_message=bindparam("why"),
         error_fingerprint=bindparam("print"),
     )
+)
+# Before the change: afterwards nobody knows what they were.
+_ENDED = (
+    _events_of(_run.status, bindparam("target", type_=Text()), bindparam("told", type_=Text()), _NOW)
+    .where(_run.id.in_(bindparam("run_ids", expanding=True)))
+    .order_by(_run.id)
 )
 _FINISH = (
     update(_table)
@@ -143,6 +166,20 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     conn.execute(_CREATE, {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1})
     events.append(conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
     hand_over(conn, [values["id"]])
+
+
+def create_from(conn: Connection, rows: Select[Any], run_ids: Sequence[UUID], message: ColumnElement[str]) -> None:
+    """Insert QUEUED runs, each with its first event, from a query that gives their columns.
+
+    Their IDs are `run_ids`; they are due when their `due_at` says. `message` is a column of the runs inserted.
+    """
+    given = rows.subquery().c
+    begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at, _run.epoch: literal(1)}
+    values = {**{_run[column.name]: column for column in given}, **begun}
+    conn.execute(insert(_table).from_select(list(values), select(*values.values())))
+    created = _events_of(None, literal(RunStatus.QUEUED.value), message, _run.created_at)
+    events.append_from(conn, created.where(_run.id.in_(run_ids)).order_by(_run.id))
+    hand_over(conn, run_ids)
 
 
 def hand_over(conn: Connection, run_ids: Sequence[UUID]) -> None:
@@ -195,18 +232,17 @@ def end(
 ) -> list[UUID]:
     """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost."""
     locked = conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all()
-    live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
-    if not live:
+    ended = [row.id for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
+    if not ended:
         return []
     now = clock.now()
-    ended = [row.id for row in live]
     told = {
         "code": error.code if error else None,
         "why": error.message if error else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
+    events.append_from(conn, _ENDED, {"run_ids": ended, "target": target, "now": now, "told": message})
     conn.execute(_END, {"run_ids": ended, "target": target, "now": now, **told})
-    events.append(conn, [_event(row.id, row.project_id, row.flow_id, row.status, target, message, now) for row in live])
     signals.after_commit(conn, signals.RUNS_STOPPED)
     for run_id in ended:
         signals.after_commit(conn, signals.run_changed(run_id))

@@ -27,8 +27,6 @@ class BulkStatus(StrEnum):
     """The process that looked up the runs was lost. Nothing was done to any."""
 
 
-UNDER_WAY = frozenset({BulkStatus.PREPARING, BulkStatus.RUNNING})
-"""Of operations that somebody works on."""
 ENDED = frozenset({BulkStatus.COMPLETED, BulkStatus.CANCELLED, BulkStatus.FAILED})
 
 

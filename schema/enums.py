@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import strawberry
 
+from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.errors import ErrorCode
 from domain.run_filter import Archived, RunOrderField
 from domain.run_log import LogLevel
@@ -41,6 +42,10 @@ class OrderDirection(StrEnum):
 __all__ = [
     "Archived",
     "AttemptStatus",
+    "BulkKind",
+    "BulkReason",
+    "BulkResult",
+    "BulkStatus",
     "Environment",
     "ErrorCode",
     "LogLevel",
@@ -72,6 +77,10 @@ _NAMES: dict[type[StrEnum], str] = {
     RunOrderField: "FlowRunOrderField",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
+    BulkKind: "BulkKind",
+    BulkStatus: "BulkStatus",
+    BulkResult: "BulkResult",
+    BulkReason: "BulkReason",
 }
 
 for _enum, _name in _NAMES.items():

@@ -39,8 +39,19 @@ MAX_REPEATED = 50
 _DEEPEST = 30
 """Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
 
-_PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "logs"}
-_LISTS = {"files", "steps", "statusHistory", "attempts", "retryability", "schedules", "webhooks"}
+_PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "outcomes", "logs"}
+_LISTS = {
+    "files",
+    "steps",
+    "statusHistory",
+    "attempts",
+    "retryability",
+    "schedules",
+    "webhooks",
+    "sample",
+    "ineligible",
+    "reasons",
+}
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 
