@@ -17,13 +17,13 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     and_,
     bindparam,
     case,
     delete,
     func,
     insert,
-    literal,
     or_,
     select,
     update,
@@ -83,13 +83,14 @@ class _Kind:
     """What a kind of operation is."""
 
     refusal: Callable[[AnyRow], ColumnElement[str | None]]
-    """Why it does nothing to a row of `retries.WITH_FLOWS`; null when it does."""
+    """Why it does nothing to a row of `source`; null when it does."""
     apply: Callable[[Connection, Chunk], None]
+    source: FromClause = _runs
 
 
 _KINDS = {
     BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply),
-    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply),
+    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply, retries.WITH_FLOWS),
     BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive),
     BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive),
 }
@@ -154,9 +155,7 @@ def pin(conn: Connection, held: Held, run_ids: Sequence[UUID], lease: timedelta,
     if foretell:
         first = UUID(int=run_ids[0].int - 1)
         chunk = Chunk(operation, first, run_ids[-1], clock.now())
-        judged = _judged(chunk)
-        told = update(OUTCOMES).where(_same(judged)).values(foretold=func.coalesce(judged.c.reason, ELIGIBLE))
-        conn.execute(told)
+        conn.execute(update(OUTCOMES).where(chunk.rows).values(foretold=_verdict(operation)))
 
 
 def plan(conn: Connection, held: Held, lifetime: timedelta) -> None:
@@ -269,11 +268,10 @@ def step(conn: Connection, held: Held, size: int, lease: timedelta) -> bool:
         kind = _KINDS[BulkKind(chunk.operation.kind)]
         _lock(conn, chunk)
         early = _succeeded(conn, chunk)
-        judged = _judged(chunk)
-        settled = update(OUTCOMES).where(_same(judged), _outcome.result == BulkResult.PENDING)
-        result = case((judged.c.reason.is_(None), BulkResult.SUCCEEDED.value), else_=BulkResult.SKIPPED.value)
-        at = literal(chunk.now, _outcome.at.type)
-        conn.execute(settled.values(result=result, reason=judged.c.reason, at=at))
+        verdict = _verdict(chunk.operation)
+        result = case((verdict == ELIGIBLE, BulkResult.SUCCEEDED.value), else_=BulkResult.SKIPPED.value)
+        settled = {"result": result, "reason": func.nullif(verdict, ELIGIBLE), "at": chunk.now}
+        conn.execute(update(OUTCOMES).where(chunk.rows, _outcome.result == BulkResult.PENDING).values(settled))
         kind.apply(conn, chunk)
         _count(conn, chunk, early)
     return _go_on(conn, held, chunk)
@@ -325,25 +323,13 @@ def _lock(conn: Connection, chunk: Chunk) -> None:
     conn.execute(select(func.count()).select_from(runs.with_for_update(key_share=True, of=_runs).subquery()))
 
 
-def _judged(chunk: Chunk) -> Any:
-    """The outcomes of a chunk, each with the `reason` why nothing is done to its run, or null."""
-    refusal = _KINDS[BulkKind(chunk.operation.kind)].refusal(chunk.operation)
-    reason = case((_run.id.is_(None), BulkReason.RUN_NOT_FOUND.value), else_=refusal)
-    source = OUTCOMES.alias("judged")
-    rows = and_(
-        source.c.operation_id == chunk.operation.id, source.c.run_id > chunk.after, source.c.run_id <= chunk.through
-    )
-    joined = source.outerjoin(retries.WITH_FLOWS, _run.id == source.c.run_id)
-    return (
-        select(source.c.operation_id, source.c.run_id, reason.label("reason"))
-        .select_from(joined)
-        .where(rows)
-        .subquery()
-    )
-
-
-def _same(judged: Any) -> ColumnElement[bool]:
-    return and_(_outcome.operation_id == judged.c.operation_id, _outcome.run_id == judged.c.run_id)
+def _verdict(operation: AnyRow) -> ColumnElement[str]:
+    """Of an outcome: ELIGIBLE, or the reason why nothing is done to its run."""
+    kind = _KINDS[BulkKind(operation.kind)]
+    judged = select(func.coalesce(kind.refusal(operation), ELIGIBLE)).select_from(kind.source)
+    # Looked up row by row: SQLite would read a joined query anew for each row.
+    judged = judged.where(_run.id == _outcome.run_id).correlate(OUTCOMES)
+    return func.coalesce(judged.scalar_subquery(), BulkReason.RUN_NOT_FOUND.value)
 
 
 def _succeeded(conn: Connection, chunk: Chunk) -> int:
