@@ -1,12 +1,12 @@
 """Cancelling many runs, each with all live ones below it, as a single cancel does."""
 
 from collections.abc import Collection
-from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, update
 
 from db import journal
+from db.among import among
 from db.bulk_chunk import OUTCOMES, Chunk
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
@@ -18,12 +18,11 @@ _run = table(FlowRun).c
 _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
-_AT_ONCE = 1_000
 _SETTLE = (
     update(OUTCOMES)
     .where(
         _outcome.operation_id == bindparam("of_operation"),
-        _outcome.run_id.in_(bindparam("run_ids", expanding=True)),
+        among(_outcome.run_id, "run_ids"),
         _outcome.result == BulkResult.PENDING,
     )
     .values(result=BulkResult.SUCCEEDED, at=bindparam("now"))
@@ -46,10 +45,7 @@ def apply(conn: Connection, chunk: Chunk) -> None:
 
 def _settle_early(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:
     """Count runs that were to be cancelled later, and were stopped with one above them."""
-    left, settled = iter(sorted(run_ids)), 0
-    while few := list(islice(left, _AT_ONCE)):
-        settled += conn.execute(
-            _SETTLE, {"of_operation": chunk.operation.id, "run_ids": few, "now": chunk.now}
-        ).rowcount
+    early = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "now": chunk.now}
+    settled = conn.execute(_SETTLE, early).rowcount
     counts = {"processed": _operation.processed + settled, "succeeded": _operation.succeeded + settled}
     conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from db import children, files, inputs, logs, runs, tickets, transitions
+from db.among import among
 from db.children import Brood
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
@@ -199,7 +200,7 @@ _END_ATTEMPT = (
 _WAIT = update(_results).where(_same_step).values(status=StepStatus.PAUSED)
 _STOP_STEPS = (
     update(_results)
-    .where(_step.run_id.in_(_these_runs), _step.status.in_(sorted(UNFINISHED)))
+    .where(among(_step.run_id, "run_ids"), _step.status.in_(sorted(UNFINISHED)))
     .values(
         status=StepStatus.STOPPED,
         finished_at=bindparam("ended"),
@@ -208,7 +209,7 @@ _STOP_STEPS = (
 )
 _STOP_ATTEMPTS = (
     update(_attempts)
-    .where(_attempt.run_id.in_(_these_runs), _attempt.status == AttemptStatus.RUNNING)
+    .where(among(_attempt.run_id, "run_ids"), _attempt.status == AttemptStatus.RUNNING)
     .values(status=AttemptStatus.STOPPED, finished_at=bindparam("ended"))
 )
 _INTERRUPT = (

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, literal, select, union_all, update
 
+from db.among import among
 from db.keyset import Edge, Keyset, Page
 from db.models import FlowRun
 from db.models.types import sort_key, table
@@ -112,13 +113,13 @@ def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow |
 
 def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
     """The runs that one of `parents` started."""
-    return conn.execute(select(_run.id).where(_run.parent_run_id.in_(parents))).scalars().all()
+    return conn.execute(select(_run.id).where(among(_run.parent_run_id, parents))).scalars().all()
 
 
 def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[AnyRow]:
     """Of the runs `keys`, those that ended without success and fail a parent of which no step waits for them."""
     query = select(_run.id, _run.status, _run.parent_run_id).where(
-        _run.id.in_(keys),
+        among(_run.id, keys),
         _run.status.in_(sorted(UNSUCCESSFUL)),
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, tuple_
 
+from db.among import among
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.rows import AnyRow, grouped, pick
@@ -69,7 +70,7 @@ def copy_kept(conn: Connection, retry_ids: Sequence[UUID]) -> None:
     same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
     origin = func.coalesce(_step.reused_from_id, _step.run_id)
     rows = select(retry.c.id, origin, *same).join_from(retry, _results, _step.run_id == retry.c.retry_of_id)
-    rows = rows.where(retry.c.id.in_(retry_ids), _kept())
+    rows = rows.where(among(retry.c.id, retry_ids), _kept())
     conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
 
 

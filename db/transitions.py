@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, Text, bindparam, func, insert, literal, null, select, update
 
 from db import events, signals, tickets
+from db.among import among
 from db.models import FlowRun
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow
@@ -105,13 +106,13 @@ _RESUME = (
 )
 _LOCK_LIVE = (
     select(_run.id, _run.status)
-    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
+    .where(among(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
     .with_for_update()
 )
 _END = (
     update(_table)
-    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
+    .where(among(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
         finished_at=_NOW,
@@ -127,7 +128,7 @@ _END = (
 # Before the change: afterwards nobody knows what they were.
 _ENDED = (
     _events_of(_run.status, bindparam("target", type_=Text()), bindparam("told", type_=Text()), _NOW)
-    .where(_run.id.in_(bindparam("run_ids", expanding=True)))
+    .where(among(_run.id, "run_ids"))
     .order_by(_run.id)
 )
 _FINISH = (
@@ -178,7 +179,7 @@ def create_from(conn: Connection, rows: Select[Any], run_ids: Sequence[UUID], me
     values = {**{_run[column.name]: column for column in given}, **begun}
     conn.execute(insert(_table).from_select(list(values), select(*values.values())))
     created = _events_of(None, literal(RunStatus.QUEUED.value), message, _run.created_at)
-    events.append_from(conn, created.where(_run.id.in_(run_ids)).order_by(_run.id))
+    events.append_from(conn, created.where(among(_run.id, run_ids)).order_by(_run.id))
     hand_over(conn, run_ids)
 
 

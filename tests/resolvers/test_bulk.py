@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from domain import clock, ids
 from domain.states import RunStatus
 from tests.support.api import Api
 from tests.support.query import query
-from tests.support.world import add_home, add_runs, add_world, run_id
+from tests.support.world import add_home, add_runs, add_world
 
 OPERATION = """id kind status strategy matched processed succeeded skipped failed startedAt finishedAt requestedBy filter
     excludedIds reasons { reason count }
