@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from db import events, signals
+from db import bulk_reads, events, signals
 from db.events import Place
 from db.rows import AnyRow
 from db.session import Database
@@ -50,3 +50,23 @@ async def follow(
             else:
                 caught_up = True
                 yield Caught(place)
+
+
+async def follow_operation(database: Database, operation_id: UUID, after: Place | None) -> AsyncGenerator[AnyRow, None]:
+    """The events of a bulk operation that come after a place, in order; without one, from the latest on.
+
+    Ends with the operation; at once, when the place is that of its end.
+    """
+    with database.signals.listen(signals.operation_changed(operation_id)) as changed:
+        place = after
+        while True:
+            changed.clear()
+            ended = await database.read(bulk_reads.has_ended_by, operation_id, place)
+            rows = await database.read(events.progress_after, operation_id, place, PAGE)
+            for row in rows:
+                place = events.place_of(row)
+                yield row
+            if ended:
+                return
+            if not rows:
+                await clock.signalled(changed, LOOK_SECONDS)

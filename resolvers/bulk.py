@@ -149,6 +149,15 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
     return row if authorize.sees(context.viewer, row) else None
 
 
+async def visible(context: Context, operation_id: str) -> UUID:
+    """The key of an operation that the viewer sees.
+
+    Raises:
+        InvalidIdError, BulkOperationNotFoundError.
+    """
+    return (await _existing(context, operation_id)).id  # type: ignore[no-any-return]
+
+
 async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
     """An operation as it is now; not what the request may have seen before."""
     return (await context.database.read(bulk_reads.by_ids, [key], columns))[key]

@@ -28,16 +28,24 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type. What stands under LATER comes with later releases.
 CONTRACT = {
-    "Query": "node nodes viewer flow flows flowRun flowRuns",
+    "Query": "node nodes viewer flow flows flowRun flowRuns bulkOperation bulkOperations",
     "Mutation": """createFlow updateFlow publishFlowVersion startRun retry cancel resumeRun
-        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook""",
+        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
+    "BulkOperation": """id project kind status strategy filter excludedIds source requestedBy maxPerSecond spreadOverMs
+        matched processed succeeded skipped failed reasons outcomes plan createdAt startedAt finishedAt""",
+    "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
+    "BulkPlan": "planId expiresAt eligible ineligible sample becameEligible becameIneligible",
+    "BulkReasonCount": "reason count",
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability pendingInputs logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom""",
-    "Subscription": "flowRunStatusChanged",
+    "Subscription": "flowRunStatusChanged bulkOperationProgressed",
+    "BulkOperationProgressed": "cursor operationId operation counts",
+    "BulkCounts": "status matched processed succeeded skipped failed",
     "FlowRunStatusChanged": "cursor runId status change run",
     "CaughtUp": "cursor",
     "LogLine": "number at level stepName attempt message",
@@ -69,9 +77,8 @@ CONTRACT = {
         source idempotencyKey waitMs""",
 }
 LATER = {
-    "Query": "flowRunStats bulkOperation bulkOperations",
-    "Mutation": "bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation",
-    "Subscription": "flowRunProgressed bulkOperationProgressed",
+    "Query": "flowRunStats",
+    "Subscription": "flowRunProgressed",
 }
 ARGUMENTS = {
     "Query.node": "id",
@@ -100,6 +107,17 @@ ARGUMENTS = {
     "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
+    "Mutation.bulkCancel": "filter excludeIds dryRun planId waitMs",
+    "Mutation.bulkRetry": "filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId waitMs",
+    "Mutation.bulkArchive": "filter excludeIds dryRun planId waitMs",
+    "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId waitMs",
+    "Mutation.cancelBulkOperation": "id",
+    "Query.bulkOperation": "id",
+    "Query.bulkOperations": "first after last before",
+    "BulkOperation.outcomes": "result reason first after last before",
+    "BulkOperationConnection.totalCount": "limit",
+    "BulkOutcomeConnection.totalCount": "limit",
+    "Subscription.bulkOperationProgressed": "id after",
     "Schedule.nextFires": "count",
     "Subscription.flowRunStatusChanged": "filter after",
 }
@@ -114,6 +132,12 @@ VALUES = {
     "OrderDirection": "ASC DESC",
     "Archived": "EXCLUDE INCLUDE ONLY",
     "Role": "VIEWER OPERATOR ADMIN",
+    "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE",
+    "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
+    "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
+    "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
+        FLOW_DISABLED FLOW_NOT_PUBLISHED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED RUN_CHANGED_SINCE
+        INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
 }
@@ -135,6 +159,17 @@ UNIONS = {
     "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
+    "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+        PlanUsed TooManyBulkOperations""",
+    "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+        PlanUsed TooManyBulkOperations""",
+    "BulkRetryResult": """BulkRetrySuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+        PlanUsed TooManyBulkOperations
+        BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
+    "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+        PlanUsed TooManyBulkOperations
+        BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
+    "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 
 
@@ -246,7 +281,7 @@ def test_nodes_are_those_with_a_typed_id(schema: GraphQLSchema) -> None:
     node = schema.type_map["Node"]
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
-    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook"}
+    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "BulkOperation"}
 
 
 def test_relay_types_are_as_the_specification_says(schema: GraphQLSchema) -> None:
