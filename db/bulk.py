@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Select,
     and_,
     bindparam,
     case,
@@ -203,18 +204,28 @@ def _begun(conn: Connection, held: Held) -> None:
 # Who works on it
 
 
+def any_waits(conn: Connection) -> bool:
+    """Whether there is an operation to claim."""
+    return conn.execute(_waiting(clock.now())).first() is not None
+
+
 def claim(conn: Connection, lease: timedelta) -> Held | None:
     """Take the oldest running operation that nobody works on, for as long as `lease`."""
     now = clock.now()
-    free = or_(_operation.lease_until.is_(None), _operation.lease_until <= now)
-    oldest = select(_operation.id).where(_operation.status == BulkStatus.RUNNING, free).order_by(_operation.id).limit(1)
-    operation_id = conn.execute(oldest.with_for_update(skip_locked=True)).scalar()
+    operation_id = conn.execute(_waiting(now).with_for_update(skip_locked=True)).scalar()
     if operation_id is None:
         return None
     held = Held(operation_id, ids.new_uuid())
     taken = {"lease_token": held.token, "lease_until": now + lease}
     conn.execute(update(_operations).where(_operation.id == operation_id).values(taken))
     return held
+
+
+def _waiting(now: datetime) -> Select[Any]:
+    """The oldest operation that somebody has to go on with."""
+    free = or_(_operation.lease_until.is_(None), _operation.lease_until <= now)
+    running = select(_operation.id).where(_operation.status == BulkStatus.RUNNING, free)
+    return running.order_by(_operation.id).limit(1)
 
 
 def release(conn: Connection, held: Held) -> None:

@@ -36,7 +36,7 @@ def unarchive_refusal(operation: AnyRow) -> ColumnElement[str | None]:
     An operation with a source undoes that one: what was archived by another since then stays as it is.
     """
     if operation.source_id is None:
-        changed = literal(False)
+        changed: Any = literal(False)
     else:
         changed = _run.archive_operation_id.is_distinct_from(operation.source_id)
     return case(

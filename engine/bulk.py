@@ -136,7 +136,7 @@ class BulkRunner:
             return False
 
     async def _turn(self) -> bool:
-        if len(self._carriers) < AT_ONCE:
+        if len(self._carriers) < AT_ONCE and await self._database.read(bulk.any_waits):
             held = await self._database.write(bulk.claim, LEASE)
             if held is not None:
                 self._carriers.append(Carrier(self._database, held, self._chunk))
