@@ -435,7 +435,7 @@ async def test_a_paced_retry_is_handed_out_when_it_is_due(fake_clock: FakeClock,
     claimed: list[UUID] = []
     for number, row in enumerate(await retries_of(bench, made)):
         fake_clock.block((row.due_at - clock.now()).total_seconds())
-        claimed += [each.lease.run_id for each in await bench.database.write(take, 10, RUN_LEASE)]
+        claimed += [each.lease.run_id for each in await bench.database.write(take, 10, 3_600 * SECOND)]
         assert len(claimed) == number + 1
     assert claimed == [row.id for row in await retries_of(bench, made)]
 
