@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from db import tokens
 from db.models import ApiKey, Project
@@ -53,9 +53,17 @@ def create(
 
 def by_secret(conn: Connection, secret: str) -> AnyRow | None:
     """The key in force whose secret this is: `id`, `project_id`, `role`, `name`."""
-    valid = or_(_key.expires_at.is_(None), _key.expires_at > clock.now())
-    query = select(_key.id, _key.project_id, _key.role, _key.name).where(_key.revoked_at.is_(None), valid)
+    query = select(_key.id, _key.project_id, _key.role, _key.name).where(_in_force())
     return conn.execute(query.where(_key.secret_hash == tokens.hashed(secret))).first()
+
+
+def in_force(conn: Connection, key_ids: Sequence[UUID]) -> set[UUID]:
+    """Of these keys, those in force."""
+    return set(conn.execute(select(_key.id).where(_key.id.in_(key_ids), _in_force())).scalars())
+
+
+def _in_force() -> ColumnElement[bool]:
+    return and_(_key.revoked_at.is_(None), or_(_key.expires_at.is_(None), _key.expires_at > clock.now()))
 
 
 def is_known(conn: Connection, secret: str) -> bool:

@@ -246,7 +246,11 @@ def clear_up(conn: Connection, now: datetime, plans_before: datetime, limit: int
     Forgets up to `limit` runs of plans; what is left over is forgotten next time.
     """
     lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now)
-    conn.execute(update(_operations).where(*lost).values(status=BulkStatus.FAILED, finished_at=now, lease_token=None))
+    failed = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None}
+    for operation_id in conn.execute(
+        update(_operations).where(*lost).values(failed).returning(_operation.id)
+    ).scalars():
+        tell(conn, operation_id)
     old = (_operation.status == BulkStatus.PLANNED, _operation.expires_at <= plans_before)
     plan_id = conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
     if plan_id is None:

@@ -6,14 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 
-from db import events
 from db.bulk_chunk import OUTCOMES
-from db.events import Place
 from db.keyset import Edge, Keyset, Page
 from db.models import BulkOperation
 from db.models.types import table
 from db.rows import AnyRow, pick
-from domain.bulk import ENDED, BulkReason, BulkResult
+from domain.bulk import BulkReason, BulkResult
 
 _operations = table(BulkOperation)
 _operation = _operations.c
@@ -83,15 +81,6 @@ def reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUI
 def foretold_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
     """For each plan of how many runs what is foretold."""
     return _tallied(conn, keys, _outcome.foretold)
-
-
-def has_ended_by(conn: Connection, operation_id: UUID, place: Place | None) -> bool:
-    """Whether an operation has ended, and tells nothing behind `place`."""
-    status = conn.execute(select(_operation.status).where(_operation.id == operation_id)).scalar()
-    if place is None or status not in ENDED:
-        return False
-    last = events.progress_after(conn, operation_id, None, 1)
-    return bool(last) and events.place_of(last[0]) <= place
 
 
 def _tallied(conn: Connection, keys: Sequence[UUID], column: ColumnElement[str]) -> Mapping[UUID, dict[str, int]]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import children, files, inputs, logs, runs, tickets, transitions
+from db import children, events, files, inputs, logs, runs, tickets, transitions
 from db.among import among
 from db.children import Brood
 from db.models import FlowRun, StepAttempt, StepResult
@@ -471,9 +471,32 @@ def finish(
     if outcome is not None:
         _record(conn, lease.run_id, outcome)
     if is_retry and status is RunStatus.SUCCEEDED:
-        runs.mark_recovered(conn, lease.run_id)
+        _recover(conn, lease.run_id)
     if ended.parent_run_id is not None:
         _tell_parents(conn, [lease.run_id])
+
+
+def _recover(conn: Connection, run_id: UUID) -> None:
+    """Note and tell that `run_id` recovered the runs that it retries."""
+    now = clock.now()
+    recovered = runs.mark_recovered(conn, run_id)
+    if recovered:
+        events.append(
+            conn,
+            [
+                {
+                    "run_id": row.id,
+                    "project_id": row.project_id,
+                    "flow_id": row.flow_id,
+                    "kind": events.RUN_RECOVERED,
+                    "from_status": None,
+                    "to_status": None,
+                    "message": "A retry succeeded",
+                    "at": now,
+                }
+                for row in recovered
+            ],
+        )
 
 
 def _row(conn: Connection, lease: Lease) -> AnyRow:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from string import ascii_lowercase, ascii_uppercase
 from typing import cast
 
 from sqlalchemy import ColumnElement, Text, and_, bindparam, false, func, or_, select, true
@@ -31,6 +32,7 @@ _EQUAL = {
     "retry_of_id": _run.retry_of_id,
 }
 _HUNDRED_YEARS_MS = 100 * 366 * 24 * 3600 * 1000
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 _TIMES = {"started": _run.started_at, "finished": _run.finished_at}
 
 
@@ -117,9 +119,20 @@ def _flags(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
 
 def _contents(wanted: RunFilter, dialect: str) -> Iterator[ColumnElement[bool]]:
     if wanted.error_contains is not None:
-        yield _run.error_message.icontains(wanted.error_contains, autoescape=True)
+        yield _folded_column(dialect).contains(folded(wanted.error_contains), autoescape=True)
     if wanted.metadata is not None:
         yield _metadata_contains(wanted.metadata, dialect)
+
+
+def folded(text: str) -> str:
+    """`text` in which the letters from A to Z are small; others stay, for databases differ over them."""
+    return text.translate(_SMALL)
+
+
+def _folded_column(dialect: str) -> ColumnElement[str]:
+    message = cast("ColumnElement[str]", _run.error_message)
+    # PostgreSQL folds by the locale of the database, unless told that it is "C".
+    return func.lower(message if dialect == "sqlite" else message.collate("C"), type_=Text)
 
 
 def _metadata_contains(probe: str, dialect: str) -> ColumnElement[bool]:

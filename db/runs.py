@@ -128,15 +128,19 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[An
     return conn.execute(query.order_by(_run.id)).all()
 
 
-def mark_recovered(conn: Connection, run_id: UUID) -> None:
-    """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered."""
+def mark_recovered(conn: Connection, run_id: UUID) -> Sequence[AnyRow]:
+    """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered.
+
+    Returns them: `id`, `project_id`, `flow_id`.
+    """
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
-    conn.execute(
+    return conn.execute(
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
         .values(recovered_by_id=run_id)
-    )
+        .returning(_run.id, _run.project_id, _run.flow_id)
+    ).all()
 
 
 def parent(conn: Connection, run_id: UUID, project_id: UUID) -> AnyRow | None:

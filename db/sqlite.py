@@ -42,16 +42,17 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
 
 def json_contains(document: str, probe: str) -> bool:
     """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
-    return _contains(orjson.loads(document), orjson.loads(probe))
+    return contains(orjson.loads(document), orjson.loads(probe))
 
 
-def _contains(document: Any, probe: Any) -> bool:
+def contains(document: Any, probe: Any) -> bool:
+    """The same of parsed JSON."""
     if isinstance(probe, dict):
         return isinstance(document, dict) and all(
-            name in document and _contains(document[name], value) for name, value in probe.items()
+            name in document and contains(document[name], value) for name, value in probe.items()
         )
     if isinstance(probe, list):
-        return isinstance(document, list) and all(any(_contains(have, want) for have in document) for want in probe)
+        return isinstance(document, list) and all(any(contains(have, want) for have in document) for want in probe)
     # 1 == True in Python, and not in JSON.
     return bool(document == probe) and isinstance(document, bool) is isinstance(probe, bool)
 

@@ -4,7 +4,7 @@
 response: who asks may not, or asked in a way that has no answer. Anything else is ours, and is masked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -27,6 +27,10 @@ class ErrorCode(StrEnum):
     FILE_GONE = "FILE_GONE"
     FILE_STORE_UNAVAILABLE = "FILE_STORE_UNAVAILABLE"
     RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
+    SLOW_CONSUMER = "SLOW_CONSUMER"
+    TOO_MANY_SUBSCRIPTIONS = "TOO_MANY_SUBSCRIPTIONS"
+    TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
+    SERVICE_STOPPING = "SERVICE_STOPPING"
 
     PROJECT_REQUIRED = "PROJECT_REQUIRED"
     PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
@@ -72,6 +76,11 @@ class FlowRunsError(Exception):
     def __init__(self, message: str | None = None) -> None:
         self.message = message or (self.__class__.__doc__ or "").strip()
         super().__init__(self.message)
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        """What `extensions` tells beside the code."""
+        return {}
 
 
 class RequestError(FlowRunsError):
@@ -152,6 +161,38 @@ class RangeNotSatisfiableError(RequestError):
     """The file has no such range of bytes."""
 
     code = ErrorCode.RANGE_NOT_SATISFIABLE
+
+
+class SlowConsumerError(RequestError):
+    """Events came faster than they were taken. Subscribe again with `after: extensions.cursor` to miss none."""
+
+    code = ErrorCode.SLOW_CONSUMER
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__()
+        self.cursor = cursor
+
+    @property
+    def details(self) -> Mapping[str, str]:
+        return {"cursor": self.cursor}
+
+
+class ServiceStoppingError(RequestError):
+    """The service stops. Subscribe again with the last cursor."""
+
+    code = ErrorCode.SERVICE_STOPPING
+
+
+class TooManySubscriptionsError(RequestError):
+    """The key in use has as many subscriptions as it may have at a time."""
+
+    code = ErrorCode.TOO_MANY_SUBSCRIPTIONS
+
+
+class TooManyConnectionsError(RequestError):
+    """The key in use has as many connections for streams as it may have at a time."""
+
+    code = ErrorCode.TOO_MANY_CONNECTIONS
 
 
 class ProjectRequiredError(UserError):

@@ -6,6 +6,7 @@ from uuid import UUID
 from db.session import Database
 from domain.states import Role
 from engine.flows import FlowCache
+from events.hub import Hub
 from resolvers.loaders import Loaders
 
 
@@ -40,6 +41,8 @@ class Context:
     """Whether it is that of a socket, on which operations come one after the other."""
     connection_params: object = None
     """What the client of a socket sent when it connected."""
+    hub: Hub | None = None
+    """Where streams come from; None where nobody can subscribe."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,65 +1,147 @@
-"""What subscribers are told."""
+"""What subscribers are told: a stream of items of the event log, and what becomes of each.
+
+A stream is the source of a GraphQL subscription. Whoever executes that (service/streams.py) takes items from it in
+batches, and turns those into objects of the schema that it has to render; so what many subscribers are told in the same
+words is made once.
+"""
 
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from db import runs
+from db import events
 from db.events import Place
 from db.rows import AnyRow
 from domain import payloads
 from domain.bulk import ENDED
+from domain.errors import ServiceStoppingError, SlowConsumerError
 from domain.run_filter import RunFilter
-from events import tail
+from events import hub
+from events.hub import CaughtUp, Item, Told
+from events.selectors import OfOperation, OfRuns, Selector
 from resolvers import bulk
 from resolvers.context import Context
 from resolvers.pagination import seal, unseal
+
+T = TypeVar("T")
 
 # The transaction and the number of an event.
 _CURSOR = struct.Struct(">qq")
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A change; or, without one, that the subscriber has caught up."""
+class Stream(Generic[T]):
+    """The items of a feed, and how each is told: an async iterator of objects of the schema.
 
-    cursor: str
-    change: AnyRow | None = None
+    Raises:
+        SlowConsumerError: too many events waited for the subscriber.
+        ServiceStoppingError: the process stops.
+    """
+
+    __slots__ = ("_feed", "tell")
+
+    def __init__(self, feed: hub.Feed, tell: Callable[[Item], T]) -> None:
+        """`tell` makes the object of an item; for equal items it must make equal objects, whoever subscribes."""
+        self._feed = feed
+        self.tell = tell
+
+    def __aiter__(self) -> "Stream[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            return self.tell(await anext(self._feed))
+        except hub.HubError as error:
+            raise _told_to_clients(error) from error
+
+    async def batch(self) -> Sequence[Item]:
+        """The next items, as many as came together."""
+        try:
+            return await self._feed.batch()
+        except hub.HubError as error:
+            raise _told_to_clients(error) from error
+
+    async def aclose(self) -> None:
+        """Take nothing more."""
+        await self._feed.aclose()
 
 
-async def status_changes(context: Context, wanted: RunFilter, after: str | None) -> AsyncGenerator[Told, None]:
-    """The status changes of runs that `wanted`, a scoped filter, means when they are told.
+def subscribe(context: Context, selector: Selector, after: str | None, tell: Callable[[Item], T]) -> Stream[T]:
+    """What `selector` means behind the cursor `after` (None: from now on), each item as `tell` says it.
 
     Raises:
         InvalidCursorError: `after` is damaged.
     """
-    place = Place(*unseal(_CURSOR, after)) if after is not None else None
-    async with aclosing(tail.follow(context.database, wanted.project_ids, place)) as log:
-        async for read in log:
-            if isinstance(read, tail.Caught):
-                yield Told(_cursor(read.place))
-                continue
-            meant = await context.database.read(runs.matching, list({row.run_id for row in read}), wanted)
-            for row in read:
-                if row.run_id in meant:
-                    yield Told(_cursor(Place(row.xid, row.seq)), row)
+    place = place_at(after) if after is not None else None
+    assert context.hub is not None  # it is there wherever subscriptions are executed
+    return Stream(context.hub.subscribe(selector, place), tell)
+
+
+def run_changes(
+    context: Context, wanted: RunFilter, after: str | None, tell: Callable[[Told | CaughtUp], T]
+) -> Stream[T]:
+    """The changes of runs that `wanted`, a scoped filter, means after the change, or may have meant before.
+
+    Raises:
+        InvalidCursorError: `after` is damaged.
+    """
+    return subscribe(context, OfRuns(wanted), after, tell)
 
 
 async def bulk_progress(context: Context, operation_id: str, after: str | None) -> AsyncGenerator[Told, None]:
-    """How a bulk operation goes on: without `after` how it stands first; ends with its end.
+    """How a bulk operation goes on behind a cursor; without one, how it stands comes first. Ends with its end.
 
     Raises:
         InvalidIdError, InvalidCursorError, BulkOperationNotFoundError.
     """
+    place = place_at(after) if after is not None else None
     key = await bulk.visible(context, operation_id)
-    place = Place(*unseal(_CURSOR, after)) if after is not None else None
-    async with aclosing(tail.follow_operation(context.database, key, place)) as log:
-        async for row in log:
-            yield Told(_cursor(Place(row.xid, row.seq)), row)
-            if payloads.decode(row.data)["status"] in ENDED:
-                return
+    last = await context.database.read(events.last_progress, key)
+    if last is not None and place is None:
+        place = Place(last.xid, last.seq - 1)
+    if last is not None and _is_over(last) and place is not None and place >= events.place_of(last):
+        return
+    assert context.hub is not None  # it is there wherever subscriptions are executed
+    selector = OfOperation(key, frozenset({events.BULK_PROGRESS}))
+    async with aclosing(Stream(context.hub.subscribe(selector, place), _as_it_is)) as progress:
+        async for item in progress:
+            if isinstance(item, Told):
+                yield item
+                if _is_over(item.event.row):
+                    return
 
 
-def _cursor(place: Place) -> str:
+def _as_it_is(item: Item) -> Item:
+    return item
+
+
+def _is_over(progress: AnyRow) -> bool:
+    return payloads.decode(progress.data)["status"] in ENDED
+
+
+def cursor_of(item: Item) -> str:
+    """The cursor by which a client goes on behind `item`."""
+    return cursor_at(item.place)
+
+
+def place_at(cursor: str) -> Place:
+    """The place behind a cursor.
+
+    Raises:
+        InvalidCursorError: it is damaged.
+    """
+    return Place(*unseal(_CURSOR, cursor))
+
+
+def cursor_at(place: Place) -> str:
+    """The cursor of a place."""
     return seal(_CURSOR.pack(place.xid, place.seq))
+
+
+def _told_to_clients(error: hub.HubError) -> Exception:
+    match error:
+        case hub.SlowConsumerError(place=place):
+            return SlowConsumerError(cursor_at(place))
+        case hub.HubClosedError():
+            return ServiceStoppingError()
+    return error

@@ -1,17 +1,28 @@
 """The schema, assembled."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
 from functools import cache
+from inspect import isawaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import strawberry
+from graphql import (
+    DocumentNode,
+    Executor,
+    GraphQLError,
+    MiddlewareManager,
+    OperationDefinitionNode,
+    create_source_event_stream,
+)
 from graphql import ExecutionResult as GraphQLExecutionResult
-from graphql import GraphQLError, OperationDefinitionNode
 from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
+from strawberry.types.graphql import OperationType
 
+from resolvers.subscriptions import Stream
 from schema.errors import TELLERS, told
 from schema.limits import QueryLimits, RepeatedNames
 from schema.mutation import Mutation
@@ -25,6 +36,17 @@ CACHED_DOCUMENTS = 1_000
 """Documents kept parsed and validated: what applications send comes again and again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A subscription under way."""
+
+    executor: Executor[Any]
+    """Executes the operation for one event, by `build_per_event_executor`."""
+    document: DocumentNode
+    source: AsyncGenerator[Any, None] | Stream[Any]
+    """What is told, before it is executed."""
+
+
 class FlowRunsSchema(strawberry.Schema):
     """The schema; every error that leaves it has a code, and ours are masked."""
 
@@ -34,6 +56,55 @@ class FlowRunsSchema(strawberry.Schema):
         if result.errors:
             result.errors = [told(error) for error in result.errors]
         return result
+
+    async def subscribe_to(
+        self, query: str | None, variables: dict[str, Any] | None, operation_name: str | None, context: object
+    ) -> "Subscribed | list[GraphQLError] | None":
+        """The source of a subscription, or why there is none; None when the operation is not a subscription."""
+        execution = self._create_execution_context(
+            query=query,
+            allowed_operation_types=OperationType,
+            variable_values=variables,
+            context_value=context,
+            operation_name=operation_name,
+        )
+        extensions = self.get_extensions()
+        for extension in extensions:
+            extension.execution_context = execution
+        runner = self.create_extensions_runner(execution, extensions)
+        try:
+            async with runner.operation():
+                refused = await self._prepare_operation_async(execution, runner)
+                if refused is not None:
+                    return [told(error) for error in refused.errors or ()]
+                if execution.operation_type is not OperationType.SUBSCRIPTION:
+                    return None
+                async with runner.executing():
+                    return await self._source(execution, self._get_middleware_manager(extensions))
+        except Exception as error:
+            return [told(error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error))]
+
+    async def _source(
+        self, execution: ExecutionContext, middleware: MiddlewareManager
+    ) -> "Subscribed | list[GraphQLError]":
+        document = execution.graphql_document
+        assert document is not None
+        executor = Executor.build(
+            self._schema,
+            document,
+            context_value=execution.context,
+            raw_variable_values=execution.variables,
+            operation_name=execution.operation_name,
+            middleware=middleware,
+        )
+        if isinstance(executor, list):
+            return [told(error) for error in executor]
+        source = create_source_event_stream(executor)
+        if isawaitable(source):
+            source = await source
+        if isinstance(source, GraphQLExecutionResult):
+            return [told(error) for error in source.errors or ()]
+        return Subscribed(executor, document, cast("Stream[Any]", source))
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leaves the log to `told`, which knows which errors are ours."""

@@ -233,7 +233,7 @@ def told(error: GraphQLError) -> GraphQLError:
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
     if isinstance(cause, errors.FlowRunsError):
-        return _copy(error, cause.message, {"code": cause.code.value})
+        return _copy(error, cause.message, {"code": cause.code.value, **cause.details})
     if cause is None or isinstance(cause, GraphQLError) or (error.path is None and isinstance(cause, ValueError)):
         # The document or its variables are at fault, and graphql-core says how; a number may have too many digits.
         return _copy(error, error.message, {"code": ErrorCode.BAD_REQUEST.value})

@@ -1,14 +1,17 @@
 """The root of subscriptions."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 
+from db.events import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
 from db.rows import AnyRow
 from domain import ids, payloads
 from domain.ids import IdKind
+from events.hub import Item, Told
 from resolvers import bulk, runs, subscriptions
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
@@ -18,6 +21,22 @@ from schema.types.flow_run import FlowRun, StatusChange
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MATCHES = (
+    "Whether the filter means the run after the change. False: it does not, but it did before the change, or may have"
+    " done; so a list of the runs that the filter means drops it."
+)
+
+
+@strawberry.enum(name="FlowRunUpdateKind", description="How a run changed, beside its status.")
+class UpdateKind(Enum):
+    """How a run changed, beside its status."""
+
+    ARCHIVED = strawberry.enum_value(RUN_ARCHIVED, description="The run was archived.")
+    UNARCHIVED = strawberry.enum_value(RUN_UNARCHIVED, description="The run is archived no more.")
+    RECOVERED = strawberry.enum_value(
+        RUN_RECOVERED, description="A retry of the run, direct or later in the chain, succeeded."
+    )
+
 
 @strawberry.type(description="A run changed its status.")
 class FlowRunStatusChanged:
@@ -26,6 +45,7 @@ class FlowRunStatusChanged:
     row: strawberry.Private[AnyRow]
 
     cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
+    matches: bool = strawberry.field(description=_MATCHES)
 
     @field("The run's ID.")
     def run_id(self) -> strawberry.ID:
@@ -41,9 +61,35 @@ class FlowRunStatusChanged:
 
     @field("The run as it is when this is told, which may be further on than the change.")
     async def run(self, info: Info) -> FlowRun:
-        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
-        assert row is not None  # runs are never deleted
-        return FlowRun(row=row)
+        return await _run(info, self.row)
+
+
+@strawberry.type(description="A run changed in another way than its status.")
+class FlowRunUpdated:
+    """A run changed in another way than its status."""
+
+    row: strawberry.Private[AnyRow]
+
+    cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
+    matches: bool = strawberry.field(description=_MATCHES)
+
+    @field("The run's ID.")
+    def run_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
+
+    @field("How it changed.")
+    def kind(self) -> UpdateKind:
+        return UpdateKind(self.row.kind)
+
+    @field("The run as it is when this is told, which may be further on than the change.")
+    async def run(self, info: Info) -> FlowRun:
+        return await _run(info, self.row)
+
+
+async def _run(info: Info, event: AnyRow) -> FlowRun:
+    row = await runs.by_key(info.context, event.run_id, columns_of(info, FlowRun))
+    assert row is not None  # runs are never deleted
+    return FlowRun(row=row)
 
 
 @strawberry.type(description="All that was missed has been told; what follows happens from now on.")
@@ -89,11 +135,20 @@ class BulkOperationProgressed:
 
 
 FlowRunStatusEvent = Annotated[
-    FlowRunStatusChanged | CaughtUp,
+    FlowRunStatusChanged | FlowRunUpdated | CaughtUp,
     strawberry.union(
         "FlowRunStatusEvent", description="A change, or the mark between what was missed and what happens."
     ),
 ]
+
+
+def _told(item: Item) -> FlowRunStatusChanged | FlowRunUpdated | CaughtUp:
+    cursor = subscriptions.cursor_of(item)
+    if not isinstance(item, Told):
+        return CaughtUp(cursor=cursor)
+    row = item.event.row
+    told_as = FlowRunStatusChanged if row.kind == RUN_STATUS else FlowRunUpdated
+    return told_as(row=row, cursor=cursor, matches=item.matches)
 
 
 def _subscription(description: str) -> Callable[[F], F]:
@@ -105,10 +160,11 @@ class Subscription:
     """The root of subscriptions."""
 
     @_subscription(
-        "Status changes of the runs that the filter means at that moment, in the order of the log. With `after`, first"
-        " those since that cursor; then `CaughtUp`, then what happens."
+        "Changes of the runs that the filter means after the change, or meant before it, or may have meant: `matches`"
+        " tells which. In the order of the log. With `after`, first those since that cursor; then `CaughtUp`, then what"
+        " happens. A subscriber that is too slow gets the error SLOW_CONSUMER, with the cursor to go on from."
     )
-    async def flow_run_status_changed(
+    def flow_run_status_changed(
         self,
         info: Info,
         filter: Annotated[  # noqa: A002
@@ -117,14 +173,9 @@ class Subscription:
         after: Annotated[
             str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
         ] = None,
-    ) -> AsyncGenerator[FlowRunStatusEvent, None]:
+    ) -> AsyncIterator[FlowRunStatusEvent]:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        async with aclosing(subscriptions.status_changes(info.context, wanted, after)) as changes:
-            async for told in changes:
-                if told.change is None:
-                    yield CaughtUp(cursor=told.cursor)
-                else:
-                    yield FlowRunStatusChanged(row=told.change, cursor=told.cursor)
+        return subscriptions.run_changes(info.context, wanted, after, _told)
 
     @_subscription(
         "How a bulk operation goes on: how it stands, then each step, until it has ended. With `after`, what came since"
@@ -140,5 +191,4 @@ class Subscription:
     ) -> AsyncGenerator[BulkOperationProgressed, None]:
         async with aclosing(subscriptions.bulk_progress(info.context, id, after)) as progress:
             async for told in progress:
-                if told.change is not None:
-                    yield BulkOperationProgressed(row=told.change, cursor=told.cursor)
+                yield BulkOperationProgressed(row=told.event.row, cursor=subscriptions.cursor_of(told))

@@ -19,8 +19,10 @@ from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
 from engine.file_store import FileStore
 from engine.flows import FlowCache
+from events.hub import Hub
 from schema.build import build_schema
 from service.auth import BrowserSessions
+from service.connections import Connections, Limits
 from service.downloads import Downloads
 from service.explorer import Explorer
 from service.graphql import GraphQLEndpoint
@@ -45,19 +47,25 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     explorer = Explorer(WEB)
     sessions = BrowserSessions(database, project_id)
     downloads = Downloads(database, flows, FileStore(settings.files_place))
+    hub = Hub(database)
+    limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
+    connections = Connections(database, limits)
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with notify.between_processes(database, settings.database_url):
+            watch = asyncio.create_task(connections.watch())
             task = asyncio.create_task(worker.run()) if worker else None
             yield
+            watch.cancel()
             if worker and task:
                 worker.stop()
                 await task
+            await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer)
+    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections)
     app = Starlette(
         routes=[
             Route("/", _to_explorer),

@@ -25,6 +25,7 @@ from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.explorer import Explorer
+from service.server import server_config
 from service.settings import Settings
 from service.worker import Worker
 
@@ -191,7 +192,7 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=with_worker)
-    config = uvicorn.Config(
+    config = server_config(
         service.app,
         host=settings.host,
         port=settings.port,

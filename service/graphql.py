@@ -1,6 +1,7 @@
 """The GraphQL endpoint, by the GraphQL-over-HTTP specification."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -8,12 +9,10 @@ from cross_web import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
-from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse
-from strawberry.http.exceptions import WebSocketDisconnected
-from strawberry.schema.base import BaseSchema
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
@@ -22,11 +21,18 @@ from strawberry.types.unset import UNSET, UnsetType
 from db.session import Database
 from domain.errors import DatabaseUnavailableError, ErrorCode, FlowRunsError, UnauthenticatedError
 from engine.flows import FlowCache
+from events.hub import Hub
 from resolvers.context import Context, ParentHeaders
+from schema.build import FlowRunsSchema
 from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.connections import Connections
 from service.explorer import Explorer
+from service.sockets import SocketHandler, TextSocket
+from service.streams import Streams
 
 _RESPONSE_TYPE = "application/graphql-response+json"
+_INIT_TIMEOUT = timedelta(seconds=10)
+"""From the handshake of a socket to its `connection_init`."""
 
 
 class BadRequestError(FlowRunsError):
@@ -35,27 +41,34 @@ class BadRequestError(FlowRunsError):
     code = ErrorCode.BAD_REQUEST
 
 
-class _TextSocket(ASGIWebSocketAdapter):
-    """Sends text frames: the protocol knows no binary ones, and `encode_json` gives bytes."""
-
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        try:
-            await self.ws.send_text(orjson.dumps(message).decode())
-        except WebSocketDisconnect as error:
-            raise WebSocketDisconnected from error
-
-
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Answers browsers with the explorer, and everybody else with the results of their queries."""
 
-    def __init__(self, schema: BaseSchema, database: Database, flows: FlowCache, explorer: Explorer) -> None:
-        # The older protocol is left out: with it on offer, some clients take it by mistake.
-        super().__init__(schema, graphql_ide=None, subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL])
+    def __init__(
+        self,
+        schema: FlowRunsSchema,
+        database: Database,
+        flows: FlowCache,
+        explorer: Explorer,
+        hub: Hub,
+        connections: Connections,
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            # The older protocol is left out: with it on offer, some clients take it by mistake.
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            connection_init_wait_timeout=_INIT_TIMEOUT,
+        )
+        self.streams = Streams(schema)
+        self.connections = connections
         self._database = database
+        self._hub = hub
         self._flows = flows
         self._explorer = explorer
 
-    websocket_adapter_class = _TextSocket
+    websocket_adapter_class = TextSocket
+    graphql_transport_ws_handler_class = SocketHandler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -84,7 +97,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """What the resolvers know of the request; refuses it when it shows no key."""
         if isinstance(request, WebSocket):
             viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
-            return Context(self._database, self._flows, viewer, long_lived=True)
+            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub)
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers))
 

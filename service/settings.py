@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from domain.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.notes import MAX_FILE_BYTES
+from service.connections import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
 FILES_FOLDER = "files"
 """Beside the database file, where no other place is set for files."""
@@ -59,6 +60,16 @@ class Settings(BaseSettings):
     )
     database_pool_size: int = Field(default=10, ge=2, le=1_000, description="Connections that a process keeps open.")
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
+    max_connections_per_key: int = Field(
+        default=MAX_CONNECTIONS,
+        ge=1,
+        description="Connections for streams that one key may have open at a time, in one process.",
+    )
+    max_subscriptions_per_key: int = Field(
+        default=MAX_SUBSCRIPTIONS,
+        ge=1,
+        description="Subscriptions that one key may have open at a time, in one process.",
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="What is logged.")
 
     @field_validator("database_url")

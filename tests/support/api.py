@@ -22,6 +22,7 @@ from domain.states import FINAL, Role
 from service.asgi import create_service
 from service.auth import BrowserSessions
 from service.bootstrap import bootstrap
+from service.server import server_config
 from service.settings import Settings
 
 PATIENCE = 30.0
@@ -174,7 +175,7 @@ async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     database = Database(settings.database_url)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=True)
-    async with _listening(uvicorn.Config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as url:
+    async with _listening(server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as url:
         assert found.new_secret is not None
         yield LiveServer(url, found.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
 

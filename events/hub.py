@@ -1,0 +1,485 @@
+"""One reader a process follows the event log, and hands what it reads to all subscribers.
+
+A row takes its number before its transaction commits, on PostgreSQL, so a lower number can appear after a higher one:
+rows are ordered by transaction, and only those below the oldest transaction still under way are read, which are
+complete for ever (db/events.py). Signals are hints; the reader also looks every second.
+
+A subscriber joins without a gap. It reads the log by itself until it has come to the end, then it joins the reader, who
+stands at some place: what is between is read from the log, what comes behind comes from the reader.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from db import events, signals
+from db.events import EVERYTHING, Page, Place
+from db.rows import AnyRow
+from db.session import Database
+from domain import clock
+from domain.errors import DatabaseUnavailableError
+from events.selectors import Compiled, Selector, shelves, shelves_of
+
+_logger = logging.getLogger(__name__)
+
+PAGE = 200
+"""Events read at once: a subscriber that catches up holds no more of them in memory."""
+MAX_WAITING = 1_000
+"""Events that wait for one subscriber; one more, and it is too slow."""
+LOOK_SECONDS = 1.0
+"""At the longest, between two looks at the log: other processes may send no signals."""
+LOOK_AGAIN_SECONDS = 0.01
+"""Until the next look after a signal when nothing was found: on PostgreSQL an older transaction may hold events up.
+Doubled each time."""
+RETRY_SECONDS = 1.0
+"""Until the log is read again when the database was away."""
+CATCHING_UP_AT_ONCE = 4
+"""Subscribers of one process that read the log at one time: thousands that reconnect leave connections to others."""
+
+
+class HubError(Exception):
+    """A subscription ends."""
+
+
+class SlowConsumerError(HubError):
+    """The subscriber takes events more slowly than they come. `place` is that of the last one it took."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__("The subscriber is too slow.")
+        self.place = place
+
+
+class ReaderFailedError(HubError):
+    """The reader of the log met what it should not, and tells its subscribers instead of leaving them in silence."""
+
+
+class HubClosedError(HubError):
+    """The process stops."""
+
+
+class Batch:
+    """Events that were read together."""
+
+    __slots__ = ("memo",)
+
+    def __init__(self) -> None:
+        self.memo: dict[Hashable, Any] = {}
+        """What is made for these events once, for all their subscribers."""
+
+
+class Event:
+    """A row of the log, the same object for all subscribers."""
+
+    __slots__ = ("batch", "memo", "place", "row")
+
+    def __init__(self, row: AnyRow, batch: Batch) -> None:
+        self.row = row
+        self.place = Place(row.xid, row.seq)
+        self.batch = batch
+        self.memo: dict[Hashable, Any] = {}
+        """What is made of the event once, for all its subscribers."""
+
+
+class Told:
+    """An event as it is told to the subscribers of one selector."""
+
+    __slots__ = ("event", "matches")
+
+    def __init__(self, event: Event, matches: bool) -> None:
+        self.event = event
+        self.matches = matches
+        """Whether what the event changed is meant after the change."""
+
+    @property
+    def place(self) -> Place:
+        """Where the event stands in the log."""
+        return self.event.place
+
+
+class CaughtUp:
+    """All events up to `place` were told; what follows happens from now on. Told once."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+
+Item = Told | CaughtUp
+
+
+class _Channel:
+    """The subscribers whose selectors are equal."""
+
+    __slots__ = ("compiled", "feeds", "scope", "selector")
+
+    def __init__(self, selector: Selector) -> None:
+        self.selector = selector
+        self.scope = selector.scope
+        self.compiled: Compiled = selector.compiled()
+        self.feeds: set[Feed] = set()
+
+    def meant(self, made: Sequence[Event], runs: Mapping[UUID, AnyRow]) -> list[Told]:
+        """Those of `made`, events in its scope, that are told."""
+        kinds, told = self.scope.kinds, self.compiled.told
+        return [
+            Told(event, matches)
+            for event in made
+            if (kinds is None or event.row.kind in kinds)
+            and (matches := told(event.row, runs.get(event.row.run_id))) is not None
+        ]
+
+
+class Hub:
+    """Where subscribers of this process get at the event log. Belongs to one event loop.
+
+    The reader starts with the first subscriber and ends after the last.
+    """
+
+    def __init__(self, database: Database, *, max_waiting: int = MAX_WAITING) -> None:
+        """Of the log in `database`; a subscriber is too slow when more than `max_waiting` events wait for it."""
+        self._database = database
+        self._max_waiting = max_waiting
+        self._reader: _Reader | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._feeds: set[Feed] = set()
+        self._catching_up = asyncio.Semaphore(CATCHING_UP_AT_ONCE)
+        self._closed = False
+
+    def subscribe(self, selector: Selector, after: Place | None) -> "Feed":
+        """The events of `selector` behind a place (None: behind the one where the reader stands).
+
+        To be entered as a context manager, and iterated: first come those that were missed, then `CaughtUp` once,
+        then what happens.
+        """
+        return Feed(self, selector, after, self._max_waiting)
+
+    @property
+    def subscribers(self) -> int:
+        """How many there are."""
+        return len(self._feeds)
+
+    async def close(self) -> None:
+        """End every subscription, and the reader."""
+        self._closed = True
+        for feed in list(self._feeds):
+            feed.fail(HubClosedError())
+        self._stop()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    # What feeds use.
+
+    def enter(self, feed: "Feed") -> None:
+        """Count `feed` among the subscribers; with the first, the reader starts."""
+        if self._closed:
+            raise HubClosedError
+        self._feeds.add(feed)
+        if self._reader is None:
+            self._reader = _Reader(self._database, self)
+
+    def leave(self, feed: "Feed") -> None:
+        """Count it no more; with the last, the reader ends."""
+        self._feeds.discard(feed)
+        if self._reader is not None:
+            self._reader.remove(feed)
+        if not self._feeds:
+            self._stop()
+
+    def reader(self) -> "_Reader":
+        """The one under way."""
+        assert self._reader is not None  # a feed that was entered keeps it
+        return self._reader
+
+    async def read(
+        self, after: Place, selector: Selector, columns: Collection[str], until: Place | None = None
+    ) -> Page:
+        """A page of the log, for one subscriber; waits for a database that is away."""
+        while True:
+            try:
+                async with self._catching_up:
+                    return await self._database.read(events.page, after, selector.scope, PAGE, columns, until)
+            except DatabaseUnavailableError:
+                await clock.sleep(RETRY_SECONDS)
+
+    def reader_failed(self, reader: "_Reader", error: Exception) -> None:
+        """Tell every subscriber; the next one starts another reader."""
+        _logger.error("The reader of the event log failed", exc_info=error)
+        if self._reader is reader:
+            self._reader = None
+        for feed in list(self._feeds):
+            feed.fail(ReaderFailedError())
+        self._feeds.clear()
+        reader.started.set()
+
+    def _stop(self) -> None:
+        if self._reader is not None:
+            task = self._reader.task
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.cancel()
+            self._reader = None
+
+
+class _Reader:
+    """Follows the log from its end on, and hands what it reads to the subscribers that joined."""
+
+    def __init__(self, database: Database, hub: Hub) -> None:
+        self._database = database
+        self._hub = hub
+        self._channels: dict[Selector, _Channel] = {}
+        self._shelves: dict[Hashable, dict[Selector, _Channel]] = {}
+        self.position: Place | None = None
+        """All up to here was handed out."""
+        self.started = asyncio.Event()
+        """Set once it has a position."""
+        self.task = asyncio.create_task(self._run(), name="event-log-reader")
+
+    def add(self, feed: "Feed") -> None:
+        """Hand out to `feed` what comes behind the present position."""
+        channel = self._channels.get(feed.selector)
+        if channel is None:
+            channel = self._channels[feed.selector] = _Channel(feed.selector)
+            for shelf in shelves(channel.scope):
+                self._shelves.setdefault(shelf, {})[feed.selector] = channel
+        channel.feeds.add(feed)
+
+    def remove(self, feed: "Feed") -> None:
+        """Hand out nothing more to `feed`."""
+        channel = self._channels.get(feed.selector)
+        if channel is None:
+            return
+        channel.feeds.discard(feed)
+        if not channel.feeds:
+            self._drop(channel)
+
+    def _drop(self, channel: _Channel) -> None:
+        del self._channels[channel.selector]
+        for shelf in shelves(channel.scope):
+            del self._shelves[shelf][channel.selector]
+            if not self._shelves[shelf]:
+                del self._shelves[shelf]
+
+    async def _run(self) -> None:
+        try:
+            with self._database.signals.listen(signals.EVENTS) as written:
+                await self._follow(written)
+        except Exception as error:
+            self._hub.reader_failed(self, error)
+
+    async def _follow(self, written: asyncio.Event) -> None:
+        is_away, pause = False, LOOK_SECONDS
+        while True:
+            written.clear()
+            try:
+                page = await self._read()
+            except DatabaseUnavailableError:
+                if not is_away:
+                    _logger.warning("The event log cannot be read: the database is away; trying again")
+                is_away = True
+                await clock.sleep(RETRY_SECONDS)
+                continue
+            is_away = False
+            if page.is_last:
+                pause = LOOK_SECONDS if page.rows else min(2 * pause, LOOK_SECONDS)
+                if await clock.signalled(written, pause):
+                    pause = LOOK_AGAIN_SECONDS / 2
+
+    async def _read(self) -> Page:
+        """Read a page and hand it out; the first one is empty, and tells where the log ends."""
+        if self.position is None:
+            self.position = await self._database.read(events.end)
+            self.started.set()
+            return Page((), self.position, is_last=True, runs={})
+        columns = self._columns()
+        page = await self._database.read(events.page, self.position, EVERYTHING, PAGE, columns)
+        while page.rows and not (wanted := self._columns()) <= columns:
+            # Somebody joined during the read and looks at other columns.
+            columns |= wanted
+            page = await self._database.read(events.page, self.position, EVERYTHING, PAGE, columns, page.end)
+        self._hand_out(page)
+        return page
+
+    def _columns(self) -> frozenset[str]:
+        return frozenset[str]().union(*(each.compiled.columns for each in self._channels.values()))
+
+    def _hand_out(self, page: Page) -> None:
+        # Nobody joins or leaves in the middle: there is no await from here to the new position.
+        batch = Batch()
+        concerned: dict[_Channel, list[Event]] = {}
+        for row in page.rows:
+            event = Event(row, batch)
+            for shelf in shelves_of(row):
+                for channel in self._shelves.get(shelf, {}).values():
+                    concerned.setdefault(channel, []).append(event)
+        for channel, made in concerned.items():
+            self._tell(channel, made, page.runs)
+        self.position = page.end
+
+    def _tell(self, channel: _Channel, made: Sequence[Event], runs: Mapping[UUID, AnyRow]) -> None:
+        try:
+            told = channel.meant(made, runs)
+        except Exception:
+            # A fault in what one selector asks must not end the streams of all others.
+            _logger.exception("Events cannot be told to the subscribers of %s", channel.selector)
+            for feed in list(channel.feeds):
+                feed.fail(ReaderFailedError())
+            return
+        if told:
+            for feed in list(channel.feeds):
+                feed.put(told)
+
+
+class Feed:
+    """The events of one subscriber, an async iterator. Whoever has it closes it (`contextlib.aclosing`).
+
+    Raises:
+        SlowConsumerError: too many events waited. What waited is gone; go on behind the error's place.
+        ReaderFailedError, HubClosedError: there will be no more.
+    """
+
+    __slots__ = (
+        "_after",
+        "_channel",
+        "_failure",
+        "_has_begun",
+        "_hub",
+        "_items",
+        "_joined",
+        "_max_waiting",
+        "_number",
+        "_until",
+        "_waiting",
+        "_waiting_count",
+        "_wake",
+        "place",
+        "selector",
+    )
+
+    def __init__(self, hub: Hub, selector: Selector, after: Place | None, max_waiting: int) -> None:
+        """See `Hub.subscribe`. Nothing happens before the first item is asked for."""
+        self.selector = selector
+        self.place = after
+        """Of the last item taken, or where the subscriber began."""
+        self._hub = hub
+        self._max_waiting = max_waiting
+        self._after = after
+        self._until: Place | None = None
+        # Of a subscriber that reads the log by itself.
+        self._channel: _Channel | None = None
+        self._joined = False
+        self._has_begun = False
+        self._waiting: deque[Sequence[Told]] = deque()
+        self._waiting_count = 0
+        self._wake: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._items: Sequence[Item] = ()
+        self._number = 0
+
+    def __aiter__(self) -> "Feed":
+        return self
+
+    async def __anext__(self) -> Item:
+        while self._number >= len(self._items):
+            self._items, self._number = await self.batch(), 0
+        self._number += 1
+        return self._items[self._number - 1]
+
+    async def batch(self) -> Sequence[Item]:
+        """The next items, as many as came together."""
+        if not self._has_begun:
+            self._hub.enter(self)
+            self._has_begun = True
+            self._channel = _Channel(self.selector)
+        items = await (self._next_batch() if self._channel is None else self._catch_up(self._channel))
+        self.place = items[-1].place
+        return items
+
+    async def aclose(self) -> None:
+        """Take nothing more."""
+        self._hub.leave(self)
+        self._waiting.clear()
+        self._items = ()
+        self._failure = self._failure or HubClosedError()
+
+    # What the reader uses.
+
+    def put(self, told: Sequence[Told]) -> None:
+        """Have `told` wait for the subscriber, unless that is too much."""
+        if self._waiting_count + len(told) > self._max_waiting:
+            self._hub.leave(self)
+            assert self.place is not None  # it has one when it joins
+            self.fail(SlowConsumerError(self.place))
+            return
+        self._waiting.append(told)
+        self._waiting_count += len(told)
+        self._wake_up()
+
+    def fail(self, error: Exception) -> None:
+        """End the subscription; what waits is given up."""
+        self._failure = self._failure or error
+        self._waiting.clear()
+        self._waiting_count = 0
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    # What the subscriber uses.
+
+    async def _next_batch(self) -> Sequence[Item]:
+        while True:
+            self._check()
+            if not self._waiting:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                continue
+            told = self._waiting.popleft()
+            self._waiting_count -= len(told)
+            # The reader may stand before the place up to which the subscriber read by itself.
+            if self._after is not None:
+                if told[0].place <= self._after:
+                    told = [each for each in told if each.place > self._after]
+                else:
+                    self._after = None
+            if told:
+                return told
+
+    async def _catch_up(self, channel: _Channel) -> Sequence[Item]:
+        reader = self._hub.reader()
+        if self._after is None:
+            self._after = await self._join(reader)
+            return self._caught_up([])
+        while True:
+            self._check()
+            page = await self._hub.read(self._after, self.selector, channel.compiled.columns, self._until)
+            self._after = page.end
+            batch = Batch()
+            items: list[Item] = list(channel.meant([Event(row, batch) for row in page.rows], page.runs))
+            if page.is_last and not self._joined:
+                self._until = await self._join(reader)
+            if page.is_last and (self._until is None or self._until <= self._after):
+                return self._caught_up(items)
+            if items:
+                return items
+
+    async def _join(self, reader: _Reader) -> Place:
+        """Have the reader hand out what comes from now on; returns the place where it stands."""
+        await reader.started.wait()
+        self._check()
+        assert reader.position is not None
+        reader.add(self)
+        self._joined = True
+        return reader.position
+
+    def _caught_up(self, items: list[Item]) -> list[Item]:
+        assert self._after is not None
+        self._channel = None
+        return [*items, CaughtUp(self._after)]
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure

@@ -1,0 +1,216 @@
+"""Subscriptions over `graphql-transport-ws`.
+
+Strawberry's handler keeps the protocol; what is executed and how it is written is ours. What a message tells is
+rendered elsewhere, once for all who are told the same (service/streams.py): here the subscription's ID goes in front.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from graphql import GraphQLError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Operation as ProtocolOperation
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+)
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from domain.errors import (
+    DatabaseUnavailableError,
+    TooManyConnectionsError,
+    TooManySubscriptionsError,
+    UnauthenticatedError,
+)
+from resolvers.context import Context
+from schema.errors import told
+from service.connections import Connection
+from service.streams import Failure, Operation
+
+if TYPE_CHECKING:
+    from service.graphql import GraphQLEndpoint
+
+_CUT = "flow_runs.cut"
+"""The extension of an ASGI scope that drops the connection."""
+_CLOSE_SECONDS = 10.0
+"""Until a connection that was closed is dropped, although its client has not taken all that was written."""
+_TRY_AGAIN_LATER = 1013
+"""The code with which a WebSocket is closed that cannot be served for the moment."""
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """Uvicorn's WebSocket, but a client that takes nothing cannot keep a connection alive by that."""
+
+    async def run_asgi(self) -> None:
+        """Run the application, which may drop the connection."""
+        extensions = cast("dict[str, Any]", self.scope["extensions"])
+        extensions[_CUT] = self.transport.abort
+        try:
+            await super().run_asgi()
+        finally:
+            self._drop_later()
+
+    def keepalive_timeout(self) -> None:
+        """No pong came: close."""
+        super().keepalive_timeout()
+        self._drop_later()
+
+    def _drop_later(self) -> None:
+        # A transport that is closed waits until its buffer is written, without an end.
+        self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+
+
+class TextSocket(ASGIWebSocketAdapter):
+    """Sends text frames: the protocol knows no binary ones. Tells of its writes."""
+
+    def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
+        super().__init__(view, request, response)
+        self.connection: Connection | None = None
+
+    @property
+    def cut(self) -> Callable[[], None] | None:
+        """Drops the connection, where the server knows how."""
+        cut: Callable[[], None] | None = self.ws.scope.get("extensions", {}).get(_CUT)
+        return cut
+
+    async def send_text(self, text: str) -> None:
+        """Send a message."""
+        connection = self.connection
+        if connection is None:
+            await self._send(text)
+            return
+        connection.is_writing = True
+        await self._send(text)
+        connection.is_writing = False
+        connection.written += 1
+
+    async def _send(self, text: str) -> None:
+        try:
+            await self.ws.send({"type": "websocket.send", "text": text})
+        except (WebSocketDisconnect, RuntimeError) as error:
+            # Starlette's RuntimeError: the socket was closed meanwhile.
+            raise WebSocketDisconnected from error
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        await self.send_text(orjson.dumps(message).decode())
+
+
+class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
+    """One socket."""
+
+    view: "GraphQLEndpoint"
+    websocket: TextSocket
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._closing: asyncio.Task[None] | None = None
+
+    async def handle(self) -> None:
+        """Serve the socket to its end."""
+        try:
+            await super().handle()
+        finally:
+            if self.websocket.connection is not None:
+                self.websocket.connection.close()
+
+    async def handle_message(self, message: Message) -> None:
+        """Answer a message; the socket of one that is none of the protocol is closed."""
+        if _is_message(message):
+            await super().handle_message(message)
+        else:
+            await self.handle_invalid_message("Not a message of graphql-transport-ws")
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        """Let the socket in, when its key is in force and may have one more."""
+        if self.connection_timed_out:
+            return
+        if self.connection_init_received:
+            await self.websocket.close(code=4429, reason="Too many initialisation requests")
+            return
+        self.connection_init_received = True
+        if self.connection_init_timeout_task:
+            self.connection_init_timeout_task.cancel()
+        self.context.connection_params = message.get("payload")
+        try:
+            await self.view.on_ws_connect(self.context)
+            self.websocket.connection = self.view.connections.open(
+                self.context.viewer.key_id, end=self._end, cut=self._cut()
+            )
+        except ConnectionRejectionError:
+            await self.websocket.close(code=4403, reason="Forbidden")
+        except TooManyConnectionsError as error:
+            await self.websocket.close(code=4429, reason=error.code)
+        except DatabaseUnavailableError as error:
+            await self.websocket.close(code=_TRY_AGAIN_LATER, reason=error.code)
+        else:
+            await self.send_message({"type": "connection_ack"})
+            self.connection_acknowledged = True
+
+    async def run_operation(self, operation: ProtocolOperation[Context, None]) -> None:
+        """Execute an operation, and send what it tells."""
+        connection = self.websocket.connection
+        assert connection is not None  # it was let in
+        try:
+            with connection.subscription():
+                await self._send_results(operation)
+        except TooManySubscriptionsError as error:
+            await self._end_by(operation, Failure([told(GraphQLError(error.message, original_error=error))]))
+        except WebSocketDisconnected:
+            pass  # whoever reads from the socket finds out too
+
+    async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
+        asked = Operation(operation.query, operation.variables, operation.operation_name)
+        head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
+        send = self.websocket.send_text
+        async with aclosing(self.view.streams.results(asked, self.context)) as results:
+            async for result in results:
+                if isinstance(result, Failure):
+                    await self._end_by(operation, result)
+                    return
+                await send(f"{head}{result.text}}}")
+        await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
+    async def _end_by(self, operation: ProtocolOperation[Context, None], failure: Failure) -> None:
+        await operation.send_operation_message(
+            {"id": operation.id, "type": "error", "payload": [error.formatted for error in failure.errors]}
+        )
+
+    def _end(self, error: UnauthenticatedError) -> None:
+        self._closing = asyncio.ensure_future(self._close(error))
+
+    async def _close(self, error: UnauthenticatedError) -> None:
+        assert self.websocket.connection is not None  # that is where this comes from
+        self.websocket.connection.is_writing = True
+        with suppress(WebSocketDisconnect, RuntimeError):  # it was closed meanwhile
+            await self.websocket.close(code=4403, reason=error.message)
+
+    def _cut(self) -> Callable[[], None]:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def cancel() -> None:
+            # A server that cannot drop a connection ends it when the application ends.
+            task.cancel()
+
+        return self.websocket.cut or cancel
+
+
+def _is_message(message: object) -> bool:
+    match message:
+        case {"type": "connection_init"}:
+            return isinstance(cast("dict[str, Any]", message).get("payload"), dict | None)
+        case {"type": "ping" | "pong"}:
+            return True
+        case {"type": "complete", "id": str()}:
+            return True
+        case {"type": "subscribe", "id": str() as name, "payload": {"query": str()} as payload}:
+            variables, operation = payload.get("variables"), payload.get("operationName")
+            return bool(name) and isinstance(variables, dict | None) and isinstance(operation, str | None)
+    return False

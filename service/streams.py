@@ -1,0 +1,276 @@
+"""Executes operations for transports that stream: one door for WebSockets and server-sent events.
+
+What a subscription is told comes as finished payloads, the JSON of a GraphQL result; the transport puts its own frame
+around them. A payload is rendered once for all subscribers to whom it would read the same: those of the same document,
+operation, visibility and variables, as far as the variables are used outside the arguments of the root field. Those who
+differ still share the loaders: what they read of the database for a batch of events is read once.
+"""
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    Executor,
+    FieldNode,
+    GraphQLError,
+    Node,
+    OperationDefinitionNode,
+    VariableNode,
+    execute_subscription_event,
+)
+
+from domain import clock
+from domain.errors import DatabaseUnavailableError
+from events.hub import Item, Told
+from resolvers.context import Context
+from resolvers.loaders import Loaders
+from resolvers.subscriptions import Stream
+from schema.build import FlowRunsSchema, Subscribed
+from schema.errors import told
+from schema.plans import plan_of
+
+Tell = Callable[[Item], object]
+"""Makes the object of the schema that tells an item."""
+
+RETRY_SECONDS = 1.0
+"""Until an event is rendered again when the database was away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a client asks for."""
+
+    query: str | None
+    variables: dict[str, Any] | None = None
+    name: str | None = None
+
+
+class Payload:
+    """A GraphQL result as JSON, the same object for all subscribers who are told the same."""
+
+    __slots__ = ("_text", "body")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The body, decoded once."""
+        if self._text is None:
+            self._text = self.body.decode()
+        return self._text
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The end of an operation by errors: before it began, or in its midst. Nothing follows."""
+
+    errors: Sequence[GraphQLError]
+
+    @property
+    def body(self) -> bytes:
+        """The errors, as a JSON array."""
+        return orjson.dumps([error.formatted for error in self.errors])
+
+
+class Streams:
+    """Executes operations of one schema."""
+
+    def __init__(self, schema: FlowRunsSchema) -> None:
+        self._schema = schema
+        self._renderers: weakref.WeakValueDictionary[Hashable, _Renderer] = weakref.WeakValueDictionary()
+
+    async def results(self, operation: Operation, context: Context) -> AsyncGenerator[Payload | Failure, None]:
+        """What a client is told: of a query or mutation one payload, of a subscription as many as come."""
+        begun = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
+        if begun is None:
+            yield await self._answer(operation, context)
+        elif isinstance(begun, list):
+            yield Failure(begun)
+        else:
+            source, renderer = begun.source, self._renderer(operation, context, begun)
+            del begun  # what it holds is needed no more, while the stream may last for days
+            try:
+                if isinstance(source, Stream):
+                    while True:
+                        for payload in await renderer.batch(source.tell, await source.batch()):
+                            yield payload
+                async for value in source:
+                    yield await renderer.execute(value, {})
+            except Exception as error:
+                yield Failure([told(GraphQLError(str(error), original_error=error, path=[]))])
+            finally:
+                await source.aclose()
+
+    async def _answer(self, operation: Operation, context: Context) -> Payload | Failure:
+        result = await self._schema.execute(
+            operation.query, operation.variables, context_value=context, operation_name=operation.name
+        )
+        errors = result.errors or []
+        if result.data is None and errors and all(error.path is None for error in errors):
+            return Failure(errors)
+        return _payload(result.data, errors)
+
+    def _renderer(self, operation: Operation, context: Context, begun: Subscribed) -> "_Renderer":
+        used = _variables_used(begun.document, begun.executor.operation)
+        variables = operation.variables or {}
+        key = (
+            operation.query,
+            operation.name,
+            orjson.dumps({name: variables[name] for name in sorted(used) if name in variables}),
+            context.viewer.project_id,
+            context.viewer.role,
+        )
+        renderer = self._renderers.get(key)
+        if renderer is None:
+            renderer = self._renderers[key] = _Renderer(begun.executor, context)
+        return renderer
+
+
+class _Renderer:
+    """Executes a subscription for its events: one for all subscribers to whom they read the same."""
+
+    def __init__(self, executor: Executor[Any], context: Context) -> None:
+        self._executor = executor
+        self._context = context
+        self._plan = plan_of(executor)
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def batch(self, tell: Tell, items: Sequence[Item]) -> Sequence[Payload]:
+        """The payloads of `items`."""
+        missing: list[_Missing] = []
+        found = [self._found(tell, item, missing) for item in items]
+        if missing:
+            # In a task of its own, for others wait too: the subscriber that came first may leave at any time.
+            task = asyncio.gather(*(self._make(each) for each in missing))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return [each if isinstance(each, Payload) else await each.payload() for each in found]
+
+    def _found(self, tell: Tell, item: Item, missing: list["_Missing"]) -> "Payload | _Missing":
+        memo = item.event.memo if isinstance(item, Told) else {}
+        key = (self, item.matches) if isinstance(item, Told) else self
+        found: Payload | _Missing | None = memo.get(key)
+        if found is None:
+            value = tell(item)
+            found = memo[key] = self._planned(value) or _Missing(item, value, memo, key)
+            if isinstance(found, _Missing):
+                missing.append(found)
+        return found
+
+    def _planned(self, value: object) -> Payload | None:
+        if self._plan is None:
+            return None
+        try:
+            return _payload(self._plan(value), ())
+        except Exception:
+            # Whatever it is: graphql-core knows what becomes of it.
+            return None
+
+    async def _make(self, missing: "_Missing") -> None:
+        batch = missing.item.event.batch.memo if isinstance(missing.item, Told) else {}
+        try:
+            missing.made = await self.execute(missing.value, batch)
+        except Exception as error:
+            missing.error = error
+        else:
+            missing.memo[missing.key] = missing.made
+        finally:
+            missing.is_done.set()
+
+    async def execute(self, value: object, shared: dict[Hashable, Any]) -> Payload:
+        """The payload of an event; `shared` is what its batch shares.
+
+        Waits for a database that is away: an event is not told without what was asked for.
+        """
+        while True:
+            context = self._sharing(shared)
+            executor = self._executor.build_per_event_executor(value)
+            executor.context_value = context
+            result = execute_subscription_event(executor)
+            if not isinstance(result, ExecutionResult):
+                result = await result
+            if not _is_away(result.errors):
+                return _payload(result.data, [told(error) for error in result.errors or ()])
+            await clock.sleep(RETRY_SECONDS)
+            if shared.get(Loaders) is context.loaders:
+                del shared[Loaders]  # they remember what failed
+
+    def _sharing(self, shared: dict[Hashable, Any]) -> Context:
+        context = copy(self._context)
+        loaders = shared.get(Loaders)
+        if loaders is None:
+            loaders = shared[Loaders] = Loaders(context.database)
+        context.loaders = loaders
+        return context
+
+
+class _Missing:
+    """A payload in the making."""
+
+    __slots__ = ("error", "is_done", "item", "key", "made", "memo", "value")
+
+    def __init__(self, item: Item, value: object, memo: dict[Hashable, Any], key: Hashable) -> None:
+        self.item = item
+        self.value = value
+        self.memo = memo
+        self.key = key
+        self.is_done = asyncio.Event()
+        self.made: Payload | None = None
+        self.error: Exception | None = None
+
+    async def payload(self) -> Payload:
+        """The payload, once it is made."""
+        await self.is_done.wait()
+        if self.made is None:
+            raise RuntimeError("An event could not be executed") from self.error
+        return self.made
+
+
+def _payload(data: object, errors: Sequence[GraphQLError]) -> Payload:
+    result: dict[str, object] = {"data": data}
+    if errors:
+        result["errors"] = [error.formatted for error in errors]
+    return Payload(orjson.dumps(result))
+
+
+def _is_away(errors: Sequence[GraphQLError] | None) -> bool:
+    return any(isinstance(_cause(error), DatabaseUnavailableError) for error in errors or ())
+
+
+def _cause(error: GraphQLError) -> Exception | None:
+    cause: Exception | None = error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause
+
+
+def _variables_used(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
+    """The variables by which what is told can differ: those of the source's arguments do not count."""
+    roots = operation.selection_set.selections
+    if not all(isinstance(node, FieldNode) for node in roots):
+        return {definition.variable.name.value for definition in operation.variable_definitions or ()}
+    told_of: list[Node] = [node for node in document.definitions if not isinstance(node, OperationDefinitionNode)]
+    for node in roots:
+        assert isinstance(node, FieldNode)
+        told_of += [*(node.directives or ()), *([node.selection_set] if node.selection_set else ())]
+    return {name for node in told_of for name in _variables_in(node)}
+
+
+def _variables_in(node: Node) -> Iterator[str]:
+    if isinstance(node, VariableNode):
+        yield node.name.value
+        return
+    for key in node.keys:
+        below = getattr(node, key, None)
+        for each in below if isinstance(below, list | tuple) else (below,):
+            if isinstance(each, Node):
+                yield from _variables_in(each)

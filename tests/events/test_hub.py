@@ -1,0 +1,462 @@
+"""Following the log: what was missed, in order and once, then what happens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import insert
+
+from db import events
+from db.events import EVERYTHING, Place
+from db.migrate import upgrade
+from db.models import RunEvent
+from db.models.types import table
+from db.rows import AnyRow
+from db.session import Database
+from domain import clock
+from domain.run_filter import Archived, RunFilter
+from events.hub import PAGE, CaughtUp, Feed, Hub, HubClosedError, ReaderFailedError, SlowConsumerError, Told
+from events.selectors import OfOperation, OfRun, OfRuns, Selector
+from tests.support.engine import Bench, Flow, transform
+from tests.support.postgres import PostgresServer
+
+PATIENCE = 30.0
+ALL = OfRuns(RunFilter())
+BEGINNING = Place(0, 0)
+
+
+@pytest.fixture
+async def bench(database: Database) -> Bench:
+    return await Bench.on(database)
+
+
+@pytest.fixture
+async def flow(bench: Bench) -> Flow:
+    return await bench.publish(transform("only", 1))
+
+
+@pytest.fixture
+async def hub(database: Database) -> AsyncIterator[Hub]:
+    made = Hub(database)
+    yield made
+    await made.close()
+
+
+async def take(feed: Feed, count: int) -> list[Any]:
+    """The rows of the next `count` events; the mark between those missed and those that happen is passed over."""
+    found: list[Any] = []
+    # Open transactions in any database of the server may hold events up for a moment.
+    async with asyncio.timeout(PATIENCE):
+        while len(found) < count:
+            item = await anext(feed)
+            found += [item.event.row] if isinstance(item, Told) else []
+    return found
+
+
+async def read(hub: Hub, projects: list[UUID] | None, after: Place, count: int) -> list[Any]:
+    """The next `count` events."""
+    async with aclosing(hub.subscribe(OfRuns(RunFilter(project_ids=projects)), after)) as feed:
+        return await take(feed, count)
+
+
+async def test_all_that_came_after_a_place_comes_once_and_in_order(bench: Bench, flow: Flow, hub: Hub) -> None:
+    run_ids = await bench.start_many(flow, PAGE + 10)
+    rows = await read(hub, None, BEGINNING, PAGE + 10)
+    assert [row.run_id for row in rows] == run_ids
+    middle = events.place_of(rows[PAGE // 2])
+    rest = await read(hub, None, middle, PAGE // 2 + 9)
+    assert [row.run_id for row in rest] == run_ids[PAGE // 2 + 1 :]
+
+
+async def test_without_a_place_only_what_happens_from_now_on_comes(bench: Bench, flow: Flow, hub: Hub) -> None:
+    await bench.start(flow)
+    async with aclosing(hub.subscribe(ALL, None)) as feed:
+        assert isinstance(await anext(feed), CaughtUp)
+        coming = asyncio.ensure_future(take(feed, 1))
+        run_id = await bench.start(flow)
+        (row,) = await asyncio.wait_for(coming, PATIENCE)
+        assert (row.run_id, row.from_status, row.to_status) == (run_id, None, "QUEUED")
+
+
+async def test_other_projects_are_not_told_of(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
+    await bench.start(flow)
+    other = await Bench.on(database)
+    mine = await other.start(await other.publish(transform("only", 1)))
+    rows = await read(hub, [other.project_id], BEGINNING, 1)
+    assert [row.run_id for row in rows] == [mine]
+
+
+async def test_what_is_rolled_back_is_never_told(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
+    run_id = await bench.start(flow)
+    with pytest.raises(ZeroDivisionError):
+        await database.write(lambda conn: (bench._create(conn, flow, {}), 1 / 0))
+    last = await bench.start(flow)
+    rows = await read(hub, None, BEGINNING, 2)
+    assert [row.run_id for row in rows] == [run_id, last]
+
+
+async def test_an_event_committed_late_is_not_lost(
+    bench: Bench, flow: Flow, database: Database, dialect: str, hub: Hub
+) -> None:
+    """Two open transactions that commit in the other order: a reader of the highest number alone would lose one."""
+    if dialect == "sqlite":
+        return  # one writer at a time: the order of numbers is that of commits
+    first, second = await bench.start_many(flow, 2)
+    start = await database.read(events.end)
+    late = database._engine.connect()
+    conn = await late.start()
+    try:
+        await conn.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
+        await database.write(lambda c: events.append(c, [_event(bench, flow, second, "early")]))
+        seen = await database.read(events.page, start, EVERYTHING, 10)
+        assert "early" not in {row.message for row in seen.rows}
+        await conn.commit()
+    finally:
+        await conn.close()
+    rows = await read(hub, None, BEGINNING, 4)
+    assert [row.message for row in rows[2:]] == ["late", "early"]
+
+
+async def test_the_end_of_the_log_is_behind_all_that_was_committed(
+    bench: Bench, flow: Flow, database: Database
+) -> None:
+    await bench.start(flow)
+    end = await database.read(events.end)
+    assert (await database.read(events.page, end, EVERYTHING, 10)).rows == ()
+
+
+def _event(bench: Bench, flow: Flow, run_id: UUID, message: str) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "project_id": bench.project_id,
+        "flow_id": flow.id,
+        "kind": events.RUN_STATUS,
+        "from_status": "QUEUED",
+        "to_status": "RUNNING",
+        "message": message,
+        "at": clock.now(),
+    }
+
+
+# Joining
+
+
+async def writing(bench: Bench, flow: Flow, times: int) -> list[UUID]:
+    """Start runs as fast as the database takes them, by several at once; an event with the message END comes last."""
+
+    async def write() -> list[UUID]:
+        return [run_id for _ in range(times) for run_id in await bench.start_many(flow, 3)]
+
+    parts = await asyncio.gather(*(write() for _ in range(4)))
+    run_ids = [run_id for part in parts for run_id in part]
+    await bench.database.write(events.append, [_event(bench, flow, run_ids[0], END)])
+    return run_ids
+
+
+END = "the end"
+
+
+async def heard_to_the_end(feed: Feed) -> list[Place]:
+    heard = []
+    async for item in feed:
+        if isinstance(item, Told):
+            heard.append(item.place)
+            if item.event.row.message == END:
+                break
+    return heard
+
+
+async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_twice(
+    bench: Bench, flow: Flow, hub: Hub
+) -> None:
+    """Subscribers come and go at full speed, each from its last place or from anywhere: all hear one and the same."""
+
+    async with asyncio.timeout(PATIENCE):
+        whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
+        whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 2, 3, 7, 20)]
+        part = asyncio.create_task(one_from_now_on(hub))
+        writers = asyncio.create_task(writing(bench, flow, 15))
+        while not writers.done():
+            await bench.start(flow)  # another writer, between whose writes others join
+            whole.append(asyncio.create_task(one_who_stays(hub)))
+        run_ids = await writers
+        complete = await whole[0]
+        assert len(run_ids) == 180 < len(complete)
+        assert complete == sorted(set(complete))
+        for task in whole:
+            assert await task == complete
+        start, heard = await part
+        assert heard == [place for place in complete if place > start]
+
+
+async def one_who_stays(hub: Hub) -> list[Place]:
+    async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed:
+        return await heard_to_the_end(feed)
+
+
+async def one_who_reconnects(hub: Hub, every: int) -> list[Place]:
+    """It leaves at all kinds of moments: while it catches up, when it has, and later."""
+    heard: list[Place] = []
+    place = BEGINNING
+    while True:
+        async with aclosing(hub.subscribe(ALL, place)) as feed:
+            for _ in range(every):
+                item = await anext(feed)
+                place = item.place
+                if isinstance(item, Told):
+                    heard.append(place)
+                    if item.event.row.message == END:
+                        return heard
+
+
+async def one_from_now_on(hub: Hub) -> tuple[Place, list[Place]]:
+    async with aclosing(hub.subscribe(ALL, None)) as feed:
+        start = await anext(feed)
+        assert isinstance(start, CaughtUp)
+        return start.place, await heard_to_the_end(feed)
+
+
+async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
+    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader has gone on by the time that a subscriber has read to the end: the gap is read from the table."""
+    first = await bench.start(flow)
+    read_page = database.read
+    between: list[UUID] = []
+
+    async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
+        found = await read_page(query, *args, **kwargs)
+        if query is events.page and args[1].kinds is not None and not between:
+            # Read, and not yet told: the reader hears of this run before the subscriber has joined.
+            between.append(await bench.start(flow))
+            await take(ahead, 2)
+        return found
+
+    async with aclosing(hub.subscribe(ALL, BEGINNING)) as ahead:
+        assert [row.run_id for row in await take(ahead, 1)] == [first]
+        while not isinstance(await anext(ahead), CaughtUp):
+            pass
+        monkeypatch.setattr(database, "read", slowly)
+        late_one = await bench.start(flow)
+        async with aclosing(hub.subscribe(ALL, BEGINNING)) as late:
+            assert [row.run_id for row in await take(late, 3)] == [first, late_one, *between]
+
+
+# The reader
+
+
+async def test_there_is_one_reader_as_long_as_there_are_subscribers(
+    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    read_page = database.read
+
+    async def counted(query: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal reads
+        reads += query is events.page
+        return await read_page(query, *args, **kwargs)
+
+    feeds = [hub.subscribe(OfRuns(RunFilter(tags=[f"{number}"])), None) for number in range(20)]
+    for feed in feeds:
+        assert isinstance(await anext(feed), CaughtUp)
+    witness = hub.subscribe(ALL, None)
+    await anext(witness)
+    monkeypatch.setattr(database, "read", counted)
+    await bench.start(flow)
+    await take(witness, 1)
+    # A page, and one more for those who join meanwhile; on PostgreSQL also looks that came too early.
+    assert 1 <= reads < 20
+    assert hub.subscribers == 21
+    task = hub.reader().task
+    for feed in (*feeds, witness):
+        await feed.aclose()
+    assert hub.subscribers == 0
+    await asyncio.wait([task])
+    assert task.cancelled()
+    async with aclosing(hub.subscribe(ALL, None)) as again:
+        await anext(again)
+        run_id = await bench.start(flow)
+        assert [row.run_id for row in await take(again, 1)] == [run_id]
+
+
+async def test_a_reader_that_fails_ends_its_subscribers_and_the_next_one_starts_another(
+    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeds = [hub.subscribe(ALL, None) for _ in range(3)]
+    for feed in feeds:
+        await anext(feed)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "read", _broken)
+        await bench.start(flow)
+        for feed in feeds:
+            with pytest.raises(ReaderFailedError):
+                await asyncio.wait_for(anext(feed), PATIENCE)
+            await feed.aclose()
+    async with aclosing(hub.subscribe(ALL, None)) as feed:
+        await anext(feed)
+        await bench.start(flow)
+        await take(feed, 1)
+
+
+async def _broken(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError
+
+
+async def test_a_fault_in_one_selector_is_no_matter_of_the_others(bench: Bench, flow: Flow, hub: Hub) -> None:
+    faulty, good = hub.subscribe(OfRuns(RunFilter(metadata="{")), BEGINNING), hub.subscribe(ALL, None)
+    with pytest.raises(ValueError, match=r"."):
+        await anext(faulty)
+    await faulty.aclose()
+    await anext(good)
+    broken = hub.subscribe(_Faulty(), None)
+    await anext(broken)
+    run_id = await bench.start(flow)
+    assert [row.run_id for row in await take(good, 1)] == [run_id]
+    with pytest.raises(ReaderFailedError):
+        await anext(broken)
+    await good.aclose()
+
+
+class _Faulty:
+    scope = EVERYTHING
+    columns: frozenset[str] = frozenset()
+
+    def compiled(self) -> "_Faulty":
+        return self
+
+    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+        raise ZeroDivisionError
+
+
+async def test_closing_the_hub_ends_every_subscription(bench: Bench, flow: Flow, hub: Hub) -> None:
+    feed = hub.subscribe(ALL, None)
+    await anext(feed)
+    await hub.close()
+    with pytest.raises(HubClosedError):
+        await anext(feed)
+    with pytest.raises(HubClosedError):
+        await anext(hub.subscribe(ALL, None))
+
+
+async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: PostgresServer) -> None:
+    await asyncio.to_thread(upgrade, own_postgres.url())
+    database = Database(own_postgres.url())
+    hub = Hub(database)
+    try:
+        bench = await Bench.on(database)
+        flow = await bench.publish(transform("only", 1))
+        first = await bench.start(flow)
+        async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
+            assert [row.run_id for row in await take(feed, 1)] == [first]
+            await anext(other)
+            await asyncio.to_thread(own_postgres.stop)
+            joining = hub.subscribe(ALL, BEGINNING)
+            coming = asyncio.create_task(take(joining, 2))
+            await asyncio.to_thread(own_postgres.start)
+            second = await bench.start(flow)
+            assert [row.run_id for row in await take(feed, 1)] == [second]
+            assert [row.run_id for row in await take(other, 1)][-1] == second
+            assert [row.run_id for row in await coming] == [first, second]
+            await joining.aclose()
+    finally:
+        await hub.close()
+        await database.close()
+
+
+# Bounds
+
+
+async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
+    bench: Bench, flow: Flow, database: Database
+) -> None:
+    hub = Hub(database, max_waiting=5)
+    slow, quick = hub.subscribe(ALL, None), hub.subscribe(ALL, None)
+    for feed in (slow, quick):
+        await anext(feed)
+    first = await bench.start(flow)
+    (taken,) = await take(slow, 1)
+    assert taken.run_id == first
+    await take(quick, 1)
+    later = [await bench.start(flow) for _ in range(6)]
+    assert [row.run_id for row in await take(quick, 6)] == later
+    with pytest.raises(SlowConsumerError) as error:
+        await anext(slow)
+    assert error.value.place == events.place_of(taken)
+    assert (len(slow._waiting), hub.subscribers) == (0, 1)
+    async with aclosing(hub.subscribe(ALL, error.value.place)) as again:
+        assert [row.run_id for row in await take(again, 6)] == later
+    await quick.aclose()
+    await hub.close()
+
+
+# What is told
+
+
+def step_event(bench: Bench, flow: Flow, run_id: UUID, kind: str, **more: Any) -> dict[str, Any]:
+    event = {**_event(bench, flow, run_id, kind), "kind": kind, "from_status": None, "to_status": None}
+    return {**event, "step_name": None, "operation_id": None, "data": None, **more}
+
+
+async def test_each_hears_of_its_own_part_of_the_log(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
+    one, other = await bench.start_many(flow, 2)
+    operation = uuid4()
+    start = BEGINNING
+    written = [
+        step_event(bench, flow, one, "STEP_STATUS", step_name="only", data='{"attempt": 1}'),
+        step_event(bench, flow, other, "STEP_STATUS", step_name="only"),
+        {**step_event(bench, flow, one, "BULK_PROGRESS", operation_id=operation), "run_id": None, "flow_id": None},
+        step_event(bench, flow, one, events.RUN_ARCHIVED),
+    ]
+
+    async def heard(selector: Selector, after: Place | None, count: int) -> list[tuple[str, UUID | None]]:
+        async with aclosing(hub.subscribe(selector, after)) as feed:
+            if after is None:
+                await anext(feed)
+                ready.release()
+            return [(row.kind, row.run_id) for row in await take(feed, count)]
+
+    expected: dict[Selector, list[tuple[str, UUID | None]]] = {
+        OfRun(one): [("STEP_STATUS", one), ("RUN_ARCHIVED", one)],
+        OfRun(one, frozenset({"STEP_STATUS"})): [("STEP_STATUS", one)],
+        OfOperation(operation): [("BULK_PROGRESS", None)],
+        OfRuns(RunFilter(archived=Archived.INCLUDE)): [("RUN_ARCHIVED", one)],
+        OfRuns(RunFilter(ids=[other], archived=Archived.ONLY)): [],
+    }
+    ready = asyncio.Semaphore(0)
+    live = {each: asyncio.create_task(heard(each, None, len(told))) for each, told in expected.items()}
+    async with asyncio.timeout(PATIENCE):
+        for _ in live:
+            await ready.acquire()
+        await database.write(events.append, written)
+        for selector, told in expected.items():
+            found = await live[selector]
+            assert found == told, selector
+    caught_up = await heard(OfRun(one), start, 3)
+    assert caught_up == [(events.RUN_STATUS, one), *expected[OfRun(one)]]
+
+
+async def test_who_joins_while_a_page_is_read_is_told_by_its_own_columns(
+    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined = hub.subscribe(OfRuns(RunFilter(external_ids=["mine"], archived=Archived.INCLUDE)), None)
+    first = hub.subscribe(OfRun(uuid4()), None)
+    await anext(first)
+    read_page = database.read
+    has_joined = asyncio.Event()
+
+    async def and_join(query: Any, *args: Any, **kwargs: Any) -> Any:
+        found = await read_page(query, *args, **kwargs)
+        if query is events.page and found.rows and not has_joined.is_set():
+            await anext(joined)
+            has_joined.set()
+        return found
+
+    monkeypatch.setattr(database, "read", and_join)
+    run_id = await bench.start(flow, external_id="mine")
+    await asyncio.wait_for(has_joined.wait(), PATIENCE)
+    assert [row.run_id for row in await take(joined, 1)] == [run_id]
+    await joined.aclose()
+    await first.aclose()
