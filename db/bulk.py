@@ -77,6 +77,8 @@ class Selection:
     excluded: Sequence[UUID]
     upper: UUID | None
     """The newest run there was when the operation began; None: of a selection that can hold no newer one."""
+    now: datetime
+    """When the operation began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def selected_after(conn: Connection, selection: Selection, after: UUID | None, l
     """The next runs that are meant, by their IDs, after the run `after`."""
     if selection.wanted is not None:
         key: ColumnElement[UUID] = _run.id
-        query = select(key).where(matches(selection.wanted, conn.dialect.name))
+        query = select(key).where(matches(selection.wanted, conn.dialect.name, selection.now))
     else:
         key = _outcome.run_id
         query = select(key).where(

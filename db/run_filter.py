@@ -36,14 +36,17 @@ _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 _TIMES = {"started": _run.started_at, "finished": _run.finished_at}
 
 
-def matches(wanted: RunFilter, dialect: str) -> ColumnElement[bool]:
-    """The condition that a row of `flow_run` meets when the filter means it."""
+def matches(wanted: RunFilter, dialect: str, now: datetime | None = None) -> ColumnElement[bool]:
+    """The condition that a row of `flow_run` meets when the filter means it.
+
+    Runs that have not ended have lasted until `now`, by default the present instant.
+    """
     return and_(
         true(),
         *_listed(wanted),
         *(column == value for name, column in _EQUAL.items() if (value := getattr(wanted, name)) is not None),
         *_times(wanted),
-        *_durations(wanted),
+        *_durations(wanted, now or clock.now()),
         *_tags(wanted, dialect),
         *_flags(wanted),
         *_contents(wanted, dialect),
@@ -72,9 +75,8 @@ def _times(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
             yield column < before
 
 
-def _durations(wanted: RunFilter) -> Iterator[ColumnElement[bool]]:
+def _durations(wanted: RunFilter, now: datetime) -> Iterator[ColumnElement[bool]]:
     running = and_(_run.duration_ms.is_(None), _run.started_at.is_not(None))
-    now = wanted.at or clock.now()
     if (least := wanted.min_duration_ms) is not None:
         yield or_(_run.duration_ms >= least, and_(running, _run.started_at <= _before(now, least)))
     if (most := wanted.max_duration_ms) is not None:

@@ -53,13 +53,11 @@ class RunFilter:
     unrecovered: bool = False
     """Ended without success, and no retry of it succeeded."""
     archived: Archived = Archived.EXCLUDE
-    at: datetime | None = None
-    """The instant up to which a run that has not ended has lasted; None: the present one."""
 
     @property
     def says_nothing(self) -> bool:
         """Whether every run of the projects is meant, or every one that is not archived."""
-        everything = RunFilter(project_ids=self.project_ids, at=self.at)
+        everything = RunFilter(project_ids=self.project_ids)
         return self in (everything, replace(everything, archived=Archived.INCLUDE))
 
 

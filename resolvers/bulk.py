@@ -1,7 +1,7 @@
 """Bulk operations: what is asked for, the pinned set, and what became of it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -262,16 +262,16 @@ async def _selection(context: Context, request: BulkRequest, source: AnyRow | No
     if source is not None:
         if request.filter is not None:
             raise InvalidArgumentError("Give a filter or an earlier operation, not both.")
-        return Selection(None, source.id, _SOURCES[request.kind][1], excluded, None)
+        return Selection(None, source.id, _SOURCES[request.kind][1], excluded, None, clock.now())
     if request.filter is None or request.filter.says_nothing:
         raise EmptyFilterError
-    wanted = replace(request.filter, at=clock.now())
+    now, wanted = clock.now(), request.filter
     if wanted.ids is not None:
         # As the reference has it: where runs are named, nothing else counts.
         wanted = RunFilter(project_ids=wanted.project_ids, ids=wanted.ids, archived=Archived.INCLUDE)
     wanted = runs.scoped(context, wanted)
     upper = await context.database.read(bulk.newest_run, wanted.project_ids)
-    return Selection(wanted, None, None, excluded, upper)
+    return Selection(wanted, None, None, excluded, upper, now)
 
 
 async def _project(context: Context, selection: Selection, source: AnyRow | None) -> UUID | None:

@@ -115,7 +115,7 @@ async def test_thousands_of_runs_are_dealt_with_chunk_by_chunk(bench: Bench, flo
 async def test_what_is_meant_is_read_in_pages(bench: Bench, flow: Flow) -> None:
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 25))
     wanted = RunFilter(project_ids=[bench.project_id], statuses=[RunStatus.FAILED])
-    selection = bulk.Selection(wanted, None, None, made[3:5], made[-2])
+    selection = bulk.Selection(wanted, None, None, made[3:5], made[-2], clock.now())
     found: list[UUID] = []
     while page := await bench.database.read(bulk.selected_after, selection, found[-1] if found else None, 4):
         assert len(page) <= 4
@@ -361,7 +361,7 @@ async def test_a_fault_fails_the_run_that_is_at_fault_and_no_other(bench: Bench,
     assert (told[made[23]].reason, told[made[23]].new_run_id) == ("INTERNAL_ERROR", None)
     assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(set(made) - {made[23]})
     # What failed is what a later operation can take from this one.
-    selection = bulk.Selection(None, operation_id, BulkResult.FAILED, (), None)
+    selection = bulk.Selection(None, operation_id, BulkResult.FAILED, (), None, clock.now())
     assert await bench.database.read(bulk.selected_after, selection, None, 10) == [made[23]]
 
 
