@@ -37,6 +37,10 @@ class Among(FunctionElement[bool]):
     name = "among"
     type = Boolean()
 
+    def self_group(self, against: Any = None) -> Any:
+        """It is a comparison: SQLite would search no index for `(… IN …) = 1`, which others become there."""
+        return self
+
 
 @compiles(Among, "postgresql")
 def _among_postgresql(element: Among, compiler: SQLCompiler, **kw: Any) -> str:

@@ -1,9 +1,10 @@
 """Reads of step results and their attempts, and the copies that a retry keeps."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, insert, or_, select, tuple_
 
 from db.among import among
 from db.models import FlowRun, StepAttempt, StepResult
@@ -67,24 +68,33 @@ def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UU
 def copy_kept(conn: Connection, retry_ids: Sequence[UUID]) -> None:
     """Give retries the results that they keep of the runs that they retry, marked with the run that produced them."""
     retry = _runs.alias("retry")
+    kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
+    retried = select(retry.c.id, retry.c.retry_of_id, kept_before).where(among(retry.c.id, retry_ids))
+    # Once for each run; as part of the join it would be looked up for each of its steps.
+    source = retried.cte("retried").prefix_with("MATERIALIZED")
     same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
     origin = func.coalesce(_step.reused_from_id, _step.run_id)
-    rows = select(retry.c.id, origin, *same).join_from(retry, _results, _step.run_id == retry.c.retry_of_id)
-    rows = rows.where(among(retry.c.id, retry_ids), _kept())
+    of_run = and_(_step.run_id == source.c.retry_of_id, _step.position < source.c.kept_before)
+    rows = select(source.c.id, origin, *same).join_from(source, _results, of_run)
     conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
 
 
 def _kept() -> ColumnElement[bool]:
     """Whether a step stands before the one at which its run ended."""
+    return _step.position < _ended_at(_step.run_id, _results)
+
+
+def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
+    """The position of the step at which the run ended that the column `run_id` of `of` names."""
     other = _results.alias("other")
-    ended_at = (
+    position = (
         select(func.min(other.c.position))
         .join_from(other, _runs, _run.id == other.c.run_id)
         .where(
-            other.c.run_id == _step.run_id,
+            other.c.run_id == run_id,
             or_(other.c.name == _run.failed_step_name, other.c.status.not_in(_DONE)),
         )
-        .correlate(_results)
+        .correlate(of)
         .scalar_subquery()
     )
-    return _step.position < func.coalesce(ended_at, MAX_STEPS)
+    return func.coalesce(position, MAX_STEPS)

@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, text, update
 
 from db.among import among
 from db.models import FlowRun
@@ -39,3 +39,18 @@ async def test_a_statement_takes_its_keys_by_name(database: Database, home: Home
     for key in (first, second):
         changed = await database.write(lambda conn, key: conn.execute(statement, {"keys": [key]}).scalars().all(), key)
         assert changed == [key]
+
+
+async def test_the_index_of_the_column_is_searched(database: Database, home: Home) -> None:
+    await database.write(factory.add_runs, home, [{}] * 200)
+    await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+    query = select(_run.id).where(among(_run.id, [uuid4()])).with_only_columns(_run.source)
+
+    def plan(conn: Connection) -> str:
+        how = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
+        statement = str(query.compile(conn, compile_kwargs={"literal_binds": False}))
+        keys = '["00"]' if conn.dialect.name == "sqlite" else [uuid4()]
+        return str(conn.exec_driver_sql(how + statement, (keys,)).all())
+
+    found = await database.read(plan)
+    assert "SEARCH flow_run" in found or "Index Scan" in found
