@@ -168,9 +168,10 @@ class SlowConsumerError(RequestError):
 
     code = ErrorCode.SLOW_CONSUMER
 
-    def __init__(self, cursor: str) -> None:
-        super().__init__()
+    def __init__(self, message: str | None = None, *, cursor: str = "") -> None:
+        super().__init__(message)
         self.cursor = cursor
+        """That of the last event told."""
 
     @property
     def details(self) -> Mapping[str, str]:

@@ -141,7 +141,7 @@ def cursor_at(place: Place) -> str:
 def _told_to_clients(error: hub.HubError) -> Exception:
     match error:
         case hub.SlowConsumerError(place=place):
-            return SlowConsumerError(cursor_at(place))
+            return SlowConsumerError(cursor=cursor_at(place))
         case hub.HubClosedError():
             return ServiceStoppingError()
     return error

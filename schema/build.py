@@ -17,8 +17,10 @@ from graphql import (
     create_source_event_stream,
 )
 from graphql import ExecutionResult as GraphQLExecutionResult
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
 from strawberry.types.graphql import OperationType
 
@@ -81,6 +83,10 @@ class FlowRunsSchema(strawberry.Schema):
                     return None
                 async with runner.executing():
                     return await self._source(execution, self._get_middleware_manager(extensions))
+        except MissingQueryError:
+            return [told(GraphQLError("There is no query."))]
+        except CannotGetOperationTypeError as error:
+            return [told(GraphQLError(error.as_http_error_reason()))]
         except Exception as error:
             return [told(error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error))]
 

@@ -45,7 +45,7 @@ class FlowRunFilter:
     tags: list[str] | None = _says("Runs that have all of these tags.")
     any_tags: list[str] | None = _says("Runs that have at least one of these tags.")
     failed_step_name: str | None = _says("Runs that failed at the step of this name.")
-    error_contains: str | None = _says("Runs whose error message contains this, in capitals or not.")
+    error_contains: str | None = _says("Runs whose error message contains this; A to Z in capitals or not.")
     error_fingerprint: str | None = _says("Runs that ended with the error of this fingerprint.")
     external_ids: list[str] | None = _says("Runs that their starter calls so.")
     created_after: datetime | None = _says("Runs created after this instant.")

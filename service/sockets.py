@@ -22,6 +22,7 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     Message,
 )
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from domain.errors import (
     DatabaseUnavailableError,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _CUT = "flow_runs.cut"
 """The extension of an ASGI scope that drops the connection."""
+_WRITE = "flow_runs.write"
+"""The extension of an ASGI scope that writes a message at once."""
 _CLOSE_SECONDS = 10.0
 """Until a connection that was closed is dropped, although its client has not taken all that was written."""
 _TRY_AGAIN_LATER = 1013
@@ -52,10 +55,25 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Run the application, which may drop the connection."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
         extensions[_CUT] = self.transport.abort
+        extensions[_WRITE] = self.write_now
         try:
             await super().run_asgi()
         finally:
             self._drop_later()
+
+    async def send(self, message: Any) -> None:
+        """Send what the application tells."""
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            # The handshake is over; its headers take more room than all that a subscription needs.
+            del self.request, self.response
+
+    def write_now(self, text: bytes) -> bool:
+        """Write a text message, if that is possible without waiting. It takes a third of the way through ASGI."""
+        if not self.writable.is_set() or self.conn.state is not State.OPEN or self.transport.is_closing():
+            return False
+        self.transport.write(_frame_head(len(text)) + text)
+        return True
 
     def keepalive_timeout(self) -> None:
         """No pong came: close."""
@@ -67,39 +85,41 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
 
+def _frame_head(length: int) -> bytes:
+    # A whole message in one frame, of text, unmasked.
+    if length < 126:
+        return bytes((0x81, length))
+    return b"\x81\x7e" + length.to_bytes(2, "big") if length < 65_536 else b"\x81\x7f" + length.to_bytes(8, "big")
+
+
 class TextSocket(ASGIWebSocketAdapter):
     """Sends text frames: the protocol knows no binary ones. Tells of its writes."""
 
     def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
         super().__init__(view, request, response)
+        extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
-
-    @property
-    def cut(self) -> Callable[[], None] | None:
+        self.cut: Callable[[], None] | None = extensions.get(_CUT)
         """Drops the connection, where the server knows how."""
-        cut: Callable[[], None] | None = self.ws.scope.get("extensions", {}).get(_CUT)
-        return cut
+        self._write_now: Callable[[bytes], bool] | None = extensions.get(_WRITE)
 
-    async def send_text(self, text: str) -> None:
+    async def send_text(self, text: bytes) -> None:
         """Send a message."""
-        connection = self.connection
-        if connection is None:
-            await self._send(text)
+        if self._write_now is not None and self._write_now(text):
             return
-        connection.is_writing = True
-        await self._send(text)
-        connection.is_writing = False
-        connection.written += 1
-
-    async def _send(self, text: str) -> None:
+        if self.connection is not None:
+            self.connection.is_writing = True
         try:
-            await self.ws.send({"type": "websocket.send", "text": text})
+            await self.ws.send({"type": "websocket.send", "text": text.decode()})
         except (WebSocketDisconnect, RuntimeError) as error:
             # Starlette's RuntimeError: the socket was closed meanwhile.
             raise WebSocketDisconnected from error
+        if self.connection is not None:
+            self.connection.is_writing = False
+            self.connection.written += 1
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        await self.send_text(orjson.dumps(message).decode())
+        await self.send_text(orjson.dumps(message))
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -137,6 +157,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         self.connection_init_received = True
         if self.connection_init_timeout_task:
             self.connection_init_timeout_task.cancel()
+            self.connection_init_timeout_task = None
         self.context.connection_params = message.get("payload")
         try:
             await self.view.on_ws_connect(self.context)
@@ -167,14 +188,14 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
         asked = Operation(operation.query, operation.variables, operation.operation_name)
-        head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
+        head = b'{"id":' + orjson.dumps(operation.id) + b',"type":"next","payload":'
         send = self.websocket.send_text
         async with aclosing(self.view.streams.results(asked, self.context)) as results:
             async for result in results:
                 if isinstance(result, Failure):
                     await self._end_by(operation, result)
                     return
-                await send(f"{head}{result.text}}}")
+                await send(head + result.body + b"}")
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def _end_by(self, operation: ProtocolOperation[Context, None], failure: Failure) -> None:

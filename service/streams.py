@@ -52,21 +52,12 @@ class Operation:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Payload:
-    """A GraphQL result as JSON, the same object for all subscribers who are told the same."""
+    """A GraphQL result, the same object for all subscribers who are told the same."""
 
-    __slots__ = ("_text", "body")
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self._text: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The body, decoded once."""
-        if self._text is None:
-            self._text = self.body.decode()
-        return self._text
+    body: bytes
+    """JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +94,7 @@ class Streams:
                     while True:
                         for payload in await renderer.batch(source.tell, await source.batch()):
                             yield payload
+                        del payload  # the next one may be long in coming
                 async for value in source:
                     yield await renderer.execute(value, {})
             except Exception as error:
@@ -239,7 +231,8 @@ def _payload(data: object, errors: Sequence[GraphQLError]) -> Payload:
     result: dict[str, object] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
-    return Payload(orjson.dumps(result))
+    # A copy, for orjson gives bytes with kilobytes of room behind them.
+    return Payload(bytes(memoryview(orjson.dumps(result))))
 
 
 def _is_away(errors: Sequence[GraphQLError] | None) -> bool:

@@ -17,7 +17,9 @@ Q, R, S = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED
 
 def all_rows(conn: Connection) -> Sequence[AnyRow]:
     event = table(RunEvent).c
-    return conn.execute(select(event.seq, event.xid, event.run_id).order_by(event.seq)).all()
+    return conn.execute(
+        select(event.seq, event.xid, event.run_id, event.kind, event.to_status).order_by(event.seq)
+    ).all()
 
 
 async def test_the_changes_of_each_run_come_oldest_first(database: Database, home: Home) -> None:
@@ -59,3 +61,33 @@ async def test_events_tell_their_transactions_apart_where_several_write(database
         assert numbers == [0, 0, 0]
     else:
         assert 0 < numbers[0] == numbers[1] < numbers[2]
+
+
+async def test_pages_of_a_part_of_the_log_join_up(database: Database, home: Home) -> None:
+    one, other = await database.write(factory.add_runs, home, [{}, {}])
+    for key in (one, other, one):
+        await database.write(factory.add_events, home, key, [Q, R])
+    places = [events.place_of(row) for row in await database.read(all_rows)]
+    whole, part = events.EVERYTHING, events.Scope(run_id=one, kinds=frozenset({events.RUN_STATUS}))
+    # Only up to a place is the log complete at once: elsewhere on the server transactions may be open.
+    last = places[-1]
+    page = await database.read(events.page, events.Place(0, 0), whole, 4, (), last)
+    assert ([events.place_of(row) for row in page.rows], page.end, page.is_last) == (places[:4], places[3], False)
+    page = await database.read(events.page, page.end, whole, 4, (), last)
+    assert ([events.place_of(row) for row in page.rows], page.end, page.is_last) == (places[4:], last, True)
+    page = await database.read(events.page, last, whole, 4, (), last)
+    assert (len(page.rows), page.end, page.is_last) == (0, last, True)
+    page = await database.read(events.page, events.Place(0, 0), part, 10, ("status",), last)
+    assert [events.place_of(row) for row in page.rows] == [*places[:2], *places[4:]]
+    assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
+
+
+async def test_the_end_of_the_log_moves_on_and_never_back(database: Database, home: Home) -> None:
+    key = await database.write(factory.add_run, home)
+    ends = []
+    for _ in range(3):
+        ends.append(await database.read(events.end))
+        await database.write(factory.add_events, home, key, [Q])
+    assert ends == sorted(ends)
+    (first, *_) = await database.read(all_rows)
+    assert ends[0] < events.place_of(first)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
-from db import journal, runs, signals
+from db import events, journal, runs, signals
 from db.journal import LeaseLostError, Outcome, Try
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
@@ -362,6 +362,11 @@ class TestFinishing:
         (lease,) = await claim(database, 1)
         await database.write(finish, lease, None, status, is_retry=is_retry)
         assert (await database.read(run_row, old)).recovered_by_id == (new if recovers else None)
+        log = table(RunEvent)
+        told = await database.read(lambda conn: conn.execute(select(log).where(log.c.run_id == old)).all())
+        assert [(row.kind, row.project_id) for row in told] == (
+            [(events.RUN_RECOVERED, home.project_id)] if recovers else []
+        )
 
     async def test_of_two_racing_ends_one_wins(self, database: Database, home: Home) -> None:
         for lease in await claimed(database, home, 10):

@@ -181,7 +181,14 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
 
 def test_every_type_is_reached() -> None:
     told = {"UserError"}
-    streamed = {"Subscription", "FlowRunStatusChanged", "CaughtUp", "BulkOperationProgressed", "BulkCounts"}
+    streamed = {
+        "Subscription",
+        "FlowRunStatusChanged",
+        "FlowRunUpdated",
+        "CaughtUp",
+        "BulkOperationProgressed",
+        "BulkCounts",
+    }
     elsewhere = {
         "Query",
         "Mutation",

@@ -46,7 +46,8 @@ CONTRACT = {
     "Subscription": "flowRunStatusChanged bulkOperationProgressed",
     "BulkOperationProgressed": "cursor operationId operation counts",
     "BulkCounts": "status matched processed succeeded skipped failed",
-    "FlowRunStatusChanged": "cursor runId status change run",
+    "FlowRunStatusChanged": "cursor matches runId status change run",
+    "FlowRunUpdated": "cursor matches runId kind run",
     "CaughtUp": "cursor",
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
@@ -131,6 +132,7 @@ VALUES = {
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION",
     "OrderDirection": "ASC DESC",
     "Archived": "EXCLUDE INCLUDE ONLY",
+    "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED",
     "Role": "VIEWER OPERATOR ADMIN",
     "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE",
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
@@ -171,6 +173,9 @@ UNIONS = {
         BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
+
+
+STREAMED = {"FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp"}
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +303,10 @@ def test_relay_types_are_as_the_specification_says(schema: GraphQLSchema) -> Non
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_of_the_explorer_fits_the_schema(schema: GraphQLSchema, example: Path) -> None:
     assert validate(schema, parse(example.read_text())) == []
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_streams_tell_the_unions_of_the_contract(schema: GraphQLSchema, name: str) -> None:
+    found = schema.type_map[name]
+    assert isinstance(found, GraphQLUnionType)
+    assert {each.name for each in found.types} == set(STREAMED[name].split())

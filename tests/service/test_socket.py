@@ -1,5 +1,6 @@
 """Subscriptions over `graphql-transport-ws`, by a real client on a real socket."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from tests.support.api import LiveServer
+from tests.support.api import PATIENCE, LiveServer
 
 WATCH = """subscription($after: String, $filter: FlowRunFilter) {
     flowRunStatusChanged(after: $after, filter: $filter) {
@@ -125,6 +126,121 @@ async def test_a_socket_without_a_key_is_closed(live_server: LiveServer, params:
             await socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4403
+
+
+async def closed_with(socket: ClientConnection) -> int:
+    """The code with which the service closes the socket, whatever it says before."""
+
+    async def read_on() -> None:
+        while True:
+            await socket.recv()
+
+    with pytest.raises(websockets.ConnectionClosed) as closed:
+        await asyncio.wait_for(read_on(), PATIENCE)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no JSON",
+        b"{}",
+        "[]",
+        "1",
+        "{}",
+        {"type": "unknown"},
+        {"type": 1},
+        {"type": "connection_init", "payload": []},
+        {"type": "subscribe"},
+        {"type": "subscribe", "id": 1, "payload": {"query": "{ viewer { role } }"}},
+        {"type": "subscribe", "id": "", "payload": {"query": "{ viewer { role } }"}},
+        {"type": "subscribe", "id": "1", "payload": None},
+        {"type": "subscribe", "id": "1", "payload": {"query": None}},
+        {"type": "subscribe", "id": "1", "payload": {"query": "{ viewer { role } }", "variables": []}},
+        {"type": "subscribe", "id": "1", "payload": {"query": "{ viewer { role } }", "operationName": 1}},
+        {"type": "complete"},
+    ],
+    ids=str,
+)
+async def test_what_is_no_message_of_the_protocol_closes_the_socket(live_server: LiveServer, message: Any) -> None:
+    async with signed_in(live_server) as socket:
+        await socket.send(json.dumps(message) if isinstance(message, dict) else message)
+        assert await closed_with(socket) == 4400
+
+
+async def test_who_subscribes_without_having_been_let_in_is_closed(live_server: LiveServer) -> None:
+    url = live_server.url.replace("http", "ws") + "/graphql"
+    async with websockets.connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        await ask(socket, WATCH)
+        assert await closed_with(socket) == 4401
+
+
+async def test_two_operations_under_one_id_close_the_socket(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH)
+        await told(socket)
+        await ask(socket, WATCH)
+        assert await closed_with(socket) == 4409
+
+
+async def test_two_initialisations_close_the_socket(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await socket.send(json.dumps({"type": "connection_init"}))
+        assert await closed_with(socket) == 4429
+
+
+async def test_pings_are_answered_at_any_time(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await socket.send(json.dumps({"type": "ping", "payload": {"a": 1}}))
+        assert await received(socket) == {"type": "pong"}
+        await socket.send(json.dumps({"type": "pong"}))
+        await ask(socket, WATCH)
+        assert (await told(socket))["__typename"] == "CaughtUp"
+
+
+async def test_a_subscription_ends_when_its_client_says_so_and_its_id_is_free(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH)
+        await told(socket)
+        await socket.send(json.dumps({"id": "1", "type": "complete"}))
+        await ask(socket, WATCH)
+        assert (await told(socket))["__typename"] == "CaughtUp"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "subscription {",
+        "subscription { nothing }",
+        "query A { __typename } query B { __typename }",
+        "fragment A on Query { __typename }",
+        "",
+    ],
+)
+async def test_a_document_at_fault_ends_its_operation_alone(live_server: LiveServer, document: str) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, document, "bad")
+        message = await received(socket)
+        assert (message["id"], message["type"]) == ("bad", "error")
+        assert message["payload"][0]["extensions"]["code"] == "BAD_REQUEST"
+        assert (await answer(socket, "{ viewer { role } }"))["viewer"]["role"] == "ADMIN"
+
+
+async def test_errors_of_a_query_come_with_its_data(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, '{ viewer { role } flowRun(id: "nonsense") { id } }', "q")
+        message = await received(socket)
+        assert (message["id"], message["type"]) == ("q", "next")
+        assert message["payload"]["data"] == {"viewer": {"role": "ADMIN"}, "flowRun": None}
+        assert message["payload"]["errors"][0]["extensions"]["code"] == "INVALID_ID"
+
+
+async def test_messages_are_text(live_server: LiveServer) -> None:
+    async with signed_in(live_server) as socket:
+        await ask(socket, WATCH)
+        assert isinstance(await socket.recv(), str)
+        assert not socket.protocol.extensions  # deflate costs 40 KiB a connection
 
 
 async def test_the_older_protocol_is_not_spoken(live_server: LiveServer) -> None:

@@ -12,6 +12,8 @@ import httpx
 import pytest
 import uvicorn
 from sqlalchemy import Connection, Engine, event
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
 
 from db import api_keys, projects, runs, signals
 from db.migrate import upgrade
@@ -22,6 +24,7 @@ from domain.states import FINAL, Role
 from service.asgi import create_service
 from service.auth import BrowserSessions
 from service.bootstrap import bootstrap
+from service.graphql import GraphQLEndpoint
 from service.server import server_config
 from service.settings import Settings
 
@@ -53,6 +56,7 @@ class Api:
     project: str
     other_project: str
     sessions: BrowserSessions
+    app: Starlette
 
     async def post(
         self,
@@ -145,7 +149,7 @@ async def serving(database_url: str, *, with_worker: bool, **settings: Any) -> A
         httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http,
     ):
         first, second = (ids.encode(IdKind.PROJECT, key) for key in (own, other))
-        yield Api(http, database, keys, first, second, service.sessions)
+        yield Api(http, database, keys, first, second, service.sessions, service.app)
 
 
 def _populate(conn: Connection) -> tuple[UUID, UUID, Keys]:
@@ -167,6 +171,21 @@ class LiveServer:
     sign_in_url: str
 
 
+@dataclass(frozen=True)
+class LiveApi:
+    """A service behind a client, and on a port."""
+
+    api: Api
+    server: LiveServer
+
+    @property
+    def endpoint(self) -> GraphQLEndpoint:
+        """What answers at /graphql."""
+        (found,) = {route.endpoint for route in self.api.app.routes if isinstance(route, WebSocketRoute)}
+        assert isinstance(found, GraphQLEndpoint)
+        return found
+
+
 @pytest.fixture
 async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     """A service as `serve` starts it, with worker, demo flows and explorer, on SQLite."""
@@ -178,6 +197,16 @@ async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     async with _listening(server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as url:
         assert found.new_secret is not None
         yield LiveServer(url, found.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
+
+
+@asynccontextmanager
+async def serving_live(database_url: str, *, with_worker: bool = False, **settings: Any) -> AsyncIterator[LiveApi]:
+    """A service on a port, with two projects and their keys."""
+    async with serving(database_url, with_worker=with_worker, **settings) as api:
+        # Its lifespan is under way.
+        config = server_config(api.app, port=0, log_config=None, timeout_graceful_shutdown=5, lifespan="off")
+        async with _listening(config) as url:
+            yield LiveApi(api, LiveServer(url, api.keys.admin, ""))
 
 
 class _Server(uvicorn.Server):
