@@ -1,4 +1,4 @@
-"""Whether a column has one of many keys: a statement with one parameter, however many there are.
+"""Many keys in a statement with one parameter, however many there are.
 
 `IN` with a parameter for each is another statement for each number of them, and takes longer to write than to execute.
 """
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ARRAY, Boolean, ColumnElement, Dialect, Text, Uuid, bindparam
+from sqlalchemy import ARRAY, Boolean, ColumnElement, Dialect, Text, Uuid, bindparam, func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -59,3 +59,12 @@ def among(column: ColumnElement[Any], keys: Sequence[UUID] | str) -> Among:
     if isinstance(keys, str):
         return Among(column, bindparam(keys, type_=_Keys()))
     return Among(column, bindparam(None, list(keys), type_=_Keys(), unique=True))
+
+
+def rows_of(keys: Sequence[UUID], dialect: str) -> ColumnElement[UUID]:
+    """A column of a source of its own, with a row for each of `keys`."""
+    given = bindparam(None, list(keys), type_=_Keys(), unique=True)
+    if dialect == "sqlite":
+        column: ColumnElement[UUID] = func.json_each(given).table_valued("value").c.value
+        return column
+    return func.unnest(given, type_=Uuid()).column_valued("value")

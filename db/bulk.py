@@ -25,12 +25,14 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
 )
 
 from db import bulk_archive, bulk_cancel, bulk_retry, events, retries, signals
+from db.among import rows_of
 from db.bulk_chunk import OUTCOMES, Chunk
 from db.models import BulkOperation, FlowRun, Project
 from db.models.types import table
@@ -98,7 +100,6 @@ _KINDS = {
     BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive),
 }
 
-_PIN = insert(OUTCOMES)
 _OF_TOKEN = (
     _operation.id == bindparam("of_operation"),
     _operation.lease_token == bindparam("token"),
@@ -151,8 +152,9 @@ def pin(conn: Connection, held: Held, run_ids: Sequence[UUID], lease: timedelta,
         OperationLostError
     """
     operation = _hold(conn, held, BulkStatus.PREPARING, lease)
-    pinned = {"operation_id": held.operation_id, "result": BulkResult.PENDING}
-    conn.execute(_PIN, [{**pinned, "run_id": run_id} for run_id in run_ids])
+    same = (literal(held.operation_id, _operation.id.type), literal(BulkResult.PENDING.value))
+    pinned = select(*same, rows_of(run_ids, conn.dialect.name))
+    conn.execute(insert(OUTCOMES).from_select(["operation_id", "result", "run_id"], pinned))
     of_set = _operation.id == held.operation_id
     conn.execute(update(_operations).where(of_set).values(matched=_operation.matched + len(run_ids)))
     if foretell:

@@ -3,9 +3,9 @@
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 
-from db.among import among
+from db.among import among, rows_of
 from db.models import FlowRun
 from db.models.types import table
 from db.session import Database
@@ -54,3 +54,14 @@ async def test_the_index_of_the_column_is_searched(database: Database, home: Hom
 
     found = await database.read(plan)
     assert "SEARCH flow_run" in found or "Index Scan" in found
+
+
+async def test_keys_are_rows(database: Database) -> None:
+    keys = [uuid4() for _ in range(40_000)]
+
+    def count(conn: Connection) -> int:
+        return conn.execute(
+            select(func.count()).select_from(select(rows_of(keys, conn.dialect.name)).subquery())
+        ).scalar_one()
+
+    assert await database.read(count) == 40_000
