@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -420,12 +420,13 @@ async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_o
     failed = [{"status": RunStatus.FAILED}] * (2 * bulk.CHUNK + 5)
     made = sorted(await bench.database.write(factory.add_runs, home, failed))
     told = {"project_id": bench.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
-    asked = {**told, "key_id": made[0], "key_name": "test", "excluded_ids": "[]", "max_per_second": 0.01}
+    asked = {**told, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
+    # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
+    asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
     held = await bench.database.write(bulk.prepare, asked, LEASE)
     await bench.database.write(bulk.pin, held, made, LEASE, foretell=False)
     await bench.database.write(bulk.start, held, LEASE)
     await bench.database.write(bulk.release, held)
-    # Retries are due much later, so nothing but chunks is written.
     assert await processes.ended(await processes.start(replace(order, kill_at=2, when=when))) == -signal.SIGKILL
     (left,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], {"processed", "status"})).values()
     assert (left.processed, left.status) == (bulk.CHUNK if when == "before" else 2 * bulk.CHUNK, "RUNNING")
