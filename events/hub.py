@@ -24,7 +24,7 @@ from events.selectors import Compiled, Selector, shelves, shelves_of
 
 _logger = logging.getLogger(__name__)
 
-PAGE = 200
+PAGE = 500
 """Events read at once: a subscriber that catches up holds no more of them in memory."""
 MAX_WAITING = 1_000
 """Events that wait for one subscriber; one more, and it is too slow."""

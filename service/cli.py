@@ -25,7 +25,7 @@ from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.explorer import Explorer
-from service.server import server_config
+from service.server import server_config, settle
 from service.settings import Settings
 from service.worker import Worker
 
@@ -213,6 +213,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
+            settle()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 

@@ -143,6 +143,9 @@ class Seen:
     def __init__(self, row: Mapping[Any, Any], values: Mapping[str, Any]) -> None:
         self._mapping = {**row, **values}
 
+    def _asdict(self) -> dict[str, Any]:
+        return self._mapping
+
     def __getattr__(self, name: str) -> Any:
         return self._mapping[name]
 
