@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, update
 
 from db import transitions
+from db.among import among
 from db.models import FlowRun, StepResult
 from db.models.types import table
 from db.rows import AnyRow
@@ -64,7 +65,7 @@ def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -
 def go_on(conn: Connection, child_ids: Sequence[UUID]) -> None:
     """Go on with the steps that wait for these runs, which the transaction under way has ended."""
     waited_for = _run.parent_position.is_not(None)
-    query = select(_runs).where(_run.id.in_(child_ids), waited_for).order_by(_run.parent_run_id, _run.item_index)
+    query = select(_runs).where(among(_run.id, child_ids), waited_for).order_by(_run.parent_run_id, _run.item_index)
     for child in conn.execute(query).all():
         lock = select(_runs).where(_run.id == child.parent_run_id, _live).with_for_update()
         parent = conn.execute(lock).first()

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Select,
     delete,
     func,
     insert,
@@ -45,6 +46,8 @@ STEP_STATUS = "STEP_STATUS"
 """Kind of event: a step of a run changed its status. `data` is `{position, attempt}`, of the try that changed it."""
 LOG_LINES = "LOG_LINES"
 """Kind of event: the log of a run grew. `data` is `{first, last}`, the numbers of the lines."""
+BULK_PROGRESS = "BULK_PROGRESS"
+"""Kind of event: a bulk operation began, went on or ended; `data` has its status and counts."""
 
 TOLD = "events_told"
 """Where a connection keeps what the unit of work under way tells."""
@@ -74,6 +77,11 @@ def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     conn.info.setdefault(TOLD, []).extend(rows)
 
 
+def append_from(conn: Connection, rows: Select[Any]) -> None:
+    """`append`, of the rows that a query gives when the transaction ends; its columns are called like the log's."""
+    conn.info.setdefault(TOLD, []).append(rows)
+
+
 def prepend(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """`append`, before what the unit of work told so far: what led to the end of a run stands before that end."""
     conn.info.setdefault(TOLD, [])[:0] = rows
@@ -81,16 +89,20 @@ def prepend(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def gather(conn: Connection) -> None:
     """Keep what the unit of work under way told for the end of its transaction, which may be that of others too."""
-    if rows := conn.info.pop(TOLD, None):
-        # Rows of one statement have the same columns.
-        conn.info.setdefault(_GATHERED, []).extend(_NOTHING | row for row in rows)
+    if told := conn.info.pop(TOLD, None):
+        conn.info.setdefault(_GATHERED, []).extend(told)
         signals.after_commit(conn, signals.EVENTS)
 
 
 def write(conn: Connection) -> None:
-    """Write what the units of work of this transaction told."""
-    if rows := conn.info.pop(_GATHERED, None):
-        conn.execute(_INSERT, rows)
+    """Write what the units of work of this transaction told, in its order."""
+    for is_query, told in groupby(conn.info.pop(_GATHERED, ()), key=lambda each: isinstance(each, Select)):
+        if is_query:
+            for rows in told:
+                conn.execute(insert(_table).from_select([column.name for column in rows.selected_columns], rows))
+        else:
+            # Rows of one statement have the same columns.
+            conn.execute(_INSERT, [_NOTHING | row for row in told])
 
 
 def drop(conn: Connection) -> None:
@@ -242,6 +254,13 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
 def _changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     changed = {row.run_id for row in rows if row.kind in RUN_KINDS}
     return runs.by_ids(conn, sorted(changed), columns) if changed else {}
+
+
+def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
+    """The latest event of a bulk operation; None when it has not begun."""
+    query = select(_table).where(_event.operation_id == operation_id, _event.kind == BULK_PROGRESS)
+    # One transaction after the other works on an operation, so their numbers are in its order.
+    return conn.execute(query.order_by(_event.seq.desc()).limit(1)).first()
 
 
 def _tuple(place: Place) -> Any:

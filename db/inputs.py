@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
+from db.among import among
 from db.models import InputRequest
 from db.models.types import table
 from db.rows import AnyRow, grouped
@@ -48,7 +49,7 @@ def expire(conn: Connection, request_id: UUID) -> bool:
 def cancel(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """PENDING → CANCELLED, for the questions of these runs."""
     values = {"status": InputRequestStatus.CANCELLED}
-    conn.execute(update(_table).where(_request.run_id.in_(run_ids), _pending).values(values))
+    conn.execute(update(_table).where(among(_request.run_id, run_ids), _pending).values(values))
 
 
 def pending_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[AnyRow]]:

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from db import admission, children, events, files, inputs, logs, quota, runs, tickets, transitions
+from db.among import among
 from db.children import Brood
 from db.events import StepTry, Subject
 from db.models import FlowRun, StepAttempt, StepResult
@@ -44,6 +45,8 @@ _results = table(StepResult)
 _step = _results.c
 _attempts = table(StepAttempt)
 _attempt = _attempts.c
+_AT_ONCE = 1_000
+"""Runs that one statement stops."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -225,12 +228,12 @@ _UNFINISHED = (
         *(_step.position, _step.name, _step.status, _step.attempts_count),
     )
     .join_from(_results, _runs, _run.id == _step.run_id)
-    .where(_step.run_id.in_(_these_runs), _step.status.in_(sorted(UNFINISHED)))
+    .where(among(_step.run_id, "run_ids"), _step.status.in_(sorted(UNFINISHED)))
     .order_by(_step.run_id, _step.position)
 )
 _STOP_STEPS = (
     update(_results)
-    .where(_step.run_id.in_(_these_runs), _step.status.in_(sorted(UNFINISHED)))
+    .where(among(_step.run_id, "run_ids"), _step.status.in_(sorted(UNFINISHED)))
     .values(
         status=StepStatus.STOPPED,
         finished_at=bindparam("ended"),
@@ -239,7 +242,7 @@ _STOP_STEPS = (
 )
 _STOP_ATTEMPTS = (
     update(_attempts)
-    .where(_attempt.run_id.in_(_these_runs), _attempt.status == AttemptStatus.RUNNING)
+    .where(among(_attempt.run_id, "run_ids"), _attempt.status == AttemptStatus.RUNNING)
     .values(status=AttemptStatus.STOPPED, finished_at=bindparam("ended"))
 )
 _INTERRUPT = (
@@ -483,17 +486,27 @@ def launch(conn: Connection, lease: Lease, outcome: Outcome | None, attempt: Try
     return made
 
 
+def cancelled_with(key_name: str) -> str:
+    """What the history of a run says that was cancelled with a key of this name."""
+    return f"Cancelled with the key {key_name!r}"
+
+
 def stop(conn: Connection, run_id: UUID, message: str) -> bool:
     """Stop a run and every live one below it; whether it was live itself."""
-    frontier, was_live = [run_id], False
+    return run_id in stop_all(conn, [run_id], message)
+
+
+def stop_all(conn: Connection, run_ids: Sequence[UUID], message: str) -> set[UUID]:
+    """Stop runs, and every live one below them; returns all that were stopped."""
+    stopped: set[UUID] = set()
+    frontier = list(run_ids)
     while frontier:
-        ended = _end(conn, frontier, RunStatus.STOPPED, message)
-        was_live = was_live or run_id in ended
+        few, frontier = frontier[:_AT_ONCE], frontier[_AT_ONCE:]
+        stopped.update(_end(conn, few, RunStatus.STOPPED, message))
         # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
-        frontier = list(runs.children(conn, frontier))
-    if was_live:
-        _tell_parents(conn, [run_id])
-    return was_live
+        frontier += runs.children(conn, few)
+    _tell_parents(conn, [run_id for run_id in run_ids if run_id in stopped])
+    return stopped
 
 
 def charge(conn: Connection) -> set[UUID]:

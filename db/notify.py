@@ -36,7 +36,8 @@ _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 _PAYLOAD = 200
 """Topics that one notification tells; PostgreSQL allows it 8,000 bytes."""
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-_PLAIN = frozenset({signals.EVENTS, signals.RUNS_STOPPED, signals.RUNS_DUE})
+_PLAIN = frozenset({signals.EVENTS, signals.RUNS_STOPPED, signals.RUNS_DUE, signals.BULK_DUE})
+_OPERATION = "bulk:"
 
 
 class Notifier:
@@ -108,11 +109,17 @@ def _encode(topic: Hashable) -> str | None:
     match topic:
         case ("run", UUID() as run_id):
             return run_id.hex
+        case ("bulk", UUID() as operation_id):
+            return _OPERATION + operation_id.hex
     return None
 
 
 def _decode(text: str) -> Hashable:
-    return text if text in _PLAIN else signals.run_changed(UUID(text))
+    if text in _PLAIN:
+        return text
+    if text.startswith(_OPERATION):
+        return signals.operation_changed(UUID(text.removeprefix(_OPERATION)))
+    return signals.run_changed(UUID(text))
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ _TIMES = {"started": _run.started_at, "finished": _run.finished_at}
 def matches(wanted: RunFilter, dialect: str, now: datetime | None = None) -> ColumnElement[bool]:
     """The condition that a row of `flow_run` meets when the filter means it.
 
-    Runs that go on have taken the time until `now`; by default, until the clock's.
+    Runs that have not ended have lasted until `now`, by default the present instant.
     """
     return and_(
         true(),

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, literal, select, union_all, update
 
+from db.among import among
 from db.keyset import Edge, Keyset, Page
-from db.models import FlowRun, Project
+from db.models import FlowRun
 from db.models.types import sort_key, table
 from db.rows import AnyRow, grouped, pick
 from db.run_filter import matches
@@ -16,7 +17,6 @@ from domain.states import UNSUCCESSFUL
 
 _table = table(FlowRun)
 _run = _table.c
-_project = table(Project).c
 
 SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.CREATED_AT: None,
@@ -99,12 +99,6 @@ def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> 
     return {row.id: row for row in conn.execute(query)}
 
 
-def for_retry(conn: Connection, run_id: UUID) -> AnyRow | None:
-    """All that a retry of the run carries over, and its project's `retry_limit`; the row is locked."""
-    query = select(*_table.c, _project.retry_limit).join_from(_table, table(Project), _run.project_id == _project.id)
-    return conn.execute(query.where(_run.id == run_id).with_for_update(read=True, of=_table)).first()
-
-
 def matching(conn: Connection, keys: Sequence[UUID], wanted: RunFilter) -> set[UUID]:
     """Of the runs `keys`, those that the filter means."""
     query = select(_run.id).where(_run.id.in_(keys), matches(wanted, conn.dialect.name))
@@ -121,13 +115,13 @@ def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow |
 
 def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
     """The runs that one of `parents` started."""
-    return conn.execute(select(_run.id).where(_run.parent_run_id.in_(parents))).scalars().all()
+    return conn.execute(select(_run.id).where(among(_run.parent_run_id, parents))).scalars().all()
 
 
 def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[AnyRow]:
     """Of the runs `keys`, those that ended without success and fail a parent of which no step waits for them."""
     query = select(_run.id, _run.status, _run.parent_run_id).where(
-        _run.id.in_(keys),
+        among(_run.id, keys),
         _run.status.in_(sorted(UNSUCCESSFUL)),
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),

@@ -25,6 +25,8 @@ SCHEDULES_CHANGED = "schedules-changed"
 """Topic: a schedule may have another next fire time."""
 RUNS_DUE = "runs-due"
 """Topic: a run waits for a worker."""
+BULK_DUE = "bulk-due"
+"""Topic: a bulk operation waits for a worker."""
 
 _TOPICS = "topics"
 
@@ -32,6 +34,11 @@ _TOPICS = "topics"
 def run_changed(run_id: UUID) -> Hashable:
     """Topic: the status of this run changed."""
     return ("run", run_id)
+
+
+def operation_changed(operation_id: UUID) -> Hashable:
+    """Topic: this bulk operation went on, or ended."""
+    return ("bulk", operation_id)
 
 
 def after_commit(conn: Connection, topic: Hashable) -> None:

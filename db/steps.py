@@ -1,12 +1,26 @@
 """Reads of step results and their attempts, and the copies that a retry keeps."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Text,
+    and_,
+    cast,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 
 from db import events
-from db.events import StepTry, Subject
+from db.among import among
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.rows import AnyRow, grouped, pick
@@ -66,41 +80,56 @@ def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UU
     return dict(conn.execute(query.group_by(_step.run_id)).all())
 
 
-def copy_kept(conn: Connection, source: UUID, target: UUID) -> None:
-    """Give the run `target` the results of `source` that a retry keeps, marked with the run that produced them."""
+def copy_kept(conn: Connection, retry_ids: Sequence[UUID]) -> None:
+    """Give retries the results that they keep of the runs that they retry, marked with the run that produced them."""
+    retry = _runs.alias("retry")
+    kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
+    retried = select(retry.c.id, retry.c.retry_of_id, kept_before).where(among(retry.c.id, retry_ids))
+    # Once for each run; as part of the join it would be looked up for each of its steps.
+    source = retried.cte("retried").prefix_with("MATERIALIZED")
     same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
     origin = func.coalesce(_step.reused_from_id, _step.run_id)
-    rows = select(literal(target, _step.run_id.type), origin, *same).where(_step.run_id == source, _kept())
+    of_run = and_(_step.run_id == source.c.retry_of_id, _step.position < source.c.kept_before)
+    rows = select(source.c.id, origin, *same).join_from(source, _results, of_run)
     conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
-    _tell_kept(conn, [target])
+    _tell_kept(conn, retry_ids)
 
 
 def _tell_kept(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """Tell of the steps that these new runs begin with."""
-    names = (_step.position, _step.name, _step.attempts_count, _step.status)
-    query = select(_step.run_id, _run.project_id, _run.flow_id, *names).join_from(
+    position, number = cast(_step.position, Text), cast(_step.attempts_count, Text)
+    data = literal('{"position":') + position + literal(',"attempt":') + number + literal("}")
+    told = {
+        "kind": literal(events.STEP_STATUS),
+        "step_name": _step.name,
+        "from_status": literal(StepStatus.PENDING.value),
+        "to_status": _step.status,
+        "data": data,
+        "at": literal(clock.now(), _run.created_at.type),
+    }
+    columns = [column.label(name) for name, column in told.items()]
+    rows = select(_step.run_id, _run.project_id, _run.flow_id, *columns).join_from(
         _results, _runs, _run.id == _step.run_id
     )
-    query = query.where(_step.run_id.in_(run_ids)).order_by(_step.run_id, _step.position)
-    now = clock.now()
-    told = [
-        events.step_row(Subject(*row[:3]), StepTry(*row[3:6]), StepStatus.PENDING, row.status, now)
-        for row in conn.execute(query)
-    ]
-    events.append(conn, told)
+    events.append_from(conn, rows.where(among(_step.run_id, run_ids)).order_by(_step.run_id, _step.position))
 
 
 def _kept() -> ColumnElement[bool]:
     """Whether a step stands before the one at which its run ended."""
+    return _step.position < _ended_at(_step.run_id, _results)
+
+
+def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
+    """The position of the step at which the run ended that the column `run_id` of `of` names."""
     other = _results.alias("other")
-    ended_at = (
+    position = (
         select(func.min(other.c.position))
         .join_from(other, _runs, _run.id == other.c.run_id)
         .where(
-            other.c.run_id == _step.run_id,
+            other.c.run_id == run_id,
             or_(other.c.name == _run.failed_step_name, other.c.status.not_in(_DONE)),
         )
-        .correlate(_results)
+        .correlate(of)
         .scalar_subquery()
     )
-    return _step.position < func.coalesce(ended_at, MAX_STEPS)
+    return func.coalesce(position, MAX_STEPS)

@@ -20,7 +20,7 @@ from uuid import UUID
 from sqlalchemy import Connection, TextClause, text
 
 BY_HAND = 20
-"""Priority of a run that somebody retried."""
+"""Priority of a run that somebody retried; not of one that a bulk operation did."""
 UNDER_WAY = 10
 """Priority of a run that has begun: what is half done goes before what is new."""
 NEW = 0
@@ -40,7 +40,7 @@ def _write(which: str, on_conflict: str) -> TextClause:
     return text(f"""
         INSERT INTO pgqueuer (entrypoint, status, dedupe_key, payload, execute_after, priority)
         SELECT 'flow_run', 'queued', {_TICKET}, convert_to({_TICKET}, 'UTF8'), run.due_at,
-               CASE WHEN run.trigger_method = 'RETRY' THEN {BY_HAND}
+               CASE WHEN run.trigger_method = 'RETRY' AND run.retry_operation_id IS NULL THEN {BY_HAND}
                     WHEN run.started_at IS NOT NULL THEN {UNDER_WAY} ELSE {NEW} END
         FROM flow_run AS run
         WHERE {which}

@@ -10,9 +10,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 
 from db import admission, events, quota, signals, tickets
+from db.among import among
 from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow
@@ -46,6 +58,7 @@ _CREATE_AND_ASK = _CREATE.returning(
 _limited = admission.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
+
 
 _STATUSES = select(_run.id, _run.status).where(_run.id.in_(bindparam("run_ids", expanding=True)))
 _BEGUN: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
@@ -103,13 +116,13 @@ _RESUME = (
 )
 _LOCK_LIVE = (
     select(_run.id, _run.project_id, _run.flow_id, _run.status, _limited)
-    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
+    .where(among(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
     .with_for_update()
 )
 _END = (
     update(_table)
-    .where(_run.id.in_(bindparam("run_ids", expanding=True)), _run.status.in_(sorted(LIVE)))
+    .where(among(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
         finished_at=_NOW,
@@ -169,6 +182,23 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
         quota.note(conn, own, values["id"])
     events.append(conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
     hand_over(conn, [values["id"]])
+
+
+def create_from(conn: Connection, rows: Select[Any], run_ids: Sequence[UUID], message: ColumnElement[str]) -> None:
+    """Insert QUEUED runs, each with its first event, from a query that gives their columns.
+
+    Their IDs are `run_ids`; they are due when their `due_at` says, and were counted before (`quota.take`). `message` is
+    a column of the runs inserted.
+    """
+    given = rows.subquery().c
+    begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at, _run.epoch: literal(1)}
+    values = {**{_run[column.name]: column for column in given}, **begun}
+    conn.execute(insert(_table).from_select(list(values), select(*values.values())))
+    told = {"kind": literal(events.RUN_STATUS), "to_status": literal(RunStatus.QUEUED.value), "message": message}
+    columns = [column.label(name) for name, column in {**told, "at": _run.created_at}.items()]
+    created = select(_run.id.label("run_id"), _run.project_id, _run.flow_id, *columns)
+    events.append_from(conn, created.where(among(_run.id, run_ids)).order_by(_run.id))
+    hand_over(conn, run_ids)
 
 
 def hand_over(conn: Connection, run_ids: Sequence[UUID]) -> None:

@@ -61,6 +61,16 @@ class ErrorCode(StrEnum):
     SCHEDULE_INVALID = "SCHEDULE_INVALID"
     WEBHOOK_NOT_FOUND = "WEBHOOK_NOT_FOUND"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    EMPTY_FILTER = "EMPTY_FILTER"
+    PLAN_NOT_FOUND = "PLAN_NOT_FOUND"
+    PLAN_MISMATCH = "PLAN_MISMATCH"
+    PLAN_EXPIRED = "PLAN_EXPIRED"
+    PLAN_USED = "PLAN_USED"
+    BULK_OPERATION_NOT_FOUND = "BULK_OPERATION_NOT_FOUND"
+    BULK_OPERATION_MISMATCH = "BULK_OPERATION_MISMATCH"
+    BULK_OPERATION_UNDER_WAY = "BULK_OPERATION_UNDER_WAY"
+    BULK_OPERATION_ENDED = "BULK_OPERATION_ENDED"
+    TOO_MANY_BULK_OPERATIONS = "TOO_MANY_BULK_OPERATIONS"
 
 
 class FlowRunsError(Exception):
@@ -377,3 +387,63 @@ class SignatureInvalidError(RequestError):
     """The request does not bear the signature that the webhook asks for."""
 
     code = ErrorCode.SIGNATURE_INVALID
+
+
+class EmptyFilterError(UserError):
+    """The filter says nothing, which would mean every run: say which runs are meant."""
+
+    code = ErrorCode.EMPTY_FILTER
+
+
+class PlanNotFoundError(UserError):
+    """There is no such plan."""
+
+    code = ErrorCode.PLAN_NOT_FOUND
+
+
+class PlanMismatchError(UserError):
+    """The plan is one for another operation."""
+
+    code = ErrorCode.PLAN_MISMATCH
+
+
+class PlanExpiredError(UserError):
+    """The plan has expired: make another dry run."""
+
+    code = ErrorCode.PLAN_EXPIRED
+
+
+class PlanUsedError(UserError):
+    """The plan was carried out before, or cancelled."""
+
+    code = ErrorCode.PLAN_USED
+
+
+class BulkOperationNotFoundError(UserError):
+    """There is no such bulk operation."""
+
+    code = ErrorCode.BULK_OPERATION_NOT_FOUND
+
+
+class BulkOperationMismatchError(UserError):
+    """The bulk operation is of a kind for which this cannot be done."""
+
+    code = ErrorCode.BULK_OPERATION_MISMATCH
+
+
+class BulkOperationUnderWayError(UserError):
+    """The bulk operation has not ended yet."""
+
+    code = ErrorCode.BULK_OPERATION_UNDER_WAY
+
+
+class BulkOperationEndedError(UserError):
+    """The bulk operation has ended."""
+
+    code = ErrorCode.BULK_OPERATION_ENDED
+
+
+class TooManyBulkOperationsError(UserError):
+    """The project has as many bulk operations under way as it may: wait for one to end."""
+
+    code = ErrorCode.TOO_MANY_BULK_OPERATIONS

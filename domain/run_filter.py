@@ -1,7 +1,7 @@
 """Which runs are meant, and in which order: the same for lists, statistics, bulk operations and subscriptions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -53,6 +53,12 @@ class RunFilter:
     unrecovered: bool = False
     """Ended without success, and no retry of it succeeded."""
     archived: Archived = Archived.EXCLUDE
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether every run of the projects is meant, or every one that is not archived."""
+        everything = RunFilter(project_ids=self.project_ids)
+        return self in (everything, replace(everything, archived=Archived.INCLUDE))
 
 
 class RunOrderField(StrEnum):

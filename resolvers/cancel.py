@@ -20,7 +20,7 @@ async def cancel(context: Context, run_id: str) -> UUID:
     run = (await context.database.read(runs.by_ids, [key], frozenset({"status"}))).get(key)
     if run is None or not authorize.sees(context.viewer, run):
         raise RunNotFoundError
-    message = f"Cancelled with the key {context.viewer.name!r}"
+    message = journal.cancelled_with(context.viewer.name)
     if not await context.database.write(journal.stop, key, message):
         raise RunNotCancellableError
     return key

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import flows, projects, runs, steps, transitions
+from db import flows, retries, steps, transitions
 from db.rows import AnyRow
 from domain import ids
 from domain.errors import (
+    ErrorCode,
     FlowDisabledError,
     FlowNotPublishedError,
     RetryLimitReachedError,
@@ -17,29 +18,16 @@ from domain.errors import (
     UserError,
 )
 from domain.ids import IdKind
-from domain.states import LIVE, RetryStrategy, RunStatus, TriggerMethod
+from domain.states import RetryStrategy, RunStatus, TriggerMethod
 from engine import creation
 from resolvers import authorize
 from resolvers.context import Context
 
-RUN_COLUMNS = frozenset({"status", "attempt", "steps_purged_at", "project_id", "flow_id", "flow_version_id"})
-"""Of a run, what decides whether it can be retried."""
-_FLOW_COLUMNS = frozenset({"enabled", "published_version_id"})
-_CARRIED_OVER = (
-    "project_id",
-    "flow_id",
-    "environment",
-    "scheduled_for",
-    "parent_run_id",
-    "root_run_id",
-    "fail_parent_on_failure",
-    "depth",
-    "external_id",
-    "source",
-    "tags",
-    "metadata",
-    "input",
-)
+RUN_COLUMNS = frozenset({"flow_version_id"})
+"""Of a run, what `retryability` reads."""
+_PLAIN: dict[str, type[UserError]] = {
+    error.code: error for error in (StepDataExpiredError, FlowDisabledError, FlowNotPublishedError)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +42,14 @@ class Retryability:
 
 async def retryability(context: Context, run: AnyRow) -> list[Retryability]:
     """For each strategy, whether `run` can be retried; the row has RUN_COLUMNS."""
-    flow = await context.loaders.load(flows.by_ids, run.flow_id, _FLOW_COLUMNS)
-    project = await context.loaders.load(projects.by_ids, run.project_id, frozenset({"retry_limit"}))
-    assert flow is not None
-    assert project is not None
+    judged = await context.loaders.load(retries.judged_by_runs, run.id)
+    assert judged is not None
     kept = await context.loaders.load(steps.kept_counts_by_runs, run.id) or 0
     own = await _step_count(context, run.flow_version_id)
-    latest = await _step_count(context, flow.published_version_id)
+    latest = await _step_count(context, judged.published_version_id)
     return [
-        _judged(RetryStrategy.FROM_FAILED_STEP, run, flow, project.retry_limit, reused=kept, rerun=own - kept),
-        _judged(RetryStrategy.ON_LATEST_VERSION, run, flow, project.retry_limit, reused=0, rerun=latest),
+        _judged(RetryStrategy.FROM_FAILED_STEP, judged, reused=kept, rerun=own - kept),
+        _judged(RetryStrategy.ON_LATEST_VERSION, judged, reused=0, rerun=latest),
     ]
 
 
@@ -81,40 +67,32 @@ async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempote
     request = creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])
 
     def work(conn: Any) -> UUID:
-        old = runs.for_retry(conn, key)
+        old = retries.locked(conn, key, strategy)
         if old is None or not authorize.sees(context.viewer, old):
             raise RunNotFoundError
         if (done := request.earlier_run(conn, old.project_id)) is not None:
             return done
-        flow = flows.by_ids(conn, [old.flow_id], _FLOW_COLUMNS)[old.flow_id]
-        refusal = _refusal(strategy, old, flow, old.retry_limit)
-        if refusal is not None:
-            raise refusal
-        new = creation.stamped({name: getattr(old, name) for name in _CARRIED_OVER} | _values(strategy, old, flow))
-        if old.parent_run_id is None:
-            new["root_run_id"] = new["id"]
-        transitions.create(conn, new | request.values, _message(run_id, strategy))
+        if old.refusal is not None:
+            raise _refusal(old.refusal, old)
+        new = creation.stamped({name: getattr(old, name) for name in retries.CARRIED_OVER} | _values(old))
+        if old.parent_run_id is not None:
+            new["root_run_id"] = old.root_run_id
+        transitions.create(conn, new | request.values, retries.message(strategy, run_id))
         if strategy is RetryStrategy.FROM_FAILED_STEP:
-            steps.copy_kept(conn, old.id, new["id"])
+            steps.copy_kept(conn, [new["id"]])
         created: UUID = new["id"]
         return created
 
     return await creation.write_once(context.database, work)
 
 
-def _values(strategy: RetryStrategy, old: AnyRow, flow: AnyRow) -> dict[str, Any]:
-    same_version = strategy is RetryStrategy.FROM_FAILED_STEP
+def _values(old: AnyRow) -> dict[str, Any]:
     return {
-        "flow_version_id": old.flow_version_id if same_version else flow.published_version_id,
+        "flow_version_id": old.version,
         "trigger_method": TriggerMethod.RETRY,
         "retry_of_id": old.id,
         "attempt": old.attempt + 1,
     }
-
-
-def _message(run_id: str, strategy: RetryStrategy) -> str:
-    how = "from its failed step" if strategy is RetryStrategy.FROM_FAILED_STEP else "on the latest version"
-    return f"Retry of {run_id} {how}"
 
 
 async def _step_count(context: Context, version_id: UUID | None) -> int:
@@ -124,21 +102,18 @@ async def _step_count(context: Context, version_id: UUID | None) -> int:
     return version.step_count if version else 0
 
 
-def _judged(strategy: RetryStrategy, run: AnyRow, flow: AnyRow, limit: int, *, reused: int, rerun: int) -> Retryability:
-    refusal = _refusal(strategy, run, flow, limit)
+def _judged(strategy: RetryStrategy, run: AnyRow, *, reused: int, rerun: int) -> Retryability:
+    code = run._mapping[strategy.value]  # noqa: SLF001 - the public name of a row's mapping
+    refusal = None if code is None else _refusal(code, run)
     return Retryability(strategy, refusal, *((0, 0) if refusal else (reused, rerun)))
 
 
-def _refusal(strategy: RetryStrategy, run: AnyRow, flow: AnyRow, limit: int) -> UserError | None:
-    """Why `run` cannot be retried; None when it can."""
-    if run.status in LIVE:
-        return RunNotRetryableError(f"The run is {run.status}; only runs that ended without success can be retried.")
-    if run.status == RunStatus.SUCCEEDED:
-        return RunNotRetryableError("The run succeeded; only runs that ended without success can be retried.")
-    if run.attempt > limit:
-        return RetryLimitReachedError(f"This is retry {run.attempt - 1} of its chain; the project allows {limit}.")
-    if not flow.enabled:
-        return FlowDisabledError()
-    if strategy is RetryStrategy.FROM_FAILED_STEP:
-        return StepDataExpiredError() if run.steps_purged_at is not None else None
-    return FlowNotPublishedError() if flow.published_version_id is None else None
+def _refusal(code: str, run: AnyRow) -> UserError:
+    """The error that a code of `retries.refusal` stands for."""
+    if code == ErrorCode.RUN_NOT_RETRYABLE:
+        state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"
+        return RunNotRetryableError(f"The run {state}; only runs that ended without success can be retried.")
+    if code == ErrorCode.RETRY_LIMIT_REACHED:
+        told = f"This is retry {run.attempt - 1} of its chain; the project allows {run.retry_limit}."
+        return RetryLimitReachedError(told)
+    return _PLAIN[code]()

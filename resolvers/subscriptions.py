@@ -6,15 +6,21 @@ words is made once.
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Generic, TypeVar
 
+from db import events
 from db.events import Place
+from db.rows import AnyRow
+from domain import payloads
+from domain.bulk import ENDED
 from domain.errors import ServiceStoppingError, SlowConsumerError
 from domain.run_filter import RunFilter
 from events import hub
 from events.hub import CaughtUp, Item, Told
-from events.selectors import OfRuns, Selector
+from events.selectors import OfOperation, OfRuns, Selector
+from resolvers import bulk
 from resolvers.context import Context
 from resolvers.pagination import seal, unseal
 
@@ -82,6 +88,37 @@ def run_changes(
         InvalidCursorError: `after` is damaged.
     """
     return subscribe(context, OfRuns(wanted), after, lambda feed: Stream(feed, tell))
+
+
+async def bulk_progress(context: Context, operation_id: str, after: str | None) -> AsyncGenerator[Told, None]:
+    """How a bulk operation goes on behind a cursor; without one, how it stands comes first. Ends with its end.
+
+    Raises:
+        InvalidIdError, InvalidCursorError, BulkOperationNotFoundError.
+    """
+    place = place_at(after) if after is not None else None
+    key = await bulk.visible(context, operation_id)
+    last = await context.database.read(events.last_progress, key)
+    if last is not None and place is None:
+        place = Place(last.xid, last.seq - 1)
+    if last is not None and _is_over(last) and place is not None and place >= events.place_of(last):
+        return
+    assert context.hub is not None  # it is there wherever subscriptions are executed
+    selector = OfOperation(key, frozenset({events.BULK_PROGRESS}))
+    async with aclosing(Stream(context.hub.subscribe(selector, place), _as_it_is)) as progress:
+        async for item in progress:
+            if isinstance(item, Told):
+                yield item
+                if _is_over(item.event.row):
+                    return
+
+
+def _as_it_is(item: Item) -> Item:
+    return item
+
+
+def _is_over(progress: AnyRow) -> bool:
+    return payloads.decode(progress.data)["status"] in ENDED
 
 
 def cursor_of(item: Item) -> str:

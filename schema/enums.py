@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import strawberry
 
+from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.errors import ErrorCode
 from domain.quota import QuotaPeriod
 from domain.run_filter import Archived, RunOrderField
@@ -44,6 +45,10 @@ __all__ = [
     "Archived",
     "AttemptStatus",
     "BucketSize",
+    "BulkKind",
+    "BulkReason",
+    "BulkResult",
+    "BulkStatus",
     "Environment",
     "ErrorCode",
     "LogLevel",
@@ -78,6 +83,10 @@ _NAMES: dict[type[StrEnum], str] = {
     StepData: "StepData",
     OrderDirection: "OrderDirection",
     BucketSize: "TimeBucketSize",
+    BulkKind: "BulkKind",
+    BulkStatus: "BulkStatus",
+    BulkResult: "BulkResult",
+    BulkReason: "BulkReason",
 }
 
 for _enum, _name in _NAMES.items():

@@ -200,6 +200,56 @@ class WebhookNotFound(UserError):
     __doc__ = errors.WebhookNotFoundError.__doc__
 
 
+@_tells(errors.EmptyFilterError)
+class EmptyFilter(UserError):
+    __doc__ = errors.EmptyFilterError.__doc__
+
+
+@_tells(errors.PlanNotFoundError)
+class PlanNotFound(UserError):
+    __doc__ = errors.PlanNotFoundError.__doc__
+
+
+@_tells(errors.PlanMismatchError)
+class PlanMismatch(UserError):
+    __doc__ = errors.PlanMismatchError.__doc__
+
+
+@_tells(errors.PlanExpiredError)
+class PlanExpired(UserError):
+    __doc__ = errors.PlanExpiredError.__doc__
+
+
+@_tells(errors.PlanUsedError)
+class PlanUsed(UserError):
+    __doc__ = errors.PlanUsedError.__doc__
+
+
+@_tells(errors.BulkOperationNotFoundError)
+class BulkOperationNotFound(UserError):
+    __doc__ = errors.BulkOperationNotFoundError.__doc__
+
+
+@_tells(errors.BulkOperationMismatchError)
+class BulkOperationMismatch(UserError):
+    __doc__ = errors.BulkOperationMismatchError.__doc__
+
+
+@_tells(errors.BulkOperationUnderWayError)
+class BulkOperationUnderWay(UserError):
+    __doc__ = errors.BulkOperationUnderWayError.__doc__
+
+
+@_tells(errors.BulkOperationEndedError)
+class BulkOperationEnded(UserError):
+    __doc__ = errors.BulkOperationEndedError.__doc__
+
+
+@_tells(errors.TooManyBulkOperationsError)
+class TooManyBulkOperations(UserError):
+    __doc__ = errors.TooManyBulkOperationsError.__doc__
+
+
 def told(error: GraphQLError) -> GraphQLError:
     """`error` as a client may see it, with a code. Ours are masked: the client gets a number that stands in the log."""
     cause = error.original_error

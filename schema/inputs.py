@@ -1,12 +1,14 @@
 """The input types, and what they mean to the rest of the service."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
 
 from db.flows import FlowFilter as WantedFlows
 from domain import ids, payloads
@@ -110,6 +112,17 @@ class FlowRunFilter:
             unrecovered=bool(self.unrecovered),
             archived=self.archived or (Archived.INCLUDE if self.include_archived else Archived.EXCLUDE),
         )
+
+    @property
+    def tells_archived(self) -> bool:
+        """Whether it says what to do with archived runs."""
+        return self.archived is not None or self.include_archived is not None
+
+    def text(self) -> str:
+        """JSON text of what is given."""
+        given = {to_camel_case(each.name): getattr(self, each.name) for each in fields(self)}
+        told = {name: value for name, value in given.items() if value is not None}
+        return payloads.encode(told, limit=payloads.MAX_INPUT_BYTES, what="filter")
 
 
 @strawberry.input(description="An order of runs; by default the newest come first.")
@@ -282,6 +295,16 @@ _SCHEDULE_COLUMNS = (
     "tags",
     "metadata",
 )
+
+
+def bounded_ids(name: str, texts: Sequence[str]) -> Sequence[str]:
+    """IDs of runs, as they were given in the argument `name`.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError.
+    """
+    _keys(IdKind.RUN, name, texts)
+    return texts
 
 
 def _key(kind: IdKind, text: str | None) -> UUID | None:

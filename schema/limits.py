@@ -44,8 +44,29 @@ MAX_REPEATED = 50
 _DEEPEST = 30
 """Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
 
-_PAGED = {"flows", "flowRuns", "childRuns", "retries", "bulkOperations", "logs", "topFailingSteps", "errors"}
-_LISTS = {"files", "steps", "statusHistory", "attempts", "retryability", "schedules", "webhooks"}
+_PAGED = {
+    "flows",
+    "flowRuns",
+    "childRuns",
+    "retries",
+    "bulkOperations",
+    "outcomes",
+    "logs",
+    "topFailingSteps",
+    "errors",
+}
+_LISTS = {
+    "files",
+    "steps",
+    "statusHistory",
+    "attempts",
+    "retryability",
+    "schedules",
+    "webhooks",
+    "sample",
+    "ineligible",
+    "reasons",
+}
 _SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
 _DEFAULTS = {"topFailingSteps": FIRST_FAILURES, "errors": FIRST_ERRORS}
 _SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}

@@ -10,6 +10,7 @@ from domain import ids
 from domain.ids import IdKind
 from domain.states import FINAL, STOPS
 from resolvers import cancel, flows, projects, resume, retry, runs, start
+from schema.bulk_mutation import BulkMutation
 from schema.enums import RetryStrategy, Role
 from schema.errors import (
     DefinitionInvalid,
@@ -166,7 +167,7 @@ ResumeRunResult = Annotated[
 
 
 @strawberry.type(description="Writes.")
-class Mutation(TriggerMutation):
+class Mutation(TriggerMutation, BulkMutation):
     """The root of mutations."""
 
     @mutation(Role.ADMIN, "Creates a flow, with its first version when a definition is given.")

@@ -8,10 +8,11 @@ import strawberry
 from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
-from resolvers import files, flows, projects, runs, schedules, stats, webhooks
+from resolvers import bulk, files, flows, projects, runs, schedules, stats, webhooks
 from resolvers.pagination import PageArguments
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
@@ -105,6 +106,23 @@ class Query:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
         return FlowRunStats(of=stats.of_runs(info.context, wanted))
 
+    @field("The bulk operation, or the plan of one; null when there is none that the key sees.")
+    async def bulk_operation(self, info: Info, id: Id) -> BulkOperation | None:  # noqa: A002
+        row = await bulk.get(info.context, id, columns_of(info, BulkOperation))
+        return BulkOperation(row=row) if row else None
+
+    @field("Bulk operations that began, newest first.")
+    async def bulk_operations(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[BulkOperation]:
+        return await connect(
+            info,
+            BulkOperation,
+            PageArguments(first, after, last, before),
+            fetch=lambda asked, columns: bulk.page(info.context, asked, columns),
+            count=lambda limit: bulk.count(info.context, limit),
+        )
+
 
 async def _node(info: Info, text: str) -> Node | None:
     """What the ID `text` names.
@@ -127,5 +145,6 @@ _NODES = {
     IdKind.RUN: (FlowRun, runs.get),
     IdKind.FILE: (RunFile, files.get),
     IdKind.SCHEDULE: (Schedule, schedules.get),
+    IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
 }

@@ -9,14 +9,15 @@ import strawberry
 
 from db.events import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
 from db.rows import AnyRow
-from domain import ids
+from domain import ids, payloads
 from domain.ids import IdKind
 from events.hub import Item, Told
 from events.stats import Statistics
-from resolvers import progress, runs, stats, subscriptions
-from schema.enums import RunStatus
+from resolvers import bulk, progress, runs, stats, subscriptions
+from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
 from schema.inputs import FlowRunFilter
+from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import LogLinesAppended, StepChanged
 from schema.types.stats import FlowRunStats
@@ -99,6 +100,41 @@ class CaughtUp:
     """All that was missed has been told."""
 
     cursor: str = strawberry.field(description="The end of the log: give it as `after` to go on from here.")
+
+
+@strawberry.type(description="How far a bulk operation had come.")
+class BulkCounts:
+    """How far a bulk operation had come."""
+
+    status: BulkStatus = strawberry.field(description="Where it stood.")
+    matched: int = strawberry.field(description="How many runs are meant.")
+    processed: int = strawberry.field(description="How many had an outcome.")
+    succeeded: int = strawberry.field(description="To how many it was done.")
+    skipped: int = strawberry.field(description="How many were not eligible.")
+    failed: int = strawberry.field(description="For how many something went wrong.")
+
+
+@strawberry.type(description="A bulk operation began, went on or ended.")
+class BulkOperationProgressed:
+    """A bulk operation began, went on or ended."""
+
+    row: strawberry.Private[AnyRow]
+
+    cursor: str = strawberry.field(description="Where this stands in the log: as `after` it goes on from here.")
+
+    @field("The operation's ID.")
+    def operation_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.BULK_OPERATION, self.row.operation_id))
+
+    @field("How far it had come.")
+    def counts(self) -> BulkCounts:
+        told = payloads.decode(self.row.data)
+        return BulkCounts(**{**told, "status": BulkStatus(told["status"])})
+
+    @field("The operation as it is when this is told, which may be further on.")
+    async def operation(self, info: Info) -> BulkOperation:
+        columns = columns_of(info, BulkOperation)
+        return BulkOperation(row=await bulk.written(info.context, self.row.operation_id, columns))
 
 
 FlowRunStatusEvent = Annotated[
@@ -200,3 +236,19 @@ class Subscription:
     ) -> AsyncIterator[FlowRunStats]:
         wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
         return _told_of_stats(stats.changing(info.context, wanted))
+
+    @_subscription(
+        "How a bulk operation goes on: how it stands, then each step, until it has ended. With `after`, what came since"
+        " that cursor."
+    )
+    async def bulk_operation_progressed(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The operation.")],  # noqa: A002
+        after: Annotated[
+            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
+        ] = None,
+    ) -> AsyncGenerator[BulkOperationProgressed, None]:
+        async with aclosing(subscriptions.bulk_progress(info.context, id, after)) as progress:
+            async for told in progress:
+                yield BulkOperationProgressed(row=told.event.row, cursor=subscriptions.cursor_of(told))

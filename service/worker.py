@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
-from db import journal
+from db import bulk, journal
 from db.session import Database
 from domain import clock
 from engine import actions, steps
+from engine.bulk import BulkRunner
 from engine.dispatcher import Dispatcher
 from engine.executor import Executor
 from engine.file_store import FileStore
@@ -25,12 +26,12 @@ from service.settings import Settings
 _logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-"""After which a dispatcher or a scheduler that failed is started again."""
+"""After which a dispatcher, a scheduler or a runner of bulk operations that failed is started again."""
 _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database, and starts those of its schedules, until it is stopped."""
+    """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
 
     def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
         self._database = database
@@ -45,24 +46,27 @@ class Worker:
         self._note_settings = NoteSettings(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
+        self._bulk = BulkRunner(database)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True
         self._scheduler.stop()
+        self._bulk.stop()
         self._dispatcher.stop()
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), self._housekeeping(), steps.runners(self._runner_settings) as runners:
             executor = Executor(self._database, self._flows, runners, self._note_settings)
-            scheduling = asyncio.create_task(self._schedule())
+            beside = [asyncio.create_task(self._keep_up(each)) for each in (self._scheduler, self._bulk)]
             try:
                 while not self._stopped:
                     await self._dispatch(executor)
-                await scheduling
+                await asyncio.gather(*beside)
             finally:
-                scheduling.cancel()
+                for task in beside:
+                    task.cancel()
 
     @asynccontextmanager
     async def _presence(self) -> AsyncIterator[None]:
@@ -80,12 +84,13 @@ class Worker:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
             yield
 
-    async def _schedule(self) -> None:
+    async def _keep_up(self, part: Scheduler | BulkRunner) -> None:
         while not self._stopped:
             try:
-                await self._scheduler.run()
+                await part.run()
             except Exception:
-                _logger.exception("The scheduler failed; starting it again in %g s", RESTART_SECONDS)
+                name = type(part).__name__
+                _logger.exception("The %s failed; starting it again in %g s", name, RESTART_SECONDS)
                 await clock.sleep(RESTART_SECONDS)
 
     @asynccontextmanager
@@ -111,6 +116,7 @@ class Worker:
 
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
+        await self._database.write(bulk.release_all)
         if count := await self._database.write(journal.release_all):
             _logger.info("Going on with %d runs that were under way when the last worker ended", count)
 

@@ -3,6 +3,8 @@
 from sqlmodel import SQLModel
 
 from db.models.api_key import ApiKey
+from db.models.bulk_operation import BulkOperation
+from db.models.bulk_outcome import BulkOutcome
 from db.models.event_horizon import EventHorizon
 from db.models.flow import Flow
 from db.models.flow_run import FlowRun
@@ -22,6 +24,8 @@ metadata = SQLModel.metadata
 
 __all__ = [
     "ApiKey",
+    "BulkOperation",
+    "BulkOutcome",
     "EventHorizon",
     "Flow",
     "FlowRun",

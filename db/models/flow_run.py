@@ -33,6 +33,8 @@ class FlowRun(SQLModel, table=True):
     finished_at: datetime | None = Field(sa_column=Column(Timestamp))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     archived_at: datetime | None = Field(sa_column=Column(Timestamp))
+    archive_operation_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The bulk operation that archived it: what undoes that knows it by this."""
     duration_ms: int | None = Field(sa_column=Column(BigInteger))
     """From start to finish, set when the run is final."""
 
@@ -51,6 +53,8 @@ class FlowRun(SQLModel, table=True):
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
     """Place in the chain of retries, from 1."""
+    retry_operation_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The bulk operation that made this retry; none for one that was made by hand."""
     recovered_by_id: UUID | None = Field(sa_column=key(nullable=True))
     """The retry, direct or later in the chain, that succeeded."""
 

@@ -7,7 +7,7 @@ import strawberry
 from db.rows import AnyRow
 from domain import clock, payloads
 from domain.ids import IdKind
-from resolvers import projects, runs
+from resolvers import bulk, projects, runs
 from resolvers.context import Viewer as KeyInUse
 from resolvers.pagination import MAX_PAGE
 from resolvers.start import MAX_TAGS, MAX_WAIT_MS
@@ -67,6 +67,9 @@ class Limits:
         default=payloads.MAX_DEFINITION_BYTES, description="JSON of a flow definition."
     )
     max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
+    max_bulk_operations: int = strawberry.field(
+        default=bulk.MAX_UNDER_WAY, description="Bulk operations of a project that are under way at once."
+    )
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="`waitMs`, in milliseconds.")
 
 

@@ -54,9 +54,11 @@ async def processes(database_url: str) -> AsyncIterator[tuple[Process, Process]]
         yield one, other
 
 
-@pytest.mark.parametrize(
-    "topic", [signals.EVENTS, signals.RUNS_DUE, signals.RUNS_STOPPED, signals.run_changed(UUID(int=7))], ids=str
-)
+TOPICS: list[Hashable] = [signals.EVENTS, signals.RUNS_DUE, signals.RUNS_STOPPED, signals.BULK_DUE]
+TOPICS += [signals.run_changed(UUID(int=7)), signals.operation_changed(UUID(int=7))]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=str)
 async def test_what_one_process_commits_the_other_hears(processes: tuple[Process, Process], topic: Hashable) -> None:
     one, other = processes
     with other.signals.listen(topic) as heard, other.signals.listen(signals.run_changed(uuid4())) as unrelated:
@@ -67,7 +69,7 @@ async def test_what_one_process_commits_the_other_hears(processes: tuple[Process
 
 async def test_many_changes_are_told_together_and_completely(processes: tuple[Process, Process]) -> None:
     one, other = processes
-    topics = [signals.run_changed(uuid4()) for _ in range(1_000)]
+    topics = [made(uuid4()) for _ in range(500) for made in (signals.run_changed, signals.operation_changed)]
     async with AsyncExitStack() as stack:
         events = [stack.enter_context(other.signals.listen(topic)) for topic in topics]
         one.signals.send(topics)

@@ -4,12 +4,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, update
 
-from db import projects, runs
+from db import projects, retries, runs
 from db.models import Project
 from db.models.types import table
 from db.session import ConflictError, Database
 from domain import ids
-from domain.states import RunStatus
+from domain.states import RetryStrategy, RunStatus
 from tests.support import factory
 from tests.support.factory import Home
 
@@ -82,15 +82,15 @@ def set_retry_limit(conn: Connection, project_id: UUID) -> None:
 async def test_a_retry_reads_the_whole_run_and_its_projects_limit(database: Database, home: Home) -> None:
     values = {"status": RunStatus.FAILED, "tags": ["a", "b"], "metadata": '{"a": 1}', "input": '{"b":2}'}
     key = await database.write(factory.add_run, home, **values)
-    found = await database.write(runs.for_retry, key)
+    found = await database.write(retries.locked, key, RetryStrategy.FROM_FAILED_STEP)
     assert found is not None
     assert (found.id, found.project_id, found.retry_limit) == (key, home.project_id, 10)
     assert {name: getattr(found, name) for name in values} == values
     await database.write(set_retry_limit, home.project_id)
-    again = await database.write(runs.for_retry, key)
+    again = await database.write(retries.locked, key, RetryStrategy.FROM_FAILED_STEP)
     assert again is not None
     assert again.retry_limit == 3
-    assert await database.write(runs.for_retry, ids.new_uuid()) is None
+    assert await database.write(retries.locked, ids.new_uuid(), RetryStrategy.FROM_FAILED_STEP) is None
 
 
 async def test_a_parent_is_found_in_its_project_alone(database: Database, home: Home) -> None:

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import ProgrammingError
@@ -197,3 +198,30 @@ async def test_a_pool_that_stays_exhausted_is_unavailable(database: Database, mo
             await taken.enter_async_context(database._engine.connect())
         await assert_unavailable(database)
     assert await database.read(projects.names) == []
+
+
+_BARRIER = 4711
+"""Number of an advisory lock."""
+
+
+def rename_both(conn: Connection, first: str, second: str) -> None:
+    """Change two projects, one after the other; between them waits whoever comes while the barrier is held."""
+    conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{first}%"})
+    conn.execute(text("SELECT pg_advisory_xact_lock_shared(:barrier)"), {"barrier": _BARRIER})
+    conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{second}%"})
+
+
+@on_postgresql
+async def test_of_two_writes_that_wait_for_each_other_both_happen(database: Database, database_url: str) -> None:
+    for name in ("a", "b"):
+        await database.write(projects.create, name)
+    holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await holder.execute("SELECT pg_advisory_lock($1)", _BARRIER)
+    both = asyncio.gather(database.write(rename_both, "a", "b"), database.write(rename_both, "b", "a"))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
+    async with asyncio.timeout(30):
+        while await holder.fetchval(waiting, _BARRIER) < 2:
+            pass
+    await holder.close()
+    await both
+    assert await database.read(projects.names) == ["a!!", "b!!"]

@@ -74,7 +74,7 @@ def add_ended_run(conn: Connection, home: Home, values: Mapping[str, Any], rows:
 
 def retried(conn: Connection, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
     target = factory.add_run(conn, home, retry_of_id=source, failed_step_name=failed_step_name)
-    steps.copy_kept(conn, source, target)
+    steps.copy_kept(conn, [target])
     return target
 
 

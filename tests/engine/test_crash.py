@@ -9,24 +9,31 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
-from db import journal, signals
+from db import bulk, bulk_reads, journal, signals
+from db.models import FlowRun
+from db.models.types import table
 from db.rows import AnyRow
 from db.session import Database
 from domain import payloads
-from domain.states import FINAL
+from domain.bulk import BulkKind
+from domain.states import FINAL, RetryStrategy, RunStatus
+from engine.bulk import LEASE, BulkRunner
 from engine.flows import FlowCache
 from service.worker import Worker
 from tests.conftest import Dialect
 from tests.engine.worker_processes import Order, settings, start_request, wait_request
+from tests.support import factory
 from tests.support.clock import FakeClock, in_use
 from tests.support.engine import Bench, Flow, history, python, transform
+from tests.support.factory import Home
 
 ROOT = Path(__file__).parent.parent.parent
 LONG = 300.0
@@ -399,3 +406,36 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
     await go_on(order, run_id, at_once=False)
     assert (await bench.run(run_id)).status == "SUCCEEDED"
     assert "a bug" in caplog.text
+
+
+# Bulk operations
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_once_for_each_run(
+    processes: Processes, order: Order, bench: Bench, when: str
+) -> None:
+    flow = await bench.publish(transform("a", 1))
+    home = Home(bench.project_id, flow.id, flow.version_id)
+    failed = [{"status": RunStatus.FAILED}] * (2 * bulk.CHUNK + 5)
+    made = sorted(await bench.database.write(factory.add_runs, home, failed))
+    told = {"project_id": bench.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
+    asked = {**told, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
+    # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
+    asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
+    held = await bench.database.write(bulk.prepare, asked, LEASE)
+    await bench.database.write(bulk.pin, held, made, LEASE, foretell=False)
+    await bench.database.write(bulk.start, held, LEASE)
+    await bench.database.write(bulk.release, held)
+    assert await processes.ended(await processes.start(replace(order, kill_at=2, when=when))) == -signal.SIGKILL
+    (left,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], {"processed", "status"})).values()
+    assert (left.processed, left.status) == (bulk.CHUNK if when == "before" else 2 * bulk.CHUNK, "RUNNING")
+    with in_use(from_now_on()) as still:
+        still.block(LEASE.total_seconds())
+        await BulkRunner(bench.database).work_off()
+    columns = {"status", "matched", "processed", "succeeded"}
+    (row,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], columns)).values()
+    assert (row.status, row.matched, row.processed, row.succeeded) == ("COMPLETED", *[len(made)] * 3)
+    retried = select(table(FlowRun).c.retry_of_id).where(table(FlowRun).c.retry_of_id.is_not(None))
+    found = await bench.database.read(lambda conn: conn.execute(retried).scalars().all())
+    assert sorted(found) == made

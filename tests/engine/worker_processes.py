@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from db import journal, signals
+from db import bulk, journal, signals
 from db.session import Database
 from engine.flows import FlowCache
 from service.settings import Settings
@@ -25,7 +25,7 @@ from service.worker import Worker
 ACTIONS = "tests.engine.crash_actions"
 _JOURNAL = frozenset(
     {journal.claim, journal.claim_tickets, journal.release_all, journal.interrupt, journal.advance, journal.skip}
-    | {journal.hand_back, journal.finish, journal.release}
+    | {journal.hand_back, journal.finish, journal.release, bulk.step}
 )
 
 
@@ -39,7 +39,7 @@ class Order:
     until: str | None = None
     """The run after whose end it stops; else at SIGTERM."""
     kill_at: int = 0
-    """The number, from 1, of the journal write at which it kills itself."""
+    """The number, from 1, of the journal write, or chunk of a bulk operation, at which it kills itself."""
     when: str = "before"
     """Whether it does so `before` or `after` the commit of that write."""
     concurrency: int = 64

@@ -22,6 +22,11 @@ MUTATIONS = {
     "createWebhook": (Role.ADMIN, 'createWebhook(flowId: "{flow}", name: "new")'),
     "rotateWebhook": (Role.ADMIN, 'rotateWebhook(id: "{webhook}")'),
     "deleteWebhook": (Role.ADMIN, 'deleteWebhook(id: "{webhook}")'),
+    "bulkCancel": (Role.OPERATOR, 'bulkCancel(filter: {{ids: ["{queued}"]}})'),
+    "bulkRetry": (Role.OPERATOR, 'bulkRetry(filter: {{ids: ["{failed}"]}}, strategy: FROM_FAILED_STEP)'),
+    "bulkArchive": (Role.OPERATOR, 'bulkArchive(filter: {{ids: ["{failed}"]}})'),
+    "bulkUnarchive": (Role.OPERATOR, 'bulkUnarchive(filter: {{ids: ["{failed}"]}})'),
+    "cancelBulkOperation": (Role.OPERATOR, 'cancelBulkOperation(id: "{bulk}")'),
 }
 
 
@@ -29,7 +34,7 @@ def mutation(name: str, world: World) -> str:
     return f"mutation {{ {MUTATIONS[name][1].format(**world.variables)} {{ __typename }} }}"
 
 
-ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook"}
+ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation"}
 """What does not succeed twice has its roles tested with what it does."""
 
 

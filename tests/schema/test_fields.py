@@ -20,6 +20,17 @@ SCHEMA = build_schema()._schema
 # Ways to a type, with %s for what is selected of it.
 WAYS = {
     "Schedule": ["node(id: $schedule) { ... on Schedule { %s } }", "flow(id: $flow) { schedules { %s } }"],
+    "BulkOperation": [
+        "bulkOperation(id: $bulk) { %s }",
+        "node(id: $bulk) { ... on BulkOperation { %s } }",
+        "bulkOperations { nodes { %s } }",
+        "bulkOperations { edges { node { %s } } }",
+    ],
+    "BulkOperationConnection": ["bulkOperations { %s }"],
+    "BulkOutcome": ["bulkOperation(id: $bulk) { outcomes { nodes { %s } } plan { sample { %s } } }"],
+    "BulkOutcomeConnection": ["bulkOperation(id: $bulk) { outcomes { %s } }"],
+    "BulkPlan": ["bulkOperation(id: $bulk) { plan { %s } }"],
+    "BulkReasonCount": ["bulkOperation(id: $bulk) { reasons { %s } plan { ineligible { %s } } }"],
     "Webhook": ["node(id: $webhook) { ... on Webhook { %s } }", "flow(id: $flow) { webhooks { %s } }"],
     "FlowRun": [
         "flowRun(id: $failed) { %s }",
@@ -177,8 +188,9 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
 def test_every_type_is_reached() -> None:
     told = {"UserError"}
     streamed = {"Subscription", "FlowRunStatusChanged", "FlowRunUpdated", "CaughtUp"}
-    streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended"}
-    elsewhere = {"Query", "Mutation", "Problem", "FlowRunEdge", "FlowEdge", "LogLineEdge"} | streamed
+    streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended", "BulkOperationProgressed", "BulkCounts"}
+    elsewhere = {"Query", "Mutation", "Problem"} | streamed
+    elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

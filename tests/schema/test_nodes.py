@@ -8,7 +8,7 @@ from domain import clock
 from tests.support.api import Api
 from tests.support.world import add_home, add_runs, add_world
 
-KINDS = {"project": "Project", "flow": "Flow", "version": "FlowVersion", "failed": "FlowRun"}
+KINDS = {"project": "Project", "flow": "Flow", "version": "FlowVersion", "failed": "FlowRun", "bulk": "BulkOperation"}
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
 

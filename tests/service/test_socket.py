@@ -250,3 +250,23 @@ async def test_the_older_protocol_is_not_spoken(live_server: LiveServer) -> None
             await socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4406
+
+
+PROGRESS = """subscription($id: ID!, $after: String) { bulkOperationProgressed(id: $id, after: $after) {
+    cursor operationId counts { status matched processed succeeded skipped failed } operation { id status kind } } }"""
+
+
+async def test_a_bulk_operation_is_told_to_its_end(live_server: LiveServer) -> None:
+    await start(live_server)
+    archive = """mutation { bulkArchive(filter: {createdAfter: "2000-01-01"}) {
+        ... on BulkArchiveSuccess { operation { id status } } } }"""
+    async with signed_in(live_server) as socket:
+        operation = (await answer(socket, archive))["bulkArchive"]["operation"]
+        await ask(socket, PROGRESS, id=operation["id"])
+        event = (await received(socket))["payload"]["data"]["bulkOperationProgressed"]
+        assert event["operationId"] == operation["id"]
+        assert event["counts"]["status"] == event["operation"]["status"] == "COMPLETED"
+        assert event["counts"]["matched"] == event["counts"]["processed"] == 1
+        assert await received(socket) == {"id": "1", "type": "complete"}
+        await ask(socket, PROGRESS, name="2", id=operation["id"], after=event["cursor"])
+        assert await received(socket) == {"id": "2", "type": "complete"}

@@ -99,7 +99,7 @@ class Bench:
         def work(conn: Connection) -> UUID:
             again = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
             new_id = self._create(conn, flow, {"input": old.input, **again})
-            steps.copy_kept(conn, run_id, new_id)
+            steps.copy_kept(conn, [new_id])
             return new_id
 
         return await self.database.write(work)

@@ -34,6 +34,7 @@ class World:
     request: str
     schedule: str
     webhook: str
+    bulk: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -50,7 +51,18 @@ async def add_world(api: Api) -> World:
     queued, paused, request = await api.database.write(_add_waiting, home)
     waiting = (run_id(queued), run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
     triggers = await api.database.write(_add_triggers, home)
-    return World(*[*around, *[run_id(key) for key in runs], *waiting, *triggers])
+    bulk = await _add_bulk(api, runs[1])
+    return World(*[*around, *[run_id(key) for key in runs], *waiting, *triggers, bulk])
+
+
+async def _add_bulk(api: Api, key: UUID) -> str:
+    """A bulk operation that began with a dry run, and did nothing to a run that was not eligible."""
+    ask = "mutation($filter: FlowRunFilter, $plan: ID) { it: bulkUnarchive(filter: $filter, planId: $plan, dryRun: %s)"
+    told = " { ... on BulkUnarchiveSuccess { operation { id } } } }"
+    planned = await api.query(ask % "true" + told, {"filter": {"ids": [run_id(key)]}})
+    done = await api.query(ask % "false" + told, {"plan": planned["it"]["operation"]["id"]})
+    operation: str = done["it"]["operation"]["id"]
+    return operation
 
 
 def _add_triggers(conn: Connection, home: Home) -> tuple[str, str]:

@@ -1,0 +1,213 @@
+"""How fast bulk operations are: `python -m bench.bulk [DATABASE_URL] [RUNS]`.
+
+Takes an empty database, by default an SQLite file of its own, and cancels, retries and archives runs in it: as many of
+each, among as many again that nothing is done to. Prints how long it takes to pin the set and to deal with it, and how
+long a list of 100 runs takes that is asked for over and over by another process, alone and meanwhile. The CPU time is
+that of the process that does it: on SQLite of all the work, on PostgreSQL of all but the server's.
+"""
+
+import asyncio
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, text
+
+from bench.engine import NO_OP, Flow, make_flow, row
+from db import bulk_reads, projects, runs
+from db.keyset import Page
+from db.migrate import upgrade
+from db.models import FlowRun, StepResult
+from db.models.types import table
+from db.session import Database
+from domain import clock, ids
+from domain.bulk import BulkKind
+from domain.run_filter import RunFilter, RunOrder
+from domain.states import Environment, RetryStrategy, Role, RunStatus, StepStatus, TriggerMethod
+from engine.bulk import BulkRunner
+from engine.flows import FlowCache
+from resolvers import bulk
+from resolvers.context import Context, Viewer
+
+CHUNK = 2_000
+PAGE = Page(100)
+COLUMNS = frozenset({"status", "created_at", "started_at", "finished_at", "duration_ms", "tags", "flow_id"})
+ALONE_SECONDS = 3.0
+
+
+# What there is
+
+
+def run_row(flow: Flow, status: RunStatus) -> dict[str, Any]:
+    """A run that nothing was noted of but its columns."""
+    run_id = ids.new_uuid()
+    now = ids.created_at(run_id)
+    is_new = status is RunStatus.QUEUED
+    return {
+        **dict.fromkeys(column.name for column in table(FlowRun).c if column.server_default is None),
+        "id": run_id,
+        "root_run_id": run_id,
+        "project_id": flow.project_id,
+        "flow_id": flow.flow_id,
+        "flow_version_id": flow.version_id,
+        "status": status,
+        "environment": Environment.PRODUCTION,
+        "trigger_method": TriggerMethod.API,
+        "created_at": now,
+        "updated_at": now,
+        "started_at": None if is_new else now,
+        "finished_at": None if is_new else now,
+        "duration_ms": None if is_new else 1_000,
+        "due_at": now if is_new else None,
+        "failed_step_name": "c" if status is RunStatus.FAILED else None,
+        "error_code": "HTTP_STATUS" if status is RunStatus.FAILED else None,
+        "error_message": "It answered 503" if status is RunStatus.FAILED else None,
+        "fail_parent_on_failure": False,
+        "attempt": 1,
+        "epoch": 1,
+        "interruptions": 0,
+        "tags": ["bench", "bulk"],
+        "metadata": '{"order": 7}',
+        "input": '{"order": 7}',
+    }
+
+
+def step_rows(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Two steps that succeeded, and one that failed."""
+    for position, name in enumerate("abc"):
+        yield {
+            **dict.fromkeys(column.name for column in table(StepResult).c),
+            "run_id": run["id"],
+            "position": position,
+            "name": name,
+            "kind": "transform",
+            "status": StepStatus.FAILED if name == "c" else StepStatus.SUCCEEDED,
+            "attempts_count": 1,
+            "started_at": run["created_at"],
+            "finished_at": run["created_at"],
+            "duration_ms": 1,
+            "output": '"done"',
+        }
+
+
+def fill(conn: Any, flow: Flow, status: RunStatus, count: int) -> None:
+    """Write runs, with steps where they failed."""
+    rows = [run_row(flow, status) for _ in range(count)]
+    conn.execute(insert(table(FlowRun)), rows)
+    if status is RunStatus.FAILED:
+        conn.execute(insert(table(StepResult)), [each for run in rows for each in step_rows(run)])
+
+
+async def filled(database: Database, flow: Flow, status: RunStatus, count: int) -> None:
+    """Write many runs, and let the database know of them."""
+    for _ in range(0, count, CHUNK):
+        await database.write(fill, flow, status, CHUNK)
+    if database.dialect == "postgresql":
+        await database.read(lambda conn: conn.execute(text("VACUUM ANALYZE")) and None)
+        await database.read(lambda conn: conn.execute(text("CHECKPOINT")) and None)
+    else:
+        await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+
+
+# What is measured
+
+
+async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
+    """Ask for a list until told to stop; answer with the milliseconds that each took."""
+    database = Database(url)
+    wanted = RunFilter(project_ids=[project_id])
+    taken = []
+    for _ in range(20):
+        await database.read(runs.page, COLUMNS, wanted, RunOrder(), PAGE)
+    ready.set()
+    while not stop.is_set():
+        began = time.perf_counter()
+        await database.read(runs.page, COLUMNS, wanted, RunOrder(), PAGE)
+        taken.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(0.005)
+    answers.put(taken)
+    await database.close()
+
+
+def be_reader(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
+    """What the reading process runs."""
+    asyncio.run(list_over_and_over(url, project_id, stop, ready, answers))
+
+
+@contextmanager
+def reader(url: str, project_id: UUID) -> Iterator[list[float]]:
+    """A process that lists, as long as the block lasts; afterwards the milliseconds are there."""
+    context = multiprocessing.get_context("spawn")
+    stop, ready, answers = context.Event(), context.Event(), context.Queue()
+    process = context.Process(target=be_reader, args=(url, project_id, stop, ready, answers), daemon=True)
+    process.start()
+    ready.wait()
+    taken: list[float] = []
+    yield taken
+    stop.set()
+    taken.extend(answers.get())
+    process.join()
+
+
+def p99(milliseconds: list[float]) -> str:
+    """The slowest hundredth."""
+    return f"{sorted(milliseconds)[int(len(milliseconds) * 0.99)]:.1f} ms"
+
+
+async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> None:
+    """Print how long one operation takes, and lists meanwhile."""
+    viewer = Viewer(ids.new_uuid(), flow.project_id, Role.OPERATOR, "bench")
+    context = Context(database, FlowCache(database), viewer)
+    strategy = RetryStrategy.FROM_FAILED_STEP if kind is BulkKind.RETRY else None
+    request = bulk.BulkRequest(kind=kind, filter=RunFilter(flow_ids=[flow.flow_id]), strategy=strategy)
+    with reader(url, flow.project_id) as taken:
+        began, cpu = time.perf_counter(), time.process_time()
+        key = await bulk.begin(context, request)
+        pinned = time.perf_counter()
+        await BulkRunner(database).work_off()
+        ended, cpu = time.perf_counter(), time.process_time() - cpu
+    done = (await database.read(bulk_reads.by_ids, [key], {"status", "succeeded"}))[key]
+    seconds = f"{pinned - began:.1f} s to pin, {ended - pinned:.1f} s to do, {cpu:.1f} s of CPU here"
+    row(f"{kind.value.lower()} {done.succeeded}", f"{seconds}; list p99 {p99(taken)}")
+
+
+async def measure(url: str, count: int) -> None:
+    """Print the figures."""
+    database = Database(url)
+    row("what", f"{database.dialect}, {count} runs of {4 * count}")
+    project_id = await database.write(projects.create, "bench")
+    statuses = {
+        BulkKind.ARCHIVE: RunStatus.SUCCEEDED,
+        BulkKind.RETRY: RunStatus.FAILED,
+        BulkKind.CANCEL: RunStatus.QUEUED,
+    }
+    others = await database.write(make_flow, project_id, "others", NO_OP)
+    await filled(database, others, RunStatus.SUCCEEDED, count)
+    flows = {}
+    for kind, status in statuses.items():
+        flows[kind] = await database.write(make_flow, project_id, kind.value, NO_OP)
+        await filled(database, flows[kind], status, count)
+    with reader(url, project_id) as alone:
+        await clock.sleep(ALONE_SECONDS)
+    row("list alone", f"p99 {p99(alone)}")
+    for kind, flow in flows.items():
+        await operated(database, url, flow, kind)
+    await database.close()
+
+
+def main() -> None:
+    """Measure one database."""
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    with tempfile.TemporaryDirectory() if len(sys.argv) < 2 else nullcontext() as folder:
+        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
+        upgrade(url)
+        asyncio.run(measure(url, count))
+
+
+if __name__ == "__main__":
+    main()

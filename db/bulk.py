@@ -1,0 +1,443 @@
+"""Bulk operations: a set of runs is pinned, and then dealt with in chunks.
+
+The runs that are meant are written down as outcomes, in the order of their IDs, before anything is done. Then each
+chunk of them is one transaction: what is done to the runs, their outcomes, the operation's counts and how far it has
+come commit together. A chunk begins by showing the token of the process that works on the operation (`_hold`): of two
+that believe they do, one finds another token there and changes nothing. Whoever goes on after a crash goes on from the
+last commit. So each run is dealt with exactly once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+
+from db import bulk_archive, bulk_cancel, bulk_retry, events, retries, signals
+from db.among import rows_of
+from db.bulk_chunk import OUTCOMES, Chunk
+from db.models import BulkOperation, FlowRun, Project
+from db.models.types import table
+from db.rows import AnyRow
+from db.run_filter import matches
+from domain import clock, ids
+from domain.bulk import ELIGIBLE, ENDED, BulkKind, BulkReason, BulkResult, BulkStatus
+from domain.run_filter import RunFilter
+
+_operations = table(BulkOperation)
+_operation = _operations.c
+_outcome = OUTCOMES.c
+_runs = table(FlowRun)
+_run = _runs.c
+_projects = table(Project)
+
+CHUNK = 1_000
+"""Runs that one transaction deals with."""
+_FIRST = UUID(int=0)
+_EVERYWHERE = UUID(int=0)
+"""The project of events of operations over all projects: nobody has it, so only the operator's key sees them."""
+_COUNTS = ("matched", "processed", "succeeded", "skipped", "failed")
+
+
+class OperationLostError(Exception):
+    """Another process has the operation, or it has ended: nothing more may be done for it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A process's right to work on an operation, until another claims it."""
+
+    operation_id: UUID
+    token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which runs are meant: those of a filter, or those with a result in an earlier operation."""
+
+    wanted: RunFilter | None
+    source_id: UUID | None
+    source_result: BulkResult | None
+    excluded: Sequence[UUID]
+    upper: UUID | None
+    """The newest run there was when the operation began; None: of a selection that can hold no newer one."""
+    now: datetime
+    """When the operation began."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a kind of operation is."""
+
+    refusal: Callable[[AnyRow], ColumnElement[str | None]]
+    """Why it does nothing to a row of `source`; null when it does."""
+    apply: Callable[[Connection, Chunk], None]
+    source: FromClause = _runs
+
+
+_KINDS = {
+    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply),
+    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply, retries.WITH_FLOWS),
+    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive),
+    BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive),
+}
+
+_OF_TOKEN = (
+    _operation.id == bindparam("of_operation"),
+    _operation.lease_token == bindparam("token"),
+    _operation.status == bindparam("was"),
+)
+_HOLD = update(_operations).where(*_OF_TOKEN).values(lease_until=bindparam("until")).returning(*_operation)
+
+
+# The set
+
+
+def newest_run(conn: Connection, project_ids: Sequence[UUID] | None) -> UUID:
+    """The newest run of these projects (None: of all); all that come later have greater IDs."""
+    query = select(_run.id)
+    if project_ids is not None:
+        query = query.where(_run.project_id.in_(project_ids))
+    return conn.execute(query.order_by(_run.id.desc()).limit(1)).scalar() or _FIRST
+
+
+def selected_after(conn: Connection, selection: Selection, after: UUID | None, limit: int) -> Sequence[UUID]:
+    """The next runs that are meant, by their IDs, after the run `after`."""
+    if selection.wanted is not None:
+        key: ColumnElement[UUID] = _run.id
+        query = select(key).where(matches(selection.wanted, conn.dialect.name, selection.now))
+    else:
+        key = _outcome.run_id
+        query = select(key).where(
+            _outcome.operation_id == selection.source_id, _outcome.result == selection.source_result
+        )
+    query = query.where(key > (after or _FIRST))
+    if selection.upper is not None:
+        query = query.where(key <= selection.upper)
+    if selection.excluded:
+        query = query.where(key.not_in(selection.excluded))
+    return conn.execute(query.order_by(key).limit(limit)).scalars().all()
+
+
+def prepare(conn: Connection, values: Mapping[str, Any], lease: timedelta) -> Held:
+    """Insert a PREPARING operation, whose runs are pinned next."""
+    operation_id, token = ids.new_uuid(), ids.new_uuid()
+    begun = {"id": operation_id, "status": BulkStatus.PREPARING, "created_at": clock.now()}
+    conn.execute(insert(_operations), {**begun, **values, "lease_token": token, "lease_until": clock.now() + lease})
+    return Held(operation_id, token)
+
+
+def pin(conn: Connection, held: Held, run_ids: Sequence[UUID], lease: timedelta, *, foretell: bool) -> None:
+    """Add runs to the set; their IDs follow on those added before.
+
+    Raises:
+        OperationLostError
+    """
+    operation = _hold(conn, held, BulkStatus.PREPARING, lease)
+    same = (literal(held.operation_id, _operation.id.type), literal(BulkResult.PENDING.value))
+    pinned = select(*same, rows_of(run_ids, conn.dialect.name))
+    conn.execute(insert(OUTCOMES).from_select(["operation_id", "result", "run_id"], pinned))
+    of_set = _operation.id == held.operation_id
+    conn.execute(update(_operations).where(of_set).values(matched=_operation.matched + len(run_ids)))
+    if foretell:
+        first = UUID(int=run_ids[0].int - 1)
+        chunk = Chunk(operation, first, run_ids[-1], clock.now())
+        conn.execute(update(OUTCOMES).where(chunk.rows).values(foretold=_verdict(operation)))
+
+
+def plan(conn: Connection, held: Held, lifetime: timedelta) -> None:
+    """PREPARING → PLANNED: the set is complete, and nothing is done yet.
+
+    Raises:
+        OperationLostError
+    """
+    expiry = {"expires_at": clock.now() + lifetime, "lease_token": None, "lease_until": None}
+    _change(conn, held, BulkStatus.PREPARING, {"status": BulkStatus.PLANNED, **expiry})
+
+
+def start(conn: Connection, held: Held, lease: timedelta) -> None:
+    """PREPARING → RUNNING: the set is complete. An operation over no run is COMPLETED at once.
+
+    Raises:
+        OperationLostError
+    """
+    _hold(conn, held, BulkStatus.PREPARING, lease)
+    now = clock.now()
+    _change(conn, held, BulkStatus.PREPARING, {"status": BulkStatus.RUNNING, "started_at": now})
+    _begun(conn, held)
+
+
+def carry_out(conn: Connection, operation_id: UUID, values: Mapping[str, Any], lease: timedelta) -> Held | None:
+    """PLANNED → RUNNING, with further columns; None when it is not planned any more, or its time is over."""
+    now = clock.now()
+    held = Held(operation_id, ids.new_uuid())
+    planned = (_operation.status == BulkStatus.PLANNED, _operation.expires_at > now)
+    running = {"status": BulkStatus.RUNNING, "started_at": now, "lease_token": held.token, "lease_until": now + lease}
+    done = update(_operations).where(_operation.id == operation_id, *planned).values({**values, **running})
+    if conn.execute(done).rowcount == 0:
+        return None
+    _begun(conn, held)
+    return held
+
+
+def _begun(conn: Connection, held: Held) -> None:
+    empty = conn.execute(select(_operation.matched).where(_operation.id == held.operation_id)).scalar_one() == 0
+    if empty:
+        _end(conn, held.operation_id, BulkStatus.COMPLETED)
+    tell(conn, held.operation_id)
+
+
+# Who works on it
+
+
+def any_waits(conn: Connection) -> bool:
+    """Whether there is an operation to claim."""
+    return conn.execute(_waiting(clock.now())).first() is not None
+
+
+def claim(conn: Connection, lease: timedelta) -> Held | None:
+    """Take the oldest running operation that nobody works on, for as long as `lease`."""
+    now = clock.now()
+    operation_id = conn.execute(_waiting(now).with_for_update(skip_locked=True)).scalar()
+    if operation_id is None:
+        return None
+    held = Held(operation_id, ids.new_uuid())
+    taken = {"lease_token": held.token, "lease_until": now + lease}
+    conn.execute(update(_operations).where(_operation.id == operation_id).values(taken))
+    return held
+
+
+def _waiting(now: datetime) -> Select[Any]:
+    """The oldest operation that somebody has to go on with."""
+    free = or_(_operation.lease_until.is_(None), _operation.lease_until <= now)
+    running = select(_operation.id).where(_operation.status == BulkStatus.RUNNING, free)
+    return running.order_by(_operation.id).limit(1)
+
+
+def release(conn: Connection, held: Held) -> None:
+    """Let another process go on with the operation at once."""
+    of_token = (_operation.id == held.operation_id, _operation.lease_token == held.token)
+    conn.execute(update(_operations).where(*of_token).values(lease_until=None))
+    signals.after_commit(conn, signals.BULK_DUE)
+
+
+def release_all(conn: Connection) -> None:
+    """Let every operation be gone on with at once: for a process that knows that no other worker is alive."""
+    conn.execute(update(_operations).where(_operation.status == BulkStatus.RUNNING).values(lease_until=None))
+
+
+def clear_up(conn: Connection, now: datetime, plans_before: datetime, limit: int) -> None:
+    """Fail operations whose preparation was cut short, and forget plans that expired before `plans_before`.
+
+    Forgets up to `limit` runs of plans; what is left over is forgotten next time.
+    """
+    lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now)
+    failed = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None}
+    for operation_id in conn.execute(
+        update(_operations).where(*lost).values(failed).returning(_operation.id)
+    ).scalars():
+        tell(conn, operation_id)
+    old = (_operation.status == BulkStatus.PLANNED, _operation.expires_at <= plans_before)
+    plan_id = conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
+    if plan_id is None:
+        return
+    of_plan = _outcome.operation_id == plan_id
+    some = select(_outcome.run_id).where(of_plan).order_by(_outcome.run_id).limit(limit)
+    if conn.execute(delete(OUTCOMES).where(of_plan, _outcome.run_id.in_(some))).rowcount < limit:
+        conn.execute(delete(_operations).where(_operation.id == plan_id))
+
+
+def cancel(conn: Connection, operation_id: UUID) -> bool:
+    """End an operation that is planned or under way: what was done stays done. False when it had ended."""
+    if not _end(conn, operation_id, BulkStatus.CANCELLED):
+        return False
+    tell(conn, operation_id)
+    return True
+
+
+# Chunks
+
+
+def step(conn: Connection, held: Held, size: int, lease: timedelta) -> bool:
+    """Deal with the next `size` runs; whether the operation has ended.
+
+    Raises:
+        OperationLostError
+    """
+    chunk = _next_chunk(conn, held, size, lease)
+    if chunk is not None:
+        kind = _KINDS[BulkKind(chunk.operation.kind)]
+        _lock(conn, chunk)
+        early = _succeeded(conn, chunk)
+        verdict = _verdict(chunk.operation)
+        result = case((verdict == ELIGIBLE, BulkResult.SUCCEEDED.value), else_=BulkResult.SKIPPED.value)
+        settled = {"result": result, "reason": func.nullif(verdict, ELIGIBLE), "at": chunk.now}
+        conn.execute(update(OUTCOMES).where(chunk.rows, _outcome.result == BulkResult.PENDING).values(settled))
+        kind.apply(conn, chunk)
+        _count(conn, chunk, early)
+    return _go_on(conn, held, chunk)
+
+
+def fail_next(conn: Connection, held: Held, lease: timedelta) -> bool:
+    """Note that the next run cannot be dealt with, for no reason of its own; whether the operation has ended.
+
+    Raises:
+        OperationLostError
+    """
+    chunk = _next_chunk(conn, held, 1, lease)
+    if chunk is not None:
+        early = _succeeded(conn, chunk)
+        why = {"result": BulkResult.FAILED, "reason": BulkReason.INTERNAL_ERROR, "at": chunk.now}
+        conn.execute(update(OUTCOMES).where(chunk.rows, _outcome.result == BulkResult.PENDING).values(why))
+        _count(conn, chunk, early)
+    return _go_on(conn, held, chunk)
+
+
+def _next_chunk(conn: Connection, held: Held, size: int, lease: timedelta) -> Chunk | None:
+    operation = _hold(conn, held, BulkStatus.RUNNING, lease)
+    after = operation.done_through or _FIRST
+    rows = select(_outcome.run_id).where(_outcome.operation_id == operation.id, _outcome.run_id > after)
+    next_ids = rows.order_by(_outcome.run_id).limit(size).subquery()
+    last = select(next_ids.c.run_id).order_by(next_ids.c.run_id.desc()).limit(1)
+    through = conn.execute(last).scalar()
+    return None if through is None else Chunk(operation, after, through, clock.now())
+
+
+def _hold(conn: Connection, held: Held, status: BulkStatus, lease: timedelta) -> AnyRow:
+    """The operation, which nobody else writes to until the end of the transaction.
+
+    Raises:
+        OperationLostError
+    """
+    shown = {"of_operation": held.operation_id, "token": held.token, "was": status, "until": clock.now() + lease}
+    row = conn.execute(_HOLD, shown).first()
+    if row is None:
+        raise OperationLostError
+    return row
+
+
+def _lock(conn: Connection, chunk: Chunk) -> None:
+    """Keep the runs of a chunk as they are until its end; in one order, or two that overlap would lock up."""
+    if conn.dialect.name == "sqlite":
+        return
+    runs = select(_run.id).join_from(OUTCOMES, _runs, _run.id == _outcome.run_id).where(chunk.rows).order_by(_run.id)
+    conn.execute(select(func.count()).select_from(runs.with_for_update(key_share=True, of=_runs).subquery()))
+
+
+def _verdict(operation: AnyRow) -> ColumnElement[str]:
+    """Of an outcome: ELIGIBLE, or the reason why nothing is done to its run."""
+    kind = _KINDS[BulkKind(operation.kind)]
+    judged = select(func.coalesce(kind.refusal(operation), ELIGIBLE)).select_from(kind.source)
+    # Looked up row by row: SQLite would read a joined query anew for each row.
+    judged = judged.where(_run.id == _outcome.run_id).correlate(OUTCOMES)
+    return func.coalesce(judged.scalar_subquery(), BulkReason.RUN_NOT_FOUND.value)
+
+
+def _succeeded(conn: Connection, chunk: Chunk) -> int:
+    """How many runs of a chunk were dealt with before its turn, and counted then."""
+    return conn.execute(select(func.count()).select_from(chunk.accepted.subquery())).scalar_one()
+
+
+def _count(conn: Connection, chunk: Chunk, early: int) -> None:
+    succeeded = _outcome.result == BulkResult.SUCCEEDED
+    foretold = _outcome.foretold == ELIGIBLE
+    query = select(
+        func.count(),
+        func.count().filter(succeeded),
+        func.count().filter(_outcome.result == BulkResult.SKIPPED),
+        func.count().filter(_outcome.result == BulkResult.FAILED),
+        func.count().filter(succeeded, _outcome.foretold != ELIGIBLE),
+        func.count().filter(~succeeded, foretold),
+    ).where(chunk.rows)
+    processed, done, skipped, failed, became, lost = conn.execute(query).one()
+    added = {
+        _operation.processed: processed - early,
+        _operation.succeeded: done - early,
+        _operation.skipped: skipped,
+        _operation.failed: failed,
+        _operation.became_eligible: became,
+        _operation.became_ineligible: lost,
+    }
+    counts = {column: column + number for column, number in added.items()}
+    through = {_operation.done_through: chunk.through}
+    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values({**counts, **through}))
+
+
+def _go_on(conn: Connection, held: Held, chunk: Chunk | None) -> bool:
+    """Tell how far the operation has come; whether that is its end."""
+    more = False
+    if chunk is not None:
+        later = (_outcome.operation_id == held.operation_id, _outcome.run_id > chunk.through)
+        more = conn.execute(select(_outcome.run_id).where(*later).limit(1)).first() is not None
+    if not more:
+        _end(conn, held.operation_id, BulkStatus.COMPLETED)
+    tell(conn, held.operation_id)
+    return not more
+
+
+def _end(conn: Connection, operation_id: UUID, status: BulkStatus) -> bool:
+    live = (_operation.id == operation_id, _operation.status.not_in(sorted(ENDED)))
+    ended = {"status": status, "finished_at": clock.now(), "lease_token": None, "lease_until": None}
+    return conn.execute(update(_operations).where(*live).values(ended)).rowcount == 1
+
+
+def _change(conn: Connection, held: Held, status: BulkStatus, values: Mapping[str, Any]) -> None:
+    shown = {"of_operation": held.operation_id, "token": held.token, "was": status}
+    if conn.execute(update(_operations).where(*_OF_TOKEN).values(values), shown).rowcount == 0:
+        raise OperationLostError
+
+
+def tell(conn: Connection, operation_id: UUID) -> None:
+    """Write how an operation stands into the log."""
+    columns = (_operation.project_id, _operation.status, *(_operation[name] for name in _COUNTS))
+    row = conn.execute(select(*columns).where(_operation.id == operation_id)).one()
+    data = {"status": row.status, **{name: getattr(row, name) for name in _COUNTS}}
+    event = {
+        "project_id": row.project_id or _EVERYWHERE,
+        "operation_id": operation_id,
+        "kind": events.BULK_PROGRESS,
+        "data": orjson.dumps(data).decode(),
+        "at": clock.now(),
+    }
+    events.append(conn, [event])
+    signals.after_commit(conn, signals.operation_changed(operation_id))
+    signals.after_commit(conn, signals.BULK_DUE)
+
+
+# Bounds
+
+
+def lock_project(conn: Connection, project_id: UUID) -> None:
+    """Let nobody else begin a bulk operation in the project until the end of the transaction."""
+    query = select(_projects.c.id).where(_projects.c.id == project_id)
+    conn.execute(query.with_for_update(key_share=True))
+
+
+def open_counts(conn: Connection, project_id: UUID | None) -> tuple[int, int]:
+    """How many operations of a project are under way, and how many plans wait to be carried out."""
+    plans = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > clock.now())
+    # A preparation that nobody goes on with will fail.
+    preparing = and_(_operation.status == BulkStatus.PREPARING, _operation.lease_until > clock.now())
+    working = or_(_operation.status == BulkStatus.RUNNING, preparing)
+    query = select(func.count().filter(working), func.count().filter(plans))
+    of_project = _operation.project_id == project_id if project_id is not None else _operation.project_id.is_(None)
+    under_way, planned = conn.execute(query.where(of_project, or_(working, plans))).one()
+    return under_way, planned

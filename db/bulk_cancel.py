@@ -1,0 +1,51 @@
+"""Cancelling many runs, each with all live ones below it, as a single cancel does."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, bindparam, case, update
+
+from db import journal
+from db.among import among
+from db.bulk_chunk import OUTCOMES, Chunk
+from db.models import BulkOperation, FlowRun
+from db.models.types import table
+from db.rows import AnyRow
+from domain.bulk import BulkReason, BulkResult
+from domain.states import LIVE
+
+_run = table(FlowRun).c
+_operations = table(BulkOperation)
+_operation = _operations.c
+_outcome = OUTCOMES.c
+_SETTLE = (
+    update(OUTCOMES)
+    .where(
+        _outcome.operation_id == bindparam("of_operation"),
+        among(_outcome.run_id, "run_ids"),
+        _outcome.result == BulkResult.PENDING,
+    )
+    .values(result=BulkResult.SUCCEEDED, at=bindparam("now"))
+)
+
+
+def refusal(_: AnyRow) -> ColumnElement[str | None]:
+    """Why a run cannot be cancelled; null when it can."""
+    return case((_run.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
+
+
+def apply(conn: Connection, chunk: Chunk) -> None:
+    """Stop the runs accepted, and every live one below them."""
+    run_ids = list(conn.execute(chunk.accepted.order_by(_outcome.run_id)).scalars())
+    stopped = journal.stop_all(conn, run_ids, journal.cancelled_with(chunk.operation.key_name))
+    below = stopped.difference(run_ids)
+    if below:
+        _settle_early(conn, chunk, below)
+
+
+def _settle_early(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:
+    """Count runs that were to be cancelled later, and were stopped with one above them."""
+    early = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "now": chunk.now}
+    settled = conn.execute(_SETTLE, early).rowcount
+    counts = {"processed": _operation.processed + settled, "succeeded": _operation.succeeded + settled}
+    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))

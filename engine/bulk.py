@@ -1,0 +1,154 @@
+"""Carries on with bulk operations, beside the scheduler: chunk by chunk, one operation after the other in turn.
+
+An operation belongs to the process that claimed it last, and is free again when that goes without a chunk for as long
+as the lease. What a chunk changes commits with how far the operation has come (`db.bulk`), so any number of processes
+may look for operations.
+"""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+
+from db import bulk, signals
+from db.bulk import Held, OperationLostError
+from db.session import Database
+from domain import clock, ids
+from domain.errors import DatabaseUnavailableError
+from domain.ids import IdKind
+
+_logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=15)
+"""For which an operation is nobody else's; each chunk renews it."""
+INTERVAL_SECONDS = 1.0
+"""At the longest, between two looks for operations to go on with."""
+AT_ONCE = 4
+"""Operations that take turns in one process."""
+CLEAR_UP = timedelta(minutes=1)
+"""Between two looks for what was left behind."""
+PLANS_KEPT = timedelta(days=1)
+"""For which an expired plan is still known."""
+_FORGOTTEN = 5_000
+"""Runs of old plans that are forgotten at once."""
+_NARROWER = 10
+
+
+class Carrier:
+    """Carries on with one operation. One run that cannot be dealt with does not keep it from the others."""
+
+    def __init__(self, database: Database, held: Held, size: int = bulk.CHUNK) -> None:
+        self._database = database
+        self._held = held
+        self._full = self._size = size
+        self._left = 0
+
+    async def step(self) -> bool:
+        """Deal with the next runs; whether there is nothing more to do here.
+
+        Raises:
+            DatabaseUnavailableError
+        """
+        try:
+            done = await self._database.write(bulk.step, self._held, self._size, LEASE)
+        except OperationLostError:
+            return True
+        except DatabaseUnavailableError:
+            raise
+        except Exception:
+            return await self._narrow()
+        self._widen()
+        return done
+
+    async def finish(self) -> None:
+        """Deal with all of them.
+
+        Raises:
+            DatabaseUnavailableError
+        """
+        while not await self.step():
+            pass
+
+    async def release(self) -> None:
+        """Leave the operation to other processes."""
+        await self._database.write(bulk.release, self._held)
+
+    async def _narrow(self) -> bool:
+        """After a fault: go on in smaller chunks, until it is known which run is at fault; that one has failed."""
+        name = ids.encode(IdKind.BULK_OPERATION, self._held.operation_id)
+        if self._size > 1:
+            _logger.warning("%s met a fault; going on in smaller chunks", name, exc_info=True)
+            self._left = max(self._left, self._size)
+            self._size = max(1, self._size // _NARROWER)
+            return False
+        _logger.exception("%s could not deal with a run", name)
+        try:
+            done = await self._database.write(bulk.fail_next, self._held, LEASE)
+        except OperationLostError:
+            return True
+        self._widen()
+        return done
+
+    def _widen(self) -> None:
+        """Go back to full chunks when the one with the fault is over."""
+        self._left -= self._size
+        if self._left <= 0:
+            self._size = self._full
+
+
+class BulkRunner:
+    """Carries on with the bulk operations of one database."""
+
+    def __init__(self, database: Database, chunk: int = bulk.CHUNK) -> None:
+        self._database = database
+        self._chunk = chunk
+        self._carriers: list[Carrier] = []
+        self._clear_up_at = datetime.min.replace(tzinfo=clock.now().tzinfo)
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin no more chunks; `run` returns."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Carry on with operations until `stop`; those that have not ended by then are left to other processes."""
+        with self._database.signals.listen(signals.BULK_DUE) as self._wake:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                if not await self._look():
+                    await clock.signalled(self._wake, INTERVAL_SECONDS)
+        for carrier in self._carriers:
+            await carrier.release()
+
+    async def work_off(self) -> None:
+        """Carry on with the operations that nobody works on, until they have ended."""
+        while await self._turn():
+            pass
+
+    async def _look(self) -> bool:
+        """One turn; whether there may be more to do at once."""
+        try:
+            await self._clear_up()
+            return await self._turn()
+        except DatabaseUnavailableError:
+            _logger.warning("The database is away; looking for bulk operations again in %g s", INTERVAL_SECONDS)
+            return False
+
+    async def _turn(self) -> bool:
+        if len(self._carriers) < AT_ONCE and await self._database.read(bulk.any_waits):
+            held = await self._database.write(bulk.claim, LEASE)
+            if held is not None:
+                self._carriers.append(Carrier(self._database, held, self._chunk))
+        for carrier in list(self._carriers):
+            if self._stopping.is_set():
+                break
+            if await carrier.step():
+                self._carriers.remove(carrier)
+        return bool(self._carriers)
+
+    async def _clear_up(self) -> None:
+        now = clock.now()
+        if now >= self._clear_up_at:
+            await self._database.write(bulk.clear_up, now, now - PLANS_KEPT, _FORGOTTEN)
+            self._clear_up_at = now + CLEAR_UP
