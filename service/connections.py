@@ -4,6 +4,7 @@ One look every few seconds serves all of them. It ends the connections of keys t
 for all keys, and cuts off those whose client takes nothing any more.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ class Connections:
         self._limits = limits
         self._open: defaultdict[UUID, set[Connection]] = defaultdict(set)
         self._subscriptions: defaultdict[UUID, int] = defaultdict(int)
+        self._any = asyncio.Event()
 
     def open(self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], cut: Callable[[], None]) -> Connection:
         """One more connection of a key, to be closed by whoever opened it; `end` and `cut`: see `Connection`.
@@ -104,11 +106,13 @@ class Connections:
             raise TooManyConnectionsError
         made = Connection(self, key_id, end, cut)
         self._open[key_id].add(made)
+        self._any.set()
         return made
 
     async def watch(self) -> None:
         """Look at the connections until cancelled."""
         while True:
+            await self._any.wait()
             await clock.sleep(LOOK_SECONDS)
             self._cut_off_the_stuck()
             await self._end_revoked()
@@ -136,6 +140,8 @@ class Connections:
         opened.discard(connection)
         if not opened:
             del self._open[connection.key_id]
+        if not self._open:
+            self._any.clear()
 
     def count_subscription(self, key_id: UUID) -> None:
         """Count one more.
