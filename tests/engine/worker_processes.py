@@ -73,22 +73,25 @@ class MortalDatabase(Database):
         written = args[2] if work is journal.noting else work
         if written not in _JOURNAL:
             return await super().write(work, *args, **kwargs)
-        result = await super().write(self._counted, work, *args, **kwargs)
-        if self._when == "after":
-            self._die_at_the_end()
+        # Others may be committed first, though they were counted later.
+        is_last: list[bool] = []
+        result = await super().write(self._counted, is_last, work, *args, **kwargs)
+        if any(is_last):
+            _die()
         return result
 
-    def _counted(self, conn: Any, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _counted(self, conn: Any, is_last: list[bool], work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = work(conn, *args, **kwargs)
         if work not in (journal.claim, journal.claim_tickets, journal.release_all) or result:
             self._left -= 1
-        if self._when == "before":
-            self._die_at_the_end()
+            is_last.append(self._left == 0)
+        if any(is_last) and self._when == "before":
+            _die()
         return result
 
-    def _die_at_the_end(self) -> None:
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def work(order: Order) -> None:
