@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,11 +20,12 @@ from domain import ids
 from domain.ids import IdKind
 from tests.support.api import Api, Listening
 from tests.support.node import running
+from tests.support.pipes import piped
 from tests.support.proxy import Proxy
 
 PATIENCE = 120.0
 DISCONNECTS = 50
-SCRIPT = Path(__file__).with_name("watch.mjs")
+HERE = Path(__file__).parent
 FLOW = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 CURSOR = "subscription { flowRunStatusChanged { ... on CaughtUp { cursor } } }"
 
@@ -56,8 +58,13 @@ class Watcher:
 
 @asynccontextmanager
 async def watching(client: str, url: str, key: str, cursor: str) -> AsyncIterator[Watcher]:
-    """One of the npm clients, under way."""
-    async with running(SCRIPT.read_text(), client, f"{url}/graphql", key, cursor) as process:
+    """A client under way: `gql` of Python, or one of npm's."""
+    arguments = (f"{url}/graphql", key, cursor)
+    if client == "gql":
+        beside = piped(sys.executable, "watch.py", *arguments, cwd=HERE)
+    else:
+        beside = running((HERE / "watch.mjs").read_text(), client, *arguments)
+    async with beside as process:
         yield Watcher(process)
 
 
@@ -97,7 +104,7 @@ async def logged(api: Api, run_ids: list[str]) -> list[Change]:
     return [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in rows]
 
 
-@pytest.mark.parametrize("client", ["ws", "sse"])
+@pytest.mark.parametrize("client", ["ws", "sse", "gql"])
 async def test_nothing_is_lost_and_nothing_doubled_by_disconnects(listening: Listening, client: str) -> None:
     api, proxy = listening.api, Proxy(listening.url)
     flow_id = await api.create_flow(FLOW)

@@ -3,9 +3,11 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from tests.support.pipes import piped
 
 WEB = Path(__file__).parents[2] / "web"
 
@@ -22,20 +24,8 @@ def _node() -> str:
 async def running(script: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A module under way, with the packages of web/; its output in pipes. It is killed at the end."""
     assert (WEB / "node_modules" / "graphql-sse").is_dir(), "run: scripts/build-web test"
-    process = await asyncio.create_subprocess_exec(
-        # Node.js 20 has WebSocket behind a flag.
-        *(_node(), "--experimental-websocket", "--no-warnings", "--input-type=module", "-", *arguments),
-        cwd=WEB,  # from where a module on standard input imports
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(script.encode())
-    process.stdin.close()
-    try:
+    # Node.js 20 has WebSocket behind a flag.
+    node = (_node(), "--experimental-websocket", "--no-warnings", "--input-type=module", "-")
+    # From its folder a module on standard input imports.
+    async with piped(*node, *arguments, cwd=WEB, said=script) as process:
         yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
