@@ -34,7 +34,7 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow, grouped
 from db.tickets import Ticket
-from db.transitions import Lease, OutsideError
+from db.transitions import Ending, Lease, OutsideError
 from domain import clock, ids, payloads
 from domain.ids import IdKind
 from domain.states import LIVE, UNFINISHED, AttemptStatus, RunStatus, StepStatus
@@ -91,6 +91,24 @@ class Outcome:
     error: str | None = None
     source: StepStatus = StepStatus.RUNNING
     """The step's status in the journal until now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A run goes on: how its last attempt went, and the next one, which begins."""
+
+    lease: Lease
+    outcome: Outcome | None
+    next_try: Try
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A run ends: how its last attempt went, and what it gives."""
+
+    lease: Lease
+    outcome: Outcome | None
+    ending: Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +206,15 @@ _HOLD = (
     select(_run.id, _run.project_id, _run.flow_id, _run.interruptions)
     .where(_same_run, _run.lease_token == bindparam("token"))
     .with_for_update(key_share=True)
+)
+# Those that somebody else writes just now are not waited for.
+_HOLD_ALL = (
+    select(
+        *(_run.id, _run.project_id, _run.flow_id, _run.status, _run.lease_token, _run.interruptions),
+        admission.LIMITED.label("limited"),
+    )
+    .where(among(_run.id, "run_ids"))
+    .with_for_update(key_share=True, skip_locked=True, of=_runs)
 )
 _FORGIVE = update(_runs).where(_same_run).values(interruptions=0)
 _HAND_BACK = (
@@ -385,18 +412,45 @@ def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: T
     """Journal how the last attempt went and that the next one begins, in one transaction."""
     run = _pass(conn, lease, outcome)
     if next_try is not None:
-        _start(conn, run, next_try)
+        _start(conn, [(run, next_try)])
 
 
 def _pass(conn: Connection, lease: Lease, outcome: Outcome | None) -> Subject:
     """Journal how the last attempt went, under `lease`; returns the run."""
     held = hold(conn, lease)
     if outcome is not None:
-        events.append(conn, [_record(conn, held.run, outcome)])
+        events.append(conn, _record(conn, [(held.run, outcome)]))
         if held.interruptions:
             # The run made progress: workers lost before do not count against it any more.
             conn.execute(_FORGIVE, {"of_run": lease.run_id})
     return held.run
+
+
+def go_on(conn: Connection, changes: Sequence[Advance | End]) -> set[UUID]:
+    """`advance` and `finish` for many runs in the same few statements; returns the runs for which that was done.
+
+    It waits for nobody. The others have lost their leases, or somebody else writes them just now: each is to be
+    written by itself. Ends may be neither those of children nor those of retries, which concern other runs too.
+    """
+    rows = conn.execute(_HOLD_ALL, {"run_ids": [change.lease.run_id for change in changes]})
+    tokens = {change.lease.run_id: change.lease.token for change in changes}
+    held = {row.id: row for row in rows if row.lease_token == tokens[row.id] and row.status == RunStatus.RUNNING}
+    subjects = {run_id: Subject(run_id, row.project_id, row.flow_id) for run_id, row in held.items()}
+    found = [(subjects[change.lease.run_id], change) for change in changes if change.lease.run_id in held]
+    if outcomes := [(run, change.outcome) for run, change in found if change.outcome is not None]:
+        events.append(conn, _record(conn, outcomes))
+    advances = [(run, change) for run, change in found if isinstance(change, Advance)]
+    if forgiven := [
+        {"of_run": run.run_id}
+        for run, change in advances
+        if change.outcome is not None and held[run.run_id].interruptions
+    ]:
+        conn.execute(_FORGIVE, forgiven)
+    if advances:
+        _start(conn, [(run, change.next_try) for run, change in advances])
+    if ends := [(held[run.run_id], change) for run, change in found if isinstance(change, End)]:
+        transitions.finish_held(conn, [(row, change.lease, change.ending) for row, change in ends])
+    return set(held)
 
 
 def noting(
@@ -425,7 +479,9 @@ def skip(conn: Connection, lease: Lease, outcome: Outcome | None, skipped: Try) 
     """Journal how the last attempt went, and that a step's condition does not hold."""
     run = _pass(conn, lease, outcome)
     now = clock.now()
-    _put(conn, run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
+    row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
+    conn.execute(_INSERT_STEP, row)
+    _tell_begun(conn, run, skipped, StepStatus.SKIPPED, now, 0)
 
 
 def interrupt(conn: Connection, lease: Lease, position: int) -> None:
@@ -454,7 +510,7 @@ def pause(
 
     With the step go the question that it asks, or the child runs that it waits for.
     """
-    _start(conn, _pass(conn, lease, outcome), waiting, StepStatus.PAUSED)
+    _start(conn, [(_pass(conn, lease, outcome), waiting)], StepStatus.PAUSED)
     if request is not None:
         inputs.create(conn, request)
     if brood is not None:
@@ -477,12 +533,12 @@ def wait_on(
 def launch(conn: Connection, lease: Lease, outcome: Outcome | None, attempt: Try, brood: Brood) -> list[UUID]:
     """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
     run = _pass(conn, lease, outcome)
-    _start(conn, run, attempt)
+    _start(conn, [(run, attempt)])
     made = children.create(conn, _row(conn, lease), brood)
     started_at = clock.now()
     output = payloads.encode([ids.encode(IdKind.RUN, key) for key in made], limit=payloads.MAX_INPUT_BYTES, what="IDs")
     done = Outcome(attempt.position, attempt.name, StepStatus.SUCCEEDED, attempt.number, started_at, output)
-    events.append(conn, [_record(conn, run, done)])
+    events.append(conn, _record(conn, [(run, done)]))
     return made
 
 
@@ -591,7 +647,7 @@ def finish(
         raise LeaseLostError
     if outcome is not None:
         run = Subject(lease.run_id, ended.project_id, ended.flow_id)
-        events.prepend(conn, [_record(conn, run, outcome)])
+        events.prepend(conn, _record(conn, [(run, outcome)]))
     if is_retry and status is RunStatus.SUCCEEDED:
         _recover(conn, lease.run_id)
     if ended.parent_run_id is not None:
@@ -632,20 +688,38 @@ def _note(conn: Connection, run_id: UUID, notes: Notes) -> None:
         files.create(conn, notes.files)
 
 
-def _start(conn: Connection, run: Subject, attempt: Try, status: StepStatus = StepStatus.RUNNING) -> None:
+def _start(conn: Connection, tries: Sequence[tuple[Subject, Try]], status: StepStatus = StepStatus.RUNNING) -> None:
+    """Journal that attempts begin."""
     now = clock.now()
-    if attempt.number == 1:
-        _put(conn, run, attempt, status, attempts_count=1, started_at=now)
-    else:
-        again = {"at": attempt.position, "number_": attempt.number, "rendered": attempt.input, "became": status}
-        conn.execute(_TRY_AGAIN, {"of_run": run.run_id, **again})
+    again = [
+        {
+            "of_run": run.run_id,
+            "at": attempt.position,
+            "number_": attempt.number,
+            "rendered": attempt.input,
+            "became": status,
+        }
+        for run, attempt in tries
+        if attempt.number > 1
+    ]
+    first = [
+        _step_row(run, attempt, status, attempts_count=1, started_at=now)
+        for run, attempt in tries
+        if attempt.number == 1
+    ]
+    if first:
+        conn.execute(_INSERT_STEP, first)
+    if again:
+        conn.execute(_TRY_AGAIN, again)
+    begun = {"status": AttemptStatus.RUNNING, "started_at": now}
+    rows = [{"run_id": run.run_id, "position": each.position, "number": each.number, **begun} for run, each in tries]
+    conn.execute(_INSERT_ATTEMPT, rows)
+    for run, attempt in tries:
         _tell_begun(conn, run, attempt, status, now, attempt.number)
-    row = {"run_id": run.run_id, "position": attempt.position, "number": attempt.number}
-    conn.execute(_INSERT_ATTEMPT, {**row, "status": AttemptStatus.RUNNING, "started_at": now})
 
 
-def _put(conn: Connection, run: Subject, attempt: Try, status: StepStatus, **values: Any) -> None:
-    row = {
+def _step_row(run: Subject, attempt: Try, status: StepStatus, **values: Any) -> dict[str, Any]:
+    return {
         "run_id": run.run_id,
         "position": attempt.position,
         "name": attempt.name,
@@ -656,8 +730,6 @@ def _put(conn: Connection, run: Subject, attempt: Try, status: StepStatus, **val
         "status": status,
         **values,
     }
-    conn.execute(_INSERT_STEP, row)
-    _tell_begun(conn, run, attempt, status, values["started_at"], row["attempts_count"])
 
 
 def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus, at: datetime, number: int) -> None:
@@ -665,32 +737,30 @@ def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus
     events.append(conn, [events.step_row(run, begun, StepStatus.PENDING, status, at)])
 
 
-def _record(conn: Connection, run: Subject, outcome: Outcome) -> dict[str, Any]:
-    """Journal how an attempt went; returns the event of that."""
+def _record(conn: Connection, outcomes: Sequence[tuple[Subject, Outcome]]) -> list[dict[str, Any]]:
+    """Journal how attempts went; returns the events of that."""
     now = clock.now()
-    over = outcome.status is not StepStatus.PENDING
-    succeeded = outcome.status is StepStatus.SUCCEEDED
-    step = {
-        "of_run": run.run_id,
-        "at": outcome.position,
-        "became": outcome.status,
-        "gave": outcome.output,
-        "why": outcome.error,
-        "ended": now if over else None,
-        "took": clock.milliseconds_since(outcome.started_at, now) if over else None,
-    }
-    conn.execute(_END_STEP, step)
-    attempt = {
-        "of_run": run.run_id,
-        "at": outcome.position,
-        "number_": outcome.number,
-        "became": AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED,
-        "why": outcome.error,
-        "ended": now,
-    }
-    conn.execute(_END_ATTEMPT, attempt)
-    ended = StepTry(outcome.position, outcome.name, outcome.number)
-    return events.step_row(run, ended, outcome.source, outcome.status, now)
+    steps, attempts, told = [], [], []
+    for run, outcome in outcomes:
+        over = outcome.status is not StepStatus.PENDING
+        succeeded = outcome.status is StepStatus.SUCCEEDED
+        at = {"of_run": run.run_id, "at": outcome.position, "why": outcome.error}
+        steps.append(
+            {
+                **at,
+                "became": outcome.status,
+                "gave": outcome.output,
+                "ended": now if over else None,
+                "took": clock.milliseconds_since(outcome.started_at, now) if over else None,
+            }
+        )
+        became = AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED
+        attempts.append({**at, "number_": outcome.number, "became": became, "ended": now})
+        ended = StepTry(outcome.position, outcome.name, outcome.number)
+        told.append(events.step_row(run, ended, outcome.source, outcome.status, now))
+    conn.execute(_END_STEP, steps)
+    conn.execute(_END_ATTEMPT, attempts)
+    return told
 
 
 def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:

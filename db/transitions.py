@@ -155,8 +155,18 @@ _FINISH = (
             **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
         }
     )
-    .returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
 )
+_FINISH_AND_TELL = _FINISH.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends by its worker."""
+
+    status: RunStatus
+    message: str
+    values: Mapping[str, Any]
+    """What it has from then on: its output, or its error; and how long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,19 +295,37 @@ def finish(
 
     The row has the run's `parent_run_id`.
     """
-    if target not in TRANSITIONS[source] or target not in FINAL:
-        raise ValueError(f"No run ends by {source} → {target}")
-    if unknown := values.keys() - set(_RESULT):
-        raise ValueError(f"A run's end sets no {unknown}")
     now = clock.now()
-    held = {"of_run": lease.run_id, "token": lease.token, "was": source}
-    ended = {"target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
-    row = conn.execute(_FINISH, held | ended).first()
+    row = conn.execute(_FINISH_AND_TELL, _final(lease, source, target, values, now)).first()
     if row is None:
         return None
     _free_place(conn, row)
     _tell(conn, lease.run_id, row, target, message, now, source=source)
     return row
+
+
+def finish_held(conn: Connection, ends: Sequence[tuple[AnyRow, Lease, Ending]]) -> None:
+    """RUNNING → final statuses, of runs that the transaction under way holds RUNNING under these leases.
+
+    The rows have the runs' `project_id`, `flow_id` and whether they are `limited`.
+    """
+    now = clock.now()
+    source = RunStatus.RUNNING
+    conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])
+    for row, lease, end in ends:
+        _free_place(conn, row)
+        _tell(conn, lease.run_id, row, end.status, end.message, now, source=source)
+
+
+def _final(
+    lease: Lease, source: RunStatus, target: RunStatus, values: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    if target not in TRANSITIONS[source] or target not in FINAL:
+        raise ValueError(f"No run ends by {source} → {target}")
+    if unknown := values.keys() - set(_RESULT):
+        raise ValueError(f"A run's end sets no {unknown}")
+    held = {"of_run": lease.run_id, "token": lease.token, "was": source}
+    return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
 
 
 def _free_place(conn: Connection, row: AnyRow) -> None:
