@@ -61,6 +61,7 @@ class Database:
             self._engine = create_async_engine(
                 parsed,
                 pool_size=pool_size,
+                pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
                 connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
                 json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
             )
