@@ -11,10 +11,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
-    BindParameter,
+    ARRAY,
     ColumnElement,
     Connection,
     Integer,
+    Uuid,
     and_,
     bindparam,
     case,
@@ -136,7 +137,6 @@ class Notes:
 _same_run = _run.id == bindparam("of_run")
 _same_step = and_(_step.run_id == bindparam("of_run"), _step.position == bindparam("at"))
 _same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position == bindparam("at"))
-_these_runs: BindParameter[Any] = bindparam("run_ids", expanding=True)
 
 _DUE = (
     select(_run.id, _run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited"))
@@ -150,7 +150,7 @@ _DUE_WITHOUT_LIMIT = _DUE.where(~admission.LIMITED, _run.id.not_in(bindparam("bu
 _NEXT_DUE = select(func.min(_run.due_at)).where(_run.due_at.is_not(None))
 _CLAIM = (
     update(_runs)
-    .where(_run.id.in_(_these_runs))
+    .where(among(_run.id, "run_ids"))
     .values(
         lease_token=bindparam("token"),
         due_at=bindparam("until"),
@@ -159,11 +159,17 @@ _CLAIM = (
         # A token that nobody gave back is that of a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
+    .returning(_run.id, _run.status)
+)
+_ticket = (
+    func.unnest(bindparam("run_ids", type_=ARRAY(Uuid())), bindparam("epochs", type_=ARRAY(Integer())))
+    .table_valued("run_id", "epoch")
+    .render_derived()
 )
 _TICKETED = (
     select(_run.id)
     .where(
-        tuple_(_run.id, _run.epoch).in_(bindparam("tickets", expanding=True)),
+        tuple_(_run.id, _run.epoch).in_(select(_ticket.c.run_id, _ticket.c.epoch)),
         _run.due_at <= bindparam("now"),
         _run.status.in_(sorted(LIVE)),
     )
@@ -180,12 +186,12 @@ _CLAIM_TICKETS = (
         held_by=None,
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
-    .returning(_run.id)
+    .returning(_run.id, _run.status)
 )
 _ASKING = _TICKETED.add_columns(_run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited")).where(
     _run.status != RunStatus.RUNNING, admission.LIMITED
 )
-_CLAIMED = select(_runs).where(_run.id.in_(_these_runs))
+_CLAIMED = select(_runs).where(among(_run.id, "run_ids"))
 _FAILURES = (
     select(func.count())
     .where(
@@ -197,7 +203,7 @@ _FAILURES = (
 )
 _JOURNALS = (
     select(_results, _FAILURES.label("failures"))
-    .where(_step.run_id.in_(_these_runs))
+    .where(among(_step.run_id, "run_ids"))
     .order_by(_step.run_id, _step.position)
 )
 # FOR NO KEY UPDATE on PostgreSQL: two that share the row and then both write it would lock each other out for good.
@@ -292,8 +298,8 @@ def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
     if not run_ids:
         return []
     token = ids.new_uuid()
-    conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
-    return _begun(conn, run_ids, token)
+    claimed = conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
+    return _begun(conn, run_ids, token, {row.id: row.status for row in claimed})
 
 
 def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
@@ -306,21 +312,24 @@ def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Cl
     if not taken:
         return []
     token = ids.new_uuid()
-    named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
     to_claim = {"token": token, "until": now + lease}
-    claimed = set(conn.execute(_CLAIM_TICKETS, named | to_claim).scalars())
+    at_once = conn.execute(_CLAIM_TICKETS, _named(taken, now) | to_claim)
+    claimed = {row.id: row.status for row in at_once}
     left = [each for each in taken if each.run_id not in claimed]
     if left and (admitted := _admitted(conn, left, now)):
-        conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
-        claimed.update(admitted)
+        later = conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
+        claimed |= {row.id: row.status for row in later}
     run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
-    return _begun(conn, run_ids, token) if run_ids else []
+    return _begun(conn, run_ids, token, claimed) if run_ids else []
+
+
+def _named(taken: Sequence[Ticket], now: datetime) -> dict[str, Any]:
+    return {"run_ids": [each.run_id for each in taken], "epochs": [each.epoch for each in taken], "now": now}
 
 
 def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
     """Of the runs with these tickets, in their order, those for which a limit leaves a place; they are locked."""
-    named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
-    asking = {row.id: row for row in conn.execute(_ASKING, named)}
+    asking = {row.id: row for row in conn.execute(_ASKING, _named(taken, now))}
     # Before the lock on places, which must be the last; those refused come back with tickets of their own.
     tickets.give_back(conn, [each for each in taken if each.run_id not in asking])
     # A run may have a stale ticket too.
@@ -328,11 +337,13 @@ def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Seque
     return admission.admit(conn, [asking[run_id] for run_id in in_order])
 
 
-def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID) -> Sequence[Claimed]:
-    """The runs that the transaction under way has claimed, RUNNING, with their journals."""
-    transitions.begin(conn, run_ids)
-    steps = grouped(conn.execute(_JOURNALS, {"run_ids": run_ids}), "run_id")
+def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]) -> Sequence[Claimed]:
+    """The runs that the transaction under way has claimed, which had these `statuses`; RUNNING, with their journals."""
+    transitions.begin(conn, statuses)
     found = {run.id: run for run in conn.execute(_CLAIMED, {"run_ids": run_ids})}
+    # One that is new has no journal, unless it is a retry that keeps steps.
+    old = [run_id for run_id in run_ids if statuses[run_id] != RunStatus.QUEUED or found[run_id].retry_of_id]
+    steps = grouped(conn.execute(_JOURNALS, {"run_ids": old}), "run_id") if old else {}
     return [Claimed(Lease(run_id, token), found[run_id], steps.get(run_id, ())) for run_id in run_ids]
 
 

@@ -60,12 +60,11 @@ _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 
-_STATUSES = select(_run.id, _run.status).where(_run.id.in_(bindparam("run_ids", expanding=True)))
 _BEGUN: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
 _BEGIN = (
     update(_table)
     .where(
-        _run.id.in_(bindparam("run_ids", expanding=True)),
+        among(_run.id, "run_ids"),
         _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
     )
     .values(
@@ -217,14 +216,12 @@ def hand_over(conn: Connection, run_ids: Sequence[UUID]) -> None:
     signals.after_commit(conn, signals.RUNS_DUE)
 
 
-def begin(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """QUEUED or PAUSED → RUNNING, for runs that the transaction under way has claimed."""
+def begin(conn: Connection, sources: Mapping[UUID, str]) -> None:
+    """QUEUED or PAUSED → RUNNING, for the runs with these statuses, which the transaction under way has claimed."""
     now = clock.now()
-    # RETURNING knows only what a row is now.
-    sources = {row.id: row.status for row in conn.execute(_STATUSES, {"run_ids": run_ids})}
     begun = [
         _event(row.id, row.project_id, row.flow_id, sources[row.id], RunStatus.RUNNING, _BEGUN[sources[row.id]], now)
-        for row in conn.execute(_BEGIN, {"run_ids": run_ids, "now": now})
+        for row in conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
     ]
     if begun:
         events.append(conn, begun)
