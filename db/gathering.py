@@ -5,12 +5,15 @@ statements. So those who come while others are being served wait, and are served
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from domain.errors import DatabaseUnavailableError
+
+_logger = logging.getLogger(__name__)
 
 Together = Callable[[Connection, Sequence[Any]], Collection[Hashable]]
 """Does as much as it can of what several callers want; returns the keys of what it did. It waits for nobody."""
@@ -58,8 +61,8 @@ class Gathering:
         except DatabaseUnavailableError as away:
             error = away
         except Exception:
-            # One of them, and nobody knows which: each finds out by itself.
-            written = ()
+            # It is one of them, and nobody knows which: each finds out by itself.
+            _logger.warning("A unit of work for %d callers failed; each goes on by itself", len(some), exc_info=True)
         for key, _, done in some:
             if done.done():  # whoever asked was cancelled
                 continue
