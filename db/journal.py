@@ -11,10 +11,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
-    BindParameter,
+    ARRAY,
     ColumnElement,
     Connection,
     Integer,
+    Uuid,
     and_,
     bindparam,
     case,
@@ -34,7 +35,7 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.rows import AnyRow, grouped
 from db.tickets import Ticket
-from db.transitions import Lease, OutsideError
+from db.transitions import Ending, Lease, OutsideError
 from domain import clock, ids, payloads
 from domain.ids import IdKind
 from domain.states import LIVE, UNFINISHED, AttemptStatus, RunStatus, StepStatus
@@ -94,6 +95,24 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Advance:
+    """A run goes on: how its last attempt went, and the next one, which begins."""
+
+    lease: Lease
+    outcome: Outcome | None
+    next_try: Try
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A run ends: how its last attempt went, and what it gives."""
+
+    lease: Lease
+    outcome: Outcome | None
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A claim that holds until the end of the transaction."""
 
@@ -118,7 +137,6 @@ class Notes:
 _same_run = _run.id == bindparam("of_run")
 _same_step = and_(_step.run_id == bindparam("of_run"), _step.position == bindparam("at"))
 _same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position == bindparam("at"))
-_these_runs: BindParameter[Any] = bindparam("run_ids", expanding=True)
 
 _DUE = (
     select(_run.id, _run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited"))
@@ -132,7 +150,7 @@ _DUE_WITHOUT_LIMIT = _DUE.where(~admission.LIMITED, _run.id.not_in(bindparam("bu
 _NEXT_DUE = select(func.min(_run.due_at)).where(_run.due_at.is_not(None))
 _CLAIM = (
     update(_runs)
-    .where(_run.id.in_(_these_runs))
+    .where(among(_run.id, "run_ids"))
     .values(
         lease_token=bindparam("token"),
         due_at=bindparam("until"),
@@ -141,11 +159,17 @@ _CLAIM = (
         # A token that nobody gave back is that of a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
+    .returning(_run.id, _run.status)
+)
+_ticket = (
+    func.unnest(bindparam("run_ids", type_=ARRAY(Uuid())), bindparam("epochs", type_=ARRAY(Integer())))
+    .table_valued("run_id", "epoch")
+    .render_derived()
 )
 _TICKETED = (
     select(_run.id)
     .where(
-        tuple_(_run.id, _run.epoch).in_(bindparam("tickets", expanding=True)),
+        tuple_(_run.id, _run.epoch).in_(select(_ticket.c.run_id, _ticket.c.epoch)),
         _run.due_at <= bindparam("now"),
         _run.status.in_(sorted(LIVE)),
     )
@@ -162,12 +186,12 @@ _CLAIM_TICKETS = (
         held_by=None,
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
-    .returning(_run.id)
+    .returning(_run.id, _run.status)
 )
 _ASKING = _TICKETED.add_columns(_run.status, _run.project_id, _run.flow_id, admission.LIMITED.label("limited")).where(
     _run.status != RunStatus.RUNNING, admission.LIMITED
 )
-_CLAIMED = select(_runs).where(_run.id.in_(_these_runs))
+_CLAIMED = select(_runs).where(among(_run.id, "run_ids"))
 _FAILURES = (
     select(func.count())
     .where(
@@ -179,7 +203,7 @@ _FAILURES = (
 )
 _JOURNALS = (
     select(_results, _FAILURES.label("failures"))
-    .where(_step.run_id.in_(_these_runs))
+    .where(among(_step.run_id, "run_ids"))
     .order_by(_step.run_id, _step.position)
 )
 # FOR NO KEY UPDATE on PostgreSQL: two that share the row and then both write it would lock each other out for good.
@@ -188,6 +212,15 @@ _HOLD = (
     select(_run.id, _run.project_id, _run.flow_id, _run.interruptions)
     .where(_same_run, _run.lease_token == bindparam("token"))
     .with_for_update(key_share=True)
+)
+# Those that somebody else writes just now are not waited for.
+_HOLD_ALL = (
+    select(
+        *(_run.id, _run.project_id, _run.flow_id, _run.status, _run.lease_token, _run.interruptions),
+        admission.LIMITED.label("limited"),
+    )
+    .where(among(_run.id, "run_ids"))
+    .with_for_update(key_share=True, skip_locked=True, of=_runs)
 )
 _FORGIVE = update(_runs).where(_same_run).values(interruptions=0)
 _HAND_BACK = (
@@ -265,8 +298,8 @@ def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
     if not run_ids:
         return []
     token = ids.new_uuid()
-    conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
-    return _begun(conn, run_ids, token)
+    claimed = conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
+    return _begun(conn, run_ids, token, {row.id: row.status for row in claimed})
 
 
 def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
@@ -279,21 +312,24 @@ def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Cl
     if not taken:
         return []
     token = ids.new_uuid()
-    named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
     to_claim = {"token": token, "until": now + lease}
-    claimed = set(conn.execute(_CLAIM_TICKETS, named | to_claim).scalars())
+    at_once = conn.execute(_CLAIM_TICKETS, _named(taken, now) | to_claim)
+    claimed = {row.id: row.status for row in at_once}
     left = [each for each in taken if each.run_id not in claimed]
     if left and (admitted := _admitted(conn, left, now)):
-        conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
-        claimed.update(admitted)
+        later = conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
+        claimed |= {row.id: row.status for row in later}
     run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
-    return _begun(conn, run_ids, token) if run_ids else []
+    return _begun(conn, run_ids, token, claimed) if run_ids else []
+
+
+def _named(taken: Sequence[Ticket], now: datetime) -> dict[str, Any]:
+    return {"run_ids": [each.run_id for each in taken], "epochs": [each.epoch for each in taken], "now": now}
 
 
 def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
     """Of the runs with these tickets, in their order, those for which a limit leaves a place; they are locked."""
-    named = {"tickets": [(each.run_id, each.epoch) for each in taken], "now": now}
-    asking = {row.id: row for row in conn.execute(_ASKING, named)}
+    asking = {row.id: row for row in conn.execute(_ASKING, _named(taken, now))}
     # Before the lock on places, which must be the last; those refused come back with tickets of their own.
     tickets.give_back(conn, [each for each in taken if each.run_id not in asking])
     # A run may have a stale ticket too.
@@ -301,11 +337,13 @@ def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Seque
     return admission.admit(conn, [asking[run_id] for run_id in in_order])
 
 
-def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID) -> Sequence[Claimed]:
-    """The runs that the transaction under way has claimed, RUNNING, with their journals."""
-    transitions.begin(conn, run_ids)
-    steps = grouped(conn.execute(_JOURNALS, {"run_ids": run_ids}), "run_id")
+def _begun(conn: Connection, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]) -> Sequence[Claimed]:
+    """The runs that the transaction under way has claimed, which had these `statuses`; RUNNING, with their journals."""
+    transitions.begin(conn, statuses)
     found = {run.id: run for run in conn.execute(_CLAIMED, {"run_ids": run_ids})}
+    # One that is new has no journal, unless it is a retry that keeps steps.
+    old = [run_id for run_id in run_ids if statuses[run_id] != RunStatus.QUEUED or found[run_id].retry_of_id]
+    steps = grouped(conn.execute(_JOURNALS, {"run_ids": old}), "run_id") if old else {}
     return [Claimed(Lease(run_id, token), found[run_id], steps.get(run_id, ())) for run_id in run_ids]
 
 
@@ -385,18 +423,45 @@ def advance(conn: Connection, lease: Lease, outcome: Outcome | None, next_try: T
     """Journal how the last attempt went and that the next one begins, in one transaction."""
     run = _pass(conn, lease, outcome)
     if next_try is not None:
-        _start(conn, run, next_try)
+        _start(conn, [(run, next_try)])
 
 
 def _pass(conn: Connection, lease: Lease, outcome: Outcome | None) -> Subject:
     """Journal how the last attempt went, under `lease`; returns the run."""
     held = hold(conn, lease)
     if outcome is not None:
-        events.append(conn, [_record(conn, held.run, outcome)])
+        events.append(conn, _record(conn, [(held.run, outcome)]))
         if held.interruptions:
             # The run made progress: workers lost before do not count against it any more.
             conn.execute(_FORGIVE, {"of_run": lease.run_id})
     return held.run
+
+
+def go_on(conn: Connection, changes: Sequence[Advance | End]) -> set[UUID]:
+    """`advance` and `finish` for many runs in the same few statements; returns the runs for which that was done.
+
+    It waits for nobody. The others have lost their leases, or somebody else writes them just now: each is to be
+    written by itself. Ends may be neither those of children nor those of retries, which concern other runs too.
+    """
+    rows = conn.execute(_HOLD_ALL, {"run_ids": [change.lease.run_id for change in changes]})
+    tokens = {change.lease.run_id: change.lease.token for change in changes}
+    held = {row.id: row for row in rows if row.lease_token == tokens[row.id] and row.status == RunStatus.RUNNING}
+    subjects = {run_id: Subject(run_id, row.project_id, row.flow_id) for run_id, row in held.items()}
+    found = [(subjects[change.lease.run_id], change) for change in changes if change.lease.run_id in held]
+    if outcomes := [(run, change.outcome) for run, change in found if change.outcome is not None]:
+        events.append(conn, _record(conn, outcomes))
+    advances = [(run, change) for run, change in found if isinstance(change, Advance)]
+    if forgiven := [
+        {"of_run": run.run_id}
+        for run, change in advances
+        if change.outcome is not None and held[run.run_id].interruptions
+    ]:
+        conn.execute(_FORGIVE, forgiven)
+    if advances:
+        _start(conn, [(run, change.next_try) for run, change in advances])
+    if ends := [(held[run.run_id], change) for run, change in found if isinstance(change, End)]:
+        transitions.finish_held(conn, [(row, change.lease, change.ending) for row, change in ends])
+    return set(held)
 
 
 def noting(
@@ -425,7 +490,9 @@ def skip(conn: Connection, lease: Lease, outcome: Outcome | None, skipped: Try) 
     """Journal how the last attempt went, and that a step's condition does not hold."""
     run = _pass(conn, lease, outcome)
     now = clock.now()
-    _put(conn, run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
+    row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
+    conn.execute(_INSERT_STEP, row)
+    _tell_begun(conn, run, skipped, StepStatus.SKIPPED, now, 0)
 
 
 def interrupt(conn: Connection, lease: Lease, position: int) -> None:
@@ -454,7 +521,7 @@ def pause(
 
     With the step go the question that it asks, or the child runs that it waits for.
     """
-    _start(conn, _pass(conn, lease, outcome), waiting, StepStatus.PAUSED)
+    _start(conn, [(_pass(conn, lease, outcome), waiting)], StepStatus.PAUSED)
     if request is not None:
         inputs.create(conn, request)
     if brood is not None:
@@ -477,12 +544,12 @@ def wait_on(
 def launch(conn: Connection, lease: Lease, outcome: Outcome | None, attempt: Try, brood: Brood) -> list[UUID]:
     """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
     run = _pass(conn, lease, outcome)
-    _start(conn, run, attempt)
+    _start(conn, [(run, attempt)])
     made = children.create(conn, _row(conn, lease), brood)
     started_at = clock.now()
     output = payloads.encode([ids.encode(IdKind.RUN, key) for key in made], limit=payloads.MAX_INPUT_BYTES, what="IDs")
     done = Outcome(attempt.position, attempt.name, StepStatus.SUCCEEDED, attempt.number, started_at, output)
-    events.append(conn, [_record(conn, run, done)])
+    events.append(conn, _record(conn, [(run, done)]))
     return made
 
 
@@ -591,7 +658,7 @@ def finish(
         raise LeaseLostError
     if outcome is not None:
         run = Subject(lease.run_id, ended.project_id, ended.flow_id)
-        events.prepend(conn, [_record(conn, run, outcome)])
+        events.prepend(conn, _record(conn, [(run, outcome)]))
     if is_retry and status is RunStatus.SUCCEEDED:
         _recover(conn, lease.run_id)
     if ended.parent_run_id is not None:
@@ -632,20 +699,38 @@ def _note(conn: Connection, run_id: UUID, notes: Notes) -> None:
         files.create(conn, notes.files)
 
 
-def _start(conn: Connection, run: Subject, attempt: Try, status: StepStatus = StepStatus.RUNNING) -> None:
+def _start(conn: Connection, tries: Sequence[tuple[Subject, Try]], status: StepStatus = StepStatus.RUNNING) -> None:
+    """Journal that attempts begin."""
     now = clock.now()
-    if attempt.number == 1:
-        _put(conn, run, attempt, status, attempts_count=1, started_at=now)
-    else:
-        again = {"at": attempt.position, "number_": attempt.number, "rendered": attempt.input, "became": status}
-        conn.execute(_TRY_AGAIN, {"of_run": run.run_id, **again})
+    again = [
+        {
+            "of_run": run.run_id,
+            "at": attempt.position,
+            "number_": attempt.number,
+            "rendered": attempt.input,
+            "became": status,
+        }
+        for run, attempt in tries
+        if attempt.number > 1
+    ]
+    first = [
+        _step_row(run, attempt, status, attempts_count=1, started_at=now)
+        for run, attempt in tries
+        if attempt.number == 1
+    ]
+    if first:
+        conn.execute(_INSERT_STEP, first)
+    if again:
+        conn.execute(_TRY_AGAIN, again)
+    begun = {"status": AttemptStatus.RUNNING, "started_at": now}
+    rows = [{"run_id": run.run_id, "position": each.position, "number": each.number, **begun} for run, each in tries]
+    conn.execute(_INSERT_ATTEMPT, rows)
+    for run, attempt in tries:
         _tell_begun(conn, run, attempt, status, now, attempt.number)
-    row = {"run_id": run.run_id, "position": attempt.position, "number": attempt.number}
-    conn.execute(_INSERT_ATTEMPT, {**row, "status": AttemptStatus.RUNNING, "started_at": now})
 
 
-def _put(conn: Connection, run: Subject, attempt: Try, status: StepStatus, **values: Any) -> None:
-    row = {
+def _step_row(run: Subject, attempt: Try, status: StepStatus, **values: Any) -> dict[str, Any]:
+    return {
         "run_id": run.run_id,
         "position": attempt.position,
         "name": attempt.name,
@@ -656,8 +741,6 @@ def _put(conn: Connection, run: Subject, attempt: Try, status: StepStatus, **val
         "status": status,
         **values,
     }
-    conn.execute(_INSERT_STEP, row)
-    _tell_begun(conn, run, attempt, status, values["started_at"], row["attempts_count"])
 
 
 def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus, at: datetime, number: int) -> None:
@@ -665,32 +748,30 @@ def _tell_begun(conn: Connection, run: Subject, attempt: Try, status: StepStatus
     events.append(conn, [events.step_row(run, begun, StepStatus.PENDING, status, at)])
 
 
-def _record(conn: Connection, run: Subject, outcome: Outcome) -> dict[str, Any]:
-    """Journal how an attempt went; returns the event of that."""
+def _record(conn: Connection, outcomes: Sequence[tuple[Subject, Outcome]]) -> list[dict[str, Any]]:
+    """Journal how attempts went; returns the events of that."""
     now = clock.now()
-    over = outcome.status is not StepStatus.PENDING
-    succeeded = outcome.status is StepStatus.SUCCEEDED
-    step = {
-        "of_run": run.run_id,
-        "at": outcome.position,
-        "became": outcome.status,
-        "gave": outcome.output,
-        "why": outcome.error,
-        "ended": now if over else None,
-        "took": clock.milliseconds_since(outcome.started_at, now) if over else None,
-    }
-    conn.execute(_END_STEP, step)
-    attempt = {
-        "of_run": run.run_id,
-        "at": outcome.position,
-        "number_": outcome.number,
-        "became": AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED,
-        "why": outcome.error,
-        "ended": now,
-    }
-    conn.execute(_END_ATTEMPT, attempt)
-    ended = StepTry(outcome.position, outcome.name, outcome.number)
-    return events.step_row(run, ended, outcome.source, outcome.status, now)
+    steps, attempts, told = [], [], []
+    for run, outcome in outcomes:
+        over = outcome.status is not StepStatus.PENDING
+        succeeded = outcome.status is StepStatus.SUCCEEDED
+        at = {"of_run": run.run_id, "at": outcome.position, "why": outcome.error}
+        steps.append(
+            {
+                **at,
+                "became": outcome.status,
+                "gave": outcome.output,
+                "ended": now if over else None,
+                "took": clock.milliseconds_since(outcome.started_at, now) if over else None,
+            }
+        )
+        became = AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED
+        attempts.append({**at, "number_": outcome.number, "became": became, "ended": now})
+        ended = StepTry(outcome.position, outcome.name, outcome.number)
+        told.append(events.step_row(run, ended, outcome.source, outcome.status, now))
+    conn.execute(_END_STEP, steps)
+    conn.execute(_END_ATTEMPT, attempts)
+    return told
 
 
 def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:

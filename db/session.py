@@ -1,7 +1,7 @@
 """The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import signals, sqlite, units
+from db.gathering import Gathering, Together
 from domain.errors import DatabaseUnavailableError
 
 P = ParamSpec("P")
@@ -48,6 +49,7 @@ class Database:
         self.dialect = parsed.get_backend_name()
         self.signals = signals.Signals()
         self._under_way: set[asyncio.Future[Any]] = set()
+        self._gatherings: dict[Together, Gathering] = {}
         self._writer: sqlite.Writer | None = None
         if self.dialect == "sqlite":
             self._engine = create_async_engine(parsed, pool_size=pool_size)
@@ -59,6 +61,7 @@ class Database:
             self._engine = create_async_engine(
                 parsed,
                 pool_size=pool_size,
+                pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
                 connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
                 json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
             )
@@ -85,10 +88,13 @@ class Database:
 
         A client that vanishes in the middle of a statement must not leave a connection in a state that nobody knows.
         """
+        return await asyncio.shield(self._start(work))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return task
 
     def _done(self, task: "asyncio.Future[Any]") -> None:
         self._under_way.discard(task)
@@ -102,6 +108,18 @@ class Database:
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `work(connection, …)`, run in one transaction, once that is committed."""
         return await self._to_its_end(self._write(lambda conn: work(conn, *args, **kwargs)))
+
+    async def write_together(self, work: Together, key: Hashable, item: Any) -> bool:
+        """Have `work` done for `item`, whose key is `key`, and for what others give it just now, in one transaction.
+
+        False: nothing was written for this one; it has to be written by itself, which tells why.
+        """
+        if (gathering := self._gatherings.get(work)) is None:
+            gathering = self._gatherings[work] = Gathering(lambda items: self.write(work, items))
+        done = gathering.put(key, item)
+        if gathering.has_room:
+            self._start(gathering.serve())
+        return await done
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         with _unavailability():

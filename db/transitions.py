@@ -60,12 +60,11 @@ _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 
-_STATUSES = select(_run.id, _run.status).where(_run.id.in_(bindparam("run_ids", expanding=True)))
 _BEGUN: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
 _BEGIN = (
     update(_table)
     .where(
-        _run.id.in_(bindparam("run_ids", expanding=True)),
+        among(_run.id, "run_ids"),
         _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
     )
     .values(
@@ -155,8 +154,18 @@ _FINISH = (
             **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
         }
     )
-    .returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
 )
+_FINISH_AND_TELL = _FINISH.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends by its worker."""
+
+    status: RunStatus
+    message: str
+    values: Mapping[str, Any]
+    """What it has from then on: its output, or its error; and how long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +216,12 @@ def hand_over(conn: Connection, run_ids: Sequence[UUID]) -> None:
     signals.after_commit(conn, signals.RUNS_DUE)
 
 
-def begin(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """QUEUED or PAUSED → RUNNING, for runs that the transaction under way has claimed."""
+def begin(conn: Connection, sources: Mapping[UUID, str]) -> None:
+    """QUEUED or PAUSED → RUNNING, for the runs with these statuses, which the transaction under way has claimed."""
     now = clock.now()
-    # RETURNING knows only what a row is now.
-    sources = {row.id: row.status for row in conn.execute(_STATUSES, {"run_ids": run_ids})}
     begun = [
         _event(row.id, row.project_id, row.flow_id, sources[row.id], RunStatus.RUNNING, _BEGUN[sources[row.id]], now)
-        for row in conn.execute(_BEGIN, {"run_ids": run_ids, "now": now})
+        for row in conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
     ]
     if begun:
         events.append(conn, begun)
@@ -285,19 +292,37 @@ def finish(
 
     The row has the run's `parent_run_id`.
     """
-    if target not in TRANSITIONS[source] or target not in FINAL:
-        raise ValueError(f"No run ends by {source} → {target}")
-    if unknown := values.keys() - set(_RESULT):
-        raise ValueError(f"A run's end sets no {unknown}")
     now = clock.now()
-    held = {"of_run": lease.run_id, "token": lease.token, "was": source}
-    ended = {"target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
-    row = conn.execute(_FINISH, held | ended).first()
+    row = conn.execute(_FINISH_AND_TELL, _final(lease, source, target, values, now)).first()
     if row is None:
         return None
     _free_place(conn, row)
     _tell(conn, lease.run_id, row, target, message, now, source=source)
     return row
+
+
+def finish_held(conn: Connection, ends: Sequence[tuple[AnyRow, Lease, Ending]]) -> None:
+    """RUNNING → final statuses, of runs that the transaction under way holds RUNNING under these leases.
+
+    The rows have the runs' `project_id`, `flow_id` and whether they are `limited`.
+    """
+    now = clock.now()
+    source = RunStatus.RUNNING
+    conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])
+    for row, lease, end in ends:
+        _free_place(conn, row)
+        _tell(conn, lease.run_id, row, end.status, end.message, now, source=source)
+
+
+def _final(
+    lease: Lease, source: RunStatus, target: RunStatus, values: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    if target not in TRANSITIONS[source] or target not in FINAL:
+        raise ValueError(f"No run ends by {source} → {target}")
+    if unknown := values.keys() - set(_RESULT):
+        raise ValueError(f"A run's end sets no {unknown}")
+    held = {"of_run": lease.run_id, "token": lease.token, "was": source}
+    return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
 
 
 def _free_place(conn: Connection, row: AnyRow) -> None:

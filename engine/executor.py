@@ -17,10 +17,10 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from db import files, inputs, journal
 from db.children import Brood
 from db.children import of_attempt as children_rows
-from db.journal import Claimed, LeaseLostError, Outcome, Try
+from db.journal import Advance, Claimed, End, LeaseLostError, Outcome, Try
 from db.rows import AnyRow
 from db.session import Database
-from db.transitions import Lease
+from db.transitions import Ending, Lease
 from domain import clock, ids, payloads
 from domain.definition import FlowStep, HumanInputStep
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
@@ -268,7 +268,9 @@ class Executor:
         return await self._within_timeouts(execution, attempt, rendered)
 
     async def _begin(self, execution: _Execution, attempt: _Attempt, rendered: str | None) -> None:
-        await self._write(execution, journal.advance, execution.outcome, attempt.as_try(rendered))
+        begun = attempt.as_try(rendered)
+        if not await self._write_together(execution, Advance(execution.lease, execution.outcome, begun)):
+            await self._write(execution, journal.advance, execution.outcome, begun)
         execution.outcome = None
 
     async def _write(
@@ -279,6 +281,12 @@ class Executor:
         if notes is None:
             return await self._database.write(work, execution.lease, *args, **kwargs)
         return await self._database.write(journal.noting, execution.lease, notes, work, *args, **kwargs)
+
+    async def _write_together(self, execution: _Execution, change: Advance | End) -> bool:
+        """A journal write together with those of other runs, where it concerns this run alone; whether it was done."""
+        if execution.notes.has_any:
+            return False
+        return await self._database.write_together(journal.go_on, change.lease.run_id, change)
 
     async def _save_notes(self, execution: _Execution) -> None:
         notes = execution.notes.take()
@@ -420,16 +428,14 @@ class Executor:
         await self._finish(execution, end.status, message, _error_values(end.step, end.error))
 
     async def _finish(self, execution: _Execution, status: RunStatus, message: str, values: dict[str, Any]) -> None:
-        values["duration_ms"] = clock.milliseconds_since(execution.run.started_at)
-        await self._write(
-            execution,
-            journal.finish,
-            execution.outcome,
-            status,
-            message,
-            values,
-            is_retry=execution.run.retry_of_id is not None,
-        )
+        run = execution.run
+        values["duration_ms"] = clock.milliseconds_since(run.started_at)
+        is_retry = run.retry_of_id is not None
+        if run.parent_run_id is None and not is_retry:
+            end = End(execution.lease, execution.outcome, Ending(status, message, values))
+            if await self._write_together(execution, end):
+                return
+        await self._write(execution, journal.finish, execution.outcome, status, message, values, is_retry=is_retry)
 
     async def _give_up(self, lease: Lease) -> None:
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")

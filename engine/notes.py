@@ -61,9 +61,14 @@ class RunNotes:
             if len(self._lines) <= self.settings.max_lines:
                 self._lines.append(line)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._lines or self._files)
+
     def take(self) -> journal.Notes | None:
         """What there is to write, which is then no longer here; None: nothing."""
-        if not self._lines and not self._files:
+        if not self.has_any:
             return None
         with self._lock:
             taken = journal.Notes(self._lines, self.settings.max_lines, self._files)

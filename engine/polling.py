@@ -129,7 +129,9 @@ class PollingDispatcher:
         del self._tasks[task]
         if not task.cancelled() and task.exception() is not None:
             _logger.error("A run's task failed", exc_info=task.exception())
-        self._wake.set()
+        # Without a backlog its place is not needed: new work is told of.
+        if self._backlog:
+            self._wake.set()
 
     async def _wait(self) -> None:
         # A clock that was set back must not make it wait for longer.

@@ -208,7 +208,7 @@ async def test_runs_without_limits_cost_no_statement_more(database: Database) ->
     with statements() as end:
         await places.finish(claims[0].lease)
     counted = [each for each in [*claim.texts, *end.texts] if not each.startswith(("SAVEPOINT", "RELEASE", "BEGIN"))]
-    assert len(counted) == 7 + 2  # due, claim, before, begin, event, journals, claimed; finish, event
+    assert len(counted) == 5 + 2  # due, claim, begin, claimed, event; finish, event
     assert not any("advisory" in each for each in counted)
 
 

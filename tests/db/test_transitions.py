@@ -69,7 +69,7 @@ async def test_a_queued_run_begins(database: Database, home: Home, fake_clock: F
     lease = await database.write(add_held_run, home, RunStatus.QUEUED)
     await fake_clock.advance(5)
     now = fake_clock.now()
-    await database.write(transitions.begin, [lease.run_id])
+    await database.write(transitions.begin, {lease.run_id: RunStatus.QUEUED})
     begun = await database.read(row, lease)
     assert (begun.status, begun.started_at, begun.updated_at) == ("RUNNING", now, now)
     assert await database.read(history, lease) == [("QUEUED", "RUNNING", "Run started", now)]
@@ -80,7 +80,9 @@ async def test_no_other_run_begins(database: Database, home: Home, fake_clock: F
     leases = [await database.write(add_held_run, home, status) for status in others]
     before = [await database.read(row, lease) for lease in leases]
     await fake_clock.advance(5)
-    await database.write(transitions.begin, [lease.run_id for lease in leases])
+    await database.write(
+        transitions.begin, {lease.run_id: status for lease, status in zip(leases, others, strict=True)}
+    )
     assert [await database.read(row, lease) for lease in leases] == before
     assert [await database.read(history, lease) for lease in leases] == [[]] * len(others)
 
@@ -123,7 +125,7 @@ class RolledBackError(Exception):
 
 def everything_and_then_fail(conn: Connection, home: Home, queued: Lease, running: Lease) -> None:
     create(conn, home)
-    transitions.begin(conn, [queued.run_id])
+    transitions.begin(conn, {queued.run_id: RunStatus.QUEUED})
     assert transitions.finish(conn, running, RunStatus.RUNNING, RunStatus.FAILED, "", {})
     raise RolledBackError
 
@@ -185,5 +187,5 @@ async def test_nothing_follows_an_end(database: Database, home: Home) -> None:
     (held,) = await database.write(journal.claim, 1, factory.MINUTE)
     assert await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.FAILED, "", {})
     assert not await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
-    await database.write(transitions.begin, [lease.run_id])
+    await database.write(transitions.begin, {lease.run_id: RunStatus.FAILED})
     assert [change[1] for change in await database.read(history, lease)] == ["QUEUED", "RUNNING", "FAILED"]

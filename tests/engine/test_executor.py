@@ -809,6 +809,11 @@ class Zombie:
         await self._perhaps_lose(work, args)
         return await self._engine.database.write(work, *args, **kwargs)
 
+    async def write_together(self, work: Callable[..., Any], key: Any, change: Any) -> bool:
+        point = journal.advance if isinstance(change, journal.Advance) else journal.finish
+        await self._perhaps_lose(point, (change.lease,))
+        return await self._engine.database.write_together(work, key, change)
+
     async def _perhaps_lose(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         written = args[2] if work is journal.noting else work
         if written.__name__ == self._point and self.found is None:

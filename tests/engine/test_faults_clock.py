@@ -182,7 +182,8 @@ async def test_a_ticket_that_was_lost_is_replaced_after_the_clock_was_set(
         run_id = await engine.start(flow, due_at=None)
         await engine.change(run_id, due_at=None)
         await still.settle()
-        await engine.change(run_id, status="RUNNING", due_at=still.now() + timedelta(seconds=15))
+        begun = {"status": "RUNNING", "started_at": still.now(), "running_since": still.now()}
+        await engine.change(run_id, **begun, due_at=still.now() + timedelta(seconds=15))
         await still.advance(20)
         assert (await engine.run(run_id)).status == "SUCCEEDED"
 

@@ -107,7 +107,7 @@ async def test_a_run_that_logs_costs_no_transaction_more(notes: Notes, monkeypat
     claimed = await notes.engine.claim()
     monkeypatch.setattr(notes.engine.database, "write", noted)
     await executor.execute(claimed)
-    assert written == [journal.advance, journal.noting, journal.finish]
+    assert written == [journal.go_on, journal.noting, journal.go_on]
 
 
 async def test_the_engine_tells_of_retries_and_pauses(notes: Notes, fake_clock: FakeClock) -> None:

@@ -25,8 +25,9 @@ from service.worker import Worker
 ACTIONS = "tests.engine.crash_actions"
 _JOURNAL = frozenset(
     {journal.claim, journal.claim_tickets, journal.release_all, journal.interrupt, journal.advance, journal.skip}
-    | {journal.hand_back, journal.finish, journal.release, bulk.step}
+    | {journal.go_on, journal.hand_back, journal.finish, journal.release, bulk.step}
 )
+_MAY_FIND_NOTHING = frozenset({journal.claim, journal.claim_tickets, journal.release_all, journal.go_on})
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class MortalDatabase(Database):
 
     def _counted(self, conn: Any, is_last: list[bool], work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = work(conn, *args, **kwargs)
-        if work not in (journal.claim, journal.claim_tickets, journal.release_all) or result:
+        if work not in _MAY_FIND_NOTHING or result:
             self._left -= 1
             is_last.append(self._left == 0)
         if any(is_last) and self._when == "before":
