@@ -34,8 +34,9 @@ def _transaction_sqlite(element: CurrentTransaction, compiler: SQLCompiler, **kw
 class RunEvent(SQLModel, table=True):
     """A change, written in the transaction of the change itself. `statusHistory` reads these rows.
 
-    Changed is a run (`run_id`, `flow_id`), a step of one (`step_name`), or a bulk operation (`operation_id`). Nothing is
-    checked at the insertion, for that would take as long again: the run is one that the transaction wrote or locked.
+    Changed is a run (`run_id`, `flow_id`), a step of one (`step_name`), or a bulk operation (`operation_id`).
+
+    No foreign key: to check it would take as long as to write the row, whose run the transaction itself has read.
     """
 
     __tablename__ = "run_event"
