@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, bindparam, column, func, literal, select, update
 
@@ -48,8 +49,7 @@ def apply(conn: Connection, chunk: Chunk) -> None:
     """Write a retry of each run accepted, due when the operation's pace says."""
     operation = chunk.operation
     strategy = RetryStrategy(operation.strategy)
-    _leave_beyond_quota(conn, chunk)
-    old_ids = conn.execute(chunk.accepted.order_by(_outcome.run_id)).scalars().all()
+    old_ids = _within_quota(conn, chunk)
     if not old_ids:
         return
     new_ids = [ids.new_uuid() for _ in old_ids]
@@ -76,8 +76,11 @@ def apply(conn: Connection, chunk: Chunk) -> None:
         steps.copy_kept(conn, new_ids)
 
 
-def _leave_beyond_quota(conn: Connection, chunk: Chunk) -> None:
-    """Count the new runs against their projects' quotas; those that are too many have failed, and can be taken up."""
+def _within_quota(conn: Connection, chunk: Chunk) -> list[UUID]:
+    """The runs accepted whose retries are within their projects' quotas, which count them, in order.
+
+    The retries of the others have failed, and can be taken up by another operation.
+    """
     of_run = _run.id == _outcome.run_id
     accepted = (
         select(_run.project_id, _outcome.run_id)
@@ -85,11 +88,15 @@ def _leave_beyond_quota(conn: Connection, chunk: Chunk) -> None:
         .where(chunk.rows, _outcome.result == BulkResult.SUCCEEDED)
     )
     by_project = grouped(conn.execute(accepted.order_by(_run.project_id, _outcome.run_id)), "project_id")
+    within: list[UUID] = []
     for project_id, rows in by_project.items():
-        beyond = [row.run_id for row in rows[quota.take(conn, project_id, len(rows)) :]]
-        if beyond:
+        run_ids = [row.run_id for row in rows]
+        taken = quota.take(conn, project_id, len(run_ids))
+        within += run_ids[:taken]
+        if beyond := run_ids[taken:]:
             failed = {"result": BulkResult.FAILED, "reason": BulkReason.QUOTA_EXCEEDED}
             conn.execute(update(OUTCOMES).where(chunk.rows, among(_outcome.run_id, beyond)).values(failed))
+    return sorted(within)
 
 
 def _name(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
