@@ -286,13 +286,12 @@ def step(conn: Connection, held: Held, size: int, lease: timedelta) -> bool:
     if chunk is not None:
         kind = _KINDS[BulkKind(chunk.operation.kind)]
         _lock(conn, chunk)
-        early = _succeeded(conn, chunk)
         verdict = _verdict(chunk.operation)
         result = case((verdict == ELIGIBLE, BulkResult.SUCCEEDED.value), else_=BulkResult.SKIPPED.value)
         settled = {"result": result, "reason": func.nullif(verdict, ELIGIBLE), "at": chunk.now}
-        conn.execute(update(OUTCOMES).where(chunk.rows, _outcome.result == BulkResult.PENDING).values(settled))
+        turns = _settle(conn, chunk, settled)
         kind.apply(conn, chunk)
-        _count(conn, chunk, early)
+        _count(conn, chunk, turns)
     return _go_on(conn, held, chunk)
 
 
@@ -304,10 +303,8 @@ def fail_next(conn: Connection, held: Held, lease: timedelta) -> bool:
     """
     chunk = _next_chunk(conn, held, 1, lease)
     if chunk is not None:
-        early = _succeeded(conn, chunk)
         why = {"result": BulkResult.FAILED, "reason": BulkReason.INTERNAL_ERROR, "at": chunk.now}
-        conn.execute(update(OUTCOMES).where(chunk.rows, _outcome.result == BulkResult.PENDING).values(why))
-        _count(conn, chunk, early)
+        _count(conn, chunk, _settle(conn, chunk, why))
     return _go_on(conn, held, chunk)
 
 
@@ -351,12 +348,14 @@ def _verdict(operation: AnyRow) -> ColumnElement[str]:
     return func.coalesce(judged.scalar_subquery(), BulkReason.RUN_NOT_FOUND.value)
 
 
-def _succeeded(conn: Connection, chunk: Chunk) -> int:
-    """How many runs of a chunk were dealt with before its turn, and counted then."""
-    return conn.execute(select(func.count()).select_from(chunk.accepted.subquery())).scalar_one()
+def _settle(conn: Connection, chunk: Chunk, values: Mapping[str, Any]) -> int:
+    """Write outcomes of a chunk; how many, for those of runs that were stopped with one above them stand already."""
+    pending = (chunk.rows, _outcome.result == BulkResult.PENDING)
+    return conn.execute(update(OUTCOMES).where(*pending).values(values)).rowcount
 
 
-def _count(conn: Connection, chunk: Chunk, early: int) -> None:
+def _count(conn: Connection, chunk: Chunk, settled: int) -> None:
+    """Add to the operation's counts what became of a chunk, of whose outcomes so many were `settled` in its turn."""
     succeeded = _outcome.result == BulkResult.SUCCEEDED
     foretold = _outcome.foretold == ELIGIBLE
     query = select(
@@ -367,9 +366,10 @@ def _count(conn: Connection, chunk: Chunk, early: int) -> None:
         func.count().filter(succeeded, _outcome.foretold != ELIGIBLE),
         func.count().filter(~succeeded, foretold),
     ).where(chunk.rows)
-    processed, done, skipped, failed, became, lost = conn.execute(query).one()
+    number, done, skipped, failed, became, lost = conn.execute(query).one()
+    early = number - settled  # they succeeded, and were counted then
     added = {
-        _operation.processed: processed - early,
+        _operation.processed: settled,
         _operation.succeeded: done - early,
         _operation.skipped: skipped,
         _operation.failed: failed,

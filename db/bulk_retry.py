@@ -1,9 +1,12 @@
 """Retrying many runs: the new runs, their events and the steps that they keep are written by one statement each."""
 
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, bindparam, literal, select, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, bindparam, column, func, literal, select, update
 
 from db import quota, retries, steps, transitions
 from db.among import among
@@ -21,11 +24,20 @@ _run = _runs.c
 _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
+_NAMED = ("run_id", "new_run_id", "at", "due_at")
 _NAME = (
     update(OUTCOMES)
-    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == bindparam("of_run"))
-    .values(new_run_id=bindparam("new_id"), at=bindparam("created"), due_at=bindparam("due"))
+    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == bindparam("of_run_id"))
+    .values({_outcome[name]: bindparam(f"of_{name}") for name in _NAMED[1:]})
 )
+_given = func.unnest(*(bindparam(f"of_{name}", type_=ARRAY(_outcome[name].type)) for name in _NAMED))
+_names = _given.table_valued(*(column(name, _outcome[name].type) for name in _NAMED)).render_derived("given").c
+_NAME_ALL = (
+    update(OUTCOMES)
+    .where(_outcome.run_id == _names.run_id)
+    .values({_outcome[name]: _names[name] for name in _NAMED[1:]})
+)
+"""All of a chunk by one statement, for PostgreSQL, where each one for itself costs several times as much."""
 
 
 def refusal(operation: AnyRow) -> ColumnElement[str | None]:
@@ -37,16 +49,12 @@ def apply(conn: Connection, chunk: Chunk) -> None:
     """Write a retry of each run accepted, due when the operation's pace says."""
     operation = chunk.operation
     strategy = RetryStrategy(operation.strategy)
-    _leave_beyond_quota(conn, chunk)
-    old_ids = conn.execute(chunk.accepted.order_by(_outcome.run_id)).scalars().all()
+    old_ids = _within_quota(conn, chunk)
     if not old_ids:
         return
     new_ids = [ids.new_uuid() for _ in old_ids]
-    named = [
-        {"of_operation": operation.id, "of_run": old, "new_id": new, "created": ids.created_at(new), "due": due}
-        for old, new, due in zip(old_ids, new_ids, _places(conn, chunk, len(old_ids)), strict=True)
-    ]
-    conn.execute(_NAME, named)
+    created_at = [ids.created_at(new_id) for new_id in new_ids]
+    _name(conn, chunk, (old_ids, new_ids, created_at, _places(conn, chunk, len(old_ids))))
     values = {
         **{name: _run[name] for name in retries.CARRIED_OVER},
         "id": _outcome.new_run_id,
@@ -68,8 +76,11 @@ def apply(conn: Connection, chunk: Chunk) -> None:
         steps.copy_kept(conn, new_ids)
 
 
-def _leave_beyond_quota(conn: Connection, chunk: Chunk) -> None:
-    """Count the new runs against their projects' quotas; those that are too many have failed, and can be taken up."""
+def _within_quota(conn: Connection, chunk: Chunk) -> list[UUID]:
+    """The runs accepted whose retries are within their projects' quotas, which count them, in order.
+
+    The retries of the others have failed, and can be taken up by another operation.
+    """
     of_run = _run.id == _outcome.run_id
     accepted = (
         select(_run.project_id, _outcome.run_id)
@@ -77,11 +88,27 @@ def _leave_beyond_quota(conn: Connection, chunk: Chunk) -> None:
         .where(chunk.rows, _outcome.result == BulkResult.SUCCEEDED)
     )
     by_project = grouped(conn.execute(accepted.order_by(_run.project_id, _outcome.run_id)), "project_id")
+    within: list[UUID] = []
     for project_id, rows in by_project.items():
-        beyond = [row.run_id for row in rows[quota.take(conn, project_id, len(rows)) :]]
-        if beyond:
+        run_ids = [row.run_id for row in rows]
+        taken = quota.take(conn, project_id, len(run_ids))
+        within += run_ids[:taken]
+        if beyond := run_ids[taken:]:
             failed = {"result": BulkResult.FAILED, "reason": BulkReason.QUOTA_EXCEEDED}
             conn.execute(update(OUTCOMES).where(chunk.rows, among(_outcome.run_id, beyond)).values(failed))
+    return sorted(within)
+
+
+def _name(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
+    """Note the new runs of a chunk in its outcomes: `values` of each column that is `_NAMED`."""
+    names = [f"of_{name}" for name in _NAMED]
+    if conn.dialect.name == "sqlite":
+        of_operation = {"of_operation": chunk.operation.id}
+        rows = [of_operation | dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+        conn.execute(_NAME, rows)
+    else:
+        # The bounds of the chunk, or the planner might read all of the operation each time.
+        conn.execute(_NAME_ALL.where(chunk.rows), dict(zip(names, values, strict=True)))
 
 
 def _places(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:

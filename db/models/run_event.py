@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Text, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -35,6 +35,8 @@ class RunEvent(SQLModel, table=True):
     """A change, written in the transaction of the change itself. `statusHistory` reads these rows.
 
     Changed is a run (`run_id`, `flow_id`), a step of one (`step_name`), or a bulk operation (`operation_id`).
+
+    No foreign key: to check it would take as long as to write the row, whose run the transaction itself has read.
     """
 
     __tablename__ = "run_event"
@@ -56,7 +58,7 @@ class RunEvent(SQLModel, table=True):
     xid: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=CurrentTransaction()))
     project_id: UUID = Field(sa_column=key())
     flow_id: UUID | None = Field(sa_column=key(nullable=True))
-    run_id: UUID | None = Field(sa_column=key(ForeignKey("flow_run.id"), nullable=True))
+    run_id: UUID | None = Field(sa_column=key(nullable=True))
     operation_id: UUID | None = Field(sa_column=key(nullable=True))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     step_name: str | None = Field(sa_column=Column(Text))

@@ -26,6 +26,9 @@ POSTGRESQL_CATALOG = {
     "constraints": """
         SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2""",
+    "storage": """
+        SELECT relname, relkind, reloptions FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL ORDER BY 1""",
     "sequences": """
         SELECT sequencename, data_type::text, start_value, increment_by FROM pg_sequences
         WHERE schemaname = 'public' ORDER BY 1""",

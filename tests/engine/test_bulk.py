@@ -327,6 +327,22 @@ async def test_cancelling_ends_what_steps_were_doing(bench: Bench) -> None:
         assert (await bench.run(run_id)).finished_at is not None
 
 
+async def test_a_run_that_is_cancelled_tells_of_its_steps_before_its_end(bench: Bench, flow: Flow) -> None:
+    made = await add(bench, flow, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.RUNNING)
+    for run_id in made:
+        await bench.database.write(factory.add_steps, run_id, [{}, {"status": "RUNNING", "finished_at": None}])
+    await begun(bench, BulkKind.CANCEL, made)
+    await BulkRunner(bench.database).work_off()
+    ends = select(_event.run_id, _event.kind, _event.to_status, _event.step_name)
+    query = ends.where(_event.run_id.in_(made)).order_by(_event.xid, _event.seq)
+    told = await bench.database.read(lambda conn: conn.execute(query).all())
+    for run_id in made:
+        assert [tuple(row[1:]) for row in told if row.run_id == run_id] == [
+            (events.STEP_STATUS, "STOPPED", "b"),
+            (events.RUN_STATUS, "STOPPED", None),
+        ]
+
+
 # Faults
 
 

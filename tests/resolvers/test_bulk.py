@@ -216,6 +216,28 @@ async def test_what_refuses_a_retry_skips_it_and_is_foretold(idle_api: Api, data
         assert set(results(operation).values()) == {("SUCCEEDED", None) if code is None else ("SKIPPED", code)}
 
 
+async def test_retries_beyond_the_quota_have_failed_and_are_taken_up_in_the_next_period(
+    fake_clock: FakeClock, idle_api: Api
+) -> None:
+    fake_clock.watch(idle_api.database)
+    keys = await made(idle_api, *[RunStatus.FAILED] * 5)
+    quota = "mutation { updateProject(input: {quotaRuns: 3, quotaPeriod: HOUR}) { __typename } }"
+    assert (await idle_api.query(quota))["updateProject"]["__typename"] == "UpdateProjectSuccess"
+    first = await done(idle_api, f"bulkRetry(filter: {{ids: {listed(keys)}}}, strategy: FROM_FAILED_STEP)")
+    assert counts(first) == (5, 5, 3, 0, 2)
+    assert first["reasons"] == [{"reason": "QUOTA_EXCEEDED", "count": 2}]
+    assert sorted(results(first).values()) == [("FAILED", "QUOTA_EXCEEDED")] * 2 + [("SUCCEEDED", None)] * 3
+    too_many = [key for key, (result, _) in results(first).items() if result == "FAILED"]
+    assert [each["newRun"] is None for each in first["outcomes"]["nodes"]].count(True) == 2
+    used = "{ viewer { project { quotaUsed } } flowRuns(filter: {statuses: [QUEUED, QUOTA_EXCEEDED]}) { totalCount } }"
+    found = await idle_api.query(used)
+    assert (found["viewer"]["project"]["quotaUsed"], found["flowRuns"]["totalCount"]) == (3, 3)
+    await fake_clock.advance(3_600)
+    later = await done(idle_api, f'bulkRetry(failedOf: "{first["id"]}", strategy: FROM_FAILED_STEP)')
+    assert results(later) == dict.fromkeys(too_many, ("SUCCEEDED", None))
+    assert (await idle_api.query(used))["viewer"]["project"]["quotaUsed"] == 2
+
+
 async def test_one_ineligible_run_never_fails_the_rest(idle_api: Api) -> None:
     runs = await made(idle_api, *RunStatus)
     operation = await done(idle_api, f"bulkRetry(filter: {{ids: {listed(runs)}}}, strategy: ON_LATEST_VERSION)")

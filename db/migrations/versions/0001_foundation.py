@@ -16,6 +16,11 @@ down_revision = None
 def upgrade() -> None:
     """Create every table and index."""
     _create_tables()
+    dialect = op.get_context().dialect.name
+    of_status = ["project_id", "status", "id"]
+    op.create_index(
+        "ix_run_project_status", "flow_run", [*of_status, "archived_at"] if dialect == "sqlite" else of_status
+    )
     for name, columns in _INDEXES.items():
         op.create_index(name, "flow_run", columns)
     for name, column in _SORTED.items():
@@ -38,14 +43,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_run_event_operation", "run_event", ["operation_id", "seq"], sqlite_where=told, postgresql_where=told
     )
-    if op.get_context().dialect.name == "postgresql":
+    if dialect == "postgresql":
         op.create_index("ix_run_tags", "flow_run", ["tags"], postgresql_using="gin")
         op.create_index("ix_run_metadata", "flow_run", [sa.text("metadata jsonb_path_ops")], postgresql_using="gin")
 
 
 _INDEXES = {
     "ix_run_project": ["project_id", "id"],
-    "ix_run_project_status": ["project_id", "status", "id", "archived_at"],
     "ix_run_flow": ["flow_id", "id"],
 }
 _SORTED = {
@@ -161,6 +165,7 @@ def _create_tables() -> None:
         sa.Column("metadata", Metadata(), nullable=False),
         sa.Column("input", sa.Text(), nullable=False),
         sa.Column("output", sa.Text(), nullable=True),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_table(
         "input_request",
@@ -184,7 +189,7 @@ def _create_tables() -> None:
         sa.Column("xid", sa.BigInteger(), nullable=False, server_default=CurrentTransaction()),
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("flow_id", sa.Uuid(), nullable=True),
-        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), nullable=True),
+        sa.Column("run_id", sa.Uuid(), nullable=True),
         sa.Column("operation_id", sa.Uuid(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("step_name", sa.Text(), nullable=True),
