@@ -53,7 +53,11 @@ class Watcher:
         asked = Operation(WATCH, {"run": run, "after": after})
         async with aclosing(self._streams.results(asked, context)) as results:
             async for result in results:
-                yield result
+                if isinstance(result, Failure):
+                    yield result
+                    continue
+                for payload in result:
+                    yield payload
 
     async def events(self, run: str, after: str | None = None) -> AsyncGenerator[Item, None]:
         async for result in self.results(run, after):
