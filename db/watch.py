@@ -24,18 +24,16 @@ class Watch:
 
     def __init__(self, url: str, local: Signals) -> None:
         """Of the SQLite database at `url`, whose signals within this process are `local`."""
-        self._file = make_url(url).database
+        name = make_url(url).database
+        # It is not for a watch to create the file.
+        self._uri = f"{Path(name).absolute().as_uri()}?mode=rw" if name and name != ":memory:" else None
         self._local = local
 
     async def run(self) -> None:
         """Look until cancelled; while the file cannot be read, there is nothing to be told of."""
-        if not self._file or self._file == ":memory:":
-            return
-        while True:
+        while self._uri is not None:
             try:
-                # It is not for a watch to create the file.
-                uri = f"{Path(self._file).absolute().as_uri()}?mode=rw"
-                with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+                with closing(sqlite3.connect(self._uri, uri=True, timeout=0)) as connection:
                     await self._look(connection)
             except sqlite3.Error:
                 await asyncio.sleep(INTERVAL)
