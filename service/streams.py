@@ -148,22 +148,24 @@ class _Renderer:
 
     async def batch(self, tell: Tell, items: Sequence[Item]) -> Sequence[Payload]:
         """The payloads of `items`."""
-        making = _Making()
-        found = [self._found(tell, item, making) for item in items]
-        if making.missing:
+        missing: list[_Missing] = []
+        found = [self._found(tell, item, missing) for item in items]
+        if missing:
             # In a task of its own, for others wait too: the subscriber that came first may leave at any time.
-            task = asyncio.ensure_future(self._make(making))
+            task = asyncio.ensure_future(self._make(missing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return [each if isinstance(each, Payload) else await each.payload() for each in found]
 
-    def _found(self, tell: Tell, item: Item, making: "_Making") -> "Payload | _Missing":
+    def _found(self, tell: Tell, item: Item, missing: list["_Missing"]) -> "Payload | _Missing":
         memo = item.event.memo if isinstance(item, Told) else {}
         key = (self, item.matches) if isinstance(item, Told) else self
         found: Payload | _Missing | None = memo.get(key)
         if found is None:
             value = tell(item)
-            found = memo[key] = self._told_at_once(value, item.place) or making.add(item, value, memo, key)
+            found = memo[key] = self._told_at_once(value, item.place) or _Missing(item, value, memo, key)
+            if isinstance(found, _Missing):
+                missing.append(found)
         return found
 
     def _told_at_once(self, value: object, place: Place) -> Payload | None:
@@ -175,15 +177,17 @@ class _Renderer:
             # Whatever it is: graphql-core knows what becomes of it.
             return None
 
-    async def _make(self, making: "_Making") -> None:
+    async def _make(self, missing: Sequence["_Missing"]) -> None:
+        events = (each.item.event for each in missing if isinstance(each.item, Told))
+        shared = next((event.batch.memo for event in events), {})
         try:
-            shared = making.shared()
-            if not await self._load(making.missing, shared):
+            if not await self._load(missing, shared):
                 # One of them is the reason: the others are not to pay for it.
-                alone = [each for each in making.missing if not await self._load([each], shared)]
+                alone = [each for each in missing if len(missing) == 1 or not await self._load([each], shared)]
                 await asyncio.gather(*(self._execute(each, shared) for each in alone))
         finally:
-            making.is_done.set()
+            for each in missing:
+                each.is_done.set()
 
     async def _load(self, missing: Sequence["_Missing"], shared: dict[Hashable, Any]) -> bool:
         """Have the plan make them, if there is one and it can."""
@@ -237,14 +241,14 @@ class _Renderer:
 class _Missing:
     """A payload in the making."""
 
-    __slots__ = ("error", "item", "key", "made", "making", "memo", "value")
+    __slots__ = ("error", "is_done", "item", "key", "made", "memo", "value")
 
-    def __init__(self, making: "_Making", item: Item, value: object, memo: dict[Hashable, Any], key: Hashable) -> None:
-        self.making = making
+    def __init__(self, item: Item, value: object, memo: dict[Hashable, Any], key: Hashable) -> None:
         self.item = item
         self.value = value
         self.memo = memo
         self.key = key
+        self.is_done = asyncio.Event()
         self.made: Payload | None = None
         self.error: Exception | None = None
 
@@ -254,32 +258,10 @@ class _Missing:
 
     async def payload(self) -> Payload:
         """The payload, once it is made."""
-        if self.made is None:
-            await self.making.is_done.wait()
+        await self.is_done.wait()
         if self.made is None:
             raise RuntimeError("An event could not be executed") from self.error
         return self.made
-
-
-class _Making:
-    """Payloads that are made together, of one batch of events."""
-
-    __slots__ = ("is_done", "missing")
-
-    def __init__(self) -> None:
-        self.missing: list[_Missing] = []
-        self.is_done = asyncio.Event()
-
-    def add(self, item: Item, value: object, memo: dict[Hashable, Any], key: Hashable) -> _Missing:
-        """One more."""
-        missing = _Missing(self, item, value, memo, key)
-        self.missing.append(missing)
-        return missing
-
-    def shared(self) -> dict[Hashable, Any]:
-        """What is shared with others who are told of these events."""
-        events = (each.item.event for each in self.missing if isinstance(each.item, Told))
-        return next((event.batch.memo for event in events), {})
 
 
 def _payload(data: object, errors: Sequence[GraphQLError], place: Place | None = None) -> Payload:
