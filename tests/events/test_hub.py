@@ -184,10 +184,12 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
 ) -> None:
     """Subscribers come and go at full speed, each from its last place or from anywhere: all hear one and the same."""
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(ALL, None)) as feed:
+        # Before anything is written: whoever begins "from now on" when all is over waits for ever.
+        start = await anext(feed)
+        part = asyncio.create_task(heard_to_the_end(feed))
         whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
         whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 2, 3, 7, 20)]
-        part = asyncio.create_task(one_from_now_on(hub))
         writers = asyncio.create_task(writing(bench, flow, 15))
         # Another writer, between whose writes others join: not without an end, for all of them read all there is.
         while not writers.done() and len(whole) < JOINING:
@@ -199,8 +201,8 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
         assert log == sorted(set(log))
         for task in whole:
             assert await task == log
-        start, heard = await part
-        assert heard == [place for place in log if place > start]
+        assert isinstance(start, CaughtUp)
+        assert await part == [place for place in log if place > start.place]
 
 
 async def one_who_stays(hub: Hub) -> list[Place]:
@@ -221,13 +223,6 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[Place]:
                     heard.append(place)
                     if item.event.row.message == END:
                         return heard
-
-
-async def one_from_now_on(hub: Hub) -> tuple[Place, list[Place]]:
-    async with aclosing(hub.subscribe(ALL, None)) as feed:
-        start = await anext(feed)
-        assert isinstance(start, CaughtUp)
-        return start.place, await heard_to_the_end(feed)
 
 
 async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
