@@ -122,8 +122,7 @@ def lines_row(run: Subject, first: int, last: int, at: datetime) -> dict[str, An
     return run._asdict() | {"kind": LOG_LINES, "data": f'{{"first":{first},"last":{last}}}', "at": at}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """A place in the log: a transaction, and a row's number in it."""
 
     xid: int
@@ -158,6 +157,8 @@ class Page:
     """The runs that its events of `RUN_KINDS` changed, as they stand now, when columns of them were asked for."""
 
 
+# On SQLite, IDs are most of what it costs to read an event.
+_OF_SCOPE = select(*(column for column in _event if column.name not in {"project_id", "flow_id"}))
 _LAST = 2**63 - 1
 _horizon = table(EventHorizon)
 _KEPT_FROM = select(_horizon.c.xid, _horizon.c.seq)
@@ -181,6 +182,18 @@ def page(
     conn: Connection, after: Place, scope: Scope, limit: int, columns: Collection[str] = (), until: Place | None = None
 ) -> Page:
     """The next events of `scope` after a place, up to `until`; only complete ones. `columns` are of their runs."""
+    return _page(conn, select(_table), after, scope, limit, columns, until)
+
+
+def _page(
+    conn: Connection,
+    log: Select[Any],
+    after: Place,
+    scope: Scope,
+    limit: int,
+    columns: Collection[str],
+    until: Place | None,
+) -> Page:
     # First the end, then what stands before it: what is committed in between belongs to the next page.
     last = end(conn) if until is None else until
     if last <= after:
@@ -189,7 +202,7 @@ def page(
     is_narrow = scope.run_id is not None or scope.operation_id is not None
     xid = _event.xid + 0 if is_narrow else _event.xid
     place = tuple_(xid, _event.seq)
-    query = select(_table).where(place > _tuple(after), place <= _tuple(last), *_in_scope(scope))
+    query = log.where(place > _tuple(after), place <= _tuple(last), *_in_scope(scope))
     rows = conn.execute(query.order_by(xid, _event.seq).limit(limit)).all()
     is_last = len(rows) < limit
     found = _changed_runs(conn, rows, columns) if columns else {}
@@ -199,12 +212,12 @@ def page(
 def kept_page(
     conn: Connection, after: Place, scope: Scope, limit: int, columns: Collection[str] = (), until: Place | None = None
 ) -> Page:
-    """`page`, for somebody who may come from long ago.
+    """`page`, for somebody who may come from long ago; its rows lack the IDs of projects and flows.
 
     Raises:
         CursorExpiredError: events behind `after` are kept no longer.
     """
-    found = page(conn, after, scope, limit, columns, until)
+    found = _page(conn, _OF_SCOPE, after, scope, limit, columns, until)
     # Asked afterwards: the horizon moves in the transaction that deletes, so what was missing above is known now.
     if after < Place(*conn.execute(_KEPT_FROM).one()):
         raise CursorExpiredError

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from db import signals
 from db.session import Database
 from db.signals import Signals
+from db.watch import Watch
 
 _logger = logging.getLogger(__name__)
 
@@ -124,11 +125,9 @@ def _decode(text: str) -> Hashable:
 
 @asynccontextmanager
 async def between_processes(database: Database, url: str) -> AsyncIterator[None]:
-    """Pass signals on between this process and others, as long as the block lasts; on SQLite nothing is passed on."""
-    if database.dialect == "sqlite":
-        yield
-        return
-    task = asyncio.create_task(Notifier(url, database.signals).run())
+    """Pass signals on between this process and others, as long as the block lasts; on SQLite the log's growth alone."""
+    kind = Watch if database.dialect == "sqlite" else Notifier
+    task = asyncio.create_task(kind(url, database.signals).run())
     try:
         yield
     finally:

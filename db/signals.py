@@ -77,6 +77,10 @@ class Signals:
             if not self._listeners[topic]:
                 del self._listeners[topic]
 
+    def is_heard(self, topic: Hashable) -> bool:
+        """Whether anybody listens to `topic`."""
+        return topic in self._listeners
+
     @contextmanager
     def forwarded(self, forward: Forward) -> Iterator[None]:
         """Have what is sent here told to others too, by `forward`, for as long as the block lasts."""

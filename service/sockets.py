@@ -5,7 +5,7 @@ rendered elsewhere, once for all who are told the same (service/streams.py): her
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 _CUT = "flow_runs.cut"
 """The extension of an ASGI scope that drops the connection."""
 _WRITE = "flow_runs.write"
-"""The extension of an ASGI scope that writes a message at once."""
+"""The extension of an ASGI scope that writes messages at once, as far as the connection takes them."""
+_WRITTEN_AT_ONCE = 65_536
+"""Bytes from which on messages that come together are another write."""
 _CLOSE_SECONDS = 10.0
 """Until a connection that was closed is dropped, although its client has not taken all that was written."""
 _TRY_AGAIN_LATER = 1013
@@ -68,12 +70,25 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             # The handshake is over; its headers take more room than all that a subscription needs.
             del self.request, self.response
 
-    def write_now(self, text: bytes) -> bool:
-        """Write a text message, if that is possible without waiting. It takes a third of the way through ASGI."""
-        if not self.writable.is_set() or self.conn.state is not State.OPEN or self.transport.is_closing():
-            return False
-        self.transport.write(_frame_head(len(text)) + text)
-        return True
+    def write_now(self, texts: Sequence[bytes]) -> int:
+        """Write text messages, as far as that is possible without waiting: how many were written, from the first one.
+
+        It takes a third of the way through ASGI, and one call of the system for what comes together.
+        """
+        written = 0
+        while written < len(texts) and self._takes_more():
+            frames: list[bytes] = []
+            size = 0
+            while written < len(texts) and size < _WRITTEN_AT_ONCE:
+                text = texts[written]
+                frames += (_frame_head(len(text)), text)
+                size += len(text)
+                written += 1
+            self.transport.write(b"".join(frames))
+        return written
+
+    def _takes_more(self) -> bool:
+        return self.writable.is_set() and self.conn.state is State.OPEN and not self.transport.is_closing()
 
     def keepalive_timeout(self) -> None:
         """No pong came: close."""
@@ -101,12 +116,18 @@ class TextSocket(ASGIWebSocketAdapter):
         self.connection: Connection | None = None
         self.cut: Callable[[], None] | None = extensions.get(_CUT)
         """Drops the connection, where the server knows how."""
-        self._write_now: Callable[[bytes], bool] | None = extensions.get(_WRITE)
+        self._write_now: Callable[[Sequence[bytes]], int] | None = extensions.get(_WRITE)
 
-    async def send_text(self, text: bytes) -> None:
-        """Send a message."""
-        if self._write_now is not None and self._write_now(text):
-            return
+    async def send_texts(self, texts: Sequence[bytes]) -> None:
+        """Send messages, in their order."""
+        while texts:
+            written = self._write_now(texts) if self._write_now is not None else 0
+            texts = texts[written:]
+            if texts:
+                await self._send(texts[0])  # that waits until there is room again
+                texts = texts[1:]
+
+    async def _send(self, text: bytes) -> None:
         if self.connection is not None:
             self.connection.is_writing = True
         try:
@@ -119,7 +140,7 @@ class TextSocket(ASGIWebSocketAdapter):
             self.connection.written += 1
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        await self.send_text(orjson.dumps(message))
+        await self.send_texts([orjson.dumps(message)])
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -189,13 +210,12 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
         asked = Operation(operation.query, operation.variables, operation.operation_name)
         head = b'{"id":' + orjson.dumps(operation.id) + b',"type":"next","payload":'
-        send = self.websocket.send_text
         async with aclosing(self.view.streams.results(asked, self.context)) as results:
             async for result in results:
                 if isinstance(result, Failure):
                     await self._end_by(operation, result)
                     return
-                await send(head + result.body + b"}")
+                await self.websocket.send_texts([head + payload.body + b"}" for payload in result])
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def _end_by(self, operation: ProtocolOperation[Context, None], failure: Failure) -> None:

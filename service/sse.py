@@ -7,7 +7,7 @@ its cursor, so a browser's EventSource, which sends the last one as `Last-Event-
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -29,6 +29,8 @@ MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
 """Between two comments that keep a connection alive which tells nothing: proxies drop silent ones after a minute."""
 
+_WRITTEN_AT_ONCE = 65_536
+"""Bytes from which on events that come together are another write."""
 _HEADERS = {
     "content-type": f"{MEDIA_TYPE}; charset=utf-8",
     "cache-control": "no-cache, no-transform",
@@ -121,7 +123,11 @@ class EventStream:
             with connection.subscription():
                 async with aclosing(self._streams.results(self._asked, self._context)) as results:
                     async for result in results:
-                        await sink.send(_failure(result.errors) if isinstance(result, Failure) else _next(result))
+                        if isinstance(result, Failure):
+                            await sink.send(_failure(result.errors))
+                        else:
+                            for piece in _pieces(map(_next, result)):
+                                await sink.send(piece)
         except TooManySubscriptionsError as error:
             await sink.send(_refusal(error))
 
@@ -176,6 +182,19 @@ class _Sink:
             await self._send(message)
             self._connection.is_writing = False
             self._connection.written += 1
+
+
+def _pieces(events: Iterable[bytes]) -> Iterator[bytes]:
+    """`events` in larger pieces, each of which is one write."""
+    piece, size = [], 0
+    for event in events:
+        piece.append(event)
+        size += len(event)
+        if size >= _WRITTEN_AT_ONCE:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)
 
 
 def _next(payload: Payload) -> bytes:

@@ -82,8 +82,13 @@ class Streams:
         self._schema = schema
         self._renderers: weakref.WeakValueDictionary[Hashable, _Renderer] = weakref.WeakValueDictionary()
 
-    async def results(self, operation: Operation, context: Context) -> AsyncGenerator[Payload | Failure, None]:
-        """What a client is told: of a query or mutation one payload, of a subscription as many as come."""
+    async def results(
+        self, operation: Operation, context: Context
+    ) -> AsyncGenerator[Sequence[Payload] | Failure, None]:
+        """What a client is told: of a query or mutation one payload, of a subscription as many as come.
+
+        Those that come together are told together, so that they can be sent at once.
+        """
         begun = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
         if begun is None:
             yield await self._answer(operation, context)
@@ -95,26 +100,26 @@ class Streams:
             try:
                 if isinstance(source, Stream):
                     while items := await source.batch():
-                        for item, payload in zip(items, await renderer.batch(source.tell, items), strict=True):
-                            payload.place = item.place
-                            yield payload
-                        del items, item, payload  # the next ones may be long in coming
+                        payloads = await renderer.batch(source.tell, items)
+                        del items  # the next ones may be long in coming
+                        yield payloads
+                        del payloads
                     return
                 async for value in source:
-                    yield await renderer.execute(value, {})
+                    yield (await renderer.execute(value, {}),)
             except Exception as error:
                 yield Failure([told(GraphQLError(str(error), original_error=error, path=[]))])
             finally:
                 await source.aclose()
 
-    async def _answer(self, operation: Operation, context: Context) -> Payload | Failure:
+    async def _answer(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
         result = await self._schema.execute(
             operation.query, operation.variables, context_value=context, operation_name=operation.name
         )
         errors = result.errors or []
         if result.data is None and errors and all(error.path is None for error in errors):
             return Failure(errors)
-        return _payload(result.data, errors)
+        return (_payload(result.data, errors),)
 
     def _renderer(self, operation: Operation, context: Context, begun: Subscribed) -> "_Renderer":
         used = _variables_used(begun.document, begun.executor.operation)
@@ -147,7 +152,7 @@ class _Renderer:
         found = [self._found(tell, item, missing) for item in items]
         if missing:
             # In a task of its own, for others wait too: the subscriber that came first may leave at any time.
-            task = asyncio.gather(*(self._make(each) for each in missing))
+            task = asyncio.ensure_future(self._make(missing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return [each if isinstance(each, Payload) else await each.payload() for each in found]
@@ -158,30 +163,53 @@ class _Renderer:
         found: Payload | _Missing | None = memo.get(key)
         if found is None:
             value = tell(item)
-            found = memo[key] = self._planned(value) or _Missing(item, value, memo, key)
+            found = memo[key] = self._told_at_once(value, item.place) or _Missing(item, value, memo, key)
             if isinstance(found, _Missing):
                 missing.append(found)
         return found
 
-    def _planned(self, value: object) -> Payload | None:
-        if self._plan is None:
+    def _told_at_once(self, value: object, place: Place) -> Payload | None:
+        if self._plan is None or not self._plan.is_immediate:
             return None
         try:
-            return _payload(self._plan(value), ())
+            return _payload(self._plan.data(value), (), place)
         except Exception:
             # Whatever it is: graphql-core knows what becomes of it.
             return None
 
-    async def _make(self, missing: "_Missing") -> None:
-        batch = missing.item.event.batch.memo if isinstance(missing.item, Told) else {}
+    async def _make(self, missing: Sequence["_Missing"]) -> None:
+        events = (each.item.event for each in missing if isinstance(each.item, Told))
+        shared = next((event.batch.memo for event in events), {})
         try:
-            missing.made = await self.execute(missing.value, batch)
+            if not await self._load(missing, shared):
+                # One of them is the reason: the others are not to pay for it.
+                alone = [each for each in missing if len(missing) == 1 or not await self._load([each], shared)]
+                await asyncio.gather(*(self._execute(each, shared) for each in alone))
+        finally:
+            for each in missing:
+                each.is_done.set()
+
+    async def _load(self, missing: Sequence["_Missing"], shared: dict[Hashable, Any]) -> bool:
+        """Have the plan make them, if there is one and it can."""
+        if self._plan is None or self._plan.is_immediate:
+            return False
+        try:
+            loaded = await self._plan.load([each.value for each in missing], self._sharing(shared))
+            made = [_payload(data, (), each.item.place) for each, data in zip(missing, loaded, strict=True)]
+        except Exception:
+            return False
+        for each, payload in zip(missing, made, strict=True):
+            each.make(payload)
+        return True
+
+    async def _execute(self, missing: "_Missing", shared: dict[Hashable, Any]) -> None:
+        try:
+            payload = await self.execute(missing.value, shared)
         except Exception as error:
             missing.error = error
         else:
-            missing.memo[missing.key] = missing.made
-        finally:
-            missing.is_done.set()
+            payload.place = missing.item.place
+            missing.make(payload)
 
     async def execute(self, value: object, shared: dict[Hashable, Any]) -> Payload:
         """The payload of an event; `shared` is what its batch shares.
@@ -224,6 +252,10 @@ class _Missing:
         self.made: Payload | None = None
         self.error: Exception | None = None
 
+    def make(self, payload: Payload) -> None:
+        """This is it, from now on for everybody."""
+        self.made = self.memo[self.key] = payload
+
     async def payload(self) -> Payload:
         """The payload, once it is made."""
         await self.is_done.wait()
@@ -232,12 +264,12 @@ class _Missing:
         return self.made
 
 
-def _payload(data: object, errors: Sequence[GraphQLError]) -> Payload:
+def _payload(data: object, errors: Sequence[GraphQLError], place: Place | None = None) -> Payload:
     result: dict[str, object] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
     # A copy, for orjson gives bytes with kilobytes of room behind them.
-    return Payload(bytes(memoryview(orjson.dumps(result))))
+    return Payload(bytes(memoryview(orjson.dumps(result))), place)
 
 
 def _is_away(errors: Sequence[GraphQLError] | None) -> bool:

@@ -1,8 +1,10 @@
 """Signals between processes, here between two databases' worth of one."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -132,10 +134,15 @@ async def test_a_server_that_is_away_is_waited_for(
     assert "Signals between processes are down" in caplog.text
 
 
-async def test_on_sqlite_nothing_is_told(tmp_path: object) -> None:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/file.db")
-    async with notify.between_processes(database, "sqlite+aiosqlite:///file.db"):
-        database.signals.send([signals.EVENTS])
+async def test_on_sqlite_nothing_is_passed_on_and_no_file_is_made(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/file.db"
+    database = Database(url)
+    async with notify.between_processes(database, url):
+        with database.signals.listen(signals.EVENTS) as heard:
+            database.signals.send([signals.EVENTS])
+            assert heard.is_set()
+            await asyncio.sleep(0)
+    assert not await asyncio.to_thread(os.listdir, tmp_path)
     await database.close()
 
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from db import inputs, journal, transitions
+from db.events import Place, place_of
 from db.logs import LINES_IN_EVENT
 from db.session import Database
 from domain import clock, ids
@@ -18,6 +19,7 @@ from domain.states import Role
 from engine.errors import StepError
 from events.hub import Hub
 from resolvers.context import Context, Viewer
+from resolvers.subscriptions import cursor_at
 from schema.build import build_schema
 from service.streams import Failure, Operation, Payload, Streams
 from tests.support.engine import LEASE, Bench, Document, Engine, python, shown, transform
@@ -53,7 +55,11 @@ class Watcher:
         asked = Operation(WATCH, {"run": run, "after": after})
         async with aclosing(self._streams.results(asked, context)) as results:
             async for result in results:
-                yield result
+                if isinstance(result, Failure):
+                    yield result
+                    continue
+                for payload in result:
+                    yield payload
 
     async def events(self, run: str, after: str | None = None) -> AsyncGenerator[Item, None]:
         async for result in self.results(run, after):
@@ -131,9 +137,20 @@ async def from_the_beginning(watcher: Watcher) -> str:
     return cursor
 
 
+async def complete(watcher: Watcher, run_id: UUID) -> None:
+    """Wait until what happened can be told, which transactions in any database of the server hold up."""
+    last = cursor_at(place_of((await watcher.engine.events(run_id))[-1]))
+    async with aclosing(watcher.events(shown(run_id), cursor_at(Place(0, 0)))) as stream:
+        async for item in stream:
+            if item["cursor"] == last:
+                return
+
+
 @asynccontextmanager
 async def live(watcher: Watcher, run_id: UUID) -> AsyncIterator[Callable[[], Any]]:
     """Gives what is told from now on, one after the other."""
+    async with asyncio.timeout(PATIENCE):
+        await complete(watcher, run_id)
     async with asyncio.timeout(PATIENCE), aclosing(watcher.events(shown(run_id))) as stream:
         assert short(await anext(stream)) == "CaughtUp"
         yield lambda: anext(stream, None)

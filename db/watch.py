@@ -1,0 +1,52 @@
+"""Tells a process when another one wrote to the SQLite file that they share.
+
+SQLite sends nothing, but `PRAGMA data_version` is another number after each commit of another connection. A look takes
+some microseconds, reads no page and waits for nobody, so it is taken from the event loop, while there are subscribers.
+What this process wrote itself it was told of already; then a look finds nothing new, and the reader of the log neither.
+"""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from db import signals
+from db.signals import Signals
+
+INTERVAL = 0.05
+"""Seconds between two looks."""
+
+
+class Watch:
+    """Sends `signals.EVENTS` within this process for what others write, while `run` does."""
+
+    def __init__(self, url: str, local: Signals) -> None:
+        """Of the SQLite database at `url`, whose signals within this process are `local`."""
+        name = make_url(url).database
+        # It is not for a watch to create the file.
+        self._uri = f"{Path(name).absolute().as_uri()}?mode=rw" if name and name != ":memory:" else None
+        self._local = local
+
+    async def run(self) -> None:
+        """Look until cancelled; while the file cannot be read, there is nothing to be told of."""
+        while self._uri is not None:
+            try:
+                with closing(sqlite3.connect(self._uri, uri=True, timeout=0)) as connection:
+                    await self._look(connection)
+            except sqlite3.Error:
+                await asyncio.sleep(INTERVAL)
+
+    async def _look(self, connection: sqlite3.Connection) -> None:
+        seen = None
+        while True:
+            # By the loop's own time: how often one looks is no business of the service's clock.
+            await asyncio.sleep(INTERVAL)
+            if not self._local.is_heard(signals.EVENTS):
+                seen = None
+                continue
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            if version != seen:
+                seen = version
+                self._local.deliver([signals.EVENTS])
