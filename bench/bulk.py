@@ -33,6 +33,7 @@ from engine.bulk import BulkRunner
 from engine.flows import FlowCache
 from resolvers import bulk
 from resolvers.context import Context, Viewer
+from service.server import settle
 
 CHUNK = 2_000
 PAGE = Page(100)
@@ -112,6 +113,7 @@ async def filled(database: Database, flow: Flow, status: RunStatus, count: int) 
         await database.read(lambda conn: conn.execute(text("CHECKPOINT")) and None)
     else:
         await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+        await database.read(lambda conn: conn.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")) and None)
 
 
 # What is measured
@@ -192,6 +194,7 @@ async def measure(url: str, count: int) -> None:
     for kind, status in statuses.items():
         flows[kind] = await database.write(make_flow, project_id, kind.value, NO_OP)
         await filled(database, flows[kind], status, count)
+    settle()
     with reader(url, project_id) as alone:
         await clock.sleep(ALONE_SECONDS)
     row("list alone", f"p99 {p99(alone)}")

@@ -177,6 +177,7 @@ async def _work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
+    settle()
     async with notify.between_processes(database, settings.database_url):
         await worker.run()
     await database.close()
