@@ -1,15 +1,15 @@
 """What every dispatcher does: one suite for all adapters, each on the databases that it serves.
 
-A new adapter joins by an entry in ADAPTERS.
+A new adapter joins by an entry in ADAPTERS (adapters.py).
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -24,73 +24,17 @@ from db.session import Database
 from domain import clock
 from domain.states import RunStatus
 from engine.dispatcher import Dispatcher, Execute
-from engine.pgqueuer import ticket_dispatcher
-from engine.polling import PollingDispatcher, PollingSettings
 from engine.steps import StepContext
+from tests.conftest import Dialect
+from tests.engine.adapters import ADAPTERS, Adapter, Limits, polling
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Bench, Engine, Flow, python, transform
 from tests.support.postgres import PostgresServer
-
-Dialect = Literal["sqlite", "postgresql"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a dispatcher is given; times in seconds."""
-
-    concurrency: int = 64
-    lease: float = 15.0
-    grace: float = 10.0
-
-
-def polling(database: Database, limits: Limits) -> Dispatcher:
-    settings = PollingSettings(concurrency=limits.concurrency, lease=limits.lease, grace=limits.grace)
-    return PollingDispatcher(database, settings)
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A way to make dispatchers, and the databases that they work with."""
-
-    create: Callable[[Database, Limits], Dispatcher]
-    dialects: tuple[Dialect, ...]
-    latency: float
-    """Seconds after which it has noticed, at the latest, what another process wrote."""
-
-
-def by_tickets(database: Database, limits: Limits) -> Dispatcher:
-    settings = PollingSettings(concurrency=limits.concurrency, lease=limits.lease, grace=limits.grace)
-    return ticket_dispatcher(database, settings)
-
-
-ADAPTERS = {
-    "polling": Adapter(polling, ("sqlite", "postgresql"), latency=1.0),
-    "tickets": Adapter(by_tickets, ("postgresql",), latency=1.0),
-}
-CASES = [pytest.param((each, on), id=f"{name}-{on}") for name, each in ADAPTERS.items() for on in each.dialects]
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
-    chosen: tuple[Adapter, Dialect] = request.param
-    return chosen
-
-
-@pytest.fixture
-def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
-    return case[0]
 
 
 @pytest.fixture
 def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
     return case[1]
-
-
-@pytest.fixture
-def still(fake_clock: FakeClock, database: Database) -> FakeClock:
-    """Time stands still unless a test moves it."""
-    fake_clock.watch(database)
-    return fake_clock
 
 
 @dataclass

@@ -13,7 +13,9 @@ from db.session import Database
 from engine.flows import FlowCache
 from engine.scheduler import Scheduler
 from engine.steps import StepContext
-from tests.engine.test_dispatcher import CASES, Adapter, Dialect, Limits, at_work
+from tests.conftest import Dialect
+from tests.engine.adapters import CASES, Adapter, Limits
+from tests.engine.test_dispatcher import at_work
 from tests.engine.test_scheduler import add as add_schedule
 from tests.engine.test_scheduler import fires
 from tests.support import factory
@@ -23,26 +25,9 @@ from tests.support.engine import Bench, Engine, history, python, transform
 HOUR = 3_600.0
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
-    chosen: tuple[Adapter, Dialect] = request.param
-    return chosen
-
-
-@pytest.fixture
-def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
-    return case[0]
-
-
 @pytest.fixture
 def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
     return case[1]
-
-
-@pytest.fixture
-def still(fake_clock: FakeClock, database: Database) -> FakeClock:
-    fake_clock.watch(database)
-    return fake_clock
 
 
 @pytest.fixture(params=[HOUR, -HOUR], ids=["forward", "back"])

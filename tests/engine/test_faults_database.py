@@ -20,8 +20,9 @@ from db.models.types import table
 from db.session import Database
 from domain.errors import DatabaseUnavailableError
 from engine.steps import StepContext
+from tests.engine.adapters import ADAPTERS, Adapter, Limits
 from tests.engine.crowds import PATIENCE, all_succeeded, ended, enqueue, tally
-from tests.engine.test_dispatcher import ADAPTERS, Adapter, Limits, at_work
+from tests.engine.test_dispatcher import at_work
 from tests.support.api import Api, serving
 from tests.support.engine import Bench, Engine, python
 from tests.support.postgres import PostgresServer

@@ -23,9 +23,11 @@ from domain import payloads
 from domain.states import RunStatus, TriggerMethod
 from engine.dispatcher import Execute
 from engine.polling import PollingDispatcher
+from tests.conftest import Dialect
+from tests.engine.adapters import ADAPTERS, Adapter, Limits
 from tests.engine.crowds import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
 from tests.engine.test_crash import ROOT, Processes
-from tests.engine.test_dispatcher import ADAPTERS, CASES, Adapter, Dialect, Limits, at_work
+from tests.engine.test_dispatcher import at_work
 from tests.engine.worker_processes import Order
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Bench, Engine, python
@@ -59,17 +61,6 @@ async def test_two_worker_processes_execute_each_of_2000_runs_once(
 
 def outputs_of_runs(conn: Any) -> list[str]:
     return list(conn.execute(select(table(FlowRun).c.output)).scalars())
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
-    chosen: tuple[Adapter, Dialect] = request.param
-    return chosen
-
-
-@pytest.fixture
-def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
-    return case[0]
 
 
 class Meter:
