@@ -1,6 +1,6 @@
 """A bench on which runs are executed, and the dispatchers that hand them out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from db.session import Database
 from tests.conftest import Dialect
 from tests.engine.adapters import CASES, Adapter
+from tests.engine.processes import Processes, worker_processes
 from tests.support.clock import FakeClock
 from tests.support.engine import Bench, Engine
 
@@ -30,6 +31,13 @@ def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
 def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
     """The way of the `case`."""
     return case[0]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    """Workers in processes of their own."""
+    with worker_processes() as found:
+        yield found
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,44 +27,15 @@ from engine.bulk import LEASE, BulkRunner
 from engine.flows import FlowCache
 from service.worker import Worker
 from tests.conftest import Dialect
-from tests.engine.worker_processes import Order, settings, start_request, wait_request
+from tests.engine.processes import Processes
+from tests.engine.worker_processes import Order, settings
 from tests.support import factory
 from tests.support.clock import FakeClock, in_use
 from tests.support.engine import Bench, Flow, history, python, transform
 from tests.support.factory import Home
 
-ROOT = Path(__file__).parent.parent.parent
 LONG = 300.0
 """Seconds of a lease that no test outlasts in real time."""
-
-
-class Processes:
-    """Starts workers in processes of their own, and tells how they ended."""
-
-    def __init__(self, pipe: "subprocess.Popen[str]") -> None:
-        self._pipe = pipe
-
-    async def start(self, order: Order) -> int:
-        """The ID of a new worker."""
-        return await asyncio.to_thread(self._ask, start_request(order))
-
-    async def ended(self, pid: int) -> int:
-        """How a worker has ended: 0, or the number of the signal, negative. Waits for it."""
-        return await asyncio.to_thread(self._ask, wait_request(pid))
-
-    def _ask(self, request: str) -> int:
-        assert self._pipe.stdin is not None
-        assert self._pipe.stdout is not None
-        self._pipe.stdin.write(request)
-        self._pipe.stdin.flush()
-        return int(self._pipe.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
-    command = [sys.executable, "-m", "tests.engine.worker_processes"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
-        yield Processes(pipe)
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """What an executor does with one claimed run, to its end or to where it waits: as its rows tell."""
 
 import asyncio
-import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-import uvicorn
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,6 +25,7 @@ from engine.flows import FlowCache
 from engine.steps import StepContext
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Engine, history, python, shown, transform
+from tests.support.listening import answering
 
 
 @pytest.fixture(autouse=True)
@@ -924,18 +922,6 @@ class Flaky:
         return JSONResponse({"order": request.path_params["number"], "total": 42})
 
 
-@asynccontextmanager
-async def served(flaky: Flaky) -> AsyncIterator[str]:
-    app = Starlette(routes=[Route("/orders/{number:int}", flaky.answer, methods=["POST"])])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        # Who connects before the server has begun to answer waits: the socket listens already.
-        task = asyncio.create_task(server.serve([listener]))
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await task
-
-
 async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(engine: Engine, still: FakeClock) -> None:
     flaky = Flaky()
     retry = {"attempts": 3, "delay": 1, "factor": 2, "jitter": 0}
@@ -948,7 +934,8 @@ async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(eng
         transform("tell", "Order {{ steps.call.output.body.order }}: {{ steps.check.output }}"),
     )
     executor = await engine.executor(double=lambda total: total * 2)
-    async with served(flaky) as url:
+    app = Starlette(routes=[Route("/orders/{number:int}", flaky.answer, methods=["POST"])])
+    async with answering(app) as url:
         run_id = await engine.start(flow, payloads.encode({"server": url, "order": 7}, limit=1000, what="input"))
         for wait in (1, 2, 0):
             await executor.execute(await engine.claim())

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from engine.polling import PollingDispatcher
 from tests.conftest import Dialect
 from tests.engine.adapters import ADAPTERS, Adapter, Limits
 from tests.engine.crowds import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
-from tests.engine.test_crash import ROOT, Processes
+from tests.engine.processes import Processes
 from tests.engine.test_dispatcher import at_work
 from tests.engine.worker_processes import Order
 from tests.support.clock import START, FakeClock
@@ -34,13 +32,6 @@ from tests.support.engine import Bench, Engine, python
 
 DELAYED = 10_000
 PAUSED = 1_000
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
-    command = [sys.executable, "-m", "tests.engine.worker_processes"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
-        yield Processes(pipe)
 
 
 async def test_two_worker_processes_execute_each_of_2000_runs_once(

@@ -4,12 +4,10 @@ import asyncio
 import gzip
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -23,6 +21,7 @@ from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.notes import NoteSettings
 from tests.support.engine import Engine, transform
+from tests.support.listening import answering
 
 LIMIT = 2 * 1024 * 1024
 LARGE = bytes(range(256)) * 6 * 1024  # more than an output may have
@@ -54,16 +53,6 @@ async def _endless(_: Request) -> Response:
     return StreamingResponse(pieces())
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.url.set_result(f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}")
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[str]:
     """The URL of a server."""
@@ -75,12 +64,7 @@ async def server() -> AsyncIterator[str]:
         "/endless": _endless,
     }
     app = Starlette(routes=[Route(path, answer) for path, answer in answers.items()])
-    running = _Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1))
-    async with AsyncExitStack() as closing:
-        serving = asyncio.create_task(running.serve())
-        closing.push_async_callback(asyncio.wait_for, serving, 10)
-        url = await asyncio.wait_for(running.url, 10)
-        closing.callback(setattr, running, "should_exit", True)
+    async with answering(app) as url:
         yield url
 
 

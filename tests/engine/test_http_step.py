@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import re
-import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -11,7 +10,6 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -21,6 +19,7 @@ from engine.errors import StepError
 from engine.steps import RunnerSettings, StepContext, StepRunner, runners
 from engine.steps.http import HttpRunner
 from engine.steps.network import Address, AddressRule, GuardedBackend, GuardedTransport, anywhere, public_only
+from tests.support.listening import answering
 
 KIB = 1024
 LIMIT = 64 * KIB
@@ -32,8 +31,9 @@ class Server:
     """Answers in all the ways that servers do; remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.url = ""
         self.seen: list[Request] = []
+        self.came = asyncio.Event()
         self.left = asyncio.Event()
         routes = {
             "/echo": self.echo,
@@ -51,8 +51,8 @@ class Server:
         self.app = Starlette(routes=[Route(path, answer, methods=methods) for path, answer in routes.items()])
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> str:
+        return self.url.rpartition(":")[2]
 
     async def echo(self, request: Request) -> Response:
         self.seen.append(request)
@@ -91,6 +91,8 @@ class Server:
         return StreamingResponse(pieces(), status, headers={"location": "/echo"})
 
     async def slow(self, request: Request) -> Response:
+        self.came.set()
+
         async def pieces() -> AsyncIterator[bytes]:
             try:
                 while True:
@@ -121,24 +123,10 @@ class Server:
         return JSONResponse(request.cookies, headers={"set-cookie": "session=secret"})
 
 
-@asynccontextmanager
-async def serving(app: Starlette, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, ws="none")
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        await task
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     found = Server()
-    async with serving(found.app) as found.port:
+    async with answering(found.app) as found.url:
         yield found
 
 
@@ -343,7 +331,7 @@ async def test_a_body_that_drips(server: Server, http: StepRunner) -> None:
 
 async def test_cancelling_closes_the_connection(server: Server, http: StepRunner) -> None:
     call = asyncio.ensure_future(http.run({"url": f"{server.url}/slow"}, CONTEXT))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(server.came.wait(), 10)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -384,12 +372,11 @@ async def test_a_redirect_to_another_scheme(server: Server, http: StepRunner, ta
 
 async def test_secrets_stay_with_the_server_they_are_for(server: Server, http: StepRunner) -> None:
     headers = {"Authorization": "Bearer s", "X-Api-Key": "s", "Cookie": "s=s", "Accept": "text/html"}
-    async with serving(server.app, "127.0.0.2") as port:
-        elsewhere = f"http://127.0.0.2:{port}/echo"
-        output = await http.run({"url": f"{server.url}/redirect?to={elsewhere}", "headers": headers}, CONTEXT)
+    async with answering(server.app, "127.0.0.2") as elsewhere:
+        output = await http.run({"url": f"{server.url}/redirect?to={elsewhere}/echo", "headers": headers}, CONTEXT)
         sent = output["body"]["headers"]
         assert not {"authorization", "x-api-key", "cookie"} & set(sent)
-        assert (sent["accept"], sent["host"]) == ("text/html", f"127.0.0.2:{port}")
+        assert (sent["accept"], sent["host"]) == ("text/html", elsewhere.removeprefix("http://"))
     output = await http.run({"url": f"{server.url}/redirect?to=/echo", "headers": headers}, CONTEXT)
     assert output["body"]["headers"]["x-api-key"] == "s"
 

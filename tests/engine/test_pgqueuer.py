@@ -3,9 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +18,11 @@ from db.session import Database
 from domain import clock
 from domain.states import RunStatus
 from engine.pgqueuer import TicketQueue
-from tests.engine.test_crash import Processes
+from tests.engine.processes import Processes
 from tests.engine.worker_processes import Order
 from tests.support.clock import FakeClock
 from tests.support.engine import LEASE, Bench, python, transform
 
-ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0
 _RUN = table(FlowRun).c
 _ATTEMPT = table(StepAttempt).c
@@ -35,13 +31,6 @@ _ATTEMPT = table(StepAttempt).c
 @pytest.fixture
 def dialect() -> str:
     return "postgresql"
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
-    command = [sys.executable, "-m", "tests.engine.worker_processes"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
-        yield Processes(pipe)
 
 
 @pytest.fixture

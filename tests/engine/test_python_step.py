@@ -24,11 +24,41 @@ TENANT: ContextVar[str] = ContextVar("TENANT", default="none")
 release = threading.Event()
 
 
+class Crowd:
+    """Who is inside just now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.inside = 0
+        self.most = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.inside -= 1
+
+
+blocked = Crowd()
+
+
 @pytest.fixture(autouse=True)
 def released() -> Iterator[None]:
     release.clear()
+    blocked.most = 0
     yield
     release.set()
+    join_actions()
+
+
+def join_actions() -> None:
+    """Wait until no thread of an action is left."""
+    for thread in threading.enumerate():
+        if thread.name == "python-action":
+            thread.join(10)
 
 
 def add(a: int, b: int = 1) -> int:
@@ -51,7 +81,8 @@ def where() -> dict[str, Any]:
 
 
 def block() -> str:
-    release.wait(30)
+    with blocked:
+        release.wait(30)
     return "late"
 
 
@@ -252,11 +283,12 @@ async def works_again(python: Runners) -> bool:
 
 
 async def test_actions_wait_for_a_place(python: Runners) -> None:
-    blocked = [asyncio.ensure_future(call(python, "block")) for _ in range(3)]
-    await asyncio.sleep(0.05)
-    assert sum(thread.name == "python-action" for thread in threading.enumerate()) == 2
+    calls = [asyncio.ensure_future(call(python, "block")) for _ in range(3)]
+    while blocked.inside < 2:  # noqa: ASYNC110 - a thread tells nobody when it begins
+        await asyncio.sleep(0)
     release.set()
-    assert await asyncio.gather(*blocked) == ["late"] * 3
+    assert await asyncio.gather(*calls) == ["late"] * 3
+    assert blocked.most == 2
 
 
 async def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,9 +310,7 @@ def test_the_event_loop_may_be_gone_when_the_action_returns() -> None:
 
     asyncio.run(give_up())
     release.set()
-    for thread in threading.enumerate():
-        if thread.name == "python-action":
-            thread.join(10)
+    join_actions()
 
 
 async def test_a_coroutine_can_be_cancelled(python: Runners) -> None:

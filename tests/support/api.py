@@ -26,6 +26,7 @@ from service.bootstrap import bootstrap
 from service.graphql import GraphQLEndpoint
 from service.server import server_config
 from service.settings import Settings
+from tests.support.listening import listening_with
 
 PATIENCE = 30.0
 """Seconds after which what was to come is given up: a test that waits so long has failed."""
@@ -193,7 +194,10 @@ async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     database = Database(settings.database_url)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=True)
-    async with _listening(server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as (url, _):
+    async with listening_with(server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as (
+        url,
+        _,
+    ):
         assert found.new_secret is not None
         yield LiveServer(url, found.new_secret, f"{url}/sign-in?token={service.sessions.issue_token()}")
 
@@ -219,7 +223,7 @@ async def listening_on(database_url: str, **settings: Any) -> AsyncIterator[List
     """A service on a migrated database."""
     async with serving(database_url, with_worker=True, **settings) as api:
         config = server_config(api.service.app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
-        async with _listening(config) as (url, server):
+        async with listening_with(config) as (url, server):
             yield Listening(url, api, server)
 
 
@@ -229,36 +233,8 @@ async def serving_live(database_url: str, *, with_worker: bool = False, **settin
     async with serving(database_url, with_worker=with_worker, **settings) as api:
         # Its lifespan is under way.
         config = server_config(api.service.app, port=0, log_config=None, timeout_graceful_shutdown=5, lifespan="off")
-        async with _listening(config) as (url, _):
+        async with listening_with(config) as (url, _):
             yield LiveApi(api, LiveServer(url, api.keys.admin, ""))
-
-
-class _Server(uvicorn.Server):
-    """Tells when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        port = self.servers[0].sockets[0].getsockname()[1]
-        self.url.set_result(f"http://127.0.0.1:{port}")
-
-
-@asynccontextmanager
-async def _listening(config: uvicorn.Config) -> AsyncIterator[tuple[str, uvicorn.Server]]:
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve())
-    started: list[asyncio.Future[Any]] = [serving, server.url]
-    await asyncio.wait(started, return_when=asyncio.FIRST_COMPLETED)
-    try:
-        if not server.url.done():
-            await serving  # tells why it did not start
-        yield await server.url, server
-    finally:
-        server.should_exit = True
-        await serving
 
 
 @dataclass
