@@ -121,7 +121,7 @@ async def stream(database: Database, flow: Flow) -> list[float]:
 
 async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     """Write events of which nobody is told; returns the cursor before them, and the one before the last tenth."""
-    places = [await database.read(events.end)]
+    places = [(await database.read(events.end)).until]
     (run_id,) = await database.write(enqueue, flow, 1)
     event = {
         "run_id": run_id,
@@ -135,7 +135,7 @@ async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     }
     for number in range(MISSED // CHUNK):
         if number == MISSED // CHUNK * 9 // 10:
-            places.append(await database.read(events.end))
+            places.append((await database.read(events.end)).until)
         await database.write(events.append, [event] * CHUNK)
     return subscriptions.cursor_at(places[0]), subscriptions.cursor_at(places[1])
 

@@ -1,26 +1,19 @@
-"""The event log: a row for each change, written in the transaction of the change."""
+"""The event log: a row for each change, written in the transaction of the change.
+
+Its order is that of the rows' numbers. They are taken at the end of a transaction, when it holds the locks on all that
+it changed: what happened to a run after something else, or because of it, has the higher number. On SQLite this is the
+order of commits. On PostgreSQL a higher number may be committed first, so whoever follows the log stops at each number
+that is missing until nobody has it any more: then it was committed, or never will be.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby, takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Select,
-    delete,
-    func,
-    insert,
-    literal,
-    literal_column,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, text, update
 
 from db import runs, signals
 from db.models import EventHorizon, RunEvent
@@ -53,7 +46,7 @@ TOLD = "events_told"
 """Where a connection keeps what the unit of work under way tells."""
 _GATHERED = "events_gathered"
 _INSERT = insert(_table).inline()  # nobody asks for the numbers that the rows get
-_NOTHING = dict.fromkeys(column.name for column in _event if column.name not in {"seq", "xid"})
+_NOTHING = dict.fromkeys(column.name for column in _event if column.name != "seq")
 
 
 class Subject(NamedTuple):
@@ -122,11 +115,18 @@ def lines_row(run: Subject, first: int, last: int, at: datetime) -> dict[str, An
     return run._asdict() | {"kind": LOG_LINES, "data": f'{{"first":{first},"last":{last}}}', "at": at}
 
 
-class Place(NamedTuple):
-    """A place in the log: a transaction, and a row's number in it."""
+Place = int
+"""A place in the log: behind the event of this number. 0 is its beginning."""
 
-    xid: int
-    seq: int
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Numbers that are missing in the log, and may yet come: PostgreSQL gives them out before the commit."""
+
+    until: Place
+    """Up to here; when nobody has them any more, this is a place at which the log is complete."""
+    writers: frozenset[str]
+    """The transactions that may have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,76 +152,94 @@ class Page:
     end: Place
     """How far it reaches: the next one begins behind."""
     is_last: bool
-    """Whether it reached the end of the log, as that was when it was read."""
+    """Whether it reached as far as was asked."""
     runs: Mapping[UUID, AnyRow]
     """The runs that its events of `RUN_KINDS` changed, as they stand now, when columns of them were asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The newest stretch of the log, as far as it is complete."""
+
+    rows: Sequence[AnyRow]
+    """Its events, in order."""
+    end: Place
+    """How far it reaches: the next one begins behind."""
+    is_last: bool
+    """Whether nothing more stood behind it."""
+    gaps: Gaps | None
+    """What it ends before, if more stands behind that. It goes on when nobody has these numbers any more."""
+    runs: Mapping[UUID, AnyRow]
+    """As those of a `Page`."""
+
+
 # On SQLite, IDs are most of what it costs to read an event.
 _OF_SCOPE = select(*(column for column in _event if column.name not in {"project_id", "flow_id"}))
-_LAST = 2**63 - 1
 _horizon = table(EventHorizon)
-_KEPT_FROM = select(_horizon.c.xid, _horizon.c.seq)
-# The oldest transaction under way: every row of an older one is visible, or never will be.
-_HORIZON = literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", BigInteger)
+_KEPT_FROM = select(_horizon.c.seq)
+_NEWEST = select(func.coalesce(func.max(_event.seq), 0))
+# Who writes to the log has locked it so before he gets numbers, and until others see what he committed.
+_WRITERS = text(
+    "SELECT virtualtransaction FROM pg_locks WHERE relation = 'run_event'::regclass AND mode = 'RowExclusiveLock'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
-def place_of(row: AnyRow) -> Place:
-    """The place of `row`."""
-    return Place(row.xid, row.seq)
+def end(conn: Connection) -> Gaps:
+    """The newest place, and what may be missing before it."""
+    newest = conn.execute(_NEWEST).scalar_one()
+    return Gaps(newest, _writers(conn))
 
 
-def end(conn: Connection) -> Place:
-    """The place behind which the events stand that are not complete yet."""
-    if conn.dialect.name == "sqlite":
-        return Place(0, conn.execute(select(func.coalesce(func.max(_event.seq), 0))).scalar_one())
-    return Place(conn.execute(select(_HORIZON)).scalar_one() - 1, _LAST)
+def remaining(conn: Connection, gaps: Gaps) -> Gaps:
+    """What of `gaps` is left: fewer writers, and in the end none."""
+    return replace(gaps, writers=gaps.writers & _writers(conn)) if gaps.writers else gaps
 
 
-def page(
-    conn: Connection, after: Place, scope: Scope, limit: int, columns: Collection[str] = (), until: Place | None = None
-) -> Page:
-    """The next events of `scope` after a place, up to `until`; only complete ones. `columns` are of their runs."""
-    return _page(conn, select(_table), after, scope, limit, columns, until)
+def tail(conn: Connection, after: Place, gaps: Gaps | None, limit: int, columns: Collection[str] = ()) -> Tail:
+    """The next events behind `after`, a place up to which the log is complete; `gaps` are those of the last look."""
+    complete = after
+    if gaps is not None:
+        gaps = remaining(conn, gaps)
+        if not gaps.writers:
+            complete, gaps = gaps.until, None
+    found = conn.execute(select(_table).where(_event.seq > after).order_by(_event.seq).limit(limit)).all()
+    rows = found if conn.dialect.name == "sqlite" else _unbroken(found, complete)
+    if len(rows) < len(found) and gaps is None:
+        # Asked afterwards: who had a number below these has ended, or is among them.
+        gaps = Gaps(found[-1].seq, _writers(conn))
+    reached = rows[-1].seq if rows else after
+    return Tail(rows, reached, len(found) < limit, gaps, changed_runs(conn, rows, columns))
 
 
-def _page(
-    conn: Connection,
-    log: Select[Any],
-    after: Place,
-    scope: Scope,
-    limit: int,
-    columns: Collection[str],
-    until: Place | None,
-) -> Page:
-    # First the end, then what stands before it: what is committed in between belongs to the next page.
-    last = end(conn) if until is None else until
-    if last <= after:
-        return Page((), after, is_last=True, runs={})
-    # What is of one run or operation is found by that, and sorted: not picked out of the log of everybody.
-    is_narrow = scope.run_id is not None or scope.operation_id is not None
-    xid = _event.xid + 0 if is_narrow else _event.xid
-    place = tuple_(xid, _event.seq)
-    query = log.where(place > _tuple(after), place <= _tuple(last), *_in_scope(scope))
-    rows = conn.execute(query.order_by(xid, _event.seq).limit(limit)).all()
-    is_last = len(rows) < limit
-    found = _changed_runs(conn, rows, columns) if columns else {}
-    return Page(rows, last if is_last else place_of(rows[-1]), is_last, found)
+def _unbroken(rows: Sequence[AnyRow], complete: Place) -> Sequence[AnyRow]:
+    """Those before the first gap behind `complete`."""
+    for index, row in enumerate(rows):
+        if row.seq > complete + 1:
+            return rows[:index]
+        complete = max(complete, row.seq)
+    return rows
 
 
-def kept_page(
-    conn: Connection, after: Place, scope: Scope, limit: int, columns: Collection[str] = (), until: Place | None = None
-) -> Page:
-    """`page`, for somebody who may come from long ago; its rows lack the IDs of projects and flows.
+def _writers(conn: Connection) -> frozenset[str]:
+    """The transactions that may have numbers of events that nobody else sees; SQLite has one writer at a time."""
+    return frozenset() if conn.dialect.name == "sqlite" else frozenset(conn.execute(_WRITERS).scalars())
+
+
+def page(conn: Connection, after: Place, until: Place, scope: Scope, limit: int, columns: Collection[str] = ()) -> Page:
+    """The next events of `scope` after a place, up to one at which the log is complete; without projects and flows.
 
     Raises:
         CursorExpiredError: events behind `after` are kept no longer.
     """
-    found = _page(conn, _OF_SCOPE, after, scope, limit, columns, until)
+    place = _event.seq
+    query = _OF_SCOPE.where(place > after, place <= until, *_in_scope(scope)).order_by(place).limit(limit)
+    rows = conn.execute(query).all() if after < until else ()
     # Asked afterwards: the horizon moves in the transaction that deletes, so what was missing above is known now.
-    if after < Place(*conn.execute(_KEPT_FROM).one()):
+    if after < conn.execute(_KEPT_FROM).scalar_one():
         raise CursorExpiredError
-    return found
+    is_last = len(rows) < limit
+    return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, columns))
 
 
 def purge(conn: Connection, before: datetime, limit: int) -> int:
@@ -230,27 +248,23 @@ def purge(conn: Connection, before: datetime, limit: int) -> int:
     Changes of status stay, for they are the history of their runs. The log is complete from then on behind the last
     one looked at. Whoever comes while another purges has nothing to do.
     """
-    row = conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).first()
-    if row is None:
+    kept_from = conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
+    if kept_from is None:
         return 0
-    kept_from = Place(*row)
-    place = tuple_(_event.xid, _event.seq)
-    query = select(_event.xid, _event.seq, _event.at).where(place > _tuple(kept_from), place <= _tuple(end(conn)))
-    read = conn.execute(query.order_by(_event.xid, _event.seq).limit(limit)).all()
-    old = list(takewhile(lambda event: event.at < before, read))
+    query = select(_event.seq, _event.at).where(_event.seq > kept_from).order_by(_event.seq).limit(limit)
+    old = list(takewhile(lambda event: event.at < before, conn.execute(query)))
     if old:
-        last = place_of(old[-1])
-        gone = (place > _tuple(kept_from), place <= _tuple(last), _event.kind != RUN_STATUS)
+        last = old[-1].seq
+        gone = (_event.seq > kept_from, _event.seq <= last, _event.kind != RUN_STATUS)
         conn.execute(delete(_table).where(*gone))
-        conn.execute(update(_horizon).values(xid=last.xid, seq=last.seq))
+        conn.execute(update(_horizon).values(seq=last))
     return len(old)
 
 
 def ended_before(conn: Connection, run_id: UUID, place: Place) -> bool:
     """Whether a run has its final status since an event at or before `place`."""
     ended = (_event.run_id == run_id, _event.kind == RUN_STATUS, _event.to_status.in_(sorted(FINAL)))
-    before = tuple_(_event.xid, _event.seq) <= _tuple(place)
-    return conn.execute(select(_event.seq).where(*ended, before).limit(1)).first() is not None
+    return conn.execute(select(_event.seq).where(*ended, _event.seq <= place).limit(1)).first() is not None
 
 
 def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
@@ -264,20 +278,16 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
         yield _event.kind.in_(sorted(scope.kinds))
 
 
-def _changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    changed = {row.run_id for row in rows if row.kind in RUN_KINDS}
+def changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
+    """The runs that events among `rows` changed, as they stand now."""
+    changed = {row.run_id for row in rows if row.kind in RUN_KINDS} if columns else ()
     return runs.by_ids(conn, sorted(changed), columns) if changed else {}
 
 
 def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
     """The latest event of a bulk operation; None when it has not begun."""
     query = select(_table).where(_event.operation_id == operation_id, _event.kind == BULK_PROGRESS)
-    # One transaction after the other works on an operation, so their numbers are in its order.
     return conn.execute(query.order_by(_event.seq.desc()).limit(1)).first()
-
-
-def _tuple(place: Place) -> Any:
-    return tuple_(literal(place.xid, BigInteger), literal(place.seq, BigInteger))
 
 
 def status_changes_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[AnyRow]]:

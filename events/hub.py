@@ -1,8 +1,8 @@
 """One reader a process follows the event log, and hands what it reads to all subscribers.
 
 A row takes its number before its transaction commits, on PostgreSQL, so a lower number can appear after a higher one:
-rows are ordered by transaction, and only those below the oldest transaction still under way are read, which are
-complete for ever (db/events.py). Signals are hints; the reader also looks every second.
+the reader stops at a number that is missing until it has come, or never will (db/events.py). Signals are hints; the
+reader also looks every second.
 
 A subscriber joins without a gap. It reads the log by itself until it has come to the end, then it joins the reader, who
 stands at some place: what is between is read from the log, what comes behind comes from the reader.
@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from db import events, signals
-from db.events import EVERYTHING, Page, Place
+from db.events import Gaps, Page, Place, Tail
 from db.rows import AnyRow
 from db.session import Database
 from domain import clock
@@ -31,8 +31,7 @@ MAX_WAITING = 1_000
 LOOK_SECONDS = 1.0
 """At the longest, between two looks at the log: other processes may send no signals."""
 LOOK_AGAIN_SECONDS = 0.01
-"""Until the next look after a signal when nothing was found: on PostgreSQL an older transaction may hold events up.
-Doubled each time."""
+"""Until the next look at a number that is missing."""
 RETRY_SECONDS = 1.0
 """Until the log is read again when the database was away."""
 CATCHING_UP_AT_ONCE = 4
@@ -76,7 +75,7 @@ class Event:
 
     def __init__(self, row: AnyRow, batch: Batch) -> None:
         self.row = row
-        self.place = Place(row.xid, row.seq)
+        self.place: Place = row.seq
         self.batch = batch
         self.memo: dict[Hashable, Any] = {}
         """What is made of the event once, for all its subscribers."""
@@ -192,10 +191,8 @@ class Hub:
         assert self._reader is not None  # a feed that was entered keeps it
         return self._reader
 
-    async def read(
-        self, after: Place, selector: Selector, columns: Collection[str], until: Place | None = None
-    ) -> Page:
-        """A page of the log, for one subscriber; waits for a database that is away.
+    async def read(self, after: Place, until: Place, selector: Selector, columns: Collection[str]) -> Page:
+        """A page of the log, up to a place at which that is complete; waits for a database that is away.
 
         Raises:
             CursorExpiredError: events behind `after` are kept no longer.
@@ -203,7 +200,7 @@ class Hub:
         while True:
             try:
                 async with self._catching_up:
-                    return await self._database.read(events.kept_page, after, selector.scope, PAGE, columns, until)
+                    return await self._database.read(events.page, after, until, selector.scope, PAGE, columns)
             except DatabaseUnavailableError:
                 await clock.sleep(RETRY_SECONDS)
 
@@ -236,6 +233,7 @@ class _Reader:
         self._shelves: dict[Hashable, dict[Selector, _Channel]] = {}
         self.position: Place | None = None
         """All up to here was handed out."""
+        self._gaps: Gaps | None = None
         self.started = asyncio.Event()
         """Set once it has a position."""
         self.task = asyncio.create_task(self._run(), name="event-log-reader")
@@ -273,11 +271,11 @@ class _Reader:
             self._hub.reader_failed(self, error)
 
     async def _follow(self, written: asyncio.Event) -> None:
-        is_away, pause = False, LOOK_SECONDS
+        is_away = False
         while True:
             written.clear()
             try:
-                page = await self._read()
+                has_more = await self._look()
             except DatabaseUnavailableError:
                 if not is_away:
                     _logger.warning("The event log cannot be read: the database is away; trying again")
@@ -285,41 +283,51 @@ class _Reader:
                 await clock.sleep(RETRY_SECONDS)
                 continue
             is_away = False
-            if page.is_last:
-                pause = LOOK_SECONDS if page.rows else min(2 * pause, LOOK_SECONDS)
-                if await clock.signalled(written, pause):
-                    pause = LOOK_AGAIN_SECONDS / 2
+            if self._gaps is not None and self._gaps.writers:
+                await clock.signalled(written, LOOK_AGAIN_SECONDS)
+            elif not has_more:
+                await clock.signalled(written, LOOK_SECONDS)
 
-    async def _read(self) -> Page:
-        """Read a page and hand it out; the first one is empty, and tells where the log ends."""
+    async def _look(self) -> bool:
+        """Read what is new and hand it out; whether more may be had at once. At first, find out where the log ends."""
         if self.position is None:
-            self.position = await self._database.read(events.end)
+            self._gaps = await self._newest(self._gaps)
+            if self._gaps.writers:
+                return False
+            self.position, self._gaps = self._gaps.until, None
             self.started.set()
-            return Page((), self.position, is_last=True, runs={})
+            return True
         columns = self._columns()
-        page = await self._database.read(events.page, self.position, EVERYTHING, PAGE, columns)
-        while page.rows and not (wanted := self._columns()) <= columns:
+        tail = await self._database.read(events.tail, self.position, self._gaps, PAGE, columns)
+        runs = tail.runs
+        while tail.rows and not (wanted := self._columns()) <= columns:
             # Somebody joined during the read and looks at other columns.
             columns |= wanted
-            page = await self._database.read(events.page, self.position, EVERYTHING, PAGE, columns, page.end)
-        self._hand_out(page)
-        return page
+            runs = await self._database.read(events.changed_runs, tail.rows, columns)
+        self._gaps = tail.gaps
+        self._hand_out(tail, runs)
+        return not tail.is_last or tail.gaps is not None
+
+    async def _newest(self, gaps: Gaps | None) -> Gaps:
+        if gaps is None:
+            return await self._database.read(events.end)
+        return await self._database.read(events.remaining, gaps)
 
     def _columns(self) -> frozenset[str]:
         return frozenset[str]().union(*(each.compiled.columns for each in self._channels.values()))
 
-    def _hand_out(self, page: Page) -> None:
+    def _hand_out(self, tail: Tail, runs: Mapping[UUID, AnyRow]) -> None:
         # Nobody joins or leaves in the middle: there is no await from here to the new position.
         batch = Batch()
         concerned: dict[_Channel, list[Event]] = {}
-        for row in page.rows:
+        for row in tail.rows:
             event = Event(row, batch)
             for shelf in shelves_of(row):
                 for channel in self._shelves.get(shelf, {}).values():
                     concerned.setdefault(channel, []).append(event)
         for channel, made in concerned.items():
-            self._tell(channel, made, page.runs)
-        self.position = page.end
+            self._tell(channel, made, runs)
+        self.position = tail.end
 
     def _tell(self, channel: _Channel, made: Sequence[Event], runs: Mapping[UUID, AnyRow]) -> None:
         try:
@@ -351,7 +359,6 @@ class Feed:
         "_has_begun",
         "_hub",
         "_items",
-        "_joined",
         "_max_waiting",
         "_number",
         "_until",
@@ -373,7 +380,6 @@ class Feed:
         self._until: Place | None = None
         # Of a subscriber that reads the log by itself.
         self._channel: _Channel | None = None
-        self._joined = False
         self._has_begun = False
         self._waiting: list[Sequence[Told]] = []  # a deque takes ten times the room, and is empty most of the time
         self._waiting_count = 0
@@ -458,25 +464,29 @@ class Feed:
             self._after = await self._join(reader)
             return self._caught_up([])
         while True:
+            until = self._until if self._until is not None else await self._position(reader)
+            page = await self._hub.read(self._after, until, self.selector, channel.compiled.columns)
             self._check()
-            page = await self._hub.read(self._after, self.selector, channel.compiled.columns, self._until)
             self._after = page.end
             batch = Batch()
             items: list[Item] = list(channel.meant([Event(row, batch) for row in page.rows], page.runs))
-            if page.is_last and not self._joined:
+            if page.is_last and self._until is None:
                 self._until = await self._join(reader)
-            if page.is_last and (self._until is None or self._until <= self._after):
+            if page.is_last and self._until is not None and self._until <= self._after:
                 return self._caught_up(items)
             if items:
                 return items
 
     async def _join(self, reader: _Reader) -> Place:
         """Have the reader hand out what comes from now on; returns the place where it stands."""
+        position = await self._position(reader)
+        reader.add(self)
+        return position
+
+    async def _position(self, reader: _Reader) -> Place:
         await reader.started.wait()
         self._check()
         assert reader.position is not None
-        reader.add(self)
-        self._joined = True
         return reader.position
 
     def _caught_up(self, items: list[Item]) -> list[Item]:

@@ -28,7 +28,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 # The transaction and the number of an event.
-_CURSOR = struct.Struct(">qq")
+_CURSOR = struct.Struct(">q")
 
 
 class Stream(Generic[T]):
@@ -100,8 +100,8 @@ async def bulk_progress(context: Context, operation_id: str, after: str | None) 
     key = await bulk.visible(context, operation_id)
     last = await context.database.read(events.last_progress, key)
     if last is not None and place is None:
-        place = Place(last.xid, last.seq - 1)
-    if last is not None and _is_over(last) and place is not None and place >= events.place_of(last):
+        place = last.seq - 1
+    if last is not None and _is_over(last) and place is not None and place >= last.seq:
         return
     assert context.hub is not None  # it is there wherever subscriptions are executed
     selector = OfOperation(key, frozenset({events.BULK_PROGRESS}))
@@ -132,12 +132,13 @@ def place_at(cursor: str) -> Place:
     Raises:
         InvalidCursorError: it is damaged.
     """
-    return Place(*unseal(_CURSOR, cursor))
+    (place,) = unseal(_CURSOR, cursor)
+    return Place(place)
 
 
 def cursor_at(place: Place) -> str:
     """The cursor of a place."""
-    return seal(_CURSOR.pack(place.xid, place.seq))
+    return seal(_CURSOR.pack(place))
 
 
 def told_to_clients(error: hub.HubError) -> Exception:

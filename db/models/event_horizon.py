@@ -10,5 +10,4 @@ class EventHorizon(SQLModel, table=True):
     __tablename__ = "event_horizon"
 
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    xid: int = Field(sa_column=Column(BigInteger, nullable=False))
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))

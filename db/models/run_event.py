@@ -1,34 +1,12 @@
 """The event log."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Identity, Index, Integer, Text, text
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
-
-
-class CurrentTransaction(FunctionElement[int]):
-    """The number of the transaction under way, by which a reader knows what may still be uncommitted."""
-
-    inherit_cache = True
-    name = "current_transaction"
-
-
-@compiles(CurrentTransaction, "postgresql")
-def _transaction_postgresql(element: CurrentTransaction, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(pg_current_xact_id()::text::bigint)"
-
-
-@compiles(CurrentTransaction, "sqlite")
-def _transaction_sqlite(element: CurrentTransaction, compiler: SQLCompiler, **kw: Any) -> str:
-    # One writer at a time: `seq` alone is the order of the commits.
-    return "0"
 
 
 class RunEvent(SQLModel, table=True):
@@ -42,7 +20,6 @@ class RunEvent(SQLModel, table=True):
     __tablename__ = "run_event"
     __table_args__ = (
         Index("ix_run_event_run", "run_id", "seq"),
-        Index("ix_run_event_order", "xid", "seq"),
         Index(
             "ix_run_event_operation",
             "operation_id",
@@ -55,7 +32,6 @@ class RunEvent(SQLModel, table=True):
     )
 
     seq: int = Field(sa_column=Column(BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True))
-    xid: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=CurrentTransaction()))
     project_id: UUID = Field(sa_column=key())
     flow_id: UUID | None = Field(sa_column=key(nullable=True))
     run_id: UUID | None = Field(sa_column=key(nullable=True))

@@ -100,7 +100,7 @@ async def logged(api: Api, run_ids: list[str]) -> list[Change]:
     query = select(event.run_id, event.from_status, event.to_status).where(
         event.run_id.in_(keys), event.kind == events.RUN_STATUS
     )
-    rows = await api.database.read(lambda conn: conn.execute(query.order_by(event.xid, event.seq)).all())
+    rows = await api.database.read(lambda conn: conn.execute(query.order_by(event.seq)).all())
     return [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in rows]
 
 

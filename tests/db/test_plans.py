@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from db import admission, events, journal, retention, runs, steps
-from db.events import Place, Scope
+from db.events import Scope
 from db.keyset import Edge, Page, Position
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
@@ -204,9 +204,7 @@ BY_KEYS: dict[str, Read] = {
     "steps by name": lambda conn, *_: steps.by_names(conn, [(key, "a") for key in KEYS], ("status",)),
     "attempts": lambda conn, *_: steps.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
     "changes": lambda conn, *_: events.status_changes_by_runs(conn, KEYS),
-    "events of a run": lambda conn, *_: events.page(
-        conn, Place(0, 0), Scope(run_id=KEYS[0]), PAGE, until=Place(2**62, 2**62)
-    ),
+    "events of a run": lambda conn, *_: events.page(conn, 0, 2**62, Scope(run_id=KEYS[0]), PAGE),
     "children": lambda conn, *_: runs.pages_by(conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)),
     "retries": lambda conn, *_: runs.counts_by(conn, KEYS, "retry_of_id"),
     "renewed leases": lambda conn, *_: journal.renew(conn, [Lease(key, key) for key in KEYS], SECOND),

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, insert, select
 
 from db import tickets
-from db.events import RUN_STATUS, Place
+from db.events import RUN_STATUS
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
 from db.session import Database
@@ -70,7 +70,7 @@ async def ended(database: Database, run_ids: Collection[UUID]) -> None:
     """Return when the log tells that all of these runs are final."""
     left = set(run_ids)
     hub = Hub(database)
-    async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(OfRuns(_ENDED), Place(0, 0))) as log:
+    async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(OfRuns(_ENDED), 0)) as log:
         while left:
             left -= {told.event.row.run_id for told in await log.batch() if isinstance(told, Told)}
     await hub.close()

@@ -334,7 +334,7 @@ async def test_a_run_that_is_cancelled_tells_of_its_steps_before_its_end(bench: 
     await begun(bench, BulkKind.CANCEL, made)
     await BulkRunner(bench.database).work_off()
     ends = select(_event.run_id, _event.kind, _event.to_status, _event.step_name)
-    query = ends.where(_event.run_id.in_(made)).order_by(_event.xid, _event.seq)
+    query = ends.where(_event.run_id.in_(made)).order_by(_event.seq)
     told = await bench.database.read(lambda conn: conn.execute(query).all())
     for run_id in made:
         assert [tuple(row[1:]) for row in told if row.run_id == run_id] == [

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert
 
-from db import events
+from db import events, projects
 from db.events import EVERYTHING, Place
 from db.migrate import upgrade
 from db.models import RunEvent
@@ -25,7 +25,8 @@ from tests.support.postgres import PostgresServer
 
 PATIENCE = 30.0
 ALL = OfRuns(RunFilter())
-BEGINNING = Place(0, 0)
+on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+BEGINNING: Place = 0
 
 
 @pytest.fixture
@@ -48,7 +49,6 @@ async def hub(database: Database) -> AsyncIterator[Hub]:
 async def take(feed: Feed, count: int) -> list[Any]:
     """The rows of the next `count` events; the mark between those missed and those that happen is passed over."""
     found: list[Any] = []
-    # Open transactions in any database of the server may hold events up for a moment.
     async with asyncio.timeout(PATIENCE):
         while len(found) < count:
             item = await anext(feed)
@@ -63,10 +63,6 @@ async def read(hub: Hub, projects: list[UUID] | None, after: Place, count: int) 
 
 
 async def complete(hub: Hub, count: int) -> None:
-    """Wait until so many events can be told: from then on they are behind whoever begins "from now on".
-
-    Before that they need not be: an open transaction in any database of the server holds events up.
-    """
     await read(hub, None, BEGINNING, count)
 
 
@@ -74,7 +70,7 @@ async def test_all_that_came_after_a_place_comes_once_and_in_order(bench: Bench,
     run_ids = await bench.start_many(flow, PAGE + 10)
     rows = await read(hub, None, BEGINNING, PAGE + 10)
     assert [row.run_id for row in rows] == run_ids
-    middle = events.place_of(rows[PAGE // 2])
+    middle = rows[PAGE // 2].seq
     rest = await read(hub, None, middle, PAGE // 2 + 9)
     assert [row.run_id for row in rest] == run_ids[PAGE // 2 + 1 :]
 
@@ -107,34 +103,85 @@ async def test_what_is_rolled_back_is_never_told(bench: Bench, flow: Flow, datab
     assert [row.run_id for row in rows] == [run_id, last]
 
 
-async def test_an_event_committed_late_is_not_lost(
-    bench: Bench, flow: Flow, database: Database, dialect: str, hub: Hub
+@on_postgresql
+@pytest.mark.parametrize("ends", ["commits", "rolls back"])
+async def test_who_follows_waits_for_a_number_that_was_given_out(
+    bench: Bench, flow: Flow, database: Database, hub: Hub, ends: str
 ) -> None:
-    """Two open transactions that commit in the other order: a reader of the highest number alone would lose one."""
-    if dialect == "sqlite":
-        return  # one writer at a time: the order of numbers is that of commits
+    """Two open transactions that end in the other order: a reader of the highest number alone would lose one."""
     first, second = await bench.start_many(flow, 2)
-    start = await database.read(events.end)
-    late = database._engine.connect()
-    conn = await late.start()
-    try:
-        await conn.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
-        await database.write(lambda c: events.append(c, [_event(bench, flow, second, "early")]))
-        seen = await database.read(events.page, start, EVERYTHING, 10)
-        assert "early" not in {row.message for row in seen.rows}
-        await conn.commit()
-    finally:
-        await conn.close()
-    rows = await read(hub, None, BEGINNING, 4)
-    assert [row.message for row in rows[2:]] == ["late", "early"]
+    async with aclosing(hub.subscribe(ALL, None)) as feed:
+        await anext(feed)
+        async with database._engine.connect() as late:
+            await late.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
+            await database.write(lambda c: events.append(c, [_event(bench, flow, second, "early")]))
+            coming = asyncio.ensure_future(take(feed, 1))
+            async with aclosing(hub.subscribe(ALL, BEGINNING)) as other:
+                assert [row.run_id for row in await take(other, 2)] == [first, second]
+                assert isinstance(await anext(other), CaughtUp)
+            assert not coming.done()
+            await (late.commit() if ends == "commits" else late.rollback())
+        if ends == "commits":
+            assert [row.message for row in await coming] == ["late"]
+            coming = asyncio.ensure_future(take(feed, 1))
+        assert [row.message for row in await coming] == ["early"]
 
 
-async def test_the_end_of_the_log_is_behind_all_that_was_committed(
-    bench: Bench, flow: Flow, database: Database
+@on_postgresql
+async def test_what_happened_to_a_run_is_told_in_that_order(
+    bench: Bench, flow: Flow, database: Database, hub: Hub
 ) -> None:
+    """The one who changes the run last began to write first, elsewhere, and waited for the run."""
+    run_id = await bench.start(flow)
+    async with aclosing(hub.subscribe(ALL, None)) as feed:
+        await anext(feed)
+        async with database._engine.begin() as patient:
+            await patient.run_sync(projects.create, "written first")
+            await database.write(lambda c: events.append(c, [_event(bench, flow, run_id, "before")]))
+            await patient.execute(insert(table(RunEvent)).values(_event(bench, flow, run_id, "after")))
+        assert [row.message for row in await take(feed, 2)] == ["before", "after"]
+
+
+@on_postgresql
+async def test_transactions_that_write_no_event_hold_nobody_up(
+    bench: Bench, flow: Flow, database: Database, hub: Hub
+) -> None:
+    async with database._engine.begin() as long_one:
+        await long_one.run_sync(projects.create, "takes long")
+        first = await bench.start(flow)
+        async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed:
+            assert [row.run_id for row in await take(feed, 1)] == [first]
+            assert isinstance(await anext(feed), CaughtUp)
+            second = await bench.start(flow)
+            assert [row.run_id for row in await take(feed, 1)] == [second]
+
+
+@on_postgresql
+async def test_who_begins_from_now_on_has_nothing_uncommitted_behind_it(
+    bench: Bench, flow: Flow, database: Database, hub: Hub
+) -> None:
+    """What it lists after `CaughtUp` would else lack a change of which it is not told either."""
+    first, second = await bench.start_many(flow, 2)
+    feed = hub.subscribe(ALL, None)
+    async with database._engine.connect() as late:
+        await late.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
+        await database.write(lambda c: events.append(c, [_event(bench, flow, second, "early")]))
+        end = await database.read(events.end)
+        assert len(end.writers) == 1
+        beginning = asyncio.ensure_future(anext(feed))
+        assert await database.read(events.remaining, end) == end
+        await late.commit()
+    caught_up = await asyncio.wait_for(beginning, PATIENCE)
+    assert caught_up.place == end.until
+    assert (await database.read(events.remaining, end)).writers == frozenset()
+    await feed.aclose()
+
+
+async def test_at_the_end_of_the_log_is_nothing_more(bench: Bench, flow: Flow, database: Database) -> None:
     await bench.start(flow)
-    end = await database.read(events.end)
-    assert (await database.read(events.page, end, EVERYTHING, 10)).rows == ()
+    end = (await database.read(events.end)).until
+    tail = await database.read(events.tail, end, None, 10)
+    assert (tail.rows, tail.end, tail.is_last, tail.gaps) == ([], end, True, None)
 
 
 def _event(bench: Bench, flow: Flow, run_id: UUID, message: str) -> dict[str, Any]:
@@ -236,7 +283,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
 
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read_page(query, *args, **kwargs)
-        if query is events.kept_page and args[1].kinds is not None and not between:
+        if query is events.page and not between:
             # Read, and not yet told: the reader hears of this run before the subscriber has joined.
             between.append(await bench.start(flow))
             await take(ahead, 2)
@@ -263,7 +310,7 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
 
     async def counted(query: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal reads
-        reads += query is events.page
+        reads += query is events.tail
         return await read_page(query, *args, **kwargs)
 
     feeds = [hub.subscribe(OfRuns(RunFilter(tags=[f"{number}"])), None) for number in range(20)]
@@ -274,7 +321,6 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
     monkeypatch.setattr(database, "read", counted)
     await bench.start(flow)
     await take(witness, 1)
-    # A page, and one more for those who join meanwhile; on PostgreSQL also looks that came too early.
     assert 1 <= reads < 20
     assert hub.subscribers == 21
     task = hub.reader().task
@@ -391,7 +437,7 @@ async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
     assert [row.run_id for row in await take(quick, 6)] == later
     with pytest.raises(SlowConsumerError) as error:
         await anext(slow)
-    assert error.value.place == events.place_of(taken)
+    assert error.value.place == taken.seq
     assert (len(slow._waiting), hub.subscribers) == (0, 1)
     async with aclosing(hub.subscribe(ALL, error.value.place)) as again:
         assert [row.run_id for row in await take(again, 6)] == later
@@ -451,18 +497,18 @@ async def test_who_joins_while_a_page_is_read_is_told_by_its_own_columns(
 ) -> None:
     joined = hub.subscribe(OfRuns(RunFilter(external_ids=["mine"], archived=Archived.INCLUDE)), None)
     first = hub.subscribe(OfRun(uuid4()), None)
-    await anext(first)
     read_page = database.read
     has_joined = asyncio.Event()
 
     async def and_join(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read_page(query, *args, **kwargs)
-        if query is events.page and found.rows and not has_joined.is_set():
+        if query is events.tail and found.rows and not has_joined.is_set():
             await anext(joined)
             has_joined.set()
         return found
 
     monkeypatch.setattr(database, "read", and_join)
+    await anext(first)
     run_id = await bench.start(flow, external_id="mine")
     await asyncio.wait_for(has_joined.wait(), PATIENCE)
     assert [row.run_id for row in await take(joined, 1)] == [run_id]

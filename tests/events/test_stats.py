@@ -1,17 +1,14 @@
 """Statistics that follow the log: at the start, at most once a second, and computed once for all who follow."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, tuple_
 
-from db import events, stats
-from db.models import RunEvent
-from db.models.types import table
+from db import stats
 from db.session import Database
 from domain.errors import DatabaseUnavailableError
 from domain.run_filter import RunFilter
@@ -48,35 +45,6 @@ async def feeds(database: Database) -> AsyncIterator[StatsFeeds]:
     await hub.close()
 
 
-Later = Callable[[float], Awaitable[None]]
-
-
-@pytest.fixture
-def later(database: Database, still: FakeClock) -> Later:
-    """Lets time pass once all that was written can be read: writers in any database of the server may hold that up."""
-
-    async def pass_time(seconds: float) -> None:
-        await log_complete(database)
-        await still.advance(seconds)
-
-    return pass_time
-
-
-async def log_complete(database: Database) -> None:
-    """Return when no event stands behind the place up to which the log is read."""
-    async with asyncio.timeout(30):
-        while True:
-            if not await database.read(_unread):
-                return
-            await asyncio.sleep(0.01)
-
-
-def _unread(conn: Connection) -> int:
-    end = events.end(conn)
-    row = table(RunEvent).c
-    return conn.execute(select(func.count()).where(tuple_(row.xid, row.seq) > (end.xid, end.seq))).scalar_one()
-
-
 class Follower:
     """Takes what is told, and notes when it was, and how many runs there were."""
 
@@ -101,7 +69,6 @@ async def following(feeds: StatsFeeds, still: FakeClock, database: Database) -> 
 
     @asynccontextmanager
     async def follow(**wanted: Any) -> AsyncIterator[Follower]:
-        await log_complete(database)
         follower = Follower(feeds.follow(RunFilter(**wanted)), still)
         task = asyncio.create_task(follower.follow())
         await still.settle()
@@ -118,33 +85,33 @@ async def following(feeds: StatsFeeds, still: FakeClock, database: Database) -> 
 
 
 async def test_statistics_are_told_at_the_start_and_when_a_run_changed(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following
+    bench: Bench, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     await bench.start(flow)
     async with following(project_ids=[bench.project_id]) as follower:
         assert follower.totals == [1]
-        await later(10)
+        await still.advance(10)
         assert follower.totals == [1]
         await bench.start(flow)
-        await later(2)
+        await still.advance(2)
         assert follower.totals == [1, 2]
 
 
 async def test_many_changes_are_told_once_a_second(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following
+    bench: Bench, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following() as follower:
         for _ in range(40):
             await bench.start(flow)
             await still.advance(0.1)
-        await later(2)
+        await still.advance(2)
         assert min(round(end - start, 6) for start, end in pairwise(follower.times)) >= 1
         assert follower.totals == sorted(follower.totals)
         assert follower.totals[-1] == 40
 
 
 async def test_what_is_out_of_scope_tells_nothing(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following, database: Database
+    bench: Bench, flow: Flow, still: FakeClock, following: Following, database: Database
 ) -> None:
     other = await Bench.on(database)
     elsewhere = await other.publish(transform("only", 1))
@@ -156,64 +123,62 @@ async def test_what_is_out_of_scope_tells_nothing(
         following(ids=[run_id]) as of_run,
     ):
         await other.start(elsewhere)
-        await later(3)
+        await still.advance(3)
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1], [1], [1])
         await bench.start(second)
-        await later(3)
+        await still.advance(3)
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1, 2], [1], [1])
         await bench.start(flow)
-        await later(3)
+        await still.advance(3)
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1, 2, 3], [1, 2], [1])
 
 
 async def test_a_run_that_the_filter_no_longer_means_is_told(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following
+    bench: Bench, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     await bench.start(flow)
     async with following(statuses=[RunStatus.QUEUED]) as follower:
         await bench.claim()
-        await later(3)
+        await still.advance(3)
         assert follower.totals == [1, 0]
 
 
 async def test_who_follows_the_same_shares_what_is_computed(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following, feeds: StatsFeeds
+    bench: Bench, flow: Flow, still: FakeClock, following: Following, feeds: StatsFeeds
 ) -> None:
     mine = {"project_ids": [bench.project_id], "statuses": [RunStatus.QUEUED]}
     async with following(**mine) as first, following(**mine) as second, following() as third:
         assert len(feeds._feeds) == 2
         with statements() as executed:
             await bench.start(flow)
-            await later(3)
+            await still.advance(3)
         assert (first.totals, second.totals, third.totals) == ([0, 1], [0, 1], [0, 1])
         assert len([text for text in executed.texts if "flow_run.status, count(" in text]) == 2
 
 
 async def test_who_comes_later_is_told_what_is_so_now(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following
+    bench: Bench, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following() as first:
-        await later(100)
+        await still.advance(100)
         async with following() as second:
             assert second.times == [100]
             assert first.times == [0]
             await bench.start(flow)
-            await later(2)
+            await still.advance(2)
             assert (first.totals, second.totals) == ([0, 1], [0, 1])
 
 
-async def test_who_is_slow_gets_the_latest(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, feeds: StatsFeeds
-) -> None:
+async def test_who_is_slow_gets_the_latest(bench: Bench, flow: Flow, still: FakeClock, feeds: StatsFeeds) -> None:
     told = feeds.follow(RunFilter())
     await still.drive(anext(told))
     for _ in range(5):
         await bench.start(flow)
-        await later(2)
+        await still.advance(2)
     latest = await still.drive(anext(told))
     assert await latest.part(stats.counts) == {"QUEUED": 5}
     waiting = asyncio.ensure_future(anext(told))
-    await later(5)
+    await still.advance(5)
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -238,7 +203,7 @@ async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
 
 
 async def test_after_a_clock_was_set_back_who_comes_is_not_told_what_was_so_before(
-    bench: Bench, flow: Flow, still: FakeClock, later: Later, following: Following
+    bench: Bench, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following():
         still.block(-3_600)

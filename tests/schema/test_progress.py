@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from db import inputs, journal, transitions
-from db.events import Place, place_of
 from db.logs import LINES_IN_EVENT
 from db.session import Database
 from domain import clock, ids
@@ -139,8 +138,8 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
     """Wait until what happened can be told, which transactions in any database of the server hold up."""
-    last = cursor_at(place_of((await watcher.engine.events(run_id))[-1]))
-    async with aclosing(watcher.events(shown(run_id), cursor_at(Place(0, 0)))) as stream:
+    last = cursor_at((await watcher.engine.events(run_id))[-1].seq)
+    async with aclosing(watcher.events(shown(run_id), cursor_at(0))) as stream:
         async for item in stream:
             if item["cursor"] == last:
                 return

@@ -6,7 +6,6 @@ Revision ID: 0001
 import sqlalchemy as sa
 from alembic import op
 
-from db.models.run_event import CurrentTransaction
 from db.models.types import Metadata, Tags, Timestamp, sort_key
 
 revision = "0001"
@@ -38,7 +37,6 @@ def upgrade() -> None:
     op.create_index("ix_flow_limited", "flow", ["project_id"], sqlite_where=limited, postgresql_where=limited)
     op.create_index("ix_input_request_run", "input_request", ["run_id", "position"])
     op.create_index("ix_run_event_run", "run_event", ["run_id", "seq"])
-    op.create_index("ix_run_event_order", "run_event", ["xid", "seq"])
     told = sa.text("operation_id IS NOT NULL")
     op.create_index(
         "ix_run_event_operation", "run_event", ["operation_id", "seq"], sqlite_where=told, postgresql_where=told
@@ -186,7 +184,6 @@ def _create_tables() -> None:
     op.create_table(
         "run_event",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
-        sa.Column("xid", sa.BigInteger(), nullable=False, server_default=CurrentTransaction()),
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.Column("flow_id", sa.Uuid(), nullable=True),
         sa.Column("run_id", sa.Uuid(), nullable=True),

@@ -15,7 +15,6 @@ def upgrade() -> None:
     horizon = op.create_table(
         "event_horizon",
         sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("xid", sa.BigInteger(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
     )
-    op.bulk_insert(horizon, [{"id": 1, "xid": 0, "seq": 0}])
+    op.bulk_insert(horizon, [{"id": 1, "seq": 0}])
