@@ -98,7 +98,7 @@ class PostgresServer:
         result = self._account.run(self.directory, initdb, f"--pgdata={self._data}", f"--username={SUPERUSER}", *how)
         if result.returncode:
             raise RuntimeError(f"initdb failed: {result.stdout}")
-        port = _free_port()
+        port = free_port()
         with (self._data / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in (_SETTINGS | {"port": str(port)}).items())
         self._port_file.write_text(str(port))
@@ -136,7 +136,8 @@ def start_server(directory: Path, account: Account, binaries: Path | None = None
     return server
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on, nor will soon by chance."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe, suppress(OSError):
