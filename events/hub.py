@@ -10,7 +10,7 @@ stands at some place: what is between is read from the log, what comes behind co
 
 import asyncio
 import logging
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -108,6 +108,9 @@ class CaughtUp:
 
 
 Item = Told | CaughtUp
+Take = Callable[[Sequence[Told]], "int | asyncio.Future[None]"]
+"""Takes events for a subscriber on the spot: how many it took, from the first one. A future: ask again when that is
+done."""
 
 
 class _Channel:
@@ -287,7 +290,7 @@ class _Reader:
             is_away = False
             if page.is_last:
                 pause = LOOK_SECONDS if page.rows else min(2 * pause, LOOK_SECONDS)
-                if await clock.signalled(written, pause):
+                if await clock.signalled(written, pause) and self._database.dialect == "postgresql":
                     pause = LOOK_AGAIN_SECONDS / 2
 
     async def _read(self) -> Page:
@@ -350,10 +353,12 @@ class Feed:
         "_failure",
         "_has_begun",
         "_hub",
+        "_is_asked_later",
         "_items",
         "_joined",
         "_max_waiting",
         "_number",
+        "_take",
         "_until",
         "_waiting",
         "_waiting_count",
@@ -378,6 +383,8 @@ class Feed:
         self._waiting: list[Sequence[Told]] = []  # a deque takes ten times the room, and is empty most of the time
         self._waiting_count = 0
         self._wake: asyncio.Future[None] | None = None
+        self._take: Take | None = None
+        self._is_asked_later = False
         self._failure: Exception | None = None
         self._items: Sequence[Item] = ()
         self._number = 0
@@ -391,13 +398,17 @@ class Feed:
         self._number += 1
         return self._items[self._number - 1]
 
-    async def batch(self) -> Sequence[Item]:
-        """The next items, as many as came together."""
+    async def batch(self, take: Take | None = None) -> Sequence[Item]:
+        """The next items, as many as came together.
+
+        What happens while this waits is offered to `take` first. As long as that takes everything, this goes on to
+        wait: a thousand subscribers are told without waking a task of each.
+        """
         if not self._has_begun:
             self._hub.enter(self)
             self._has_begun = True
             self._channel = _Channel(self.selector)
-        items = await (self._next_batch() if self._channel is None else self._catch_up(self._channel))
+        items = await (self._next_batch(take) if self._channel is None else self._catch_up(self._channel))
         self.place = items[-1].place
         return items
 
@@ -419,7 +430,10 @@ class Feed:
             return
         self._waiting.append(told)
         self._waiting_count += len(told)
-        self._wake_up()
+        if self._take is None:
+            self._wake_up()
+        elif not self._is_asked_later:
+            self._offer()
 
     def fail(self, error: Exception) -> None:
         """End the subscription; what waits is given up."""
@@ -428,29 +442,62 @@ class Feed:
         self._waiting_count = 0
         self._wake_up()
 
+    def _offer(self) -> None:
+        """Have what waits taken on the spot, as far as that is done; what is left is for the subscriber's task."""
+        while self._waiting and self._take is not None:
+            told = self._next()
+            try:
+                taken = self._take(told) if told else 0
+            except Exception:
+                taken = 0  # the subscriber's task meets it too, and tells it: it is no matter of the reader
+            if isinstance(taken, asyncio.Future):
+                self._put_back(told)
+                self._is_asked_later = True
+                taken.add_done_callback(self._ask_again)
+                return
+            if taken:
+                self.place = told[taken - 1].place
+            if taken < len(told):
+                self._put_back(told[taken:])
+                self._wake_up()
+
+    def _ask_again(self, _: "asyncio.Future[None]") -> None:
+        self._is_asked_later = False
+        self._offer()
+
     def _wake_up(self) -> None:
+        self._take = None
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     # What the subscriber uses.
 
-    async def _next_batch(self) -> Sequence[Item]:
+    async def _next_batch(self, take: Take | None) -> Sequence[Item]:
         while True:
             self._check()
-            if not self._waiting:
-                self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
+            if self._waiting:
+                if told := self._next():
+                    return told
                 continue
-            told = self._waiting.pop(0)
-            self._waiting_count -= len(told)
-            # The reader may stand before the place up to which the subscriber read by itself.
-            if self._after is not None:
-                if told[0].place <= self._after:
-                    told = [each for each in told if each.place > self._after]
-                else:
-                    self._after = None
-            if told:
-                return told
+            self._wake, self._take = asyncio.get_running_loop().create_future(), take
+            try:
+                await self._wake
+            finally:
+                self._take = None
+
+    def _next(self) -> Sequence[Told]:
+        """What waits in front, but for what the subscriber read by itself: the reader may have stood before that."""
+        told = self._waiting.pop(0)
+        self._waiting_count -= len(told)
+        if self._after is not None:
+            if told[0].place <= self._after:
+                return [each for each in told if each.place > self._after]
+            self._after = None
+        return told
+
+    def _put_back(self, told: Sequence[Told]) -> None:
+        self._waiting.insert(0, told)
+        self._waiting_count += len(told)
 
     async def _catch_up(self, channel: _Channel) -> Sequence[Item]:
         reader = self._hub.reader()
