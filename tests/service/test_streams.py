@@ -185,6 +185,43 @@ async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, mo
     assert failures == 3
 
 
+def with_a_bad_one(conn: Connection, run_id: str) -> None:
+    """Events that are read together; in the midst of them a status that there is not."""
+    (row,) = runs.by_ids(conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
+    event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": events.RUN_STATUS}
+    change = {"from_status": "QUEUED", "message": "Changed", "at": clock.now()}
+    events.append(conn, [{**event, **change, "to_status": status} for status in ("RUNNING", "MELTED", "PAUSED")])
+
+
+@pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
+async def test_an_event_that_cannot_be_told_is_an_error_in_its_place_alone(live: LiveApi, query: str) -> None:
+    async def heard(client: ClientConnection) -> list[str]:
+        """The statuses told, and of what cannot be told the first part of the path."""
+        found = []
+        for _ in range(3):
+            payload = (await received(client))["payload"]
+            found.append(payload["data"]["told"]["status"] if "errors" not in payload else payload["errors"][0]["path"])
+        return found
+
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        clients = [await subscribed(stack, live, query) for _ in range(3)]
+        blind = await subscribed(stack, live, query.replace("status", "__typename"))
+        run_id = (await live.api.start(await live.api.create_flow(ECHO)))["run"]["id"]
+        started = [await told(client) for client in (*clients, blind)]
+        await live.api.database.write(with_a_bad_one, run_id)
+        expected = ["RUNNING", ["told", "status"], "PAUSED"]
+        for client in clients:
+            assert await heard(client) == expected
+        assert [(await told(blind))["runId"] for _ in range(3)] == [run_id] * 3
+        late = await stack.enter_async_context(let_in(live))
+        await ask(late, query, after=started[0]["cursor"])
+        assert await heard(late) == expected
+        assert (await told(late))["__typename"] == "CaughtUp"
+        # And all of them go on.
+        other = (await live.api.start(await live.api.create_flow(ECHO, name="other")))["run"]["id"]
+        assert {(await told(client))["runId"] for client in (*clients, blind, late)} == {other}
+
+
 # Those who cannot follow
 
 
