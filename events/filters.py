@@ -48,8 +48,7 @@ class Moment:
 
     def __init__(self, row: AnyRow, at: datetime) -> None:
         """As `row` stands; how long a live run takes is counted until `at`."""
-        # To ask the row itself for a column that it lacks takes as long as all the rest.
-        known = dict(zip(row._fields, row, strict=True))
+        known = row._asdict()  # to ask the row itself for a column that it lacks takes as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
