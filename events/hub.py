@@ -25,13 +25,13 @@ from events.selectors import Compiled, Selector, shelves, shelves_of
 _logger = logging.getLogger(__name__)
 
 PAGE = 500
-"""Events read at once: a subscriber that catches up holds no more of them in memory."""
+"""Events read at once: a subscriber that catches up holds two pages in memory, one that is told and the next one."""
 MAX_WAITING = 1_000
 """Events that wait for one subscriber; one more, and it is too slow."""
 LOOK_SECONDS = 1.0
 """At the longest, between two looks at the log: other processes may send no signals."""
 LOOK_AGAIN_SECONDS = 0.01
-"""Until the next look after a signal when nothing was found: on PostgreSQL an older transaction may hold events up.
+"""On PostgreSQL, until the next look after a signal when nothing was found: an older transaction may hold events up.
 Doubled each time."""
 RETRY_SECONDS = 1.0
 """Until the log is read again when the database was away."""
