@@ -56,7 +56,7 @@ async def told(socket: ClientConnection) -> Any:
 
 async def told_until(socket: ClientConnection, run_id: str) -> list[Any]:
     """All changes up to the end of a run."""
-    heard = []
+    heard: list[Any] = []
     while not heard or (heard[-1]["runId"], heard[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
         event = await told(socket)
         heard += [event] if event["__typename"] == "FlowRunStatusChanged" else []
