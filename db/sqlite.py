@@ -111,6 +111,7 @@ class Readers:
             url.set(drivername="sqlite"),
             pool_size=count,
             max_overflow=0,
+            pool_use_lifo=True,  # a few connections whose caches are warm, not all of them in turn
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
         )
@@ -118,9 +119,12 @@ class Readers:
         event.listen(self._engine, "connect", prepare)
         self.pool = self._engine.pool
         self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self._closed = False
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """The result of `query`."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
@@ -129,6 +133,7 @@ class Readers:
 
     async def close(self) -> None:
         """Finish what was asked for, then stop."""
+        self._closed = True
         await asyncio.to_thread(self._threads.shutdown)
         self._engine.dispose()
 
