@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -377,5 +378,5 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as directory:
-        main(sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{directory}/bench.db")
+    with tempfile.TemporaryDirectory() if len(sys.argv) < 2 else nullcontext() as folder:
+        main(sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db")

@@ -50,23 +50,23 @@ class Database:
         self.signals = signals.Signals()
         self._under_way: set[asyncio.Future[Any]] = set()
         self._gatherings: dict[Together, Gathering] = {}
+        self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
         if self.dialect == "sqlite":
-            self._engine = create_async_engine(parsed, pool_size=pool_size)
-            event.listen(self._engine.sync_engine, "connect", sqlite.prepare)
-            sqlite.read_keys_fast(self._engine.sync_engine.dialect)
-            self._writer = sqlite.Writer(parsed)
-        else:
-            # JIT costs more than it gains on queries that end within milliseconds.
-            settings = {"application_name": "flow-runs", "jit": "off"}
-            self._engine = create_async_engine(
-                parsed,
-                pool_size=pool_size,
-                pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
-                connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
-                json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
-            )
-            event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+            self._readers, self._writer = sqlite.Readers(parsed, pool_size), sqlite.Writer(parsed)
+            self._pool = self._readers.pool
+            return
+        # JIT costs more than it gains on queries that end within milliseconds.
+        settings = {"application_name": "flow-runs", "jit": "off"}
+        self._engine = create_async_engine(
+            parsed,
+            pool_size=pool_size,
+            pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
+            connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
+            json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
+        )
+        self._pool = self._engine.pool
+        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -103,6 +103,8 @@ class Database:
             task.exception()  # seen, also when nobody waits for it any more
 
     async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._readers is not None:
+            return await self._readers.run(lambda conn: query(conn, *args, **kwargs))
         async with self._reader.connect() as conn:
             return await conn.run_sync(query, *args, **kwargs)
 
@@ -147,9 +149,11 @@ class Database:
     async def close(self) -> None:
         """Finish what is under way and close every connection."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
-        if self._writer is not None:
+        if self._readers is not None and self._writer is not None:
+            await self._readers.close()
             await self._writer.close()
-        await self._engine.dispose()
+        else:
+            await self._engine.dispose()
 
 
 def _refuse_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:

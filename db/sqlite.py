@@ -1,16 +1,18 @@
-"""SQLite: how connections are set up, and the one thread that writes.
+"""SQLite: how connections are set up, the threads that read, and the one that writes.
 
-SQLite has one writer at a time. Instead of letting tasks fight for the lock, a thread of its own takes whole units of
-work from a queue and commits those that came together in one transaction: callers share the cost of a commit, and no
-statement crosses threads. Each unit runs in a savepoint, so one that fails takes none of the others with it.
+A unit of work crosses threads once, not with each of its statements. SQLite has one writer at a time. Instead of
+letting tasks fight for the lock, one thread takes whole units of work from a queue and commits those that came together
+in one transaction: callers share the cost of a commit. Each unit runs in a savepoint, so one that fails takes none of
+the others with it.
 """
 
 import asyncio
 import queue
 import threading
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from asyncpg.pgproto.pgproto import UUID
@@ -18,6 +20,8 @@ from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, ev
 
 from db import units
 from domain.errors import DatabaseUnavailableError
+
+T = TypeVar("T")
 
 _MAX_GROUP = 64
 """Units of work in one commit: a group of small ones ends within milliseconds."""
@@ -96,6 +100,42 @@ class _Job:
             self.done.set_exception(self.error)
         else:
             self.done.set_result((self.result, self.topics))
+
+
+class Readers:
+    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait."""
+
+    def __init__(self, url: URL, count: int) -> None:
+        # Each statement sees what is committed by then; nothing is to be begun, and nothing to be rolled back.
+        self._engine = create_engine(
+            url.set(drivername="sqlite"),
+            pool_size=count,
+            max_overflow=0,
+            pool_use_lifo=True,  # a few connections whose caches are warm, not all of them in turn
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+        )
+        read_keys_fast(self._engine.dialect)
+        event.listen(self._engine, "connect", prepare)
+        self.pool = self._engine.pool
+        self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self._closed = False
+
+    async def run(self, query: Callable[[Connection], T]) -> T:
+        """The result of `query`."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as conn:
+            return query(conn)
+
+    async def close(self) -> None:
+        """Finish what was asked for, then stop."""
+        self._closed = True
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
 
 
 class Writer:

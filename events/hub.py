@@ -10,7 +10,7 @@ stands at some place: what is between is read from the log, what comes behind co
 
 import asyncio
 import logging
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from events.selectors import Compiled, Selector, shelves, shelves_of
 _logger = logging.getLogger(__name__)
 
 PAGE = 500
-"""Events read at once: a subscriber that catches up holds no more of them in memory."""
+"""Events read at once: a subscriber that catches up holds two pages in memory, one that is told and the next one."""
 MAX_WAITING = 1_000
 """Events that wait for one subscriber; one more, and it is too slow."""
 LOOK_SECONDS = 1.0
@@ -107,6 +107,9 @@ class CaughtUp:
 
 
 Item = Told | CaughtUp
+Take = Callable[[Sequence[Told]], "int | asyncio.Future[None]"]
+"""Takes events for a subscriber on the spot: how many it took, from the first one. A future: ask again when that is
+done."""
 
 
 class _Channel:
@@ -354,13 +357,16 @@ class Feed:
 
     __slots__ = (
         "_after",
+        "_ahead",
         "_channel",
         "_failure",
         "_has_begun",
         "_hub",
+        "_is_asked_later",
         "_items",
         "_max_waiting",
         "_number",
+        "_take",
         "_until",
         "_waiting",
         "_waiting_count",
@@ -380,10 +386,13 @@ class Feed:
         self._until: Place | None = None
         # Of a subscriber that reads the log by itself.
         self._channel: _Channel | None = None
+        self._ahead: asyncio.Task[Page] | None = None
         self._has_begun = False
         self._waiting: list[Sequence[Told]] = []  # a deque takes ten times the room, and is empty most of the time
         self._waiting_count = 0
         self._wake: asyncio.Future[None] | None = None
+        self._take: Take | None = None
+        self._is_asked_later = False
         self._failure: Exception | None = None
         self._items: Sequence[Item] = ()
         self._number = 0
@@ -397,19 +406,25 @@ class Feed:
         self._number += 1
         return self._items[self._number - 1]
 
-    async def batch(self) -> Sequence[Item]:
-        """The next items, as many as came together."""
+    async def batch(self, take: Take | None = None) -> Sequence[Item]:
+        """The next items, as many as came together.
+
+        What happens while this waits is offered to `take` first. As long as that takes everything, this goes on to
+        wait: a thousand subscribers are told without waking a task of each.
+        """
         if not self._has_begun:
             self._hub.enter(self)
             self._has_begun = True
             self._channel = _Channel(self.selector)
-        items = await (self._next_batch() if self._channel is None else self._catch_up(self._channel))
+        items = await (self._next_batch(take) if self._channel is None else self._catch_up(self._channel))
         self.place = items[-1].place
         return items
 
     async def aclose(self) -> None:
         """Take nothing more."""
         self._hub.leave(self)
+        if self._ahead is not None:
+            self._ahead.cancel()
         self._waiting.clear()
         self._items = ()
         self._failure = self._failure or HubClosedError()
@@ -425,7 +440,10 @@ class Feed:
             return
         self._waiting.append(told)
         self._waiting_count += len(told)
-        self._wake_up()
+        if self._take is None:
+            self._wake_up()
+        elif not self._is_asked_later:
+            self._offer()
 
     def fail(self, error: Exception) -> None:
         """End the subscription; what waits is given up."""
@@ -434,29 +452,62 @@ class Feed:
         self._waiting_count = 0
         self._wake_up()
 
+    def _offer(self) -> None:
+        """Have what waits taken on the spot, as far as that is done; what is left is for the subscriber's task."""
+        while self._waiting and self._take is not None:
+            told = self._next()
+            try:
+                taken = self._take(told) if told else 0
+            except Exception:
+                taken = 0  # the subscriber's task meets it too, and tells it: it is no matter of the reader
+            if isinstance(taken, asyncio.Future):
+                self._put_back(told)
+                self._is_asked_later = True
+                taken.add_done_callback(self._ask_again)
+                return
+            if taken:
+                self.place = told[taken - 1].place
+            if taken < len(told):
+                self._put_back(told[taken:])
+                self._wake_up()
+
+    def _ask_again(self, _: "asyncio.Future[None]") -> None:
+        self._is_asked_later = False
+        self._offer()
+
     def _wake_up(self) -> None:
+        self._take = None
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     # What the subscriber uses.
 
-    async def _next_batch(self) -> Sequence[Item]:
+    async def _next_batch(self, take: Take | None) -> Sequence[Item]:
         while True:
             self._check()
-            if not self._waiting:
-                self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
+            if self._waiting:
+                if told := self._next():
+                    return told
                 continue
-            told = self._waiting.pop(0)
-            self._waiting_count -= len(told)
-            # The reader may stand before the place up to which the subscriber read by itself.
-            if self._after is not None:
-                if told[0].place <= self._after:
-                    told = [each for each in told if each.place > self._after]
-                else:
-                    self._after = None
-            if told:
-                return told
+            self._wake, self._take = asyncio.get_running_loop().create_future(), take
+            try:
+                await self._wake
+            finally:
+                self._take = None
+
+    def _next(self) -> Sequence[Told]:
+        """What waits in front, but for what the subscriber read by itself: the reader may have stood before that."""
+        told = self._waiting.pop(0)
+        self._waiting_count -= len(told)
+        if self._after is not None:
+            if told[0].place <= self._after:
+                return [each for each in told if each.place > self._after]
+            self._after = None
+        return told
+
+    def _put_back(self, told: Sequence[Told]) -> None:
+        self._waiting.insert(0, told)
+        self._waiting_count += len(told)
 
     async def _catch_up(self, channel: _Channel) -> Sequence[Item]:
         reader = self._hub.reader()
@@ -464,9 +515,8 @@ class Feed:
             self._after = await self._join(reader)
             return self._caught_up([])
         while True:
-            until = self._until if self._until is not None else await self._position(reader)
-            page = await self._hub.read(self._after, until, self.selector, channel.compiled.columns)
             self._check()
+            page = await self._page(channel, reader)
             self._after = page.end
             batch = Batch()
             items: list[Item] = list(channel.meant([Event(row, batch) for row in page.rows], page.runs))
@@ -476,6 +526,22 @@ class Feed:
                 return self._caught_up(items)
             if items:
                 return items
+
+    async def _page(self, channel: _Channel, reader: _Reader) -> Page:
+        """The next one; the one behind it is read while this one is told."""
+        assert self._after is not None
+        until = self._until if self._until is not None else await self._position(reader)
+        reading = self._ahead or self._read(channel, self._after, until)
+        self._ahead = None
+        page = await reading
+        if not page.is_last:
+            self._ahead = self._read(channel, page.end, until)
+        return page
+
+    def _read(self, channel: _Channel, after: Place, until: Place) -> "asyncio.Task[Page]":
+        task = asyncio.create_task(self._hub.read(after, until, self.selector, channel.compiled.columns))
+        task.add_done_callback(_seen)
+        return task
 
     async def _join(self, reader: _Reader) -> Place:
         """Have the reader hand out what comes from now on; returns the place where it stands."""
@@ -497,3 +563,8 @@ class Feed:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _seen(task: "asyncio.Task[Page]") -> None:
+    if not task.cancelled():
+        task.exception()  # nobody may wait for it any more

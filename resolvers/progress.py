@@ -12,7 +12,7 @@ from domain import ids, payloads
 from domain.errors import RunNotFoundError
 from domain.ids import IdKind
 from domain.states import FINAL, StepStatus
-from events.hub import CaughtUp, Feed, Item
+from events.hub import CaughtUp, Feed, Item, Take
 from events.selectors import OfRun
 from resolvers import authorize
 from resolvers.context import Context
@@ -43,8 +43,8 @@ class RunStream(Stream[T]):
             raise StopAsyncIteration
         return self.tell(self._items.pop(0))
 
-    async def batch(self) -> Sequence[Item]:
-        """The next items, as many as came together; none at the end."""
+    async def batch(self, take: Take | None = None) -> Sequence[Item]:
+        """The next items, as many as came together; none at the end. All of them, for it looks for that end."""
         if self._is_over:
             return ()
         items = await super().batch()

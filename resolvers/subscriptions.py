@@ -18,7 +18,7 @@ from domain.bulk import ENDED
 from domain.errors import ServiceStoppingError, SlowConsumerError
 from domain.run_filter import RunFilter
 from events import hub
-from events.hub import CaughtUp, Item, Told
+from events.hub import CaughtUp, Item, Take, Told
 from events.selectors import OfOperation, OfRuns, Selector
 from resolvers import bulk
 from resolvers.context import Context
@@ -55,10 +55,13 @@ class Stream(Generic[T]):
         except hub.HubError as error:
             raise told_to_clients(error) from error
 
-    async def batch(self) -> Sequence[Item]:
-        """The next items, as many as came together; none at the end of a stream that has one."""
+    async def batch(self, take: Take | None = None) -> Sequence[Item]:
+        """The next items, as many as came together, but for those that `take` takes meanwhile (`Feed.batch`).
+
+        None at the end of a stream that has one.
+        """
         try:
-            return await self._feed.batch()
+            return await self._feed.batch(take)
         except hub.HubError as error:
             raise told_to_clients(error) from error
 

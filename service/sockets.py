@@ -22,7 +22,6 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     Message,
 )
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.protocol import State
 
 from domain.errors import (
     DatabaseUnavailableError,
@@ -33,7 +32,7 @@ from domain.errors import (
 from resolvers.context import Context
 from schema.errors import told
 from service.connections import Connection
-from service.streams import Failure, Operation
+from service.streams import Failure, Operation, Payload
 
 if TYPE_CHECKING:
     from service.graphql import GraphQLEndpoint
@@ -52,6 +51,19 @@ _TRY_AGAIN_LATER = 1013
 
 class SocketProtocol(WebSocketsSansIOProtocol):
     """Uvicorn's WebSocket, but a client that takes nothing cannot keep a connection alive by that."""
+
+    _has_room = True
+    """Whether the client takes what is written, or at least its buffers do."""
+
+    def pause_writing(self) -> None:
+        """Hear from the transport that its buffer is full."""
+        super().pause_writing()
+        self._has_room = False
+
+    def resume_writing(self) -> None:
+        """Hear from the transport that there is room again."""
+        super().resume_writing()
+        self._has_room = True
 
     async def run_asgi(self) -> None:
         """Run the application, which may drop the connection."""
@@ -76,7 +88,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         It takes a third of the way through ASGI, and one call of the system for what comes together.
         """
         written = 0
-        while written < len(texts) and self._takes_more():
+        while written < len(texts) and self._has_room and not self.close_sent and not self.transport.is_closing():
             frames: list[bytes] = []
             size = 0
             while written < len(texts) and size < _WRITTEN_AT_ONCE:
@@ -87,9 +99,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(frames))
         return written
 
-    def _takes_more(self) -> bool:
-        return self.writable.is_set() and self.conn.state is State.OPEN and not self.transport.is_closing()
-
     def keepalive_timeout(self) -> None:
         """No pong came: close."""
         super().keepalive_timeout()
@@ -98,6 +107,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _drop_later(self) -> None:
         # A transport that is closed waits until its buffer is written, without an end.
         self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
+
+
+def _nothing_written(_: Sequence[bytes]) -> int:
+    # Of a server that knows of no other way than ASGI's.
+    return 0
 
 
 def _frame_head(length: int) -> bytes:
@@ -116,13 +130,13 @@ class TextSocket(ASGIWebSocketAdapter):
         self.connection: Connection | None = None
         self.cut: Callable[[], None] | None = extensions.get(_CUT)
         """Drops the connection, where the server knows how."""
-        self._write_now: Callable[[Sequence[bytes]], int] | None = extensions.get(_WRITE)
+        self.write_now: Callable[[Sequence[bytes]], int] = extensions.get(_WRITE, _nothing_written)
+        """Sends messages as far as that needs no waiting: how many, from the first one."""
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:
         """Send messages, in their order."""
         while texts:
-            written = self._write_now(texts) if self._write_now is not None else 0
-            texts = texts[written:]
+            texts = texts[self.write_now(texts) :]
             if texts:
                 await self._send(texts[0])  # that waits until there is room again
                 texts = texts[1:]
@@ -141,6 +155,24 @@ class TextSocket(ASGIWebSocketAdapter):
 
     async def send_json(self, message: Mapping[str, object]) -> None:
         await self.send_texts([orjson.dumps(message)])
+
+
+class _Messages:
+    """The way of what one subscription is told: each payload with the subscription's ID around it."""
+
+    __slots__ = ("_head", "_socket")
+
+    def __init__(self, socket: TextSocket, name: str) -> None:
+        self._socket = socket
+        self._head = b'{"id":' + orjson.dumps(name) + b',"type":"next","payload":'
+
+    def write_now(self, payloads: Sequence[Payload]) -> int:
+        head = self._head
+        return self._socket.write_now([head + payload.body + b"}" for payload in payloads])
+
+    async def send(self, payloads: Sequence[Payload]) -> None:
+        head = self._head
+        await self._socket.send_texts([head + payload.body + b"}" for payload in payloads])
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -209,13 +241,13 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
         asked = Operation(operation.query, operation.variables, operation.operation_name)
-        head = b'{"id":' + orjson.dumps(operation.id) + b',"type":"next","payload":'
-        async with aclosing(self.view.streams.results(asked, self.context)) as results:
+        messages = _Messages(self.websocket, operation.id)
+        async with aclosing(self.view.streams.results(asked, self.context, messages.write_now)) as results:
             async for result in results:
                 if isinstance(result, Failure):
                     await self._end_by(operation, result)
                     return
-                await self.websocket.send_texts([head + payload.body + b"}" for payload in result])
+                await messages.send(result)
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     async def _end_by(self, operation: ProtocolOperation[Context, None], failure: Failure) -> None:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -39,6 +40,8 @@ from schema.plans import plan_of
 
 Tell = Callable[[Item], object]
 """Makes the object of the schema that tells an item."""
+Write = Callable[[Sequence["Payload"]], int]
+"""Sends payloads as far as that needs no waiting: how many, from the first one."""
 
 RETRY_SECONDS = 1.0
 """Until an event is rendered again when the database was away."""
@@ -83,11 +86,12 @@ class Streams:
         self._renderers: weakref.WeakValueDictionary[Hashable, _Renderer] = weakref.WeakValueDictionary()
 
     async def results(
-        self, operation: Operation, context: Context
+        self, operation: Operation, context: Context, write: Write | None = None
     ) -> AsyncGenerator[Sequence[Payload] | Failure, None]:
         """What a client is told: of a query or mutation one payload, of a subscription as many as come.
 
-        Those that come together are told together, so that they can be sent at once.
+        Those that come together are told together, so that they can be sent at once. What comes while the client is
+        waited for here, all before being sent, goes through `write`, as far as that takes it.
         """
         begun = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
         if begun is None:
@@ -99,7 +103,8 @@ class Streams:
             del begun  # what it holds is needed no more, while the stream may last for days
             try:
                 if isinstance(source, Stream):
-                    while items := await source.batch():
+                    take = partial(renderer.tell_now, source.tell, write) if write is not None else None
+                    while items := await source.batch(take):
                         payloads = await renderer.batch(source.tell, items)
                         del items  # the next ones may be long in coming
                         yield payloads
@@ -145,9 +150,25 @@ class _Renderer:
         self._context = context
         self._plan = plan_of(executor)
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._last_items: Sequence[Item] = ()
+        self._last_payloads: Sequence[Payload] = ()
 
     async def batch(self, tell: Tell, items: Sequence[Item]) -> Sequence[Payload]:
         """The payloads of `items`."""
+        return [each if isinstance(each, Payload) else await each.payload() for each in self._all(tell, items)]
+
+    def tell_now(self, tell: Tell, write: Write, items: Sequence[Item]) -> "int | asyncio.Future[None]":
+        """Send the payloads of `items` (events.hub.Take); when they are still to be made, later."""
+        if items is not self._last_items:  # the hub hands the same ones to one subscriber after the other
+            found = self._all(tell, items)
+            payloads = [each for each in found if isinstance(each, Payload)]
+            if len(payloads) < len(found):
+                unmade = (each.is_done for each in found if isinstance(each, _Missing) and not each.is_done.done())
+                return next(unmade, 0)  # 0: one of them failed
+            self._last_items, self._last_payloads = items, payloads
+        return write(self._last_payloads)
+
+    def _all(self, tell: Tell, items: Sequence[Item]) -> Sequence["Payload | _Missing"]:
         missing: list[_Missing] = []
         found = [self._found(tell, item, missing) for item in items]
         if missing:
@@ -155,7 +176,7 @@ class _Renderer:
             task = asyncio.ensure_future(self._make(missing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return [each if isinstance(each, Payload) else await each.payload() for each in found]
+        return found
 
     def _found(self, tell: Tell, item: Item, missing: list["_Missing"]) -> "Payload | _Missing":
         memo = item.event.memo if isinstance(item, Told) else {}
@@ -187,7 +208,7 @@ class _Renderer:
                 await asyncio.gather(*(self._execute(each, shared) for each in alone))
         finally:
             for each in missing:
-                each.is_done.set()
+                each.is_done.set_result(None)
 
     async def _load(self, missing: Sequence["_Missing"], shared: dict[Hashable, Any]) -> bool:
         """Have the plan make them, if there is one and it can."""
@@ -248,7 +269,7 @@ class _Missing:
         self.value = value
         self.memo = memo
         self.key = key
-        self.is_done = asyncio.Event()
+        self.is_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.made: Payload | None = None
         self.error: Exception | None = None
 
@@ -258,7 +279,7 @@ class _Missing:
 
     async def payload(self) -> Payload:
         """The payload, once it is made."""
-        await self.is_done.wait()
+        await asyncio.shield(self.is_done)  # others wait for it too
         if self.made is None:
             raise RuntimeError("An event could not be executed") from self.error
         return self.made

@@ -167,6 +167,8 @@ async def test_what_is_asked_for_after_closing_is_refused(database_url: str) -> 
     await database.close()
     with pytest.raises(DatabaseUnavailableError):
         await database.write(projects.create, "late")
+    with pytest.raises(DatabaseUnavailableError):
+        await database.read(projects.names)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -275,3 +277,36 @@ async def test_connections_are_set_up_as_documented(database: Database) -> None:
 
 async def test_readers_do_not_wait_for_the_writer(database: Database, gate: Gate) -> None:
     assert await database.read(projects.names) == []
+
+
+async def test_a_unit_that_reads_keeps_to_one_connection_and_sees_what_is_committed_meanwhile(
+    database: Database,
+) -> None:
+    gate = Gate()
+
+    def twice(conn: Connection) -> tuple[Sequence[str], Sequence[str]]:
+        before = projects.names(conn)
+        gate.pass_through(conn)
+        return before, projects.names(conn)
+
+    reading = asyncio.create_task(database.read(twice))
+    await gate.entered()
+    assert database._pool.checkedout() == 1  # type: ignore[attr-defined]
+    await database.write(projects.create, "meanwhile")
+    gate.open()
+    assert await reading == ([], ["meanwhile"])
+    assert database._pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_more_reads_than_connections_take_their_turns(database_url: str) -> None:
+    database, gates = Database(database_url, pool_size=2), [Gate(), Gate()]
+    busy = [asyncio.create_task(database.read(gate.pass_through)) for gate in gates]
+    for gate in gates:
+        await gate.entered()
+    waiting = await asked(*(database.read(projects.names) for _ in range(20)))
+    assert not any(task.done() for task in waiting)
+    for gate in gates:
+        gate.open()
+    assert await asyncio.gather(*waiting) == [[]] * 20
+    await asyncio.gather(*busy)
+    await database.close()

@@ -125,7 +125,7 @@ class TestWaiting:
             await still.drive(meter.executed(PAUSED))
             await still.settle()
             assert len(asyncio.all_tasks()) == idle
-            assert engine.database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert engine.database._pool.checkedout() == 0  # type: ignore[attr-defined]
             assert dispatcher._tasks == {}
             assert still.timers <= 2
             meter.claims = 0

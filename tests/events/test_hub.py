@@ -1,7 +1,7 @@
 """Following the log: what was missed, in order and once, then what happens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ from db.rows import AnyRow
 from db.session import Database
 from domain import clock
 from domain.run_filter import Archived, RunFilter
-from events.hub import PAGE, CaughtUp, Feed, Hub, HubClosedError, ReaderFailedError, SlowConsumerError, Told
+from events.hub import PAGE, CaughtUp, Feed, Hub, HubClosedError, Item, ReaderFailedError, SlowConsumerError, Told
 from events.selectors import OfOperation, OfRun, OfRuns, Selector
 from tests.support.engine import Bench, Flow, transform
 from tests.support.postgres import PostgresServer
@@ -433,8 +433,10 @@ async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
     (taken,) = await take(slow, 1)
     assert taken.run_id == first
     await take(quick, 1)
-    later = [await bench.start(flow) for _ in range(6)]
-    assert [row.run_id for row in await take(quick, 6)] == later
+    later = [await bench.start(flow) for _ in range(5)]
+    assert [row.run_id for row in await take(quick, 5)] == later
+    later.append(await bench.start(flow))
+    assert [row.run_id for row in await take(quick, 1)] == later[5:]
     with pytest.raises(SlowConsumerError) as error:
         await anext(slow)
     assert error.value.place == taken.seq
@@ -442,6 +444,120 @@ async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
     async with aclosing(hub.subscribe(ALL, error.value.place)) as again:
         assert [row.run_id for row in await take(again, 6)] == later
     await quick.aclose()
+    await hub.close()
+
+
+# Taking on the spot
+
+
+class Taker:
+    """Takes so many of the events it is offered, or does what it was told to."""
+
+    def __init__(self) -> None:
+        self.offered: asyncio.Queue[list[str]] = asyncio.Queue()
+        self.answer: Callable[[Sequence[Told]], int | asyncio.Future[None]] = len
+
+    def __call__(self, told: Sequence[Told]) -> "int | asyncio.Future[None]":
+        self.offered.put_nowait([each.event.row.message for each in told])
+        return self.answer(told)
+
+    async def next(self) -> list[str]:
+        """The messages of the next events it is offered."""
+        return await asyncio.wait_for(self.offered.get(), PATIENCE)
+
+
+@pytest.fixture
+async def run_id(bench: Bench, flow: Flow, hub: Hub) -> UUID:
+    found = await bench.start(flow)
+    await complete(hub, 1)
+    return found
+
+
+async def say(bench: Bench, flow: Flow, run_id: UUID, *messages: str) -> None:
+    await bench.database.write(events.append, [_event(bench, flow, run_id, message) for message in messages])
+
+
+def messages_of(batch: Sequence[Item]) -> list[str | None]:
+    return [each.event.row.message for each in batch if isinstance(each, Told)]
+
+
+async def test_what_is_taken_on_the_spot_wakes_nobody(bench: Bench, flow: Flow, hub: Hub, run_id: UUID) -> None:
+    taker = Taker()
+    async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
+        await anext(feed)
+        await anext(other)
+        waiting = asyncio.create_task(feed.batch(taker))
+        for message in ("one", "two"):
+            await say(bench, flow, run_id, message)
+            assert await taker.next() == [message]
+        assert not waiting.done()
+        assert feed.place == (await take(other, 2))[-1].seq
+        # Then a part of what comes together, and nothing more: the rest is for whoever waits, once and in order.
+        taker.answer = lambda _: 1
+        await say(bench, flow, run_id, "three", "four", "five")
+        assert await taker.next() == ["three", "four", "five"]
+        assert messages_of(await waiting) == ["four", "five"]
+        await say(bench, flow, run_id, "six")
+        assert messages_of(await feed.batch()) == ["six"]
+        assert [row.message for row in await take(other, 4)] == ["three", "four", "five", "six"]
+        assert taker.offered.empty()
+
+
+async def test_who_takes_later_is_asked_again_and_keeps_the_order(
+    bench: Bench, flow: Flow, hub: Hub, run_id: UUID
+) -> None:
+    taker, later = Taker(), asyncio.get_running_loop().create_future()
+    async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
+        await anext(feed)
+        await anext(other)
+        waiting = asyncio.create_task(feed.batch(taker))
+        taker.answer = lambda _: later
+        await say(bench, flow, run_id, "one")
+        assert await taker.next() == ["one"]
+        await say(bench, flow, run_id, "two")
+        await take(other, 2)
+        assert taker.offered.empty()
+        taker.answer = len
+        later.set_result(None)
+        assert [await taker.next(), await taker.next()] == [["one"], ["two"]]
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+async def test_a_fault_in_taking_is_no_matter_of_the_reader(bench: Bench, flow: Flow, hub: Hub, run_id: UUID) -> None:
+    def fail(_: Sequence[Told]) -> int:
+        raise ZeroDivisionError
+
+    taker = Taker()
+    taker.answer = fail
+    async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
+        await anext(other)
+        await anext(feed)
+        waiting = asyncio.create_task(feed.batch(taker))
+        await say(bench, flow, run_id, "one")
+        assert messages_of(await waiting) == ["one"]
+        assert [row.message for row in await take(other, 1)] == ["one"]
+
+
+async def test_what_is_to_be_taken_later_is_bounded_too(bench: Bench, flow: Flow, database: Database) -> None:
+    hub = Hub(database, max_waiting=5)
+    run_id = await bench.start(flow)
+    await complete(hub, 1)
+    taker, never = Taker(), asyncio.get_running_loop().create_future()
+    taker.answer = lambda _: never
+    feed = hub.subscribe(ALL, None)
+    start = await anext(feed)
+    waiting = asyncio.create_task(feed.batch(taker))
+    for number in range(6):
+        await say(bench, flow, run_id, f"{number}")
+    with pytest.raises(SlowConsumerError) as error:
+        await asyncio.wait_for(waiting, PATIENCE)
+    assert error.value.place == start.place
+    assert (len(feed._waiting), hub.subscribers) == (0, 0)
+    never.set_result(None)
+    await asyncio.sleep(0)
+    assert taker.offered.qsize() == 1
     await hub.close()
 
 

@@ -4,10 +4,7 @@ import asyncio
 import json
 import os
 import re
-import signal
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -18,8 +15,8 @@ from db.migrate import upgrade
 from schema.build import SDL_FILE
 from service import cli
 from tests.support.api import PATIENCE
+from tests.support.commands import serving, start, working
 
-ROOT = Path(__file__).parents[2]
 FIXED = "a-key-fixed-by-the-operator"
 GOOD = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}
 
@@ -30,20 +27,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
     url = f"sqlite+aiosqlite:///{tmp_path / 'data' / 'flowruns.db'}"
     return {**kept, "FLOWRUNS_DATABASE_URL": url, "FLOWRUNS_PORT": "0", "PYTHONUNBUFFERED": "1"}
-
-
-async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "service",
-        *arguments,
-        cwd=ROOT,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
 
 
 def invoke(environment: Mapping[str, str], *arguments: str) -> Result:
@@ -63,26 +46,6 @@ def fail(environment: Mapping[str, str], *arguments: str) -> str:
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
     return result.stderr
-
-
-@asynccontextmanager
-async def serving(environment: Mapping[str, str], command: str) -> AsyncIterator[tuple[str, str]]:
-    """Where the service listens, and all it said by then; it is stopped as an operator stops it."""
-    process = await start(environment, command)
-    assert process.stdout is not None
-    said = ""
-    try:
-        while "curl" not in said or not said.endswith("}'\n\n"):
-            line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-            assert line, (await process.communicate())[1].decode()
-            said += line.decode()
-        address = re.search(r"ready at (\S+)", said)
-        assert address is not None
-        yield address[1], said
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.communicate(), PATIENCE)
 
 
 async def ask(url: str, key: str, text: str) -> httpx.Response:
@@ -118,14 +81,8 @@ async def test_service_starts_from_nothing_and_finds_all_again(environment: dict
 async def test_api_and_worker_are_two_processes_on_one_database(environment: dict[str, str]) -> None:
     environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED}
     await asyncio.to_thread(upgrade, environment["FLOWRUNS_DATABASE_URL"])
-    worker = await start(environment, "worker")
-    try:
-        async with serving(environment, "api") as (url, _):
-            assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(worker.communicate(), PATIENCE)
-    assert worker.returncode == 0
+    async with working(environment), serving(environment, "api") as (url, _):
+        assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
 
 
 async def end_of_a_run(url: str, key: str) -> str:

@@ -3,10 +3,10 @@
 import asyncio
 import json
 import socket as sockets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import pytest
@@ -185,35 +185,100 @@ async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, mo
     assert failures == 3
 
 
+def with_a_bad_one(conn: Connection, run_id: str) -> None:
+    """Events that are read together; in the midst of them a status that there is not."""
+    (row,) = runs.by_ids(conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
+    event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": events.RUN_STATUS}
+    change = {"from_status": "QUEUED", "message": "Changed", "at": clock.now()}
+    events.append(conn, [{**event, **change, "to_status": status} for status in ("RUNNING", "MELTED", "PAUSED")])
+
+
+@pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
+async def test_an_event_that_cannot_be_told_is_an_error_in_its_place_alone(live: LiveApi, query: str) -> None:
+    async def heard(client: ClientConnection) -> list[str]:
+        """The statuses told, and of what cannot be told the first part of the path."""
+        found = []
+        for _ in range(3):
+            payload = (await received(client))["payload"]
+            found.append(payload["data"]["told"]["status"] if "errors" not in payload else payload["errors"][0]["path"])
+        return found
+
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        clients = [await subscribed(stack, live, query) for _ in range(3)]
+        blind = await subscribed(stack, live, query.replace("status", "__typename"))
+        run_id = (await live.api.start(await live.api.create_flow(ECHO)))["run"]["id"]
+        started = [await told(client) for client in (*clients, blind)]
+        await live.api.database.write(with_a_bad_one, run_id)
+        expected = ["RUNNING", ["told", "status"], "PAUSED"]
+        for client in clients:
+            assert await heard(client) == expected
+        assert [(await told(blind))["runId"] for _ in range(3)] == [run_id] * 3
+        late = await stack.enter_async_context(let_in(live))
+        await ask(late, query, after=started[0]["cursor"])
+        assert await heard(late) == expected
+        assert (await told(late))["__typename"] == "CaughtUp"
+        # And all of them go on.
+        other = (await live.api.start(await live.api.create_flow(ECHO, name="other")))["run"]["id"]
+        assert {(await told(client))["runId"] for client in (*clients, blind, late)} == {other}
+
+
 # Those who cannot follow
 
 
-class DeafClient:
-    """A WebSocket that is read when the test says so: its buffers are small, and nobody answers pings."""
+class Deaf:
+    """A client that reads when the test says so: its buffers are small."""
 
     def __init__(self, raw: sockets.socket) -> None:
         self._raw = raw
         self._data = b""
 
     @classmethod
-    async def connect(cls, live: LiveApi) -> "DeafClient":
+    async def connected(cls, live: LiveApi) -> Self:
         raw = sockets.socket()
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         raw.setblocking(False)
         port = int(live.server.url.rsplit(":", 1)[1])
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
-        client = cls(raw)
+        return cls(raw)
+
+    async def _send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._raw, data)
+
+    async def _more(self) -> bytes:
+        try:
+            data = await asyncio.get_running_loop().sock_recv(self._raw, 1 << 20)
+        except ConnectionError:
+            data = b""
+        self._data += data
+        return data
+
+    async def _headers(self) -> bytes:
+        while b"\r\n\r\n" not in self._data:
+            assert await self._more()
+        head, _, self._data = self._data.partition(b"\r\n\r\n")
+        return head
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+class DeafClient(Deaf):
+    """On a WebSocket; nobody answers pings."""
+
+    @classmethod
+    async def on(cls, live: LiveApi) -> Self:
+        client = await cls.connected(live)
         await client._send(
             b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n"
             + f"Authorization: Bearer {live.api.keys.admin}\r\n\r\n".encode()
         )
-        while b"\r\n\r\n" not in client._data:
-            await client._more()
-        client._data = client._data.partition(b"\r\n\r\n")[2]
+        await client._headers()
         await client.tell({"type": "connection_init"})
         assert await client.message() == {"type": "connection_ack"}
+        await client.tell({"id": "1", "type": "subscribe", "payload": {"query": LOUD}})
+        assert (await client.message())["payload"]["data"]["told"]["__typename"] == "CaughtUp"
         return client
 
     async def tell(self, message: Any) -> None:
@@ -241,19 +306,52 @@ class DeafClient:
         self._data = data[head + length :]
         return data[0], data[head : head + length]
 
-    async def _send(self, data: bytes) -> None:
-        await asyncio.get_running_loop().sock_sendall(self._raw, data)
 
-    async def _more(self) -> bytes:
-        try:
-            data = await asyncio.get_running_loop().sock_recv(self._raw, 1 << 20)
-        except ConnectionError:
-            data = b""
-        self._data += data
-        return data
+class DeafStream(Deaf):
+    """On server-sent events."""
 
-    def close(self) -> None:
-        self._raw.close()
+    def __init__(self, raw: sockets.socket) -> None:
+        super().__init__(raw)
+        self._text = b""
+
+    @classmethod
+    async def on(cls, live: LiveApi, after: str | None = None) -> Self:
+        client = await cls.connected(live)
+        body = json.dumps({"query": LOUD, "variables": {"after": after}}).encode()
+        await client._send(
+            b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
+            + f"Content-Length: {len(body)}\r\nAuthorization: Bearer {live.api.keys.admin}\r\n\r\n".encode()
+            + body
+        )
+        assert b"transfer-encoding: chunked" in await client._headers()
+        if after is None:
+            assert (await client.event())["data"]["told"]["__typename"] == "CaughtUp"
+        return client
+
+    async def event(self) -> Any:
+        """What the next one tells; None when the stream has ended."""
+        async with asyncio.timeout(PATIENCE):
+            while (end := self._text.find(b"\n\n")) < 0:
+                if not await self._chunk():
+                    return None
+        event, self._text = self._text[:end], self._text[end + 2 :]
+        if event.startswith((b":", b"event: complete")):
+            return await self.event()
+        return json.loads(event.partition(b"data: ")[2])
+
+    async def _chunk(self) -> bytes:
+        """Take one more; none at the end of the response, or of the connection."""
+        while b"\r\n" not in self._data:
+            if not await self._more():
+                return b""
+        size, _, _ = self._data.partition(b"\r\n")
+        start, length = len(size) + 2, int(size, 16)
+        while len(self._data) < start + length + 2:
+            if not await self._more():
+                return b""
+        chunk, self._data = self._data[start : start + length], self._data[start + length + 2 :]
+        self._text += chunk
+        return chunk
 
 
 LONG = "x" * 4_000
@@ -268,8 +366,13 @@ def fill_the_log(conn: Connection, api: Api, run_id: str) -> None:
     events.append(conn, [{**event, **change}] * MANY)
 
 
+D = TypeVar("D", bound=Deaf)
+
+
 @asynccontextmanager
-async def deaf(live: LiveApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DeafClient]:
+async def deaf(
+    live: LiveApi, monkeypatch: pytest.MonkeyPatch, connect: Callable[[LiveApi], Awaitable[D]]
+) -> AsyncIterator[D]:
     """A client that has taken nothing of more than it can be sent, and for which too many events wait."""
     left = asyncio.Event()
     hub = live.endpoint._hub
@@ -281,10 +384,8 @@ async def deaf(live: LiveApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
     monkeypatch.setattr(hub, "leave", noted)
     flow = await live.api.create_flow(ECHO)
-    client = await DeafClient.connect(live)
+    client = await connect(live)
     try:
-        await client.tell({"id": "1", "type": "subscribe", "payload": {"query": LOUD}})
-        assert (await client.message())["payload"]["data"]["told"]["__typename"] == "CaughtUp"
         run_id = (await live.api.start(flow))["run"]["id"]
         await live.api.database.write(fill_the_log, live.api, run_id)
         await asyncio.wait_for(left.wait(), PATIENCE)
@@ -300,7 +401,7 @@ LOUD = """subscription($after: String) { told: flowRunStatusChanged(after: $afte
 async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_from(
     live: LiveApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with deaf(live, monkeypatch) as client:
+    async with deaf(live, monkeypatch, DeafClient.on) as client:
         heard: list[str] = []
         while (message := await client.message())["type"] == "next":
             heard.append(message["payload"]["data"]["told"]["cursor"])
@@ -316,7 +417,29 @@ async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_fr
         assert len(heard) == len(set(heard)) == MANY + 1
 
 
-async def test_a_client_that_takes_nothing_for_long_is_cut_off(live: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_is_not_read_is_ended_with_the_cursor_to_go_on_from(
+    live: LiveApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with deaf(live, monkeypatch, DeafStream.on) as client:
+        assert live.endpoint._hub.subscribers == 0
+        heard: list[str] = []
+        while "errors" not in (result := await client.event()):
+            heard.append(result["data"]["told"]["cursor"])
+        (error,) = result["errors"]
+        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
+        assert 1 < len(heard) < MANY
+        assert await client.event() is None
+    again = await DeafStream.on(live, after=heard[-1])
+    while (item := (await again.event())["data"]["told"])["__typename"] != "CaughtUp":
+        heard.append(item["cursor"])
+    again.close()
+    assert len(heard) == len(set(heard)) == MANY + 1
+
+
+@pytest.mark.parametrize("connect", [DeafClient.on, DeafStream.on], ids=["socket", "stream"])
+async def test_a_client_that_takes_nothing_for_long_is_cut_off(
+    live: LiveApi, monkeypatch: pytest.MonkeyPatch, connect: Callable[[LiveApi], Awaitable[Deaf]]
+) -> None:
     connections = live.endpoint.connections
     gone = asyncio.Event()
     forget = connections.forget
@@ -326,12 +449,13 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(live: LiveApi, mo
         gone.set()
 
     monkeypatch.setattr(connections, "forget", noted)
-    async with deaf(live, monkeypatch) as client:
+    async with deaf(live, monkeypatch, connect) as client:
         for _ in range(LOOKS_STUCK + 1):
             assert not gone.is_set()
             connections._cut_off_the_stuck()
         await asyncio.wait_for(gone.wait(), PATIENCE)
-        while await client.message() is not None:
+        assert live.endpoint._hub.subscribers == 0
+        while await client._more():
             pass
 
 

@@ -1,0 +1,95 @@
+"""Several processes of the service on one database, each told of what all of them write."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from tests.service.test_socket import ask, received, signed_in
+from tests.support.api import LiveServer
+from tests.support.commands import serving, working
+
+KEY = "a-key-fixed-by-the-operator"
+PATIENCE = 60.0
+STARTERS = 3
+"""Clients of each process that start runs at the same time, and how many runs each of them starts."""
+RUNS = 10
+WATCH = """subscription($after: String) { told: flowRunStatusChanged(after: $after) { __typename
+    ... on FlowRunStatusChanged { cursor runId change { from to } } ... on CaughtUp { cursor } } }"""
+FLOWS = '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'
+START = """mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 30000}) {
+    ... on StartRunSuccess { run { id status } } } }"""
+
+
+@pytest.fixture
+async def two(database_url: str) -> AsyncIterator[tuple[LiveServer, LiveServer]]:
+    """Two processes that serve one database, and a worker."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
+    settings = {"DATABASE_URL": database_url, "PORT": "0", "BOOTSTRAP_KEY": KEY}
+    environment = {**kept, **{f"FLOWRUNS_{name}": value for name, value in settings.items()}, "PYTHONUNBUFFERED": "1"}
+    # The second finds what the first one set up.
+    async with (
+        serving(environment, "api") as (one, _),
+        serving(environment, "api") as (other, _),
+        working(environment),
+    ):
+        yield LiveServer(one, KEY, ""), LiveServer(other, KEY, "")
+
+
+async def query(server: LiveServer, text: str, **variables: Any) -> Any:
+    asked = {"query": text, "variables": variables}
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
+        response = await http.post("/graphql", json=asked, headers={"authorization": f"Bearer {server.admin_key}"})
+    body = response.json()
+    assert "errors" not in body, body
+    return body["data"]
+
+
+async def told(socket: ClientConnection) -> Any:
+    return (await received(socket))["payload"]["data"]["told"]
+
+
+async def told_until(socket: ClientConnection, run_id: str) -> list[Any]:
+    """All changes up to the end of a run."""
+    heard: list[Any] = []
+    while not heard or (heard[-1]["runId"], heard[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
+        event = await told(socket)
+        heard += [event] if event["__typename"] == "FlowRunStatusChanged" else []
+    return heard
+
+
+async def start_some(server: LiveServer, flow: str) -> list[str]:
+    runs = [(await query(server, START, flow=flow))["startRun"]["run"] for _ in range(RUNS)]
+    assert {run["status"] for run in runs} == {"SUCCEEDED"}
+    return [run["id"] for run in runs]
+
+
+async def test_subscribers_of_two_servers_are_told_the_very_same_order(two: tuple[LiveServer, LiveServer]) -> None:
+    """Runs are started through both, by several at once. Of each, one client is there from the beginning on, and one
+    joins in the midst of it, from where the others began."""
+    flow = (await query(two[0], FLOWS))["flows"]["nodes"][0]["id"]
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        early = [await stack.enter_async_context(signed_in(server)) for server in two]
+        begun = []
+        for socket in early:
+            await ask(socket, WATCH)
+            begun.append((await told(socket))["cursor"])
+        writing = [asyncio.create_task(start_some(server, flow)) for server in two for _ in range(STARTERS)]
+        first = [await told(socket) for socket in early]
+        late = [await stack.enter_async_context(signed_in(server)) for server in two]
+        for socket in late:
+            await ask(socket, WATCH, after=begun[0])
+        run_ids = [run_id for part in await asyncio.gather(*writing) for run_id in part]
+        last = (await query(two[1], START, flow=flow))["startRun"]["run"]["id"]
+        heard = [[event, *(await told_until(socket, last))] for event, socket in zip(first, early, strict=True)]
+        heard += [await told_until(socket, last) for socket in late]
+    changes = [(event["runId"], event["change"]["to"]) for event in heard[0]]
+    expected = {(run_id, status) for run_id in (*run_ids, last) for status in ("QUEUED", "RUNNING", "SUCCEEDED")}
+    assert len(changes) == len(expected) == 3 * (2 * STARTERS * RUNS + 1)
+    assert set(changes) == expected
+    assert all(each == heard[0] for each in heard)
