@@ -136,10 +136,13 @@ def _telling_copies() -> Insert:
         "at": bindparam("now", type_=_run.created_at.type),
     }
     columns = [column.label(name) for name, column in told.items()]
-    rows = select(_step.run_id, _run.project_id, _run.flow_id, *columns).join_from(
-        _results, _runs, _run.id == _step.run_id
+    # Each run is looked up once, and not for each of its steps.
+    these = select(_run.id, _run.project_id, _run.flow_id).where(among(_run.id, "run_ids"))
+    run = these.cte("these").prefix_with("MATERIALIZED")
+    rows = select(_step.run_id, run.c.project_id, run.c.flow_id, *columns).join_from(
+        run, _results, _step.run_id == run.c.id
     )
-    return events.copying(rows.where(among(_step.run_id, "run_ids")).order_by(_step.run_id, _step.position))
+    return events.copying(rows.order_by(_step.run_id, _step.position))
 
 
 _COPY = _copying()

@@ -202,7 +202,7 @@ def _create_tables() -> None:
     )
     op.create_table(
         "step_attempt",
-        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), primary_key=True),
+        sa.Column("run_id", sa.Uuid(), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -212,7 +212,7 @@ def _create_tables() -> None:
     )
     op.create_table(
         "step_result",
-        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), primary_key=True),
+        sa.Column("run_id", sa.Uuid(), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("display_name", sa.Text(), nullable=True),
