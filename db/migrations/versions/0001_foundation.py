@@ -119,9 +119,9 @@ def _create_tables() -> None:
     op.create_table(
         "flow_run",
         sa.Column("id", sa.Uuid(), primary_key=True),
-        sa.Column("project_id", sa.Uuid(), sa.ForeignKey("project.id"), nullable=False),
-        sa.Column("flow_id", sa.Uuid(), sa.ForeignKey("flow.id"), nullable=False),
-        sa.Column("flow_version_id", sa.Uuid(), sa.ForeignKey("flow_version.id"), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("flow_id", sa.Uuid(), nullable=False),
+        sa.Column("flow_version_id", sa.Uuid(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("environment", sa.Text(), nullable=False),
         sa.Column("trigger_method", sa.Text(), nullable=False),
