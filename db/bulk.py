@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import bulk_archive, bulk_cancel, bulk_retry, events, retries, signals, transitions
+from db import bulk_archive, bulk_cancel, bulk_retry, events, retries, signals, transitions, units
 from db.among import rows_of
 from db.bulk_chunk import IN_CHUNK, OUTCOMES, PENDING, Chunk, settle, settle_missing
 from db.models import BulkOperation, FlowRun, Project
@@ -62,6 +62,10 @@ _COUNTS = ("matched", "processed", "succeeded", "skipped", "failed")
 
 class OperationLostError(Exception):
     """Another process has the operation, or it has ended: nothing more may be done for it here."""
+
+
+class NotAbreastError(Exception):
+    """A chunk cannot be dealt with beside the one before it; nothing was done, and it comes again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,16 @@ class _Kind:
     """Why it does nothing to a row of `source`; null when it does. The parameter `source_id` is the operation's."""
     apply: Callable[[Connection, Chunk, Sequence[AnyRow]], None]
     """Do it to runs that it accepts, of which the rows begin with `transitions.TO_END`, and settle their outcomes."""
+    is_apart: Callable[[Connection, Chunk, Sequence[AnyRow]], bool]
+    """Whether that would wait for nothing that the chunk before may hold, nor keep that from anything."""
     source: FromClause = _runs
 
 
 _KINDS = {
-    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply),
-    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply, retries.WITH_FLOWS),
-    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive),
-    BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive),
+    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply, bulk_cancel.is_apart),
+    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply, bulk_retry.is_apart, retries.WITH_FLOWS),
+    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive, bulk_archive.is_apart),
+    BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive, bulk_archive.is_apart),
 }
 
 _OF_TOKEN = (
@@ -110,6 +116,11 @@ _OF_TOKEN = (
     _operation.status == bindparam("was"),
 )
 _HOLD = update(_operations).where(*_OF_TOKEN).values(lease_until=bindparam("until")).returning(*_operation)
+_LOOK = select(_operations).where(
+    _operation.id == bindparam("of_operation"),
+    _operation.lease_token == bindparam("token"),
+    _operation.status == BulkStatus.RUNNING,
+)
 
 # Ordered and bounded by the whole primary key, and the operation picked out afterwards: a planner that has no
 # statistics of an operation yet would rather sort all that is left of it.
@@ -124,7 +135,7 @@ _next_ones = (
     .subquery("next")
 )
 _BOUNDS = (
-    select(_next_ones.c.run_id, func.count().filter(_next_ones.c.pending).over().label("pending"))
+    select(_next_ones.c.run_id, func.count().over(), func.count().filter(_next_ones.c.pending).over())
     .where(_next_ones.c.operation_id == bindparam("of_operation"))
     .order_by(_next_ones.c.run_id.desc())
     .limit(1)
@@ -198,7 +209,7 @@ def pin(conn: Connection, held: Held, run_ids: Sequence[UUID], lease: timedelta,
     conn.execute(update(_operations).where(of_set).values(matched=_operation.matched + len(run_ids)))
     if foretell:
         first = UUID(int=run_ids[0].int - 1)
-        chunk = Chunk(operation, first, run_ids[-1], len(run_ids), clock.now())
+        chunk = Chunk(operation, first, run_ids[-1], len(run_ids), len(run_ids), clock.now())
         foretelling = update(OUTCOMES).where(IN_CHUNK).values(foretold=_foretold(operation))
         conn.execute(foretelling, {**chunk.named, "source_id": operation.source_id})
 
@@ -316,18 +327,50 @@ def cancel(conn: Connection, operation_id: UUID) -> bool:
 # Chunks
 
 
-def step(conn: Connection, held: Held, size: int, lease: timedelta) -> bool:
+def step(
+    conn: Connection, held: Held, size: int, lease: timedelta, begun: Callable[[UUID], None] | None = None
+) -> bool:
     """Deal with the next `size` runs; whether the operation has ended.
+
+    `begun` is told where the chunk ends, if there may be another one behind it: that may go `ahead` from then on.
 
     Raises:
         OperationLostError
     """
     chunk = _next_chunk(conn, held, size, lease)
     if chunk is not None:
+        if begun is not None and chunk.length == size:
+            begun(chunk.through)
         accepted = _accepted(conn, chunk)
         if accepted:
-            _KINDS[BulkKind(chunk.operation.kind)].apply(conn, chunk, accepted)
+            _kind(chunk).apply(conn, chunk, accepted)
         _count(conn, chunk)
+    return _go_on(conn, held, chunk)
+
+
+def ahead(conn: Connection, held: Held, after: UUID, size: int, lease: timedelta) -> bool:
+    """`step` for the chunk behind the run `after`, beside the one that ends there, and committed after that.
+
+    All is done and written before it waits for the other's end, and nothing of it counts if that was not reached.
+
+    Raises:
+        OperationLostError, NotAbreastError
+    """
+    operation = conn.execute(_LOOK, {"of_operation": held.operation_id, "token": held.token}).first()
+    if operation is None:
+        raise OperationLostError
+    chunk = _chunk(conn, operation, after, size)
+    if chunk is None:
+        return False
+    accepted = _accepted(conn, chunk)
+    if not _kind(chunk).is_apart(conn, chunk, accepted):
+        raise NotAbreastError
+    if accepted:
+        _kind(chunk).apply(conn, chunk, accepted)
+        units.flush(conn)
+    if _hold(conn, held, BulkStatus.RUNNING, lease).done_through != after:
+        raise NotAbreastError
+    _count(conn, chunk)
     return _go_on(conn, held, chunk)
 
 
@@ -346,9 +389,19 @@ def fail_next(conn: Connection, held: Held, lease: timedelta) -> bool:
 
 def _next_chunk(conn: Connection, held: Held, size: int, lease: timedelta) -> Chunk | None:
     operation = _hold(conn, held, BulkStatus.RUNNING, lease)
-    after = operation.done_through or _FIRST
+    return _chunk(conn, operation, operation.done_through or _FIRST, size)
+
+
+def _chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
     bounds = conn.execute(_BOUNDS, {"of_operation": operation.id, "after": after, "size": size}).first()
-    return None if bounds is None else Chunk(operation, after, bounds.run_id, bounds.pending, clock.now())
+    if bounds is None:
+        return None
+    through, length, pending = bounds
+    return Chunk(operation, after, through, length, pending, clock.now())
+
+
+def _kind(chunk: Chunk) -> _Kind:
+    return _KINDS[BulkKind(chunk.operation.kind)]
 
 
 def _hold(conn: Connection, held: Held, status: BulkStatus, lease: timedelta) -> AnyRow:

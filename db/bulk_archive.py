@@ -74,6 +74,11 @@ def unarchive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
     _set(conn, chunk, events.RUN_UNARCHIVED, None, None)
 
 
+def is_apart(_: Connection, __: Chunk, ___: Sequence[AnyRow]) -> bool:
+    """Whether it concerns no other runs than those of the chunk: it never does."""
+    return True
+
+
 def _set(conn: Connection, chunk: Chunk, kind: str, since: datetime | None, operation_id: UUID | None) -> None:
     settle(conn, chunk, BulkResult.SUCCEEDED)
     conn.execute(_SET, chunk.named | {"since": since, "operation_id": operation_id, "now": chunk.now})

@@ -12,7 +12,7 @@ from db.models import BulkOperation, FlowRun
 from db.models.types import table
 from db.rows import AnyRow
 from domain.bulk import BulkReason, BulkResult
-from domain.states import LIVE, RetryStrategy
+from domain.states import LIVE, RetryStrategy, RunStatus
 
 _run = table(FlowRun).c
 _operations = table(BulkOperation)
@@ -41,6 +41,11 @@ def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     below = stopped.difference(row.id for row in accepted)
     if below:
         _settle_early(conn, chunk, below)
+
+
+def is_apart(_: Connection, __: Chunk, accepted: Sequence[AnyRow]) -> bool:
+    """Whether these runs have nothing above them or below, and free no place that others wait for."""
+    return all(row.status == RunStatus.QUEUED and row.parent_run_id is None and not row.limited for row in accepted)
 
 
 def _settle_early(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:

@@ -46,6 +46,7 @@ class Chunk:
     operation: AnyRow
     after: UUID
     through: UUID
+    length: int
     pending: int
     """How many of them are to be dealt with. Some may have been stopped before, with one above them."""
     now: datetime

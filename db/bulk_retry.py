@@ -63,6 +63,11 @@ def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
         steps.copy_kept(conn, new_ids)
 
 
+def is_apart(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> bool:
+    """Whether neither a pace nor a quota goes by what came before."""
+    return not _between(chunk.operation) and not quota.limits_any(conn, {row.project_id for row in accepted})
+
+
 @cache
 def _creation(strategy: RetryStrategy) -> Creation:
     """Of the retries named in the outcomes of a chunk."""
