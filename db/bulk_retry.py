@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, bindparam, column, func, literal, select, update
+import orjson
+from sqlalchemy import ARRAY, ColumnElement, Connection, Text, bindparam, column, func, literal, select, update
 
 from db import quota, retries, steps, transitions
 from db.bulk_chunk import IN_CHUNK, OUTCOMES, Chunk, settle
 from db.models import BulkOperation, FlowRun
-from db.models.types import table
+from db.models.types import table, to_microseconds
 from db.rows import AnyRow, grouped
 from db.transitions import Creation
 from domain import ids
@@ -27,20 +28,33 @@ _operation = _operations.c
 _outcome = OUTCOMES.c
 _NAMED = ("run_id", "new_run_id", "at", "due_at")
 _SUCCEEDED = {_outcome.result: BulkResult.SUCCEEDED, _outcome.reason: None}
-_NAME = (
+_each = func.json_each(bindparam("names", type_=Text)).table_valued("value").c.value
+_told = (
+    select(
+        *(
+            func.json_extract(_each, f"$[{place}]", type_=_outcome[name].type).label(name)
+            for place, name in enumerate(_NAMED)
+        )
+    )
+    .cte("told")
+    # Or SQLite would read it anew for each outcome of the operation.
+    .prefix_with("MATERIALIZED")
+    .c
+)
+_NAME_BY_JSON = (
     update(OUTCOMES)
-    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == bindparam("of_run_id"))
-    .values({**_SUCCEEDED, **{_outcome[name]: bindparam(f"of_{name}") for name in _NAMED[1:]}})
+    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == _told.run_id)
+    .values({**_SUCCEEDED, **{_outcome[name]: _told[name] for name in _NAMED[1:]}})
 )
 _given = func.unnest(*(bindparam(f"of_{name}", type_=ARRAY(_outcome[name].type)) for name in _NAMED))
 _names = _given.table_valued(*(column(name, _outcome[name].type) for name in _NAMED)).render_derived("given").c
-_NAME_ALL = (
+_NAME_BY_ARRAYS = (
     update(OUTCOMES)
     # The bounds of the chunk, or the planner might read all of the operation each time.
     .where(IN_CHUNK, _outcome.run_id == _names.run_id)
     .values({**_SUCCEEDED, **{_outcome[name]: _names[name] for name in _NAMED[1:]}})
 )
-"""All of a chunk by one statement, for PostgreSQL, where each one for itself costs several times as much."""
+"""All of a chunk by one statement: each one for itself costs several times as much."""
 
 
 def refusal(strategy: RetryStrategy | None) -> ColumnElement[str | None]:
@@ -108,13 +122,15 @@ def _within_quota(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) ->
 
 def _name(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
     """Note the new runs of a chunk in its outcomes: `values` of each column that is `_NAMED`."""
-    names = [f"of_{name}" for name in _NAMED]
     if conn.dialect.name == "sqlite":
-        of_operation = {"of_operation": chunk.operation.id}
-        rows = [of_operation | dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        conn.execute(_NAME, rows)
+        old_ids, new_ids, *times = values
+        keys = ([key.hex for key in each] for each in (old_ids, new_ids))
+        instants = ([to_microseconds(each) for each in column] for column in times)
+        names = {"names": orjson.dumps(list(zip(*keys, *instants, strict=True))).decode()}
+        conn.execute(_NAME_BY_JSON, {"of_operation": chunk.operation.id} | names)
     else:
-        conn.execute(_NAME_ALL, chunk.named | dict(zip(names, values, strict=True)))
+        arrays = {f"of_{name}": each for name, each in zip(_NAMED, values, strict=True)}
+        conn.execute(_NAME_BY_ARRAYS, chunk.named | arrays)
 
 
 def _places(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:
