@@ -24,6 +24,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -310,10 +311,31 @@ def clear_up(conn: Connection, now: datetime, plans_before: datetime, limit: int
     plan_id = conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
     if plan_id is None:
         return
-    of_plan = _outcome.operation_id == plan_id
-    some = select(_outcome.run_id).where(of_plan).order_by(_outcome.run_id).limit(limit)
-    if conn.execute(delete(OUTCOMES).where(of_plan, _outcome.run_id.in_(some))).rowcount < limit:
-        conn.execute(delete(_operations).where(_operation.id == plan_id))
+    _forget(conn, plan_id, limit)
+
+
+def forget(conn: Connection, before: datetime, limit: int) -> bool:
+    """Forget an operation that ended before `before`, or up to `limit` of its outcomes; whether there was one.
+
+    Not one of which the outcomes are being read for another; nor do two forget the same at once.
+    """
+    preparing = _operations.alias("preparing")
+    is_read = exists().where(preparing.c.source_id == _operation.id, preparing.c.status == BulkStatus.PREPARING)
+    old = (_operation.status.in_(sorted(ENDED)), _operation.finished_at < before, ~is_read)
+    query = select(_operation.id).where(*old).order_by(_operation.id).limit(1)
+    operation_id = conn.execute(query.with_for_update(skip_locked=True)).scalar()
+    if operation_id is None:
+        return False
+    _forget(conn, operation_id, limit)
+    return True
+
+
+def _forget(conn: Connection, operation_id: UUID, limit: int) -> None:
+    """Delete outcomes of an operation, or what is left of it."""
+    of_operation = _outcome.operation_id == operation_id
+    some = select(_outcome.run_id).where(of_operation).order_by(_outcome.run_id).limit(limit)
+    if conn.execute(delete(OUTCOMES).where(of_operation, _outcome.run_id.in_(some))).rowcount < limit:
+        conn.execute(delete(_operations).where(_operation.id == operation_id))
 
 
 def cancel(conn: Connection, operation_id: UUID) -> bool:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,9 @@ from domain.bulk import BulkKind, BulkResult, BulkStatus
 from domain.ids import IdKind
 from domain.run_filter import RunFilter
 from domain.states import FINAL, RetryStrategy, RunStatus
+from engine import housekeeping
 from engine.bulk import CLEAR_UP, LEASE, PLANS_KEPT, BulkRunner, Carrier
+from engine.file_store import FileStore
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
@@ -230,6 +233,52 @@ async def test_what_was_left_half_prepared_fails_and_old_plans_are_forgotten(
     assert await bench.database.read(bulk_reads.by_ids, [planned.operation_id], set()) == {}
     runner.stop()
     await fake_clock.drive(task)
+
+
+# Retention
+
+
+async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
+    fake_clock: FakeClock, bench: Bench, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_clock.watch(bench.database)
+    monkeypatch.setattr(housekeeping, "OUTCOMES", 2)
+    made = await add(bench, flow, *[RunStatus.FAILED] * 5)
+    old = [await begun(bench, BulkKind.ARCHIVE, made), await begun(bench, BulkKind.CANCEL, [])]
+    await BulkRunner(bench.database).work_off()
+    read = await begun(bench, BulkKind.ARCHIVE, made)
+    await BulkRunner(bench.database).work_off()
+    told = {"project_id": bench.project_id, "kind": BulkKind.UNARCHIVE, "key_id": read, "key_name": "test"}
+    undoing = {**told, "excluded_ids": "[]", "source_id": read}
+    held = await bench.database.write(bulk.prepare, undoing, LEASE)
+    fake_clock.block(timedelta(days=7).total_seconds())
+    young = await begun(bench, BulkKind.ARCHIVE, made)
+    await BulkRunner(bench.database).work_off()
+    fake_clock.block(SECOND.total_seconds())
+    under_way = await begun(bench, BulkKind.ARCHIVE, made)
+    (job,) = [
+        each
+        for each in housekeeping.house_jobs(bench.database, FileStore(str(tmp_path)), None, bulk_days=7)
+        if "bulk" in each.what
+    ]
+    await fake_clock.drive(job.work())
+    kept = await bench.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
+    assert set(kept) == {read, young, under_way}
+    assert [len(await outcomes(bench, each)) for each in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
+    # It is gone when nobody reads it any more.
+    await bench.database.write(bulk.clear_up, clock.now(), clock.now(), 10)
+    assert (await operation(bench, held.operation_id)).status == "FAILED"
+    await fake_clock.drive(job.work())
+    assert await bench.database.read(bulk_reads.by_ids, [read], set()) == {}
+    assert await outcomes(bench, read) == {}
+
+
+async def test_without_a_bound_no_operation_is_forgotten(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
+    operation_id = await begun(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
+    await BulkRunner(bench.database).work_off()
+    fake_clock.block(timedelta(days=10_000).total_seconds())
+    await housekeeping.purge_bulk_operations(bench.database, None)
+    assert len(await outcomes(bench, operation_id)) == 1
 
 
 # Two chunks abreast
