@@ -330,7 +330,7 @@ async def test_a_chunk_that_has_been_overtaken_by_another_process_changes_nothin
     assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(made)
 
 
-CANCEL_ONE = (BulkKind.CANCEL, RunStatus.QUEUED, {})
+CANCEL_ONE: tuple[BulkKind, RunStatus, dict[str, Any]] = (BulkKind.CANCEL, RunStatus.QUEUED, {})
 RETRY_ONE = (BulkKind.RETRY, RunStatus.FAILED, {"strategy": RetryStrategy.ON_LATEST_VERSION})
 
 
