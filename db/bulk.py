@@ -98,17 +98,22 @@ class _Kind:
     refusal: Callable[[RetryStrategy | None], ColumnElement[str | None]]
     """Why it does nothing to a row of `source`; null when it does. The parameter `source_id` is the operation's."""
     apply: Callable[[Connection, Chunk, Sequence[AnyRow]], None]
-    """Do it to runs that it accepts, of which the rows begin with `transitions.TO_END`, and settle their outcomes."""
+    """Do it to runs that it accepts, of which the rows have `columns`, and settle their outcomes."""
     is_apart: Callable[[Connection, Chunk, Sequence[AnyRow]], bool]
     """Whether that would wait for nothing that the chunk before may hold, nor keep that from anything."""
+    columns: Sequence[ColumnElement[Any]]
     source: FromClause = _runs
 
 
 _KINDS = {
-    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply, bulk_cancel.is_apart),
-    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply, bulk_retry.is_apart, retries.WITH_FLOWS),
-    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive, bulk_archive.is_apart),
-    BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive, bulk_archive.is_apart),
+    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply, bulk_cancel.is_apart, transitions.TO_END),
+    BulkKind.RETRY: _Kind(
+        bulk_retry.refusal, bulk_retry.apply, bulk_retry.is_apart, (_run.id, _run.project_id), retries.WITH_FLOWS
+    ),
+    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive, bulk_archive.is_apart, (_run.id,)),
+    BulkKind.UNARCHIVE: _Kind(
+        bulk_archive.unarchive_refusal, bulk_archive.unarchive, bulk_archive.is_apart, (_run.id,)
+    ),
 }
 
 _OF_TOKEN = (
@@ -462,7 +467,7 @@ def _judging(kind: BulkKind, strategy: RetryStrategy | None) -> Select[Any]:
     """
     what = _KINDS[kind]
     refusal = what.refusal(strategy).label("refusal")
-    runs = select(*transitions.TO_END, refusal).select_from(OUTCOMES.join(what.source, _run.id == _outcome.run_id))
+    runs = select(*what.columns, refusal).select_from(OUTCOMES.join(what.source, _run.id == _outcome.run_id))
     return runs.where(IN_CHUNK, PENDING).order_by(_run.id).with_for_update(key_share=True, of=_runs)
 
 
