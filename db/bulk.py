@@ -10,6 +10,7 @@ last commit. So each run is dealt with exactly once.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -18,29 +19,32 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     Select,
     and_,
     bindparam,
-    case,
     delete,
+    exists,
     func,
     insert,
     literal,
     or_,
     select,
+    tuple_,
     update,
 )
 
-from db import bulk_archive, bulk_cancel, bulk_retry, events, retries, signals
+from db import bulk_archive, bulk_cancel, bulk_retry, events, retries, signals, transitions, units
 from db.among import rows_of
-from db.bulk_chunk import OUTCOMES, Chunk
+from db.bulk_chunk import IN_CHUNK, OUTCOMES, PENDING, Chunk, settle, settle_missing
 from db.models import BulkOperation, FlowRun, Project
 from db.models.types import table
-from db.rows import AnyRow
+from db.rows import AnyRow, grouped
 from db.run_filter import matches
 from domain import clock, ids
 from domain.bulk import ELIGIBLE, ENDED, BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.run_filter import RunFilter
+from domain.states import RetryStrategy
 
 _operations = table(BulkOperation)
 _operation = _operations.c
@@ -59,6 +63,10 @@ _COUNTS = ("matched", "processed", "succeeded", "skipped", "failed")
 
 class OperationLostError(Exception):
     """Another process has the operation, or it has ended: nothing more may be done for it here."""
+
+
+class NotAbreastError(Exception):
+    """A chunk cannot be dealt with beside the one before it; nothing was done, and it comes again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +95,25 @@ class Selection:
 class _Kind:
     """What a kind of operation is."""
 
-    refusal: Callable[[AnyRow], ColumnElement[str | None]]
-    """Why it does nothing to a row of `source`; null when it does."""
-    apply: Callable[[Connection, Chunk], None]
+    refusal: Callable[[RetryStrategy | None], ColumnElement[str | None]]
+    """Why it does nothing to a row of `source`; null when it does. The parameter `source_id` is the operation's."""
+    apply: Callable[[Connection, Chunk, Sequence[AnyRow]], None]
+    """Do it to runs that it accepts, of which the rows have `columns`, and settle their outcomes."""
+    is_apart: Callable[[Connection, Chunk, Sequence[AnyRow]], bool]
+    """Whether that would wait for nothing that the chunk before may hold, nor keep that from anything."""
+    columns: Sequence[ColumnElement[Any]]
     source: FromClause = _runs
 
 
 _KINDS = {
-    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply),
-    BulkKind.RETRY: _Kind(bulk_retry.refusal, bulk_retry.apply, retries.WITH_FLOWS),
-    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive),
-    BulkKind.UNARCHIVE: _Kind(bulk_archive.unarchive_refusal, bulk_archive.unarchive),
+    BulkKind.CANCEL: _Kind(bulk_cancel.refusal, bulk_cancel.apply, bulk_cancel.is_apart, transitions.TO_END),
+    BulkKind.RETRY: _Kind(
+        bulk_retry.refusal, bulk_retry.apply, bulk_retry.is_apart, (_run.id, _run.project_id), retries.WITH_FLOWS
+    ),
+    BulkKind.ARCHIVE: _Kind(bulk_archive.archive_refusal, bulk_archive.archive, bulk_archive.is_apart, (_run.id,)),
+    BulkKind.UNARCHIVE: _Kind(
+        bulk_archive.unarchive_refusal, bulk_archive.unarchive, bulk_archive.is_apart, (_run.id,)
+    ),
 }
 
 _OF_TOKEN = (
@@ -106,6 +122,46 @@ _OF_TOKEN = (
     _operation.status == bindparam("was"),
 )
 _HOLD = update(_operations).where(*_OF_TOKEN).values(lease_until=bindparam("until")).returning(*_operation)
+_LOOK = select(_operations).where(
+    _operation.id == bindparam("of_operation"),
+    _operation.lease_token == bindparam("token"),
+    _operation.status == BulkStatus.RUNNING,
+)
+
+# Ordered and bounded by the whole primary key, and the operation picked out afterwards: a planner that has no
+# statistics of an operation yet would rather sort all that is left of it.
+_next_ones = (
+    select(_outcome.operation_id, _outcome.run_id, PENDING.label("pending"))
+    .where(
+        tuple_(_outcome.operation_id, _outcome.run_id)
+        > tuple_(bindparam("of_operation", type_=_outcome.run_id.type), bindparam("after", type_=_outcome.run_id.type))
+    )
+    .order_by(_outcome.operation_id, _outcome.run_id)
+    .limit(bindparam("size", type_=Integer))
+    .subquery("next")
+)
+_BOUNDS = (
+    select(_next_ones.c.run_id, func.count().over(), func.count().filter(_next_ones.c.pending).over())
+    .where(_next_ones.c.operation_id == bindparam("of_operation"))
+    .order_by(_next_ones.c.run_id.desc())
+    .limit(1)
+)
+_succeeded = _outcome.result == BulkResult.SUCCEEDED
+_COUNT = select(
+    func.count(),
+    func.count().filter(_succeeded),
+    func.count().filter(_outcome.result == BulkResult.SKIPPED),
+    func.count().filter(_outcome.result == BulkResult.FAILED),
+    func.count().filter(_succeeded, _outcome.foretold != ELIGIBLE),
+    func.count().filter(~_succeeded, _outcome.foretold == ELIGIBLE),
+).where(IN_CHUNK)
+_counted = ("processed", "succeeded", "skipped", "failed", "became_eligible", "became_ineligible")
+_ADD = (
+    update(_operations)
+    .where(_operation.id == bindparam("of_operation"))
+    .values({_operation[name]: _operation[name] + bindparam(f"more_{name}", type_=Integer) for name in _counted})
+    .values({_operation.done_through: bindparam("through")})
+)
 
 
 # The set
@@ -159,8 +215,9 @@ def pin(conn: Connection, held: Held, run_ids: Sequence[UUID], lease: timedelta,
     conn.execute(update(_operations).where(of_set).values(matched=_operation.matched + len(run_ids)))
     if foretell:
         first = UUID(int=run_ids[0].int - 1)
-        chunk = Chunk(operation, first, run_ids[-1], clock.now())
-        conn.execute(update(OUTCOMES).where(chunk.rows).values(foretold=_verdict(operation)))
+        chunk = Chunk(operation, first, run_ids[-1], len(run_ids), len(run_ids), clock.now())
+        foretelling = update(OUTCOMES).where(IN_CHUNK).values(foretold=_foretold(operation))
+        conn.execute(foretelling, {**chunk.named, "source_id": operation.source_id})
 
 
 def plan(conn: Connection, held: Held, lifetime: timedelta) -> None:
@@ -259,10 +316,31 @@ def clear_up(conn: Connection, now: datetime, plans_before: datetime, limit: int
     plan_id = conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
     if plan_id is None:
         return
-    of_plan = _outcome.operation_id == plan_id
-    some = select(_outcome.run_id).where(of_plan).order_by(_outcome.run_id).limit(limit)
-    if conn.execute(delete(OUTCOMES).where(of_plan, _outcome.run_id.in_(some))).rowcount < limit:
-        conn.execute(delete(_operations).where(_operation.id == plan_id))
+    _forget(conn, plan_id, limit)
+
+
+def forget(conn: Connection, before: datetime, limit: int) -> bool:
+    """Forget an operation that ended before `before`, or up to `limit` of its outcomes; whether there was one.
+
+    Not one of which the outcomes are being read for another; nor do two forget the same at once.
+    """
+    preparing = _operations.alias("preparing")
+    is_read = exists().where(preparing.c.source_id == _operation.id, preparing.c.status == BulkStatus.PREPARING)
+    old = (_operation.status.in_(sorted(ENDED)), _operation.finished_at < before, ~is_read)
+    query = select(_operation.id).where(*old).order_by(_operation.id).limit(1)
+    operation_id = conn.execute(query.with_for_update(skip_locked=True)).scalar()
+    if operation_id is None:
+        return False
+    _forget(conn, operation_id, limit)
+    return True
+
+
+def _forget(conn: Connection, operation_id: UUID, limit: int) -> None:
+    """Delete outcomes of an operation, or what is left of it."""
+    of_operation = _outcome.operation_id == operation_id
+    some = select(_outcome.run_id).where(of_operation).order_by(_outcome.run_id).limit(limit)
+    if conn.execute(delete(OUTCOMES).where(of_operation, _outcome.run_id.in_(some))).rowcount < limit:
+        conn.execute(delete(_operations).where(_operation.id == operation_id))
 
 
 def cancel(conn: Connection, operation_id: UUID) -> bool:
@@ -276,22 +354,50 @@ def cancel(conn: Connection, operation_id: UUID) -> bool:
 # Chunks
 
 
-def step(conn: Connection, held: Held, size: int, lease: timedelta) -> bool:
+def step(
+    conn: Connection, held: Held, size: int, lease: timedelta, begun: Callable[[UUID], None] | None = None
+) -> bool:
     """Deal with the next `size` runs; whether the operation has ended.
+
+    `begun` is told where the chunk ends, if there may be another one behind it: that may go `ahead` from then on.
 
     Raises:
         OperationLostError
     """
     chunk = _next_chunk(conn, held, size, lease)
     if chunk is not None:
-        kind = _KINDS[BulkKind(chunk.operation.kind)]
-        _lock(conn, chunk)
-        verdict = _verdict(chunk.operation)
-        result = case((verdict == ELIGIBLE, BulkResult.SUCCEEDED.value), else_=BulkResult.SKIPPED.value)
-        settled = {"result": result, "reason": func.nullif(verdict, ELIGIBLE), "at": chunk.now}
-        turns = _settle(conn, chunk, settled)
-        kind.apply(conn, chunk)
-        _count(conn, chunk, turns)
+        if begun is not None and chunk.length == size:
+            begun(chunk.through)
+        accepted = _accepted(conn, chunk)
+        if accepted:
+            _kind(chunk).apply(conn, chunk, accepted)
+        _count(conn, chunk)
+    return _go_on(conn, held, chunk)
+
+
+def ahead(conn: Connection, held: Held, after: UUID, size: int, lease: timedelta) -> bool:
+    """`step` for the chunk behind the run `after`, beside the one that ends there, and committed after that.
+
+    All is done and written before it waits for the other's end, and nothing of it counts if that was not reached.
+
+    Raises:
+        OperationLostError, NotAbreastError
+    """
+    operation = conn.execute(_LOOK, {"of_operation": held.operation_id, "token": held.token}).first()
+    if operation is None:
+        raise OperationLostError
+    chunk = _chunk(conn, operation, after, size)
+    if chunk is None:
+        return False
+    accepted = _accepted(conn, chunk)
+    if not _kind(chunk).is_apart(conn, chunk, accepted):
+        raise NotAbreastError
+    if accepted:
+        _kind(chunk).apply(conn, chunk, accepted)
+        units.flush(conn)
+    if _hold(conn, held, BulkStatus.RUNNING, lease).done_through != after:
+        raise NotAbreastError
+    _count(conn, chunk)
     return _go_on(conn, held, chunk)
 
 
@@ -303,19 +409,26 @@ def fail_next(conn: Connection, held: Held, lease: timedelta) -> bool:
     """
     chunk = _next_chunk(conn, held, 1, lease)
     if chunk is not None:
-        why = {"result": BulkResult.FAILED, "reason": BulkReason.INTERNAL_ERROR, "at": chunk.now}
-        _count(conn, chunk, _settle(conn, chunk, why))
+        settle(conn, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
+        _count(conn, chunk)
     return _go_on(conn, held, chunk)
 
 
 def _next_chunk(conn: Connection, held: Held, size: int, lease: timedelta) -> Chunk | None:
     operation = _hold(conn, held, BulkStatus.RUNNING, lease)
-    after = operation.done_through or _FIRST
-    rows = select(_outcome.run_id).where(_outcome.operation_id == operation.id, _outcome.run_id > after)
-    next_ids = rows.order_by(_outcome.run_id).limit(size).subquery()
-    last = select(next_ids.c.run_id).order_by(next_ids.c.run_id.desc()).limit(1)
-    through = conn.execute(last).scalar()
-    return None if through is None else Chunk(operation, after, through, clock.now())
+    return _chunk(conn, operation, operation.done_through or _FIRST, size)
+
+
+def _chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
+    bounds = conn.execute(_BOUNDS, {"of_operation": operation.id, "after": after, "size": size}).first()
+    if bounds is None:
+        return None
+    through, length, pending = bounds
+    return Chunk(operation, after, through, length, pending, clock.now())
+
+
+def _kind(chunk: Chunk) -> _Kind:
+    return _KINDS[BulkKind(chunk.operation.kind)]
 
 
 def _hold(conn: Connection, held: Held, status: BulkStatus, lease: timedelta) -> AnyRow:
@@ -331,54 +444,57 @@ def _hold(conn: Connection, held: Held, status: BulkStatus, lease: timedelta) ->
     return row
 
 
-def _lock(conn: Connection, chunk: Chunk) -> None:
-    """Keep the runs of a chunk as they are until its end; in one order, or two that overlap would lock up."""
-    if conn.dialect.name == "sqlite":
-        return
-    runs = select(_run.id).join_from(OUTCOMES, _runs, _run.id == _outcome.run_id).where(chunk.rows).order_by(_run.id)
-    conn.execute(select(func.count()).select_from(runs.with_for_update(key_share=True, of=_runs).subquery()))
+def _accepted(conn: Connection, chunk: Chunk) -> Sequence[AnyRow]:
+    """The runs of a chunk that something is to be done to, locked; what becomes of the others is settled."""
+    operation = chunk.operation
+    judging = _judging(BulkKind(operation.kind), operation.strategy and RetryStrategy(operation.strategy))
+    judged = conn.execute(judging, {**chunk.named, "source_id": operation.source_id}).all()
+    by_refusal = grouped(judged, "refusal")
+    accepted = by_refusal.get(None, ())
+    for reason, rows in by_refusal.items():
+        if reason is not None:
+            settle(conn, chunk, BulkResult.SKIPPED, BulkReason(reason), [row.id for row in rows])
+    if len(judged) < chunk.pending:
+        settle_missing(conn, chunk)
+    return accepted
 
 
-def _verdict(operation: AnyRow) -> ColumnElement[str]:
-    """Of an outcome: ELIGIBLE, or the reason why nothing is done to its run."""
+@cache
+def _judging(kind: BulkKind, strategy: RetryStrategy | None) -> Select[Any]:
+    """The runs of a chunk that are to be dealt with, locked: each with why not, or null.
+
+    Locked in one order, or two that overlap would lock up. What is judged is the row as it is locked.
+    """
+    what = _KINDS[kind]
+    refusal = what.refusal(strategy).label("refusal")
+    runs = select(*what.columns, refusal).select_from(OUTCOMES.join(what.source, _run.id == _outcome.run_id))
+    return runs.where(IN_CHUNK, PENDING).order_by(_run.id).with_for_update(key_share=True, of=_runs)
+
+
+def _foretold(operation: AnyRow) -> ColumnElement[str]:
+    """Of an outcome: ELIGIBLE, or the reason why nothing would be done to its run."""
     kind = _KINDS[BulkKind(operation.kind)]
-    judged = select(func.coalesce(kind.refusal(operation), ELIGIBLE)).select_from(kind.source)
+    refusal = kind.refusal(operation.strategy and RetryStrategy(operation.strategy))
     # Looked up row by row: SQLite would read a joined query anew for each row.
+    judged = select(func.coalesce(refusal, ELIGIBLE)).select_from(kind.source)
     judged = judged.where(_run.id == _outcome.run_id).correlate(OUTCOMES)
     return func.coalesce(judged.scalar_subquery(), BulkReason.RUN_NOT_FOUND.value)
 
 
-def _settle(conn: Connection, chunk: Chunk, values: Mapping[str, Any]) -> int:
-    """Write outcomes of a chunk; how many, for those of runs that were stopped with one above them stand already."""
-    pending = (chunk.rows, _outcome.result == BulkResult.PENDING)
-    return conn.execute(update(OUTCOMES).where(*pending).values(values)).rowcount
-
-
-def _count(conn: Connection, chunk: Chunk, settled: int) -> None:
-    """Add to the operation's counts what became of a chunk, of whose outcomes so many were `settled` in its turn."""
-    succeeded = _outcome.result == BulkResult.SUCCEEDED
-    foretold = _outcome.foretold == ELIGIBLE
-    query = select(
-        func.count(),
-        func.count().filter(succeeded),
-        func.count().filter(_outcome.result == BulkResult.SKIPPED),
-        func.count().filter(_outcome.result == BulkResult.FAILED),
-        func.count().filter(succeeded, _outcome.foretold != ELIGIBLE),
-        func.count().filter(~succeeded, foretold),
-    ).where(chunk.rows)
-    number, done, skipped, failed, became, lost = conn.execute(query).one()
-    early = number - settled  # they succeeded, and were counted then
+def _count(conn: Connection, chunk: Chunk) -> None:
+    """Add to the operation's counts what became of a chunk."""
+    number, done, skipped, failed, became, lost = conn.execute(_COUNT, chunk.named).one()
+    early = number - chunk.pending  # they succeeded, and were counted then
     added = {
-        _operation.processed: settled,
-        _operation.succeeded: done - early,
-        _operation.skipped: skipped,
-        _operation.failed: failed,
-        _operation.became_eligible: became,
-        _operation.became_ineligible: lost,
+        "processed": chunk.pending,
+        "succeeded": done - early,
+        "skipped": skipped,
+        "failed": failed,
+        "became_eligible": became,
+        "became_ineligible": lost,
     }
-    counts = {column: column + number for column, number in added.items()}
-    through = {_operation.done_through: chunk.through}
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values({**counts, **through}))
+    more = {f"more_{name}": number for name, number in added.items()}
+    conn.execute(_ADD, {"of_operation": chunk.operation.id, "through": chunk.through, **more})
 
 
 def _go_on(conn: Connection, held: Held, chunk: Chunk | None) -> bool:

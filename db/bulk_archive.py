@@ -1,22 +1,47 @@
 """Archiving many runs, and taking them out of the archive."""
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, case, literal, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, null, select, update
 
 from db import events
-from db.bulk_chunk import Chunk
+from db.bulk_chunk import ACCEPTED, Chunk, settle
 from db.models import FlowRun
 from db.models.types import table
 from db.rows import AnyRow
-from domain.bulk import BulkReason
-from domain.states import FINAL
+from domain.bulk import BulkReason, BulkResult
+from domain.states import FINAL, RetryStrategy
 
 _runs = table(FlowRun)
 _run = _runs.c
+_accepted = _run.id.in_(ACCEPTED)
+_source = bindparam("source_id", type_=_run.archive_operation_id.type)
+
+_SET = (
+    update(_runs)
+    .where(_accepted)
+    .values(
+        archived_at=bindparam("since"),
+        archive_operation_id=bindparam("operation_id"),
+        updated_at=bindparam("now"),
+    )
+)
+_TELL = events.copying(
+    select(
+        *(_run.id.label("run_id"), _run.project_id, _run.flow_id),
+        bindparam("kind", type_=_run.status.type).label("kind"),
+        null().label("from_status"),
+        null().label("to_status"),
+        bindparam("now", type_=_run.updated_at.type).label("at"),
+    )
+    .where(_accepted)
+    .order_by(_run.id)
+)
 
 
-def archive_refusal(_: AnyRow) -> ColumnElement[str | None]:
+def archive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
     """Why a run cannot be archived; null when it can."""
     return case(
         (_run.status.not_in(sorted(FINAL)), BulkReason.RUN_NOT_FINAL.value),
@@ -25,20 +50,18 @@ def archive_refusal(_: AnyRow) -> ColumnElement[str | None]:
     )
 
 
-def archive(conn: Connection, chunk: Chunk) -> None:
+def archive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
     """Archive the runs accepted."""
-    _set(conn, chunk, events.RUN_ARCHIVED, archived_at=chunk.now, archive_operation_id=chunk.operation.id)
+    _set(conn, chunk, events.RUN_ARCHIVED, chunk.now, chunk.operation.id)
 
 
-def unarchive_refusal(operation: AnyRow) -> ColumnElement[str | None]:
+def unarchive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
     """Why a run cannot be taken out of the archive; null when it can.
 
-    An operation with a source undoes that one: what was archived by another since then stays as it is.
+    An operation with a source, which is the parameter `source_id`, undoes that one: what was archived by another since
+    then stays as it is.
     """
-    if operation.source_id is None:
-        changed: Any = literal(False)
-    else:
-        changed = _run.archive_operation_id.is_distinct_from(operation.source_id)
+    changed = and_(_source.is_not(None), _run.archive_operation_id.is_distinct_from(_source))
     return case(
         (_run.archived_at.is_(None), BulkReason.RUN_NOT_ARCHIVED.value),
         (changed, BulkReason.RUN_CHANGED_SINCE.value),
@@ -46,20 +69,17 @@ def unarchive_refusal(operation: AnyRow) -> ColumnElement[str | None]:
     )
 
 
-def unarchive(conn: Connection, chunk: Chunk) -> None:
+def unarchive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
     """Take the runs accepted out of the archive."""
-    _set(conn, chunk, events.RUN_UNARCHIVED, archived_at=None, archive_operation_id=None)
+    _set(conn, chunk, events.RUN_UNARCHIVED, None, None)
 
 
-def _set(conn: Connection, chunk: Chunk, kind: str, **values: Any) -> None:
-    accepted = _run.id.in_(chunk.accepted)
-    conn.execute(update(_runs).where(accepted).values(**values, updated_at=chunk.now))
-    told = {
-        "kind": literal(kind),
-        "from_status": null(),
-        "to_status": null(),
-        "at": literal(chunk.now, _run.updated_at.type),
-    }
-    columns: list[ColumnElement[Any]] = [column.label(name) for name, column in told.items()]
-    rows = select(_run.id.label("run_id"), _run.project_id, _run.flow_id, *columns).where(accepted)
-    events.append_from(conn, rows.order_by(_run.id))
+def is_apart(_: Connection, __: Chunk, ___: Sequence[AnyRow]) -> bool:
+    """Whether it concerns no other runs than those of the chunk: it never does."""
+    return True
+
+
+def _set(conn: Connection, chunk: Chunk, kind: str, since: datetime | None, operation_id: UUID | None) -> None:
+    settle(conn, chunk, BulkResult.SUCCEEDED)
+    conn.execute(_SET, chunk.named | {"since": since, "operation_id": operation_id, "now": chunk.now})
+    events.append_from(conn, _TELL, chunk.named | {"kind": kind, "now": chunk.now})

@@ -1,18 +1,18 @@
 """Cancelling many runs, each with all live ones below it, as a single cancel does."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, update
 
 from db import journal
 from db.among import among
-from db.bulk_chunk import OUTCOMES, Chunk
+from db.bulk_chunk import OUTCOMES, PENDING, Chunk, settle
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
 from db.rows import AnyRow
 from domain.bulk import BulkReason, BulkResult
-from domain.states import LIVE
+from domain.states import LIVE, RetryStrategy, RunStatus
 
 _run = table(FlowRun).c
 _operations = table(BulkOperation)
@@ -23,24 +23,29 @@ _SETTLE = (
     .where(
         _outcome.operation_id == bindparam("of_operation"),
         among(_outcome.run_id, "run_ids"),
-        _outcome.result == BulkResult.PENDING,
+        PENDING,
     )
     .values(result=BulkResult.SUCCEEDED, at=bindparam("now"))
 )
 
 
-def refusal(_: AnyRow) -> ColumnElement[str | None]:
+def refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
     """Why a run cannot be cancelled; null when it can."""
     return case((_run.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
 
 
-def apply(conn: Connection, chunk: Chunk) -> None:
+def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     """Stop the runs accepted, and every live one below them."""
-    run_ids = list(conn.execute(chunk.accepted.order_by(_outcome.run_id)).scalars())
-    stopped = journal.stop_all(conn, run_ids, journal.cancelled_with(chunk.operation.key_name))
-    below = stopped.difference(run_ids)
+    settle(conn, chunk, BulkResult.SUCCEEDED)
+    stopped = journal.stop_locked(conn, accepted, journal.cancelled_with(chunk.operation.key_name))
+    below = stopped.difference(row.id for row in accepted)
     if below:
         _settle_early(conn, chunk, below)
+
+
+def is_apart(_: Connection, __: Chunk, accepted: Sequence[AnyRow]) -> bool:
+    """Whether these runs have nothing above them or below, and free no place that others wait for."""
+    return all(row.status == RunStatus.QUEUED and row.parent_run_id is None and not row.limited for row in accepted)
 
 
 def _settle_early(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:

@@ -3,17 +3,19 @@
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, bindparam, column, func, literal, select, update
+import orjson
+from sqlalchemy import ARRAY, ColumnElement, Connection, Text, bindparam, column, func, literal, select, update
 
 from db import quota, retries, steps, transitions
-from db.among import among
-from db.bulk_chunk import OUTCOMES, Chunk
+from db.bulk_chunk import IN_CHUNK, OUTCOMES, Chunk, settle
 from db.models import BulkOperation, FlowRun
-from db.models.types import table
+from db.models.types import table, to_microseconds
 from db.rows import AnyRow, grouped
+from db.transitions import Creation
 from domain import ids
 from domain.bulk import BulkReason, BulkResult
 from domain.ids import IdKind
@@ -25,36 +27,64 @@ _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
 _NAMED = ("run_id", "new_run_id", "at", "due_at")
-_NAME = (
+_SUCCEEDED = {_outcome.result: BulkResult.SUCCEEDED, _outcome.reason: None}
+_each = func.json_each(bindparam("names", type_=Text)).table_valued("value").c.value
+_told = (
+    select(
+        *(
+            func.json_extract(_each, f"$[{place}]", type_=_outcome[name].type).label(name)
+            for place, name in enumerate(_NAMED)
+        )
+    )
+    .cte("told")
+    # Or SQLite would read it anew for each outcome of the operation.
+    .prefix_with("MATERIALIZED")
+    .c
+)
+_NAME_BY_JSON = (
     update(OUTCOMES)
-    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == bindparam("of_run_id"))
-    .values({_outcome[name]: bindparam(f"of_{name}") for name in _NAMED[1:]})
+    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == _told.run_id)
+    .values({**_SUCCEEDED, **{_outcome[name]: _told[name] for name in _NAMED[1:]}})
 )
 _given = func.unnest(*(bindparam(f"of_{name}", type_=ARRAY(_outcome[name].type)) for name in _NAMED))
 _names = _given.table_valued(*(column(name, _outcome[name].type) for name in _NAMED)).render_derived("given").c
-_NAME_ALL = (
+_NAME_BY_ARRAYS = (
     update(OUTCOMES)
-    .where(_outcome.run_id == _names.run_id)
-    .values({_outcome[name]: _names[name] for name in _NAMED[1:]})
+    # The bounds of the chunk, or the planner might read all of the operation each time.
+    .where(IN_CHUNK, _outcome.run_id == _names.run_id)
+    .values({**_SUCCEEDED, **{_outcome[name]: _names[name] for name in _NAMED[1:]}})
 )
-"""All of a chunk by one statement, for PostgreSQL, where each one for itself costs several times as much."""
+"""All of a chunk by one statement: each one for itself costs several times as much."""
 
 
-def refusal(operation: AnyRow) -> ColumnElement[str | None]:
+def refusal(strategy: RetryStrategy | None) -> ColumnElement[str | None]:
     """Why a row of `retries.WITH_FLOWS` cannot be retried; null when it can."""
-    return retries.refusal(RetryStrategy(operation.strategy))
+    assert strategy is not None
+    return retries.refusal(strategy)
 
 
-def apply(conn: Connection, chunk: Chunk) -> None:
+def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     """Write a retry of each run accepted, due when the operation's pace says."""
-    operation = chunk.operation
-    strategy = RetryStrategy(operation.strategy)
-    old_ids = _within_quota(conn, chunk)
+    old_ids = _within_quota(conn, chunk, accepted)
     if not old_ids:
         return
-    new_ids = [ids.new_uuid() for _ in old_ids]
+    strategy = RetryStrategy(chunk.operation.strategy)
+    new_ids = ids.new_uuids(len(old_ids))
     created_at = [ids.created_at(new_id) for new_id in new_ids]
     _name(conn, chunk, (old_ids, new_ids, created_at, _places(conn, chunk, len(old_ids))))
+    transitions.create_from(conn, _creation(strategy), chunk.named, new_ids)
+    if strategy is RetryStrategy.FROM_FAILED_STEP:
+        steps.copy_kept(conn, new_ids)
+
+
+def is_apart(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> bool:
+    """Whether neither a pace nor a quota goes by what came before."""
+    return not _between(chunk.operation) and not quota.limits_any(conn, {row.project_id for row in accepted})
+
+
+@cache
+def _creation(strategy: RetryStrategy) -> Creation:
+    """Of the retries named in the outcomes of a chunk."""
     values = {
         **{name: _run[name] for name in retries.CARRIED_OVER},
         "id": _outcome.new_run_id,
@@ -70,45 +100,37 @@ def apply(conn: Connection, chunk: Chunk) -> None:
     }
     rows = select(*(column.label(name) for name, column in values.items()))
     rows = rows.select_from(OUTCOMES.join(retries.WITH_FLOWS, _run.id == _outcome.run_id))
-    rows = rows.where(chunk.rows, _outcome.new_run_id.is_not(None))
-    transitions.create_from(conn, rows, new_ids, retries.told(strategy, IdKind.RUN, _run.retry_of_id))
-    if strategy is RetryStrategy.FROM_FAILED_STEP:
-        steps.copy_kept(conn, new_ids)
+    rows = rows.where(IN_CHUNK, _outcome.new_run_id.is_not(None))
+    return transitions.creation(rows, retries.told(strategy, IdKind.RUN, _run.retry_of_id))
 
 
-def _within_quota(conn: Connection, chunk: Chunk) -> list[UUID]:
+def _within_quota(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> list[UUID]:
     """The runs accepted whose retries are within their projects' quotas, which count them, in order.
 
     The retries of the others have failed, and can be taken up by another operation.
     """
-    of_run = _run.id == _outcome.run_id
-    accepted = (
-        select(_run.project_id, _outcome.run_id)
-        .join_from(OUTCOMES, _runs, of_run)
-        .where(chunk.rows, _outcome.result == BulkResult.SUCCEEDED)
-    )
-    by_project = grouped(conn.execute(accepted.order_by(_run.project_id, _outcome.run_id)), "project_id")
     within: list[UUID] = []
-    for project_id, rows in by_project.items():
-        run_ids = [row.run_id for row in rows]
+    # In one order, or two that overlap would lock up.
+    for project_id, rows in sorted(grouped(accepted, "project_id").items()):
+        run_ids = [row.id for row in rows]
         taken = quota.take(conn, project_id, len(run_ids))
         within += run_ids[:taken]
         if beyond := run_ids[taken:]:
-            failed = {"result": BulkResult.FAILED, "reason": BulkReason.QUOTA_EXCEEDED}
-            conn.execute(update(OUTCOMES).where(chunk.rows, among(_outcome.run_id, beyond)).values(failed))
+            settle(conn, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond)
     return sorted(within)
 
 
 def _name(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
     """Note the new runs of a chunk in its outcomes: `values` of each column that is `_NAMED`."""
-    names = [f"of_{name}" for name in _NAMED]
     if conn.dialect.name == "sqlite":
-        of_operation = {"of_operation": chunk.operation.id}
-        rows = [of_operation | dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        conn.execute(_NAME, rows)
+        old_ids, new_ids, *times = values
+        keys = ([key.hex for key in each] for each in (old_ids, new_ids))
+        instants = ([to_microseconds(each) for each in column] for column in times)
+        names = {"names": orjson.dumps(list(zip(*keys, *instants, strict=True))).decode()}
+        conn.execute(_NAME_BY_JSON, {"of_operation": chunk.operation.id} | names)
     else:
-        # The bounds of the chunk, or the planner might read all of the operation each time.
-        conn.execute(_NAME_ALL.where(chunk.rows), dict(zip(names, values, strict=True)))
+        arrays = {f"of_{name}": each for name, each in zip(_NAMED, values, strict=True)}
+        conn.execute(_NAME_BY_ARRAYS, chunk.named | arrays)
 
 
 def _places(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:

@@ -13,7 +13,7 @@ from itertools import groupby, takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Insert, Select, delete, func, insert, select, text, update
 
 from db import runs, signals
 from db.models import EventHorizon, RunEvent
@@ -70,9 +70,14 @@ def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     conn.info.setdefault(TOLD, []).extend(rows)
 
 
-def append_from(conn: Connection, rows: Select[Any]) -> None:
-    """`append`, of the rows that a query gives when the transaction ends; its columns are called like the log's."""
-    conn.info.setdefault(TOLD, []).append(rows)
+def copying(rows: Select[Any]) -> Insert:
+    """What `append_from` takes: a statement that writes what a query gives, whose columns are called like the log's."""
+    return insert(_table).from_select([column.name for column in rows.selected_columns], rows)
+
+
+def append_from(conn: Connection, copy: Insert, values: Mapping[str, Any]) -> None:
+    """`append`, of the rows that `copy` finds with these parameters when the transaction ends."""
+    conn.info.setdefault(TOLD, []).append((copy, values))
 
 
 def prepend(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -89,10 +94,10 @@ def gather(conn: Connection) -> None:
 
 def write(conn: Connection) -> None:
     """Write what the units of work of this transaction told, in its order."""
-    for is_query, told in groupby(conn.info.pop(_GATHERED, ()), key=lambda each: isinstance(each, Select)):
-        if is_query:
-            for rows in told:
-                conn.execute(insert(_table).from_select([column.name for column in rows.selected_columns], rows))
+    for is_copied, told in groupby(conn.info.pop(_GATHERED, ()), key=lambda each: isinstance(each, tuple)):
+        if is_copied:
+            for copy, values in told:
+                conn.execute(copy, values)
         else:
             # Rows of one statement have the same columns.
             conn.execute(_INSERT, [_NOTHING | row for row in told])

@@ -565,14 +565,26 @@ def stop(conn: Connection, run_id: UUID, message: str) -> bool:
 
 def stop_all(conn: Connection, run_ids: Sequence[UUID], message: str) -> set[UUID]:
     """Stop runs, and every live one below them; returns all that were stopped."""
-    stopped: set[UUID] = set()
-    frontier = list(run_ids)
+    ended = _end(conn, run_ids, RunStatus.STOPPED, message)
+    return _stop_below(conn, run_ids, ended, message)
+
+
+def stop_locked(conn: Connection, rows: Sequence[AnyRow], message: str) -> set[UUID]:
+    """`stop_all`, of runs that the transaction under way has locked; their rows begin with `transitions.TO_END`."""
+    ended = transitions.end_locked(conn, rows, RunStatus.STOPPED, message)
+    _clear_up(conn, ended)
+    return _stop_below(conn, [row.id for row in rows], ended, message)
+
+
+def _stop_below(conn: Connection, run_ids: Sequence[UUID], ended: Sequence[AnyRow], message: str) -> set[UUID]:
+    stopped = {row.id for row in ended}
+    # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
+    frontier = list(runs.children(conn, run_ids))
     while frontier:
         few, frontier = frontier[:_AT_ONCE], frontier[_AT_ONCE:]
-        stopped.update(_end(conn, few, RunStatus.STOPPED, message))
-        # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
+        stopped.update(row.id for row in _end(conn, few, RunStatus.STOPPED, message))
         frontier += runs.children(conn, few)
-    _tell_parents(conn, [run_id for run_id in run_ids if run_id in stopped])
+    _tell_parents(conn, _with_parents(ended))
     return stopped
 
 
@@ -584,22 +596,26 @@ def charge(conn: Connection) -> set[UUID]:
     refused: set[UUID] = set()
     while beyond := quota.charge(conn):
         error = OutsideError("QUOTA_EXCEEDED", "The project has used up its quota of runs.")
-        _end(conn, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)
         # A parent may go on with its next child, which is counted in turn.
-        _tell_parents(conn, beyond)
+        _tell_parents(conn, _with_parents(_end(conn, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)))
         refused |= set(beyond)
     return refused
 
 
 def _end(
     conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: OutsideError | None = None
-) -> Sequence[UUID]:
+) -> Sequence[AnyRow]:
     """End live runs from outside, and what their steps were doing."""
     ended = transitions.end(conn, run_ids, target, message, error)
-    if ended:
-        _stop_steps(conn, ended)
-        inputs.cancel(conn, ended)
+    _clear_up(conn, ended)
     return ended
+
+
+def _clear_up(conn: Connection, ended: Sequence[AnyRow]) -> None:
+    """End what the steps of runs were doing that were ended from outside."""
+    if begun := [row.id for row in ended if row.status != RunStatus.QUEUED]:
+        _stop_steps(conn, begun)
+        inputs.cancel(conn, begun)
 
 
 def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
@@ -623,6 +639,10 @@ def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
     events.prepend(conn, told)
 
 
+def _with_parents(ended: Sequence[AnyRow]) -> list[UUID]:
+    return [row.id for row in ended if row.parent_run_id is not None]
+
+
 def _tell_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """Go on with the parents of runs that ended; those that fail with a child tell their own parents in turn."""
     while run_ids:
@@ -630,7 +650,7 @@ def _tell_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
         failed: list[UUID] = []
         for child in runs.failing_their_parents(conn, run_ids):
             error = OutsideError("CHILD_FAILED", f"The child run {ids.encode(IdKind.RUN, child.id)} is {child.status}.")
-            failed += _end(conn, [child.parent_run_id], RunStatus.FAILED, error.message, error)
+            failed += _with_parents(_end(conn, [child.parent_run_id], RunStatus.FAILED, error.message, error))
         run_ids = failed
 
 

@@ -8,7 +8,7 @@ Runs created by `transitions.create` are counted by themselves, at the end of th
 a statement of its own asks `take` how many may go.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -79,6 +79,11 @@ def charge(conn: Connection) -> list[UUID]:
         for (project_id, period, quota), run_ids in sorted(created.items())
         for run_id in run_ids[_taken(conn, project_id, period, now, quota, len(run_ids)) :]
     ]
+
+
+def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
+    """Whether one of these projects has a quota."""
+    return any(conn.execute(_QUOTA, {"of_project_id": key}).first() is not None for key in project_ids)
 
 
 def take(conn: Connection, project_id: UUID, wanted: int) -> int:

@@ -8,8 +8,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Insert,
     Text,
     and_,
+    bindparam,
     cast,
     func,
     insert,
@@ -82,36 +84,9 @@ def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UU
 
 def copy_kept(conn: Connection, retry_ids: Sequence[UUID]) -> None:
     """Give retries the results that they keep of the runs that they retry, marked with the run that produced them."""
-    retry = _runs.alias("retry")
-    kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
-    retried = select(retry.c.id, retry.c.retry_of_id, kept_before).where(among(retry.c.id, retry_ids))
-    # Once for each run; as part of the join it would be looked up for each of its steps.
-    source = retried.cte("retried").prefix_with("MATERIALIZED")
-    same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
-    origin = func.coalesce(_step.reused_from_id, _step.run_id)
-    of_run = and_(_step.run_id == source.c.retry_of_id, _step.position < source.c.kept_before)
-    rows = select(source.c.id, origin, *same).join_from(source, _results, of_run)
-    conn.execute(insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows))
-    _tell_kept(conn, retry_ids)
-
-
-def _tell_kept(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Tell of the steps that these new runs begin with."""
-    position, number = cast(_step.position, Text), cast(_step.attempts_count, Text)
-    data = literal('{"position":') + position + literal(',"attempt":') + number + literal("}")
-    told = {
-        "kind": literal(events.STEP_STATUS),
-        "step_name": _step.name,
-        "from_status": literal(StepStatus.PENDING.value),
-        "to_status": _step.status,
-        "data": data,
-        "at": literal(clock.now(), _run.created_at.type),
-    }
-    columns = [column.label(name) for name, column in told.items()]
-    rows = select(_step.run_id, _run.project_id, _run.flow_id, *columns).join_from(
-        _results, _runs, _run.id == _step.run_id
-    )
-    events.append_from(conn, rows.where(among(_step.run_id, run_ids)).order_by(_step.run_id, _step.position))
+    these = {"run_ids": retry_ids}
+    conn.execute(_COPY, these)
+    events.append_from(conn, _TELL_COPIES, these | {"now": clock.now()})
 
 
 def _kept() -> ColumnElement[bool]:
@@ -133,3 +108,42 @@ def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
         .scalar_subquery()
     )
     return func.coalesce(position, MAX_STEPS)
+
+
+def _copying() -> Insert:
+    """Copies of the results that retries keep."""
+    retry = _runs.alias("retry")
+    kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
+    retried = select(retry.c.id, retry.c.retry_of_id, kept_before).where(among(retry.c.id, "run_ids"))
+    # Once for each run; as part of the join it would be looked up for each of its steps.
+    source = retried.cte("retried").prefix_with("MATERIALIZED")
+    same = [column for column in _results.c if column.name not in {"run_id", "reused_from_id"}]
+    origin = func.coalesce(_step.reused_from_id, _step.run_id)
+    of_run = and_(_step.run_id == source.c.retry_of_id, _step.position < source.c.kept_before)
+    rows = select(source.c.id, origin, *same).join_from(source, _results, of_run)
+    return insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows)
+
+
+def _telling_copies() -> Insert:
+    """The events of the steps with which new runs begin."""
+    position, number = cast(_step.position, Text), cast(_step.attempts_count, Text)
+    told = {
+        "kind": literal(events.STEP_STATUS),
+        "step_name": _step.name,
+        "from_status": literal(StepStatus.PENDING.value),
+        "to_status": _step.status,
+        "data": literal('{"position":') + position + literal(',"attempt":') + number + literal("}"),
+        "at": bindparam("now", type_=_run.created_at.type),
+    }
+    columns = [column.label(name) for name, column in told.items()]
+    # Each run is looked up once, and not for each of its steps.
+    these = select(_run.id, _run.project_id, _run.flow_id).where(among(_run.id, "run_ids"))
+    run = these.cte("these").prefix_with("MATERIALIZED")
+    rows = select(_step.run_id, run.c.project_id, run.c.flow_id, *columns).join_from(
+        run, _results, _step.run_id == run.c.id
+    )
+    return events.copying(rows.order_by(_step.run_id, _step.position))
+
+
+_COPY = _copying()
+_TELL_COPIES = _telling_copies()

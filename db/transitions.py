@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     Select,
     bindparam,
     func,
@@ -27,7 +28,7 @@ from db import admission, events, quota, signals, tickets
 from db.among import among
 from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
-from db.rows import AnyRow
+from db.rows import AnyRow, grouped
 from domain import clock
 from domain.fingerprint import fingerprint
 from domain.states import FINAL, LIVE, TRANSITIONS, RunStatus
@@ -113,8 +114,10 @@ _RESUME = (
     )
     .returning(_run.project_id, _run.flow_id)
 )
+TO_END = (_run.id, _run.project_id, _run.flow_id, _run.status, _run.parent_run_id, _limited)
+"""What `end_locked` has to know of a run."""
 _LOCK_LIVE = (
-    select(_run.id, _run.project_id, _run.flow_id, _run.status, _limited)
+    select(*TO_END)
     .where(among(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
     .with_for_update()
@@ -135,6 +138,18 @@ _END = (
         error_message=bindparam("why"),
         error_fingerprint=bindparam("print"),
     )
+)
+_TELL_ENDS = events.copying(
+    select(
+        *(_run.id.label("run_id"), _run.project_id, _run.flow_id),
+        literal(events.RUN_STATUS).label("kind"),
+        bindparam("source", type_=_run.status.type).label("from_status"),
+        bindparam("target", type_=_run.status.type).label("to_status"),
+        bindparam("why", type_=_run.status.type).label("message"),
+        bindparam("now", type_=_run.updated_at.type).label("at"),
+    )
+    .where(among(_run.id, "run_ids"))
+    .order_by(_run.id)
 )
 _FINISH = (
     update(_table)
@@ -176,6 +191,14 @@ class OutsideError:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """The statements that create many runs at once."""
+
+    runs: Insert
+    events: Insert
+
+
 def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
@@ -193,20 +216,27 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     hand_over(conn, [values["id"]])
 
 
-def create_from(conn: Connection, rows: Select[Any], run_ids: Sequence[UUID], message: ColumnElement[str]) -> None:
-    """Insert QUEUED runs, each with its first event, from a query that gives their columns.
-
-    Their IDs are `run_ids`; they are due when their `due_at` says, and were counted before (`quota.take`). `message` is
-    a column of the runs inserted.
-    """
+def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
+    """Of the runs whose columns a query gives; `message`, with which their histories begin, is a column of theirs."""
     given = rows.subquery().c
     begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at, _run.epoch: literal(1)}
     values = {**{_run[column.name]: column for column in given}, **begun}
-    conn.execute(insert(_table).from_select(list(values), select(*values.values())))
     told = {"kind": literal(events.RUN_STATUS), "to_status": literal(RunStatus.QUEUED.value), "message": message}
     columns = [column.label(name) for name, column in {**told, "at": _run.created_at}.items()]
     created = select(_run.id.label("run_id"), _run.project_id, _run.flow_id, *columns)
-    events.append_from(conn, created.where(among(_run.id, run_ids)).order_by(_run.id))
+    return Creation(
+        insert(_table).from_select(list(values), select(*values.values())),
+        events.copying(created.where(among(_run.id, "run_ids")).order_by(_run.id)),
+    )
+
+
+def create_from(conn: Connection, made: Creation, values: Mapping[str, Any], run_ids: Sequence[UUID]) -> None:
+    """Insert QUEUED runs, each with its first event, that a query finds with these parameters.
+
+    Their IDs are `run_ids`; they are due when their `due_at` says, and were counted before (`quota.take`).
+    """
+    conn.execute(made.runs, values)
+    events.append_from(conn, made.events, {"run_ids": run_ids})
     hand_over(conn, run_ids)
 
 
@@ -262,14 +292,22 @@ def resume(conn: Connection, run_id: UUID, message: str) -> bool:
 
 def end(
     conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: OutsideError | None = None
-) -> list[UUID]:
-    """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost."""
-    locked = conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all()
+) -> Sequence[AnyRow]:
+    """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost.
+
+    Their rows are `TO_END`, as they were before.
+    """
+    return end_locked(conn, conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all(), target, message, error)
+
+
+def end_locked(
+    conn: Connection, locked: Sequence[AnyRow], target: RunStatus, message: str, error: OutsideError | None = None
+) -> Sequence[AnyRow]:
+    """`end`, of runs that the transaction under way has locked; their rows begin with `TO_END`."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
     if not live:
         return []
     now = clock.now()
-    ended = [row.id for row in live]
     for row in live:
         _free_place(conn, row)
     told = {
@@ -277,12 +315,14 @@ def end(
         "why": error.message if error else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
-    conn.execute(_END, {"run_ids": ended, "target": target, "now": now, **told})
-    events.append(conn, [_event(row.id, row.project_id, row.flow_id, row.status, target, message, now) for row in live])
+    conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **told})
+    for source, rows in grouped(live, "status").items():
+        ended = {"run_ids": [row.id for row in rows], "source": source, "target": target}
+        events.append_from(conn, _TELL_ENDS, {**ended, "why": message, "now": now})
     signals.after_commit(conn, signals.RUNS_STOPPED)
-    for run_id in ended:
-        signals.after_commit(conn, signals.run_changed(run_id))
-    return ended
+    for row in live:
+        signals.after_commit(conn, signals.run_changed(row.id))
+    return live
 
 
 def finish(

@@ -42,6 +42,13 @@ def run(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hash
     return signals.collect(conn, lambda conn: _settled(conn, work))
 
 
+def flush(conn: Connection) -> None:
+    """Write tickets and events of what the unit of work under way did so far, which is to wait for others next."""
+    tickets.issue(conn)
+    events.gather(conn)
+    events.write(conn)
+
+
 def _settled(conn: Connection, work: Callable[[Connection], T]) -> T:
     result = work(conn)
     noted = conn.info  # most units of work note nothing, and are not to pay for it

@@ -42,13 +42,23 @@ class _Generator:
         self._lock = threading.Lock()
         self._last = 0
 
-    def next(self, ms: int) -> UUID:
+    def next(self, ms: int, count: int) -> list[UUID]:
         with self._lock:
-            tick = ms << 12 | secrets.randbits(8)
+            first = ms << 12 | secrets.randbits(8)
             if 0 <= (self._last >> 12) - ms < _TOLERATED_STEP_BACK_MS:
-                tick = max(tick, self._last + 1)
-            self._last = tick
-        return UUID(int=(tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62 | secrets.randbits(62))
+                first = max(first, self._last + 1)
+            self._last = first + count - 1
+        noise = secrets.token_bytes(8 * count)
+        return [
+            UUID(
+                int=(tick >> 12) << 80
+                | 0x7 << 76
+                | (tick & 0xFFF) << 64
+                | 0b10 << 62
+                | int.from_bytes(noise[8 * number : 8 * number + 8]) >> 2
+            )
+            for number, tick in enumerate(range(first, first + count))
+        ]
 
 
 _generator = _Generator()
@@ -56,7 +66,12 @@ _generator = _Generator()
 
 def new_uuid() -> UUID:
     """A UUIDv7 of the present millisecond, greater than every one made before in this process."""
-    return _generator.next((clock.now() - _EPOCH) // _MILLISECOND)
+    return new_uuids(1)[0]
+
+
+def new_uuids(count: int) -> list[UUID]:
+    """So many of them, each greater than the one before."""
+    return _generator.next((clock.now() - _EPOCH) // _MILLISECOND, count)
 
 
 def created_at(key: UUID) -> datetime:

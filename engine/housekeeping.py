@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import admission, events, files, retention
+from db import admission, bulk, events, files, retention
 from db.session import Database
 from domain import clock, ids
 from domain.errors import DatabaseUnavailableError
@@ -35,6 +35,8 @@ LINES = 5_000
 """Of logs, deleted in one transaction."""
 EVENTS = 1_000
 """Looked at in one transaction, which deletes most of them."""
+OUTCOMES = 5_000
+"""Of bulk operations, deleted in one transaction."""
 FILES_AT_ONCE = 50
 """Deleted from the store."""
 REST_SECONDS = 0.1
@@ -53,17 +55,22 @@ class Job:
 
 
 def house_jobs(
-    database: Database, store: FileStore, retention_days: int | None, event_days: int | None = None
+    database: Database,
+    store: FileStore,
+    retention_days: int | None,
+    event_days: int | None = None,
+    bulk_days: int | None = None,
 ) -> list[Job]:
     """All that keeps a database and its file store in order.
 
-    `retention_days` is how long step data are kept unless a project says otherwise, `event_days` how long events are;
-    None: for ever.
+    `retention_days` is how long step data are kept unless a project says otherwise, `event_days` how long events are,
+    `bulk_days` how long bulk operations are that have ended; None: for ever.
     """
     return [
         Job("sweeping the lines of runs", SWEEP_SECONDS, partial(sweep_lines, database)),
         Job("purging step data", PURGE_SECONDS, partial(purge_step_data, database, retention_days)),
         Job("purging events", PURGE_SECONDS, partial(purge_events, database, event_days)),
+        Job("purging bulk operations", PURGE_SECONDS, partial(purge_bulk_operations, database, bulk_days)),
         Job("deleting files of purged runs", PURGE_SECONDS, partial(delete_purged_files, database, store)),
         Job("deleting files that nobody knows", ORPHANS_SECONDS, partial(delete_orphans, database, store)),
     ]
@@ -110,6 +117,15 @@ async def purge_events(database: Database, event_days: int | None) -> None:
         return
     before = clock.now() - timedelta(days=event_days)
     while await database.write(events.purge, before, EVENTS) == EVENTS:
+        await clock.sleep(REST_SECONDS)
+
+
+async def purge_bulk_operations(database: Database, bulk_days: int | None) -> None:
+    """Delete the bulk operations that ended longer ago than they are kept, with what became of each run."""
+    if bulk_days is None:
+        return
+    before = clock.now() - timedelta(days=bulk_days)
+    while await database.write(bulk.forget, before, OUTCOMES):
         await clock.sleep(REST_SECONDS)
 
 

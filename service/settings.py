@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days for which step data of runs are kept after their end, unless their project says otherwise.",
     )
+    bulk_retention_days: int | None = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days for which bulk operations that have ended are kept, with what became of each run.",
+    )
     database_pool_size: int = Field(default=10, ge=2, le=1_000, description="Connections that a process keeps open.")
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
     max_connections_per_key: int = Field(

@@ -97,7 +97,11 @@ class Worker:
     async def _housekeeping(self) -> AsyncIterator[None]:
         settings = self._settings
         jobs = house_jobs(
-            self._database, self._files, settings.execution_data_retention_days, settings.event_retention_days
+            self._database,
+            self._files,
+            settings.execution_data_retention_days,
+            settings.event_retention_days,
+            settings.bulk_retention_days,
         )
         keeping = asyncio.create_task(Housekeeper(jobs).run())
         try:

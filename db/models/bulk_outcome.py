@@ -16,7 +16,8 @@ class BulkOutcome(SQLModel, table=True):
     """
 
     __tablename__ = "bulk_outcome"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    # Each row is written once more, when it is settled: in its page, and the index stays as it is.
+    __table_args__ = ({"sqlite_with_rowid": False, "postgresql_with": {"fillfactor": 35}},)
 
     operation_id: UUID = Field(sa_column=key(primary_key=True))
     run_id: UUID = Field(sa_column=key(primary_key=True))

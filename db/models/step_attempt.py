@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Integer, Text
+from sqlalchemy import Column, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -14,7 +14,7 @@ class StepAttempt(SQLModel, table=True):
 
     __tablename__ = "step_attempt"
 
-    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id"), primary_key=True))
+    run_id: UUID = Field(sa_column=key(primary_key=True))
     position: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     """Counts from 1 in each step."""

@@ -3,18 +3,21 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Column, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
 
 
 class StepResult(SQLModel, table=True):
-    """What happened to one step in one run: the journal from which an interrupted run goes on."""
+    """What happened to one step in one run: the journal from which an interrupted run goes on.
+
+    No foreign key, here as at its attempts: whoever writes one holds the run's row.
+    """
 
     __tablename__ = "step_result"
 
-    run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id"), primary_key=True))
+    run_id: UUID = Field(sa_column=key(primary_key=True))
     position: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     """The step's place in the definition, from 0."""
     name: str = Field(sa_column=Column(Text, nullable=False))

@@ -218,4 +218,4 @@ def test_random_bits_differ_between_processes() -> None:
     # Two generators at the same millisecond stand for two processes.
     ms = secrets.randbits(40)
     first, second = ids._Generator(), ids._Generator()
-    assert len({generator.next(ms) for generator in (first, second) for _ in range(1_000)}) == 2_000
+    assert len({key for generator in (first, second) for key in generator.next(ms, 1_000)}) == 2_000

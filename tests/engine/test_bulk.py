@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select, text, update
 
-from db import bulk, bulk_reads, events, journal, runs, tickets, transitions
-from db.bulk import Held, OperationLostError
+from db import bulk, bulk_reads, events, journal, projects, runs, tickets, transitions
+from db.bulk import Held, NotAbreastError, OperationLostError
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
 from db.rows import AnyRow
@@ -22,7 +23,9 @@ from domain.bulk import BulkKind, BulkResult, BulkStatus
 from domain.ids import IdKind
 from domain.run_filter import RunFilter
 from domain.states import FINAL, RetryStrategy, RunStatus
+from engine import housekeeping
 from engine.bulk import CLEAR_UP, LEASE, PLANS_KEPT, BulkRunner, Carrier
+from engine.file_store import FileStore
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
@@ -232,6 +235,141 @@ async def test_what_was_left_half_prepared_fails_and_old_plans_are_forgotten(
     await fake_clock.drive(task)
 
 
+# Retention
+
+
+async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
+    fake_clock: FakeClock, bench: Bench, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_clock.watch(bench.database)
+    monkeypatch.setattr(housekeeping, "OUTCOMES", 2)
+    made = await add(bench, flow, *[RunStatus.FAILED] * 5)
+    old = [await begun(bench, BulkKind.ARCHIVE, made), await begun(bench, BulkKind.CANCEL, [])]
+    await BulkRunner(bench.database).work_off()
+    read = await begun(bench, BulkKind.ARCHIVE, made)
+    await BulkRunner(bench.database).work_off()
+    told = {"project_id": bench.project_id, "kind": BulkKind.UNARCHIVE, "key_id": read, "key_name": "test"}
+    undoing = {**told, "excluded_ids": "[]", "source_id": read}
+    held = await bench.database.write(bulk.prepare, undoing, LEASE)
+    fake_clock.block(timedelta(days=7).total_seconds())
+    young = await begun(bench, BulkKind.ARCHIVE, made)
+    await BulkRunner(bench.database).work_off()
+    fake_clock.block(SECOND.total_seconds())
+    under_way = await begun(bench, BulkKind.ARCHIVE, made)
+    (job,) = [
+        each
+        for each in housekeeping.house_jobs(bench.database, FileStore(str(tmp_path)), None, bulk_days=7)
+        if "bulk" in each.what
+    ]
+    await fake_clock.drive(job.work())
+    kept = await bench.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
+    assert set(kept) == {read, young, under_way}
+    assert [len(await outcomes(bench, each)) for each in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
+    # It is gone when nobody reads it any more.
+    await bench.database.write(bulk.clear_up, clock.now(), clock.now(), 10)
+    assert (await operation(bench, held.operation_id)).status == "FAILED"
+    await fake_clock.drive(job.work())
+    assert await bench.database.read(bulk_reads.by_ids, [read], set()) == {}
+    assert await outcomes(bench, read) == {}
+
+
+async def test_without_a_bound_no_operation_is_forgotten(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
+    operation_id = await begun(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
+    await BulkRunner(bench.database).work_off()
+    fake_clock.block(timedelta(days=10_000).total_seconds())
+    await housekeeping.purge_bulk_operations(bench.database, None)
+    assert len(await outcomes(bench, operation_id)) == 1
+
+
+# Two chunks abreast
+
+
+async def test_chunks_abreast_count_in_their_order(bench: Bench, flow: Flow) -> None:
+    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 6))
+    held = await prepared(bench, BulkKind.ARCHIVE, made)
+    write = bench.database.write
+    with pytest.raises(NotAbreastError):
+        await write(bulk.ahead, held, made[2], 3, LEASE)
+    assert {row.result for row in (await outcomes(bench, held.operation_id)).values()} == {"PENDING"}
+    assert await events_of(bench, events.RUN_ARCHIVED) == []
+    told: list[UUID] = []
+    assert not await write(bulk.step, held, 3, LEASE, told.append)
+    assert told == [made[2]]
+    assert await write(bulk.ahead, held, made[2], 3, LEASE)
+    assert await counts(bench, held.operation_id) == ("COMPLETED", 6, 6, 6, 0, 0)
+    with pytest.raises(OperationLostError):
+        await write(bulk.ahead, held, made[2], 3, LEASE)
+    logged = await events_of(bench, events.RUN_ARCHIVED)
+    assert Counter(row.run_id for row in logged) == Counter(made)
+
+
+async def test_nothing_goes_ahead_behind_the_last_chunk(bench: Bench, flow: Flow) -> None:
+    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 5))
+    held = await prepared(bench, BulkKind.ARCHIVE, made)
+    told: list[UUID] = []
+    assert not await bench.database.write(bulk.step, held, 3, LEASE, told.append)
+    assert await bench.database.write(bulk.step, held, 3, LEASE, told.append)
+    assert told == [made[2]]
+    held = await prepared(bench, BulkKind.UNARCHIVE, made)
+    assert not await bench.database.write(bulk.ahead, held, made[4], 3, LEASE)
+    assert await counts(bench, held.operation_id) == ("RUNNING", 5, 0, 0, 0, 0)
+
+
+async def test_a_chunk_that_has_been_overtaken_by_another_process_changes_nothing(
+    fake_clock: FakeClock, bench: Bench, flow: Flow
+) -> None:
+    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 4))
+    held = await prepared(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
+    assert not await bench.database.write(bulk.step, held, 2, LEASE)
+    await fake_clock.advance(LEASE.total_seconds())
+    later = await bench.database.write(bulk.claim, LEASE)
+    assert later is not None
+    with pytest.raises(OperationLostError):
+        await bench.database.write(bulk.ahead, held, made[1], 2, LEASE)
+    assert await bench.database.write(bulk.step, later, 2, LEASE)
+    assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(made)
+
+
+CANCEL_ONE: tuple[BulkKind, RunStatus, dict[str, Any]] = (BulkKind.CANCEL, RunStatus.QUEUED, {})
+RETRY_ONE = (BulkKind.RETRY, RunStatus.FAILED, {"strategy": RetryStrategy.ON_LATEST_VERSION})
+
+
+@pytest.mark.parametrize(
+    ("what", "run", "operation", "project"),
+    [
+        (CANCEL_ONE, {"status": RunStatus.RUNNING}, {}, {}),
+        (CANCEL_ONE, {"parent_run_id": UUID(int=1), "root_run_id": UUID(int=1)}, {}, {}),
+        (CANCEL_ONE, {}, {}, {"max_concurrent_runs": 3}),
+        (RETRY_ONE, {}, {"max_per_second": 1.0}, {}),
+        (RETRY_ONE, {}, {}, {"quota_runs": 10, "quota_period": "DAY"}),
+    ],
+    ids=["what is under way", "a child", "a place", "a pace", "a quota"],
+)
+async def test_what_may_concern_the_chunk_before_does_not_go_ahead(
+    bench: Bench,
+    flow: Flow,
+    what: tuple[BulkKind, RunStatus, dict[str, Any]],
+    run: dict[str, Any],
+    operation: dict[str, Any],
+    project: dict[str, Any],
+) -> None:
+    kind, status, values = what
+    plain = sorted(await add(bench, flow, status, status))
+    others = await add(bench, flow, run.get("status", status))
+    changed = update(table(FlowRun)).where(_run.id == others[0]).values({"depth": 0, **run})
+    await bench.database.write(lambda conn: conn.execute(changed).rowcount)
+    if project:
+        await bench.database.write(projects.change, bench.project_id, project)
+    held = await prepared(bench, kind, [*plain, *others], **values, **operation)
+    assert not await bench.database.write(bulk.step, held, 2, LEASE)
+    with pytest.raises(NotAbreastError):
+        await bench.database.write(bulk.ahead, held, plain[-1], 2, LEASE)
+    assert await counts(bench, held.operation_id) == ("RUNNING", 3, 2, 2, 0, 0)
+    await bench.database.write(bulk.release, held)
+    await BulkRunner(bench.database, chunk=1).work_off()
+    assert await counts(bench, held.operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
+
+
 # Races
 
 
@@ -352,12 +490,12 @@ class Faulty(Database):
     broken = UUID(int=0)
 
     async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
-        if work is bulk.step:
-            return await super().write(self._step, *args)
+        if work in (bulk.step, bulk.ahead):
+            return await super().write(self._deal, work, *args)
         return await super().write(work, *args, **kwargs)
 
-    def _step(self, conn: Connection, held: Held, size: int, lease: timedelta) -> bool:
-        done = bulk.step(conn, held, size, lease)
+    def _deal(self, conn: Connection, work: Any, *args: Any) -> bool:
+        done: bool = work(conn, *args)
         query = select(_outcome.result).where(_outcome.run_id == self.broken)
         if conn.execute(query).scalar() == BulkResult.SUCCEEDED:
             raise RuntimeError("a bug")

@@ -643,19 +643,21 @@ async def test_a_small_set_ends_without_a_worker_and_a_large_one_waits_for_it(
 async def test_a_cancelled_operation_keeps_what_was_done_and_does_no_more(
     idle_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = await made(idle_api, *[RunStatus.QUEUED] * 3)
+    runs = await made(idle_api, *[RunStatus.QUEUED] * 4)
     monkeypatch.setattr(operations, "SMALL", 1)
     begun = await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})")
+    abreast = 1 if idle_api.database.dialect == "sqlite" else 2
     runner = BulkRunner(idle_api.database, chunk=1)
     assert await runner._turn()
     ended = await done(idle_api, f'cancelBulkOperation(id: "{begun["id"]}")')
     assert ended["status"] == "CANCELLED"
     assert ended["finishedAt"] is not None
     await runner.work_off()
-    assert await statuses(idle_api, *runs) == ["STOPPED", "QUEUED", "QUEUED"]
+    left = 4 - abreast
+    assert await statuses(idle_api, *runs) == ["STOPPED"] * abreast + ["QUEUED"] * left
     operation = await again(idle_api, begun["id"])
-    assert counts(operation) == (3, 1, 1, 0, 0)
-    assert [result for result, _ in results(operation).values()] == ["SUCCEEDED", "PENDING", "PENDING"]
+    assert counts(operation) == (4, abreast, abreast, 0, 0)
+    assert [result for result, _ in results(operation).values()] == ["SUCCEEDED"] * abreast + ["PENDING"] * left
     assert (await bulk(idle_api, f'cancelBulkOperation(id: "{begun["id"]}")'))["code"] == "BULK_OPERATION_ENDED"
     foreign = await bulk(idle_api, f'cancelBulkOperation(id: "{begun["id"]}")', key=idle_api.keys.other_admin)
     assert foreign["code"] == "BULK_OPERATION_NOT_FOUND"

@@ -117,9 +117,9 @@ def _create_tables() -> None:
     op.create_table(
         "flow_run",
         sa.Column("id", sa.Uuid(), primary_key=True),
-        sa.Column("project_id", sa.Uuid(), sa.ForeignKey("project.id"), nullable=False),
-        sa.Column("flow_id", sa.Uuid(), sa.ForeignKey("flow.id"), nullable=False),
-        sa.Column("flow_version_id", sa.Uuid(), sa.ForeignKey("flow_version.id"), nullable=False),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("flow_id", sa.Uuid(), nullable=False),
+        sa.Column("flow_version_id", sa.Uuid(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("environment", sa.Text(), nullable=False),
         sa.Column("trigger_method", sa.Text(), nullable=False),
@@ -199,7 +199,7 @@ def _create_tables() -> None:
     )
     op.create_table(
         "step_attempt",
-        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), primary_key=True),
+        sa.Column("run_id", sa.Uuid(), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -209,7 +209,7 @@ def _create_tables() -> None:
     )
     op.create_table(
         "step_result",
-        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("flow_run.id"), primary_key=True),
+        sa.Column("run_id", sa.Uuid(), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("display_name", sa.Text(), nullable=True),

@@ -53,4 +53,5 @@ def upgrade() -> None:
         sa.Column("due_at", Timestamp(), nullable=True),
         sa.Column("at", Timestamp(), nullable=True),
         sqlite_with_rowid=False,
+        postgresql_with={"fillfactor": 35},
     )
