@@ -1,15 +1,15 @@
 """Tells a process when another one wrote to the SQLite file that they share.
 
 SQLite sends nothing, but `PRAGMA data_version` is another number after each commit of another connection. A look takes
-some microseconds, reads no page and waits for nobody, so it is taken from the event loop, while there are subscribers.
-What this process wrote itself it was told of already; then a look finds nothing new, and the reader of the log neither.
+some microseconds and waits for nobody; it is taken while there are subscribers. What this process wrote itself it was
+told of already; then a look finds nothing new, and the reader of the log neither.
 """
 
 import asyncio
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
+import aiosqlite
 from sqlalchemy import make_url
 
 from db import signals
@@ -33,12 +33,12 @@ class Watch:
         """Look until cancelled; while the file cannot be read, there is nothing to be told of."""
         while self._uri is not None:
             try:
-                with closing(sqlite3.connect(self._uri, uri=True, timeout=0)) as connection:
+                async with aiosqlite.connect(self._uri, uri=True, timeout=0) as connection:
                     await self._look(connection)
             except sqlite3.Error:
                 await asyncio.sleep(INTERVAL)
 
-    async def _look(self, connection: sqlite3.Connection) -> None:
+    async def _look(self, connection: aiosqlite.Connection) -> None:
         seen = None
         while True:
             # By the loop's own time: how often one looks is no business of the service's clock.
@@ -46,7 +46,7 @@ class Watch:
             if not self._local.is_heard(signals.EVENTS):
                 seen = None
                 continue
-            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            ((version,),) = await connection.execute_fetchall("PRAGMA data_version")
             if version != seen:
                 seen = version
                 self._local.deliver([signals.EVENTS])

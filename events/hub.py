@@ -25,7 +25,7 @@ from events.selectors import Compiled, Selector, shelves, shelves_of
 _logger = logging.getLogger(__name__)
 
 PAGE = 500
-"""Events read at once: a subscriber that catches up holds two pages in memory, one that is told and the next one."""
+"""Events read at once: a subscriber that catches up holds no more of them in memory."""
 MAX_WAITING = 1_000
 """Events that wait for one subscriber; one more, and it is too slow."""
 LOOK_SECONDS = 1.0
@@ -357,7 +357,6 @@ class Feed:
 
     __slots__ = (
         "_after",
-        "_ahead",
         "_channel",
         "_failure",
         "_has_begun",
@@ -386,7 +385,6 @@ class Feed:
         self._until: Place | None = None
         # Of a subscriber that reads the log by itself.
         self._channel: _Channel | None = None
-        self._ahead: asyncio.Task[Page] | None = None
         self._has_begun = False
         self._waiting: list[Sequence[Told]] = []  # a deque takes ten times the room, and is empty most of the time
         self._waiting_count = 0
@@ -423,8 +421,6 @@ class Feed:
     async def aclose(self) -> None:
         """Take nothing more."""
         self._hub.leave(self)
-        if self._ahead is not None:
-            self._ahead.cancel()
         self._waiting.clear()
         self._items = ()
         self._failure = self._failure or HubClosedError()
@@ -516,7 +512,8 @@ class Feed:
             return self._caught_up([])
         while True:
             self._check()
-            page = await self._page(channel, reader)
+            until = self._until if self._until is not None else await self._position(reader)
+            page = await self._hub.read(self._after, until, self.selector, channel.compiled.columns)
             self._after = page.end
             batch = Batch()
             items: list[Item] = list(channel.meant([Event(row, batch) for row in page.rows], page.runs))
@@ -526,22 +523,6 @@ class Feed:
                 return self._caught_up(items)
             if items:
                 return items
-
-    async def _page(self, channel: _Channel, reader: _Reader) -> Page:
-        """The next one; the one behind it is read while this one is told."""
-        assert self._after is not None
-        until = self._until if self._until is not None else await self._position(reader)
-        reading = self._ahead or self._read(channel, self._after, until)
-        self._ahead = None
-        page = await reading
-        if not page.is_last:
-            self._ahead = self._read(channel, page.end, until)
-        return page
-
-    def _read(self, channel: _Channel, after: Place, until: Place) -> "asyncio.Task[Page]":
-        task = asyncio.create_task(self._hub.read(after, until, self.selector, channel.compiled.columns))
-        task.add_done_callback(_seen)
-        return task
 
     async def _join(self, reader: _Reader) -> Place:
         """Have the reader hand out what comes from now on; returns the place where it stands."""
@@ -563,8 +544,3 @@ class Feed:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-def _seen(task: "asyncio.Task[Page]") -> None:
-    if not task.cancelled():
-        task.exception()  # nobody may wait for it any more
