@@ -375,6 +375,12 @@ def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
     return set(conn.execute(select(_run.id).where(_held(leases))).scalars())
 
 
+def stopped_among(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these runs that were cancelled, or stopped with a run above them."""
+    query = select(_run.id).where(among(_run.id, run_ids), _run.status == RunStatus.STOPPED)
+    return set(conn.execute(query).scalars())
+
+
 def release(conn: Connection, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
     due_now = update(_runs).where(_held(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)

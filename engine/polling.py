@@ -7,7 +7,7 @@ move `due_at` to the end of a lease, so a run whose worker was lost is due again
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +25,8 @@ _logger = logging.getLogger(__name__)
 
 _REFILL = 0.25
 """Share of the places that are free before a backlog is claimed from again, unless that takes too long."""
+_SOON = timedelta(seconds=1)
+"""By then a task is over that has ended its run, or let it pause: such a run has no lease any more either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class PollingDispatcher:
         self._lease = timedelta(seconds=self._settings.lease)
         self._interval = timedelta(seconds=self._settings.interval)
         self._tasks: dict[asyncio.Future[None], Lease] = {}
+        self._lost_since: dict[asyncio.Future[None], datetime] = {}
         self._backlog = False
         self._next_look = self._seen_at = self._renewed_at = clock.now()
         self._stopping = asyncio.Event()
@@ -172,28 +175,18 @@ class PollingDispatcher:
                 held = await self._database.write(journal.renew, leases, self._lease)
             else:
                 held = await self._database.read(journal.still_held, leases)
+            lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
+            stopped = await self._database.read(journal.stopped_among, list(lost.values())) if lost else ()
         except DatabaseUnavailableError:
             _logger.warning("The database is away; could not look after %d leases", len(leases))
             return
-        lost = {task: lease for task, lease in tasks.items() if lease.run_id not in held}
-        for task, lease in (await self._still_lost(lost)).items():
-            # What it is doing is of no use any more.
-            _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lease.run_id))
-            task.cancel()
-
-    async def _still_lost(self, lost: Mapping[asyncio.Future[None], Lease]) -> Mapping[asyncio.Future[None], Lease]:
-        """Of tasks whose leases seem lost, those that go on all the same.
-
-        A run that its own task has just ended, or let pause, has no lease any more either; such a task is over within
-        the time of another look.
-        """
-        if not lost:
-            return lost
-        try:
-            held = await self._database.read(journal.still_held, list(lost.values()))
-        except DatabaseUnavailableError:
-            return {}  # to be looked at again
-        return {task: lease for task, lease in lost.items() if task in self._tasks and lease.run_id not in held}
+        now = clock.now()
+        self._lost_since = {task: self._lost_since.get(task, now) for task in lost if task in self._tasks}
+        for task, since in self._lost_since.items():
+            if lost[task] in stopped or not timedelta(0) <= now - since < _SOON:
+                # What it is doing is of no use any more.
+                _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lost[task]))
+                task.cancel()
 
     async def _wind_up(self) -> None:
         tasks = dict(self._tasks)
