@@ -306,17 +306,30 @@ def clear_up(conn: Connection, now: datetime, plans_before: datetime, limit: int
 
     Forgets up to `limit` runs of plans; what is left over is forgotten next time.
     """
-    lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now)
-    failed = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None}
-    for operation_id in conn.execute(
-        update(_operations).where(*lost).values(failed).returning(_operation.id)
-    ).scalars():
-        tell(conn, operation_id)
+    _fail_lost(conn, now)
     old = (_operation.status == BulkStatus.PLANNED, _operation.expires_at <= plans_before)
     plan_id = conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
     if plan_id is None:
         return
     _forget(conn, plan_id, limit)
+
+
+def _fail_lost(conn: Connection, now: datetime, *among_these: ColumnElement[bool]) -> None:
+    """End preparations that nobody goes on with; their idempotency keys may be used again, for nothing was done."""
+    lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now, *among_these)
+    failed = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None, "idempotency_key": None}
+    for operation_id in conn.execute(
+        update(_operations).where(*lost).values(failed).returning(_operation.id)
+    ).scalars():
+        tell(conn, operation_id)
+
+
+def asked_before(conn: Connection, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
+    """The operation that was asked for under this key: `id`, `status` and `request_hash`."""
+    of_project = _operation.project_id == project_id if project_id is not None else _operation.project_id.is_(None)
+    same = (of_project, _operation.idempotency_key == idempotency_key)
+    _fail_lost(conn, clock.now(), *same)
+    return conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*same)).first()
 
 
 def forget(conn: Connection, before: datetime, limit: int) -> bool:

@@ -11,6 +11,7 @@ from db.bulk import Held, Selection
 from db.bulk_reads import OutcomeFilter
 from db.keyset import Edge, Position
 from db.rows import AnyRow
+from db.session import ConflictError
 from domain import clock, ids, payloads
 from domain.bulk import ENDED, BulkKind, BulkResult, BulkStatus
 from domain.errors import (
@@ -19,6 +20,7 @@ from domain.errors import (
     BulkOperationNotFoundError,
     BulkOperationUnderWayError,
     EmptyFilterError,
+    IdempotencyConflictError,
     InvalidArgumentError,
     PlanExpiredError,
     PlanMismatchError,
@@ -31,6 +33,7 @@ from domain.ids import IdKind
 from domain.run_filter import Archived, RunFilter
 from domain.states import RetryStrategy
 from engine.bulk import LEASE, Carrier
+from engine.creation import Idempotency
 from resolvers import authorize, runs
 from resolvers.context import Context
 from resolvers.pagination import PageArguments, Slice
@@ -78,6 +81,18 @@ class BulkRequest:
     strategy: RetryStrategy | None = None
     max_per_second: float | None = None
     spread_over_ms: int | None = None
+    idempotency_key: str | None = None
+
+    @property
+    def idempotency(self) -> Idempotency:
+        """The key, with the hash of what else is asked for.
+
+        Raises:
+            InvalidArgumentError: the key is empty, too long, or has a character that cannot be kept.
+        """
+        wanted = payloads.decode(self.filter_text) if self.filter_text is not None else None
+        same = [self.kind, wanted, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
+        return Idempotency.of(self.idempotency_key, ["bulk", *same, self.max_per_second, self.spread_over_ms])
 
     @property
     def pace(self) -> dict[str, Any]:
@@ -97,16 +112,21 @@ class BulkRequest:
 async def begin(context: Context, request: BulkRequest) -> UUID:
     """Begin a bulk operation, or make a plan of it; returns its key. A small one has ended then.
 
+    Under an idempotency key that was used before, the operation that was begun, or planned, then.
+
     Raises:
         InvalidIdError, InvalidArgumentError, EmptyFilterError, ProjectNotFoundError, TooManyBulkOperationsError,
         PlanNotFoundError, PlanMismatchError, PlanExpiredError, PlanUsedError, BulkOperationNotFoundError,
-        BulkOperationMismatchError, BulkOperationUnderWayError.
+        BulkOperationMismatchError, BulkOperationUnderWayError, IdempotencyConflictError.
     """
     pace = request.pace
     if request.plan_id is not None:
         held = await _carry_out(context, request, pace)
     else:
-        held = await _prepare(context, request, pace)
+        found = await _prepare(context, request, pace)
+        if not isinstance(found, Held):
+            return found
+        held = found
         if request.dry_run:
             await context.database.write(bulk.plan, held, PLAN_LIFETIME)
             return held.operation_id
@@ -214,8 +234,8 @@ async def foretold(context: Context, key: UUID) -> Mapping[str, int]:
     return await context.loaders.load(bulk_reads.foretold_by_operations, key) or {}
 
 
-async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> Held:
-    """An operation with its set pinned."""
+async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> Held | UUID:
+    """An operation with its set pinned; or the key of the one that was asked for before."""
     source = await _source(context, request)
     selection = await _selection(context, request, source)
     strategy = request.strategy or (source.strategy if source is not None else None)
@@ -232,18 +252,47 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
         "key_id": context.viewer.key_id,
         "key_name": context.viewer.name,
         **pace,
+        **request.idempotency.values,
     }
-
-    def work(conn: Any) -> Held:
-        _check_bounds(conn, project_id, plans=1 if request.dry_run else 0)
-        return bulk.prepare(conn, values, _PREPARING)
-
-    held = await context.database.write(work)
+    held = await _insert(context, request, project_id, values)
+    if not isinstance(held, Held):
+        return held
     after: UUID | None = None
     while found := await context.database.read(bulk.selected_after, selection, after, _PAGE):
         await context.database.write(bulk.pin, held, found, _PREPARING, foretell=request.dry_run)
         after = found[-1]
     return held
+
+
+async def _insert(
+    context: Context, request: BulkRequest, project_id: UUID | None, values: Mapping[str, Any]
+) -> Held | UUID:
+    """A new operation, whose set is to be pinned; or the one that was asked for before, once its set is."""
+    idempotency = request.idempotency
+
+    def work(conn: Any) -> Held | AnyRow:
+        if project_id is not None:
+            bulk.lock_project(conn, project_id)
+        if idempotency.key is not None and (earlier := bulk.asked_before(conn, project_id, idempotency.key)):
+            if earlier.request_hash != idempotency.request_hash:
+                raise IdempotencyConflictError
+            return earlier
+        _check_bounds(conn, project_id, plans=1 if request.dry_run else 0)
+        return bulk.prepare(conn, values, _PREPARING)
+
+    while True:
+        try:
+            found = await context.database.write(work)
+        except ConflictError:
+            if idempotency.key is None:
+                raise
+            continue  # the same request came at the same time, and is found now
+        if isinstance(found, Held):
+            return found
+        if found.status != BulkStatus.PREPARING:
+            return found.id  # type: ignore[no-any-return]
+        with context.database.signals.listen(signals.operation_changed(found.id)) as changed:
+            await clock.signalled(changed, POLL_SECONDS)
 
 
 async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
@@ -292,6 +341,8 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
     """A plan that is carried out from now on."""
     if request.dry_run or request.filter is not None or request.source_id is not None or request.excluded_ids:
         raise InvalidArgumentError("`planId` says which runs are meant: it goes without anything else that does.")
+    if request.idempotency_key is not None:
+        raise InvalidArgumentError("A plan is carried out once by itself: `idempotencyKey` goes without `planId`.")
     assert request.plan_id is not None
     plan = await get(context, request.plan_id, frozenset({"kind", "strategy", "status", "expires_at"}))
     if plan is None or plan.expires_at is None:
@@ -302,6 +353,8 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
         raise PlanUsedError
 
     def work(conn: Any) -> Held:
+        if plan.project_id is not None:
+            bulk.lock_project(conn, plan.project_id)
         _check_bounds(conn, plan.project_id, plans=0)
         held = bulk.carry_out(conn, plan.id, pace, LEASE)
         if held is None:
@@ -312,8 +365,6 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
 
 
 def _check_bounds(conn: Any, project_id: UUID | None, *, plans: int) -> None:
-    if project_id is not None:
-        bulk.lock_project(conn, project_id)
     under_way, planned = bulk.open_counts(conn, project_id)
     if plans and planned + plans > MAX_PLANS:
         raise TooManyBulkOperationsError(f"The project has {planned} plans that wait to be carried out or to expire.")

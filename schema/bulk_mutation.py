@@ -17,6 +17,7 @@ from schema.errors import (
     BulkOperationNotFound,
     BulkOperationUnderWay,
     EmptyFilter,
+    IdempotencyConflict,
     PlanExpired,
     PlanMismatch,
     PlanNotFound,
@@ -80,7 +81,8 @@ BulkCancelResult = Annotated[
     | PlanMismatch
     | PlanExpired
     | PlanUsed
-    | TooManyBulkOperations,
+    | TooManyBulkOperations
+    | IdempotencyConflict,
     strawberry.union("BulkCancelResult", description=_WHY_NOT),
 ]
 BulkArchiveResult = Annotated[
@@ -91,7 +93,8 @@ BulkArchiveResult = Annotated[
     | PlanMismatch
     | PlanExpired
     | PlanUsed
-    | TooManyBulkOperations,
+    | TooManyBulkOperations
+    | IdempotencyConflict,
     strawberry.union("BulkArchiveResult", description=_WHY_NOT),
 ]
 BulkRetryResult = Annotated[
@@ -105,7 +108,8 @@ BulkRetryResult = Annotated[
     | BulkOperationNotFound
     | BulkOperationMismatch
     | BulkOperationUnderWay
-    | TooManyBulkOperations,
+    | TooManyBulkOperations
+    | IdempotencyConflict,
     strawberry.union("BulkRetryResult", description=_WHY_NOT),
 ]
 BulkUnarchiveResult = Annotated[
@@ -119,7 +123,8 @@ BulkUnarchiveResult = Annotated[
     | BulkOperationNotFound
     | BulkOperationMismatch
     | BulkOperationUnderWay
-    | TooManyBulkOperations,
+    | TooManyBulkOperations
+    | IdempotencyConflict,
     strawberry.union("BulkUnarchiveResult", description=_WHY_NOT),
 ]
 CancelBulkOperationResult = Annotated[
@@ -136,6 +141,9 @@ Which = Annotated[
 Excluded = Annotated[list[strawberry.ID] | None, _says("Runs that are left out, whatever else is said.")]
 DryRun = Annotated[bool, _says("Only find out what would be done: `operation.plan` tells, and has a `planId`.")]
 PlanId = Annotated[strawberry.ID | None, _says("Do what a dry run found, to just those runs; without a filter.")]
+IdempotencyKey = Annotated[
+    str | None, _says("Under one key a project begins one operation, or plans one; asking again returns it.")
+]
 WaitMs = Annotated[int | None, _says("Answer when the operation has ended, or after so many milliseconds.")]
 
 
@@ -154,9 +162,10 @@ class BulkMutation:
         exclude_ids: Excluded = None,
         dry_run: DryRun = False,
         plan_id: PlanId = None,
+        idempotency_key: IdempotencyKey = None,
         wait_ms: WaitMs = None,
     ) -> BulkCancelResult:
-        request = _request(BulkKind.CANCEL, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id)
+        request = _request(BulkKind.CANCEL, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key)
         return BulkCancelSuccess(operation=await _begun(info, request, wait_ms))
 
     @mutation(
@@ -183,9 +192,10 @@ class BulkMutation:
         ] = None,
         dry_run: DryRun = False,
         plan_id: PlanId = None,
+        idempotency_key: IdempotencyKey = None,
         wait_ms: WaitMs = None,
     ) -> BulkRetryResult:
-        request = _request(BulkKind.RETRY, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id)
+        request = _request(BulkKind.RETRY, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key)
         pace = {"spread_over_ms": spread_over_ms, "max_per_second": max_per_second}
         request = replace(request, strategy=strategy, source_id=failed_of, **pace)  # type: ignore[arg-type]
         return BulkRetrySuccess(operation=await _begun(info, request, wait_ms))
@@ -202,9 +212,10 @@ class BulkMutation:
         exclude_ids: Excluded = None,
         dry_run: DryRun = False,
         plan_id: PlanId = None,
+        idempotency_key: IdempotencyKey = None,
         wait_ms: WaitMs = None,
     ) -> BulkArchiveResult:
-        request = _request(BulkKind.ARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id)
+        request = _request(BulkKind.ARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key)
         return BulkArchiveSuccess(operation=await _begun(info, request, wait_ms))
 
     @mutation(
@@ -221,9 +232,12 @@ class BulkMutation:
         operation_id: Annotated[strawberry.ID | None, _says("Undo this bulk archive; without a filter.")] = None,
         dry_run: DryRun = False,
         plan_id: PlanId = None,
+        idempotency_key: IdempotencyKey = None,
         wait_ms: WaitMs = None,
     ) -> BulkUnarchiveResult:
-        request = _request(BulkKind.UNARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id)
+        request = _request(
+            BulkKind.UNARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key
+        )
         request = replace(request, source_id=operation_id)
         if request.filter is not None and not request.filter.says_nothing and filter and not filter.tells_archived:
             request = replace(request, filter=replace(request.filter, archived=Archived.ONLY))
@@ -246,6 +260,7 @@ def _request(
     *,
     dry_run: bool,
     plan_id: str | None,
+    key: str | None,
 ) -> BulkRequest:
     return BulkRequest(
         kind=kind,
@@ -254,6 +269,7 @@ def _request(
         excluded_ids=bounded_ids("excludeIds", excluded or ()),
         dry_run=dry_run,
         plan_id=plan_id,
+        idempotency_key=key,
     )
 
 

@@ -3,10 +3,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
+
+_KEYED = text("idempotency_key IS NOT NULL AND project_id IS NOT NULL")
+# Where no project is named, keys are those of the operator; a null is like no other.
+_KEYED_BY_OPERATOR = text("idempotency_key IS NOT NULL AND project_id IS NULL")
 
 
 def _count() -> Column[int]:
@@ -20,6 +24,21 @@ class BulkOperation(SQLModel, table=True):
     __table_args__ = (
         Index("ix_bulk_operation_project", "project_id", "id"),
         Index("ix_bulk_operation_status", "status", "id"),
+        Index(
+            "uq_bulk_operation_idempotency",
+            "project_id",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=_KEYED,
+            postgresql_where=_KEYED,
+        ),
+        Index(
+            "uq_bulk_operation_operator",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=_KEYED_BY_OPERATOR,
+            postgresql_where=_KEYED_BY_OPERATOR,
+        ),
     )
 
     id: UUID = Field(sa_column=key(primary_key=True))
@@ -38,6 +57,9 @@ class BulkOperation(SQLModel, table=True):
     key_id: UUID = Field(sa_column=key())
     key_name: str = Field(sa_column=Column(Text, nullable=False))
     """Who asked."""
+    idempotency_key: str | None = Field(sa_column=Column(Text))
+    request_hash: str | None = Field(sa_column=Column(Text))
+    """Of the arguments that came with the idempotency key."""
 
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     started_at: datetime | None = Field(sa_column=Column(Timestamp))

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from db import bulk
 from domain.states import RunStatus
 from tests.support.api import Api
+from tests.support.clock import FakeClock
 from tests.support.world import add_home, add_runs, add_world
 
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
@@ -106,3 +108,109 @@ async def test_a_run_is_found_by_its_key_whatever_became_of_its_flow(idle_api: A
     assert (await idle_api.start(echo, idempotencyKey="other", input={"a": 1}))["code"] == refusal
     assert (await idle_api.start(echo, input={"a": 1}))["code"] == refusal
     assert (await idle_api.query(COUNT))["flowRuns"]["totalCount"] == 1
+
+
+# Bulk operations
+
+ARCHIVE = """mutation($filter: FlowRunFilter, $key: String, $dryRun: Boolean! = false, $planId: ID) {
+    result: bulkArchive(filter: $filter, idempotencyKey: $key, dryRun: $dryRun, planId: $planId) {
+        ... on BulkArchiveSuccess { operation { id status matched plan { planId } } }
+        ... on UserError { code } } }"""
+FAILED = {"statuses": ["FAILED"]}
+OPERATIONS = "{ bulkOperations { nodes { id status succeeded } } }"
+
+
+async def archive(api: Api, secret: str | None = None, **variables: Any) -> dict[str, Any]:
+    """What `bulkArchive` answers, of the runs that failed unless it is told otherwise."""
+    answer = await api.query(ARCHIVE, {"filter": FAILED, "key": "k", **variables}, key=secret)
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+@pytest.mark.parametrize("who", ["admin", "all_projects"])
+async def test_a_bulk_operation_is_begun_once_under_a_key(idle_api: Api, who: str) -> None:
+    """Also where no project is named, as the operator's key may."""
+    await add_world(idle_api)
+    secret = getattr(idle_api.keys, who)
+    before = {each["id"] for each in (await idle_api.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]}
+    answers = await asyncio.gather(*(archive(idle_api, secret) for _ in range(10)))
+    assert len({answer["operation"]["id"] for answer in answers}) == 1
+    # The same filter, said in another order.
+    wanted = {"tags": ["t"], "statuses": ["FAILED"]}
+    first = await archive(idle_api, secret, filter=wanted, key="other")
+    assert first == await archive(idle_api, secret, filter=dict(reversed(wanted.items())), key="other")
+    others = {each["id"] for each in (await idle_api.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]} - before
+    assert len(others) == 2
+
+
+async def test_a_bulk_operation_of_other_arguments_is_a_conflict(idle_api: Api) -> None:
+    await add_world(idle_api)
+    await archive(idle_api)
+    others: list[dict[str, Any]] = [{"filter": {"statuses": ["STOPPED"]}}, {"dryRun": True}]
+    for other in others:
+        assert await archive(idle_api, **other) == {"code": "IDEMPOTENCY_CONFLICT"}
+    cancel = 'mutation { result: bulkCancel(filter: {statuses: [FAILED]}, idempotencyKey: "k") { __typename } }'
+    assert (await idle_api.query(cancel))["result"] == {"__typename": "IdempotencyConflict"}
+    foreign = await archive(idle_api, idle_api.keys.other_admin)
+    assert foreign["operation"]["matched"] == 0
+
+
+async def test_a_plan_is_made_once_under_a_key_and_carried_out_without_one(idle_api: Api) -> None:
+    await add_world(idle_api)
+    first, again = [await archive(idle_api, dryRun=True) for _ in range(2)]
+    assert first == again
+    assert first["operation"]["status"] == "PLANNED"
+    plan_id = first["operation"]["plan"]["planId"]
+    response = await idle_api.post(ARCHIVE, {"planId": plan_id, "key": "k"})
+    assert response.json()["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
+    carried_out = await archive(idle_api, filter=None, key=None, planId=plan_id)
+    assert carried_out["operation"]["status"] == "COMPLETED"
+    # The plan is the operation, so the request that planned it finds it.
+    assert (await archive(idle_api, dryRun=True))["operation"]["status"] == "COMPLETED"
+
+
+async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
+    idle_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_world(idle_api)
+    asked_again: list[asyncio.Task[dict[str, Any]]] = []
+    waits, asked_before = asyncio.Event(), bulk.asked_before
+    loop = asyncio.get_running_loop()
+
+    def looked_up(*args: Any) -> Any:
+        found = asked_before(*args)
+        if found is not None:
+            loop.call_soon_threadsafe(waits.set)
+        return found
+
+    read = idle_api.database.read
+
+    async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
+        if query is bulk.selected_after and not asked_again:
+            asked_again.append(asyncio.create_task(archive(idle_api)))
+            await waits.wait()
+        return await read(query, *args, **kwargs)
+
+    monkeypatch.setattr(bulk, "asked_before", looked_up)
+    monkeypatch.setattr(idle_api.database, "read", slowly)
+    first = await archive(idle_api)
+    assert first["operation"]["matched"] > 0
+    assert (await asked_again[0])["operation"]["id"] == first["operation"]["id"]
+
+
+async def test_a_preparation_that_was_lost_leaves_its_key_to_others(
+    fake_clock: FakeClock, idle_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_world(idle_api)
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "pin", _lost)
+        response = await idle_api.post(ARCHIVE, {"filter": FAILED, "key": "k"})
+        assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL_ERROR"
+    await fake_clock.advance(61)
+    again = await archive(idle_api)
+    assert (again["operation"]["status"], again["operation"]["matched"]) == ("COMPLETED", 1)
+    assert await archive(idle_api) == again
+
+
+def _lost(*_: Any, **__: Any) -> None:
+    raise ZeroDivisionError

@@ -122,10 +122,11 @@ ARGUMENTS = {
     "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
-    "Mutation.bulkCancel": "filter excludeIds dryRun planId waitMs",
-    "Mutation.bulkRetry": "filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId waitMs",
-    "Mutation.bulkArchive": "filter excludeIds dryRun planId waitMs",
-    "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId waitMs",
+    "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
+    "Mutation.bulkRetry": """filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId idempotencyKey
+        waitMs""",
+    "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
+    "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
     "Query.bulkOperation": "id",
     "Query.bulkOperations": "first after last before",
@@ -181,14 +182,14 @@ UNIONS = {
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
-        PlanUsed TooManyBulkOperations""",
+        PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
-        PlanUsed TooManyBulkOperations""",
+        PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkRetryResult": """BulkRetrySuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
-        PlanUsed TooManyBulkOperations
+        PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
-        PlanUsed TooManyBulkOperations
+        PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }

@@ -28,6 +28,8 @@ def upgrade() -> None:
         sa.Column("excluded_ids", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Uuid(), nullable=False),
         sa.Column("key_name", sa.Text(), nullable=False),
+        sa.Column("idempotency_key", sa.Text(), nullable=True),
+        sa.Column("request_hash", sa.Text(), nullable=True),
         sa.Column("created_at", Timestamp(), nullable=False),
         sa.Column("started_at", Timestamp(), nullable=True),
         sa.Column("finished_at", Timestamp(), nullable=True),
@@ -42,6 +44,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_bulk_operation_project", "bulk_operation", ["project_id", "id"])
     op.create_index("ix_bulk_operation_status", "bulk_operation", ["status", "id"])
+    keyed = {
+        "uq_bulk_operation_idempotency": (["project_id", "idempotency_key"], "project_id IS NOT NULL"),
+        "uq_bulk_operation_operator": (["idempotency_key"], "project_id IS NULL"),
+    }
+    for name, (columns, whose) in keyed.items():
+        where = sa.text(f"idempotency_key IS NOT NULL AND {whose}")
+        op.create_index(name, "bulk_operation", columns, unique=True, sqlite_where=where, postgresql_where=where)
     op.create_table(
         "bulk_outcome",
         sa.Column("operation_id", sa.Uuid(), primary_key=True),
