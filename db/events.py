@@ -178,7 +178,7 @@ class Tail:
     """As those of a `Page`."""
 
 
-# On SQLite, IDs are most of what it costs to read an event.
+# Whoever reads what was missed knows these, or asks the runs for them.
 _OF_SCOPE = select(*(column for column in _event if column.name not in {"project_id", "flow_id"}))
 _horizon = table(EventHorizon)
 _KEPT_FROM = select(_horizon.c.seq)
