@@ -9,24 +9,18 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Insert,
-    Text,
     and_,
-    bindparam,
-    cast,
     func,
     insert,
-    literal,
     or_,
     select,
     tuple_,
 )
 
-from db import events
 from db.among import among
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.rows import AnyRow, grouped, pick
-from domain import clock
 from domain.definition import MAX_STEPS
 from domain.states import StepStatus
 
@@ -83,10 +77,11 @@ def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UU
 
 
 def copy_kept(conn: Connection, retry_ids: Sequence[UUID]) -> None:
-    """Give retries the results that they keep of the runs that they retry, marked with the run that produced them."""
-    these = {"run_ids": retry_ids}
-    conn.execute(_COPY, these)
-    events.append_from(conn, _TELL_COPIES, these | {"now": clock.now()})
+    """Give retries the results that they keep of the runs that they retry, marked with the run that produced them.
+
+    Nothing happened to these steps, so no event tells of them: a retry has them from its beginning.
+    """
+    conn.execute(_COPY, {"run_ids": retry_ids})
 
 
 def _kept() -> ColumnElement[bool]:
@@ -124,26 +119,4 @@ def _copying() -> Insert:
     return insert(_results).from_select(["run_id", "reused_from_id", *(c.name for c in same)], rows)
 
 
-def _telling_copies() -> Insert:
-    """The events of the steps with which new runs begin."""
-    position, number = cast(_step.position, Text), cast(_step.attempts_count, Text)
-    told = {
-        "kind": literal(events.STEP_STATUS),
-        "step_name": _step.name,
-        "from_status": literal(StepStatus.PENDING.value),
-        "to_status": _step.status,
-        "data": literal('{"position":') + position + literal(',"attempt":') + number + literal("}"),
-        "at": bindparam("now", type_=_run.created_at.type),
-    }
-    columns = [column.label(name) for name, column in told.items()]
-    # Each run is looked up once, and not for each of its steps.
-    these = select(_run.id, _run.project_id, _run.flow_id).where(among(_run.id, "run_ids"))
-    run = these.cte("these").prefix_with("MATERIALIZED")
-    rows = select(_step.run_id, run.c.project_id, run.c.flow_id, *columns).join_from(
-        run, _results, _step.run_id == run.c.id
-    )
-    return events.copying(rows.order_by(_step.run_id, _step.position))
-
-
 _COPY = _copying()
-_TELL_COPIES = _telling_copies()

@@ -28,7 +28,7 @@ class StepStatusChange:
     at: datetime = column("at", "When it changed.")
 
 
-@strawberry.type(description="A step changed its status: a try of it began, ended or waits, or it was skipped or kept.")
+@strawberry.type(description="A step changed its status: a try of it began, ended or waits, or it was skipped.")
 class StepChanged:
     """A step changed its status."""
 

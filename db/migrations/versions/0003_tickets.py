@@ -1,7 +1,8 @@
 """PGQueuer's tables, on PostgreSQL alone: its job table holds the tickets of due runs.
 
 They are unlogged: a ticket lost in a crash of the server is written anew from the run table. PGQueuer's trigger is left
-out. It would notify within each writing transaction, which serializes their commits; we tell the workers afterwards.
+out. It would notify within each writing transaction, which serializes their commits; we tell the workers afterwards. So
+are two indexes that its own way of taking jobs needs, and ours does not.
 
 Revision ID: 0003
 """
@@ -15,6 +16,7 @@ from pgqueuer.domain.settings import DBSettings, Durability
 revision = "0003"
 down_revision = "0002"
 
+_UNUSED = ("pgqueuer_ep_prio_id_idx", "pgqueuer_priority_id_id1_idx")
 _SETTINGS = DBSettings(prefix="", durability=Durability.volatile)
 
 
@@ -29,4 +31,5 @@ def upgrade() -> None:
     for script in (queries.build_install_query(create_schema=False), queries.build_optimize_autovacuum_query()):
         driver.run_async(lambda raw, script=script: raw.execute(script))
     op.execute(f"DROP TRIGGER {_SETTINGS.trigger} ON pgqueuer")
+    op.execute(f"DROP INDEX {', '.join(_UNUSED)}")
     op.execute("CREATE INDEX ix_ticket_order ON pgqueuer (priority DESC, execute_after, id) WHERE status = 'queued'")
