@@ -210,9 +210,9 @@ class Subscription:
     @_subscription(
         "What happens in one run, in the order of the log: changes of its status and of its steps', and lines of its"
         " log. With `after`, first what happened since that cursor; then `CaughtUp`, then what happens. Completes when"
-        " the run's end was told, or was before: its steps and lines come first. Steps that a retry keeps did not happen"
-        " in it: they are `FlowRun.steps` from its beginning. A run that there is not, or that the key does not see, is"
-        " the error RUN_NOT_FOUND."
+        " the run's end was told, or was before: its steps and lines come first. Steps that a retry keeps did not"
+        " happen in it: they are `FlowRun.steps` from its beginning. A run that there is not, or that the key does not"
+        " see, is the error RUN_NOT_FOUND."
     )
     async def flow_run_progressed(
         self,
