@@ -32,7 +32,6 @@ from tests.support.listening import answering
 def still(fake_clock: FakeClock, engine: Engine) -> FakeClock:
     """Time stands still unless a test moves it."""
     fake_clock.watch(engine.database)
-    fake_clock.watch(engine.flows, "get")
     return fake_clock
 
 

@@ -212,9 +212,7 @@ async def test_a_schedule_fires_once_for_each_time_on_the_clock(
 ) -> None:
     home = await database.write(factory.add_home)
     await database.write(add_schedule, home, "*/2 * * * *")
-    cache = FlowCache(database)
-    still.watch(cache, "get")
-    scheduler = Scheduler(database, cache)
+    scheduler = Scheduler(database, FlowCache(database))
     task = asyncio.create_task(scheduler.run())
     await still.advance(130)
     still.jump(jump)

@@ -47,10 +47,7 @@ async def home(still: FakeClock, database: Database) -> Home:
 
 @pytest.fixture
 def scheduler(database: Database, still: FakeClock) -> Scheduler:
-    cache = FlowCache(database)
-    # Flows are compiled in a thread.
-    still.watch(cache, "get")
-    return Scheduler(database, cache)
+    return Scheduler(database, FlowCache(database))
 
 
 @pytest.fixture

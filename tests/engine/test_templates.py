@@ -1,6 +1,10 @@
 """Templates: what they give, and that nothing they say can cost much or get out."""
 
+import math
 import tracemalloc
+from collections.abc import Iterator
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import StepError
-from engine.templates import TemplateFaultError, compile_problems, compile_value
+from engine.templates import TemplateFaultError, compile_problems, compile_value, meter
 from engine.templates.meter import MAX_STEPS, MAX_WEIGHT
 
 MIB = 1024 * 1024
@@ -21,6 +25,14 @@ SCOPE = {
     },
     "steps": {"fetch": {"status": "SUCCEEDED", "output": {"body": {"total": 12}}}},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow_machine() -> Iterator[None]:
+    """However long it takes: what stops a render, or lets it pass, is the same on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter, "MAX_CPU_SECONDS", math.inf)
+        yield
 
 
 def render(value: Any, scope: dict[str, Any] = SCOPE) -> Any:
@@ -412,6 +424,16 @@ def test_large_data_within_the_bounds_passes() -> None:
     assert render("{{ run.input.numbers | sum }}", HUGE) == sum(range(100_000))
     assert render("{% for name in steps %}{{ steps[name].status[0] }}{% endfor %}", HUGE) == "S" * 20
     assert len(render("{% for n in range(5000) %}{{ n }},{% endfor %}", HUGE)) > 20_000
+
+
+def test_a_render_that_takes_too_much_processor_time_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "MAX_CPU_SECONDS", 0.2)
+    seconds = count(step=0.001)
+    monkeypatch.setattr(meter, "time", SimpleNamespace(thread_time=lambda: next(seconds)))
+    assert render("{% for n in range(10) %}{{ n }}{% endfor %}") == "0123456789"
+    error = failure("{% for n in range(500) %}{{ n }}{% endfor %}")
+    assert error.code == "TEMPLATE_LIMIT"
+    assert error.message == "The template takes more than 200 ms."
 
 
 def test_the_scope_is_left_alone() -> None:

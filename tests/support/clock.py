@@ -2,7 +2,8 @@
 
 Time passes for what waits by `domain.clock`; input and output are real and take none of it. So that a test is the same
 each time, time moves from one timer to the next, and at each the event loop settles first: tasks run as far as they
-come, and calls of what is watched (`watch`), such as a database, have returned.
+come, what they gave other threads to do is done, and calls of what is watched (`watch`), such as a database, have
+returned.
 """
 
 import asyncio
@@ -85,6 +86,19 @@ class FakeClock:
         """Let no time pass while one of the coroutine `methods` of `watched` (`read` and `write`) is under way."""
         for name in methods or ("read", "write"):
             setattr(watched, name, self._counted(getattr(watched, name)))
+
+    def watch_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let no time pass while a thread does what a task gave it to do (`asyncio.to_thread`)."""
+        loop = asyncio.get_running_loop()
+        start = loop.run_in_executor
+
+        def run(*args: Any) -> "asyncio.Future[Any]":
+            self._begin()
+            done = start(*args)
+            done.add_done_callback(lambda _: self._end())
+            return done
+
+        monkeypatch.setattr(loop, "run_in_executor", run)
 
     async def advance(self, seconds: float) -> None:
         """Move the time by `seconds`: what was due in between happens in its order, and each at its time."""
@@ -171,16 +185,22 @@ class FakeClock:
 
     def _counted(self, method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
         async def call(*args: Any, **kwargs: Any) -> T:
-            self._calls += 1
-            self._idle.clear()
+            self._begin()
             try:
                 return await method(*args, **kwargs)
             finally:
-                self._calls -= 1
-                if self._calls == 0:
-                    self._idle.set()
+                self._end()
 
         return call
+
+    def _begin(self) -> None:
+        self._calls += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._calls -= 1
+        if self._calls == 0:
+            self._idle.set()
 
 
 @contextmanager
@@ -199,4 +219,5 @@ async def provide_fake_clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[F
     # IDs, and with them creation times, would go on from where a test with another clock left off.
     monkeypatch.setattr(ids, "_generator", ids._Generator())
     with in_use(FakeClock()) as fake:
+        fake.watch_threads(monkeypatch)
         yield fake
