@@ -19,6 +19,7 @@ from engine.errors import StepError
 from engine.steps import RunnerSettings, StepContext, StepRunner, runners
 from engine.steps.http import HttpRunner
 from engine.steps.network import Address, AddressRule, GuardedBackend, GuardedTransport, anywhere, public_only
+from tests.support.clock import FakeClock
 from tests.support.listening import answering
 
 KIB = 1024
@@ -322,9 +323,12 @@ async def test_a_redirect_or_an_error_without_end(server: Server, http: StepRunn
     assert error.details == {"status": 500, "body": "x" * 2 * KIB}
 
 
-async def test_a_body_that_drips(server: Server, http: StepRunner) -> None:
-    context = StepContext("run_1", "call", 1, "run_1:call", timeout=0.3)
-    error = await failure(http.run({"url": f"{server.url}/slow"}, context))
+async def test_a_body_that_drips(server: Server, http: StepRunner, fake_clock: FakeClock) -> None:
+    context = StepContext("run_1", "call", 1, "run_1:call", timeout=3)
+    call = asyncio.ensure_future(http.run({"url": f"{server.url}/slow"}, context))
+    await asyncio.wait_for(server.came.wait(), 10)
+    await fake_clock.advance(3)
+    error = await failure(call)
     assert (error.code, error.retryable) == ("TIMEOUT", True)
     await asyncio.wait_for(server.left.wait(), 10)
 

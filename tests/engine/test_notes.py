@@ -213,12 +213,13 @@ async def test_a_zombie_notes_nothing(notes: Notes, fake_clock: FakeClock) -> No
     assert [(row.name, row.attempt) for row in await notes.files(run_id)] == [("new.txt", 2)]
 
 
-async def test_a_thread_left_behind_notes_nothing(notes: Notes) -> None:
-    go_on, ended = threading.Event(), threading.Event()
+async def test_a_thread_left_behind_notes_nothing(notes: Notes, fake_clock: FakeClock) -> None:
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
     errors: list[str] = []
 
     def slow(ctx: ThreadContext) -> None:
         ctx.log("in time")
+        begun.set()
         go_on.wait()
         ctx.log("too late")
         try:
@@ -227,7 +228,11 @@ async def test_a_thread_left_behind_notes_nothing(notes: Notes) -> None:
             errors.append(str(error))
         ended.set()
 
-    run_id = await notes.run(python("slow", timeout=0.05), transform("next", 1), slow=slow)
+    fake_clock.watch(notes.engine.database)
+    executing = asyncio.create_task(notes.run(python("slow", timeout=5), transform("next", 1), slow=slow))
+    await asyncio.to_thread(begun.wait)
+    await fake_clock.advance(5)
+    run_id = await executing
     go_on.set()
     await asyncio.to_thread(ended.wait)
     assert errors == ["ATTEMPT_OVER: The attempt is over: it can store nothing any more."]
