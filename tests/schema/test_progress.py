@@ -67,7 +67,7 @@ class Watcher:
     async def all(self, run_id: UUID, after: str | None = None) -> list[Item]:
         """What is told until the stream completes.
 
-        On PostgreSQL, transactions in any database of the server may hold events up until after `CaughtUp`; not those
+        The reader that others follow may not have come to the newest events yet: these come behind `CaughtUp`. Not those
         that were told once.
         """
         async with asyncio.timeout(PATIENCE):
