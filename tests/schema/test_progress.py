@@ -67,8 +67,8 @@ class Watcher:
     async def all(self, run_id: UUID, after: str | None = None) -> list[Item]:
         """What is told until the stream completes.
 
-        The reader that others follow may not have come to the newest events yet: these come behind `CaughtUp`. Not those
-        that were told once.
+        A reader that others follow may not have come to the newest events yet: these come behind `CaughtUp`, unless
+        they were told once.
         """
         async with asyncio.timeout(PATIENCE):
             return [item async for item in self.events(shown(run_id), after)]
@@ -137,7 +137,7 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
-    """Wait until what happened can be told, which transactions in any database of the server hold up."""
+    """Wait until what happened can be told, which transactions that write events hold up."""
     last = cursor_at((await watcher.engine.events(run_id))[-1].seq)
     async with aclosing(watcher.events(shown(run_id), cursor_at(0))) as stream:
         async for item in stream:
