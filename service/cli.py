@@ -5,6 +5,7 @@ import json
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -184,8 +185,8 @@ async def _work(settings: Settings) -> None:
 
 
 def _run_server(settings: Settings, *, with_worker: bool) -> None:
-    # The loop that uvicorn would take, for what is done before it listens too.
-    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+    # The loop that uvicorn would take, for what is done before it listens too. Ctrl+C is the way to end it.
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
         runner.run(_serve(settings, with_worker=with_worker))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,7 +73,7 @@ async def test_service_starts_from_nothing_and_finds_all_again(environment: dict
         assert {flow["name"] for flow in first.json()["data"]["flows"]["nodes"]} == {"hello", "flaky-checkout"}
         assert await end_of_a_run(url, key) == "SUCCEEDED"
     before = key_file.stat()
-    async with serving(environment, "serve") as (url, said):
+    async with serving(environment, "serve", stopped_by=signal.SIGINT) as (url, said):
         assert (await ask(url, key, flows)).json() == first.json()
         assert f"token={token[1]}" not in said
     assert (key_file.stat().st_mtime_ns, key_file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)

@@ -29,7 +29,9 @@ async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subp
 
 
 @asynccontextmanager
-async def serving(environment: Mapping[str, str], command: str) -> AsyncIterator[tuple[str, str]]:
+async def serving(
+    environment: Mapping[str, str], command: str, *, stopped_by: signal.Signals = signal.SIGTERM
+) -> AsyncIterator[tuple[str, str]]:
     """Where the service listens, and all it said by then; it is stopped as an operator stops it."""
     process = await start(environment, command)
     assert process.stdout is not None
@@ -43,7 +45,9 @@ async def serving(environment: Mapping[str, str], command: str) -> AsyncIterator
         assert address is not None
         yield address[1], said
     finally:
-        await stop(process)
+        await stop(process, stopped_by)
+    # Ctrl+C is the way to end it, and no failure; of another signal whoever sent it is told that it was heeded.
+    assert process.returncode == (0 if stopped_by is signal.SIGINT else -stopped_by)
 
 
 @asynccontextmanager
@@ -57,8 +61,8 @@ async def working(environment: Mapping[str, str]) -> AsyncIterator[None]:
     assert process.returncode == 0
 
 
-async def stop(process: asyncio.subprocess.Process) -> None:
+async def stop(process: asyncio.subprocess.Process, by: signal.Signals = signal.SIGTERM) -> None:
     """Have a process end by itself."""
     if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(by)
     await asyncio.wait_for(process.communicate(), PATIENCE)
