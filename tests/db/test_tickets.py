@@ -235,7 +235,7 @@ async def test_tickets_without_a_run_behind_them_and_old_rows_of_the_log_are_rem
     assert await bench.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer_log")).scalar()) == 1
 
 
-LEFT_OUT = ("TRIGGER", "pgqueuer_ep_prio_id_idx", "pgqueuer_priority_id_id1_idx")
+LEFT_OUT = ("TRIGGER", "pgqueuer_ep_ea_idx", "pgqueuer_ep_prio_id_idx", "pgqueuer_priority_id_id1_idx")
 
 
 async def test_the_tables_are_those_that_pgqueuer_declares_but_for_what_is_left_out(database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 They are unlogged: a ticket lost in a crash of the server is written anew from the run table. PGQueuer's trigger is left
 out. It would notify within each writing transaction, which serializes their commits; we tell the workers afterwards. So
-are two indexes that its own way of taking jobs needs, and ours does not.
+are three indexes that its own way of taking jobs needs, and ours does not.
 
 Revision ID: 0003
 """
@@ -16,7 +16,7 @@ from pgqueuer.domain.settings import DBSettings, Durability
 revision = "0003"
 down_revision = "0002"
 
-_UNUSED = ("pgqueuer_ep_prio_id_idx", "pgqueuer_priority_id_id1_idx")
+_UNUSED = ("pgqueuer_ep_ea_idx", "pgqueuer_ep_prio_id_idx", "pgqueuer_priority_id_id1_idx")
 _SETTINGS = DBSettings(prefix="", durability=Durability.volatile)
 
 
