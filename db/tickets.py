@@ -33,6 +33,7 @@ _TICKET = "run.id::text || ':' || run.epoch"
 
 _WAITS = "run.due_at IS NOT NULL AND run.lease_token IS NULL"
 _VALID = "status IN ('queued', 'picked')"
+_QUEUED = "entrypoint = 'flow_run' AND status = 'queued'"
 
 
 def _write(which: str, on_conflict: str) -> TextClause:
@@ -61,7 +62,7 @@ _SWEEP = _write(
 # statistics from before a burst of tickets would else sort all that are due, for each claim anew, and one index over
 # all priorities has those that are due later in between.
 _EACH_PRIORITY = f"unnest(ARRAY[{BY_HAND}, {UNDER_WAY}, {NEW}]) AS level(priority)"
-_OF_PRIORITY = "entrypoint = 'flow_run' AND status = 'queued' AND priority = level.priority"
+_OF_PRIORITY = f"{_QUEUED} AND priority = level.priority"
 _TAKE = text(f"""
     DELETE FROM pgqueuer WHERE id = ANY(ARRAY(
         SELECT ticket.id
@@ -80,7 +81,7 @@ _NEXT = text(f"""
         SELECT execute_after FROM pgqueuer WHERE {_OF_PRIORITY} ORDER BY execute_after LIMIT 1) AS ticket
 """)  # noqa: S608 - constants of this file
 _DROP_ORPHANS = text(f"""
-    DELETE FROM pgqueuer WHERE entrypoint = 'flow_run' AND status = 'queued' AND execute_after <= :now
+    DELETE FROM pgqueuer WHERE {_QUEUED} AND execute_after <= :now
     AND NOT EXISTS (SELECT FROM flow_run AS run WHERE run.id = split_part(dedupe_key, ':', 1)::uuid
                     AND {_TICKET} = dedupe_key AND run.due_at IS NOT NULL)
 """)  # noqa: S608 - constants of this file

@@ -2,8 +2,7 @@
 
 Time passes for what waits by `domain.clock`; input and output are real and take none of it. So that a test is the same
 each time, time moves from one timer to the next, and at each the event loop settles first: tasks run as far as they
-come, what they gave other threads to do is done, and calls of what is watched (`watch`), such as a database, have
-returned.
+come, what they gave other threads to do is done, and databases that are watched (`watch`) have read and written.
 """
 
 import asyncio
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from db.session import Database
 from domain import clock, ids
 
 T = TypeVar("T")
@@ -82,10 +82,10 @@ class FakeClock:
         """Until the first pending sleep or timeout ends."""
         return (self._timers[0].due - self._now).total_seconds() if self._timers else None
 
-    def watch(self, watched: Any, *methods: str) -> None:
-        """Let no time pass while one of the coroutine `methods` of `watched` (`read` and `write`) is under way."""
-        for name in methods or ("read", "write"):
-            setattr(watched, name, self._counted(getattr(watched, name)))
+    def watch(self, database: Database) -> None:
+        """Let no time pass while `database` reads or writes."""
+        for name in ("read", "write"):
+            setattr(database, name, self._counted(getattr(database, name)))
 
     def watch_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let no time pass while a thread does what a task gave it to do (`asyncio.to_thread`)."""

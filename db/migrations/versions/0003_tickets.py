@@ -21,7 +21,7 @@ _SETTINGS = DBSettings(prefix="", durability=Durability.volatile)
 
 
 def upgrade() -> None:
-    """Install the tables as PGQueuer declares them, and an index in the order in which tickets are taken."""
+    """Install the tables as PGQueuer declares them, and an index in the order in which they are taken."""
     connection = op.get_bind()
     if connection.dialect.name == "sqlite":
         return
@@ -32,4 +32,4 @@ def upgrade() -> None:
         driver.run_async(lambda raw, script=script: raw.execute(script))
     op.execute(f"DROP TRIGGER {_SETTINGS.trigger} ON pgqueuer")
     op.execute(f"DROP INDEX {', '.join(_UNUSED)}")
-    op.execute("CREATE INDEX ix_ticket_order ON pgqueuer (priority DESC, execute_after, id) WHERE status = 'queued'")
+    op.execute("CREATE INDEX ix_ticket_order ON pgqueuer (priority, execute_after, id) WHERE status = 'queued'")
