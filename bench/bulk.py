@@ -19,21 +19,23 @@ from uuid import UUID
 from sqlalchemy import insert, text
 
 from bench.engine import NO_OP, Flow, make_flow, row
-from db import bulk_reads, projects, runs
-from db.keyset import Page
+from db import projects
+from db.bulk import reads as bulk_reads
+from db.core.database import Database
 from db.migrate import upgrade
 from db.models import FlowRun, StepResult
 from db.models.types import table
-from db.session import Database
+from db.runs import reads as run_reads
+from db.sql.keyset import Page
 from domain import clock, ids
 from domain.bulk import BulkKind
+from domain.enums import Environment, RetryStrategy, Role, RunStatus, StepStatus, TriggerMethod
 from domain.run_filter import RunFilter, RunOrder
-from domain.states import Environment, RetryStrategy, Role, RunStatus, StepStatus, TriggerMethod
-from engine.bulk import BulkRunner
-from engine.flows import FlowCache
+from engine.bulk_worker import BulkWorker
+from engine.compiled_flow import FlowCache
 from resolvers import bulk
 from resolvers.context import Context, Viewer
-from service.server import settle
+from service.server import freeze_gc
 
 CHUNK = 2_000
 PAGE = Page(100)
@@ -125,11 +127,11 @@ async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, 
     wanted = RunFilter(project_ids=[project_id])
     taken = []
     for _ in range(20):
-        await database.read(runs.page, COLUMNS, wanted, RunOrder(), PAGE)
+        await database.read(run_reads.page, COLUMNS, wanted, RunOrder(), PAGE)
     ready.set()
     while not stop.is_set():
         began = time.perf_counter()
-        await database.read(runs.page, COLUMNS, wanted, RunOrder(), PAGE)
+        await database.read(run_reads.page, COLUMNS, wanted, RunOrder(), PAGE)
         taken.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.005)
     answers.put(taken)
@@ -171,7 +173,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
         began, cpu = time.perf_counter(), time.process_time()
         key = await bulk.begin(context, request)
         pinned = time.perf_counter()
-        await BulkRunner(database).work_off()
+        await BulkWorker(database).work_off()
         ended, cpu = time.perf_counter(), time.process_time() - cpu
     done = (await database.read(bulk_reads.by_ids, [key], {"status", "succeeded"}))[key]
     seconds = f"{pinned - began:.1f} s to pin, {ended - pinned:.1f} s to do, {cpu:.1f} s of CPU here"
@@ -194,7 +196,7 @@ async def measure(url: str, count: int) -> None:
     for kind, status in statuses.items():
         flows[kind] = await database.write(make_flow, project_id, kind.value, NO_OP)
         await filled(database, flows[kind], status, count)
-    settle()
+    freeze_gc()
     with reader(url, project_id) as alone:
         await clock.sleep(ALONE_SECONDS)
     row("list alone", f"p99 {p99(alone)}")

@@ -27,17 +27,20 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select
 
-from db import flows, inputs, notify, projects, runs, signals, transitions
+from db import flows, projects
+from db.core import pg_notify, pubsub
+from db.core.database import Database
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
-from db.session import Database
+from db.runs import input_requests, transitions
+from db.runs import reads as run_reads
 from domain import clock
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.run_filter import RunFilter
-from domain.states import Environment, RunStatus, TriggerMethod
-from engine import creation, steps
+from engine import run_creation, steps
+from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor
-from engine.flows import FlowCache, check
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
 
@@ -85,7 +88,7 @@ def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
     """Write QUEUED runs."""
     made = []
     for _ in range(count):
-        values = creation.stamped(
+        values = run_creation.with_defaults(
             {
                 "project_id": flow.project_id,
                 "flow_id": flow.flow_id,
@@ -105,7 +108,7 @@ def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
 
 def answer(conn: Any, run_id: UUID, request_id: UUID) -> None:
     """Answer the question of a paused run."""
-    inputs.answer(conn, request_id, "true")
+    input_requests.answer(conn, request_id, "true")
     transitions.resume(conn, run_id, "Answered")
 
 
@@ -137,7 +140,7 @@ async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
     working = dispatcher(database, table=table)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
     executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
-    async with notify.between_processes(database, url):
+    async with pg_notify.listen_for_other_processes(database, url):
         ready.set()
         await working.run(hanging if hang else executor.execute)
     await database.close()
@@ -178,13 +181,13 @@ async def working(url: str, count: int, *, table: bool) -> AsyncIterator[None]:
 
 async def until(database: Database, run_id: UUID, statuses: Collection[RunStatus]) -> None:
     """Return when the run has one of the statuses: when told, or when a look a second later shows it."""
-    with database.signals.listen(signals.run_changed(run_id)) as changed:
+    with database.signals.listen(pubsub.run_changed(run_id)) as changed:
         while True:
             changed.clear()
-            row = (await database.read(runs.by_ids, [run_id], frozenset({"status"})))[run_id]
+            row = (await database.read(run_reads.by_ids, [run_id], frozenset({"status"})))[run_id]
             if row.status in statuses:
                 return
-            await clock.signalled(changed, 1.0)
+            await clock.wait_for(changed, 1.0)
 
 
 async def throughput(
@@ -207,7 +210,7 @@ async def until_done(database: Database, flow: Flow, count: int) -> None:
     """Return when so many runs of the flow have succeeded."""
     wanted = RunFilter(project_ids=[flow.project_id], statuses=[RunStatus.SUCCEEDED])
     # Seldom: to count takes processor time from what is measured.
-    while await database.read(runs.count, wanted, None) < count:
+    while await database.read(run_reads.count, wanted, None) < count:
         await asyncio.sleep(0.5)
 
 
@@ -235,7 +238,7 @@ async def resumes(database: Database, flow: Flow) -> list[float]:
     for _ in range(RESUMED_RUNS):
         (run_id,) = await database.write(enqueue, flow, 1)
         await until(database, run_id, {RunStatus.PAUSED})
-        request = await database.read(inputs.of_step, run_id, 0)
+        request = await database.read(input_requests.of_step, run_id, 0)
         milliseconds.append(await taken(resumed(database, run_id, request.id)))
     return milliseconds
 
@@ -295,7 +298,7 @@ async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
     def target(what: str) -> str:
         return TARGETS[what, database.dialect]
 
-    async with notify.between_processes(database, url):
+    async with pg_notify.listen_for_other_processes(database, url):
         for number in (1,) if database.dialect == "sqlite" else (1, 2):
             workers: Workers = (
                 partial(working_here, database)

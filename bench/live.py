@@ -26,14 +26,15 @@ import uvicorn
 import uvloop
 
 from bench.engine import NO_OP, Flow, enqueue, make_flow
-from db import api_keys, events, projects
+from db import api_keys, projects
+from db.core.database import Database
+from db.events import log as event_log
 from db.migrate import upgrade
-from db.session import Database
 from domain import clock
-from domain.states import Role
+from domain.enums import Role
 from resolvers import subscriptions
 from service.asgi import create_service
-from service.server import server_config, settle
+from service.server import freeze_gc, server_config
 from service.settings import Settings
 
 SUBSCRIBERS = 1_000
@@ -82,7 +83,7 @@ async def serve(url: str, pipe: Any) -> None:
     server = Server(server_config(service.app, port=0, log_config=None))
     serving = asyncio.create_task(server.serve())
     await server.listening.wait()
-    settle()
+    freeze_gc()
     pipe.send((server.port, key))
     while (asked := await asyncio.to_thread(pipe.recv)) != "stop":
         pipe.send(await COMMANDS[asked](database, flow))
@@ -122,13 +123,13 @@ async def stream(database: Database, flow: Flow) -> list[float]:
 
 async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     """Write events of which nobody is told; returns the cursor before them, and the one before the last tenth."""
-    places = [(await database.read(events.end)).until]
+    places = [(await database.read(event_log.end)).until]
     (run_id,) = await database.write(enqueue, flow, 1)
     event = {
         "run_id": run_id,
         "project_id": flow.project_id,
         "flow_id": flow.flow_id,
-        "kind": events.RUN_STATUS,
+        "kind": event_log.RUN_STATUS,
         "from_status": "RUNNING",
         "to_status": "PAUSED",
         "message": "Waits",
@@ -136,9 +137,9 @@ async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     }
     for number in range(MISSED // CHUNK):
         if number == MISSED // CHUNK * 9 // 10:
-            places.append((await database.read(events.end)).until)
-        await database.write(events.append, [event] * CHUNK)
-    return subscriptions.cursor_at(places[0]), subscriptions.cursor_at(places[1])
+            places.append((await database.read(event_log.end)).until)
+        await database.write(event_log.append, [event] * CHUNK)
+    return subscriptions.cursor_of_position(places[0]), subscriptions.cursor_of_position(places[1])
 
 
 COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
-from db import tokens
+from db import secret_tokens
 from db.models import ApiKey, Project
 from db.models.types import table
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain import clock, ids
-from domain.states import Role
+from domain.enums import Role
 
 _table = table(ApiKey)
 _key = _table.c
@@ -22,7 +22,7 @@ PREFIX = "fr_"
 
 def new_secret() -> str:
     """A secret with 256 random bits."""
-    return tokens.new_token(PREFIX)
+    return secret_tokens.new_token(PREFIX)
 
 
 def create(
@@ -42,8 +42,8 @@ def create(
         "project_id": project_id,
         "role": role,
         "name": name,
-        "secret_hash": tokens.hashed(secret),
-        "hint": secret[: tokens.HINT_LENGTH],
+        "secret_hash": secret_tokens.hash_token(secret),
+        "hint": secret[: secret_tokens.HINT_LENGTH],
         "created_at": now,
         "expires_at": now + lifetime if lifetime else None,
     }
@@ -54,7 +54,7 @@ def create(
 def by_secret(conn: Connection, secret: str) -> AnyRow | None:
     """The key in force whose secret this is: `id`, `project_id`, `role`, `name`."""
     query = select(_key.id, _key.project_id, _key.role, _key.name).where(_in_force())
-    return conn.execute(query.where(_key.secret_hash == tokens.hashed(secret))).first()
+    return conn.execute(query.where(_key.secret_hash == secret_tokens.hash_token(secret))).first()
 
 
 def in_force(conn: Connection, key_ids: Sequence[UUID]) -> set[UUID]:
@@ -68,7 +68,7 @@ def _in_force() -> ColumnElement[bool]:
 
 def is_known(conn: Connection, secret: str) -> bool:
     """Whether a key with this secret was ever created, in force or not."""
-    return conn.execute(select(_key.id).where(_key.secret_hash == tokens.hashed(secret))).first() is not None
+    return conn.execute(select(_key.id).where(_key.secret_hash == secret_tokens.hash_token(secret))).first() is not None
 
 
 def revoke(conn: Connection, key_id: UUID) -> bool:

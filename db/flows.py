@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
-from db import admission
-from db.keyset import Edge, Keyset, Page
 from db.models import Flow, FlowVersion
 from db.models.types import table
-from db.rows import AnyRow, pick
+from db.queue import slots
+from db.sql.keyset import Edge, Keyset, Page
+from db.sql.rows import AnyRow, select_columns
 from domain import clock, ids
 
 _flows = table(Flow)
@@ -66,14 +66,14 @@ def change(conn: Connection, flow_id: UUID, values: Mapping[str, Any]) -> None:
     """Set `name` or `enabled` of a flow, or `max_concurrent_runs`."""
     if "max_concurrent_runs" in values:
         project_id = conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
-        admission.lock(conn, [project_id])
-        admission.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
+        slots.lock(conn, [project_id])
+        slots.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
     conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The flows `keys`."""
-    query = select(*pick(_flows, {*columns, "project_id"})).where(_flow.id.in_(keys))
+    query = select(*select_columns(_flows, {*columns, "project_id"})).where(_flow.id.in_(keys))
     return {row.id: row for row in conn.execute(query)}
 
 
@@ -84,7 +84,7 @@ def by_name(conn: Connection, project_id: UUID, name: str) -> UUID | None:
 
 def versions_by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The versions `keys`."""
-    query = select(*pick(_versions, {*columns, "project_id"})).where(_version.id.in_(keys))
+    query = select(*select_columns(_versions, {*columns, "project_id"})).where(_version.id.in_(keys))
     return {row.id: row for row in conn.execute(query)}
 
 
@@ -103,11 +103,13 @@ def definition(conn: Connection, version_id: UUID) -> str:
 
 def page(conn: Connection, columns: Collection[str], wanted: FlowFilter, page: Page) -> Sequence[AnyRow]:
     """The flows of one page, newest first; of a backward page too."""
-    rows = conn.execute(NEWEST_FIRST.slice(select(*pick(_flows, columns)).where(_matches(wanted)), page)).all()
+    rows = conn.execute(
+        NEWEST_FIRST.slice(select(*select_columns(_flows, columns)).where(_matches(wanted)), page)
+    ).all()
     return rows[::-1] if page.backward else rows
 
 
-def any_beyond(conn: Connection, wanted: FlowFilter, edge: Edge) -> bool:
+def has_more(conn: Connection, wanted: FlowFilter, edge: Edge) -> bool:
     """Whether the filter means a flow beyond `edge`."""
     condition = NEWEST_FIRST.beyond(edge)
     return conn.execute(select(_flow.id).where(_matches(wanted), condition).limit(1)).first() is not None

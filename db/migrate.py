@@ -11,7 +11,7 @@ from filelock import FileLock
 from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import sqlite
+from db.core import sqlite
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 7_366_201

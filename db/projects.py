@@ -6,10 +6,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
-from db import admission
 from db.models import Project
 from db.models.types import table
-from db.rows import AnyRow, pick
+from db.queue import slots
+from db.sql.rows import AnyRow, select_columns
 from domain import ids
 
 _table = table(Project)
@@ -28,7 +28,7 @@ def create(conn: Connection, name: str) -> UUID:
 def settings(conn: Connection, project_id: UUID) -> dict[str, Any] | None:
     """The project, all columns; nobody else changes it until the transaction ends."""
     # Before the row, as everywhere: who claims runs may have this lock and wait for nothing more.
-    admission.lock(conn, [project_id])
+    slots.lock(conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
     row = conn.execute(query).mappings().first()
     return dict(row) if row is not None else None
@@ -38,7 +38,7 @@ def change(conn: Connection, project_id: UUID, values: Mapping[str, Any]) -> Non
     """Set columns of a project that `settings` has locked."""
     conn.execute(update(_table).where(_project.id == project_id).values(**values))
     if "max_concurrent_runs" in values:
-        admission.limit_changed(conn, project_id, None, values["max_concurrent_runs"])
+        slots.limit_changed(conn, project_id, None, values["max_concurrent_runs"])
 
 
 def by_name(conn: Connection, name: str) -> UUID | None:
@@ -48,7 +48,7 @@ def by_name(conn: Connection, name: str) -> UUID | None:
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The projects `keys`."""
-    return {row.id: row for row in conn.execute(select(*pick(_table, columns)).where(_project.id.in_(keys)))}
+    return {row.id: row for row in conn.execute(select(*select_columns(_table, columns)).where(_project.id.in_(keys)))}
 
 
 def names(conn: Connection) -> Sequence[str]:

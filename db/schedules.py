@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from db import signals
+from db.core import pubsub
 from db.models import Flow, Schedule
 from db.models.types import table
-from db.rows import AnyRow, grouped, pick
+from db.sql.rows import AnyRow, group_by, select_columns
 
 _table = table(Schedule)
 _schedule = _table.c
@@ -21,7 +21,7 @@ _flow = _flows.c
 def create(conn: Connection, values: Mapping[str, Any]) -> None:
     """Insert a schedule."""
     conn.execute(insert(_table), dict(values))
-    signals.after_commit(conn, signals.SCHEDULES_CHANGED)
+    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
 
 
 def locked(conn: Connection, schedule_id: UUID) -> AnyRow | None:
@@ -32,7 +32,7 @@ def locked(conn: Connection, schedule_id: UUID) -> AnyRow | None:
 def change(conn: Connection, schedule_id: UUID, values: Mapping[str, Any]) -> None:
     """Set columns of a schedule."""
     conn.execute(update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()}))
-    signals.after_commit(conn, signals.SCHEDULES_CHANGED)
+    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
 
 
 def remove(conn: Connection, schedule_id: UUID) -> bool:
@@ -47,14 +47,18 @@ def count(conn: Connection, flow_id: UUID) -> int:
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The schedules `keys`."""
-    query = select(*pick(_table, {*columns, "project_id"})).where(_schedule.id.in_(keys))
+    query = select(*select_columns(_table, {*columns, "project_id"})).where(_schedule.id.in_(keys))
     return {row.id: row for row in conn.execute(query)}
 
 
 def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
     """The schedules of each flow, oldest first."""
-    query = select(*pick(_table, {*columns, "flow_id"})).where(_schedule.flow_id.in_(flow_ids)).order_by(_schedule.id)
-    return grouped(conn.execute(query), "flow_id")
+    query = (
+        select(*select_columns(_table, {*columns, "flow_id"}))
+        .where(_schedule.flow_id.in_(flow_ids))
+        .order_by(_schedule.id)
+    )
+    return group_by(conn.execute(query), "flow_id")
 
 
 def due(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:

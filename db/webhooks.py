@@ -6,10 +6,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from db import tokens
+from db import secret_tokens
 from db.models import Webhook
 from db.models.types import table
-from db.rows import AnyRow, grouped, pick
+from db.sql.rows import AnyRow, group_by, select_columns
 from domain import clock, ids
 
 _table = table(Webhook)
@@ -21,7 +21,7 @@ PREFIX = "frh_"
 def create(conn: Connection, values: Mapping[str, Any]) -> tuple[UUID, str]:
     """Insert a webhook; returns its ID and its token."""
     webhook_id = ids.new_uuid()
-    token = tokens.new_token(PREFIX)
+    token = secret_tokens.new_token(PREFIX)
     row = {**values, **_kept(token), "id": webhook_id, "created_at": ids.created_at(webhook_id)}
     conn.execute(insert(_table), row)
     return webhook_id, token
@@ -29,7 +29,7 @@ def create(conn: Connection, values: Mapping[str, Any]) -> tuple[UUID, str]:
 
 def rotate(conn: Connection, webhook_id: UUID) -> str | None:
     """Give a webhook another token, which is returned; None when there is no such webhook."""
-    token = tokens.new_token(PREFIX)
+    token = secret_tokens.new_token(PREFIX)
     statement = update(_table).where(_webhook.id == webhook_id).values(**_kept(token), rotated_at=clock.now())
     return token if conn.execute(statement).rowcount == 1 else None
 
@@ -46,20 +46,24 @@ def count(conn: Connection, flow_id: UUID) -> int:
 
 def by_token(conn: Connection, token: str) -> AnyRow | None:
     """The webhook whose token this is."""
-    return conn.execute(select(_table).where(_webhook.token_hash == tokens.hashed(token))).first()
+    return conn.execute(select(_table).where(_webhook.token_hash == secret_tokens.hash_token(token))).first()
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The webhooks `keys`."""
-    query = select(*pick(_table, {*columns, "project_id"})).where(_webhook.id.in_(keys))
+    query = select(*select_columns(_table, {*columns, "project_id"})).where(_webhook.id.in_(keys))
     return {row.id: row for row in conn.execute(query)}
 
 
 def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
     """The webhooks of each flow, oldest first."""
-    query = select(*pick(_table, {*columns, "flow_id"})).where(_webhook.flow_id.in_(flow_ids)).order_by(_webhook.id)
-    return grouped(conn.execute(query), "flow_id")
+    query = (
+        select(*select_columns(_table, {*columns, "flow_id"}))
+        .where(_webhook.flow_id.in_(flow_ids))
+        .order_by(_webhook.id)
+    )
+    return group_by(conn.execute(query), "flow_id")
 
 
 def _kept(token: str) -> dict[str, Any]:
-    return {"token_hash": tokens.hashed(token), "hint": token[: tokens.HINT_LENGTH]}
+    return {"token_hash": secret_tokens.hash_token(token), "hint": token[: secret_tokens.HINT_LENGTH]}

@@ -43,7 +43,7 @@ class SystemClock:
 _current: Clock = SystemClock()
 
 
-def use(clock: Clock) -> Clock:
+def set_clock(clock: Clock) -> Clock:
     """Make `clock` the source of time for this process; returns the one used until now."""
     global _current
     previous, _current = _current, clock
@@ -65,15 +65,15 @@ async def sleep(seconds: float) -> None:
     await _current.sleep(seconds)
 
 
-async def within(seconds: float | None, awaitable: Awaitable[T]) -> T:
+async def timeout(seconds: float | None, awaitable: Awaitable[T]) -> T:
     """The awaitable's result; cancels it and raises TimeoutError after `seconds` (None: waits for ever)."""
     return await _current.within(seconds, awaitable)
 
 
-async def signalled(event: asyncio.Event, seconds: float | None) -> bool:
+async def wait_for(event: asyncio.Event, seconds: float | None) -> bool:
     """Wait for `event`, for `seconds` at the most; whether it came."""
     try:
-        await within(seconds, event.wait())
+        await timeout(seconds, event.wait())
     except TimeoutError:
         return False
     return True

@@ -31,7 +31,7 @@ _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 
 
-class Timetable:
+class CronSchedule:
     """The instants meant by a cron expression in a time zone."""
 
     def __init__(self, cron: str, zone: tzinfo) -> None:
@@ -81,7 +81,7 @@ class Timetable:
 
 
 @cache
-def zone_named(name: str) -> tzinfo:
+def get_zone(name: str) -> tzinfo:
     """The IANA time zone `name`, such as `Europe/Berlin`.
 
     Raises:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from domain.states import Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod
 
 
 class Archived(StrEnum):
@@ -55,7 +55,7 @@ class RunFilter:
     archived: Archived = Archived.EXCLUDE
 
     @property
-    def says_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether every run of the projects is meant, or every one that is not archived."""
         everything = RunFilter(project_ids=self.project_ids)
         return self in (everything, replace(everything, archived=Archived.INCLUDE))

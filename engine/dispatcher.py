@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from db.journal import Claimed
+from db.runs.step_journal import Claimed
 
 Execute = Callable[[Claimed], Awaitable[None]]
 """Carries a claimed run as far as it goes; raises nothing."""

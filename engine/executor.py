@@ -14,27 +14,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from db import files, inputs, journal
-from db.children import Brood
-from db.children import of_attempt as children_rows
-from db.journal import Advance, Claimed, End, LeaseLostError, Outcome, Try
-from db.rows import AnyRow
-from db.session import Database
-from db.transitions import Ending, Lease
-from domain import clock, ids, payloads
+from db.core.database import Database
+from db.runs import files, input_requests, step_journal
+from db.runs.children import ChildBatch
+from db.runs.children import of_attempt as children_rows
+from db.runs.step_journal import Advance, AttemptResult, AttemptStart, Claimed, End, LeaseLostError
+from db.runs.transitions import Ending, Lease
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
 from domain.definition import FlowStep, HumanInputStep
+from domain.enums import LIVE, InputRequestStatus, RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
 from domain.fingerprint import fingerprint
 from domain.ids import IdKind
 from domain.run_log import LogLevel
-from domain.states import LIVE, InputRequestStatus, RunStatus, StepStatus
 from domain.text import storable
-from engine import nesting, pausing
+from engine import child_flows, waits
+from engine.compiled_flow import CompiledFlow, CompiledStep, FlowCache
 from engine.errors import StepError
-from engine.flows import CompiledFlow, CompiledStep, FlowCache
-from engine.notes import AttemptNotes, NoteSettings, RunNotes
-from engine.pausing import Wait
+from engine.run_output import AttemptRecorder, OutputLimits, RunOutputBuffer
 from engine.steps import StepContext, StepRunner
+from engine.waits import Wait
 
 _logger = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class _Execution:
     journal: dict[int, AnyRow]
     scope: dict[str, Any]
     deadline: datetime | None
-    notes: RunNotes
-    outcome: Outcome | None = None
+    notes: RunOutputBuffer
+    outcome: AttemptResult | None = None
     """Of the last attempt, not journalled yet."""
     last_output: Any = None
 
@@ -84,7 +84,7 @@ class _Execution:
     @property
     def begun(self) -> AnyRow | None:
         """The step that the journal left without an end."""
-        return _begun(self.journal.values())
+        return _attempt_of(self.journal.values())
 
     def break_off(self, step: AnyRow | None, status: RunStatus, error: StepError) -> NoReturn:
         """End the run; the step that the journal left without an end fails with it."""
@@ -117,13 +117,15 @@ class _Attempt:
         """Whether it starts child runs, with which its own end is journalled."""
         return isinstance(self.step.definition, FlowStep) and self.source is not StepStatus.PAUSED
 
-    def as_try(self, rendered: str | None) -> Try:
+    def as_try(self, rendered: str | None) -> AttemptStart:
         step = self.step.definition
-        return Try(self.position, step.name, step.display_name, step.kind, self.number, rendered)
+        return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, rendered)
 
-    def outcome(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> Outcome:
+    def outcome(
+        self, status: StepStatus, *, output: str | None = None, error: StepError | None = None
+    ) -> AttemptResult:
         told = _error_text(error) if error else None
-        return Outcome(self.position, self.name, status, self.number, self.started_at, output, told, self.source)
+        return AttemptResult(self.position, self.name, status, self.number, self.started_at, output, told, self.source)
 
 
 class _RunEndedError(Exception):
@@ -134,7 +136,7 @@ class _RunEndedError(Exception):
         self.status, self.step, self.error = status, step, error
 
 
-class _HandedBackError(Exception):
+class _Suspended(Exception):  # noqa: N818 - control flow, not a failure
     """The claim has ended, and the run goes on later."""
 
 
@@ -146,12 +148,12 @@ class Executor:
         database: Database,
         flows: FlowCache,
         runners: Mapping[str, StepRunner],
-        notes: NoteSettings | None = None,
+        notes: OutputLimits | None = None,
     ) -> None:
         self._database = database
         self._flows = flows
         self._runners = runners
-        self._note_settings = notes or NoteSettings()
+        self._note_settings = notes or OutputLimits()
 
     async def execute(self, claimed: Claimed) -> None:
         """Carry the run on to its end, or to where it has to wait. Errors end the run and never leave here."""
@@ -171,13 +173,13 @@ class Executor:
         execution = await self._load(claimed)
         try:
             await self._note_interruption(execution)
-            _refuse_if_poisonous(execution)
+            _fail_poison_run(execution)
             for position in range(len(execution.flow.steps)):
                 await self._pass_step(execution, position)
             await self._succeed(execution)
         except _RunEndedError as end:
             await self._end(execution, end)
-        except _HandedBackError:
+        except _Suspended:
             return
 
     async def _load(self, claimed: Claimed) -> _Execution:
@@ -189,12 +191,12 @@ class Executor:
         deadline = run.running_since + left if left is not None else None
         by_position = {step.position: step for step in claimed.steps}
         scope = {"run": _run_scope(run), "steps": {}}
-        notes = RunNotes(run.id, self._note_settings, lambda: self._database.read(files.count_of_run, run.id))
+        notes = RunOutputBuffer(run.id, self._note_settings, lambda: self._database.read(files.count_of_run, run.id))
         execution = _Execution(claimed.lease, run, flow, by_position, scope, deadline, notes)
         for step in claimed.steps:
             if step.status in _DONE:
                 execution.enter(
-                    step.name, StepStatus(step.status), payloads.decode(step.output), payloads.decode(step.error)
+                    step.name, StepStatus(step.status), json_codec.decode(step.output), json_codec.decode(step.error)
                 )
         return execution
 
@@ -204,7 +206,7 @@ class Executor:
             execution.notes.log(
                 step.name, step.attempts_count, "The attempt was cut short: its worker was lost", LogLevel.WARNING
             )
-            await self._write(execution, journal.interrupt, step.position)
+            await self._write(execution, step_journal.interrupt, step.position)
 
     async def _pass_step(self, execution: _Execution, position: int) -> None:
         before = execution.journal.get(position)
@@ -246,7 +248,7 @@ class Executor:
             raise
         if not holds:
             execution.notes.log(attempt.name, attempt.number, "Skipped: its condition does not hold")
-            await self._write(execution, journal.skip, execution.outcome, attempt.as_try(None))
+            await self._write(execution, step_journal.skip, execution.outcome, attempt.as_try(None))
             execution.outcome = None
             execution.enter(attempt.name, StepStatus.SKIPPED, None, None)
         return holds
@@ -258,7 +260,7 @@ class Executor:
         try:
             rendered = attempt.step.input.render(execution.scope)
             text = _encode(rendered, "input", "INPUT_TOO_LARGE")
-            wait = pausing.wait_of(attempt.step.definition, rendered, execution.lease.run_id, attempt.position)
+            wait = waits.wait_of(attempt.step.definition, rendered, execution.lease.run_id, attempt.position)
         except StepError:
             await self._begin(execution, attempt, None)
             raise
@@ -270,7 +272,7 @@ class Executor:
     async def _begin(self, execution: _Execution, attempt: _Attempt, rendered: str | None) -> None:
         begun = attempt.as_try(rendered)
         if not await self._write_together(execution, Advance(execution.lease, execution.outcome, begun)):
-            await self._write(execution, journal.advance, execution.outcome, begun)
+            await self._write(execution, step_journal.advance, execution.outcome, begun)
         execution.outcome = None
 
     async def _write(
@@ -280,20 +282,20 @@ class Executor:
         notes = execution.notes.take()
         if notes is None:
             return await self._database.write(work, execution.lease, *args, **kwargs)
-        return await self._database.write(journal.noting, execution.lease, notes, work, *args, **kwargs)
+        return await self._database.write(step_journal.with_output, execution.lease, notes, work, *args, **kwargs)
 
     async def _write_together(self, execution: _Execution, change: Advance | End) -> bool:
         """A journal write together with those of other runs, where it concerns this run alone; whether it was done."""
         if execution.notes.has_any:
             return False
-        return await self._database.write_together(journal.go_on, change.lease.run_id, change)
+        return await self._database.write_together(step_journal.advance_batch, change.lease.run_id, change)
 
     async def _save_notes(self, execution: _Execution) -> None:
         notes = execution.notes.take()
         if notes is None:
             return
         try:
-            await self._database.write(journal.note, execution.lease, notes)
+            await self._database.write(step_journal.write_output, execution.lease, notes)
         except DatabaseUnavailableError:
             execution.notes.give_back(notes)
         except LeaseLostError:
@@ -302,7 +304,7 @@ class Executor:
 
     async def _start_children(self, execution: _Execution, attempt: _Attempt) -> Any:
         try:
-            begun = await nesting.children_of(
+            begun = await child_flows.children_of(
                 self._database,
                 self._flows,
                 execution.run,
@@ -319,16 +321,18 @@ class Executor:
             message = f"Waiting for {len(begun.inputs)} child runs" if begun.is_loop else "Waiting for a child run"
             await self._pause(execution, attempt.as_try(text), Wait(message, None), begun.brood)
         # Journalled as done together with the children, which must not be started twice.
-        made = await self._write(execution, journal.launch, execution.outcome, attempt.as_try(text), begun.brood)
+        made = await self._write(execution, step_journal.launch, execution.outcome, attempt.as_try(text), begun.brood)
         execution.outcome = None
         return [ids.encode(IdKind.RUN, key) for key in made]
 
-    async def _pause(self, execution: _Execution, waiting: Try, wait: Wait, brood: Brood | None = None) -> NoReturn:
+    async def _pause(
+        self, execution: _Execution, waiting: AttemptStart, wait: Wait, brood: ChildBatch | None = None
+    ) -> NoReturn:
         execution.notes.log(waiting.name, waiting.number, wait.message)
         await self._write(
-            execution, journal.pause, execution.outcome, waiting, wait.message, wait.due_at, wait.request, brood
+            execution, step_journal.pause, execution.outcome, waiting, wait.message, wait.due_at, wait.request, brood
         )
-        raise _HandedBackError
+        raise _Suspended
 
     async def _waited(self, execution: _Execution, attempt: _Attempt, step: AnyRow) -> Any:
         """What a step that waited gives; pauses the run again when it was looked at too early."""
@@ -337,7 +341,7 @@ class Executor:
             return await self._answer(execution, definition, attempt.position)
         if isinstance(definition, FlowStep):
             return await self._children_output(execution, attempt, is_loop=definition.input.is_loop)
-        until = pausing.delayed_until(payloads.decode(step.input), step.started_at)
+        until = waits.delayed_until(json_codec.decode(step.input), step.started_at)
         if until > clock.now():
             await self._wait_on(execution, "Waiting on", until)
         return {"until": until.isoformat()}
@@ -346,25 +350,27 @@ class Executor:
         of_attempt = (attempt.position, attempt.number)
         children = await self._database.read(children_rows, execution.lease.run_id, *of_attempt)
         if any(child.status in LIVE for child in children):
-            await self._write(execution, journal.wait_on, "Waiting on for child runs", None, of_attempt)
-            raise _HandedBackError
-        return nesting.output_of(children, is_loop=is_loop)
+            await self._write(execution, step_journal.wait_on, "Waiting on for child runs", None, of_attempt)
+            raise _Suspended
+        return child_flows.output_of(children, is_loop=is_loop)
 
     async def _answer(self, execution: _Execution, step: HumanInputStep, position: int) -> Any:
-        request = await self._database.read(inputs.of_step, execution.lease.run_id, position)
+        request = await self._database.read(input_requests.of_step, execution.lease.run_id, position)
         if request.status == InputRequestStatus.ANSWERED:
-            return payloads.decode(request.answer)
+            return json_codec.decode(request.answer)
         if request.expires_at is None or request.expires_at > clock.now():
             await self._wait_on(execution, "Waiting on for an answer", request.expires_at)
-        if request.status == InputRequestStatus.PENDING and not await self._database.write(inputs.expire, request.id):
+        if request.status == InputRequestStatus.PENDING and not await self._database.write(
+            input_requests.expire, request.id
+        ):
             return await self._answer(execution, step, position)  # an answer came at the last moment
         if step.input.on_expiry == "default":
             return step.input.default
         raise StepError("INPUT_EXPIRED", "Nobody answered in time.")
 
     async def _wait_on(self, execution: _Execution, message: str, due_at: datetime | None) -> NoReturn:
-        await self._write(execution, journal.wait_on, message, due_at)
-        raise _HandedBackError
+        await self._write(execution, step_journal.wait_on, message, due_at)
+        raise _Suspended
 
     async def _within_timeouts(self, execution: _Execution, attempt: _Attempt, rendered: Any) -> Any:
         step = attempt.step.definition
@@ -372,10 +378,10 @@ class Executor:
         seconds = min(limits, default=None)
         runner = self._runners[step.kind]
         run_id = _id(execution.lease)
-        notes = AttemptNotes(execution.notes, step.name, attempt.number, lambda: self._save_notes(execution))
+        notes = AttemptRecorder(execution.notes, step.name, attempt.number, lambda: self._save_notes(execution))
         context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", seconds, notes)
         try:
-            return await clock.within(seconds, runner.run(rendered, context))
+            return await clock.timeout(seconds, runner.run(rendered, context))
         except TimeoutError:
             raise StepError("TIMEOUT", f"The step took longer than {seconds:g} seconds.") from None
         except asyncio.CancelledError:
@@ -390,26 +396,26 @@ class Executor:
         step = attempt.step.definition
         if execution.is_late:
             execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
-            _note_failure(execution, attempt, error, "the time of the run is over", LogLevel.ERROR)
+            _log_failure(execution, attempt, error, "the time of the run is over", LogLevel.ERROR)
             raise _RunEndedError(RunStatus.TIMEOUT, step.name, _run_timed_out(execution.flow)) from error
         failures = attempt.failures + 1
         if error.retryable and failures < step.retry.attempts:
             delay = step.retry.delay_after(failures, random.random())  # noqa: S311 - spreads load, guards nothing
-            _note_failure(execution, attempt, error, f"tried again in {delay:.1f} s", LogLevel.WARNING)
+            _log_failure(execution, attempt, error, f"tried again in {delay:.1f} s", LogLevel.WARNING)
             await self._hand_back(execution, attempt.outcome(StepStatus.PENDING, error=error), delay)
         execution.outcome = attempt.outcome(StepStatus.FAILED, error=error)
         if not step.continue_on_failure:
-            _note_failure(execution, attempt, error, "the run fails", LogLevel.ERROR)
+            _log_failure(execution, attempt, error, "the run fails", LogLevel.ERROR)
             raise _RunEndedError(RunStatus.FAILED, step.name, error) from error
-        _note_failure(execution, attempt, error, "the run goes on all the same", LogLevel.ERROR)
+        _log_failure(execution, attempt, error, "the run goes on all the same", LogLevel.ERROR)
         execution.enter(attempt.name, StepStatus.FAILED, None, _error_document(error))
 
-    async def _hand_back(self, execution: _Execution, outcome: Outcome, seconds: float) -> NoReturn:
+    async def _hand_back(self, execution: _Execution, outcome: AttemptResult, seconds: float) -> NoReturn:
         """Wait without a worker: a delay may be long, and must outlive this process."""
         left = execution.seconds_left
         due_at = clock.now() + timedelta(seconds=seconds if left is None else min(seconds, left))
-        await self._write(execution, journal.hand_back, outcome, due_at)
-        raise _HandedBackError
+        await self._write(execution, step_journal.snooze, outcome, due_at)
+        raise _Suspended
 
     async def _succeed(self, execution: _Execution) -> None:
         output = execution.last_output
@@ -435,26 +441,24 @@ class Executor:
             end = End(execution.lease, execution.outcome, Ending(status, message, values))
             if await self._write_together(execution, end):
                 return
-        await self._write(execution, journal.finish, execution.outcome, status, message, values, is_retry=is_retry)
+        await self._write(execution, step_journal.finish, execution.outcome, status, message, values, is_retry=is_retry)
 
     async def _give_up(self, lease: Lease) -> None:
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
         try:
-            now = await self._database.read(journal.load, lease)
-            step = _begun(now.steps)
+            now = await self._database.read(step_journal.load, lease)
+            step = _attempt_of(now.steps)
             values = _error_values(step.name if step else None, error)
             values["duration_ms"] = clock.milliseconds_since(now.run.started_at)
             outcome = _failed_with_run(step, error, StepStatus(step.status)) if step else None
             await self._database.write(
-                journal.finish, lease, outcome, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
+                step_journal.finish, lease, outcome, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
             )
         except (LeaseLostError, DatabaseUnavailableError):
             _logger.warning("Could not end %s after its internal error", _id(lease))
 
 
-def _note_failure(
-    execution: _Execution, attempt: _Attempt, error: StepError, consequence: str, level: LogLevel
-) -> None:
+def _log_failure(execution: _Execution, attempt: _Attempt, error: StepError, consequence: str, level: LogLevel) -> None:
     message = f"Attempt {attempt.number} failed; {consequence}. {error}"
     execution.notes.log(attempt.name, attempt.number, message, level)
 
@@ -467,13 +471,13 @@ def _next_number(before: AnyRow | None) -> int:
     return number if before.status == StepStatus.PAUSED else number + 1
 
 
-def _begun(steps: Iterable[AnyRow]) -> AnyRow | None:
+def _attempt_of(steps: Iterable[AnyRow]) -> AnyRow | None:
     return next((step for step in steps if step.status not in _DONE), None)
 
 
-def _failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> Outcome:
+def _failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> AttemptResult:
     told = _error_text(error)
-    return Outcome(
+    return AttemptResult(
         step.position, step.name, StepStatus.FAILED, step.attempts_count, step.started_at, error=told, source=source
     )
 
@@ -489,12 +493,12 @@ def _run_scope(run: AnyRow) -> dict[str, Any]:
         "environment": run.environment,
         "scheduledFor": run.scheduled_for.isoformat() if run.scheduled_for else None,
         "tags": list(run.tags),
-        "input": payloads.decode(run.input),
-        "metadata": payloads.decode(run.metadata),
+        "input": json_codec.decode(run.input),
+        "metadata": json_codec.decode(run.metadata),
     }
 
 
-def _refuse_if_poisonous(execution: _Execution) -> None:
+def _fail_poison_run(execution: _Execution) -> None:
     lost = execution.run.interruptions
     if lost > MAX_INTERRUPTIONS:
         message = f"Given up: {lost} workers were lost while they executed this run."
@@ -511,7 +515,7 @@ def _encode_output(value: Any) -> str:
 
 def _encode(value: Any, what: str, code: str) -> str:
     try:
-        return payloads.encode(value, limit=payloads.MAX_INPUT_BYTES, what=what)
+        return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what=what)
     except InputTooLargeError as error:
         raise StepError(code, error.message, retryable=False) from None
     except InvalidArgumentError as error:
@@ -543,4 +547,4 @@ def _error_document(error: StepError) -> dict[str, Any]:
 
 
 def _error_text(error: StepError) -> str:
-    return payloads.encode(_error_document(error), limit=payloads.MAX_INPUT_BYTES, what="error")
+    return json_codec.encode(_error_document(error), limit=json_codec.MAX_INPUT_BYTES, what="error")

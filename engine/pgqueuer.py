@@ -10,9 +10,10 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from db import journal, tickets
-from db.journal import Claimed
-from db.session import Database
+from db.core.database import Database
+from db.queue import tickets
+from db.runs import step_journal
+from db.runs.step_journal import Claimed
 from domain import clock
 from domain.errors import DatabaseUnavailableError
 from engine.polling import PollingDispatcher, PollingSettings
@@ -41,7 +42,7 @@ class TicketQueue:
         """Take up to `at_most` tickets that are due, by priority, and claim their runs."""
         try:
             await self._replace_lost_tickets()
-            return await self._database.write(journal.claim_tickets, at_most, lease)
+            return await self._database.write(step_journal.claim_tickets, at_most, lease)
         except DatabaseUnavailableError:
             # The tickets do not survive a crash of the server.
             self._sweep_at = self._look_at = _EVER

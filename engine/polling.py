@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from db import journal, signals
-from db.journal import Claimed
-from db.session import Database
-from db.transitions import Lease
+from db.core import pubsub
+from db.core.database import Database
+from db.runs import step_journal
+from db.runs.step_journal import Claimed
+from db.runs.transitions import Lease
 from domain import clock, ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
@@ -25,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 _REFILL = 0.25
 """Share of the places that are free before a backlog is claimed from again, unless that takes too long."""
-_SOON = timedelta(seconds=1)
+_LOST_LEASE_GRACE = timedelta(seconds=1)
 """By then a task is over that has ended its run, or let it pause: such a run has no lease any more either."""
 
 
@@ -43,17 +44,17 @@ class PollingSettings:
     """For which runs under way may go on after `stop`."""
 
 
-class RunTable:
+class RunTableQueue:
     """The queue that the run table is by itself."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def claim(self, at_most: int, lease: timedelta) -> Sequence[Claimed]:
-        return await self._database.write(journal.claim, at_most, lease)
+        return await self._database.write(step_journal.claim, at_most, lease)
 
     async def next_due(self) -> datetime | None:
-        return await self._database.read(journal.next_due)
+        return await self._database.read(step_journal.next_due)
 
 
 class PollingDispatcher:
@@ -61,7 +62,7 @@ class PollingDispatcher:
 
     def __init__(self, database: Database, settings: PollingSettings | None = None, queue: Queue | None = None) -> None:
         self._database = database
-        self._queue = queue or RunTable(database)
+        self._queue = queue or RunTableQueue(database)
         self._settings = settings or PollingSettings()
         self._lease = timedelta(seconds=self._settings.lease)
         self._interval = timedelta(seconds=self._settings.interval)
@@ -81,7 +82,7 @@ class PollingDispatcher:
         """Claim and execute runs until `stop`, then let those under way end, or hand them back."""
         renewing = asyncio.create_task(self._keep_leases())
         try:
-            with self._database.signals.listen(signals.RUNS_DUE) as self._wake:
+            with self._database.signals.listen(pubsub.RUNS_DUE) as self._wake:
                 while not self._stopping.is_set():
                     self._wake.clear()
                     await self._fill(execute)
@@ -122,7 +123,9 @@ class PollingDispatcher:
             self._renewed_at = clock.now()
         if self._seen_at - now > self._interval:
             try:
-                count = await self._database.write(journal.due_again, self._seen_at + self._interval)
+                count = await self._database.write(
+                    step_journal.reschedule_after_clock_change, self._seen_at + self._interval
+                )
             except DatabaseUnavailableError:
                 return
             _logger.warning("The clock was set back by %s: %d runs would have waited", self._seen_at - now, count)
@@ -142,7 +145,7 @@ class PollingDispatcher:
         if not self._backlog:
             seconds = min(seconds, await self._seconds_until_due())
         if seconds > 0:
-            await clock.signalled(self._wake, seconds)
+            await clock.wait_for(self._wake, seconds)
 
     async def _seconds_until_due(self) -> float:
         try:
@@ -155,10 +158,10 @@ class PollingDispatcher:
         """Renew leases in time, and abort what somebody else ended: told of in this process, looked for in others."""
         renewal = self._lease / 3
         self._renewed_at = clock.now()
-        with self._database.signals.listen(signals.RUNS_STOPPED) as stopped:
+        with self._database.signals.listen(pubsub.RUNS_STOPPED) as stopped:
             while True:
                 left = (self._renewed_at + renewal - clock.now()).total_seconds()
-                await clock.signalled(stopped, max(0, min(left, self._settings.interval)))
+                await clock.wait_for(stopped, max(0, min(left, self._settings.interval)))
                 stopped.clear()
                 due = not timedelta(0) <= clock.now() - self._renewed_at < renewal
                 await self._look_after_leases(renew=due)
@@ -172,18 +175,18 @@ class PollingDispatcher:
         leases = list(tasks.values())
         try:
             if renew:
-                held = await self._database.write(journal.renew, leases, self._lease)
+                held = await self._database.write(step_journal.renew, leases, self._lease)
             else:
-                held = await self._database.read(journal.still_held, leases)
+                held = await self._database.read(step_journal.still_held, leases)
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
-            stopped = await self._database.read(journal.stopped_among, list(lost.values())) if lost else ()
+            stopped = await self._database.read(step_journal.find_cancelled, list(lost.values())) if lost else ()
         except DatabaseUnavailableError:
             _logger.warning("The database is away; could not look after %d leases", len(leases))
             return
         now = clock.now()
         self._lost_since = {task: self._lost_since.get(task, now) for task in lost if task in self._tasks}
         for task, since in self._lost_since.items():
-            if lost[task] in stopped or not timedelta(0) <= now - since < _SOON:
+            if lost[task] in stopped or not timedelta(0) <= now - since < _LOST_LEASE_GRACE:
                 # What it is doing is of no use any more.
                 _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lost[task]))
                 task.cancel()
@@ -193,7 +196,7 @@ class PollingDispatcher:
         if not tasks:
             return
         try:
-            await clock.within(self._settings.grace, asyncio.wait(tasks))
+            await clock.timeout(self._settings.grace, asyncio.wait(tasks))
         except TimeoutError:
             _logger.info("Handing back %d runs", len(self._tasks))
         unfinished = [lease for task, lease in tasks.items() if not task.done()]
@@ -201,4 +204,4 @@ class PollingDispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if unfinished:
-            await self._database.write(journal.release, unfinished)
+            await self._database.write(step_journal.release, unfinished)

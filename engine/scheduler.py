@@ -15,16 +15,18 @@ from itertools import islice, takewhile
 from typing import Any
 from uuid import UUID
 
-from db import journal, schedules, signals
-from db.rows import AnyRow
-from db.session import Database
-from domain import clock, ids, payloads
-from domain.cron import Timetable, zone_named
+from db import schedules
+from db.core import pubsub
+from db.core.database import Database
+from db.runs import step_journal
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
+from domain.cron import CronSchedule, get_zone
+from domain.enums import MissedFires, SkipReason, TriggerMethod
 from domain.errors import DatabaseUnavailableError, InputInvalidError
 from domain.ids import IdKind
-from domain.states import MissedFires, SkipReason, TriggerMethod
-from engine import creation
-from engine.flows import FlowCache
+from engine import run_creation
+from engine.compiled_flow import FlowCache
 
 _logger = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Start runs as they are due, until `stop`."""
-        with self._database.signals.listen(signals.SCHEDULES_CHANGED) as self._wake:
+        with self._database.signals.listen(pubsub.SCHEDULES_CHANGED) as self._wake:
             while not self._stopping.is_set():
                 self._wake.clear()
                 await self._look()
@@ -90,7 +92,7 @@ class Scheduler:
         if next_at is not None:
             seconds = min(seconds, (next_at - clock.now()).total_seconds())
         if seconds > 0 and not self._stopping.is_set():
-            await clock.signalled(self._wake, seconds)
+            await clock.wait_for(self._wake, seconds)
 
     async def _fire(self, schedule: AnyRow) -> None:
         plan = _planned(schedule, clock.now())
@@ -112,7 +114,7 @@ class Scheduler:
             return SkipReason.FLOW_NOT_PUBLISHED
         try:
             flow = await self._flows.get(schedule.published_version_id)
-            flow.check_input(payloads.decode(schedule.input))
+            flow.check_input(json_codec.decode(schedule.input))
         except InputInvalidError:
             return SkipReason.INPUT_INVALID
         except DatabaseUnavailableError:
@@ -126,7 +128,7 @@ class Scheduler:
 
 def _planned(schedule: AnyRow, now: datetime) -> _Plan:
     try:
-        timetable = Timetable(schedule.cron, zone_named(schedule.time_zone))
+        timetable = CronSchedule(schedule.cron, get_zone(schedule.time_zone))
     except ValueError:
         return _Plan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
     since = schedule.next_fire_at
@@ -159,13 +161,13 @@ def _carry_out(conn: Any, schedule: AnyRow, plan: _Plan) -> Collection[UUID]:
     if not schedules.advance(conn, schedule, values):
         return ()
     for fire in plan.fires:
-        creation.create(conn, _new_run(schedule, fire))
-    return journal.charge(conn)
+        run_creation.create(conn, _new_run(schedule, fire))
+    return step_journal.apply_quota(conn)
 
 
-def _new_run(schedule: AnyRow, fire: datetime) -> creation.NewRun:
-    return creation.NewRun(
-        target=creation.Target(schedule.project_id, schedule.flow_id, schedule.published_version_id),
+def _new_run(schedule: AnyRow, fire: datetime) -> run_creation.NewRun:
+    return run_creation.NewRun(
+        target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={
             **{name: getattr(schedule, name) for name in _CARRIED_OVER},
             "fail_parent_on_failure": False,

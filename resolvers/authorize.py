@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
+from domain.enums import Role
 from domain.errors import ForbiddenError, ProjectRequiredError
-from domain.states import Role
 from resolvers.context import Viewer
 
 
@@ -19,7 +19,7 @@ def require(viewer: Viewer, role: Role) -> None:
         raise ForbiddenError(f"This needs a key with the role {role}; the one in use has {viewer.role}.")
 
 
-def sees(viewer: Viewer, row: AnyRow | None) -> bool:
+def can_see(viewer: Viewer, row: AnyRow | None) -> bool:
     """Whether `row` exists for the viewer; it has a `project_id`."""
     return row is not None and viewer.project_id in (None, row.project_id)
 
@@ -31,7 +31,7 @@ def visible_projects(viewer: Viewer, wanted: Sequence[UUID] | None) -> Sequence[
     return [viewer.project_id] if wanted is None or viewer.project_id in wanted else []
 
 
-def own_project(viewer: Viewer, wanted: UUID | None) -> UUID | None:
+def target_project(viewer: Viewer, wanted: UUID | None) -> UUID | None:
     """The project in which the viewer creates something: its own, or the one that the operator's key names.
 
     Raises:

@@ -6,14 +6,18 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from db import bulk, bulk_reads, projects, signals
-from db.bulk import Held, Selection
-from db.bulk_reads import OutcomeFilter
-from db.keyset import Edge, Position
-from db.rows import AnyRow
-from db.session import ConflictError
-from domain import clock, ids, payloads
+from db import projects
+from db.bulk import operations as bulk_operations
+from db.bulk import reads as bulk_reads
+from db.bulk.operations import BulkLease, Selection
+from db.bulk.reads import OutcomeFilter
+from db.core import pubsub
+from db.core.database import ConflictError
+from db.sql.keyset import Edge, Position
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
 from domain.bulk import ENDED, BulkKind, BulkResult, BulkStatus
+from domain.enums import RetryStrategy
 from domain.errors import (
     BulkOperationEndedError,
     BulkOperationMismatchError,
@@ -31,12 +35,11 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from domain.run_filter import Archived, RunFilter
-from domain.states import RetryStrategy
-from engine.bulk import LEASE, Carrier
-from engine.creation import Idempotency
+from engine.bulk_worker import LEASE, ChunkPipeline
+from engine.run_creation import Idempotency
 from resolvers import authorize, runs
 from resolvers.context import Context
-from resolvers.pagination import PageArguments, Slice
+from resolvers.pagination import ConnectionPage, PageArguments
 from resolvers.start import POLL_SECONDS
 
 SMALL = 500
@@ -90,7 +93,7 @@ class BulkRequest:
         Raises:
             InvalidArgumentError: the key is empty, too long, or has a character that cannot be kept.
         """
-        wanted = payloads.decode(self.filter_text) if self.filter_text is not None else None
+        wanted = json_codec.decode(self.filter_text) if self.filter_text is not None else None
         same = [self.kind, wanted, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
         return Idempotency.of(self.idempotency_key, ["bulk", *same, self.max_per_second, self.spread_over_ms])
 
@@ -124,13 +127,13 @@ async def begin(context: Context, request: BulkRequest) -> UUID:
         held = await _carry_out(context, request, pace)
     else:
         found = await _prepare(context, request, pace)
-        if not isinstance(found, Held):
+        if not isinstance(found, BulkLease):
             return found
         held = found
         if request.dry_run:
-            await context.database.write(bulk.plan, held, PLAN_LIFETIME)
+            await context.database.write(bulk_operations.plan, held, PLAN_LIFETIME)
             return held.operation_id
-        await context.database.write(bulk.start, held, LEASE)
+        await context.database.write(bulk_operations.start, held, LEASE)
     await _begin_work(context, held)
     return held.operation_id
 
@@ -142,7 +145,7 @@ async def cancel(context: Context, operation_id: str) -> UUID:
         InvalidIdError, BulkOperationNotFoundError, BulkOperationEndedError.
     """
     row = await _existing(context, operation_id)
-    if not await context.database.write(bulk.cancel, row.id):
+    if not await context.database.write(bulk_operations.cancel, row.id):
         raise BulkOperationEndedError
     return row.id  # type: ignore[no-any-return]
 
@@ -150,13 +153,13 @@ async def cancel(context: Context, operation_id: str) -> UUID:
 async def wait(context: Context, key: UUID, milliseconds: int) -> None:
     """Return when the operation has ended, or after `milliseconds`."""
     ends_at = clock.now() + timedelta(milliseconds=milliseconds)
-    with context.database.signals.listen(signals.operation_changed(key)) as changed:
+    with context.database.signals.listen(pubsub.operation_changed(key)) as changed:
         while (left := (ends_at - clock.now()).total_seconds()) > 0:
             changed.clear()
             row = (await context.database.read(bulk_reads.by_ids, [key], frozenset({"status"}))).get(key)
             if row is None or row.status in ENDED or row.status == BulkStatus.PLANNED:
                 return
-            await clock.signalled(changed, min(left, POLL_SECONDS))
+            await clock.wait_for(changed, min(left, POLL_SECONDS))
 
 
 async def get(context: Context, operation_id: str, columns: frozenset[str]) -> AnyRow | None:
@@ -166,7 +169,7 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
         InvalidIdError: it is not the ID of a bulk operation.
     """
     row = await context.loaders.load(bulk_reads.by_ids, ids.decode(IdKind.BULK_OPERATION, operation_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    return row if authorize.can_see(context.viewer, row) else None
 
 
 async def visible(context: Context, operation_id: str) -> UUID:
@@ -183,17 +186,17 @@ async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRo
     return (await context.database.read(bulk_reads.by_ids, [key], columns))[key]
 
 
-async def page(context: Context, arguments: PageArguments, columns: Collection[str]) -> Slice:
+async def page(context: Context, arguments: PageArguments, columns: Collection[str]) -> ConnectionPage:
     """A page of the operations that the viewer sees, newest first."""
     asked = arguments.page(_OPERATIONS)
     project_id = context.viewer.project_id
     rows = await context.database.read(bulk_reads.page, columns, project_id, asked)
-    return Slice(
+    return ConnectionPage(
         asked,
         rows,
         position=lambda row: Position(0, row.id),
         ordering=_OPERATIONS,
-        any_beyond=lambda edge: context.database.read(bulk_reads.any_beyond, project_id, edge),
+        any_beyond=lambda edge: context.database.read(bulk_reads.has_more, project_id, edge),
     )
 
 
@@ -202,15 +205,17 @@ async def count(context: Context, limit: int | None) -> int:
     return await context.database.read(bulk_reads.count, context.viewer.project_id, limit)
 
 
-async def outcomes(context: Context, key: UUID, wanted: OutcomeFilter, arguments: PageArguments) -> Slice:
+async def outcomes(context: Context, key: UUID, wanted: OutcomeFilter, arguments: PageArguments) -> ConnectionPage:
     """A page of the outcomes of an operation that the viewer sees, by the creation of their runs."""
     asked = arguments.page(_OUTCOMES)
     rows = await context.database.read(bulk_reads.outcomes_page, key, wanted, asked)
 
     async def any_beyond(edge: Edge) -> bool:
-        return await context.database.read(bulk_reads.any_outcome_beyond, key, wanted, edge)
+        return await context.database.read(bulk_reads.has_more_outcomes, key, wanted, edge)
 
-    return Slice(asked, rows, position=lambda row: Position(0, row.run_id), ordering=_OUTCOMES, any_beyond=any_beyond)
+    return ConnectionPage(
+        asked, rows, position=lambda row: Position(0, row.run_id), ordering=_OUTCOMES, any_beyond=any_beyond
+    )
 
 
 async def outcomes_count(context: Context, key: UUID, wanted: OutcomeFilter, limit: int | None) -> int:
@@ -229,12 +234,12 @@ async def reasons(context: Context, key: UUID) -> Mapping[str, int]:
     return await context.loaders.load(bulk_reads.reasons_by_operations, key) or {}
 
 
-async def foretold(context: Context, key: UUID) -> Mapping[str, int]:
+async def planned_reasons(context: Context, key: UUID) -> Mapping[str, int]:
     """Of how many runs a plan foretells what."""
-    return await context.loaders.load(bulk_reads.foretold_by_operations, key) or {}
+    return await context.loaders.load(bulk_reads.planned_reasons_by_operations, key) or {}
 
 
-async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> Held | UUID:
+async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> BulkLease | UUID:
     """An operation with its set pinned; or the key of the one that was asked for before."""
     source = await _source(context, request)
     selection = await _selection(context, request, source)
@@ -248,37 +253,41 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
         "strategy": strategy,
         "source_id": selection.source_id,
         "filter": request.filter_text,
-        "excluded_ids": payloads.encode(list(request.excluded_ids), limit=payloads.MAX_INPUT_BYTES, what="excludeIds"),
+        "excluded_ids": json_codec.encode(
+            list(request.excluded_ids), limit=json_codec.MAX_INPUT_BYTES, what="excludeIds"
+        ),
         "key_id": context.viewer.key_id,
         "key_name": context.viewer.name,
         **pace,
         **request.idempotency.values,
     }
     held = await _insert(context, request, project_id, values)
-    if not isinstance(held, Held):
+    if not isinstance(held, BulkLease):
         return held
     after: UUID | None = None
-    while found := await context.database.read(bulk.selected_after, selection, after, _PAGE):
-        await context.database.write(bulk.pin, held, found, _PREPARING, foretell=request.dry_run)
+    while found := await context.database.read(bulk_operations.selected_after, selection, after, _PAGE):
+        await context.database.write(bulk_operations.pin, held, found, _PREPARING, foretell=request.dry_run)
         after = found[-1]
     return held
 
 
 async def _insert(
     context: Context, request: BulkRequest, project_id: UUID | None, values: Mapping[str, Any]
-) -> Held | UUID:
+) -> BulkLease | UUID:
     """A new operation, whose set is to be pinned; or the one that was asked for before, once its set is."""
     idempotency = request.idempotency
 
-    def work(conn: Any) -> Held | AnyRow:
+    def work(conn: Any) -> BulkLease | AnyRow:
         if project_id is not None:
-            bulk.lock_project(conn, project_id)
-        if idempotency.key is not None and (earlier := bulk.asked_before(conn, project_id, idempotency.key)):
+            bulk_operations.lock_project(conn, project_id)
+        if idempotency.key is not None and (
+            earlier := bulk_operations.find_by_idempotency_key(conn, project_id, idempotency.key)
+        ):
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
         _check_bounds(conn, project_id, plans=1 if request.dry_run else 0)
-        return bulk.prepare(conn, values, _PREPARING)
+        return bulk_operations.prepare(conn, values, _PREPARING)
 
     while True:
         try:
@@ -287,12 +296,12 @@ async def _insert(
             if idempotency.key is None:
                 raise
             continue  # the same request came at the same time, and is found now
-        if isinstance(found, Held):
+        if isinstance(found, BulkLease):
             return found
         if found.status != BulkStatus.PREPARING:
             return found.id  # type: ignore[no-any-return]
-        with context.database.signals.listen(signals.operation_changed(found.id)) as changed:
-            await clock.signalled(changed, POLL_SECONDS)
+        with context.database.signals.listen(pubsub.operation_changed(found.id)) as changed:
+            await clock.wait_for(changed, POLL_SECONDS)
 
 
 async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
@@ -312,14 +321,14 @@ async def _selection(context: Context, request: BulkRequest, source: AnyRow | No
         if request.filter is not None:
             raise InvalidArgumentError("Give a filter or an earlier operation, not both.")
         return Selection(None, source.id, _SOURCES[request.kind][1], excluded, None, clock.now())
-    if request.filter is None or request.filter.says_nothing:
+    if request.filter is None or request.filter.is_empty:
         raise EmptyFilterError
     now, wanted = clock.now(), request.filter
     if wanted.ids is not None:
         # As the reference has it: where runs are named, nothing else counts.
         wanted = RunFilter(project_ids=wanted.project_ids, ids=wanted.ids, archived=Archived.INCLUDE)
     wanted = runs.scoped(context, wanted)
-    upper = await context.database.read(bulk.newest_run, wanted.project_ids)
+    upper = await context.database.read(bulk_operations.newest_run, wanted.project_ids)
     return Selection(wanted, None, None, excluded, upper, now)
 
 
@@ -337,7 +346,7 @@ async def _project(context: Context, selection: Selection, source: AnyRow | None
     return wanted[0]
 
 
-async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> Held:
+async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> BulkLease:
     """A plan that is carried out from now on."""
     if request.dry_run or request.filter is not None or request.source_id is not None or request.excluded_ids:
         raise InvalidArgumentError("`planId` says which runs are meant: it goes without anything else that does.")
@@ -352,11 +361,11 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
-    def work(conn: Any) -> Held:
+    def work(conn: Any) -> BulkLease:
         if plan.project_id is not None:
-            bulk.lock_project(conn, plan.project_id)
+            bulk_operations.lock_project(conn, plan.project_id)
         _check_bounds(conn, plan.project_id, plans=0)
-        held = bulk.carry_out(conn, plan.id, pace, LEASE)
+        held = bulk_operations.execute_plan(conn, plan.id, pace, LEASE)
         if held is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
         return held
@@ -365,16 +374,16 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
 
 
 def _check_bounds(conn: Any, project_id: UUID | None, *, plans: int) -> None:
-    under_way, planned = bulk.open_counts(conn, project_id)
+    under_way, planned = bulk_operations.open_counts(conn, project_id)
     if plans and planned + plans > MAX_PLANS:
         raise TooManyBulkOperationsError(f"The project has {planned} plans that wait to be carried out or to expire.")
     if not plans and under_way >= MAX_UNDER_WAY:
         raise TooManyBulkOperationsError
 
 
-async def _begin_work(context: Context, held: Held) -> None:
+async def _begin_work(context: Context, held: BulkLease) -> None:
     """End a small operation now; leave a large one to the workers."""
-    carrier = Carrier(context.database, held)
+    carrier = ChunkPipeline(context.database, held)
     row = await written(context, held.operation_id, frozenset({"matched"}))
     if row.matched <= SMALL:
         await carrier.finish()
@@ -386,6 +395,6 @@ async def _existing(context: Context, operation_id: str) -> AnyRow:
     key = ids.decode(IdKind.BULK_OPERATION, operation_id)
     columns = frozenset({"kind", "status", "strategy"})
     row = (await context.database.read(bulk_reads.by_ids, [key], columns)).get(key)
-    if row is None or not authorize.sees(context.viewer, row):
+    if row is None or not authorize.can_see(context.viewer, row):
         raise BulkOperationNotFoundError
     return row

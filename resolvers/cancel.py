@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from db import journal, runs
+from db.runs import reads as run_reads
+from db.runs import step_journal
 from domain import ids
 from domain.errors import RunNotCancellableError, RunNotFoundError
 from domain.ids import IdKind
@@ -17,10 +18,10 @@ async def cancel(context: Context, run_id: str) -> UUID:
         InvalidIdError, RunNotFoundError, RunNotCancellableError.
     """
     key = ids.decode(IdKind.RUN, run_id)
-    run = (await context.database.read(runs.by_ids, [key], frozenset({"status"}))).get(key)
-    if run is None or not authorize.sees(context.viewer, run):
+    run = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
+    if run is None or not authorize.can_see(context.viewer, run):
         raise RunNotFoundError
-    message = journal.cancelled_with(context.viewer.name)
-    if not await context.database.write(journal.stop, key, message):
+    message = step_journal.cancelled_with(context.viewer.name)
+    if not await context.database.write(step_journal.stop, key, message):
         raise RunNotCancellableError
     return key

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from db.session import Database
-from domain.states import Role
-from engine.flows import FlowCache
-from events.hub import Hub
-from events.stats import StatsFeeds
+from db.core.database import Database
+from domain.enums import Role
+from engine.compiled_flow import FlowCache
+from live.hub import Hub
+from live.stats_feed import StatsFeeds
 from resolvers.loaders import Loaders
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from db import files
-from db.rows import AnyRow
+from db.runs import files
+from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
 from resolvers import authorize
@@ -25,4 +25,4 @@ async def get(context: Context, file_id: str, columns: Columns) -> AnyRow | None
         InvalidIdError: `file_id` is not the ID of a file.
     """
     row = await context.loaders.load(files.by_ids, ids.decode(IdKind.FILE, file_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    return row if authorize.can_see(context.viewer, row) else None

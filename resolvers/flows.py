@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from db import flows, projects
+from db.core.database import ConflictError
 from db.flows import FlowFilter
-from db.keyset import Position
-from db.rows import AnyRow
-from db.session import ConflictError
+from db.sql.keyset import Position
+from db.sql.rows import AnyRow
 from domain import ids
 from domain.errors import (
     FlowNameTakenError,
@@ -19,10 +19,10 @@ from domain.errors import (
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
-from engine.flows import check
+from engine.compiled_flow import check
 from resolvers import authorize, limits
 from resolvers.context import Context
-from resolvers.pagination import PageArguments, Slice
+from resolvers.pagination import ConnectionPage, PageArguments
 
 MAX_NAME_LENGTH = 200
 _ORDERING = 64
@@ -36,13 +36,13 @@ async def get(context: Context, flow_id: str, columns: frozenset[str]) -> AnyRow
         InvalidIdError: `flow_id` is not the ID of a flow.
     """
     row = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    return row if authorize.can_see(context.viewer, row) else None
 
 
 async def get_version(context: Context, version_id: str, columns: frozenset[str]) -> AnyRow | None:
     """The flow version `version_id`; None when there is none that the viewer sees."""
     row = await context.loaders.load(flows.versions_by_ids, ids.decode(IdKind.FLOW_VERSION, version_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    return row if authorize.can_see(context.viewer, row) else None
 
 
 def scoped(context: Context, wanted: FlowFilter) -> FlowFilter:
@@ -50,16 +50,18 @@ def scoped(context: Context, wanted: FlowFilter) -> FlowFilter:
     return replace(wanted, project_ids=authorize.visible_projects(context.viewer, wanted.project_ids))
 
 
-async def page(context: Context, wanted: FlowFilter, arguments: PageArguments, columns: Collection[str]) -> Slice:
+async def page(
+    context: Context, wanted: FlowFilter, arguments: PageArguments, columns: Collection[str]
+) -> ConnectionPage:
     """A page of the flows meant by `wanted`, a scoped filter, newest first."""
     asked = arguments.page(_ORDERING)
     rows = await context.database.read(flows.page, columns, wanted, asked)
-    return Slice(
+    return ConnectionPage(
         asked,
         rows,
         position=lambda row: Position(0, row.id),
         ordering=_ORDERING,
-        any_beyond=lambda edge: context.database.read(flows.any_beyond, wanted, edge),
+        any_beyond=lambda edge: context.database.read(flows.has_more, wanted, edge),
     )
 
 
@@ -76,7 +78,7 @@ async def create(context: Context, name: str, definition: Any | None, project_id
         DefinitionInvalidError, InputTooLargeError.
     """
     wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.own_project(context.viewer, wanted)
+    owner = authorize.target_project(context.viewer, wanted)
     checked_name = _checked_name(name)
     compiled = await asyncio.to_thread(check, definition) if definition is not None else None
 

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from strawberry.dataloader import DataLoader
 
-from db.session import Database
+from db.core.database import Database
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from db import logs
-from db.keyset import Edge, Position
-from db.logs import LogFilter
-from db.rows import AnyRow
+from db.runs import logs
+from db.runs.logs import LogFilter
+from db.sql.keyset import Edge, Position
+from db.sql.rows import AnyRow
 from domain.errors import InvalidArgumentError, InvalidCursorError
 from domain.run_log import LogLevel
 from resolvers.context import Context
-from resolvers.pagination import PageArguments, Slice
+from resolvers.pagination import ConnectionPage, PageArguments
 
 MAX_SEARCH = 1_000
 """Characters to search for."""
@@ -30,7 +30,7 @@ def wanted_lines(step_name: str | None, level: LogLevel | None, search: str | No
     return LogFilter(step_name, level, search)
 
 
-async def page(context: Context, run_id: UUID, wanted: LogFilter, arguments: PageArguments) -> Slice:
+async def page(context: Context, run_id: UUID, wanted: LogFilter, arguments: PageArguments) -> ConnectionPage:
     """A page of a run's log; batched over runs."""
     asked = arguments.page(_ORDERING)
     if any(cursor is not None and cursor.id != run_id for cursor in (asked.after, asked.before)):
@@ -38,9 +38,9 @@ async def page(context: Context, run_id: UUID, wanted: LogFilter, arguments: Pag
     rows = await context.loaders.load(logs.by_runs, run_id, wanted, asked)
 
     async def any_beyond(edge: Edge) -> bool:
-        return bool(await context.loaders.load(logs.runs_with_any_beyond, (run_id, edge), wanted))
+        return bool(await context.loaders.load(logs.runs_with_more, (run_id, edge), wanted))
 
-    return Slice(asked, rows or [], position=_position, ordering=_ORDERING, any_beyond=any_beyond)
+    return ConnectionPage(asked, rows or [], position=_position, ordering=_ORDERING, any_beyond=any_beyond)
 
 
 async def count(context: Context, run_id: UUID, wanted: LogFilter, limit: int | None) -> int:

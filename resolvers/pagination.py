@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db.keyset import Edge, Page, Position
-from db.rows import AnyRow
+from db.sql.keyset import Edge, Page, Position
+from db.sql.rows import AnyRow
 from domain.errors import InvalidArgumentError, InvalidCursorError
 
 MAX_PAGE = 1_000
@@ -21,29 +21,29 @@ _CURSOR = struct.Struct(">Bq16s")
 _CHECKSUM = struct.Struct(">I")
 
 
-def encode_cursor(ordering: int, position: Position) -> str:
+def encode_text_cursor(ordering: int, position: Position) -> str:
     """The cursor of a row at `position` in the ordering numbered `ordering`."""
-    return seal(_CURSOR.pack(ordering, position.value, position.id.bytes))
+    return encode_cursor(_CURSOR.pack(ordering, position.value, position.id.bytes))
 
 
-def decode_cursor(ordering: int, cursor: str) -> Position:
+def decode_text_cursor(ordering: int, cursor: str) -> Position:
     """The position behind a cursor.
 
     Raises:
         InvalidCursorError: it is damaged, or of another ordering.
     """
-    found, value, key = unseal(_CURSOR, cursor)
+    found, value, key = decode_cursor(_CURSOR, cursor)
     if found != ordering:
         raise InvalidCursorError
     return Position(value, UUID(bytes=key))
 
 
-def seal(body: bytes) -> str:
+def encode_cursor(body: bytes) -> str:
     """`body` as the text of a cursor."""
     return base64.urlsafe_b64encode(body + _CHECKSUM.pack(zlib.crc32(body))).decode().rstrip("=")
 
 
-def unseal(form: struct.Struct, cursor: str) -> tuple[Any, ...]:
+def decode_cursor(form: struct.Struct, cursor: str) -> tuple[Any, ...]:
     """What `seal` was given, unpacked by `form`.
 
     Raises:
@@ -82,12 +82,12 @@ class PageArguments:
             if value is not None and not 1 <= value <= MAX_PAGE:
                 raise InvalidArgumentError(f"`{name}` must be from 1 to {MAX_PAGE}, got {value}.")
         size = self.last or self.first or DEFAULT_PAGE
-        after = decode_cursor(ordering, self.after) if self.after is not None else None
-        before = decode_cursor(ordering, self.before) if self.before is not None else None
+        after = decode_text_cursor(ordering, self.after) if self.after is not None else None
+        before = decode_text_cursor(ordering, self.before) if self.before is not None else None
         return Page(size + 1, after, before, backward=self.last is not None)
 
 
-class Slice:
+class ConnectionPage:
     """A page of rows, and what lies beyond it: looked up only when asked for."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Slice:
 
     def cursor(self, row: AnyRow) -> str:
         """The cursor of `row`."""
-        return encode_cursor(self._ordering, self._position(row))
+        return encode_text_cursor(self._ordering, self._position(row))
 
     async def has_next(self) -> bool:
         """Whether rows follow the page."""

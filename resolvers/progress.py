@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from db import events, logs, runs, steps
-from db.events import LOG_LINES, RUN_STATUS, STEP_STATUS, Place
-from db.rows import AnyRow
-from db.session import Database
-from domain import ids, payloads
+from db.core.database import Database
+from db.events import log as event_log
+from db.events.log import LOG_LINES, RUN_STATUS, STEP_STATUS, LogPosition
+from db.runs import logs, steps
+from db.runs import reads as run_reads
+from db.sql.rows import AnyRow
+from domain import ids, json_codec
+from domain.enums import FINAL, StepStatus
 from domain.errors import RunNotFoundError
 from domain.ids import IdKind
-from domain.states import FINAL, StepStatus
-from events.hub import CaughtUp, Feed, Item, Take
-from events.selectors import OfRun
+from live.hub import CaughtUp, Item, Subscription, TryDeliver
+from live.topics import RunTopic
 from resolvers import authorize
 from resolvers.context import Context
 from resolvers.subscriptions import Stream, subscribe
@@ -28,7 +30,7 @@ class RunStream(Stream[T]):
 
     __slots__ = ("_database", "_is_live", "_is_over", "_items", "_run_id", "_saw_end")
 
-    def __init__(self, feed: Feed, tell: Callable[[Item], T], database: Database, run_id: UUID) -> None:
+    def __init__(self, feed: Subscription, tell: Callable[[Item], T], database: Database, run_id: UUID) -> None:
         """See `Stream`."""
         super().__init__(feed, tell)
         self._database = database
@@ -43,7 +45,7 @@ class RunStream(Stream[T]):
             raise StopAsyncIteration
         return self.tell(self._items.pop(0))
 
-    async def batch(self, take: Take | None = None) -> Sequence[Item]:
+    async def batch(self, take: TryDeliver | None = None) -> Sequence[Item]:
         """The next items, as many as came together; none at the end. All of them, for it looks for that end."""
         if self._is_over:
             return ()
@@ -56,9 +58,9 @@ class RunStream(Stream[T]):
         self._is_over = self._is_live and self._saw_end
         return items
 
-    async def _ended_before(self, place: Place) -> bool:
+    async def _ended_before(self, place: LogPosition) -> bool:
         # Asked of the log, not of the run, whose end may be committed and still wait behind that place.
-        return await self._database.read(events.ended_before, self._run_id, place)
+        return await self._database.read(event_log.ended_before, self._run_id, place)
 
 
 def _is_end(item: Item) -> bool:
@@ -74,15 +76,15 @@ async def of_run(context: Context, run_id: str, after: str | None, tell: Callabl
         InvalidCursorError: `after` is damaged.
     """
     key = ids.decode(IdKind.RUN, run_id)
-    found = (await context.database.read(runs.by_ids, [key], frozenset({"project_id"}))).get(key)
-    if not authorize.sees(context.viewer, found):
+    found = (await context.database.read(run_reads.by_ids, [key], frozenset({"project_id"}))).get(key)
+    if not authorize.can_see(context.viewer, found):
         raise RunNotFoundError
-    return subscribe(context, OfRun(key, _KINDS), after, lambda feed: RunStream(feed, tell, context.database, key))
+    return subscribe(context, RunTopic(key, _KINDS), after, lambda feed: RunStream(feed, tell, context.database, key))
 
 
 def said(event: AnyRow) -> dict[str, Any]:
     """What an event tells in its `data`."""
-    told: dict[str, Any] = payloads.decode(event.data)
+    told: dict[str, Any] = json_codec.decode(event.data)
     return told
 
 

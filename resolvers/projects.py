@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from db import projects, quota
-from db.rows import AnyRow
-from db.session import Database
+from db import projects
+from db.core.database import Database
+from db.queue import quota
+from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.errors import ProjectNotFoundError
 from domain.ids import IdKind
@@ -46,7 +47,7 @@ async def update(context: Context, project_id: str | None, values: Mapping[str, 
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
     """
     wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    key = authorize.own_project(context.viewer, wanted)
+    key = authorize.target_project(context.viewer, wanted)
 
     def work(conn: Any) -> UUID:
         before = projects.settings(conn, key) if key is not None else None

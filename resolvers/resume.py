@@ -3,9 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from db import inputs, runs, transitions
-from db.rows import AnyRow
-from domain import clock, ids, json_schema, payloads
+from db.runs import input_requests, transitions
+from db.runs import reads as run_reads
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec, json_schema
+from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
     InputAlreadyAnsweredError,
     InputExpiredError,
@@ -15,14 +17,13 @@ from domain.errors import (
     RunNotPausedError,
 )
 from domain.ids import IdKind
-from domain.states import InputRequestStatus, RunStatus
 from resolvers import authorize
 from resolvers.context import Context
 
 
 async def pending(context: Context, run_id: UUID) -> list[AnyRow]:
     """The questions on which a run waits, oldest first."""
-    return await context.loaders.load(inputs.pending_by_runs, run_id) or []
+    return await context.loaders.load(input_requests.pending_by_runs, run_id) or []
 
 
 async def resume(context: Context, run_id: str, request_id: str, response: Any) -> AnyRow:
@@ -33,14 +34,14 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
         InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError.
     """
     key, request_key = ids.decode(IdKind.RUN, run_id), ids.decode(IdKind.INPUT_REQUEST, request_id)
-    run = (await context.database.read(runs.by_ids, [key], frozenset({"status"}))).get(key)
-    if run is None or not authorize.sees(context.viewer, run):
+    run = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
+    if run is None or not authorize.can_see(context.viewer, run):
         raise RunNotFoundError
-    request = await context.database.read(inputs.get, key, request_key)
+    request = await context.database.read(input_requests.get, key, request_key)
     _refuse_unanswerable(run, request)
     assert request is not None
-    text = payloads.encode(response, limit=payloads.MAX_INPUT_BYTES, what="response")
-    schema = json_schema.compile_schema(payloads.decode(request.answer_schema))
+    text = json_codec.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
     if faults := json_schema.problems(schema, response, "response"):
         raise InputInvalidError(faults)
     await context.database.write(_answer, key, request, text, context.viewer.name)
@@ -62,9 +63,9 @@ def _refuse_unanswerable(run: AnyRow, request: AnyRow | None) -> None:
 def _answer(conn: Any, run_id: UUID, request: AnyRow, text: str, answered_by: str) -> None:
     # The run's row first, as everywhere: two units that lock in different orders lock each other out.
     if not transitions.resume(conn, run_id, f"Answered with the key {answered_by!r}: {request.title}"):
-        now = inputs.get(conn, run_id, request.id)
+        now = input_requests.get(conn, run_id, request.id)
         if now is not None and now.status == InputRequestStatus.ANSWERED:
             raise InputAlreadyAnsweredError
         raise RunNotPausedError
-    if not inputs.answer(conn, request.id, text):
+    if not input_requests.answer(conn, request.id, text):
         raise InputAlreadyAnsweredError

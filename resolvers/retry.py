@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import flows, retries, steps, transitions
-from db.rows import AnyRow
+from db import flows
+from db.runs import retries, steps, transitions
+from db.sql.rows import AnyRow
 from domain import ids
+from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
     ErrorCode,
     FlowDisabledError,
@@ -18,8 +20,7 @@ from domain.errors import (
     UserError,
 )
 from domain.ids import IdKind
-from domain.states import RetryStrategy, RunStatus, TriggerMethod
-from engine import creation
+from engine import run_creation
 from resolvers import authorize
 from resolvers.context import Context
 
@@ -64,17 +65,17 @@ async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempote
         QuotaExceededError (the new run was written all the same).
     """
     key = ids.decode(IdKind.RUN, run_id)
-    request = creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])
+    request = run_creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])
 
     def work(conn: Any) -> UUID:
-        old = retries.locked(conn, key, strategy)
-        if old is None or not authorize.sees(context.viewer, old):
+        old = retries.lock(conn, key, strategy)
+        if old is None or not authorize.can_see(context.viewer, old):
             raise RunNotFoundError
         if (done := request.earlier_run(conn, old.project_id)) is not None:
             return done
         if old.refusal is not None:
             raise _refusal(old.refusal, old)
-        new = creation.stamped({name: getattr(old, name) for name in retries.CARRIED_OVER} | _values(old))
+        new = run_creation.with_defaults({name: getattr(old, name) for name in retries.CARRIED_OVER} | _values(old))
         if old.parent_run_id is not None:
             new["root_run_id"] = old.root_run_id
         transitions.create(conn, new | request.values, retries.message(strategy, run_id))
@@ -83,7 +84,7 @@ async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempote
         created: UUID = new["id"]
         return created
 
-    return await creation.write_once(context.database, work)
+    return await run_creation.create_idempotent(context.database, work)
 
 
 def _values(old: AnyRow) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from db import events, flows, projects, runs, steps
-from db.keyset import Edge, Position, sort_value
-from db.rows import AnyRow
+from db import flows, projects
+from db.events import log as event_log
+from db.runs import reads as run_reads
+from db.runs import steps
+from db.sql.keyset import Edge, Position, sort_value
+from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
 from domain.run_filter import RunFilter, RunOrder, RunOrderField
 from resolvers import authorize
 from resolvers.context import Context
-from resolvers.pagination import PageArguments, Slice
+from resolvers.pagination import ConnectionPage, PageArguments
 
 Columns = frozenset[str]
 
@@ -34,13 +37,13 @@ async def get(context: Context, run_id: str, columns: Columns) -> AnyRow | None:
     Raises:
         InvalidIdError: `run_id` is not the ID of a run.
     """
-    row = await context.loaders.load(runs.by_ids, ids.decode(IdKind.RUN, run_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    row = await context.loaders.load(run_reads.by_ids, ids.decode(IdKind.RUN, run_id), columns)
+    return row if authorize.can_see(context.viewer, row) else None
 
 
 async def by_key(context: Context, key: UUID | None, columns: Columns) -> AnyRow | None:
     """The run that another run of the same project names."""
-    return await context.loaders.load(runs.by_ids, key, columns) if key is not None else None
+    return await context.loaders.load(run_reads.by_ids, key, columns) if key is not None else None
 
 
 def scoped(context: Context, wanted: RunFilter) -> RunFilter:
@@ -50,36 +53,38 @@ def scoped(context: Context, wanted: RunFilter) -> RunFilter:
 
 async def page(
     context: Context, wanted: RunFilter, order: RunOrder, arguments: PageArguments, columns: Collection[str]
-) -> Slice:
+) -> ConnectionPage:
     """A page of the runs meant by `wanted`, a scoped filter."""
     ordering = _ORDERINGS[order]
     asked = arguments.page(ordering)
-    rows = await context.database.read(runs.page, columns, wanted, order, asked)
-    return Slice(
+    rows = await context.database.read(run_reads.page, columns, wanted, order, asked)
+    return ConnectionPage(
         asked,
         rows,
         position=lambda row: _position(row, order),
         ordering=ordering,
-        any_beyond=lambda edge: context.database.read(runs.any_beyond, wanted, order, edge),
+        any_beyond=lambda edge: context.database.read(run_reads.has_more, wanted, order, edge),
     )
 
 
 async def count(context: Context, wanted: RunFilter, limit: int | None) -> int:
     """How many runs are meant by `wanted`, a scoped filter; counted up to `limit`."""
-    return await context.database.read(runs.count, wanted, limit)
+    return await context.database.read(run_reads.count, wanted, limit)
 
 
-async def linked_page(context: Context, link: str, owner: UUID, arguments: PageArguments, columns: Columns) -> Slice:
+async def linked_page(
+    context: Context, link: str, owner: UUID, arguments: PageArguments, columns: Columns
+) -> ConnectionPage:
     """A page of the runs that name `owner` in their column `link`, oldest first; batched over owners."""
     ordering = _ORDERINGS[OLDEST_FIRST]
     asked = arguments.page(ordering)
-    rows = await context.loaders.load(runs.pages_by, owner, link, columns, OLDEST_FIRST, asked)
+    rows = await context.loaders.load(run_reads.pages_by, owner, link, columns, OLDEST_FIRST, asked)
 
     async def any_beyond(edge: Edge) -> bool:
         key = (owner, edge)
-        return bool(await context.loaders.load(runs.owners_with_any_beyond, key, link, OLDEST_FIRST))
+        return bool(await context.loaders.load(run_reads.owners_with_more, key, link, OLDEST_FIRST))
 
-    return Slice(
+    return ConnectionPage(
         asked,
         rows or [],
         position=lambda row: _position(row, OLDEST_FIRST),
@@ -90,7 +95,7 @@ async def linked_page(context: Context, link: str, owner: UUID, arguments: PageA
 
 async def linked_count(context: Context, link: str, owner: UUID, limit: int | None) -> int:
     """How many runs name `owner` in their column `link`; at most `limit`."""
-    number = await context.loaders.load(runs.counts_by, owner, link) or 0
+    number = await context.loaders.load(run_reads.counts_by, owner, link) or 0
     return number if limit is None else min(number, limit)
 
 
@@ -111,7 +116,7 @@ async def flow_version(context: Context, key: UUID, columns: Columns) -> AnyRow:
 
 async def status_history(context: Context, run_id: UUID) -> Sequence[AnyRow]:
     """The status changes of a run, oldest first."""
-    return await context.loaders.load(events.status_changes_by_runs, run_id) or []
+    return await context.loaders.load(event_log.status_changes_by_runs, run_id) or []
 
 
 async def step_results(context: Context, run_id: UUID, columns: Columns) -> Sequence[AnyRow]:
@@ -136,7 +141,7 @@ async def attempts(context: Context, run_id: UUID, position: int) -> Sequence[An
 
 
 def _position(row: AnyRow, order: RunOrder) -> Position:
-    return Position(sort_value(row, runs.SORT_COLUMNS[order.field]), row.id)
+    return Position(sort_value(row, run_reads.SORT_COLUMNS[order.field]), row.id)
 
 
 def _found(row: AnyRow | None) -> AnyRow:

@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from db import flows, schedules
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain import clock, ids
-from domain.cron import Timetable, zone_named
+from domain.cron import CronSchedule, get_zone
 from domain.errors import (
     FlowNotFoundError,
     InvalidArgumentError,
@@ -17,7 +17,7 @@ from domain.errors import (
     ScheduleNotFoundError,
 )
 from domain.ids import IdKind
-from engine.flows import FlowCache
+from engine.compiled_flow import FlowCache
 from resolvers import authorize, start
 from resolvers.context import Context
 
@@ -45,7 +45,7 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> An
         InvalidIdError: `schedule_id` is not the ID of a schedule.
     """
     row = await context.loaders.load(schedules.by_ids, ids.decode(IdKind.SCHEDULE, schedule_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    return row if authorize.can_see(context.viewer, row) else None
 
 
 async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
@@ -85,7 +85,7 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
     """
     columns = frozenset({"published_version_id"})
     flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
-    if flow is None or not authorize.sees(context.viewer, flow):
+    if flow is None or not authorize.can_see(context.viewer, flow):
         raise FlowNotFoundError
     values = _checked(given)
     timetable = _timetable(values["cron"], values["time_zone"])
@@ -153,15 +153,15 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _timetable(cron: str, time_zone: str) -> Timetable:
+def _timetable(cron: str, time_zone: str) -> CronSchedule:
     problems: list[Problem] = []
     zone, timetable = None, None
     try:
-        zone = zone_named(time_zone)
+        zone = get_zone(time_zone)
     except ValueError as error:
         problems.append(Problem("timeZone", str(error)))
     try:
-        timetable = Timetable(cron, zone or zone_named("UTC"))
+        timetable = CronSchedule(cron, zone or get_zone("UTC"))
     except ValueError as error:
         problems.append(Problem("cron", str(error)))
     if timetable is not None and timetable.after(clock.now()) is None:
@@ -171,7 +171,7 @@ def _timetable(cron: str, time_zone: str) -> Timetable:
     return timetable
 
 
-def _next(timetable: Timetable, *, enabled: bool) -> datetime | None:
+def _next(timetable: CronSchedule, *, enabled: bool) -> datetime | None:
     return timetable.after(clock.now()) if enabled else None
 
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import flows, runs, signals
-from db.rows import AnyRow
-from domain import clock, ids, payloads
+from db import flows
+from db.core import pubsub
+from db.runs import reads as run_reads
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.errors import (
     FlowDisabledError,
     FlowNotFoundError,
@@ -16,8 +19,7 @@ from domain.errors import (
     InvalidArgumentError,
 )
 from domain.ids import IdKind
-from domain.states import Environment, RunStatus, TriggerMethod
-from engine import creation
+from engine import run_creation
 from resolvers import authorize
 from resolvers.context import Context
 
@@ -60,7 +62,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     parent_id = _parent_id(context, request)
     said = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
     same = [request.flow_id, said, str(parent_id)] if request.same is None else request.same
-    idempotency = creation.Idempotency.of(request.idempotency_key, ["start", *same])
+    idempotency = run_creation.Idempotency.of(request.idempotency_key, ["start", *same])
     try:
         await _check_startable(context, flow, request.input)
     except (FlowDisabledError, FlowNotPublishedError, InputInvalidError):
@@ -69,14 +71,14 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         if earlier is None:
             raise
         return earlier
-    wanted = creation.NewRun(
-        target=creation.Target(flow.project_id, flow.id, flow.published_version_id),
+    wanted = run_creation.NewRun(
+        target=run_creation.FlowRef(flow.project_id, flow.id, flow.published_version_id),
         values=values,
         trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
         parent_id=parent_id,
         idempotency=idempotency,
     )
-    return await creation.write_once(context.database, lambda conn: creation.create(conn, wanted))
+    return await run_creation.create_idempotent(context.database, lambda conn: run_creation.create(conn, wanted))
 
 
 def check_wait(milliseconds: int | None) -> None:
@@ -92,19 +94,19 @@ def check_wait(milliseconds: int | None) -> None:
 async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: Collection[RunStatus]) -> None:
     """Return when the run has one of the statuses `stops`, or after `milliseconds`."""
     ends_at = clock.now().timestamp() + milliseconds / 1000
-    with context.database.signals.listen(signals.run_changed(key)) as changed:
+    with context.database.signals.listen(pubsub.run_changed(key)) as changed:
         while (left := ends_at - clock.now().timestamp()) > 0:
             changed.clear()
-            row = (await context.database.read(runs.by_ids, [key], frozenset({"status"}))).get(key)
+            row = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
             if row is None or row.status in stops:
                 return
-            await clock.signalled(changed, min(left, POLL_SECONDS))
+            await clock.wait_for(changed, min(left, POLL_SECONDS))
 
 
 async def _existing_flow(context: Context, flow_id: str) -> AnyRow:
     columns = frozenset({"enabled", "published_version_id"})
     flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
-    if flow is None or not authorize.sees(context.viewer, flow):
+    if flow is None or not authorize.can_see(context.viewer, flow):
         raise FlowNotFoundError
     return flow
 
@@ -123,7 +125,7 @@ def encode_input(value: Any) -> str:
     Raises:
         InputTooLargeError, InvalidArgumentError.
     """
-    return payloads.encode(value, limit=payloads.MAX_INPUT_BYTES, what="input")
+    return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
 
 
 def encode_metadata(value: Any) -> str:
@@ -134,7 +136,7 @@ def encode_metadata(value: Any) -> str:
     """
     if not isinstance(value, dict):
         raise InvalidArgumentError("`metadata` must be a JSON object.")
-    metadata = payloads.encode(value, limit=payloads.MAX_METADATA_BYTES, what="metadata")
+    metadata = json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what="metadata")
     if "\\u0000" in metadata:
         raise InvalidArgumentError("`metadata` must not contain the character U+0000.")
     return metadata

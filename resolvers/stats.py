@@ -4,18 +4,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
-from db import stats
-from db.rows import AnyRow
-from db.stats import Durations, Failure
+from db.runs import stats
+from db.runs.stats import Durations, Failure
+from db.sql.rows import AnyRow
 from domain import time_buckets
-from domain.cron import zone_named
+from domain.cron import get_zone
 from domain.errors import InvalidArgumentError
 from domain.run_filter import RunFilter
 from domain.time_buckets import BucketSize
-from events.hub import HubError
-from events.stats import Statistics
+from live.hub import HubError
+from live.stats_feed import Statistics
 from resolvers.context import Context
-from resolvers.subscriptions import told_to_clients
+from resolvers.subscriptions import to_client_errors
 
 MAX_FAILURES = 100
 """Failing steps in one answer."""
@@ -44,7 +44,7 @@ async def changing(context: Context, wanted: RunFilter) -> AsyncGenerator[Statis
             async for statistics in changes:
                 yield statistics
     except HubError as error:
-        raise told_to_clients(error) from error
+        raise to_client_errors(error) from error
 
 
 async def counts(of: Statistics) -> Mapping[str, int]:
@@ -69,7 +69,7 @@ def bounds(
     """
     try:
         found = time_buckets.bounds(
-            size, zone_named(zone), since or of.wanted.created_after, until or of.wanted.created_before or of.now
+            size, get_zone(zone), since or of.wanted.created_after, until or of.wanted.created_before or of.now
         )
     except ValueError as error:
         raise InvalidArgumentError(f"`timeBuckets`: {error}") from None

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from db import flows, webhooks
-from db.rows import AnyRow
-from db.session import Database
+from db.core.database import Database
+from db.sql.rows import AnyRow
 from domain import ids
+from domain.enums import Environment, Role, TriggerMethod
 from domain.errors import (
     FlowNotFoundError,
     InvalidArgumentError,
@@ -20,8 +21,7 @@ from domain.errors import (
     WebhookNotFoundError,
 )
 from domain.ids import IdKind
-from domain.states import Environment, Role, TriggerMethod
-from engine.flows import FlowCache
+from engine.compiled_flow import FlowCache
 from resolvers import authorize, start
 from resolvers.context import Context, Viewer
 
@@ -73,7 +73,7 @@ async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> Any
         InvalidIdError: `webhook_id` is not the ID of a webhook.
     """
     row = await context.loaders.load(webhooks.by_ids, ids.decode(IdKind.WEBHOOK, webhook_id), columns)
-    return row if authorize.sees(context.viewer, row) else None
+    return row if authorize.can_see(context.viewer, row) else None
 
 
 async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
@@ -95,7 +95,7 @@ async def create(
         InvalidIdError, InvalidArgumentError, FlowNotFoundError.
     """
     flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), frozenset())
-    if flow is None or not authorize.sees(context.viewer, flow):
+    if flow is None or not authorize.can_see(context.viewer, flow):
         raise FlowNotFoundError
     values = {
         "project_id": flow.project_id,

@@ -25,8 +25,8 @@ from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionR
 from strawberry.types.graphql import OperationType
 
 from resolvers.subscriptions import Stream
-from schema.errors import TELLERS, told
-from schema.limits import QueryLimits, RepeatedNames
+from schema.cost import QueryLimits, RepeatedNames
+from schema.errors import ERROR_MAPPINGS, to_client_error
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.scalars import SCALARS
@@ -56,7 +56,7 @@ class FlowRunsSchema(strawberry.Schema):
         """The result of an operation."""
         result = await super().execute(*args, **kwargs)
         if result.errors:
-            result.errors = [told(error) for error in result.errors]
+            result.errors = [to_client_error(error) for error in result.errors]
         return result
 
     async def subscribe_to(
@@ -78,17 +78,21 @@ class FlowRunsSchema(strawberry.Schema):
             async with runner.operation():
                 refused = await self._prepare_operation_async(execution, runner)
                 if refused is not None:
-                    return [told(error) for error in refused.errors or ()]
+                    return [to_client_error(error) for error in refused.errors or ()]
                 if execution.operation_type is not OperationType.SUBSCRIPTION:
                     return None
                 async with runner.executing():
                     return await self._source(execution, self._get_middleware_manager(extensions))
         except MissingQueryError:
-            return [told(GraphQLError("There is no query."))]
+            return [to_client_error(GraphQLError("There is no query."))]
         except CannotGetOperationTypeError as error:
-            return [told(GraphQLError(error.as_http_error_reason()))]
+            return [to_client_error(GraphQLError(error.as_http_error_reason()))]
         except Exception as error:
-            return [told(error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error))]
+            return [
+                to_client_error(
+                    error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+                )
+            ]
 
     async def _source(
         self, execution: ExecutionContext, middleware: MiddlewareManager
@@ -104,24 +108,24 @@ class FlowRunsSchema(strawberry.Schema):
             middleware=middleware,
         )
         if isinstance(executor, list):
-            return [told(error) for error in executor]
+            return [to_client_error(error) for error in executor]
         source = create_source_event_stream(executor)
         if isawaitable(source):
             source = await source
         if isinstance(source, GraphQLExecutionResult):
-            return [told(error) for error in source.errors or ()]
+            return [to_client_error(error) for error in source.errors or ()]
         return Subscribed(executor, document, cast("Stream[Any]", source))
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leaves the log to `told`, which knows which errors are ours."""
 
 
-class ToldInStreams(SchemaExtension):
+class StreamErrorExtension(SchemaExtension):
     """Does for what is sent over a socket what `FlowRunsSchema.execute` does for responses."""
 
     def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
         if isinstance(result, ExecutionResult | GraphQLExecutionResult) and result.errors:
-            result.errors = [told(error) for error in result.errors]
+            result.errors = [to_client_error(error) for error in result.errors]
         yield
 
 
@@ -146,14 +150,14 @@ def build_schema() -> FlowRunsSchema:
         mutation=Mutation,
         subscription=Subscription,
         extensions=[
-            ToldInStreams,
+            StreamErrorExtension,
             NamedOperation,
             QueryLimits,
             lambda: AddValidationRules([RepeatedNames]),
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
         ],
-        exception_handlers=TELLERS,
+        exception_handlers=ERROR_MAPPINGS,
         config=StrawberryConfig(scalar_map=SCALARS),
     )
 

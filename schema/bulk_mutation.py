@@ -32,7 +32,7 @@ from schema.scalars import BigInt
 from schema.types.bulk_operation import BulkOperation
 
 
-def _says(description: str) -> Any:
+def _arg(description: str) -> Any:
     return strawberry.argument(description=description)
 
 
@@ -134,17 +134,15 @@ CancelBulkOperationResult = Annotated[
 
 Which = Annotated[
     FlowRunFilter | None,
-    _says(
-        "Which runs are meant. Where it names `ids`, its other fields are ignored. One that says nothing is refused."
-    ),
+    _arg("Which runs are meant. Where it names `ids`, its other fields are ignored. One that says nothing is refused."),
 ]
-Excluded = Annotated[list[strawberry.ID] | None, _says("Runs that are left out, whatever else is said.")]
-DryRun = Annotated[bool, _says("Only find out what would be done: `operation.plan` tells, and has a `planId`.")]
-PlanId = Annotated[strawberry.ID | None, _says("Do what a dry run found, to just those runs; without a filter.")]
+Excluded = Annotated[list[strawberry.ID] | None, _arg("Runs that are left out, whatever else is said.")]
+DryRun = Annotated[bool, _arg("Only find out what would be done: `operation.plan` tells, and has a `planId`.")]
+PlanId = Annotated[strawberry.ID | None, _arg("Do what a dry run found, to just those runs; without a filter.")]
 IdempotencyKey = Annotated[
-    str | None, _says("Under one key a project begins one operation, or plans one; asking again returns it.")
+    str | None, _arg("Under one key a project begins one operation, or plans one; asking again returns it.")
 ]
-WaitMs = Annotated[int | None, _says("Answer when the operation has ended, or after so many milliseconds.")]
+WaitMs = Annotated[int | None, _arg("Answer when the operation has ended, or after so many milliseconds.")]
 
 
 @strawberry.type(description="Writes of many runs.")
@@ -179,16 +177,16 @@ class BulkMutation:
         filter: Which = None,  # noqa: A002
         exclude_ids: Excluded = None,
         strategy: Annotated[
-            RetryStrategy | None, _says("How the retries begin; needed unless a plan or an earlier operation says it.")
+            RetryStrategy | None, _arg("How the retries begin; needed unless a plan or an earlier operation says it.")
         ] = None,
         failed_of: Annotated[
-            strawberry.ID | None, _says("Retry what failed in this earlier bulk retry; without a filter.")
+            strawberry.ID | None, _arg("Retry what failed in this earlier bulk retry; without a filter.")
         ] = None,
         spread_over_ms: Annotated[
-            BigInt | None, _says("Let the retries begin one after the other over so many milliseconds, with jitter.")
+            BigInt | None, _arg("Let the retries begin one after the other over so many milliseconds, with jitter.")
         ] = None,
         max_per_second: Annotated[
-            float | None, _says("Let so many retries begin in a second at most, with jitter.")
+            float | None, _arg("Let so many retries begin in a second at most, with jitter.")
         ] = None,
         dry_run: DryRun = False,
         plan_id: PlanId = None,
@@ -229,7 +227,7 @@ class BulkMutation:
         info: Info,
         filter: Which = None,  # noqa: A002
         exclude_ids: Excluded = None,
-        operation_id: Annotated[strawberry.ID | None, _says("Undo this bulk archive; without a filter.")] = None,
+        operation_id: Annotated[strawberry.ID | None, _arg("Undo this bulk archive; without a filter.")] = None,
         dry_run: DryRun = False,
         plan_id: PlanId = None,
         idempotency_key: IdempotencyKey = None,
@@ -239,7 +237,7 @@ class BulkMutation:
             BulkKind.UNARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key
         )
         request = replace(request, source_id=operation_id)
-        if request.filter is not None and not request.filter.says_nothing and filter and not filter.tells_archived:
+        if request.filter is not None and not request.filter.is_empty and filter and not filter.constrains_archived:
             request = replace(request, filter=replace(request.filter, archived=Archived.ONLY))
         return BulkUnarchiveSuccess(operation=await _begun(info, request, wait_ms))
 
@@ -247,7 +245,7 @@ class BulkMutation:
     async def cancel_bulk_operation(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _says("The operation.")],  # noqa: A002
+        id: Annotated[strawberry.ID, _arg("The operation.")],  # noqa: A002
     ) -> CancelBulkOperationResult:
         key = await bulk.cancel(info.context, id)
         return CancelBulkOperationSuccess(operation=await _operation(info, key))

@@ -8,11 +8,7 @@ from enum import StrEnum
 import strawberry
 
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
-from domain.errors import ErrorCode
-from domain.quota import QuotaPeriod
-from domain.run_filter import Archived, RunOrderField
-from domain.run_log import LogLevel
-from domain.states import (
+from domain.enums import (
     AttemptStatus,
     Environment,
     MissedFires,
@@ -23,6 +19,10 @@ from domain.states import (
     StepStatus,
     TriggerMethod,
 )
+from domain.errors import ErrorCode
+from domain.quota import QuotaPeriod
+from domain.run_filter import Archived, RunOrderField
+from domain.run_log import LogLevel
 from domain.time_buckets import BucketSize
 
 

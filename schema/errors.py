@@ -35,11 +35,11 @@ class Problem:
 
 
 T = TypeVar("T", bound=type[UserError])
-TELLERS: list["_Teller"] = []
+ERROR_MAPPINGS: list["_ErrorMapping"] = []
 """Turn the user errors of domain into members of a mutation's union."""
 
 
-class _Teller:
+class _ErrorMapping:
     """Turns one kind of error into the GraphQL type that tells it, where the mutation's union has that type."""
 
     def __init__(self, exception_type: type[errors.UserError], error_type: type[UserError]) -> None:
@@ -55,83 +55,83 @@ class _Teller:
         return self.error_type(**values)
 
 
-def _tells(error: type[errors.UserError]) -> Callable[[T], T]:
+def _maps(error: type[errors.UserError]) -> Callable[[T], T]:
     def declare(told: T) -> T:
         declared: T = strawberry.type(told, description=error.__doc__)
-        TELLERS.append(_Teller(error, declared))
+        ERROR_MAPPINGS.append(_ErrorMapping(error, declared))
         return declared
 
     return declare
 
 
-@_tells(errors.ProjectRequiredError)
+@_maps(errors.ProjectRequiredError)
 class ProjectRequired(UserError):
     __doc__ = errors.ProjectRequiredError.__doc__
 
 
-@_tells(errors.ProjectNotFoundError)
+@_maps(errors.ProjectNotFoundError)
 class ProjectNotFound(UserError):
     __doc__ = errors.ProjectNotFoundError.__doc__
 
 
-@_tells(errors.FlowNotFoundError)
+@_maps(errors.FlowNotFoundError)
 class FlowNotFound(UserError):
     __doc__ = errors.FlowNotFoundError.__doc__
 
 
-@_tells(errors.FlowNotPublishedError)
+@_maps(errors.FlowNotPublishedError)
 class FlowNotPublished(UserError):
     __doc__ = errors.FlowNotPublishedError.__doc__
 
 
-@_tells(errors.FlowDisabledError)
+@_maps(errors.FlowDisabledError)
 class FlowDisabled(UserError):
     __doc__ = errors.FlowDisabledError.__doc__
 
 
-@_tells(errors.FlowNameTakenError)
+@_maps(errors.FlowNameTakenError)
 class FlowNameTaken(UserError):
     __doc__ = errors.FlowNameTakenError.__doc__
 
 
-@_tells(errors.DefinitionInvalidError)
+@_maps(errors.DefinitionInvalidError)
 class DefinitionInvalid(UserError):
     __doc__ = errors.DefinitionInvalidError.__doc__
     problems: list[Problem] = strawberry.field(description="Every fault found.")
 
 
-@_tells(errors.InputInvalidError)
+@_maps(errors.InputInvalidError)
 class InputInvalid(UserError):
     __doc__ = errors.InputInvalidError.__doc__
     problems: list[Problem] = strawberry.field(description="Every fault found.")
 
 
-@_tells(errors.InputTooLargeError)
+@_maps(errors.InputTooLargeError)
 class InputTooLarge(UserError):
     __doc__ = errors.InputTooLargeError.__doc__
 
 
-@_tells(errors.RunNotFoundError)
+@_maps(errors.RunNotFoundError)
 class RunNotFound(UserError):
     __doc__ = errors.RunNotFoundError.__doc__
 
 
-@_tells(errors.RunNotRetryableError)
+@_maps(errors.RunNotRetryableError)
 class RunNotRetryable(UserError):
     __doc__ = errors.RunNotRetryableError.__doc__
 
 
-@_tells(errors.RetryLimitReachedError)
+@_maps(errors.RetryLimitReachedError)
 class RetryLimitReached(UserError):
     __doc__ = errors.RetryLimitReachedError.__doc__
 
 
-@_tells(errors.StepDataExpiredError)
+@_maps(errors.StepDataExpiredError)
 class StepDataExpired(UserError):
     __doc__ = errors.StepDataExpiredError.__doc__
 
 
-@_tells(errors.QuotaExceededError)
+@_maps(errors.QuotaExceededError)
 class QuotaExceeded(UserError):
     __doc__ = errors.QuotaExceededError.__doc__
     run_key: strawberry.Private[UUID]
@@ -143,114 +143,114 @@ class QuotaExceeded(UserError):
         return FlowRun(row=run)
 
 
-@_tells(errors.SettingsInvalidError)
+@_maps(errors.SettingsInvalidError)
 class SettingsInvalid(UserError):
     __doc__ = errors.SettingsInvalidError.__doc__
     problems: list[Problem] = strawberry.field(description="Every fault found.")
 
 
-@_tells(errors.ParentNotLiveError)
+@_maps(errors.ParentNotLiveError)
 class ParentNotLive(UserError):
     __doc__ = errors.ParentNotLiveError.__doc__
 
 
-@_tells(errors.RunNotCancellableError)
+@_maps(errors.RunNotCancellableError)
 class RunNotCancellable(UserError):
     __doc__ = errors.RunNotCancellableError.__doc__
 
 
-@_tells(errors.RunNotPausedError)
+@_maps(errors.RunNotPausedError)
 class RunNotPaused(UserError):
     __doc__ = errors.RunNotPausedError.__doc__
 
 
-@_tells(errors.InputRequestNotFoundError)
+@_maps(errors.InputRequestNotFoundError)
 class InputRequestNotFound(UserError):
     __doc__ = errors.InputRequestNotFoundError.__doc__
 
 
-@_tells(errors.InputAlreadyAnsweredError)
+@_maps(errors.InputAlreadyAnsweredError)
 class InputAlreadyAnswered(UserError):
     __doc__ = errors.InputAlreadyAnsweredError.__doc__
 
 
-@_tells(errors.InputExpiredError)
+@_maps(errors.InputExpiredError)
 class InputExpired(UserError):
     __doc__ = errors.InputExpiredError.__doc__
 
 
-@_tells(errors.IdempotencyConflictError)
+@_maps(errors.IdempotencyConflictError)
 class IdempotencyConflict(UserError):
     __doc__ = errors.IdempotencyConflictError.__doc__
 
 
-@_tells(errors.ScheduleNotFoundError)
+@_maps(errors.ScheduleNotFoundError)
 class ScheduleNotFound(UserError):
     __doc__ = errors.ScheduleNotFoundError.__doc__
 
 
-@_tells(errors.ScheduleInvalidError)
+@_maps(errors.ScheduleInvalidError)
 class ScheduleInvalid(UserError):
     __doc__ = errors.ScheduleInvalidError.__doc__
     problems: list[Problem] = strawberry.field(description="Every fault found.")
 
 
-@_tells(errors.WebhookNotFoundError)
+@_maps(errors.WebhookNotFoundError)
 class WebhookNotFound(UserError):
     __doc__ = errors.WebhookNotFoundError.__doc__
 
 
-@_tells(errors.EmptyFilterError)
+@_maps(errors.EmptyFilterError)
 class EmptyFilter(UserError):
     __doc__ = errors.EmptyFilterError.__doc__
 
 
-@_tells(errors.PlanNotFoundError)
+@_maps(errors.PlanNotFoundError)
 class PlanNotFound(UserError):
     __doc__ = errors.PlanNotFoundError.__doc__
 
 
-@_tells(errors.PlanMismatchError)
+@_maps(errors.PlanMismatchError)
 class PlanMismatch(UserError):
     __doc__ = errors.PlanMismatchError.__doc__
 
 
-@_tells(errors.PlanExpiredError)
+@_maps(errors.PlanExpiredError)
 class PlanExpired(UserError):
     __doc__ = errors.PlanExpiredError.__doc__
 
 
-@_tells(errors.PlanUsedError)
+@_maps(errors.PlanUsedError)
 class PlanUsed(UserError):
     __doc__ = errors.PlanUsedError.__doc__
 
 
-@_tells(errors.BulkOperationNotFoundError)
+@_maps(errors.BulkOperationNotFoundError)
 class BulkOperationNotFound(UserError):
     __doc__ = errors.BulkOperationNotFoundError.__doc__
 
 
-@_tells(errors.BulkOperationMismatchError)
+@_maps(errors.BulkOperationMismatchError)
 class BulkOperationMismatch(UserError):
     __doc__ = errors.BulkOperationMismatchError.__doc__
 
 
-@_tells(errors.BulkOperationUnderWayError)
+@_maps(errors.BulkOperationUnderWayError)
 class BulkOperationUnderWay(UserError):
     __doc__ = errors.BulkOperationUnderWayError.__doc__
 
 
-@_tells(errors.BulkOperationEndedError)
+@_maps(errors.BulkOperationEndedError)
 class BulkOperationEnded(UserError):
     __doc__ = errors.BulkOperationEndedError.__doc__
 
 
-@_tells(errors.TooManyBulkOperationsError)
+@_maps(errors.TooManyBulkOperationsError)
 class TooManyBulkOperations(UserError):
     __doc__ = errors.TooManyBulkOperationsError.__doc__
 
 
-def told(error: GraphQLError) -> GraphQLError:
+def to_client_error(error: GraphQLError) -> GraphQLError:
     """`error` as a client may see it, with a code. Ours are masked: the client gets a number that stands in the log."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:

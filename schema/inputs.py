@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
 from db.flows import FlowFilter as WantedFlows
-from domain import ids, payloads
+from domain import ids, json_codec
 from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
 from domain.run_filter import RunFilter, RunOrder
@@ -32,11 +32,11 @@ MAX_LISTED = 1_000
 """Values in one list of a filter."""
 
 
-def _says(description: str) -> Any:
+def _arg(description: str) -> Any:
     return strawberry.field(default=None, description=description)
 
 
-def _stays(description: str) -> Any:
+def _unset_arg(description: str) -> Any:
     return strawberry.field(default=strawberry.UNSET, description=description)
 
 
@@ -46,36 +46,36 @@ def _stays(description: str) -> Any:
 class FlowRunFilter:
     """Which runs are meant."""
 
-    project_ids: list[strawberry.ID] | None = _says(
+    project_ids: list[strawberry.ID] | None = _arg(
         "For the operator's key; other keys see their own project whatever stands here."
     )
-    ids: list[strawberry.ID] | None = _says("These runs.")
-    flow_ids: list[strawberry.ID] | None = _says("Runs of these flows.")
-    flow_version_ids: list[strawberry.ID] | None = _says("Runs of these flow versions.")
-    statuses: list[RunStatus] | None = _says("Runs that have one of these statuses.")
-    environments: list[Environment] | None = _says("Runs in one of these environments.")
-    trigger_methods: list[TriggerMethod] | None = _says("Runs started in one of these ways.")
-    tags: list[str] | None = _says("Runs that have all of these tags.")
-    any_tags: list[str] | None = _says("Runs that have at least one of these tags.")
-    failed_step_name: str | None = _says("Runs that failed at the step of this name.")
-    error_contains: str | None = _says("Runs whose error message contains this; A to Z in capitals or not.")
-    error_fingerprint: str | None = _says("Runs that ended with the error of this fingerprint.")
-    external_ids: list[str] | None = _says("Runs that their starter calls so.")
-    created_after: datetime | None = _says("Runs created after this instant.")
-    created_before: datetime | None = _says("Runs created before this instant.")
-    started_after: datetime | None = _says("Runs started after this instant.")
-    started_before: datetime | None = _says("Runs started before this instant.")
-    finished_after: datetime | None = _says("Runs finished after this instant.")
-    finished_before: datetime | None = _says("Runs finished before this instant.")
-    min_duration_ms: BigInt | None = _says("Runs that took, or have taken until now, at least so many milliseconds.")
-    max_duration_ms: BigInt | None = _says("Runs that took, or have taken until now, at most so many milliseconds.")
-    metadata: JSON | None = _says("Runs whose metadata contains this JSON object, at any depth.")
-    parent_run_id: strawberry.ID | None = _says("Runs that this run started.")
-    roots_only: bool | None = _says("Runs that no other run started.")
-    retry_of_id: strawberry.ID | None = _says("Runs that retry this one directly.")
-    unrecovered: bool | None = _says("Runs that ended without success, and of which no retry succeeded.")
-    archived: Archived | None = _says("What to do with archived runs; by default they are left out.")
-    include_archived: bool | None = _says("The same as `archived: INCLUDE`; `archived` comes first.")
+    ids: list[strawberry.ID] | None = _arg("These runs.")
+    flow_ids: list[strawberry.ID] | None = _arg("Runs of these flows.")
+    flow_version_ids: list[strawberry.ID] | None = _arg("Runs of these flow versions.")
+    statuses: list[RunStatus] | None = _arg("Runs that have one of these statuses.")
+    environments: list[Environment] | None = _arg("Runs in one of these environments.")
+    trigger_methods: list[TriggerMethod] | None = _arg("Runs started in one of these ways.")
+    tags: list[str] | None = _arg("Runs that have all of these tags.")
+    any_tags: list[str] | None = _arg("Runs that have at least one of these tags.")
+    failed_step_name: str | None = _arg("Runs that failed at the step of this name.")
+    error_contains: str | None = _arg("Runs whose error message contains this; A to Z in capitals or not.")
+    error_fingerprint: str | None = _arg("Runs that ended with the error of this fingerprint.")
+    external_ids: list[str] | None = _arg("Runs that their starter calls so.")
+    created_after: datetime | None = _arg("Runs created after this instant.")
+    created_before: datetime | None = _arg("Runs created before this instant.")
+    started_after: datetime | None = _arg("Runs started after this instant.")
+    started_before: datetime | None = _arg("Runs started before this instant.")
+    finished_after: datetime | None = _arg("Runs finished after this instant.")
+    finished_before: datetime | None = _arg("Runs finished before this instant.")
+    min_duration_ms: BigInt | None = _arg("Runs that took, or have taken until now, at least so many milliseconds.")
+    max_duration_ms: BigInt | None = _arg("Runs that took, or have taken until now, at most so many milliseconds.")
+    metadata: JSON | None = _arg("Runs whose metadata contains this JSON object, at any depth.")
+    parent_run_id: strawberry.ID | None = _arg("Runs that this run started.")
+    roots_only: bool | None = _arg("Runs that no other run started.")
+    retry_of_id: strawberry.ID | None = _arg("Runs that retry this one directly.")
+    unrecovered: bool | None = _arg("Runs that ended without success, and of which no retry succeeded.")
+    archived: Archived | None = _arg("What to do with archived runs; by default they are left out.")
+    include_archived: bool | None = _arg("The same as `archived: INCLUDE`; `archived` comes first.")
 
     def wanted(self) -> RunFilter:
         """The filter, with its IDs read and its lists bounded.
@@ -114,7 +114,7 @@ class FlowRunFilter:
         )
 
     @property
-    def tells_archived(self) -> bool:
+    def constrains_archived(self) -> bool:
         """Whether it says what to do with archived runs."""
         return self.archived is not None or self.include_archived is not None
 
@@ -122,7 +122,7 @@ class FlowRunFilter:
         """JSON text of what is given."""
         given = {to_camel_case(each.name): getattr(self, each.name) for each in fields(self)}
         told = {name: value for name, value in given.items() if value is not None}
-        return payloads.encode(told, limit=payloads.MAX_INPUT_BYTES, what="filter")
+        return json_codec.encode(told, limit=json_codec.MAX_INPUT_BYTES, what="filter")
 
 
 @strawberry.input(description="An order of runs; by default the newest come first.")
@@ -144,11 +144,11 @@ class FlowRunOrder:
 class FlowFilter:
     """Which flows are meant."""
 
-    project_ids: list[strawberry.ID] | None = _says("For the operator's key: flows of these projects.")
-    ids: list[strawberry.ID] | None = _says("These flows.")
-    name_contains: str | None = _says("Flows whose name contains this, in capitals or not.")
-    enabled: bool | None = _says("Flows that are enabled, or that are not.")
-    published: bool | None = _says("Flows that have a published version, or that have none.")
+    project_ids: list[strawberry.ID] | None = _arg("For the operator's key: flows of these projects.")
+    ids: list[strawberry.ID] | None = _arg("These flows.")
+    name_contains: str | None = _arg("Flows whose name contains this, in capitals or not.")
+    enabled: bool | None = _arg("Flows that are enabled, or that are not.")
+    published: bool | None = _arg("Flows that have a published version, or that have none.")
 
     def wanted(self) -> WantedFlows:
         """The filter, with its IDs read and its lists bounded.
@@ -169,15 +169,17 @@ class FlowFilter:
 class UpdateProjectInput:
     """What is to change in a project."""
 
-    project_id: strawberry.ID | None = _says("For the operator's key: which project. Other keys change their own.")
-    max_concurrent_runs: int | None = _stays("Runs that may be RUNNING at once, from 1; null for no limit.")
-    quota_runs: int | None = _stays(
+    project_id: strawberry.ID | None = _arg("For the operator's key: which project. Other keys change their own.")
+    max_concurrent_runs: int | None = _unset_arg("Runs that may be RUNNING at once, from 1; null for no limit.")
+    quota_runs: int | None = _unset_arg(
         "Runs that may be started in one period, from 1; null, together with the period, for no quota. A quota set"
         " within a period counts from then on."
     )
-    quota_period: QuotaPeriod | None = _stays("How long a quota lasts; null, together with `quotaRuns`, for no quota.")
-    retry_limit: int | None = _stays("Retries that may follow a run in one chain, from 0 to 1000.")
-    retention_days: int | None = _stays(
+    quota_period: QuotaPeriod | None = _unset_arg(
+        "How long a quota lasts; null, together with `quotaRuns`, for no quota."
+    )
+    retry_limit: int | None = _unset_arg("Retries that may follow a run in one chain, from 0 to 1000.")
+    retention_days: int | None = _unset_arg(
         "Days for which step data of runs are kept after their end, from 1; null: as the service is set."
     )
 
@@ -208,15 +210,15 @@ class StartRunInput:
     )
     tags: list[str] = strawberry.field(default_factory=list, description="Words by which to find the run.")
     metadata: JSON = strawberry.field(default_factory=dict, description="A JSON object to attach to the run.")
-    trigger_method: TriggerMethod | None = _says("What started the run; by default API, or PARENT with a parent.")
-    parent_run_id: strawberry.ID | None = _says("The run that starts this one; comes before `ap-parent-run-id`.")
-    fail_parent_on_failure: bool | None = _says(
+    trigger_method: TriggerMethod | None = _arg("What started the run; by default API, or PARENT with a parent.")
+    parent_run_id: strawberry.ID | None = _arg("The run that starts this one; comes before `ap-parent-run-id`.")
+    fail_parent_on_failure: bool | None = _arg(
         "Whether the parent fails when this run does; comes before the header `ap-fail-parent-on-failure`."
     )
-    external_id: str | None = _says("What you call the run.")
-    source: str | None = _says("Where the run comes from.")
-    idempotency_key: str | None = _says("Under one key a project starts one run; asking again returns it.")
-    wait_ms: int | None = _says("Answer when the run is final, or after so many milliseconds.")
+    external_id: str | None = _arg("What you call the run.")
+    source: str | None = _arg("Where the run comes from.")
+    idempotency_key: str | None = _arg("Under one key a project starts one run; asking again returns it.")
+    wait_ms: int | None = _arg("Answer when the run is final, or after so many milliseconds.")
 
     def request(self) -> StartRequest:
         """What is asked of the service."""
@@ -245,7 +247,7 @@ class CreateScheduleInput:
         " `@yearly`."
     )
     time_zone: str = strawberry.field(default="UTC", description="An IANA time zone, such as `Europe/Berlin`.")
-    name: str | None = _says("What to call it.")
+    name: str | None = _arg("What to call it.")
     enabled: bool = strawberry.field(default=True, description="Whether it starts runs.")
     missed_fires: MissedFires = strawberry.field(
         default=MissedFires.SKIP,
@@ -269,15 +271,15 @@ class UpdateScheduleInput:
     """What to change about a schedule."""
 
     id: strawberry.ID = strawberry.field(description="The schedule.")
-    cron: str | None = _says("Its new cron expression.")
-    time_zone: str | None = _says("Its new IANA time zone.")
-    name: str | None = _says("Its new name.")
-    enabled: bool | None = _says("Whether it starts runs.")
-    missed_fires: MissedFires | None = _says("What becomes of fire times that pass while no worker runs.")
-    input: JSON | None = _says("What the runs are given from now on.")
-    environment: Environment | None = _says("Live executions, or trials.")
-    tags: list[str] | None = _says("Words by which to find the runs.")
-    metadata: JSON | None = _says("A JSON object to attach to the runs.")
+    cron: str | None = _arg("Its new cron expression.")
+    time_zone: str | None = _arg("Its new IANA time zone.")
+    name: str | None = _arg("Its new name.")
+    enabled: bool | None = _arg("Whether it starts runs.")
+    missed_fires: MissedFires | None = _arg("What becomes of fire times that pass while no worker runs.")
+    input: JSON | None = _arg("What the runs are given from now on.")
+    environment: Environment | None = _arg("Live executions, or trials.")
+    tags: list[str] | None = _arg("Words by which to find the runs.")
+    metadata: JSON | None = _arg("A JSON object to attach to the runs.")
 
     def columns(self) -> dict[str, Any]:
         """The columns that are set."""
@@ -349,4 +351,4 @@ def _json_object(value: Any) -> str | None:
         return None
     if not isinstance(value, dict):
         raise InvalidArgumentError("`metadata` must be a JSON object.")
-    return _word("metadata", payloads.encode(value, limit=payloads.MAX_METADATA_BYTES, what="metadata"))
+    return _word("metadata", json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what="metadata"))

@@ -7,8 +7,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain import ids
+from domain.enums import FINAL, STOPS
 from domain.ids import IdKind
-from domain.states import FINAL, STOPS
 from resolvers import cancel, flows, projects, resume, retry, runs, start
 from schema.bulk_mutation import BulkMutation
 from schema.enums import RetryStrategy, Role
@@ -45,7 +45,7 @@ from schema.types.flow_run import FlowRun, StepResult
 from schema.types.project import Project
 
 
-def _says(description: str) -> Any:
+def _arg(description: str) -> Any:
     return strawberry.argument(description=description)
 
 
@@ -174,11 +174,11 @@ class Mutation(TriggerMutation, BulkMutation):
     async def create_flow(
         self,
         info: Info,
-        name: Annotated[str, _says("Unique in the project; 1 to 200 characters.")],
+        name: Annotated[str, _arg("Unique in the project; 1 to 200 characters.")],
         definition: Annotated[
-            JSON | None, _says("What the flow does; /schemas/flow-definition.json has its form.")
+            JSON | None, _arg("What the flow does; /schemas/flow-definition.json has its form.")
         ] = None,
-        project_id: Annotated[strawberry.ID | None, _says("For the operator's key: whose flow it will be.")] = None,
+        project_id: Annotated[strawberry.ID | None, _arg("For the operator's key: whose flow it will be.")] = None,
     ) -> CreateFlowResult:
         key = await flows.create(info.context, name, definition, project_id)
         return CreateFlowSuccess(flow=await _flow(info, key))
@@ -187,12 +187,12 @@ class Mutation(TriggerMutation, BulkMutation):
     async def update_flow(
         self,
         info: Info,
-        flow_id: Annotated[strawberry.ID, _says("The flow.")],
-        name: Annotated[str | None, _says("Its new name; left out, the name stays.")] = None,
-        enabled: Annotated[bool | None, _says("Whether runs of it can be started; left out, that stays.")] = None,
+        flow_id: Annotated[strawberry.ID, _arg("The flow.")],
+        name: Annotated[str | None, _arg("Its new name; left out, the name stays.")] = None,
+        enabled: Annotated[bool | None, _arg("Whether runs of it can be started; left out, that stays.")] = None,
         max_concurrent_runs: Annotated[
             int | None,
-            _says("Runs of the flow that may be RUNNING at once, from 1; null for no limit; left out, it stays."),
+            _arg("Runs of the flow that may be RUNNING at once, from 1; null for no limit; left out, it stays."),
         ] = strawberry.UNSET,
     ) -> UpdateFlowResult:
         values = {key: value for key, value in (("name", name), ("enabled", enabled)) if value is not None}
@@ -203,7 +203,7 @@ class Mutation(TriggerMutation, BulkMutation):
     async def update_project(
         self,
         info: Info,
-        input: Annotated[UpdateProjectInput, _says("What is to change.")],  # noqa: A002
+        input: Annotated[UpdateProjectInput, _arg("What is to change.")],  # noqa: A002
     ) -> UpdateProjectResult:
         key = await projects.update(info.context, input.project_id, input.values())
         row = await runs.project(info.context, key, columns_of(info, Project, "project"))
@@ -213,8 +213,8 @@ class Mutation(TriggerMutation, BulkMutation):
     async def publish_flow_version(
         self,
         info: Info,
-        flow_id: Annotated[strawberry.ID, _says("The flow.")],
-        definition: Annotated[JSON, _says("What the flow does; /schemas/flow-definition.json has its form.")],
+        flow_id: Annotated[strawberry.ID, _arg("The flow.")],
+        definition: Annotated[JSON, _arg("What the flow does; /schemas/flow-definition.json has its form.")],
     ) -> PublishFlowVersionResult:
         key = await flows.publish(info.context, flow_id, definition)
         row = await runs.flow_version(info.context, key, columns_of(info, FlowVersion, "flowVersion"))
@@ -224,7 +224,7 @@ class Mutation(TriggerMutation, BulkMutation):
     async def start_run(
         self,
         info: Info,
-        input: Annotated[StartRunInput, _says("Which run is wanted.")],  # noqa: A002
+        input: Annotated[StartRunInput, _arg("Which run is wanted.")],  # noqa: A002
     ) -> StartRunResult:
         start.check_wait(input.wait_ms)
         key = await start.start_run(info.context, input.request())
@@ -240,10 +240,10 @@ class Mutation(TriggerMutation, BulkMutation):
     async def retry(
         self,
         info: Info,
-        run_id: Annotated[strawberry.ID, _says("The run to retry.")],
-        strategy: Annotated[RetryStrategy, _says("How the retry begins.")],
+        run_id: Annotated[strawberry.ID, _arg("The run to retry.")],
+        strategy: Annotated[RetryStrategy, _arg("How the retry begins.")],
         idempotency_key: Annotated[
-            str | None, _says("Under one key a project starts one run; asking again returns it.")
+            str | None, _arg("Under one key a project starts one run; asking again returns it.")
         ] = None,
     ) -> RetryResult:
         return RetrySuccess(run=await _run(info, await retry.retry(info.context, run_id, strategy, idempotency_key)))
@@ -252,7 +252,7 @@ class Mutation(TriggerMutation, BulkMutation):
         Role.OPERATOR,
         "Stops a run in any live status, and every live run below it. A call that is under way for it is aborted.",
     )
-    async def cancel(self, info: Info, run_id: Annotated[strawberry.ID, _says("The run to stop.")]) -> CancelResult:
+    async def cancel(self, info: Info, run_id: Annotated[strawberry.ID, _arg("The run to stop.")]) -> CancelResult:
         return CancelSuccess(run=await _run(info, await cancel.cancel(info.context, run_id)))
 
     @mutation(
@@ -263,10 +263,10 @@ class Mutation(TriggerMutation, BulkMutation):
     async def resume_run(
         self,
         info: Info,
-        run_id: Annotated[strawberry.ID, _says("The run that waits.")],
-        request_id: Annotated[strawberry.ID, _says("The question, from `pendingInputs`.")],
-        response: Annotated[JSON, _says("The answer; must fit the question's schema.")],
-        wait_ms: Annotated[int | None, _says("Answer when the run stops next, or after so many milliseconds.")] = None,
+        run_id: Annotated[strawberry.ID, _arg("The run that waits.")],
+        request_id: Annotated[strawberry.ID, _arg("The question, from `pendingInputs`.")],
+        response: Annotated[JSON, _arg("The answer; must fit the question's schema.")],
+        wait_ms: Annotated[int | None, _arg("Answer when the run stops next, or after so many milliseconds.")] = None,
     ) -> ResumeRunResult:
         start.check_wait(wait_ms)
         request = await resume.resume(info.context, run_id, request_id, response)

@@ -7,12 +7,12 @@ from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 
-from db.events import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
-from db.rows import AnyRow
-from domain import ids, payloads
+from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
+from db.sql.rows import AnyRow
+from domain import ids, json_codec
 from domain.ids import IdKind
-from events.hub import Item, Told
-from events.stats import Statistics
+from live.hub import Item, MatchedEvent
+from live.stats_feed import Statistics
 from resolvers import bulk, progress, runs, stats, subscriptions
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
@@ -128,7 +128,7 @@ class BulkOperationProgressed:
 
     @field("How far it had come.")
     def counts(self) -> BulkCounts:
-        told = payloads.decode(self.row.data)
+        told = json_codec.decode(self.row.data)
         return BulkCounts(**{**told, "status": BulkStatus(told["status"])})
 
     @field("The operation as it is when this is told, which may be further on.")
@@ -147,7 +147,7 @@ FlowRunStatusEvent = Annotated[
 
 def _told(item: Item) -> FlowRunStatusChanged | FlowRunUpdated | CaughtUp:
     cursor = subscriptions.cursor_of(item)
-    if not isinstance(item, Told):
+    if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
     row = item.event.row
     told_as = FlowRunStatusChanged if row.kind == RUN_STATUS else FlowRunUpdated
@@ -165,7 +165,7 @@ FlowRunProgressEvent = Annotated[
 
 def _told_of_run(item: Item) -> FlowRunProgress:
     cursor = subscriptions.cursor_of(item)
-    if not isinstance(item, Told):
+    if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
     row = item.event.row
     if row.kind == STEP_STATUS:

@@ -23,7 +23,7 @@ from schema.roles import mutation
 from schema.types.flow import Schedule, Webhook
 
 
-def _says(description: str) -> Any:
+def _arg(description: str) -> Any:
     return strawberry.argument(description=description)
 
 
@@ -107,7 +107,7 @@ class TriggerMutation:
     async def create_schedule(
         self,
         info: Info,
-        input: Annotated[CreateScheduleInput, _says("Which schedule is wanted.")],  # noqa: A002
+        input: Annotated[CreateScheduleInput, _arg("Which schedule is wanted.")],  # noqa: A002
     ) -> CreateScheduleResult:
         key = await schedules.create(info.context, input.flow_id, input.columns())
         return CreateScheduleSuccess(schedule=await _schedule(info, key))
@@ -119,7 +119,7 @@ class TriggerMutation:
     async def update_schedule(
         self,
         info: Info,
-        input: Annotated[UpdateScheduleInput, _says("What to change.")],  # noqa: A002
+        input: Annotated[UpdateScheduleInput, _arg("What to change.")],  # noqa: A002
     ) -> UpdateScheduleResult:
         key = await schedules.update(info.context, input.id, input.columns())
         return UpdateScheduleSuccess(schedule=await _schedule(info, key))
@@ -128,7 +128,7 @@ class TriggerMutation:
     async def delete_schedule(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _says("The schedule.")],  # noqa: A002
+        id: Annotated[strawberry.ID, _arg("The schedule.")],  # noqa: A002
     ) -> DeleteScheduleResult:
         await schedules.remove(info.context, id)
         return DeleteScheduleSuccess(schedule_id=id)
@@ -137,14 +137,14 @@ class TriggerMutation:
     async def create_webhook(
         self,
         info: Info,
-        flow_id: Annotated[strawberry.ID, _says("The flow.")],
-        name: Annotated[str, _says("What to call the webhook, such as who calls it.")],
-        environment: Annotated[Environment, _says("Live executions, or trials.")] = Environment.PRODUCTION,
+        flow_id: Annotated[strawberry.ID, _arg("The flow.")],
+        name: Annotated[str, _arg("What to call the webhook, such as who calls it.")],
+        environment: Annotated[Environment, _arg("Live executions, or trials.")] = Environment.PRODUCTION,
         signature_header: Annotated[
             str | None,
-            _says("The header that must bear the HMAC-SHA256 of the body, in hex or base64; with `signatureSecret`."),
+            _arg("The header that must bear the HMAC-SHA256 of the body, in hex or base64; with `signatureSecret`."),
         ] = None,
-        signature_secret: Annotated[str | None, _says("The secret by which the caller signs.")] = None,
+        signature_secret: Annotated[str | None, _arg("The secret by which the caller signs.")] = None,
     ) -> CreateWebhookResult:
         signature = _signature(signature_header, signature_secret)
         issued = await webhooks.create(info.context, flow_id, name, environment, signature)
@@ -154,7 +154,7 @@ class TriggerMutation:
     async def rotate_webhook(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _says("The webhook.")],  # noqa: A002
+        id: Annotated[strawberry.ID, _arg("The webhook.")],  # noqa: A002
     ) -> RotateWebhookResult:
         issued = await webhooks.rotate(info.context, id)
         return RotateWebhookSuccess(webhook=await _webhook(info, issued.key), token=issued.token, path=_path(issued))
@@ -163,7 +163,7 @@ class TriggerMutation:
     async def delete_webhook(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _says("The webhook.")],  # noqa: A002
+        id: Annotated[strawberry.ID, _arg("The webhook.")],  # noqa: A002
     ) -> DeleteWebhookResult:
         await webhooks.remove(info.context, id)
         return DeleteWebhookSuccess(webhook_id=id)

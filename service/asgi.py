@@ -13,18 +13,19 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from db import migrate, notify
-from db.session import Database
+from db import migrate
+from db.core import pg_notify
+from db.core.database import Database
 from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
+from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
-from engine.flows import FlowCache
-from events.hub import Hub
+from live.hub import Hub
 from schema.build import build_schema
 from service.auth import BrowserSessions
-from service.connections import Connections, Limits
+from service.connection_registry import Connections, Limits
 from service.downloads import Downloads
-from service.explorer import Explorer
+from service.graphiql import Explorer
 from service.graphql import GraphQLEndpoint
 from service.settings import Settings
 from service.webhooks import Webhooks
@@ -55,7 +56,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with notify.between_processes(database, settings.database_url):
+        async with pg_notify.listen_for_other_processes(database, settings.database_url):
             watch = asyncio.create_task(connections.watch())
             task = asyncio.create_task(worker.run()) if worker else None
             yield

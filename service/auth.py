@@ -10,16 +10,16 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db import api_keys
-from db.session import Database
+from db.core.database import Database
+from domain.enums import Role
 from domain.errors import FlowRunsError, UnauthenticatedError
-from domain.states import Role
 from resolvers.context import Viewer
 
 COOKIE = "flow_runs_session"
 SESSION_NAME = "browser session"
 SESSION_LIFETIME = timedelta(days=30)
 
-NOBODY = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
+ANONYMOUS = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
 """Who has a socket before it has shown a key: sees nothing, and is not let in."""
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from db import api_keys, projects
-from db.session import Database
-from domain.states import Role
+from db.core.database import Database
+from domain.enums import Role
 from service import demo
 from service.settings import Settings
 

@@ -14,19 +14,20 @@ import click
 import uvicorn
 from pydantic import ValidationError
 
-from db import api_keys, flows, notify, projects
+from db import api_keys, flows, projects
+from db.core import pg_notify
+from db.core.database import Database
 from db.migrate import upgrade
-from db.session import Database
 from domain import ids
+from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
-from domain.states import Role
-from engine.flows import FlowCache, check
+from engine.compiled_flow import FlowCache, check
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
-from service.explorer import Explorer
-from service.server import server_config, settle
+from service.graphiql import Explorer
+from service.server import freeze_gc, server_config
 from service.settings import Settings
 from service.worker import Worker
 
@@ -178,8 +179,8 @@ async def _work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
-    settle()
-    async with notify.between_processes(database, settings.database_url):
+    freeze_gc()
+    async with pg_notify.listen_for_other_processes(database, settings.database_url):
         await worker.run()
     await database.close()
 
@@ -215,7 +216,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
-            settle()
+            freeze_gc()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 

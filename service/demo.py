@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from db import flows
 from db.flows import FlowFilter
-from engine.flows import check
+from engine.compiled_flow import check
 
 FLOWS: dict[str, dict[str, Any]] = {
     "hello": {

@@ -9,10 +9,10 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from db import logs
-from db.keyset import Page, Position
-from db.rows import AnyRow
-from db.session import Database
+from db.core.database import Database
+from db.runs import logs
+from db.sql.keyset import Page, Position
+from db.sql.rows import AnyRow
 from domain.errors import (
     DatabaseUnavailableError,
     FileStoreUnavailableError,
@@ -24,8 +24,8 @@ from domain.errors import (
     RunNotFoundError,
     UnauthenticatedError,
 )
+from engine.compiled_flow import FlowCache
 from engine.file_store import FileGoneError, FileStore, FileStoreError
-from engine.flows import FlowCache
 from resolvers import files, runs
 from resolvers.context import Context
 from service.auth import authenticate, error_response

@@ -22,7 +22,7 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
-from db.session import Database
+from db.core.database import Database
 from domain.errors import (
     DatabaseUnavailableError,
     ErrorCode,
@@ -32,18 +32,18 @@ from domain.errors import (
     TooManyConnectionsError,
     UnauthenticatedError,
 )
-from engine.flows import FlowCache
-from events.hub import Hub
-from events.stats import StatsFeeds
+from engine.compiled_flow import FlowCache
+from live.hub import Hub
+from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import FlowRunsSchema
-from service.auth import NOBODY, authenticate, error_response, find_viewer, secret_of_params, shown_secret
-from service.bodies import bounded
-from service.connections import Connections
-from service.explorer import Explorer
+from service.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.connection_registry import Connections
+from service.graphiql import Explorer
+from service.request_limits import bounded
 from service.sockets import SocketHandler, TextSocket
 from service.sse import EventStream, accepts_stream, operation_type, prefers_json
-from service.streams import Operation, Streams
+from service.subscription_rendering import Operation, Streams
 
 _RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
@@ -176,7 +176,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """What the resolvers know of the request; refuses it when it shows no key."""
         if isinstance(request, WebSocket):
-            viewer = await find_viewer(self._database, shown_secret(request)) or NOBODY
+            viewer = await find_viewer(self._database, shown_secret(request)) or ANONYMOUS
             return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
         viewer = await authenticate(request, self._database)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
@@ -186,7 +186,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if isinstance(context.connection_params, Mapping) and context.connection_params:
             viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
-        if context.viewer is NOBODY:
+        if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError
         nothing_to_say: UnsetType = UNSET
         return nothing_to_say

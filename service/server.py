@@ -18,7 +18,7 @@ _YOUNG_OBJECTS = 20_000
 thousand sockets open, more time than telling them something."""
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Spare the garbage collector what is there for good; to be called when all is set up."""
     gc.collect()
     gc.freeze()

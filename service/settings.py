@@ -10,8 +10,8 @@ from sqlalchemy.exc import ArgumentError
 
 from domain.run_log import MAX_LINES
 from engine.file_store import BUCKETS
-from engine.notes import MAX_FILE_BYTES
-from service.connections import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
+from engine.run_output import MAX_FILE_BYTES
+from service.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
 FILES_FOLDER = "files"
 """Beside the database file, where no other place is set for files."""

@@ -30,9 +30,9 @@ from domain.errors import (
     UnauthenticatedError,
 )
 from resolvers.context import Context
-from schema.errors import told
-from service.connections import Connection
-from service.streams import Failure, Operation, Payload
+from schema.errors import to_client_error
+from service.connection_registry import Connection
+from service.subscription_rendering import Failure, Operation, Payload
 
 if TYPE_CHECKING:
     from service.graphql import GraphQLEndpoint
@@ -235,7 +235,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             with connection.subscription():
                 await self._send_results(operation)
         except TooManySubscriptionsError as error:
-            await self._end_by(operation, Failure([told(GraphQLError(error.message, original_error=error))]))
+            await self._end_by(operation, Failure([to_client_error(GraphQLError(error.message, original_error=error))]))
         except WebSocketDisconnected:
             pass  # whoever reads from the socket finds out too
 

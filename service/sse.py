@@ -20,10 +20,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from domain import clock
 from domain.errors import FlowRunsError, ServiceStoppingError, TooManySubscriptionsError
 from resolvers.context import Context
-from resolvers.subscriptions import cursor_at
-from schema.errors import told
-from service.connections import Connection, Connections
-from service.streams import Failure, Operation, Payload, Streams
+from resolvers.subscriptions import cursor_of_position
+from schema.errors import to_client_error
+from service.connection_registry import Connection, Connections
+from service.subscription_rendering import Failure, Operation, Payload, Streams
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
@@ -200,7 +200,7 @@ def _pieces(events: Iterable[bytes]) -> Iterator[bytes]:
 def _next(payload: Payload) -> bytes:
     head = b"event: next\n"
     if payload.place is not None:
-        head += b"id: " + cursor_at(payload.place).encode() + b"\n"
+        head += b"id: " + cursor_of_position(payload.place).encode() + b"\n"
     return head + _data(payload.body)
 
 
@@ -209,7 +209,7 @@ def _failure(errors: Sequence[GraphQLError]) -> bytes:
 
 
 def _refusal(error: FlowRunsError) -> bytes:
-    return _failure([told(GraphQLError(error.message, original_error=error))])
+    return _failure([to_client_error(GraphQLError(error.message, original_error=error))])
 
 
 def _data(body: bytes) -> bytes:

@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.rows import AnyRow
-from db.session import Database
+from db.core.database import Database
+from db.sql.rows import AnyRow
 from domain import clock, ids
+from domain.enums import FINAL, RunStatus
 from domain.errors import (
     ErrorCode,
     FlowRunsError,
@@ -25,12 +26,11 @@ from domain.errors import (
     QuotaExceededError,
 )
 from domain.ids import IdKind
-from domain.states import FINAL, RunStatus
-from engine.flows import FlowCache
+from engine.compiled_flow import FlowCache
 from resolvers import projects, runs, start, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
-from service.bodies import bounded
+from service.request_limits import bounded
 
 WAIT = "wait"
 """The parameter that says for how many milliseconds to wait for the run's end."""

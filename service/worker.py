@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
-from db import bulk, journal
-from db.session import Database
+from db.bulk import operations as bulk_operations
+from db.core.database import Database
+from db.runs import step_journal
 from domain import clock
 from engine import actions, steps
-from engine.bulk import BulkRunner
+from engine.bulk_worker import BulkWorker
+from engine.compiled_flow import FlowCache
 from engine.dispatcher import Dispatcher
 from engine.executor import Executor
 from engine.file_store import FileStore
-from engine.flows import FlowCache
-from engine.housekeeping import Housekeeper, house_jobs
-from engine.notes import NoteSettings
+from engine.maintenance import MaintenanceRunner, maintenance_jobs
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
+from engine.run_output import OutputLimits
 from engine.scheduler import Scheduler
 from service.settings import Settings
 
@@ -43,10 +44,10 @@ class Worker:
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
         self._files = FileStore(settings.files_place)
-        self._note_settings = NoteSettings(self._files, settings.max_log_lines, settings.max_file_bytes)
+        self._note_settings = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
-        self._bulk = BulkRunner(database)
+        self._bulk = BulkWorker(database)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
@@ -84,7 +85,7 @@ class Worker:
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
             yield
 
-    async def _keep_up(self, part: Scheduler | BulkRunner) -> None:
+    async def _keep_up(self, part: Scheduler | BulkWorker) -> None:
         while not self._stopped:
             try:
                 await part.run()
@@ -96,14 +97,14 @@ class Worker:
     @asynccontextmanager
     async def _housekeeping(self) -> AsyncIterator[None]:
         settings = self._settings
-        jobs = house_jobs(
+        jobs = maintenance_jobs(
             self._database,
             self._files,
             settings.execution_data_retention_days,
             settings.event_retention_days,
             settings.bulk_retention_days,
         )
-        keeping = asyncio.create_task(Housekeeper(jobs).run())
+        keeping = asyncio.create_task(MaintenanceRunner(jobs).run())
         try:
             yield
         finally:
@@ -120,8 +121,8 @@ class Worker:
 
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
-        await self._database.write(bulk.release_all)
-        if count := await self._database.write(journal.release_all):
+        await self._database.write(bulk_operations.release_leases)
+        if count := await self._database.write(step_journal.release_leases):
             _logger.info("Going on with %d runs that were under way when the last worker ended", count)
 
     def _new_dispatcher(self) -> Dispatcher:

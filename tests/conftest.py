@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import pytest
 
-from db.session import Database
+from db.core.database import Database
 from tests.support.templates import Template
 
 pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.api"]

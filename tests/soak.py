@@ -25,16 +25,16 @@ from typing import Any
 import httpx
 from sqlalchemy import Connection, Select, func, or_, select
 
-from db.events import RUN_STATUS
+from db.core.database import Database
+from db.events.log import RUN_STATUS
 from db.migrate import upgrade
 from db.models import BulkOperation, FlowRun, RunEvent, StepAttempt
 from db.models.types import table
-from db.rows import AnyRow
-from db.session import Database
+from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkStatus
+from domain.enums import FINAL, LIVE, RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.states import FINAL, LIVE, RunStatus, StepStatus
 from tests.support.postgres import PostgresServer, free_port, postgres_server
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Column, Integer
 from sqlmodel import Field, SQLModel
 
 
-class EventHorizon(SQLModel, table=True):
+class EventLowWatermark(SQLModel, table=True):
     """The place in the event log behind which every event is kept: one row, which moves on as others are deleted."""
 
     __tablename__ = "event_horizon"

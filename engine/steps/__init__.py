@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from domain.payloads import MAX_INPUT_BYTES
+from domain.json_codec import MAX_INPUT_BYTES
 from engine.actions import ActionRegistry
 from engine.steps.context import StepContext, StepRunner, ThreadContext
 from engine.steps.http import HttpRunner

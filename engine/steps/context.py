@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.errors import StepError
-from engine.notes import MAX_FILE_BYTES, AttemptNotes
-from engine.spool import FileData, Spool
+from engine.file_spool import FileData, Spool
+from engine.run_output import MAX_FILE_BYTES, AttemptRecorder
 
 _logger = logging.getLogger("engine.step")
 
@@ -24,7 +24,7 @@ class _Attempt:
     """The same for all tries of the step: `<run id>:<step>`."""
     timeout: float | None = None
     """Seconds that the definition gives to one try, when it does."""
-    notes: AttemptNotes | None = field(default=None, compare=False, repr=False)
+    notes: AttemptRecorder | None = field(default=None, compare=False, repr=False)
     """Where lines and files go; None: lines go to the service's own log, and files nowhere."""
 
     def log(self, message: str, level: str = "INFO") -> None:
@@ -93,7 +93,7 @@ class StepRunner(Protocol):
         ...
 
 
-def _open_notes(attempt: _Attempt) -> AttemptNotes:
+def _open_notes(attempt: _Attempt) -> AttemptRecorder:
     if attempt.notes is None:
         raise StepError("FILES_UNAVAILABLE", "There is no file store here.", retryable=False)
     return attempt.notes

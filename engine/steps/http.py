@@ -9,7 +9,7 @@ import httpcore
 import httpx
 from pydantic import ValidationError
 
-from domain import clock, payloads
+from domain import clock, json_codec
 from domain.definition import HttpInput
 from domain.errors import FlowRunsError
 from domain.json_schema import path_text
@@ -19,7 +19,7 @@ from engine.steps.context import StepContext
 
 MAX_REDIRECTS = 5
 CONNECT_SECONDS = 10.0
-ERROR_BODY_BYTES = 2 * payloads.KIB
+ERROR_BODY_BYTES = 2 * json_codec.KIB
 """How much of the body of a failed call is kept."""
 USER_AGENT = "flow-runs"
 
@@ -70,7 +70,7 @@ class HttpRunner:
         wanted = _validated(input)
         request = self._request(wanted, context, seconds)
         try:
-            return await clock.within(seconds, self._call(wanted, request, context))
+            return await clock.timeout(seconds, self._call(wanted, request, context))
         except TimeoutError:
             raise StepError("TIMEOUT", f"{request.url.host} did not answer within {seconds:g} s.") from None
         except httpcore.TimeoutException as error:
@@ -177,7 +177,7 @@ def _content(wanted: HttpInput) -> tuple[dict[str, str], bytes | None]:
     if wanted.body is not None:
         raise _invalid("body: `json` and `body` exclude each other")
     try:
-        text = payloads.encode(wanted.json_body, limit=payloads.MAX_INPUT_BYTES, what="body of the call")
+        text = json_codec.encode(wanted.json_body, limit=json_codec.MAX_INPUT_BYTES, what="body of the call")
     except FlowRunsError as error:
         raise _invalid(f"json: {error}") from None
     return {"content-type": "application/json", **headers}, text.encode()

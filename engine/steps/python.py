@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from domain import payloads
+from domain import json_codec
 from domain.definition import PythonInput
 from domain.errors import InputTooLargeError, InvalidArgumentError
 from domain.json_schema import path_text
@@ -50,7 +50,7 @@ class PythonRunner:
             result = await self._blocking.run(lambda: self._in_thread(action, arguments))
         if isinstance(result, StepError):
             raise result
-        return payloads.decode(result)
+        return json_codec.decode(result)
 
     def _in_thread(self, action: Action, arguments: inspect.BoundArguments) -> _Result:
         try:
@@ -71,7 +71,7 @@ class PythonRunner:
 
     def _encoded(self, value: Any) -> str:
         try:
-            return payloads.encode(value, limit=self._max_output_bytes, what="result of the action")
+            return json_codec.encode(value, limit=self._max_output_bytes, what="result of the action")
         except InputTooLargeError as error:
             raise StepError("OUTPUT_TOO_LARGE", error.message, retryable=False) from None
         except InvalidArgumentError as error:
@@ -81,7 +81,7 @@ class PythonRunner:
 def _validated(rendered: Any) -> PythonInput:
     try:
         # A copy: the rendered input shares parts with the outputs of other steps, and actions change what they get.
-        copied = payloads.decode(payloads.encode(rendered, limit=payloads.MAX_INPUT_BYTES, what="input"))
+        copied = json_codec.decode(json_codec.encode(rendered, limit=json_codec.MAX_INPUT_BYTES, what="input"))
         return PythonInput.model_validate(copied)
     except (InputTooLargeError, InvalidArgumentError) as error:
         raise StepError("INPUT_INVALID", error.message, retryable=False) from None

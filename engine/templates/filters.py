@@ -13,7 +13,7 @@ import orjson
 from jinja2 import StrictUndefined, Undefined
 
 from engine.templates import operations
-from engine.templates.meter import MAX_WEIGHT, Meter, fault, kind_of
+from engine.templates.meter import MAX_WEIGHT, Meter, template_error, type_name
 from engine.templates.operations import Operation
 
 _MAX_NUMBER_TEXT = 1_000
@@ -90,7 +90,9 @@ def mapped(meter: Meter, value: Any, *args: Any, attribute: Any = None, **kwargs
 def _named(table: dict[str, Operation], noun: str, args: tuple[Any, ...]) -> tuple[Operation, tuple[Any, ...]]:
     name = args[0] if args else None
     if not isinstance(name, str) or name not in table:
-        raise fault(f"There is no {noun} {name[:100]!r}" if isinstance(name, str) else f"The {noun}'s name is needed")
+        raise template_error(
+            f"There is no {noun} {name[:100]!r}" if isinstance(name, str) else f"The {noun}'s name is needed"
+        )
     return table[name], args[1:]
 
 
@@ -158,7 +160,7 @@ def total(meter: Meter, value: Any, attribute: Any = None, start: Any = 0) -> An
 
 
 def _refuse_sum(value: Any) -> Any:
-    raise fault(f"Cannot sum up {kind_of(value)}")
+    raise template_error(f"Cannot sum up {type_name(value)}")
 
 
 def backward(meter: Meter, value: Any) -> Any:
@@ -178,7 +180,7 @@ def to_list(meter: Meter, value: Any) -> list[Any]:
 def items(meter: Meter, value: Any) -> list[list[Any]]:
     """The keys and values of an object, in pairs."""
     if not isinstance(value, dict):
-        raise fault(f"An object is needed here; this is {kind_of(value)}")
+        raise template_error(f"An object is needed here; this is {type_name(value)}")
     return operations.items(meter, value)
 
 
@@ -221,11 +223,11 @@ def to_string(meter: Meter, value: Any) -> str:
 def rounded(_: Meter, value: Any, precision: int = 0, method: str = "common") -> Any:
     """`value` with `precision` decimals; the method is common, ceil or floor."""
     if not operations.is_number(value) or not isinstance(precision, int) or abs(precision) > _MAX_DECIMALS:
-        raise fault(f"round() takes a number, and at most {_MAX_DECIMALS} decimals")
+        raise template_error(f"round() takes a number, and at most {_MAX_DECIMALS} decimals")
     if method == "common":
         return operations.number(round(float(value), precision))
     if method not in ("ceil", "floor"):
-        raise fault("The method of round() is common, ceil or floor")
+        raise template_error("The method of round() is common, ceil or floor")
     scale = 10.0**precision
     return operations.number((math.ceil if method == "ceil" else math.floor)(value * scale) / scale)
 
@@ -233,7 +235,7 @@ def rounded(_: Meter, value: Any, precision: int = 0, method: str = "common") ->
 def absolute(_: Meter, value: Any) -> Any:
     """The number without its sign."""
     if not operations.is_number(value):
-        raise fault(f"abs takes a number; this is {kind_of(value)}")
+        raise template_error(f"abs takes a number; this is {type_name(value)}")
     return operations.number(abs(value))
 
 
@@ -293,7 +295,7 @@ def _quoted(meter: Meter, value: Any) -> str:
 def printf(meter: Meter, value: Any, *args: Any) -> str:
     """`"%s: %.2f"|format(name, price)`: the conversions of C, with widths and decimals up to 1000."""
     if not isinstance(value, str):
-        raise fault("format works on a string")
+        raise template_error("format works on a string")
     meter.work(value.count("%") * 4)
     rest = iter(args)
     pieces = [_converted(meter, match, rest) for match in _PRINTF.finditer(meter.read(value))]
@@ -307,7 +309,7 @@ def _converted(meter: Meter, match: re.Match[str], args: Iterator[Any]) -> str:
     if directive == "%%":
         return "%"
     if conversion is None or int(width or 0) > _MAX_WIDTH or int(decimals or 0) > _MAX_WIDTH:
-        raise fault("The format has a conversion that is not supported, or one wider than 1000")
+        raise template_error("The format has a conversion that is not supported, or one wider than 1000")
     missing = StrictUndefined("The format has more conversions than arguments")
     value = next(args, missing)
     value = operations.text_of(meter, value) if conversion == "s" else meter.read(value)
@@ -377,7 +379,7 @@ def _is(*types: type, but: type = Undefined) -> Operation:
 def _remainder(_: Meter, value: Any, divisor: Any, wanted: int) -> bool:
     if isinstance(value, int) and isinstance(divisor, int):
         return value % divisor == wanted
-    raise fault(f"A whole number is needed here; this is {kind_of(value)}")
+    raise template_error(f"A whole number is needed here; this is {type_name(value)}")
 
 
 TESTS: dict[str, Operation] = {

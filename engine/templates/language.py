@@ -16,7 +16,7 @@ from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from domain.payloads import KIB
+from domain.json_codec import KIB
 from engine.templates.filters import FILTERS, TESTS
 from engine.templates.meter import Meter
 from engine.templates.operations import METHODS, OPERATIONS, Operation

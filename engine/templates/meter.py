@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import orjson
 from jinja2 import Undefined
 
-from domain.payloads import KIB, MAX_INPUT_BYTES
+from domain.json_codec import KIB, MAX_INPUT_BYTES
 from engine.errors import StepError
 
 MAX_STEPS = 200_000
@@ -45,17 +45,17 @@ _JSON_TYPES = {
 T = TypeVar("T")
 
 
-def fault(message: str) -> StepError:
+def template_error(message: str) -> StepError:
     """The template does not go with its data."""
     return StepError("TEMPLATE_ERROR", message, retryable=False)
 
 
-def excess(message: str) -> StepError:
+def limit_exceeded(message: str) -> StepError:
     """The template asks for more than a render may cost."""
     return StepError("TEMPLATE_LIMIT", message, retryable=False)
 
 
-def kind_of(value: Any) -> str:
+def type_name(value: Any) -> str:
     """What `value` is, in words for a message; an undefined one raises its own error."""
     if isinstance(value, Undefined):
         str(value)
@@ -78,21 +78,21 @@ class Meter:
         """Pay for `steps` evaluations."""
         self._steps -= steps
         if self._steps < 0:
-            raise excess(f"The template takes more than {MAX_STEPS:,} steps.")
+            raise limit_exceeded(f"The template takes more than {MAX_STEPS:,} steps.")
         if time.thread_time() > self._deadline:
-            raise excess(f"The template takes more than {MAX_CPU_SECONDS * 1000:.0f} ms.")
+            raise limit_exceeded(f"The template takes more than {MAX_CPU_SECONDS * 1000:.0f} ms.")
 
     def carry(self, weight: int) -> None:
         """Pay for reading or making `weight`."""
         self._traffic -= weight
         if self._traffic < 0:
-            raise excess(f"The template works through more than {MAX_TRAFFIC:,} characters.")
+            raise limit_exceeded(f"The template works through more than {MAX_TRAFFIC:,} characters.")
         self.work(1)
 
     def room(self, weight: int) -> None:
         """Check, before it is made, that something of this weight may be."""
         if weight > MAX_WEIGHT:
-            raise excess(f"A value would have more than {MAX_WEIGHT:,} characters.")
+            raise limit_exceeded(f"A value would have more than {MAX_WEIGHT:,} characters.")
 
     def read(self, value: T) -> T:
         """`value`, paid for as something that is walked through."""
@@ -118,7 +118,7 @@ class Meter:
             return self._weigh_container(value)
         if value is None or isinstance(value, int | float):
             return _SCALAR_WEIGHT
-        raise fault(f"This cannot be used as a value: it is {kind_of(value)}")
+        raise template_error(f"This cannot be used as a value: it is {type_name(value)}")
 
     def _weigh_container(self, value: Any) -> int:
         known = self._weights.get(id(value))

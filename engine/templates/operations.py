@@ -13,7 +13,7 @@ import orjson
 from jinja2 import StrictUndefined, Undefined
 from jinja2.runtime import LoopContext
 
-from engine.templates.meter import MAX_STEPS, Meter, fault, kind_of
+from engine.templates.meter import MAX_STEPS, Meter, template_error, type_name
 
 Operation = Callable[..., Any]
 """Takes the meter, the value it works on, and the arguments as the template gives them."""
@@ -40,7 +40,7 @@ def number(value: Any) -> Any:
             return value
     elif isinstance(value, float) and math.isfinite(value):
         return value
-    raise fault("The number is out of range")
+    raise template_error("The number is out of range")
 
 
 def is_number(value: Any) -> bool:
@@ -86,7 +86,7 @@ def make_dict(meter: Meter, _: None, *items: Any) -> dict[str, Any]:
     keys = items[::2]
     for key in keys:
         if not isinstance(key, str):
-            raise fault(f"The keys of an object are strings; this one is {kind_of(key)}")
+            raise template_error(f"The keys of an object are strings; this one is {type_name(key)}")
     return meter.made(dict(zip(keys, items[1::2], strict=True)))
 
 
@@ -109,7 +109,7 @@ def elements(value: Any) -> Any:
     """`value`, which can be gone through: a list, the keys of an object, the characters of a string."""
     if isinstance(value, list | dict | str):
         return value
-    raise fault(f"A list is needed here; this is {kind_of(value)}")
+    raise template_error(f"A list is needed here; this is {type_name(value)}")
 
 
 def item(meter: Meter, container: Any, key: Any, path: str) -> Any:
@@ -121,7 +121,7 @@ def item(meter: Meter, container: Any, key: Any, path: str) -> Any:
         return getattr(container, key) if key in _LOOP_FIELDS else StrictUndefined(f"loop has no {key!r}")
     found = _lookup(container, key)
     if found is _ABSENT:
-        kind = kind_of(container)
+        kind = type_name(container)
         owner = path if path and isinstance(container, dict) else f"{path} ({kind})" if path else kind
         return StrictUndefined(f"{owner} has no {_shown(key)}")
     return found
@@ -139,13 +139,13 @@ def _lookup(container: Any, key: Any) -> Any:
 
 
 def _shown(key: Any) -> str:
-    return repr(key[:100] if isinstance(key, str) else key) if isinstance(key, str | int) else kind_of(key)
+    return repr(key[:100] if isinstance(key, str) else key) if isinstance(key, str | int) else type_name(key)
 
 
-def cut(meter: Meter, value: Any, start: Any, stop: Any, step: Any) -> Any:
+def slice_(meter: Meter, value: Any, start: Any, stop: Any, step: Any) -> Any:
     """`value[start:stop:step]`."""
     if not isinstance(value, list | str):
-        raise fault(f"Only lists and strings can be cut; this is {kind_of(value)}")
+        raise template_error(f"Only lists and strings can be cut; this is {type_name(value)}")
     return meter.made(value[start:stop:step])
 
 
@@ -158,7 +158,7 @@ def add(meter: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, list) and isinstance(right, list):
         meter.room(meter.weigh(left) + meter.weigh(right))
         return meter.made(left + right)
-    raise fault(f"Cannot add {kind_of(left)} and {kind_of(right)}; `~` joins anything as text")
+    raise template_error(f"Cannot add {type_name(left)} and {type_name(right)}; `~` joins anything as text")
 
 
 def multiply(meter: Meter, left: Any, right: Any) -> Any:
@@ -170,14 +170,14 @@ def multiply(meter: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, str | list) and isinstance(right, int):
         meter.room(meter.weigh(left) * max(right, 0))
         return meter.made(left * right)
-    raise fault(f"Cannot multiply {kind_of(left)} and {kind_of(right)}")
+    raise template_error(f"Cannot multiply {type_name(left)} and {type_name(right)}")
 
 
 def power(_: Meter, left: Any, right: Any) -> Any:
     """The `**` operator."""
     _numbers("raise", left, right)
     if isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right > 64:
-        raise fault("The number is out of range")
+        raise template_error("The number is out of range")
     return number(left**right)
 
 
@@ -192,7 +192,7 @@ def _arithmetic(verb: str, operate: Callable[[Any, Any], Any]) -> Operation:
 def _numbers(verb: str, *operands: Any) -> None:
     for operand in operands:
         if not is_number(operand):
-            raise fault(f"Cannot {verb} {kind_of(operand)}: a number is needed")
+            raise template_error(f"Cannot {verb} {type_name(operand)}: a number is needed")
 
 
 def negative(_: Meter, value: Any) -> Any:
@@ -253,7 +253,7 @@ def call_method(meter: Meter, value: Any, method: str, *args: Any, **kwargs: Any
     """`value.method(…)`, for the few methods that there are."""
     function = METHODS[method].get(type(value))
     if function is None:
-        raise fault(f"{kind_of(value)} has no method {method}()")
+        raise template_error(f"{type_name(value)} has no method {method}()")
     return function(meter, value, *args, **kwargs)
 
 
@@ -273,7 +273,7 @@ def lstrip(meter: Meter, value: str, chars: str | None = None) -> str:
     """The string without leading white space, or without leading `chars`."""
     if chars is not None and len(chars) > _MAX_STRIPPED:
         # Python looks through all of them for each character of the string.
-        raise fault(f"At most {_MAX_STRIPPED} characters can be stripped")
+        raise template_error(f"At most {_MAX_STRIPPED} characters can be stripped")
     return meter.made(meter.read(value).lstrip(chars))
 
 
@@ -358,7 +358,7 @@ OPERATIONS: dict[str, Operation] = {
     "range": make_range,
     "loop": loop_over,
     "item": item,
-    "cut": cut,
+    "cut": slice_,
     "call": call_method,
     "compare": compare,
     "add": add,

@@ -6,11 +6,11 @@ from typing import Any, Protocol, TypeAlias, cast
 from jinja2 import UndefinedError
 
 from domain.errors import Problem
+from domain.json_codec import KIB
 from domain.json_schema import MAX_PROBLEMS, path_text
-from domain.payloads import KIB
 from engine.errors import StepError
 from engine.templates import language
-from engine.templates.meter import MAX_WEIGHT, Meter, excess, fault, kind_of
+from engine.templates.meter import MAX_WEIGHT, Meter, limit_exceeded, template_error, type_name
 from engine.templates.operations import join_text
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -119,7 +119,7 @@ class _Render:
         """`value`, counted as part of the result."""
         self._weight += self.meter.weigh(value)
         if self._weight > MAX_WEIGHT:
-            raise excess(f"The rendered value has more than {MAX_WEIGHT:,} characters")
+            raise limit_exceeded(f"The rendered value has more than {MAX_WEIGHT:,} characters")
         return value
 
 
@@ -158,9 +158,9 @@ class _Object:
         for key_part, part in self._parts:
             key = key_part.render(render)
             if not isinstance(key, str):
-                raise fault(f"The key of an object rendered to {kind_of(key)}; a string is needed")
+                raise template_error(f"The key of an object rendered to {type_name(key)}; a string is needed")
             if key in result:
-                raise fault(f"Two keys of an object rendered to {key[:100]!r}")
+                raise template_error(f"Two keys of an object rendered to {key[:100]!r}")
             result[key] = part.render(render)
         return result
 
@@ -182,12 +182,12 @@ class _Text:
         except StepError as error:
             raise self._placed(error) from None
         except UndefinedError as error:
-            raise self._placed(fault(str(error))) from None
+            raise self._placed(template_error(str(error))) from None
         except ZeroDivisionError:
-            raise self._placed(fault("Division by zero")) from None
+            raise self._placed(template_error("Division by zero")) from None
         except Exception as error:
             # What the data makes of an operation has no end of kinds: TypeError, KeyError, OverflowError, …
-            raise self._placed(fault(f"{type(error).__name__}: {error}"[:500])) from None
+            raise self._placed(template_error(f"{type(error).__name__}: {error}"[:500])) from None
 
     def _rendered(self, render: _Render) -> Any:
         context = cast("language.MeteredContext", self._template.new_context(render.variables, shared=True))

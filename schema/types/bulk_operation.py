@@ -6,9 +6,9 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from db.bulk_reads import OutcomeFilter
-from db.rows import AnyRow
-from domain import ids, payloads
+from db.bulk.reads import OutcomeFilter
+from db.sql.rows import AnyRow
+from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
 from resolvers import bulk, runs
@@ -83,11 +83,11 @@ class BulkPlan:
 
     @field("How many runs something would be done to.")
     async def eligible(self, info: Info) -> int:
-        return (await bulk.foretold(info.context, self.row.id)).get(ELIGIBLE, 0)
+        return (await bulk.planned_reasons(info.context, self.row.id)).get(ELIGIBLE, 0)
 
     @field("To how many runs nothing would be done, and why.")
     async def ineligible(self, info: Info) -> list[BulkReasonCount]:
-        found = await bulk.foretold(info.context, self.row.id)
+        found = await bulk.planned_reasons(info.context, self.row.id)
         return _counts({word: number for word, number in found.items() if word != ELIGIBLE})
 
     @field(f"The first runs, at most {bulk.SAMPLE}; `outcomes` has all.")
@@ -110,7 +110,7 @@ class BulkOperation(Node):
     strategy: RetryStrategy | None = column("strategy", "How retries begin.", convert=RetryStrategy)
     filter: JSON | None = json_column("filter", "Which runs are meant, as it was given.")
     excluded_ids: list[strawberry.ID] = column(
-        "excluded_ids", "Runs that are left out, as they were given.", convert=payloads.decode
+        "excluded_ids", "Runs that are left out, as they were given.", convert=json_codec.decode
     )
     requested_by: str = column("key_name", "The name of the key with which it was asked for.")
     max_per_second: float | None = column("max_per_second", "Retries that begin in a second, at most.")

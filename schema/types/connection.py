@@ -5,9 +5,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain.errors import InvalidArgumentError
-from resolvers.pagination import PageArguments, Slice
+from resolvers.pagination import ConnectionPage, PageArguments
 from schema.fields import Info, columns_of, field, selects
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ Before = Annotated[str | None, strawberry.argument(description="Return what prec
 class PageInfo:
     """What lies around a page."""
 
-    page: strawberry.Private[Slice]
+    page: strawberry.Private[ConnectionPage]
 
     @field("Whether more follow the page.")
     async def has_next_page(self) -> bool:
@@ -55,7 +55,7 @@ class Edge(Generic[T]):
 class Connection(Generic[T]):
     """A page of a longer list."""
 
-    page: strawberry.Private[Slice | None]
+    page: strawberry.Private[ConnectionPage | None]
     wrap: strawberry.Private[Callable[[AnyRow], Any]]
     count: strawberry.Private[Callable[[int | None], Awaitable[int]]]
 
@@ -85,7 +85,7 @@ class Connection(Generic[T]):
         return await self.count(limit)
 
     @property
-    def _loaded(self) -> Slice:
+    def _loaded(self) -> ConnectionPage:
         assert self.page is not None  # `connect` saw that it is selected
         return self.page
 
@@ -94,7 +94,7 @@ async def connect(
     info: Info,
     of: type[T],
     arguments: PageArguments,
-    fetch: Callable[[PageArguments, frozenset[str]], Awaitable[Slice]],
+    fetch: Callable[[PageArguments, frozenset[str]], Awaitable[ConnectionPage]],
     count: Callable[[int | None], Awaitable[int]],
 ) -> Connection[T]:
     """A connection of `of`, whose page is fetched when something on it is selected, and nothing but that."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain.ids import IdKind
 from resolvers import runs, schedules, webhooks
 from schema.enums import Environment, MissedFires, SkipReason

@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain import clock
 from domain.ids import IdKind
 from resolvers import files, logs, resume, retry, runs

@@ -5,7 +5,7 @@ from datetime import datetime
 import strawberry
 from strawberry.scalars import JSON
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain.ids import IdKind
 from schema.fields import column, id_column, json_column
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import strawberry
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from schema.enums import LogLevel
 from schema.fields import column
 

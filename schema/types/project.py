@@ -4,16 +4,16 @@ from datetime import datetime
 
 import strawberry
 
-from db.rows import AnyRow
-from domain import clock, payloads
+from db.sql.rows import AnyRow
+from domain import clock, json_codec
 from domain.ids import IdKind
 from resolvers import bulk, projects, runs
 from resolvers.context import Viewer as KeyInUse
 from resolvers.pagination import MAX_PAGE
 from resolvers.start import MAX_TAGS, MAX_WAIT_MS
+from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
 from schema.fields import Info, column, columns_of, field, id_column
-from schema.limits import MAX_COST, MAX_DEPTH
 from schema.types.node import Node
 
 
@@ -58,13 +58,13 @@ class Limits:
     max_query_depth: int = strawberry.field(default=MAX_DEPTH, description="Levels of nested fields.")
     max_query_cost: int = strawberry.field(default=MAX_COST, description="Fields, multiplied by page sizes.")
     max_input_bytes: int = strawberry.field(
-        default=payloads.MAX_INPUT_BYTES, description="JSON of a run's input, and of a step's output."
+        default=json_codec.MAX_INPUT_BYTES, description="JSON of a run's input, and of a step's output."
     )
     max_metadata_bytes: int = strawberry.field(
-        default=payloads.MAX_METADATA_BYTES, description="JSON of a run's metadata."
+        default=json_codec.MAX_METADATA_BYTES, description="JSON of a run's metadata."
     )
     max_definition_bytes: int = strawberry.field(
-        default=payloads.MAX_DEFINITION_BYTES, description="JSON of a flow definition."
+        default=json_codec.MAX_DEFINITION_BYTES, description="JSON of a flow definition."
     )
     max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
     max_bulk_operations: int = strawberry.field(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import strawberry
 
-from db.rows import AnyRow
+from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
 from schema.fields import column, field, id_column

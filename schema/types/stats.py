@@ -6,10 +6,10 @@ from typing import Annotated
 
 import strawberry
 
-from db.rows import AnyRow
-from db.stats import PERCENTILES, Durations, Failure
+from db.runs.stats import PERCENTILES, Durations, Failure
+from db.sql.rows import AnyRow
 from domain.time_buckets import MAX_BUCKETS
-from events.stats import Statistics
+from live.stats_feed import Statistics
 from resolvers import runs, stats
 from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES, MAX_ERRORS, MAX_FAILURES
 from schema.enums import BucketSize, RunStatus

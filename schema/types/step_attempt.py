@@ -7,8 +7,8 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
-from db.rows import AnyRow
-from domain import clock, payloads
+from db.sql.rows import AnyRow
+from domain import clock, json_codec
 from schema.enums import AttemptStatus
 from schema.fields import column, field
 from schema.scalars import BigInt
@@ -24,7 +24,7 @@ class StepError:
 
 
 def step_error(text: str) -> StepError:
-    error: Mapping[str, Any] = payloads.decode(text)
+    error: Mapping[str, Any] = json_codec.decode(text)
     return StepError(**error)
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from db import events
+from db.events import log as event_log
 from db.models import RunEvent
 from db.models.types import table
 from domain import ids
@@ -98,7 +98,7 @@ async def logged(api: Api, run_ids: list[str]) -> list[Change]:
     event = table(RunEvent).c
     keys: list[UUID] = [ids.decode(IdKind.RUN, each) for each in run_ids]
     query = select(event.run_id, event.from_status, event.to_status).where(
-        event.run_id.in_(keys), event.kind == events.RUN_STATUS
+        event.run_id.in_(keys), event.kind == event_log.RUN_STATUS
     )
     rows = await api.database.read(lambda conn: conn.execute(query.order_by(event.seq)).all())
     return [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from db.session import Database
+from db.core.database import Database
 from domain import ids
 from tests.conftest import Dialect
 from tests.support import factory

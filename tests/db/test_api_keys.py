@@ -5,11 +5,11 @@ import pytest
 from sqlalchemy import Connection, select
 
 from db import api_keys, projects
+from db.core.database import ConflictError, Database
 from db.models import ApiKey
 from db.models.types import table
-from db.session import ConflictError, Database
 from domain import ids
-from domain.states import Role
+from domain.enums import Role
 from tests.support.clock import START, FakeClock
 from tests.support.factory import Home
 

@@ -5,9 +5,9 @@ import pytest
 from sqlalchemy import Connection
 
 from db import flows, projects
+from db.core.database import ConflictError, Database
 from db.flows import FlowFilter
-from db.keyset import Page
-from db.session import ConflictError, Database
+from db.sql.keyset import Page
 from domain import ids
 from tests.support import factory
 from tests.support.clock import START, FakeClock

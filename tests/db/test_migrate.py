@@ -10,8 +10,8 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import migrate, projects
+from db.core.database import Database
 from db.models import metadata
-from db.session import Database
 from tests.conftest import Dialect
 from tests.support.query import query
 

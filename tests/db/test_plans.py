@@ -12,15 +12,19 @@ import orjson
 import pytest
 from sqlalchemy import Connection, event, select
 
-from db import admission, events, journal, retention, runs, steps
-from db.events import Scope
-from db.keyset import Edge, Page, Position
+from db import retention
+from db.core.database import Database
+from db.events import log as event_log
+from db.events.log import Scope
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
-from db.session import Database
-from db.transitions import Lease
+from db.queue import slots
+from db.runs import reads as run_reads
+from db.runs import step_journal, steps
+from db.runs.transitions import Lease
+from db.sql.keyset import Edge, Page, Position
+from domain.enums import RunStatus
 from domain.run_filter import RunFilter, RunOrder, RunOrderField
-from domain.states import RunStatus
 from tests.support import factory
 from tests.support.clock import START
 
@@ -108,30 +112,32 @@ Read = Callable[[Connection, UUID, UUID], object]
 
 def listed(field: RunOrderField = RunOrderField.CREATED_AT, descending: bool = True, /, **wanted: Any) -> Read:
     """The first page of a project's runs."""
-    return lambda conn, project, _: runs.page(
+    return lambda conn, project, _: run_reads.page(
         conn, COLUMNS, RunFilter(project_ids=[project], **wanted), RunOrder(field, descending), Page(PAGE)
     )
 
 
 def listed_by(**wanted: Any) -> Read:
     """The first page of runs of any project, newest first."""
-    return lambda conn, *_: runs.page(conn, COLUMNS, RunFilter(**wanted), RunOrder(), Page(PAGE))
+    return lambda conn, *_: run_reads.page(conn, COLUMNS, RunFilter(**wanted), RunOrder(), Page(PAGE))
 
 
 def listed_of_flow(conn: Connection, project: UUID, flow: UUID) -> object:
-    return runs.page(conn, COLUMNS, RunFilter(project_ids=[project], flow_ids=[flow]), RunOrder(), Page(PAGE))
+    return run_reads.page(conn, COLUMNS, RunFilter(project_ids=[project], flow_ids=[flow]), RunOrder(), Page(PAGE))
 
 
 def continued(field: RunOrderField, value: int, *, backward: bool = False) -> Read:
     """A page in the middle of a project's runs."""
     place = Position(value, key_of(COUNT // 2))
     page = Page(PAGE, before=place, backward=True) if backward else Page(PAGE, after=place)
-    return lambda conn, project, _: runs.page(conn, COLUMNS, RunFilter(project_ids=[project]), RunOrder(field), page)
+    return lambda conn, project, _: run_reads.page(
+        conn, COLUMNS, RunFilter(project_ids=[project]), RunOrder(field), page
+    )
 
 
 def beyond(field: RunOrderField, value: int) -> Read:
     edge = Edge(Position(value, key_of(COUNT // 2)), before=True)
-    return lambda conn, project, _: runs.any_beyond(conn, RunFilter(project_ids=[project]), RunOrder(field), edge)
+    return lambda conn, project, _: run_reads.has_more(conn, RunFilter(project_ids=[project]), RunOrder(field), edge)
 
 
 MIDDLE = to_microseconds(START - COUNT // 2 * SECOND)
@@ -163,13 +169,13 @@ PLANS: dict[str, tuple[str, Read]] = {
     "called so by their starter": ("ix_run_external", listed(external_ids=["order 4"])),
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
-    "due": ("ix_run_due", lambda conn, *_: journal.claim(conn, 10, SECOND)),
-    "waiting in a line": ("ix_run_held", lambda conn, _, flow: admission._heads(conn, [flow], 10)),
+    "due": ("ix_run_due", lambda conn, *_: step_journal.claim(conn, 10, SECOND)),
+    "waiting in a line": ("ix_run_held", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
     "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(conn, project, SECOND, 10)),
-    "the next due": ("ix_run_due", lambda conn, *_: journal.next_due(conn)),
+    "the next due": ("ix_run_due", lambda conn, *_: step_journal.next_due(conn)),
     "of an idempotency key": (
         "uq_run_idempotency",
-        lambda conn, project, _: runs.by_idempotency_key(conn, project, "x"),
+        lambda conn, project, _: run_reads.by_idempotency_key(conn, project, "x"),
     ),
 }
 """What is read, and the index that it is read from."""
@@ -199,15 +205,17 @@ async def test_runs_of_every_project_are_read_in_the_order_of_their_ids(filled: 
 
 KEYS = [key_of(number) for number in range(15)]
 BY_KEYS: dict[str, Read] = {
-    "runs": lambda conn, *_: runs.by_ids(conn, KEYS, COLUMNS),
+    "runs": lambda conn, *_: run_reads.by_ids(conn, KEYS, COLUMNS),
     "steps": lambda conn, *_: steps.by_runs(conn, KEYS, ("status",)),
     "steps by name": lambda conn, *_: steps.by_names(conn, [(key, "a") for key in KEYS], ("status",)),
     "attempts": lambda conn, *_: steps.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
-    "changes": lambda conn, *_: events.status_changes_by_runs(conn, KEYS),
-    "events of a run": lambda conn, *_: events.page(conn, 0, 2**62, Scope(run_id=KEYS[0]), PAGE),
-    "children": lambda conn, *_: runs.pages_by(conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)),
-    "retries": lambda conn, *_: runs.counts_by(conn, KEYS, "retry_of_id"),
-    "renewed leases": lambda conn, *_: journal.renew(conn, [Lease(key, key) for key in KEYS], SECOND),
+    "changes": lambda conn, *_: event_log.status_changes_by_runs(conn, KEYS),
+    "events of a run": lambda conn, *_: event_log.page(conn, 0, 2**62, Scope(run_id=KEYS[0]), PAGE),
+    "children": lambda conn, *_: run_reads.pages_by(
+        conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)
+    ),
+    "retries": lambda conn, *_: run_reads.counts_by(conn, KEYS, "retry_of_id"),
+    "renewed leases": lambda conn, *_: step_journal.renew(conn, [Lease(key, key) for key in KEYS], SECOND),
 }
 
 

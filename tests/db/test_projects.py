@@ -1,5 +1,5 @@
 from db import projects
-from db.session import Database
+from db.core.database import Database
 from domain import ids
 from tests.support.clock import START, FakeClock
 

@@ -10,17 +10,18 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from db import inputs, logs, retention
-from db.logs import Line
+from db import retention
+from db.core.database import Database
 from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
-from db.session import Database
+from db.runs import input_requests, logs
+from db.runs.logs import Line
 from domain import clock, ids
+from domain.enums import FINAL, LIVE, RunStatus
 from domain.run_log import LogLevel
-from domain.states import FINAL, LIVE, RunStatus
-from engine import housekeeping
+from engine import maintenance
 from engine.file_store import FileStore
-from engine.housekeeping import Housekeeper, house_jobs, purge_step_data
+from engine.maintenance import MaintenanceRunner, maintenance_jobs, purge_step_data
 from tests.support import factory
 from tests.support.clock import FakeClock
 from tests.support.factory import Home
@@ -170,8 +171,8 @@ async def test_every_worker_keeps_house_from_time_to_time(
 ) -> None:
     fake_clock.watch(database)
     home = await database.write(factory.add_home)
-    jobs = house_jobs(database, FileStore(str(tmp_path)), 1)
-    task = asyncio.create_task(Housekeeper(jobs).run())
+    jobs = maintenance_jobs(database, FileStore(str(tmp_path)), 1)
+    task = asyncio.create_task(MaintenanceRunner(jobs).run())
     await fake_clock.advance(1)
     runs = await ended(database, home, DAY)
     await fake_clock.advance(598)
@@ -191,7 +192,7 @@ async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
     line = Line(clock.now(), LogLevel.INFO, "a", 1, "said")
     for run in (old, young):
         await database.write(logs.append, run, [line] * 25, 100)
-        await database.write(inputs.create, _question(run))
+        await database.write(input_requests.create, _question(run))
     sizes: list[int] = []
     trim = retention.trim_logs
 
@@ -200,7 +201,7 @@ async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
         return sizes[-1]
 
     monkeypatch.setattr(retention, "trim_logs", counted)
-    monkeypatch.setattr(housekeeping, "LINES", 10)
+    monkeypatch.setattr(maintenance, "LINES", 10)
     assert await fake_clock.drive(purge_step_data(database, 7)) == 1
     assert sizes == [10, 10, 5, 0]
     for model in (RunLog, InputRequest):

@@ -26,8 +26,8 @@ async def test_the_clock_in_use_tells_the_time(fake_clock: FakeClock) -> None:
 
 def test_use_gives_back_the_clock_used_until_then() -> None:
     mine = SystemClock()
-    before = clock.use(mine)
-    assert clock.use(before) is mine
+    before = clock.set_clock(mine)
+    assert clock.set_clock(before) is mine
 
 
 async def test_sleep_waits_by_the_clock_in_use(fake_clock: FakeClock) -> None:
@@ -39,13 +39,13 @@ async def test_sleep_waits_by_the_clock_in_use(fake_clock: FakeClock) -> None:
 
 
 async def test_what_ends_in_time_gives_its_result(fake_clock: FakeClock) -> None:
-    assert await clock.within(5, asyncio.sleep(0, "done")) == "done"
+    assert await clock.timeout(5, asyncio.sleep(0, "done")) == "done"
     assert fake_clock.timers == 0
 
 
 async def test_what_takes_longer_is_cancelled(fake_clock: FakeClock) -> None:
     endless = asyncio.create_task(never())
-    waiting = asyncio.create_task(clock.within(5, endless))
+    waiting = asyncio.create_task(clock.timeout(5, endless))
     await fake_clock.advance(5)
     with pytest.raises(TimeoutError):
         await waiting
@@ -54,10 +54,10 @@ async def test_what_takes_longer_is_cancelled(fake_clock: FakeClock) -> None:
 
 async def test_a_signal_that_comes_is_told_from_one_that_does_not(fake_clock: FakeClock) -> None:
     event = asyncio.Event()
-    first = asyncio.create_task(clock.signalled(event, 5))
+    first = asyncio.create_task(clock.wait_for(event, 5))
     await fake_clock.advance(5)
     assert await first is False
-    second = asyncio.create_task(clock.signalled(event, 5))
+    second = asyncio.create_task(clock.wait_for(event, 5))
     await fake_clock.settle()
     event.set()
     assert await second is True
@@ -77,4 +77,4 @@ class TestSystemClock:
     async def test_waits_for_ever_when_asked(self) -> None:
         event = asyncio.Event()
         asyncio.get_running_loop().call_soon(event.set)
-        assert await clock.signalled(event, None) is True
+        assert await clock.wait_for(event, None) is True

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.cron import ALIASES, Timetable, zone_named
+from domain.cron import ALIASES, CronSchedule, get_zone
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 # Clocks are set: Berlin 2026-03-29 02:00 → 03:00 and 2026-10-25 03:00 → 02:00;
@@ -16,8 +16,8 @@ BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lo
 
 def fires(cron: str, zone: str, since: str, count: int) -> list[str]:
     """The first fire times after the local time `since`, as local times with their offset."""
-    place = zone_named(zone)
-    timetable = Timetable(cron, place)
+    place = get_zone(zone)
+    timetable = CronSchedule(cron, place)
     at: datetime | None = datetime.fromisoformat(since).replace(tzinfo=place)
     found = []
     for _ in range(count):
@@ -82,7 +82,7 @@ def test_clocks_that_are_set(cron: str, zone: str, since: str, expected: list[st
 
 def test_nothing_fires_again_in_the_second_showing_of_an_hour() -> None:
     again = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)  # 02:10 in Berlin, for the second time
-    timetable = Timetable("30 2 * * *", zone_named(BERLIN))
+    timetable = CronSchedule("30 2 * * *", get_zone(BERLIN))
     assert timetable.after(again) == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
     assert next(timetable.until(again)) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
@@ -97,7 +97,7 @@ _INSTANTS = st.datetimes(datetime(2010, 1, 1), datetime(2030, 1, 1), timezones=s
 @settings(max_examples=60, deadline=None)
 @given(cron=_CRONS, zone=_ZONES, since=_INSTANTS)
 def test_backward_and_forward_are_the_same_fires(cron: str, zone: str, since: datetime) -> None:
-    timetable = Timetable(cron, zone_named(zone))
+    timetable = CronSchedule(cron, get_zone(zone))
     forward: list[datetime] = []
     at = timetable.after(since)
     while at is not None and len(forward) < 100:
@@ -109,7 +109,7 @@ def test_backward_and_forward_are_the_same_fires(cron: str, zone: str, since: da
 
 
 def test_a_fire_time_counts_until_and_not_after_itself() -> None:
-    timetable = Timetable("0 12 * * *", zone_named("UTC"))
+    timetable = CronSchedule("0 12 * * *", get_zone("UTC"))
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     day, moment = timedelta(days=1), timedelta(microseconds=1)
     assert list(islice(timetable.until(noon), 2)) == [noon, noon - day]
@@ -121,12 +121,12 @@ def test_a_fire_time_counts_until_and_not_after_itself() -> None:
 
 @pytest.mark.parametrize("cron", ["0 0 29 2 MON#5", "0 0 */29 2 1#5"])
 def test_what_never_comes_is_given_up(cron: str) -> None:
-    at = Timetable(cron, zone_named("UTC")).after(datetime(2026, 1, 1, tzinfo=UTC))
+    at = CronSchedule(cron, get_zone("UTC")).after(datetime(2026, 1, 1, tzinfo=UTC))
     assert at is None or at.month == 2
 
 
 def test_the_calendar_ends() -> None:
-    assert Timetable("@yearly", zone_named("UTC")).after(datetime(9999, 6, 1, tzinfo=UTC)) is None
+    assert CronSchedule("@yearly", get_zone("UTC")).after(datetime(9999, 6, 1, tzinfo=UTC)) is None
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def test_the_calendar_ends() -> None:
 )
 def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
     with pytest.raises(ValueError, match=r"\."):
-        Timetable(cron, zone_named("UTC"))
+        CronSchedule(cron, get_zone("UTC"))
 
 
 @pytest.mark.parametrize("alias", ALIASES)
 def test_aliases_fire(alias: str) -> None:
-    assert Timetable(alias, zone_named("UTC")).after(datetime(2026, 1, 1, tzinfo=UTC)) is not None
+    assert CronSchedule(alias, get_zone("UTC")).after(datetime(2026, 1, 1, tzinfo=UTC)) is not None
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "Europe", "europe/berlin", "../../etc/passwd", "localtime", "\0"])
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no such time zone"):
-        zone_named(name)
+        get_zone(name)

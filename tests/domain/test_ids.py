@@ -33,9 +33,9 @@ class HandClock(SystemClock):
 def hand_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[HandClock]:
     monkeypatch.setattr(ids, "_generator", ids._Generator())
     hand = HandClock()
-    previous = clock.use(hand)
+    previous = clock.set_clock(hand)
     yield hand
-    clock.use(previous)
+    clock.set_clock(previous)
 
 
 def uuid7(ms: int, filler: int) -> UUID:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from domain.cron import zone_named
+from domain.cron import get_zone
 from domain.time_buckets import MAX_BUCKETS, USUAL, BucketSize, bounds
 
 NOW = datetime(2026, 5, 4, 10, 20, 30, 5, UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-BERLIN, KOLKATA, CAIRO = (zone_named(name) for name in ("Europe/Berlin", "Asia/Kolkata", "Africa/Cairo"))
+BERLIN, KOLKATA, CAIRO = (get_zone(name) for name in ("Europe/Berlin", "Asia/Kolkata", "Africa/Cairo"))
 
 
 def at(*numbers: int) -> datetime:
@@ -93,4 +93,4 @@ def test_there_are_at_most_so_many(size: BucketSize) -> None:
 )
 def test_what_cannot_be_is_refused(since: datetime | None, until: datetime, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        bounds(BucketSize.DAY, zone_named("America/New_York"), since, until)
+        bounds(BucketSize.DAY, get_zone("America/New_York"), since, until)

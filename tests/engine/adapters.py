@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from db.session import Database
+from db.core.database import Database
 from engine.dispatcher import Dispatcher
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from db.session import Database
+from db.core.database import Database
 from tests.conftest import Dialect
 from tests.engine.adapters import CASES, Adapter
 from tests.engine.processes import Processes, worker_processes

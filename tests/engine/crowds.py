@@ -10,16 +10,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select
 
-from db import tickets
-from db.events import RUN_STATUS
+from db.core.database import Database
+from db.events.log import RUN_STATUS
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.session import Database
-from domain import clock, ids, payloads
+from db.queue import tickets
+from domain import clock, ids, json_codec
+from domain.enums import FINAL, AttemptStatus, RunStatus, StepStatus
 from domain.run_filter import RunFilter
-from domain.states import FINAL, AttemptStatus, RunStatus, StepStatus
-from events.hub import Hub, Told
-from events.selectors import OfRuns
+from live.hub import Hub, MatchedEvent
+from live.topics import RunsTopic
 from tests.support import factory
 from tests.support.engine import Bench, Flow
 from tests.support.factory import Home
@@ -61,7 +61,7 @@ def _home(bench: Bench, flow: Flow) -> Home:
 
 
 def _delay(run_id: UUID, until: datetime) -> dict[str, Any]:
-    rendered = payloads.encode({"until": until.isoformat()}, limit=1_000, what="input")
+    rendered = json_codec.encode({"until": until.isoformat()}, limit=1_000, what="input")
     step = {"run_id": run_id, "position": 0, "name": "wait", "kind": "delay", "status": StepStatus.PAUSED}
     return {**step, "attempts_count": 1, "started_at": clock.now(), "input": rendered}
 
@@ -70,9 +70,9 @@ async def ended(database: Database, run_ids: Collection[UUID]) -> None:
     """Return when the log tells that all of these runs are final."""
     left = set(run_ids)
     hub = Hub(database)
-    async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(OfRuns(_ENDED), 0)) as log:
+    async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(RunsTopic(_ENDED), 0)) as log:
         while left:
-            left -= {told.event.row.run_id for told in await log.batch() if isinstance(told, Told)}
+            left -= {told.event.row.run_id for told in await log.batch() if isinstance(told, MatchedEvent)}
     await hub.close()
 
 

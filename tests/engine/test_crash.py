@@ -15,16 +15,19 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from db import bulk, bulk_reads, journal, signals
+from db.bulk import operations as bulk_operations
+from db.bulk import reads as bulk_reads
+from db.core import pubsub
+from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.rows import AnyRow
-from db.session import Database
-from domain import payloads
+from db.runs import step_journal
+from db.sql.rows import AnyRow
+from domain import json_codec
 from domain.bulk import BulkKind
-from domain.states import FINAL, RetryStrategy, RunStatus
-from engine.bulk import LEASE, BulkRunner
-from engine.flows import FlowCache
+from domain.enums import FINAL, RetryStrategy, RunStatus
+from engine.bulk_worker import LEASE, BulkWorker
+from engine.compiled_flow import FlowCache
 from service.worker import Worker
 from tests.conftest import Dialect
 from tests.engine.processes import Processes
@@ -82,7 +85,7 @@ async def go_on(order: Order, *run_ids: UUID, at_once: bool) -> None:
     with in_use(from_now_on()) as still:
         async with worker_here(order, still) as database:
             for run_id in run_ids:
-                with database.signals.listen(signals.run_changed(run_id)) as ended:
+                with database.signals.listen(pubsub.run_changed(run_id)) as ended:
                     if (await Bench(database, run_id).run(run_id)).status not in FINAL:
                         await (still.happened(ended) if at_once else still.drive(ended.wait()))
 
@@ -225,8 +228,8 @@ class Remains:
         cut_short = [(row.position, row.number) for row in attempts if row.status == "INTERRUPTED"]
         assert cut_short == self._under_way + [(at, number + 1) for at, number in self._under_way if killed_again]
         self._check_tries(steps, attempts)
-        outputs = [payloads.decode(row.output) for row in steps if row.name != "never"]
-        assert payloads.decode(run.output) == outputs
+        outputs = [json_codec.decode(row.output) for row in steps if row.name != "never"]
+        assert json_codec.decode(run.output) == outputs
 
     def _check_tries(self, steps: Any, attempts: Any) -> None:
         for step in steps:
@@ -236,7 +239,7 @@ class Remains:
             assert last_first[:1] == (["SUCCEEDED"] if step.attempts_count else [])
             assert set(last_first[1:]) <= {"INTERRUPTED", "FAILED"}
             if step.attempts_count:
-                assert payloads.decode(step.output)["attempt"] == step.attempts_count
+                assert json_codec.decode(step.output)["attempt"] == step.attempts_count
             assert all(row.finished_at is not None for row in of_step)
 
 
@@ -252,7 +255,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
     os.kill(pid, signal.SIGSTOP)
     with in_use(from_now_on()) as still:
         async with worker_here(order, still) as database:
-            with database.signals.listen(signals.run_changed(run_id)) as ended:
+            with database.signals.listen(pubsub.run_changed(run_id)) as ended:
                 # The time of this process runs ahead; the zombie's clock has all its lease before it.
                 await still.advance(LONG / 2)
                 assert not ended.is_set()
@@ -271,7 +274,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
         ("b", 2, "SUCCEEDED"),
         ("c", 1, "SUCCEEDED"),
     ]
-    assert payloads.decode((await bench.run(run_id)).output)["process"] == os.getpid()
+    assert json_codec.decode((await bench.run(run_id)).output)["process"] == os.getpid()
 
 
 # Embedded: several workers on one file, and one after the other
@@ -310,7 +313,7 @@ async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_ki
         await processes.ended(killed)
         with in_use(from_now_on()) as still:
             async with worker_here(order, still) as database:
-                with database.signals.listen(signals.run_changed(left)) as ended:
+                with database.signals.listen(pubsub.run_changed(left)) as ended:
                     await still.advance(90)
                     assert not ended.is_set()
                     await still.drive(ended.wait())
@@ -365,13 +368,13 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
 ) -> None:
     run_id = await bench.start(await bench.publish(transform("a", 1)))
     name = "claim_tickets" if bench.database.dialect == "postgresql" else "claim"
-    working = getattr(journal, name)
+    working = getattr(step_journal, name)
 
     def claim(*arguments: Any) -> Any:
-        monkeypatch.setattr(journal, name, working)
+        monkeypatch.setattr(step_journal, name, working)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(journal, name, claim)
+    monkeypatch.setattr(step_journal, name, claim)
     await go_on(order, run_id, at_once=False)
     assert (await bench.run(run_id)).status == "SUCCEEDED"
     assert "a bug" in caplog.text
@@ -386,22 +389,25 @@ async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_o
 ) -> None:
     flow = await bench.publish(transform("a", 1))
     home = Home(bench.project_id, flow.id, flow.version_id)
-    failed = [{"status": RunStatus.FAILED}] * (2 * bulk.CHUNK + 5)
+    failed = [{"status": RunStatus.FAILED}] * (2 * bulk_operations.CHUNK + 5)
     made = sorted(await bench.database.write(factory.add_runs, home, failed))
     told = {"project_id": bench.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
     asked = {**told, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
     # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
     asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
-    held = await bench.database.write(bulk.prepare, asked, LEASE)
-    await bench.database.write(bulk.pin, held, made, LEASE, foretell=False)
-    await bench.database.write(bulk.start, held, LEASE)
-    await bench.database.write(bulk.release, held)
+    held = await bench.database.write(bulk_operations.prepare, asked, LEASE)
+    await bench.database.write(bulk_operations.pin, held, made, LEASE, foretell=False)
+    await bench.database.write(bulk_operations.start, held, LEASE)
+    await bench.database.write(bulk_operations.release, held)
     assert await processes.ended(await processes.start(replace(order, kill_at=2, when=when))) == -signal.SIGKILL
     (left,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], {"processed", "status"})).values()
-    assert (left.processed, left.status) == (bulk.CHUNK if when == "before" else 2 * bulk.CHUNK, "RUNNING")
+    assert (left.processed, left.status) == (
+        bulk_operations.CHUNK if when == "before" else 2 * bulk_operations.CHUNK,
+        "RUNNING",
+    )
     with in_use(from_now_on()) as still:
         still.block(LEASE.total_seconds())
-        await BulkRunner(bench.database).work_off()
+        await BulkWorker(bench.database).work_off()
     columns = {"status", "matched", "processed", "succeeded"}
     (row,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], columns)).values()
     assert (row.status, row.matched, row.processed, row.succeeded) == ("COMPLETED", *[len(made)] * 3)

@@ -15,14 +15,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, select, text
 
-from db import flows, journal, projects, signals, transitions
-from db.journal import Claimed
+from db import flows, projects
+from db.core import pubsub
+from db.core.database import Database
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
-from db.session import Database
+from db.runs import step_journal, transitions
+from db.runs.step_journal import Claimed
 from domain import clock
-from domain.states import RunStatus
+from domain.enums import RunStatus
 from engine.dispatcher import Dispatcher, Execute
 from engine.steps import StepContext
 from tests.conftest import Dialect
@@ -75,7 +77,7 @@ class Work:
 async def end(database: Database, claimed: Claimed) -> None:
     values = {"output": "null", "duration_ms": 0}
     await database.write(
-        journal.finish, claimed.lease, None, RunStatus.SUCCEEDED, "Run succeeded", values, is_retry=False
+        step_journal.finish, claimed.lease, None, RunStatus.SUCCEEDED, "Run succeeded", values, is_retry=False
     )
 
 
@@ -322,7 +324,7 @@ async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_
     async with at_work(adapter.create(engine.database, Limits(lease=15)), execute):
         await still.advance(1.5)
         # Whoever stops another run has this worker look at once.
-        await engine.database.write(lambda conn: signals.after_commit(conn, signals.RUNS_STOPPED))
+        await engine.database.write(lambda conn: pubsub.publish_after_commit(conn, pubsub.RUNS_STOPPED))
         await still.settle()
         told.set()
     assert (await engine.run(run_id)).status == "SUCCEEDED"
@@ -424,7 +426,7 @@ async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
     async with at_work(adapter.create(engine.database, Limits()), held_up):
         await still.settle()
         now = still.now()
-        assert await engine.database.write(journal.stop, first, "Cancelled")
+        assert await engine.database.write(step_journal.stop, first, "Cancelled")
         await still.settle()
         assert held_up.aborted == [first]
         assert held_up.began[1:] == [(second, now)]
@@ -453,8 +455,8 @@ async def test_a_paused_run_leaves_its_place_and_goes_on_when_there_is_one_again
 
     async def execute(claimed: Claimed) -> None:
         if claimed.lease.run_id == first and not claimed.steps:
-            asks = journal.Try(0, "a", None, "humanInput", 1, "null")
-            await engine.database.write(journal.pause, claimed.lease, None, asks, "Waiting", None)
+            asks = step_journal.AttemptStart(0, "a", None, "humanInput", 1, "null")
+            await engine.database.write(step_journal.pause, claimed.lease, None, asks, "Waiting", None)
         else:
             await held_up(claimed)
 
@@ -562,8 +564,8 @@ async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
     run_id = await engine.start(flow)
     async with at_work(adapter.create(engine.database, Limits()), held_up) as task:
         await still.settle()
-        monkeypatch.setattr(journal, "claim", broken)
-        monkeypatch.setattr(journal, "claim_tickets", broken)
+        monkeypatch.setattr(step_journal, "claim", broken)
+        monkeypatch.setattr(step_journal, "claim_tickets", broken)
         await still.advance(2)
         assert task.done()
         assert "a bug" in str(task.exception())

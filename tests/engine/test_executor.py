@@ -15,13 +15,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from db import events, journal
-from db.journal import Claimed
-from domain import payloads
+from db.events import log as event_log
+from db.runs import step_journal
+from db.runs.step_journal import Claimed
+from domain import json_codec
 from engine.actions import PermanentError
+from engine.compiled_flow import FlowCache
 from engine.errors import StepError
 from engine.executor import MAX_INTERRUPTIONS, MAX_MESSAGE, Executor
-from engine.flows import FlowCache
 from engine.steps import StepContext
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Engine, history, python, shown, transform
@@ -58,11 +59,11 @@ def failing(times: int) -> Callable[..., str]:
 
 
 async def error_of(engine: Engine, run_id: UUID, position: int = 0) -> Any:
-    return payloads.decode((await engine.steps(run_id))[position].error)
+    return json_codec.decode((await engine.steps(run_id))[position].error)
 
 
 async def output_of(engine: Engine, run_id: UUID) -> Any:
-    return payloads.decode((await engine.run(run_id)).output)
+    return json_codec.decode((await engine.run(run_id)).output)
 
 
 # The happy path
@@ -236,7 +237,7 @@ async def test_a_step_that_fails_ends_the_run_with_its_error(engine: Engine) -> 
     assert await engine.statuses(run_id) == {"a": "SUCCEEDED", "b": "FAILED"}
     told = {"code": "ACTION_FAILED", "message": run.error_message, "details": {"type": "ValueError"}}
     assert await error_of(engine, run_id, 1) == told
-    assert payloads.decode((await engine.attempts(run_id))[1].error) == told
+    assert json_codec.decode((await engine.attempts(run_id))[1].error) == told
     assert (await engine.events(run_id))[-1].message == "Step 'b': fail raised ValueError: bad luck"
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "FAILED"]
 
@@ -261,8 +262,8 @@ async def test_between_two_tries_the_run_waits_without_a_worker(engine: Engine) 
     assert (run.status, run.due_at, run.lease_token, run.epoch) == ("RUNNING", seconds(10), None, 2)
     (step,) = await engine.steps(run_id)
     assert (step.status, step.attempts_count, step.finished_at, step.duration_ms) == ("PENDING", 1, None, None)
-    assert payloads.decode(step.error)["message"] == "flaky raised ValueError: no luck at 1"
-    assert await engine.database.write(journal.claim, 1, timedelta(seconds=15)) == []
+    assert json_codec.decode(step.error)["message"] == "flaky raised ValueError: no luck at 1"
+    assert await engine.database.write(step_journal.claim, 1, timedelta(seconds=15)) == []
 
 
 async def test_the_next_try_forgets_the_error_of_the_last_one(engine: Engine, still: FakeClock) -> None:
@@ -280,7 +281,7 @@ async def test_the_next_try_forgets_the_error_of_the_last_one(engine: Engine, st
         (1, "FAILED", START),
         (2, "SUCCEEDED", seconds(10)),
     ]
-    assert payloads.decode(rows[0].error)["message"] == "flaky raised ValueError: no luck at 1"
+    assert json_codec.decode(rows[0].error)["message"] == "flaky raised ValueError: no luck at 1"
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
 
 
@@ -424,10 +425,10 @@ async def test_the_run_times_out_while_it_waits_between_two_tries(engine: Engine
     assert calls == [1]
     (step,) = await engine.steps(run_id)
     assert (step.status, step.attempts_count, step.finished_at) == ("FAILED", 1, seconds(30))
-    assert payloads.decode(step.error)["code"] == "TIMEOUT"
+    assert json_codec.decode(step.error)["code"] == "TIMEOUT"
     (attempt,) = await engine.attempts(run_id)
     assert (attempt.status, attempt.finished_at) == ("FAILED", START)
-    assert payloads.decode(attempt.error)["code"] == "ACTION_FAILED"
+    assert json_codec.decode(attempt.error)["code"] == "ACTION_FAILED"
 
 
 async def test_a_run_that_is_late_begins_no_further_step(engine: Engine, still: FakeClock) -> None:
@@ -473,7 +474,7 @@ async def test_a_fault_in_a_template_fails_its_step_for_good(engine: Engine, val
 
 async def test_an_input_over_the_limit_fails_the_step(engine: Engine) -> None:
     def large() -> str:
-        return "x" * (payloads.MAX_INPUT_BYTES - 100)
+        return "x" * (json_codec.MAX_INPUT_BYTES - 100)
 
     both = {"one": "{{ steps.a.output }}", "two": "y" * 200}
     flow = await engine.publish(python("a", "large"), transform("b", both, retry={"attempts": 5}))
@@ -505,7 +506,7 @@ def return_no_json() -> object:
 
 
 def return_much() -> str:
-    return "x" * payloads.MAX_INPUT_BYTES
+    return "x" * json_codec.MAX_INPUT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -742,7 +743,7 @@ async def test_a_retry_executes_from_the_failed_step_on(engine: Engine) -> None:
     await engine.change(old, recovered_by_id=None)
     *kept, told = await engine.everything(old)
     assert kept == before
-    assert events.RUN_RECOVERED in told
+    assert event_log.RUN_RECOVERED in told
 
 
 async def test_the_whole_chain_of_retries_learns_who_recovered_it(engine: Engine) -> None:
@@ -807,12 +808,12 @@ class Zombie:
         return await self._engine.database.write(work, *args, **kwargs)
 
     async def write_together(self, work: Callable[..., Any], key: Any, change: Any) -> bool:
-        point = journal.advance if isinstance(change, journal.Advance) else journal.finish
+        point = step_journal.advance if isinstance(change, step_journal.Advance) else step_journal.finish
         await self._perhaps_lose(point, (change.lease,))
         return await self._engine.database.write_together(work, key, change)
 
     async def _perhaps_lose(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        written = args[2] if work is journal.noting else work
+        written = args[2] if work is step_journal.with_output else work
         if written.__name__ == self._point and self.found is None:
             await self._engine.change(self._run_id, due_at=START)
             self.other = await self._engine.claim()
@@ -870,10 +871,10 @@ async def test_neither_renewing_nor_giving_back_works_with_a_lost_lease(engine: 
     held = await engine.claim()
     before = await engine.everything(run_id)
     hour = timedelta(hours=1)
-    assert await engine.database.write(journal.renew, [lost.lease], hour) == set()
-    await engine.database.write(journal.release, [lost.lease])
+    assert await engine.database.write(step_journal.renew, [lost.lease], hour) == set()
+    await engine.database.write(step_journal.release, [lost.lease])
     assert await engine.everything(run_id) == before
-    assert await engine.database.write(journal.renew, [held.lease, lost.lease], hour) == {run_id}
+    assert await engine.database.write(step_journal.renew, [held.lease, lost.lease], hour) == {run_id}
     assert (await engine.run(run_id)).due_at == START + hour
 
 
@@ -896,7 +897,7 @@ async def test_a_database_that_goes_away_leaves_the_run_to_the_next_claim(
     run_id = await engine.start(await engine.publish(transform("a", 1), transform("b", 2)))
     executor = await engine.executor()
     with monkeypatch.context() as away:
-        away.setattr(journal, "_record", gone)
+        away.setattr(step_journal, "_record", gone)
         await executor.execute(await engine.claim())
     assert (await engine.run(run_id)).status == "RUNNING"
     await still.advance(15)
@@ -935,7 +936,7 @@ async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(eng
     executor = await engine.executor(double=lambda total: total * 2)
     app = Starlette(routes=[Route("/orders/{number:int}", flaky.answer, methods=["POST"])])
     async with answering(app) as url:
-        run_id = await engine.start(flow, payloads.encode({"server": url, "order": 7}, limit=1000, what="input"))
+        run_id = await engine.start(flow, json_codec.encode({"server": url, "order": 7}, limit=1000, what="input"))
         for wait in (1, 2, 0):
             await executor.execute(await engine.claim())
             await still.advance(wait)
@@ -949,6 +950,6 @@ async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(eng
         ("check", 1, "SUCCEEDED"),
         ("tell", 1, "SUCCEEDED"),
     ]
-    assert payloads.decode((await engine.attempts(run_id))[1].error)["details"]["status"] == 503
+    assert json_codec.decode((await engine.attempts(run_id))[1].error)["details"]["status"] == 503
     assert (await engine.run(run_id)).duration_ms == 3000
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]

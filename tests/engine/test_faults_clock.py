@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from db import journal
-from db.session import Database
-from engine.flows import FlowCache
+from db.core.database import Database
+from db.runs import step_journal
+from engine.compiled_flow import FlowCache
 from engine.scheduler import Scheduler
 from engine.steps import StepContext
 from tests.conftest import Dialect
@@ -198,7 +198,7 @@ async def test_a_run_that_is_cancelled_after_the_clock_was_set_takes_no_negative
     async with working(adapter, engine, Gate()):
         await still.settle()
         still.jump(jump)
-        await engine.database.write(journal.stop, run_id, "Stopped")
+        await engine.database.write(step_journal.stop, run_id, "Stopped")
         await still.settle()
     run = await engine.run(run_id)
     assert run.status == "STOPPED"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, make_url, select, text
 
-from db import sqlite
+from db.core import sqlite
+from db.core.database import Database
 from db.migrate import upgrade
 from db.models import FlowRun, RunEvent
 from db.models.types import table
-from db.session import Database
 from domain.errors import DatabaseUnavailableError
 from engine.steps import StepContext
 from tests.engine.adapters import ADAPTERS, Adapter, Limits

@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, text
 
-from db import journal
-from db.journal import Claimed
+from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.session import Database
-from domain import payloads
-from domain.states import TriggerMethod
+from db.runs import step_journal
+from db.runs.step_journal import Claimed
+from domain import json_codec
+from domain.enums import TriggerMethod
 from engine.dispatcher import Execute
 from engine.polling import PollingDispatcher
 from tests.conftest import Dialect
@@ -45,7 +45,7 @@ async def test_two_worker_processes_execute_each_of_2000_runs_once(
         os.kill(pid, signal.SIGTERM)
         assert await processes.ended(pid) == 0
     assert await tally(database) == all_succeeded(2_000)
-    outputs = [payloads.decode(each) for each in await database.read(outputs_of_runs)]
+    outputs = [json_codec.decode(each) for each in await database.read(outputs_of_runs)]
     assert {each["process"] for each in outputs} == set(pids)
     assert len({each["token"] for each in outputs}) == 2_000
 
@@ -95,7 +95,7 @@ async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
     """An executor, metered."""
     meter = Meter((await engine.executor()).execute)
     for name in ("claim", "claim_tickets"):
-        monkeypatch.setattr(journal, name, meter.counting(getattr(journal, name)))
+        monkeypatch.setattr(step_journal, name, meter.counting(getattr(step_journal, name)))
     return meter
 
 

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from db import files, logs
-from db.keyset import Page
-from db.logs import LogFilter
-from domain import payloads
+from db.runs import files, logs
+from db.runs.logs import LogFilter
+from db.sql.keyset import Page
+from domain import json_codec
 from engine.executor import Executor
 from engine.file_store import FileStore
-from engine.notes import NoteSettings
+from engine.run_output import OutputLimits
 from tests.support.engine import Engine, transform
 from tests.support.listening import answering
 
@@ -80,7 +80,7 @@ class World:
         call = {"name": "call", "kind": "http", "input": {"url": url, **more}}
         flow = await self.engine.publish(call, transform("after", "{{ steps.call.output.file.name }}"))
         run_id = await self.engine.start(flow)
-        settings = NoteSettings(FileStore(str(self.folder)), max_file_bytes=LIMIT)
+        settings = OutputLimits(FileStore(str(self.folder)), max_file_bytes=LIMIT)
         executor = Executor(self.engine.database, self.engine.flows, await self.engine.runners(), settings)
         await executor.execute(await self.engine.claim())
         return await self.engine.run(run_id), (await self.engine.steps(run_id))[0]
@@ -98,7 +98,7 @@ def world(engine: Engine, tmp_path: Path) -> World:
 async def test_a_response_becomes_a_file(world: World, server: str, path: str) -> None:
     run, step = await world.call(server + path, saveAs="../{{ run.id }}.pdf", query={"token": "secret"})
     assert run.status == "SUCCEEDED"
-    output = payloads.decode(step.output)
+    output = json_codec.decode(step.output)
     assert set(output) == {"status", "headers", "file"}
     assert output["status"] == 200
     (row,) = (await world.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
@@ -106,7 +106,7 @@ async def test_a_response_becomes_a_file(world: World, server: str, path: str) -
     assert (row.name, row.size, row.media_type) == (name, len(LARGE), "application/pdf")
     told = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
     assert output["file"] == told
-    assert payloads.decode(run.output) == name
+    assert json_codec.decode(run.output) == name
     assert world.stored() == [LARGE]
     (line, *_) = (await world.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
     assert re.fullmatch(rf"GET {re.escape(server + path)} answered 200 in \d+ ms", line.message)

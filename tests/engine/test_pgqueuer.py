@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from db import notify, signals
+from db.core import pg_notify, pubsub
+from db.core.database import Database
 from db.models import FlowRun, StepAttempt
 from db.models.types import table
-from db.session import Database
 from domain import clock
-from domain.states import RunStatus
+from domain.enums import RunStatus
 from engine.pgqueuer import TicketQueue
 from tests.engine.processes import Processes
 from tests.engine.worker_processes import Order
@@ -41,8 +41,8 @@ async def bench(database: Database) -> Bench:
 @asynccontextmanager
 async def ended_signals(database: Database, url: str) -> Any:
     """Set at each change of a run in any process."""
-    async with notify.between_processes(database, url):
-        with database.signals.listen(signals.EVENTS) as changed:
+    async with pg_notify.listen_for_other_processes(database, url):
+        with database.signals.listen(pubsub.EVENTS) as changed:
             yield changed
 
 
@@ -62,7 +62,7 @@ async def test_two_worker_processes_execute_each_of_300_runs_once(
         async with asyncio.timeout(PATIENCE):
             while await count(bench.database, _RUN.status == RunStatus.SUCCEEDED) < 300:
                 changed.clear()
-                await clock.signalled(changed, 1.0)
+                await clock.wait_for(changed, 1.0)
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
     assert [await processes.ended(pid) for pid in pids] == [0, 0]

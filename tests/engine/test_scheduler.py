@@ -11,17 +11,17 @@ import pytest
 from sqlalchemy import Connection, select
 
 from db import flows, projects, schedules
+from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.rows import AnyRow
-from db.session import Database
+from db.sql.rows import AnyRow
 from domain import clock, ids
-from domain.cron import Timetable, zone_named
+from domain.cron import CronSchedule, get_zone
+from domain.enums import Environment, MissedFires, RunStatus, SkipReason
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.quota import QuotaPeriod
-from domain.states import Environment, MissedFires, RunStatus, SkipReason
-from engine.flows import FlowCache, check
+from engine.compiled_flow import FlowCache, check
 from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
 from tests.support import factory
 from tests.support.clock import START, FakeClock
@@ -78,7 +78,7 @@ def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any)
         "tags": [],
         "metadata": "{}",
         "input": "{}",
-        "next_fire_at": Timetable(cron, zone_named(zone)).after(now),
+        "next_fire_at": CronSchedule(cron, get_zone(zone)).after(now),
         "created_at": now,
         "updated_at": now,
         **values,
@@ -243,13 +243,13 @@ async def test_clock_set_back_fires_nothing_twice(
     await still.advance(3_600)
     await scheduler.fire_due()
     with_clock_set_back = FakeClock(START + 0.5 * HOUR)
-    previous = clock.use(with_clock_set_back)
+    previous = clock.set_clock(with_clock_set_back)
     try:
         for _ in range(3):
             await scheduler.fire_due()
             await with_clock_set_back.advance(1_800)
     finally:
-        clock.use(previous)
+        clock.set_clock(previous)
     assert await fires(database) == [START + HOUR]
     await still.advance(3_600)
     await scheduler.fire_due()

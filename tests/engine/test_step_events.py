@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Connection, event, func, select
 from sqlalchemy import Engine as SqlEngine
 
-from db import events, inputs, journal, transitions
+from db.events import log as event_log
 from db.models import RunEvent, StepResult
 from db.models.types import table
-from db.transitions import Lease
-from domain.states import StepStatus
+from db.runs import input_requests, step_journal, transitions
+from db.runs.transitions import Lease
+from domain.enums import StepStatus
 from engine.errors import StepError
 from tests.support.clock import FakeClock
 from tests.support.engine import LEASE, Document, Engine, python, transform
@@ -41,16 +42,16 @@ async def told(engine: Engine, run_id: UUID) -> list[str]:
 
 def _short(row: Any) -> str:
     data = orjson.loads(row.data) if row.data else {}
-    if row.kind == events.LOG_LINES:
+    if row.kind == event_log.LOG_LINES:
         return f"lines {data['first']}-{data['last']}"
-    if row.kind == events.STEP_STATUS:
+    if row.kind == event_log.STEP_STATUS:
         return f"{row.step_name}#{data['attempt']} {row.from_status}>{row.to_status}"
     return f"{row.from_status}>{row.to_status}"
 
 
 async def work_off(engine: Engine, **actions: Any) -> None:
     executor = await engine.executor(**actions)
-    while claimed := await engine.database.write(journal.claim, 10, LEASE):
+    while claimed := await engine.database.write(step_journal.claim, 10, LEASE):
         for each in claimed:
             await executor.execute(each)
 
@@ -62,7 +63,7 @@ async def agree(engine: Engine, run_id: UUID) -> None:
     """
     by_step: dict[str, list[tuple[str, str]]] = {}
     for row in await engine.events(run_id):
-        if row.kind == events.STEP_STATUS:
+        if row.kind == event_log.STEP_STATUS:
             by_step.setdefault(row.step_name, []).append((row.from_status, row.to_status))
     for changes in by_step.values():
         assert changes[0][0] == StepStatus.PENDING
@@ -95,8 +96,8 @@ async def test_a_try_that_fails_is_told_with_the_next_one_and_lines_before_both(
 async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(ASK, transform("no", 1, when="{{ false }}")))
     await work_off(engine)
-    request = await engine.database.read(inputs.of_step, run_id, 0)
-    await engine.database.write(inputs.answer, request.id, "true")
+    request = await engine.database.read(input_requests.of_step, run_id, 0)
+    await engine.database.write(input_requests.answer, request.id, "true")
     await engine.database.write(transitions.resume, run_id, "Answered")
     await work_off(engine)
     assert [each for each in await told(engine, run_id) if not each.startswith("lines")] == [
@@ -115,7 +116,7 @@ async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None
 async def test_what_a_cancelled_run_was_doing_is_told_before_its_end(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(ASK))
     await work_off(engine)
-    await engine.database.write(journal.stop, run_id, "Cancelled")
+    await engine.database.write(step_journal.stop, run_id, "Cancelled")
     assert (await told(engine, run_id))[-2:] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
     await agree(engine, run_id)
 
@@ -145,13 +146,13 @@ async def test_a_try_cut_short_is_told_once(engine: Engine, still: FakeClock) ->
     """Its worker is lost, and so is the next one right after it said so."""
     flow = await engine.publish(transform("a", 1))
     run_id = await engine.start(flow)
-    begun = journal.Try(0, "a", None, "transform", 1, "1")
+    begun = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
     for _ in range(3):
         claimed = await engine.claim(timedelta(seconds=1))
         if not await engine.steps(run_id):
-            await engine.database.write(journal.advance, claimed.lease, None, begun)
+            await engine.database.write(step_journal.advance, claimed.lease, None, begun)
         else:
-            await engine.database.write(journal.interrupt, claimed.lease, 0)
+            await engine.database.write(step_journal.interrupt, claimed.lease, 0)
         await still.advance(2)
     await work_off(engine)
     assert await told(engine, run_id) == [
@@ -172,7 +173,9 @@ async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_
 ) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim(timedelta(seconds=1))
-    await engine.database.write(journal.advance, claimed.lease, None, journal.Try(0, "a", None, "transform", 1, "1"))
+    await engine.database.write(
+        step_journal.advance, claimed.lease, None, step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
+    )
     await engine.change(run_id, interruptions=100)
     await still.advance(2)
     await work_off(engine)
@@ -180,19 +183,19 @@ async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_
     await agree(engine, run_id)
 
 
-def _advance_and_fail(conn: Connection, lease: Lease, begun: journal.Try) -> None:
-    journal.advance(conn, lease, None, begun)
+def _advance_and_fail(conn: Connection, lease: Lease, begun: step_journal.AttemptStart) -> None:
+    step_journal.advance(conn, lease, None, begun)
     raise ZeroDivisionError
 
 
 async def test_a_unit_of_work_that_fails_tells_nothing(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim()
-    begun = journal.Try(0, "a", None, "transform", 1, "1")
+    begun = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
     with pytest.raises(ZeroDivisionError):
         await engine.database.write(_advance_and_fail, claimed.lease, begun)
     assert await told(engine, run_id) == ["None>QUEUED", "QUEUED>RUNNING"]
-    await engine.database.write(journal.advance, claimed.lease, None, begun)
+    await engine.database.write(step_journal.advance, claimed.lease, None, begun)
     assert (await told(engine, run_id))[2:] == ["a#1 PENDING>RUNNING"]
 
 

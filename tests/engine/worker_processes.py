@@ -16,18 +16,35 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from db import bulk, journal, signals
-from db.session import Database
-from engine.flows import FlowCache
+from db.bulk import operations as bulk_operations
+from db.core import pubsub
+from db.core.database import Database
+from db.runs import step_journal
+from engine.compiled_flow import FlowCache
 from service.settings import Settings
 from service.worker import Worker
 
 ACTIONS = "tests.engine.crash_actions"
 _JOURNAL = frozenset(
-    {journal.claim, journal.claim_tickets, journal.release_all, journal.interrupt, journal.advance, journal.skip}
-    | {journal.go_on, journal.hand_back, journal.finish, journal.release, bulk.step}
+    {
+        step_journal.claim,
+        step_journal.claim_tickets,
+        step_journal.release_leases,
+        step_journal.interrupt,
+        step_journal.advance,
+        step_journal.skip,
+    }
+    | {
+        step_journal.advance_batch,
+        step_journal.snooze,
+        step_journal.finish,
+        step_journal.release,
+        bulk_operations.process_chunk,
+    }
 )
-_MAY_FIND_NOTHING = frozenset({journal.claim, journal.claim_tickets, journal.release_all, journal.go_on})
+_MAY_FIND_NOTHING = frozenset(
+    {step_journal.claim, step_journal.claim_tickets, step_journal.release_leases, step_journal.advance_batch}
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ class MortalDatabase(Database):
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As ever, while it lives."""
         # Notes go with a journal write, in its transaction.
-        written = args[2] if work is journal.noting else work
+        written = args[2] if work is step_journal.with_output else work
         if written not in _JOURNAL:
             return await super().write(work, *args, **kwargs)
         # Others may be committed first, though they were counted later.
@@ -103,7 +120,7 @@ async def work(order: Order) -> None:
     if order.until is None:
         await worker.run()
     else:
-        with database.signals.listen(signals.run_changed(UUID(order.until))) as ended:
+        with database.signals.listen(pubsub.run_changed(UUID(order.until))) as ended:
             task = asyncio.create_task(worker.run())
             await ended.wait()
             worker.stop()

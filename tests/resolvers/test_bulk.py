@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from db import bulk as writes
-from db import transitions
+from db.bulk import operations as writes
 from db.models import FlowRun
 from db.models.types import table
+from db.runs import transitions
 from domain import clock, ids
+from domain.enums import FINAL, LIVE, UNSUCCESSFUL, RunStatus
 from domain.ids import IdKind
-from domain.states import FINAL, LIVE, UNSUCCESSFUL, RunStatus
-from engine.bulk import BulkRunner
+from engine.bulk_worker import BulkWorker
 from resolvers import bulk as operations
 from tests.support import factory
 from tests.support.api import Api
@@ -131,7 +131,7 @@ async def test_a_run_stopped_with_one_above_it_was_cancelled_too(
     await idle_api.database.write(factory.add_runs, home, rows)
     monkeypatch.setattr(operations, "SMALL", 1)
     begun = await done(idle_api, f'bulkCancel(filter: {{flowIds: ["{flow_of(home)}"]}})')
-    await BulkRunner(idle_api.database, chunk=1).work_off()
+    await BulkWorker(idle_api.database, chunk=1).work_off()
     operation = await again(idle_api, begun["id"])
     assert counts(operation) == (3, 3, 3, 0, 0)
     assert set(results(operation).values()) == {("SUCCEEDED", None)}
@@ -468,7 +468,7 @@ async def test_runs_that_come_later_are_never_touched(idle_api: Api, monkeypatch
     begun = await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})")
     assert (begun["status"], begun["matched"], begun["processed"]) == ("RUNNING", 3, 0)
     late = await add_runs(idle_api, home, {})
-    await BulkRunner(idle_api.database, chunk=1).work_off()
+    await BulkWorker(idle_api.database, chunk=1).work_off()
     assert await statuses(idle_api, *early, *late) == ["STOPPED"] * 3 + ["QUEUED"]
     assert counts(await again(idle_api, begun["id"])) == (3, 3, 3, 0, 0)
 
@@ -636,7 +636,7 @@ async def test_a_small_set_ends_without_a_worker_and_a_large_one_waits_for_it(
     small = await done(idle_api, "bulkArchive(filter: {statuses: FAILED})")
     large = await done(idle_api, "bulkArchive(filter: {statuses: SUCCEEDED})")
     assert (small["status"], large["status"]) == ("COMPLETED", "RUNNING")
-    await BulkRunner(idle_api.database).work_off()
+    await BulkWorker(idle_api.database).work_off()
     assert (await again(idle_api, large["id"]))["status"] == "COMPLETED"
 
 
@@ -647,7 +647,7 @@ async def test_a_cancelled_operation_keeps_what_was_done_and_does_no_more(
     monkeypatch.setattr(operations, "SMALL", 1)
     begun = await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})")
     abreast = 1 if idle_api.database.dialect == "sqlite" else 2
-    runner = BulkRunner(idle_api.database, chunk=1)
+    runner = BulkWorker(idle_api.database, chunk=1)
     assert await runner._turn()
     ended = await done(idle_api, f'cancelBulkOperation(id: "{begun["id"]}")')
     assert ended["status"] == "CANCELLED"
@@ -740,7 +740,7 @@ async def test_a_run_that_is_gone_is_told_as_such(idle_api: Api, monkeypatch: py
     monkeypatch.setattr(operations, "SMALL", 1)
     begun = await done(idle_api, "bulkArchive(filter: {statuses: FAILED})")
     await idle_api.database.write(_remove, ids.decode(IdKind.RUN, runs[0]))
-    await BulkRunner(idle_api.database).work_off()
+    await BulkWorker(idle_api.database).work_off()
     operation = await again(idle_api, begun["id"])
     assert results(operation) == {runs[0]: ("SKIPPED", "RUN_NOT_FOUND"), runs[1]: ("SUCCEEDED", None)}
     text = "query($id: ID!) { bulkOperation(id: $id) { outcomes { nodes { run { id } } } } }"

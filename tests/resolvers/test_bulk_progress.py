@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from db import bulk, signals
-from db.session import Database
-from domain import ids, payloads
+from db.bulk import operations as bulk_operations
+from db.core import pubsub
+from db.core.database import Database
+from domain import ids, json_codec
 from domain.bulk import BulkKind
+from domain.enums import Role, RunStatus
 from domain.errors import BulkOperationNotFoundError, InvalidCursorError, InvalidIdError
 from domain.ids import IdKind
-from domain.states import Role, RunStatus
-from engine.bulk import LEASE, BulkRunner
-from events.hub import Hub
+from engine.bulk_worker import LEASE, BulkWorker
+from live.hub import Hub
 from resolvers import subscriptions
 from resolvers.context import Context, Viewer
 from tests.support import factory
@@ -47,10 +48,10 @@ async def begun(bench: Bench, count: int) -> str:
     home = Home(bench.project_id, flow.id, flow.version_id)
     made = sorted(await bench.database.write(factory.add_runs, home, [{"status": RunStatus.FAILED}] * count))
     told = {"project_id": bench.project_id, "kind": BulkKind.ARCHIVE, "key_id": made[0], "key_name": "test"}
-    held = await bench.database.write(bulk.prepare, {**told, "excluded_ids": "[]"}, LEASE)
-    await bench.database.write(bulk.pin, held, made, LEASE, foretell=False)
-    await bench.database.write(bulk.start, held, LEASE)
-    await bench.database.write(bulk.release, held)
+    held = await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]"}, LEASE)
+    await bench.database.write(bulk_operations.pin, held, made, LEASE, foretell=False)
+    await bench.database.write(bulk_operations.start, held, LEASE)
+    await bench.database.write(bulk_operations.release, held)
     return ids.encode(IdKind.BULK_OPERATION, held.operation_id)
 
 
@@ -59,7 +60,7 @@ async def told(asked: Context, operation: str, after: str | None = None, most: i
     found: list[tuple[str, Any]] = []
     async with asyncio.timeout(PATIENCE), aclosing(subscriptions.bulk_progress(asked, operation, after)) as progress:
         async for item in progress:
-            found.append((subscriptions.cursor_of(item), payloads.decode(item.event.row.data)))
+            found.append((subscriptions.cursor_of(item), json_codec.decode(item.event.row.data)))
             if len(found) == most:
                 break
     return found
@@ -68,9 +69,9 @@ async def told(asked: Context, operation: str, after: str | None = None, most: i
 async def test_a_subscriber_is_told_how_it_stands_then_each_step_then_its_end(bench: Bench, hub: Hub) -> None:
     operation = await begun(bench, 4)
     listening = asyncio.create_task(told(context(bench, hub), operation))
-    with bench.database.signals.listen(signals.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
+    with bench.database.signals.listen(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
         (first,) = await told(context(bench, hub), operation, most=1)
-        runner = BulkRunner(bench.database, chunk=1)
+        runner = BulkWorker(bench.database, chunk=1)
         await runner.work_off()
         assert on.is_set()
     found = [each for _, each in await listening]
@@ -84,7 +85,7 @@ async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(ben
     operation = await begun(bench, 3)
     asked = context(bench, hub)
     ((cursor, _),) = await told(asked, operation, most=1)
-    await BulkRunner(bench.database, chunk=1).work_off()
+    await BulkWorker(bench.database, chunk=1).work_off()
     missed = await told(asked, operation, cursor)
     assert [each["processed"] for _, each in missed] == [1, 2, 3]
     assert await told(asked, operation, missed[0][0]) == missed[1:]
@@ -95,7 +96,7 @@ async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(ben
 async def test_a_cancelled_operation_ends_its_streams(bench: Bench, hub: Hub) -> None:
     operation = await begun(bench, 3)
     listening = asyncio.create_task(told(context(bench, hub), operation))
-    await bench.database.write(bulk.cancel, ids.decode(IdKind.BULK_OPERATION, operation))
+    await bench.database.write(bulk_operations.cancel, ids.decode(IdKind.BULK_OPERATION, operation))
     assert (await listening)[-1][1]["status"] == "CANCELLED"
 
 

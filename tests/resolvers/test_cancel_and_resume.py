@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from db import signals
+from db.core import pubsub
 from domain import ids
 from domain.ids import IdKind
 from tests.support.api import PATIENCE, Api
@@ -31,7 +31,7 @@ async def paused(api: Api, definition: Any = ASK) -> tuple[str, dict[str, Any]]:
     """A run that waits, and its first question."""
     flow = await api.create_flow(definition)
     run_id = (await api.start(flow))["run"]["id"]
-    with api.database.signals.listen(signals.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
+    with api.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
         while (run := (await api.query(PENDING, {"id": run_id}))["flowRun"])["status"] != "PAUSED":
             await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain import clock, ids
-from domain.states import RunStatus
+from domain.enums import RunStatus
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.factory import Home

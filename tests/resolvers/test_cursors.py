@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.keyset import Position
+from db.sql.keyset import Position
 from domain.errors import InvalidArgumentError, InvalidCursorError
-from resolvers.pagination import DEFAULT_PAGE, MAX_PAGE, PageArguments, decode_cursor, encode_cursor
+from resolvers.pagination import DEFAULT_PAGE, MAX_PAGE, PageArguments, decode_text_cursor, encode_text_cursor
 
 positions = st.builds(Position, st.integers(-(2**63), 2**63 - 1), st.uuids())
 orderings = st.integers(0, 255)
@@ -17,36 +17,36 @@ orderings = st.integers(0, 255)
 
 @given(orderings, positions)
 def test_cursor_leads_back_to_its_position(ordering: int, position: Position) -> None:
-    assert decode_cursor(ordering, encode_cursor(ordering, position)) == position
+    assert decode_text_cursor(ordering, encode_text_cursor(ordering, position)) == position
 
 
 @given(orderings, orderings, positions)
 def test_cursor_of_another_ordering_is_refused(ordering: int, other: int, position: Position) -> None:
-    cursor = encode_cursor(ordering, position)
+    cursor = encode_text_cursor(ordering, position)
     if ordering != other:
         with pytest.raises(InvalidCursorError):
-            decode_cursor(other, cursor)
+            decode_text_cursor(other, cursor)
 
 
 @given(positions, st.data())
 def test_damaged_cursor_is_refused(position: Position, data: st.DataObject) -> None:
-    raw = bytearray(base64.urlsafe_b64decode(encode_cursor(1, position) + "="))
+    raw = bytearray(base64.urlsafe_b64decode(encode_text_cursor(1, position) + "="))
     place = data.draw(st.integers(0, len(raw) - 1))
     raw[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(InvalidCursorError):
-        decode_cursor(1, base64.urlsafe_b64encode(raw).decode().rstrip("="))
+        decode_text_cursor(1, base64.urlsafe_b64encode(raw).decode().rstrip("="))
 
 
 @given(positions, st.integers(0, 37))
 def test_truncated_cursor_is_refused(position: Position, length: int) -> None:
     with pytest.raises(InvalidCursorError):
-        decode_cursor(1, encode_cursor(1, position)[:length])
+        decode_text_cursor(1, encode_text_cursor(1, position)[:length])
 
 
 @given(st.text() | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_random_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursorError):
-        decode_cursor(1, text)
+        decode_text_cursor(1, text)
 
 
 def test_page_asks_for_one_row_more_than_the_client() -> None:
@@ -68,4 +68,4 @@ def test_first_and_last_together_are_refused() -> None:
 
 def test_cursors_of_equal_positions_are_equal() -> None:
     position = Position(5, UUID(int=7))
-    assert encode_cursor(3, position) == encode_cursor(3, position)
+    assert encode_text_cursor(3, position) == encode_text_cursor(3, position)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from db import bulk
-from domain.states import RunStatus
+from db.bulk import operations as bulk_operations
+from domain.enums import RunStatus
 from tests.support.api import Api
 from tests.support.clock import FakeClock
 from tests.support.world import add_home, add_runs, add_world
@@ -174,7 +174,7 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
 ) -> None:
     await add_world(idle_api)
     asked_again: list[asyncio.Task[dict[str, Any]]] = []
-    waits, asked_before = asyncio.Event(), bulk.asked_before
+    waits, asked_before = asyncio.Event(), bulk_operations.find_by_idempotency_key
     loop = asyncio.get_running_loop()
 
     def looked_up(*args: Any) -> Any:
@@ -186,12 +186,12 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
     read = idle_api.database.read
 
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
-        if query is bulk.selected_after and not asked_again:
+        if query is bulk_operations.selected_after and not asked_again:
             asked_again.append(asyncio.create_task(archive(idle_api)))
             await waits.wait()
         return await read(query, *args, **kwargs)
 
-    monkeypatch.setattr(bulk, "asked_before", looked_up)
+    monkeypatch.setattr(bulk_operations, "asked_before", looked_up)
     monkeypatch.setattr(idle_api.database, "read", slowly)
     first = await archive(idle_api)
     assert first["operation"]["matched"] > 0
@@ -203,7 +203,7 @@ async def test_a_preparation_that_was_lost_leaves_its_key_to_others(
 ) -> None:
     await add_world(idle_api)
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "pin", _lost)
+        patch.setattr(bulk_operations, "pin", _lost)
         response = await idle_api.post(ARCHIVE, {"filter": FAILED, "key": "k"})
         assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL_ERROR"
     await fake_clock.advance(61)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain import clock, ids
-from domain.states import UNSUCCESSFUL, RetryStrategy, RunStatus
+from domain.enums import UNSUCCESSFUL, RetryStrategy, RunStatus
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.query import query

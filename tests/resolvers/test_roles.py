@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.states import Role
+from domain.enums import Role
 from tests.support.api import Api
 from tests.support.world import World, add_world
 

@@ -6,8 +6,8 @@ import pytest
 
 from db import flows
 from domain import ids
+from domain.enums import LIVE, RunStatus
 from domain.ids import IdKind
-from domain.states import LIVE, RunStatus
 from tests.support.api import Api
 from tests.support.world import add_home, add_runs
 

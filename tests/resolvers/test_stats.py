@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain import clock
-from domain.states import RunStatus
+from domain.enums import RunStatus
 from tests.support import factory
 from tests.support.api import Api, statements
 from tests.support.clock import START, FakeClock

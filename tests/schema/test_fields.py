@@ -8,7 +8,7 @@ import pytest
 from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
 
 from domain import clock
-from domain.states import RunStatus, StepStatus
+from domain.enums import RunStatus, StepStatus
 from schema.build import build_schema
 from tests.support import factory
 from tests.support.api import Api

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from domain import ids
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
-from domain.states import Environment, RunStatus, TriggerMethod
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.clock import FakeClock

@@ -9,18 +9,18 @@ from uuid import UUID
 import orjson
 import pytest
 
-from db import inputs, journal, transitions
-from db.logs import LINES_IN_EVENT
-from db.session import Database
+from db.core.database import Database
+from db.runs import input_requests, step_journal, transitions
+from db.runs.logs import LINES_IN_EVENT
 from domain import clock, ids
+from domain.enums import Role
 from domain.ids import IdKind
-from domain.states import Role
 from engine.errors import StepError
-from events.hub import Hub
+from live.hub import Hub
 from resolvers.context import Context, Viewer
-from resolvers.subscriptions import cursor_at
+from resolvers.subscriptions import cursor_of_position
 from schema.build import build_schema
-from service.streams import Failure, Operation, Payload, Streams
+from service.subscription_rendering import Failure, Operation, Payload, Streams
 from tests.support.engine import LEASE, Bench, Document, Engine, python, shown, transform
 
 WATCH = """subscription($run: ID!, $after: String) { flowRunProgressed(runId: $run, after: $after) {
@@ -122,7 +122,7 @@ async def fail() -> None:
 
 async def work_off(engine: Engine, **actions: Callable[..., Any]) -> None:
     executor = await engine.executor(**actions)
-    while claimed := await engine.database.write(journal.claim, 10, LEASE):
+    while claimed := await engine.database.write(step_journal.claim, 10, LEASE):
         for each in claimed:
             await executor.execute(each)
 
@@ -132,14 +132,14 @@ async def from_the_beginning(watcher: Watcher) -> str:
     run_id = await watcher.engine.start(await watcher.engine.publish(transform("x", 1)))
     async with aclosing(watcher.events(shown(run_id))) as stream:
         cursor: str = (await anext(stream))["cursor"]
-    await watcher.engine.database.write(journal.stop, run_id, "Not this one")
+    await watcher.engine.database.write(step_journal.stop, run_id, "Not this one")
     return cursor
 
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
     """Wait until what happened can be told, which transactions that write events hold up."""
-    last = cursor_at((await watcher.engine.events(run_id))[-1].seq)
-    async with aclosing(watcher.events(shown(run_id), cursor_at(0))) as stream:
+    last = cursor_of_position((await watcher.engine.events(run_id))[-1].seq)
+    async with aclosing(watcher.events(shown(run_id), cursor_of_position(0))) as stream:
         async for item in stream:
             if item["cursor"] == last:
                 return
@@ -203,8 +203,8 @@ async def test_what_happens_is_told_as_it_happens_until_the_end(engine: Engine, 
         await work_off(engine)
         begun = [short(await following()) for _ in range(4)]
         assert begun == ["QUEUED>RUNNING", "lines 1-1", "ask#1 PENDING>PAUSED", "RUNNING>PAUSED"]
-        request = await engine.database.read(inputs.of_step, run_id, 0)
-        await engine.database.write(inputs.answer, request.id, "true")
+        request = await engine.database.read(input_requests.of_step, run_id, 0)
+        await engine.database.write(input_requests.answer, request.id, "true")
         await engine.database.write(transitions.resume, run_id, "Answered")
         await work_off(engine)
         assert [short(await following()) for _ in range(5)] == [
@@ -221,7 +221,7 @@ async def test_a_run_that_is_cancelled_ends_its_stream(engine: Engine, watcher: 
     run_id = await engine.start(await engine.publish(ASK))
     await work_off(engine)
     async with live(watcher, run_id) as following:
-        await engine.database.write(journal.stop, run_id, "Cancelled")
+        await engine.database.write(step_journal.stop, run_id, "Cancelled")
         assert [short(await following()) for _ in range(2)] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
         assert await following() is None
 
@@ -229,8 +229,8 @@ async def test_a_run_that_is_cancelled_ends_its_stream(engine: Engine, watcher: 
 async def test_of_other_runs_nothing_is_told(engine: Engine, watcher: Watcher) -> None:
     run_id, other = await engine.start_many(await engine.publish(transform("a", 1)), 2)
     async with live(watcher, run_id) as following:
-        await engine.database.write(journal.stop, other, "Cancelled")
-        await engine.database.write(journal.stop, run_id, "Cancelled")
+        await engine.database.write(step_journal.stop, other, "Cancelled")
+        await engine.database.write(step_journal.stop, run_id, "Cancelled")
         assert short(await following()) == "QUEUED>STOPPED"
         assert await following() is None
 

@@ -7,8 +7,8 @@ import pytest
 
 from db import api_keys
 from domain import ids
+from domain.enums import Role
 from domain.ids import IdKind
-from domain.states import Role
 from service.auth import SESSION_LIFETIME, BrowserSessions
 from tests.support.api import BASE_URL, Api
 from tests.support.clock import FakeClock

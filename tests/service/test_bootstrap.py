@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from db import api_keys, flows, projects
+from db.core.database import Database
 from db.flows import FlowFilter
-from db.session import Database
 from service.bootstrap import bootstrap
 from service.settings import Settings
 from tests.support.query import query

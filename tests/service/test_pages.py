@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.session import Database
+from db.core.database import Database
 from domain import ids
 from service.asgi import create_service
 from service.demo import FLOWS
-from service.explorer import POLICY, Explorer
+from service.graphiql import POLICY, Explorer
 from service.settings import Settings
 from tests.support.api import BASE_URL, Api
 from tests.support.query import query

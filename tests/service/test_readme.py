@@ -5,7 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from db import runs, signals
+from db.core import pubsub
+from db.runs import reads as run_reads
 from domain import ids
 from domain.ids import IdKind
 from tests.support.api import Listening, LiveServer
@@ -72,8 +73,8 @@ async def _paused(listening: Listening, flow_id: str) -> str:
     api = listening.api
     run_id: str = (await api.start(flow_id))["run"]["id"]
     key = ids.decode(IdKind.RUN, run_id)
-    with api.database.signals.listen(signals.run_changed(key)) as changed:
-        while (await api.database.read(runs.by_ids, [key], {"status"}))[key].status != "PAUSED":
+    with api.database.signals.listen(pubsub.run_changed(key)) as changed:
+        while (await api.database.read(run_reads.by_ids, [key], {"status"}))[key].status != "PAUSED":
             await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()
     return run_id

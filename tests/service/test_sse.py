@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import WebSocketRoute
 
 from db import api_keys
-from events.hub import Feed, SlowConsumerError
+from live.hub import SlowConsumerError, Subscription
 from service import sse
 from service.graphql import GraphQLEndpoint
 from tests.support.api import Api, Listening, listening_on
@@ -195,7 +195,7 @@ async def test_a_client_that_goes_takes_its_subscription_with_it(
 ) -> None:
     hub, gone = client.api.service.hub, asyncio.Event()
 
-    def leave(feed: Feed, really: Callable[[Feed], None] = hub.leave) -> None:
+    def leave(feed: Subscription, really: Callable[[Subscription], None] = hub.leave) -> None:
         really(feed)
         gone.set()
 

@@ -14,12 +14,14 @@ import uvicorn
 from sqlalchemy import Connection, Engine, event
 from starlette.routing import WebSocketRoute
 
-from db import api_keys, projects, runs, signals
+from db import api_keys, projects
+from db.core import pubsub
+from db.core.database import Database
 from db.migrate import upgrade
-from db.session import Database
+from db.runs import reads as run_reads
 from domain import ids
+from domain.enums import FINAL, Role
 from domain.ids import IdKind
-from domain.states import FINAL, Role
 from service.asgi import Service, create_service
 from service.auth import BrowserSessions
 from service.bootstrap import bootstrap
@@ -111,7 +113,7 @@ class Api:
     async def finished(self, run_id: str, select: str = "status") -> Any:
         """The fields `select` of a run, once it is final."""
         key = ids.decode(IdKind.RUN, run_id)
-        with self.database.signals.listen(signals.run_changed(key)) as changed:
+        with self.database.signals.listen(pubsub.run_changed(key)) as changed:
             while not await self._is_final(key):
                 await asyncio.wait_for(changed.wait(), PATIENCE)
                 changed.clear()
@@ -119,7 +121,7 @@ class Api:
         return (await self.query(text, {"id": run_id}, key=self.keys.all_projects))["flowRun"]
 
     async def _is_final(self, key: UUID) -> bool:
-        return (await self.database.read(runs.by_ids, [key], {"status"}))[key].status in FINAL
+        return (await self.database.read(run_reads.by_ids, [key], {"status"}))[key].status in FINAL
 
 
 @pytest.fixture

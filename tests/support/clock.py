@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from db.session import Database
+from db.core.database import Database
 from domain import clock, ids
 
 T = TypeVar("T")
@@ -206,11 +206,11 @@ class FakeClock:
 @contextmanager
 def in_use(fake: FakeClock) -> Iterator[FakeClock]:
     """`fake` as the time of this process."""
-    previous = clock.use(fake)
+    previous = clock.set_clock(fake)
     try:
         yield fake
     finally:
-        clock.use(previous)
+        clock.set_clock(previous)
 
 
 @pytest.fixture(name="fake_clock")

@@ -11,18 +11,20 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, select, update
 
-from db import events, flows, journal, projects, steps, transitions
-from db.journal import Claimed
+from db import flows, projects
+from db.core.database import Database
+from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.rows import AnyRow
-from db.session import Database
+from db.runs import step_journal, steps, transitions
+from db.runs.step_journal import Claimed
+from db.sql.rows import AnyRow
 from domain import clock, ids
+from domain.enums import TRANSITIONS, Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
-from domain.states import TRANSITIONS, Environment, RunStatus, TriggerMethod
 from engine.actions import Action, ActionRegistry
+from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor
-from engine.flows import FlowCache, check
 from engine.steps import RunnerSettings, StepRunner, runners
 
 Document = dict[str, Any]
@@ -128,7 +130,7 @@ class Bench:
 
     async def claim(self, lease: timedelta = LEASE) -> Claimed:
         """A claim of the run that is due longest."""
-        (claimed,) = await self.database.write(journal.claim, 1, lease)
+        (claimed,) = await self.database.write(step_journal.claim, 1, lease)
         return claimed
 
     async def change(self, run_id: UUID, **values: Any) -> None:
@@ -207,7 +209,7 @@ def shown(run_id: UUID) -> str:
 
 async def history(bench: Bench, run_id: UUID) -> list[str]:
     """The statuses that the run had, from its events; each follows from the one before by the rules."""
-    rows = [row for row in await bench.events(run_id) if row.kind == events.RUN_STATUS]
+    rows = [row for row in await bench.events(run_id) if row.kind == event_log.RUN_STATUS]
     path = [row.to_status for row in rows]
     assert [row.from_status for row in rows] == [None, *path[:-1]]
     for before, after in pairwise(path):

@@ -12,11 +12,12 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, insert
 
-from db import events, flows, projects
+from db import flows, projects
+from db.events import log as event_log
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from domain import clock, ids
-from domain.states import FINAL, AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
+from domain.enums import FINAL, AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
 
 MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
@@ -90,9 +91,9 @@ def add_steps_of_runs(conn: Connection, by_run: Mapping[UUID, Iterable[Mapping[s
 def add_events(conn: Connection, home: Home, run_id: UUID, statuses: Sequence[RunStatus]) -> None:
     """The events of a run that was created with the first status and then had the others."""
     at = clock.now()
-    event = {"run_id": run_id, "project_id": home.project_id, "flow_id": home.flow_id, "kind": events.RUN_STATUS}
+    event = {"run_id": run_id, "project_id": home.project_id, "flow_id": home.flow_id, "kind": event_log.RUN_STATUS}
     pairs = zip([None, *statuses], statuses, strict=False)
-    events.append(
+    event_log.append(
         conn, [{**event, "from_status": old, "to_status": new, "message": f"{new}", "at": at} for old, new in pairs]
     )
 

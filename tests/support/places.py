@@ -9,15 +9,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
-from db import flows, journal, projects, transitions
-from db.journal import Claimed, Try
+from db import flows, projects
+from db.core.database import Database
 from db.models import Flow, FlowRun, Project, RunEvent
 from db.models.types import table
-from db.rows import AnyRow
-from db.session import Database
-from db.transitions import Lease
+from db.runs import step_journal, transitions
+from db.runs.step_journal import AttemptStart, Claimed
+from db.runs.transitions import Lease
+from db.sql.rows import AnyRow
 from domain import ids
-from domain.states import Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod
 from tests.support import factory
 from tests.support.factory import Home
 
@@ -25,7 +26,7 @@ LEASE = timedelta(seconds=15)
 _RUNS = table(FlowRun)
 _PROJECTS = table(Project)
 _FLOWS = table(Flow)
-_STEP = Try(0, "wait", None, "humanInput", 1, "{}")
+_STEP = AttemptStart(0, "wait", None, "humanInput", 1, "{}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Places:
 
     async def claim(self, limit: int = 64) -> list[Claimed]:
         """What one claim gets, oldest first."""
-        claims = await self.database.write(journal.claim, limit, LEASE)
+        claims = await self.database.write(step_journal.claim, limit, LEASE)
         return sorted(claims, key=lambda each: each.lease.run_id)
 
     async def claimed(self, limit: int = 64) -> list[UUID]:
@@ -65,7 +66,7 @@ class Places:
         await self.database.write(finish, lease, status)
 
     async def pause(self, lease: Lease) -> None:
-        await self.database.write(journal.pause, lease, None, _STEP, "Waiting", None)
+        await self.database.write(step_journal.pause, lease, None, _STEP, "Waiting", None)
 
     async def resume(self, run_id: UUID) -> bool:
         return await self.database.write(transitions.resume, run_id, "Answered")
@@ -128,7 +129,7 @@ def create(conn: Connection, home: Home, **values: Any) -> UUID:
 
 def finish(conn: Connection, lease: Lease, status: RunStatus = RunStatus.SUCCEEDED) -> None:
     """End a claimed run."""
-    journal.finish(conn, lease, None, status, "Ended by a test", {"duration_ms": 0}, is_retry=False)
+    step_journal.finish(conn, lease, None, status, "Ended by a test", {"duration_ms": 0}, is_retry=False)
 
 
 def ids_of(claims: Sequence[Claimed]) -> list[UUID]:

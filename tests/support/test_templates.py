@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import Callable
 
-from db.session import Database
+from db.core.database import Database
 from tests.support.query import query
 
 

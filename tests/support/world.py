@@ -7,10 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from db import inputs, schedules, webhooks
+from db import schedules, webhooks
+from db.runs import input_requests
 from domain import clock, ids
+from domain.enums import Environment, MissedFires, RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.states import Environment, MissedFires, RunStatus, StepStatus
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.factory import Home
@@ -82,7 +83,7 @@ def _add_waiting(conn: Connection, home: Home) -> tuple[UUID, UUID, UUID]:
     factory.add_steps(conn, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
     request = ids.new_uuid()
     asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
-    inputs.create(conn, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    input_requests.create(conn, {**asked, "answer_schema": "{}", "created_at": clock.now()})
     return queued, paused, request
 
 

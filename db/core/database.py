@@ -1,0 +1,189 @@
+"""The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from db.core import pubsub, sqlite, unit_of_work
+from db.core.write_batcher import BatchWrite, WriteBatcher
+from domain.errors import DatabaseUnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POOL_SIZE = 10
+"""Connections a process keeps open. A PostgreSQL server has a hundred for everybody."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds after which a PostgreSQL server that does not answer counts as away."""
+_UNAVAILABLE = ("53", "57P", "58")
+"""How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
+
+_FULL = "53100"
+"""PostgreSQL's code when its disk is full."""
+_DEADLOCK = "40P01"
+_MAX_ATTEMPTS = 5
+"""Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
+
+
+class ConflictError(Exception):
+    """A write was refused because it would have broken a rule of the schema, such as a unique name."""
+
+
+class Database:
+    """Runs units of work: `read` and `write` take a function of a connection, and its arguments.
+
+    Raises:
+        DatabaseUnavailableError: from `read` and `write`, when the database cannot be reached or cannot go on.
+        ConflictError: from `write`, when another row stands against it; nothing was written.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+        """Open the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`)."""
+        parsed = make_url(url)
+        self.dialect = parsed.get_backend_name()
+        self.signals = pubsub.PubSub()
+        self._under_way: set[asyncio.Future[Any]] = set()
+        self._gatherings: dict[BatchWrite, WriteBatcher] = {}
+        self._readers: sqlite.Readers | None = None
+        self._writer: sqlite.Writer | None = None
+        if self.dialect == "sqlite":
+            self._readers, self._writer = sqlite.Readers(parsed, pool_size), sqlite.Writer(parsed)
+            self._pool = self._readers.pool
+            return
+        # JIT costs more than it gains on queries that end within milliseconds.
+        settings = {"application_name": "flow-runs", "jit": "off"}
+        self._engine = create_async_engine(
+            parsed,
+            pool_size=pool_size,
+            pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
+            connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
+            json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
+        )
+        self._pool = self._engine.pool
+        event.listen(self._engine.sync_engine, "checkout", _reject_closed_connection)
+        # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `query(connection, …)`, which only reads."""
+        return await self._to_its_end(self._read_again(query, *args, **kwargs))
+
+    async def _read_again(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with _typed_errors():
+            try:
+                return await self._read(query, *args, **kwargs)
+            except DBAPIError as error:
+                # A pooled connection that the server closed meanwhile; reading twice does no harm.
+                if not error.connection_invalidated:
+                    raise
+            return await self._read(query, *args, **kwargs)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which goes on when the caller is cancelled.
+
+        A client that vanishes in the middle of a statement must not leave a connection in a state that nobody knows.
+        """
+        return await asyncio.shield(self._start(work))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Future[Any]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits for it any more
+
+    async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._readers is not None:
+            return await self._readers.run(lambda conn: query(conn, *args, **kwargs))
+        async with self._reader.connect() as conn:
+            return await conn.run_sync(query, *args, **kwargs)
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `work(connection, …)`, run in one transaction, once that is committed."""
+        return await self._to_its_end(self._write(lambda conn: work(conn, *args, **kwargs)))
+
+    async def write_together(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
+        """Have `work` done for `item`, whose key is `key`, and for what others give it just now, in one transaction.
+
+        False: nothing was written for this one; it has to be written by itself, which tells why.
+        """
+        if (gathering := self._gatherings.get(work)) is None:
+            gathering = self._gatherings[work] = WriteBatcher(lambda items: self.write(work, items))
+        done = gathering.put(key, item)
+        if gathering.has_room:
+            self._start(gathering.serve())
+        return await done
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        with _typed_errors():
+            result, topics = await self._commit(work)
+        self.signals.send(topics)
+        return result
+
+    async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
+        if self._writer is not None:
+            return await self._writer.run(work)
+        for _ in range(_MAX_ATTEMPTS - 1):
+            try:
+                return await self._transaction(work)
+            except DBAPIError as error:
+                # PostgreSQL broke it off, because it and another one waited for each other.
+                if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
+        return await self._transaction(work)
+
+    async def _transaction(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
+        async with self._engine.begin() as conn:
+            return await conn.run_sync(unit_of_work.run_in_transaction, work)
+
+    async def close(self) -> None:
+        """Finish what is under way and close every connection."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._readers is not None and self._writer is not None:
+            await self._readers.close()
+            await self._writer.close()
+        else:
+            await self._engine.dispose()
+
+
+def _reject_closed_connection(dbapi_connection: Any, _record: object, _proxy: object) -> None:
+    # The server was restarted in an idle moment: nobody need notice.
+    if dbapi_connection.driver_connection.is_closed():
+        raise InvalidatePoolError
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise ConflictError from error
+    except (OperationalError, InterfaceError, PoolTimeoutError, OSError, TimeoutError) as error:
+        raise DatabaseUnavailableError(_reason(error)) from error
+    except DBAPIError as error:
+        if not _is_unavailable(error):
+            raise
+        raise DatabaseUnavailableError(_reason(error)) from error
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    # Without a statement it is the connection that could not be made.
+    code = getattr(error.orig, "sqlstate", None) or ""
+    return error.statement is None or error.connection_invalidated or code.startswith(_UNAVAILABLE)
+
+
+def _reason(error: Exception) -> str | None:
+    """For people, if it is another than usual."""
+    cause = getattr(error, "orig", None)
+    is_full = getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == _FULL
+    return "The database has no space left: nothing can be written at the moment." if is_full else None

@@ -1,0 +1,220 @@
+"""SQLite: how connections are set up, the threads that read, and the one that writes.
+
+A unit of work crosses threads once, not with each of its statements. SQLite has one writer at a time. Instead of
+letting tasks fight for the lock, one thread takes whole units of work from a queue and commits those that came together
+in one transaction: callers share the cost of a commit. Each unit runs in a savepoint, so one that fails takes none of
+the others with it.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from asyncpg.pgproto.pgproto import UUID
+from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, event
+
+from db.core import unit_of_work
+from domain.errors import DatabaseUnavailableError
+
+T = TypeVar("T")
+
+_MAX_GROUP = 64
+"""Units of work in one commit: a group of small ones ends within milliseconds."""
+
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",  # readers see the last commit and never wait for the writer
+    "PRAGMA synchronous = NORMAL",  # a killed process loses nothing; a power cut may lose the last commits, never more
+    "PRAGMA busy_timeout = 10000",  # ms that another process's write may take before ours gives up
+    "PRAGMA foreign_keys = ON",  # off by default, for SQLite's oldest users
+    "PRAGMA cache_size = -32768",  # KiB; the default of 2 MiB holds no page of a list's indexes for long
+    "PRAGMA journal_size_limit = 67108864",  # bytes to which the WAL shrinks after a burst
+)
+
+
+def prepare(dbapi_connection: Any, _record: object) -> None:
+    """Set up a new connection; a listener for SQLAlchemy's `connect` event."""
+    cursor = dbapi_connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+    dbapi_connection.create_function("json_contains", 2, json_contains)
+
+
+class _Key(Uuid[UUID]):
+    """Reads keys as those of the PostgreSQL driver, which are UUIDs too, and made six times as fast."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], UUID | None]:
+        return lambda digits: None if digits is None else UUID(digits)
+
+
+def read_keys_fast(dialect: Dialect) -> None:
+    """Have an engine of this dialect make UUIDs in the quick way."""
+    dialect.colspecs = {**dialect.colspecs, Uuid: _Key}
+
+
+def json_contains(document: str, probe: str) -> bool:
+    """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
+    return contains(orjson.loads(document), orjson.loads(probe))
+
+
+def contains(document: Any, probe: Any) -> bool:
+    """The same of parsed JSON."""
+    if isinstance(probe, dict):
+        return isinstance(document, dict) and all(
+            name in document and contains(document[name], value) for name, value in probe.items()
+        )
+    if isinstance(probe, list):
+        return isinstance(document, list) and all(any(contains(have, want) for have in document) for want in probe)
+    # 1 == True in Python, and not in JSON.
+    return bool(document == probe) and isinstance(document, bool) is isinstance(probe, bool)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Connection], Any]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[tuple[Any, list[Hashable]]]
+    result: Any = None
+    error: BaseException | None = None
+    topics: list[Hashable] = field(default_factory=list)
+
+    def run(self, conn: Connection) -> None:
+        conn.exec_driver_sql("SAVEPOINT job")
+        try:
+            self.result, self.topics = unit_of_work.run(conn, self.work)
+        except Exception as error:
+            self.error = error
+            conn.exec_driver_sql("ROLLBACK TO job")
+        conn.exec_driver_sql("RELEASE job")
+
+    def settle(self) -> None:
+        """Tell whoever asked; in their loop's thread."""
+        if self.done.done():  # whoever asked was cancelled
+            return
+        if self.error is not None:
+            self.done.set_exception(self.error)
+        else:
+            self.done.set_result((self.result, self.topics))
+
+
+class Readers:
+    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait."""
+
+    def __init__(self, url: URL, count: int) -> None:
+        # Each statement sees what is committed by then; nothing is to be begun, and nothing to be rolled back.
+        self._engine = create_engine(
+            url.set(drivername="sqlite"),
+            pool_size=count,
+            max_overflow=0,
+            pool_use_lifo=True,  # a few connections whose caches are warm, not all of them in turn
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+        )
+        read_keys_fast(self._engine.dialect)
+        event.listen(self._engine, "connect", prepare)
+        self.pool = self._engine.pool
+        self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self._closed = False
+
+    async def run(self, query: Callable[[Connection], T]) -> T:
+        """The result of `query`."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as conn:
+            return query(conn)
+
+    async def close(self) -> None:
+        """Finish what was asked for, then stop."""
+        self._closed = True
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+
+
+class Writer:
+    """Runs units of work one after the other, in a thread of its own, and commits them in groups."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = writing_engine(url)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[Connection], Any]) -> tuple[Any, list[Hashable]]:
+        """The result of `work`, committed, and the topics that it noted."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop, loop.create_future())
+        self._jobs.put(job)
+        return await job.done
+
+    async def close(self) -> None:
+        """Finish what was asked for, then stop."""
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _serve(self) -> None:
+        while (group := self._next_group()) is not None:
+            self._commit(group)
+        self._engine.dispose()
+
+    def _next_group(self) -> list[_Job] | None:
+        group: list[_Job] = []
+        while len(group) < _MAX_GROUP:
+            try:
+                job = self._jobs.get(block=not group)
+            except queue.Empty:
+                break
+            if job is None:
+                if not group:
+                    return None
+                self._jobs.put(None)  # stop after this group
+                break
+            group.append(job)
+        return group
+
+    def _commit(self, group: list[_Job]) -> None:
+        try:
+            with self._engine.begin() as conn, unit_of_work.transaction(conn):
+                for job in group:
+                    job.run(conn)
+        except Exception as error:  # nothing of the group was committed: all are told
+            for job in group:
+                job.error = job.error or error
+        # One call for the group: each wakes the loop's thread, and takes the interpreter lock from this one.
+        group[0].loop.call_soon_threadsafe(_settle_all, group)
+
+
+def _settle_all(group: list[_Job]) -> None:
+    for job in group:
+        job.settle()
+
+
+def writing_engine(url: URL) -> Engine:
+    """An engine whose transactions hold the write lock from their beginning."""
+    engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
+    read_keys_fast(engine.dialect)
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _leave_transactions_to_us(dbapi_connection: Any, _record: object) -> None:
+    # Python's driver begins transactions by itself, and only before some statements.
+    dbapi_connection.isolation_level = None
+
+
+def _begin_immediate(conn: Connection) -> None:
+    # A transaction that begins by reading and writes later can fail half-way, when another process wrote in between.
+    conn.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,127 @@
+"""Child runs that a step of their parent waits for.
+
+The rendered inputs of all children stand in the parent's journal. As many as may run at once are created when the step
+begins; each that ends makes room for the next in its own transaction, under the lock of the parent's row, so none is
+created twice. The last one that ends wakes the parent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, update
+
+from db.models import FlowRun, StepResult
+from db.models.types import table
+from db.runs import transitions
+from db.sql.any_of import any_of
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
+from domain.enums import LIVE, UNSUCCESSFUL, RunStatus, TriggerMethod
+
+_runs = table(FlowRun)
+_run = _runs.c
+_step = table(StepResult).c
+_live = _run.status.in_(sorted(LIVE))
+
+_OF_PARENT = ("project_id", "root_run_id", "environment", "tags", "metadata")
+_OF_SIBLINGS = ("flow_id", "flow_version_id", "fail_parent_on_failure", "parent_position", "parent_attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildBatch:
+    """The children of one attempt at a step, as they begin."""
+
+    flow_id: UUID
+    version_id: UUID
+    fail_parent_on_failure: bool
+    inputs: Sequence[str]
+    """JSON text, one for each child that is created at once."""
+    position: int | None
+    """The step that waits for them; None when none does."""
+    attempt: int
+
+
+def create(conn: Connection, parent: AnyRow, brood: ChildBatch) -> list[UUID]:
+    """Create the first children; returns their IDs."""
+    common = dict(
+        zip(
+            _OF_SIBLINGS,
+            (brood.flow_id, brood.version_id, brood.fail_parent_on_failure, brood.position, brood.attempt),
+            strict=True,
+        )
+    )
+    return [_create(conn, parent, common, index, text) for index, text in enumerate(brood.inputs)]
+
+
+def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Sequence[AnyRow]:
+    """The children of an attempt, in the order of their items."""
+    columns = (_run.id, _run.status, _run.output, _run.error_code, _run.error_message, _run.fail_parent_on_failure)
+    query = select(*columns).where(_siblings(parent_id, position, attempt)).order_by(_run.item_index)
+    return conn.execute(query).all()
+
+
+def advance_batches(conn: Connection, child_ids: Sequence[UUID]) -> None:
+    """Go on with the steps that wait for these runs, which the transaction under way has ended."""
+    waited_for = _run.parent_position.is_not(None)
+    query = select(_runs).where(any_of(_run.id, child_ids), waited_for).order_by(_run.parent_run_id, _run.item_index)
+    for child in conn.execute(query).all():
+        lock = select(_runs).where(_run.id == child.parent_run_id, _live).with_for_update()
+        parent = conn.execute(lock).first()
+        if parent is not None and not _create_next(conn, parent, child):
+            wake_parent_if_done(conn, parent.id, child.parent_position, child.parent_attempt)
+
+
+def wake_parent_if_done(conn: Connection, parent_id: UUID, position: int, attempt: int) -> None:
+    """Make a paused parent due when no child of the attempt is live."""
+    siblings = _siblings(parent_id, position, attempt)
+    if conn.execute(select(_run.id).where(siblings, _live).limit(1)).first() is None:
+        paused = (_run.id == parent_id, _run.status == RunStatus.PAUSED)
+        conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
+        transitions.enqueue(conn, [parent_id])
+
+
+def _create_next(conn: Connection, parent: AnyRow, child: AnyRow) -> bool:
+    """Create the child of the next item, unless there is none, or one failed that fails the step."""
+    siblings = _siblings(parent.id, child.parent_position, child.parent_attempt)
+    fatal = (siblings, _run.fail_parent_on_failure.is_(True), _run.status.in_(sorted(UNSUCCESSFUL)))
+    if conn.execute(select(_run.id).where(*fatal).limit(1)).first() is not None:
+        return False
+    made = conn.execute(select(func.count()).where(siblings)).scalar_one()
+    inputs = _inputs(conn, parent.id, child.parent_position)
+    if made == len(inputs):
+        return False
+    common = {name: getattr(child, name) for name in _OF_SIBLINGS}
+    text = json_codec.encode(inputs[made], limit=json_codec.MAX_INPUT_BYTES, what="input")
+    _create(conn, parent, common, made, text)
+    return True
+
+
+def _inputs(conn: Connection, parent_id: UUID, position: int) -> Sequence[Any]:
+    text = conn.execute(select(_step.input).where(_step.run_id == parent_id, _step.position == position)).scalar_one()
+    inputs: Sequence[Any] = json_codec.decode(text)["inputs"]
+    return inputs
+
+
+def _create(conn: Connection, parent: AnyRow, common: Mapping[str, Any], index: int, text: str) -> UUID:
+    run_id = ids.new_uuid()
+    values = {
+        **{name: getattr(parent, name) for name in _OF_PARENT},
+        **common,
+        "id": run_id,
+        "created_at": ids.created_at(run_id),
+        "parent_run_id": parent.id,
+        "depth": parent.depth + 1,
+        "item_index": index,
+        "trigger_method": TriggerMethod.PARENT,
+        "attempt": 1,
+        "interruptions": 0,
+        "input": text,
+    }
+    transitions.create(conn, values, "Flow started via parent")
+    return run_id
+
+
+def _siblings(parent_id: UUID, position: int, attempt: int) -> Any:
+    return (_run.parent_run_id == parent_id) & (_run.parent_position == position) & (_run.parent_attempt == attempt)

@@ -1,0 +1,821 @@
+"""What workers write while they execute runs: claims, and the journal of steps.
+
+Every write shows the token of the claim under which it is made, in the same transaction (`hold`). A worker that was
+stopped, cut off or slow for longer than its lease finds another token there, and changes nothing any more.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Integer,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from db.events import log as event_log
+from db.events.log import AttemptRef, RunRef
+from db.models import FlowRun, StepAttempt, StepResult
+from db.models.types import MillisecondsUntil, table
+from db.queue import quota, slots, tickets
+from db.queue.tickets import Ticket
+from db.runs import children, files, input_requests, logs, transitions
+from db.runs import reads as run_reads
+from db.runs.children import ChildBatch
+from db.runs.transitions import Ending, ExternalFailure, Lease
+from db.sql.any_of import any_of
+from db.sql.rows import AnyRow, group_by
+from domain import clock, ids, json_codec
+from domain.enums import LIVE, UNFINISHED, AttemptStatus, RunStatus, StepStatus
+from domain.ids import IdKind
+
+_runs = table(FlowRun)
+_run = _runs.c
+_results = table(StepResult)
+_step = _results.c
+_attempts = table(StepAttempt)
+_attempt = _attempts.c
+_BATCH = 1_000
+"""Runs that one statement stops."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LeaseLostError(Exception):
+    """Another worker has the run, or it was ended: nothing more may be written to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run in the hands of a worker."""
+
+    lease: Lease
+    run: AnyRow
+    steps: Sequence[AnyRow]
+    """Its journal, in the order of the definition; each step with `failures`, the number of its failed attempts."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStart:
+    """One attempt at a step, as it begins."""
+
+    position: int
+    name: str
+    display_name: str | None
+    kind: str
+    number: int
+    input: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How the last attempt at a step went."""
+
+    position: int
+    name: str
+    status: StepStatus
+    number: int
+    started_at: datetime
+    output: str | None = None
+    error: str | None = None
+    source: StepStatus = StepStatus.RUNNING
+    """The step's status in the journal until now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A run goes on: how its last attempt went, and the next one, which begins."""
+
+    lease: Lease
+    outcome: AttemptResult | None
+    next_try: AttemptStart
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A run ends: how its last attempt went, and what it gives."""
+
+    lease: Lease
+    outcome: AttemptResult | None
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRun:
+    """A claim that holds until the end of the transaction."""
+
+    run: RunRef
+    interruptions: int
+    """Workers that were lost with the run since it last made progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """What a run logged and stored meanwhile."""
+
+    lines: Sequence[logs.Line]
+    max_lines: int
+    """Of the run's log."""
+    files: Sequence[Mapping[str, Any]]
+    """Rows of `run_file`."""
+
+
+# The statements of the hot path are built once: building one anew costs more than SQLite takes to run it.
+
+_same_run = _run.id == bindparam("of_run")
+_same_step = and_(_step.run_id == bindparam("of_run"), _step.position == bindparam("at"))
+_same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position == bindparam("at"))
+
+_DUE = (
+    select(_run.id, _run.status, _run.project_id, _run.flow_id, slots.LIMITED.label("limited"))
+    .where(_run.due_at <= bindparam("now"))
+    .order_by(_run.due_at)
+    .limit(bindparam("at_most", type_=Integer))
+    .with_for_update(skip_locked=True, of=_runs)
+)
+_DUE_WITHOUT_LIMIT = _DUE.where(~slots.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)))
+# The condition lets SQLite use the index, in which only live runs are.
+_NEXT_DUE = select(func.min(_run.due_at)).where(_run.due_at.is_not(None))
+_CLAIM = (
+    update(_runs)
+    .where(any_of(_run.id, "run_ids"))
+    .values(
+        lease_token=bindparam("token"),
+        due_at=bindparam("until"),
+        held_at=None,
+        held_by=None,
+        # A token that nobody gave back is that of a worker that was lost.
+        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
+    )
+    .returning(_run.id, _run.status)
+)
+_ticket = (
+    func.unnest(bindparam("run_ids", type_=ARRAY(Uuid())), bindparam("epochs", type_=ARRAY(Integer())))
+    .table_valued("run_id", "epoch")
+    .render_derived()
+)
+_TICKETED = (
+    select(_run.id)
+    .where(
+        tuple_(_run.id, _run.epoch).in_(select(_ticket.c.run_id, _ticket.c.epoch)),
+        _run.due_at <= bindparam("now"),
+        _run.status.in_(sorted(LIVE)),
+    )
+    .with_for_update(skip_locked=True, of=_runs)
+)
+# Those that need not ask for a place: they have one, or nothing limits them.
+_CLAIM_TICKETS = (
+    update(_runs)
+    .where(_run.id.in_(_TICKETED.where(or_(_run.status == RunStatus.RUNNING, ~slots.LIMITED))))
+    .values(
+        lease_token=bindparam("token"),
+        due_at=bindparam("until"),
+        held_at=None,
+        held_by=None,
+        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
+    )
+    .returning(_run.id, _run.status)
+)
+_ASKING = _TICKETED.add_columns(_run.status, _run.project_id, _run.flow_id, slots.LIMITED.label("limited")).where(
+    _run.status != RunStatus.RUNNING, slots.LIMITED
+)
+_CLAIMED = select(_runs).where(any_of(_run.id, "run_ids"))
+_FAILURES = (
+    select(func.count())
+    .where(
+        _attempt.run_id == _step.run_id,
+        _attempt.position == _step.position,
+        _attempt.status == AttemptStatus.FAILED,
+    )
+    .scalar_subquery()
+)
+_JOURNALS = (
+    select(_results, _FAILURES.label("failures"))
+    .where(any_of(_step.run_id, "run_ids"))
+    .order_by(_step.run_id, _step.position)
+)
+# FOR NO KEY UPDATE on PostgreSQL: two that share the row and then both write it would lock each other out for good.
+# On SQLite this transaction is the only writer anyway.
+_LOCK = (
+    select(_run.id, _run.project_id, _run.flow_id, _run.interruptions)
+    .where(_same_run, _run.lease_token == bindparam("token"))
+    .with_for_update(key_share=True)
+)
+# Those that somebody else writes just now are not waited for.
+_LOCK_ALL = (
+    select(
+        *(_run.id, _run.project_id, _run.flow_id, _run.status, _run.lease_token, _run.interruptions),
+        slots.LIMITED.label("limited"),
+    )
+    .where(any_of(_run.id, "run_ids"))
+    .with_for_update(key_share=True, skip_locked=True, of=_runs)
+)
+_RESET_INTERRUPTIONS = update(_runs).where(_same_run).values(interruptions=0)
+_SNOOZE = (
+    update(_runs)
+    .where(_same_run)
+    .values(due_at=bindparam("due"), lease_token=None, interruptions=0, epoch=_run.epoch + 1)
+)
+_INSERT_STEP = insert(_results)
+_INSERT_ATTEMPT = insert(_attempts)
+_RESTART_STEP = (
+    update(_results)
+    .where(_same_step)
+    .values(status=bindparam("became"), attempts_count=bindparam("number_"), input=bindparam("rendered"))
+)
+_END_STEP = (
+    update(_results)
+    .where(_same_step)
+    .values(
+        status=bindparam("became"),
+        output=bindparam("gave"),
+        error=bindparam("why"),
+        finished_at=bindparam("ended"),
+        duration_ms=bindparam("took"),
+    )
+)
+_END_ATTEMPT = (
+    update(_attempts)
+    .where(
+        _same_attempts,
+        _attempt.number == bindparam("number_"),
+        _attempt.status == AttemptStatus.RUNNING,
+    )
+    .values(status=bindparam("became"), error=bindparam("why"), finished_at=bindparam("ended"))
+)
+_UNFINISHED = (
+    select(
+        *(_step.run_id, _run.project_id, _run.flow_id),
+        *(_step.position, _step.name, _step.status, _step.attempts_count),
+    )
+    .join_from(_results, _runs, _run.id == _step.run_id)
+    .where(any_of(_step.run_id, "run_ids"), _step.status.in_(sorted(UNFINISHED)))
+    .order_by(_step.run_id, _step.position)
+)
+_STOP_STEPS = (
+    update(_results)
+    .where(any_of(_step.run_id, "run_ids"), _step.status.in_(sorted(UNFINISHED)))
+    .values(
+        status=StepStatus.STOPPED,
+        finished_at=bindparam("ended"),
+        duration_ms=MillisecondsUntil(_step.started_at, bindparam("ended", type_=_step.finished_at.type)),
+    )
+)
+_STOP_ATTEMPTS = (
+    update(_attempts)
+    .where(any_of(_attempt.run_id, "run_ids"), _attempt.status == AttemptStatus.RUNNING)
+    .values(status=AttemptStatus.STOPPED, finished_at=bindparam("ended"))
+)
+_INTERRUPT = (
+    update(_results)
+    .where(_same_step, _step.status == StepStatus.RUNNING)
+    .values(status=StepStatus.PENDING)
+    .returning(_step.name, _step.attempts_count)
+)
+_INTERRUPT_ATTEMPT = (
+    update(_attempts)
+    .where(_same_attempts, _attempt.status == AttemptStatus.RUNNING)
+    .values(status=AttemptStatus.INTERRUPTED, finished_at=bindparam("ended"))
+)
+
+
+def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
+    """Take up to `limit` runs that are due, longest due first, for as long as `lease`."""
+    now = clock.now()
+    run_ids = _admissible(conn, now, limit)
+    if not run_ids:
+        return []
+    token = ids.new_uuid()
+    claimed = conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
+    return _mark_started(conn, run_ids, token, {row.id: row.status for row in claimed})
+
+
+def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
+    """Take up to `limit` tickets, by priority, and claim their runs for as long as `lease`; stale ones are dropped.
+
+    A run that somebody else writes just now is not waited for: its ticket stays, unless that makes it stale.
+    """
+    now = clock.now()
+    taken = tickets.take(conn, limit, now)
+    if not taken:
+        return []
+    token = ids.new_uuid()
+    to_claim = {"token": token, "until": now + lease}
+    at_once = conn.execute(_CLAIM_TICKETS, _named(taken, now) | to_claim)
+    claimed = {row.id: row.status for row in at_once}
+    left = [each for each in taken if each.run_id not in claimed]
+    if left and (admitted := _admitted(conn, left, now)):
+        later = conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
+        claimed |= {row.id: row.status for row in later}
+    run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
+    return _mark_started(conn, run_ids, token, claimed) if run_ids else []
+
+
+def _named(taken: Sequence[Ticket], now: datetime) -> dict[str, Any]:
+    return {"run_ids": [each.run_id for each in taken], "epochs": [each.epoch for each in taken], "now": now}
+
+
+def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
+    """Of the runs with these tickets, in their order, those for which a limit leaves a place; they are locked."""
+    asking = {row.id: row for row in conn.execute(_ASKING, _named(taken, now))}
+    # Before the lock on places, which must be the last; those refused come back with tickets of their own.
+    tickets.give_back(conn, [each for each in taken if each.run_id not in asking])
+    # A run may have a stale ticket too.
+    in_order = dict.fromkeys(each.run_id for each in taken if each.run_id in asking)
+    return slots.admit(conn, [asking[run_id] for run_id in in_order])
+
+
+def _mark_started(
+    conn: Connection, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]
+) -> Sequence[Claimed]:
+    """The runs that the transaction under way has claimed, which had these `statuses`; RUNNING, with their journals."""
+    transitions.start(conn, statuses)
+    found = {run.id: run for run in conn.execute(_CLAIMED, {"run_ids": run_ids})}
+    # One that is new has no journal, unless it is a retry that keeps steps.
+    old = [run_id for run_id in run_ids if statuses[run_id] != RunStatus.QUEUED or found[run_id].retry_of_id]
+    steps = group_by(conn.execute(_JOURNALS, {"run_ids": old}), "run_id") if old else {}
+    return [Claimed(Lease(run_id, token), found[run_id], steps.get(run_id, ())) for run_id in run_ids]
+
+
+def _admissible(conn: Connection, now: datetime, limit: int) -> list[UUID]:
+    """Runs that are due, and may run; they are locked."""
+    due = conn.execute(_DUE, {"now": now, "at_most": limit}).all()
+    admitted = slots.admit(conn, due)
+    refused = len(due) - len(admitted)
+    if refused:
+        # Those without limits do not wait behind the others; no further places are locked, see db/admission.py.
+        more = {"now": now, "at_most": refused, "but_not": admitted}
+        admitted += conn.execute(_DUE_WITHOUT_LIMIT, more).scalars()
+    return admitted
+
+
+def next_due(conn: Connection) -> datetime | None:
+    """When the next run is due."""
+    return conn.execute(_NEXT_DUE).scalar()
+
+
+def renew(conn: Connection, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
+    """Prolong `leases`; returns the runs among them that are still held."""
+    statement = update(_runs).where(_leased(leases)).values(due_at=clock.now() + lease).returning(_run.id)
+    return set(conn.execute(statement).scalars())
+
+
+def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
+    """The runs that are still held by one of `leases`."""
+    return set(conn.execute(select(_run.id).where(_leased(leases))).scalars())
+
+
+def find_cancelled(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these runs that were cancelled, or stopped with a run above them."""
+    query = select(_run.id).where(any_of(_run.id, run_ids), _run.status == RunStatus.STOPPED)
+    return set(conn.execute(query).scalars())
+
+
+def release(conn: Connection, leases: Sequence[Lease]) -> None:
+    """End claims whose work was broken off; the runs are due at once."""
+    due_now = update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)
+    transitions.enqueue(conn, conn.execute(due_now).scalars().all())
+
+
+def reschedule_after_clock_change(conn: Connection, before: datetime) -> int:
+    """After the clock was set back from `before`: what waited for a worker then shall not wait until then again."""
+    now = clock.now()
+    waiting = and_(_run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None))
+    run_ids = conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
+    transitions.enqueue(conn, run_ids)
+    return len(run_ids)
+
+
+def release_leases(conn: Connection) -> int:
+    """Make every claimed run due at once: for a process that knows that no other worker is alive."""
+    held = _run.lease_token.is_not(None)
+    return conn.execute(update(_runs).where(held, _run.due_at.is_not(None)).values(due_at=clock.now())).rowcount
+
+
+def load(conn: Connection, lease: Lease) -> Claimed:
+    """The claimed run as it stands now.
+
+    Raises:
+        LeaseLostError: it is no longer held.
+    """
+    lock_lease(conn, lease)
+    of_run = {"run_ids": [lease.run_id]}
+    return Claimed(lease, conn.execute(_CLAIMED, of_run).one(), conn.execute(_JOURNALS, of_run).all())
+
+
+def lock_lease(conn: Connection, lease: Lease) -> LockedRun:
+    """Make sure that `lease` holds until the end of the transaction.
+
+    Raises:
+        LeaseLostError: it does not.
+    """
+    row = conn.execute(_LOCK, {"of_run": lease.run_id, "token": lease.token}).first()
+    if row is None:
+        raise LeaseLostError
+    return LockedRun(RunRef(row.id, row.project_id, row.flow_id), row.interruptions)
+
+
+def advance(conn: Connection, lease: Lease, outcome: AttemptResult | None, next_try: AttemptStart | None) -> None:
+    """Journal how the last attempt went and that the next one begins, in one transaction."""
+    run = _pass(conn, lease, outcome)
+    if next_try is not None:
+        _start(conn, [(run, next_try)])
+
+
+def _pass(conn: Connection, lease: Lease, outcome: AttemptResult | None) -> RunRef:
+    """Journal how the last attempt went, under `lease`; returns the run."""
+    held = lock_lease(conn, lease)
+    if outcome is not None:
+        event_log.append(conn, _record(conn, [(held.run, outcome)]))
+        if held.interruptions:
+            # The run made progress: workers lost before do not count against it any more.
+            conn.execute(_RESET_INTERRUPTIONS, {"of_run": lease.run_id})
+    return held.run
+
+
+def advance_batch(conn: Connection, changes: Sequence[Advance | End]) -> set[UUID]:
+    """`advance` and `finish` for many runs in the same few statements; returns the runs for which that was done.
+
+    It waits for nobody. The others have lost their leases, or somebody else writes them just now: each is to be
+    written by itself. Ends may be neither those of children nor those of retries, which concern other runs too.
+    """
+    rows = conn.execute(_LOCK_ALL, {"run_ids": [change.lease.run_id for change in changes]})
+    tokens = {change.lease.run_id: change.lease.token for change in changes}
+    held = {row.id: row for row in rows if row.lease_token == tokens[row.id] and row.status == RunStatus.RUNNING}
+    subjects = {run_id: RunRef(run_id, row.project_id, row.flow_id) for run_id, row in held.items()}
+    found = [(subjects[change.lease.run_id], change) for change in changes if change.lease.run_id in held]
+    if outcomes := [(run, change.outcome) for run, change in found if change.outcome is not None]:
+        event_log.append(conn, _record(conn, outcomes))
+    advances = [(run, change) for run, change in found if isinstance(change, Advance)]
+    if forgiven := [
+        {"of_run": run.run_id}
+        for run, change in advances
+        if change.outcome is not None and held[run.run_id].interruptions
+    ]:
+        conn.execute(_RESET_INTERRUPTIONS, forgiven)
+    if advances:
+        _start(conn, [(run, change.next_try) for run, change in advances])
+    if ends := [(held[run.run_id], change) for run, change in found if isinstance(change, End)]:
+        transitions.finish_many(conn, [(row, change.lease, change.ending) for row, change in ends])
+    return set(held)
+
+
+def with_output(
+    conn: Connection,
+    lease: Lease,
+    notes: RunOutput,
+    work: Callable[Concatenate[Connection, Lease, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """`work(conn, lease, …)`, a journal write, and `notes` in the same transaction."""
+    # The write goes first: it shows whether the lease holds, and some of them end it.
+    result = work(conn, lease, *args, **kwargs)
+    _note(conn, lease.run_id, notes)
+    return result
+
+
+def write_output(conn: Connection, lease: Lease, notes: RunOutput) -> None:
+    """Keep `notes`, while an attempt is under way."""
+    lock_lease(conn, lease)
+    _note(conn, lease.run_id, notes)
+
+
+def skip(conn: Connection, lease: Lease, outcome: AttemptResult | None, skipped: AttemptStart) -> None:
+    """Journal how the last attempt went, and that a step's condition does not hold."""
+    run = _pass(conn, lease, outcome)
+    now = clock.now()
+    row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
+    conn.execute(_INSERT_STEP, row)
+    _append_attempt_started(conn, run, skipped, StepStatus.SKIPPED, now, 0)
+
+
+def interrupt(conn: Connection, lease: Lease, position: int) -> None:
+    """Journal that the attempt under way at a step was cut short, because its worker was lost."""
+    run = lock_lease(conn, lease).run
+    now = clock.now()
+    at = {"of_run": lease.run_id, "at": position}
+    step = conn.execute(_INTERRUPT, at).first()
+    if step is not None:
+        conn.execute(_INTERRUPT_ATTEMPT, {**at, "ended": now})
+        cut_short = AttemptRef(position, step.name, step.attempts_count)
+        event_log.append(conn, [event_log.step_row(run, cut_short, StepStatus.RUNNING, StepStatus.PENDING, now)])
+
+
+def pause(
+    conn: Connection,
+    lease: Lease,
+    outcome: AttemptResult | None,
+    waiting: AttemptStart,
+    message: str,
+    due_at: datetime | None,
+    request: Mapping[str, Any] | None = None,
+    brood: ChildBatch | None = None,
+) -> None:
+    """Journal how the last attempt went and that a step waits; ends the claim.
+
+    With the step go the question that it asks, or the child runs that it waits for.
+    """
+    _start(conn, [(_pass(conn, lease, outcome), waiting)], StepStatus.PAUSED)
+    if request is not None:
+        input_requests.create(conn, request)
+    if brood is not None:
+        children.create(conn, _row(conn, lease), brood)
+    if not transitions.pause(conn, lease, message, due_at):
+        raise LeaseLostError
+
+
+def wait_on(
+    conn: Connection, lease: Lease, message: str, due_at: datetime | None, children_of: tuple[int, int] | None = None
+) -> None:
+    """Pause again a run that was looked at too early; it waits for the children of a step's attempt, if given."""
+    if not transitions.pause(conn, lease, message, due_at):
+        raise LeaseLostError
+    if children_of is not None:
+        # The last of them may have ended while the run was not paused, and had nobody to wake.
+        children.wake_parent_if_done(conn, lease.run_id, *children_of)
+
+
+def launch(
+    conn: Connection, lease: Lease, outcome: AttemptResult | None, attempt: AttemptStart, brood: ChildBatch
+) -> list[UUID]:
+    """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
+    run = _pass(conn, lease, outcome)
+    _start(conn, [(run, attempt)])
+    made = children.create(conn, _row(conn, lease), brood)
+    started_at = clock.now()
+    output = json_codec.encode(
+        [ids.encode(IdKind.RUN, key) for key in made], limit=json_codec.MAX_INPUT_BYTES, what="IDs"
+    )
+    done = AttemptResult(attempt.position, attempt.name, StepStatus.SUCCEEDED, attempt.number, started_at, output)
+    event_log.append(conn, _record(conn, [(run, done)]))
+    return made
+
+
+def cancelled_with(key_name: str) -> str:
+    """What the history of a run says that was cancelled with a key of this name."""
+    return f"Cancelled with the key {key_name!r}"
+
+
+def stop(conn: Connection, run_id: UUID, message: str) -> bool:
+    """Stop a run and every live one below it; whether it was live itself."""
+    return run_id in stop_all(conn, [run_id], message)
+
+
+def stop_all(conn: Connection, run_ids: Sequence[UUID], message: str) -> set[UUID]:
+    """Stop runs, and every live one below them; returns all that were stopped."""
+    ended = _end(conn, run_ids, RunStatus.STOPPED, message)
+    return _stop_below(conn, run_ids, ended, message)
+
+
+def stop_locked(conn: Connection, rows: Sequence[AnyRow], message: str) -> set[UUID]:
+    """`stop_all`, of runs that the transaction under way has locked; their rows begin with `transitions.TO_END`."""
+    ended = transitions.end_locked(conn, rows, RunStatus.STOPPED, message)
+    _finish_steps(conn, ended)
+    return _stop_below(conn, [row.id for row in rows], ended, message)
+
+
+def _stop_below(conn: Connection, run_ids: Sequence[UUID], ended: Sequence[AnyRow], message: str) -> set[UUID]:
+    stopped = {row.id for row in ended}
+    # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
+    frontier = list(run_reads.children(conn, run_ids))
+    while frontier:
+        few, frontier = frontier[:_BATCH], frontier[_BATCH:]
+        stopped.update(row.id for row in _end(conn, few, RunStatus.STOPPED, message))
+        frontier += run_reads.children(conn, few)
+    _notify_parents(conn, _with_parents(ended))
+    return stopped
+
+
+def apply_quota(conn: Connection) -> set[UUID]:
+    """Count the runs that the unit of work created against their projects' quotas; returns those that were too many.
+
+    These have ended as QUOTA_EXCEEDED. The end of each unit does this; whoever must know calls it before.
+    """
+    refused: set[UUID] = set()
+    while beyond := quota.charge(conn):
+        error = ExternalFailure("QUOTA_EXCEEDED", "The project has used up its quota of runs.")
+        # A parent may go on with its next child, which is counted in turn.
+        _notify_parents(conn, _with_parents(_end(conn, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)))
+        refused |= set(beyond)
+    return refused
+
+
+def _end(
+    conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
+) -> Sequence[AnyRow]:
+    """End live runs from outside, and what their steps were doing."""
+    ended = transitions.end(conn, run_ids, target, message, error)
+    _finish_steps(conn, ended)
+    return ended
+
+
+def _finish_steps(conn: Connection, ended: Sequence[AnyRow]) -> None:
+    """End what the steps of runs were doing that were ended from outside."""
+    if begun := [row.id for row in ended if row.status != RunStatus.QUEUED]:
+        _stop_steps(conn, begun)
+        input_requests.cancel(conn, begun)
+
+
+def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    steps = conn.execute(_UNFINISHED, {"run_ids": run_ids}).all()
+    if not steps:
+        return
+    now = clock.now()
+    ended = {"run_ids": run_ids, "ended": now}
+    conn.execute(_STOP_STEPS, ended)
+    conn.execute(_STOP_ATTEMPTS, ended)
+    told = [
+        event_log.step_row(
+            RunRef(step.run_id, step.project_id, step.flow_id),
+            AttemptRef(step.position, step.name, step.attempts_count),
+            step.status,
+            StepStatus.STOPPED,
+            now,
+        )
+        for step in steps
+    ]
+    event_log.prepend(conn, told)
+
+
+def _with_parents(ended: Sequence[AnyRow]) -> list[UUID]:
+    return [row.id for row in ended if row.parent_run_id is not None]
+
+
+def _notify_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Go on with the parents of runs that ended; those that fail with a child tell their own parents in turn."""
+    while run_ids:
+        children.advance_batches(conn, run_ids)
+        failed: list[UUID] = []
+        for child in run_reads.failing_their_parents(conn, run_ids):
+            error = ExternalFailure(
+                "CHILD_FAILED", f"The child run {ids.encode(IdKind.RUN, child.id)} is {child.status}."
+            )
+            failed += _with_parents(_end(conn, [child.parent_run_id], RunStatus.FAILED, error.message, error))
+        run_ids = failed
+
+
+def snooze(conn: Connection, lease: Lease, outcome: AttemptResult | None, due_at: datetime) -> None:
+    """End the claim; the run shall be looked at again at `due_at`."""
+    _pass(conn, lease, outcome)
+    conn.execute(_SNOOZE, {"of_run": lease.run_id, "due": due_at})
+    transitions.enqueue(conn, [lease.run_id])
+
+
+def finish(
+    conn: Connection,
+    lease: Lease,
+    outcome: AttemptResult | None,
+    status: RunStatus,
+    message: str,
+    values: dict[str, Any],
+    *,
+    is_retry: bool,
+) -> None:
+    """Journal how the last attempt went, and end the run."""
+    # First, for it also shows whether the lease holds.
+    ended = transitions.finish(conn, lease, RunStatus.RUNNING, status, message, values)
+    if ended is None:
+        raise LeaseLostError
+    if outcome is not None:
+        run = RunRef(lease.run_id, ended.project_id, ended.flow_id)
+        event_log.prepend(conn, _record(conn, [(run, outcome)]))
+    if is_retry and status is RunStatus.SUCCEEDED:
+        _recover(conn, lease.run_id)
+    if ended.parent_run_id is not None:
+        _notify_parents(conn, [lease.run_id])
+
+
+def _recover(conn: Connection, run_id: UUID) -> None:
+    """Note and tell that `run_id` recovered the runs that it retries."""
+    now = clock.now()
+    recovered = run_reads.mark_recovered(conn, run_id)
+    if recovered:
+        event_log.append(
+            conn,
+            [
+                {
+                    "run_id": row.id,
+                    "project_id": row.project_id,
+                    "flow_id": row.flow_id,
+                    "kind": event_log.RUN_RECOVERED,
+                    "from_status": None,
+                    "to_status": None,
+                    "message": "A retry succeeded",
+                    "at": now,
+                }
+                for row in recovered
+            ],
+        )
+
+
+def _row(conn: Connection, lease: Lease) -> AnyRow:
+    return conn.execute(_CLAIMED, {"run_ids": [lease.run_id]}).one()
+
+
+def _note(conn: Connection, run_id: UUID, notes: RunOutput) -> None:
+    if notes.lines:
+        logs.append(conn, run_id, notes.lines, notes.max_lines)
+    if notes.files:
+        files.create(conn, notes.files)
+
+
+def _start(
+    conn: Connection, tries: Sequence[tuple[RunRef, AttemptStart]], status: StepStatus = StepStatus.RUNNING
+) -> None:
+    """Journal that attempts begin."""
+    now = clock.now()
+    again = [
+        {
+            "of_run": run.run_id,
+            "at": attempt.position,
+            "number_": attempt.number,
+            "rendered": attempt.input,
+            "became": status,
+        }
+        for run, attempt in tries
+        if attempt.number > 1
+    ]
+    first = [
+        _step_row(run, attempt, status, attempts_count=1, started_at=now)
+        for run, attempt in tries
+        if attempt.number == 1
+    ]
+    if first:
+        conn.execute(_INSERT_STEP, first)
+    if again:
+        conn.execute(_RESTART_STEP, again)
+    begun = {"status": AttemptStatus.RUNNING, "started_at": now}
+    rows = [{"run_id": run.run_id, "position": each.position, "number": each.number, **begun} for run, each in tries]
+    conn.execute(_INSERT_ATTEMPT, rows)
+    for run, attempt in tries:
+        _append_attempt_started(conn, run, attempt, status, now, attempt.number)
+
+
+def _step_row(run: RunRef, attempt: AttemptStart, status: StepStatus, **values: Any) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "position": attempt.position,
+        "name": attempt.name,
+        "display_name": attempt.display_name,
+        "kind": attempt.kind,
+        "input": attempt.input,
+        "attempts_count": 0,
+        "status": status,
+        **values,
+    }
+
+
+def _append_attempt_started(
+    conn: Connection, run: RunRef, attempt: AttemptStart, status: StepStatus, at: datetime, number: int
+) -> None:
+    begun = AttemptRef(attempt.position, attempt.name, number)  # 0 of a step that is skipped
+    event_log.append(conn, [event_log.step_row(run, begun, StepStatus.PENDING, status, at)])
+
+
+def _record(conn: Connection, outcomes: Sequence[tuple[RunRef, AttemptResult]]) -> list[dict[str, Any]]:
+    """Journal how attempts went; returns the events of that."""
+    now = clock.now()
+    steps, attempts, told = [], [], []
+    for run, outcome in outcomes:
+        over = outcome.status is not StepStatus.PENDING
+        succeeded = outcome.status is StepStatus.SUCCEEDED
+        at = {"of_run": run.run_id, "at": outcome.position, "why": outcome.error}
+        steps.append(
+            {
+                **at,
+                "became": outcome.status,
+                "gave": outcome.output,
+                "ended": now if over else None,
+                "took": clock.milliseconds_since(outcome.started_at, now) if over else None,
+            }
+        )
+        became = AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED
+        attempts.append({**at, "number_": outcome.number, "became": became, "ended": now})
+        ended = AttemptRef(outcome.position, outcome.name, outcome.number)
+        told.append(event_log.step_row(run, ended, outcome.source, outcome.status, now))
+    conn.execute(_END_STEP, steps)
+    conn.execute(_END_ATTEMPT, attempts)
+    return told
+
+
+def _leased(leases: Sequence[Lease]) -> ColumnElement[bool]:
+    pairs = [(each.run_id, each.token) for each in leases]
+    # The IDs once more, for the primary key.
+    return and_(_run.id.in_([run_id for run_id, _ in pairs]), tuple_(_run.id, _run.lease_token).in_(pairs))

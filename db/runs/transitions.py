@@ -1,0 +1,405 @@
+"""The only writer of a run's status.
+
+A change is a guarded UPDATE (`… WHERE id = ? AND status IN (…)`) and an event, in one transaction: of two that race,
+the second finds no row and is told so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    bindparam,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+
+from db.core import pubsub
+from db.events import log as event_log
+from db.models import FlowRun, Project
+from db.models.types import MillisecondsUntil, table
+from db.queue import quota, slots, tickets
+from db.sql.any_of import any_of
+from db.sql.rows import AnyRow, group_by
+from domain import clock
+from domain.enums import FINAL, LIVE, TRANSITIONS, RunStatus
+from domain.fingerprint import fingerprint
+
+_table = table(FlowRun)
+_run = _table.c
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's right to write to a run, until another worker claims it."""
+
+    run_id: UUID
+    token: UUID
+
+
+_RESULT = ("output", "duration_ms", "failed_step_name", "error_code", "error_message", "error_fingerprint")
+"""What a run has from its end on."""
+
+_project = table(Project).c
+# In RETURNING the new row is called by its table's name.
+_of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
+_CREATE = insert(_table)
+_CREATE_RETURNING_QUOTA = _CREATE.returning(
+    select(_project.quota_runs).where(_of_new_run).scalar_subquery().label("quota"),
+    select(_project.quota_period).where(_of_new_run).scalar_subquery().label("period"),
+)
+_limited = slots.LIMITED.label("limited")
+_NOW = bindparam("now", type_=_run.started_at.type)
+_RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
+
+
+_START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
+_BEGIN = (
+    update(_table)
+    .where(
+        any_of(_run.id, "run_ids"),
+        _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
+    )
+    .values(
+        status=RunStatus.RUNNING,
+        started_at=func.coalesce(_run.started_at, _NOW),
+        running_since=_NOW,
+        updated_at=_NOW,
+    )
+    .returning(_run.id, _run.project_id, _run.flow_id)
+)
+_PAUSE = (
+    update(_table)
+    .where(
+        _run.id == bindparam("of_run"),
+        _run.lease_token == bindparam("token"),
+        _run.status == RunStatus.RUNNING,
+    )
+    .values(
+        status=RunStatus.PAUSED,
+        due_at=bindparam("due"),
+        updated_at=_NOW,
+        ran_ms=_RAN,
+        running_since=None,
+        lease_token=None,
+        interruptions=0,
+        epoch=_run.epoch + 1,
+    )
+    .returning(_run.project_id, _run.flow_id, _limited)
+)
+_LOCK_PAUSED = (
+    select(_run.project_id, _run.flow_id, _limited)
+    .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
+    .with_for_update()
+)
+_RESUME = (
+    update(_table)
+    .where(_run.id == bindparam("of_run"), _run.status == RunStatus.PAUSED)
+    .values(
+        status=RunStatus.RUNNING,
+        due_at=_NOW,
+        held_at=None,
+        held_by=None,
+        running_since=_NOW,
+        updated_at=_NOW,
+        epoch=_run.epoch + 1,
+    )
+    .returning(_run.project_id, _run.flow_id)
+)
+COLUMNS_FOR_END = (_run.id, _run.project_id, _run.flow_id, _run.status, _run.parent_run_id, _limited)
+"""What `end_locked` has to know of a run."""
+_LOCK_LIVE = (
+    select(*COLUMNS_FOR_END)
+    .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
+    .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
+    .with_for_update()
+)
+_END = (
+    update(_table)
+    .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
+    .values(
+        status=bindparam("target"),
+        finished_at=_NOW,
+        updated_at=_NOW,
+        duration_ms=MillisecondsUntil(_run.started_at, _NOW),
+        due_at=None,
+        held_at=None,
+        held_by=None,
+        lease_token=None,
+        error_code=bindparam("code"),
+        error_message=bindparam("why"),
+        error_fingerprint=bindparam("print"),
+    )
+)
+_APPEND_ENDS = event_log.insert_from_select(
+    select(
+        *(_run.id.label("run_id"), _run.project_id, _run.flow_id),
+        literal(event_log.RUN_STATUS).label("kind"),
+        bindparam("source", type_=_run.status.type).label("from_status"),
+        bindparam("target", type_=_run.status.type).label("to_status"),
+        bindparam("why", type_=_run.status.type).label("message"),
+        bindparam("now", type_=_run.updated_at.type).label("at"),
+    )
+    .where(any_of(_run.id, "run_ids"))
+    .order_by(_run.id)
+)
+_FINISH = (
+    update(_table)
+    .where(
+        _run.id == bindparam("of_run"),
+        _run.lease_token == bindparam("token"),
+        _run.status == bindparam("was"),
+    )
+    .values(
+        {
+            _run.status: bindparam("target"),
+            _run.finished_at: bindparam("now"),
+            _run.updated_at: bindparam("now"),
+            _run.due_at: None,
+            _run.lease_token: None,
+            # SQLAlchemy keeps the plain names of the columns for itself.
+            **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
+        }
+    )
+)
+_FINISH_RETURNING = _FINISH.returning(_run.project_id, _run.flow_id, _run.parent_run_id, _limited)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends by its worker."""
+
+    status: RunStatus
+    message: str
+    values: Mapping[str, Any]
+    """What it has from then on: its output, or its error; and how long it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalFailure:
+    """Why a run is ended by somebody else than its worker."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """The statements that create many runs at once."""
+
+    runs: Insert
+    events: Insert
+
+
+def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
+    """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
+    now = values["created_at"]
+    row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
+    project_id, quotas = values["project_id"], quota.known(conn)
+    if project_id in quotas:
+        conn.execute(_CREATE, row)
+    else:
+        # Asked once in each unit of work, with a statement that is made anyway.
+        limit = conn.execute(_CREATE_RETURNING_QUOTA, row).one()
+        quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
+    if (own := quotas[project_id]) is not None:
+        quota.note(conn, own, values["id"])
+    event_log.append(
+        conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)]
+    )
+    enqueue(conn, [values["id"]])
+
+
+def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
+    """Of the runs whose columns a query gives; `message`, with which their histories begin, is a column of theirs."""
+    given = rows.subquery().c
+    begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at, _run.epoch: literal(1)}
+    values = {**{_run[column.name]: column for column in given}, **begun}
+    told = {"kind": literal(event_log.RUN_STATUS), "to_status": literal(RunStatus.QUEUED.value), "message": message}
+    columns = [column.label(name) for name, column in {**told, "at": _run.created_at}.items()]
+    created = select(_run.id.label("run_id"), _run.project_id, _run.flow_id, *columns)
+    return Creation(
+        insert(_table).from_select(list(values), select(*values.values())),
+        event_log.insert_from_select(created.where(any_of(_run.id, "run_ids")).order_by(_run.id)),
+    )
+
+
+def create_from(conn: Connection, made: Creation, values: Mapping[str, Any], run_ids: Sequence[UUID]) -> None:
+    """Insert QUEUED runs, each with its first event, that a query finds with these parameters.
+
+    Their IDs are `run_ids`; they are due when their `due_at` says, and were counted before (`quota.take`).
+    """
+    conn.execute(made.runs, values)
+    event_log.append_from(conn, made.events, {"run_ids": run_ids})
+    enqueue(conn, run_ids)
+
+
+def enqueue(conn: Connection, run_ids: Sequence[UUID]) -> None:
+    """Let the workers know of runs that the transaction under way has made due, now or later."""
+    tickets.want(conn, run_ids)
+    pubsub.publish_after_commit(conn, pubsub.RUNS_DUE)
+
+
+def start(conn: Connection, sources: Mapping[UUID, str]) -> None:
+    """QUEUED or PAUSED → RUNNING, for the runs with these statuses, which the transaction under way has claimed."""
+    now = clock.now()
+    begun = [
+        _event(
+            row.id,
+            row.project_id,
+            row.flow_id,
+            sources[row.id],
+            RunStatus.RUNNING,
+            _START_MESSAGES[sources[row.id]],
+            now,
+        )
+        for row in conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
+    ]
+    if begun:
+        event_log.append(conn, begun)
+
+
+def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None) -> bool:
+    """RUNNING → PAUSED, by the worker that holds `lease`; False when it no longer does.
+
+    The run is looked at again at `due_at`, or when it is resumed.
+    """
+    now = clock.now()
+    row = conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
+    if row is None:
+        return False
+    _release_slots(conn, row)
+    _append_event(conn, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
+    if due_at is not None:
+        enqueue(conn, [lease.run_id])
+    return True
+
+
+def resume(conn: Connection, run_id: UUID, message: str) -> bool:
+    """PAUSED → RUNNING, due at once; False when the run is not paused.
+
+    Where a limit leaves no place for it, it stays PAUSED, and goes on when its turn comes.
+    """
+    paused = conn.execute(_LOCK_PAUSED, {"of_run": run_id}).first()
+    if paused is None:
+        return False
+    if paused.limited and not slots.try_resume(conn, run_id, paused.project_id, paused.flow_id):
+        return True
+    now = clock.now()
+    row = conn.execute(_RESUME, {"of_run": run_id, "now": now}).one()
+    _append_event(conn, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
+    enqueue(conn, [run_id])
+    return True
+
+
+def end(
+    conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
+) -> Sequence[AnyRow]:
+    """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost.
+
+    Their rows are `TO_END`, as they were before.
+    """
+    return end_locked(conn, conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all(), target, message, error)
+
+
+def end_locked(
+    conn: Connection, locked: Sequence[AnyRow], target: RunStatus, message: str, error: ExternalFailure | None = None
+) -> Sequence[AnyRow]:
+    """`end`, of runs that the transaction under way has locked; their rows begin with `TO_END`."""
+    live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
+    if not live:
+        return []
+    now = clock.now()
+    for row in live:
+        _release_slots(conn, row)
+    told = {
+        "code": error.code if error else None,
+        "why": error.message if error else None,
+        "print": fingerprint(None, error.code, error.message) if error else None,
+    }
+    conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **told})
+    for source, rows in group_by(live, "status").items():
+        ended = {"run_ids": [row.id for row in rows], "source": source, "target": target}
+        event_log.append_from(conn, _APPEND_ENDS, {**ended, "why": message, "now": now})
+    pubsub.publish_after_commit(conn, pubsub.RUNS_STOPPED)
+    for row in live:
+        pubsub.publish_after_commit(conn, pubsub.run_changed(row.id))
+    return live
+
+
+def finish(
+    conn: Connection, lease: Lease, source: RunStatus, target: RunStatus, message: str, values: Mapping[str, Any]
+) -> AnyRow | None:
+    """`source` → `target`, a final status, by the worker that holds `lease`; None when it no longer does.
+
+    The row has the run's `parent_run_id`.
+    """
+    now = clock.now()
+    row = conn.execute(_FINISH_RETURNING, _final(lease, source, target, values, now)).first()
+    if row is None:
+        return None
+    _release_slots(conn, row)
+    _append_event(conn, lease.run_id, row, target, message, now, source=source)
+    return row
+
+
+def finish_many(conn: Connection, ends: Sequence[tuple[AnyRow, Lease, Ending]]) -> None:
+    """RUNNING → final statuses, of runs that the transaction under way holds RUNNING under these leases.
+
+    The rows have the runs' `project_id`, `flow_id` and whether they are `limited`.
+    """
+    now = clock.now()
+    source = RunStatus.RUNNING
+    conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])
+    for row, lease, end in ends:
+        _release_slots(conn, row)
+        _append_event(conn, lease.run_id, row, end.status, end.message, now, source=source)
+
+
+def _final(
+    lease: Lease, source: RunStatus, target: RunStatus, values: Mapping[str, Any], now: datetime
+) -> dict[str, Any]:
+    if target not in TRANSITIONS[source] or target not in FINAL:
+        raise ValueError(f"No run ends by {source} → {target}")
+    if unknown := values.keys() - set(_RESULT):
+        raise ValueError(f"A run's end sets no {unknown}")
+    held = {"of_run": lease.run_id, "token": lease.token, "was": source}
+    return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
+
+
+def _release_slots(conn: Connection, row: AnyRow) -> None:
+    # Of one that was only going to take it, too: somebody may have stepped back for it.
+    if row.limited:
+        slots.release_slots(conn, row.project_id, row.flow_id)
+
+
+def _append_event(
+    conn: Connection, run_id: UUID, row: AnyRow, target: RunStatus, message: str, at: datetime, *, source: RunStatus
+) -> None:
+    event_log.append(conn, [_event(run_id, row.project_id, row.flow_id, source, target, message, at)])
+    pubsub.publish_after_commit(conn, pubsub.run_changed(run_id))
+
+
+def _event(
+    run_id: UUID, project_id: UUID, flow_id: UUID, source: str | None, target: str, message: str, at: datetime
+) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "project_id": project_id,
+        "flow_id": flow_id,
+        "kind": event_log.RUN_STATUS,
+        "from_status": source,
+        "to_status": target,
+        "message": message,
+        "at": at,
+    }

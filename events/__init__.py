@@ -1,1 +1,0 @@
-"""From event rows to subscribers: what was missed first, then what happens."""

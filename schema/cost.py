@@ -1,0 +1,221 @@
+"""What one document may ask for: its size, its depth, and its cost in fields times page sizes."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    IntValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    VariableNode,
+    value_from_ast_untyped,
+)
+from strawberry.extensions import SchemaExtension
+
+from domain.enums import RunStatus
+from domain.errors import QueryTooComplexError
+from domain.time_buckets import MAX_BUCKETS
+from resolvers.pagination import DEFAULT_PAGE, MAX_PAGE
+from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES
+
+MAX_TOKENS = 4_000
+"""Words and brackets in a document."""
+MAX_DEPTH = 15
+"""Levels of nested fields; GraphiQL's introspection is exempt."""
+MAX_COST = 500_000
+"""A page of 1,000 runs with 30 fields and 100 steps each costs 300,000."""
+MAX_FIELDS = 2_000
+"""Fields in one operation, fragments counted wherever they are spread."""
+SCAN_COST = 20_000
+"""Of a statistic that reads all runs which a filter means: two dozen of them in one query."""
+STEPS_ASSUMED = 10
+"""Items in a list without pages, such as the steps of a run."""
+
+MAX_REPEATED = 50
+"""Fields of one name at one place: validation compares each with each, which takes a second for 400."""
+_DEEPEST = 30
+"""Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
+
+_PAGED = {
+    "flows",
+    "flowRuns",
+    "childRuns",
+    "retries",
+    "bulkOperations",
+    "outcomes",
+    "logs",
+    "topFailingSteps",
+    "errors",
+}
+_LISTS = {
+    "files",
+    "steps",
+    "statusHistory",
+    "attempts",
+    "retryability",
+    "schedules",
+    "webhooks",
+    "sample",
+    "ineligible",
+    "reasons",
+}
+_SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
+_DEFAULTS = {"topFailingSteps": FIRST_FAILURES, "errors": FIRST_ERRORS}
+_SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}
+_INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
+
+
+class QueryLimits(SchemaExtension):
+    """Refuses a document that asks for too much, before it is executed."""
+
+    def on_operation(self) -> Iterator[None]:
+        self.execution_context.parse_options["max_tokens"] = MAX_TOKENS
+        yield
+
+    def on_execute(self) -> Iterator[None]:
+        document = self.execution_context.graphql_document
+        if document is not None:
+            check(document, self.execution_context.operation_name, self.execution_context.variables or {})
+        yield
+
+
+def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> None:
+    """Make sure that the operation stays within the limits.
+
+    Raises:
+        QueryTooComplexError: it does not.
+    """
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
+            _Meter(fragments, {**_defaults(node), **variables}).cost(node.selection_set, depth=1)
+
+
+def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
+    return {
+        definition.variable.name.value: value_from_ast_untyped(definition.default_value)
+        for definition in operation.variable_definitions or ()
+        if definition.default_value is not None
+    }
+
+
+class RepeatedNames(ASTValidationRule):
+    """Refuses a document that repeats fields beyond reason, before the rules that would take their time over it."""
+
+    def enter_document(self, document: DocumentNode, *_: Any) -> None:
+        fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+        for node in document.definitions:
+            if isinstance(node, OperationDefinitionNode):
+                _Merger(fragments).check([node.selection_set], depth=1)
+
+
+class _Merger:
+    """Merges the selections of one operation, as validation and execution do, and counts what falls together."""
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
+        self._fields = 0
+
+    def check(self, sets: list[SelectionSetNode], depth: int) -> None:
+        """Make sure that no field of `sets`, or below them, is repeated too often."""
+        if depth > _DEEPEST:
+            # A fragment that holds itself gets here too.
+            raise QueryTooComplexError(f"The query nests deeper than {MAX_DEPTH} levels.")
+        groups: dict[str, list[FieldNode]] = defaultdict(list)
+        for field in self._fields_of(sets, set()):
+            groups[(field.alias or field.name).value].append(field)
+        for name, group in groups.items():
+            if len(group) > MAX_REPEATED:
+                raise QueryTooComplexError(f"The query selects {name!r} {len(group)} times at one place.")
+            if below := [field.selection_set for field in group if field.selection_set]:
+                self.check(below, depth + 1)
+
+    def _fields_of(self, sets: list[SelectionSetNode], spread: set[str]) -> Iterator[FieldNode]:
+        for node in (node for selections in sets for node in selections.selections):
+            if isinstance(node, FieldNode):
+                self._fields += 1
+                if self._fields > MAX_FIELDS:
+                    raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields.")
+                yield node
+            elif isinstance(node, InlineFragmentNode):
+                yield from self._fields_of([node.selection_set], spread)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
+                spread.add(node.name.value)
+                fragment = self._fragments.get(node.name.value)
+                yield from self._fields_of([fragment.selection_set] if fragment else [], spread)
+
+
+class _Meter:
+    """Adds up one operation, and stops as soon as it is too much."""
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: Mapping[str, Any]) -> None:
+        self._fragments = fragments
+        self._variables = variables
+        self._fields = 0
+
+    def cost(self, selections: SelectionSetNode, depth: float) -> int:
+        """Of `selections`, at `depth`."""
+        if depth > MAX_DEPTH:
+            raise QueryTooComplexError(f"The query nests deeper than {MAX_DEPTH} levels.")
+        total = sum(self._field_cost(field, depth) for field in self._fields_of(selections))
+        if total > MAX_COST:
+            raise QueryTooComplexError(f"The query may cost at most {MAX_COST:,} fields; ask for smaller pages.")
+        return total
+
+    def _field_cost(self, field: FieldNode, depth: float) -> int:
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields.")
+        if field.selection_set is None:
+            return 1
+        deeper = -math.inf if field.name.value.startswith("__") else depth + 1
+        scan = SCAN_COST if field.name.value in _SCANNING else 0
+        return 1 + scan + self._factor(field, deeper) * self.cost(field.selection_set, deeper)
+
+    def _factor(self, field: FieldNode, depth: float) -> int:
+        if depth == -math.inf:
+            return _INTROSPECTED.get(field.name.value, 1)
+        if field.name.value in _LISTS:
+            return STEPS_ASSUMED
+        if field.name.value in _SIZES:
+            return _SIZES[field.name.value]
+        if field.name.value == "nodes" and field.arguments:
+            return self._listed(field.arguments[0].value)
+        if field.name.value not in _PAGED:
+            return 1
+        sizes = [
+            self._size(argument.value) for argument in field.arguments or () if argument.name.value in {"first", "last"}
+        ]
+        return max((size for size in sizes if size is not None), default=_DEFAULTS.get(field.name.value, DEFAULT_PAGE))
+
+    def _listed(self, value: Any) -> int:
+        given = (
+            self._variables.get(value.name.value) if isinstance(value, VariableNode) else getattr(value, "values", ())
+        )
+        return max(len(given), 1) if isinstance(given, list | tuple) else 1
+
+    def _size(self, value: Any) -> int | None:
+        given = value
+        if isinstance(value, VariableNode):
+            given = self._variables.get(value.name.value)
+        elif isinstance(value, IntValueNode):
+            given = int(value.value)
+        # What is out of range is refused later, with a message of its own.
+        return min(max(given, 1), MAX_PAGE) if isinstance(given, int) else None
+
+    def _fields_of(self, selections: SelectionSetNode) -> Iterator[FieldNode]:
+        for node in selections.selections:
+            if isinstance(node, FieldNode):
+                yield node
+            elif isinstance(node, FragmentSpreadNode):
+                yield from self._fields_of(self._fragments[node.name.value].selection_set)
+            elif isinstance(node, InlineFragmentNode):
+                yield from self._fields_of(node.selection_set)

@@ -1,0 +1,237 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import ProgrammingError
+
+from db import flows, migrate, projects
+from db.core import pubsub
+from db.core.database import POOL_SIZE, ConflictError, Database
+from domain import ids
+from domain.errors import DatabaseUnavailableError
+from tests.support.postgres import PostgresServer
+from tests.support.query import query
+
+
+def create_and_fail(conn: Connection, name: str) -> None:
+    projects.create(conn, name)
+    raise RuntimeError("no")
+
+
+async def test_what_is_written_is_read(database: Database) -> None:
+    key = await database.write(projects.create, "one")
+    assert await database.read(projects.by_name, "one") == key
+
+
+async def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="no"):
+        await database.write(create_and_fail, "one")
+    assert await database.read(projects.names) == []
+
+
+async def test_a_unique_name_taken_twice_is_a_conflict(database: Database) -> None:
+    await database.write(projects.create, "one")
+    with pytest.raises(ConflictError):
+        await database.write(projects.create, "one")
+    assert await database.read(projects.names) == ["one"]
+
+
+async def test_of_many_that_take_one_name_at_once_one_has_it(database: Database) -> None:
+    results = await asyncio.gather(*(database.write(projects.create, "one") for _ in range(10)), return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    assert [type(failure) for failure in failures] == [ConflictError] * 9
+    assert await database.read(projects.names) == ["one"]
+
+
+async def test_a_row_that_points_nowhere_is_a_conflict(database: Database) -> None:
+    with pytest.raises(ConflictError):
+        await database.write(flows.create, ids.new_uuid(), "flow")
+
+
+async def test_a_fault_of_ours_is_not_called_unavailability(database: Database) -> None:
+    def divide(_conn: Connection) -> float:
+        return 1 / 0
+
+    for run in (database.read, database.write):
+        with pytest.raises(ZeroDivisionError):
+            await run(divide)
+
+
+async def test_a_read_that_was_cancelled_leaves_the_database_usable(database: Database) -> None:
+    for _ in range(30):
+        reading = asyncio.create_task(database.read(projects.names))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    assert await database.read(projects.names) == []
+
+
+async def test_signals_go_out_when_the_write_is_committed(database: Database) -> None:
+    def announce(conn: Connection) -> None:
+        pubsub.publish_after_commit(conn, "topic")
+
+    with database.signals.listen("topic") as told:
+        writing = asyncio.create_task(database.write(announce))
+        await asyncio.sleep(0)
+        assert not told.is_set()
+        await writing
+        assert told.is_set()
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_a_file_that_is_no_database_is_unavailable(database_url: str, tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_text("no database at all, and longer than a header is" * 100)
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    await assert_unavailable(database)
+    await database.close()
+
+
+on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+async def on_own_server(own_postgres: PostgresServer) -> AsyncIterator[Database]:
+    await asyncio.to_thread(migrate.upgrade, own_postgres.url())
+    opened = Database(own_postgres.url(), pool_size=3)
+    yield opened
+    await opened.close()
+
+
+async def assert_unavailable(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        await database.read(projects.names)
+    with pytest.raises(DatabaseUnavailableError):
+        await database.write(projects.create, "lost")
+
+
+async def until_unavailable(database: Database) -> None:
+    """The sessions of a killed server may answer until they notice that it is gone."""
+    try:
+        while True:
+            await database.read(projects.names)
+    except DatabaseUnavailableError:
+        return
+
+
+async def warm_up(database: Database) -> None:
+    """Several connections in the pool."""
+    await asyncio.gather(*(database.read(projects.names) for _ in range(6)))
+
+
+async def test_a_server_that_stops_is_unavailable_until_it_is_back(
+    on_own_server: Database, own_postgres: PostgresServer
+) -> None:
+    await warm_up(on_own_server)
+    await on_own_server.write(projects.create, "before")
+    for stop in (own_postgres.stop, own_postgres.kill):
+        await asyncio.to_thread(stop)
+        await until_unavailable(on_own_server)
+        await assert_unavailable(on_own_server)
+        await asyncio.to_thread(own_postgres.start)
+        assert "lost" not in await on_own_server.read(projects.names)
+        await on_own_server.write(projects.create, stop.__name__)
+    assert await on_own_server.read(projects.names) == ["before", "stop", "kill"]
+
+
+async def test_a_restart_in_an_idle_moment_is_not_noticed(
+    on_own_server: Database, own_postgres: PostgresServer
+) -> None:
+    for name in ("first", "second"):
+        await warm_up(on_own_server)
+        await asyncio.to_thread(own_postgres.stop)
+        await asyncio.to_thread(own_postgres.start)
+        if name == "first":
+            await on_own_server.write(projects.create, name)
+        assert await on_own_server.read(projects.names) == ["first"]
+
+
+@on_postgresql
+async def test_a_session_ended_by_the_operator_fails_its_write_alone(database: Database) -> None:
+    def end_ourselves(conn: Connection) -> None:
+        projects.create(conn, "lost")
+        conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await database.write(end_ourselves)
+    await database.write(projects.create, "kept")
+    assert await database.read(projects.names) == ["kept"]
+
+
+async def test_a_server_without_a_free_connection_is_unavailable(own_postgres: PostgresServer) -> None:
+    await asyncio.to_thread(migrate.upgrade, own_postgres.url())
+    await query(own_postgres.url(), "CREATE ROLE guest LOGIN CONNECTION LIMIT 0")
+    database = Database(own_postgres.url().replace("flowruns@", "guest@"))
+    await assert_unavailable(database)
+    await query(own_postgres.url(), "ALTER ROLE guest CONNECTION LIMIT 5", "GRANT ALL ON project TO guest")
+    await database.write(projects.create, "now")
+    await database.close()
+
+
+@on_postgresql
+async def test_a_read_that_was_cut_off_is_read_again(database: Database) -> None:
+    answers: list[int] = []
+
+    def read(conn: Connection) -> list[int]:
+        if not answers:
+            answers.append(0)
+            conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return [*answers, conn.execute(text("SELECT 1")).scalar_one()]
+
+    assert await database.read(read) == [0, 1]
+
+
+@on_postgresql
+async def test_a_statement_that_makes_no_sense_is_a_fault_of_ours(database: Database) -> None:
+    for run in (database.read, database.write):
+        with pytest.raises(ProgrammingError):
+            await run(lambda conn: conn.execute(text("SELECT nothing FROM nowhere")))
+
+
+@on_postgresql
+async def test_a_server_without_our_database_is_unavailable(database_url: str) -> None:
+    database = Database(make_url(database_url).set(database="gone").render_as_string(hide_password=False))
+    await assert_unavailable(database)
+    await database.close()
+
+
+@on_postgresql
+async def test_a_pool_that_stays_exhausted_is_unavailable(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database._engine.pool, "_timeout", 0.0)
+    monkeypatch.setattr(database._engine.pool, "_max_overflow", 0)
+    async with AsyncExitStack() as taken:
+        for _ in range(POOL_SIZE):
+            await taken.enter_async_context(database._engine.connect())
+        await assert_unavailable(database)
+    assert await database.read(projects.names) == []
+
+
+_BARRIER = 4711
+"""Number of an advisory lock."""
+
+
+def rename_both(conn: Connection, first: str, second: str) -> None:
+    """Change two projects, one after the other; between them waits whoever comes while the barrier is held."""
+    conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{first}%"})
+    conn.execute(text("SELECT pg_advisory_xact_lock_shared(:barrier)"), {"barrier": _BARRIER})
+    conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{second}%"})
+
+
+@on_postgresql
+async def test_of_two_writes_that_wait_for_each_other_both_happen(database: Database, database_url: str) -> None:
+    for name in ("a", "b"):
+        await database.write(projects.create, name)
+    holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await holder.execute("SELECT pg_advisory_lock($1)", _BARRIER)
+    both = asyncio.gather(database.write(rename_both, "a", "b"), database.write(rename_both, "b", "a"))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
+    async with asyncio.timeout(30):
+        while await holder.fetchval(waiting, _BARRIER) < 2:
+            pass
+    await holder.close()
+    await both
+    assert await database.read(projects.names) == ["a!!", "b!!"]

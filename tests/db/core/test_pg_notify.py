@@ -1,0 +1,151 @@
+"""Signals between processes, here between two databases' worth of one."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from db import projects
+from db.core import pg_notify, pubsub
+from db.core.database import Database
+from db.core.pg_notify import Notifier
+from tests.support.postgres import PostgresServer
+from tests.support.query import query
+
+PATIENCE = 30.0
+"""Real seconds after which what never happens fails the test."""
+
+
+@pytest.fixture
+def dialect() -> str:
+    return "postgresql"
+
+
+class Process:
+    """A database with a notifier, as a process has them."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.signals = self.database.signals
+        self.notifier = Notifier(url, self.signals)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Process":
+        self._task = asyncio.create_task(self.notifier.run())
+        await within(self.notifier.listening)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.database.close()
+
+
+async def within(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await event.wait()
+
+
+@pytest.fixture
+async def processes(database_url: str) -> AsyncIterator[tuple[Process, Process]]:
+    async with Process(database_url) as one, Process(database_url) as other:
+        yield one, other
+
+
+TOPICS: list[Hashable] = [pubsub.EVENTS, pubsub.RUNS_DUE, pubsub.RUNS_STOPPED, pubsub.BULK_DUE]
+TOPICS += [pubsub.run_changed(UUID(int=7)), pubsub.operation_changed(UUID(int=7))]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=str)
+async def test_what_one_process_commits_the_other_hears(processes: tuple[Process, Process], topic: Hashable) -> None:
+    one, other = processes
+    with other.signals.listen(topic) as heard, other.signals.listen(pubsub.run_changed(uuid4())) as unrelated:
+        await one.database.write(pubsub.publish_after_commit, topic)
+        await within(heard)
+        assert not unrelated.is_set()
+
+
+async def test_many_changes_are_told_together_and_completely(processes: tuple[Process, Process]) -> None:
+    one, other = processes
+    topics = [made(uuid4()) for _ in range(500) for made in (pubsub.run_changed, pubsub.operation_changed)]
+    async with AsyncExitStack() as stack:
+        events = [stack.enter_context(other.signals.listen(topic)) for topic in topics]
+        one.signals.send(topics)
+        for event in events:
+            await within(event)
+
+
+async def test_nobody_hears_his_own_signals_twice(processes: tuple[Process, Process]) -> None:
+    one, other = processes
+    with one.signals.listen(pubsub.EVENTS) as own, one.signals.listen(pubsub.RUNS_DUE) as answer:
+        with other.signals.listen(pubsub.EVENTS) as heard:
+            one.signals.send([pubsub.EVENTS])
+            own.clear()
+            await within(heard)
+        # What comes back would have come before this.
+        other.signals.send([pubsub.RUNS_DUE])
+        await within(answer)
+        assert not own.is_set()
+
+
+async def test_a_rolled_back_change_is_not_told(processes: tuple[Process, Process]) -> None:
+    def fail(conn: object) -> None:
+        pubsub.publish_after_commit(conn, pubsub.RUNS_STOPPED)  # type: ignore[arg-type]
+        raise RuntimeError("a bug")
+
+    one, other = processes
+    with other.signals.listen(pubsub.RUNS_STOPPED) as told, other.signals.listen(pubsub.RUNS_DUE) as later:
+        with pytest.raises(RuntimeError):
+            await one.database.write(fail)
+        one.signals.send([pubsub.RUNS_DUE])
+        await within(later)
+        assert not told.is_set()
+
+
+async def test_a_lost_connection_is_made_anew_and_whoever_waits_looks_again(
+    processes: tuple[Process, Process], database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = processes
+    with other.signals.listen(pubsub.RUNS_DUE) as looked:
+        await query(
+            database_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'flow-runs signals' AND datname = current_database()",
+        )
+        await within(looked)
+    await within(one.notifier.listening)
+    with other.signals.listen(pubsub.EVENTS) as heard:
+        one.signals.send([pubsub.EVENTS])
+        await within(heard)
+
+
+async def test_a_server_that_is_away_is_waited_for(
+    own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Process(own_postgres.url()) as process:
+        with process.signals.listen(pubsub.EVENTS) as heard:
+            await asyncio.to_thread(own_postgres.stop)
+            await asyncio.to_thread(own_postgres.start)
+            await within(heard)
+    assert "Signals between processes are down" in caplog.text
+
+
+async def test_on_sqlite_nothing_is_passed_on_and_no_file_is_made(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/file.db"
+    database = Database(url)
+    async with pg_notify.listen_for_other_processes(database, url):
+        with database.signals.listen(pubsub.EVENTS) as heard:
+            database.signals.send([pubsub.EVENTS])
+            assert heard.is_set()
+            await asyncio.sleep(0)
+    assert not await asyncio.to_thread(os.listdir, tmp_path)
+    await database.close()
+
+
+async def test_a_process_without_a_notifier_still_commits(database: Database) -> None:
+    assert await database.write(projects.create, "quiet")

@@ -1,0 +1,191 @@
+"""What runs under way write together."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, select, text
+
+from db import projects
+from db.core.database import Database
+from db.core.write_batcher import WriteBatcher
+from db.models import RunEvent
+from db.models.types import table
+from db.runs import reads as run_reads
+from db.runs import step_journal
+from db.runs.step_journal import Advance, AttemptResult, AttemptStart, End
+from db.runs.transitions import Ending, Lease
+from domain import ids
+from domain.enums import RunStatus, StepStatus
+from domain.errors import DatabaseUnavailableError
+from tests.db.runs.test_step_journal import (
+    NEXT_STEP,
+    SECOND_TRY,
+    SUCCESS,
+    TO_BE_RETRIED,
+    attempt_rows,
+    contents,
+    step_rows,
+)
+from tests.support import factory
+from tests.support.clock import START, FakeClock
+from tests.support.factory import MINUTE, Home
+
+FIRST = AttemptStart(0, "a", "A", "transform", 1, "{}")
+LAST = AttemptResult(1, "b", StepStatus.FAILED, 1, START, error='{"code":"E"}')
+FAILED = Ending(RunStatus.FAILED, "Run failed", {"failed_step_name": "b", "error_code": "E", "duration_ms": 5})
+
+
+async def claimed(database: Database, home: Home, count: int) -> list[Lease]:
+    await database.write(factory.add_runs, home, [{} for _ in range(count)])
+    return sorted(
+        (each.lease for each in await database.write(step_journal.claim, count, MINUTE)), key=lambda it: it.run_id
+    )
+
+
+_RUN = ("status", "due_at", "lease_token", "finished_at", "duration_ms", "failed_step_name", "error_code", "output")
+_event = table(RunEvent).c
+
+
+def told_of(conn: Connection, run_id: UUID) -> list[Any]:
+    """What there is of a run, without what tells it from others."""
+    run = tuple(run_reads.by_ids(conn, [run_id], _RUN)[run_id])[1:]
+    steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
+    told = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
+    history = [tuple(row) for row in conn.execute(told.where(_event.run_id == run_id).order_by(_event.seq))]
+    return [run, steps, attempt_rows(conn, run_id), history]
+
+
+async def alone(database: Database, lease: Lease) -> None:
+    await database.write(step_journal.advance, lease, None, FIRST)
+    await database.write(step_journal.advance, lease, TO_BE_RETRIED, SECOND_TRY)
+    await database.write(step_journal.advance, lease, SUCCESS, NEXT_STEP)
+    await database.write(
+        step_journal.finish, lease, LAST, FAILED.status, FAILED.message, dict(FAILED.values), is_retry=False
+    )
+
+
+async def together(database: Database, leases: Sequence[Lease]) -> None:
+    for last, next_try in ((None, FIRST), (TO_BE_RETRIED, SECOND_TRY), (SUCCESS, NEXT_STEP)):
+        changes = [Advance(lease, last, next_try) for lease in leases]
+        assert await database.write(step_journal.advance_batch, changes) == {lease.run_id for lease in leases}
+    ends = [End(lease, LAST, FAILED) for lease in leases]
+    assert await database.write(step_journal.advance_batch, ends) == {lease.run_id for lease in leases}
+
+
+async def test_written_together_is_what_is_written_alone(database: Database, home: Home, fake_clock: FakeClock) -> None:
+    leases = await claimed(database, home, 3)
+    await alone(database, leases[0])
+    await together(database, leases[1:])
+    first, *others = [await database.read(told_of, lease.run_id) for lease in leases]
+    assert [len(rows) for rows in first[1:]] == [2, 3, 8]
+    assert others == [first] * 2
+
+
+async def test_who_lost_the_lease_is_left_out_and_no_other(database: Database, home: Home) -> None:
+    kept, lost = await claimed(database, home, 2)
+    changes = [Advance(kept, None, FIRST), Advance(Lease(lost.run_id, ids.new_uuid()), None, FIRST)]
+    assert await database.write(step_journal.advance_batch, changes) == {kept.run_id}
+    assert [row[0] for row in (await database.read(contents))[1]] == [kept.run_id]
+
+
+async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, home: Home) -> None:
+    (lease,) = await claimed(database, home, 1)
+    assert await database.write(step_journal.stop, lease.run_id, "Enough")
+    before = await database.read(contents)
+    assert await database.write(step_journal.advance_batch, [End(lease, None, FAILED)]) == set()
+    assert await database.read(contents) == before
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"])
+async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Database, home: Home) -> None:
+    free, busy = await claimed(database, home, 2)
+    locked, over = asyncio.Event(), asyncio.Event()
+
+    async def write_slowly() -> None:
+        async with database._engine.begin() as conn:
+            await conn.execute(text("SELECT FROM flow_run WHERE id = :id FOR UPDATE"), {"id": busy.run_id})
+            locked.set()
+            await over.wait()
+
+    other = asyncio.create_task(write_slowly())
+    await locked.wait()
+    changes = [Advance(lease, None, FIRST) for lease in (busy, free)]
+    assert await database.write(step_journal.advance_batch, changes) == {free.run_id}
+    over.set()
+    await other
+    assert await database.write(step_journal.advance_batch, changes[:1]) == {busy.run_id}
+
+
+def create(conn: Connection, names: Sequence[str]) -> Collection[str]:
+    for name in names:
+        if name == "bad":
+            raise RuntimeError("no")
+        if name != "nothing":
+            projects.create(conn, name)
+    return [name for name in names if name != "nothing"]
+
+
+async def test_those_who_come_at_once_are_served_at_once(database: Database) -> None:
+    names = [f"{number:03}" for number in range(100)]
+    done = await asyncio.gather(*(database.write_together(create, each, each) for each in [*names, "nothing"]))
+    assert done == [True] * 100 + [False]
+    assert sorted(await database.read(projects.names)) == names
+
+
+async def test_one_that_fails_leaves_all_of_its_group_to_themselves(database: Database) -> None:
+    done = await asyncio.gather(*(database.write_together(create, each, each) for each in ("one", "bad", "two")))
+    assert done == [False] * 3
+    assert await database.read(projects.names) == []
+    assert await database.write_together(create, "one", "one")
+
+
+class Slow:
+    """Serves when told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.served: list[list[str]] = []
+        self.error: Exception | None = None
+
+    async def write(self, items: Sequence[str]) -> Collection[str]:
+        self.served.append(list(items))
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        return items
+
+
+def put(gathering: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
+    done = gathering.put(name, name)
+    if gathering.has_room:
+        tasks.append(asyncio.create_task(gathering.serve()))
+    return done
+
+
+async def test_who_comes_while_others_are_served_waits_for_the_next_turn() -> None:
+    slow, tasks = Slow(), list[asyncio.Task[None]]()
+    gathering = WriteBatcher(slow.write)
+    waiting = []
+    for some in ("ab", "cd", "ef", "g"):
+        waiting += [put(gathering, name, tasks) for name in some]
+        await asyncio.sleep(0)
+    assert slow.served == [["a", "b"], ["c", "d"]]
+    waiting[4].cancel()
+    slow.go.set()
+    await asyncio.gather(*tasks)
+    assert slow.served[2:] == [["e", "f", "g"]]
+    assert [each.cancelled() or each.result() for each in waiting] == [True] * 7
+
+
+async def test_when_the_database_is_away_all_are_told() -> None:
+    slow, tasks = Slow(), list[asyncio.Task[None]]()
+    slow.error = DatabaseUnavailableError()
+    slow.go.set()
+    gathering = WriteBatcher(slow.write)
+    waiting = [put(gathering, name, tasks) for name in "ab"]
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert told == [slow.error] * 2
+    await asyncio.gather(*tasks)

@@ -1,0 +1,107 @@
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select, text
+
+from db.core.database import Database
+from db.events import log as event_log
+from db.models import RunEvent
+from db.models.types import table
+from db.sql.rows import AnyRow
+from domain.enums import RunStatus
+from tests.support import factory
+from tests.support.clock import START
+from tests.support.factory import Home
+
+Q, R, S = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED
+
+
+def all_rows(conn: Connection) -> Sequence[AnyRow]:
+    event = table(RunEvent).c
+    return conn.execute(select(event.seq, event.run_id, event.kind, event.to_status).order_by(event.seq)).all()
+
+
+async def test_the_changes_of_each_run_come_oldest_first(database: Database, home: Home) -> None:
+    one, other, none = await database.write(factory.add_runs, home, [{}, {}, {}])
+    await database.write(factory.add_events, home, one, [Q, R])
+    await database.write(factory.add_events, home, other, [Q])
+    await database.write(factory.add_events, home, one, [S])
+    found = await database.read(event_log.status_changes_by_runs, [one, other, none])
+    assert {key: [(row.from_status, row.to_status) for row in rows] for key, rows in found.items()} == {
+        one: [(None, "QUEUED"), ("QUEUED", "RUNNING"), (None, "SUCCEEDED")],
+        other: [(None, "QUEUED")],
+    }
+    assert {(row.message, row.at) for row in found[other]} == {("QUEUED", START)}
+
+
+async def test_events_of_another_kind_are_no_status_changes(database: Database, home: Home) -> None:
+    key = await database.write(factory.add_run, home)
+    row = {"run_id": key, "project_id": home.project_id, "flow_id": home.flow_id, "kind": event_log.STEP_STATUS}
+    change = {"from_status": None, "to_status": "RUNNING", "message": "", "at": START}
+    await database.write(event_log.append, [{**row, **change}])
+    assert await database.read(event_log.status_changes_by_runs, [key]) == {}
+
+
+async def test_a_number_is_never_given_out_again(database: Database, home: Home) -> None:
+    key = await database.write(factory.add_run, home)
+    await database.write(factory.add_events, home, key, [Q, R])
+    last = (await database.read(all_rows))[-1].seq
+    await database.write(lambda conn: conn.execute(text("DELETE FROM run_event")) and None)
+    await database.write(factory.add_events, home, key, [Q])
+    assert (await database.read(all_rows))[0].seq > last
+
+
+async def test_pages_of_a_part_of_the_log_join_up(database: Database, home: Home) -> None:
+    one, other = await database.write(factory.add_runs, home, [{}, {}])
+    for key in (one, other, one):
+        await database.write(factory.add_events, home, key, [Q, R])
+    places = [row.seq for row in await database.read(all_rows)]
+    whole, part = event_log.EVERYTHING, event_log.Scope(run_id=one, kinds=frozenset({event_log.RUN_STATUS}))
+    last = places[-1]
+    page = await database.read(event_log.page, 0, last, whole, 4)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[:4], places[3], False)
+    page = await database.read(event_log.page, page.end, last, whole, 4)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[4:], last, True)
+    page = await database.read(event_log.page, last, last, whole, 4)
+    assert (len(page.rows), page.end, page.is_last) == (0, last, True)
+    page = await database.read(event_log.page, last + 1, last, whole, 4)
+    assert (len(page.rows), page.end, page.is_last) == (0, last + 1, True)
+    page = await database.read(event_log.page, 0, last, part, 10, ("status",))
+    assert [row.seq for row in page.rows] == [*places[:2], *places[4:]]
+    assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
+
+
+async def test_the_tail_of_the_log_goes_on_where_it_ended(database: Database, home: Home) -> None:
+    key = await database.write(factory.add_run, home)
+    end = await database.read(event_log.end)
+    assert end.writers == frozenset()
+    await database.write(factory.add_events, home, key, [Q, R, S])
+    first = await database.read(event_log.tail, end.until, None, 2, ("status",))
+    assert ([row.to_status for row in first.rows], first.is_last, first.gaps) == (["QUEUED", "RUNNING"], False, None)
+    assert {run_id: run.status for run_id, run in first.runs.items()} == {key: "QUEUED"}
+    rest = await database.read(event_log.tail, first.end, None, 2)
+    assert ([row.to_status for row in rest.rows], rest.is_last, rest.runs) == (["SUCCEEDED"], True, {})
+    assert rest.end == (await database.read(event_log.end)).until
+
+
+async def test_numbers_that_nobody_has_any_more_are_passed_over(database: Database, home: Home) -> None:
+    """On PostgreSQL it takes a second look: what is missing may have come just after the first."""
+    key = await database.write(factory.add_run, home)
+    for _ in range(3):
+        await database.write(factory.add_events, home, key, [Q])
+        await database.write(_take_a_number)
+    found = await database.read(event_log.tail, 0, None, 10)
+    if database.dialect == "postgresql":
+        assert (len(found.rows), found.gaps and found.gaps.writers) == (1, frozenset())
+        found = await database.read(event_log.tail, found.end, found.gaps, 10)
+        assert len(found.rows) == 2
+    else:
+        assert len(found.rows) == 3
+    assert found.gaps is None
+
+
+def _take_a_number(conn: Connection) -> None:
+    """As a transaction does that is rolled back, on PostgreSQL; on SQLite by deleting what was written."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT nextval('run_event_seq_seq')"))
+    else:
+        conn.execute(text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'run_event'"))

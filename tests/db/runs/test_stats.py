@@ -1,0 +1,187 @@
+"""Statistics are the same numbers on both databases as a few lines of Python that count."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from db.core.database import Database
+from db.models import FlowRun
+from db.models.types import table
+from db.runs import stats
+from db.sql.rows import AnyRow
+from domain import time_buckets
+from domain.cron import get_zone
+from domain.enums import RunStatus
+from domain.run_filter import Archived, RunFilter
+from domain.time_buckets import BucketSize
+from tests.db.runs import test_filter as of_filters
+from tests.db.test_plans import statements_on
+from tests.support import factory
+from tests.support.clock import START
+from tests.support.factory import Home
+
+OLDEST = of_filters.OLDEST
+MS = timedelta(milliseconds=1)
+fill = of_filters.fill
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "all": {"archived": Archived.INCLUDE},
+    "not archived": {},
+    "failed": {"statuses": [RunStatus.FAILED, RunStatus.TIMEOUT]},
+    "nothing": {"statuses": []},
+    "tagged": {"any_tags": ["red", "blue"]},
+    "at one step": {"failed_step_name": "fetch", "archived": Archived.INCLUDE},
+    "long": {"min_duration_ms": 20},
+    "short": {"max_duration_ms": 20, "archived": Archived.INCLUDE},
+    "of metadata": {"metadata": '{"a": 1}', "archived": Archived.INCLUDE},
+    "of a time": {"created_after": OLDEST + 100 * MS, "created_before": OLDEST + 300 * MS},
+}
+
+
+@pytest.fixture
+async def rows(filled: Database) -> Sequence[AnyRow]:
+    """Every run, all columns."""
+    return await filled.read(lambda conn: conn.execute(select(table(FlowRun))).all())
+
+
+@pytest.fixture(params=FILTERS)
+def wanted(request: pytest.FixtureRequest) -> RunFilter:
+    return RunFilter(**FILTERS[request.param])
+
+
+@pytest.fixture
+def meant(rows: Sequence[AnyRow], wanted: RunFilter) -> list[AnyRow]:
+    """The runs that the filter means, by Python."""
+    return [row for row in rows if of_filters.matches(wanted, row)]
+
+
+async def test_runs_are_counted_by_status(filled: Database, wanted: RunFilter, meant: list[AnyRow]) -> None:
+    assert await filled.read(stats.counts, wanted, START) == Counter(row.status for row in meant)
+
+
+async def test_durations_are_those_of_runs_that_ended(filled: Database, wanted: RunFilter, meant: list[AnyRow]) -> None:
+    lengths = sorted(row.duration_ms for row in meant if row.duration_ms is not None)
+    found = await filled.read(stats.durations, wanted, START)
+    if not lengths:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.count, found.least, found.most) == (len(lengths), lengths[0], lengths[-1])
+    assert found.mean == pytest.approx(sum(lengths) / len(lengths))
+    assert list(found.percentiles) == [lengths[-(-len(lengths) * part // 100) - 1] for part in stats.PERCENTILES]
+
+
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 99, 100, 101, 200])
+async def test_percentiles_are_exact_for_any_number_of_runs(database: Database, home: Home, count: int) -> None:
+    """Those of PostgreSQL's `percentile_disc`, without its rounding."""
+    done = {"status": RunStatus.SUCCEEDED}
+    await database.write(factory.add_runs, home, [{**done, "duration_ms": 10 * n} for n in range(1, count + 1)])
+    found = await database.read(stats.durations, RunFilter(), START)
+    assert found is not None
+    assert list(found.percentiles) == [10 * math.ceil(count * part / 100) for part in (50, 90, 95, 99)]
+
+
+async def test_runs_that_take_very_long_do_not_overflow(database: Database, home: Home) -> None:
+    most = 2**53
+    await database.write(factory.add_runs, home, [{"status": RunStatus.FAILED, "duration_ms": most} for _ in range(9)])
+    found = await database.read(stats.durations, RunFilter(), START)
+    assert found == stats.Durations(9, most, most, float(most), [most] * 4)
+
+
+def buckets(size: BucketSize, zone: str, since: datetime, until: datetime) -> tuple[datetime, ...]:
+    return tuple(time_buckets.bounds(size, get_zone(zone), since, until))
+
+
+SPANS = {
+    "milliseconds": tuple(OLDEST + number * 7 * MS for number in range(101)),
+    "uneven": (OLDEST - MS, OLDEST, OLDEST + 7 * MS, OLDEST + 8 * MS, OLDEST + 650 * MS),
+    "one": (OLDEST, OLDEST + 7 * MS),
+    "minutes": buckets(BucketSize.MINUTE, "UTC", OLDEST - timedelta(hours=3), START + timedelta(hours=1)),
+    "days": buckets(BucketSize.DAY, "Asia/Kolkata", OLDEST - timedelta(days=2), START),
+    "as many as may be": tuple(OLDEST + number * MS for number in range(-200, 801)),
+    "long ago": buckets(BucketSize.DAY, "UTC", datetime(1, 1, 2, tzinfo=UTC), datetime(1, 2, 1, tzinfo=UTC)),
+}
+
+
+@pytest.mark.parametrize("span", SPANS)
+async def test_runs_are_counted_by_the_time_of_their_creation(
+    filled: Database, wanted: RunFilter, meant: list[AnyRow], span: str
+) -> None:
+    edges = SPANS[span]
+    expected = Counter(
+        (number, row.status)
+        for row in meant
+        for number, (start, end) in enumerate(pairwise(edges))
+        if start <= row.created_at < end
+    )
+    assert await filled.read(stats.counts_by_time, wanted, START, edges) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+async def test_failing_steps_are_those_at_which_most_runs_failed(
+    filled: Database, wanted: RunFilter, meant: list[AnyRow], limit: int
+) -> None:
+    runs = Counter((row.flow_id, row.failed_step_name) for row in meant if row.failed_step_name is not None)
+    expected = sorted(((*key, count) for key, count in runs.items()), key=lambda each: (-each[2], each[0], each[1]))
+    found = await filled.read(stats.failures, wanted, START, limit)
+    assert [tuple(row) for row in found] == expected[:limit]
+
+
+@pytest.mark.parametrize("limit", [1, 20])
+async def test_errors_of_failing_steps_are_the_most_frequent(
+    filled: Database, wanted: RunFilter, meant: list[AnyRow], limit: int
+) -> None:
+    keys = tuple((row.flow_id, row.step_name) for row in await filled.read(stats.failures, wanted, START, 4))
+    groups: defaultdict[Any, defaultdict[str, list[AnyRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in meant:
+        if (row.flow_id, row.failed_step_name) in keys and row.error_fingerprint is not None:
+            groups[row.flow_id, row.failed_step_name][row.error_fingerprint].append(row)
+    expected = {key: [told(*each) for each in by_error.items()] for key, by_error in groups.items()}
+    for errors in expected.values():
+        errors.sort(key=lambda error: (-error[1], error[0]))
+    found = await filled.read(stats.errors_by_failures, wanted, START, keys, limit)
+    assert {
+        key: [(row.fingerprint, row.runs, row.last_at, row.run_id, row.message) for row in errors]
+        for key, errors in found.items()
+    } == {key: errors[:limit] for key, errors in expected.items()}
+
+
+def told(fingerprint: str, runs: list[AnyRow]) -> tuple[Any, ...]:
+    newest = max(runs, key=lambda row: row.id)
+    last = max((row.finished_at for row in runs if row.finished_at is not None), default=None)
+    return fingerprint, len(runs), last, newest.id, newest.error_message
+
+
+async def test_runs_that_go_on_have_taken_the_time_until_the_instant_that_is_told(
+    database: Database, home: Home
+) -> None:
+    await database.write(factory.add_run, home, status=RunStatus.RUNNING, started_at=START)
+    wanted = RunFilter(min_duration_ms=5_000)
+    sizes = [await database.read(stats.counts, wanted, START + timedelta(seconds=n)) for n in (4, 5)]
+    assert sizes == [{}, {"RUNNING": 1}]
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"])
+async def test_a_project_is_counted_from_an_index_alone(filled: Database, rows: Sequence[AnyRow]) -> None:
+    wanted = RunFilter(project_ids=[rows[0].project_id])
+
+    def plans(conn: Any) -> list[str]:
+        with statements_on(conn) as statements:
+            stats.counts(conn, wanted, START)
+            stats.counts_by_time(conn, wanted, START, SPANS["days"])
+        return [
+            row.detail
+            for statement, parameters in list(statements)
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            if "flow_run" in row.detail
+        ]
+
+    totals, by_time = await filled.read(plans)
+    assert "COVERING INDEX ix_run_project_status (project_id=?" in totals
+    assert "COVERING INDEX ix_run_project_status (project_id=? AND status=? AND id>? AND id<?)" in by_time

@@ -1,0 +1,195 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from db.core.database import Database
+from db.models import StepAttempt
+from db.models.types import table
+from db.runs import reads as run_reads
+from db.runs import steps
+from db.sql.rows import AnyRow
+from domain.definition import MAX_STEPS
+from domain.enums import RunStatus
+from tests.support import factory
+from tests.support.clock import START
+from tests.support.factory import Home
+
+OK: dict[str, Any] = {"output": '"kept"'}
+FAILED: dict[str, Any] = {"status": "FAILED", "error": '{"code":"E"}'}
+SKIPPED: dict[str, Any] = {"status": "SKIPPED", "attempts_count": 0}
+ALL_COLUMNS = (
+    "name", "display_name", "kind", "status", "attempts_count", "started_at", "finished_at", "duration_ms",
+    "reused_from_id", "error", "input", "output",
+)  # fmt: skip
+
+Ended = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], list[str]]
+KEPT: dict[str, Ended] = {
+    "those before the failed one": (
+        {"failed_step_name": "c"},
+        [OK, OK, FAILED],
+        ["a", "b"],
+    ),
+    "none when the first failed": ({"failed_step_name": "a"}, [FAILED], []),
+    "failures that the run went on from": (
+        {"failed_step_name": "d"},
+        [OK, FAILED, OK, FAILED],
+        ["a", "b", "c"],
+    ),
+    "skipped ones": ({"failed_step_name": "c"}, [SKIPPED, OK, FAILED], ["a", "b"]),
+    "nothing behind the failed one": ({"failed_step_name": "b"}, [OK, FAILED, OK], ["a"]),
+    "all when no step failed": ({"status": RunStatus.INTERNAL_ERROR}, [OK, SKIPPED, OK], ["a", "b", "c"]),
+    "all when the output failed": ({}, [OK, OK], ["a", "b"]),
+    "none when nothing was done": ({"status": RunStatus.QUOTA_EXCEEDED}, [], []),
+    "those before one that was running when time ran out": (
+        {"status": RunStatus.TIMEOUT},
+        [OK, FAILED, {"status": "RUNNING"}],
+        ["a", "b"],
+    ),
+    "those before one that waited for its next try": (
+        {"status": RunStatus.TIMEOUT, "failed_step_name": "b"},
+        [OK, {"status": "PENDING"}],
+        ["a"],
+    ),
+    "those before one that was stopped": (
+        {"status": RunStatus.STOPPED},
+        [OK, {"status": "STOPPED"}],
+        ["a"],
+    ),
+    "those before one that was paused": ({"status": RunStatus.STOPPED}, [OK, {"status": "PAUSED"}], ["a"]),
+    "those before one that never began": (
+        {"status": RunStatus.TIMEOUT, "failed_step_name": "z"},
+        [OK, OK],
+        ["a", "b"],
+    ),
+}
+
+
+def add_ended_run(conn: Connection, home: Home, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> UUID:
+    run_id = factory.add_run(conn, home, **{"status": RunStatus.FAILED, **values})
+    factory.add_steps(conn, run_id, rows)
+    return run_id
+
+
+def retried(conn: Connection, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
+    target = factory.add_run(conn, home, retry_of_id=source, failed_step_name=failed_step_name)
+    steps.copy_kept(conn, [target])
+    return target
+
+
+async def results(database: Database, run_id: UUID) -> list[AnyRow]:
+    return (await database.read(steps.by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
+
+
+async def test_a_retry_keeps_what_stands_before_the_end(database: Database, home: Home) -> None:
+    found = {}
+    for name, (values, rows, _) in KEPT.items():
+        source = await database.write(add_ended_run, home, values, rows)
+        copies = await results(database, await database.write(retried, home, source))
+        found[name] = [step.name for step in copies]
+        assert await database.read(steps.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
+    assert found == {name: kept for name, (_, _, kept) in KEPT.items()}
+
+
+async def test_a_copy_is_the_same_but_for_its_mark(database: Database, home: Home) -> None:
+    rows = [{**OK, "input": "1", "display_name": "A", "duration_ms": 7, "attempts_count": 3}, SKIPPED, FAILED, FAILED]
+    source = await database.write(add_ended_run, home, {"failed_step_name": "d"}, rows)
+    copies = await results(database, await database.write(retried, home, source))
+    same = [column for column in ALL_COLUMNS if column != "reused_from_id"]
+    for step, copy in zip((await results(database, source))[:3], copies, strict=True):
+        assert [getattr(step, name) for name in same] == [getattr(copy, name) for name in same]
+        assert copy.reused_from_id == source
+
+
+async def test_a_step_kept_twice_is_of_the_run_that_executed_it(database: Database, home: Home) -> None:
+    first = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
+    second = await database.write(retried, home, first, failed_step_name="c")
+    await database.write(add_later_steps, second)
+    third = await database.write(retried, home, second)
+    assert [(step.name, step.reused_from_id) for step in await results(database, third)] == [
+        ("a", first),
+        ("b", second),
+    ]
+
+
+def add_later_steps(conn: Connection, run_id: UUID) -> None:
+    """The run executes its second step, and fails at the third."""
+    rows = [{"position": 1, "name": "b", **OK}, {"position": 2, "name": "c", **FAILED}]
+    factory.add_steps(conn, run_id, rows)
+
+
+async def test_a_retry_copies_no_attempts(database: Database, home: Home) -> None:
+    source = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
+    target = await database.write(retried, home, source)
+    assert await database.read(steps.attempts_by_steps, [(target, 0), (target, 1)]) == {}
+
+
+async def test_a_run_of_as_many_steps_as_can_be_is_kept_whole(database: Database, home: Home) -> None:
+    rows = [{"name": f"s{number}"} for number in range(MAX_STEPS)]
+    source = await database.write(add_ended_run, home, {"status": RunStatus.INTERNAL_ERROR}, rows)
+    target = await database.write(retried, home, source)
+    assert len(await results(database, target)) == MAX_STEPS
+
+
+async def test_kept_steps_of_many_runs_are_counted_at_once(database: Database, home: Home) -> None:
+    one = await database.write(add_ended_run, home, {"failed_step_name": "c"}, [OK, OK, FAILED])
+    other = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
+    none = await database.write(add_ended_run, home, {"failed_step_name": "a"}, [FAILED])
+    assert await database.read(steps.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
+
+
+class TestReads:
+    @pytest.fixture
+    async def keys(self, database: Database, home: Home) -> list[UUID]:
+        """Three runs: two with steps, one without."""
+        keys = await database.write(factory.add_runs, home, [{}, {}, {}])
+        await database.write(factory.add_steps, keys[0], [OK, {"output": "2"}, FAILED])
+        await database.write(factory.add_steps, keys[1], [{"output": "3"}])
+        return keys
+
+    async def test_steps_come_in_the_order_of_the_definition(self, database: Database, keys: list[UUID]) -> None:
+        found = await database.read(steps.by_runs, keys, ("name",))
+        assert {key: [step.name for step in rows] for key, rows in found.items()} == {
+            keys[0]: ["a", "b", "c"],
+            keys[1]: ["a"],
+        }
+
+    async def test_only_the_columns_asked_for_are_read(self, database: Database, keys: list[UUID]) -> None:
+        found = await database.read(steps.by_runs, keys, ("status",))
+        assert set(found[keys[0]][0]._fields) == {"run_id", "position", "status"}
+
+    async def test_steps_are_found_by_run_and_name(self, database: Database, keys: list[UUID]) -> None:
+        asked = [(keys[0], "b"), (keys[1], "a"), (keys[1], "b"), (keys[2], "a")]
+        found = await database.read(steps.by_names, asked, ("output",))
+        assert {key: found[key].output for key in asked if key in found} == {
+            (keys[0], "b"): "2",
+            (keys[1], "a"): "3",
+        }
+
+    async def test_steps_are_counted(self, database: Database, keys: list[UUID]) -> None:
+        assert await database.read(steps.counts_by_runs, keys) == {keys[0]: 3, keys[1]: 1}
+
+    async def test_attempts_come_oldest_first(self, database: Database, keys: list[UUID]) -> None:
+        await database.write(add_second_attempt, keys[0])
+        found = await database.read(steps.attempts_by_steps, [(keys[0], 0), (keys[0], 2), (keys[1], 0), (keys[2], 0)])
+        told = {key: [(attempt.number, attempt.status) for attempt in rows] for key, rows in found.items()}
+        assert told == {
+            (keys[0], 0): [(1, "SUCCEEDED"), (2, "RUNNING")],
+            (keys[0], 2): [(1, "FAILED")],
+            (keys[1], 0): [(1, "SUCCEEDED")],
+        }
+
+    async def test_nothing_is_found_for_nothing(self, database: Database, keys: list[UUID]) -> None:
+        assert await database.read(steps.by_runs, [], ("name",)) == {}
+        assert await database.read(steps.by_names, [], ("name",)) == {}
+        assert await database.read(steps.attempts_by_steps, []) == {}
+        assert await database.read(steps.counts_by_runs, []) == {}
+        assert await database.read(run_reads.by_ids, [], ("status",)) == {}
+
+
+def add_second_attempt(conn: Connection, run_id: UUID) -> None:
+    conn.execute(
+        insert(table(StepAttempt)).values(run_id=run_id, position=0, number=2, status="RUNNING", started_at=START)
+    )

@@ -1,0 +1,194 @@
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from db.core import pubsub
+from db.core.database import Database
+from db.events import log as event_log
+from db.runs import reads as run_reads
+from db.runs import step_journal, transitions
+from db.runs.transitions import Lease
+from domain import ids
+from domain.enums import FINAL, TRANSITIONS, RunStatus
+from tests.support import factory
+from tests.support.clock import START, FakeClock
+from tests.support.factory import Home
+
+PAIRS = list(itertools.product(RunStatus, RunStatus))
+ENDINGS = [(source, target) for source, target in PAIRS if target in TRANSITIONS[source] & FINAL]
+NO_ENDINGS = [pair for pair in PAIRS if pair not in ENDINGS]
+
+
+def add_held_run(conn: Connection, home: Home, status: RunStatus) -> Lease:
+    """A run of that status that some worker holds, as far as the row says."""
+    token = ids.new_uuid()
+    return Lease(factory.add_run(conn, home, status=status, lease_token=token), token)
+
+
+def row(conn: Connection, lease: Lease) -> Any:
+    columns = ("status", "started_at", "finished_at", "updated_at", "due_at", "lease_token", "duration_ms", "output")
+    return run_reads.by_ids(conn, [lease.run_id], columns)[lease.run_id]
+
+
+def history(conn: Connection, lease: Lease) -> list[tuple[Any, ...]]:
+    changes = event_log.status_changes_by_runs(conn, [lease.run_id]).get(lease.run_id, [])
+    return [(change.from_status, change.to_status, change.message, change.at) for change in changes]
+
+
+async def test_a_run_ends_by_each_way_of_the_table(database: Database, home: Home, fake_clock: FakeClock) -> None:
+    for source, target in ENDINGS:
+        lease = await database.write(add_held_run, home, source)
+        await fake_clock.advance(5)
+        now = fake_clock.now()
+        assert await database.write(transitions.finish, lease, source, target, "It ended", {"duration_ms": 5_000})
+        ended = await database.read(row, lease)
+        assert (ended.status, ended.finished_at, ended.updated_at) == (target, now, now)
+        assert (ended.due_at, ended.lease_token, ended.duration_ms) == (None, None, 5_000)
+        assert await database.read(history, lease) == [(source, target, "It ended", now)]
+
+
+async def test_a_run_ends_in_no_other_way(database: Database, home: Home) -> None:
+    for source, target in NO_ENDINGS:
+        lease = await database.write(add_held_run, home, source)
+        with pytest.raises(ValueError, match=f"{source} → {target}"):
+            await database.write(transitions.finish, lease, source, target, "", {})
+        assert (await database.read(row, lease)).status == source
+        assert await database.read(history, lease) == []
+
+
+async def test_a_run_that_is_elsewhere_in_the_table_does_not_end(database: Database, home: Home) -> None:
+    for status, (source, target) in itertools.product(RunStatus, ENDINGS):
+        if status is not source:
+            lease = await database.write(add_held_run, home, status)
+            assert not await database.write(transitions.finish, lease, source, target, "", {"output": "1"})
+            assert (await database.read(row, lease)).status == status
+            assert await database.read(history, lease) == []
+
+
+async def test_a_queued_run_begins(database: Database, home: Home, fake_clock: FakeClock) -> None:
+    lease = await database.write(add_held_run, home, RunStatus.QUEUED)
+    await fake_clock.advance(5)
+    now = fake_clock.now()
+    await database.write(transitions.start, {lease.run_id: RunStatus.QUEUED})
+    begun = await database.read(row, lease)
+    assert (begun.status, begun.started_at, begun.updated_at) == ("RUNNING", now, now)
+    assert await database.read(history, lease) == [("QUEUED", "RUNNING", "Run started", now)]
+
+
+async def test_no_other_run_begins(database: Database, home: Home, fake_clock: FakeClock) -> None:
+    others = [status for status in RunStatus if RunStatus.RUNNING not in TRANSITIONS[status]]
+    leases = [await database.write(add_held_run, home, status) for status in others]
+    before = [await database.read(row, lease) for lease in leases]
+    await fake_clock.advance(5)
+    await database.write(
+        transitions.start, {lease.run_id: status for lease, status in zip(leases, others, strict=True)}
+    )
+    assert [await database.read(row, lease) for lease in leases] == before
+    assert [await database.read(history, lease) for lease in leases] == [[]] * len(others)
+
+
+def create(conn: Connection, home: Home) -> Lease:
+    run_id = ids.new_uuid()
+    values = {
+        "id": run_id,
+        "project_id": home.project_id,
+        "flow_id": home.flow_id,
+        "flow_version_id": home.version_id,
+        "environment": "PRODUCTION",
+        "trigger_method": "API",
+        "created_at": ids.created_at(run_id),
+        "root_run_id": run_id,
+        "fail_parent_on_failure": False,
+        "attempt": 1,
+        "interruptions": 0,
+        "tags": [],
+        "metadata": "{}",
+        "input": "{}",
+    }
+    transitions.create(conn, values, "Flow started")
+    return Lease(run_id, run_id)
+
+
+async def test_a_created_run_is_queued_and_due_and_told(database: Database, home: Home) -> None:
+    with database.signals.listen(pubsub.RUNS_DUE) as told:
+        lease = await database.write(create, home)
+    assert told.is_set()
+    created = await database.read(row, lease)
+    assert (created.status, created.due_at, created.updated_at) == ("QUEUED", START, START)
+    assert (created.started_at, created.finished_at, created.lease_token) == (None, None, None)
+    assert await database.read(history, lease) == [(None, "QUEUED", "Flow started", START)]
+
+
+class RolledBackError(Exception):
+    pass
+
+
+def everything_and_then_fail(conn: Connection, home: Home, queued: Lease, running: Lease) -> None:
+    create(conn, home)
+    transitions.start(conn, {queued.run_id: RunStatus.QUEUED})
+    assert transitions.finish(conn, running, RunStatus.RUNNING, RunStatus.FAILED, "", {})
+    raise RolledBackError
+
+
+async def test_a_change_that_is_rolled_back_leaves_no_event_and_wakes_nobody(database: Database, home: Home) -> None:
+    queued = await database.write(add_held_run, home, RunStatus.QUEUED)
+    running = await database.write(add_held_run, home, RunStatus.RUNNING)
+    with (
+        database.signals.listen(pubsub.RUNS_DUE) as due,
+        database.signals.listen(pubsub.run_changed(running.run_id)) as changed,
+    ):
+        with pytest.raises(RolledBackError):
+            await database.write(everything_and_then_fail, home, queued, running)
+        # Nor does whoever is given the same connection next.
+        await database.write(row, queued)
+        assert not due.is_set()
+        assert not changed.is_set()
+    assert (await database.read(row, queued)).status == "QUEUED"
+    assert (await database.read(row, running)).status == "RUNNING"
+    assert await database.read(history, queued) == await database.read(history, running) == []
+
+
+async def test_an_end_wakes_who_waits_for_that_run_alone(database: Database, home: Home) -> None:
+    one = await database.write(add_held_run, home, RunStatus.RUNNING)
+    other = await database.write(add_held_run, home, RunStatus.RUNNING)
+    with (
+        database.signals.listen(pubsub.run_changed(one.run_id)) as told,
+        database.signals.listen(pubsub.run_changed(other.run_id)) as not_told,
+    ):
+        await database.write(transitions.finish, one, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
+        assert told.is_set()
+        assert not not_told.is_set()
+
+
+async def test_an_end_sets_nothing_but_the_result(database: Database, home: Home) -> None:
+    lease = await database.write(add_held_run, home, RunStatus.RUNNING)
+    with pytest.raises(ValueError, match="tags"):
+        await database.write(transitions.finish, lease, RunStatus.RUNNING, RunStatus.FAILED, "", {"tags": ["x"]})
+    assert (await database.read(row, lease)).status == "RUNNING"
+
+
+async def test_of_two_racing_ends_one_wins(database: Database, home: Home) -> None:
+    for _ in range(10):
+        lease = await database.write(add_held_run, home, RunStatus.RUNNING)
+        targets = [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.STOPPED, RunStatus.TIMEOUT]
+        won = await asyncio.gather(
+            *(
+                database.write(transitions.finish, lease, RunStatus.RUNNING, target, str(target), {})
+                for target in targets
+            )
+        )
+        (winner,) = itertools.compress(targets, won)
+        assert (await database.read(row, lease)).status == winner
+        assert [change[1] for change in await database.read(history, lease)] == [winner]
+
+
+async def test_nothing_follows_an_end(database: Database, home: Home) -> None:
+    lease = await database.write(create, home)
+    (held,) = await database.write(step_journal.claim, 1, factory.MINUTE)
+    assert await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.FAILED, "", {})
+    assert not await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
+    await database.write(transitions.start, {lease.run_id: RunStatus.FAILED})
+    assert [change[1] for change in await database.read(history, lease)] == ["QUEUED", "RUNNING", "FAILED"]

@@ -1,0 +1,67 @@
+"""Many keys in one parameter."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, func, select, text, update
+
+from db.core.database import Database
+from db.models import FlowRun
+from db.models.types import table
+from db.sql.any_of import any_of, rows_of
+from tests.support import factory
+from tests.support.factory import Home
+
+_runs = table(FlowRun)
+_run = _runs.c
+
+
+@pytest.mark.parametrize("strangers", [0, 1, 40_000])
+async def test_rows_with_one_of_the_keys_are_found_however_many_there_are(
+    database: Database, home: Home, strangers: int
+) -> None:
+    made = await database.write(factory.add_runs, home, [{}, {}, {}])
+    keys = [made[2], *(uuid4() for _ in range(strangers)), made[0], made[0]]
+    query = select(_run.id).where(any_of(_run.id, keys)).order_by(_run.id)
+    assert await database.read(lambda conn: conn.execute(query).scalars().all()) == sorted([made[0], made[2]])
+
+
+async def test_no_key_means_no_row(database: Database, home: Home) -> None:
+    await database.write(factory.add_runs, home, [{}])
+    none: list[UUID] = []
+    query = select(_run.id).where(any_of(_run.id, none))
+    assert await database.read(lambda conn: conn.execute(query).scalars().all()) == []
+
+
+async def test_a_statement_takes_its_keys_by_name(database: Database, home: Home) -> None:
+    first, second = await database.write(factory.add_runs, home, [{}, {}])
+    statement = update(_runs).where(any_of(_run.id, "keys")).values(source="here").returning(_run.id)
+    for key in (first, second):
+        changed = await database.write(lambda conn, key: conn.execute(statement, {"keys": [key]}).scalars().all(), key)
+        assert changed == [key]
+
+
+async def test_the_index_of_the_column_is_searched(database: Database, home: Home) -> None:
+    await database.write(factory.add_runs, home, [{}] * 200)
+    await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+    query = select(_run.id).where(any_of(_run.id, [uuid4()])).with_only_columns(_run.source)
+
+    def plan(conn: Connection) -> str:
+        how = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
+        statement = str(query.compile(conn, compile_kwargs={"literal_binds": False}))
+        keys = '["00"]' if conn.dialect.name == "sqlite" else [uuid4()]
+        return str(conn.exec_driver_sql(how + statement, (keys,)).all())
+
+    found = await database.read(plan)
+    assert "SEARCH flow_run" in found or "Index Scan" in found
+
+
+async def test_keys_are_rows(database: Database) -> None:
+    keys = [uuid4() for _ in range(40_000)]
+
+    def count(conn: Connection) -> int:
+        return conn.execute(
+            select(func.count()).select_from(select(rows_of(keys, conn.dialect.name)).subquery())
+        ).scalar_one()
+
+    assert await database.read(count) == 40_000

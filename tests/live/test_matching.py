@@ -1,0 +1,181 @@
+"""What a filter means before and after a change. That it means the same runs as SQL is tested in tests/db."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from db.core.database import Database
+from db.events import log as event_log
+from db.models import FlowRun, RunEvent
+from db.models.types import table
+from db.runs import reads as run_reads
+from db.sql.rows import AnyRow
+from domain.enums import FINAL, TRANSITIONS, RunStatus
+from domain.run_filter import Archived, RunFilter
+from live.matching import CompiledFilter, hashable
+from live.topics import RunsTopic
+from tests.support import factory
+from tests.support.clock import START, FakeClock
+from tests.support.factory import Home
+
+SECOND = timedelta(seconds=1)
+ENDED = {
+    "status": "FAILED",
+    "started_at": START + SECOND,
+    "finished_at": START + 6 * SECOND,
+    "duration_ms": 5_000,
+    "error_message": "It answered 503",
+    "error_fingerprint": "00ff",
+    "failed_step_name": "fetch",
+}
+"""A run that was created, began a second later, and failed after five."""
+LIFE: list[tuple[str | None, str | None, str, int]] = [
+    (None, "QUEUED", event_log.RUN_STATUS, 0),
+    ("QUEUED", "RUNNING", event_log.RUN_STATUS, 1),
+    ("RUNNING", "PAUSED", event_log.RUN_STATUS, 2),
+    ("PAUSED", "RUNNING", event_log.RUN_STATUS, 3),
+    ("RUNNING", "FAILED", event_log.RUN_STATUS, 6),
+    (None, None, event_log.RUN_ARCHIVED, 7),
+    (None, None, event_log.RUN_UNARCHIVED, 8),
+    (None, None, event_log.RUN_RECOVERED, 9),
+    (None, None, event_log.RUN_ARCHIVED, 10),
+]
+
+
+@pytest.fixture
+async def home(fake_clock: FakeClock, database: Database) -> Home:
+    return await database.write(factory.add_home)
+
+
+def live(conn: Connection, home: Home, **values: Any) -> tuple[AnyRow, Sequence[AnyRow]]:
+    """The row of a run in the end, and the events of its life."""
+    key = factory.add_run(conn, home, **{**ENDED, **values})
+    told = [
+        {
+            "run_id": key,
+            "project_id": home.project_id,
+            "flow_id": home.flow_id,
+            "kind": kind,
+            "from_status": source,
+            "to_status": target,
+            "message": "",
+            "at": START + second * SECOND,
+        }
+        for source, target, kind, second in LIFE
+    ]
+    conn.execute(insert(table(RunEvent)), told)
+    run, log = table(FlowRun), table(RunEvent)
+    row = conn.execute(select(run).where(run.c.id == key)).one()
+    return row, conn.execute(select(log).where(log.c.run_id == key).order_by(log.c.seq)).all()
+
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    # + the run is meant after the event, - it may have been meant before and is not, . it is not told
+    "all": ({"archived": Archived.INCLUDE}, "+++++++++"),
+    "those that are not archived": ({}, "+++++-++-"),
+    "archived ones": ({"archived": Archived.ONLY}, ".....+-.+"),
+    "queued ones": ({"statuses": [RunStatus.QUEUED]}, "+-......."),
+    "running ones": ({"statuses": [RunStatus.RUNNING]}, ".+-+-...."),
+    "failed ones": ({"statuses": [RunStatus.FAILED]}, "....+-++-"),
+    "live ones": ({"statuses": [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED]}, "++++-...."),
+    # When it was recovered is not known: an event that comes late is told as if it was by then, and was not before.
+    "unrecovered ones": ({"unrecovered": True, "archived": Archived.INCLUDE}, "....+----"),
+    "with an error": ({"error_contains": "ANSWERED"}, "....+-++-"),
+    "with another error": ({"error_contains": "timed out"}, "........."),
+    "with a fingerprint": ({"error_fingerprint": "00ff"}, "....+-++-"),
+    "that failed at a step": ({"failed_step_name": "fetch"}, "....+-++-"),
+    "started": ({"started_after": START}, ".+++" + "+-++-"),
+    "started later": ({"started_after": START + 2 * SECOND}, "........."),
+    "finished": ({"finished_after": START}, "....+-++-"),
+    "that took 2 s": ({"min_duration_ms": 2_000}, "...++-++-"),
+    "that took a second at most": ({"max_duration_ms": 1_000}, ".++--" + "...."),
+    "that took no more than 5 s": ({"max_duration_ms": 5_000}, ".+++" + "+-++-"),
+    "that took 6 s": ({"min_duration_ms": 6_000}, "........."),
+    "with a tag": ({"tags": ["red"]}, "+++++-++-"),
+    "with another tag": ({"tags": ["blue"]}, "........."),
+    "by its metadata": ({"metadata": '{"order":{"id":7}}'}, "+++++-++-"),
+    "by other metadata": ({"metadata": '{"order":{"id":8}}'}, "........."),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_run_is_told_as_long_as_it_is_meant_and_when_it_ceases_to_be(
+    name: str, home: Home, database: Database
+) -> None:
+    wanted, expected = CASES[name]
+    values = {
+        "tags": ["red"],
+        "metadata": '{"order": {"id": 7, "of": "Ada"}}',
+        "archived_at": START + 10 * SECOND,
+        "recovered_by_id": factory.uuid_at(START, 9),
+    }
+    row, log = await database.write(lambda conn: live(conn, home, **values))
+    told = RunsTopic(RunFilter(**wanted)).compiled().told
+    signs = {True: "+", False: "-", None: "."}
+    assert "".join(signs[told(event, row)] for event in log) == expected
+
+
+async def test_what_was_told_while_it_happened_is_told_again_later(home: Home, database: Database) -> None:
+    """The row of a run that went on tells of each event what the row told when the event had just happened."""
+    row, log = await database.write(lambda conn: live(conn, home))
+    for name, (wanted, _) in CASES.items():
+        told = RunsTopic(RunFilter(**wanted)).compiled().told
+        for number, event in enumerate(log[:5]):
+            at_that_time = Seen(row._mapping, as_it_was(number))
+            assert told(event, at_that_time) == told(event, row), (name, number)  # type: ignore[arg-type]
+
+
+def as_it_was(number: int) -> dict[str, Any]:
+    """The columns of the run right after the event, as the engine writes them."""
+    status = LIFE[number][1]
+    assert status is not None
+    values = {**dict.fromkeys(ENDED), "status": status}
+    return values | ({} if status == "QUEUED" else {"started_at": ENDED["started_at"]}) if status != "FAILED" else ENDED
+
+
+class Seen:
+    """A row with other values in some columns."""
+
+    def __init__(self, row: Mapping[Any, Any], values: Mapping[str, Any]) -> None:
+        self._mapping = {**row, **values}
+
+    def _asdict(self) -> dict[str, Any]:
+        return self._mapping
+
+    def __getattr__(self, name: str) -> Any:
+        return self._mapping[name]
+
+
+def test_before_a_change_of_status_a_run_is_live() -> None:
+    """What filters take for granted of the moment before."""
+    assert all(not TRANSITIONS[status] for status in FINAL)
+
+
+async def test_only_the_columns_asked_for_are_needed(home: Home, database: Database) -> None:
+    run, log = await database.write(lambda conn: live(conn, home))
+    for name, (wanted, expected) in CASES.items():
+        compiled = RunsTopic(RunFilter(**wanted)).compiled()
+        (row,) = (await database.read(run_reads.by_ids, [run.id], compiled.columns)).values()
+        told = [compiled.told(event, row) for event in log[:5]]
+        if "tag" not in name and "metadata" not in name:
+            assert "".join({True: "+", False: "-", None: "."}[each] for each in told) == expected[:5], name
+
+
+def test_equal_filters_are_one_whatever_their_lists_are_made_of() -> None:
+    for each in fields(RunFilter):
+        if "Sequence" in str(each.type):
+            values: list[dict[str, Any]] = [{each.name: ["x"]}, {each.name: ("x",)}]
+            one, other = (RunFilter(**value) for value in values)
+            assert hash(hashable(one)) == hash(hashable(other))
+            assert RunsTopic(one) == RunsTopic(other)
+
+
+def test_a_filter_asks_for_no_more_columns_than_it_looks_at() -> None:
+    assert CompiledFilter(RunFilter(archived=Archived.INCLUDE)).columns == frozenset()
+    assert CompiledFilter(RunFilter()).columns == {"archived_at"}
+    assert CompiledFilter(RunFilter(project_ids=[UUID(int=1)], tags=["a"])).columns >= {"tags", "archived_at"}

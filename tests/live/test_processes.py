@@ -1,0 +1,100 @@
+"""Several processes on one database: each has its reader of the log, and all tell the same."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from db.core import pg_notify
+from db.core.database import Database
+from db.events import log as event_log
+from db.events.log import LogPosition
+from domain.run_filter import RunFilter
+from live.hub import CaughtUp, Hub, MatchedEvent, Subscription
+from live.topics import RunsTopic
+from tests.support.clock import FakeClock
+from tests.support.engine import Bench, Flow, transform
+
+PATIENCE = 60.0
+ALL = RunsTopic(RunFilter())
+END = "the end"
+
+
+@asynccontextmanager
+async def process(url: str) -> AsyncIterator[tuple[Database, Hub]]:
+    """A database with a hub, which hears of others, as a process has them."""
+    database = Database(url)
+    hub = Hub(database)
+    try:
+        async with pg_notify.listen_for_other_processes(database, url):
+            yield database, hub
+        await hub.close()
+    finally:
+        await database.close()
+
+
+async def heard(feed: Subscription) -> list[LogPosition]:
+    found = []
+    async for item in feed:
+        if isinstance(item, MatchedEvent):
+            found.append(item.place)
+            if item.event.row.message == END:
+                break
+    return found
+
+
+async def start_many(bench: Bench, flow: Flow, times: int) -> None:
+    for _ in range(times):
+        await bench.start_many(flow, 3)
+
+
+async def test_subscribers_of_two_processes_are_told_the_very_same_order(database_url: str) -> None:
+    """Both write, by several at once; each tells two subscribers: one from now on, one from where the first began."""
+    async with process(database_url) as (one, hub), process(database_url) as (other, other_hub):
+        benches = await Bench.on(one), await Bench.on(other)
+        flows = [await bench.publish(transform("only", 1)) for bench in benches]
+        live = [each.subscribe(ALL, None) for each in (hub, other_hub)]
+        starts = []
+        for feed in live:
+            first = await anext(feed)
+            assert isinstance(first, CaughtUp)
+            starts.append(first.place)
+        missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
+        async with asyncio.timeout(PATIENCE):
+            telling = [asyncio.create_task(heard(feed)) for feed in (*live, *missed)]
+            work = [start_many(bench, flow, 20) for bench, flow in zip(benches, flows, strict=True) for _ in range(3)]
+            await asyncio.gather(*work)
+            await other.write(event_log.append, [await last(benches[1], flows[1])])
+            told = [await each for each in telling]
+        assert len(told[0]) == 2 * 3 * 20 * 3 + 2
+        assert told[0] == sorted(set(told[0]))
+        assert all(each == told[0] for each in told)
+        for feed in (*live, *missed):
+            await feed.aclose()
+
+
+async def last(bench: Bench, flow: Flow) -> dict[str, object]:
+    """The event behind all others."""
+    run_id = await bench.start(flow)
+    (event,) = await bench.events(run_id)
+    subject = {"run_id": run_id, "project_id": bench.project_id, "flow_id": flow.id}
+    change = {"kind": event_log.RUN_STATUS, "from_status": "QUEUED", "to_status": "RUNNING", "message": END}
+    return {**subject, **change, "at": event.at}
+
+
+async def test_what_another_process_writes_is_told_without_waiting_for_the_next_look(
+    database_url: str, dialect: str, fake_clock: FakeClock
+) -> None:
+    """Time stands still: the reader, who looks every second by itself, does so no more after its first look."""
+    if dialect == "postgresql":
+        return  # tests/db/test_notify.py; other transactions of the server hold events up until a later look
+    async with process(database_url) as (_, hub), process(database_url) as (writer, _):
+        bench = await Bench.on(writer)
+        flow = await bench.publish(transform("only", 1))
+        async with aclosing(hub.subscribe(ALL, None)) as feed:
+            assert isinstance(await anext(feed), CaughtUp)
+            for _ in range(3):
+                run_id = await bench.start(flow)
+                async with asyncio.timeout(PATIENCE):
+                    item = await anext(feed)
+                assert isinstance(item, MatchedEvent)
+                assert item.event.row.run_id == run_id
