@@ -173,7 +173,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
         began, cpu = time.perf_counter(), time.process_time()
         key = await bulk.begin(context, request)
         pinned = time.perf_counter()
-        await BulkWorker(database).work_off()
+        await BulkWorker(database).drain()
         ended, cpu = time.perf_counter(), time.process_time() - cpu
     done = (await database.read(bulk_reads.by_ids, [key], {"status", "succeeded"}))[key]
     seconds = f"{pinned - began:.1f} s to pin, {ended - pinned:.1f} s to do, {cpu:.1f} s of CPU here"

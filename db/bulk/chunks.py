@@ -29,7 +29,7 @@ _operation = _operations.c
 _outcome = OUTCOMES.c
 
 CHUNK_SIZE = 1_000
-"""Runs in one chunk. Locks are held for some 100 ms, and the cost of the commit is spread over enough runs."""
+"""Runs in one chunk. Large enough to spread the cost of a commit, small enough to lock runs for some 100 ms only."""
 _NIL = UUID(int=0)
 """Smaller than the ID of any run."""
 

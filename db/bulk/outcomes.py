@@ -1,7 +1,7 @@
 """Outcomes: the pinned runs of a bulk operation, and the result of each one.
 
-A chunk is the part of an operation that one transaction processes. It is a range of run IDs, so that the same statements,
-with the bounds as parameters, serve every chunk: building a statement costs as much as SQLite takes to run it.
+A chunk is the part of an operation that one transaction processes. It is a range of run IDs, so that the same
+statements, with the bounds as parameters, serve every chunk: to build a statement takes as long as SQLite runs it.
 """
 
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ _NIL = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The runs of a bulk operation: those that match a filter, or those with a certain result in an earlier operation."""
+    """The runs of a bulk operation: those that match a filter, or those with one result in an earlier operation."""
 
     filter: RunFilter | None
     source_id: UUID | None

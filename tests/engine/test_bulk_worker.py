@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Connection, func, select, text, update
 
 from db import projects
-from db.bulk import operations as bulk_operations
+from db.bulk import chunks, leases, pinning, plans
 from db.bulk import reads as bulk_reads
-from db.bulk.operations import BulkLease, OperationLostError, PipelineConflictError
+from db.bulk.chunks import ChunkOutOfOrderError, PipelineConflictError
+from db.bulk.leases import BulkLease, OperationLostError
 from db.core.database import Database
 from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
@@ -30,7 +31,7 @@ from domain.enums import FINAL, RetryStrategy, RunStatus
 from domain.ids import IdKind
 from domain.run_filter import RunFilter
 from engine import maintenance
-from engine.bulk_worker import CLEAR_UP, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
+from engine.bulk_worker import EXPIRE_INTERVAL, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
 from engine.file_store import FileStore
 from tests.conftest import Dialect
 from tests.support import factory
@@ -64,17 +65,17 @@ async def add(bench: Bench, flow: Flow, *statuses: RunStatus, **values: Any) -> 
 async def prepared(bench: Bench, kind: BulkKind, run_ids: Sequence[UUID], **values: Any) -> BulkLease:
     """An operation on these runs, which begins now."""
     told = {"project_id": bench.project_id, "kind": kind, "key_id": ids.new_uuid(), "key_name": "test"}
-    held = await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]", **values}, LEASE)
+    held = await bench.database.write(pinning.prepare, {**told, "excluded_ids": "[]", **values}, LEASE)
     if run_ids:
-        await bench.database.write(bulk_operations.pin, held, sorted(run_ids), LEASE, foretell=False)
-    await bench.database.write(bulk_operations.start, held, LEASE)
+        await bench.database.write(pinning.pin, held, sorted(run_ids), LEASE, dry_run=False)
+    await bench.database.write(pinning.start, held, LEASE)
     return held
 
 
 async def begun(bench: Bench, kind: BulkKind, run_ids: Sequence[UUID], **values: Any) -> UUID:
     """An operation on these runs that waits for somebody to go on with it."""
     held = await prepared(bench, kind, run_ids, **values)
-    await bench.database.write(bulk_operations.release, held)
+    await bench.database.write(leases.release, held)
     return held.operation_id
 
 
@@ -111,7 +112,7 @@ async def retries_of(bench: Bench, run_ids: Sequence[UUID]) -> Sequence[AnyRow]:
 async def test_thousands_of_runs_are_dealt_with_chunk_by_chunk(bench: Bench, flow: Flow) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED, RunStatus.QUEUED] * 1_500)
     operation_id = await begun(bench, BulkKind.ARCHIVE, made)
-    await BulkWorker(bench.database, chunk=250).work_off()
+    await BulkWorker(bench.database, chunk_size=250).drain()
     assert await counts(bench, operation_id) == ("COMPLETED", 3_000, 3_000, 1_500, 1_500, 0)
     told = [json_codec.decode(row.data) for row in await events_of(bench, event_log.BULK_PROGRESS)]
     assert [each["processed"] for each in told] == [*range(0, 3_001, 250)]
@@ -124,9 +125,9 @@ async def test_thousands_of_runs_are_dealt_with_chunk_by_chunk(bench: Bench, flo
 async def test_what_is_meant_is_read_in_pages(bench: Bench, flow: Flow) -> None:
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 25))
     wanted = RunFilter(project_ids=[bench.project_id], statuses=[RunStatus.FAILED])
-    selection = bulk_operations.Selection(wanted, None, None, made[3:5], made[-2], clock.now())
+    selection = pinning.Selection(wanted, None, None, made[3:5], made[-2], clock.now())
     found: list[UUID] = []
-    while page := await bench.database.read(bulk_operations.selected_after, selection, found[-1] if found else None, 4):
+    while page := await bench.database.read(pinning.select_runs, selection, found[-1] if found else None, 4):
         assert len(page) <= 4
         found += page
     assert found == [key for key in made[:-1] if key not in made[3:5]]
@@ -142,7 +143,7 @@ async def test_operations_take_turns(bench: Bench, flow: Flow) -> None:
     long, short = await add(bench, flow, *[RunStatus.FAILED] * 6), await add(bench, flow, *[RunStatus.SUCCEEDED] * 2)
     first = await begun(bench, BulkKind.ARCHIVE, long)
     second = await begun(bench, BulkKind.ARCHIVE, short)
-    await BulkWorker(bench.database, chunk=1).work_off()
+    await BulkWorker(bench.database, chunk_size=1).drain()
     ended = {row.operation_id: row.seq for row in await events_of(bench, event_log.BULK_PROGRESS)}
     assert ended[second] < ended[first]
 
@@ -155,17 +156,17 @@ async def test_of_two_that_work_on_one_operation_the_later_claim_counts(
 ) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED] * 4)
     first = await prepared(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    assert not await bench.database.write(bulk_operations.process_chunk, first, 1, LEASE)
-    assert await bench.database.write(bulk_operations.claim, LEASE) is None
+    assert not await bench.database.write(chunks.process_chunk, first, 1, LEASE)
+    assert await bench.database.write(leases.claim, LEASE) is None
     await fake_clock.advance(LEASE.total_seconds())
-    second = await bench.database.write(bulk_operations.claim, LEASE)
+    second = await bench.database.write(leases.claim, LEASE)
     assert second is not None
     with pytest.raises(OperationLostError):
-        await bench.database.write(bulk_operations.process_chunk, first, 4, LEASE)
+        await bench.database.write(chunks.process_chunk, first, 4, LEASE)
     with pytest.raises(OperationLostError):
-        await bench.database.write(bulk_operations.fail_next, first, LEASE)
-    assert await bench.database.write(bulk_operations.process_chunk, second, 4, LEASE)
-    assert await ChunkPipeline(bench.database, first).step()
+        await bench.database.write(chunks.fail_next_run, first, LEASE)
+    assert await bench.database.write(chunks.process_chunk, second, 4, LEASE)
+    assert await ChunkPipeline(bench.database, first).process_next()
     assert await counts(bench, first.operation_id) == ("COMPLETED", 4, 4, 4, 0, 0)
     assert sorted(row.retry_of_id for row in await retries_of(bench, made)) == sorted(made)
 
@@ -177,7 +178,7 @@ async def test_many_runners_deal_with_each_run_once(bench: Bench, flow: Flow, da
         for some in (made[:20], made[20:40], made[40:])
     ]
     others = [Database(database_url) for _ in range(2)]
-    await asyncio.gather(*(BulkWorker(each, chunk=3).work_off() for each in (bench.database, *others)))
+    await asyncio.gather(*(BulkWorker(each, chunk_size=3).drain() for each in (bench.database, *others)))
     for each in others:
         await each.close()
     for operation_id in begun_ids:
@@ -190,12 +191,12 @@ async def test_a_runner_that_stops_leaves_its_operations_to_others(
 ) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED] * 3)
     operation_id = await begun(bench, BulkKind.ARCHIVE, made)
-    runner = BulkWorker(bench.database, chunk=1)
-    assert await runner._turn()
+    runner = BulkWorker(bench.database, chunk_size=1)
+    assert await runner.process_turn()
     runner.stop()
     await runner.run()
     assert (await operation(bench, operation_id)).lease_until is None
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     assert await counts(bench, operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
 
 
@@ -224,19 +225,19 @@ async def test_what_was_left_half_prepared_fails_and_old_plans_are_forgotten(
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 3))
     told = {"project_id": bench.project_id, "kind": BulkKind.ARCHIVE, "key_id": made[0], "key_name": "test"}
     left, planned = [
-        await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]"}, LEASE) for _ in range(2)
+        await bench.database.write(pinning.prepare, {**told, "excluded_ids": "[]"}, LEASE) for _ in range(2)
     ]
-    await bench.database.write(bulk_operations.pin, planned, made, LEASE, foretell=True)
-    await bench.database.write(bulk_operations.plan, planned, SECOND)
+    await bench.database.write(pinning.pin, planned, made, LEASE, dry_run=True)
+    await bench.database.write(plans.keep_as_plan, planned, SECOND)
     runner = BulkWorker(bench.database)
     task = asyncio.create_task(runner.run())
-    await fake_clock.advance((LEASE + CLEAR_UP).total_seconds())
+    await fake_clock.advance((LEASE + EXPIRE_INTERVAL).total_seconds())
     row = await operation(bench, left.operation_id)
     assert (row.status, row.finished_at) == (BulkStatus.FAILED, row.finished_at)
     assert row.finished_at is not None
     assert len(await outcomes(bench, planned.operation_id)) == 3
     fake_clock.block(PLANS_KEPT.total_seconds())
-    await fake_clock.advance(2 * CLEAR_UP.total_seconds())
+    await fake_clock.advance(2 * EXPIRE_INTERVAL.total_seconds())
     assert await outcomes(bench, planned.operation_id) == {}
     assert await bench.database.read(bulk_reads.by_ids, [planned.operation_id], set()) == {}
     runner.stop()
@@ -253,15 +254,15 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
     monkeypatch.setattr(maintenance, "OUTCOMES", 2)
     made = await add(bench, flow, *[RunStatus.FAILED] * 5)
     old = [await begun(bench, BulkKind.ARCHIVE, made), await begun(bench, BulkKind.CANCEL, [])]
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     read = await begun(bench, BulkKind.ARCHIVE, made)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     told = {"project_id": bench.project_id, "kind": BulkKind.UNARCHIVE, "key_id": read, "key_name": "test"}
     undoing = {**told, "excluded_ids": "[]", "source_id": read}
-    held = await bench.database.write(bulk_operations.prepare, undoing, LEASE)
+    held = await bench.database.write(pinning.prepare, undoing, LEASE)
     fake_clock.block(timedelta(days=7).total_seconds())
     young = await begun(bench, BulkKind.ARCHIVE, made)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     fake_clock.block(SECOND.total_seconds())
     under_way = await begun(bench, BulkKind.ARCHIVE, made)
     (job,) = [
@@ -274,7 +275,7 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
     assert set(kept) == {read, young, under_way}
     assert [len(await outcomes(bench, each)) for each in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
     # It is gone when nobody reads it any more.
-    await bench.database.write(bulk_operations.expire_stale_plans, clock.now(), clock.now(), 10)
+    await bench.database.write(plans.expire_stale_plans, clock.now(), clock.now(), 10)
     assert (await operation(bench, held.operation_id)).status == "FAILED"
     await fake_clock.drive(job.work())
     assert await bench.database.read(bulk_reads.by_ids, [read], set()) == {}
@@ -283,43 +284,46 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
 
 async def test_without_a_bound_no_operation_is_forgotten(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
     operation_id = await begun(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     fake_clock.block(timedelta(days=10_000).total_seconds())
     await maintenance.purge_bulk_operations(bench.database, None)
     assert len(await outcomes(bench, operation_id)) == 1
 
 
-# Two chunks abreast
+# Pipelined chunks
 
 
-async def test_chunks_abreast_count_in_their_order(bench: Bench, flow: Flow) -> None:
+async def test_pipelined_chunks_commit_in_order(bench: Bench, flow: Flow) -> None:
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 6))
     held = await prepared(bench, BulkKind.ARCHIVE, made)
     write = bench.database.write
-    with pytest.raises(PipelineConflictError):
-        await write(bulk_operations.process_next_chunk, held, made[2], 3, LEASE)
+    assert await bench.database.read(chunks.next_boundary, held, 3) == made[2]
+    with pytest.raises(ChunkOutOfOrderError):
+        await write(chunks.process_next_chunk, held, made[2], 3, LEASE)
     assert {row.result for row in (await outcomes(bench, held.operation_id)).values()} == {"PENDING"}
     assert await events_of(bench, event_log.RUN_ARCHIVED) == []
-    told: list[UUID] = []
-    assert not await write(bulk_operations.process_chunk, held, 3, LEASE, told.append)
-    assert told == [made[2]]
-    assert await write(bulk_operations.process_next_chunk, held, made[2], 3, LEASE)
+    assert not await write(chunks.process_chunk, held, 3, LEASE)
+    assert await write(chunks.process_next_chunk, held, made[2], 3, LEASE)
     assert await counts(bench, held.operation_id) == ("COMPLETED", 6, 6, 6, 0, 0)
     with pytest.raises(OperationLostError):
-        await write(bulk_operations.process_next_chunk, held, made[2], 3, LEASE)
+        await write(chunks.process_next_chunk, held, made[2], 3, LEASE)
     logged = await events_of(bench, event_log.RUN_ARCHIVED)
     assert Counter(row.run_id for row in logged) == Counter(made)
 
 
-async def test_nothing_goes_ahead_behind_the_last_chunk(bench: Bench, flow: Flow) -> None:
+async def test_no_chunk_is_pipelined_with_the_last_one(bench: Bench, flow: Flow) -> None:
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 5))
     held = await prepared(bench, BulkKind.ARCHIVE, made)
-    told: list[UUID] = []
-    assert not await bench.database.write(bulk_operations.process_chunk, held, 3, LEASE, told.append)
-    assert await bench.database.write(bulk_operations.process_chunk, held, 3, LEASE, told.append)
-    assert told == [made[2]]
+    read, write = bench.database.read, bench.database.write
+    assert await read(chunks.next_boundary, held, 3) == made[2]
+    assert await read(chunks.next_boundary, held, 5) is None
+    assert not await write(chunks.process_chunk, held, 3, LEASE)
+    assert await read(chunks.next_boundary, held, 3) is None
+    assert await write(chunks.process_chunk, held, 3, LEASE)
+    with pytest.raises(OperationLostError):
+        await read(chunks.next_boundary, held, 3)
     held = await prepared(bench, BulkKind.UNARCHIVE, made)
-    assert not await bench.database.write(bulk_operations.process_next_chunk, held, made[4], 3, LEASE)
+    assert not await bench.database.write(chunks.process_next_chunk, held, made[4], 3, LEASE)
     assert await counts(bench, held.operation_id) == ("RUNNING", 5, 0, 0, 0, 0)
 
 
@@ -328,13 +332,13 @@ async def test_a_chunk_that_has_been_overtaken_by_another_process_changes_nothin
 ) -> None:
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 4))
     held = await prepared(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    assert not await bench.database.write(bulk_operations.process_chunk, held, 2, LEASE)
+    assert not await bench.database.write(chunks.process_chunk, held, 2, LEASE)
     await fake_clock.advance(LEASE.total_seconds())
-    later = await bench.database.write(bulk_operations.claim, LEASE)
+    later = await bench.database.write(leases.claim, LEASE)
     assert later is not None
     with pytest.raises(OperationLostError):
-        await bench.database.write(bulk_operations.process_next_chunk, held, made[1], 2, LEASE)
-    assert await bench.database.write(bulk_operations.process_chunk, later, 2, LEASE)
+        await bench.database.write(chunks.process_next_chunk, held, made[1], 2, LEASE)
+    assert await bench.database.write(chunks.process_chunk, later, 2, LEASE)
     assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(made)
 
 
@@ -369,12 +373,12 @@ async def test_what_may_concern_the_chunk_before_does_not_go_ahead(
     if project:
         await bench.database.write(projects.change, bench.project_id, project)
     held = await prepared(bench, kind, [*plain, *others], **values, **operation)
-    assert not await bench.database.write(bulk_operations.process_chunk, held, 2, LEASE)
+    assert not await bench.database.write(chunks.process_chunk, held, 2, LEASE)
     with pytest.raises(PipelineConflictError):
-        await bench.database.write(bulk_operations.process_next_chunk, held, plain[-1], 2, LEASE)
+        await bench.database.write(chunks.process_next_chunk, held, plain[-1], 2, LEASE)
     assert await counts(bench, held.operation_id) == ("RUNNING", 3, 2, 2, 0, 0)
-    await bench.database.write(bulk_operations.release, held)
-    await BulkWorker(bench.database, chunk=1).work_off()
+    await bench.database.write(leases.release, held)
+    await BulkWorker(bench.database, chunk_size=1).drain()
     assert await counts(bench, held.operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
 
 
@@ -389,7 +393,7 @@ async def test_a_run_that_ends_before_its_turn_is_skipped(bench: Bench, flow: Fl
     await bench.database.write(
         transitions.finish, claimed.lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "Done", {**done, "duration_ms": 1}
     )
-    assert await bench.database.write(bulk_operations.process_chunk, held, 10, LEASE)
+    assert await bench.database.write(chunks.process_chunk, held, 10, LEASE)
     assert (await outcomes(bench, held.operation_id))[run_id].reason == "RUN_NOT_CANCELLABLE"
     assert (await bench.run(run_id)).status == "SUCCEEDED"
 
@@ -398,7 +402,7 @@ async def test_a_run_that_was_cancelled_is_lost_to_its_worker(bench: Bench, flow
     run_id = await bench.start(flow)
     claimed = await bench.claim()
     held = await prepared(bench, BulkKind.CANCEL, [run_id])
-    assert await bench.database.write(bulk_operations.process_chunk, held, 10, LEASE)
+    assert await bench.database.write(chunks.process_chunk, held, 10, LEASE)
     with pytest.raises(step_journal.LeaseLostError):
         await bench.database.write(step_journal.lock_lease, claimed.lease)
     assert (await outcomes(bench, held.operation_id))[run_id].result == BulkResult.SUCCEEDED
@@ -418,7 +422,7 @@ async def test_runs_that_end_while_they_are_cancelled_have_one_end_each(
         ended = (lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "Done", values)
         return await other.write(transitions.finish, *ended) is not None
 
-    cancelling = asyncio.create_task(BulkWorker(bench.database, chunk=5).work_off())
+    cancelling = asyncio.create_task(BulkWorker(bench.database, chunk_size=5).drain())
     finished = [await finish(each.lease) for each in reversed(claims)]
     await cancelling
     await other.close()
@@ -438,7 +442,7 @@ async def test_two_operations_over_the_same_runs_do_each_thing_once(
     made = await add(bench, flow, *[status] * 60)
     both = [await begun(bench, kind, made) for _ in range(2)]
     other = Database(database_url)
-    await asyncio.gather(*(BulkWorker(each, chunk=7).work_off() for each in (bench.database, other)))
+    await asyncio.gather(*(BulkWorker(each, chunk_size=7).drain() for each in (bench.database, other)))
     await other.close()
     told = [await counts(bench, each) for each in both]
     assert all(each[:3] == ("COMPLETED", 60, 60) for each in told)
@@ -453,7 +457,7 @@ async def test_the_parent_of_a_cancelled_child_goes_on(bench: Bench, flow: Flow)
         bench, flow, RunStatus.QUEUED, parent_run_id=parent, fail_parent_on_failure=True, root_run_id=parent
     )
     operation_id = await begun(bench, BulkKind.CANCEL, [child])
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     assert (await bench.run(child)).status == "STOPPED"
     row = await bench.run(parent)
     assert (row.status, row.error_code) == ("FAILED", "CHILD_FAILED")
@@ -466,7 +470,7 @@ async def test_cancelling_ends_what_steps_were_doing(bench: Bench) -> None:
     for run_id in made:
         await bench.database.write(factory.add_steps, run_id, [{"status": "RUNNING", "finished_at": None}])
     await begun(bench, BulkKind.CANCEL, made)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     for run_id in made:
         assert await bench.statuses(run_id) == {"a": "STOPPED"}
         assert [status for *_, status in await bench.tries(run_id)] == ["STOPPED"]
@@ -478,7 +482,7 @@ async def test_a_run_that_is_cancelled_tells_of_its_steps_before_its_end(bench: 
     for run_id in made:
         await bench.database.write(factory.add_steps, run_id, [{}, {"status": "RUNNING", "finished_at": None}])
     await begun(bench, BulkKind.CANCEL, made)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     ends = select(_event.run_id, _event.kind, _event.to_status, _event.step_name)
     query = ends.where(_event.run_id.in_(made)).order_by(_event.seq)
     told = await bench.database.read(lambda conn: conn.execute(query).all())
@@ -498,7 +502,7 @@ class Faulty(Database):
     broken = UUID(int=0)
 
     async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
-        if work in (bulk_operations.process_chunk, bulk_operations.process_next_chunk):
+        if work in (chunks.process_chunk, chunks.process_next_chunk):
             return await super().write(self._deal, work, *args)
         return await super().write(work, *args, **kwargs)
 
@@ -515,7 +519,7 @@ async def test_a_fault_fails_the_run_that_is_at_fault_and_no_other(bench: Bench,
     database = Faulty(database_url)
     database.broken = made[23]
     operation_id = await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.FROM_FAILED_STEP)
-    await BulkWorker(database, chunk=20).work_off()
+    await BulkWorker(database, chunk_size=20).drain()
     await database.close()
     assert await counts(bench, operation_id) == ("COMPLETED", 45, 45, 44, 0, 1)
     told = await outcomes(bench, operation_id)
@@ -523,8 +527,8 @@ async def test_a_fault_fails_the_run_that_is_at_fault_and_no_other(bench: Bench,
     assert (told[made[23]].reason, told[made[23]].new_run_id) == ("INTERNAL_ERROR", None)
     assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(set(made) - {made[23]})
     # What failed is what a later operation can take from this one.
-    selection = bulk_operations.Selection(None, operation_id, BulkResult.FAILED, (), None, clock.now())
-    assert await bench.database.read(bulk_operations.selected_after, selection, None, 10) == [made[23]]
+    selection = pinning.Selection(None, operation_id, BulkResult.FAILED, (), None, clock.now())
+    assert await bench.database.read(pinning.select_runs, selection, None, 10) == [made[23]]
 
 
 # Retries
@@ -536,7 +540,7 @@ async def test_retries_keep_what_succeeded_and_are_due_at_once(fake_clock: FakeC
     for run_id in made:
         await bench.database.write(factory.add_steps, run_id, steps)
     operation_id = await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.FROM_FAILED_STEP)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     told = await outcomes(bench, operation_id)
     for row in await retries_of(bench, made):
         assert told[row.retry_of_id].new_run_id == row.id
@@ -562,11 +566,11 @@ async def test_each_retry_has_a_place_of_its_own_in_time(
     retry = {"strategy": RetryStrategy.ON_LATEST_VERSION, **pace}
     await begun(bench, BulkKind.RETRY, made, **retry)
     start = clock.now()
-    runner = BulkWorker(bench.database, chunk=5)
-    await runner._turn()
+    runner = BulkWorker(bench.database, chunk_size=5)
+    await runner.process_turn()
     # The runner is away for a while that is shorter than the places given take.
     fake_clock.block(between)
-    await runner.work_off()
+    await runner.drain()
     due = [(row.due_at - start).total_seconds() for row in await retries_of(bench, made)]
     assert due == sorted(due)
     for number, at in enumerate(due):
@@ -580,11 +584,11 @@ async def test_places_that_nobody_gave_in_time_are_not_made_up_for(
 ) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED] * 6)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION, max_per_second=1.0)
-    runner = BulkWorker(bench.database, chunk=3)
-    await runner._turn()
+    runner = BulkWorker(bench.database, chunk_size=3)
+    await runner.process_turn()
     fake_clock.block(100)
     again = clock.now()
-    await runner.work_off()
+    await runner.drain()
     late = [(row.due_at - again).total_seconds() for row in await retries_of(bench, made)][3:]
     assert all(number <= at <= number + 1 for number, at in enumerate(late))
 
@@ -592,7 +596,7 @@ async def test_places_that_nobody_gave_in_time_are_not_made_up_for(
 async def test_a_paced_retry_is_handed_out_when_it_is_due(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED] * 3)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION, spread_over_ms=30_000)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     take = step_journal.claim if bench.database.dialect == "sqlite" else step_journal.claim_tickets
     claimed: list[UUID] = []
     for number, row in enumerate(await retries_of(bench, made)):
@@ -606,7 +610,7 @@ async def test_a_paced_retry_is_handed_out_when_it_is_due(fake_clock: FakeClock,
 async def test_a_retry_by_hand_goes_before_bulk_work(bench: Bench, flow: Flow, dialect: Dialect) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED] * 2)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     by_hand = await bench.retry(made[0])
     query = text("SELECT split_part(dedupe_key, ':', 1), priority FROM pgqueuer ORDER BY id")
     found = await bench.database.read(lambda conn: conn.execute(query).all())
@@ -618,7 +622,7 @@ async def test_a_retry_by_hand_goes_before_bulk_work(bench: Bench, flow: Flow, d
 async def test_the_history_of_a_retry_names_the_run_that_it_retries(bench: Bench, flow: Flow) -> None:
     made = await add(bench, flow, RunStatus.TIMEOUT)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     (row,) = await retries_of(bench, made)
     (told,) = await bench.events(row.id)
     assert told.message == f"Retry of {ids.encode(IdKind.RUN, made[0])} on the latest version"
@@ -628,7 +632,7 @@ async def test_the_history_of_a_retry_names_the_run_that_it_retries(bench: Bench
 async def test_a_success_of_a_retry_in_bulk_recovers_the_run(bench: Bench, flow: Flow) -> None:
     made = await add(bench, flow, RunStatus.FAILED)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    await BulkWorker(bench.database).work_off()
+    await BulkWorker(bench.database).drain()
     (row,) = await retries_of(bench, made)
     await bench.database.write(run_reads.mark_recovered, row.id)
     assert (await bench.run(made[0])).recovered_by_id == row.id
@@ -637,7 +641,7 @@ async def test_a_success_of_a_retry_in_bulk_recovers_the_run(bench: Bench, flow:
 async def test_what_a_bulk_operation_does_to_runs_is_in_the_log_once(bench: Bench, flow: Flow) -> None:
     made = await add(bench, flow, *[RunStatus.QUEUED] * 5)
     await begun(bench, BulkKind.CANCEL, made)
-    await BulkWorker(bench.database, chunk=2).work_off()
+    await BulkWorker(bench.database, chunk_size=2).drain()
     logged = await events_of(bench, event_log.RUN_STATUS)
     # Of two chunks abreast, either may be told first.
     assert sorted((row.run_id, row.from_status, row.to_status) for row in logged) == [

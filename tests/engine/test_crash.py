@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from db.bulk import operations as bulk_operations
+from db.bulk import chunks, leases, pinning
 from db.bulk import reads as bulk_reads
 from db.core import pubsub
 from db.core.database import Database
@@ -389,25 +389,25 @@ async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_o
 ) -> None:
     flow = await bench.publish(transform("a", 1))
     home = Home(bench.project_id, flow.id, flow.version_id)
-    failed = [{"status": RunStatus.FAILED}] * (2 * bulk_operations.CHUNK + 5)
+    failed = [{"status": RunStatus.FAILED}] * (2 * chunks.CHUNK_SIZE + 5)
     made = sorted(await bench.database.write(factory.add_runs, home, failed))
     told = {"project_id": bench.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
     asked = {**told, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
     # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
     asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
-    held = await bench.database.write(bulk_operations.prepare, asked, LEASE)
-    await bench.database.write(bulk_operations.pin, held, made, LEASE, foretell=False)
-    await bench.database.write(bulk_operations.start, held, LEASE)
-    await bench.database.write(bulk_operations.release, held)
+    held = await bench.database.write(pinning.prepare, asked, LEASE)
+    await bench.database.write(pinning.pin, held, made, LEASE, dry_run=False)
+    await bench.database.write(pinning.start, held, LEASE)
+    await bench.database.write(leases.release, held)
     assert await processes.ended(await processes.start(replace(order, kill_at=2, when=when))) == -signal.SIGKILL
     (left,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], {"processed", "status"})).values()
     assert (left.processed, left.status) == (
-        bulk_operations.CHUNK if when == "before" else 2 * bulk_operations.CHUNK,
+        chunks.CHUNK_SIZE if when == "before" else 2 * chunks.CHUNK_SIZE,
         "RUNNING",
     )
     with in_use(from_now_on()) as still:
         still.block(LEASE.total_seconds())
-        await BulkWorker(bench.database).work_off()
+        await BulkWorker(bench.database).drain()
     columns = {"status", "matched", "processed", "succeeded"}
     (row,) = (await bench.database.read(bulk_reads.by_ids, [held.operation_id], columns)).values()
     assert (row.status, row.matched, row.processed, row.succeeded) == ("COMPLETED", *[len(made)] * 3)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from db.bulk import operations as bulk_operations
+from db.bulk import chunks
 from db.core import pubsub
 from db.core.database import Database
 from db.runs import step_journal
@@ -39,7 +39,7 @@ _JOURNAL = frozenset(
         step_journal.snooze,
         step_journal.finish,
         step_journal.release,
-        bulk_operations.process_chunk,
+        chunks.process_chunk,
     }
 )
 _MAY_FIND_NOTHING = frozenset(

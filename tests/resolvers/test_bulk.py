@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from db.bulk import operations as writes
+from db.bulk import pinning
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import transitions
@@ -12,7 +12,7 @@ from domain import clock, ids
 from domain.enums import FINAL, LIVE, UNSUCCESSFUL, RunStatus
 from domain.ids import IdKind
 from engine.bulk_worker import BulkWorker
-from resolvers import bulk as operations
+from resolvers import bulk as bulk_resolvers
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.clock import FakeClock
@@ -28,10 +28,8 @@ OPERATION = """id kind status strategy matched processed succeeded skipped faile
 
 async def bulk(api: Api, arguments: str, *, select: str = OPERATION, key: str | None = None) -> dict[str, Any]:
     """What a bulk mutation answers: `bulkCancel(…)`."""
-    name = arguments.partition("(")[0]
-    success = f"{name[0].upper()}{name[1:]}Success"
     text = f"""mutation {{ result: {arguments} {{ __typename
-        ... on {success} {{ operation {{ {select} }} }} ... on UserError {{ code message }} }} }}"""
+        ... on BulkOperationSuccess {{ operation {{ {select} }} }} ... on UserError {{ code message }} }} }}"""
     result: dict[str, Any] = (await api.query(text, key=key))["result"]
     return result
 
@@ -129,9 +127,9 @@ async def test_a_run_stopped_with_one_above_it_was_cancelled_too(
     top, below, last = (ids.new_uuid() for _ in range(3))
     rows = [{"id": top}, {"id": below, "parent_run_id": top}, {"id": last}]
     await idle_api.database.write(factory.add_runs, home, rows)
-    monkeypatch.setattr(operations, "SMALL", 1)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
     begun = await done(idle_api, f'bulkCancel(filter: {{flowIds: ["{flow_of(home)}"]}})')
-    await BulkWorker(idle_api.database, chunk=1).work_off()
+    await BulkWorker(idle_api.database, chunk_size=1).drain()
     operation = await again(idle_api, begun["id"])
     assert counts(operation) == (3, 3, 3, 0, 0)
     assert set(results(operation).values()) == {("SUCCEEDED", None)}
@@ -300,7 +298,7 @@ async def test_undo_and_failed_of_need_an_operation_of_the_right_kind_that_has_e
 ) -> None:
     await made(idle_api, *[RunStatus.QUEUED] * 3)
     cancelled = (await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})"))["id"]
-    monkeypatch.setattr(operations, "SMALL", 1)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
     archiving = (await done(idle_api, "bulkArchive(filter: {statuses: STOPPED})"))["id"]
     retrying = (await done(idle_api, "bulkRetry(filter: {statuses: STOPPED}, strategy: ON_LATEST_VERSION)"))["id"]
     expected = {
@@ -464,11 +462,11 @@ async def test_arguments_that_cannot_be_are_refused(idle_api: Api) -> None:
 async def test_runs_that_come_later_are_never_touched(idle_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     home = await add_home(idle_api)
     early = await add_runs(idle_api, home, {}, {}, {})
-    monkeypatch.setattr(operations, "SMALL", 1)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
     begun = await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})")
     assert (begun["status"], begun["matched"], begun["processed"]) == ("RUNNING", 3, 0)
     late = await add_runs(idle_api, home, {})
-    await BulkWorker(idle_api.database, chunk=1).work_off()
+    await BulkWorker(idle_api.database, chunk_size=1).drain()
     assert await statuses(idle_api, *early, *late) == ["STOPPED"] * 3 + ["QUEUED"]
     assert counts(await again(idle_api, begun["id"])) == (3, 3, 3, 0, 0)
 
@@ -478,7 +476,7 @@ async def test_runs_that_come_while_the_set_is_looked_up_are_not_in_it(
 ) -> None:
     home = await add_home(idle_api)
     early = await add_runs(idle_api, home, {}, {})
-    read, pages = writes.selected_after, []
+    read, pages = pinning.select_runs, []
 
     def with_a_new_run(conn: Any, selection: Any, after: Any, limit: int) -> Any:
         pages.append(limit)
@@ -486,7 +484,7 @@ async def test_runs_that_come_while_the_set_is_looked_up_are_not_in_it(
         conn.commit()
         return read(conn, selection, after, 1)
 
-    monkeypatch.setattr(writes, "selected_after", with_a_new_run)
+    monkeypatch.setattr(pinning, "select_runs", with_a_new_run)
     operation = await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})")
     assert len(pages) == 3
     assert set(results(operation)) == set(early)
@@ -498,16 +496,16 @@ async def test_how_long_runs_have_lasted_is_that_of_the_beginning(
     home = await add_home(idle_api)
     runs = await add_runs(idle_api, home, *[{"status": RunStatus.RUNNING}] * 2)
     await fake_clock.advance(5)
-    read = writes.selected_after
+    read = pinning.select_runs
 
     def later(conn: Any, selection: Any, after: Any, limit: int) -> Any:
         fake_clock.block(10)
         return read(conn, selection, after, 1)
 
-    monkeypatch.setattr(writes, "selected_after", later)
+    monkeypatch.setattr(pinning, "select_runs", later)
     none = await done(idle_api, "bulkCancel(filter: {minDurationMs: 6000})")
     assert counts(none) == (0, 0, 0, 0, 0)
-    monkeypatch.setattr(writes, "selected_after", read)
+    monkeypatch.setattr(pinning, "select_runs", read)
     assert set(results(await done(idle_api, "bulkCancel(filter: {minDurationMs: 6000})"))) == set(runs)
 
 
@@ -588,7 +586,7 @@ async def test_a_plan_is_for_its_project_its_kind_once_and_in_time(fake_clock: F
     dropped = (await done(idle_api, "bulkArchive(filter: {statuses: FAILED}, dryRun: true)"))["id"]
     await done(idle_api, f'cancelBulkOperation(id: "{dropped}")')
     assert (await bulk(idle_api, f'bulkArchive(planId: "{dropped}")'))["code"] == "PLAN_USED"
-    await fake_clock.advance(operations.PLAN_LIFETIME.total_seconds())
+    await fake_clock.advance(bulk_resolvers.PLAN_LIFETIME.total_seconds())
     assert (await bulk(idle_api, f'bulkArchive(planId: "{expiring}")'))["code"] == "PLAN_EXPIRED"
     ended = await done(idle_api, "bulkArchive(filter: {statuses: FAILED})")
     assert (await bulk(idle_api, f'bulkArchive(planId: "{ended["id"]}")'))["code"] == "PLAN_NOT_FOUND"
@@ -620,7 +618,7 @@ async def test_an_operation_says_who_asked_when_and_what_for(fake_clock: FakeClo
 
 async def test_a_large_set_goes_on_in_the_worker(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = await made(api, *[RunStatus.FAILED] * 7)
-    monkeypatch.setattr(operations, "SMALL", 5)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 5)
     begun = await done(api, "bulkArchive(filter: {statuses: FAILED}, waitMs: 60000)")
     assert (begun["status"], counts(begun)) == ("COMPLETED", (7, 7, 7, 0, 0))
     assert await archived(api) == set(runs)
@@ -629,14 +627,14 @@ async def test_a_large_set_goes_on_in_the_worker(api: Api, monkeypatch: pytest.M
 async def test_a_small_set_ends_without_a_worker_and_a_large_one_waits_for_it(
     idle_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "SMALL", 2)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 2)
     await made(
         idle_api, RunStatus.FAILED, RunStatus.FAILED, RunStatus.SUCCEEDED, RunStatus.SUCCEEDED, RunStatus.SUCCEEDED
     )
     small = await done(idle_api, "bulkArchive(filter: {statuses: FAILED})")
     large = await done(idle_api, "bulkArchive(filter: {statuses: SUCCEEDED})")
     assert (small["status"], large["status"]) == ("COMPLETED", "RUNNING")
-    await BulkWorker(idle_api.database).work_off()
+    await BulkWorker(idle_api.database).drain()
     assert (await again(idle_api, large["id"]))["status"] == "COMPLETED"
 
 
@@ -644,15 +642,15 @@ async def test_a_cancelled_operation_keeps_what_was_done_and_does_no_more(
     idle_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = await made(idle_api, *[RunStatus.QUEUED] * 4)
-    monkeypatch.setattr(operations, "SMALL", 1)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
     begun = await done(idle_api, "bulkCancel(filter: {statuses: QUEUED})")
     abreast = 1 if idle_api.database.dialect == "sqlite" else 2
-    runner = BulkWorker(idle_api.database, chunk=1)
-    assert await runner._turn()
+    runner = BulkWorker(idle_api.database, chunk_size=1)
+    assert await runner.process_turn()
     ended = await done(idle_api, f'cancelBulkOperation(id: "{begun["id"]}")')
     assert ended["status"] == "CANCELLED"
     assert ended["finishedAt"] is not None
-    await runner.work_off()
+    await runner.drain()
     left = 4 - abreast
     assert await statuses(idle_api, *runs) == ["STOPPED"] * abreast + ["QUEUED"] * left
     operation = await again(idle_api, begun["id"])
@@ -667,10 +665,10 @@ async def test_a_project_has_so_many_operations_under_way_and_no_more(
     idle_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await made(idle_api, *[RunStatus.FAILED] * 2)
-    monkeypatch.setattr(operations, "SMALL", 1)
-    monkeypatch.setattr(operations, "MAX_PLANS", 2)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
+    monkeypatch.setattr(bulk_resolvers, "MAX_PLANS", 2)
     archive = "bulkArchive(filter: {statuses: FAILED})"
-    begun = [(await done(idle_api, archive))["id"] for _ in range(operations.MAX_UNDER_WAY)]
+    begun = [(await done(idle_api, archive))["id"] for _ in range(bulk_resolvers.MAX_UNDER_WAY)]
     assert (await bulk(idle_api, archive))["code"] == "TOO_MANY_BULK_OPERATIONS"
     dry = "bulkArchive(filter: {statuses: FAILED}, dryRun: true)"
     plans = [(await done(idle_api, dry))["id"] for _ in range(2)]
@@ -737,10 +735,10 @@ async def test_outcomes_are_filtered_counted_and_paged(idle_api: Api) -> None:
 
 async def test_a_run_that_is_gone_is_told_as_such(idle_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = await made(idle_api, *[RunStatus.FAILED] * 2)
-    monkeypatch.setattr(operations, "SMALL", 1)
+    monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
     begun = await done(idle_api, "bulkArchive(filter: {statuses: FAILED})")
     await idle_api.database.write(_remove, ids.decode(IdKind.RUN, runs[0]))
-    await BulkWorker(idle_api.database).work_off()
+    await BulkWorker(idle_api.database).drain()
     operation = await again(idle_api, begun["id"])
     assert results(operation) == {runs[0]: ("SKIPPED", "RUN_NOT_FOUND"), runs[1]: ("SUCCEEDED", None)}
     text = "query($id: ID!) { bulkOperation(id: $id) { outcomes { nodes { run { id } } } } }"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.bulk import operations as bulk_operations
+from db.bulk import leases, operations, pinning
 from db.core import pubsub
 from db.core.database import Database
 from domain import ids, json_codec
@@ -48,10 +48,10 @@ async def begun(bench: Bench, count: int) -> str:
     home = Home(bench.project_id, flow.id, flow.version_id)
     made = sorted(await bench.database.write(factory.add_runs, home, [{"status": RunStatus.FAILED}] * count))
     told = {"project_id": bench.project_id, "kind": BulkKind.ARCHIVE, "key_id": made[0], "key_name": "test"}
-    held = await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]"}, LEASE)
-    await bench.database.write(bulk_operations.pin, held, made, LEASE, foretell=False)
-    await bench.database.write(bulk_operations.start, held, LEASE)
-    await bench.database.write(bulk_operations.release, held)
+    held = await bench.database.write(pinning.prepare, {**told, "excluded_ids": "[]"}, LEASE)
+    await bench.database.write(pinning.pin, held, made, LEASE, dry_run=False)
+    await bench.database.write(pinning.start, held, LEASE)
+    await bench.database.write(leases.release, held)
     return ids.encode(IdKind.BULK_OPERATION, held.operation_id)
 
 
@@ -71,8 +71,8 @@ async def test_a_subscriber_is_told_how_it_stands_then_each_step_then_its_end(be
     listening = asyncio.create_task(told(context(bench, hub), operation))
     with bench.database.signals.listen(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
         (first,) = await told(context(bench, hub), operation, most=1)
-        runner = BulkWorker(bench.database, chunk=1)
-        await runner.work_off()
+        runner = BulkWorker(bench.database, chunk_size=1)
+        await runner.drain()
         assert on.is_set()
     found = [each for _, each in await listening]
     assert [each["processed"] for each in found][-4:] == [1, 2, 3, 4]
@@ -85,7 +85,7 @@ async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(ben
     operation = await begun(bench, 3)
     asked = context(bench, hub)
     ((cursor, _),) = await told(asked, operation, most=1)
-    await BulkWorker(bench.database, chunk=1).work_off()
+    await BulkWorker(bench.database, chunk_size=1).drain()
     missed = await told(asked, operation, cursor)
     assert [each["processed"] for _, each in missed] == [1, 2, 3]
     assert await told(asked, operation, missed[0][0]) == missed[1:]
@@ -96,7 +96,7 @@ async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(ben
 async def test_a_cancelled_operation_ends_its_streams(bench: Bench, hub: Hub) -> None:
     operation = await begun(bench, 3)
     listening = asyncio.create_task(told(context(bench, hub), operation))
-    await bench.database.write(bulk_operations.cancel, ids.decode(IdKind.BULK_OPERATION, operation))
+    await bench.database.write(operations.cancel, ids.decode(IdKind.BULK_OPERATION, operation))
     assert (await listening)[-1][1]["status"] == "CANCELLED"
 
 

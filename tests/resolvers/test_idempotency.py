@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from db.bulk import operations as bulk_operations
+from db.bulk import operations, pinning
 from domain.enums import RunStatus
 from tests.support.api import Api
 from tests.support.clock import FakeClock
@@ -114,7 +114,7 @@ async def test_a_run_is_found_by_its_key_whatever_became_of_its_flow(idle_api: A
 
 ARCHIVE = """mutation($filter: FlowRunFilter, $key: String, $dryRun: Boolean! = false, $planId: ID) {
     result: bulkArchive(filter: $filter, idempotencyKey: $key, dryRun: $dryRun, planId: $planId) {
-        ... on BulkArchiveSuccess { operation { id status matched plan { planId } } }
+        ... on BulkOperationSuccess { operation { id status matched plan { planId } } }
         ... on UserError { code } } }"""
 FAILED = {"statuses": ["FAILED"]}
 OPERATIONS = "{ bulkOperations { nodes { id status succeeded } } }"
@@ -174,7 +174,7 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
 ) -> None:
     await add_world(idle_api)
     asked_again: list[asyncio.Task[dict[str, Any]]] = []
-    waits, find = asyncio.Event(), bulk_operations.find_by_idempotency_key
+    waits, find = asyncio.Event(), operations.find_by_idempotency_key
     loop = asyncio.get_running_loop()
 
     def looked_up(*args: Any) -> Any:
@@ -186,12 +186,12 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
     read = idle_api.database.read
 
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
-        if query is bulk_operations.selected_after and not asked_again:
+        if query is pinning.select_runs and not asked_again:
             asked_again.append(asyncio.create_task(archive(idle_api)))
             await waits.wait()
         return await read(query, *args, **kwargs)
 
-    monkeypatch.setattr(bulk_operations, "find_by_idempotency_key", looked_up)
+    monkeypatch.setattr(operations, "find_by_idempotency_key", looked_up)
     monkeypatch.setattr(idle_api.database, "read", slowly)
     first = await archive(idle_api)
     assert first["operation"]["matched"] > 0
@@ -203,7 +203,7 @@ async def test_a_preparation_that_was_lost_leaves_its_key_to_others(
 ) -> None:
     await add_world(idle_api)
     with monkeypatch.context() as patch:
-        patch.setattr(bulk_operations, "pin", _lost)
+        patch.setattr(pinning, "pin", _lost)
         response = await idle_api.post(ARCHIVE, {"filter": FAILED, "key": "k"})
         assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL_ERROR"
     await fake_clock.advance(61)

@@ -259,7 +259,7 @@ PROGRESS = """subscription($id: ID!, $after: String) { bulkOperationProgressed(i
 async def test_a_bulk_operation_is_told_to_its_end(live_server: LiveServer) -> None:
     await start(live_server)
     archive = """mutation { bulkArchive(filter: {createdAfter: "2000-01-01"}) {
-        ... on BulkArchiveSuccess { operation { id status } } } }"""
+        ... on BulkOperationSuccess { operation { id status } } } }"""
     async with signed_in(live_server) as socket:
         operation = (await answer(socket, archive))["bulkArchive"]["operation"]
         await ask(socket, PROGRESS, id=operation["id"])

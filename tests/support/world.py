@@ -59,7 +59,7 @@ async def add_world(api: Api) -> World:
 async def _add_bulk(api: Api, key: UUID) -> str:
     """A bulk operation that began with a dry run, and did nothing to a run that was not eligible."""
     ask = "mutation($filter: FlowRunFilter, $plan: ID) { it: bulkUnarchive(filter: $filter, planId: $plan, dryRun: %s)"
-    told = " { ... on BulkUnarchiveSuccess { operation { id } } } }"
+    told = " { ... on BulkOperationSuccess { operation { id } } } }"
     planned = await api.query(ask % "true" + told, {"filter": {"ids": [run_id(key)]}})
     done = await api.query(ask % "false" + told, {"plan": planned["it"]["operation"]["id"]})
     operation: str = done["it"]["operation"]["id"]
