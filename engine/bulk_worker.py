@@ -18,6 +18,7 @@ from db.core.database import Database
 from domain import clock, ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from engine.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
 
@@ -139,34 +140,31 @@ class ChunkPipeline:
         return {"operation_id": operation_id, "chunk_size": self._size}
 
 
-class BulkWorker:
-    """Processes the bulk operations of one database."""
+class BulkWorker(BackgroundService):
+    """Processes the bulk operations of one database. Any number of processes can run one."""
 
     def __init__(self, database: Database, chunk_size: int = CHUNK_SIZE) -> None:
+        super().__init__("bulk worker", INTERVAL_SECONDS, database.signals, pubsub.BULK_DUE)
         self._database = database
         self._chunk_size = chunk_size
         self._pipelines: list[ChunkPipeline] = []
         self._expire_at = datetime.min.replace(tzinfo=clock.now().tzinfo)
-        self._stopping = asyncio.Event()
-        self._wake = asyncio.Event()
 
-    def stop(self) -> None:
-        """Starts no more chunks; `run` returns."""
-        self._stopping.set()
-        self._wake.set()
+    async def work(self) -> float:
+        """Processes one chunk of each operation; returns the seconds until the next turn."""
+        now = clock.now()
+        if now >= self._expire_at:
+            await self._database.write(plans.expire_stale_plans, now, now - PLANS_KEPT, _MAX_EXPIRED)
+            self._expire_at = now + EXPIRE_INTERVAL
+        return 0 if await self.process_turn() else self.interval
 
-    async def run(self) -> None:
-        """Processes operations until `stop`, then releases those that have not ended."""
-        with self._database.signals.listen(pubsub.BULK_DUE) as self._wake:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                if not await self._work():
-                    await clock.wait_for(self._wake, INTERVAL_SECONDS)
+    async def shut_down(self) -> None:
+        """Releases the operations that have not ended, for other workers."""
         for pipeline in self._pipelines:
             await pipeline.release()
 
     async def drain(self) -> None:
-        """Processes the operations that no worker has, until they have ended."""
+        """Processes the operations that no other worker has, until they have ended."""
         while await self.process_turn():
             pass
 
@@ -177,23 +175,8 @@ class BulkWorker:
             if lease is not None:
                 self._pipelines.append(ChunkPipeline(self._database, lease, self._chunk_size))
         for pipeline in list(self._pipelines):
-            if self._stopping.is_set():
+            if self.is_stopping:
                 break
             if await pipeline.process_next():
                 self._pipelines.remove(pipeline)
         return bool(self._pipelines)
-
-    async def _work(self) -> bool:
-        """Returns True if there may be more to do at once."""
-        try:
-            await self._expire_plans()
-            return await self.process_turn()
-        except DatabaseUnavailableError:
-            _logger.warning("database unavailable", extra={"service": "bulk worker", "retry_in_s": INTERVAL_SECONDS})
-            return False
-
-    async def _expire_plans(self) -> None:
-        now = clock.now()
-        if now >= self._expire_at:
-            await self._database.write(plans.expire_stale_plans, now, now - PLANS_KEPT, _MAX_EXPIRED)
-            self._expire_at = now + EXPIRE_INTERVAL

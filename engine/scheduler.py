@@ -6,7 +6,6 @@ to within a minute was missed; the schedule says what becomes of it. The clock m
 so a time that comes twice fires once.
 """
 
-import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from domain.enums import MissedFires, SkipReason, TriggerMethod
 from domain.errors import DatabaseUnavailableError, InputInvalidError
 from domain.ids import IdKind
 from engine import run_creation
+from engine.background_service import BackgroundService
 from engine.compiled_flow import FlowCache
 
 _logger = logging.getLogger(__name__)
@@ -51,26 +51,19 @@ class _Plan:
     reason: SkipReason | None = None
 
 
-class Scheduler:
-    """Starts the runs of all schedules of one database; any number of processes may."""
+class Scheduler(BackgroundService):
+    """Starts the runs of all schedules of one database. Any number of processes may run one."""
 
     def __init__(self, database: Database, flows: FlowCache) -> None:
+        super().__init__("scheduler", INTERVAL_SECONDS, database.signals, pubsub.SCHEDULES_CHANGED)
         self._database = database
         self._flows = flows
-        self._stopping = asyncio.Event()
-        self._wake = asyncio.Event()
 
-    def stop(self) -> None:
-        """Start no more; `run` returns."""
-        self._stopping.set()
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Start runs as they are due, until `stop`."""
-        with self._database.signals.listen(pubsub.SCHEDULES_CHANGED) as self._wake:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                await self._look()
+    async def work(self) -> float:
+        """Start the runs that are due; returns the seconds until the next fire time."""
+        await self.fire_due()
+        next_at = await self._database.read(schedules.next_fire)
+        return self.interval if next_at is None else (next_at - clock.now()).total_seconds()
 
     async def fire_due(self) -> None:
         """Start the runs of the schedules that are due now."""
@@ -78,21 +71,8 @@ class Scheduler:
             found = await self._database.read(schedules.due, clock.now(), _BATCH)
             for schedule in found:
                 await self._fire(schedule)
-            if len(found) < _BATCH or self._stopping.is_set():
+            if len(found) < _BATCH or self.is_stopping:
                 return
-
-    async def _look(self) -> None:
-        try:
-            await self.fire_due()
-            next_at = await self._database.read(schedules.next_fire)
-        except DatabaseUnavailableError:
-            _logger.warning("The database is away; looking for schedules again in %g s", INTERVAL_SECONDS)
-            next_at = None
-        seconds = INTERVAL_SECONDS
-        if next_at is not None:
-            seconds = min(seconds, (next_at - clock.now()).total_seconds())
-        if seconds > 0 and not self._stopping.is_set():
-            await clock.wait_for(self._wake, seconds)
 
     async def _fire(self, schedule: AnyRow) -> None:
         plan = _planned(schedule, clock.now())

@@ -12,7 +12,7 @@ from db.bulk.outcomes import SUCCEEDED_IN_CHUNK, Chunk
 from db.events import log as event_log
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
-from domain.enums import FINAL
+from domain.state_machine import FINAL
 
 _run = RUNS.c
 _changes = _run.id.in_(SUCCEEDED_IN_CHUNK)

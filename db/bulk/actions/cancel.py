@@ -14,7 +14,8 @@ from db.runs import step_journal, transitions
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
-from domain.enums import LIVE, RunStatus
+from domain.enums import RunStatus
+from domain.state_machine import LIVE
 
 _operations = table(BulkOperation)
 _operation = _operations.c
