@@ -13,6 +13,7 @@ from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
 from domain import ids
+from domain.definition import MAX_RUN_DEPTH
 from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
     IdempotencyConflictError,
@@ -22,7 +23,6 @@ from domain.errors import (
     RunNotFoundError,
 )
 from domain.state_machine import LIVE
-from engine.child_flows import MAX_DEPTH
 
 MAX_KEY_LENGTH = 200
 
@@ -160,6 +160,6 @@ def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
         raise RunNotFoundError("There is no such parent run.")
     if parent.status not in LIVE:
         raise ParentNotLiveError
-    if parent.depth >= MAX_DEPTH:
-        raise InvalidArgumentError(f"Runs nest at most {MAX_DEPTH} deep.")
+    if parent.depth >= MAX_RUN_DEPTH:
+        raise InvalidArgumentError(f"Runs nest at most {MAX_RUN_DEPTH} deep.")
     return parent

@@ -11,8 +11,8 @@ from db.models.types import table
 from db.runs import step_journal
 from db.sql.rows import AnyRow
 from domain import json_codec
+from domain.definition import MAX_RUN_DEPTH
 from domain.errors import DefinitionInvalidError
-from engine.child_flows import MAX_DEPTH
 from engine.compiled_flow import check
 from tests.support.clock import FakeClock
 from tests.support.engine import LEASE, Document, Engine, Flow, history, transform
@@ -126,7 +126,7 @@ async def test_flows_that_call_each_other_in_a_circle_end(engine: Engine) -> Non
     assert (await engine.run(run_id)).status == "FAILED"
     query = select(_RUN.depth).where(_RUN.root_run_id == run_id).order_by(_RUN.depth)
     depths = await engine.database.read(lambda conn: conn.execute(query).scalars().all())
-    assert list(depths) == list(range(MAX_DEPTH + 1))
+    assert list(depths) == list(range(MAX_RUN_DEPTH + 1))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,11 @@ from domain import json_codec
 from engine.actions import PermanentError
 from engine.compiled_flow import FlowCache
 from engine.errors import StepError
-from engine.executor import MAX_INTERRUPTIONS, MAX_MESSAGE, Executor
-from engine.steps import StepContext
+from engine.executor import MAX_INTERRUPTIONS, Executor
+from engine.step_values import MAX_MESSAGE
+from engine.steps import StepContext, StepSettings
+from engine.steps.python import PythonKind
+from engine.steps.transform import TransformKind
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Engine, history, python, shown, transform
 from tests.support.listening import answering
@@ -531,12 +534,12 @@ async def test_an_action_that_misbehaves_fails_its_step_alone(
     ("output", "code"), [(object(), "OUTPUT_NOT_JSON"), (return_much(), "OUTPUT_TOO_LARGE")], ids=["object", "large"]
 )
 async def test_an_output_that_cannot_be_kept_fails_the_step_for_good(engine: Engine, output: Any, code: str) -> None:
-    class Odd:
-        async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002
+    class Odd(TransformKind):
+        async def run(self, rendered: Any, context: StepContext, /) -> Any:
             return output
 
     run_id = await engine.start(await engine.publish(transform("a", 1, retry={"attempts": 5})))
-    await Executor(engine.database, engine.flows, {"transform": Odd()}).execute(await engine.claim())
+    await Executor(engine.database, engine.flows, {"transform": Odd(StepSettings())}).execute(await engine.claim())
     run = await engine.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("FAILED", "a", code)
     assert await engine.tries(run_id) == [("a", 1, "FAILED")]
@@ -577,17 +580,17 @@ async def test_an_error_that_cannot_be_stored_as_it_is_is_stored_as_well_as_it_c
 # Faults of ours
 
 
-class Broken:
+class Broken(PythonKind):
     """A runner with a bug."""
 
-    async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002
+    async def run(self, rendered: Any, context: StepContext, /) -> Any:
         raise RuntimeError("secret of the service")
 
 
 async def test_a_fault_of_ours_ends_the_run_masked_and_the_executor_goes_on(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runners = await engine.runners() | {"python": Broken()}
+    runners = await engine.kinds() | {"python": Broken(StepSettings())}
     executor = Executor(engine.database, engine.flows, runners)
     broken = await engine.start(await engine.publish(transform("a", 1), python("b"), transform("c", 3)))
     fine = await engine.start(await engine.publish(transform("a", 1)))
@@ -840,7 +843,7 @@ async def test_who_lost_the_lease_changes_nothing_any_more(engine: Engine, still
     if point == "interrupt":
         await lose_worker(await engine.executor(**actions), engine, still)
     zombie = Zombie(engine, run_id, point)
-    executor = Executor(zombie, engine.flows, await engine.runners(**actions))  # type: ignore[arg-type]
+    executor = Executor(zombie, engine.flows, await engine.kinds(**actions))  # type: ignore[arg-type]
     await executor.execute(await engine.claim())
     assert zombie.found is not None
     assert await engine.everything(run_id) == zombie.found
@@ -853,14 +856,14 @@ async def test_who_lost_the_lease_does_not_even_report_its_own_fault(engine: Eng
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     other: list[Any] = []
 
-    class Loser:
-        async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002
+    class Loser(TransformKind):
+        async def run(self, rendered: Any, context: StepContext, /) -> Any:
             await engine.change(run_id, due_at=START)
             other.append(await engine.claim())
             other.append(await engine.everything(run_id))
             raise RuntimeError("bug")
 
-    await Executor(engine.database, engine.flows, {"transform": Loser()}).execute(await engine.claim())
+    await Executor(engine.database, engine.flows, {"transform": Loser(StepSettings())}).execute(await engine.claim())
     assert await engine.everything(run_id) == other[1]
 
 

@@ -81,7 +81,7 @@ class World:
         flow = await self.engine.publish(call, transform("after", "{{ steps.call.output.file.name }}"))
         run_id = await self.engine.start(flow)
         settings = OutputLimits(FileStore(str(self.folder)), max_file_bytes=LIMIT)
-        executor = Executor(self.engine.database, self.engine.flows, await self.engine.runners(), settings)
+        executor = Executor(self.engine.database, self.engine.flows, await self.engine.kinds(), settings)
         await executor.execute(await self.engine.claim())
         return await self.engine.run(run_id), (await self.engine.steps(run_id))[0]
 

@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from engine import actions
 from engine.actions import Action, ActionLoadError, ActionRegistry, PermanentError
 from engine.errors import StepError
-from engine.steps import Runners, RunnerSettings, StepContext, runners
+from engine.steps import KINDS, StepContext, StepKind, StepSettings
 from engine.steps.threads import BlockingCalls
 
 CONTEXT = StepContext("run_1", "work", 2, "run_1:work")
@@ -168,12 +168,12 @@ def registry() -> ActionRegistry:
 
 
 @pytest.fixture
-async def python() -> AsyncIterator[Runners]:
-    async with runners(RunnerSettings(actions=registry(), action_threads=2)) as found:
+async def python() -> AsyncIterator[Mapping[str, StepKind]]:
+    async with KINDS.open(StepSettings(actions=registry(), action_threads=2)) as found:
         yield found
 
 
-def call(found: Runners, action: str, **args: Any) -> Awaitable[Any]:
+def call(found: Mapping[str, StepKind], action: str, **args: Any) -> Awaitable[Any]:
     return found["python"].run({"action": action, "args": args}, CONTEXT)
 
 
@@ -184,28 +184,32 @@ async def failure(call: Awaitable[Any]) -> StepError:
 
 
 @pytest.mark.parametrize("action", ["add", "add_later"])
-async def test_an_action(python: Runners, action: str) -> None:
+async def test_an_action(python: Mapping[str, StepKind], action: str) -> None:
     assert await call(python, action, a=2) == 3
     assert await call(python, action, a=2, b=5) == 7
 
 
-async def test_plain_functions_run_in_daemon_threads_with_the_context_of_the_run(python: Runners) -> None:
+async def test_plain_functions_run_in_daemon_threads_with_the_context_of_the_run(
+    python: Mapping[str, StepKind],
+) -> None:
     TENANT.set("blue")
     assert await call(python, "where") == {"main": False, "daemon": True, "tenant": "blue"}
 
 
-async def test_ctx(python: Runners, caplog: pytest.LogCaptureFixture) -> None:
+async def test_ctx(python: Mapping[str, StepKind], caplog: pytest.LogCaptureFixture) -> None:
     assert await call(python, "describe", prefix="p") == "p run_1 work 2 run_1:work"
-    assert caplog.record_tuples == [("engine.step", logging.WARNING, "run_1 work: describing p")]
+    (record,) = caplog.records
+    assert (record.name, record.levelno, record.message) == ("engine.step", logging.WARNING, "step log line")
+    assert vars(record).items() >= {"run_id": "run_1", "step": "work", "attempt": 2, "line": "describing p"}.items()
     error = await failure(call(python, "describe", prefix="p", ctx=1))
     assert (error.code, error.retryable) == ("ACTION_ARGUMENTS", False)
 
 
-async def test_the_output_is_what_json_makes_of_it(python: Runners) -> None:
+async def test_the_output_is_what_json_makes_of_it(python: Mapping[str, StepKind]) -> None:
     assert await call(python, "almost_json") == {"at": "2026-01-02T00:00:00+00:00", "pair": [1, 2]}
 
 
-async def test_arguments_belong_to_the_action(python: Runners) -> None:
+async def test_arguments_belong_to_the_action(python: Mapping[str, StepKind]) -> None:
     items = [1, 2]
     assert await call(python, "spoil", items=items) == 0
     assert items == [1, 2]
@@ -234,7 +238,7 @@ async def test_arguments_belong_to_the_action(python: Runners) -> None:
     ],
 )
 async def test_failures(
-    python: Runners, action: str, args: dict[str, Any], code: str, retryable: bool, message: str
+    python: Mapping[str, StepKind], action: str, args: dict[str, Any], code: str, retryable: bool, message: str
 ) -> None:
     error = await failure(call(python, action, **args))
     assert (error.code, error.retryable) == (code, retryable)
@@ -243,27 +247,27 @@ async def test_failures(
     assert await call(python, "add", a=1) == 2
 
 
-async def test_stack_traces_go_to_the_log(python: Runners, caplog: pytest.LogCaptureFixture) -> None:
+async def test_stack_traces_go_to_the_log(python: Mapping[str, StepKind], caplog: pytest.LogCaptureFixture) -> None:
     await failure(call(python, "fail"))
     assert "bad luck" in str(caplog.records[-1].exc_info)
-    assert caplog.messages == ["The action fail failed"]
+    assert [(record.message, vars(record)["action"]) for record in caplog.records] == [("action failed", "fail")]
 
 
 @pytest.mark.parametrize(
     "rendered", [{"action": 5}, {"args": {}}, {"action": "add", "args": [1]}, [], {"action": "add", "x": 1}, object()]
 )
-async def test_input_that_is_no_call(python: Runners, rendered: Any) -> None:
+async def test_input_that_is_no_call(python: Mapping[str, StepKind], rendered: Any) -> None:
     error = await failure(python["python"].run(rendered, CONTEXT))
     assert (error.code, error.retryable) == ("INPUT_INVALID", False)
 
 
-async def abandon(python: Runners) -> None:
+async def abandon(python: Mapping[str, StepKind]) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await call(python, "block")
 
 
-async def test_a_blocked_action_gives_its_place_back_until_there_are_too_many(python: Runners) -> None:
+async def test_a_blocked_action_gives_its_place_back_until_there_are_too_many(python: Mapping[str, StepKind]) -> None:
     await abandon(python)
     assert await call(python, "add", a=1) == 2
     await abandon(python)
@@ -275,14 +279,14 @@ async def test_a_blocked_action_gives_its_place_back_until_there_are_too_many(py
             await asyncio.sleep(0.01)
 
 
-async def works_again(python: Runners) -> bool:
+async def works_again(python: Mapping[str, StepKind]) -> bool:
     try:
         return bool(await call(python, "add", a=1) == 2)
     except StepError:
         return False
 
 
-async def test_actions_wait_for_a_place(python: Runners) -> None:
+async def test_actions_wait_for_a_place(python: Mapping[str, StepKind]) -> None:
     calls = [asyncio.ensure_future(call(python, "block")) for _ in range(3)]
     while blocked.inside < 2:  # noqa: ASYNC110 - a thread tells nobody when it begins
         await asyncio.sleep(0)
@@ -305,7 +309,7 @@ async def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_event_loop_may_be_gone_when_the_action_returns() -> None:
     async def give_up() -> None:
-        async with runners(RunnerSettings(actions=registry())) as found:
+        async with KINDS.open(StepSettings(actions=registry())) as found:
             await abandon(found)
 
     asyncio.run(give_up())
@@ -313,19 +317,19 @@ def test_the_event_loop_may_be_gone_when_the_action_returns() -> None:
     join_actions()
 
 
-async def test_a_coroutine_can_be_cancelled(python: Runners) -> None:
+async def test_a_coroutine_can_be_cancelled(python: Mapping[str, StepKind]) -> None:
     async def wait() -> None:
         await asyncio.sleep(60)
 
     action = Action("wait", wait, __name__, inspect.signature(wait))
-    async with runners(RunnerSettings(actions=ActionRegistry([action]))) as found:
+    async with KINDS.open(StepSettings(actions=ActionRegistry([action]))) as found:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
                 await call(found, "wait")
 
 
 async def test_transform() -> None:
-    async with runners(RunnerSettings()) as found:
+    async with KINDS.open(StepSettings()) as found:
         assert await found["transform"].run({"a": [1]}, CONTEXT) == {"a": [1]}
         assert sorted(found) == ["http", "python", "transform"]
         assert len(found) == 3

@@ -37,7 +37,7 @@ class Notes:
 
     async def executor(self, *, max_lines: int = 1_000, **actions: Callable[..., Any]) -> Executor:
         settings = OutputLimits(self.store, max_lines, LIMIT)
-        return Executor(self.engine.database, self.engine.flows, await self.engine.runners(**actions), settings)
+        return Executor(self.engine.database, self.engine.flows, await self.engine.kinds(**actions), settings)
 
     async def run(self, *steps: dict[str, Any], max_lines: int = 1_000, **actions: Callable[..., Any]) -> UUID:
         """A run of `steps`, worked off in one claim."""
