@@ -202,7 +202,7 @@ async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
         return sizes[-1]
 
     monkeypatch.setattr(retention, "trim_logs", counted)
-    monkeypatch.setattr(maintenance, "LINES", 10)
+    monkeypatch.setattr(maintenance, "LINE_BATCH", 10)
     assert await fake_clock.drive(purge_step_data(database, 7)) == 1
     assert sizes == [10, 10, 5, 0]
     for model in (RunLog, InputRequest):

@@ -68,11 +68,11 @@ class TestSystemClock:
         await SystemClock().sleep(0)
 
     async def test_gives_the_result_of_what_ends_in_time(self) -> None:
-        assert await SystemClock().within(None, asyncio.sleep(0, "done")) == "done"
+        assert await SystemClock().timeout(None, asyncio.sleep(0, "done")) == "done"
 
     async def test_cancels_what_takes_longer(self) -> None:
         with pytest.raises(TimeoutError):
-            await SystemClock().within(0, never())
+            await SystemClock().timeout(0, never())
 
     async def test_waits_for_ever_when_asked(self) -> None:
         event = asyncio.Event()

@@ -109,7 +109,7 @@ async def test_a_response_becomes_a_file(world: World, server: str, path: str) -
     assert json_codec.decode(run.output) == name
     assert world.stored() == [LARGE]
     (line, *_) = (await world.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
-    assert re.fullmatch(rf"GET {re.escape(server + path)} answered 200 in \d+ ms", line.message)
+    assert re.fullmatch(rf"GET {re.escape(server + path)} responded 200 in \d+ ms", line.message)
 
 
 @pytest.mark.parametrize("path", ["/endless", "/bomb"])

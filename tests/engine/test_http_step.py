@@ -392,8 +392,9 @@ async def test_credentials_in_the_url(server: Server, http: StepKind, caplog: py
     url = f"{server.url}/echo?k=secret".replace("//", "//user:secret@")
     output = await http.run({"url": url}, CONTEXT)
     assert output["body"]["headers"]["authorization"].startswith("Basic ")
-    (line,) = caplog.messages
-    assert re.fullmatch(rf"run_1 call: GET {re.escape(server.url)}/echo answered 200 in \d+ ms", line)
+    (record,) = caplog.records
+    line = vars(record)["line"]
+    assert re.fullmatch(rf"GET {re.escape(server.url)}/echo responded 200 in \d+ ms", line)
 
 
 REFUSED = [

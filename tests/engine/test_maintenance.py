@@ -21,11 +21,11 @@ from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
 from engine.file_store import FileStore, FileStoreError
 from engine.maintenance import (
-    FILES_AT_ONCE,
+    FILE_BATCH,
     ORPHAN_AGE,
     Job,
     MaintenanceRunner,
-    delete_orphans,
+    delete_orphaned_files,
     delete_purged_files,
     purge_step_data,
 )
@@ -129,9 +129,9 @@ async def of_run(database: Database, run: UUID) -> list[Any]:
 
 
 async def test_many_files_go_in_batches(database: Database, home: Home, store: FileStore, folder: Path) -> None:
-    await add_files(database, store, await add_run(database, home, 9 * DAY), FILES_AT_ONCE * 2 + 1)
+    await add_files(database, store, await add_run(database, home, 9 * DAY), FILE_BATCH * 2 + 1)
     await purge_step_data(database, 7)
-    assert await delete_purged_files(database, store) == FILES_AT_ONCE * 2 + 1
+    assert await delete_purged_files(database, store) == FILE_BATCH * 2 + 1
     assert (stored(folder), await row_count(database)) == (set(), 0)
 
 
@@ -187,47 +187,59 @@ async def test_old_bytes_without_a_row_go_and_nothing_else(
     for name in ("f" * 32 + "/" + "f" * 32, f"{run.hex}/x", f"{run.hex}/{'A' * 32}"):
         await store.put(name, io.BytesIO(b"abc"))
     before = stored(folder)
-    assert await delete_orphans(database, store) == 3
+    assert await delete_orphaned_files(database, store) == 3
     assert before - stored(folder) == orphans
     assert young in stored(folder)
-    assert await delete_orphans(database, store) == 0
+    assert await delete_orphaned_files(database, store) == 0
 
 
 async def test_more_orphans_than_fit_into_a_batch(
     database: Database, home: Home, store: FileStore, folder: Path
 ) -> None:
     run = await add_run(database, home, DAY)
-    for number in range(FILES_AT_ONCE * 2 + 3):
+    for number in range(FILE_BATCH * 2 + 3):
         await put(store, run, key_at(clock.now() - 2 * DAY, number))
-    assert await delete_orphans(database, store) == FILES_AT_ONCE * 2 + 3
+    assert await delete_orphaned_files(database, store) == FILE_BATCH * 2 + 3
     assert stored(folder) == set()
 
 
-async def test_each_job_is_done_at_the_start_and_again_after_its_time_whatever_happens(
+async def test_each_job_runs_at_the_start_and_periodically_whatever_fails(
     fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    began_at = clock.now()
-    times: dict[str, list[float]] = {"good": [], "away": [], "store": [], "broken": []}
+    started_at = clock.now()
+    runs: dict[str, list[float]] = {"good": [], "database": [], "store": [], "broken": []}
 
     def job(name: str, seconds: float, error: Exception | None) -> Job:
         async def work() -> None:
-            times[name].append((clock.now() - began_at).total_seconds())
+            runs[name].append((clock.now() - started_at).total_seconds())
             if error is not None:
                 raise error
 
-        return Job(f"doing {name}", seconds, work)
+        return Job(name, seconds, work)
 
     jobs = [
         job("good", 10, None),
-        job("away", 20, DatabaseUnavailableError()),
+        job("database", 6, DatabaseUnavailableError()),
         job("store", 20, FileStoreError("no such bucket")),
         job("broken", 30, ZeroDivisionError()),
     ]
-    task = asyncio.create_task(MaintenanceRunner(jobs).run())
-    await fake_clock.advance(45)
-    task.cancel()
-    await asyncio.wait([task])
-    assert times == {"good": [0, 10, 20, 30, 40], "away": [0, 20, 40], "store": [0, 20, 40], "broken": [0, 30]}
-    assert "The database is away from doing away; trying again in 20 s" in caplog.text
-    assert "no such bucket" in caplog.text
+    runner = MaintenanceRunner(jobs)
+    task = asyncio.create_task(runner.run())
+    await fake_clock.advance(32)
+    runner.stop()
+    await fake_clock.drive(task)
+    assert runs == {
+        "good": [0, 10, 20, 30],
+        "database": [0, 1, 3, 7, 13, 19, 25, 31],
+        "store": [0, 1, 3, 7, 15, 31],
+        "broken": [0, 1, 3, 7, 15, 31],
+    }
+    events = {(vars(record)["service"], record.message) for record in caplog.records}
+    assert events == {
+        ("database", "database unavailable"),
+        ("store", "file store unavailable"),
+        ("broken", "background service failed"),
+    }
+    reasons = {vars(record)["reason"] for record in caplog.records if vars(record)["service"] == "store"}
+    assert reasons == {"no such bucket"}
     assert "ZeroDivisionError" in caplog.text

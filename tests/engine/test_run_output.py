@@ -135,10 +135,10 @@ async def test_the_engine_tells_of_retries_and_pauses(notes: Notes, fake_clock: 
             "WARNING",
             "flaky",
             1,
-            "Attempt 1 failed; tried again in 10.0 s. ACTION_FAILED: flaky raised ValueError: not yet",
+            "Attempt 1 failed; retrying in 10.0 s. ACTION_FAILED: flaky raised ValueError: not yet",
         ),
         ("INFO", "flaky", 2, "try 2"),
-        ("INFO", "left_out", 1, "Skipped: its condition does not hold"),
+        ("INFO", "left_out", 1, "Skipped: its condition is false"),
         ("INFO", "wait", 1, "Waiting until 2026-01-01 00:01:10 UTC"),
     ]
     ((level, step, attempt, message),) = lines[5:]
@@ -209,7 +209,7 @@ async def test_a_zombie_notes_nothing(notes: Notes, fake_clock: FakeClock) -> No
     await executor.execute(await notes.engine.claim())
     go_on.set()
     await zombie
-    assert await notes.messages(run_id) == ["The attempt was cut short: its worker was lost", "try 2"]
+    assert await notes.messages(run_id) == ["The attempt was interrupted: its worker was lost", "try 2"]
     assert [(row.name, row.attempt) for row in await notes.files(run_id)] == [("new.txt", 2)]
 
 
@@ -235,7 +235,7 @@ async def test_a_thread_left_behind_notes_nothing(notes: Notes, fake_clock: Fake
     run_id = await executing
     go_on.set()
     await asyncio.to_thread(ended.wait)
-    assert errors == ["ATTEMPT_OVER: The attempt is over: it can store nothing any more."]
+    assert errors == ["ATTEMPT_OVER: The attempt has ended and cannot store files any more."]
     assert (await notes.messages(run_id))[0] == "in time"
     assert "too late" not in await notes.messages(run_id)
     assert await notes.files(run_id) == []

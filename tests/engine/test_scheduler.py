@@ -22,7 +22,7 @@ from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.quota import QuotaPeriod
 from engine.compiled_flow import FlowCache, check
-from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
+from engine.scheduler import INTERVAL_SECONDS, MAX_CATCH_UP, Scheduler
 from tests.support import factory
 from tests.support.clock import START, FakeClock
 from tests.support.factory import Home
@@ -230,7 +230,7 @@ async def test_making_up_is_bounded_and_the_latest_come(
     await still.advance(400 * 24 * 3600)
     await scheduler.fire_due()
     now = clock.now()
-    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_MADE_UP))]
+    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_CATCH_UP))]
     row = await row_of(database, schedule_id)
     assert row.last_skipped_reason == SkipReason.MISSED
     assert row.next_fire_at == now + MINUTE
@@ -341,15 +341,15 @@ async def test_schedule_changed_meanwhile_is_looked_at_again(
 ) -> None:
     schedule_id = await database.write(add, home)
     await still.advance(3_600)
-    refusal = scheduler._refusal
+    refusal = scheduler._skip_reason
 
     async def changed_meanwhile(seen: AnyRow) -> SkipReason | None:
-        monkeypatch.setattr(scheduler, "_refusal", refusal)
+        monkeypatch.setattr(scheduler, "_skip_reason", refusal)
         changes = {"input": '"new"', "updated_at": clock.now()}
         await database.write(schedules.change, schedule_id, changes)
         return None
 
-    monkeypatch.setattr(scheduler, "_refusal", changed_meanwhile)
+    monkeypatch.setattr(scheduler, "_skip_reason", changed_meanwhile)
     await scheduler.fire_due()
     assert await runs_of(database) == []
     await scheduler.fire_due()
@@ -365,7 +365,7 @@ async def test_schedule_deleted_meanwhile_starts_nothing(
     async def deleted_meanwhile(seen: AnyRow) -> None:
         assert await database.write(schedules.remove, schedule_id)
 
-    monkeypatch.setattr(scheduler, "_refusal", deleted_meanwhile)
+    monkeypatch.setattr(scheduler, "_skip_reason", deleted_meanwhile)
     await scheduler.fire_due()
     assert await runs_of(database) == []
 
@@ -447,7 +447,9 @@ async def test_a_run_beyond_the_quota_is_logged_and_the_schedule_goes_on(
     runs = await runs_of(database)
     # At 20 and 40 minutes, and then at the full hour.
     assert [run.status for run in runs] == ["QUEUED", "QUOTA_EXCEEDED", "QUEUED"]
-    told = f"{ids.encode(IdKind.RUN, runs[1].id)}, which {ids.encode(IdKind.SCHEDULE, schedule_id)} started,"
-    assert [told in record.message for record in caplog.records] == [True]
+    (record,) = caplog.records
+    assert record.message == "scheduled run exceeds the quota"
+    fields = {"run_id": ids.encode(IdKind.RUN, runs[1].id), "schedule_id": ids.encode(IdKind.SCHEDULE, schedule_id)}
+    assert vars(record).items() >= fields.items()
     row = await row_of(database, schedule_id)
     assert (row.last_fired_at, row.last_skipped_at) == (START + HOUR, None)

@@ -65,7 +65,7 @@ class PollKind(StepKind):
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait:
         if rendered["polls"] > 100:
             raise StepError("TOO_MANY_POLLS", "Too many polls.", retryable=False)
-        note = call.deferred["note"].render({**call.scope, "position": call.position})
+        note = call.deferred["note"].render({**call.scope, "index": call.position})
         return Wait("Polling", clock.now() + timedelta(minutes=1), journal_input={**rendered, "note": note})
 
     async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | Wait:
@@ -118,7 +118,7 @@ async def test_working_kind_of_a_test_is_executed(engine: Engine, executor: Exec
 async def test_waiting_kind_of_a_test_suspends_and_resumes_the_run(
     engine: Engine, executor: Executor, still: FakeClock
 ) -> None:
-    run_id = await engine.start(await publish(engine, transform("a", 2), poll(polls=2, note="at {{ position }}")))
+    run_id = await engine.start(await publish(engine, transform("a", 2), poll(polls=2, note="at {{ index }}")))
     for minutes in (0, 1, 2):
         assert (await engine.run(run_id)).status == ("PAUSED" if minutes else "QUEUED")
         await executor.execute(await engine.claim())
