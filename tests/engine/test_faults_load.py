@@ -1,4 +1,4 @@
-"""More runs than a worker bears at once: none is lost, doubled or starved, and what waits costs nothing."""
+"""More runs than a worker can execute at once: none is lost, repeated or starved, and waiting runs cost nothing."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ def outputs_of_runs(conn: Any) -> list[str]:
 
 
 class Meter:
-    """Counts what a dispatcher does."""
+    """Counts the claims and executions of a dispatcher."""
 
     def __init__(self, execute: Execute) -> None:
         self.execute = execute
@@ -76,7 +76,7 @@ class Meter:
                 reached.set()
 
     async def executed(self, count: int) -> None:
-        """Return when so many claims were worked off."""
+        """Return when `number` claims were executed."""
         reached = asyncio.Event()
         self._waiting.append((count, reached))
         async with asyncio.timeout(PATIENCE):
@@ -92,7 +92,7 @@ class Meter:
 
 @pytest.fixture
 async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
-    """An executor, metered."""
+    """An executor with a meter."""
     meter = Meter((await engine.executor()).execute)
     for name in ("claim", "claim_tickets"):
         monkeypatch.setattr(step_journal, name, meter.counting(getattr(step_journal, name)))
@@ -100,7 +100,7 @@ async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
 
 
 class TestWaiting:
-    """Runs that wait, in virtual time."""
+    """Suspended runs, in virtual time."""
 
     @pytest.fixture
     def dialect(self, case: tuple[Adapter, Dialect]) -> Dialect:
@@ -111,7 +111,7 @@ class TestWaiting:
         fake_clock.watch(engine.database)
         return fake_clock
 
-    async def test_a_thousand_paused_runs_hold_nothing(
+    async def test_thousand_paused_runs_hold_no_resources(
         self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
     ) -> None:
         asking = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}
@@ -135,7 +135,7 @@ class TestWaiting:
         assert await engine.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
         assert (await tally(engine.database))["runs PAUSED"] == PAUSED
 
-    async def test_ten_thousand_delays_due_at_once_are_taken_in_batches(
+    async def test_ten_thousand_delays_due_at_once_are_claimed_in_batches(
         self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
     ) -> None:
         flow = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
@@ -155,7 +155,7 @@ class TestWaiting:
         # A claim for each run would be 10,000.
         assert meter.claims < DELAYED / 8
         if adapter is ADAPTERS["tickets"]:
-            # By hand goes before under way.
+            # Retries by hand come before runs that are under way.
             assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
         found = await tally(engine.database)
         assert (found["runs SUCCEEDED"], found["runs PAUSED"]) == (DELAYED, 1)

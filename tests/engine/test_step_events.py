@@ -1,4 +1,4 @@
-"""What the event log tells of steps and lines: every change, in the transaction of the change."""
+"""Events of steps and log lines: each change appends its event in its own transaction."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ async def fail() -> None:
 
 
 async def told(engine: Engine, run_id: UUID) -> list[str]:
-    """The events of a run in short."""
+    """Returns the events of a run in short form."""
     return [_short(row) for row in await engine.events(run_id)]
 
 
@@ -72,9 +72,7 @@ async def agree(engine: Engine, run_id: UUID) -> None:
     assert {name: changes[-1][1] for name, changes in by_step.items()} == own
 
 
-async def test_a_try_that_fails_is_told_with_the_next_one_and_lines_before_both(
-    engine: Engine, still: FakeClock
-) -> None:
+async def test_failed_attempt_is_an_event_after_its_log_lines(engine: Engine, still: FakeClock) -> None:
     run_id = await engine.start(await engine.publish(python("a", "fail", retry=AGAIN)))
     await work_off(engine, fail=fail)
     await still.advance(1)
@@ -93,7 +91,7 @@ async def test_a_try_that_fails_is_told_with_the_next_one_and_lines_before_both(
     await agree(engine, run_id)
 
 
-async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None:
+async def test_events_of_waiting_and_skipped_steps(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(ASK, transform("no", 1, when="{{ false }}")))
     await work_off(engine)
     request = await engine.database.read(input_requests.of_step, run_id, 0)
@@ -113,7 +111,7 @@ async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None
     await agree(engine, run_id)
 
 
-async def test_what_a_cancelled_run_was_doing_is_told_before_its_end(engine: Engine) -> None:
+async def test_unfinished_steps_of_a_cancelled_run_stop_before_the_run(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(ASK))
     await work_off(engine)
     await engine.database.write(step_journal.stop, run_id, "Cancelled")
@@ -121,7 +119,7 @@ async def test_what_a_cancelled_run_was_doing_is_told_before_its_end(engine: Eng
     await agree(engine, run_id)
 
 
-async def test_children_that_nobody_waits_for_are_a_step_that_begins_and_ends(engine: Engine) -> None:
+async def test_launch_of_child_runs_starts_and_ends_the_step(engine: Engine) -> None:
     child = await engine.publish(transform("only", 1))
     launch = {"name": "go", "kind": "flow", "input": {"flow": f"flow_{child.id.hex}", "wait": False}}
     run_id = await engine.start(await engine.publish(launch))
@@ -130,7 +128,7 @@ async def test_children_that_nobody_waits_for_are_a_step_that_begins_and_ends(en
     await agree(engine, run_id)
 
 
-async def test_nothing_is_told_of_the_steps_that_a_retry_keeps(engine: Engine) -> None:
+async def test_steps_kept_by_a_retry_have_no_events(engine: Engine) -> None:
     first = await engine.execute(
         await engine.publish(transform("one", 1), transform("two", 2, when="{{ false }}"), python("a", "fail")),
         fail=fail,
@@ -142,8 +140,8 @@ async def test_nothing_is_told_of_the_steps_that_a_retry_keeps(engine: Engine) -
     await agree(engine, again)
 
 
-async def test_a_try_cut_short_is_told_once(engine: Engine, still: FakeClock) -> None:
-    """Its worker is lost, and so is the next one right after it said so."""
+async def test_interrupted_attempt_is_one_event(engine: Engine, still: FakeClock) -> None:
+    """Its worker is lost, and so is the next one right after it has recorded that."""
     flow = await engine.publish(transform("a", 1))
     run_id = await engine.start(flow)
     begun = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
@@ -168,9 +166,7 @@ async def test_a_try_cut_short_is_told_once(engine: Engine, still: FakeClock) ->
     await agree(engine, run_id)
 
 
-async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_at(
-    engine: Engine, still: FakeClock
-) -> None:
+async def test_run_that_crashed_too_many_workers_fails_its_unfinished_step(engine: Engine, still: FakeClock) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim(timedelta(seconds=1))
     await engine.database.write(
@@ -188,7 +184,7 @@ def _advance_and_fail(conn: Connection, lease: Lease, begun: step_journal.Attemp
     raise ZeroDivisionError
 
 
-async def test_a_unit_of_work_that_fails_tells_nothing(engine: Engine) -> None:
+async def test_failed_unit_of_work_appends_no_events(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim()
     begun = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
@@ -201,7 +197,7 @@ async def test_a_unit_of_work_that_fails_tells_nothing(engine: Engine) -> None:
 
 @contextmanager
 def inserts() -> Iterator[list[int]]:
-    """How many rows each insert into the event log has that is made meanwhile."""
+    """Yields the numbers of rows of the INSERTs into the event log, as they happen."""
     found: list[int] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
@@ -215,19 +211,19 @@ def inserts() -> Iterator[list[int]]:
         event.remove(SqlEngine, "before_cursor_execute", note)
 
 
-async def test_a_transaction_writes_its_events_by_one_statement(engine: Engine) -> None:
+async def test_transaction_appends_its_events_in_one_statement(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(python("a", "fail"), transform("b", 1)))
     claimed = await engine.claim()
     executor = await engine.executor(fail=fail)
     with inserts() as found:
         await executor.execute(claimed)
-    # The first step begins; a line, the step's end and the run's.
+    # The start of the first step; then a line, the end of the step and the end of the run.
     assert found == [1, 3]
     assert (await engine.run(run_id)).status == "FAILED"
 
 
-async def test_a_change_without_an_event_is_not_to_be_had(engine: Engine) -> None:
-    """Every step of every run has as many events as its row tells, whatever happened to the run."""
+async def test_every_change_of_a_step_has_an_event(engine: Engine) -> None:
+    """Every step of every run has the events that its row implies, whatever happened to the run."""
     flow = await engine.publish(python("a", "fail", retry=AGAIN, continueOnFailure=True), ASK)
     for _ in range(3):
         await engine.start(flow)
