@@ -56,7 +56,7 @@ def failing(times: int) -> Callable[..., str]:
         number = next(calls)
         if number <= times:
             raise ValueError(f"no luck at {number}")
-        return f"try {number}"
+        return f"attempt {number}"
 
     return action
 
@@ -144,12 +144,12 @@ async def test_templates_see_the_run_and_earlier_steps(engine: Engine) -> None:
 async def test_context_has_run_attempt_and_timeout(engine: Engine) -> None:
     contexts: list[StepContext] = []
 
-    async def tell(ctx: StepContext) -> None:
+    async def collect(ctx: StepContext) -> None:
         contexts.append(ctx)
 
-    flow = await engine.publish(python("tell", timeout=70))
-    run_id = shown(await engine.execute(flow, tell=tell))
-    assert contexts == [StepContext(run_id, "tell", 1, f"{run_id}:tell", 70)]
+    flow = await engine.publish(python("collect", timeout=70))
+    run_id = shown(await engine.execute(flow, collect=collect))
+    assert contexts == [StepContext(run_id, "collect", 1, f"{run_id}:collect", 70)]
 
 
 async def test_default_output_is_that_of_the_last_succeeded_step(engine: Engine) -> None:
@@ -279,7 +279,7 @@ async def test_next_attempt_clears_the_error_of_the_previous_one(engine: Engine,
     await still.advance(10)
     await executor.execute(await engine.claim())
     (step,) = await engine.steps(run_id)
-    assert (step.status, step.attempts_count, step.error, step.output) == ("SUCCEEDED", 2, None, '"try 2"')
+    assert (step.status, step.attempts_count, step.error, step.output) == ("SUCCEEDED", 2, None, '"attempt 2"')
     assert (step.started_at, step.finished_at, step.duration_ms) == (START, seconds(10), 10_000)
     rows = await engine.attempts(run_id)
     assert [(row.number, row.status, row.started_at) for row in rows] == [
@@ -360,7 +360,7 @@ async def test_allowed_failure_comes_after_all_attempts_and_is_visible_in_later_
     for _ in range(3):
         await executor.execute(await engine.claim())
         await still.advance(1)
-    assert await output_of(engine, run_id) == "ACTION_FAILED try 2"
+    assert await output_of(engine, run_id) == "ACTION_FAILED attempt 2"
     assert await engine.tries(run_id) == [
         ("a", 1, "FAILED"),
         ("a", 2, "FAILED"),
@@ -558,13 +558,13 @@ async def test_blocking_action_does_not_block_other_runs(engine: Engine, still: 
 
     executor = await engine.executor(block=block)
     stuck = await engine.start(await engine.publish(python("a", "block", timeout=5)))
-    under_way = asyncio.create_task(executor.execute(await engine.claim()))
+    executing = asyncio.create_task(executor.execute(await engine.claim()))
     await asyncio.to_thread(blocked.wait, 30)
     other = await engine.start(await engine.publish(transform("a", 1)))
     await executor.execute(await engine.claim())
     assert (await engine.run(other)).status == "SUCCEEDED"
     await still.advance(5)
-    await under_way
+    await executing
     released.set()
     assert (await engine.run(stuck)).error_code == "TIMEOUT"
 
@@ -714,25 +714,25 @@ async def test_run_keeps_the_flow_version_it_was_started_with(engine: Engine, st
 async def test_retry_executes_from_the_failed_step(engine: Engine) -> None:
     calls: list[str] = []
 
-    async def note(name: str, bad: bool = False) -> str:
+    async def record(name: str, bad: bool = False) -> str:
         calls.append(name)
         if bad:
             raise ValueError("bad luck")
         return f"{name} {len(calls)}"
 
     flow = await engine.publish(
-        python("a", "note", args={"name": "a"}),
-        python("skipped", "note", args={"name": "skipped"}, when="{{ false }}"),
-        python("allowed", "note", args={"name": "allowed", "bad": True}, continueOnFailure=True),
-        python("b", "note", args={"name": "b", "bad": "{{ run.attempt == 1 }}"}),
+        python("a", "record", args={"name": "a"}),
+        python("skipped", "record", args={"name": "skipped"}, when="{{ false }}"),
+        python("allowed", "record", args={"name": "allowed", "bad": True}, continueOnFailure=True),
+        python("b", "record", args={"name": "b", "bad": "{{ run.attempt == 1 }}"}),
         python(
-            "c", "note", args={"name": "c {{ steps.a.output }} {{ steps.allowed.status }} {{ steps.skipped.status }}"}
+            "c", "record", args={"name": "c {{ steps.a.output }} {{ steps.allowed.status }} {{ steps.skipped.status }}"}
         ),
     )
-    old = await engine.execute(flow, note=note)
+    old = await engine.execute(flow, record=record)
     before = await engine.everything(old)
     new = await engine.retry(old)
-    await (await engine.executor(note=note)).execute(await engine.claim())
+    await (await engine.executor(record=record)).execute(await engine.claim())
     assert calls == ["a", "allowed", "b", "b", "c a 1 FAILED SKIPPED"]
     assert (await engine.run(new)).status == "SUCCEEDED"
     rows = await engine.steps(new)

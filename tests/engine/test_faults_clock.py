@@ -167,8 +167,8 @@ async def test_lost_lease_ends_in_time_after_the_clock_was_set(
         run_id = await engine.start(flow, due_at=None)
         await engine.change(run_id, due_at=None)
         await still.settle()
-        begun = {"status": "RUNNING", "started_at": still.now(), "running_since": still.now()}
-        await engine.change(run_id, **begun, due_at=still.now() + timedelta(seconds=15))
+        running = {"status": "RUNNING", "started_at": still.now(), "running_since": still.now()}
+        await engine.change(run_id, **running, due_at=still.now() + timedelta(seconds=15))
         await still.advance(20)
         assert (await engine.run(run_id)).status == "SUCCEEDED"
 
@@ -221,8 +221,8 @@ async def test_schedule_fires_once_for_each_wall_clock_time(database: Database, 
         await still.advance(10)
     scheduler.stop()
     await still.drive(task)
-    found = await fires(database)
-    assert len(found) == len(set(found))
-    minutes = [(at - START).total_seconds() / 60 for at in found]
+    fired = await fires(database)
+    assert len(fired) == len(set(fired))
+    minutes = [(at - START).total_seconds() / 60 for at in fired]
     # The policy drops the fire times that the clock skipped, except those that are less than a minute old.
     assert minutes == ([2, 4] if jump < 0 else [2, 62, 64])

@@ -96,10 +96,10 @@ async def test_crashed_server_neither_loses_nor_repeats_steps(
             await asyncio.to_thread(fail, own_postgres)
             await asyncio.to_thread(own_postgres.start)
             await ended(api.database, run_ids)
-        found = await tally(api.database)
+        counts = await tally(api.database)
         # Interrupted attempts are repeated; all others ran once.
-        lost = found.pop("attempts INTERRUPTED", 0)
-        assert found == {**all_succeeded(300, 2), "interruptions": found["interruptions"]}
+        lost = counts.pop("attempts INTERRUPTED", 0)
+        assert counts == {**all_succeeded(300, 2), "interruptions": counts["interruptions"]}
         assert action.calls.total() <= 600 + lost
         assert (await api.query(LIST))["flowRuns"]["totalCount"] == 0
         assert (await api.start(await api.create_flow(ECHO)))["__typename"] == "StartRunSuccess"
@@ -111,7 +111,7 @@ async def test_crashed_server_neither_loses_nor_repeats_steps(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that do not wait 10 seconds for a lock."""
-    pragmas = [each for each in sqlite.PRAGMAS if "busy_timeout" not in each]
+    pragmas = [pragma for pragma in sqlite.PRAGMAS if "busy_timeout" not in pragma]
     monkeypatch.setattr(sqlite, "PRAGMAS", (*pragmas, "PRAGMA busy_timeout = 50"))
 
 
@@ -155,13 +155,13 @@ async def test_unwritable_file_neither_loses_nor_repeats_steps(database_url: str
             await ended(api.database, run_ids)
             assert (await api.start(echo))["__typename"] == "StartRunSuccess"
             await ended(api.database, await api.database.read(run_ids_of_all))
-        found = await tally(api.database)
+        counts = await tally(api.database)
         assert await api.database.read(lambda conn: conn.execute(text("PRAGMA integrity_check")).scalar_one()) == "ok"
-    lost = found.pop("attempts INTERRUPTED", 0)
+    lost = counts.pop("attempts INTERRUPTED", 0)
     # Runs whose start was confirmed to the client are executed like all others: one step each.
     expected = all_succeeded(300 + started + 1)
     steps = {name: expected[name] + 300 for name in ("steps SUCCEEDED", "attempts SUCCEEDED")}
-    assert found == {**expected, **steps, "interruptions": found["interruptions"]}
+    assert counts == {**expected, **steps, "interruptions": counts["interruptions"]}
     assert action.calls.total() <= 600 + lost
 
 
@@ -191,16 +191,16 @@ async def test_full_disk_refuses_whole_writes(database: Database) -> None:
     await database.write(lambda conn: conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
     # In one batch: each write gets its own result.
     results = await asyncio.gather(*(bench.start(flow, f'"{"x" * 3_000}"') for _ in range(40)), return_exceptions=True)
-    made = [each for each in results if not isinstance(each, BaseException)]
-    refused = [each for each in results if isinstance(each, BaseException)]
+    written = [result for result in results if not isinstance(result, BaseException)]
+    refused = [result for result in results if isinstance(result, BaseException)]
     assert refused
-    assert {type(each) for each in refused} == {DatabaseUnavailableError}
-    assert any("no space" in str(each) for each in refused)
+    assert {type(error) for error in refused} == {DatabaseUnavailableError}
+    assert any("no space" in str(error) for error in refused)
     counts = await database.read(runs_and_events)
-    assert counts == (1 + len(made), 1 + len(made))
+    assert counts == (1 + len(written), 1 + len(written))
     await database.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
     again = await bench.start(flow, f'"{"x" * 3_000}"')
-    assert {(await bench.run(run_id)).status for run_id in (kept, again, *made)} == {"QUEUED"}
+    assert {(await bench.run(run_id)).status for run_id in (kept, again, *written)} == {"QUEUED"}
 
 
 def runs_and_events(conn: Any) -> tuple[int, int]:

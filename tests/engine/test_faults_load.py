@@ -45,9 +45,9 @@ async def test_two_worker_processes_execute_each_of_2000_runs_once(
         os.kill(pid, signal.SIGTERM)
         assert await processes.ended(pid) == 0
     assert await tally(database) == all_succeeded(2_000)
-    outputs = [json_codec.decode(each) for each in await database.read(outputs_of_runs)]
-    assert {each["process"] for each in outputs} == set(pids)
-    assert len({each["token"] for each in outputs}) == 2_000
+    outputs = [json_codec.decode(text) for text in await database.read(outputs_of_runs)]
+    assert {output["process"] for output in outputs} == set(pids)
+    assert len({output["token"] for output in outputs}) == 2_000
 
 
 def outputs_of_runs(conn: Any) -> list[str]:
@@ -61,15 +61,15 @@ class Meter:
         self.execute = execute
         self.order: list[UUID] = []
         self.claims = 0
-        self.under_way = 0
-        self.most_at_once = 0
+        self.executing = 0
+        self.max_executing = 0
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
     async def __call__(self, claimed: Claimed) -> None:
-        self.under_way += 1
-        self.most_at_once = max(self.most_at_once, self.under_way)
+        self.executing += 1
+        self.max_executing = max(self.max_executing, self.executing)
         await self.execute(claimed)
-        self.under_way -= 1
+        self.executing -= 1
         self.order.append(claimed.lease.run_id)
         for count, reached in self._waiting:
             if len(self.order) >= count:
@@ -151,18 +151,18 @@ class TestWaiting:
             await meter.executed(DELAYED + 1)
             await moving
         assert sorted(meter.order) == sorted([*run_ids, fresh])
-        assert meter.most_at_once <= Limits().concurrency
+        assert meter.max_executing <= Limits().concurrency
         # A claim for each run would be 10,000.
         assert meter.claims < DELAYED / 8
         if adapter is ADAPTERS["tickets"]:
             # Retries by hand come before runs that are under way.
             assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
-        found = await tally(engine.database)
-        assert (found["runs SUCCEEDED"], found["runs PAUSED"]) == (DELAYED, 1)
+        counts = await tally(engine.database)
+        assert (counts["runs SUCCEEDED"], counts["runs PAUSED"]) == (DELAYED, 1)
 
 
 def held(conn: Any, of_queue: Collection[str]) -> dict[str, int]:
     run = table(FlowRun).c
-    found = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
+    columns = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
     queued = {name: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar_one() for name in of_queue}
-    return {"due": found[0], "leases": found[1], **queued}
+    return {"due": columns[0], "leases": columns[1], **queued}

@@ -104,8 +104,8 @@ async def test_response_is_saved_as_a_file(world: World, server: str, path: str)
     (row,) = (await world.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
     name = f"run_{run.id.hex}.pdf"
     assert (row.name, row.size, row.media_type) == (name, len(LARGE), "application/pdf")
-    told = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
-    assert output["file"] == told
+    expected = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
+    assert output["file"] == expected
     assert json_codec.decode(run.output) == name
     assert world.stored() == [LARGE]
     (line, *_) = (await world.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]

@@ -70,7 +70,7 @@ def harness(engine: Engine, tmp_path: Path) -> OutputHarness:
 
 async def test_lines_of_steps_are_in_order(harness: OutputHarness) -> None:
     async def first(ctx: StepContext) -> None:
-        ctx.log("begun", "debug")
+        ctx.log("started", "debug")
         ctx.log("done")
 
     def second(ctx: ThreadContext) -> None:
@@ -81,7 +81,7 @@ async def test_lines_of_steps_are_in_order(harness: OutputHarness) -> None:
 
     run_id = await harness.run(python("first"), python("second"), first=first, second=second)
     assert await harness.lines(run_id) == [
-        ("DEBUG", "first", 1, "begun"),
+        ("DEBUG", "first", 1, "started"),
         ("INFO", "first", 1, "done"),
         ("WARNING", "second", 1, "odd \N{REPLACEMENT CHARACTER} ?"),
         ("ERROR", "second", 1, "bad"),
@@ -147,14 +147,14 @@ async def test_engine_logs_retries_and_suspensions(harness: OutputHarness, fake_
 
 
 async def test_output_of_a_long_attempt_is_written_each_second(harness: OutputHarness, fake_clock: FakeClock) -> None:
-    go_on, stored = asyncio.Event(), asyncio.Event()
+    released, stored = asyncio.Event(), asyncio.Event()
 
     async def long(ctx: StepContext) -> None:
         ctx.log("one")
         ctx.log("two")
         await ctx.store_file("a.txt", b"a")
         stored.set()
-        await go_on.wait()
+        await released.wait()
         ctx.log("three")
 
     fake_clock.watch(harness.engine.database)
@@ -165,23 +165,23 @@ async def test_output_of_a_long_attempt_is_written_each_second(harness: OutputHa
     await fake_clock.advance(1)
     assert await harness.messages(run_id) == ["one", "two"]
     assert [row.name for row in await harness.files(run_id)] == ["a.txt"]
-    go_on.set()
+    released.set()
     await executing
     assert await harness.messages(run_id) == ["one", "two", "three"]
     assert fake_clock.timers == 0
 
 
 async def test_stopping_worker_writes_the_lines(harness: OutputHarness) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def hang(ctx: StepContext) -> None:
         ctx.log("hanging")
-        begun.set()
+        started.set()
         await asyncio.Event().wait()
 
     run_id = await harness.engine.start(await harness.engine.publish(python("hang")))
     executing = asyncio.create_task((await harness.executor(hang=hang)).execute(await harness.engine.claim()))
-    await begun.wait()
+    await started.wait()
     executing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await executing
@@ -189,13 +189,13 @@ async def test_stopping_worker_writes_the_lines(harness: OutputHarness) -> None:
 
 
 async def test_worker_without_the_lease_writes_no_output(harness: OutputHarness, fake_clock: FakeClock) -> None:
-    go_on, begun = asyncio.Event(), asyncio.Event()
+    released, started = asyncio.Event(), asyncio.Event()
 
     async def work(ctx: StepContext) -> str:
         ctx.log(f"attempt {ctx.attempt}")
         if ctx.attempt == 1:
-            begun.set()
-            await go_on.wait()
+            started.set()
+            await released.wait()
             ctx.log("from the grave")
             await ctx.store_file("grave.txt", b"boo")
         else:
@@ -205,22 +205,22 @@ async def test_worker_without_the_lease_writes_no_output(harness: OutputHarness,
     run_id = await harness.engine.start(await harness.engine.publish(python("work")))
     executor = await harness.executor(work=work)
     zombie = asyncio.create_task(executor.execute(await harness.engine.claim(timedelta(seconds=0))))
-    await begun.wait()
+    await started.wait()
     await executor.execute(await harness.engine.claim())
-    go_on.set()
+    released.set()
     await zombie
     assert await harness.messages(run_id) == ["The attempt was interrupted: its worker was lost", "attempt 2"]
     assert [(row.name, row.attempt) for row in await harness.files(run_id)] == [("new.txt", 2)]
 
 
 async def test_abandoned_thread_writes_no_output(harness: OutputHarness, fake_clock: FakeClock) -> None:
-    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    started, released, ended = threading.Event(), threading.Event(), threading.Event()
     errors: list[str] = []
 
     def slow(ctx: ThreadContext) -> None:
         ctx.log("in time")
-        begun.set()
-        go_on.wait()
+        started.set()
+        released.wait()
         ctx.log("too late")
         try:
             ctx.store_file("late.txt", b"late")
@@ -230,10 +230,10 @@ async def test_abandoned_thread_writes_no_output(harness: OutputHarness, fake_cl
 
     fake_clock.watch(harness.engine.database)
     executing = asyncio.create_task(harness.run(python("slow", timeout=5), transform("next", 1), slow=slow))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(started.wait)
     await fake_clock.advance(5)
     run_id = await executing
-    go_on.set()
+    released.set()
     await asyncio.to_thread(ended.wait)
     assert errors == ["ATTEMPT_OVER: The attempt has ended and cannot store files any more."]
     assert (await harness.messages(run_id))[0] == "in time"
@@ -297,12 +297,12 @@ async def test_files_from_the_event_loop_and_from_threads(harness: OutputHarness
         ("iterator", "application/octet-stream", big),
     ]
     for step in ("loop", "thread"):
-        found = [row for row in rows if row.step_name == step]
-        assert [(row.name, row.media_type) for row in found[:4]] == [(name, kind) for name, kind, _ in expected]
-        for row, (*_, content) in zip(found, expected, strict=False):
+        stored = [row for row in rows if row.step_name == step]
+        assert [(row.name, row.media_type) for row in stored[:4]] == [(name, kind) for name, kind, _ in expected]
+        for row, (*_, content) in zip(stored, expected, strict=False):
             assert row.size == len(content)
             assert await harness.content(row) == content
-        assert found[4].size == 0
+        assert stored[4].size == 0
     assert all(str(run_id.hex) in str(path) for path in harness.stored())
     (first, _) = await harness.engine.steps(run_id)
     assert '"name":"bytes.csv","size":3,"mediaType":"text/csv"' in first.output

@@ -434,8 +434,8 @@ async def test_many_workers_start_each_run_once(
             await still.advance(3_600)
             # Concurrently, on PostgreSQL on separate connections: only the database can decide who starts a run.
             await asyncio.gather(*(worker.fire_due() for worker in workers))
-    found = [(row.source, row.scheduled_for) for row in await runs_of(database)]
-    assert len(found) == len(set(found)) == SCHEDULES * HOURS
+    fired = [(row.source, row.scheduled_for) for row in await runs_of(database)]
+    assert len(fired) == len(set(fired)) == SCHEDULES * HOURS
 
 
 async def test_run_that_exceeds_the_quota_is_logged_and_the_schedule_continues(
