@@ -27,6 +27,7 @@ from domain.enums import InputRequestStatus, RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
 from domain.fingerprint import fingerprint
 from domain.ids import IdKind
+from domain.log_context import log_fields
 from domain.run_log import LogLevel
 from domain.state_machine import LIVE
 from domain.text import storable
@@ -159,16 +160,17 @@ class Executor:
     async def execute(self, claimed: Claimed) -> None:
         """Carry the run on to its end, or to where it has to wait. Errors end the run and never leave here."""
         lease = claimed.lease
-        try:
-            await self._execute(claimed)
-        except LeaseLostError:
-            _logger.warning("Lost the lease of %s: another worker has it, or it was ended", _id(lease))
-        except DatabaseUnavailableError:
-            # The lease will lapse, and whoever reaches the database first goes on from the journal.
-            _logger.warning("The database went away under %s", _id(lease))
-        except Exception:
-            _logger.exception("Internal error in %s", _id(lease))
-            await self._give_up(lease)
+        with log_fields(run_id=_id(lease)):
+            try:
+                await self._execute(claimed)
+            except LeaseLostError:
+                _logger.warning("lease lost: another worker has it, or the run was ended")
+            except DatabaseUnavailableError:
+                # The lease expires, and a worker that reaches the database resumes the run from the journal.
+                _logger.warning("database unavailable during a run; another worker will resume it")
+            except Exception:
+                _logger.exception("internal error in a run")
+                await self._give_up(lease)
 
     async def _execute(self, claimed: Claimed) -> None:
         execution = await self._load(claimed)
@@ -456,7 +458,7 @@ class Executor:
                 step_journal.finish, lease, outcome, RunStatus.INTERNAL_ERROR, error.message, values, is_retry=False
             )
         except (LeaseLostError, DatabaseUnavailableError):
-            _logger.warning("Could not end %s after its internal error", _id(lease))
+            _logger.warning("could not end a run after its internal error")
 
 
 def _log_failure(execution: _Execution, attempt: _Attempt, error: StepError, consequence: str, level: LogLevel) -> None:
