@@ -18,6 +18,7 @@ from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.log_context import log_fields
 from domain.run_log import LogLevel
 from engine.compiled_flow import CompiledStep, FlowCache
 from engine.errors import StepError
@@ -200,7 +201,8 @@ class StepExecutor:
         run_id = execution.shown_id
         context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", timeout, recorder)
         try:
-            return await clock.timeout(timeout, kind.run(rendered, context))
+            with log_fields(step=step.name, attempt=attempt.number):
+                return await clock.timeout(timeout, kind.run(rendered, context))
         except TimeoutError:
             raise StepError("TIMEOUT", f"The step took longer than {timeout:g} seconds.") from None
         except asyncio.CancelledError:

@@ -16,6 +16,7 @@ from domain import clock, ids
 from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from domain.log_context import log_fields
 from domain.run_log import LogLevel
 from engine.attempt import StepExecutor
 from engine.compiled_flow import FlowCache
@@ -50,17 +51,17 @@ class Executor:
     async def execute(self, claimed: Claimed) -> None:
         """Execute the run to its end, or until it is suspended. Errors end the run and are not raised."""
         lease = claimed.lease
-        fields = {"run_id": ids.encode(IdKind.RUN, lease.run_id)}
-        try:
-            await self._execute(claimed)
-        except LeaseLostError:
-            _logger.warning("lease lost", extra=fields)
-        except DatabaseUnavailableError:
-            # The lease expires, and the next worker resumes the run from its journal.
-            _logger.warning("database unavailable while executing a run", extra=fields)
-        except Exception:
-            _logger.exception("internal error while executing a run", extra=fields)
-            await self._end_after_internal_error(lease)
+        with log_fields(run_id=ids.encode(IdKind.RUN, lease.run_id)):
+            try:
+                await self._execute(claimed)
+            except LeaseLostError:
+                _logger.warning("lease lost")
+            except DatabaseUnavailableError:
+                # The lease expires, and the next worker resumes the run from its journal.
+                _logger.warning("database unavailable while executing a run")
+            except Exception:
+                _logger.exception("internal error while executing a run")
+                await self._end_after_internal_error(lease)
 
     async def _execute(self, claimed: Claimed) -> None:
         flow = await self._flows.get(claimed.run.flow_version_id)
@@ -89,7 +90,7 @@ class Executor:
                 step_journal.finish, lease, result, RunStatus.INTERNAL_ERROR, error.message, columns, is_retry=False
             )
         except (LeaseLostError, DatabaseUnavailableError) as cause:
-            fields = {"run_id": ids.encode(IdKind.RUN, lease.run_id), "reason": type(cause).__name__}
+            fields = {"reason": type(cause).__name__}
             _logger.warning("run not ended after an internal error", extra=fields)
 
 

@@ -7,6 +7,7 @@ once a second.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -97,7 +98,8 @@ class _Feed:
         self._hub = hub
         self._wanted = wanted
         self._changed = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._tell())]
+        # All subscribers share the tasks: they do not carry the log fields of the one that comes first.
+        self._tasks = [asyncio.create_task(work, context=Context()) for work in (self._watch(), self._tell())]
 
     @property
     def failed(self) -> bool:

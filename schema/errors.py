@@ -261,7 +261,7 @@ def to_client_error(error: GraphQLError) -> GraphQLError:
         # The document or its variables are at fault, and graphql-core says how; a number may have too many digits.
         return _copy(error, error.message, {"code": ErrorCode.BAD_REQUEST.value})
     number = secrets.token_hex(8)
-    _logger.error("Internal error %s at %s", number, error.path, exc_info=cause)
+    _logger.error("internal error", extra={"correlation_id": number, "path": error.path}, exc_info=cause)
     message = f"Something went wrong in the service. Its log has more under {number}."
     return _copy(error, message, {"code": ErrorCode.INTERNAL_ERROR.value, "correlationId": number})
 

@@ -91,8 +91,8 @@ class Worker:
             try:
                 await part.run()
             except Exception:
-                name = type(part).__name__
-                _logger.exception("The %s failed; starting it again in %g s", name, RESTART_SECONDS)
+                fields = {"part": type(part).__name__, "restart_seconds": RESTART_SECONDS}
+                _logger.exception("part of the worker failed", extra=fields)
                 await clock.sleep(RESTART_SECONDS)
 
     @asynccontextmanager
@@ -116,7 +116,8 @@ class Worker:
         try:
             await self._dispatcher.run(executor.execute)
         except Exception:
-            _logger.exception("The dispatcher failed; starting it again in %g s", RESTART_SECONDS)
+            fields = {"part": type(self._dispatcher).__name__, "restart_seconds": RESTART_SECONDS}
+            _logger.exception("part of the worker failed", extra=fields)
             await clock.sleep(RESTART_SECONDS)
             self._dispatcher = self._new_dispatcher()
 
@@ -124,7 +125,7 @@ class Worker:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
         await self._database.write(bulk_operations.release_leases)
         if count := await self._database.write(step_journal.release_leases):
-            _logger.info("Going on with %d runs that were under way when the last worker ended", count)
+            _logger.info("leases of the last worker released", extra={"runs": count})
 
     def _new_dispatcher(self) -> Dispatcher:
         settings = PollingSettings(
