@@ -25,7 +25,7 @@ from engine.errors import StepError
 from engine.execution import FINISHED_STEPS, Execution, RunEnded, Suspended
 from engine.run_output import AttemptRecorder
 from engine.step_values import encode_input, encode_output, error_document, error_text, storable_error
-from engine.steps import Launch, StepCall, StepContext, StepKind, Wait
+from engine.steps import Launch, Resumed, StepCall, StepContext, StepKind, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class StepExecutor:
     async def _resume(self, attempt: Attempt, paused: AnyRow) -> None:
         kind = self._kinds[attempt.step.definition.kind]
         resumed = await kind.resume(self._call(attempt), paused)
-        if not isinstance(resumed, Wait):
+        if isinstance(resumed, Resumed):
             self._succeed(attempt, resumed.output)
             return
         of_attempt = (attempt.position, attempt.number) if resumed.for_children else None

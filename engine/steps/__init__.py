@@ -9,7 +9,7 @@ from engine.steps.delay import DelayKind
 from engine.steps.flow import FlowKind
 from engine.steps.http import HttpKind
 from engine.steps.human_input import HumanInputKind
-from engine.steps.kind import Launch, Resumed, StepCall, StepKind, StepSettings, Wait
+from engine.steps.kind import Launch, Resumed, StepCall, StepKind, StepSettings, StillWaiting, Wait
 from engine.steps.python import PythonKind
 from engine.steps.transform import TransformKind
 
@@ -22,6 +22,7 @@ __all__ = [
     "StepKind",
     "StepKinds",
     "StepSettings",
+    "StillWaiting",
     "ThreadContext",
     "Wait",
 ]

@@ -11,7 +11,7 @@ from domain import clock, json_codec
 from domain.definition import DAY, LanguageModel
 from domain.errors import Problem
 from engine.errors import StepError
-from engine.steps.kind import Resumed, StepCall, StepKind, Wait
+from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait
 
 MAX_DELAY_SECONDS = 366 * DAY
 """Longest delay in seconds, whether it is given as a duration or as an instant."""
@@ -42,11 +42,11 @@ class DelayKind(StepKind):
         until = end_of_delay(rendered, clock.now())
         return Wait(f"Waiting until {until:%Y-%m-%d %H:%M:%S} UTC", until)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | Wait:
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
         """Returns the end of the delay, or the rest of the wait if a worker looked too early."""
         until = end_of_delay(json_codec.decode(paused.input), paused.started_at)
         if until > clock.now():
-            return Wait(f"Still waiting until {until:%Y-%m-%d %H:%M:%S} UTC", until)
+            return StillWaiting(f"Still waiting until {until:%Y-%m-%d %H:%M:%S} UTC", until)
         return Resumed({"until": until.isoformat()})
 
 

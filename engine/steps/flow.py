@@ -18,7 +18,7 @@ from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
 from domain.ids import IdKind
 from domain.state_machine import LIVE
 from engine.errors import StepError
-from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, Wait
+from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait
 
 MAX_ITEMS = 1_000
 """Child runs of one step."""
@@ -81,7 +81,7 @@ class FlowKind(StepKind):
         message = f"Waiting for {len(inputs)} child runs" if step_input.is_loop else "Waiting for a child run"
         return Wait(message, children=batch, journal_input=journal_input)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | Wait:
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
         """Returns the outputs of the child runs, or the wait for those that have not ended.
 
         Raises:
@@ -89,7 +89,7 @@ class FlowKind(StepKind):
         """
         rows = await call.database.read(children.of_attempt, call.run.id, call.position, call.attempt)
         if any(child.status in LIVE for child in rows):
-            return Wait("Still waiting for child runs", for_children=True)
+            return StillWaiting("Still waiting for child runs", for_children=True)
         step_input: FlowInput = call.step.input
         outputs = _child_outputs(rows)
         return Resumed(outputs if step_input.is_loop else outputs[0])

@@ -13,7 +13,7 @@ from domain.definition import LanguageModel, Seconds, json_schema_problems
 from domain.enums import InputRequestStatus
 from domain.errors import Problem
 from engine.errors import StepError
-from engine.steps.kind import Resumed, StepCall, StepKind, Wait
+from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait
 
 MAX_TITLE = 1_000
 """Characters kept of a rendered title or assignee."""
@@ -71,7 +71,7 @@ class HumanInputKind(StepKind):
         }
         return Wait(f"Waiting for a response: {title}", expires_at, request)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | Wait:
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
         """Returns the response, or the default if the request has expired.
 
         Raises:
@@ -82,7 +82,7 @@ class HumanInputKind(StepKind):
             if request.status == InputRequestStatus.ANSWERED:
                 return Resumed(json_codec.decode(request.answer))
             if request.expires_at is None or request.expires_at > clock.now():
-                return Wait("Still waiting for a response", request.expires_at)
+                return StillWaiting("Still waiting for a response", request.expires_at)
             if request.status != InputRequestStatus.PENDING or await _expire(call, request):
                 break
             # A response arrived between the read and the write: read it.

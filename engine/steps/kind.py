@@ -90,8 +90,6 @@ class Wait:
     """An input request to create: a row of `input_request`."""
     children: ChildBatch | None = None
     """Child runs to create, whose end wakes the run."""
-    for_children: bool = False
-    """True if `resume` found child runs that have not ended. Their end wakes the run."""
     journal_input: Any = None
     """What the journal keeps as the step's input; None: the rendered input."""
 
@@ -106,8 +104,20 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """A worker has looked at the run before the wait was over: the run is suspended again."""
+
+    message: str
+    """What the run's status history says."""
+    due_at: datetime | None = None
+    """When a worker resumes the run at the latest; None: when it is woken."""
+    for_children: bool = False
+    """True if the step waits for child runs: the end of the last one wakes the run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
-    """The wait is over."""
+    """The wait is over, and the step has succeeded."""
 
     output: Any
 
@@ -149,7 +159,7 @@ class StepKind(ABC):
         """
         raise NotImplementedError(f"Steps of kind {self.name} do not run.")
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | Wait:
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
         """Returns the output if the wait is over, or else what the step still waits for.
 
         `paused` is the step's row in the journal.

@@ -14,7 +14,7 @@ from domain.errors import DefinitionInvalidError, Problem
 from engine.compiled_flow import FlowCache, check
 from engine.errors import StepError
 from engine.executor import Executor
-from engine.steps import KINDS, Resumed, StepCall, StepContext, StepKind, StepKinds, StepSettings, Wait
+from engine.steps import KINDS, Resumed, StepCall, StepContext, StepKind, StepKinds, StepSettings, StillWaiting, Wait
 from engine.steps.transform import TransformKind
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Document, Engine, Flow, transform
@@ -68,11 +68,11 @@ class PollKind(StepKind):
         note = call.deferred["note"].render({**call.scope, "index": call.position})
         return Wait("Polling", clock.now() + timedelta(minutes=1), journal_input={**rendered, "note": note})
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | Wait:
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
         polls = (clock.now() - paused.started_at) // timedelta(minutes=1)
         step_input = json_codec.decode(paused.input)
         if polls < step_input["polls"]:
-            return Wait("Still polling", clock.now() + timedelta(minutes=1))
+            return StillWaiting("Still polling", clock.now() + timedelta(minutes=1))
         return Resumed({"polls": polls, "note": step_input["note"]})
 
 
