@@ -36,10 +36,8 @@ from sqlalchemy import (
     update,
 )
 
-from db.core import pubsub
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
-from db.queue import tickets
 from db.sql.rows import AnyRow
 from domain import clock
 from domain.enums import RunStatus
@@ -55,9 +53,6 @@ _BATCH = 1_000
 """Runs that one transaction moves into a line, or out of one."""
 _MAX_QUEUES_PER_STATEMENT = 400
 """Lines looked at in one statement; SQLite takes 500 SELECTs in a UNION."""
-RELEASED = "freed"
-"""What a unit of work notes on its connection: places that became free."""
-
 LIMITED: ColumnElement[bool] = or_(
     exists().where(_flow.id == _run.flow_id, _flow.max_concurrent_runs.is_not(None)).correlate(_runs),
     exists().where(_project.id == _run.project_id, _project.max_concurrent_runs.is_not(None)).correlate(_runs),
@@ -178,7 +173,7 @@ def admit(conn: Connection, due: Sequence[AnyRow]) -> list[UUID]:
         for project_id in {row.project_id for row in refused.values()}:
             if rooms.has_limit(project_id):
                 # Its place was meant for a run whose flow is full: somebody else may have it.
-                release_slots(conn, project_id, None, rooms.left(project_id, _BATCH))
+                uow.release_slots(project_id, None, rooms.left(project_id, _BATCH))
     return admitted
 
 
@@ -192,14 +187,11 @@ def try_resume(conn: Connection, run_id: UUID, project_id: UUID, flow_id: UUID) 
     return False
 
 
-def release_slots(conn: Connection, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
-    """Remember that places of a flow became free in the unit of work under way; None: of the project alone."""
-    conn.info.setdefault(RELEASED, Counter())[project_id, flow_id] += number
-
-
 def promote_waiting(conn: Connection) -> None:
     """Let the first of those who wait go on, for each place that became free in the unit of work under way."""
-    places: Counter[tuple[UUID, UUID | None]] = +conn.info.pop(RELEASED, Counter())
+    if not uow.released_slots:
+        return
+    places, uow.released_slots = +uow.released_slots, Counter()
     if not places:
         return
     rooms = _SlotAllocator(conn, {project_id for project_id, _ in places})
@@ -235,7 +227,7 @@ def limit_changed(conn: Connection, project_id: UUID, flow_id: UUID | None, limi
         # Its runs may stand in the project's line, where they would keep others from going on.
         while run_ids := _lock_waiting(conn, _run.held_by == project_id, _unindexed(_run.flow_id) == flow_id):
             conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_by=flow_id))
-    release_slots(conn, project_id, flow_id, _BATCH)
+    uow.release_slots(project_id, flow_id, _BATCH)
 
 
 def wait_queues(conn: Connection) -> Sequence[tuple[UUID, UUID]]:
@@ -274,8 +266,7 @@ def _make_due(conn: Connection, which: ColumnElement[bool]) -> bool:
     if run_ids:
         again = {"due_at": _run.held_at, "held_at": None, "held_by": None, "epoch": _run.epoch + 1}
         conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(again))
-        tickets.want(conn, run_ids)
-        pubsub.publish_after_commit(conn, pubsub.RUNS_DUE)
+        uow.enqueue(run_ids)
     return bool(run_ids)
 
 

@@ -26,8 +26,6 @@ UNDER_WAY = 10
 NEW = 0
 """Priority of all other runs."""
 
-WANTED = "ticket_runs"
-"""What a unit of work notes on its connection: runs for which tickets are wanted."""
 _RUNS = "CAST(:run_ids AS uuid[])"
 _TICKET = "run.id::text || ':' || run.epoch"
 
@@ -96,16 +94,11 @@ class Ticket:
     epoch: int
 
 
-def want(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Have tickets written for `run_ids`, as far as they are due some time, when the unit of work under way ends."""
-    if conn.dialect.name != "sqlite":
-        conn.info.setdefault(WANTED, set()).update(run_ids)
-
-
-def issue(conn: Connection) -> None:
-    """Write the tickets that are wanted since the last call."""
-    if wanted := conn.info.pop(WANTED, None):
-        conn.execute(_ISSUE, {"run_ids": list(wanted)})
+def issue(uow: UnitOfWork) -> None:
+    """Writes the tickets of the runs that the unit has made due since the last call; SQLite has none."""
+    if uow.due_runs and uow.conn.dialect.name != "sqlite":
+        uow.conn.execute(_ISSUE, {"run_ids": list(uow.due_runs)})
+        uow.due_runs.clear()
 
 
 def take(conn: Connection, at_most: int, now: datetime) -> list[Ticket]:

@@ -28,7 +28,7 @@ from db.core import pubsub
 from db.events import log as event_log
 from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
-from db.queue import quota, slots, tickets
+from db.queue import quota, slots
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
 from domain import clock
@@ -205,7 +205,7 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
-    project_id, quotas = values["project_id"], quota.known(conn)
+    project_id, quotas = values["project_id"], uow.quotas
     if project_id in quotas:
         conn.execute(_CREATE, row)
     else:
@@ -213,11 +213,11 @@ def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
         limit = conn.execute(_CREATE_RETURNING_QUOTA, row).one()
         quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
     if (own := quotas[project_id]) is not None:
-        quota.note(conn, own, values["id"])
+        uow.charge(own, values["id"])
     event_log.append(
         conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)]
     )
-    enqueue(conn, [values["id"]])
+    uow.enqueue([values["id"]])
 
 
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
@@ -241,13 +241,7 @@ def create_from(conn: Connection, made: Creation, values: Mapping[str, Any], run
     """
     conn.execute(made.runs, values)
     event_log.append_from(conn, made.events, {"run_ids": run_ids})
-    enqueue(conn, run_ids)
-
-
-def enqueue(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Let the workers know of runs that the transaction under way has made due, now or later."""
-    tickets.want(conn, run_ids)
-    pubsub.publish_after_commit(conn, pubsub.RUNS_DUE)
+    uow.enqueue(run_ids)
 
 
 def start(conn: Connection, sources: Mapping[UUID, str]) -> None:
@@ -281,7 +275,7 @@ def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None)
     _release_slots(conn, row)
     _append_event(conn, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
     if due_at is not None:
-        enqueue(conn, [lease.run_id])
+        uow.enqueue([lease.run_id])
     return True
 
 
@@ -298,7 +292,7 @@ def resume(conn: Connection, run_id: UUID, message: str) -> bool:
     now = clock.now()
     row = conn.execute(_RESUME, {"of_run": run_id, "now": now}).one()
     _append_event(conn, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
-    enqueue(conn, [run_id])
+    uow.enqueue([run_id])
     return True
 
 
@@ -380,7 +374,7 @@ def _final(
 def _release_slots(conn: Connection, row: AnyRow) -> None:
     # Of one that was only going to take it, too: somebody may have stepped back for it.
     if row.limited:
-        slots.release_slots(conn, row.project_id, row.flow_id)
+        uow.release_slots(row.project_id, row.flow_id)
 
 
 def _append_event(
