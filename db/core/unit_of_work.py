@@ -1,8 +1,8 @@
 """The unit of work: what one call of `Database.write` does in its transaction, and what follows from it.
 
-A function that writes takes the unit of work. It executes statements on `uow.conn`, and records there what has to happen
-before the commit: runs to count against a quota, slots that became free, events to append, topics to publish. The steps
-that do this are registered where the database is assembled (`db.assembly`); this module knows none of them.
+A function that writes takes the unit of work. It executes statements on `uow.conn`, and records on it what has to
+happen before the commit: runs to charge to a quota, slots that became free, events to append, topics to publish. The
+steps that do this are registered where the database is assembled (`db.assembly`); this module knows none of them.
 """
 
 from collections import Counter

@@ -235,22 +235,22 @@ def page(
     return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, columns))
 
 
-def purge(conn: Connection, before: datetime, limit: int) -> int:
+def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     """Delete what is older than `before` among the next `limit` events; returns how many were looked at.
 
     Changes of status stay, for they are the history of their runs. The log is complete from then on behind the last
     one looked at. Whoever comes while another purges has nothing to do.
     """
-    kept_from = conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
+    kept_from = uow.conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
     if kept_from is None:
         return 0
     query = select(_event.seq, _event.at).where(_event.seq > kept_from).order_by(_event.seq).limit(limit)
-    old = list(takewhile(lambda event: event.at < before, conn.execute(query)))
+    old = list(takewhile(lambda event: event.at < before, uow.conn.execute(query)))
     if old:
         last = old[-1].seq
         gone = (_event.seq > kept_from, _event.seq <= last, _event.kind != RUN_STATUS)
-        conn.execute(delete(_table).where(*gone))
-        conn.execute(update(_low_watermark).values(seq=last))
+        uow.conn.execute(delete(_table).where(*gone))
+        uow.conn.execute(update(_low_watermark).values(seq=last))
     return len(old)
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Project, QuotaUse
 from db.models.types import table
 from domain import clock
@@ -71,7 +72,7 @@ def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
     return any(conn.execute(_QUOTA, {"of_project_id": key}).first() is not None for key in project_ids)
 
 
-def take(conn: Connection, project_id: UUID, wanted: int) -> int:
+def take(uow: UnitOfWork, project_id: UUID, wanted: int) -> int:
     """How many of `wanted` new runs of a project are within its quota; these are counted, with the transaction.
 
     For set-based inserts (INSERT … SELECT), which pass `transitions.create` by: write the first so many as QUEUED. The
@@ -79,23 +80,23 @@ def take(conn: Connection, project_id: UUID, wanted: int) -> int:
     `due_at`, and with an event. Without a quota this is `wanted`, and costs the read of a row. With one, all who start
     runs in the project wait from here until the commit, so ask just before the insert.
     """
-    quota = conn.execute(_QUOTA, {"of_project_id": project_id}).first()
+    quota = uow.conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     if quota is None:
         return wanted
-    return _taken(conn, project_id, QuotaPeriod(quota.quota_period), clock.now(), quota.quota_runs, wanted)
+    return _taken(uow, project_id, QuotaPeriod(quota.quota_period), clock.now(), quota.quota_runs, wanted)
 
 
-def _taken(conn: Connection, project_id: UUID, period: QuotaPeriod, now: datetime, quota: int, wanted: int) -> int:
+def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime, quota: int, wanted: int) -> int:
     """How many of the runs wanted are within the quota; these are counted."""
     this = {"of_project_id": project_id, "of_period": period, "of_began_at": period.began_at(now)}
-    if conn.execute(_TAKE, {**this, "runs": wanted, "quota": quota}).first() is not None:
+    if uow.conn.execute(_TAKE, {**this, "runs": wanted, "quota": quota}).first() is not None:
         return wanted
     # The first run of the period, or the quota is nearly used up.
-    conn.execute(_INSERT[conn.dialect.name], {**{name: this[f"of_{name}"] for name in _KEY}, "used": 0})
-    used: int = conn.execute(_USED, this).scalar_one()
+    uow.conn.execute(_INSERT[uow.conn.dialect.name], {**{name: this[f"of_{name}"] for name in _KEY}, "used": 0})
+    used: int = uow.conn.execute(_USED, this).scalar_one()
     taken = min(wanted, max(0, quota - used))
-    conn.execute(_ADD_TO, {**this, "runs": taken})
-    conn.execute(_FORGET, this)
+    uow.conn.execute(_ADD_TO, {**this, "runs": taken})
+    uow.conn.execute(_FORGET, this)
     return taken
 
 
