@@ -221,7 +221,7 @@ BY_KEYS: dict[str, Read] = {
         conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)
     ),
     "retries": lambda conn, *_: run_reads.counts_by(conn, KEYS, "retry_of_id"),
-    "renewed leases": lambda uow, *_: step_journal.renew(uow, [Lease(key, key) for key in KEYS], SECOND),
+    "renewed leases": lambda conn, *_: step_journal.renew(unit(conn), [Lease(key, key) for key in KEYS], SECOND),
 }
 
 
