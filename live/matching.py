@@ -20,8 +20,9 @@ from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVE
 from db.runs.filter import folded
 from db.sql.rows import AnyRow
 from domain import clock, ids
-from domain.enums import FINAL, UNSUCCESSFUL, RunStatus
+from domain.enums import RunStatus
 from domain.run_filter import Archived, RunFilter
+from domain.state_machine import FINAL, UNSUCCESSFUL
 
 Predicate = Callable[["RunSnapshot"], bool]
 _MILLISECOND = timedelta(milliseconds=1)

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, false, func, or_, s
 from db.models import FlowRun
 from db.models.types import table
 from domain import clock, ids
-from domain.enums import UNSUCCESSFUL
 from domain.run_filter import Archived, RunFilter
+from domain.state_machine import UNSUCCESSFUL
 
 _run = table(FlowRun).c
 

@@ -13,8 +13,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
 from db.sql.rows import AnyRow
-from domain.enums import UNSUCCESSFUL, RetryStrategy
+from domain.enums import RetryStrategy
 from domain.errors import ErrorCode
+from domain.state_machine import UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c

@@ -22,8 +22,9 @@ from db.models.types import table
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
-from domain.enums import FINAL, UNSUCCESSFUL, Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.run_filter import Archived, RunFilter, RunOrder
+from domain.state_machine import FINAL, UNSUCCESSFUL
 from live.matching import CompiledFilter, now
 from tests.support import factory
 from tests.support.clock import START
