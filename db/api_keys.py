@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from db import secret_tokens
+from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
 from db.models.types import table
 from db.sql.rows import AnyRow
@@ -26,7 +27,7 @@ def new_secret() -> str:
 
 
 def create(
-    conn: Connection,
+    uow: UnitOfWork,
     *,
     project_id: UUID | None,
     role: Role,
@@ -47,7 +48,7 @@ def create(
         "created_at": now,
         "expires_at": now + lifetime if lifetime else None,
     }
-    conn.execute(insert(_table).values(row))
+    uow.conn.execute(insert(_table).values(row))
     return secret
 
 
@@ -71,10 +72,10 @@ def is_known(conn: Connection, secret: str) -> bool:
     return conn.execute(select(_key.id).where(_key.secret_hash == secret_tokens.hash_token(secret))).first() is not None
 
 
-def revoke(conn: Connection, key_id: UUID) -> bool:
+def revoke(uow: UnitOfWork, key_id: UUID) -> bool:
     """End a key; False when there is none in force with that ID."""
     statement = update(_table).where(_key.id == key_id, _key.revoked_at.is_(None)).values(revoked_at=clock.now())
-    return conn.execute(statement).rowcount == 1
+    return uow.conn.execute(statement).rowcount == 1
 
 
 def listed(conn: Connection) -> Sequence[AnyRow]:

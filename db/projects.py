@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Project
 from db.models.types import table
 from db.queue import slots
@@ -18,27 +19,27 @@ _project = _table.c
 DEFAULT_NAME = "default"
 
 
-def create(conn: Connection, name: str) -> UUID:
+def create(uow: UnitOfWork, name: str) -> UUID:
     """Insert a project; returns its ID."""
     project_id = ids.new_uuid()
-    conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
+    uow.conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
     return project_id
 
 
-def settings(conn: Connection, project_id: UUID) -> dict[str, Any] | None:
+def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
     """The project, all columns; nobody else changes it until the transaction ends."""
     # Before the row, as everywhere: who claims runs may have this lock and wait for nothing more.
-    slots.lock(conn, [project_id])
+    slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
-    row = conn.execute(query).mappings().first()
+    row = uow.conn.execute(query).mappings().first()
     return dict(row) if row is not None else None
 
 
-def change(conn: Connection, project_id: UUID, values: Mapping[str, Any]) -> None:
+def change(uow: UnitOfWork, project_id: UUID, values: Mapping[str, Any]) -> None:
     """Set columns of a project that `settings` has locked."""
-    conn.execute(update(_table).where(_project.id == project_id).values(**values))
+    uow.conn.execute(update(_table).where(_project.id == project_id).values(**values))
     if "max_concurrent_runs" in values:
-        slots.limit_changed(conn, project_id, None, values["max_concurrent_runs"])
+        slots.limit_changed(uow, project_id, None, values["max_concurrent_runs"])
 
 
 def by_name(conn: Connection, name: str) -> UUID | None:

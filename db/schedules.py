@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, Schedule
 from db.models.types import table
 from db.sql.rows import AnyRow, group_by, select_columns
@@ -18,26 +19,28 @@ _flows = table(Flow)
 _flow = _flows.c
 
 
-def create(conn: Connection, values: Mapping[str, Any]) -> None:
+def create(uow: UnitOfWork, values: Mapping[str, Any]) -> None:
     """Insert a schedule."""
-    conn.execute(insert(_table), dict(values))
-    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
+    uow.conn.execute(insert(_table), dict(values))
+    uow.publish_after_commit(pubsub.SCHEDULES_CHANGED)
 
 
-def locked(conn: Connection, schedule_id: UUID) -> AnyRow | None:
+def locked(uow: UnitOfWork, schedule_id: UUID) -> AnyRow | None:
     """The schedule, locked against its next fire and other changes."""
-    return conn.execute(select(_table).where(_schedule.id == schedule_id).with_for_update()).first()
+    return uow.conn.execute(select(_table).where(_schedule.id == schedule_id).with_for_update()).first()
 
 
-def change(conn: Connection, schedule_id: UUID, values: Mapping[str, Any]) -> None:
+def change(uow: UnitOfWork, schedule_id: UUID, values: Mapping[str, Any]) -> None:
     """Set columns of a schedule."""
-    conn.execute(update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()}))
-    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
+    uow.conn.execute(
+        update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()})
+    )
+    uow.publish_after_commit(pubsub.SCHEDULES_CHANGED)
 
 
-def remove(conn: Connection, schedule_id: UUID) -> bool:
+def remove(uow: UnitOfWork, schedule_id: UUID) -> bool:
     """Delete a schedule, of which the runs stay; False when there is no such schedule."""
-    return conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
+    return uow.conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
 
 
 def count(conn: Connection, flow_id: UUID) -> int:
@@ -77,7 +80,7 @@ def next_fire(conn: Connection) -> datetime | None:
     return conn.execute(query.order_by(_schedule.next_fire_at).limit(1)).scalar()
 
 
-def advance(conn: Connection, seen: AnyRow, values: Mapping[str, Any]) -> bool:
+def advance(uow: UnitOfWork, seen: AnyRow, values: Mapping[str, Any]) -> bool:
     """Move a schedule past the fire time that `seen`, a row of `due`, has; False when somebody else did, or changed it.
 
     Whoever moves it starts the runs, in the same transaction: one fire is never started twice, nor lost.
@@ -87,4 +90,4 @@ def advance(conn: Connection, seen: AnyRow, values: Mapping[str, Any]) -> bool:
         _schedule.next_fire_at == seen.next_fire_at,
         _schedule.updated_at == seen.updated_at,
     )
-    return conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1
+    return uow.conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1

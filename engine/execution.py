@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import files, step_journal
 from db.runs.step_journal import Advance, AttemptResult, Claimed, End, LeaseLostError
 from db.runs.transitions import Lease
@@ -46,7 +47,7 @@ class RunJournal:
         self._lease = lease
         self._output = output
 
-    async def write(self, work: Callable[Concatenate[Any, Lease, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(self, work: Callable[Concatenate[UnitOfWork, Lease, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Returns the result of `work`, a journal write in a transaction of its own.
 
         Raises:

@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 
 from db.core.database import ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
@@ -98,7 +99,7 @@ class NewRun:
     idempotency: Idempotency = NO_KEY
 
 
-def create(conn: Any, new_run: NewRun) -> UUID:
+def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
     """Create a QUEUED run, or find the one that was created with its idempotency key; returns its ID.
 
     Raises:
@@ -109,7 +110,7 @@ def create(conn: Any, new_run: NewRun) -> UUID:
         QuotaExceededError: the earlier run with this key exceeded the quota.
     """
     target = new_run.target
-    if (earlier := new_run.idempotency.earlier_run(conn, target.project_id)) is not None:
+    if (earlier := new_run.idempotency.earlier_run(uow.conn, target.project_id)) is not None:
         return earlier
     columns = with_defaults({**new_run.values, **new_run.idempotency.values})
     columns |= {
@@ -119,9 +120,9 @@ def create(conn: Any, new_run: NewRun) -> UUID:
         "trigger_method": new_run.trigger_method,
     }
     if new_run.parent_id is not None:
-        parent = _live_parent(conn, new_run.parent_id, target.project_id)
+        parent = _live_parent(uow, new_run.parent_id, target.project_id)
         columns |= {"parent_run_id": new_run.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
-    transitions.create(conn, columns, f"Flow started via {new_run.trigger_method.lower()}")
+    transitions.create(uow, columns, f"Flow started via {new_run.trigger_method.lower()}")
     run_id: UUID = columns["id"]
     return run_id
 
@@ -139,7 +140,7 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def create_idempotent(database: Database, work: Callable[[Any], UUID]) -> UUID:
+async def create_idempotent(database: Database, work: Callable[[UnitOfWork], UUID]) -> UUID:
     """Returns the result of `work`, which looks for an earlier run with its key before it creates one.
 
     Raises:
@@ -155,13 +156,13 @@ async def create_idempotent(database: Database, work: Callable[[Any], UUID]) -> 
     return run_id
 
 
-def _create_and_charge(conn: Any, work: Callable[[Any], UUID]) -> tuple[UUID, bool]:
-    run_id = work(conn)
-    return run_id, run_id in step_journal.apply_quota(conn)
+def _create_and_charge(uow: UnitOfWork, work: Callable[[UnitOfWork], UUID]) -> tuple[UUID, bool]:
+    run_id = work(uow)
+    return run_id, run_id in step_journal.apply_quota(uow)
 
 
-def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
-    parent = run_reads.parent(conn, parent_id, project_id)
+def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> AnyRow:
+    parent = run_reads.parent(uow, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("There is no such parent run.")
     if parent.status not in LIVE:

@@ -17,6 +17,7 @@ from uuid import UUID
 from db import schedules
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import step_journal
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
@@ -137,7 +138,7 @@ def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: dat
     return on_time
 
 
-def _start_runs(conn: Any, schedule: AnyRow, plan: _FirePlan) -> Collection[UUID]:
+def _start_runs(uow: UnitOfWork, schedule: AnyRow, plan: _FirePlan) -> Collection[UUID]:
     """Advance the schedule and create its runs; returns the runs that exceed the project's quota.
 
     These are written, too, and can be retried.
@@ -147,11 +148,11 @@ def _start_runs(conn: Any, schedule: AnyRow, plan: _FirePlan) -> Collection[UUID
         values["last_fired_at"] = clock.now()
     if plan.reason is not None:
         values |= {"last_skipped_at": plan.skipped_at, "last_skipped_reason": plan.reason}
-    if not schedules.advance(conn, schedule, values):
+    if not schedules.advance(uow, schedule, values):
         return ()
     for fire_time in plan.fire_times:
-        run_creation.create(conn, _new_run(schedule, fire_time))
-    return step_journal.apply_quota(conn)
+        run_creation.create(uow, _new_run(schedule, fire_time))
+    return step_journal.apply_quota(uow)
 
 
 def _new_run(schedule: AnyRow, fire_time: datetime) -> run_creation.NewRun:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, RunFile
 from db.models.types import table
 from db.sql.rows import AnyRow, group_by, select_columns
@@ -18,13 +19,13 @@ _INSERT = insert(_table)
 _kept = _file.purged_at.is_(None)
 
 
-def create(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def create(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write down files whose bytes are in the store; those that are there already stay as they are."""
     # Of a commit whose answer was lost nobody knows whether it was made, and so it is tried again.
     keys = [row["id"] for row in rows]
-    known = set(conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
+    known = set(uow.conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
     if new := [row for row in rows if row["id"] not in known]:
-        conn.execute(_INSERT, new)
+        uow.conn.execute(_INSERT, new)
 
 
 def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
@@ -54,9 +55,9 @@ def purged(conn: Connection, limit: int) -> Sequence[AnyRow]:
     return conn.execute(query.limit(limit)).all()
 
 
-def remove(conn: Connection, keys: Sequence[UUID]) -> None:
+def remove(uow: UnitOfWork, keys: Sequence[UUID]) -> None:
     """Forget files whose bytes are deleted."""
-    conn.execute(delete(_table).where(_file.id.in_(keys)))
+    uow.conn.execute(delete(_table).where(_file.id.in_(keys)))
 
 
 def orphans(conn: Connection, found: Mapping[UUID, UUID]) -> set[UUID]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import RunRef
 from db.models import FlowRun, RunLog
@@ -75,24 +76,24 @@ class LogFilter:
     """In the message, in whatever case."""
 
 
-def append(conn: Connection, run_id: UUID, lines: Sequence[Line], most: int) -> None:
+def append(uow: UnitOfWork, run_id: UUID, lines: Sequence[Line], most: int) -> None:
     """Write `lines` at the end of a run's log, which takes `most`, and then one that says so.
 
     Whoever calls holds the run's lease until the end of the transaction.
     """
-    run = conn.execute(_RUN, {"of_run": run_id}).one()
+    run = uow.conn.execute(_RUN, {"of_run": run_id}).one()
     last = run.last
     if last > most:
         return
     rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: most - last], start=1)]
     if last + len(lines) > most:
         rows.append(_full(run_id, most))
-    conn.execute(_INSERT, rows)
+    uow.conn.execute(_INSERT, rows)
     # Lines are gathered before the journal write with which they go.
     subject, end, now = RunRef(run_id, run.project_id, run.flow_id), last + len(rows), clock.now()
     firsts = range(last + 1, end + 1, LINES_IN_EVENT)
     event_log.prepend(
-        conn, [event_log.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
+        uow, [event_log.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
     )
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, literal, select, union_all, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import sort_key, table
 from db.runs.filter import matches
@@ -130,14 +131,14 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[An
     return conn.execute(query.order_by(_run.id)).all()
 
 
-def mark_recovered(conn: Connection, run_id: UUID) -> Sequence[AnyRow]:
+def mark_recovered(uow: UnitOfWork, run_id: UUID) -> Sequence[AnyRow]:
     """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered.
 
     Returns them: `id`, `project_id`, `flow_id`.
     """
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
-    return conn.execute(
+    return uow.conn.execute(
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
         .values(recovered_by_id=run_id)
@@ -145,10 +146,10 @@ def mark_recovered(conn: Connection, run_id: UUID) -> Sequence[AnyRow]:
     ).all()
 
 
-def parent(conn: Connection, run_id: UUID, project_id: UUID) -> AnyRow | None:
+def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> AnyRow | None:
     """The project's run `run_id`: its `status`, `root_run_id` and `depth`, locked against its end."""
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
-    return conn.execute(query.with_for_update(read=True)).first()
+    return uow.conn.execute(query.with_for_update(read=True)).first()
 
 
 def _page_columns(columns: Collection[str], order: RunOrder) -> list[Any]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Text, case, cast, func, literal, select
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
 from db.sql.rows import AnyRow
@@ -79,11 +80,11 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
     )
 
 
-def lock(conn: Connection, run_id: UUID, strategy: RetryStrategy) -> AnyRow | None:
+def lock(uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy) -> AnyRow | None:
     """A run with all that a retry carries over, its project's `retry_limit`, the `refusal` and the `version`."""
     judged = (refusal(strategy).label("refusal"), version(strategy).label("version"))
     query = select(*_runs.c, _project.retry_limit, *judged).select_from(WITH_FLOWS)
-    return conn.execute(query.where(_run.id == run_id).with_for_update(read=True, of=_runs)).first()
+    return uow.conn.execute(query.where(_run.id == run_id).with_for_update(read=True, of=_runs)).first()
 
 
 def judged_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, AnyRow]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, make_url, select, text
 
+from db.assembly import open_database
 from db.core import sqlite
 from db.core.database import Database
 from db.migrate import upgrade
@@ -59,7 +60,7 @@ async def two_workers(adapter: Adapter, bench: Bench, url: str, action: Counted)
     """Run two dispatchers, each with its own connections, while the block lasts."""
     async with AsyncExitStack() as stack:
         for _ in range(2):
-            database = Database(url)
+            database = open_database(url)
             stack.push_async_callback(database.close)
             host = Engine(database, bench.project_id, stack)
             executor = await host.executor(act=action.act)
@@ -187,8 +188,8 @@ async def test_full_disk_refuses_whole_writes(database: Database) -> None:
     bench = await Bench.on(database)
     flow = await bench.publish(python("a", "act"))
     kept = await bench.start(flow)
-    pages = await database.write(lambda conn: conn.exec_driver_sql("PRAGMA page_count").scalar_one())
-    await database.write(lambda conn: conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
+    pages = await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one())
+    await database.write(lambda uow: uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
     # In one batch: each write gets its own result.
     results = await asyncio.gather(*(bench.start(flow, f'"{"x" * 3_000}"') for _ in range(40)), return_exceptions=True)
     written = [result for result in results if not isinstance(result, BaseException)]
@@ -198,7 +199,7 @@ async def test_full_disk_refuses_whole_writes(database: Database) -> None:
     assert any("no space" in str(error) for error in refused)
     counts = await database.read(runs_and_events)
     assert counts == (1 + len(written), 1 + len(written))
-    await database.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
+    await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
     again = await bench.start(flow, f'"{"x" * 3_000}"')
     assert {(await bench.run(run_id)).status for run_id in (kept, again, *written)} == {"QUEUED"}
 

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, event, func, select
 from sqlalchemy import Engine as SqlEngine
+from sqlalchemy import event, func, select
 
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import RunEvent, StepResult
 from db.models.types import table
@@ -187,8 +188,8 @@ async def test_run_that_crashed_too_many_workers_fails_its_unfinished_step(engin
     await check_events(engine, run_id)
 
 
-def _advance_and_fail(conn: Connection, lease: Lease, start: step_journal.AttemptStart) -> None:
-    step_journal.advance(conn, lease, None, start)
+def _advance_and_fail(uow: UnitOfWork, lease: Lease, start: step_journal.AttemptStart) -> None:
+    step_journal.advance(uow, lease, None, start)
     raise ZeroDivisionError
 
 
