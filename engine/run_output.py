@@ -50,7 +50,7 @@ class RunOutputBuffer:
         self._count_files = count_files
         self._files_count: int | None = None
         self._lock = threading.Lock()
-        self._lines: list[Line] = []
+        self._log_lines: list[Line] = []
         self._files: list[Mapping[str, Any]] = []
 
     def log(self, step: str, attempt: int, message: str, level: LogLevel = LogLevel.INFO) -> None:
@@ -58,27 +58,27 @@ class RunOutputBuffer:
         line = Line(clock.now(), level, step, attempt, storable(message, MAX_MESSAGE))
         with self._lock:
             # One line more than the log keeps: the database then records that lines were dropped.
-            if len(self._lines) <= self.limits.max_lines:
-                self._lines.append(line)
+            if len(self._log_lines) <= self.limits.max_lines:
+                self._log_lines.append(line)
 
     @property
     def has_any(self) -> bool:
         """True if there is something to write."""
-        return bool(self._lines or self._files)
+        return bool(self._log_lines or self._files)
 
     def take(self) -> step_journal.RunOutput | None:
         """Empty the buffer and return its content; None: it was empty."""
         if not self.has_any:
             return None
         with self._lock:
-            output = step_journal.RunOutput(self._lines, self.limits.max_lines, self._files)
-            self._lines, self._files = [], []
+            output = step_journal.RunOutput(self._log_lines, self.limits.max_lines, self._files)
+            self._log_lines, self._files = [], []
         return output
 
     def put_back(self, output: step_journal.RunOutput) -> None:
         """Put output that was not written back at the beginning of the buffer."""
         with self._lock:
-            self._lines[:0] = output.lines
+            self._log_lines[:0] = output.lines
             self._files[:0] = output.files
 
     async def reserve_file(self) -> None:

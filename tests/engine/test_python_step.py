@@ -346,10 +346,10 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
 
-    def write(name: str, *lines: str) -> None:
+    def write(name: str, *source: str) -> None:
         path = tmp_path / f"{name.replace('.', '/')}.py"
         path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(["from engine.actions import action", *lines]))
+        path.write_text("\n".join(["from engine.actions import action", *source]))
 
     yield write
     for name in set(sys.modules) - before:
@@ -371,7 +371,7 @@ def test_load(modules: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("source", "message"),
     [
         (["1 / 0"], "'broken_{}' cannot be imported: ZeroDivisionError"),
         (["import sys; sys.exit(1)"], "cannot be imported: SystemExit"),
@@ -381,11 +381,11 @@ def test_load(modules: Callable[..., None]) -> None:
     ],
 )
 def test_unusable_modules(
-    modules: Callable[..., None], request: pytest.FixtureRequest, lines: list[str], message: str
+    modules: Callable[..., None], request: pytest.FixtureRequest, source: list[str], message: str
 ) -> None:
     # Each case has its own name: the actions that a module declares are registered for the whole process.
     name = f"broken_{abs(hash(request.node.name))}"
-    modules(name, *lines)
+    modules(name, *source)
     with pytest.raises(ActionLoadError) as caught:
         actions.load([name])
     assert message.replace("{}", name.removeprefix("broken_")) in str(caught.value)

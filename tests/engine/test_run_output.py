@@ -45,12 +45,12 @@ class OutputHarness:
         await (await self.executor(max_lines=max_lines, **actions)).execute(await self.engine.claim())
         return run_id
 
-    async def lines(self, run_id: UUID) -> list[tuple[str, str | None, int | None, str]]:
+    async def log_lines(self, run_id: UUID) -> list[tuple[str, str | None, int | None, str]]:
         rows = (await self.engine.database.read(logs.by_runs, [run_id], LogFilter(), Page(1_000))).get(run_id, [])
         return [(row.level, row.step_name, row.attempt, row.message) for row in rows]
 
     async def messages(self, run_id: UUID) -> list[str]:
-        return [message for *_, message in await self.lines(run_id)]
+        return [message for *_, message in await self.log_lines(run_id)]
 
     async def files(self, run_id: UUID) -> list[AnyRow]:
         return (await self.engine.database.read(files.by_runs, [run_id], _COLUMNS)).get(run_id, [])
@@ -80,7 +80,7 @@ async def test_lines_of_steps_are_in_order(harness: OutputHarness) -> None:
         ctx.log("x" * 5_000)
 
     run_id = await harness.run(python("first"), python("second"), first=first, second=second)
-    assert await harness.lines(run_id) == [
+    assert await harness.log_lines(run_id) == [
         ("DEBUG", "first", 1, "started"),
         ("INFO", "first", 1, "done"),
         ("WARNING", "second", 1, "odd \N{REPLACEMENT CHARACTER} ?"),
@@ -128,8 +128,8 @@ async def test_engine_logs_retries_and_suspensions(harness: OutputHarness, fake_
     for seconds in (0, 10, 60):
         await fake_clock.advance(seconds)
         await executor.execute(await harness.engine.claim())
-    lines = await harness.lines(run_id)
-    assert lines[:5] == [
+    log_lines = await harness.log_lines(run_id)
+    assert log_lines[:5] == [
         ("INFO", "flaky", 1, "attempt 1"),
         (
             "WARNING",
@@ -141,7 +141,7 @@ async def test_engine_logs_retries_and_suspensions(harness: OutputHarness, fake_
         ("INFO", "left_out", 1, "Skipped: its condition is false"),
         ("INFO", "wait", 1, "Waiting until 2026-01-01 00:01:10 UTC"),
     ]
-    ((level, step, attempt, message),) = lines[5:]
+    ((level, step, attempt, message),) = log_lines[5:]
     assert (level, step, attempt) == ("ERROR", "broken", 1)
     assert message.startswith("Attempt 1 failed; the run fails. ")
 

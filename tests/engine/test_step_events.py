@@ -237,11 +237,11 @@ async def test_every_change_of_a_step_has_an_event(engine: Engine) -> None:
     for _ in range(3):
         await engine.start(flow)
     await execute_due(engine, fail=fail)
-    step, told_of = table(StepResult).c, table(RunEvent).c
+    step, events = table(StepResult).c, table(RunEvent).c
     latest = (
-        select(told_of.to_status)
-        .where(told_of.run_id == step.run_id, told_of.step_name == step.name)
-        .order_by(told_of.seq.desc())
+        select(events.to_status)
+        .where(events.run_id == step.run_id, events.step_name == step.name)
+        .order_by(events.seq.desc())
         .limit(1)
         .scalar_subquery()
     )
