@@ -11,7 +11,7 @@ from domain.ids import IdKind
 from resolvers import bulk, files, flows, projects, runs, schedules, stats, webhooks
 from resolvers.pagination import PageArguments
 from schema.fields import Info, columns_of, field
-from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
@@ -66,7 +66,7 @@ class Query:
         last: Last = None,
         before: Before = None,
     ) -> Connection[Flow]:
-        wanted = flows.scoped(info.context, (filter or FlowFilter()).wanted())
+        wanted = flows.scoped(info.context, (filter or FlowFilter()).to_domain())
         return await connect(
             info,
             Flow,
@@ -91,8 +91,8 @@ class Query:
         last: Last = None,
         before: Before = None,
     ) -> Connection[FlowRun]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        order = (order_by or FlowRunOrder()).order()
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        order = (order_by or FlowRunOrder()).to_domain()
         return await connect(
             info,
             FlowRun,
@@ -103,7 +103,7 @@ class Query:
 
     @field("Statistics over runs. Archived runs are left out unless asked for.")
     def flow_run_stats(self, info: Info, filter: FlowRuns = None) -> FlowRunStats:  # noqa: A002
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return FlowRunStats(of=stats.of_runs(info.context, wanted))
 
     @field("The bulk operation, or the plan of one; null when there is none that the key sees.")

@@ -16,7 +16,7 @@ from live.stats_feed import Statistics
 from resolvers import bulk, progress, runs, stats, subscriptions
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
-from schema.inputs import FlowRunFilter
+from schema.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import LogLinesAppended, StepChanged
@@ -204,7 +204,7 @@ class Subscription:
             str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
         ] = None,
     ) -> AsyncIterator[FlowRunStatusEvent]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return subscriptions.run_changes(info.context, wanted, after, _told)
 
     @_subscription(
@@ -235,7 +235,7 @@ class Subscription:
             FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
         ] = None,
     ) -> AsyncIterator[FlowRunStats]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return _told_of_stats(stats.changing(info.context, wanted))
 
     @_subscription(
