@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, func, select, tuple_, update
 from db.models import FlowRun, InputRequest, Project, RunFile, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from domain import clock
-from domain.enums import FINAL
+from domain.state_machine import FINAL
 
 _runs = table(FlowRun)
 _run = _runs.c

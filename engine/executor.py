@@ -23,11 +23,12 @@ from db.runs.transitions import Ending, Lease
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
 from domain.definition import FlowStep, HumanInputStep
-from domain.enums import LIVE, InputRequestStatus, RunStatus, StepStatus
+from domain.enums import InputRequestStatus, RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError, InputTooLargeError, InvalidArgumentError
 from domain.fingerprint import fingerprint
 from domain.ids import IdKind
 from domain.run_log import LogLevel
+from domain.state_machine import LIVE
 from domain.text import storable
 from engine import child_flows, waits
 from engine.compiled_flow import CompiledFlow, CompiledStep, FlowCache

@@ -13,7 +13,7 @@ from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
 from domain import ids
-from domain.enums import LIVE, RunStatus, TriggerMethod
+from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
     IdempotencyConflictError,
     InvalidArgumentError,
@@ -21,6 +21,7 @@ from domain.errors import (
     QuotaExceededError,
     RunNotFoundError,
 )
+from domain.state_machine import LIVE
 from engine.child_flows import MAX_DEPTH
 
 MAX_KEY_LENGTH = 200

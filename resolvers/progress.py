@@ -11,9 +11,10 @@ from db.runs import logs, steps
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
-from domain.enums import FINAL, StepStatus
+from domain.enums import StepStatus
 from domain.errors import RunNotFoundError
 from domain.ids import IdKind
+from domain.state_machine import FINAL
 from live.hub import CaughtUp, Item, Subscription, TryDeliver
 from live.topics import RunTopic
 from resolvers import authorize

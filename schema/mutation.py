@@ -7,8 +7,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain import ids
-from domain.enums import FINAL, STOPS
 from domain.ids import IdKind
+from domain.state_machine import FINAL, STOPS
 from resolvers import cancel, flows, projects, resume, retry, runs, start
 from schema.bulk_mutation import BulkMutation
 from schema.enums import RetryStrategy, Role

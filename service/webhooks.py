@@ -17,7 +17,7 @@ from starlette.routing import Route
 from db.core.database import Database
 from db.sql.rows import AnyRow
 from domain import clock, ids
-from domain.enums import FINAL, RunStatus
+from domain.enums import RunStatus
 from domain.errors import (
     ErrorCode,
     FlowRunsError,
@@ -26,6 +26,7 @@ from domain.errors import (
     QuotaExceededError,
 )
 from domain.ids import IdKind
+from domain.state_machine import FINAL
 from engine.compiled_flow import FlowCache
 from resolvers import projects, runs, start, webhooks
 from resolvers.context import Context

@@ -33,8 +33,9 @@ from db.models.types import table
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkStatus
-from domain.enums import FINAL, LIVE, RunStatus, StepStatus
+from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.state_machine import FINAL, LIVE
 from tests.support.postgres import PostgresServer, free_port, postgres_server
 
 ROOT = Path(__file__).parent.parent

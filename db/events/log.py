@@ -20,8 +20,8 @@ from db.models import EventLowWatermark, RunEvent
 from db.models.types import table
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow, group_by
-from domain.enums import FINAL
 from domain.errors import CursorExpiredError
+from domain.state_machine import FINAL
 
 _table = table(RunEvent)
 _event = _table.c

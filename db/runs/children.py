@@ -18,7 +18,8 @@ from db.runs import transitions
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
-from domain.enums import LIVE, UNSUCCESSFUL, RunStatus, TriggerMethod
+from domain.enums import RunStatus, TriggerMethod
+from domain.state_machine import LIVE, UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c

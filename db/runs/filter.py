@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, false, func, or_, s
 from db.models import FlowRun
 from db.models.types import table
 from domain import clock, ids
-from domain.enums import UNSUCCESSFUL
 from domain.run_filter import Archived, Operator, RunFilter
+from domain.state_machine import UNSUCCESSFUL
 
 _run = table(FlowRun).c
 
@@ -53,7 +53,9 @@ def matches(where: RunFilter, dialect: str, now: datetime | None = None) -> Colu
 
 def _any_of(column: ColumnElement[Any], values: Sequence[Any], scope: _Scope) -> ColumnElement[bool]:
     # One value is by far the usual case, and `=` tells the planner that the order of an index can be used.
-    return _equals(column, values[0], scope) if len(values) == 1 else column.in_(values)
+    if len(values) == 1:
+        return _equals(column, values[0], scope)
+    return column.in_(values)
 
 
 def _equals(column: ColumnElement[Any], value: Any, _: _Scope) -> ColumnElement[bool]:

@@ -12,8 +12,8 @@ from db.runs.filter import matches
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page
 from db.sql.rows import AnyRow, group_by, select_columns
-from domain.enums import UNSUCCESSFUL
 from domain.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.state_machine import UNSUCCESSFUL
 
 _table = table(FlowRun)
 _run = _table.c

@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Text, case, cast, 
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
 from db.sql.rows import AnyRow
-from domain.enums import UNSUCCESSFUL, RetryStrategy
+from domain.enums import RetryStrategy
 from domain.errors import ErrorCode
+from domain.state_machine import UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c

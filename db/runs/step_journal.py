@@ -40,8 +40,9 @@ from db.runs.transitions import Ending, ExternalFailure, Lease
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
 from domain import clock, ids, json_codec
-from domain.enums import LIVE, UNFINISHED, AttemptStatus, RunStatus, StepStatus
+from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.state_machine import LIVE, UNFINISHED
 
 _runs = table(FlowRun)
 _run = _runs.c

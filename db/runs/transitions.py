@@ -32,8 +32,9 @@ from db.queue import quota, slots, tickets
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
 from domain import clock
-from domain.enums import FINAL, LIVE, TRANSITIONS, RunStatus
+from domain.enums import RunStatus
 from domain.fingerprint import fingerprint
+from domain.state_machine import FINAL, LIVE, TRANSITIONS
 
 _table = table(FlowRun)
 _run = _table.c

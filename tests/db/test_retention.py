@@ -17,8 +17,9 @@ from db.models.types import table
 from db.runs import input_requests, logs
 from db.runs.logs import Line
 from domain import clock, ids
-from domain.enums import FINAL, LIVE, RunStatus
+from domain.enums import RunStatus
 from domain.run_log import LogLevel
+from domain.state_machine import FINAL, LIVE
 from engine import maintenance
 from engine.file_store import FileStore
 from engine.maintenance import MaintenanceRunner, maintenance_jobs, purge_step_data

@@ -16,8 +16,9 @@ from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
 from db.queue import tickets
 from domain import clock, ids, json_codec
-from domain.enums import FINAL, AttemptStatus, RunStatus, StepStatus
+from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.run_filter import RunFilter
+from domain.state_machine import FINAL
 from live.hub import Hub, MatchedEvent
 from live.topics import RunsTopic
 from tests.support import factory

@@ -26,9 +26,10 @@ from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
 from domain.bulk import BulkKind, BulkResult, BulkStatus
-from domain.enums import FINAL, RetryStrategy, RunStatus
+from domain.enums import RetryStrategy, RunStatus
 from domain.ids import IdKind
 from domain.run_filter import RunFilter
+from domain.state_machine import FINAL
 from engine import maintenance
 from engine.bulk_worker import CLEAR_UP, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
 from engine.file_store import FileStore

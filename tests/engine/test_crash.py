@@ -25,7 +25,8 @@ from db.runs import step_journal
 from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.bulk import BulkKind
-from domain.enums import FINAL, RetryStrategy, RunStatus
+from domain.enums import RetryStrategy, RunStatus
+from domain.state_machine import FINAL
 from engine.bulk_worker import LEASE, BulkWorker
 from engine.compiled_flow import FlowCache
 from service.worker import Worker

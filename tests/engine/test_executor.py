@@ -820,7 +820,7 @@ class Zombie:
             self.found = await self._engine.everything(self._run_id)
 
 
-@pytest.mark.parametrize("point", ["interrupt", "advance", "skip", "hand_back", "finish"])
+@pytest.mark.parametrize("point", ["interrupt", "advance", "skip", "snooze", "finish"])
 async def test_who_lost_the_lease_changes_nothing_any_more(engine: Engine, still: FakeClock, point: str) -> None:
     flaky = failing(1)
 
@@ -832,7 +832,7 @@ async def test_who_lost_the_lease_changes_nothing_any_more(engine: Engine, still
     steps = {
         "interrupt": [python("a", "work")],
         "skip": [transform("a", 1), transform("b", 2, when="{{ false }}")],
-        "hand_back": [transform("a", 1), python("b", "flaky", retry={"attempts": 2, "delay": 0})],
+        "snooze": [transform("a", 1), python("b", "flaky", retry={"attempts": 2, "delay": 0})],
     }
     flow = await engine.publish(*steps.get(point, [transform("a", 1)]))
     run_id = await engine.start(flow)

@@ -9,8 +9,9 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs import transitions
 from domain import clock, ids
-from domain.enums import FINAL, LIVE, UNSUCCESSFUL, RunStatus
+from domain.enums import RunStatus
 from domain.ids import IdKind
+from domain.state_machine import FINAL, LIVE, UNSUCCESSFUL
 from engine.bulk_worker import BulkWorker
 from resolvers import bulk as operations
 from tests.support import factory

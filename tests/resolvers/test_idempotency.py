@@ -174,11 +174,11 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
 ) -> None:
     await add_world(idle_api)
     asked_again: list[asyncio.Task[dict[str, Any]]] = []
-    waits, asked_before = asyncio.Event(), bulk_operations.find_by_idempotency_key
+    waits, find = asyncio.Event(), bulk_operations.find_by_idempotency_key
     loop = asyncio.get_running_loop()
 
     def looked_up(*args: Any) -> Any:
-        found = asked_before(*args)
+        found = find(*args)
         if found is not None:
             loop.call_soon_threadsafe(waits.set)
         return found
@@ -191,7 +191,7 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
             await waits.wait()
         return await read(query, *args, **kwargs)
 
-    monkeypatch.setattr(bulk_operations, "asked_before", looked_up)
+    monkeypatch.setattr(bulk_operations, "find_by_idempotency_key", looked_up)
     monkeypatch.setattr(idle_api.database, "read", slowly)
     first = await archive(idle_api)
     assert first["operation"]["matched"] > 0

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from domain import clock, ids
-from domain.enums import UNSUCCESSFUL, RetryStrategy, RunStatus
+from domain.enums import RetryStrategy, RunStatus
+from domain.state_machine import UNSUCCESSFUL
 from tests.support import factory
 from tests.support.api import Api
 from tests.support.query import query

@@ -6,8 +6,9 @@ import pytest
 
 from db import flows
 from domain import ids
-from domain.enums import LIVE, RunStatus
+from domain.enums import RunStatus
 from domain.ids import IdKind
+from domain.state_machine import LIVE
 from tests.support.api import Api
 from tests.support.world import add_home, add_runs
 

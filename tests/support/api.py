@@ -20,8 +20,9 @@ from db.core.database import Database
 from db.migrate import upgrade
 from db.runs import reads as run_reads
 from domain import ids
-from domain.enums import FINAL, Role
+from domain.enums import Role
 from domain.ids import IdKind
+from domain.state_machine import FINAL
 from service.asgi import Service, create_service
 from service.auth import BrowserSessions
 from service.bootstrap import bootstrap

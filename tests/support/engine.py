@@ -20,8 +20,9 @@ from db.runs import step_journal, steps, transitions
 from db.runs.step_journal import Claimed
 from db.sql.rows import AnyRow
 from domain import clock, ids
-from domain.enums import TRANSITIONS, Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
+from domain.state_machine import TRANSITIONS
 from engine.actions import Action, ActionRegistry
 from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor

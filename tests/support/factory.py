@@ -17,7 +17,8 @@ from db.events import log as event_log
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from domain import clock, ids
-from domain.enums import FINAL, AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
+from domain.enums import AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
+from domain.state_machine import FINAL
 
 MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)

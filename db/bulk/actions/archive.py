@@ -12,7 +12,8 @@ from db.models import FlowRun
 from db.models.types import table
 from db.sql.rows import AnyRow
 from domain.bulk import BulkReason, BulkResult
-from domain.enums import FINAL, RetryStrategy
+from domain.enums import RetryStrategy
+from domain.state_machine import FINAL
 
 _runs = table(FlowRun)
 _run = _runs.c

@@ -12,7 +12,8 @@ from db.runs import step_journal
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkReason, BulkResult
-from domain.enums import LIVE, RetryStrategy, RunStatus
+from domain.enums import RetryStrategy, RunStatus
+from domain.state_machine import LIVE
 
 _run = table(FlowRun).c
 _operations = table(BulkOperation)

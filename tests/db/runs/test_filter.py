@@ -22,9 +22,10 @@ from db.runs import reads as run_reads
 from db.runs.filter import _CONDITIONS
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
-from domain.enums import FINAL, UNSUCCESSFUL, Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
 from domain.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
+from domain.state_machine import FINAL, UNSUCCESSFUL
 from live.matching import now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory

@@ -12,7 +12,8 @@ from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from db.runs.transitions import Lease
 from domain import ids
-from domain.enums import FINAL, TRANSITIONS, RunStatus
+from domain.enums import RunStatus
+from domain.state_machine import FINAL, TRANSITIONS
 from tests.support import factory
 from tests.support.clock import START, FakeClock
 from tests.support.factory import Home
