@@ -56,6 +56,7 @@ async def children_of(
     rendered = step.input.render(scope)
     flow = await _startable(database, run.project_id, rendered["flow"])
     inputs = _inputs(step, rendered, scope, is_loop=definition.input.is_loop)
+    assert flow.published_version_id is not None  # `_startable` has checked it
     compiled = await flow_cache.get(flow.published_version_id)
     texts = [_checked(compiled.check_input, value) for value in inputs]
     waits = definition.input.wait
@@ -85,7 +86,7 @@ def output_of(children: Sequence[AnyRow], *, is_loop: bool) -> Any:
     return outputs if is_loop else outputs[0]
 
 
-async def _startable(database: Database, project_id: UUID, reference: Any) -> AnyRow:
+async def _startable(database: Database, project_id: UUID, reference: Any) -> flows.FoundFlow:
     if not isinstance(reference, str):
         raise StepError("INPUT_INVALID", "`flow` must be a name or an ID.", retryable=False)
     flow = await database.read(flows.find, project_id, _key_in(reference), reference)

@@ -11,7 +11,6 @@ import orjson
 from db.core.database import ConflictError, Database
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
@@ -154,7 +153,7 @@ def _charged(conn: Any, work: Callable[[Any], UUID]) -> tuple[UUID, bool]:
     return run_id, run_id in step_journal.apply_quota(conn)
 
 
-def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
+def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
     parent = run_reads.parent(conn, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("There is no such parent run.")

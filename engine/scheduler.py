@@ -19,7 +19,7 @@ from db import schedules
 from db.core import pubsub
 from db.core.database import Database
 from db.runs import step_journal
-from db.sql.rows import AnyRow
+from db.schedules import DueSchedule
 from domain import clock, ids, json_codec
 from domain.cron import CronSchedule, get_zone
 from domain.enums import MissedFires, SkipReason, TriggerMethod
@@ -94,7 +94,7 @@ class Scheduler:
         if seconds > 0 and not self._stopping.is_set():
             await clock.wait_for(self._wake, seconds)
 
-    async def _fire(self, schedule: AnyRow) -> None:
+    async def _fire(self, schedule: DueSchedule) -> None:
         plan = _planned(schedule, clock.now())
         reason = await self._refusal(schedule)
         if plan.fires and reason is not None:
@@ -106,7 +106,7 @@ class Scheduler:
             told = ids.encode(IdKind.RUN, run_id), ids.encode(IdKind.SCHEDULE, schedule.id)
             _logger.warning("%s, which %s started, is beyond the quota of its project", *told)
 
-    async def _refusal(self, schedule: AnyRow) -> SkipReason | None:
+    async def _refusal(self, schedule: DueSchedule) -> SkipReason | None:
         """Why the flow cannot be started now."""
         if not schedule.flow_enabled:
             return SkipReason.FLOW_DISABLED
@@ -126,12 +126,13 @@ class Scheduler:
         return None
 
 
-def _planned(schedule: AnyRow, now: datetime) -> _Plan:
+def _planned(schedule: DueSchedule, now: datetime) -> _Plan:
     try:
         timetable = CronSchedule(schedule.cron, get_zone(schedule.time_zone))
     except ValueError:
         return _Plan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
     since = schedule.next_fire_at
+    assert since is not None  # the schedule is due
     later = takewhile(lambda at: at > since, timetable.until(now))
     # The one that was told as the next, and the latest that have passed since.
     passed = [*islice(later, MAX_MADE_UP), since]
@@ -151,7 +152,7 @@ def _chosen(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> S
     return on_time
 
 
-def _carry_out(conn: Any, schedule: AnyRow, plan: _Plan) -> Collection[UUID]:
+def _carry_out(conn: Any, schedule: DueSchedule, plan: _Plan) -> Collection[UUID]:
     """Returns the runs that are beyond the project's quota: they are written, and can be retried."""
     values: dict[str, Any] = {"next_fire_at": plan.next_fire_at}
     if plan.fires:
@@ -165,7 +166,8 @@ def _carry_out(conn: Any, schedule: AnyRow, plan: _Plan) -> Collection[UUID]:
     return step_journal.apply_quota(conn)
 
 
-def _new_run(schedule: AnyRow, fire: datetime) -> run_creation.NewRun:
+def _new_run(schedule: DueSchedule, fire: datetime) -> run_creation.NewRun:
+    assert schedule.published_version_id is not None  # `_refusal` has checked it
     return run_creation.NewRun(
         target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={

@@ -18,7 +18,6 @@ from domain.enums import RunStatus
 from domain.state_machine import FINAL
 
 
-
 class RunSnapshot:
     """A run at some moment, as far as filters look at it. Columns that were not read are as if they were null."""
 

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from db.row_types import RunRow
 from db.runs import input_requests, transitions
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
@@ -19,11 +20,6 @@ from domain.errors import (
 from domain.ids import IdKind
 from resolvers import authorize
 from resolvers.context import Context
-
-
-async def pending(context: Context, run_id: UUID) -> list[AnyRow]:
-    """The questions on which a run waits, oldest first."""
-    return await context.loaders.load(input_requests.pending_by_runs, run_id) or []
 
 
 async def resume(context: Context, run_id: str, request_id: str, response: Any) -> AnyRow:
@@ -48,7 +44,7 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
     return request
 
 
-def _refuse_unanswerable(run: AnyRow, request: AnyRow | None) -> None:
+def _refuse_unanswerable(run: RunRow, request: AnyRow | None) -> None:
     if request is None:
         raise InputRequestNotFoundError
     if request.status == InputRequestStatus.ANSWERED:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, cast
 import strawberry
 
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
+from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
@@ -90,9 +91,8 @@ class FlowRunUpdated:
 
 
 async def _run(info: Info, event: AnyRow) -> FlowRun:
-    row = await runs.by_key(info.context, event.run_id, columns_of(info, FlowRun))
-    assert row is not None  # runs are never deleted
-    return FlowRun(row=row)
+    columns = columns_of(info, FlowRun)
+    return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, event.run_id, columns))
 
 
 @strawberry.type(description="All that was missed has been told; what follows happens from now on.")
@@ -178,7 +178,7 @@ def _told_of_run(item: Item) -> FlowRunProgress:
 async def _told_of_stats(changes: AsyncGenerator[Statistics, None]) -> AsyncGenerator[FlowRunStats, None]:
     async with aclosing(changes):
         async for statistics in changes:
-            yield FlowRunStats(of=statistics)
+            yield FlowRunStats(statistics=statistics)
 
 
 def _subscription(description: str) -> Callable[[F], F]:

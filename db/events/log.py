@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby, takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Insert, Select, delete, func, insert, select, text, update
@@ -289,7 +289,7 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
 def changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The runs that events among `rows` changed, as they stand now."""
     changed = {row.run_id for row in rows if row.kind in RUN_KINDS} if columns else ()
-    return run_reads.by_ids(conn, sorted(changed), columns) if changed else {}
+    return cast("Mapping[UUID, AnyRow]", run_reads.by_ids(conn, sorted(changed), columns) if changed else {})
 
 
 def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:

@@ -58,7 +58,7 @@ def _any_of(column: ColumnElement[Any], values: Sequence[Any], scope: _Scope) ->
     return column.in_(values)
 
 
-def _equals(column: ColumnElement[Any], value: Any, _: _Scope) -> ColumnElement[bool]:
+def _equals(column: ColumnElement[Any], value: object, _: _Scope) -> ColumnElement[bool]:
     return column == value
 
 

@@ -55,6 +55,7 @@ async def test_publications_at_once_have_numbers_of_their_own(database: Database
     found = await database.read(flows.versions_by_ids, published, {"number"})
     assert sorted(row.number for row in found.values()) == list(range(2, 14))
     flow = (await database.read(flows.by_ids, [home.flow_id], ALL))[home.flow_id]
+    assert flow.published_version_id is not None
     assert found[flow.published_version_id].number == 13
 
 

@@ -160,7 +160,7 @@ async def test_only_the_columns_asked_for_are_needed(home: Home, database: Datab
     run, log = await database.write(lambda conn: live(conn, home))
     for name, (wanted, expected) in CASES.items():
         compiled = RunsTopic(RunFilter(**wanted)).compiled()
-        (row,) = (await database.read(run_reads.by_ids, [run.id], compiled.columns)).values()
+        row: Any = (await database.read(run_reads.by_ids, [run.id], compiled.columns))[run.id]
         told = [compiled.told(event, row) for event in log[:5]]
         if "tag" not in name and "metadata" not in name:
             assert "".join({True: "+", False: "-", None: "."}[each] for each in told) == expected[:5], name

@@ -16,7 +16,7 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import step_journal, steps, transitions
+from db.runs import retries, step_journal, transitions
 from db.runs.step_journal import Claimed
 from db.sql.rows import AnyRow
 from domain import clock, ids
@@ -102,7 +102,7 @@ class Bench:
         def work(conn: Connection) -> UUID:
             again = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
             new_id = self._create(conn, flow, {"input": old.input, **again})
-            steps.copy_kept(conn, [new_id])
+            retries.copy_kept(conn, [new_id])
             return new_id
 
         return await self.database.write(work)

@@ -14,7 +14,7 @@ from db.bulk.chunks import IN_CHUNK, OUTCOMES, Chunk, record_outcomes
 from db.models import BulkOperation, FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, steps, transitions
+from db.runs import retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
@@ -75,7 +75,7 @@ def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     _name(conn, chunk, (old_ids, new_ids, created_at, _places(conn, chunk, len(old_ids))))
     transitions.create_from(conn, _creation(strategy), chunk.named, new_ids)
     if strategy is RetryStrategy.FROM_FAILED_STEP:
-        steps.copy_kept(conn, new_ids)
+        retries.copy_kept(conn, new_ids)
 
 
 def can_pipeline(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> bool:

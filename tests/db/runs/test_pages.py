@@ -13,9 +13,9 @@ from db.core.database import Database
 from db.flows import FlowFilter
 from db.models import FlowRun
 from db.models.types import table
+from db.row_types import RunRow
 from db.runs import reads as run_reads
 from db.sql.keyset import Edge, Page, Position, sort_value
-from db.sql.rows import AnyRow
 from domain.run_filter import Archived, RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
@@ -51,7 +51,7 @@ def fill(conn: Connection) -> None:
     factory.add_runs(conn, home, map(run, numbers))
 
 
-def position(row: AnyRow, order: RunOrder) -> Position:
+def position(row: RunRow, order: RunOrder) -> Position:
     return Position(sort_value(row, run_reads.SORT_COLUMNS[order.field]), row.id)
 
 
@@ -267,7 +267,8 @@ async def test_a_thousand_owners_can_be_asked_about_at_once(database: Database, 
 async def test_a_page_holds_the_columns_asked_for_and_those_of_its_order(filled: Database) -> None:
     selections: list[tuple[str, ...]] = [(), ("status", "metadata", "tags"), ("id", "started_at")]
     for order, columns in itertools.product(ORDERS, selections):
-        (row,) = await filled.read(run_reads.page, columns, ALL, order, Page(1))
+        rows: Sequence[Any] = await filled.read(run_reads.page, columns, ALL, order, Page(1))
+        (row,) = rows
         column = run_reads.SORT_COLUMNS[order.field]
         assert set(row._fields) == {"id", *columns, *([column] if column else [])}
 

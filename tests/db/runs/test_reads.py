@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -111,7 +112,8 @@ async def test_runs_are_found_by_ids_archived_ones_too(database: Database, home:
     other = await database.write(factory.add_run, home, archived_at=ids.created_at(one) + timedelta(days=1))
     found = await database.read(run_reads.by_ids, [one, other, ids.new_uuid()], {"status"})
     assert found.keys() == {one, other}
-    assert set(found[one]._fields) == {"id", "project_id", "status"}
+    row: Any = found[one]
+    assert set(row._fields) == {"id", "project_id", "status"}
 
 
 async def test_times_and_texts_come_back_as_they_were(database: Database, home: Home) -> None:

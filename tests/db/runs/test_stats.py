@@ -72,7 +72,7 @@ async def test_durations_are_those_of_runs_that_ended(filled: Database, wanted: 
         assert found is None
         return
     assert found is not None
-    assert (found.count, found.least, found.most) == (len(lengths), lengths[0], lengths[-1])
+    assert (found.count, found.min, found.max) == (len(lengths), lengths[0], lengths[-1])
     assert found.mean == pytest.approx(sum(lengths) / len(lengths))
     assert list(found.percentiles) == [lengths[-(-len(lengths) * part // 100) - 1] for part in stats.PERCENTILES]
 

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, insert
 from db.core.database import Database
 from db.models import StepAttempt
 from db.models.types import table
+from db.row_types import StepRow
 from db.runs import reads as run_reads
-from db.runs import steps
-from db.sql.rows import AnyRow
+from db.runs import retries
 from domain.definition import MAX_STEPS
 from domain.enums import RunStatus
 from tests.support import factory
@@ -75,12 +75,12 @@ def add_ended_run(conn: Connection, home: Home, values: Mapping[str, Any], rows:
 
 def retried(conn: Connection, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
     target = factory.add_run(conn, home, retry_of_id=source, failed_step_name=failed_step_name)
-    steps.copy_kept(conn, [target])
+    retries.copy_kept(conn, [target])
     return target
 
 
-async def results(database: Database, run_id: UUID) -> list[AnyRow]:
-    return (await database.read(steps.by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
+async def results(database: Database, run_id: UUID) -> list[StepRow]:
+    return (await database.read(run_reads.steps_by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
 
 
 async def test_a_retry_keeps_what_stands_before_the_end(database: Database, home: Home) -> None:
@@ -89,7 +89,7 @@ async def test_a_retry_keeps_what_stands_before_the_end(database: Database, home
         source = await database.write(add_ended_run, home, values, rows)
         copies = await results(database, await database.write(retried, home, source))
         found[name] = [step.name for step in copies]
-        assert await database.read(steps.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
+        assert await database.read(retries.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
     assert found == {name: kept for name, (_, _, kept) in KEPT.items()}
 
 
@@ -123,7 +123,7 @@ def add_later_steps(conn: Connection, run_id: UUID) -> None:
 async def test_a_retry_copies_no_attempts(database: Database, home: Home) -> None:
     source = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
     target = await database.write(retried, home, source)
-    assert await database.read(steps.attempts_by_steps, [(target, 0), (target, 1)]) == {}
+    assert await database.read(run_reads.attempts_by_steps, [(target, 0), (target, 1)]) == {}
 
 
 async def test_a_run_of_as_many_steps_as_can_be_is_kept_whole(database: Database, home: Home) -> None:
@@ -137,7 +137,7 @@ async def test_kept_steps_of_many_runs_are_counted_at_once(database: Database, h
     one = await database.write(add_ended_run, home, {"failed_step_name": "c"}, [OK, OK, FAILED])
     other = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
     none = await database.write(add_ended_run, home, {"failed_step_name": "a"}, [FAILED])
-    assert await database.read(steps.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
+    assert await database.read(retries.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
 
 
 class TestReads:
@@ -150,30 +150,33 @@ class TestReads:
         return keys
 
     async def test_steps_come_in_the_order_of_the_definition(self, database: Database, keys: list[UUID]) -> None:
-        found = await database.read(steps.by_runs, keys, ("name",))
+        found = await database.read(run_reads.steps_by_runs, keys, ("name",))
         assert {key: [step.name for step in rows] for key, rows in found.items()} == {
             keys[0]: ["a", "b", "c"],
             keys[1]: ["a"],
         }
 
     async def test_only_the_columns_asked_for_are_read(self, database: Database, keys: list[UUID]) -> None:
-        found = await database.read(steps.by_runs, keys, ("status",))
-        assert set(found[keys[0]][0]._fields) == {"run_id", "position", "status"}
+        found = await database.read(run_reads.steps_by_runs, keys, ("status",))
+        row: Any = found[keys[0]][0]
+        assert set(row._fields) == {"run_id", "position", "status"}
 
     async def test_steps_are_found_by_run_and_name(self, database: Database, keys: list[UUID]) -> None:
         asked = [(keys[0], "b"), (keys[1], "a"), (keys[1], "b"), (keys[2], "a")]
-        found = await database.read(steps.by_names, asked, ("output",))
+        found = await database.read(run_reads.steps_by_names, asked, ("output",))
         assert {key: found[key].output for key in asked if key in found} == {
             (keys[0], "b"): "2",
             (keys[1], "a"): "3",
         }
 
     async def test_steps_are_counted(self, database: Database, keys: list[UUID]) -> None:
-        assert await database.read(steps.counts_by_runs, keys) == {keys[0]: 3, keys[1]: 1}
+        assert await database.read(run_reads.step_counts_by_runs, keys) == {keys[0]: 3, keys[1]: 1}
 
     async def test_attempts_come_oldest_first(self, database: Database, keys: list[UUID]) -> None:
         await database.write(add_second_attempt, keys[0])
-        found = await database.read(steps.attempts_by_steps, [(keys[0], 0), (keys[0], 2), (keys[1], 0), (keys[2], 0)])
+        found = await database.read(
+            run_reads.attempts_by_steps, [(keys[0], 0), (keys[0], 2), (keys[1], 0), (keys[2], 0)]
+        )
         told = {key: [(attempt.number, attempt.status) for attempt in rows] for key, rows in found.items()}
         assert told == {
             (keys[0], 0): [(1, "SUCCEEDED"), (2, "RUNNING")],
@@ -182,10 +185,10 @@ class TestReads:
         }
 
     async def test_nothing_is_found_for_nothing(self, database: Database, keys: list[UUID]) -> None:
-        assert await database.read(steps.by_runs, [], ("name",)) == {}
-        assert await database.read(steps.by_names, [], ("name",)) == {}
-        assert await database.read(steps.attempts_by_steps, []) == {}
-        assert await database.read(steps.counts_by_runs, []) == {}
+        assert await database.read(run_reads.steps_by_runs, [], ("name",)) == {}
+        assert await database.read(run_reads.steps_by_names, [], ("name",)) == {}
+        assert await database.read(run_reads.attempts_by_steps, []) == {}
+        assert await database.read(run_reads.step_counts_by_runs, []) == {}
         assert await database.read(run_reads.by_ids, [], ("status",)) == {}
 
 
