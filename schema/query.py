@@ -50,7 +50,7 @@ class Query:
     async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
         if len(ids) > MAX_NODES:
             raise InvalidArgumentError(f"`ids` takes at most {MAX_NODES:,} values, got {len(ids):,}.")
-        return await asyncio.gather(*(_node(info, each) for each in ids))
+        return await asyncio.gather(*(_node(info, text) for text in ids))
 
     @field("The API key of the request.")
     def viewer(self, info: Info) -> Viewer:

@@ -280,7 +280,7 @@ class FlowRun(Node):
 
     @field("For each strategy, whether `retry` would succeed now.", *retry.RUN_COLUMNS)
     async def retryability(self, info: Info) -> list[Retryability]:
-        return [Retryability(retryability=each) for each in await retry.retryability(info.context, self.row)]
+        return [Retryability(retryability=option) for option in await retry.retryability(info.context, self.row)]
 
     @field("The open input requests of the run, oldest first. The run is PAUSED until they are answered.")
     async def pending_inputs(self, info: Info) -> list[InputRequest]:
