@@ -176,7 +176,7 @@ class FlowRun(Node):
     environment: Environment = column(
         "environment", "Whether the run is a live execution or a test.", convert=Environment
     )
-    trigger_method: TriggerMethod = column("trigger_method", "What started the run.", convert=TriggerMethod)
+    trigger_method: TriggerMethod = column("trigger_method", "The trigger that started the run.", convert=TriggerMethod)
     scheduled_for: datetime | None = column(
         "scheduled_for",
         "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
