@@ -64,8 +64,10 @@ _DESCRIPTIONS = {
 }
 
 _DONE = (StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED)
-"""Statuses of steps that a retry from the failed step does not execute again, unless the run ended at the step. FAILED is
-one of them: the definition may let a run continue after a failed step."""
+"""Statuses of steps that a retry from the failed step does not execute again, unless the run ended at the step.
+
+FAILED is one of them: a definition may let a run continue after a failed step.
+"""
 
 WITH_FLOWS: FromClause = _runs.join(_flows, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
 """Runs with everything that decides whether they can be retried."""
