@@ -9,9 +9,8 @@ from strawberry.scalars import JSON
 
 from db import flows, projects
 from db.events import log as event_log
-from db.row_types import RunRow, StepRow
+from db.row_types import EventRow, RunRow, StepRow
 from db.runs import files, input_requests, reads
-from db.sql.rows import AnyRow
 from domain import clock
 from domain.ids import IdKind
 from resolvers import logs, retry
@@ -56,7 +55,7 @@ SearchArgument = Annotated[
 class StatusChange:
     """A change of a run's status."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventRow]
 
     from_: RunStatus | None = column(
         "from_status", "The status before the change; null for the creation of the run.", convert=RunStatus, name="from"
