@@ -28,8 +28,10 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from db import flows, projects
+from db.assembly import open_database
 from db.core import pg_notify, pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
@@ -77,14 +79,14 @@ class Flow:
     version_id: UUID
 
 
-def make_flow(conn: Any, project_id: UUID, name: str, definition: Any) -> Flow:
+def make_flow(uow: UnitOfWork, project_id: UUID, name: str, definition: Any) -> Flow:
     """A flow, published."""
     checked = check(definition)
-    flow_id = flows.create(conn, project_id, name)
-    return Flow(project_id, flow_id, flows.publish(conn, flow_id, project_id, checked.text, checked.step_count))
+    flow_id = flows.create(uow, project_id, name)
+    return Flow(project_id, flow_id, flows.publish(uow, flow_id, project_id, checked.text, checked.step_count))
 
 
-def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
+def enqueue(uow: UnitOfWork, flow: Flow, count: int) -> list[UUID]:
     """Write QUEUED runs."""
     made = []
     for _ in range(count):
@@ -101,15 +103,15 @@ def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
                 "input": "{}",
             }
         )
-        transitions.create(conn, values, "Flow started via api")
+        transitions.create(uow, values, "Flow started via api")
         made.append(values["id"])
     return made
 
 
-def answer(conn: Any, run_id: UUID, request_id: UUID) -> None:
+def answer(uow: UnitOfWork, run_id: UUID, request_id: UUID) -> None:
     """Answer the question of a paused run."""
-    input_requests.answer(conn, request_id, "true")
-    transitions.resume(conn, run_id, "Answered")
+    input_requests.answer(uow, request_id, "true")
+    transitions.resume(uow, run_id, "Answered")
 
 
 # Workers
@@ -136,7 +138,7 @@ async def working_here(database: Database) -> AsyncIterator[None]:
 
 async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
     """Be a worker until SIGTERM; one that hangs claims runs and does nothing with them."""
-    database = Database(url)
+    database = open_database(url)
     working = dispatcher(database, table=table)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
     executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
@@ -292,7 +294,7 @@ def spread(milliseconds: list[float]) -> str:
 
 async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
     """Print the figures."""
-    database = Database(url)
+    database = open_database(url)
     row("what", f"{database.dialect}{', from the run table' if table else ''}, {count} runs", "target (stretch)")
 
     def target(what: str) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from db import secret_tokens
+from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
 from db.models.types import table
 from domain import clock, ids
@@ -52,7 +53,7 @@ def new_secret() -> str:
 
 
 def create(
-    conn: Connection,
+    uow: UnitOfWork,
     *,
     project_id: UUID | None,
     role: Role,
@@ -73,7 +74,7 @@ def create(
         "created_at": now,
         "expires_at": now + lifetime if lifetime else None,
     }
-    conn.execute(insert(_table).values(row))
+    uow.conn.execute(insert(_table).values(row))
     return secret
 
 
@@ -98,10 +99,10 @@ def is_known(conn: Connection, secret: str) -> bool:
     return conn.execute(select(_key.id).where(_key.secret_hash == secret_tokens.hash_token(secret))).first() is not None
 
 
-def revoke(conn: Connection, key_id: UUID) -> bool:
+def revoke(uow: UnitOfWork, key_id: UUID) -> bool:
     """Revokes a key. Returns False if there is no such key, or if it was revoked before."""
     statement = update(_table).where(_key.id == key_id, _key.revoked_at.is_(None)).values(revoked_at=clock.now())
-    return conn.execute(statement).rowcount == 1
+    return uow.conn.execute(statement).rowcount == 1
 
 
 def listed(conn: Connection) -> Sequence[ListedKey]:

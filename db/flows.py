@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
 from db.models.types import table
 from db.queue import slots
@@ -42,42 +43,42 @@ class FoundFlow(NamedTuple):
     published_version_id: UUID | None
 
 
-def create(conn: Connection, project_id: UUID, name: str) -> UUID:
+def create(uow: UnitOfWork, project_id: UUID, name: str) -> UUID:
     """Inserts a flow without a version; returns its ID."""
     flow_id = ids.new_uuid()
     now = ids.created_at(flow_id)
     row = {"id": flow_id, "project_id": project_id, "name": name, "enabled": True, "created_at": now, "updated_at": now}
-    conn.execute(insert(_flows).values(row))
+    uow.conn.execute(insert(_flows).values(row))
     return flow_id
 
 
-def publish(conn: Connection, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID:
+def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID:
     """Inserts the next version of a flow and publishes it; returns the version's ID."""
     version_id = ids.new_uuid()
     now = ids.created_at(version_id)
     # The UPDATE comes first: its lock keeps two publications from using one number.
-    conn.execute(update(_flows).where(_flow.id == flow_id).values(published_version_id=version_id, updated_at=now))
+    uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(published_version_id=version_id, updated_at=now))
     last = select(func.coalesce(func.max(_version.number), 0)).where(_version.flow_id == flow_id)
     row = {
         "id": version_id,
         "project_id": project_id,
         "flow_id": flow_id,
-        "number": conn.execute(last).scalar_one() + 1,
+        "number": uow.conn.execute(last).scalar_one() + 1,
         "step_count": step_count,
         "definition": definition,
         "created_at": now,
     }
-    conn.execute(insert(_versions).values(row))
+    uow.conn.execute(insert(_versions).values(row))
     return version_id
 
 
-def change(conn: Connection, flow_id: UUID, values: Mapping[str, Any]) -> None:
+def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> None:
     """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`."""
     if "max_concurrent_runs" in values:
-        project_id = conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
-        slots.lock(conn, [project_id])
-        slots.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
-    conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
+        project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
+        slots.lock(uow.conn, [project_id])
+        slots.limit_changed(uow, project_id, flow_id, values["max_concurrent_runs"])
+    uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, FlowRow]:

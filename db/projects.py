@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Project
 from db.models.types import table
 from db.queue import slots
@@ -20,27 +21,27 @@ DEFAULT_NAME = "default"
 """The name of the project that the first start of the service creates."""
 
 
-def create(conn: Connection, name: str) -> UUID:
+def create(uow: UnitOfWork, name: str) -> UUID:
     """Inserts a project; returns its ID."""
     project_id = ids.new_uuid()
-    conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
+    uow.conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
     return project_id
 
 
-def settings(conn: Connection, project_id: UUID) -> dict[str, Any] | None:
+def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
     """Returns all columns of a project and locks it against other changes; None if there is no such project."""
     # The lock on slots comes before the row, in every transaction: a claim that holds it waits for no other lock.
-    slots.lock(conn, [project_id])
+    slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
-    row = conn.execute(query).mappings().first()
+    row = uow.conn.execute(query).mappings().first()
     return dict(row) if row is not None else None
 
 
-def change(conn: Connection, project_id: UUID, values: Mapping[str, Any]) -> None:
+def change(uow: UnitOfWork, project_id: UUID, values: Mapping[str, Any]) -> None:
     """Sets columns of a project that `settings` has locked."""
-    conn.execute(update(_table).where(_project.id == project_id).values(**values))
+    uow.conn.execute(update(_table).where(_project.id == project_id).values(**values))
     if "max_concurrent_runs" in values:
-        slots.limit_changed(conn, project_id, None, values["max_concurrent_runs"])
+        slots.limit_changed(uow, project_id, None, values["max_concurrent_runs"])
 
 
 def by_name(conn: Connection, name: str) -> UUID | None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, Schedule
 from db.models.types import table
 from db.row_types import ScheduleRow
@@ -26,27 +27,29 @@ class DueSchedule(ScheduleRow, Protocol):
     published_version_id: UUID | None
 
 
-def create(conn: Connection, values: Mapping[str, Any]) -> None:
+def create(uow: UnitOfWork, values: Mapping[str, Any]) -> None:
     """Inserts a schedule."""
-    conn.execute(insert(_table), dict(values))
-    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
+    uow.conn.execute(insert(_table), dict(values))
+    uow.publish_after_commit(pubsub.SCHEDULES_CHANGED)
 
 
-def locked(conn: Connection, schedule_id: UUID) -> ScheduleRow | None:
+def locked(uow: UnitOfWork, schedule_id: UUID) -> ScheduleRow | None:
     """Returns the schedule, locked against its next fire and other changes; None if it is missing."""
-    row: ScheduleRow | None = fetch_first(conn, select(_table).where(_schedule.id == schedule_id).with_for_update())
+    row: ScheduleRow | None = fetch_first(uow.conn, select(_table).where(_schedule.id == schedule_id).with_for_update())
     return row
 
 
-def change(conn: Connection, schedule_id: UUID, values: Mapping[str, Any]) -> None:
+def change(uow: UnitOfWork, schedule_id: UUID, values: Mapping[str, Any]) -> None:
     """Sets columns of a schedule."""
-    conn.execute(update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()}))
-    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
+    uow.conn.execute(
+        update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()})
+    )
+    uow.publish_after_commit(pubsub.SCHEDULES_CHANGED)
 
 
-def remove(conn: Connection, schedule_id: UUID) -> bool:
+def remove(uow: UnitOfWork, schedule_id: UUID) -> bool:
     """Deletes a schedule. Its runs stay. Returns False if there is no such schedule."""
-    return conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
+    return uow.conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
 
 
 def count(conn: Connection, flow_id: UUID) -> int:
@@ -84,7 +87,7 @@ def next_fire(conn: Connection) -> datetime | None:
     return conn.execute(query.order_by(_schedule.next_fire_at).limit(1)).scalar()
 
 
-def advance(conn: Connection, seen: DueSchedule, values: Mapping[str, Any]) -> bool:
+def advance(uow: UnitOfWork, seen: DueSchedule, values: Mapping[str, Any]) -> bool:
     """Moves a schedule past the fire time that `seen`, a row of `due`, has.
 
     Returns False if another worker moved or changed the schedule since. The worker that moves it starts the runs in the
@@ -95,4 +98,4 @@ def advance(conn: Connection, seen: DueSchedule, values: Mapping[str, Any]) -> b
         _schedule.next_fire_at == seen.next_fire_at,
         _schedule.updated_at == seen.updated_at,
     )
-    return conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1
+    return uow.conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1

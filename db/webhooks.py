@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db import secret_tokens
+from db.core.unit_of_work import UnitOfWork
 from db.models import Webhook
 from db.models.types import table
 from db.row_types import WebhookRow
@@ -20,25 +21,25 @@ PREFIX = "frh_"
 """The beginning of every webhook token."""
 
 
-def create(conn: Connection, values: Mapping[str, Any]) -> tuple[UUID, str]:
+def create(uow: UnitOfWork, values: Mapping[str, Any]) -> tuple[UUID, str]:
     """Inserts a webhook; returns its ID and its token."""
     webhook_id = ids.new_uuid()
     token = secret_tokens.new_token(PREFIX)
     row = {**values, **_stored(token), "id": webhook_id, "created_at": ids.created_at(webhook_id)}
-    conn.execute(insert(_table), row)
+    uow.conn.execute(insert(_table), row)
     return webhook_id, token
 
 
-def rotate(conn: Connection, webhook_id: UUID) -> str | None:
+def rotate(uow: UnitOfWork, webhook_id: UUID) -> str | None:
     """Replaces the token of a webhook; returns the new one, or None if there is no such webhook."""
     token = secret_tokens.new_token(PREFIX)
     statement = update(_table).where(_webhook.id == webhook_id).values(**_stored(token), rotated_at=clock.now())
-    return token if conn.execute(statement).rowcount == 1 else None
+    return token if uow.conn.execute(statement).rowcount == 1 else None
 
 
-def remove(conn: Connection, webhook_id: UUID) -> bool:
+def remove(uow: UnitOfWork, webhook_id: UUID) -> bool:
     """Deletes a webhook. Its runs stay. Returns False if there is no such webhook."""
-    return conn.execute(delete(_table).where(_webhook.id == webhook_id)).rowcount == 1
+    return uow.conn.execute(delete(_table).where(_webhook.id == webhook_id)).rowcount == 1
 
 
 def count(conn: Connection, flow_id: UUID) -> int:

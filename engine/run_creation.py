@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 
 from db.core.database import ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from domain import ids
@@ -94,7 +95,7 @@ class NewRun:
     idempotency: Idempotency = NO_KEY
 
 
-def create(conn: Any, wanted: NewRun) -> UUID:
+def create(uow: UnitOfWork, wanted: NewRun) -> UUID:
     """Write a QUEUED run, or find the one that was created under its idempotency key; returns its key.
 
     Raises:
@@ -102,7 +103,7 @@ def create(conn: Any, wanted: NewRun) -> UUID:
         QuotaExceededError (the earlier one was beyond the quota).
     """
     target = wanted.target
-    if (done := wanted.idempotency.earlier_run(conn, target.project_id)) is not None:
+    if (done := wanted.idempotency.earlier_run(uow.conn, target.project_id)) is not None:
         return done
     new = with_defaults({**wanted.values, **wanted.idempotency.values})
     new |= {
@@ -112,9 +113,9 @@ def create(conn: Any, wanted: NewRun) -> UUID:
         "trigger_method": wanted.trigger_method,
     }
     if wanted.parent_id is not None:
-        parent = _live_parent(conn, wanted.parent_id, target.project_id)
+        parent = _live_parent(uow, wanted.parent_id, target.project_id)
         new |= {"parent_run_id": wanted.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
-    transitions.create(conn, new, f"Flow started via {wanted.trigger_method.lower()}")
+    transitions.create(uow, new, f"Flow started via {wanted.trigger_method.lower()}")
     created: UUID = new["id"]
     return created
 
@@ -132,7 +133,7 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def create_idempotent(database: Database, work: Callable[[Any], UUID]) -> UUID:
+async def create_idempotent(database: Database, work: Callable[[UnitOfWork], UUID]) -> UUID:
     """The result of `work`, which looks for an earlier run under its key before it creates one.
 
     Raises:
@@ -148,13 +149,13 @@ async def create_idempotent(database: Database, work: Callable[[Any], UUID]) -> 
     return run_id
 
 
-def _charged(conn: Any, work: Callable[[Any], UUID]) -> tuple[UUID, bool]:
-    run_id = work(conn)
-    return run_id, run_id in step_journal.apply_quota(conn)
+def _charged(uow: UnitOfWork, work: Callable[[UnitOfWork], UUID]) -> tuple[UUID, bool]:
+    run_id = work(uow)
+    return run_id, run_id in step_journal.apply_quota(uow)
 
 
-def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
-    parent = run_reads.parent(conn, parent_id, project_id)
+def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
+    parent = run_reads.parent(uow, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("There is no such parent run.")
     if parent.status not in LIVE:

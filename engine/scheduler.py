@@ -18,6 +18,7 @@ from uuid import UUID
 from db import schedules
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import step_journal
 from db.schedules import DueSchedule
 from domain import clock, ids, json_codec
@@ -152,18 +153,18 @@ def _chosen(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> S
     return on_time
 
 
-def _carry_out(conn: Any, schedule: DueSchedule, plan: _Plan) -> Collection[UUID]:
+def _carry_out(uow: UnitOfWork, schedule: DueSchedule, plan: _Plan) -> Collection[UUID]:
     """Returns the runs that are beyond the project's quota: they are written, and can be retried."""
     values: dict[str, Any] = {"next_fire_at": plan.next_fire_at}
     if plan.fires:
         values["last_fired_at"] = clock.now()
     if plan.reason is not None:
         values |= {"last_skipped_at": plan.skipped_at, "last_skipped_reason": plan.reason}
-    if not schedules.advance(conn, schedule, values):
+    if not schedules.advance(uow, schedule, values):
         return ()
     for fire in plan.fires:
-        run_creation.create(conn, _new_run(schedule, fire))
-    return step_journal.apply_quota(conn)
+        run_creation.create(uow, _new_run(schedule, fire))
+    return step_journal.apply_quota(uow)
 
 
 def _new_run(schedule: DueSchedule, fire: datetime) -> run_creation.NewRun:

@@ -13,6 +13,7 @@ from db.bulk.operations import BulkLease, Selection
 from db.bulk.reads import OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
+from db.core.unit_of_work import UnitOfWork
 from db.sql.keyset import Edge, Page, Position
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
@@ -289,17 +290,17 @@ async def _insert(
     """A new operation, whose set is to be pinned; or the one that was asked for before, once its set is."""
     idempotency = request.idempotency
 
-    def work(conn: Any) -> BulkLease | AnyRow:
+    def work(uow: UnitOfWork) -> BulkLease | AnyRow:
         if project_id is not None:
-            bulk_operations.lock_project(conn, project_id)
+            bulk_operations.lock_project(uow, project_id)
         if idempotency.key is not None and (
-            earlier := bulk_operations.find_by_idempotency_key(conn, project_id, idempotency.key)
+            earlier := bulk_operations.find_by_idempotency_key(uow, project_id, idempotency.key)
         ):
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _check_bounds(conn, project_id, plans=1 if request.dry_run else 0)
-        return bulk_operations.prepare(conn, values, _PREPARING)
+        _check_bounds(uow.conn, project_id, plans=1 if request.dry_run else 0)
+        return bulk_operations.prepare(uow, values, _PREPARING)
 
     while True:
         try:
@@ -373,11 +374,11 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
-    def work(conn: Any) -> BulkLease:
+    def work(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
-            bulk_operations.lock_project(conn, plan.project_id)
-        _check_bounds(conn, plan.project_id, plans=0)
-        held = bulk_operations.execute_plan(conn, plan.id, pace, LEASE)
+            bulk_operations.lock_project(uow, plan.project_id)
+        _check_bounds(uow.conn, plan.project_id, plans=0)
+        held = bulk_operations.execute_plan(uow, plan.id, pace, LEASE)
         if held is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
         return held

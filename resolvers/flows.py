@@ -8,6 +8,7 @@ from uuid import UUID
 
 from db import flows, projects
 from db.core.database import ConflictError
+from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from db.row_types import FlowRow, FlowVersionRow
 from db.sql.keyset import Edge, Page, Position
@@ -86,12 +87,12 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     checked_name = _checked_name(name)
     compiled = await asyncio.to_thread(check, definition) if definition is not None else None
 
-    def work(conn: Any) -> UUID:
-        if owner is None or not projects.by_ids(conn, [owner], ()):
+    def work(uow: UnitOfWork) -> UUID:
+        if owner is None or not projects.by_ids(uow.conn, [owner], ()):
             raise ProjectNotFoundError
-        flow_id = flows.create(conn, owner, checked_name)
+        flow_id = flows.create(uow, owner, checked_name)
         if compiled is not None:
-            flows.publish(conn, flow_id, owner, compiled.text, compiled.step_count)
+            flows.publish(uow, flow_id, owner, compiled.text, compiled.step_count)
         return flow_id
 
     try:

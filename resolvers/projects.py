@@ -7,6 +7,7 @@ from uuid import UUID
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.row_types import ProjectRow
 from domain import clock, ids
 from domain.errors import ProjectNotFoundError
@@ -43,13 +44,13 @@ async def update(context: Context, project_id: str | None, values: Mapping[str, 
     wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     key = authorize.target_project(context.viewer, wanted)
 
-    def work(conn: Any) -> UUID:
-        before = projects.settings(conn, key) if key is not None else None
+    def work(uow: UnitOfWork) -> UUID:
+        before = projects.settings(uow, key) if key is not None else None
         if key is None or before is None:
             raise ProjectNotFoundError
         limits.check_project({**before, **values})
         if values:
-            projects.change(conn, key, values)
+            projects.change(uow, key, values)
         return key
 
     return await context.database.write(work)

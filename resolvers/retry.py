@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from db import flows
+from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
@@ -67,20 +68,20 @@ async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempote
     key = ids.decode(IdKind.RUN, run_id)
     request = run_creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])
 
-    def work(conn: Any) -> UUID:
-        old = retries.lock(conn, key, strategy)
+    def work(uow: UnitOfWork) -> UUID:
+        old = retries.lock(uow, key, strategy)
         if old is None or not authorize.can_see(context.viewer, old):
             raise RunNotFoundError
-        if (done := request.earlier_run(conn, old.project_id)) is not None:
+        if (done := request.earlier_run(uow.conn, old.project_id)) is not None:
             return done
         if old.refusal is not None:
             raise _refusal(old.refusal, old)
         new = run_creation.with_defaults({name: getattr(old, name) for name in retries.CARRIED_OVER} | _values(old))
         if old.parent_run_id is not None:
             new["root_run_id"] = old.root_run_id
-        transitions.create(conn, new | request.values, retries.message(strategy, run_id))
+        transitions.create(uow, new | request.values, retries.message(strategy, run_id))
         if strategy is RetryStrategy.FROM_FAILED_STEP:
-            retries.copy_kept(conn, [new["id"]])
+            retries.copy_kept(uow.conn, [new["id"]])
         created: UUID = new["id"]
         return created
 

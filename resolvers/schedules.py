@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from db import flows, schedules
+from db.core.unit_of_work import UnitOfWork
 from db.row_types import ScheduleRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
@@ -86,14 +87,14 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
     timetable = _timetable(values["cron"], values["time_zone"])
     await _check_input(context.flows, flow.published_version_id, given["input"])
 
-    def work(conn: Any) -> UUID:
-        if schedules.count(conn, flow.id) >= MAX_SCHEDULES:
+    def work(uow: UnitOfWork) -> UUID:
+        if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
             raise InvalidArgumentError(f"A flow has at most {MAX_SCHEDULES} schedules.")
         schedule_id = ids.new_uuid()
         now = ids.created_at(schedule_id)
         owner = {"id": schedule_id, "project_id": flow.project_id, "flow_id": flow.id}
         times = {"created_at": now, "updated_at": now, "next_fire_at": _next(timetable, enabled=values["enabled"])}
-        schedules.create(conn, values | owner | times)
+        schedules.create(uow, values | owner | times)
         return schedule_id
 
     return await context.database.write(work)
@@ -115,8 +116,8 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
         flow = await context.loaders.load(flows.by_ids, seen.flow_id, columns)
         await _check_input(context.flows, flow.published_version_id if flow else None, given["input"])
 
-    def work(conn: Any) -> UUID:
-        row = schedules.locked(conn, seen.id)
+    def work(uow: UnitOfWork) -> UUID:
+        row = schedules.locked(uow, seen.id)
         if row is None:
             raise ScheduleNotFoundError
         timing = {name: values.get(name, getattr(row, name)) for name in _TIMING}
@@ -124,7 +125,7 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
         if any(timing[name] != getattr(row, name) for name in _TIMING) or (row.enabled and row.next_fire_at is None):
             timetable = _timetable(timing["cron"], timing["time_zone"])
             changes["next_fire_at"] = _next(timetable, enabled=timing["enabled"])
-        schedules.change(conn, row.id, changes)
+        schedules.change(uow, row.id, changes)
         key: UUID = row.id
         return key
 

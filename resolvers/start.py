@@ -79,7 +79,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         parent_id=parent_id,
         idempotency=idempotency,
     )
-    return await run_creation.create_idempotent(context.database, lambda conn: run_creation.create(conn, wanted))
+    return await run_creation.create_idempotent(context.database, lambda uow: run_creation.create(uow, wanted))
 
 
 def check_wait(milliseconds: int | None) -> None:

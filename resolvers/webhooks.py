@@ -11,6 +11,7 @@ from uuid import UUID
 
 from db import flows, webhooks
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
 from domain import ids
 from domain.enums import Environment, Role, TriggerMethod
@@ -100,10 +101,10 @@ async def create(
         **_signature_values(signature),
     }
 
-    def work(conn: Any) -> Issued:
-        if webhooks.count(conn, flow.id) >= MAX_WEBHOOKS:
+    def work(uow: UnitOfWork) -> Issued:
+        if webhooks.count(uow.conn, flow.id) >= MAX_WEBHOOKS:
             raise InvalidArgumentError(f"A flow has at most {MAX_WEBHOOKS} webhooks.")
-        return Issued(*webhooks.create(conn, values))
+        return Issued(*webhooks.create(uow, values))
 
     return await context.database.write(work)
 

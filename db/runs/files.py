@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, RunFile
 from db.models.types import table
 from db.row_types import FileRow
@@ -35,13 +36,13 @@ class PurgedFile(NamedTuple):
 _kept = _file.purged_at.is_(None)
 
 
-def create(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def create(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
     """Inserts files whose bytes are in the store. Files that exist already stay as they are."""
     # A caller that lost the answer of a commit tries again, and the commit may have succeeded.
     keys = [row["id"] for row in rows]
-    known = set(conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
+    known = set(uow.conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
     if new := [row for row in rows if row["id"] not in known]:
-        conn.execute(_INSERT, new)
+        uow.conn.execute(_INSERT, new)
 
 
 def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[FileRow]]:
@@ -71,9 +72,9 @@ def purged(conn: Connection, limit: int) -> Sequence[PurgedFile]:
     return [PurgedFile(*row) for row in conn.execute(query.limit(limit))]
 
 
-def remove(conn: Connection, keys: Sequence[UUID]) -> None:
+def remove(uow: UnitOfWork, keys: Sequence[UUID]) -> None:
     """Deletes the rows of files whose bytes are deleted."""
-    conn.execute(delete(_table).where(_file.id.in_(keys)))
+    uow.conn.execute(delete(_table).where(_file.id.in_(keys)))
 
 
 def orphans(conn: Connection, stored: Mapping[UUID, UUID]) -> set[UUID]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import RunRef
 from db.models import FlowRun, RunLog
@@ -74,24 +75,24 @@ class LogFilter:
     """Text in the message, case-insensitive."""
 
 
-def append(conn: Connection, run_id: UUID, lines: Sequence[Line], max_lines: int) -> None:
+def append(uow: UnitOfWork, run_id: UUID, lines: Sequence[Line], max_lines: int) -> None:
     """Appends `lines` to a run's log. A log ends after `max_lines` lines, with one more that says so.
 
     The caller holds the run's lease until the end of the transaction, so that no number is used twice.
     """
-    run = conn.execute(_RUN, {"of_run": run_id}).one()
+    run = uow.conn.execute(_RUN, {"of_run": run_id}).one()
     last = run.last
     if last > max_lines:
         return
     rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: max_lines - last], start=1)]
     if last + len(lines) > max_lines:
         rows.append(_end_of_log(run_id, max_lines))
-    conn.execute(_INSERT, rows)
+    uow.conn.execute(_INSERT, rows)
     # Prepended: lines were logged before the journal write of the same transaction.
     subject, end, now = RunRef(run_id, run.project_id, run.flow_id), last + len(rows), clock.now()
     firsts = range(last + 1, end + 1, LINES_IN_EVENT)
     event_log.prepend(
-        conn, [event_log.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
+        uow, [event_log.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
     )
 
 

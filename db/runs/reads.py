@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, exists, func, literal, select, tuple_, union_all, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
 from db.row_types import AttemptRow, RunRow, StepRow
@@ -198,7 +199,7 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
 
-def mark_recovered(conn: Connection, run_id: UUID) -> Sequence[RecoveredRun]:
+def mark_recovered(uow: UnitOfWork, run_id: UUID) -> Sequence[RecoveredRun]:
     """Marks the runs that `run_id`, which succeeded, retries directly or through other retries; returns them."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
@@ -208,13 +209,13 @@ def mark_recovered(conn: Connection, run_id: UUID) -> Sequence[RecoveredRun]:
         .values(recovered_by_id=run_id)
         .returning(_run.id, _run.project_id, _run.flow_id)
     )
-    return [RecoveredRun(*row) for row in conn.execute(statement)]
+    return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
 
 
-def parent(conn: Connection, run_id: UUID, project_id: UUID) -> ParentRun | None:
+def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> ParentRun | None:
     """Returns the project's run `run_id`, locked: it cannot end before the transaction does."""
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
-    row = conn.execute(query.with_for_update(read=True)).first()
+    row = uow.conn.execute(query.with_for_update(read=True)).first()
     return ParentRun(*row) if row is not None else None
 
 

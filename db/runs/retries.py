@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
 )
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project, StepResult
 from db.models.types import table
 from db.row_types import RunRow
@@ -127,11 +128,11 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
     )
 
 
-def lock(conn: Connection, run_id: UUID, strategy: RetryStrategy) -> LockedRun | None:
+def lock(uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy) -> LockedRun | None:
     """Returns a run, locked, with whether and how it can be retried."""
     judgement = (refusal(strategy).label("refusal"), version(strategy).label("version"))
     query = select(*_runs.c, _project.retry_limit, *judgement).select_from(WITH_FLOWS)
-    row: LockedRun | None = fetch_first(conn, query.where(_run.id == run_id).with_for_update(read=True, of=_runs))
+    row: LockedRun | None = fetch_first(uow.conn, query.where(_run.id == run_id).with_for_update(read=True, of=_runs))
     return row
 
 

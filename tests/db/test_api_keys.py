@@ -57,9 +57,9 @@ async def test_secrets_are_long_random_and_prefixed() -> None:
 async def test_given_secret_is_unique(database: Database) -> None:
     given = "fr_given-by-the-operator"
     create = {"project_id": None, "role": Role.ADMIN, "name": "bootstrap", "secret": given}
-    assert await database.write(lambda conn: api_keys.create(conn, **create)) == given  # type: ignore[arg-type]
+    assert await database.write(lambda uow: api_keys.create(uow, **create)) == given  # type: ignore[arg-type]
     with pytest.raises(ConflictError):
-        await database.write(lambda conn: api_keys.create(conn, **create))  # type: ignore[arg-type]
+        await database.write(lambda uow: api_keys.create(uow, **create))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("damage", ["", "x", "FR_", " "])

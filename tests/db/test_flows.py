@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from db import flows, projects
 from db.core.database import ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from db.sql.keyset import Page
 from domain import ids
@@ -79,13 +80,13 @@ async def test_renaming_to_a_used_name_is_a_conflict(database: Database, home: H
         await database.write(flows.change, home.flow_id, {"name": "taken"})
 
 
-def fill(conn: Connection) -> None:
+def fill(uow: UnitOfWork) -> None:
     """Flows of two projects, named for what they are."""
-    first, second = projects.create(conn, "first"), projects.create(conn, "second")
-    factory.add_flow(conn, first, "first published")
-    flows.create(conn, first, "first draft 100%")
-    disabled = flows.create(conn, second, "second DRAFT disabled_")
-    flows.change(conn, disabled, {"enabled": False})
+    first, second = projects.create(uow, "first"), projects.create(uow, "second")
+    factory.add_flow(uow, first, "first published")
+    flows.create(uow, first, "first draft 100%")
+    disabled = flows.create(uow, second, "second DRAFT disabled_")
+    flows.change(uow, disabled, {"enabled": False})
 
 
 def matching(conn: Connection, where: FlowFilter) -> list[str]:

@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 
 from db import retention
+from db.assembly import open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from db.runs import input_requests, logs
@@ -42,9 +44,9 @@ async def ended(database: Database, home: Home, age: timedelta, count: int = 1, 
         **values,
     }
 
-    def add(conn: Connection) -> list[UUID]:
-        runs = factory.add_runs(conn, home, [row] * count)
-        factory.add_steps_of_runs(conn, {run: [{}, {}] for run in runs})
+    def add(uow: UnitOfWork) -> list[UUID]:
+        runs = factory.add_runs(uow, home, [row] * count)
+        factory.add_steps_of_runs(uow, {run: [{}, {}] for run in runs})
         return runs
 
     return await database.write(add)
@@ -63,7 +65,7 @@ async def rows(database: Database) -> tuple[int, int]:
 
 async def keep(database: Database, home: Home, days: int | None) -> None:
     change = update(table(Project)).where(table(Project).c.id == home.project_id).values(retention_days=days)
-    await database.write(lambda conn: conn.execute(change))
+    await database.write(lambda uow: uow.conn.execute(change))
 
 
 async def test_purge_deletes_old_step_data_and_keeps_the_run(database: Database) -> None:
@@ -141,7 +143,7 @@ def _half_of(purge: Callable[..., None]) -> Callable[..., None]:
 async def test_concurrent_purges_share_the_runs(database: Database, database_url: str) -> None:
     home = await database.write(factory.add_home)
     runs = await ended(database, home, 9 * DAY, 100)
-    second = Database(database_url)
+    second = open_database(database_url)
     batches = await asyncio.gather(
         *(each.write(retention.purge_expired, 7, 10) for each in (database, second) for _ in range(5))
     )
@@ -156,7 +158,7 @@ async def test_purge_skips_run_that_is_being_retried(database: Database, databas
         return  # nobody writes meanwhile
     home = await database.write(factory.add_home)
     (run,) = await ended(database, home, 9 * DAY)
-    second = Database(database_url)
+    second = open_database(database_url)
     lock = select(_RUNS.c.id).where(_RUNS.c.id == run).with_for_update(read=True)
     async with second._engine.begin() as conn:
         await conn.execute(lock)

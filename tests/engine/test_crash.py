@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
+from db.assembly import open_database
 from db.bulk import operations as bulk_operations
 from db.bulk import reads as bulk_reads
 from db.core import pubsub
@@ -55,7 +56,7 @@ async def bench(database: Database) -> Bench:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
-    database = Database(url)
+    database = open_database(url)
     try:
         yield database
     finally:

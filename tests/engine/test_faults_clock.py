@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from db.assembly import open_database
 from db.core.database import Database
 from db.runs import step_journal
 from engine.compiled_flow import FlowCache
@@ -87,7 +88,7 @@ async def test_the_lease_of_a_run_under_way_is_kept_from_another_worker(
 ) -> None:
     """Of a clock set forward, the first to look may find the lease over; it is given a new one first."""
     gate, second_gate = Gate(), Gate()
-    other = Database(database_url)
+    other = open_database(database_url)
     still.watch(other)
     run_id = await engine.start(await engine.publish(python("a", "pass_gate")))
     async with working(adapter, engine, gate, lease=15):
@@ -109,7 +110,7 @@ async def test_new_runs_are_noticed_after_the_clock_was_set(
 ) -> None:
     gate = Gate()
     gate.opened.set()
-    other = Database(database_url)
+    other = open_database(database_url)
     flow = await engine.publish(python("a", "pass_gate"))
     async with working(adapter, engine, gate):
         await still.advance(5)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, make_url, select, text
 
+from db.assembly import open_database
 from db.core import sqlite
 from db.core.database import Database
 from db.migrate import upgrade
@@ -59,7 +60,7 @@ async def two_workers(adapter: Adapter, bench: Bench, url: str, action: Counted)
     """Two dispatchers, each on a database of its own, for as long as the block lasts."""
     async with AsyncExitStack() as stack:
         for _ in range(2):
-            database = Database(url)
+            database = open_database(url)
             stack.push_async_callback(database.close)
             host = Engine(database, bench.project_id, stack)
             executor = await host.executor(act=action.act)
@@ -189,8 +190,8 @@ async def test_what_finds_no_space_is_not_written_at_all_and_says_so(database: D
     bench = await Bench.on(database)
     flow = await bench.publish(python("a", "act"))
     kept = await bench.start(flow)
-    pages = await database.write(lambda conn: conn.exec_driver_sql("PRAGMA page_count").scalar_one())
-    await database.write(lambda conn: conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
+    pages = await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one())
+    await database.write(lambda uow: uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
     # Together, as one group: each is told how it went.
     results = await asyncio.gather(*(bench.start(flow, f'"{"x" * 3_000}"') for _ in range(40)), return_exceptions=True)
     made = [each for each in results if not isinstance(each, BaseException)]
@@ -200,7 +201,7 @@ async def test_what_finds_no_space_is_not_written_at_all_and_says_so(database: D
     assert any("no space" in str(each) for each in refused)
     counts = await database.read(runs_and_events)
     assert counts == (1 + len(made), 1 + len(made))
-    await database.write(lambda conn: conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
+    await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
     again = await bench.start(flow, f'"{"x" * 3_000}"')
     assert {(await bench.run(run_id)).status for run_id in (kept, again, *made)} == {"QUEUED"}
 

@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from db import flows, projects, schedules
+from db.assembly import open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.row_types import ScheduleRow
@@ -61,7 +63,7 @@ async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Sched
     await still.drive(task)
 
 
-def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
+def add(uow: UnitOfWork, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
     """A schedule that was created now."""
     schedule_id = ids.new_uuid()
     now = clock.now()
@@ -84,7 +86,7 @@ def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any)
         "updated_at": now,
         **values,
     }
-    schedules.create(conn, row)
+    schedules.create(uow, row)
     return schedule_id
 
 
@@ -148,7 +150,7 @@ async def test_local_time_that_is_shown_twice_fires_once(
 async def test_schedule_made_by_another_process_is_noticed(
     database: Database, database_url: str, home: Home, still: FakeClock, running: Scheduler
 ) -> None:
-    other = Database(database_url)
+    other = open_database(database_url)
     await still.advance(58)
     await other.write(add, home, "* * * * *")
     await other.close()
@@ -266,18 +268,18 @@ async def test_clock_set_forward_is_as_a_time_without_workers(
     assert await fires(database) == [START + 1_000 * HOUR]
 
 
-def disable_flow(conn: Connection, home: Home) -> None:
-    flows.change(conn, home.flow_id, {"enabled": False})
+def disable_flow(uow: UnitOfWork, home: Home) -> None:
+    flows.change(uow, home.flow_id, {"enabled": False})
 
 
-def unpublish_flow(conn: Connection, home: Home) -> None:
-    flows.change(conn, home.flow_id, {"published_version_id": None})
+def unpublish_flow(uow: UnitOfWork, home: Home) -> None:
+    flows.change(uow, home.flow_id, {"published_version_id": None})
 
 
-def demand_more(conn: Connection, home: Home) -> None:
+def demand_more(uow: UnitOfWork, home: Home) -> None:
     step = {"name": "a", "kind": "transform", "input": 1}
     checked = check({"inputSchema": {"type": "object", "required": ["n"]}, "steps": [step]})
-    flows.publish(conn, home.flow_id, home.project_id, checked.text, checked.step_count)
+    flows.publish(uow, home.flow_id, home.project_id, checked.text, checked.step_count)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ async def test_flow_that_cannot_be_started_skips_the_fire(
     home: Home,
     still: FakeClock,
     scheduler: Scheduler,
-    spoil: Callable[[Connection, Home], None],
+    spoil: Callable[[UnitOfWork, Home], None],
     reason: SkipReason,
 ) -> None:
     schedule_id = await database.write(add, home, missed_fires=MissedFires.FIRE_ALL)
@@ -380,8 +382,8 @@ async def test_fire_whose_run_cannot_be_written_is_not_lost(
     write = database.write
 
     async def cut_off(work: Any, *args: Any) -> Any:
-        def dying(conn: Connection) -> None:
-            work(conn, *args)
+        def dying(uow: UnitOfWork) -> None:
+            work(uow, *args)
             raise DatabaseUnavailableError
 
         return await write(dying)
@@ -420,15 +422,15 @@ SCHEDULES, SCHEDULERS, HOURS = 30, 3, 3
 async def test_many_workers_start_each_fire_once(
     database: Database, database_url: str, home: Home, still: FakeClock
 ) -> None:
-    def add_many(conn: Connection) -> None:
+    def add_many(uow: UnitOfWork) -> None:
         for _ in range(SCHEDULES):
-            add(conn, home, missed_fires=MissedFires.FIRE_ALL)
+            add(uow, home, missed_fires=MissedFires.FIRE_ALL)
 
     await database.write(add_many)
     async with AsyncExitStack() as closing:
         workers = []
         for _ in range(SCHEDULERS):
-            own = Database(database_url)
+            own = open_database(database_url)
             closing.push_async_callback(own.close)
             workers.append(Scheduler(own, FlowCache(own)))
         for _ in range(HOURS):

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import Connection, event, func, select
 from sqlalchemy import Engine as SqlEngine
+from sqlalchemy import event, func, select
 
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import RunEvent, StepResult
 from db.models.types import table
@@ -183,8 +184,8 @@ async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_
     await agree(engine, run_id)
 
 
-def _advance_and_fail(conn: Connection, lease: Lease, begun: step_journal.AttemptStart) -> None:
-    step_journal.advance(conn, lease, None, begun)
+def _advance_and_fail(uow: UnitOfWork, lease: Lease, begun: step_journal.AttemptStart) -> None:
+    step_journal.advance(uow, lease, None, begun)
     raise ZeroDivisionError
 
 

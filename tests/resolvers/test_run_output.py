@@ -25,7 +25,7 @@ LINES = 8
 async def runs_with_output(api: Api, count: int = 1) -> list[str]:
     """The IDs of runs with lines 1 to 8 and two files each; the levels take turns, and so do the steps a and b."""
     home = await api.database.write(
-        lambda conn: factory.add_flow(conn, ids.decode(IdKind.PROJECT, api.project), f"flow {ids.new_uuid()}")
+        lambda uow: factory.add_flow(uow, ids.decode(IdKind.PROJECT, api.project), f"flow {ids.new_uuid()}")
     )
     keys = await api.database.write(factory.add_runs, home, [{"ran_ms": 0, "depth": 0}] * count)
     for key in keys:
@@ -186,7 +186,7 @@ async def test_purged_run_has_no_lines_no_files_and_no_retry_from_failed_step(id
     key = ids.decode(IdKind.RUN, run_id)
     ended = {"status": "FAILED", "finished_at": clock.now() - timedelta(days=9), "due_at": None}
     change = update(table(FlowRun)).where(table(FlowRun).c.id == key).values(ended)
-    await idle_api.database.write(lambda conn: conn.execute(change))
+    await idle_api.database.write(lambda uow: uow.conn.execute(change))
     (file,) = await idle_api.database.read(lambda conn: files.by_runs(conn, [key], {"id"})[key][:1])
     assert await purge_step_data(idle_api.database, 7) == 1
     run = (await idle_api.query(PURGED, {"id": run_id}))["flowRun"]

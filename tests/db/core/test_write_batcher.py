@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, text
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.core.write_batcher import WriteBatcher
 from db.models import RunEvent
 from db.models.types import table
@@ -120,12 +121,12 @@ async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Datab
     assert await database.write(step_journal.advance_batch, changes[:1]) == {busy.run_id}
 
 
-def create(conn: Connection, names: Sequence[str]) -> Collection[str]:
+def create(uow: UnitOfWork, names: Sequence[str]) -> Collection[str]:
     for name in names:
         if name == "bad":
             raise RuntimeError("no")
         if name != "nothing":
-            projects.create(conn, name)
+            projects.create(uow, name)
     return [name for name in names if name != "nothing"]
 
 

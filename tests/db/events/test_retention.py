@@ -5,9 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
+from db.assembly import open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import EVERYTHING, AttemptRef, LogPosition, RunRef
 from db.models import RunEvent
@@ -30,13 +32,13 @@ START: LogPosition = 0
 _EVENTS = table(RunEvent)
 
 
-def write(conn: Connection, home: Home, run_id: UUID) -> None:
+def write(uow: UnitOfWork, home: Home, run_id: UUID) -> None:
     """A change of the run's status, between one of a step and lines."""
     run = RunRef(run_id, home.project_id, home.flow_id)
     now = clock.now()
-    event_log.append(conn, [event_log.step_row(run, AttemptRef(0, "a", 1), "PENDING", "RUNNING", now)])
-    factory.add_events(conn, home, run_id, [RunStatus.QUEUED])
-    event_log.append(conn, [event_log.lines_row(run, 1, 3, now)])
+    event_log.append(uow, [event_log.step_row(run, AttemptRef(0, "a", 1), "PENDING", "RUNNING", now)])
+    factory.add_events(uow, home, run_id, [RunStatus.QUEUED])
+    event_log.append(uow, [event_log.lines_row(run, 1, 3, now)])
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ async def test_a_subscriber_from_before_is_told_also_after_a_restart(
     last = (await places(database))[-1]
     await fake_clock.advance(DAYS * 86_400 + 1)
     await purge_events(database, DAYS)
-    again = Database(database_url)
+    again = open_database(database_url)
     hub = Hub(again)
     selector = RunsTopic(RunFilter(project_ids=[home.project_id]))
     expired = hub.subscribe(selector, START)

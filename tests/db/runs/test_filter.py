@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import reads as run_reads
@@ -71,16 +72,16 @@ METADATA: list[dict[str, Any]] = [
 SHORT = [0, 1, 20, 999, 1_000]
 
 
-def fill(conn: Connection) -> None:
+def fill(uow: UnitOfWork) -> None:
     """Two projects, three flows, four versions, and runs of every kind."""
-    first, second = projects.create(conn, "first"), projects.create(conn, "second")
-    homes = [factory.add_flow(conn, first, "one"), factory.add_flow(conn, first, "two")]
-    homes.append(Home(first, homes[0].flow_id, factory.add_version(conn, first, homes[0].flow_id)))
-    homes.append(factory.add_flow(conn, second, "one"))
+    first, second = projects.create(uow, "first"), projects.create(uow, "second")
+    homes = [factory.add_flow(uow, first, "one"), factory.add_flow(uow, first, "two")]
+    homes.append(Home(first, homes[0].flow_id, factory.add_version(uow, first, homes[0].flow_id)))
+    homes.append(factory.add_flow(uow, second, "one"))
     draw = random.Random(7)
     keys = [factory.uuid_at(OLDEST + number // 3 * 7 * MS, number) for number in range(COUNT)]
     for number, key in enumerate(keys):
-        factory.add_run(conn, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
+        factory.add_run(uow, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
 
 
 def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, Any]:

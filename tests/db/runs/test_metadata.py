@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from db.core.database import Database
 from db.core.sqlite import json_contains
+from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
 from domain.run_filter import RunFilter, RunOrder
@@ -70,17 +71,17 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def found(conn: Connection, home: Home, document: Any, probe: Any) -> bool:
+def found(uow: UnitOfWork, home: Home, document: Any, probe: Any) -> bool:
     """True if a run with the metadata `document` matches `probe`. The run is removed again."""
-    point = conn.begin_nested()
-    factory.add_run(conn, home, metadata=dumps(document))
-    rows = run_reads.page(conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
+    point = uow.conn.begin_nested()
+    factory.add_run(uow, home, metadata=dumps(document))
+    rows = run_reads.page(uow.conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
     point.rollback()
     return len(rows) == 1
 
 
-def all_found(conn: Connection, home: Home) -> list[bool]:
-    return [found(conn, home, document, probe) for document, probe, _ in CASES]
+def all_found(uow: UnitOfWork, home: Home) -> list[bool]:
+    return [found(uow, home, document, probe) for document, probe, _ in CASES]
 
 
 async def test_metadata_filter_matches_contained_documents(database: Database, home: Home) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete
 
 from db import flows
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from db.models import FlowRun
 from db.models.types import table
@@ -44,11 +45,11 @@ def run(number: int) -> dict[str, Any]:
     }
 
 
-def fill(conn: Connection) -> None:
-    home = factory.add_home(conn)
+def fill(uow: UnitOfWork) -> None:
+    home = factory.add_home(uow)
     numbers = list(range(COUNT))
     random.Random(1).shuffle(numbers)
-    factory.add_runs(conn, home, map(run, numbers))
+    factory.add_runs(uow, home, map(run, numbers))
 
 
 def position(row: RunRow, order: RunOrder) -> Position:
@@ -126,13 +127,13 @@ async def test_has_more_on_both_sides_of_each_row(filled: Database) -> None:
         assert sides == [(False, True, True, True), *inner, (True, False, True, True)], order
 
 
-def beyond_removed(conn: Connection, order: RunOrder) -> tuple[bool, ...]:
+def beyond_removed(uow: UnitOfWork, order: RunOrder) -> tuple[bool, ...]:
     """Whether rows stand beyond the position of the first row, which was deleted."""
-    first, *_ = run_reads.page(conn, (), ALL, order, Page(1))
-    conn.execute(delete(table(FlowRun)).where(table(FlowRun).c.id == first.id))
+    first, *_ = run_reads.page(uow.conn, (), ALL, order, Page(1))
+    uow.conn.execute(delete(table(FlowRun)).where(table(FlowRun).c.id == first.id))
     at = position(first, order)
     edges = [Edge(at, before, inclusive) for before in (True, False) for inclusive in (False, True)]
-    return tuple(run_reads.has_more(conn, ALL, order, edge) for edge in edges)
+    return tuple(run_reads.has_more(uow.conn, ALL, order, edge) for edge in edges)
 
 
 async def test_position_of_deleted_row_stays_valid(database: Database, home: Home) -> None:
@@ -144,22 +145,22 @@ async def test_position_of_deleted_row_stays_valid(database: Database, home: Hom
 OLD = {key_of(number) for number in range(COUNT)}
 
 
-def page_while_others_come(conn: Connection, home: Home, order: RunOrder, *, backward: bool) -> list[UUID]:
+def page_while_others_come(uow: UnitOfWork, home: Home, order: RunOrder, *, backward: bool) -> list[UUID]:
     """The rows of all pages, with rows inserted everywhere after each page, which are deleted afterwards."""
-    point = conn.begin_nested()
+    point = uow.conn.begin_nested()
     seen: list[UUID] = []
     edge: Position | None = None
     new = itertools.count(COUNT)
     while True:
         page = Page(7, before=edge, backward=True) if backward else Page(7, after=edge)
-        rows = run_reads.page(conn, (), ALL, order, page)
+        rows = run_reads.page(uow.conn, (), ALL, order, page)
         seen += [row.id for row in (reversed(rows) if backward else rows)]
         if len(rows) < 7:
             point.rollback()
             return seen
         edge = position(rows[0] if backward else rows[-1], order)
         if len(seen) < 2 * COUNT:
-            factory.add_runs(conn, home, [run(next(new)) for _ in range(5)])
+            factory.add_runs(uow, home, [run(next(new)) for _ in range(5)])
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
@@ -176,11 +177,11 @@ async def test_concurrent_inserts_duplicate_and_hide_no_row(database: Database, 
 OWNERS = [factory.uuid_at(START, number) for number in range(4)]
 
 
-def add_family(conn: Connection, home: Home) -> None:
+def add_family(uow: UnitOfWork, home: Home) -> None:
     """Children of the first three owners, one of them with one child; the fourth has none."""
     owners = [OWNERS[number % 2] for number in range(COUNT - 1)] + [OWNERS[2]]
     rows = [run(number) | {"parent_run_id": owner} for number, owner in enumerate(owners)]
-    factory.add_runs(conn, home, [row | {"archived_at": START} if number % 5 == 0 else row
+    factory.add_runs(uow, home, [row | {"archived_at": START} if number % 5 == 0 else row
                                   for number, row in enumerate(rows)])  # fmt: skip
 
 
@@ -271,8 +272,8 @@ async def test_page_has_requested_columns_and_sort_column(filled: Database) -> N
         assert set(row._fields) == {"id", *columns, *([column] if column else [])}
 
 
-def add_flows(conn: Connection, home: Home) -> list[UUID]:
-    return [flows.create(conn, home.project_id, f"flow {number}") for number in range(10)]
+def add_flows(uow: UnitOfWork, home: Home) -> list[UUID]:
+    return [flows.create(uow, home.project_id, f"flow {number}") for number in range(10)]
 
 
 def walk_flows(conn: Connection, where: FlowFilter, *, backward: bool) -> list[list[UUID]]:

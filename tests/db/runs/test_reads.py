@@ -3,10 +3,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import update
 
 from db import projects
 from db.core.database import ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import Project
 from db.models.types import table
 from db.runs import reads as run_reads
@@ -17,12 +18,12 @@ from tests.support import factory
 from tests.support.factory import Home
 
 
-def add_chain(conn: Connection, home: Home, length: int) -> list[UUID]:
+def add_chain(uow: UnitOfWork, home: Home, length: int) -> list[UUID]:
     """Runs of which each retries the one before it."""
     keys: list[UUID] = []
     for number in range(length):
         previous = keys[-1] if keys else None
-        keys.append(factory.add_run(conn, home, status=RunStatus.FAILED, retry_of_id=previous, attempt=number + 1))
+        keys.append(factory.add_run(uow, home, status=RunStatus.FAILED, retry_of_id=previous, attempt=number + 1))
     return keys
 
 
@@ -78,8 +79,8 @@ class TestIdempotencyKeys:
         assert len(await database.write(factory.add_runs, home, [{}, {}])) == 2
 
 
-def set_retry_limit(conn: Connection, project_id: UUID) -> None:
-    conn.execute(update(table(Project)).where(table(Project).c.id == project_id).values(retry_limit=3))
+def set_retry_limit(uow: UnitOfWork, project_id: UUID) -> None:
+    uow.conn.execute(update(table(Project)).where(table(Project).c.id == project_id).values(retry_limit=3))
 
 
 async def test_locked_run_has_all_columns_and_retry_limit(database: Database, home: Home) -> None:

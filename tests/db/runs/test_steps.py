@@ -3,9 +3,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import StepAttempt
 from db.models.types import table
 from db.row_types import StepRow
@@ -67,15 +68,15 @@ KEPT: dict[str, Ended] = {
 }
 
 
-def add_ended_run(conn: Connection, home: Home, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> UUID:
-    run_id = factory.add_run(conn, home, **{"status": RunStatus.FAILED, **values})
-    factory.add_steps(conn, run_id, rows)
+def add_ended_run(uow: UnitOfWork, home: Home, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> UUID:
+    run_id = factory.add_run(uow, home, **{"status": RunStatus.FAILED, **values})
+    factory.add_steps(uow, run_id, rows)
     return run_id
 
 
-def retried(conn: Connection, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
-    target = factory.add_run(conn, home, retry_of_id=source, failed_step_name=failed_step_name)
-    retries.copy_kept(conn, [target])
+def retried(uow: UnitOfWork, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
+    target = factory.add_run(uow, home, retry_of_id=source, failed_step_name=failed_step_name)
+    retries.copy_kept(uow.conn, [target])
     return target
 
 
@@ -114,10 +115,10 @@ async def test_step_kept_twice_names_the_run_that_executed_it(database: Database
     ]
 
 
-def add_later_steps(conn: Connection, run_id: UUID) -> None:
+def add_later_steps(uow: UnitOfWork, run_id: UUID) -> None:
     """The run executes its second step, and fails at the third."""
     rows = [{"position": 1, "name": "b", **OK}, {"position": 2, "name": "c", **FAILED}]
-    factory.add_steps(conn, run_id, rows)
+    factory.add_steps(uow, run_id, rows)
 
 
 async def test_retry_copies_no_attempts(database: Database, home: Home) -> None:
@@ -192,7 +193,7 @@ class TestReads:
         assert await database.read(run_reads.by_ids, [], ("status",)) == {}
 
 
-def add_second_attempt(conn: Connection, run_id: UUID) -> None:
-    conn.execute(
+def add_second_attempt(uow: UnitOfWork, run_id: UUID) -> None:
+    uow.conn.execute(
         insert(table(StepAttempt)).values(run_id=run_id, position=0, number=2, status="RUNNING", started_at=START)
     )

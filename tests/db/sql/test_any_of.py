@@ -35,13 +35,15 @@ async def test_any_of_takes_a_named_parameter(database: Database, home: Home) ->
     first, second = await database.write(factory.add_runs, home, [{}, {}])
     statement = update(_runs).where(any_of(_run.id, "keys")).values(source="here").returning(_run.id)
     for key in (first, second):
-        changed = await database.write(lambda conn, key: conn.execute(statement, {"keys": [key]}).scalars().all(), key)
+        changed = await database.write(
+            lambda uow, key: uow.conn.execute(statement, {"keys": [key]}).scalars().all(), key
+        )
         assert changed == [key]
 
 
 async def test_any_of_uses_the_index_of_the_column(database: Database, home: Home) -> None:
     await database.write(factory.add_runs, home, [{}] * 200)
-    await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+    await database.write(lambda uow: uow.conn.execute(text("ANALYZE")) and None)
     query = select(_run.id).where(any_of(_run.id, [uuid4()])).with_only_columns(_run.source)
 
     def plan(conn: Connection) -> str:
