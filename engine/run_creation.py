@@ -12,7 +12,6 @@ from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.definition import MAX_RUN_DEPTH
 from domain.enums import RunStatus, TriggerMethod
@@ -161,7 +160,7 @@ def _create_and_charge(uow: UnitOfWork, work: Callable[[UnitOfWork], UUID]) -> t
     return run_id, run_id in step_journal.apply_quota(uow)
 
 
-def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> AnyRow:
+def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
     parent = run_reads.parent(uow, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("There is no such parent run.")

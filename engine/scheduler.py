@@ -19,7 +19,7 @@ from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.runs import step_journal
-from db.sql.rows import AnyRow
+from db.schedules import DueSchedule
 from domain import clock, ids, json_codec
 from domain.cron import CronSchedule, get_zone
 from domain.enums import MissedFires, SkipReason, TriggerMethod
@@ -78,7 +78,7 @@ class Scheduler(BackgroundService):
             if len(due) < _BATCH or self.is_stopping:
                 return
 
-    async def _fire(self, schedule: AnyRow) -> None:
+    async def _fire(self, schedule: DueSchedule) -> None:
         plan = _plan_fires(schedule, clock.now())
         reason = await self._skip_reason(schedule)
         if plan.fire_times and reason is not None:
@@ -91,7 +91,7 @@ class Scheduler(BackgroundService):
             fields = {"schedule_id": shown_id, "run_id": ids.encode(IdKind.RUN, run_id)}
             _logger.warning("scheduled run exceeds the quota", extra=fields)
 
-    async def _skip_reason(self, schedule: AnyRow) -> SkipReason | None:
+    async def _skip_reason(self, schedule: DueSchedule) -> SkipReason | None:
         """Returns why the flow cannot be started now; None: it can."""
         if not schedule.flow_enabled:
             return SkipReason.FLOW_DISABLED
@@ -113,12 +113,13 @@ class Scheduler(BackgroundService):
         return None
 
 
-def _plan_fires(schedule: AnyRow, now: datetime) -> _FirePlan:
+def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
     try:
         cron = CronSchedule(schedule.cron, get_zone(schedule.time_zone))
     except ValueError:
         return _FirePlan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
     first_due = schedule.next_fire_at
+    assert first_due is not None  # the schedule is due
     later = takewhile(lambda at: at > first_due, cron.until(now))
     # The fire time that was announced, and the latest ones that have passed since, latest first.
     passed = [*islice(later, MAX_CATCH_UP), first_due]
@@ -138,7 +139,7 @@ def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: dat
     return on_time
 
 
-def _start_runs(uow: UnitOfWork, schedule: AnyRow, plan: _FirePlan) -> Collection[UUID]:
+def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Collection[UUID]:
     """Advance the schedule and create its runs; returns the runs that exceed the project's quota.
 
     These are written, too, and can be retried.
@@ -155,7 +156,8 @@ def _start_runs(uow: UnitOfWork, schedule: AnyRow, plan: _FirePlan) -> Collectio
     return step_journal.apply_quota(uow)
 
 
-def _new_run(schedule: AnyRow, fire_time: datetime) -> run_creation.NewRun:
+def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:
+    assert schedule.published_version_id is not None  # `_skip_reason` has checked it
     return run_creation.NewRun(
         target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={

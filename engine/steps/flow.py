@@ -63,6 +63,7 @@ class FlowKind(StepKind):
         if call.run.depth >= MAX_RUN_DEPTH:
             raise StepError("DEPTH_LIMIT", f"Runs can be nested at most {MAX_RUN_DEPTH} deep.", retryable=False)
         flow = await _startable_flow(call.database, call.run.project_id, rendered["flow"])
+        assert flow.published_version_id is not None  # `_startable_flow` has checked it
         inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
         version = await call.flows.get(flow.published_version_id)
         texts = [_encode_input(version, value) for value in inputs]
@@ -104,7 +105,7 @@ def _child_outputs(rows: Sequence[AnyRow]) -> list[Any]:
     return [json_codec.decode(child.output) for child in rows]
 
 
-async def _startable_flow(database: Database, project_id: UUID, reference: Any) -> AnyRow:
+async def _startable_flow(database: Database, project_id: UUID, reference: Any) -> flows.FoundFlow:
     if not isinstance(reference, str):
         raise StepError("INPUT_INVALID", "`flow` must be the name or the ID of a flow.", retryable=False)
     flow = await database.read(flows.find, project_id, _flow_key(reference), reference)

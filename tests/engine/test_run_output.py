@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
+from db.row_types import FileRow
 from db.runs import files, logs, step_journal
 from db.runs.logs import LogFilter
 from db.sql.keyset import Page
-from db.sql.rows import AnyRow
 from engine.executor import Executor
 from engine.file_store import FileGoneError, FileStore
 from engine.run_output import OutputLimits
@@ -52,10 +52,10 @@ class OutputHarness:
     async def messages(self, run_id: UUID) -> list[str]:
         return [message for *_, message in await self.log_lines(run_id)]
 
-    async def files(self, run_id: UUID) -> list[AnyRow]:
+    async def files(self, run_id: UUID) -> list[FileRow]:
         return (await self.engine.database.read(files.by_runs, [run_id], _COLUMNS)).get(run_id, [])
 
-    async def content(self, row: AnyRow) -> bytes:
+    async def content(self, row: FileRow) -> bytes:
         return b"".join([piece async for piece in await self.store.get(row.key, 0, row.size)])
 
     def stored(self) -> list[Path]:

@@ -16,6 +16,7 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
+from db.row_types import ScheduleRow
 from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
@@ -98,7 +99,7 @@ async def fires(database: Database) -> list[datetime]:
     return [row.scheduled_for for row in await runs_of(database)]
 
 
-async def row_of(database: Database, schedule_id: UUID) -> AnyRow:
+async def row_of(database: Database, schedule_id: UUID) -> ScheduleRow:
     columns = {"next_fire_at", "last_fired_at", "last_skipped_at", "last_skipped_reason"}
     return (await database.read(schedules.by_ids, [schedule_id], columns))[schedule_id]
 

@@ -17,7 +17,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import step_journal, steps, transitions
+from db.runs import retries, step_journal, transitions
 from db.runs.step_journal import Claimed
 from db.sql.rows import AnyRow
 from domain import clock, ids
@@ -103,7 +103,7 @@ class Bench:
         def work(uow: UnitOfWork) -> UUID:
             again = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
             new_id = self._create(uow, flow, {"input": old.input, **again})
-            steps.copy_kept(uow.conn, [new_id])
+            retries.copy_kept(uow.conn, [new_id])
             return new_id
 
         return await self.database.write(work)
