@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from db.core.pubsub import PubSub
 from domain import clock
 from domain.errors import DatabaseUnavailableError
+from engine.file_store import FileStoreError
 
 _logger = logging.getLogger(__name__)
 
@@ -84,17 +85,19 @@ class BackgroundService(ABC):
         try:
             seconds = await self.work()
         except DatabaseUnavailableError:
-            return await self._back_off("database unavailable", None)
-        except Exception as error:
-            return await self._back_off("background service failed", error)
+            return await self._back_off(logging.WARNING, "database unavailable")
+        except FileStoreError as error:
+            return await self._back_off(logging.WARNING, "file store unavailable", reason=str(error))
+        except Exception:
+            return await self._back_off(logging.ERROR, "background service failed", exc_info=True)
         self._retry_seconds = RETRY_SECONDS
         return seconds
 
-    async def _back_off(self, event: str, error: Exception | None) -> float:
+    async def _back_off(self, level: int, event: str, *, exc_info: bool = False, **fields: object) -> float:
         seconds = min(self._retry_seconds, self.interval)
         self._retry_seconds = min(2 * seconds, self.interval)
-        fields = {"service": self.name, "retry_in_seconds": seconds}
-        _logger.log(logging.ERROR if error else logging.WARNING, event, extra=fields, exc_info=error)
+        fields |= {"service": self.name, "retry_in_seconds": seconds}
+        _logger.log(level, event, extra=fields, exc_info=exc_info)
         # Wake-ups do not shorten the pause: a failing service must not spin because others are busy.
         await clock.wait_for(self._stopping, seconds)
         return 0

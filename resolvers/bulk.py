@@ -13,7 +13,8 @@ from db.bulk.pinning import Selection
 from db.bulk.reads import OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
-from db.sql.keyset import Edge, Position
+from db.core.unit_of_work import UnitOfWork
+from db.sql.keyset import Edge, Page, Position
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
 from domain.bulk import ENDED, BulkKind, BulkStatus
@@ -39,7 +40,6 @@ from engine.bulk_worker import LEASE, ChunkPipeline
 from engine.run_creation import Idempotency
 from resolvers import authorize, runs, waiting
 from resolvers.context import Context
-from resolvers.pagination import ConnectionPage, PageArguments
 
 MAX_SYNCHRONOUS_RUNS = 500
 """Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
@@ -197,38 +197,57 @@ async def require(context: Context, operation_id: str) -> AnyRow:
     return row
 
 
-async def page(context: Context, arguments: PageArguments, columns: Collection[str]) -> ConnectionPage:
-    """Returns a page of the operations that the viewer can see, newest first."""
-    page = arguments.page(_ORDER_OF_OPERATIONS)
-    project_id = context.viewer.project_id
-    return ConnectionPage(
-        page,
-        await context.database.read(reads.page, columns, project_id, page),
-        position=lambda row: Position(0, row.id),
-        ordering=_ORDER_OF_OPERATIONS,
-        any_beyond=lambda edge: context.database.read(reads.has_more, project_id, edge),
-    )
+class OperationList:
+    """The operations that the viewer can see, newest first, without plans."""
+
+    ordering = _ORDER_OF_OPERATIONS
+
+    def __init__(self, context: Context) -> None:
+        self._database = context.database
+        self._project_id = context.viewer.project_id
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[AnyRow]:
+        """Returns the operations of a page."""
+        return await self._database.read(reads.page, columns, self._project_id, page)
+
+    async def has_more(self, edge: Edge) -> bool:
+        """Returns True if an operation follows `edge`."""
+        return await self._database.read(reads.has_more, self._project_id, edge)
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of operations, at most `limit`."""
+        return await self._database.read(reads.count, self._project_id, limit)
+
+    def position(self, row: AnyRow) -> Position:
+        """Returns the position of an operation."""
+        return Position(0, row.id)
 
 
-async def count(context: Context, limit: int | None) -> int:
-    """Counts the operations that the viewer can see, up to `limit`."""
-    return await context.database.read(reads.count, context.viewer.project_id, limit)
+class OutcomeList:
+    """The outcomes of an operation that match a filter, in the order in which the runs were created."""
 
+    ordering = _ORDER_OF_OUTCOMES
 
-async def outcomes(context: Context, key: UUID, where: OutcomeFilter, arguments: PageArguments) -> ConnectionPage:
-    """Returns a page of the outcomes of an operation, in the order in which the runs were created."""
-    page = arguments.page(_ORDER_OF_OUTCOMES)
+    def __init__(self, context: Context, key: UUID, where: OutcomeFilter) -> None:
+        self._database = context.database
+        self._key = key
+        self._where = where
 
-    async def any_beyond(edge: Edge) -> bool:
-        return await context.database.read(reads.has_more_outcomes, key, where, edge)
+    async def page(self, _: Collection[str], page: Page) -> Sequence[AnyRow]:
+        """Returns the outcomes of a page, with all columns."""
+        return await self._database.read(reads.outcomes_page, self._key, self._where, page)
 
-    return ConnectionPage(
-        page,
-        await context.database.read(reads.outcomes_page, key, where, page),
-        position=lambda row: Position(0, row.run_id),
-        ordering=_ORDER_OF_OUTCOMES,
-        any_beyond=any_beyond,
-    )
+    async def has_more(self, edge: Edge) -> bool:
+        """Returns True if an outcome follows `edge`."""
+        return await self._database.read(reads.has_more_outcomes, self._key, self._where, edge)
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of outcomes, at most `limit`."""
+        return await self._database.read(reads.outcomes_count, self._key, self._where, limit)
+
+    def position(self, row: AnyRow) -> Position:
+        """Returns the position of an outcome."""
+        return Position(0, row.run_id)
 
 
 async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> BulkLease | UUID:
@@ -269,17 +288,17 @@ async def _insert(
     """Inserts an operation; or returns the key of the one with the same idempotency key, once its set is complete."""
     idempotency = request.idempotency
 
-    def insert(conn: Any) -> BulkLease | AnyRow:
+    def insert(uow: UnitOfWork) -> BulkLease | AnyRow:
         if project_id is not None:
-            operations.lock_project(conn, project_id)
+            operations.lock_project(uow, project_id)
         if idempotency.key is not None and (
-            earlier := operations.find_by_idempotency_key(conn, project_id, idempotency.key)
+            earlier := operations.find_by_idempotency_key(uow, project_id, idempotency.key)
         ):
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _check_limits(conn, project_id, is_plan=request.dry_run)
-        return pinning.prepare(conn, values, _PREPARATION_LEASE)
+        _check_limits(uow.conn, project_id, is_plan=request.dry_run)
+        return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
         try:
@@ -354,11 +373,11 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
-    def execute(conn: Any) -> BulkLease:
+    def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
-            operations.lock_project(conn, plan.project_id)
-        _check_limits(conn, plan.project_id, is_plan=False)
-        lease = plans.execute_plan(conn, plan.id, pace, LEASE)
+            operations.lock_project(uow, plan.project_id)
+        _check_limits(uow.conn, plan.project_id, is_plan=False)
+        lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
         return lease

@@ -26,7 +26,7 @@ from schema.errors import (
     TooManyBulkOperations,
 )
 from schema.fields import Info, columns_of
-from schema.inputs import FlowRunFilter, bounded_ids
+from schema.filters import FlowRunFilter, check_run_ids
 from schema.roles import mutation
 from schema.scalars import BigInt
 from schema.types.bulk_operation import BulkOperation
@@ -75,9 +75,9 @@ class BulkArguments:
         """
         return BulkRequest(
             kind=kind,
-            filter=self.filter.wanted() if self.filter is not None else None,
+            filter=self.filter.to_domain() if self.filter is not None else None,
             filter_text=self.filter.text() if self.filter is not None else None,
-            excluded_ids=bounded_ids("excludeIds", self.exclude_ids or ()),
+            excluded_ids=check_run_ids("excludeIds", self.exclude_ids or ()),
             dry_run=self.dry_run,
             plan_id=self.plan_id,
             idempotency_key=self.idempotency_key,

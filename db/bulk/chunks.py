@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Integer, bindparam, func, select, tuple_, upd
 from db.bulk import actions, leases, operations, outcomes
 from db.bulk.leases import BulkLease
 from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
-from db.core import unit_of_work
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.rows import AnyRow, group_by
@@ -82,19 +82,19 @@ class ChunkOutOfOrderError(PipelineConflictError):
     """The chunk before it did not commit. Nothing was written; it can be pipelined again."""
 
 
-def process_chunk(conn: Connection, lease: BulkLease, size: int, duration: timedelta) -> bool:
+def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timedelta) -> bool:
     """Processes the next `size` runs. Returns True if the operation has ended.
 
     Raises:
         OperationLostError
     """
-    chunk = _lock_next_chunk(conn, lease, size, duration)
+    chunk = _lock_next_chunk(uow, lease, size, duration)
     if chunk is not None:
-        runs = _lock_runs(conn, chunk)
+        runs = _lock_runs(uow, chunk)
         if runs:
-            actions.of_operation(chunk.operation).apply(conn, chunk, runs)
-        _add_counts(conn, chunk)
-    return _complete_if_last(conn, lease, chunk)
+            actions.of_operation(chunk.operation).apply(uow, chunk, runs)
+        _add_counts(uow, chunk)
+    return _complete_if_last(uow, lease, chunk)
 
 
 def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
@@ -108,7 +108,7 @@ def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
     return chunk.through if chunk is not None and _has_more(conn, chunk) else None
 
 
-def process_next_chunk(conn: Connection, lease: BulkLease, after: UUID, size: int, duration: timedelta) -> bool:
+def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int, duration: timedelta) -> bool:
     """Processes the chunk that follows the run `after` in parallel with the chunk that ends there.
 
     Writes everything before it waits for the end of that chunk, and commits only if that has committed. Returns True if
@@ -117,39 +117,39 @@ def process_next_chunk(conn: Connection, lease: BulkLease, after: UUID, size: in
     Raises:
         OperationLostError, PipelineConflictError, ChunkOutOfOrderError
     """
-    operation = leases.get(conn, lease, BulkStatus.RUNNING)
-    chunk = _find_chunk(conn, operation, after, size)
+    operation = leases.get(uow.conn, lease, BulkStatus.RUNNING)
+    chunk = _find_chunk(uow.conn, operation, after, size)
     if chunk is None:
         return False
     action = actions.of_operation(operation)
-    runs = _lock_runs(conn, chunk)
-    if not action.can_pipeline(conn, chunk, runs):
+    runs = _lock_runs(uow, chunk)
+    if not action.can_pipeline(uow.conn, chunk, runs):
         raise PipelineConflictError
     if runs:
-        action.apply(conn, chunk, runs)
-        unit_of_work.flush(conn)
-    if leases.lock(conn, lease, BulkStatus.RUNNING, duration).done_through != after:
+        action.apply(uow, chunk, runs)
+        uow.flush()
+    if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != after:
         raise ChunkOutOfOrderError
-    _add_counts(conn, chunk)
-    return _complete_if_last(conn, lease, chunk)
+    _add_counts(uow, chunk)
+    return _complete_if_last(uow, lease, chunk)
 
 
-def fail_next_run(conn: Connection, lease: BulkLease, duration: timedelta) -> bool:
+def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> bool:
     """Records INTERNAL_ERROR for the next run, which cannot be processed. Returns True if the operation has ended.
 
     Raises:
         OperationLostError
     """
-    chunk = _lock_next_chunk(conn, lease, 1, duration)
+    chunk = _lock_next_chunk(uow, lease, 1, duration)
     if chunk is not None:
-        outcomes.record(conn, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
-        _add_counts(conn, chunk)
-    return _complete_if_last(conn, lease, chunk)
+        outcomes.record(uow, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
+        _add_counts(uow, chunk)
+    return _complete_if_last(uow, lease, chunk)
 
 
-def _lock_next_chunk(conn: Connection, lease: BulkLease, size: int, duration: timedelta) -> Chunk | None:
-    operation = leases.lock(conn, lease, BulkStatus.RUNNING, duration)
-    return _find_chunk(conn, operation, operation.done_through or _NIL, size)
+def _lock_next_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timedelta) -> Chunk | None:
+    operation = leases.lock(uow, lease, BulkStatus.RUNNING, duration)
+    return _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
 
 
 def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
@@ -160,22 +160,22 @@ def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> 
     return Chunk(operation, after, through, length, pending, clock.now())
 
 
-def _lock_runs(conn: Connection, chunk: Chunk) -> Sequence[AnyRow]:
+def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
     """Locks the pending runs of a chunk, records those that are skipped, and returns the others."""
     statement = actions.of_operation(chunk.operation).lock_statement
-    locked = conn.execute(statement, {**chunk.parameters, "source_id": chunk.operation.source_id}).all()
+    locked = uow.conn.execute(statement, {**chunk.parameters, "source_id": chunk.operation.source_id}).all()
     by_refusal = group_by(locked, "refusal")
     for reason, refused in by_refusal.items():
         if reason is not None:
-            outcomes.record(conn, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
+            outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
     if len(locked) < chunk.pending:
-        outcomes.record_missing(conn, chunk)
+        outcomes.record_missing(uow, chunk)
     return by_refusal.get(None, ())
 
 
-def _add_counts(conn: Connection, chunk: Chunk) -> None:
+def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:
     """Adds the results of a chunk to the operation's counts, and moves its position to the end of the chunk."""
-    length, succeeded, skipped, failed, became_eligible, became_ineligible = conn.execute(
+    length, succeeded, skipped, failed, became_eligible, became_ineligible = uow.conn.execute(
         _COUNT, chunk.parameters
     ).one()
     counted_before = length - chunk.pending  # they succeeded together with a run of an earlier chunk
@@ -188,15 +188,15 @@ def _add_counts(conn: Connection, chunk: Chunk) -> None:
         "became_ineligible": became_ineligible,
     }
     more = {f"more_{name}": count for name, count in counts.items()}
-    conn.execute(_ADD_COUNTS, {"of_operation": chunk.operation.id, "through": chunk.through, **more})
+    uow.conn.execute(_ADD_COUNTS, {"of_operation": chunk.operation.id, "through": chunk.through, **more})
 
 
-def _complete_if_last(conn: Connection, lease: BulkLease, chunk: Chunk | None) -> bool:
+def _complete_if_last(uow: UnitOfWork, lease: BulkLease, chunk: Chunk | None) -> bool:
     """Completes the operation if no run follows `chunk`, and records its progress. Returns True if it has ended."""
-    has_ended = chunk is None or not _has_more(conn, chunk)
+    has_ended = chunk is None or not _has_more(uow.conn, chunk)
     if has_ended:
-        operations.end(conn, lease.operation_id, BulkStatus.COMPLETED)
-    operations.record_progress(conn, lease.operation_id)
+        operations.end(uow, lease.operation_id, BulkStatus.COMPLETED)
+    operations.record_progress(uow, lease.operation_id)
     return has_ended
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, bindparam, or_, select, update
 
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.rows import AnyRow
@@ -52,15 +53,15 @@ def has_claimable(conn: Connection) -> bool:
     return conn.execute(_claimable(clock.now())).first() is not None
 
 
-def claim(conn: Connection, duration: timedelta) -> BulkLease | None:
+def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:
     """Leases the oldest running operation that no process works on. Skips those that others claim at this moment."""
     now = clock.now()
-    operation_id = conn.execute(_claimable(now).with_for_update(skip_locked=True)).scalar()
+    operation_id = uow.conn.execute(_claimable(now).with_for_update(skip_locked=True)).scalar()
     if operation_id is None:
         return None
     lease = BulkLease(operation_id, ids.new_uuid())
     values = {"lease_token": lease.token, "lease_until": now + duration}
-    conn.execute(update(_operations).where(_operation.id == operation_id).values(values))
+    uow.conn.execute(update(_operations).where(_operation.id == operation_id).values(values))
     return lease
 
 
@@ -76,39 +77,39 @@ def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> AnyRow:
     return row
 
 
-def lock(conn: Connection, lease: BulkLease, status: BulkStatus, duration: timedelta) -> AnyRow:
+def lock(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, duration: timedelta) -> AnyRow:
     """Renews the lease and returns the operation's row, which stays locked until the end of the transaction.
 
     Raises:
         OperationLostError
     """
-    row = conn.execute(_LOCK, lease.parameters(status) | {"until": clock.now() + duration}).first()
+    row = uow.conn.execute(_LOCK, lease.parameters(status) | {"until": clock.now() + duration}).first()
     if row is None:
         raise OperationLostError
     return row
 
 
-def change(conn: Connection, lease: BulkLease, status: BulkStatus, values: Mapping[str, Any]) -> None:
+def change(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, values: Mapping[str, Any]) -> None:
     """Writes columns of an operation that has the status `status`.
 
     Raises:
         OperationLostError
     """
     statement = update(_operations).where(*_leased).values(values)
-    if conn.execute(statement, lease.parameters(status)).rowcount == 0:
+    if uow.conn.execute(statement, lease.parameters(status)).rowcount == 0:
         raise OperationLostError
 
 
-def release(conn: Connection, lease: BulkLease) -> None:
+def release(uow: UnitOfWork, lease: BulkLease) -> None:
     """Ends the lease, so that another process can claim the operation at once."""
     leased = (_operation.id == lease.operation_id, _operation.lease_token == lease.token)
-    conn.execute(update(_operations).where(*leased).values(lease_until=None))
-    pubsub.publish_after_commit(conn, pubsub.BULK_DUE)
+    uow.conn.execute(update(_operations).where(*leased).values(lease_until=None))
+    uow.publish_after_commit(pubsub.BULK_DUE)
 
 
-def release_leases(conn: Connection) -> None:
+def release_leases(uow: UnitOfWork) -> None:
     """Ends all leases. Only for a worker that knows that no other worker is alive."""
-    conn.execute(update(_operations).where(_operation.status == BulkStatus.RUNNING).values(lease_until=None))
+    uow.conn.execute(update(_operations).where(_operation.status == BulkStatus.RUNNING).values(lease_until=None))
 
 
 def _claimable(now: datetime) -> Select[Any]:

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 
 from db.bulk.outcomes import OUTCOMES
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, Project
 from db.models.types import table
@@ -31,10 +32,10 @@ _ALL_PROJECTS = UUID(int=0)
 _COUNTS = ("matched", "processed", "succeeded", "skipped", "failed")
 
 
-def lock_project(conn: Connection, project_id: UUID) -> None:
+def lock_project(uow: UnitOfWork, project_id: UUID) -> None:
     """Keeps other transactions from starting a bulk operation in the project until this one ends."""
     query = select(_projects.c.id).where(_projects.c.id == project_id)
-    conn.execute(query.with_for_update(key_share=True))
+    uow.conn.execute(query.with_for_update(key_share=True))
 
 
 def count_open(conn: Connection, project_id: UUID | None) -> tuple[int, int]:
@@ -51,14 +52,14 @@ def count_open(conn: Connection, project_id: UUID | None) -> tuple[int, int]:
     return under_way, plans
 
 
-def find_by_idempotency_key(conn: Connection, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
+def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
     """Returns `id`, `status` and `request_hash` of the operation that was requested under this key."""
     has_key = (_in_project(project_id), _operation.idempotency_key == idempotency_key)
-    fail_lost_preparations(conn, clock.now(), *has_key)
-    return conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)).first()
+    fail_lost_preparations(uow, clock.now(), *has_key)
+    return uow.conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)).first()
 
 
-def fail_lost_preparations(conn: Connection, now: datetime, *conditions: ColumnElement[bool]) -> None:
+def fail_lost_preparations(uow: UnitOfWork, now: datetime, *conditions: ColumnElement[bool]) -> None:
     """Ends operations whose process was lost while it pinned the runs, as FAILED.
 
     Nothing was changed by them, so their idempotency keys become free.
@@ -66,29 +67,29 @@ def fail_lost_preparations(conn: Connection, now: datetime, *conditions: ColumnE
     is_lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now, *conditions)
     values = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None, "idempotency_key": None}
     statement = update(_operations).where(*is_lost).values(values).returning(_operation.id)
-    for operation_id in conn.execute(statement).scalars():
-        record_progress(conn, operation_id)
+    for operation_id in uow.conn.execute(statement).scalars():
+        record_progress(uow, operation_id)
 
 
-def cancel(conn: Connection, operation_id: UUID) -> bool:
+def cancel(uow: UnitOfWork, operation_id: UUID) -> bool:
     """Ends a planned or running operation; changes already made stay. Returns False if it had ended."""
-    if not end(conn, operation_id, BulkStatus.CANCELLED):
+    if not end(uow, operation_id, BulkStatus.CANCELLED):
         return False
-    record_progress(conn, operation_id)
+    record_progress(uow, operation_id)
     return True
 
 
-def end(conn: Connection, operation_id: UUID, status: BulkStatus) -> bool:
+def end(uow: UnitOfWork, operation_id: UUID, status: BulkStatus) -> bool:
     """Gives an operation its final status. Returns False if it had ended."""
     is_live = (_operation.id == operation_id, _operation.status.not_in(sorted(ENDED)))
     values = {"status": status, "finished_at": clock.now(), "lease_token": None, "lease_until": None}
-    return conn.execute(update(_operations).where(*is_live).values(values)).rowcount == 1
+    return uow.conn.execute(update(_operations).where(*is_live).values(values)).rowcount == 1
 
 
-def record_progress(conn: Connection, operation_id: UUID) -> None:
+def record_progress(uow: UnitOfWork, operation_id: UUID) -> None:
     """Appends the operation's status and counts to the event log, and wakes subscribers and bulk workers."""
     columns = (_operation.project_id, _operation.status, *(_operation[name] for name in _COUNTS))
-    row = conn.execute(select(*columns).where(_operation.id == operation_id)).one()
+    row = uow.conn.execute(select(*columns).where(_operation.id == operation_id)).one()
     data = {"status": row.status, **{name: getattr(row, name) for name in _COUNTS}}
     event = {
         "project_id": row.project_id or _ALL_PROJECTS,
@@ -97,12 +98,12 @@ def record_progress(conn: Connection, operation_id: UUID) -> None:
         "data": orjson.dumps(data).decode(),
         "at": clock.now(),
     }
-    event_log.append(conn, [event])
-    pubsub.publish_after_commit(conn, pubsub.operation_changed(operation_id))
-    pubsub.publish_after_commit(conn, pubsub.BULK_DUE)
+    event_log.append(uow, [event])
+    uow.publish_after_commit(pubsub.operation_changed(operation_id))
+    uow.publish_after_commit(pubsub.BULK_DUE)
 
 
-def purge(conn: Connection, before: datetime, limit: int) -> bool:
+def purge(uow: UnitOfWork, before: datetime, limit: int) -> bool:
     """Deletes one operation that ended before `before`, or up to `limit` of its outcomes.
 
     Returns False if there was none. Skips operations that another process purges at this moment, and those whose
@@ -112,19 +113,19 @@ def purge(conn: Connection, before: datetime, limit: int) -> bool:
     is_source = exists().where(preparing.c.source_id == _operation.id, preparing.c.status == BulkStatus.PREPARING)
     is_old = (_operation.status.in_(sorted(ENDED)), _operation.finished_at < before, ~is_source)
     query = select(_operation.id).where(*is_old).order_by(_operation.id).limit(1)
-    operation_id = conn.execute(query.with_for_update(skip_locked=True)).scalar()
+    operation_id = uow.conn.execute(query.with_for_update(skip_locked=True)).scalar()
     if operation_id is None:
         return False
-    delete_part(conn, operation_id, limit)
+    delete_part(uow, operation_id, limit)
     return True
 
 
-def delete_part(conn: Connection, operation_id: UUID, limit: int) -> None:
+def delete_part(uow: UnitOfWork, operation_id: UUID, limit: int) -> None:
     """Deletes up to `limit` outcomes of an operation, and the operation itself once it has none left."""
     in_operation = _outcome.operation_id == operation_id
     part = select(_outcome.run_id).where(in_operation).order_by(_outcome.run_id).limit(limit)
-    if conn.execute(delete(OUTCOMES).where(in_operation, _outcome.run_id.in_(part))).rowcount < limit:
-        conn.execute(delete(_operations).where(_operation.id == operation_id))
+    if uow.conn.execute(delete(OUTCOMES).where(in_operation, _outcome.run_id.in_(part))).rowcount < limit:
+        uow.conn.execute(delete(_operations).where(_operation.id == operation_id))
 
 
 def _in_project(project_id: UUID | None) -> ColumnElement[bool]:

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, exists, select, update
+from sqlalchemy import and_, bindparam, exists, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOutcome, FlowRun
 from db.models.types import table
 from db.sql.any_of import any_of
@@ -61,7 +62,7 @@ class Chunk:
 
 
 def record(
-    conn: Connection,
+    uow: UnitOfWork,
     chunk: Chunk,
     result: BulkResult,
     reason: BulkReason | None = None,
@@ -70,12 +71,12 @@ def record(
     """Writes the result of the pending runs of the chunk: of those in `run_ids`, or of all when it is None."""
     values = {"new_result": result, "new_reason": reason, "recorded_at": chunk.now}
     if run_ids is None:
-        conn.execute(_RECORD, chunk.parameters | values)
+        uow.conn.execute(_RECORD, chunk.parameters | values)
     else:
-        conn.execute(_RECORD_SOME, chunk.parameters | values | {"run_ids": run_ids})
+        uow.conn.execute(_RECORD_SOME, chunk.parameters | values | {"run_ids": run_ids})
 
 
-def record_missing(conn: Connection, chunk: Chunk) -> None:
+def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
     """Marks the runs of the chunk whose rows no longer exist as skipped."""
     values = {"new_result": BulkResult.SKIPPED, "new_reason": BulkReason.RUN_NOT_FOUND, "recorded_at": chunk.now}
-    conn.execute(_RECORD_MISSING, chunk.parameters | values)
+    uow.conn.execute(_RECORD_MISSING, chunk.parameters | values)

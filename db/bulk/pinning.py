@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, insert, literal, select, updat
 from db.bulk import actions, leases, operations
 from db.bulk.leases import BulkLease
 from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
 from db.runs.filter import matches
@@ -70,16 +71,16 @@ def select_runs(conn: Connection, selection: Selection, after: UUID | None, limi
     return conn.execute(query.order_by(run_id).limit(limit)).scalars().all()
 
 
-def prepare(conn: Connection, values: Mapping[str, Any], duration: timedelta) -> BulkLease:
+def prepare(uow: UnitOfWork, values: Mapping[str, Any], duration: timedelta) -> BulkLease:
     """Inserts a PREPARING operation with an empty set, and leases it for `duration`."""
     lease = BulkLease(ids.new_uuid(), ids.new_uuid())
     now = clock.now()
     row = {"id": lease.operation_id, "status": BulkStatus.PREPARING, "created_at": now, **values}
-    conn.execute(insert(_operations), {**row, "lease_token": lease.token, "lease_until": now + duration})
+    uow.conn.execute(insert(_operations), {**row, "lease_token": lease.token, "lease_until": now + duration})
     return lease
 
 
-def pin(conn: Connection, lease: BulkLease, run_ids: Sequence[UUID], duration: timedelta, *, dry_run: bool) -> None:
+def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: timedelta, *, dry_run: bool) -> None:
     """Adds runs to the set of a PREPARING operation. Their IDs must be greater than those pinned before, and sorted.
 
     A dry run also records whether each run is eligible, or why not.
@@ -87,28 +88,28 @@ def pin(conn: Connection, lease: BulkLease, run_ids: Sequence[UUID], duration: t
     Raises:
         OperationLostError
     """
-    operation = leases.lock(conn, lease, BulkStatus.PREPARING, duration)
+    operation = leases.lock(uow, lease, BulkStatus.PREPARING, duration)
     constants = (literal(lease.operation_id, _operation.id.type), literal(BulkResult.PENDING.value))
-    pinned = select(*constants, rows_of(run_ids, conn.dialect.name))
-    conn.execute(insert(OUTCOMES).from_select(["operation_id", "result", "run_id"], pinned))
+    pinned = select(*constants, rows_of(run_ids, uow.conn.dialect.name))
+    uow.conn.execute(insert(OUTCOMES).from_select(["operation_id", "result", "run_id"], pinned))
     matched = _operation.matched + len(run_ids)
-    conn.execute(update(_operations).where(_operation.id == lease.operation_id).values(matched=matched))
+    uow.conn.execute(update(_operations).where(_operation.id == lease.operation_id).values(matched=matched))
     if dry_run:
         before_first = UUID(int=run_ids[0].int - 1)
         chunk = Chunk(operation, before_first, run_ids[-1], len(run_ids), len(run_ids), clock.now())
         reason = actions.of_operation(operation).planned_reason
         statement = update(OUTCOMES).where(IN_CHUNK).values(foretold=reason)
-        conn.execute(statement, {**chunk.parameters, "source_id": operation.source_id})
+        uow.conn.execute(statement, {**chunk.parameters, "source_id": operation.source_id})
 
 
-def start(conn: Connection, lease: BulkLease, duration: timedelta) -> None:
+def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> None:
     """PREPARING → RUNNING: the set is complete. An operation without runs is COMPLETED at once.
 
     Raises:
         OperationLostError
     """
-    operation = leases.lock(conn, lease, BulkStatus.PREPARING, duration)
-    leases.change(conn, lease, BulkStatus.PREPARING, {"status": BulkStatus.RUNNING, "started_at": clock.now()})
+    operation = leases.lock(uow, lease, BulkStatus.PREPARING, duration)
+    leases.change(uow, lease, BulkStatus.PREPARING, {"status": BulkStatus.RUNNING, "started_at": clock.now()})
     if operation.matched == 0:
-        operations.end(conn, operation.id, BulkStatus.COMPLETED)
-    operations.record_progress(conn, operation.id)
+        operations.end(uow, operation.id, BulkStatus.COMPLETED)
+    operations.record_progress(uow, operation.id)

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from db.bulk import leases, operations
 from db.bulk.leases import BulkLease
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from domain import clock, ids
@@ -18,18 +19,18 @@ _operations = table(BulkOperation)
 _operation = _operations.c
 
 
-def keep_as_plan(conn: Connection, lease: BulkLease, lifetime: timedelta) -> None:
+def keep_as_plan(uow: UnitOfWork, lease: BulkLease, lifetime: timedelta) -> None:
     """PREPARING → PLANNED: the set is complete, and no run is changed. The plan expires after `lifetime`.
 
     Raises:
         OperationLostError
     """
     values = {"expires_at": clock.now() + lifetime, "lease_token": None, "lease_until": None}
-    leases.change(conn, lease, BulkStatus.PREPARING, {"status": BulkStatus.PLANNED, **values})
+    leases.change(uow, lease, BulkStatus.PREPARING, {"status": BulkStatus.PLANNED, **values})
 
 
 def execute_plan(
-    conn: Connection, operation_id: UUID, values: Mapping[str, Any], duration: timedelta
+    uow: UnitOfWork, operation_id: UUID, values: Mapping[str, Any], duration: timedelta
 ) -> BulkLease | None:
     """PLANNED → RUNNING, with further columns. Returns None if the operation is no longer planned, or has expired.
 
@@ -49,22 +50,22 @@ def execute_plan(
         "lease_until": now + duration,
     }
     statement = update(_operations).where(*is_executable).values({**values, **running})
-    matched = conn.execute(statement.returning(_operation.matched)).scalar()
+    matched = uow.conn.execute(statement.returning(_operation.matched)).scalar()
     if matched is None:
         return None
     if matched == 0:
-        operations.end(conn, operation_id, BulkStatus.COMPLETED)
-    operations.record_progress(conn, operation_id)
+        operations.end(uow, operation_id, BulkStatus.COMPLETED)
+    operations.record_progress(uow, operation_id)
     return lease
 
 
-def expire_stale_plans(conn: Connection, now: datetime, expired_before: datetime, limit: int) -> None:
+def expire_stale_plans(uow: UnitOfWork, now: datetime, expired_before: datetime, limit: int) -> None:
     """Deletes the oldest plan that expired before `expired_before`, up to `limit` outcomes at a time.
 
     Also fails operations whose process was lost before their set was complete.
     """
-    operations.fail_lost_preparations(conn, now)
+    operations.fail_lost_preparations(uow, now)
     is_stale = (_operation.status == BulkStatus.PLANNED, _operation.expires_at <= expired_before)
-    plan_id = conn.execute(select(_operation.id).where(*is_stale).order_by(_operation.id).limit(1)).scalar()
+    plan_id = uow.conn.execute(select(_operation.id).where(*is_stale).order_by(_operation.id).limit(1)).scalar()
     if plan_id is not None:
-        operations.delete_part(conn, plan_id, limit)
+        operations.delete_part(uow, plan_id, limit)

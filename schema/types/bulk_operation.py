@@ -7,18 +7,20 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from db import projects
 from db.bulk import reads as bulk_reads
 from db.bulk.reads import OutcomeFilter
+from db.runs import reads as run_reads
+from db.sql.keyset import Page
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
-from resolvers import bulk, runs
-from resolvers.pagination import PageArguments
+from resolvers import bulk
 from schema.enums import BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
-from schema.types.connection import After, Before, Connection, First, Last, connect
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project
@@ -59,12 +61,14 @@ class BulkOutcome:
 
     @field("The run. Null if it no longer exists.", "run_id")
     async def run(self, info: Info) -> FlowRun | None:
-        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
+        row = await info.context.loaders.load(run_reads.by_ids, self.row.run_id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
     @field("The retry of the run. Null if there is none.", "new_run_id")
     async def new_run(self, info: Info) -> FlowRun | None:
-        row = await runs.by_key(info.context, self.row.new_run_id, columns_of(info, FlowRun))
+        if self.row.new_run_id is None:
+            return None
+        row = await info.context.loaders.load(run_reads.by_ids, self.row.new_run_id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
 
@@ -105,9 +109,9 @@ class BulkPlan:
 
     @field(f"The first {bulk.SAMPLE_SIZE} runs. `BulkOperation.outcomes` lists all.")
     async def sample(self, info: Info) -> list[BulkOutcome]:
-        first = PageArguments(first=bulk.SAMPLE_SIZE)
-        page = await bulk.outcomes(info.context, self.row.id, OutcomeFilter(), first)
-        return [BulkOutcome(row=row) for row in page.rows]
+        first = Page(bulk.SAMPLE_SIZE)
+        rows = await info.context.database.read(bulk_reads.outcomes_page, self.row.id, OutcomeFilter(), first)
+        return [BulkOutcome(row=row) for row in rows]
 
 
 @strawberry.type(
@@ -156,7 +160,9 @@ class BulkOperation(Node):
     )
     async def project(self, info: Info) -> Project | None:
         key = self.row.project_id
-        return None if key is None else Project(row=await runs.project(info.context, key, columns_of(info, Project)))
+        if key is None:
+            return None
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, key, columns_of(info, Project)))
 
     @field("The earlier operation whose runs this one takes over. Null if a filter selected them.", "source_id")
     async def source(self, info: Info) -> "BulkOperation | None":
@@ -191,14 +197,8 @@ class BulkOperation(Node):
         last: Last = None,
         before: Before = None,
     ) -> Connection[BulkOutcome]:
-        context, key, where = info.context, self.row.id, OutcomeFilter(result, reason)
-        return await connect(
-            info,
-            BulkOutcome,
-            PageArguments(first, after, last, before),
-            fetch=lambda arguments, _: bulk.outcomes(context, key, where, arguments),
-            count=lambda limit: context.database.read(bulk_reads.outcomes_count, key, where, limit),
-        )
+        source = bulk.OutcomeList(info.context, self.row.id, OutcomeFilter(result, reason))
+        return await connect(info, BulkOutcome, source, PageArguments(first, after, last, before))
 
 
 def _id(key: UUID) -> strawberry.ID:

@@ -10,14 +10,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import func, select, text, update
 
 from db import projects
+from db.assembly import COMMIT_STEPS, open_database
 from db.bulk import chunks, leases, pinning, plans
 from db.bulk import reads as bulk_reads
 from db.bulk.chunks import ChunkOutOfOrderError, PipelineConflictError
 from db.bulk.leases import BulkLease, OperationLostError
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
@@ -178,7 +180,7 @@ async def test_many_workers_process_each_run_once(bench: Bench, flow: Flow, data
         await start_operation(bench, BulkKind.RETRY, some, strategy=RetryStrategy.FROM_FAILED_STEP)
         for some in (run_ids[:20], run_ids[20:40], run_ids[40:])
     ]
-    others = [Database(database_url) for _ in range(2)]
+    others = [open_database(database_url) for _ in range(2)]
     await asyncio.gather(*(BulkWorker(database, chunk_size=3).drain() for database in (bench.database, *others)))
     for database in others:
         await database.close()
@@ -250,7 +252,7 @@ async def test_old_operations_are_purged_with_their_outcomes(
     fake_clock: FakeClock, bench: Bench, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_clock.watch(bench.database)
-    monkeypatch.setattr(maintenance, "OUTCOMES", 2)
+    monkeypatch.setattr(maintenance, "OUTCOME_BATCH", 2)
     run_ids = await add(bench, flow, *[RunStatus.FAILED] * 5)
     old = [await start_operation(bench, BulkKind.ARCHIVE, run_ids), await start_operation(bench, BulkKind.CANCEL, [])]
     await BulkWorker(bench.database).drain()
@@ -267,7 +269,7 @@ async def test_old_operations_are_purged_with_their_outcomes(
     (job,) = [
         job
         for job in maintenance.maintenance_jobs(bench.database, FileStore(str(tmp_path)), None, bulk_days=7)
-        if "bulk" in job.what
+        if "bulk" in job.name
     ]
     await fake_clock.drive(job.work())
     kept = await bench.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
@@ -285,7 +287,7 @@ async def test_without_retention_no_operation_is_purged(fake_clock: FakeClock, b
     operation_id = await start_operation(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
     await BulkWorker(bench.database).drain()
     fake_clock.block(timedelta(days=10_000).total_seconds())
-    await maintenance.purge_bulk_operations(bench.database, None)
+    await maintenance.prune_bulk_operations(bench.database, None)
     assert len(await outcomes(bench, operation_id)) == 1
 
 
@@ -366,7 +368,7 @@ async def test_chunk_that_shares_locks_with_the_previous_one_is_not_pipelined(
     plain = sorted(await add(bench, flow, status, status))
     others = await add(bench, flow, run.get("status", status))
     changed = update(table(FlowRun)).where(_run.id == others[0]).values({"depth": 0, **run})
-    await bench.database.write(lambda conn: conn.execute(changed).rowcount)
+    await bench.database.write(lambda uow: uow.conn.execute(changed).rowcount)
     if project:
         await bench.database.write(projects.change, bench.project_id, project)
     lease = await start_leased(bench, kind, [*plain, *others], **values, **operation)
@@ -383,7 +385,7 @@ class Recording(Database):
     """Records the functions of `db.bulk.chunks` that it runs."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        super().__init__(url, COMMIT_STEPS)
         self.calls: list[str] = []
 
     async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
@@ -443,7 +445,7 @@ async def test_runs_that_finish_during_a_bulk_cancel_end_once(bench: Bench, flow
     run_ids = await bench.start_many(flow, 60)
     claims = await bench.database.write(step_journal.claim, 60, RUN_LEASE)
     operation_id = await start_operation(bench, BulkKind.CANCEL, run_ids)
-    other = Database(database_url)
+    other = open_database(database_url)
     values = {"duration_ms": 1}
 
     async def finish(lease: Any) -> bool:
@@ -469,7 +471,7 @@ async def test_two_operations_over_the_same_runs_change_each_run_once(
     status = RunStatus.FAILED if kind is BulkKind.ARCHIVE else RunStatus.QUEUED
     run_ids = await add(bench, flow, *[status] * 60)
     both = [await start_operation(bench, kind, run_ids) for _ in range(2)]
-    other = Database(database_url)
+    other = open_database(database_url)
     await asyncio.gather(*(BulkWorker(database, chunk_size=7).drain() for database in (bench.database, other)))
     await other.close()
     totals = [await counts(bench, key) for key in both]
@@ -534,17 +536,17 @@ class Faulty(Database):
             return await super().write(self._process, work, *args)
         return await super().write(work, *args, **kwargs)
 
-    def _process(self, conn: Connection, work: Any, *args: Any) -> bool:
-        done: bool = work(conn, *args)
+    def _process(self, uow: UnitOfWork, work: Any, *args: Any) -> bool:
+        done: bool = work(uow, *args)
         query = select(_outcome.result).where(_outcome.run_id == self.broken)
-        if conn.execute(query).scalar() == BulkResult.SUCCEEDED:
+        if uow.conn.execute(query).scalar() == BulkResult.SUCCEEDED:
             raise RuntimeError("a bug")
         return done
 
 
 async def test_fault_fails_only_the_run_that_causes_it(bench: Bench, flow: Flow, database_url: str) -> None:
     run_ids = sorted(await add(bench, flow, *[RunStatus.FAILED] * 45))
-    database = Faulty(database_url)
+    database = Faulty(database_url, COMMIT_STEPS)
     database.broken = run_ids[23]
     operation_id = await start_operation(bench, BulkKind.RETRY, run_ids, strategy=RetryStrategy.FROM_FAILED_STEP)
     await BulkWorker(database, chunk_size=20).drain()

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from db.assembly import COMMIT_STEPS
 from db.bulk import pinning
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import transitions
@@ -186,9 +189,9 @@ async def test_retries_are_executed(api: Api) -> None:
     assert outputs == [0, 1, 2]
 
 
-def _fail(conn: Any, keys: list[Any]) -> None:
+def _fail(uow: UnitOfWork, keys: list[Any]) -> None:
     runs = table(FlowRun)
-    conn.execute(runs.update().where(runs.c.id.in_(keys)).values(status=RunStatus.FAILED))
+    uow.conn.execute(runs.update().where(runs.c.id.in_(keys)).values(status=RunStatus.FAILED))
 
 
 RETRY_STATES = {
@@ -477,9 +480,9 @@ async def test_runs_created_while_the_set_is_pinned_are_not_in_it(
     early = await add_runs(idle_api, home, {}, {})
     read, pages = pinning.select_runs, []
 
-    def with_a_new_run(conn: Any, selection: Any, after: Any, limit: int) -> Any:
+    def with_a_new_run(conn: Connection, selection: Any, after: Any, limit: int) -> Any:
         pages.append(limit)
-        factory.add_run(conn, home)
+        factory.add_run(UnitOfWork(conn, COMMIT_STEPS), home)
         conn.commit()
         return read(conn, selection, after, 1)
 
@@ -562,10 +565,10 @@ async def test_plan_is_executed_on_its_runs_only_and_counts_what_drifted(idle_ap
     assert told == {ready: None, turned: None, waiting: "RUN_NOT_CANCELLABLE", late: "RUN_NOT_CANCELLABLE"}
 
 
-def _requeue(conn: Any, key: Any) -> None:
+def _requeue(uow: UnitOfWork, key: Any) -> None:
     """Make a final run live again. No run does that itself, but plans must count drift in both directions."""
     runs = table(FlowRun)
-    conn.execute(runs.update().where(runs.c.id == key).values(status=RunStatus.QUEUED))
+    uow.conn.execute(runs.update().where(runs.c.id == key).values(status=RunStatus.QUEUED))
 
 
 async def test_plan_is_executed_once_in_time_by_its_project_and_kind(fake_clock: FakeClock, idle_api: Api) -> None:
@@ -745,6 +748,6 @@ async def test_deleted_run_is_skipped_as_not_found(idle_api: Api, monkeypatch: p
     assert nodes == [{"run": None}, {"run": {"id": runs[1]}}]
 
 
-def _remove(conn: Any, key: Any) -> None:
+def _remove(uow: UnitOfWork, key: Any) -> None:
     runs = table(FlowRun)
-    conn.execute(runs.delete().where(runs.c.id == key))
+    uow.conn.execute(runs.delete().where(runs.c.id == key))

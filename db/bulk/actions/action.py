@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select
 
 from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.sql.rows import AnyRow
@@ -40,7 +41,7 @@ class BulkAction(ABC):
         """
 
     @abstractmethod
-    def apply(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Changes `runs`, at least one, which are locked rows of the chunk, and records the outcome of each."""
 
     def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:

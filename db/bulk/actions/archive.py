@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, null, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, null, select, update
 
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import SUCCEEDED_IN_CHUNK, Chunk
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
@@ -53,9 +54,9 @@ class ArchiveRuns(BulkAction):
             else_=None,
         )
 
-    def apply(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Archives `runs`."""
-        _set_archived(conn, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
+        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
 
 
 class UnarchiveRuns(BulkAction):
@@ -76,15 +77,15 @@ class UnarchiveRuns(BulkAction):
             else_=None,
         )
 
-    def apply(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Unarchives `runs`."""
-        _set_archived(conn, chunk, event_log.RUN_UNARCHIVED, None, None)
+        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, None, None)
 
 
 def _set_archived(
-    conn: Connection, chunk: Chunk, event_kind: str, archived_at: datetime | None, operation_id: UUID | None
+    uow: UnitOfWork, chunk: Chunk, event_kind: str, archived_at: datetime | None, operation_id: UUID | None
 ) -> None:
-    outcomes.record(conn, chunk, BulkResult.SUCCEEDED)
+    outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
     values = {"new_archived_at": archived_at, "new_operation_id": operation_id, "now": chunk.now}
-    conn.execute(_SET_ARCHIVED, chunk.parameters | values)
-    event_log.append_from(conn, _APPEND_EVENTS, chunk.parameters | {"kind": event_kind, "now": chunk.now})
+    uow.conn.execute(_SET_ARCHIVED, chunk.parameters | values)
+    event_log.append_from(uow, _APPEND_EVENTS, chunk.parameters | {"kind": event_kind, "now": chunk.now})

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, case, update
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import OUTCOMES, PENDING, Chunk
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from db.runs import step_journal, transitions
@@ -41,22 +42,22 @@ class CancelRuns(BulkAction):
         """SQL for why a run cannot be cancelled."""
         return case((RUNS.c.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
 
-    def apply(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Stops `runs` and every live run below them."""
-        outcomes.record(conn, chunk, BulkResult.SUCCEEDED)
-        stopped = step_journal.stop_locked(conn, runs, step_journal.cancelled_with(chunk.operation.key_name))
+        outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
+        stopped = step_journal.stop_locked(uow, runs, step_journal.cancelled_with(chunk.operation.key_name))
         descendants = stopped.difference(run.id for run in runs)
         if descendants:
-            _record_descendants(conn, chunk, descendants)
+            _record_descendants(uow, chunk, descendants)
 
     def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
         """True if no run has a parent or children, or holds a concurrency slot that its end would release."""
         return all(run.status == RunStatus.QUEUED and run.parent_run_id is None and not run.limited for run in runs)
 
 
-def _record_descendants(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:
+def _record_descendants(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
     """Counts runs of later chunks that were stopped together with a parent in this one."""
     parameters = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "now": chunk.now}
-    recorded = conn.execute(_RECORD_DESCENDANTS, parameters).rowcount
+    recorded = uow.conn.execute(_RECORD_DESCENDANTS, parameters).rowcount
     counts = {"processed": _operation.processed + recorded, "succeeded": _operation.succeeded + recorded}
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))
+    uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))

@@ -13,10 +13,11 @@ from sqlalchemy import ARRAY, ColumnElement, Connection, Text, bindparam, column
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, steps, transitions
+from db.runs import retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
@@ -78,17 +79,17 @@ class RetryRuns(BulkAction):
         """SQL for why a run cannot be retried: the rule of the mutation `retry`."""
         return retries.refusal(self._strategy)
 
-    def apply(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Writes a retry of each run within its project's quota, due when the operation's pace allows it."""
-        run_ids = _charge_quotas(conn, chunk, runs)
+        run_ids = _charge_quotas(uow, chunk, runs)
         if not run_ids:
             return
         new_ids = ids.new_uuids(len(run_ids))
         created_at = [ids.created_at(new_id) for new_id in new_ids]
-        _link(conn, chunk, (run_ids, new_ids, created_at, _due_times(conn, chunk, len(run_ids))))
-        transitions.create_from(conn, self._creation, chunk.parameters, new_ids)
+        _link(uow, chunk, (run_ids, new_ids, created_at, _due_times(uow, chunk, len(run_ids))))
+        transitions.create_from(uow, self._creation, chunk.parameters, new_ids)
         if self._strategy is RetryStrategy.FROM_FAILED_STEP:
-            steps.copy_kept(conn, new_ids)
+            retries.copy_kept(uow.conn, new_ids)
 
     def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
         """True if neither a pace nor a quota depends on the previous chunk."""
@@ -116,7 +117,7 @@ class RetryRuns(BulkAction):
         return transitions.creation(rows, retries.message_sql(self._strategy, IdKind.RUN, _run.retry_of_id))
 
 
-def _charge_quotas(conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> list[UUID]:
+def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> list[UUID]:
     """Charges the retries to their projects' quotas, and returns the runs that are within them, in the order of IDs.
 
     Retries beyond a quota fail, so that a later operation can take them over.
@@ -125,27 +126,27 @@ def _charge_quotas(conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> li
     # In the order of projects: two operations over the same projects would deadlock otherwise.
     for project_id, rows in sorted(group_by(runs, "project_id").items()):
         run_ids = [row.id for row in rows]
-        granted = quota.take(conn, project_id, len(run_ids))
+        granted = quota.take(uow, project_id, len(run_ids))
         within_quota += run_ids[:granted]
         if beyond_quota := run_ids[granted:]:
-            outcomes.record(conn, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond_quota)
+            outcomes.record(uow, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond_quota)
     return sorted(within_quota)
 
 
-def _link(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
+def _link(uow: UnitOfWork, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
     """Marks outcomes of a chunk as succeeded and links them to new runs; `values` has a list for each link column."""
-    if conn.dialect.name == "sqlite":
+    if uow.conn.dialect.name == "sqlite":
         run_ids, new_ids, *times = values
         keys = ([key.hex for key in column_values] for column_values in (run_ids, new_ids))
         instants = ([to_microseconds(at) for at in column_values] for column_values in times)
         links = orjson.dumps(list(zip(*keys, *instants, strict=True))).decode()
-        conn.execute(_LINK_BY_JSON, {"of_operation": chunk.operation.id, "links": links})
+        uow.conn.execute(_LINK_BY_JSON, {"of_operation": chunk.operation.id, "links": links})
     else:
         arrays = {f"of_{name}": column_values for name, column_values in zip(_LINK_COLUMNS, values, strict=True)}
-        conn.execute(_LINK_BY_ARRAYS, chunk.parameters | arrays)
+        uow.conn.execute(_LINK_BY_ARRAYS, chunk.parameters | arrays)
 
 
-def _due_times(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:
+def _due_times(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
     """Returns when each of the next `count` retries is due: now, or at a random time within its own interval.
 
     Intervals continue from the last one given, so the pace holds over chunks, restarts and pauses of the workers.
@@ -155,7 +156,7 @@ def _due_times(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:
         return [chunk.now] * count
     first = max(chunk.now, chunk.operation.paced_through or chunk.now)
     through = first + count * interval
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(paced_through=through))
+    uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(paced_through=through))
     # Jitter keeps retries of runs that failed together from starting together.
     return [first + (number + random.random()) * interval for number in range(count)]  # noqa: S311
 
