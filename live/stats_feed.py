@@ -14,7 +14,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from db.core.database import Database
 from domain import clock
 from domain.run_filter import RunFilter
-from live import matching
 from live.hub import Hub
 from live.topics import RunsTopic
 
@@ -67,10 +66,9 @@ class StatsFeeds:
 
         Who is slow to take them gets the latest.
         """
-        name = matching.hashable(wanted)
-        feed = self._feeds.get(name)
+        feed = self._feeds.get(wanted)
         if feed is None or feed.failed:
-            feed = self._feeds[name] = _Feed(self._database, self._hub, name)
+            feed = self._feeds[wanted] = _Feed(self._database, self._hub, wanted)
         feed.followers += 1
         try:
             while True:
@@ -82,8 +80,8 @@ class StatsFeeds:
             feed.followers -= 1
             if not feed.followers:
                 feed.close()
-                if self._feeds.get(name) is feed:
-                    del self._feeds[name]
+                if self._feeds.get(wanted) is feed:
+                    del self._feeds[wanted]
 
 
 class _Feed:

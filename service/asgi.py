@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 from db import migrate
 from db.core import pg_notify
 from db.core.database import Database
-from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
+from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.auth import BrowserSessions
@@ -99,7 +99,7 @@ async def _to_explorer(_: Request) -> Response:
 
 
 async def _flow_definition_schema(_: Request) -> Response:
-    return JSONResponse(definition_schema(), media_type="application/schema+json")
+    return JSONResponse(KINDS.language.json_schema(), media_type="application/schema+json")
 
 
 async def _healthz(_: Request) -> Response:

@@ -14,8 +14,10 @@ import uvicorn
 from pydantic import ValidationError
 
 from db import api_keys, flows, projects
+from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from domain import ids
 from domain.enums import Role
@@ -96,9 +98,9 @@ def key() -> None:
 def create_key(settings: Settings, name: str, role: str, project: str, operator: bool) -> None:
     """Create a key."""
 
-    def work(conn: Any) -> str:
-        owner = None if operator else projects.by_name(conn, project) or projects.create(conn, project)
-        return api_keys.create(conn, project_id=owner, role=Role(role), name=name)
+    def work(uow: UnitOfWork) -> str:
+        owner = None if operator else projects.by_name(uow.conn, project) or projects.create(uow, project)
+        return api_keys.create(uow, project_id=owner, role=Role(role), name=name)
 
     click.echo(_with_database(settings, lambda database: database.write(work)))
 
@@ -143,13 +145,13 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
     except (ValueError, FlowRunsError) as error:
         raise click.ClickException(f"{file}: {error}") from None
 
-    def work(conn: Any) -> UUID:
-        owner = projects.by_name(conn, project)
+    def work(uow: UnitOfWork) -> UUID:
+        owner = projects.by_name(uow.conn, project)
         if owner is None:
             raise click.ClickException(f"There is no project {project!r}.")
         called = name or file.stem
-        flow_id = flows.by_name(conn, owner, called) or flows.create(conn, owner, called)
-        flows.publish(conn, flow_id, owner, checked.text, checked.step_count)
+        flow_id = flows.by_name(uow.conn, owner, called) or flows.create(uow, owner, called)
+        flows.publish(uow, flow_id, owner, checked.text, checked.step_count)
         return flow_id
 
     click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
@@ -157,7 +159,7 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
 
 def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
     async def run() -> T:
-        database = Database(settings.database_url)
+        database = open_database(settings.database_url)
         try:
             return await use(database)
         finally:
@@ -171,7 +173,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 
 
 async def _work(settings: Settings) -> None:
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
     worker = Worker(database, FlowCache(database), settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -189,7 +191,7 @@ def _run_server(settings: Settings, *, with_worker: bool) -> None:
 
 
 async def _serve(settings: Settings, *, with_worker: bool) -> None:
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=with_worker)
     config = server_config(

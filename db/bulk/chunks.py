@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, exists, select, update
+from sqlalchemy import and_, bindparam, exists, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOutcome, FlowRun
 from db.models.types import table
 from db.sql.any_of import any_of
@@ -58,7 +59,7 @@ class Chunk:
 
 
 def record_outcomes(
-    conn: Connection,
+    uow: UnitOfWork,
     chunk: Chunk,
     result: BulkResult,
     reason: BulkReason | None = None,
@@ -67,12 +68,12 @@ def record_outcomes(
     """Write what became of those of these runs that are still pending; without IDs, of all."""
     values = {"became": result, "why": reason, "settled_at": chunk.now}
     if run_ids is None:
-        conn.execute(_SETTLE, chunk.named | values)
+        uow.conn.execute(_SETTLE, chunk.named | values)
     else:
-        conn.execute(_SETTLE_SOME, chunk.named | values | {"run_ids": run_ids})
+        uow.conn.execute(_SETTLE_SOME, chunk.named | values | {"run_ids": run_ids})
 
 
-def record_missing(conn: Connection, chunk: Chunk) -> None:
+def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
     """Note of which runs the rows are gone."""
     gone = {"became": BulkResult.SKIPPED, "why": BulkReason.RUN_NOT_FOUND, "settled_at": chunk.now}
-    conn.execute(_SETTLE_MISSING, chunk.named | gone)
+    uow.conn.execute(_SETTLE_MISSING, chunk.named | gone)

@@ -37,7 +37,8 @@ from sqlalchemy import (
 from db.bulk.actions import archive, retry
 from db.bulk.actions import cancel as cancel_action
 from db.bulk.chunks import IN_CHUNK, OUTCOMES, PENDING, Chunk, record_missing, record_outcomes
-from db.core import pubsub, unit_of_work
+from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, FlowRun, Project
 from db.models.types import table
@@ -101,7 +102,7 @@ class _Action:
 
     refusal: Callable[[RetryStrategy | None], ColumnElement[str | None]]
     """Why it does nothing to a row of `source`; null when it does. The parameter `source_id` is the operation's."""
-    apply: Callable[[Connection, Chunk, Sequence[AnyRow]], None]
+    apply: Callable[[UnitOfWork, Chunk, Sequence[AnyRow]], None]
     """Do it to runs that it accepts, of which the rows have `columns`, and settle their outcomes."""
     is_apart: Callable[[Connection, Chunk, Sequence[AnyRow]], bool]
     """Whether that would wait for nothing that the chunk before may hold, nor keep that from anything."""
@@ -197,73 +198,73 @@ def selected_after(conn: Connection, selection: Selection, after: UUID | None, l
     return conn.execute(query.order_by(key).limit(limit)).scalars().all()
 
 
-def prepare(conn: Connection, values: Mapping[str, Any], lease: timedelta) -> BulkLease:
+def prepare(uow: UnitOfWork, values: Mapping[str, Any], lease: timedelta) -> BulkLease:
     """Insert a PREPARING operation, whose runs are pinned next."""
     operation_id, token = ids.new_uuid(), ids.new_uuid()
     begun = {"id": operation_id, "status": BulkStatus.PREPARING, "created_at": clock.now()}
-    conn.execute(insert(_operations), {**begun, **values, "lease_token": token, "lease_until": clock.now() + lease})
+    uow.conn.execute(insert(_operations), {**begun, **values, "lease_token": token, "lease_until": clock.now() + lease})
     return BulkLease(operation_id, token)
 
 
-def pin(conn: Connection, held: BulkLease, run_ids: Sequence[UUID], lease: timedelta, *, foretell: bool) -> None:
+def pin(uow: UnitOfWork, held: BulkLease, run_ids: Sequence[UUID], lease: timedelta, *, foretell: bool) -> None:
     """Add runs to the set; their IDs follow on those added before.
 
     Raises:
         OperationLostError
     """
-    operation = _lock_lease(conn, held, BulkStatus.PREPARING, lease)
+    operation = _lock_lease(uow, held, BulkStatus.PREPARING, lease)
     same = (literal(held.operation_id, _operation.id.type), literal(BulkResult.PENDING.value))
-    pinned = select(*same, rows_of(run_ids, conn.dialect.name))
-    conn.execute(insert(OUTCOMES).from_select(["operation_id", "result", "run_id"], pinned))
+    pinned = select(*same, rows_of(run_ids, uow.conn.dialect.name))
+    uow.conn.execute(insert(OUTCOMES).from_select(["operation_id", "result", "run_id"], pinned))
     of_set = _operation.id == held.operation_id
-    conn.execute(update(_operations).where(of_set).values(matched=_operation.matched + len(run_ids)))
+    uow.conn.execute(update(_operations).where(of_set).values(matched=_operation.matched + len(run_ids)))
     if foretell:
         first = UUID(int=run_ids[0].int - 1)
         chunk = Chunk(operation, first, run_ids[-1], len(run_ids), len(run_ids), clock.now())
         foretelling = update(OUTCOMES).where(IN_CHUNK).values(foretold=_planned_reasons(operation))
-        conn.execute(foretelling, {**chunk.named, "source_id": operation.source_id})
+        uow.conn.execute(foretelling, {**chunk.named, "source_id": operation.source_id})
 
 
-def plan(conn: Connection, held: BulkLease, lifetime: timedelta) -> None:
+def plan(uow: UnitOfWork, held: BulkLease, lifetime: timedelta) -> None:
     """PREPARING → PLANNED: the set is complete, and nothing is done yet.
 
     Raises:
         OperationLostError
     """
     expiry = {"expires_at": clock.now() + lifetime, "lease_token": None, "lease_until": None}
-    _change(conn, held, BulkStatus.PREPARING, {"status": BulkStatus.PLANNED, **expiry})
+    _change(uow, held, BulkStatus.PREPARING, {"status": BulkStatus.PLANNED, **expiry})
 
 
-def start(conn: Connection, held: BulkLease, lease: timedelta) -> None:
+def start(uow: UnitOfWork, held: BulkLease, lease: timedelta) -> None:
     """PREPARING → RUNNING: the set is complete. An operation over no run is COMPLETED at once.
 
     Raises:
         OperationLostError
     """
-    _lock_lease(conn, held, BulkStatus.PREPARING, lease)
+    _lock_lease(uow, held, BulkStatus.PREPARING, lease)
     now = clock.now()
-    _change(conn, held, BulkStatus.PREPARING, {"status": BulkStatus.RUNNING, "started_at": now})
-    _begun(conn, held)
+    _change(uow, held, BulkStatus.PREPARING, {"status": BulkStatus.RUNNING, "started_at": now})
+    _begun(uow, held)
 
 
-def execute_plan(conn: Connection, operation_id: UUID, values: Mapping[str, Any], lease: timedelta) -> BulkLease | None:
+def execute_plan(uow: UnitOfWork, operation_id: UUID, values: Mapping[str, Any], lease: timedelta) -> BulkLease | None:
     """PLANNED → RUNNING, with further columns; None when it is not planned any more, or its time is over."""
     now = clock.now()
     held = BulkLease(operation_id, ids.new_uuid())
     planned = (_operation.status == BulkStatus.PLANNED, _operation.expires_at > now)
     running = {"status": BulkStatus.RUNNING, "started_at": now, "lease_token": held.token, "lease_until": now + lease}
     done = update(_operations).where(_operation.id == operation_id, *planned).values({**values, **running})
-    if conn.execute(done).rowcount == 0:
+    if uow.conn.execute(done).rowcount == 0:
         return None
-    _begun(conn, held)
+    _begun(uow, held)
     return held
 
 
-def _begun(conn: Connection, held: BulkLease) -> None:
-    empty = conn.execute(select(_operation.matched).where(_operation.id == held.operation_id)).scalar_one() == 0
+def _begun(uow: UnitOfWork, held: BulkLease) -> None:
+    empty = uow.conn.execute(select(_operation.matched).where(_operation.id == held.operation_id)).scalar_one() == 0
     if empty:
-        _end(conn, held.operation_id, BulkStatus.COMPLETED)
-    record_progress(conn, held.operation_id)
+        _end(uow, held.operation_id, BulkStatus.COMPLETED)
+    record_progress(uow, held.operation_id)
 
 
 # Who works on it
@@ -274,15 +275,15 @@ def any_waits(conn: Connection) -> bool:
     return conn.execute(_waiting(clock.now())).first() is not None
 
 
-def claim(conn: Connection, lease: timedelta) -> BulkLease | None:
+def claim(uow: UnitOfWork, lease: timedelta) -> BulkLease | None:
     """Take the oldest running operation that nobody works on, for as long as `lease`."""
     now = clock.now()
-    operation_id = conn.execute(_waiting(now).with_for_update(skip_locked=True)).scalar()
+    operation_id = uow.conn.execute(_waiting(now).with_for_update(skip_locked=True)).scalar()
     if operation_id is None:
         return None
     held = BulkLease(operation_id, ids.new_uuid())
     taken = {"lease_token": held.token, "lease_until": now + lease}
-    conn.execute(update(_operations).where(_operation.id == operation_id).values(taken))
+    uow.conn.execute(update(_operations).where(_operation.id == operation_id).values(taken))
     return held
 
 
@@ -293,50 +294,50 @@ def _waiting(now: datetime) -> Select[Any]:
     return running.order_by(_operation.id).limit(1)
 
 
-def release(conn: Connection, held: BulkLease) -> None:
+def release(uow: UnitOfWork, held: BulkLease) -> None:
     """Let another process go on with the operation at once."""
     of_token = (_operation.id == held.operation_id, _operation.lease_token == held.token)
-    conn.execute(update(_operations).where(*of_token).values(lease_until=None))
-    pubsub.publish_after_commit(conn, pubsub.BULK_DUE)
+    uow.conn.execute(update(_operations).where(*of_token).values(lease_until=None))
+    uow.publish_after_commit(pubsub.BULK_DUE)
 
 
-def release_leases(conn: Connection) -> None:
+def release_leases(uow: UnitOfWork) -> None:
     """Let every operation be gone on with at once: for a process that knows that no other worker is alive."""
-    conn.execute(update(_operations).where(_operation.status == BulkStatus.RUNNING).values(lease_until=None))
+    uow.conn.execute(update(_operations).where(_operation.status == BulkStatus.RUNNING).values(lease_until=None))
 
 
-def expire_stale_plans(conn: Connection, now: datetime, plans_before: datetime, limit: int) -> None:
+def expire_stale_plans(uow: UnitOfWork, now: datetime, plans_before: datetime, limit: int) -> None:
     """Fail operations whose preparation was cut short, and forget plans that expired before `plans_before`.
 
     Forgets up to `limit` runs of plans; what is left over is forgotten next time.
     """
-    _fail_lost(conn, now)
+    _fail_lost(uow, now)
     old = (_operation.status == BulkStatus.PLANNED, _operation.expires_at <= plans_before)
-    plan_id = conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
+    plan_id = uow.conn.execute(select(_operation.id).where(*old).order_by(_operation.id).limit(1)).scalar()
     if plan_id is None:
         return
-    _purge(conn, plan_id, limit)
+    _purge(uow, plan_id, limit)
 
 
-def _fail_lost(conn: Connection, now: datetime, *among_these: ColumnElement[bool]) -> None:
+def _fail_lost(uow: UnitOfWork, now: datetime, *among_these: ColumnElement[bool]) -> None:
     """End preparations that nobody goes on with; their idempotency keys may be used again, for nothing was done."""
     lost = (_operation.status == BulkStatus.PREPARING, _operation.lease_until <= now, *among_these)
     failed = {"status": BulkStatus.FAILED, "finished_at": now, "lease_token": None, "idempotency_key": None}
-    for operation_id in conn.execute(
+    for operation_id in uow.conn.execute(
         update(_operations).where(*lost).values(failed).returning(_operation.id)
     ).scalars():
-        record_progress(conn, operation_id)
+        record_progress(uow, operation_id)
 
 
-def find_by_idempotency_key(conn: Connection, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
+def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
     """The operation that was asked for under this key: `id`, `status` and `request_hash`."""
     of_project = _operation.project_id == project_id if project_id is not None else _operation.project_id.is_(None)
     same = (of_project, _operation.idempotency_key == idempotency_key)
-    _fail_lost(conn, clock.now(), *same)
-    return conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*same)).first()
+    _fail_lost(uow, clock.now(), *same)
+    return uow.conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*same)).first()
 
 
-def purge(conn: Connection, before: datetime, limit: int) -> bool:
+def purge(uow: UnitOfWork, before: datetime, limit: int) -> bool:
     """Forget an operation that ended before `before`, or up to `limit` of its outcomes; whether there was one.
 
     Not one of which the outcomes are being read for another; nor do two forget the same at once.
@@ -345,26 +346,26 @@ def purge(conn: Connection, before: datetime, limit: int) -> bool:
     is_read = exists().where(preparing.c.source_id == _operation.id, preparing.c.status == BulkStatus.PREPARING)
     old = (_operation.status.in_(sorted(ENDED)), _operation.finished_at < before, ~is_read)
     query = select(_operation.id).where(*old).order_by(_operation.id).limit(1)
-    operation_id = conn.execute(query.with_for_update(skip_locked=True)).scalar()
+    operation_id = uow.conn.execute(query.with_for_update(skip_locked=True)).scalar()
     if operation_id is None:
         return False
-    _purge(conn, operation_id, limit)
+    _purge(uow, operation_id, limit)
     return True
 
 
-def _purge(conn: Connection, operation_id: UUID, limit: int) -> None:
+def _purge(uow: UnitOfWork, operation_id: UUID, limit: int) -> None:
     """Delete outcomes of an operation, or what is left of it."""
     of_operation = _outcome.operation_id == operation_id
     some = select(_outcome.run_id).where(of_operation).order_by(_outcome.run_id).limit(limit)
-    if conn.execute(delete(OUTCOMES).where(of_operation, _outcome.run_id.in_(some))).rowcount < limit:
-        conn.execute(delete(_operations).where(_operation.id == operation_id))
+    if uow.conn.execute(delete(OUTCOMES).where(of_operation, _outcome.run_id.in_(some))).rowcount < limit:
+        uow.conn.execute(delete(_operations).where(_operation.id == operation_id))
 
 
-def cancel(conn: Connection, operation_id: UUID) -> bool:
+def cancel(uow: UnitOfWork, operation_id: UUID) -> bool:
     """End an operation that is planned or under way: what was done stays done. False when it had ended."""
-    if not _end(conn, operation_id, BulkStatus.CANCELLED):
+    if not _end(uow, operation_id, BulkStatus.CANCELLED):
         return False
-    record_progress(conn, operation_id)
+    record_progress(uow, operation_id)
     return True
 
 
@@ -372,7 +373,7 @@ def cancel(conn: Connection, operation_id: UUID) -> bool:
 
 
 def process_chunk(
-    conn: Connection, held: BulkLease, size: int, lease: timedelta, begun: Callable[[UUID], None] | None = None
+    uow: UnitOfWork, held: BulkLease, size: int, lease: timedelta, begun: Callable[[UUID], None] | None = None
 ) -> bool:
     """Deal with the next `size` runs; whether the operation has ended.
 
@@ -381,18 +382,18 @@ def process_chunk(
     Raises:
         OperationLostError
     """
-    chunk = _next_chunk(conn, held, size, lease)
+    chunk = _next_chunk(uow, held, size, lease)
     if chunk is not None:
         if begun is not None and chunk.length == size:
             begun(chunk.through)
-        accepted = _accepted(conn, chunk)
+        accepted = _accepted(uow, chunk)
         if accepted:
-            _kind(chunk).apply(conn, chunk, accepted)
-        _count(conn, chunk)
-    return _advance(conn, held, chunk)
+            _kind(chunk).apply(uow, chunk, accepted)
+        _count(uow, chunk)
+    return _advance(uow, held, chunk)
 
 
-def process_next_chunk(conn: Connection, held: BulkLease, after: UUID, size: int, lease: timedelta) -> bool:
+def process_next_chunk(uow: UnitOfWork, held: BulkLease, after: UUID, size: int, lease: timedelta) -> bool:
     """`step` for the chunk behind the run `after`, beside the one that ends there, and committed after that.
 
     All is done and written before it waits for the other's end, and nothing of it counts if that was not reached.
@@ -400,40 +401,40 @@ def process_next_chunk(conn: Connection, held: BulkLease, after: UUID, size: int
     Raises:
         OperationLostError, NotAbreastError
     """
-    operation = conn.execute(_LOOK, {"of_operation": held.operation_id, "token": held.token}).first()
+    operation = uow.conn.execute(_LOOK, {"of_operation": held.operation_id, "token": held.token}).first()
     if operation is None:
         raise OperationLostError
-    chunk = _chunk(conn, operation, after, size)
+    chunk = _chunk(uow.conn, operation, after, size)
     if chunk is None:
         return False
-    accepted = _accepted(conn, chunk)
-    if not _kind(chunk).is_apart(conn, chunk, accepted):
+    accepted = _accepted(uow, chunk)
+    if not _kind(chunk).is_apart(uow.conn, chunk, accepted):
         raise PipelineConflictError
     if accepted:
-        _kind(chunk).apply(conn, chunk, accepted)
-        unit_of_work.flush(conn)
-    if _lock_lease(conn, held, BulkStatus.RUNNING, lease).done_through != after:
+        _kind(chunk).apply(uow, chunk, accepted)
+        uow.flush()
+    if _lock_lease(uow, held, BulkStatus.RUNNING, lease).done_through != after:
         raise PipelineConflictError
-    _count(conn, chunk)
-    return _advance(conn, held, chunk)
+    _count(uow, chunk)
+    return _advance(uow, held, chunk)
 
 
-def fail_next(conn: Connection, held: BulkLease, lease: timedelta) -> bool:
+def fail_next(uow: UnitOfWork, held: BulkLease, lease: timedelta) -> bool:
     """Note that the next run cannot be dealt with, for no reason of its own; whether the operation has ended.
 
     Raises:
         OperationLostError
     """
-    chunk = _next_chunk(conn, held, 1, lease)
+    chunk = _next_chunk(uow, held, 1, lease)
     if chunk is not None:
-        record_outcomes(conn, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
-        _count(conn, chunk)
-    return _advance(conn, held, chunk)
+        record_outcomes(uow, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
+        _count(uow, chunk)
+    return _advance(uow, held, chunk)
 
 
-def _next_chunk(conn: Connection, held: BulkLease, size: int, lease: timedelta) -> Chunk | None:
-    operation = _lock_lease(conn, held, BulkStatus.RUNNING, lease)
-    return _chunk(conn, operation, operation.done_through or _FIRST, size)
+def _next_chunk(uow: UnitOfWork, held: BulkLease, size: int, lease: timedelta) -> Chunk | None:
+    operation = _lock_lease(uow, held, BulkStatus.RUNNING, lease)
+    return _chunk(uow.conn, operation, operation.done_through or _FIRST, size)
 
 
 def _chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
@@ -448,31 +449,31 @@ def _kind(chunk: Chunk) -> _Action:
     return _KINDS[BulkKind(chunk.operation.kind)]
 
 
-def _lock_lease(conn: Connection, held: BulkLease, status: BulkStatus, lease: timedelta) -> AnyRow:
+def _lock_lease(uow: UnitOfWork, held: BulkLease, status: BulkStatus, lease: timedelta) -> AnyRow:
     """The operation, which nobody else writes to until the end of the transaction.
 
     Raises:
         OperationLostError
     """
     shown = {"of_operation": held.operation_id, "token": held.token, "was": status, "until": clock.now() + lease}
-    row = conn.execute(_HOLD, shown).first()
+    row = uow.conn.execute(_HOLD, shown).first()
     if row is None:
         raise OperationLostError
     return row
 
 
-def _accepted(conn: Connection, chunk: Chunk) -> Sequence[AnyRow]:
+def _accepted(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
     """The runs of a chunk that something is to be done to, locked; what becomes of the others is settled."""
     operation = chunk.operation
     judging = _judging(BulkKind(operation.kind), operation.strategy and RetryStrategy(operation.strategy))
-    judged = conn.execute(judging, {**chunk.named, "source_id": operation.source_id}).all()
+    judged = uow.conn.execute(judging, {**chunk.named, "source_id": operation.source_id}).all()
     by_refusal = group_by(judged, "refusal")
     accepted = by_refusal.get(None, ())
     for reason, rows in by_refusal.items():
         if reason is not None:
-            record_outcomes(conn, chunk, BulkResult.SKIPPED, BulkReason(reason), [row.id for row in rows])
+            record_outcomes(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [row.id for row in rows])
     if len(judged) < chunk.pending:
-        record_missing(conn, chunk)
+        record_missing(uow, chunk)
     return accepted
 
 
@@ -498,9 +499,9 @@ def _planned_reasons(operation: AnyRow) -> ColumnElement[str]:
     return func.coalesce(judged.scalar_subquery(), BulkReason.RUN_NOT_FOUND.value)
 
 
-def _count(conn: Connection, chunk: Chunk) -> None:
+def _count(uow: UnitOfWork, chunk: Chunk) -> None:
     """Add to the operation's counts what became of a chunk."""
-    number, done, skipped, failed, became, lost = conn.execute(_COUNT, chunk.named).one()
+    number, done, skipped, failed, became, lost = uow.conn.execute(_COUNT, chunk.named).one()
     early = number - chunk.pending  # they succeeded, and were counted then
     added = {
         "processed": chunk.pending,
@@ -511,37 +512,37 @@ def _count(conn: Connection, chunk: Chunk) -> None:
         "became_ineligible": lost,
     }
     more = {f"more_{name}": number for name, number in added.items()}
-    conn.execute(_ADD, {"of_operation": chunk.operation.id, "through": chunk.through, **more})
+    uow.conn.execute(_ADD, {"of_operation": chunk.operation.id, "through": chunk.through, **more})
 
 
-def _advance(conn: Connection, held: BulkLease, chunk: Chunk | None) -> bool:
+def _advance(uow: UnitOfWork, held: BulkLease, chunk: Chunk | None) -> bool:
     """Tell how far the operation has come; whether that is its end."""
     more = False
     if chunk is not None:
         later = (_outcome.operation_id == held.operation_id, _outcome.run_id > chunk.through)
-        more = conn.execute(select(_outcome.run_id).where(*later).limit(1)).first() is not None
+        more = uow.conn.execute(select(_outcome.run_id).where(*later).limit(1)).first() is not None
     if not more:
-        _end(conn, held.operation_id, BulkStatus.COMPLETED)
-    record_progress(conn, held.operation_id)
+        _end(uow, held.operation_id, BulkStatus.COMPLETED)
+    record_progress(uow, held.operation_id)
     return not more
 
 
-def _end(conn: Connection, operation_id: UUID, status: BulkStatus) -> bool:
+def _end(uow: UnitOfWork, operation_id: UUID, status: BulkStatus) -> bool:
     live = (_operation.id == operation_id, _operation.status.not_in(sorted(ENDED)))
     ended = {"status": status, "finished_at": clock.now(), "lease_token": None, "lease_until": None}
-    return conn.execute(update(_operations).where(*live).values(ended)).rowcount == 1
+    return uow.conn.execute(update(_operations).where(*live).values(ended)).rowcount == 1
 
 
-def _change(conn: Connection, held: BulkLease, status: BulkStatus, values: Mapping[str, Any]) -> None:
+def _change(uow: UnitOfWork, held: BulkLease, status: BulkStatus, values: Mapping[str, Any]) -> None:
     shown = {"of_operation": held.operation_id, "token": held.token, "was": status}
-    if conn.execute(update(_operations).where(*_OF_TOKEN).values(values), shown).rowcount == 0:
+    if uow.conn.execute(update(_operations).where(*_OF_TOKEN).values(values), shown).rowcount == 0:
         raise OperationLostError
 
 
-def record_progress(conn: Connection, operation_id: UUID) -> None:
+def record_progress(uow: UnitOfWork, operation_id: UUID) -> None:
     """Write how an operation stands into the log."""
     columns = (_operation.project_id, _operation.status, *(_operation[name] for name in _COUNTS))
-    row = conn.execute(select(*columns).where(_operation.id == operation_id)).one()
+    row = uow.conn.execute(select(*columns).where(_operation.id == operation_id)).one()
     data = {"status": row.status, **{name: getattr(row, name) for name in _COUNTS}}
     event = {
         "project_id": row.project_id or _EVERYWHERE,
@@ -550,18 +551,18 @@ def record_progress(conn: Connection, operation_id: UUID) -> None:
         "data": orjson.dumps(data).decode(),
         "at": clock.now(),
     }
-    event_log.append(conn, [event])
-    pubsub.publish_after_commit(conn, pubsub.operation_changed(operation_id))
-    pubsub.publish_after_commit(conn, pubsub.BULK_DUE)
+    event_log.append(uow, [event])
+    uow.publish_after_commit(pubsub.operation_changed(operation_id))
+    uow.publish_after_commit(pubsub.BULK_DUE)
 
 
 # Bounds
 
 
-def lock_project(conn: Connection, project_id: UUID) -> None:
+def lock_project(uow: UnitOfWork, project_id: UUID) -> None:
     """Let nobody else begin a bulk operation in the project until the end of the transaction."""
     query = select(_projects.c.id).where(_projects.c.id == project_id)
-    conn.execute(query.with_for_update(key_share=True))
+    uow.conn.execute(query.with_for_update(key_share=True))
 
 
 def open_counts(conn: Connection, project_id: UUID | None) -> tuple[int, int]:

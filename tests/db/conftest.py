@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from db.assembly import open_database
 from db.core.database import Database
 from domain import ids
 from tests.conftest import Dialect
@@ -17,9 +18,9 @@ from tests.support.templates import Template
 
 
 @pytest.fixture(autouse=True)
-def fresh_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_ids() -> None:
     """IDs begin at the present instant; else they would go on from where a test with another clock left off."""
-    monkeypatch.setattr(ids, "_generator", ids._Generator())
+    ids.follow_clock()
 
 
 @pytest.fixture
@@ -60,10 +61,10 @@ async def filled(
 ) -> AsyncIterator[Database]:
     """A database that the module's function `fill` filled before its first test, ANALYZEd, for tests that only read."""
     url, is_new = filled_url
-    opened = Database(url)
+    opened = open_database(url)
     if is_new:
         await opened.write(request.module.fill)
         # In a transaction of its own: events are written at the end of theirs.
-        await opened.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+        await opened.write(lambda uow: uow.conn.execute(text("ANALYZE")) and None)
     yield opened
     await opened.close()

@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import Connection, func, insert, select
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events.log import RUN_STATUS
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.queue import tickets
 from domain import clock, ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.run_filter import RunFilter
@@ -33,9 +33,9 @@ _ENDED = RunFilter(statuses=sorted(FINAL))
 async def enqueue(bench: Bench, flow: Flow, count: int, **values: Any) -> list[UUID]:
     """QUEUED runs that are due now."""
 
-    def work(conn: Connection) -> list[UUID]:
-        keys = factory.add_runs(conn, _home(bench, flow), [values] * count)
-        tickets.want(conn, keys)
+    def work(uow: UnitOfWork) -> list[UUID]:
+        keys = factory.add_runs(uow, _home(bench, flow), [values] * count)
+        uow.enqueue(keys)
         return keys
 
     return await bench.database.write(work)
@@ -44,14 +44,14 @@ async def enqueue(bench: Bench, flow: Flow, count: int, **values: Any) -> list[U
 async def delayed(bench: Bench, flow: Flow, count: int, until: datetime) -> list[UUID]:
     """PAUSED runs whose first step, a delay, is over at `until`."""
 
-    def work(conn: Connection) -> list[UUID]:
+    def work(uow: UnitOfWork) -> list[UUID]:
         keys = [ids.new_uuid() for _ in range(count)]
         waiting = {"status": RunStatus.PAUSED, "due_at": until, "started_at": clock.now(), "epoch": 2}
-        factory.add_runs(conn, _home(bench, flow), [{"id": key, **waiting} for key in keys])
-        conn.execute(insert(table(StepResult)), [_delay(key, until) for key in keys])
+        factory.add_runs(uow, _home(bench, flow), [{"id": key, **waiting} for key in keys])
+        uow.conn.execute(insert(table(StepResult)), [_delay(key, until) for key in keys])
         attempt = {"position": 0, "number": 1, "status": AttemptStatus.RUNNING, "started_at": clock.now()}
-        conn.execute(insert(table(StepAttempt)), [{"run_id": key, **attempt} for key in keys])
-        tickets.want(conn, keys)
+        uow.conn.execute(insert(table(StepAttempt)), [{"run_id": key, **attempt} for key in keys])
+        uow.enqueue(keys)
         return keys
 
     return await bench.database.write(work)
@@ -68,12 +68,12 @@ def _delay(run_id: UUID, until: datetime) -> dict[str, Any]:
 
 
 async def ended(database: Database, run_ids: Collection[UUID]) -> None:
-    """Return when the log tells that all of these runs are final."""
+    """Return when the event log says that all of these runs are final."""
     left = set(run_ids)
     hub = Hub(database)
     async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(RunsTopic(_ENDED), 0)) as log:
         while left:
-            left -= {told.event.row.run_id for told in await log.batch() if isinstance(told, MatchedEvent)}
+            left -= {item.event.row.run_id for item in await log.batch() if isinstance(item, MatchedEvent)}
     await hub.close()
 
 

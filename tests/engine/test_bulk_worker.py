@@ -10,13 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import func, select, text, update
 
 from db import projects
+from db.assembly import COMMIT_STEPS, open_database
 from db.bulk import operations as bulk_operations
 from db.bulk import reads as bulk_reads
 from db.bulk.operations import BulkLease, OperationLostError, PipelineConflictError
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
@@ -177,7 +179,7 @@ async def test_many_runners_deal_with_each_run_once(bench: Bench, flow: Flow, da
         await begun(bench, BulkKind.RETRY, some, strategy=RetryStrategy.FROM_FAILED_STEP)
         for some in (made[:20], made[20:40], made[40:])
     ]
-    others = [Database(database_url) for _ in range(2)]
+    others = [open_database(database_url) for _ in range(2)]
     await asyncio.gather(*(BulkWorker(each, chunk=3).work_off() for each in (bench.database, *others)))
     for each in others:
         await each.close()
@@ -251,7 +253,7 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
     fake_clock: FakeClock, bench: Bench, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_clock.watch(bench.database)
-    monkeypatch.setattr(maintenance, "OUTCOMES", 2)
+    monkeypatch.setattr(maintenance, "OUTCOME_BATCH", 2)
     made = await add(bench, flow, *[RunStatus.FAILED] * 5)
     old = [await begun(bench, BulkKind.ARCHIVE, made), await begun(bench, BulkKind.CANCEL, [])]
     await BulkWorker(bench.database).work_off()
@@ -268,7 +270,7 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
     (job,) = [
         each
         for each in maintenance.maintenance_jobs(bench.database, FileStore(str(tmp_path)), None, bulk_days=7)
-        if "bulk" in each.what
+        if "bulk" in each.name
     ]
     await fake_clock.drive(job.work())
     kept = await bench.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
@@ -286,7 +288,7 @@ async def test_without_a_bound_no_operation_is_forgotten(fake_clock: FakeClock, 
     operation_id = await begun(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
     await BulkWorker(bench.database).work_off()
     fake_clock.block(timedelta(days=10_000).total_seconds())
-    await maintenance.purge_bulk_operations(bench.database, None)
+    await maintenance.prune_bulk_operations(bench.database, None)
     assert len(await outcomes(bench, operation_id)) == 1
 
 
@@ -366,7 +368,7 @@ async def test_what_may_concern_the_chunk_before_does_not_go_ahead(
     plain = sorted(await add(bench, flow, status, status))
     others = await add(bench, flow, run.get("status", status))
     changed = update(table(FlowRun)).where(_run.id == others[0]).values({"depth": 0, **run})
-    await bench.database.write(lambda conn: conn.execute(changed).rowcount)
+    await bench.database.write(lambda uow: uow.conn.execute(changed).rowcount)
     if project:
         await bench.database.write(projects.change, bench.project_id, project)
     held = await prepared(bench, kind, [*plain, *others], **values, **operation)
@@ -412,7 +414,7 @@ async def test_runs_that_end_while_they_are_cancelled_have_one_end_each(
     made = await bench.start_many(flow, 60)
     claims = await bench.database.write(step_journal.claim, 60, RUN_LEASE)
     operation_id = await begun(bench, BulkKind.CANCEL, made)
-    other = Database(database_url)
+    other = open_database(database_url)
     values = {"duration_ms": 1}
 
     async def finish(lease: Any) -> bool:
@@ -438,7 +440,7 @@ async def test_two_operations_over_the_same_runs_do_each_thing_once(
     status = RunStatus.FAILED if kind is BulkKind.ARCHIVE else RunStatus.QUEUED
     made = await add(bench, flow, *[status] * 60)
     both = [await begun(bench, kind, made) for _ in range(2)]
-    other = Database(database_url)
+    other = open_database(database_url)
     await asyncio.gather(*(BulkWorker(each, chunk=7).work_off() for each in (bench.database, other)))
     await other.close()
     told = [await counts(bench, each) for each in both]
@@ -503,17 +505,17 @@ class Faulty(Database):
             return await super().write(self._deal, work, *args)
         return await super().write(work, *args, **kwargs)
 
-    def _deal(self, conn: Connection, work: Any, *args: Any) -> bool:
-        done: bool = work(conn, *args)
+    def _deal(self, uow: UnitOfWork, work: Any, *args: Any) -> bool:
+        done: bool = work(uow, *args)
         query = select(_outcome.result).where(_outcome.run_id == self.broken)
-        if conn.execute(query).scalar() == BulkResult.SUCCEEDED:
+        if uow.conn.execute(query).scalar() == BulkResult.SUCCEEDED:
             raise RuntimeError("a bug")
         return done
 
 
 async def test_a_fault_fails_the_run_that_is_at_fault_and_no_other(bench: Bench, flow: Flow, database_url: str) -> None:
     made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 45))
-    database = Faulty(database_url)
+    database = Faulty(database_url, COMMIT_STEPS)
     database.broken = made[23]
     operation_id = await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.FROM_FAILED_STEP)
     await BulkWorker(database, chunk=20).work_off()

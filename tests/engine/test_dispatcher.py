@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, func, select, text
 
 from db import flows, projects
+from db.assembly import open_database
 from db.core import pubsub
 from db.core.database import Database
 from db.migrate import upgrade
@@ -138,7 +139,7 @@ async def test_a_new_run_is_executed_without_waiting_for_the_next_look(
 async def test_a_run_that_another_process_wrote_is_noticed(
     adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work, database_url: str
 ) -> None:
-    other = Database(database_url)
+    other = open_database(database_url)
     async with at_work(adapter.create(engine.database, Limits()), work):
         await still.settle()
         run_id = await Bench(other, engine.project_id).start(flow)
@@ -156,7 +157,7 @@ async def test_what_is_due_longest_comes_first(
         await engine.change(run_id, due_at=START - timedelta(seconds=age))
     if adapter is ADAPTERS["tickets"]:
         # The tickets know nothing of a change past all rules; without them the sweep writes new ones.
-        await engine.database.write(lambda conn: conn.execute(text("TRUNCATE pgqueuer")))
+        await engine.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
     async with at_work(adapter.create(engine.database, Limits(concurrency=1)), work):
         await still.settle()
         assert work.runs == [run_ids[1], run_ids[3], run_ids[0], run_ids[2]]
@@ -244,7 +245,7 @@ async def test_a_few_free_places_do_not_stay_free_while_the_others_are_taken_for
 async def test_the_lease_of_a_run_under_way_is_kept(
     adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, work: Work, database_url: str
 ) -> None:
-    other = Database(database_url)
+    other = open_database(database_url)
     still.watch(other)
     run_id = await engine.start(flow)
     async with at_work(adapter.create(engine.database, Limits(lease=15)), held_up):
@@ -324,7 +325,7 @@ async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_
     async with at_work(adapter.create(engine.database, Limits(lease=15)), execute):
         await still.advance(1.5)
         # Whoever stops another run has this worker look at once.
-        await engine.database.write(lambda conn: pubsub.publish_after_commit(conn, pubsub.RUNS_STOPPED))
+        await engine.database.write(lambda uow: uow.publish_after_commit(pubsub.RUNS_STOPPED))
         await still.settle()
         told.set()
     assert (await engine.run(run_id)).status == "SUCCEEDED"
@@ -577,7 +578,7 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
     own_postgres: PostgresServer, fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(upgrade, own_postgres.url())
-    database = Database(own_postgres.url())
+    database = open_database(own_postgres.url())
     fake_clock.watch(database)
     bench = await Bench.on(database)
     work = Work(bench)
@@ -634,7 +635,7 @@ async def test_two_dispatchers_on_one_database_execute_each_of_300_runs_once(
     flow = await engine.publish(python("a", "act"), python("b", "act"))
     run_ids = await engine.start_many(flow, 300)
     crowd = Crowd(expected=300)
-    second = Database(database_url)
+    second = open_database(database_url)
     dispatchers: list[Dispatcher] = []
     tasks: list[asyncio.Task[None]] = []
     async with AsyncExitStack() as stack:
@@ -663,7 +664,7 @@ async def test_three_dispatchers_never_run_more_than_the_limit(
     await limit(engine, 4, flow if scope == "flow" else None)
     count = 90 if engine.database.dialect == "postgresql" else 40
     await engine.start_many(flow, count)
-    databases = [engine.database, Database(database_url), Database(database_url)]
+    databases = [engine.database, open_database(database_url), open_database(database_url)]
     all_done = asyncio.Event()
     ended: list[UUID] = []
     seen: list[int] = []

@@ -81,7 +81,7 @@ async def test_lost_tickets_are_looked_for_at_the_start_each_minute_and_after_th
 
     async def lose_tickets() -> None:
         await bench.start(flow)
-        await bench.database.write(lambda conn: conn.execute(text("TRUNCATE pgqueuer")))
+        await bench.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
 
     await lose_tickets()
     assert len(await queue.claim(10, LEASE)) == 1

@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+from db.assembly import COMMIT_STEPS, open_database
 from db.bulk import operations as bulk_operations
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import step_journal
 from engine.compiled_flow import FlowCache
 from service.settings import Settings
@@ -81,7 +83,7 @@ class MortalDatabase(Database):
     """Kills the process at one of its journal writes; those that find nothing to do are not counted."""
 
     def __init__(self, order: Order) -> None:
-        super().__init__(order.url)
+        super().__init__(order.url, COMMIT_STEPS)
         self._left = order.kill_at
         self._when = order.when
 
@@ -98,8 +100,10 @@ class MortalDatabase(Database):
             _die()
         return result
 
-    def _counted(self, conn: Any, is_last: list[bool], work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = work(conn, *args, **kwargs)
+    def _counted(
+        self, uow: UnitOfWork, is_last: list[bool], work: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        result = work(uow, *args, **kwargs)
         if work not in _MAY_FIND_NOTHING or result:
             self._left -= 1
             is_last.append(self._left == 0)
@@ -114,7 +118,7 @@ def _die() -> None:
 
 async def work(order: Order) -> None:
     """Be a worker."""
-    database = MortalDatabase(order) if order.kill_at else Database(order.url)
+    database = MortalDatabase(order) if order.kill_at else open_database(order.url)
     worker = Worker(database, FlowCache(database), settings(order))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     if order.until is None:

@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from db import projects
+from db.assembly import COMMIT_STEPS, open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import EVERYTHING, LogPosition
 from db.migrate import upgrade
@@ -105,10 +107,14 @@ async def test_other_projects_are_not_told_of(bench: Bench, flow: Flow, database
     assert [row.run_id for row in rows] == [mine]
 
 
+def create_project(conn: Connection, name: str) -> None:
+    projects.create(UnitOfWork(conn, COMMIT_STEPS), name)
+
+
 async def test_what_is_rolled_back_is_never_told(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
     run_id = await bench.start(flow)
     with pytest.raises(ZeroDivisionError):
-        await database.write(lambda conn: (bench._create(conn, flow, {}), 1 / 0))
+        await database.write(lambda uow: (bench._create(uow, flow, {}), 1 / 0))
     last = await bench.start(flow)
     rows = await read(hub, None, BEGINNING, 2)
     assert [row.run_id for row in rows] == [run_id, last]
@@ -125,7 +131,7 @@ async def test_who_follows_waits_for_a_number_that_was_given_out(
         await anext(feed)
         async with database._engine.connect() as late:
             await late.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
-            await database.write(lambda c: event_log.append(c, [_event(bench, flow, second, "early")]))
+            await database.write(lambda uow: event_log.append(uow, [_event(bench, flow, second, "early")]))
             coming = asyncio.ensure_future(take(feed, 1))
             async with aclosing(hub.subscribe(ALL, BEGINNING)) as other:
                 assert [row.run_id for row in await take(other, 2)] == [first, second]
@@ -147,8 +153,8 @@ async def test_what_happened_to_a_run_is_told_in_that_order(
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         await anext(feed)
         async with database._engine.begin() as patient:
-            await patient.run_sync(projects.create, "written first")
-            await database.write(lambda c: event_log.append(c, [_event(bench, flow, run_id, "before")]))
+            await patient.run_sync(create_project, "written first")
+            await database.write(lambda uow: event_log.append(uow, [_event(bench, flow, run_id, "before")]))
             await patient.execute(insert(table(RunEvent)).values(_event(bench, flow, run_id, "after")))
         assert [row.message for row in await take(feed, 2)] == ["before", "after"]
 
@@ -158,7 +164,7 @@ async def test_transactions_that_write_no_event_hold_nobody_up(
     bench: Bench, flow: Flow, database: Database, hub: Hub
 ) -> None:
     async with database._engine.begin() as long_one:
-        await long_one.run_sync(projects.create, "takes long")
+        await long_one.run_sync(create_project, "takes long")
         first = await bench.start(flow)
         async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed:
             assert [row.run_id for row in await take(feed, 1)] == [first]
@@ -176,7 +182,7 @@ async def test_who_begins_from_now_on_has_nothing_uncommitted_behind_it(
     feed = hub.subscribe(ALL, None)
     async with database._engine.connect() as late:
         await late.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
-        await database.write(lambda c: event_log.append(c, [_event(bench, flow, second, "early")]))
+        await database.write(lambda uow: event_log.append(uow, [_event(bench, flow, second, "early")]))
         end = await database.read(event_log.end)
         assert len(end.writers) == 1
         beginning = asyncio.ensure_future(anext(feed))
@@ -407,7 +413,7 @@ async def test_closing_the_hub_ends_every_subscription(bench: Bench, flow: Flow,
 
 async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: PostgresServer) -> None:
     await asyncio.to_thread(upgrade, own_postgres.url())
-    database = Database(own_postgres.url())
+    database = open_database(own_postgres.url())
     hub = Hub(database)
     try:
         bench = await Bench.on(database)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
 from db.events import log as event_log
@@ -22,7 +23,7 @@ END = "the end"
 @asynccontextmanager
 async def process(url: str) -> AsyncIterator[tuple[Database, Hub]]:
     """A database with a hub, which hears of others, as a process has them."""
-    database = Database(url)
+    database = open_database(url)
     hub = Hub(database)
     try:
         async with pg_notify.listen_for_other_processes(database, url):

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from db.assembly import COMMIT_STEPS
 from db.bulk import operations as writes
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import transitions
@@ -190,9 +193,9 @@ async def test_retries_are_executed(api: Api) -> None:
     assert outputs == [0, 1, 2]
 
 
-def _fail(conn: Any, keys: list[Any]) -> None:
+def _fail(uow: UnitOfWork, keys: list[Any]) -> None:
     runs = table(FlowRun)
-    conn.execute(runs.update().where(runs.c.id.in_(keys)).values(status=RunStatus.FAILED))
+    uow.conn.execute(runs.update().where(runs.c.id.in_(keys)).values(status=RunStatus.FAILED))
 
 
 RETRY_STATES = {
@@ -481,9 +484,9 @@ async def test_runs_that_come_while_the_set_is_looked_up_are_not_in_it(
     early = await add_runs(idle_api, home, {}, {})
     read, pages = writes.selected_after, []
 
-    def with_a_new_run(conn: Any, selection: Any, after: Any, limit: int) -> Any:
+    def with_a_new_run(conn: Connection, selection: Any, after: Any, limit: int) -> Any:
         pages.append(limit)
-        factory.add_run(conn, home)
+        factory.add_run(UnitOfWork(conn, COMMIT_STEPS), home)
         conn.commit()
         return read(conn, selection, after, 1)
 
@@ -566,10 +569,10 @@ async def test_a_plan_is_carried_out_on_its_runs_alone_and_tells_what_drifted(id
     assert told == {ready: None, turned: None, waiting: "RUN_NOT_CANCELLABLE", late: "RUN_NOT_CANCELLABLE"}
 
 
-def _requeue(conn: Any, key: Any) -> None:
+def _requeue(uow: UnitOfWork, key: Any) -> None:
     """What no run does by itself; but what is foretold may turn out otherwise in either way."""
     runs = table(FlowRun)
-    conn.execute(runs.update().where(runs.c.id == key).values(status=RunStatus.QUEUED))
+    uow.conn.execute(runs.update().where(runs.c.id == key).values(status=RunStatus.QUEUED))
 
 
 async def test_a_plan_is_for_its_project_its_kind_once_and_in_time(fake_clock: FakeClock, idle_api: Api) -> None:
@@ -749,6 +752,6 @@ async def test_a_run_that_is_gone_is_told_as_such(idle_api: Api, monkeypatch: py
     assert nodes == [{"run": None}, {"run": {"id": runs[1]}}]
 
 
-def _remove(conn: Any, key: Any) -> None:
+def _remove(uow: UnitOfWork, key: Any) -> None:
     runs = table(FlowRun)
-    conn.execute(runs.delete().where(runs.c.id == key))
+    uow.conn.execute(runs.delete().where(runs.c.id == key))

@@ -187,7 +187,7 @@ async def told(engine: Engine) -> Sequence[Any]:
     await engine.retry(await engine.execute(broken, fail=fail))
     updated = {"run_id": run_id, "project_id": engine.project_id, "flow_id": flow.id, "at": clock.now()}
     await engine.database.write(
-        lambda conn: event_log.append(conn, [{**updated, "kind": kind} for kind in ("RUN_ARCHIVED", "RUN_RECOVERED")])
+        lambda uow: event_log.append(uow, [{**updated, "kind": kind} for kind in ("RUN_ARCHIVED", "RUN_RECOVERED")])
     )
     # Straight from the table: what is read of the log waits for transactions elsewhere on the server.
     log = table(RunEvent)

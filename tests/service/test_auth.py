@@ -29,7 +29,7 @@ async def is_in(api: Api, secret: str) -> bool:
 async def new_key(api: Api, lifetime: timedelta | None = None) -> str:
     project = ids.decode(IdKind.PROJECT, api.project)
     return await api.database.write(
-        lambda conn: api_keys.create(conn, project_id=project, role=Role.VIEWER, name="new", lifetime=lifetime)
+        lambda uow: api_keys.create(uow, project_id=project, role=Role.VIEWER, name="new", lifetime=lifetime)
     )
 
 

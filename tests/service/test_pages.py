@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from db.core.database import Database
+from db.assembly import open_database
 from domain import ids
 from service.asgi import create_service
 from service.demo import FLOWS
@@ -125,7 +125,7 @@ async def test_service_is_not_ready_before_its_database_is_migrated(
 
 async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"
-    database = Database(url)
+    database = open_database(url)
     app = create_service(Settings(database_url=url), database, ids.new_uuid(), with_worker=False).app
     async with client(app) as http:
         response = await http.get("/readyz")

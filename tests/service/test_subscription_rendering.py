@@ -11,16 +11,16 @@ from uuid import UUID
 
 import pytest
 import websockets
-from sqlalchemy import Connection, update
+from sqlalchemy import update
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
 from db import api_keys
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import reads as run_reads
-from db.runs import steps
 from domain import clock, ids
 from domain.enums import Role
 from domain.errors import DatabaseUnavailableError
@@ -143,12 +143,12 @@ async def test_a_run_that_leaves_the_filter_is_told_and_does_not_match(database_
         assert [(each["status"], each["matches"]) for each in heard] == [("QUEUED", True), ("RUNNING", False)]
 
 
-def archive(conn: Connection, key: UUID) -> None:
-    (row,) = run_reads.by_ids(conn, [key], {"flow_id"}).values()
+def archive(uow: UnitOfWork, key: UUID) -> None:
+    (row,) = run_reads.by_ids(uow.conn, [key], {"flow_id"}).values()
     now = clock.now()
-    conn.execute(update(table(FlowRun)).where(table(FlowRun).c.id == key).values(archived_at=now))
+    uow.conn.execute(update(table(FlowRun)).where(table(FlowRun).c.id == key).values(archived_at=now))
     event = {"run_id": key, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_ARCHIVED}
-    event_log.append(conn, [{**event, "message": "Archived", "at": now}])
+    event_log.append(uow, [{**event, "message": "Archived", "at": now}])
 
 
 async def test_other_changes_of_runs_are_told_in_the_same_stream(live: LiveApi) -> None:
@@ -172,7 +172,7 @@ async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, mo
 
     async def fails_thrice(query: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal failures
-        if query is steps.by_runs and failures < 3:
+        if query is run_reads.steps_by_runs and failures < 3:
             failures += 1
             raise DatabaseUnavailableError
         return await read(query, *args, **kwargs)
@@ -188,12 +188,12 @@ async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, mo
     assert failures == 3
 
 
-def with_a_bad_one(conn: Connection, run_id: str) -> None:
+def with_a_bad_one(uow: UnitOfWork, run_id: str) -> None:
     """Events that are read together; in the midst of them a status that there is not."""
-    (row,) = run_reads.by_ids(conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
+    (row,) = run_reads.by_ids(uow.conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
     event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_STATUS}
     change = {"from_status": "QUEUED", "message": "Changed", "at": clock.now()}
-    event_log.append(conn, [{**event, **change, "to_status": status} for status in ("RUNNING", "MELTED", "PAUSED")])
+    event_log.append(uow, [{**event, **change, "to_status": status} for status in ("RUNNING", "MELTED", "PAUSED")])
 
 
 @pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
@@ -361,12 +361,12 @@ LONG = "x" * 4_000
 MANY = 6_000
 
 
-def fill_the_log(conn: Connection, api: Api, run_id: str) -> None:
+def fill_the_log(uow: UnitOfWork, api: Api, run_id: str) -> None:
     """More than all buffers between the service and a client hold."""
-    (row,) = run_reads.by_ids(conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
+    (row,) = run_reads.by_ids(uow.conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
     event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_STATUS}
     change = {"from_status": "RUNNING", "to_status": "PAUSED", "message": LONG, "at": clock.now()}
-    event_log.append(conn, [{**event, **change}] * MANY)
+    event_log.append(uow, [{**event, **change}] * MANY)
 
 
 D = TypeVar("D", bound=Deaf)
@@ -467,7 +467,7 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
 
 async def test_the_streams_of_a_revoked_key_end(live: LiveApi) -> None:
     secret = await live.api.database.write(
-        lambda conn: api_keys.create(conn, project_id=None, role=Role.VIEWER, name="to be revoked")
+        lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name="to be revoked")
     )
     async with AsyncExitStack() as stack:
         clients = [await subscribed(stack, live, PLAIN, key=secret) for _ in range(3)]

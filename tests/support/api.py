@@ -11,12 +11,14 @@ from uuid import UUID
 import httpx
 import pytest
 import uvicorn
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 from starlette.routing import WebSocketRoute
 
 from db import api_keys, projects
+from db.assembly import open_database
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.runs import reads as run_reads
 from domain import ids
@@ -142,7 +144,7 @@ async def idle_api(database_url: str) -> AsyncIterator[Api]:
 @asynccontextmanager
 async def serving(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[Api]:
     """A service on a migrated database, with two projects and their keys."""
-    database = Database(database_url)
+    database = open_database(database_url)
     own, other, keys = await database.write(_populate)
     service = create_service(Settings(database_url=database_url, **settings), database, own, with_worker=with_worker)
     # An exception that leaves the application is a bug, and fails the test.
@@ -155,11 +157,11 @@ async def serving(database_url: str, *, with_worker: bool, **settings: Any) -> A
         yield Api(http, database, keys, first, second, service.sessions, service)
 
 
-def _populate(conn: Connection) -> tuple[UUID, UUID, Keys]:
-    own, other = projects.create(conn, "default"), projects.create(conn, "other")
+def _populate(uow: UnitOfWork) -> tuple[UUID, UUID, Keys]:
+    own, other = projects.create(uow, "default"), projects.create(uow, "other")
 
     def key(project: UUID | None, role: Role) -> str:
-        return api_keys.create(conn, project_id=project, role=role, name=f"{role.lower()} for tests")
+        return api_keys.create(uow, project_id=project, role=role, name=f"{role.lower()} for tests")
 
     secrets = [key(project, role) for project in (own, other) for role in Role]
     return own, other, Keys(*[*secrets, key(None, Role.ADMIN)])
@@ -194,7 +196,7 @@ async def live_server(tmp_path: Path) -> AsyncIterator[LiveServer]:
     """A service as `serve` starts it, with worker, demo flows and explorer, on SQLite."""
     settings = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path / 'live.db'}")
     await asyncio.to_thread(upgrade, settings.database_url)
-    database = Database(settings.database_url)
+    database = open_database(settings.database_url)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=True)
     async with listening_with(server_config(service.app, port=0, log_config=None, timeout_graceful_shutdown=5)) as (

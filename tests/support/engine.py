@@ -9,14 +9,15 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
 from db import flows, projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import step_journal, steps, transitions
+from db.runs import retries, step_journal, transitions
 from db.runs.step_journal import Claimed
 from db.sql.rows import AnyRow
 from domain import clock, ids
@@ -26,7 +27,7 @@ from domain.state_machine import TRANSITIONS
 from engine.actions import Action, ActionRegistry
 from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor
-from engine.steps import RunnerSettings, StepRunner, runners
+from engine.steps import KINDS, StepKind, StepSettings
 
 Document = dict[str, Any]
 ActionFunction = Callable[..., Any]
@@ -92,22 +93,22 @@ class Bench:
 
     async def start_many(self, flow: Flow, count: int) -> list[UUID]:
         """New QUEUED runs, written in one transaction."""
-        return await self.database.write(lambda conn: [self._create(conn, flow, {}) for _ in range(count)])
+        return await self.database.write(lambda uow: [self._create(uow, flow, {}) for _ in range(count)])
 
     async def retry(self, run_id: UUID) -> UUID:
         """A new run that goes on from the step at which `run_id` failed."""
         old = await self.run(run_id)
         flow = Flow(old.flow_id, old.flow_version_id)
 
-        def work(conn: Connection) -> UUID:
+        def work(uow: UnitOfWork) -> UUID:
             again = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
-            new_id = self._create(conn, flow, {"input": old.input, **again})
-            steps.copy_kept(conn, [new_id])
+            new_id = self._create(uow, flow, {"input": old.input, **again})
+            retries.copy_kept(uow.conn, [new_id])
             return new_id
 
         return await self.database.write(work)
 
-    def _create(self, conn: Connection, flow: Flow, values: Document) -> UUID:
+    def _create(self, uow: UnitOfWork, flow: Flow, values: Document) -> UUID:
         run_id = ids.new_uuid()
         row = {
             "id": run_id,
@@ -126,7 +127,7 @@ class Bench:
             "input": "null",
             **values,
         }
-        transitions.create(conn, row, "Created by a test")
+        transitions.create(uow, row, "Created by a test")
         return run_id
 
     async def claim(self, lease: timedelta = LEASE) -> Claimed:
@@ -136,7 +137,9 @@ class Bench:
 
     async def change(self, run_id: UUID, **values: Any) -> None:
         """Set columns of a run, past all rules."""
-        await self.database.write(lambda conn: conn.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(values)))
+        await self.database.write(
+            lambda uow: uow.conn.execute(update(_RUNS).where(_RUNS.c.id == run_id).values(values))
+        )
 
     async def run(self, run_id: UUID) -> AnyRow:
         """The run, all columns."""
@@ -187,14 +190,14 @@ class Engine(Bench):
         super().__init__(database, project_id)
         self._closing = closing
 
-    async def runners(self, **actions: ActionFunction) -> dict[str, StepRunner]:
-        """The real runners of steps, with these actions."""
-        settings = RunnerSettings(http_allow_private=True, actions=registry(**actions))
-        return dict(await self._closing.enter_async_context(runners(settings)))
+    async def kinds(self, **actions: ActionFunction) -> dict[str, StepKind]:
+        """The step kinds, opened with these actions."""
+        settings = StepSettings(http_allow_private=True, actions=registry(**actions))
+        return await self._closing.enter_async_context(KINDS.open(settings))
 
     async def executor(self, **actions: ActionFunction) -> Executor:
         """An executor of its own, with these actions."""
-        return Executor(self.database, self.flows, await self.runners(**actions))
+        return Executor(self.database, self.flows, await self.kinds(**actions))
 
     async def execute(self, flow: Flow, input: str = "null", **actions: ActionFunction) -> UUID:  # noqa: A002
         """A new run, after its first claim was worked off."""

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 
 from db import flows, projects
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
@@ -45,57 +46,57 @@ def definition(names: Iterable[str] = _STEP_NAMES) -> str:
     return orjson.dumps({"steps": steps}).decode()
 
 
-def add_home(conn: Connection, name: str = "home", steps: Sequence[str] = _STEP_NAMES) -> Home:
+def add_home(uow: UnitOfWork, name: str = "home", steps: Sequence[str] = _STEP_NAMES) -> Home:
     """A project with a flow of that name, published once."""
-    return add_flow(conn, projects.create(conn, name), name, steps)
+    return add_flow(uow, projects.create(uow, name), name, steps)
 
 
-def add_flow(conn: Connection, project_id: UUID, name: str, steps: Sequence[str] = _STEP_NAMES) -> Home:
+def add_flow(uow: UnitOfWork, project_id: UUID, name: str, steps: Sequence[str] = _STEP_NAMES) -> Home:
     """A flow in a project, published once."""
-    flow_id = flows.create(conn, project_id, name)
-    return Home(project_id, flow_id, add_version(conn, project_id, flow_id, steps))
+    flow_id = flows.create(uow, project_id, name)
+    return Home(project_id, flow_id, add_version(uow, project_id, flow_id, steps))
 
 
-def add_version(conn: Connection, project_id: UUID, flow_id: UUID, steps: Sequence[str] = _STEP_NAMES) -> UUID:
+def add_version(uow: UnitOfWork, project_id: UUID, flow_id: UUID, steps: Sequence[str] = _STEP_NAMES) -> UUID:
     """The next version of a flow."""
-    return flows.publish(conn, flow_id, project_id, definition(steps), len(steps))
+    return flows.publish(uow, flow_id, project_id, definition(steps), len(steps))
 
 
-def add_run(conn: Connection, /, home: Home, **values: Any) -> UUID:
+def add_run(uow: UnitOfWork, /, home: Home, **values: Any) -> UUID:
     """A run, QUEUED unless told otherwise; `values` are columns."""
-    return add_runs(conn, home, [values])[0]
+    return add_runs(uow, home, [values])[0]
 
 
-def add_runs(conn: Connection, home: Home, rows: Iterable[Mapping[str, Any]]) -> list[UUID]:
+def add_runs(uow: UnitOfWork, home: Home, rows: Iterable[Mapping[str, Any]]) -> list[UUID]:
     """Runs, each with the columns told, and with others that go with its status."""
     complete = [_run(home, values) for values in rows]
     if complete:
-        conn.execute(insert(table(FlowRun)), complete)
+        uow.conn.execute(insert(table(FlowRun)), complete)
     return [row["id"] for row in complete]
 
 
-def add_steps(conn: Connection, run_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
+def add_steps(uow: UnitOfWork, run_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
     """The first steps of a run, SUCCEEDED unless told otherwise, each after one attempt."""
-    add_steps_of_runs(conn, {run_id: rows})
+    add_steps_of_runs(uow, {run_id: rows})
 
 
-def add_steps_of_runs(conn: Connection, by_run: Mapping[UUID, Iterable[Mapping[str, Any]]]) -> None:
+def add_steps_of_runs(uow: UnitOfWork, by_run: Mapping[UUID, Iterable[Mapping[str, Any]]]) -> None:
     """The first steps of each of these runs."""
     complete = [
         _step(run_id, position, values) for run_id, rows in by_run.items() for position, values in enumerate(rows)
     ]
     if complete:
-        conn.execute(insert(table(StepResult)), complete)
-        conn.execute(insert(table(StepAttempt)), [_attempt(row) for row in complete])
+        uow.conn.execute(insert(table(StepResult)), complete)
+        uow.conn.execute(insert(table(StepAttempt)), [_attempt(row) for row in complete])
 
 
-def add_events(conn: Connection, home: Home, run_id: UUID, statuses: Sequence[RunStatus]) -> None:
+def add_events(uow: UnitOfWork, home: Home, run_id: UUID, statuses: Sequence[RunStatus]) -> None:
     """The events of a run that was created with the first status and then had the others."""
     at = clock.now()
     event = {"run_id": run_id, "project_id": home.project_id, "flow_id": home.flow_id, "kind": event_log.RUN_STATUS}
     pairs = zip([None, *statuses], statuses, strict=False)
     event_log.append(
-        conn, [{**event, "from_status": old, "to_status": new, "message": f"{new}", "at": at} for old, new in pairs]
+        uow, [{**event, "from_status": old, "to_status": new, "message": f"{new}", "at": at} for old, new in pairs]
     )
 
 

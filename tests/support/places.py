@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import func, select, update
 
 from db import flows, projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project, RunEvent
 from db.models.types import table
 from db.runs import step_journal, transitions
@@ -51,7 +52,7 @@ class Places:
 
     async def start(self, count: int = 1, home: Home | None = None, **values: Any) -> list[UUID]:
         """New QUEUED runs, oldest first."""
-        return await self.database.write(lambda conn: [create(conn, home or self.home, **values) for _ in range(count)])
+        return await self.database.write(lambda uow: [create(uow, home or self.home, **values) for _ in range(count)])
 
     async def claim(self, limit: int = 64) -> list[Claimed]:
         """What one claim gets, oldest first."""
@@ -104,7 +105,7 @@ class Places:
         return most
 
 
-def create(conn: Connection, home: Home, **values: Any) -> UUID:
+def create(uow: UnitOfWork, home: Home, **values: Any) -> UUID:
     """A QUEUED run, by the way that every run is created."""
     run_id: UUID = ids.new_uuid()
     row = {
@@ -123,13 +124,13 @@ def create(conn: Connection, home: Home, **values: Any) -> UUID:
         "metadata": "{}",
         "input": "{}",
     }
-    transitions.create(conn, row | values, "Created by a test")
+    transitions.create(uow, row | values, "Created by a test")
     return run_id
 
 
-def finish(conn: Connection, lease: Lease, status: RunStatus = RunStatus.SUCCEEDED) -> None:
+def finish(uow: UnitOfWork, lease: Lease, status: RunStatus = RunStatus.SUCCEEDED) -> None:
     """End a claimed run."""
-    step_journal.finish(conn, lease, None, status, "Ended by a test", {"duration_ms": 0}, is_retry=False)
+    step_journal.finish(uow, lease, None, status, "Ended by a test", {"duration_ms": 0}, is_retry=False)
 
 
 def ids_of(claims: Sequence[Claimed]) -> list[UUID]:
@@ -137,10 +138,10 @@ def ids_of(claims: Sequence[Claimed]) -> list[UUID]:
     return [each.lease.run_id for each in claims]
 
 
-def _set_limits(conn: Connection, home: Home, flow: int | None, project: int | None) -> None:
-    _set_flow_limit(conn, home, flow)
-    conn.execute(update(_PROJECTS).where(_PROJECTS.c.id == home.project_id).values(max_concurrent_runs=project))
+def _set_limits(uow: UnitOfWork, home: Home, flow: int | None, project: int | None) -> None:
+    _set_flow_limit(uow, home, flow)
+    uow.conn.execute(update(_PROJECTS).where(_PROJECTS.c.id == home.project_id).values(max_concurrent_runs=project))
 
 
-def _set_flow_limit(conn: Connection, home: Home, limit: int | None) -> None:
-    conn.execute(update(_FLOWS).where(_FLOWS.c.id == home.flow_id).values(max_concurrent_runs=limit))
+def _set_flow_limit(uow: UnitOfWork, home: Home, limit: int | None) -> None:
+    uow.conn.execute(update(_FLOWS).where(_FLOWS.c.id == home.flow_id).values(max_concurrent_runs=limit))

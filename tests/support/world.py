@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from db import schedules, webhooks
+from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
 from domain import clock, ids
 from domain.enums import Environment, MissedFires, RunStatus, StepStatus
@@ -66,24 +65,24 @@ async def _add_bulk(api: Api, key: UUID) -> str:
     return operation
 
 
-def _add_triggers(conn: Connection, home: Home) -> tuple[str, str]:
+def _add_triggers(uow: UnitOfWork, home: Home) -> tuple[str, str]:
     """A schedule that never fires, and a webhook that nobody can call."""
     own = {"project_id": home.project_id, "flow_id": home.flow_id, "environment": Environment.PRODUCTION}
     schedule = ids.new_uuid()
     timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
     given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
-    schedules.create(conn, {"id": schedule, **own, **timing, **given})
-    webhook, _ = webhooks.create(conn, {**own, "name": "shop"})
+    schedules.create(uow, {"id": schedule, **own, **timing, **given})
+    webhook, _ = webhooks.create(uow, {**own, "name": "shop"})
     return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook)
 
 
-def _add_waiting(conn: Connection, home: Home) -> tuple[UUID, UUID, UUID]:
+def _add_waiting(uow: UnitOfWork, home: Home) -> tuple[UUID, UUID, UUID]:
     """A run that nobody has begun, and one that waits for an answer."""
-    queued, paused = factory.add_runs(conn, home, [{}, {"status": RunStatus.PAUSED, "due_at": None}])
-    factory.add_steps(conn, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
+    queued, paused = factory.add_runs(uow, home, [{}, {"status": RunStatus.PAUSED, "due_at": None}])
+    factory.add_steps(uow, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
     request = ids.new_uuid()
     asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
-    input_requests.create(conn, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    input_requests.create(uow, {**asked, "answer_schema": "{}", "created_at": clock.now()})
     return queued, paused, request
 
 
@@ -91,9 +90,9 @@ async def add_worlds(api: Api, count: int) -> None:
     """As many runs as told, each of a flow of its own, with a family like that of `add_world`."""
     project = ids.decode(IdKind.PROJECT, api.project)
 
-    def work(conn: Connection) -> None:
+    def work(uow: UnitOfWork) -> None:
         for number in range(count):
-            _add_family(conn, factory.add_flow(conn, project, f"flow {number}"))
+            _add_family(uow, factory.add_flow(uow, project, f"flow {number}"))
 
     await api.database.write(work)
 
@@ -117,7 +116,7 @@ def vars_of(home: Home) -> tuple[UUID, UUID, UUID]:
     return home.project_id, home.flow_id, home.version_id
 
 
-def _add_family(conn: Connection, home: Home) -> list[UUID]:
+def _add_family(uow: UnitOfWork, home: Home) -> list[UUID]:
     parent, failed, child, retry = family = [ids.new_uuid() for _ in range(4)]
     told = {
         "tags": ["red", "blue"],
@@ -138,7 +137,7 @@ def _add_family(conn: Connection, home: Home) -> list[UUID]:
     }
     output = '{"greeting": "Hello"}'
     factory.add_runs(
-        conn,
+        uow,
         home,
         [
             {"id": parent, "status": RunStatus.PAUSED},
@@ -149,8 +148,8 @@ def _add_family(conn: Connection, home: Home) -> list[UUID]:
     )
     done = {"input": '"in"', "output": '"out"', "display_name": "The first"}
     broken = {"status": StepStatus.FAILED, "input": '"in"', "error": ERROR, "kind": "http"}
-    factory.add_steps(conn, failed, [done, broken])
-    factory.add_steps(conn, retry, [{**done, "reused_from_id": failed}, {"kind": "http", "output": "1"}])
+    factory.add_steps(uow, failed, [done, broken])
+    factory.add_steps(uow, retry, [{**done, "reused_from_id": failed}, {"kind": "http", "output": "1"}])
     for run, last in ((failed, RunStatus.FAILED), (retry, RunStatus.SUCCEEDED)):
-        factory.add_events(conn, home, run, [RunStatus.QUEUED, RunStatus.RUNNING, last])
+        factory.add_events(uow, home, run, [RunStatus.QUEUED, RunStatus.RUNNING, last])
     return family

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, null, select, update
 
 from db.bulk.chunks import ACCEPTED, Chunk, record_outcomes
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun
 from db.models.types import table
@@ -51,9 +52,9 @@ def archive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
     )
 
 
-def archive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
+def archive(uow: UnitOfWork, chunk: Chunk, _: Sequence[AnyRow]) -> None:
     """Archive the runs accepted."""
-    _set(conn, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
+    _set(uow, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
 
 
 def unarchive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
@@ -70,9 +71,9 @@ def unarchive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
     )
 
 
-def unarchive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
+def unarchive(uow: UnitOfWork, chunk: Chunk, _: Sequence[AnyRow]) -> None:
     """Take the runs accepted out of the archive."""
-    _set(conn, chunk, event_log.RUN_UNARCHIVED, None, None)
+    _set(uow, chunk, event_log.RUN_UNARCHIVED, None, None)
 
 
 def can_pipeline(_: Connection, __: Chunk, ___: Sequence[AnyRow]) -> bool:
@@ -80,7 +81,7 @@ def can_pipeline(_: Connection, __: Chunk, ___: Sequence[AnyRow]) -> bool:
     return True
 
 
-def _set(conn: Connection, chunk: Chunk, kind: str, since: datetime | None, operation_id: UUID | None) -> None:
-    record_outcomes(conn, chunk, BulkResult.SUCCEEDED)
-    conn.execute(_SET, chunk.named | {"since": since, "operation_id": operation_id, "now": chunk.now})
-    event_log.append_from(conn, _TELL, chunk.named | {"kind": kind, "now": chunk.now})
+def _set(uow: UnitOfWork, chunk: Chunk, kind: str, since: datetime | None, operation_id: UUID | None) -> None:
+    record_outcomes(uow, chunk, BulkResult.SUCCEEDED)
+    uow.conn.execute(_SET, chunk.named | {"since": since, "operation_id": operation_id, "now": chunk.now})
+    event_log.append_from(uow, _TELL, chunk.named | {"kind": kind, "now": chunk.now})

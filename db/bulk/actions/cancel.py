@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, bindparam, case, update
 
 from db.bulk.chunks import OUTCOMES, PENDING, Chunk, record_outcomes
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
 from db.runs import step_journal
@@ -35,13 +36,13 @@ def refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
     return case((_run.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
 
 
-def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
+def apply(uow: UnitOfWork, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     """Stop the runs accepted, and every live one below them."""
-    record_outcomes(conn, chunk, BulkResult.SUCCEEDED)
-    stopped = step_journal.stop_locked(conn, accepted, step_journal.cancelled_with(chunk.operation.key_name))
+    record_outcomes(uow, chunk, BulkResult.SUCCEEDED)
+    stopped = step_journal.stop_locked(uow, accepted, step_journal.cancelled_with(chunk.operation.key_name))
     below = stopped.difference(row.id for row in accepted)
     if below:
-        _settle_early(conn, chunk, below)
+        _settle_early(uow, chunk, below)
 
 
 def can_pipeline(_: Connection, __: Chunk, accepted: Sequence[AnyRow]) -> bool:
@@ -49,9 +50,9 @@ def can_pipeline(_: Connection, __: Chunk, accepted: Sequence[AnyRow]) -> bool:
     return all(row.status == RunStatus.QUEUED and row.parent_run_id is None and not row.limited for row in accepted)
 
 
-def _settle_early(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:
+def _settle_early(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
     """Count runs that were to be cancelled later, and were stopped with one above them."""
     early = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "now": chunk.now}
-    settled = conn.execute(_SETTLE, early).rowcount
+    settled = uow.conn.execute(_SETTLE, early).rowcount
     counts = {"processed": _operation.processed + settled, "succeeded": _operation.succeeded + settled}
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))
+    uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))

@@ -11,10 +11,11 @@ import orjson
 from sqlalchemy import ARRAY, ColumnElement, Connection, Text, bindparam, column, func, literal, select, update
 
 from db.bulk.chunks import IN_CHUNK, OUTCOMES, Chunk, record_outcomes
+from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, steps, transitions
+from db.runs import retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
@@ -64,18 +65,18 @@ def refusal(strategy: RetryStrategy | None) -> ColumnElement[str | None]:
     return retries.refusal(strategy)
 
 
-def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
+def apply(uow: UnitOfWork, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     """Write a retry of each run accepted, due when the operation's pace says."""
-    old_ids = _within_quota(conn, chunk, accepted)
+    old_ids = _within_quota(uow, chunk, accepted)
     if not old_ids:
         return
     strategy = RetryStrategy(chunk.operation.strategy)
     new_ids = ids.new_uuids(len(old_ids))
     created_at = [ids.created_at(new_id) for new_id in new_ids]
-    _name(conn, chunk, (old_ids, new_ids, created_at, _places(conn, chunk, len(old_ids))))
-    transitions.create_from(conn, _creation(strategy), chunk.named, new_ids)
+    _name(uow, chunk, (old_ids, new_ids, created_at, _places(uow, chunk, len(old_ids))))
+    transitions.create_from(uow, _creation(strategy), chunk.named, new_ids)
     if strategy is RetryStrategy.FROM_FAILED_STEP:
-        steps.copy_kept(conn, new_ids)
+        retries.copy_kept(uow.conn, new_ids)
 
 
 def can_pipeline(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> bool:
@@ -105,7 +106,7 @@ def _creation(strategy: RetryStrategy) -> Creation:
     return transitions.creation(rows, retries.message_sql(strategy, IdKind.RUN, _run.retry_of_id))
 
 
-def _within_quota(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> list[UUID]:
+def _within_quota(uow: UnitOfWork, chunk: Chunk, accepted: Sequence[AnyRow]) -> list[UUID]:
     """The runs accepted whose retries are within their projects' quotas, which count them, in order.
 
     The retries of the others have failed, and can be taken up by another operation.
@@ -114,27 +115,27 @@ def _within_quota(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) ->
     # In one order, or two that overlap would lock up.
     for project_id, rows in sorted(group_by(accepted, "project_id").items()):
         run_ids = [row.id for row in rows]
-        taken = quota.take(conn, project_id, len(run_ids))
+        taken = quota.take(uow, project_id, len(run_ids))
         within += run_ids[:taken]
         if beyond := run_ids[taken:]:
-            record_outcomes(conn, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond)
+            record_outcomes(uow, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond)
     return sorted(within)
 
 
-def _name(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
+def _name(uow: UnitOfWork, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
     """Note the new runs of a chunk in its outcomes: `values` of each column that is `_NAMED`."""
-    if conn.dialect.name == "sqlite":
+    if uow.conn.dialect.name == "sqlite":
         old_ids, new_ids, *times = values
         keys = ([key.hex for key in each] for each in (old_ids, new_ids))
         instants = ([to_microseconds(each) for each in column] for column in times)
         names = {"names": orjson.dumps(list(zip(*keys, *instants, strict=True))).decode()}
-        conn.execute(_NAME_BY_JSON, {"of_operation": chunk.operation.id} | names)
+        uow.conn.execute(_NAME_BY_JSON, {"of_operation": chunk.operation.id} | names)
     else:
         arrays = {f"of_{name}": each for name, each in zip(_NAMED, values, strict=True)}
-        conn.execute(_NAME_BY_ARRAYS, chunk.named | arrays)
+        uow.conn.execute(_NAME_BY_ARRAYS, chunk.named | arrays)
 
 
-def _places(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:
+def _places(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
     """When each of the next retries is due: now, or somewhere in its own place of the pace.
 
     The places go on from the last one given, so the pace holds over chunks, restarts and pauses of the workers.
@@ -144,7 +145,7 @@ def _places(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:
         return [chunk.now] * count
     first = max(chunk.now, chunk.operation.paced_through or chunk.now)
     through = first + count * between
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(paced_through=through))
+    uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(paced_through=through))
     # Jitter: retries of what failed together shall not go off in step.
     return [first + (number + random.random()) * between for number in range(count)]  # noqa: S311
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, text
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.core.write_batcher import WriteBatcher
 from db.models import RunEvent
 from db.models.types import table
@@ -51,7 +52,8 @@ _event = table(RunEvent).c
 
 def told_of(conn: Connection, run_id: UUID) -> list[Any]:
     """What there is of a run, without what tells it from others."""
-    run = tuple(run_reads.by_ids(conn, [run_id], _RUN)[run_id])[1:]
+    row: Any = run_reads.by_ids(conn, [run_id], _RUN)[run_id]
+    run = tuple(row)[1:]
     steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
     told = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
     history = [tuple(row) for row in conn.execute(told.where(_event.run_id == run_id).order_by(_event.seq))]
@@ -119,12 +121,12 @@ async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Datab
     assert await database.write(step_journal.advance_batch, changes[:1]) == {busy.run_id}
 
 
-def create(conn: Connection, names: Sequence[str]) -> Collection[str]:
+def create(uow: UnitOfWork, names: Sequence[str]) -> Collection[str]:
     for name in names:
         if name == "bad":
             raise RuntimeError("no")
         if name != "nothing":
-            projects.create(conn, name)
+            projects.create(uow, name)
     return [name for name in names if name != "nothing"]
 
 

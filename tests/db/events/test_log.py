@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select, text
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import RunEvent
 from db.models.types import table
@@ -45,7 +46,7 @@ async def test_a_number_is_never_given_out_again(database: Database, home: Home)
     key = await database.write(factory.add_run, home)
     await database.write(factory.add_events, home, key, [Q, R])
     last = (await database.read(all_rows))[-1].seq
-    await database.write(lambda conn: conn.execute(text("DELETE FROM run_event")) and None)
+    await database.write(lambda uow: uow.conn.execute(text("DELETE FROM run_event")) and None)
     await database.write(factory.add_events, home, key, [Q])
     assert (await database.read(all_rows))[0].seq > last
 
@@ -99,9 +100,9 @@ async def test_numbers_that_nobody_has_any_more_are_passed_over(database: Databa
     assert found.gaps is None
 
 
-def _take_a_number(conn: Connection) -> None:
+def _take_a_number(uow: UnitOfWork) -> None:
     """As a transaction does that is rolled back, on PostgreSQL; on SQLite by deleting what was written."""
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SELECT nextval('run_event_seq_seq')"))
+    if uow.conn.dialect.name == "postgresql":
+        uow.conn.execute(text("SELECT nextval('run_event_seq_seq')"))
     else:
-        conn.execute(text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'run_event'"))
+        uow.conn.execute(text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'run_event'"))

@@ -5,10 +5,11 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import QuotaUse
 from db.models.types import table
 from db.queue import quota
@@ -46,9 +47,9 @@ async def test_one_transaction_creates_as_many_as_the_quota_has_left(database: D
 async def test_what_is_rolled_back_was_not_counted(database: Database) -> None:
     places = await with_quota(database, 5)
 
-    def fail(conn: Connection) -> None:
-        create(conn, places.home)
-        step_journal.apply_quota(conn)
+    def fail(uow: UnitOfWork) -> None:
+        create(uow, places.home)
+        step_journal.apply_quota(uow)
         raise _OopsError
 
     with pytest.raises(_OopsError):
@@ -84,8 +85,8 @@ async def test_projects_are_counted_apart(database: Database) -> None:
     places = await with_quota(database, 1)
     await places.start()
 
-    def other(conn: Connection) -> UUID:
-        return projects.create(conn, "other")
+    def other(uow: UnitOfWork) -> UUID:
+        return projects.create(uow, "other")
 
     key = await database.write(other)
     assert await database.read(quota.used_by_projects, [key]) == {}
@@ -115,8 +116,8 @@ async def test_sets_taken_at_the_same_time_share_a_quota_exactly(database: Datab
 async def test_a_set_that_is_rolled_back_was_not_counted(database: Database) -> None:
     places = await with_quota(database, 5)
 
-    def fail(conn: Connection) -> None:
-        assert quota.take(conn, places.home.project_id, 9) == 5
+    def fail(uow: UnitOfWork) -> None:
+        assert quota.take(uow, places.home.project_id, 9) == 5
         raise _OopsError
 
     with pytest.raises(_OopsError):

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
+from db.assembly import open_database
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
@@ -193,7 +194,7 @@ async def test_the_sweep_finds_whom_nobody_made_way_for(database: Database) -> N
     runs = await places.start(5)
     (first, _) = await places.claim()
     ended = update(_RUNS).where(_RUNS.c.id == first.lease.run_id).values(status="SUCCEEDED", due_at=None)
-    await database.write(lambda conn: conn.execute(ended))  # past all rules
+    await database.write(lambda uow: uow.conn.execute(ended))  # past all rules
     assert await places.due() == set()
     (line,) = await database.read(slots.wait_queues)
     assert line == (places.home.project_id, places.home.flow_id)
@@ -216,7 +217,7 @@ async def test_runs_without_limits_cost_no_statement_more(database: Database) ->
 @pytest.fixture
 async def databases(database_url: str) -> AsyncIterator[list[Database]]:
     """Those of three processes."""
-    opened = [Database(database_url) for _ in range(3)]
+    opened = [open_database(database_url) for _ in range(3)]
     yield opened
     for each in opened:
         await each.close()

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from pgqueuer.adapters.persistence.queries import Queries
-from sqlalchemy import Connection, text, update
+from sqlalchemy import text, update
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.queue import tickets
@@ -49,7 +50,7 @@ async def waiting(database: Database) -> list[tuple[str, datetime, int]]:
 
 async def forget(database: Database) -> None:
     """Lose all tickets, as a crash of the server does."""
-    await database.write(lambda conn: conn.execute(text("TRUNCATE pgqueuer")))
+    await database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
 
 
 async def claim(database: Database, at_most: int = 10) -> list[UUID]:
@@ -78,8 +79,8 @@ async def test_the_runs_of_one_transaction_get_their_tickets_together(bench: Ben
 
 
 async def test_a_run_that_was_rolled_back_leaves_none(bench: Bench, flow: Flow) -> None:
-    def fail(conn: Connection) -> None:
-        bench._create(conn, flow, {})
+    def fail(uow: UnitOfWork) -> None:
+        bench._create(uow, flow, {})
         raise RuntimeError("a bug")
 
     for _ in range(3):  # connections are used again
@@ -225,12 +226,12 @@ async def test_a_sweep_of_what_became_due_lately_leaves_the_rest_alone(
 async def test_tickets_without_a_run_behind_them_and_old_rows_of_the_log_are_removed(bench: Bench, flow: Flow) -> None:
     gone, kept = await bench.start_many(flow, 2)
     orphan = update(table(FlowRun)).where(table(FlowRun).c.id == gone).values(due_at=None, status=RunStatus.STOPPED)
-    await bench.database.write(lambda conn: conn.execute(orphan))
+    await bench.database.write(lambda uow: uow.conn.execute(orphan))
     row = text(
         "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint) VALUES (:at, 1, 'queued', 0, 'x')"
     )
     ages = [{"at": START - timedelta(days=days)} for days in (1, 3)]
-    await bench.database.write(lambda conn: conn.execute(row, ages))
+    await bench.database.write(lambda uow: uow.conn.execute(row, ages))
     await bench.database.write(tickets.prune, START, START - timedelta(days=2))
     assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{kept}:1"]
     assert await bench.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer_log")).scalar()) == 1

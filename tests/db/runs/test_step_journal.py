@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
+from db.assembly import COMMIT_STEPS
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
@@ -52,11 +54,11 @@ async def lease(database: Database, home: Home) -> Lease:
     return (await claimed(database, home))[0]
 
 
-def add_due_runs(conn: Connection, home: Home, seconds: Sequence[float]) -> list[UUID]:
-    return factory.add_runs(conn, home, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
+def add_due_runs(uow: UnitOfWork, home: Home, seconds: Sequence[float]) -> list[UUID]:
+    return factory.add_runs(uow, home, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
 
 
-def run_row(conn: Connection, run_id: UUID) -> AnyRow:
+def run_row(conn: Connection, run_id: UUID) -> Any:
     columns = ("status", "due_at", "lease_token", "interruptions", "epoch", "started_at", "recovered_by_id", "output")
     return run_reads.by_ids(conn, [run_id], columns)[run_id]
 
@@ -243,14 +245,14 @@ class TestHandingBack:
 
 
 def finish(
-    conn: Connection,
+    uow: UnitOfWork,
     lease: Lease,
     last: AttemptResult | None = None,
     status: RunStatus = RunStatus.SUCCEEDED,
     *,
     is_retry: bool = False,
 ) -> None:
-    step_journal.finish(conn, lease, last, status, f"Run {status.lower()}", {"output": "42"}, is_retry=is_retry)
+    step_journal.finish(uow, lease, last, status, f"Run {status.lower()}", {"output": "42"}, is_retry=is_retry)
 
 
 class TestSteps:
@@ -380,24 +382,28 @@ class TestFinishing:
             assert [type(result) for result in results if result is not None] == [LeaseLostError]
 
 
+def lock_lease(conn: Connection, lease: Lease) -> None:
+    step_journal.lock_lease(UnitOfWork(conn, COMMIT_STEPS), lease)
+
+
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_a_run_that_one_transaction_writes_is_not_held_by_another(database: Database, lease: Lease) -> None:
     # If both could hold it, each would wait for the other as soon as it wrote.
     async with database._engine.connect() as one, database._engine.connect() as other:
-        await one.run_sync(step_journal.lock_lease, lease)
+        await one.run_sync(lock_lease, lease)
         await other.execute(text("SET lock_timeout = '20ms'"))
         with pytest.raises(DBAPIError, match="lock timeout"):
-            await other.run_sync(step_journal.lock_lease, lease)
+            await other.run_sync(lock_lease, lease)
 
 
-WRITES: dict[str, Callable[[Connection, Lease], object]] = {
-    "advance": lambda conn, lease: step_journal.advance(conn, lease, SUCCESS, NEXT_STEP),
-    "advance with nothing": lambda conn, lease: step_journal.advance(conn, lease, None, None),
-    "skip": lambda conn, lease: step_journal.skip(conn, lease, SUCCESS, NEXT_STEP),
-    "interrupt": lambda conn, lease: step_journal.interrupt(conn, lease, 0),
-    "hand_back": lambda conn, lease: step_journal.snooze(conn, lease, SUCCESS, START),
-    "finish": lambda conn, lease: finish(conn, lease, SUCCESS, is_retry=True),
-    "load": step_journal.load,
+WRITES: dict[str, Callable[[UnitOfWork, Lease], object]] = {
+    "advance": lambda uow, lease: step_journal.advance(uow, lease, SUCCESS, NEXT_STEP),
+    "advance with nothing": lambda uow, lease: step_journal.advance(uow, lease, None, None),
+    "skip": lambda uow, lease: step_journal.skip(uow, lease, SUCCESS, NEXT_STEP),
+    "interrupt": lambda uow, lease: step_journal.interrupt(uow, lease, 0),
+    "hand_back": lambda uow, lease: step_journal.snooze(uow, lease, SUCCESS, START),
+    "finish": lambda uow, lease: finish(uow, lease, SUCCESS, is_retry=True),
+    "load": lambda uow, lease: step_journal.load(uow.conn, lease),
     "hold": step_journal.lock_lease,
 }
 
@@ -464,4 +470,4 @@ class TestFencing:
 
     async def test_a_made_up_token_holds_nothing(self, database: Database, lease: Lease) -> None:
         with pytest.raises(LeaseLostError):
-            await database.read(step_journal.lock_lease, Lease(lease.run_id, ids.new_uuid()))
+            await database.write(step_journal.lock_lease, Lease(lease.run_id, ids.new_uuid()))

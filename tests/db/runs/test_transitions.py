@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
@@ -23,10 +24,10 @@ ENDINGS = [(source, target) for source, target in PAIRS if target in TRANSITIONS
 NO_ENDINGS = [pair for pair in PAIRS if pair not in ENDINGS]
 
 
-def add_held_run(conn: Connection, home: Home, status: RunStatus) -> Lease:
+def add_held_run(uow: UnitOfWork, home: Home, status: RunStatus) -> Lease:
     """A run of that status that some worker holds, as far as the row says."""
     token = ids.new_uuid()
-    return Lease(factory.add_run(conn, home, status=status, lease_token=token), token)
+    return Lease(factory.add_run(uow, home, status=status, lease_token=token), token)
 
 
 def row(conn: Connection, lease: Lease) -> Any:
@@ -91,7 +92,7 @@ async def test_no_other_run_begins(database: Database, home: Home, fake_clock: F
     assert [await database.read(history, lease) for lease in leases] == [[]] * len(others)
 
 
-def create(conn: Connection, home: Home) -> Lease:
+def create(uow: UnitOfWork, home: Home) -> Lease:
     run_id = ids.new_uuid()
     values = {
         "id": run_id,
@@ -109,7 +110,7 @@ def create(conn: Connection, home: Home) -> Lease:
         "metadata": "{}",
         "input": "{}",
     }
-    transitions.create(conn, values, "Flow started")
+    transitions.create(uow, values, "Flow started")
     return Lease(run_id, run_id)
 
 
@@ -127,10 +128,10 @@ class RolledBackError(Exception):
     pass
 
 
-def everything_and_then_fail(conn: Connection, home: Home, queued: Lease, running: Lease) -> None:
-    create(conn, home)
-    transitions.start(conn, {queued.run_id: RunStatus.QUEUED})
-    assert transitions.finish(conn, running, RunStatus.RUNNING, RunStatus.FAILED, "", {})
+def everything_and_then_fail(uow: UnitOfWork, home: Home, queued: Lease, running: Lease) -> None:
+    create(uow, home)
+    transitions.start(uow, {queued.run_id: RunStatus.QUEUED})
+    assert transitions.finish(uow, running, RunStatus.RUNNING, RunStatus.FAILED, "", {})
     raise RolledBackError
 
 
@@ -144,7 +145,7 @@ async def test_a_change_that_is_rolled_back_leaves_no_event_and_wakes_nobody(dat
         with pytest.raises(RolledBackError):
             await database.write(everything_and_then_fail, home, queued, running)
         # Nor does whoever is given the same connection next.
-        await database.write(row, queued)
+        await database.write(lambda uow: row(uow.conn, queued))
         assert not due.is_set()
         assert not changed.is_set()
     assert (await database.read(row, queued)).status == "QUEUED"
