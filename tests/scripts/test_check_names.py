@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def check(path: Path) -> tuple[int, list[str]]:
     """The exit code, and the names that are reported."""
-    command = [sys.executable, ROOT / "scripts" / "check-names", path]
+    command = [sys.executable, str(ROOT / "scripts" / "check-names"), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     return done.returncode, [line.split(": ")[1] for line in done.stdout.splitlines()]
