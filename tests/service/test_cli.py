@@ -126,7 +126,7 @@ def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> Non
     assert key_id.startswith("key_")
     succeed(environment, "key", "revoke", key_id)
     assert "revoked" in succeed(environment, "key", "list")
-    assert fail(environment, "key", "revoke", key_id) == "Error: There is no such key in force.\n"
+    assert fail(environment, "key", "revoke", key_id) == "Error: No active key with this ID.\n"
     assert "got that of a run" in fail(environment, "key", "revoke", "run_" + "0" * 32)
 
 
@@ -141,7 +141,7 @@ def test_flows_are_published_from_files(environment: dict[str, str], tmp_path: P
     good.write_text(json.dumps(GOOD))
     bad.write_text(json.dumps({"steps": [{"name": "a", "kind": "transform", "input": "{{ nope("}]}))
     broken.write_text("{")
-    assert fail(environment, "flow", "publish", str(good)) == "Error: There is no project 'default'.\n"
+    assert fail(environment, "flow", "publish", str(good)) == "Error: No project named 'default'.\n"
 
     succeed(environment, "key", "create", "--name", "first")
     flow = succeed(environment, "flow", "publish", str(good))
