@@ -25,7 +25,7 @@ from engine.compiled_flow import FlowCache, check
 from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -40,9 +40,9 @@ def still(fake_clock: FakeClock, database: Database) -> FakeClock:
 
 
 @pytest.fixture
-async def home(still: FakeClock, database: Database) -> Home:
+async def published(still: FakeClock, database: Database) -> PublishedFlow:
     """A published flow."""
-    return await database.write(factory.add_home)
+    return await database.write(factory.make_project_with_flow)
 
 
 @pytest.fixture
@@ -60,15 +60,15 @@ async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Sched
     await still.drive(task)
 
 
-def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
+def add(conn: Connection, /, published: PublishedFlow, cron: str = "0 * * * *", **values: Any) -> UUID:
     """A schedule that was created now."""
     schedule_id = ids.new_uuid()
     now = clock.now()
     zone = values.get("time_zone", "UTC")
     row = {
         "id": schedule_id,
-        "project_id": home.project_id,
-        "flow_id": home.flow_id,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
         "name": None,
         "enabled": True,
         "cron": cron,
@@ -102,14 +102,14 @@ async def row_of(database: Database, schedule_id: UUID) -> AnyRow:
 
 
 async def test_run_has_all_that_the_schedule_says(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
     told = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
-    schedule_id = await database.write(add, home, "1 0 * * *", **told)
+    schedule_id = await database.write(add, published, "1 0 * * *", **told)
     await still.advance(61)
     (run,) = await runs_of(database)
     assert (run.status, run.trigger_method) == (RunStatus.QUEUED, "SCHEDULE")
-    assert (run.flow_id, run.flow_version_id) == (home.flow_id, home.version_id)
+    assert (run.flow_id, run.flow_version_id) == (published.flow_id, published.version_id)
     assert (run.tags, run.input, run.environment) == (["nightly"], '{"n": 2}', "TESTING")
     assert run.metadata.replace(" ", "") == '{"a":1}'
     assert run.source == ids.encode(IdKind.SCHEDULE, schedule_id)
@@ -121,9 +121,9 @@ async def test_run_has_all_that_the_schedule_says(
 
 
 async def test_fires_again_and_again_at_their_times(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     await still.advance(200)
     runs = await runs_of(database)
     assert [run.scheduled_for for run in runs] == [START + number * MINUTE for number in (1, 2, 3)]
@@ -131,10 +131,10 @@ async def test_fires_again_and_again_at_their_times(
 
 
 async def test_local_time_that_is_shown_twice_fires_once(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
     await still.advance((datetime(2026, 10, 24, 12, tzinfo=UTC) - START).total_seconds())
-    await database.write(add, home, "30 2 * * *", time_zone="Europe/Berlin")
+    await database.write(add, published, "30 2 * * *", time_zone="Europe/Berlin")
     for _ in range(2 * 24 * 2):
         await still.advance(1_800)
         await scheduler.fire_due()
@@ -145,11 +145,11 @@ async def test_local_time_that_is_shown_twice_fires_once(
 
 
 async def test_schedule_made_by_another_process_is_noticed(
-    database: Database, database_url: str, home: Home, still: FakeClock, running: Scheduler
+    database: Database, database_url: str, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
     other = Database(database_url)
     await still.advance(58)
-    await other.write(add, home, "* * * * *")
+    await other.write(add, published, "* * * * *")
     await other.close()
     await still.advance(2 + INTERVAL_SECONDS)
     (run,) = await runs_of(database)
@@ -157,9 +157,9 @@ async def test_schedule_made_by_another_process_is_noticed(
 
 
 async def test_idle_scheduler_looks_every_few_seconds_alone(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    await database.write(add, home, "@yearly")
+    await database.write(add, published, "@yearly")
     await still.settle()
     assert still.seconds_to_next() == INTERVAL_SECONDS
 
@@ -174,14 +174,14 @@ async def test_idle_scheduler_looks_every_few_seconds_alone(
 )
 async def test_what_was_missed_goes_by_the_policy(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
     policy: MissedFires,
     started: list[int],
     skipped: int | None,
 ) -> None:
-    schedule_id = await database.write(add, home, missed_fires=policy)
+    schedule_id = await database.write(add, published, missed_fires=policy)
     await still.advance(5.5 * 3600)
     await scheduler.fire_due()
     assert await fires(database) == [START + number * HOUR for number in started]
@@ -199,22 +199,22 @@ async def test_what_was_missed_goes_by_the_policy(
 )
 async def test_what_is_due_now_fires_whatever_was_missed_before(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
     policy: MissedFires,
     started: list[int],
 ) -> None:
-    await database.write(add, home, missed_fires=policy)
+    await database.write(add, published, missed_fires=policy)
     await still.advance(3 * 3600 + 60)
     await scheduler.fire_due()
     assert await fires(database) == [START + number * HOUR for number in started]
 
 
 async def test_a_fire_a_little_late_was_not_missed(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     await still.advance(120.5)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * MINUTE]
@@ -224,9 +224,9 @@ async def test_a_fire_a_little_late_was_not_missed(
 
 
 async def test_making_up_is_bounded_and_the_latest_come(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    schedule_id = await database.write(add, home, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
+    schedule_id = await database.write(add, published, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
     await still.advance(400 * 24 * 3600)
     await scheduler.fire_due()
     now = clock.now()
@@ -237,9 +237,9 @@ async def test_making_up_is_bounded_and_the_latest_come(
 
 
 async def test_clock_set_back_fires_nothing_twice(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     with_clock_set_back = FakeClock(START + 0.5 * HOUR)
@@ -257,26 +257,26 @@ async def test_clock_set_back_fires_nothing_twice(
 
 
 async def test_clock_set_forward_is_as_a_time_without_workers(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home, missed_fires=MissedFires.FIRE_ONCE)
+    await database.write(add, published, missed_fires=MissedFires.FIRE_ONCE)
     await still.advance(1_000 * 3600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 1_000 * HOUR]
 
 
-def disable_flow(conn: Connection, home: Home) -> None:
-    flows.change(conn, home.flow_id, {"enabled": False})
+def disable_flow(conn: Connection, published: PublishedFlow) -> None:
+    flows.change(conn, published.flow_id, {"enabled": False})
 
 
-def unpublish_flow(conn: Connection, home: Home) -> None:
-    flows.change(conn, home.flow_id, {"published_version_id": None})
+def unpublish_flow(conn: Connection, published: PublishedFlow) -> None:
+    flows.change(conn, published.flow_id, {"published_version_id": None})
 
 
-def demand_more(conn: Connection, home: Home) -> None:
+def demand_more(conn: Connection, published: PublishedFlow) -> None:
     step = {"name": "a", "kind": "transform", "input": 1}
     checked = check({"inputSchema": {"type": "object", "required": ["n"]}, "steps": [step]})
-    flows.publish(conn, home.flow_id, home.project_id, checked.text, checked.step_count)
+    flows.publish(conn, published.flow_id, published.project_id, checked.text, checked.step_count)
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def demand_more(conn: Connection, home: Home) -> None:
 )
 async def test_flow_that_cannot_be_started_skips_the_fire(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
-    spoil: Callable[[Connection, Home], None],
+    spoil: Callable[[Connection, PublishedFlow], None],
     reason: SkipReason,
 ) -> None:
-    schedule_id = await database.write(add, home, missed_fires=MissedFires.FIRE_ALL)
-    await database.write(spoil, home)
+    schedule_id = await database.write(add, published, missed_fires=MissedFires.FIRE_ALL)
+    await database.write(spoil, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     row = await row_of(database, schedule_id)
@@ -304,18 +304,20 @@ async def test_flow_that_cannot_be_started_skips_the_fire(
     assert row.next_fire_at == START + 2 * HOUR
     assert row.last_fired_at is None
     # What was skipped is not made up for, and the next fire is as ever.
-    await database.write(flows.change, home.flow_id, {"enabled": True, "published_version_id": home.version_id})
+    await database.write(
+        flows.change, published.flow_id, {"enabled": True, "published_version_id": published.version_id}
+    )
     await still.advance(3_600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * HOUR]
 
 
 async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    lost = await database.write(add, home)
+    lost = await database.write(add, published)
     await database.write(schedules.change, lost, {"time_zone": "Mars/Olympus"})
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     row = await row_of(database, lost)
@@ -324,12 +326,12 @@ async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
 
 
 async def test_flow_that_cannot_be_read_skips_the_fire_and_no_other(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    broken = await database.write(factory.add_home, "broken")
+    broken = await database.write(factory.make_project_with_flow, "broken")
     await database.write(flows.publish, broken.flow_id, broken.project_id, "no definition", 1)
     spoilt = await database.write(add, broken)
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     assert (await row_of(database, spoilt)).last_skipped_reason == SkipReason.INTERNAL_ERROR
@@ -337,9 +339,13 @@ async def test_flow_that_cannot_be_read_skips_the_fire_and_no_other(
 
 
 async def test_schedule_changed_meanwhile_is_looked_at_again(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
     refusal = scheduler._refusal
 
@@ -357,9 +363,13 @@ async def test_schedule_changed_meanwhile_is_looked_at_again(
 
 
 async def test_schedule_deleted_meanwhile_starts_nothing(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
 
     async def deleted_meanwhile(seen: AnyRow) -> None:
@@ -371,10 +381,10 @@ async def test_schedule_deleted_meanwhile_starts_nothing(
 
 
 async def test_fire_whose_run_cannot_be_written_is_not_lost(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
     # One transaction: without the run, the schedule has not moved on.
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
     write = database.write
 
@@ -395,9 +405,13 @@ async def test_fire_whose_run_cannot_be_written_is_not_lost(
 
 
 async def test_scheduler_goes_on_when_the_database_is_back(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     read = database.read
 
     async def away(*_: Any) -> None:
@@ -417,11 +431,11 @@ SCHEDULES, SCHEDULERS, HOURS = 30, 3, 3
 
 
 async def test_many_workers_start_each_fire_once(
-    database: Database, database_url: str, home: Home, still: FakeClock
+    database: Database, database_url: str, published: PublishedFlow, still: FakeClock
 ) -> None:
     def add_many(conn: Connection) -> None:
         for _ in range(SCHEDULES):
-            add(conn, home, missed_fires=MissedFires.FIRE_ALL)
+            add(conn, published, missed_fires=MissedFires.FIRE_ALL)
 
     await database.write(add_many)
     async with AsyncExitStack() as closing:
@@ -439,10 +453,10 @@ async def test_many_workers_start_each_fire_once(
 
 
 async def test_a_run_beyond_the_quota_is_logged_and_the_schedule_goes_on(
-    database: Database, home: Home, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.write(projects.change, home.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
-    schedule_id = await database.write(add, home, "*/20 * * * *")
+    await database.write(projects.change, published.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
+    schedule_id = await database.write(add, published, "*/20 * * * *")
     await still.advance(4_000)
     runs = await runs_of(database)
     # At 20 and 40 minutes, and then at the full hour.

@@ -20,14 +20,14 @@ from live.hub import Hub
 from resolvers import subscriptions
 from resolvers.context import Context, Viewer
 from tests.support import factory
-from tests.support.api import PATIENCE
-from tests.support.engine import Bench, transform
-from tests.support.factory import Home
+from tests.support.app import PATIENCE
+from tests.support.factory import PublishedFlow
+from tests.support.worker import WorkerHarness, transform
 
 
 @pytest.fixture
-async def bench(database: Database) -> Bench:
-    return await Bench.on(database)
+async def worker(database: Database) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @pytest.fixture
@@ -37,21 +37,21 @@ async def hub(database: Database) -> AsyncIterator[Hub]:
     await made.close()
 
 
-def context(bench: Bench, hub: Hub, *, foreign: bool = False) -> Context:
-    project_id = ids.new_uuid() if foreign else bench.project_id
-    return Context(bench.database, bench.flows, Viewer(ids.new_uuid(), project_id, Role.VIEWER, "test"), hub=hub)
+def context(worker: WorkerHarness, hub: Hub, *, foreign: bool = False) -> Context:
+    project_id = ids.new_uuid() if foreign else worker.project_id
+    return Context(worker.database, worker.flows, Viewer(ids.new_uuid(), project_id, Role.VIEWER, "test"), hub=hub)
 
 
-async def begun(bench: Bench, count: int) -> str:
+async def begun(worker: WorkerHarness, count: int) -> str:
     """An operation on so many runs that waits for a worker."""
-    flow = await bench.publish(transform("a", 1))
-    home = Home(bench.project_id, flow.id, flow.version_id)
-    made = sorted(await bench.database.write(factory.add_runs, home, [{"status": RunStatus.FAILED}] * count))
-    told = {"project_id": bench.project_id, "kind": BulkKind.ARCHIVE, "key_id": made[0], "key_name": "test"}
-    held = await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]"}, LEASE)
-    await bench.database.write(bulk_operations.pin, held, made, LEASE, foretell=False)
-    await bench.database.write(bulk_operations.start, held, LEASE)
-    await bench.database.write(bulk_operations.release, held)
+    flow = await worker.publish(transform("a", 1))
+    published = PublishedFlow(worker.project_id, flow.id, flow.version_id)
+    made = sorted(await worker.database.write(factory.make_runs, published, [{"status": RunStatus.FAILED}] * count))
+    told = {"project_id": worker.project_id, "kind": BulkKind.ARCHIVE, "key_id": made[0], "key_name": "test"}
+    held = await worker.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]"}, LEASE)
+    await worker.database.write(bulk_operations.pin, held, made, LEASE, foretell=False)
+    await worker.database.write(bulk_operations.start, held, LEASE)
+    await worker.database.write(bulk_operations.release, held)
     return ids.encode(IdKind.BULK_OPERATION, held.operation_id)
 
 
@@ -66,12 +66,12 @@ async def told(asked: Context, operation: str, after: str | None = None, most: i
     return found
 
 
-async def test_a_subscriber_is_told_how_it_stands_then_each_step_then_its_end(bench: Bench, hub: Hub) -> None:
-    operation = await begun(bench, 4)
-    listening = asyncio.create_task(told(context(bench, hub), operation))
-    with bench.database.signals.listen(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
-        (first,) = await told(context(bench, hub), operation, most=1)
-        runner = BulkWorker(bench.database, chunk=1)
+async def test_a_subscriber_is_told_how_it_stands_then_each_step_then_its_end(worker: WorkerHarness, hub: Hub) -> None:
+    operation = await begun(worker, 4)
+    listening = asyncio.create_task(told(context(worker, hub), operation))
+    with worker.database.signals.listen(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
+        (first,) = await told(context(worker, hub), operation, most=1)
+        runner = BulkWorker(worker.database, chunk=1)
         await runner.work_off()
         assert on.is_set()
     found = [each for _, each in await listening]
@@ -81,11 +81,11 @@ async def test_a_subscriber_is_told_how_it_stands_then_each_step_then_its_end(be
     assert first[1] == {"status": "RUNNING", "matched": 4, "processed": 0, "succeeded": 0, "skipped": 0, "failed": 0}
 
 
-async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(bench: Bench, hub: Hub) -> None:
-    operation = await begun(bench, 3)
-    asked = context(bench, hub)
+async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(worker: WorkerHarness, hub: Hub) -> None:
+    operation = await begun(worker, 3)
+    asked = context(worker, hub)
     ((cursor, _),) = await told(asked, operation, most=1)
-    await BulkWorker(bench.database, chunk=1).work_off()
+    await BulkWorker(worker.database, chunk=1).work_off()
     missed = await told(asked, operation, cursor)
     assert [each["processed"] for _, each in missed] == [1, 2, 3]
     assert await told(asked, operation, missed[0][0]) == missed[1:]
@@ -93,20 +93,20 @@ async def test_a_cursor_goes_on_behind_what_was_told_and_ends_behind_the_end(ben
     assert await told(asked, operation) == missed[-1:]
 
 
-async def test_a_cancelled_operation_ends_its_streams(bench: Bench, hub: Hub) -> None:
-    operation = await begun(bench, 3)
-    listening = asyncio.create_task(told(context(bench, hub), operation))
-    await bench.database.write(bulk_operations.cancel, ids.decode(IdKind.BULK_OPERATION, operation))
+async def test_a_cancelled_operation_ends_its_streams(worker: WorkerHarness, hub: Hub) -> None:
+    operation = await begun(worker, 3)
+    listening = asyncio.create_task(told(context(worker, hub), operation))
+    await worker.database.write(bulk_operations.cancel, ids.decode(IdKind.BULK_OPERATION, operation))
     assert (await listening)[-1][1]["status"] == "CANCELLED"
 
 
-async def test_what_one_does_not_see_is_not_there(bench: Bench, hub: Hub) -> None:
-    operation = await begun(bench, 1)
+async def test_what_one_does_not_see_is_not_there(worker: WorkerHarness, hub: Hub) -> None:
+    operation = await begun(worker, 1)
     with pytest.raises(BulkOperationNotFoundError):
-        await told(context(bench, hub, foreign=True), operation)
+        await told(context(worker, hub, foreign=True), operation)
     with pytest.raises(BulkOperationNotFoundError):
-        await told(context(bench, hub), f"bulk_{'0' * 32}")
+        await told(context(worker, hub), f"bulk_{'0' * 32}")
     with pytest.raises(InvalidIdError):
-        await told(context(bench, hub), f"run_{'0' * 32}")
+        await told(context(worker, hub), f"run_{'0' * 32}")
     with pytest.raises(InvalidCursorError):
-        await told(context(bench, hub), operation, "damaged")
+        await told(context(worker, hub), operation, "damaged")

@@ -27,7 +27,7 @@ from domain.state_machine import FINAL, UNSUCCESSFUL
 from live.matching import CompiledFilter, now
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 COUNT = 300
 MS = timedelta(milliseconds=1)
@@ -71,13 +71,13 @@ SHORT = [0, 1, 20, 999, 1_000]
 def fill(conn: Connection) -> None:
     """Two projects, three flows, four versions, and runs of every kind."""
     first, second = projects.create(conn, "first"), projects.create(conn, "second")
-    homes = [factory.add_flow(conn, first, "one"), factory.add_flow(conn, first, "two")]
-    homes.append(Home(first, homes[0].flow_id, factory.add_version(conn, first, homes[0].flow_id)))
-    homes.append(factory.add_flow(conn, second, "one"))
+    homes = [factory.make_flow(conn, first, "one"), factory.make_flow(conn, first, "two")]
+    homes.append(PublishedFlow(first, homes[0].flow_id, factory.make_version(conn, first, homes[0].flow_id)))
+    homes.append(factory.make_flow(conn, second, "one"))
     draw = random.Random(7)
     keys = [factory.uuid_at(OLDEST + number // 3 * 7 * MS, number) for number in range(COUNT)]
     for number, key in enumerate(keys):
-        factory.add_run(conn, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
+        factory.make_run(conn, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
 
 
 def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from db.runs import reads as run_reads
 from db.sql.keyset import Page
 from domain.run_filter import RunFilter, RunOrder
 from tests.support import factory
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 CASES: list[tuple[Any, Any, bool]] = [
     ({}, {}, True),
@@ -70,21 +70,21 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def found(conn: Connection, home: Home, document: Any, probe: Any) -> bool:
+def found(conn: Connection, published: PublishedFlow, document: Any, probe: Any) -> bool:
     """Whether a run with the metadata `document` is found by `probe`, in a transaction that leaves no trace."""
     point = conn.begin_nested()
-    factory.add_run(conn, home, metadata=dumps(document))
+    factory.make_run(conn, published, metadata=dumps(document))
     rows = run_reads.page(conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
     point.rollback()
     return len(rows) == 1
 
 
-def all_found(conn: Connection, home: Home) -> list[bool]:
-    return [found(conn, home, document, probe) for document, probe, _ in CASES]
+def all_found(conn: Connection, published: PublishedFlow) -> list[bool]:
+    return [found(conn, published, document, probe) for document, probe, _ in CASES]
 
 
-async def test_metadata_is_found_by_what_it_contains(database: Database, home: Home) -> None:
-    told = await database.write(all_found, home)
+async def test_metadata_is_found_by_what_it_contains(database: Database, published: PublishedFlow) -> None:
+    told = await database.write(all_found, published)
     wrong = [case for case, answer in zip(CASES, told, strict=True) if answer is not case[2]]
     assert wrong == []
 
@@ -123,7 +123,7 @@ async def test_sqlite_contains_what_postgresql_does(database: Database, pairs: l
     assert ours == await database.read(postgresql_contains, pairs)
 
 
-async def test_metadata_comes_back_as_text(database: Database, home: Home) -> None:
-    key = await database.write(factory.add_run, home, metadata='{"a": [1.0, null, "ü"]}')
+async def test_metadata_comes_back_as_text(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(factory.make_run, published, metadata='{"a": [1.0, null, "ü"]}')
     row = (await database.read(run_reads.by_ids, [key], {"metadata"}))[key]
     assert row.metadata == '{"a": [1.0, null, "ü"]}'

@@ -19,7 +19,7 @@ from db.sql.rows import AnyRow
 from domain.run_filter import Archived, RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 ORDERS = [RunOrder(field, descending) for field in RunOrderField for descending in (False, True)]
 ALL = RunFilter(archived=Archived.INCLUDE)
@@ -45,10 +45,10 @@ def run(number: int) -> dict[str, Any]:
 
 
 def fill(conn: Connection) -> None:
-    home = factory.add_home(conn)
+    published = factory.make_project_with_flow(conn)
     numbers = list(range(COUNT))
     random.Random(1).shuffle(numbers)
-    factory.add_runs(conn, home, map(run, numbers))
+    factory.make_runs(conn, published, map(run, numbers))
 
 
 def position(row: AnyRow, order: RunOrder) -> Position:
@@ -135,8 +135,8 @@ def beyond_removed(conn: Connection, order: RunOrder) -> tuple[bool, ...]:
     return tuple(run_reads.has_more(conn, ALL, order, edge) for edge in edges)
 
 
-async def test_the_place_of_a_row_that_is_gone_stays_a_place(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, map(run, range(len(ORDERS) + 2)))
+async def test_the_place_of_a_row_that_is_gone_stays_a_place(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, map(run, range(len(ORDERS) + 2)))
     for order in ORDERS:
         assert await database.write(beyond_removed, order) == (False, False, True, True), order
 
@@ -144,7 +144,9 @@ async def test_the_place_of_a_row_that_is_gone_stays_a_place(database: Database,
 OLD = {key_of(number) for number in range(COUNT)}
 
 
-def page_while_others_come(conn: Connection, home: Home, order: RunOrder, *, backward: bool) -> list[UUID]:
+def page_while_others_come(
+    conn: Connection, published: PublishedFlow, order: RunOrder, *, backward: bool
+) -> list[UUID]:
     """The rows of all pages, with new ones inserted everywhere after each page; they are gone afterwards."""
     point = conn.begin_nested()
     seen: list[UUID] = []
@@ -159,16 +161,16 @@ def page_while_others_come(conn: Connection, home: Home, order: RunOrder, *, bac
             return seen
         edge = position(rows[0] if backward else rows[-1], order)
         if len(seen) < 2 * COUNT:
-            factory.add_runs(conn, home, [run(next(new)) for _ in range(5)])
+            factory.make_runs(conn, published, [run(next(new)) for _ in range(5)])
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 async def test_rows_that_come_meanwhile_neither_double_nor_hide_any(
-    database: Database, home: Home, backward: bool
+    database: Database, published: PublishedFlow, backward: bool
 ) -> None:
-    await database.write(factory.add_runs, home, map(run, range(COUNT)))
+    await database.write(factory.make_runs, published, map(run, range(COUNT)))
     for order in ORDERS:
-        seen = await database.write(page_while_others_come, home, order, backward=backward)
+        seen = await database.write(page_while_others_come, published, order, backward=backward)
         assert len(seen) == len(set(seen)), order
         old = [key for key in seen if key in OLD]
         expected = in_order(range(COUNT), order)
@@ -178,11 +180,11 @@ async def test_rows_that_come_meanwhile_neither_double_nor_hide_any(
 OWNERS = [factory.uuid_at(START, number) for number in range(4)]
 
 
-def add_family(conn: Connection, home: Home) -> None:
+def add_family(conn: Connection, published: PublishedFlow) -> None:
     """Children of the first three owners, of one the only; the fourth has none."""
     owners = [OWNERS[number % 2] for number in range(COUNT - 1)] + [OWNERS[2]]
     rows = [run(number) | {"parent_run_id": owner} for number, owner in enumerate(owners)]
-    factory.add_runs(conn, home, [row | {"archived_at": START} if number % 5 == 0 else row
+    factory.make_runs(conn, published, [row | {"archived_at": START} if number % 5 == 0 else row
                                   for number, row in enumerate(rows)])  # fmt: skip
 
 
@@ -210,8 +212,8 @@ def together(conn: Connection, page: Page, order: RunOrder) -> dict[UUID, list[U
     return {owner: [row.id for row in rows] for owner, rows in found.items()}
 
 
-async def test_pages_of_many_owners_are_those_of_each(database: Database, home: Home) -> None:
-    await database.write(add_family, home)
+async def test_pages_of_many_owners_are_those_of_each(database: Database, published: PublishedFlow) -> None:
+    await database.write(add_family, published)
     for page, descending in itertools.product(PAGES, (False, True)):
         order = RunOrder(descending=descending)
         assert await database.read(together, page, order) == await database.read(per_owner, page, order)
@@ -219,8 +221,8 @@ async def test_pages_of_many_owners_are_those_of_each(database: Database, home: 
         assert await database.read(together, Page(5), order) == await database.read(per_owner, Page(5), order)
 
 
-async def test_children_are_counted_for_each_owner(database: Database, home: Home) -> None:
-    await database.write(add_family, home)
+async def test_children_are_counted_for_each_owner(database: Database, published: PublishedFlow) -> None:
+    await database.write(add_family, published)
     assert await database.read(run_reads.counts_by, OWNERS, "parent_run_id") == {
         OWNERS[0]: 20,
         OWNERS[1]: 19,
@@ -244,8 +246,8 @@ def beyond_each(conn: Connection, order: RunOrder) -> tuple[dict[Any, bool], dic
     return dict(found), alone
 
 
-async def test_what_lies_beyond_is_known_for_many_owners_at_once(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [
+async def test_what_lies_beyond_is_known_for_many_owners_at_once(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [
         run(number) | {"parent_run_id": OWNERS[number % 2]} for number in range(8)
     ])  # fmt: skip
     for order in ORDERS:
@@ -255,8 +257,8 @@ async def test_what_lies_beyond_is_known_for_many_owners_at_once(database: Datab
     assert await database.read(run_reads.owners_with_more, [], "parent_run_id", RunOrder()) == {}
 
 
-async def test_a_thousand_owners_can_be_asked_about_at_once(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [{"parent_run_id": OWNERS[0]}])
+async def test_a_thousand_owners_can_be_asked_about_at_once(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [{"parent_run_id": OWNERS[0]}])
     edge = Edge(Position(0, factory.uuid_at(START - SECOND)), before=False)
     asked = [(factory.uuid_at(START, number), edge) for number in range(1_000)]
     order = RunOrder(descending=False)
@@ -272,8 +274,8 @@ async def test_a_page_holds_the_columns_asked_for_and_those_of_its_order(filled:
         assert set(row._fields) == {"id", *columns, *([column] if column else [])}
 
 
-def add_flows(conn: Connection, home: Home) -> list[UUID]:
-    return [flows.create(conn, home.project_id, f"flow {number}") for number in range(10)]
+def add_flows(conn: Connection, published: PublishedFlow) -> list[UUID]:
+    return [flows.create(conn, published.project_id, f"flow {number}") for number in range(10)]
 
 
 def walk_flows(conn: Connection, wanted: FlowFilter, *, backward: bool) -> list[list[UUID]]:
@@ -288,8 +290,8 @@ def walk_flows(conn: Connection, wanted: FlowFilter, *, backward: bool) -> list[
         edge = Position(0, (rows[0] if backward else rows[-1]).id)
 
 
-async def test_flows_page_newest_first_in_either_direction(database: Database, home: Home) -> None:
-    expected = (await database.write(add_flows, home))[::-1]
+async def test_flows_page_newest_first_in_either_direction(database: Database, published: PublishedFlow) -> None:
+    expected = (await database.write(add_flows, published))[::-1]
     wanted = FlowFilter(name_contains="flow ")
     forward = await database.read(walk_flows, wanted, backward=False)
     backward = await database.read(walk_flows, wanted, backward=True)

@@ -15,7 +15,7 @@ from domain.definition import MAX_STEPS
 from domain.enums import RunStatus
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 OK: dict[str, Any] = {"output": '"kept"'}
 FAILED: dict[str, Any] = {"status": "FAILED", "error": '{"code":"E"}'}
@@ -67,14 +67,16 @@ KEPT: dict[str, Ended] = {
 }
 
 
-def add_ended_run(conn: Connection, home: Home, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> UUID:
-    run_id = factory.add_run(conn, home, **{"status": RunStatus.FAILED, **values})
-    factory.add_steps(conn, run_id, rows)
+def add_ended_run(
+    conn: Connection, published: PublishedFlow, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> UUID:
+    run_id = factory.make_run(conn, published, **{"status": RunStatus.FAILED, **values})
+    factory.make_steps(conn, run_id, rows)
     return run_id
 
 
-def retried(conn: Connection, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
-    target = factory.add_run(conn, home, retry_of_id=source, failed_step_name=failed_step_name)
+def retried(conn: Connection, published: PublishedFlow, source: UUID, failed_step_name: str | None = None) -> UUID:
+    target = factory.make_run(conn, published, retry_of_id=source, failed_step_name=failed_step_name)
     steps.copy_kept(conn, [target])
     return target
 
@@ -83,31 +85,31 @@ async def results(database: Database, run_id: UUID) -> list[AnyRow]:
     return (await database.read(steps.by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
 
 
-async def test_a_retry_keeps_what_stands_before_the_end(database: Database, home: Home) -> None:
+async def test_a_retry_keeps_what_stands_before_the_end(database: Database, published: PublishedFlow) -> None:
     found = {}
     for name, (values, rows, _) in KEPT.items():
-        source = await database.write(add_ended_run, home, values, rows)
-        copies = await results(database, await database.write(retried, home, source))
+        source = await database.write(add_ended_run, published, values, rows)
+        copies = await results(database, await database.write(retried, published, source))
         found[name] = [step.name for step in copies]
         assert await database.read(steps.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
     assert found == {name: kept for name, (_, _, kept) in KEPT.items()}
 
 
-async def test_a_copy_is_the_same_but_for_its_mark(database: Database, home: Home) -> None:
+async def test_a_copy_is_the_same_but_for_its_mark(database: Database, published: PublishedFlow) -> None:
     rows = [{**OK, "input": "1", "display_name": "A", "duration_ms": 7, "attempts_count": 3}, SKIPPED, FAILED, FAILED]
-    source = await database.write(add_ended_run, home, {"failed_step_name": "d"}, rows)
-    copies = await results(database, await database.write(retried, home, source))
+    source = await database.write(add_ended_run, published, {"failed_step_name": "d"}, rows)
+    copies = await results(database, await database.write(retried, published, source))
     same = [column for column in ALL_COLUMNS if column != "reused_from_id"]
     for step, copy in zip((await results(database, source))[:3], copies, strict=True):
         assert [getattr(step, name) for name in same] == [getattr(copy, name) for name in same]
         assert copy.reused_from_id == source
 
 
-async def test_a_step_kept_twice_is_of_the_run_that_executed_it(database: Database, home: Home) -> None:
-    first = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    second = await database.write(retried, home, first, failed_step_name="c")
+async def test_a_step_kept_twice_is_of_the_run_that_executed_it(database: Database, published: PublishedFlow) -> None:
+    first = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    second = await database.write(retried, published, first, failed_step_name="c")
     await database.write(add_later_steps, second)
-    third = await database.write(retried, home, second)
+    third = await database.write(retried, published, second)
     assert [(step.name, step.reused_from_id) for step in await results(database, third)] == [
         ("a", first),
         ("b", second),
@@ -117,36 +119,36 @@ async def test_a_step_kept_twice_is_of_the_run_that_executed_it(database: Databa
 def add_later_steps(conn: Connection, run_id: UUID) -> None:
     """The run executes its second step, and fails at the third."""
     rows = [{"position": 1, "name": "b", **OK}, {"position": 2, "name": "c", **FAILED}]
-    factory.add_steps(conn, run_id, rows)
+    factory.make_steps(conn, run_id, rows)
 
 
-async def test_a_retry_copies_no_attempts(database: Database, home: Home) -> None:
-    source = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    target = await database.write(retried, home, source)
+async def test_a_retry_copies_no_attempts(database: Database, published: PublishedFlow) -> None:
+    source = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    target = await database.write(retried, published, source)
     assert await database.read(steps.attempts_by_steps, [(target, 0), (target, 1)]) == {}
 
 
-async def test_a_run_of_as_many_steps_as_can_be_is_kept_whole(database: Database, home: Home) -> None:
+async def test_a_run_of_as_many_steps_as_can_be_is_kept_whole(database: Database, published: PublishedFlow) -> None:
     rows = [{"name": f"s{number}"} for number in range(MAX_STEPS)]
-    source = await database.write(add_ended_run, home, {"status": RunStatus.INTERNAL_ERROR}, rows)
-    target = await database.write(retried, home, source)
+    source = await database.write(add_ended_run, published, {"status": RunStatus.INTERNAL_ERROR}, rows)
+    target = await database.write(retried, published, source)
     assert len(await results(database, target)) == MAX_STEPS
 
 
-async def test_kept_steps_of_many_runs_are_counted_at_once(database: Database, home: Home) -> None:
-    one = await database.write(add_ended_run, home, {"failed_step_name": "c"}, [OK, OK, FAILED])
-    other = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    none = await database.write(add_ended_run, home, {"failed_step_name": "a"}, [FAILED])
+async def test_kept_steps_of_many_runs_are_counted_at_once(database: Database, published: PublishedFlow) -> None:
+    one = await database.write(add_ended_run, published, {"failed_step_name": "c"}, [OK, OK, FAILED])
+    other = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    none = await database.write(add_ended_run, published, {"failed_step_name": "a"}, [FAILED])
     assert await database.read(steps.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
 
 
 class TestReads:
     @pytest.fixture
-    async def keys(self, database: Database, home: Home) -> list[UUID]:
+    async def keys(self, database: Database, published: PublishedFlow) -> list[UUID]:
         """Three runs: two with steps, one without."""
-        keys = await database.write(factory.add_runs, home, [{}, {}, {}])
-        await database.write(factory.add_steps, keys[0], [OK, {"output": "2"}, FAILED])
-        await database.write(factory.add_steps, keys[1], [{"output": "3"}])
+        keys = await database.write(factory.make_runs, published, [{}, {}, {}])
+        await database.write(factory.make_steps, keys[0], [OK, {"output": "2"}, FAILED])
+        await database.write(factory.make_steps, keys[1], [{"output": "3"}])
         return keys
 
     async def test_steps_come_in_the_order_of_the_definition(self, database: Database, keys: list[UUID]) -> None:
