@@ -157,8 +157,8 @@ _COUNT = select(
     func.count().filter(_succeeded),
     func.count().filter(_outcome.result == BulkResult.SKIPPED),
     func.count().filter(_outcome.result == BulkResult.FAILED),
-    func.count().filter(_succeeded, _outcome.foretold != ELIGIBLE),
-    func.count().filter(~_succeeded, _outcome.foretold == ELIGIBLE),
+    func.count().filter(_succeeded, _outcome.planned_reason != ELIGIBLE),
+    func.count().filter(~_succeeded, _outcome.planned_reason == ELIGIBLE),
 ).where(IN_CHUNK)
 _counted = ("processed", "succeeded", "skipped", "failed", "became_eligible", "became_ineligible")
 _ADD = (
@@ -221,7 +221,7 @@ def pin(uow: UnitOfWork, held: BulkLease, run_ids: Sequence[UUID], lease: timede
     if foretell:
         first = UUID(int=run_ids[0].int - 1)
         chunk = Chunk(operation, first, run_ids[-1], len(run_ids), len(run_ids), clock.now())
-        foretelling = update(OUTCOMES).where(IN_CHUNK).values(foretold=_planned_reasons(operation))
+        foretelling = update(OUTCOMES).where(IN_CHUNK).values(planned_reason=_planned_reasons(operation))
         uow.conn.execute(foretelling, {**chunk.named, "source_id": operation.source_id})
 
 

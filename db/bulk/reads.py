@@ -80,7 +80,7 @@ def reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUI
 
 def planned_reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
     """For each plan of how many runs what is foretold."""
-    return _tallied(conn, keys, _outcome.foretold)
+    return _tallied(conn, keys, _outcome.planned_reason)
 
 
 def _tallied(conn: Connection, keys: Sequence[UUID], column: ColumnElement[str]) -> Mapping[UUID, dict[str, int]]:

@@ -44,9 +44,9 @@ class BulkOutcome:
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("Why a dry run found it ineligible; null when it found it eligible, or there was none.", "foretold")
+    @field("Why a dry run found it ineligible; null when it found it eligible, or there was none.", "planned_reason")
     def planned_reason(self) -> BulkReason | None:
-        told = self.row.foretold
+        told = self.row.planned_reason
         return None if told in (None, ELIGIBLE) else BulkReason(told)
 
     @field("The run; null when it was removed since.", "run_id")

@@ -176,7 +176,7 @@ PLANS: dict[str, tuple[str, Read]] = {
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
     "due": ("ix_run_due", lambda conn, *_: step_journal.claim(unit(conn), 10, SECOND)),
-    "waiting in a line": ("ix_run_held", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
+    "waiting in a line": ("ix_run_blocked", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
     "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(unit(conn), project, SECOND, 10)),
     "the next due": ("ix_run_due", lambda conn, *_: step_journal.next_due(conn)),
     "of an idempotency key": (

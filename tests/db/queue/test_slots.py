@@ -38,7 +38,7 @@ async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> N
     other = await places.another_flow()
     runs = [*await places.start(2), *await places.start(2, other)]
     assert await places.claimed() == runs[:3]
-    assert (await places.run(runs[3])).held_by == places.home.project_id
+    assert (await places.run(runs[3])).blocked_by == places.home.project_id
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
@@ -65,7 +65,7 @@ async def test_a_paused_run_leaves_its_place_and_asks_again(database: Database) 
     assert await places.claimed() == []
     await places.finish(other.lease)
     assert await places.claimed() == [third]  # it has waited longer
-    assert (await places.run(first)).held_by == places.home.flow_id
+    assert (await places.run(first)).blocked_by == places.home.flow_id
 
 
 async def test_an_answered_run_goes_on_at_once_where_there_is_a_place(database: Database) -> None:
@@ -85,7 +85,7 @@ async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(databa
     await places.claim()
     assert await database.write(step_journal.stop, runs[1], "Cancelled")
     stopped = await places.run(runs[1])
-    assert (stopped.held_at, stopped.held_by, stopped.finished_at is None) == (None, None, False)
+    assert (stopped.blocked_since, stopped.blocked_by, stopped.finished_at is None) == (None, None, False)
     assert await places.due() == set()
     assert await database.write(step_journal.stop, runs[0], "Cancelled")
     assert await places.due() == {runs[2]}
