@@ -40,11 +40,12 @@ from db.runs import reads as run_reads
 from domain import clock
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.run_filter import RunFilter
-from engine import run_creation, steps
+from engine import run_creation
 from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
+from engine.steps import KINDS, StepSettings
 
 NO_OP = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 ASKING = {"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}]}
@@ -128,12 +129,13 @@ def dispatcher(database: Database, *, table: bool) -> PollingDispatcher:
 @asynccontextmanager
 async def working_here(database: Database) -> AsyncIterator[None]:
     """A worker in this process, for as long as the block lasts."""
-    executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
-    working = dispatcher(database, table=False)
-    task = asyncio.create_task(working.run(executor.execute))
-    yield
-    working.stop()
-    await task
+    async with KINDS.open(StepSettings()) as kinds:
+        executor = Executor(database, FlowCache(database), kinds)
+        working = dispatcher(database, table=False)
+        task = asyncio.create_task(working.run(executor.execute))
+        yield
+        working.stop()
+        await task
 
 
 async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
@@ -141,8 +143,8 @@ async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
     database = open_database(url)
     working = dispatcher(database, table=table)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
-    executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
-    async with pg_notify.listen_for_other_processes(database, url):
+    async with KINDS.open(StepSettings()) as kinds, pg_notify.listen_for_other_processes(database, url):
+        executor = Executor(database, FlowCache(database), kinds)
         ready.set()
         await working.run(hanging if hang else executor.execute)
     await database.close()

@@ -14,7 +14,7 @@ from db.bulk.reads import OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
-from db.sql.keyset import Edge, Position
+from db.sql.keyset import Edge, Page, Position
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
 from domain.bulk import ENDED, BulkKind, BulkResult, BulkStatus
@@ -40,7 +40,6 @@ from engine.bulk_worker import LEASE, ChunkPipeline
 from engine.run_creation import Idempotency
 from resolvers import authorize, runs
 from resolvers.context import Context
-from resolvers.pagination import ConnectionPage, PageArguments
 from resolvers.start import POLL_SECONDS
 
 SMALL = 500
@@ -187,47 +186,60 @@ async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRo
     return (await context.database.read(bulk_reads.by_ids, [key], columns))[key]
 
 
-async def page(context: Context, arguments: PageArguments, columns: Collection[str]) -> ConnectionPage:
-    """A page of the operations that the viewer sees, newest first."""
-    asked = arguments.page(_OPERATIONS)
-    project_id = context.viewer.project_id
-    rows = await context.database.read(bulk_reads.page, columns, project_id, asked)
-    return ConnectionPage(
-        asked,
-        rows,
-        position=lambda row: Position(0, row.id),
-        ordering=_OPERATIONS,
-        any_beyond=lambda edge: context.database.read(bulk_reads.has_more, project_id, edge),
-    )
+class OperationList:
+    """The operations that the viewer sees, newest first; plans are left out."""
+
+    def __init__(self, context: Context) -> None:
+        self._database = context.database
+        self._project_id = context.viewer.project_id
+        self.ordering = _OPERATIONS
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[AnyRow]:
+        """Returns the operations of a page."""
+        return await self._database.read(bulk_reads.page, columns, self._project_id, page)
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if an operation stands beyond `edge`."""
+        return await self._database.read(bulk_reads.has_more, self._project_id, edge)
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of operations, at most `limit`."""
+        return await self._database.read(bulk_reads.count, self._project_id, limit)
+
+    def position(self, row: AnyRow) -> Position:
+        """Returns the position of an operation."""
+        return Position(0, row.id)
 
 
-async def count(context: Context, limit: int | None) -> int:
-    """How many operations the viewer sees; counted up to `limit`."""
-    return await context.database.read(bulk_reads.count, context.viewer.project_id, limit)
+class OutcomeList:
+    """The outcomes of an operation that match a filter, in the order in which their runs were created."""
 
+    def __init__(self, context: Context, key: UUID, where: OutcomeFilter) -> None:
+        self._database = context.database
+        self._key = key
+        self._where = where
+        self.ordering = _OUTCOMES
 
-async def outcomes(context: Context, key: UUID, wanted: OutcomeFilter, arguments: PageArguments) -> ConnectionPage:
-    """A page of the outcomes of an operation that the viewer sees, by the creation of their runs."""
-    asked = arguments.page(_OUTCOMES)
-    rows = await context.database.read(bulk_reads.outcomes_page, key, wanted, asked)
+    async def page(self, _: Collection[str], page: Page) -> Sequence[AnyRow]:
+        """Returns the outcomes of a page, with all columns."""
+        return await self._database.read(bulk_reads.outcomes_page, self._key, self._where, page)
 
-    async def any_beyond(edge: Edge) -> bool:
-        return await context.database.read(bulk_reads.has_more_outcomes, key, wanted, edge)
+    async def has_more(self, edge: Edge) -> bool:
+        """True if an outcome stands beyond `edge`."""
+        return await self._database.read(bulk_reads.has_more_outcomes, self._key, self._where, edge)
 
-    return ConnectionPage(
-        asked, rows, position=lambda row: Position(0, row.run_id), ordering=_OUTCOMES, any_beyond=any_beyond
-    )
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of outcomes, at most `limit`."""
+        return await self._database.read(bulk_reads.outcomes_count, self._key, self._where, limit)
 
-
-async def outcomes_count(context: Context, key: UUID, wanted: OutcomeFilter, limit: int | None) -> int:
-    """How many outcomes are meant; counted up to `limit`."""
-    return await context.database.read(bulk_reads.outcomes_count, key, wanted, limit)
+    def position(self, row: AnyRow) -> Position:
+        """Returns the position of an outcome."""
+        return Position(0, row.run_id)
 
 
 async def sample(context: Context, key: UUID) -> Sequence[AnyRow]:
     """The first outcomes of a plan."""
-    arguments = PageArguments(first=SAMPLE)
-    return (await outcomes(context, key, OutcomeFilter(), arguments)).rows
+    return await context.database.read(bulk_reads.outcomes_page, key, OutcomeFilter(), Page(SAMPLE))
 
 
 async def reasons(context: Context, key: UUID) -> Mapping[str, int]:

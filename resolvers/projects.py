@@ -8,8 +8,7 @@ from uuid import UUID
 from db import projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.queue import quota
-from db.sql.rows import AnyRow
+from db.row_types import ProjectRow
 from domain import clock, ids
 from domain.errors import ProjectNotFoundError
 from domain.ids import IdKind
@@ -18,7 +17,7 @@ from resolvers import authorize, limits
 from resolvers.context import Context
 
 
-async def get(context: Context, project_id: str, columns: frozenset[str]) -> AnyRow | None:
+async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
     """The project `project_id`; None when there is none that the viewer sees.
 
     Raises:
@@ -28,11 +27,6 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Any
     if context.viewer.project_id not in (None, key):
         return None
     return await context.loaders.load(projects.by_ids, key, columns)
-
-
-async def quota_used(context: Context, key: UUID) -> int:
-    """How many runs the project has started in the present period of its quota."""
-    return await context.loaders.load(quota.used_by_projects, key) or 0
 
 
 async def quota_resets_at(database: Database, key: UUID) -> datetime | None:

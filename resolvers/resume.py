@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from db.core.unit_of_work import UnitOfWork
+from db.row_types import RunRow
 from db.runs import input_requests, transitions
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
@@ -20,11 +21,6 @@ from domain.errors import (
 from domain.ids import IdKind
 from resolvers import authorize
 from resolvers.context import Context
-
-
-async def pending(context: Context, run_id: UUID) -> list[AnyRow]:
-    """The questions on which a run waits, oldest first."""
-    return await context.loaders.load(input_requests.pending_by_runs, run_id) or []
 
 
 async def resume(context: Context, run_id: str, request_id: str, response: Any) -> AnyRow:
@@ -49,7 +45,7 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
     return request
 
 
-def _refuse_unanswerable(run: AnyRow, request: AnyRow | None) -> None:
+def _refuse_unanswerable(run: RunRow, request: AnyRow | None) -> None:
     if request is None:
         raise InputRequestNotFoundError
     if request.status == InputRequestStatus.ANSWERED:

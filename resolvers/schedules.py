@@ -1,13 +1,13 @@
 """Schedules of flows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from db import flows, schedules
 from db.core.unit_of_work import UnitOfWork
-from db.sql.rows import AnyRow
+from db.row_types import ScheduleRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
 from domain.errors import (
@@ -39,7 +39,7 @@ _TIMING = ("cron", "time_zone", "enabled")
 """Columns on which the next fire time depends."""
 
 
-async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> AnyRow | None:
+async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> ScheduleRow | None:
     """The schedule `schedule_id`; None when there is none that the viewer sees.
 
     Raises:
@@ -49,14 +49,9 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> An
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
+async def written(context: Context, key: UUID, columns: frozenset[str]) -> ScheduleRow:
     """A schedule as it is after a change; not what the request may have seen before."""
     return (await context.database.read(schedules.by_ids, [key], columns))[key]
-
-
-async def of_flow(context: Context, flow_id: UUID, columns: frozenset[str]) -> Sequence[AnyRow]:
-    """The schedules of a flow, oldest first."""
-    return await context.loaders.load(schedules.by_flows, flow_id, columns) or []
 
 
 def preview(cron: str, time_zone: str, count: int) -> list[datetime]:

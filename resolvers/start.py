@@ -7,8 +7,8 @@ from uuid import UUID
 
 from db import flows
 from db.core import pubsub
+from db.row_types import FlowRow
 from db.runs import reads as run_reads
-from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.errors import (
@@ -71,6 +71,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         if earlier is None:
             raise
         return earlier
+    assert flow.published_version_id is not None  # `_check_startable` has checked it
     wanted = run_creation.NewRun(
         target=run_creation.FlowRef(flow.project_id, flow.id, flow.published_version_id),
         values=values,
@@ -103,7 +104,7 @@ async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: C
             await clock.wait_for(changed, min(left, POLL_SECONDS))
 
 
-async def _existing_flow(context: Context, flow_id: str) -> AnyRow:
+async def _existing_flow(context: Context, flow_id: str) -> FlowRow:
     columns = frozenset({"enabled", "published_version_id"})
     flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
     if flow is None or not authorize.can_see(context.viewer, flow):
@@ -111,7 +112,7 @@ async def _existing_flow(context: Context, flow_id: str) -> AnyRow:
     return flow
 
 
-async def _check_startable(context: Context, flow: AnyRow, value: Any) -> None:
+async def _check_startable(context: Context, flow: FlowRow, value: Any) -> None:
     if not flow.enabled:
         raise FlowDisabledError
     if flow.published_version_id is None:

@@ -22,7 +22,7 @@ from live.hub import CaughtUp, Item, MatchedEvent, TryDeliver
 from live.topics import OperationTopic, RunsTopic, Topic
 from resolvers import bulk
 from resolvers.context import Context
-from resolvers.pagination import decode_cursor, encode_cursor
+from resolvers.cursors import decode_cursor, encode_cursor
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -26,7 +26,7 @@ from schema.errors import (
     TooManyBulkOperations,
 )
 from schema.fields import Info, columns_of
-from schema.inputs import FlowRunFilter, bounded_ids
+from schema.filters import FlowRunFilter, check_run_ids
 from schema.roles import mutation
 from schema.scalars import BigInt
 from schema.types.bulk_operation import BulkOperation
@@ -262,9 +262,9 @@ def _request(
 ) -> BulkRequest:
     return BulkRequest(
         kind=kind,
-        filter=given.wanted() if given is not None else None,
+        filter=given.to_domain() if given is not None else None,
         filter_text=given.text() if given is not None else None,
-        excluded_ids=bounded_ids("excludeIds", excluded or ()),
+        excluded_ids=check_run_ids("excludeIds", excluded or ()),
         dry_run=dry_run,
         plan_id=plan_id,
         idempotency_key=key,

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -29,6 +28,7 @@ from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.graphiql import Explorer
+from service.log_output import configure_logging
 from service.server import freeze_gc, server_config
 from service.settings import Settings
 from service.worker import Worker
@@ -45,10 +45,7 @@ def main(context: click.Context) -> None:
     except ValidationError as error:
         faults = (f"FLOWRUNS_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
         raise click.ClickException("; ".join(faults)) from None
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # One line for each call of a step is the journal's business.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    configure_logging(settings.log_level, settings.log_format)
     context.obj = settings
 
 
@@ -201,7 +198,7 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
         service.app,
         host=settings.host,
         port=settings.port,
-        log_level=settings.log_level.lower(),
+        log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
         access_log=False,
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )

@@ -18,8 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Insert, Select, delete, func, 
 from db.core.unit_of_work import PendingEvent, UnitOfWork
 from db.models import EventLowWatermark, RunEvent
 from db.models.types import table
+from db.row_types import EventRow
 from db.runs import reads as run_reads
-from db.sql.rows import AnyRow, group_by
+from db.sql.rows import AnyRow, fetch_all, group_by
 from domain.errors import CursorExpiredError
 from domain.state_machine import FINAL
 
@@ -274,7 +275,7 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
 def changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The runs that events among `rows` changed, as they stand now."""
     changed = {row.run_id for row in rows if row.kind in RUN_KINDS} if columns else ()
-    return run_reads.by_ids(conn, sorted(changed), columns) if changed else {}
+    return cast("Mapping[UUID, AnyRow]", run_reads.by_ids(conn, sorted(changed), columns) if changed else {})
 
 
 def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
@@ -283,11 +284,11 @@ def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
     return conn.execute(query.order_by(_event.seq.desc()).limit(1)).first()
 
 
-def status_changes_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[AnyRow]]:
+def status_changes_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[EventRow]]:
     """The status changes of each run, oldest first."""
     query = (
         select(_event.run_id, _event.from_status, _event.to_status, _event.message, _event.at)
         .where(_event.run_id.in_(run_ids), _event.kind == RUN_STATUS)
         .order_by(_event.run_id, _event.seq)
     )
-    return group_by(conn.execute(query), "run_id")
+    return group_by(fetch_all(conn, query), "run_id")

@@ -6,17 +6,18 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
+from db import projects
 from db.bulk.reads import OutcomeFilter
+from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
-from resolvers import bulk, runs
-from resolvers.pagination import PageArguments
+from resolvers import bulk
 from schema.enums import BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
-from schema.types.connection import After, Before, Connection, First, Last, connect
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project
@@ -51,12 +52,14 @@ class BulkOutcome:
 
     @field("The run; null when it was removed since.", "run_id")
     async def run(self, info: Info) -> FlowRun | None:
-        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
+        row = await info.context.loaders.load(reads.by_ids, self.row.run_id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
     @field("The run that retries it.", "new_run_id")
     async def new_run(self, info: Info) -> FlowRun | None:
-        row = await runs.by_key(info.context, self.row.new_run_id, columns_of(info, FlowRun))
+        if self.row.new_run_id is None:
+            return None
+        row = await info.context.loaders.load(reads.by_ids, self.row.new_run_id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
 
@@ -127,7 +130,9 @@ class BulkOperation(Node):
     @field("The project whose keys see it; null when it is over several: then the operator's key does.", "project_id")
     async def project(self, info: Info) -> Project | None:
         key = self.row.project_id
-        return None if key is None else Project(row=await runs.project(info.context, key, columns_of(info, Project)))
+        if key is None:
+            return None
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, key, columns_of(info, Project)))
 
     @field("The earlier operation from which its runs were taken.", "source_id")
     async def source(self, info: Info) -> "BulkOperation | None":
@@ -156,14 +161,8 @@ class BulkOperation(Node):
         last: Last = None,
         before: Before = None,
     ) -> Connection[BulkOutcome]:
-        wanted = OutcomeFilter(result, reason)
-        return await connect(
-            info,
-            BulkOutcome,
-            PageArguments(first, after, last, before),
-            fetch=lambda asked, _: bulk.outcomes(info.context, self.row.id, wanted, asked),
-            count=lambda limit: bulk.outcomes_count(info.context, self.row.id, wanted, limit),
-        )
+        source = bulk.OutcomeList(info.context, self.row.id, OutcomeFilter(result, reason))
+        return await connect(info, BulkOutcome, source, PageArguments(first, after, last, before))
 
 
 def _id(key: object) -> strawberry.ID:

@@ -18,9 +18,9 @@ from tests.support.templates import Template
 
 
 @pytest.fixture(autouse=True)
-def fresh_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_ids() -> None:
     """IDs begin at the present instant; else they would go on from where a test with another clock left off."""
-    monkeypatch.setattr(ids, "_generator", ids._Generator())
+    ids.follow_clock()
 
 
 @pytest.fixture

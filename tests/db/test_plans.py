@@ -22,7 +22,7 @@ from db.models import FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import slots
 from db.runs import reads as run_reads
-from db.runs import step_journal, steps
+from db.runs import step_journal
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain.enums import RunStatus
@@ -212,9 +212,9 @@ async def test_runs_of_every_project_are_read_in_the_order_of_their_ids(filled: 
 KEYS = [key_of(number) for number in range(15)]
 BY_KEYS: dict[str, Read] = {
     "runs": lambda conn, *_: run_reads.by_ids(conn, KEYS, COLUMNS),
-    "steps": lambda conn, *_: steps.by_runs(conn, KEYS, ("status",)),
-    "steps by name": lambda conn, *_: steps.by_names(conn, [(key, "a") for key in KEYS], ("status",)),
-    "attempts": lambda conn, *_: steps.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
+    "steps": lambda conn, *_: run_reads.steps_by_runs(conn, KEYS, ("status",)),
+    "steps by name": lambda conn, *_: run_reads.steps_by_names(conn, [(key, "a") for key in KEYS], ("status",)),
+    "attempts": lambda conn, *_: run_reads.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
     "changes": lambda conn, *_: event_log.status_changes_by_runs(conn, KEYS),
     "events of a run": lambda conn, *_: event_log.page(conn, 0, 2**62, Scope(run_id=KEYS[0]), PAGE),
     "children": lambda conn, *_: run_reads.pages_by(

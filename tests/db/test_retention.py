@@ -68,7 +68,7 @@ async def keep(database: Database, home: Home, days: int | None) -> None:
     await database.write(lambda uow: uow.conn.execute(change))
 
 
-async def test_only_what_is_old_goes_and_the_run_stays(database: Database) -> None:
+async def test_purge_deletes_old_step_data_and_keeps_the_run(database: Database) -> None:
     home = await database.write(factory.add_home)
     old, young = await ended(database, home, 31 * DAY), await ended(database, home, 29 * DAY)
     before = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
@@ -86,7 +86,7 @@ async def test_only_what_is_old_goes_and_the_run_stays(database: Database) -> No
 
 
 @pytest.mark.parametrize(("project", "service", "expected"), [(7, None, 1), (7, 365, 1), (365, 7, 0), (None, None, 0)])
-async def test_a_project_comes_before_the_service(
+async def test_retention_of_project_overrides_default(
     database: Database, project: int | None, service: int | None, expected: int
 ) -> None:
     home = await database.write(factory.add_home)
@@ -95,7 +95,7 @@ async def test_a_project_comes_before_the_service(
     assert await purge_step_data(database, service) == expected
 
 
-async def test_live_runs_are_never_purged_however_old(database: Database) -> None:
+async def test_live_runs_are_never_purged(database: Database) -> None:
     home = await database.write(factory.add_home)
     for status in LIVE:
         await ended(database, home, 1_000 * DAY, status=status, finished_at=None, output=None)
@@ -105,9 +105,7 @@ async def test_live_runs_are_never_purged_however_old(database: Database) -> Non
     assert await rows(database) == (2 * len(LIVE), 2 * len(LIVE))
 
 
-async def test_batches_end_with_what_there_is_and_a_second_time_there_is_nothing(
-    fake_clock: FakeClock, database: Database
-) -> None:
+async def test_purge_runs_in_batches_until_nothing_is_left(fake_clock: FakeClock, database: Database) -> None:
     fake_clock.watch(database)
     home = await database.write(factory.add_home)
     await ended(database, home, 9 * DAY, 450)
@@ -116,7 +114,7 @@ async def test_batches_end_with_what_there_is_and_a_second_time_there_is_nothing
     assert await rows(database) == (0, 0)
 
 
-async def test_a_crash_between_batches_loses_and_doubles_nothing(database: Database) -> None:
+async def test_purge_resumes_after_crash_between_batches(database: Database) -> None:
     home = await database.write(factory.add_home)
     runs = await ended(database, home, 9 * DAY, 25)
     assert await database.write(retention.purge_expired, 7, 10) == 10
@@ -125,7 +123,7 @@ async def test_a_crash_between_batches_loses_and_doubles_nothing(database: Datab
     assert await purged(database) == set(runs)
 
 
-async def test_a_batch_that_fails_leaves_everything(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_batch_is_rolled_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     home = await database.write(factory.add_home)
     await ended(database, home, 9 * DAY, 3)
     monkeypatch.setattr(retention, "purge", _half_of(retention.purge))
@@ -142,7 +140,7 @@ def _half_of(purge: Callable[..., None]) -> Callable[..., None]:
     return fail
 
 
-async def test_two_purgers_share_the_work(database: Database, database_url: str) -> None:
+async def test_concurrent_purges_share_the_runs(database: Database, database_url: str) -> None:
     home = await database.write(factory.add_home)
     runs = await ended(database, home, 9 * DAY, 100)
     second = open_database(database_url)
@@ -155,7 +153,7 @@ async def test_two_purgers_share_the_work(database: Database, database_url: str)
     assert await purged(database) == set(runs)
 
 
-async def test_a_run_that_is_being_retried_is_left_for_later(database: Database, database_url: str) -> None:
+async def test_purge_skips_run_that_is_being_retried(database: Database, database_url: str) -> None:
     if database.dialect == "sqlite":
         return  # nobody writes meanwhile
     home = await database.write(factory.add_home)
@@ -169,9 +167,7 @@ async def test_a_run_that_is_being_retried_is_left_for_later(database: Database,
     await second.close()
 
 
-async def test_every_worker_keeps_house_from_time_to_time(
-    fake_clock: FakeClock, database: Database, tmp_path: Path
-) -> None:
+async def test_every_worker_purges_periodically(fake_clock: FakeClock, database: Database, tmp_path: Path) -> None:
     fake_clock.watch(database)
     home = await database.write(factory.add_home)
     jobs = maintenance_jobs(database, FileStore(str(tmp_path)), 1)
@@ -186,7 +182,7 @@ async def test_every_worker_keeps_house_from_time_to_time(
     await asyncio.wait([task])
 
 
-async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
+async def test_purge_deletes_logs_and_input_requests_and_trims_long_logs(
     fake_clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_clock.watch(database)
@@ -204,7 +200,7 @@ async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
         return sizes[-1]
 
     monkeypatch.setattr(retention, "trim_logs", counted)
-    monkeypatch.setattr(maintenance, "LINES", 10)
+    monkeypatch.setattr(maintenance, "LINE_BATCH", 10)
     assert await fake_clock.drive(purge_step_data(database, 7)) == 1
     assert sizes == [10, 10, 5, 0]
     for model in (RunLog, InputRequest):

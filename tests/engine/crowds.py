@@ -68,12 +68,12 @@ def _delay(run_id: UUID, until: datetime) -> dict[str, Any]:
 
 
 async def ended(database: Database, run_ids: Collection[UUID]) -> None:
-    """Return when the log tells that all of these runs are final."""
+    """Return when the event log says that all of these runs are final."""
     left = set(run_ids)
     hub = Hub(database)
     async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(RunsTopic(_ENDED), 0)) as log:
         while left:
-            left -= {told.event.row.run_id for told in await log.batch() if isinstance(told, MatchedEvent)}
+            left -= {item.event.row.run_id for item in await log.batch() if isinstance(item, MatchedEvent)}
     await hub.close()
 
 

@@ -253,7 +253,7 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
     fake_clock: FakeClock, bench: Bench, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_clock.watch(bench.database)
-    monkeypatch.setattr(maintenance, "OUTCOMES", 2)
+    monkeypatch.setattr(maintenance, "OUTCOME_BATCH", 2)
     made = await add(bench, flow, *[RunStatus.FAILED] * 5)
     old = [await begun(bench, BulkKind.ARCHIVE, made), await begun(bench, BulkKind.CANCEL, [])]
     await BulkWorker(bench.database).work_off()
@@ -270,7 +270,7 @@ async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
     (job,) = [
         each
         for each in maintenance.maintenance_jobs(bench.database, FileStore(str(tmp_path)), None, bulk_days=7)
-        if "bulk" in each.what
+        if "bulk" in each.name
     ]
     await fake_clock.drive(job.work())
     kept = await bench.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
@@ -288,7 +288,7 @@ async def test_without_a_bound_no_operation_is_forgotten(fake_clock: FakeClock, 
     operation_id = await begun(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
     await BulkWorker(bench.database).work_off()
     fake_clock.block(timedelta(days=10_000).total_seconds())
-    await maintenance.purge_bulk_operations(bench.database, None)
+    await maintenance.prune_bulk_operations(bench.database, None)
     assert len(await outcomes(bench, operation_id)) == 1
 
 

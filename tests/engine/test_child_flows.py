@@ -1,4 +1,4 @@
-"""Steps that start child runs."""
+"""Flow steps: child runs, alone and in loops."""
 
 from typing import Any
 from uuid import UUID
@@ -11,8 +11,8 @@ from db.models.types import table
 from db.runs import step_journal
 from db.sql.rows import AnyRow
 from domain import json_codec
+from domain.definition import MAX_RUN_DEPTH
 from domain.errors import DefinitionInvalidError
-from engine.child_flows import MAX_DEPTH
 from engine.compiled_flow import check
 from tests.support.clock import FakeClock
 from tests.support.engine import LEASE, Document, Engine, Flow, history, transform
@@ -32,11 +32,11 @@ def nested(flow: Flow, **more: Any) -> Document:
 
 
 async def work_off(engine: Engine, most: int = 10) -> None:
-    """Execute what is due, until nothing is."""
+    """Execute all due runs."""
     executor = await engine.executor()
     while claimed := await engine.database.write(step_journal.claim, most, LEASE):
-        for each in claimed:
-            await executor.execute(each)
+        for run in claimed:
+            await executor.execute(run)
 
 
 async def children(engine: Engine, run_id: UUID) -> list[AnyRow]:
@@ -44,7 +44,7 @@ async def children(engine: Engine, run_id: UUID) -> list[AnyRow]:
     return list(await engine.database.read(lambda conn: conn.execute(query).all()))
 
 
-async def test_the_output_of_a_child_is_that_of_its_step(engine: Engine) -> None:
+async def test_output_of_the_child_run_is_the_output_of_the_step(engine: Engine) -> None:
     child = await engine.publish(DOUBLE)
     run_id = await engine.start(await engine.publish(nested(child, input={"n": 21})))
     await work_off(engine)
@@ -55,7 +55,7 @@ async def test_the_output_of_a_child_is_that_of_its_step(engine: Engine) -> None
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
 
 
-async def test_a_loop_has_a_child_for_each_item_and_keeps_their_order(engine: Engine) -> None:
+async def test_loop_has_one_child_run_for_each_item_in_order(engine: Engine) -> None:
     child = await engine.publish(DOUBLE)
     loop = nested(child, forEach="{{ range(25) }}", concurrency=4, input={"n": "{{ item }}", "at": "{{ index }}"})
     run_id = await engine.start(await engine.publish(loop))
@@ -65,7 +65,7 @@ async def test_a_loop_has_a_child_for_each_item_and_keeps_their_order(engine: En
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
 
 
-async def test_no_more_children_are_live_than_the_loop_allows(engine: Engine) -> None:
+async def test_concurrency_limits_live_child_runs(engine: Engine) -> None:
     child = await engine.publish(DOUBLE)
     loop = nested(child, forEach="{{ range(10) }}", concurrency=3, input={"n": 1})
     run_id = await engine.start(await engine.publish(loop))
@@ -77,19 +77,19 @@ async def test_no_more_children_are_live_than_the_loop_allows(engine: Engine) ->
     assert (await engine.run(run_id)).status == "SUCCEEDED"
 
 
-def test_a_name_with_a_nul_is_refused_when_the_flow_is_published() -> None:
+def test_flow_name_with_nul_is_refused_at_publication() -> None:
     with pytest.raises(DefinitionInvalidError):
         check({"steps": [DOUBLE | {"displayName": "a\0b"}]})
 
 
-async def test_an_empty_loop_starts_nothing(engine: Engine) -> None:
+async def test_empty_loop_starts_no_child_runs(engine: Engine) -> None:
     child = await engine.publish(DOUBLE)
     run_id = await engine.start(await engine.publish(nested(child, forEach=[])))
     await work_off(engine)
     assert (await engine.run(run_id)).output == "[]"
 
 
-async def test_a_child_that_fails_ends_the_loop_and_its_step(engine: Engine) -> None:
+async def test_failed_child_run_ends_the_loop_and_its_step(engine: Engine) -> None:
     child = await engine.publish(FAIL_AT_3, DOUBLE)
     loop = nested(child, forEach="{{ range(100) }}", concurrency=2, input={"n": "{{ item }}"})
     run_id = await engine.start(await engine.publish(loop))
@@ -101,7 +101,7 @@ async def test_a_child_that_fails_ends_the_loop_and_its_step(engine: Engine) -> 
     assert {row.status for row in rows} == {"SUCCEEDED", "FAILED"}
 
 
-async def test_a_child_may_fail_when_the_step_says_so(engine: Engine) -> None:
+async def test_failed_child_run_can_be_tolerated(engine: Engine) -> None:
     child = await engine.publish(FAIL_AT_3, DOUBLE)
     loop = nested(child, forEach="{{ range(5) }}", failParentOnFailure=False, input={"n": "{{ item }}"})
     run_id = await engine.start(await engine.publish(loop))
@@ -109,7 +109,7 @@ async def test_a_child_may_fail_when_the_step_says_so(engine: Engine) -> None:
     assert json_codec.decode((await engine.run(run_id)).output) == [0, 2, 4, None, 8]
 
 
-async def test_a_step_that_does_not_wait_gives_the_ids(engine: Engine) -> None:
+async def test_step_that_does_not_wait_returns_run_ids(engine: Engine) -> None:
     child = await engine.publish(DOUBLE)
     run_id = await engine.start(await engine.publish(nested(child, wait=False, input={"n": 1})))
     await work_off(engine)
@@ -118,7 +118,7 @@ async def test_a_step_that_does_not_wait_gives_the_ids(engine: Engine) -> None:
     assert row.status == "SUCCEEDED"
 
 
-async def test_flows_that_call_each_other_in_a_circle_end(engine: Engine) -> None:
+async def test_flows_that_start_each_other_end_at_the_depth_limit(engine: Engine) -> None:
     flow = await engine.publish(DOUBLE)
     again = await engine.publish_again(flow.id, nested(flow))
     run_id = await engine.start(again)
@@ -126,7 +126,7 @@ async def test_flows_that_call_each_other_in_a_circle_end(engine: Engine) -> Non
     assert (await engine.run(run_id)).status == "FAILED"
     query = select(_RUN.depth).where(_RUN.root_run_id == run_id).order_by(_RUN.depth)
     depths = await engine.database.read(lambda conn: conn.execute(query).scalars().all())
-    assert list(depths) == list(range(MAX_DEPTH + 1))
+    assert list(depths) == list(range(MAX_RUN_DEPTH + 1))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_flows_that_call_each_other_in_a_circle_end(engine: Engine) -> Non
         ({"flow": "{{ run.input.child }}", "input": "{{ nothing }}"}, "INPUT_INVALID"),
     ],
 )
-async def test_children_that_cannot_be_started_fail_the_step(engine: Engine, step: Document, code: str) -> None:
+async def test_child_runs_that_cannot_be_started_fail_the_step(engine: Engine, step: Document, code: str) -> None:
     child = await engine.publish(DOUBLE, inputSchema={"type": "object", "required": ["n"]})
     if step.get("input") == "{{ nothing }}":
         step = step | {"input": {}}
@@ -151,7 +151,7 @@ async def test_children_that_cannot_be_started_fail_the_step(engine: Engine, ste
     assert await children(engine, run_id) == []
 
 
-async def test_stopping_a_parent_stops_all_below_it(engine: Engine) -> None:
+async def test_cancelling_a_parent_cancels_all_descendants(engine: Engine) -> None:
     leaf = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 3600}})
     middle = await engine.publish(nested(leaf, forEach=[1, 2]))
     run_id = await engine.start(await engine.publish(nested(middle)))
@@ -162,7 +162,7 @@ async def test_stopping_a_parent_stops_all_below_it(engine: Engine) -> None:
     assert [tuple(row) for row in rows] == [("STOPPED", True)] * 4
 
 
-async def test_a_parent_does_not_wait_for_a_child_that_was_stopped(engine: Engine) -> None:
+async def test_parent_does_not_wait_for_a_cancelled_child_run(engine: Engine) -> None:
     child = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 3600}})
     run_id = await engine.start(await engine.publish(nested(child)))
     await work_off(engine)
@@ -173,7 +173,7 @@ async def test_a_parent_does_not_wait_for_a_child_that_was_stopped(engine: Engin
     assert (run.status, run.error_code) == ("FAILED", "CHILD_FAILED")
 
 
-async def test_a_child_of_no_step_fails_its_parent_when_it_is_to(engine: Engine) -> None:
+async def test_child_run_started_by_the_api_can_fail_its_parent(engine: Engine) -> None:
     waiting = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 3600}})
     failing = await engine.publish(transform("fail", "{{ 1 / 0 }}"))
     parent = await engine.start(waiting)
@@ -189,7 +189,7 @@ async def test_a_child_of_no_step_fails_its_parent_when_it_is_to(engine: Engine)
     assert await engine.statuses(parent) == {"wait": "STOPPED"}
 
 
-async def test_a_parent_looked_at_too_early_waits_on_for_its_children(engine: Engine, still: FakeClock) -> None:
+async def test_parent_claimed_too_early_is_suspended_again(engine: Engine, still: FakeClock) -> None:
     child = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
     run_id = await engine.start(await engine.publish(nested(child)))
     await work_off(engine)

@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped and told to go, as real processes: what they leave, and how others go on from it."""
+"""Workers as real processes that are killed, stopped and shut down: what they leave, and how others resume it."""
 
 import asyncio
 import os
@@ -82,7 +82,7 @@ def from_now_on() -> FakeClock:
     return FakeClock(datetime.now(UTC))
 
 
-async def go_on(order: Order, *run_ids: UUID, at_once: bool) -> None:
+async def resume_runs(order: Order, *run_ids: UUID, at_once: bool) -> None:
     """Let a worker here end the runs; `at_once`: without that any time passes."""
     with in_use(from_now_on()) as still:
         async with worker_here(order, still) as database:
@@ -173,7 +173,7 @@ async def test_a_worker_killed_at_any_write_loses_nothing_and_doubles_nothing(
             # Past the last write there is nothing to be killed at.
             assert code == (-signal.SIGKILL if number <= CRASH_POINTS else 0)
             left = await Remains.of(bench, run_id)
-            await go_on(replace(order, kill_at=0), run_id, at_once=dialect == "sqlite")
+            await resume_runs(replace(order, kill_at=0), run_id, at_once=dialect == "sqlite")
             await left.check_what_became_of_them(bench, run_id)
             interrupted.append(left.tries_under_way)
     assert Counter(interrupted) == {0: CRASH_POINTS + 1 - UNDER_WAY, 1: UNDER_WAY}
@@ -194,7 +194,7 @@ async def test_a_worker_killed_while_it_goes_on_from_a_kill_loses_nothing_and_do
             assert left.tries_under_way == 1
             again = await processes.start(replace(order, kill_at=number, when=when))
             assert await processes.ended(again) == -signal.SIGKILL
-            await go_on(order, run_id, at_once=True)
+            await resume_runs(order, run_id, at_once=True)
             await left.check_what_became_of_them(bench, run_id, killed_again=(number, when) == (4, "after"))
 
 
@@ -267,7 +267,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
     os.kill(pid, signal.SIGCONT)
     os.kill(pid, signal.SIGTERM)
     assert await processes.ended(pid) == 0
-    assert "Lost the lease of run_" in await asyncio.to_thread(Path(order.log).read_text)
+    assert "lease lost" in await asyncio.to_thread(Path(order.log).read_text)
     assert await bench.everything(run_id) == found
     assert (await bench.run(run_id)).status == "SUCCEEDED"
     assert await bench.tries(run_id) == [
@@ -293,7 +293,7 @@ async def test_the_next_start_after_a_kill_goes_on_at_once(
     os.kill(pid, signal.SIGKILL)
     assert await processes.ended(pid) == -signal.SIGKILL
     gate.open()
-    await go_on(order, *run_ids, at_once=True)
+    await resume_runs(order, *run_ids, at_once=True)
     assert {(await bench.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
     assert {(await bench.run(run_id)).interruptions for run_id in run_ids} == {0}
     tries = [await bench.tries(run_id) for run_id in run_ids]
@@ -330,7 +330,7 @@ async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_ki
 # Told to go
 
 
-async def test_a_worker_told_to_go_ends_what_it_can_within_the_grace(
+async def test_stopping_worker_finishes_runs_within_the_grace_period(
     processes: Processes, order: Order, bench: Bench, gate: Gate
 ) -> None:
     flow = await gated(bench, gate)
@@ -344,7 +344,7 @@ async def test_a_worker_told_to_go_ends_what_it_can_within_the_grace(
     assert await bench.tries(run_id) == [(step, 1, "SUCCEEDED") for step in "abc"]
 
 
-async def test_a_worker_told_to_go_hands_back_what_does_not_end_and_others_go_on_at_once(
+async def test_stopping_worker_releases_unfinished_runs_for_other_workers(
     processes: Processes, order: Order, bench: Bench, gate: Gate
 ) -> None:
     flow = await gated(bench, gate)
@@ -356,7 +356,7 @@ async def test_a_worker_told_to_go_hands_back_what_does_not_end_and_others_go_on
     run = await bench.run(run_id)
     assert (run.status, run.lease_token, run.interruptions) == ("RUNNING", None, 0)
     assert await bench.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "RUNNING")]
-    await go_on(order, run_id, at_once=True)
+    await resume_runs(order, run_id, at_once=True)
     run = await bench.run(run_id)
     assert (run.status, run.interruptions) == ("SUCCEEDED", 0)
     assert ("b", 1, "INTERRUPTED") in await bench.tries(run_id)
@@ -377,7 +377,7 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(step_journal, name, claim)
-    await go_on(order, run_id, at_once=False)
+    await resume_runs(order, run_id, at_once=False)
     assert (await bench.run(run_id)).status == "SUCCEEDED"
     assert "a bug" in caplog.text
 
@@ -393,8 +393,8 @@ async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_o
     home = Home(bench.project_id, flow.id, flow.version_id)
     failed = [{"status": RunStatus.FAILED}] * (2 * bulk_operations.CHUNK + 5)
     made = sorted(await bench.database.write(factory.add_runs, home, failed))
-    told = {"project_id": bench.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
-    asked = {**told, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
+    request = {"project_id": bench.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
+    asked = {**request, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
     # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
     asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
     held = await bench.database.write(bulk_operations.prepare, asked, LEASE)

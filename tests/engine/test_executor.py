@@ -1,4 +1,4 @@
-"""What an executor does with one claimed run, to its end or to where it waits: as its rows tell."""
+"""The executor: what its rows say after it has executed a claimed run to its end or to a suspension."""
 
 import asyncio
 import sys
@@ -22,8 +22,11 @@ from domain import json_codec
 from engine.actions import PermanentError
 from engine.compiled_flow import FlowCache
 from engine.errors import StepError
-from engine.executor import MAX_INTERRUPTIONS, MAX_MESSAGE, Executor
-from engine.steps import StepContext
+from engine.executor import MAX_INTERRUPTIONS, Executor
+from engine.step_values import MAX_MESSAGE
+from engine.steps import StepContext, StepSettings
+from engine.steps.python import PythonKind
+from engine.steps.transform import TransformKind
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Engine, history, python, shown, transform
 from tests.support.listening import answering
@@ -31,13 +34,13 @@ from tests.support.listening import answering
 
 @pytest.fixture(autouse=True)
 def still(fake_clock: FakeClock, engine: Engine) -> FakeClock:
-    """Time stands still unless a test moves it."""
+    """A clock that stands still unless the test moves it."""
     fake_clock.watch(engine.database)
     return fake_clock
 
 
 def seconds(count: float) -> datetime:
-    """So long after the start of the test."""
+    """Returns an instant relative to the start of the test."""
     return START + timedelta(seconds=count)
 
 
@@ -46,14 +49,14 @@ def fail() -> None:
 
 
 def failing(times: int) -> Callable[..., str]:
-    """An action that fails so many times, and then answers with the number of its try."""
+    """Returns an action that fails `times` times, and then returns the number of the call."""
     calls = iter(range(1, 1000))
 
     def action() -> str:
         number = next(calls)
         if number <= times:
             raise ValueError(f"no luck at {number}")
-        return f"try {number}"
+        return f"attempt {number}"
 
     return action
 
@@ -66,10 +69,10 @@ async def output_of(engine: Engine, run_id: UUID) -> Any:
     return json_codec.decode((await engine.run(run_id)).output)
 
 
-# The happy path
+# Success
 
 
-async def test_a_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, still: FakeClock) -> None:
+async def test_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, still: FakeClock) -> None:
     async def double(number: int) -> int:
         await still.sleep(2)
         return number * 2
@@ -121,33 +124,35 @@ async def test_a_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, sti
     ]
 
 
-async def test_templates_see_the_run_and_the_steps_before(engine: Engine) -> None:
+async def test_templates_see_the_run_and_earlier_steps(engine: Engine) -> None:
     flow = await engine.publish(
         transform("one", {"deep": [1, 2]}),
         transform("two", {"last": "{{ steps.one.output.deep[-1] }}", "run": "{{ run.id }} {{ run.metadata.who }}"}),
-        transform("three", {"tags": "{{ run.tags }}", "where": "{{ run.environment }}", "try": "{{ run.attempt }}"}),
+        transform(
+            "three", {"tags": "{{ run.tags }}", "where": "{{ run.environment }}", "attempt": "{{ run.attempt }}"}
+        ),
         output="{{ [steps.two.output, steps.three.output] }}",
     )
     run_id = await engine.start(flow, tags=["a"], metadata='{"who":"me"}')
     await (await engine.executor()).execute(await engine.claim())
     assert await output_of(engine, run_id) == [
         {"last": 2, "run": f"{shown(run_id)} me"},
-        {"tags": ["a"], "where": "TESTING", "try": 1},
+        {"tags": ["a"], "where": "TESTING", "attempt": 1},
     ]
 
 
-async def test_a_step_is_told_of_its_run_its_try_and_its_time(engine: Engine) -> None:
+async def test_context_has_run_attempt_and_timeout(engine: Engine) -> None:
     contexts: list[StepContext] = []
 
-    async def tell(ctx: StepContext) -> None:
+    async def collect(ctx: StepContext) -> None:
         contexts.append(ctx)
 
-    flow = await engine.publish(python("tell", timeout=70))
-    run_id = shown(await engine.execute(flow, tell=tell))
-    assert contexts == [StepContext(run_id, "tell", 1, f"{run_id}:tell", 70)]
+    flow = await engine.publish(python("collect", timeout=70))
+    run_id = shown(await engine.execute(flow, collect=collect))
+    assert contexts == [StepContext(run_id, "collect", 1, f"{run_id}:collect", 70)]
 
 
-async def test_the_output_is_that_of_the_last_step_that_succeeded(engine: Engine) -> None:
+async def test_default_output_is_that_of_the_last_succeeded_step(engine: Engine) -> None:
     flow = await engine.publish(
         transform("one", "kept"),
         python("two", "fail", continueOnFailure=True),
@@ -156,12 +161,12 @@ async def test_the_output_is_that_of_the_last_step_that_succeeded(engine: Engine
     assert await output_of(engine, await engine.execute(flow, fail=fail)) == "kept"
 
 
-async def test_the_output_is_what_the_flow_says(engine: Engine) -> None:
+async def test_flow_sets_the_output(engine: Engine) -> None:
     flow = await engine.publish(transform("one", 20), output={"answer": "{{ steps.one.output + 22 }}"})
     assert await output_of(engine, await engine.execute(flow)) == {"answer": 42}
 
 
-async def test_an_output_that_is_null_by_the_flow_is_null(engine: Engine) -> None:
+async def test_flow_can_set_the_output_to_null(engine: Engine) -> None:
     flow = await engine.publish(transform("one", 20), output=None)
     assert (await engine.run(await engine.execute(flow))).output == "null"
 
@@ -174,7 +179,7 @@ async def test_an_output_that_is_null_by_the_flow_is_null(engine: Engine) -> Non
         ("{{ 'x' * 2000000 }}", "TEMPLATE_LIMIT"),
     ],
 )
-async def test_a_fault_in_the_output_fails_the_run_and_no_step(engine: Engine, output: str, code: str) -> None:
+async def test_error_in_the_flow_output_fails_the_run_and_no_step(engine: Engine, output: str, code: str) -> None:
     run_id = await engine.execute(await engine.publish(transform("one", 20), output=output))
     run = await engine.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code, run.output) == ("FAILED", None, code, None)
@@ -185,7 +190,7 @@ async def test_a_fault_in_the_output_fails_the_run_and_no_step(engine: Engine, o
 # Conditions
 
 
-async def test_a_step_whose_condition_does_not_hold_is_skipped(engine: Engine) -> None:
+async def test_step_with_false_condition_is_skipped(engine: Engine) -> None:
     flow = await engine.publish(
         transform("first", 1),
         python("no", "fail", when="{{ run.input.go }}"),
@@ -206,7 +211,7 @@ async def test_a_step_whose_condition_does_not_hold_is_skipped(engine: Engine) -
     assert [(name, number) for name, number, _ in await engine.tries(run_id)] == [("first", 1), ("seen", 1), ("yes", 1)]
 
 
-async def test_a_condition_with_a_fault_fails_the_step(engine: Engine) -> None:
+async def test_error_in_a_condition_fails_the_step(engine: Engine) -> None:
     flow = await engine.publish(transform("a", 1, when="{{ 1 / 0 }}", retry={"attempts": 5}))
     run_id = await engine.execute(flow)
     assert (await engine.run(run_id)).failed_step_name == "a"
@@ -214,7 +219,7 @@ async def test_a_condition_with_a_fault_fails_the_step(engine: Engine) -> None:
     assert await engine.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_a_condition_is_asked_once_and_not_before_a_second_try(engine: Engine) -> None:
+async def test_condition_is_evaluated_before_the_first_attempt_only(engine: Engine) -> None:
     flow = await engine.publish(python("a", "flaky", when="{{ run.input }}", retry={"attempts": 2, "delay": 0}))
     run_id = await engine.start(flow, "true")
     executor = await engine.executor(flaky=failing(1))
@@ -227,7 +232,7 @@ async def test_a_condition_is_asked_once_and_not_before_a_second_try(engine: Eng
 # Failures and retries
 
 
-async def test_a_step_that_fails_ends_the_run_with_its_error(engine: Engine) -> None:
+async def test_failed_step_ends_the_run_with_its_error(engine: Engine) -> None:
     flow = await engine.publish(transform("a", 1), python("b", "fail"), transform("c", 3))
     run_id = await engine.execute(flow, fail=fail)
     run = await engine.run(run_id)
@@ -235,14 +240,14 @@ async def test_a_step_that_fails_ends_the_run_with_its_error(engine: Engine) -> 
     assert run.error_message == "fail raised ValueError: bad luck"
     assert (run.finished_at, run.duration_ms, run.due_at, run.lease_token, run.output) == (START, 0, None, None, None)
     assert await engine.statuses(run_id) == {"a": "SUCCEEDED", "b": "FAILED"}
-    told = {"code": "ACTION_FAILED", "message": run.error_message, "details": {"type": "ValueError"}}
-    assert await error_of(engine, run_id, 1) == told
-    assert json_codec.decode((await engine.attempts(run_id))[1].error) == told
+    error = {"code": "ACTION_FAILED", "message": run.error_message, "details": {"type": "ValueError"}}
+    assert await error_of(engine, run_id, 1) == error
+    assert json_codec.decode((await engine.attempts(run_id))[1].error) == error
     assert (await engine.events(run_id))[-1].message == "Step 'b': fail raised ValueError: bad luck"
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "FAILED"]
 
 
-async def test_errors_that_differ_in_numbers_alone_have_one_fingerprint(engine: Engine) -> None:
+async def test_errors_that_differ_only_in_numbers_share_a_fingerprint(engine: Engine) -> None:
     flow = await engine.publish(python("a"))
     prints = []
     for message in ("order 17 is gone", "order 4711 is gone", "nothing is gone"):
@@ -255,7 +260,7 @@ async def test_errors_that_differ_in_numbers_alone_have_one_fingerprint(engine: 
     assert prints[0] == prints[1] != prints[2]
 
 
-async def test_between_two_tries_the_run_waits_without_a_worker(engine: Engine) -> None:
+async def test_run_is_snoozed_between_two_attempts(engine: Engine) -> None:
     flow = await engine.publish(python("a", "flaky", retry={"attempts": 3, "delay": 10, "jitter": 0}))
     run_id = await engine.execute(flow, flaky=failing(1))
     run = await engine.run(run_id)
@@ -266,7 +271,7 @@ async def test_between_two_tries_the_run_waits_without_a_worker(engine: Engine) 
     assert await engine.database.write(step_journal.claim, 1, timedelta(seconds=15)) == []
 
 
-async def test_the_next_try_forgets_the_error_of_the_last_one(engine: Engine, still: FakeClock) -> None:
+async def test_next_attempt_clears_the_error_of_the_previous_one(engine: Engine, still: FakeClock) -> None:
     flow = await engine.publish(python("a", "flaky", retry={"attempts": 3, "delay": 10, "jitter": 0}))
     run_id = await engine.start(flow)
     executor = await engine.executor(flaky=failing(1))
@@ -274,7 +279,7 @@ async def test_the_next_try_forgets_the_error_of_the_last_one(engine: Engine, st
     await still.advance(10)
     await executor.execute(await engine.claim())
     (step,) = await engine.steps(run_id)
-    assert (step.status, step.attempts_count, step.error, step.output) == ("SUCCEEDED", 2, None, '"try 2"')
+    assert (step.status, step.attempts_count, step.error, step.output) == ("SUCCEEDED", 2, None, '"attempt 2"')
     assert (step.started_at, step.finished_at, step.duration_ms) == (START, seconds(10), 10_000)
     rows = await engine.attempts(run_id)
     assert [(row.number, row.status, row.started_at) for row in rows] == [
@@ -286,7 +291,7 @@ async def test_the_next_try_forgets_the_error_of_the_last_one(engine: Engine, st
 
 
 async def waits_between_tries(engine: Engine, still: FakeClock, **retry: Any) -> list[float]:
-    """Seconds from each try of a step that always fails to the next."""
+    """Returns the seconds between the attempts of a step that always fails."""
     run_id = await engine.start(await engine.publish(python("a", "fail", retry=retry)))
     executor = await engine.executor(fail=fail)
     waits: list[float] = []
@@ -300,28 +305,28 @@ async def waits_between_tries(engine: Engine, still: FakeClock, **retry: Any) ->
         await still.advance(waits[-1])
 
 
-async def test_the_wait_grows_from_try_to_try_up_to_its_bound(engine: Engine, still: FakeClock) -> None:
+async def test_retry_delay_grows_up_to_its_maximum(engine: Engine, still: FakeClock) -> None:
     waits = await waits_between_tries(engine, still, attempts=6, delay=2, factor=3, maxDelay=30, jitter=0)
     assert waits == [2, 6, 18, 30, 30]
 
 
-async def test_the_wait_is_drawn_from_the_share_called_jitter(engine: Engine, still: FakeClock) -> None:
+async def test_jitter_randomizes_a_share_of_the_retry_delay(engine: Engine, still: FakeClock) -> None:
     waits = await waits_between_tries(engine, still, attempts=20, delay=100, factor=1, jitter=0.25)
     assert all(75 <= wait <= 100 for wait in waits)
     assert len(set(waits)) > 1
 
 
-async def test_a_step_has_as_many_tries_as_its_policy_says(engine: Engine, still: FakeClock) -> None:
+async def test_retry_policy_limits_the_attempts(engine: Engine, still: FakeClock) -> None:
     waits = await waits_between_tries(engine, still, attempts=4, delay=0)
     assert waits == [0, 0, 0]
 
 
-async def test_a_step_without_a_policy_is_tried_once(engine: Engine) -> None:
+async def test_step_without_retry_policy_has_one_attempt(engine: Engine) -> None:
     run_id = await engine.execute(await engine.publish(python("a", "fail")), fail=fail)
     assert await engine.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_an_error_that_another_try_cannot_mend_is_final(engine: Engine) -> None:
+async def test_error_that_is_not_retryable_is_final(engine: Engine) -> None:
     def gone() -> None:
         raise PermanentError("no such customer")
 
@@ -330,7 +335,7 @@ async def test_an_error_that_another_try_cannot_mend_is_final(engine: Engine) ->
     assert await engine.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_the_run_goes_on_after_a_failure_that_the_flow_allows(engine: Engine) -> None:
+async def test_run_continues_after_a_failure_if_the_step_allows_it(engine: Engine) -> None:
     flow = await engine.publish(
         python("a", "fail", continueOnFailure=True),
         transform("b", ["{{ steps.a.status }}", "{{ steps.a.error.code }}", "{{ steps.a.error.details.type }}"]),
@@ -342,7 +347,7 @@ async def test_the_run_goes_on_after_a_failure_that_the_flow_allows(engine: Engi
     assert await output_of(engine, run_id) == ["FAILED", "ACTION_FAILED", "ValueError"]
 
 
-async def test_an_allowed_failure_comes_after_all_tries_and_is_seen_in_a_later_claim(
+async def test_allowed_failure_comes_after_all_attempts_and_is_visible_in_later_claims(
     engine: Engine, still: FakeClock
 ) -> None:
     flow = await engine.publish(
@@ -355,7 +360,7 @@ async def test_an_allowed_failure_comes_after_all_tries_and_is_seen_in_a_later_c
     for _ in range(3):
         await executor.execute(await engine.claim())
         await still.advance(1)
-    assert await output_of(engine, run_id) == "ACTION_FAILED try 2"
+    assert await output_of(engine, run_id) == "ACTION_FAILED attempt 2"
     assert await engine.tries(run_id) == [
         ("a", 1, "FAILED"),
         ("a", 2, "FAILED"),
@@ -365,10 +370,10 @@ async def test_an_allowed_failure_comes_after_all_tries_and_is_seen_in_a_later_c
     ]
 
 
-# Time
+# Timeouts
 
 
-async def test_a_try_that_takes_longer_than_the_step_may_fails(engine: Engine, still: FakeClock) -> None:
+async def test_attempt_that_exceeds_the_step_timeout_fails(engine: Engine, still: FakeClock) -> None:
     async def hang() -> None:
         await still.sleep(10_000)
 
@@ -389,7 +394,7 @@ async def test_a_try_that_takes_longer_than_the_step_may_fails(engine: Engine, s
     assert (run.duration_ms, still.now()) == (7000, seconds(7))
 
 
-async def test_the_run_times_out_in_the_middle_of_a_step(engine: Engine, still: FakeClock) -> None:
+async def test_run_times_out_during_a_step(engine: Engine, still: FakeClock) -> None:
     async def hang() -> None:
         await still.sleep(10_000)
 
@@ -406,7 +411,7 @@ async def test_the_run_times_out_in_the_middle_of_a_step(engine: Engine, still: 
     assert await history(engine, run_id) == ["QUEUED", "RUNNING", "TIMEOUT"]
 
 
-async def test_the_run_times_out_while_it_waits_between_two_tries(engine: Engine, still: FakeClock) -> None:
+async def test_run_times_out_between_two_attempts(engine: Engine, still: FakeClock) -> None:
     calls: list[int] = []
 
     async def work() -> None:
@@ -431,7 +436,7 @@ async def test_the_run_times_out_while_it_waits_between_two_tries(engine: Engine
     assert json_codec.decode(attempt.error)["code"] == "ACTION_FAILED"
 
 
-async def test_a_run_that_is_late_begins_no_further_step(engine: Engine, still: FakeClock) -> None:
+async def test_overdue_run_starts_no_further_step(engine: Engine, still: FakeClock) -> None:
     async def slow() -> str:
         await still.sleep(4.9)
         return "done"
@@ -450,7 +455,7 @@ async def test_a_run_that_is_late_begins_no_further_step(engine: Engine, still: 
     assert await engine.statuses(run_id) == {"a": "SUCCEEDED", "b": "SUCCEEDED"}
 
 
-# What goes into a step and comes out of it
+# Inputs, outputs and errors
 
 
 @pytest.mark.parametrize(
@@ -462,7 +467,7 @@ async def test_a_run_that_is_late_begins_no_further_step(engine: Engine, still: 
         ("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", "TEMPLATE_LIMIT"),
     ],
 )
-async def test_a_fault_in_a_template_fails_its_step_for_good(engine: Engine, value: str, code: str) -> None:
+async def test_error_in_a_template_fails_the_step_without_retry(engine: Engine, value: str, code: str) -> None:
     flow = await engine.publish(transform("a", value, retry={"attempts": 5}), transform("b", 1))
     run_id = await engine.execute(flow, '{"a":"text"}')
     run = await engine.run(run_id)
@@ -472,7 +477,7 @@ async def test_a_fault_in_a_template_fails_its_step_for_good(engine: Engine, val
     assert await engine.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_an_input_over_the_limit_fails_the_step(engine: Engine) -> None:
+async def test_input_over_the_limit_fails_the_step(engine: Engine) -> None:
     def large() -> str:
         return "x" * (json_codec.MAX_INPUT_BYTES - 100)
 
@@ -520,9 +525,7 @@ def return_much() -> str:
         (return_much, "OUTPUT_TOO_LARGE"),
     ],
 )
-async def test_an_action_that_misbehaves_fails_its_step_alone(
-    engine: Engine, action: Callable[[], Any], code: str
-) -> None:
+async def test_misbehaving_action_fails_only_its_step(engine: Engine, action: Callable[[], Any], code: str) -> None:
     flow = await engine.publish(python("a", "bad", continueOnFailure=True), transform("b", "{{ steps.a.error.code }}"))
     assert await output_of(engine, await engine.execute(flow, bad=action)) == code
 
@@ -530,19 +533,23 @@ async def test_an_action_that_misbehaves_fails_its_step_alone(
 @pytest.mark.parametrize(
     ("output", "code"), [(object(), "OUTPUT_NOT_JSON"), (return_much(), "OUTPUT_TOO_LARGE")], ids=["object", "large"]
 )
-async def test_an_output_that_cannot_be_kept_fails_the_step_for_good(engine: Engine, output: Any, code: str) -> None:
-    class Odd:
-        async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002
+async def test_output_that_cannot_be_stored_fails_the_step_without_retry(
+    engine: Engine, output: Any, code: str
+) -> None:
+    class UnstorableKind(TransformKind):
+        async def run(self, rendered: Any, context: StepContext, /) -> Any:
             return output
 
     run_id = await engine.start(await engine.publish(transform("a", 1, retry={"attempts": 5})))
-    await Executor(engine.database, engine.flows, {"transform": Odd()}).execute(await engine.claim())
+    await Executor(engine.database, engine.flows, {"transform": UnstorableKind(StepSettings())}).execute(
+        await engine.claim()
+    )
     run = await engine.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("FAILED", "a", code)
     assert await engine.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_an_action_that_blocks_holds_up_no_other_run(engine: Engine, still: FakeClock) -> None:
+async def test_blocking_action_does_not_block_other_runs(engine: Engine, still: FakeClock) -> None:
     released, blocked = threading.Event(), threading.Event()
 
     def block() -> None:
@@ -551,18 +558,18 @@ async def test_an_action_that_blocks_holds_up_no_other_run(engine: Engine, still
 
     executor = await engine.executor(block=block)
     stuck = await engine.start(await engine.publish(python("a", "block", timeout=5)))
-    under_way = asyncio.create_task(executor.execute(await engine.claim()))
+    executing = asyncio.create_task(executor.execute(await engine.claim()))
     await asyncio.to_thread(blocked.wait, 30)
     other = await engine.start(await engine.publish(transform("a", 1)))
     await executor.execute(await engine.claim())
     assert (await engine.run(other)).status == "SUCCEEDED"
     await still.advance(5)
-    await under_way
+    await executing
     released.set()
     assert (await engine.run(stuck)).error_code == "TIMEOUT"
 
 
-async def test_an_error_that_cannot_be_stored_as_it_is_is_stored_as_well_as_it_can(engine: Engine) -> None:
+async def test_unstorable_parts_of_an_error_are_replaced(engine: Engine) -> None:
     def strange() -> None:
         raise StepError("ODD\0", "half \ud800 and nothing \0" + "." * MAX_MESSAGE, details={"no": {"JSON"}})
 
@@ -574,20 +581,20 @@ async def test_an_error_that_cannot_be_stored_as_it_is_is_stored_as_well_as_it_c
     assert (await error_of(engine, run_id))["details"] is None
 
 
-# Faults of ours
+# Internal errors
 
 
-class Broken:
-    """A runner with a bug."""
+class BrokenKind(PythonKind):
+    """A step kind with a bug."""
 
-    async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002
+    async def run(self, rendered: Any, context: StepContext, /) -> Any:
         raise RuntimeError("secret of the service")
 
 
-async def test_a_fault_of_ours_ends_the_run_masked_and_the_executor_goes_on(
+async def test_internal_error_ends_the_run_masked_and_the_executor_continues(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runners = await engine.runners() | {"python": Broken()}
+    runners = await engine.kinds() | {"python": BrokenKind(StepSettings())}
     executor = Executor(engine.database, engine.flows, runners)
     broken = await engine.start(await engine.publish(transform("a", 1), python("b"), transform("c", 3)))
     fine = await engine.start(await engine.publish(transform("a", 1)))
@@ -604,14 +611,14 @@ async def test_a_fault_of_ours_ends_the_run_masked_and_the_executor_goes_on(
     assert (await engine.run(fine)).status == "SUCCEEDED"
 
 
-async def test_a_kind_of_step_that_nobody_runs_is_a_fault_of_ours(engine: Engine) -> None:
+async def test_step_kind_without_instance_is_an_internal_error(engine: Engine) -> None:
     executor = Executor(engine.database, engine.flows, {})
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     await executor.execute(await engine.claim())
     assert (await engine.run(run_id)).status == "INTERNAL_ERROR"
 
 
-async def test_a_run_that_took_too_many_workers_down_is_given_up(engine: Engine, still: FakeClock) -> None:
+async def test_run_that_crashed_too_many_workers_ends(engine: Engine, still: FakeClock) -> None:
     calls: list[int] = []
 
     async def deadly() -> None:
@@ -632,7 +639,7 @@ async def test_a_run_that_took_too_many_workers_down_is_given_up(engine: Engine,
 
 
 async def lose_worker(executor: Executor, engine: Engine, still: FakeClock) -> None:
-    """Let a worker begin, and vanish in the middle of a step; its lease runs out."""
+    """Let a worker start an attempt and be lost during it; its lease expires."""
     task = asyncio.create_task(executor.execute(await engine.claim()))
     await still.settle()
     task.cancel()
@@ -640,10 +647,8 @@ async def lose_worker(executor: Executor, engine: Engine, still: FakeClock) -> N
     await still.advance(15)
 
 
-async def test_workers_lost_before_a_step_was_done_do_not_count_against_the_next(
-    engine: Engine, still: FakeClock
-) -> None:
-    """A long run may live through many restarts, as long as it gets on."""
+async def test_progress_resets_the_count_of_lost_workers(engine: Engine, still: FakeClock) -> None:
+    """A long run survives many restarts if it makes progress in between."""
 
     async def work(ctx: StepContext) -> None:
         if ctx.attempt <= 4:
@@ -658,7 +663,7 @@ async def test_workers_lost_before_a_step_was_done_do_not_count_against_the_next
     assert await engine.statuses(run_id) == dict.fromkeys("abc", "SUCCEEDED")
 
 
-async def test_a_try_cut_short_is_made_again_and_does_not_count_as_a_failure(engine: Engine, still: FakeClock) -> None:
+async def test_interrupted_attempt_is_repeated_and_is_no_failure(engine: Engine, still: FakeClock) -> None:
     calls: list[int] = []
 
     async def work(ctx: StepContext) -> str:
@@ -690,7 +695,7 @@ async def test_a_try_cut_short_is_made_again_and_does_not_count_as_a_failure(eng
 # Versions and retries
 
 
-async def test_a_run_keeps_the_version_that_it_was_started_with(engine: Engine, still: FakeClock) -> None:
+async def test_run_keeps_the_flow_version_it_was_started_with(engine: Engine, still: FakeClock) -> None:
     old = await engine.publish(
         python("a", "flaky", retry={"attempts": 2, "delay": 1, "jitter": 0}), transform("b", "old")
     )
@@ -706,28 +711,28 @@ async def test_a_run_keeps_the_version_that_it_was_started_with(engine: Engine, 
     assert await output_of(engine, other) == "new"
 
 
-async def test_a_retry_executes_from_the_failed_step_on(engine: Engine) -> None:
+async def test_retry_executes_from_the_failed_step(engine: Engine) -> None:
     calls: list[str] = []
 
-    async def note(name: str, bad: bool = False) -> str:
+    async def record(name: str, bad: bool = False) -> str:
         calls.append(name)
         if bad:
             raise ValueError("bad luck")
         return f"{name} {len(calls)}"
 
     flow = await engine.publish(
-        python("a", "note", args={"name": "a"}),
-        python("skipped", "note", args={"name": "skipped"}, when="{{ false }}"),
-        python("allowed", "note", args={"name": "allowed", "bad": True}, continueOnFailure=True),
-        python("b", "note", args={"name": "b", "bad": "{{ run.attempt == 1 }}"}),
+        python("a", "record", args={"name": "a"}),
+        python("skipped", "record", args={"name": "skipped"}, when="{{ false }}"),
+        python("allowed", "record", args={"name": "allowed", "bad": True}, continueOnFailure=True),
+        python("b", "record", args={"name": "b", "bad": "{{ run.attempt == 1 }}"}),
         python(
-            "c", "note", args={"name": "c {{ steps.a.output }} {{ steps.allowed.status }} {{ steps.skipped.status }}"}
+            "c", "record", args={"name": "c {{ steps.a.output }} {{ steps.allowed.status }} {{ steps.skipped.status }}"}
         ),
     )
-    old = await engine.execute(flow, note=note)
+    old = await engine.execute(flow, record=record)
     before = await engine.everything(old)
     new = await engine.retry(old)
-    await (await engine.executor(note=note)).execute(await engine.claim())
+    await (await engine.executor(record=record)).execute(await engine.claim())
     assert calls == ["a", "allowed", "b", "b", "c a 1 FAILED SKIPPED"]
     assert (await engine.run(new)).status == "SUCCEEDED"
     rows = await engine.steps(new)
@@ -741,12 +746,12 @@ async def test_a_retry_executes_from_the_failed_step_on(engine: Engine) -> None:
     assert [name for name, _, _ in await engine.tries(new)] == ["b", "c"]
     assert (await engine.run(old)).recovered_by_id == new
     await engine.change(old, recovered_by_id=None)
-    *kept, told = await engine.everything(old)
-    assert kept == before
-    assert event_log.RUN_RECOVERED in told
+    *unchanged, last_event = await engine.everything(old)
+    assert unchanged == before
+    assert event_log.RUN_RECOVERED in last_event
 
 
-async def test_the_whole_chain_of_retries_learns_who_recovered_it(engine: Engine) -> None:
+async def test_successful_retry_marks_the_whole_chain_as_recovered(engine: Engine) -> None:
     flow = await engine.publish(transform("a", "{{ 1 / (run.attempt // 3) }}"))
     first = await engine.execute(flow)
     executor = await engine.executor()
@@ -755,10 +760,10 @@ async def test_the_whole_chain_of_retries_learns_who_recovered_it(engine: Engine
     assert (await engine.run(first)).recovered_by_id is None
     third = await engine.retry(second)
     await executor.execute(await engine.claim())
-    assert [(await engine.run(each)).recovered_by_id for each in (first, second, third)] == [third, third, None]
+    assert [(await engine.run(run_id)).recovered_by_id for run_id in (first, second, third)] == [third, third, None]
 
 
-async def test_a_retry_of_a_run_that_timed_out_between_steps_keeps_what_was_done(
+async def test_retry_of_a_run_that_timed_out_between_steps_keeps_finished_steps(
     engine: Engine, still: FakeClock
 ) -> None:
     flow = await engine.publish(
@@ -775,7 +780,7 @@ async def test_a_retry_of_a_run_that_timed_out_between_steps_keeps_what_was_done
     assert await engine.tries(new) == [("b", 1, "SUCCEEDED")]
 
 
-async def test_the_versions_used_last_are_kept_compiled(engine: Engine) -> None:
+async def test_most_recently_used_versions_stay_compiled(engine: Engine) -> None:
     cache = FlowCache(engine.database, size=2)
     one, two, three = [(await engine.publish(transform("a", n))).version_id for n in range(3)]
     compiled = await cache.get(one)
@@ -786,42 +791,42 @@ async def test_the_versions_used_last_are_kept_compiled(engine: Engine) -> None:
     assert await cache.get(two) is not dropped
 
 
-# A lease that is lost
+# Lost leases
 
 
-class Zombie:
-    """A database on which another worker claims the run just before one journal function works for the first time."""
+class StealingDatabase:
+    """A database on which another worker claims the run just before the first call of one journal function."""
 
     def __init__(self, engine: Engine, run_id: UUID, point: str) -> None:
         self._engine = engine
         self._run_id = run_id
         self._point = point
-        self.found: list[tuple[Any, ...]] | None = None
+        self.after_theft: list[tuple[Any, ...]] | None = None
         self.other: Claimed
 
     async def read(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._perhaps_lose(work, args)
+        await self._maybe_steal(work, args)
         return await self._engine.database.read(work, *args, **kwargs)
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        await self._perhaps_lose(work, args)
+        await self._maybe_steal(work, args)
         return await self._engine.database.write(work, *args, **kwargs)
 
     async def write_together(self, work: Callable[..., Any], key: Any, change: Any) -> bool:
         point = step_journal.advance if isinstance(change, step_journal.Advance) else step_journal.finish
-        await self._perhaps_lose(point, (change.lease,))
+        await self._maybe_steal(point, (change.lease,))
         return await self._engine.database.write_together(work, key, change)
 
-    async def _perhaps_lose(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        written = args[2] if work is step_journal.with_output else work
-        if written.__name__ == self._point and self.found is None:
+    async def _maybe_steal(self, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        journal_function = args[2] if work is step_journal.with_output else work
+        if journal_function.__name__ == self._point and self.after_theft is None:
             await self._engine.change(self._run_id, due_at=START)
             self.other = await self._engine.claim()
-            self.found = await self._engine.everything(self._run_id)
+            self.after_theft = await self._engine.everything(self._run_id)
 
 
 @pytest.mark.parametrize("point", ["interrupt", "advance", "skip", "snooze", "finish"])
-async def test_who_lost_the_lease_changes_nothing_any_more(engine: Engine, still: FakeClock, point: str) -> None:
+async def test_worker_without_the_lease_changes_nothing(engine: Engine, still: FakeClock, point: str) -> None:
     flaky = failing(1)
 
     async def work(ctx: StepContext) -> str:
@@ -839,32 +844,34 @@ async def test_who_lost_the_lease_changes_nothing_any_more(engine: Engine, still
     actions: dict[str, Callable[..., Any]] = {"work": work, "flaky": flaky}
     if point == "interrupt":
         await lose_worker(await engine.executor(**actions), engine, still)
-    zombie = Zombie(engine, run_id, point)
-    executor = Executor(zombie, engine.flows, await engine.runners(**actions))  # type: ignore[arg-type]
+    stealing = StealingDatabase(engine, run_id, point)
+    executor = Executor(stealing, engine.flows, await engine.kinds(**actions))  # type: ignore[arg-type]
     await executor.execute(await engine.claim())
-    assert zombie.found is not None
-    assert await engine.everything(run_id) == zombie.found
-    # And the one who has it now gets it done.
-    await (await engine.executor(**actions)).execute(zombie.other)
+    assert stealing.after_theft is not None
+    assert await engine.everything(run_id) == stealing.after_theft
+    # The worker that has the lease completes the run.
+    await (await engine.executor(**actions)).execute(stealing.other)
     assert (await engine.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_who_lost_the_lease_does_not_even_report_its_own_fault(engine: Engine) -> None:
+async def test_worker_without_the_lease_does_not_report_its_internal_error(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     other: list[Any] = []
 
-    class Loser:
-        async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002
+    class LeaseLosingKind(TransformKind):
+        async def run(self, rendered: Any, context: StepContext, /) -> Any:
             await engine.change(run_id, due_at=START)
             other.append(await engine.claim())
             other.append(await engine.everything(run_id))
             raise RuntimeError("bug")
 
-    await Executor(engine.database, engine.flows, {"transform": Loser()}).execute(await engine.claim())
+    await Executor(engine.database, engine.flows, {"transform": LeaseLosingKind(StepSettings())}).execute(
+        await engine.claim()
+    )
     assert await engine.everything(run_id) == other[1]
 
 
-async def test_neither_renewing_nor_giving_back_works_with_a_lost_lease(engine: Engine) -> None:
+async def test_lost_lease_can_be_neither_renewed_nor_released(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     lost = await engine.claim()
     await engine.change(run_id, due_at=START)
@@ -878,7 +885,7 @@ async def test_neither_renewing_nor_giving_back_works_with_a_lost_lease(engine: 
     assert (await engine.run(run_id)).due_at == START + hour
 
 
-async def test_a_run_that_another_ended_is_not_touched(engine: Engine) -> None:
+async def test_run_that_was_ended_by_another_worker_is_not_changed(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     lease = await engine.claim()
     executor = await engine.executor()
@@ -888,7 +895,7 @@ async def test_a_run_that_another_ended_is_not_touched(engine: Engine) -> None:
     assert await engine.everything(run_id) == before
 
 
-async def test_a_database_that_goes_away_leaves_the_run_to_the_next_claim(
+async def test_unavailable_database_leaves_the_run_to_the_next_claim(
     engine: Engine, still: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: Any) -> None:
@@ -906,11 +913,11 @@ async def test_a_database_that_goes_away_leaves_the_run_to_the_next_claim(
     assert await engine.tries(run_id) == [("a", 1, "INTERRUPTED"), ("a", 2, "SUCCEEDED"), ("b", 1, "SUCCEEDED")]
 
 
-# A server that is not always there
+# An unreliable server
 
 
 class Flaky:
-    """Refuses twice in all, whatever is asked, then answers; remembers the keys of requests."""
+    """Refuses the first two requests and accepts all others. Records the idempotency keys."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
@@ -922,7 +929,7 @@ class Flaky:
         return JSONResponse({"order": request.path_params["number"], "total": 42})
 
 
-async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(engine: Engine, still: FakeClock) -> None:
+async def test_five_steps_against_a_server_that_fails_twice(engine: Engine, still: FakeClock) -> None:
     flaky = Flaky()
     retry = {"attempts": 3, "delay": 1, "factor": 2, "jitter": 0}
     call = {"method": "POST", "url": "{{ run.input.server }}/orders/{{ steps.order.output }}", "json": {"n": 1}}
@@ -931,7 +938,7 @@ async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(eng
         {"name": "call", "kind": "http", "input": call, "retry": retry},
         python("check", "double", args={"total": "{{ steps.call.output.body.total }}"}),
         transform("never", 1, when="{{ steps.call.output.status != 200 }}"),
-        transform("tell", "Order {{ steps.call.output.body.order }}: {{ steps.check.output }}"),
+        transform("summary", "Order {{ steps.call.output.body.order }}: {{ steps.check.output }}"),
     )
     executor = await engine.executor(double=lambda total: total * 2)
     app = Starlette(routes=[Route("/orders/{number:int}", flaky.answer, methods=["POST"])])
@@ -948,7 +955,7 @@ async def test_five_steps_against_a_server_that_fails_twice_and_then_answers(eng
         ("call", 2, "FAILED"),
         ("call", 3, "SUCCEEDED"),
         ("check", 1, "SUCCEEDED"),
-        ("tell", 1, "SUCCEEDED"),
+        ("summary", 1, "SUCCEEDED"),
     ]
     assert json_codec.decode((await engine.attempts(run_id))[1].error)["details"]["status"] == 503
     assert (await engine.run(run_id)).duration_ms == 3000

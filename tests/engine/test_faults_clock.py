@@ -1,4 +1,4 @@
-"""Clocks that are set, by an hour forward or back, while runs are under way: none is stuck, doubled or negative."""
+"""The clock is set by an hour while runs are executed: none is stuck, repeated or of negative duration."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ def jump(request: pytest.FixtureRequest) -> float:
 
 
 class Gate:
-    """Holds up the action `pass_gate`, and counts its calls."""
+    """Blocks the action `pass_gate`, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -53,13 +53,13 @@ class Gate:
 
 @asynccontextmanager
 async def working(adapter: Adapter, engine: Engine, gate: Gate, **limits: Any) -> AsyncIterator[None]:
-    """A dispatcher with an executor, as long as the block lasts."""
+    """Run a dispatcher with an executor while the block lasts."""
     executor = await engine.executor(pass_gate=gate.pass_gate)
     async with at_work(adapter.create(engine.database, Limits(**limits)), executor.execute):
         yield
 
 
-async def test_a_run_under_way_is_executed_once_and_takes_no_negative_time(
+async def test_running_run_is_executed_once_with_a_positive_duration(
     adapter: Adapter, engine: Engine, still: FakeClock, jump: float
 ) -> None:
     gate = Gate()
@@ -67,7 +67,7 @@ async def test_a_run_under_way_is_executed_once_and_takes_no_negative_time(
     async with working(adapter, engine, gate):
         await still.advance(2)
         still.jump(jump)
-        # It is told of at once, before any timer ends.
+        # A wake-up arrives at once, before any timer ends.
         other = await engine.start(await engine.publish(transform("a", 1)))
         # Long enough for several renewals of the lease.
         await still.advance(40)
@@ -83,10 +83,10 @@ async def test_a_run_under_way_is_executed_once_and_takes_no_negative_time(
     assert min(took) >= 0
 
 
-async def test_the_lease_of_a_run_under_way_is_kept_from_another_worker(
+async def test_lease_of_a_running_run_is_kept_from_other_workers(
     adapter: Adapter, engine: Engine, still: FakeClock, database_url: str, jump: float
 ) -> None:
-    """Of a clock set forward, the first to look may find the lease over; it is given a new one first."""
+    """After the clock was set forward the lease seems expired; its own worker renews it before it claims."""
     gate, second_gate = Gate(), Gate()
     other = open_database(database_url)
     still.watch(other)
@@ -105,7 +105,7 @@ async def test_the_lease_of_a_run_under_way_is_kept_from_another_worker(
     assert (await engine.run(run_id)).interruptions == 0
 
 
-async def test_new_runs_are_noticed_after_the_clock_was_set(
+async def test_new_runs_are_claimed_after_the_clock_was_set(
     adapter: Adapter, engine: Engine, still: FakeClock, database_url: str, jump: float
 ) -> None:
     gate = Gate()
@@ -115,14 +115,14 @@ async def test_new_runs_are_noticed_after_the_clock_was_set(
     async with working(adapter, engine, gate):
         await still.advance(5)
         still.jump(jump)
-        # Of another process: nobody tells of it.
+        # From another process: there is no wake-up.
         run_id = await Bench(other, engine.project_id).start(flow)
         await still.advance(2)
         assert (await engine.run(run_id)).status == "SUCCEEDED"
     await other.close()
 
 
-async def test_a_few_free_places_are_filled_after_the_clock_was_set(
+async def test_few_free_slots_are_filled_after_the_clock_was_set(
     adapter: Adapter, engine: Engine, still: FakeClock, jump: float
 ) -> None:
     gate = Gate()
@@ -137,7 +137,7 @@ async def test_a_few_free_places_are_filled_after_the_clock_was_set(
         assert [(await engine.run(run_id)).status for run_id in run_ids] == ["SUCCEEDED"] * 3
 
 
-async def test_what_was_due_before_the_clock_was_set_is_due_after(
+async def test_runs_due_before_the_clock_was_set_are_due_after(
     adapter: Adapter, engine: Engine, still: FakeClock, jump: float
 ) -> None:
     gate = Gate()
@@ -154,10 +154,10 @@ async def test_what_was_due_before_the_clock_was_set_is_due_after(
         assert (await engine.run(waiting)).status == "SUCCEEDED"
 
 
-async def test_a_ticket_that_was_lost_is_replaced_after_the_clock_was_set(
+async def test_lost_lease_ends_in_time_after_the_clock_was_set(
     adapter: Adapter, engine: Engine, still: FakeClock, jump: float
 ) -> None:
-    """The lease of a worker that is lost after the clock was set ends in its time."""
+    """The lease of a worker that is lost after the clock was set expires in time."""
     gate = Gate()
     gate.opened.set()
     flow = await engine.publish(python("a", "pass_gate"))
@@ -168,13 +168,13 @@ async def test_a_ticket_that_was_lost_is_replaced_after_the_clock_was_set(
         run_id = await engine.start(flow, due_at=None)
         await engine.change(run_id, due_at=None)
         await still.settle()
-        begun = {"status": "RUNNING", "started_at": still.now(), "running_since": still.now()}
-        await engine.change(run_id, **begun, due_at=still.now() + timedelta(seconds=15))
+        running = {"status": "RUNNING", "started_at": still.now(), "running_since": still.now()}
+        await engine.change(run_id, **running, due_at=still.now() + timedelta(seconds=15))
         await still.advance(20)
         assert (await engine.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_a_delay_ends_at_its_time_on_the_clock(
+async def test_delay_ends_at_its_wall_clock_time(
     adapter: Adapter, engine: Engine, still: FakeClock, jump: float
 ) -> None:
     run_id = await engine.start(await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
@@ -192,7 +192,7 @@ async def test_a_delay_ends_at_its_time_on_the_clock(
     assert run.duration_ms >= 0
 
 
-async def test_a_run_that_is_cancelled_after_the_clock_was_set_takes_no_negative_time(
+async def test_run_cancelled_after_the_clock_was_set_has_a_positive_duration(
     adapter: Adapter, engine: Engine, still: FakeClock, jump: float
 ) -> None:
     run_id = await engine.start(await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
@@ -208,9 +208,7 @@ async def test_a_run_that_is_cancelled_after_the_clock_was_set_takes_no_negative
 
 
 @pytest.mark.parametrize("case", CASES[:2])
-async def test_a_schedule_fires_once_for_each_time_on_the_clock(
-    database: Database, still: FakeClock, jump: float
-) -> None:
+async def test_schedule_fires_once_for_each_wall_clock_time(database: Database, still: FakeClock, jump: float) -> None:
     home = await database.write(factory.add_home)
     await database.write(add_schedule, home, "*/2 * * * *")
     scheduler = Scheduler(database, FlowCache(database))
@@ -224,8 +222,8 @@ async def test_a_schedule_fires_once_for_each_time_on_the_clock(
         await still.advance(10)
     scheduler.stop()
     await still.drive(task)
-    found = await fires(database)
-    assert len(found) == len(set(found))
-    minutes = [(at - START).total_seconds() / 60 for at in found]
-    # Of those that a clock set forward skipped, the policy drops all that it is not still time for.
+    fired = await fires(database)
+    assert len(fired) == len(set(fired))
+    minutes = [(at - START).total_seconds() / 60 for at in fired]
+    # The policy drops the fire times that the clock skipped, except those that are less than a minute old.
     assert minutes == ([2, 4] if jump < 0 else [2, 62, 64])

@@ -48,7 +48,7 @@ class Counted:
         return "x" * 200
 
     async def called(self, count: int) -> None:
-        """Return when it was called so often."""
+        """Return when the action was called so often."""
         reached = asyncio.Event()
         self._awaited.append((count, reached))
         async with asyncio.timeout(PATIENCE):
@@ -57,7 +57,7 @@ class Counted:
 
 @asynccontextmanager
 async def two_workers(adapter: Adapter, bench: Bench, url: str, action: Counted) -> AsyncIterator[None]:
-    """Two dispatchers, each on a database of its own, for as long as the block lasts."""
+    """Run two dispatchers, each with its own connections, while the block lasts."""
     async with AsyncExitStack() as stack:
         for _ in range(2):
             database = open_database(url)
@@ -82,7 +82,7 @@ def killed(server: PostgresServer) -> None:
 
 @pytest.mark.parametrize("adapter", [pytest.param(ADAPTERS[name], id=name) for name in ("polling", "tickets")])
 @pytest.mark.parametrize("fail", [stopped_at_once, killed])
-async def test_a_server_that_crashes_under_two_workers_loses_and_doubles_nothing(
+async def test_crashed_server_neither_loses_nor_repeats_steps(
     own_postgres: PostgresServer, adapter: Adapter, fail: Callable[[PostgresServer], None]
 ) -> None:
     url = own_postgres.url()
@@ -97,10 +97,10 @@ async def test_a_server_that_crashes_under_two_workers_loses_and_doubles_nothing
             await asyncio.to_thread(fail, own_postgres)
             await asyncio.to_thread(own_postgres.start)
             await ended(api.database, run_ids)
-        found = await tally(api.database)
-        # What was under way is tried again; all the rest was done once.
-        lost = found.pop("attempts INTERRUPTED", 0)
-        assert found == {**all_succeeded(300, 2), "interruptions": found["interruptions"]}
+        counts = await tally(api.database)
+        # Interrupted attempts are repeated; all others ran once.
+        lost = counts.pop("attempts INTERRUPTED", 0)
+        assert counts == {**all_succeeded(300, 2), "interruptions": counts["interruptions"]}
         assert action.calls.total() <= 600 + lost
         assert (await api.query(LIST))["flowRuns"]["totalCount"] == 0
         assert (await api.start(await api.create_flow(ECHO)))["__typename"] == "StartRunSuccess"
@@ -112,13 +112,13 @@ async def test_a_server_that_crashes_under_two_workers_loses_and_doubles_nothing
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that do not wait 10 seconds for a lock."""
-    pragmas = [each for each in sqlite.PRAGMAS if "busy_timeout" not in each]
+    pragmas = [pragma for pragma in sqlite.PRAGMAS if "busy_timeout" not in pragma]
     monkeypatch.setattr(sqlite, "PRAGMAS", (*pragmas, "PRAGMA busy_timeout = 50"))
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Another program writes, and does not come to an end."""
+    """Another program holds the write lock while the block lasts."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield
@@ -128,7 +128,7 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def no_space(file: Path) -> Iterator[None]:
-    """No file may grow beyond what the database has by now, for as long as the block lasts."""
+    """No file may grow beyond its current size while the block lasts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wal = file.with_name(file.name + "-wal")
     resource.setrlimit(resource.RLIMIT_FSIZE, (max(file.stat().st_size, wal.stat().st_size), hard))
@@ -141,9 +141,7 @@ def no_space(file: Path) -> Iterator[None]:
 @pytest.mark.parametrize("dialect", ["sqlite"])
 @pytest.mark.parametrize("fail", [locked, no_space])
 @pytest.mark.usefixtures("impatient")
-async def test_a_file_that_cannot_be_written_for_a_while_loses_and_doubles_nothing(
-    database_url: str, fail: Callable[[Path], Any]
-) -> None:
+async def test_unwritable_file_neither_loses_nor_repeats_steps(database_url: str, fail: Callable[[Path], Any]) -> None:
     file = Path(str(make_url(database_url).database))
     async with serving(database_url, with_worker=False) as api:
         bench = await Bench.on(api.database)
@@ -158,13 +156,13 @@ async def test_a_file_that_cannot_be_written_for_a_while_loses_and_doubles_nothi
             await ended(api.database, run_ids)
             assert (await api.start(echo))["__typename"] == "StartRunSuccess"
             await ended(api.database, await api.database.read(run_ids_of_all))
-        found = await tally(api.database)
+        counts = await tally(api.database)
         assert await api.database.read(lambda conn: conn.execute(text("PRAGMA integrity_check")).scalar_one()) == "ok"
-    lost = found.pop("attempts INTERRUPTED", 0)
-    # What the client was told that it started is executed like all others: one step each.
+    lost = counts.pop("attempts INTERRUPTED", 0)
+    # Runs whose start was confirmed to the client are executed like all others: one step each.
     expected = all_succeeded(300 + started + 1)
     steps = {name: expected[name] + 300 for name in ("steps SUCCEEDED", "attempts SUCCEEDED")}
-    assert found == {**expected, **steps, "interruptions": found["interruptions"]}
+    assert counts == {**expected, **steps, "interruptions": counts["interruptions"]}
     assert action.calls.total() <= 600 + lost
 
 
@@ -173,7 +171,7 @@ def run_ids_of_all(conn: Any) -> list[Any]:
 
 
 async def started_until_refused(api: Api, flow: str) -> int:
-    """How many runs could be started before one was refused because nothing could be written."""
+    """Start runs until one is refused because the disk is full; returns the number of runs started."""
     start = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
     large = {"flowId": flow, "input": "x" * 100_000}
     for started in range(1_000):
@@ -186,24 +184,24 @@ async def started_until_refused(api: Api, flow: str) -> int:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_what_finds_no_space_is_not_written_at_all_and_says_so(database: Database) -> None:
+async def test_full_disk_refuses_whole_writes(database: Database) -> None:
     bench = await Bench.on(database)
     flow = await bench.publish(python("a", "act"))
     kept = await bench.start(flow)
     pages = await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one())
     await database.write(lambda uow: uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
-    # Together, as one group: each is told how it went.
+    # In one batch: each write gets its own result.
     results = await asyncio.gather(*(bench.start(flow, f'"{"x" * 3_000}"') for _ in range(40)), return_exceptions=True)
-    made = [each for each in results if not isinstance(each, BaseException)]
-    refused = [each for each in results if isinstance(each, BaseException)]
+    written = [result for result in results if not isinstance(result, BaseException)]
+    refused = [result for result in results if isinstance(result, BaseException)]
     assert refused
-    assert {type(each) for each in refused} == {DatabaseUnavailableError}
-    assert any("no space" in str(each) for each in refused)
+    assert {type(error) for error in refused} == {DatabaseUnavailableError}
+    assert any("no space" in str(error) for error in refused)
     counts = await database.read(runs_and_events)
-    assert counts == (1 + len(made), 1 + len(made))
+    assert counts == (1 + len(written), 1 + len(written))
     await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
     again = await bench.start(flow, f'"{"x" * 3_000}"')
-    assert {(await bench.run(run_id)).status for run_id in (kept, again, *made)} == {"QUEUED"}
+    assert {(await bench.run(run_id)).status for run_id in (kept, again, *written)} == {"QUEUED"}
 
 
 def runs_and_events(conn: Any) -> tuple[int, int]:

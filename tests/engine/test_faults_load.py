@@ -1,4 +1,4 @@
-"""More runs than a worker bears at once: none is lost, doubled or starved, and what waits costs nothing."""
+"""More runs than a worker can execute at once: none is lost, repeated or starved, and waiting runs cost nothing."""
 
 import asyncio
 import os
@@ -45,9 +45,9 @@ async def test_two_worker_processes_execute_each_of_2000_runs_once(
         os.kill(pid, signal.SIGTERM)
         assert await processes.ended(pid) == 0
     assert await tally(database) == all_succeeded(2_000)
-    outputs = [json_codec.decode(each) for each in await database.read(outputs_of_runs)]
-    assert {each["process"] for each in outputs} == set(pids)
-    assert len({each["token"] for each in outputs}) == 2_000
+    outputs = [json_codec.decode(text) for text in await database.read(outputs_of_runs)]
+    assert {output["process"] for output in outputs} == set(pids)
+    assert len({output["token"] for output in outputs}) == 2_000
 
 
 def outputs_of_runs(conn: Any) -> list[str]:
@@ -55,28 +55,28 @@ def outputs_of_runs(conn: Any) -> list[str]:
 
 
 class Meter:
-    """Counts what a dispatcher does."""
+    """Counts the claims and executions of a dispatcher."""
 
     def __init__(self, execute: Execute) -> None:
         self.execute = execute
         self.order: list[UUID] = []
         self.claims = 0
-        self.under_way = 0
-        self.most_at_once = 0
+        self.executing = 0
+        self.max_executing = 0
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
     async def __call__(self, claimed: Claimed) -> None:
-        self.under_way += 1
-        self.most_at_once = max(self.most_at_once, self.under_way)
+        self.executing += 1
+        self.max_executing = max(self.max_executing, self.executing)
         await self.execute(claimed)
-        self.under_way -= 1
+        self.executing -= 1
         self.order.append(claimed.lease.run_id)
         for count, reached in self._waiting:
             if len(self.order) >= count:
                 reached.set()
 
     async def executed(self, count: int) -> None:
-        """Return when so many claims were worked off."""
+        """Return when `number` claims were executed."""
         reached = asyncio.Event()
         self._waiting.append((count, reached))
         async with asyncio.timeout(PATIENCE):
@@ -92,7 +92,7 @@ class Meter:
 
 @pytest.fixture
 async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
-    """An executor, metered."""
+    """An executor with a meter."""
     meter = Meter((await engine.executor()).execute)
     for name in ("claim", "claim_tickets"):
         monkeypatch.setattr(step_journal, name, meter.counting(getattr(step_journal, name)))
@@ -100,7 +100,7 @@ async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
 
 
 class TestWaiting:
-    """Runs that wait, in virtual time."""
+    """Suspended runs, in virtual time."""
 
     @pytest.fixture
     def dialect(self, case: tuple[Adapter, Dialect]) -> Dialect:
@@ -111,7 +111,7 @@ class TestWaiting:
         fake_clock.watch(engine.database)
         return fake_clock
 
-    async def test_a_thousand_paused_runs_hold_nothing(
+    async def test_thousand_paused_runs_hold_no_resources(
         self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
     ) -> None:
         asking = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}
@@ -135,7 +135,7 @@ class TestWaiting:
         assert await engine.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
         assert (await tally(engine.database))["runs PAUSED"] == PAUSED
 
-    async def test_ten_thousand_delays_due_at_once_are_taken_in_batches(
+    async def test_ten_thousand_delays_due_at_once_are_claimed_in_batches(
         self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
     ) -> None:
         flow = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
@@ -151,18 +151,18 @@ class TestWaiting:
             await meter.executed(DELAYED + 1)
             await moving
         assert sorted(meter.order) == sorted([*run_ids, fresh])
-        assert meter.most_at_once <= Limits().concurrency
+        assert meter.max_executing <= Limits().concurrency
         # A claim for each run would be 10,000.
         assert meter.claims < DELAYED / 8
         if adapter is ADAPTERS["tickets"]:
-            # By hand goes before under way.
+            # Retries by hand come before runs that are under way.
             assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
-        found = await tally(engine.database)
-        assert (found["runs SUCCEEDED"], found["runs PAUSED"]) == (DELAYED, 1)
+        counts = await tally(engine.database)
+        assert (counts["runs SUCCEEDED"], counts["runs PAUSED"]) == (DELAYED, 1)
 
 
 def held(conn: Any, of_queue: Collection[str]) -> dict[str, int]:
     run = table(FlowRun).c
-    found = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
+    columns = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
     queued = {name: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar_one() for name in of_queue}
-    return {"due": found[0], "leases": found[1], **queued}
+    return {"due": columns[0], "leases": columns[1], **queued}

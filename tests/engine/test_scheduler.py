@@ -1,4 +1,4 @@
-"""Schedules that start runs: on time, once, and by their policy when no worker was there."""
+"""The scheduler: starts runs on time, once, and by the policy for missed fire times."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +16,7 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
+from db.row_types import ScheduleRow
 from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
@@ -24,7 +25,7 @@ from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.quota import QuotaPeriod
 from engine.compiled_flow import FlowCache, check
-from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
+from engine.scheduler import INTERVAL_SECONDS, MAX_CATCH_UP, Scheduler
 from tests.support import factory
 from tests.support.clock import START, FakeClock
 from tests.support.factory import Home
@@ -36,14 +37,14 @@ _RUNS = table(FlowRun)
 
 @pytest.fixture
 def still(fake_clock: FakeClock, database: Database) -> FakeClock:
-    """Time stands still unless a test moves it."""
+    """A clock that stands still unless the test moves it."""
     fake_clock.watch(database)
     return fake_clock
 
 
 @pytest.fixture
 async def home(still: FakeClock, database: Database) -> Home:
-    """A published flow."""
+    """A project with a published flow."""
     return await database.write(factory.add_home)
 
 
@@ -54,7 +55,7 @@ def scheduler(database: Database, still: FakeClock) -> Scheduler:
 
 @pytest.fixture
 async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Scheduler]:
-    """A scheduler at work."""
+    """A running scheduler."""
     task = asyncio.create_task(scheduler.run())
     await still.settle()
     yield scheduler
@@ -63,7 +64,7 @@ async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Sched
 
 
 def add(uow: UnitOfWork, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
-    """A schedule that was created now."""
+    """Insert a schedule created now; returns its ID."""
     schedule_id = ids.new_uuid()
     now = clock.now()
     zone = values.get("time_zone", "UTC")
@@ -94,20 +95,20 @@ async def runs_of(database: Database) -> list[AnyRow]:
 
 
 async def fires(database: Database) -> list[datetime]:
-    """For which times runs were started, in the order in which they were."""
+    """Returns the fire times of all runs, in the order of creation."""
     return [row.scheduled_for for row in await runs_of(database)]
 
 
-async def row_of(database: Database, schedule_id: UUID) -> AnyRow:
+async def row_of(database: Database, schedule_id: UUID) -> ScheduleRow:
     columns = {"next_fire_at", "last_fired_at", "last_skipped_at", "last_skipped_reason"}
     return (await database.read(schedules.by_ids, [schedule_id], columns))[schedule_id]
 
 
-async def test_run_has_all_that_the_schedule_says(
+async def test_run_has_the_values_of_the_schedule(
     database: Database, home: Home, still: FakeClock, running: Scheduler
 ) -> None:
-    told = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
-    schedule_id = await database.write(add, home, "1 0 * * *", **told)
+    values = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
+    schedule_id = await database.write(add, home, "1 0 * * *", **values)
     await still.advance(61)
     (run,) = await runs_of(database)
     assert (run.status, run.trigger_method) == (RunStatus.QUEUED, "SCHEDULE")
@@ -122,7 +123,7 @@ async def test_run_has_all_that_the_schedule_says(
     assert row.last_skipped_at is None
 
 
-async def test_fires_again_and_again_at_their_times(
+async def test_schedule_fires_at_each_of_its_times(
     database: Database, home: Home, still: FakeClock, running: Scheduler
 ) -> None:
     await database.write(add, home, "* * * * *")
@@ -132,7 +133,7 @@ async def test_fires_again_and_again_at_their_times(
     assert all(run.created_at == run.scheduled_for for run in runs)
 
 
-async def test_local_time_that_is_shown_twice_fires_once(
+async def test_repeated_local_time_fires_once(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
     await still.advance((datetime(2026, 10, 24, 12, tzinfo=UTC) - START).total_seconds())
@@ -158,7 +159,7 @@ async def test_schedule_made_by_another_process_is_noticed(
     assert run.created_at - run.scheduled_for <= timedelta(seconds=INTERVAL_SECONDS)
 
 
-async def test_idle_scheduler_looks_every_few_seconds_alone(
+async def test_idle_scheduler_polls_at_its_interval(
     database: Database, home: Home, still: FakeClock, running: Scheduler
 ) -> None:
     await database.write(add, home, "@yearly")
@@ -174,7 +175,7 @@ async def test_idle_scheduler_looks_every_few_seconds_alone(
         (MissedFires.FIRE_ALL, [1, 2, 3, 4, 5], None),
     ],
 )
-async def test_what_was_missed_goes_by_the_policy(
+async def test_missed_fires_follow_the_policy(
     database: Database,
     home: Home,
     still: FakeClock,
@@ -199,7 +200,7 @@ async def test_what_was_missed_goes_by_the_policy(
     ("policy", "started"),
     [(MissedFires.SKIP, [3]), (MissedFires.FIRE_ONCE, [3]), (MissedFires.FIRE_ALL, [1, 2, 3])],
 )
-async def test_what_is_due_now_fires_whatever_was_missed_before(
+async def test_current_fire_time_starts_a_run_whatever_was_missed(
     database: Database,
     home: Home,
     still: FakeClock,
@@ -213,7 +214,7 @@ async def test_what_is_due_now_fires_whatever_was_missed_before(
     assert await fires(database) == [START + number * HOUR for number in started]
 
 
-async def test_a_fire_a_little_late_was_not_missed(
+async def test_slightly_late_fire_is_not_missed(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
     await database.write(add, home, "* * * * *")
@@ -225,14 +226,14 @@ async def test_a_fire_a_little_late_was_not_missed(
     assert (await fires(database))[1:] == [START + 3 * MINUTE]
 
 
-async def test_making_up_is_bounded_and_the_latest_come(
+async def test_catch_up_is_bounded_to_the_latest_fire_times(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
     schedule_id = await database.write(add, home, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
     await still.advance(400 * 24 * 3600)
     await scheduler.fire_due()
     now = clock.now()
-    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_MADE_UP))]
+    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_CATCH_UP))]
     row = await row_of(database, schedule_id)
     assert row.last_skipped_reason == SkipReason.MISSED
     assert row.next_fire_at == now + MINUTE
@@ -258,7 +259,7 @@ async def test_clock_set_back_fires_nothing_twice(
     assert await fires(database) == [START + HOUR, START + 2 * HOUR]
 
 
-async def test_clock_set_forward_is_as_a_time_without_workers(
+async def test_clock_set_forward_is_like_a_time_without_workers(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
     await database.write(add, home, missed_fires=MissedFires.FIRE_ONCE)
@@ -305,14 +306,14 @@ async def test_flow_that_cannot_be_started_skips_the_fire(
     assert (row.last_skipped_at, row.last_skipped_reason) == (START + HOUR, reason)
     assert row.next_fire_at == START + 2 * HOUR
     assert row.last_fired_at is None
-    # What was skipped is not made up for, and the next fire is as ever.
+    # A skipped fire time is not caught up, and the next one fires as usual.
     await database.write(flows.change, home.flow_id, {"enabled": True, "published_version_id": home.version_id})
     await still.advance(3_600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * HOUR]
 
 
-async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
+async def test_unknown_time_zone_stops_only_its_schedule(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
     lost = await database.write(add, home)
@@ -325,7 +326,7 @@ async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
     assert await fires(database) == [START + HOUR]
 
 
-async def test_flow_that_cannot_be_read_skips_the_fire_and_no_other(
+async def test_unreadable_flow_skips_only_its_fire(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
     broken = await database.write(factory.add_home, "broken")
@@ -338,36 +339,36 @@ async def test_flow_that_cannot_be_read_skips_the_fire_and_no_other(
     assert await fires(database) == [START + HOUR]
 
 
-async def test_schedule_changed_meanwhile_is_looked_at_again(
+async def test_schedule_changed_during_the_fire_is_read_again(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule_id = await database.write(add, home)
     await still.advance(3_600)
-    refusal = scheduler._refusal
+    refusal = scheduler._skip_reason
 
-    async def changed_meanwhile(seen: AnyRow) -> SkipReason | None:
-        monkeypatch.setattr(scheduler, "_refusal", refusal)
+    async def change_schedule(seen: AnyRow) -> SkipReason | None:
+        monkeypatch.setattr(scheduler, "_skip_reason", refusal)
         changes = {"input": '"new"', "updated_at": clock.now()}
         await database.write(schedules.change, schedule_id, changes)
         return None
 
-    monkeypatch.setattr(scheduler, "_refusal", changed_meanwhile)
+    monkeypatch.setattr(scheduler, "_skip_reason", change_schedule)
     await scheduler.fire_due()
     assert await runs_of(database) == []
     await scheduler.fire_due()
     assert [run.input for run in await runs_of(database)] == ['"new"']
 
 
-async def test_schedule_deleted_meanwhile_starts_nothing(
+async def test_schedule_deleted_during_the_fire_starts_nothing(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule_id = await database.write(add, home)
     await still.advance(3_600)
 
-    async def deleted_meanwhile(seen: AnyRow) -> None:
+    async def delete_schedule(seen: AnyRow) -> None:
         assert await database.write(schedules.remove, schedule_id)
 
-    monkeypatch.setattr(scheduler, "_refusal", deleted_meanwhile)
+    monkeypatch.setattr(scheduler, "_skip_reason", delete_schedule)
     await scheduler.fire_due()
     assert await runs_of(database) == []
 
@@ -375,7 +376,7 @@ async def test_schedule_deleted_meanwhile_starts_nothing(
 async def test_fire_whose_run_cannot_be_written_is_not_lost(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    # One transaction: without the run, the schedule has not moved on.
+    # One transaction: if the run is not written, the schedule is not advanced.
     schedule_id = await database.write(add, home)
     await still.advance(3_600)
     write = database.write
@@ -396,7 +397,7 @@ async def test_fire_whose_run_cannot_be_written_is_not_lost(
     assert await fires(database) == [START + HOUR]
 
 
-async def test_scheduler_goes_on_when_the_database_is_back(
+async def test_scheduler_continues_when_the_database_is_back(
     database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await database.write(add, home, "* * * * *")
@@ -418,7 +419,7 @@ async def test_scheduler_goes_on_when_the_database_is_back(
 SCHEDULES, SCHEDULERS, HOURS = 30, 3, 3
 
 
-async def test_many_workers_start_each_fire_once(
+async def test_many_workers_start_each_run_once(
     database: Database, database_url: str, home: Home, still: FakeClock
 ) -> None:
     def add_many(uow: UnitOfWork) -> None:
@@ -434,22 +435,24 @@ async def test_many_workers_start_each_fire_once(
             workers.append(Scheduler(own, FlowCache(own)))
         for _ in range(HOURS):
             await still.advance(3_600)
-            # At once, and on PostgreSQL on connections of their own: nothing but the database decides.
+            # Concurrently, on PostgreSQL on separate connections: only the database can decide who starts a run.
             await asyncio.gather(*(worker.fire_due() for worker in workers))
-    found = [(row.source, row.scheduled_for) for row in await runs_of(database)]
-    assert len(found) == len(set(found)) == SCHEDULES * HOURS
+    fired = [(row.source, row.scheduled_for) for row in await runs_of(database)]
+    assert len(fired) == len(set(fired)) == SCHEDULES * HOURS
 
 
-async def test_a_run_beyond_the_quota_is_logged_and_the_schedule_goes_on(
+async def test_run_that_exceeds_the_quota_is_logged_and_the_schedule_continues(
     database: Database, home: Home, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
     await database.write(projects.change, home.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
     schedule_id = await database.write(add, home, "*/20 * * * *")
     await still.advance(4_000)
     runs = await runs_of(database)
-    # At 20 and 40 minutes, and then at the full hour.
+    # After 20 and 40 minutes, and at the full hour, when the next period of the quota begins.
     assert [run.status for run in runs] == ["QUEUED", "QUOTA_EXCEEDED", "QUEUED"]
-    told = f"{ids.encode(IdKind.RUN, runs[1].id)}, which {ids.encode(IdKind.SCHEDULE, schedule_id)} started,"
-    assert [told in record.message for record in caplog.records] == [True]
+    (record,) = caplog.records
+    assert record.message == "scheduled run exceeds the quota"
+    fields = {"run_id": ids.encode(IdKind.RUN, runs[1].id), "schedule_id": ids.encode(IdKind.SCHEDULE, schedule_id)}
+    assert vars(record).items() >= fields.items()
     row = await row_of(database, schedule_id)
     assert (row.last_fired_at, row.last_skipped_at) == (START + HOUR, None)

@@ -1,4 +1,4 @@
-"""What the event log tells of steps and lines: every change, in the transaction of the change."""
+"""Events of steps and log lines: each change appends its event in its own transaction."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +36,8 @@ async def fail() -> None:
     raise StepError("DOWN", "It is down.")
 
 
-async def told(engine: Engine, run_id: UUID) -> list[str]:
-    """The events of a run in short."""
+async def events_of(engine: Engine, run_id: UUID) -> list[str]:
+    """Returns the events of a run in short form."""
     return [_short(row) for row in await engine.events(run_id)]
 
 
@@ -50,17 +50,17 @@ def _short(row: Any) -> str:
     return f"{row.from_status}>{row.to_status}"
 
 
-async def work_off(engine: Engine, **actions: Any) -> None:
+async def execute_due(engine: Engine, **actions: Any) -> None:
     executor = await engine.executor(**actions)
     while claimed := await engine.database.write(step_journal.claim, 10, LEASE):
-        for each in claimed:
-            await executor.execute(each)
+        for run in claimed:
+            await executor.execute(run)
 
 
-async def agree(engine: Engine, run_id: UUID) -> None:
+async def check_events(engine: Engine, run_id: UUID) -> None:
     """Check that each step's events follow on one another, and end in the status that its row has.
 
-    Of steps that a retry keeps nothing is told.
+    Steps that a retry keeps have no events.
     """
     by_step: dict[str, list[tuple[str, str]]] = {}
     for row in await engine.events(run_id):
@@ -73,14 +73,12 @@ async def agree(engine: Engine, run_id: UUID) -> None:
     assert {name: changes[-1][1] for name, changes in by_step.items()} == own
 
 
-async def test_a_try_that_fails_is_told_with_the_next_one_and_lines_before_both(
-    engine: Engine, still: FakeClock
-) -> None:
+async def test_failed_attempt_is_an_event_after_its_log_lines(engine: Engine, still: FakeClock) -> None:
     run_id = await engine.start(await engine.publish(python("a", "fail", retry=AGAIN)))
-    await work_off(engine, fail=fail)
+    await execute_due(engine, fail=fail)
     await still.advance(1)
-    await work_off(engine, fail=fail)
-    assert await told(engine, run_id) == [
+    await execute_due(engine, fail=fail)
+    assert await events_of(engine, run_id) == [
         "None>QUEUED",
         "QUEUED>RUNNING",
         "a#1 PENDING>RUNNING",
@@ -91,17 +89,17 @@ async def test_a_try_that_fails_is_told_with_the_next_one_and_lines_before_both(
         "a#2 RUNNING>FAILED",
         "RUNNING>FAILED",
     ]
-    await agree(engine, run_id)
+    await check_events(engine, run_id)
 
 
-async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None:
+async def test_events_of_waiting_and_skipped_steps(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(ASK, transform("no", 1, when="{{ false }}")))
-    await work_off(engine)
+    await execute_due(engine)
     request = await engine.database.read(input_requests.of_step, run_id, 0)
     await engine.database.write(input_requests.answer, request.id, "true")
     await engine.database.write(transitions.resume, run_id, "Answered")
-    await work_off(engine)
-    assert [each for each in await told(engine, run_id) if not each.startswith("lines")] == [
+    await execute_due(engine)
+    assert [event for event in await events_of(engine, run_id) if not event.startswith("lines")] == [
         "None>QUEUED",
         "QUEUED>RUNNING",
         "ask#1 PENDING>PAUSED",
@@ -111,52 +109,56 @@ async def test_a_step_that_waits_and_one_that_is_skipped(engine: Engine) -> None
         "no#0 PENDING>SKIPPED",
         "RUNNING>SUCCEEDED",
     ]
-    await agree(engine, run_id)
+    await check_events(engine, run_id)
 
 
-async def test_what_a_cancelled_run_was_doing_is_told_before_its_end(engine: Engine) -> None:
+async def test_unfinished_steps_of_a_cancelled_run_stop_before_the_run(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(ASK))
-    await work_off(engine)
+    await execute_due(engine)
     await engine.database.write(step_journal.stop, run_id, "Cancelled")
-    assert (await told(engine, run_id))[-2:] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
-    await agree(engine, run_id)
+    assert (await events_of(engine, run_id))[-2:] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
+    await check_events(engine, run_id)
 
 
-async def test_children_that_nobody_waits_for_are_a_step_that_begins_and_ends(engine: Engine) -> None:
+async def test_launch_of_child_runs_starts_and_ends_the_step(engine: Engine) -> None:
     child = await engine.publish(transform("only", 1))
     launch = {"name": "go", "kind": "flow", "input": {"flow": f"flow_{child.id.hex}", "wait": False}}
     run_id = await engine.start(await engine.publish(launch))
-    await work_off(engine)
-    assert (await told(engine, run_id))[2:] == ["go#1 PENDING>RUNNING", "go#1 RUNNING>SUCCEEDED", "RUNNING>SUCCEEDED"]
-    await agree(engine, run_id)
+    await execute_due(engine)
+    assert (await events_of(engine, run_id))[2:] == [
+        "go#1 PENDING>RUNNING",
+        "go#1 RUNNING>SUCCEEDED",
+        "RUNNING>SUCCEEDED",
+    ]
+    await check_events(engine, run_id)
 
 
-async def test_nothing_is_told_of_the_steps_that_a_retry_keeps(engine: Engine) -> None:
+async def test_steps_kept_by_a_retry_have_no_events(engine: Engine) -> None:
     first = await engine.execute(
         await engine.publish(transform("one", 1), transform("two", 2, when="{{ false }}"), python("a", "fail")),
         fail=fail,
     )
     again = await engine.retry(first)
     assert await engine.statuses(again) == {"one": "SUCCEEDED", "two": "SKIPPED"}
-    assert await told(engine, again) == ["None>QUEUED"]
-    await work_off(engine, fail=fail)
-    await agree(engine, again)
+    assert await events_of(engine, again) == ["None>QUEUED"]
+    await execute_due(engine, fail=fail)
+    await check_events(engine, again)
 
 
-async def test_a_try_cut_short_is_told_once(engine: Engine, still: FakeClock) -> None:
-    """Its worker is lost, and so is the next one right after it said so."""
+async def test_interrupted_attempt_is_one_event(engine: Engine, still: FakeClock) -> None:
+    """Its worker is lost, and so is the next one right after it has recorded that."""
     flow = await engine.publish(transform("a", 1))
     run_id = await engine.start(flow)
-    begun = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
+    start = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
     for _ in range(3):
         claimed = await engine.claim(timedelta(seconds=1))
         if not await engine.steps(run_id):
-            await engine.database.write(step_journal.advance, claimed.lease, None, begun)
+            await engine.database.write(step_journal.advance, claimed.lease, None, start)
         else:
             await engine.database.write(step_journal.interrupt, claimed.lease, 0)
         await still.advance(2)
-    await work_off(engine)
-    assert await told(engine, run_id) == [
+    await execute_due(engine)
+    assert await events_of(engine, run_id) == [
         "None>QUEUED",
         "QUEUED>RUNNING",
         "a#1 PENDING>RUNNING",
@@ -166,12 +168,10 @@ async def test_a_try_cut_short_is_told_once(engine: Engine, still: FakeClock) ->
         "RUNNING>SUCCEEDED",
     ]
     assert await engine.tries(run_id) == [("a", 1, "INTERRUPTED"), ("a", 2, "SUCCEEDED")]
-    await agree(engine, run_id)
+    await check_events(engine, run_id)
 
 
-async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_at(
-    engine: Engine, still: FakeClock
-) -> None:
+async def test_run_that_crashed_too_many_workers_fails_its_unfinished_step(engine: Engine, still: FakeClock) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim(timedelta(seconds=1))
     await engine.database.write(
@@ -179,65 +179,69 @@ async def test_a_run_that_took_down_too_many_workers_fails_the_step_that_it_was_
     )
     await engine.change(run_id, interruptions=100)
     await still.advance(2)
-    await work_off(engine)
-    assert (await told(engine, run_id))[-3:] == ["a#1 RUNNING>PENDING", "a#1 PENDING>FAILED", "RUNNING>INTERNAL_ERROR"]
-    await agree(engine, run_id)
+    await execute_due(engine)
+    assert (await events_of(engine, run_id))[-3:] == [
+        "a#1 RUNNING>PENDING",
+        "a#1 PENDING>FAILED",
+        "RUNNING>INTERNAL_ERROR",
+    ]
+    await check_events(engine, run_id)
 
 
-def _advance_and_fail(uow: UnitOfWork, lease: Lease, begun: step_journal.AttemptStart) -> None:
-    step_journal.advance(uow, lease, None, begun)
+def _advance_and_fail(uow: UnitOfWork, lease: Lease, start: step_journal.AttemptStart) -> None:
+    step_journal.advance(uow, lease, None, start)
     raise ZeroDivisionError
 
 
-async def test_a_unit_of_work_that_fails_tells_nothing(engine: Engine) -> None:
+async def test_failed_unit_of_work_appends_no_events(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(transform("a", 1)))
     claimed = await engine.claim()
-    begun = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
+    start = step_journal.AttemptStart(0, "a", None, "transform", 1, "1")
     with pytest.raises(ZeroDivisionError):
-        await engine.database.write(_advance_and_fail, claimed.lease, begun)
-    assert await told(engine, run_id) == ["None>QUEUED", "QUEUED>RUNNING"]
-    await engine.database.write(step_journal.advance, claimed.lease, None, begun)
-    assert (await told(engine, run_id))[2:] == ["a#1 PENDING>RUNNING"]
+        await engine.database.write(_advance_and_fail, claimed.lease, start)
+    assert await events_of(engine, run_id) == ["None>QUEUED", "QUEUED>RUNNING"]
+    await engine.database.write(step_journal.advance, claimed.lease, None, start)
+    assert (await events_of(engine, run_id))[2:] == ["a#1 PENDING>RUNNING"]
 
 
 @contextmanager
 def inserts() -> Iterator[list[int]]:
-    """How many rows each insert into the event log has that is made meanwhile."""
-    found: list[int] = []
+    """Yields the numbers of rows of the INSERTs into the event log, as they happen."""
+    row_counts: list[int] = []
 
-    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+    def count_rows(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if statement.startswith("INSERT INTO run_event"):
-            found.append(len(parameters) if many else 1)
+            row_counts.append(len(parameters) if many else 1)
 
-    event.listen(SqlEngine, "before_cursor_execute", note)
+    event.listen(SqlEngine, "before_cursor_execute", count_rows)
     try:
-        yield found
+        yield row_counts
     finally:
-        event.remove(SqlEngine, "before_cursor_execute", note)
+        event.remove(SqlEngine, "before_cursor_execute", count_rows)
 
 
-async def test_a_transaction_writes_its_events_by_one_statement(engine: Engine) -> None:
+async def test_transaction_appends_its_events_in_one_statement(engine: Engine) -> None:
     run_id = await engine.start(await engine.publish(python("a", "fail"), transform("b", 1)))
     claimed = await engine.claim()
     executor = await engine.executor(fail=fail)
-    with inserts() as found:
+    with inserts() as row_counts:
         await executor.execute(claimed)
-    # The first step begins; a line, the step's end and the run's.
-    assert found == [1, 3]
+    # The start of the first step; then a line, the end of the step and the end of the run.
+    assert row_counts == [1, 3]
     assert (await engine.run(run_id)).status == "FAILED"
 
 
-async def test_a_change_without_an_event_is_not_to_be_had(engine: Engine) -> None:
-    """Every step of every run has as many events as its row tells, whatever happened to the run."""
+async def test_every_change_of_a_step_has_an_event(engine: Engine) -> None:
+    """Every step of every run has the events that its row implies, whatever happened to the run."""
     flow = await engine.publish(python("a", "fail", retry=AGAIN, continueOnFailure=True), ASK)
     for _ in range(3):
         await engine.start(flow)
-    await work_off(engine, fail=fail)
-    step, told_of = table(StepResult).c, table(RunEvent).c
+    await execute_due(engine, fail=fail)
+    step, events = table(StepResult).c, table(RunEvent).c
     latest = (
-        select(told_of.to_status)
-        .where(told_of.run_id == step.run_id, told_of.step_name == step.name)
-        .order_by(told_of.seq.desc())
+        select(events.to_status)
+        .where(events.run_id == step.run_id, events.step_name == step.name)
+        .order_by(events.seq.desc())
         .limit(1)
         .scalar_subquery()
     )

@@ -1,4 +1,4 @@
-"""Connections, by the Relay specification: every page of every order in both directions, against the whole list."""
+"""Relay connections: every page of every order in both directions is compared with the whole list."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -54,22 +54,22 @@ async def add_seven(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("name", "direction"), ORDERS)
-async def test_pages_of_every_order_are_slices_of_the_whole(idle_api: Api, name: str, direction: str) -> None:
+async def test_pages_of_every_order_are_slices_of_the_whole_list(idle_api: Api, name: str, direction: str) -> None:
     await add_seven(idle_api)
     order = {"field": name, "direction": direction}
     whole = await get(idle_api, order=order)
     assert len(set(whole.ids)) == 7
     assert neighbours(whole) == (False, False)
-    for place in range(7):
-        after = await get(idle_api, order=order, first=2, after=whole.cursors[place])
-        assert after.ids == whole.ids[place + 1 : place + 3]
-        assert neighbours(after) == (True, place + 3 < 7)
-        before = await get(idle_api, order=order, last=2, before=whole.cursors[place])
-        assert before.ids == whole.ids[max(place - 2, 0) : place]
-        assert neighbours(before) == (place > 2, True)
+    for index in range(7):
+        after = await get(idle_api, order=order, first=2, after=whole.cursors[index])
+        assert after.ids == whole.ids[index + 1 : index + 3]
+        assert neighbours(after) == (True, index + 3 < 7)
+        before = await get(idle_api, order=order, last=2, before=whole.cursors[index])
+        assert before.ids == whole.ids[max(index - 2, 0) : index]
+        assert neighbours(before) == (index > 2, True)
 
 
-async def test_orders_go_by_their_field_then_by_id_with_not_yet_lowest(idle_api: Api) -> None:
+async def test_order_is_by_field_then_id_with_null_lowest(idle_api: Api) -> None:
     home = await add_home(idle_api)
     soon, late = DAY + timedelta(seconds=1), DAY + timedelta(seconds=2)
     rows = [("c", late, 9), ("a", soon, 7), ("b", soon, 7), ("none", None, None)]
@@ -87,12 +87,12 @@ async def test_orders_go_by_their_field_then_by_id_with_not_yet_lowest(idle_api:
         assert (words if direction == "ASC" else words[::-1]) == expected
 
 
-async def test_newest_come_first_by_default(idle_api: Api) -> None:
+async def test_default_order_is_newest_first(idle_api: Api) -> None:
     keys = await add_runs(idle_api, await add_home(idle_api), {}, {}, {})
     assert (await get(idle_api)).ids == keys[::-1]
 
 
-async def test_range_between_two_cursors_is_paged_from_both_ends(idle_api: Api) -> None:
+async def test_range_between_two_cursors_pages_from_both_ends(idle_api: Api) -> None:
     await add_seven(idle_api)
     whole = await get(idle_api)
     bounds = {"after": whole.cursors[0], "before": whole.cursors[6]}
@@ -104,7 +104,7 @@ async def test_range_between_two_cursors_is_paged_from_both_ends(idle_api: Api) 
     assert (end.ids, neighbours(end)) == (whole.ids[4:6], (True, True))
 
 
-async def test_empty_pages_know_what_lies_around_them(idle_api: Api) -> None:
+async def test_empty_page_reports_neighbours(idle_api: Api) -> None:
     await add_seven(idle_api)
     whole = await get(idle_api)
     first, last = whole.cursors[0], whole.cursors[-1]
@@ -120,12 +120,12 @@ async def test_empty_pages_know_what_lies_around_them(idle_api: Api) -> None:
         assert (page.ids, neighbours(page)) == ([], around), arguments
 
 
-async def test_an_empty_list_has_an_empty_page(idle_api: Api) -> None:
+async def test_empty_list_has_an_empty_page(idle_api: Api) -> None:
     page = await get(idle_api)
     assert (page.ids, neighbours(page)) == ([], (False, False))
 
 
-async def test_a_page_that_ends_exactly_at_the_end_has_no_next(idle_api: Api) -> None:
+async def test_page_that_ends_at_the_last_row_has_no_next_page(idle_api: Api) -> None:
     await add_seven(idle_api)
     assert neighbours(await get(idle_api, first=7)) == (False, False)
     assert neighbours(await get(idle_api, last=7)) == (False, False)
@@ -145,7 +145,7 @@ async def test_cursor_of_another_order_is_refused(idle_api: Api) -> None:
                 assert body["errors"][0]["extensions"]["code"] == "INVALID_CURSOR"
 
 
-async def test_what_is_no_cursor_is_refused(idle_api: Api) -> None:
+async def test_invalid_cursor_is_refused(idle_api: Api) -> None:
     for cursor in ("", "x", "AQAA", "é", "\0", "=" * 38, "A" * 39, "A" * 100_000):
         for name in ("after", "before"):
             assert await idle_api.refused(PAGE, {name: cursor}) == "INVALID_CURSOR"
@@ -159,7 +159,7 @@ async def test_page_sizes_out_of_range_are_refused(idle_api: Api) -> None:
         assert await idle_api.refused(PAGE, sizes) == "INVALID_ARGUMENT"
 
 
-async def test_total_counts_all_pages_and_stops_at_its_limit(idle_api: Api) -> None:
+async def test_total_count_covers_all_pages_and_stops_at_limit(idle_api: Api) -> None:
     await add_seven(idle_api)
     text = "query($limit: Int) { flowRuns(first: 2) { totalCount(limit: $limit) } }"
     for limit, expected in [(None, 7), (3, 3), (7, 7), (100, 7), (2**31 - 1, 7)]:
@@ -168,7 +168,7 @@ async def test_total_counts_all_pages_and_stops_at_its_limit(idle_api: Api) -> N
         assert await idle_api.refused(text, {"limit": limit}) == "INVALID_ARGUMENT"
 
 
-async def test_children_of_each_parent_are_paged_by_themselves(idle_api: Api) -> None:
+async def test_children_are_paged_per_parent(idle_api: Api) -> None:
     home = await add_home(idle_api)
     parents = [ids.new_uuid(), ids.new_uuid()]
     await add_runs(idle_api, home, *({"id": parent} for parent in parents))
@@ -178,10 +178,10 @@ async def test_children_of_each_parent_are_paged_by_themselves(idle_api: Api) ->
         childRuns(first: $first, last: $last, after: $after) {
             totalCount capped: totalCount(limit: 2)
             nodes { id } pageInfo { hasNextPage hasPreviousPage endCursor } } } } }"""
-    wanted = [run_id(parent) for parent in parents]
+    parent_ids = [run_id(parent) for parent in parents]
 
     async def pages(**arguments: Any) -> list[Any]:
-        found = await idle_api.query(text, {"ids": wanted, **arguments})
+        found = await idle_api.query(text, {"ids": parent_ids, **arguments})
         return [node["childRuns"] for node in found["flowRuns"]["nodes"]]
 
     for owned, page in zip(children, await pages(first=2), strict=True):
@@ -199,7 +199,7 @@ async def test_children_of_each_parent_are_paged_by_themselves(idle_api: Api) ->
     assert not others["pageInfo"]["hasPreviousPage"]
 
 
-async def test_flows_are_paged_too_and_their_cursors_are_their_own(idle_api: Api) -> None:
+async def test_flows_are_paged_with_their_own_cursors(idle_api: Api) -> None:
     for number in range(5):
         await add_home(idle_api, f"flow {number}")
     text = """query($first: Int, $after: String, $last: Int, $before: String) { flows(
@@ -240,7 +240,7 @@ class Pager:
             await self.api.database.write(factory.add_runs, self.home, [{} for _ in range(20)])
 
 
-async def test_ten_thousand_runs_are_each_seen_once_in_both_directions_while_new_ones_start(idle_api: Api) -> None:
+async def test_paging_ten_thousand_runs_during_inserts_sees_each_once(idle_api: Api) -> None:
     home = await add_home(idle_api)
     keys = await idle_api.database.write(factory.add_runs, home, [{} for _ in range(10_000)])
     old = {run_id(key) for key in keys}

@@ -1,4 +1,4 @@
-"""The logs and files of runs, as the API shows them."""
+"""Logs and files of runs through the API."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ LEVELS = list(LogLevel)
 LINES = 8
 
 
-async def runs_with_notes(api: Api, count: int = 1) -> list[str]:
+async def runs_with_output(api: Api, count: int = 1) -> list[str]:
     """The IDs of runs with lines 1 to 8 and two files each; the levels take turns, and so do the steps a and b."""
     home = await api.database.write(
         lambda uow: factory.add_flow(uow, ids.decode(IdKind.PROJECT, api.project), f"flow {ids.new_uuid()}")
@@ -40,8 +40,8 @@ def _line(number: int) -> Line:
 
 def _file(run_id: UUID, name: str) -> dict[str, Any]:
     key = ids.new_uuid()
-    told = {"name": name, "size": 2**40, "media_type": "text/plain", "step_name": "a", "attempt": 1, "key": key.hex}
-    return {"id": key, "run_id": run_id, "created_at": clock.now(), **told}
+    columns = {"name": name, "size": 2**40, "media_type": "text/plain", "step_name": "a", "attempt": 1, "key": key.hex}
+    return {"id": key, "run_id": run_id, "created_at": clock.now(), **columns}
 
 
 LOGS = """query($id: ID!, $first: Int, $after: String, $last: Int, $before: String, $stepName: String,
@@ -61,8 +61,8 @@ def numbers(found: Any) -> list[int]:
     return [node["number"] for node in found["nodes"]]
 
 
-async def test_the_log_in_pages(idle_api: Api) -> None:
-    (run_id,) = await runs_with_notes(idle_api)
+async def test_log_is_paged(idle_api: Api) -> None:
+    (run_id,) = await runs_with_output(idle_api)
     found = await page(idle_api, run_id)
     assert numbers(found) == list(range(1, LINES + 1))
     assert found["nodes"][2]["message"] == "Line 3"
@@ -85,8 +85,8 @@ async def test_the_log_in_pages(idle_api: Api) -> None:
     assert before["pageInfo"]["hasPreviousPage"]
 
 
-async def test_a_reader_goes_on_where_the_log_ended(idle_api: Api) -> None:
-    (run_id,) = await runs_with_notes(idle_api)
+async def test_reader_continues_at_the_end_of_the_log(idle_api: Api) -> None:
+    (run_id,) = await runs_with_output(idle_api)
     end = (await page(idle_api, run_id, last=1))["pageInfo"]["endCursor"]
     assert numbers(await page(idle_api, run_id, after=end)) == []
     await idle_api.database.write(logs.append, ids.decode(IdKind.RUN, run_id), [_line(9)], 100)
@@ -94,7 +94,7 @@ async def test_a_reader_goes_on_where_the_log_ended(idle_api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("arguments", "expected"),
     [
         ({"level": "DEBUG"}, [1, 2, 3, 4, 5, 6, 7, 8]),
         ({"level": "WARNING"}, [3, 4, 7, 8]),
@@ -106,18 +106,18 @@ async def test_a_reader_goes_on_where_the_log_ended(idle_api: Api) -> None:
         ({"level": "WARNING", "stepName": "b", "search": "line"}, [3, 7]),
     ],
 )
-async def test_filters(idle_api: Api, wanted: dict[str, str], expected: list[int]) -> None:
-    (run_id,) = await runs_with_notes(idle_api)
-    found = await page(idle_api, run_id, **wanted)
+async def test_filters(idle_api: Api, arguments: dict[str, str], expected: list[int]) -> None:
+    (run_id,) = await runs_with_output(idle_api)
+    found = await page(idle_api, run_id, **arguments)
     assert numbers(found) == expected
     assert found["totalCount"] == len(expected)
-    first = await page(idle_api, run_id, first=1, **wanted)
+    first = await page(idle_api, run_id, first=1, **arguments)
     assert numbers(first) == expected[:1]
     assert first["pageInfo"]["hasNextPage"] is (len(expected) > 1)
 
 
-async def test_what_is_refused(idle_api: Api) -> None:
-    run_id, other = await runs_with_notes(idle_api, 2)
+async def test_invalid_log_arguments_are_refused(idle_api: Api) -> None:
+    run_id, other = await runs_with_output(idle_api, 2)
     cursor = (await page(idle_api, other))["pageInfo"]["endCursor"]
     for variables, code in (
         ({"first": 0}, "INVALID_ARGUMENT"),
@@ -134,13 +134,13 @@ async def test_what_is_refused(idle_api: Api) -> None:
     assert await idle_api.refused(LOGS, {"id": run_id, "after": first["cursor"]}) == "INVALID_CURSOR"
 
 
-async def test_the_number_of_statements_does_not_grow(idle_api: Api) -> None:
-    await runs_with_notes(idle_api, 3)
+async def test_statement_count_does_not_grow_with_runs(idle_api: Api) -> None:
+    await runs_with_output(idle_api, 3)
     text = """{ flowRuns { nodes { files { id url }
         logs(first: 2, level: INFO) { totalCount nodes { message } pageInfo { hasNextPage hasPreviousPage } } } } }"""
     with statements() as few:
         await idle_api.query(text)
-    await runs_with_notes(idle_api, 10)
+    await runs_with_output(idle_api, 10)
     with statements() as many:
         data = await idle_api.query(text)
     assert len(many.of_resolvers) == len(few.of_resolvers) == 4
@@ -151,8 +151,8 @@ async def test_the_number_of_statements_does_not_grow(idle_api: Api) -> None:
         assert len(node["files"]) == 2
 
 
-async def test_a_file_written_down_twice_is_there_once(idle_api: Api) -> None:
-    (run_id,) = await runs_with_notes(idle_api)
+async def test_file_inserted_twice_exists_once(idle_api: Api) -> None:
+    (run_id,) = await runs_with_output(idle_api)
     row = _file(ids.decode(IdKind.RUN, run_id), "three.txt")
     await idle_api.database.write(files.create, [row])
     await idle_api.database.write(files.create, [row, _file(row["run_id"], "four.txt")])
@@ -162,7 +162,7 @@ async def test_a_file_written_down_twice_is_there_once(idle_api: Api) -> None:
 
 
 async def test_files(idle_api: Api) -> None:
-    (run_id,) = await runs_with_notes(idle_api)
+    (run_id,) = await runs_with_output(idle_api)
     text = """query($id: ID!) { flowRun(id: $id) {
         files { id name size mediaType url stepName attempt createdAt } } }"""
     one, two = (await idle_api.query(text, {"id": run_id}))["flowRun"]["files"]
@@ -181,8 +181,8 @@ RETRY = """mutation($id: ID!) { result: retry(runId: $id, strategy: FROM_FAILED_
     __typename ... on UserError { code } } }"""
 
 
-async def test_a_purged_run_shows_neither_lines_nor_files_and_its_steps_cannot_be_kept(idle_api: Api) -> None:
-    (run_id,) = await runs_with_notes(idle_api)
+async def test_purged_run_has_no_lines_no_files_and_no_retry_from_failed_step(idle_api: Api) -> None:
+    (run_id,) = await runs_with_output(idle_api)
     key = ids.decode(IdKind.RUN, run_id)
     ended = {"status": "FAILED", "finished_at": clock.now() - timedelta(days=9), "due_at": None}
     change = update(table(FlowRun)).where(table(FlowRun).c.id == key).values(ended)

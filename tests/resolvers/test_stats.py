@@ -1,4 +1,4 @@
-"""`flowRunStats`, as a dashboard asks for it."""
+"""`flowRunStats` through the API."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,7 +22,7 @@ def ran(status: RunStatus, ago: timedelta, number: int = 0, **values: Any) -> Ma
 
 
 def failed(ago: timedelta, step: str, code: str, number: int = 0) -> Mapping[str, Any]:
-    error = {"error_code": "X", "error_message": f"told {number}", "error_fingerprint": code}
+    error = {"error_code": "X", "error_message": f"error {number}", "error_fingerprint": code}
     return ran(RunStatus.FAILED, ago, number, failed_step_name=step, **error)
 
 
@@ -48,7 +48,7 @@ def present(counts: list[dict[str, Any]]) -> dict[str, int]:
     return {each["status"]: each["count"] for each in counts if each["count"]}
 
 
-async def test_every_status_is_counted_and_archived_runs_are_not(idle_api: Api, home: Home) -> None:
+async def test_every_status_is_listed_and_archived_runs_are_excluded(idle_api: Api, home: Home) -> None:
     found = await asked(idle_api, "at total byStatus { status count }")
     assert found["at"] == "2026-01-01T00:00:00.000000Z"
     assert found["total"] == 9
@@ -57,7 +57,7 @@ async def test_every_status_is_counted_and_archived_runs_are_not(idle_api: Api, 
     assert (await asked(idle_api, "total", filter={"archived": "ONLY"})) == {"total": 1}
 
 
-async def test_durations_are_told_in_milliseconds(idle_api: Api, home: Home) -> None:
+async def test_durations_are_in_milliseconds(idle_api: Api, home: Home) -> None:
     fields = "durations { count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms }"
     found = await asked(idle_api, fields, filter={"statuses": ["SUCCEEDED"]})
     assert found["durations"] == {
@@ -73,7 +73,7 @@ async def test_durations_are_told_in_milliseconds(idle_api: Api, home: Home) -> 
     assert (await asked(idle_api, fields, filter={"statuses": ["RUNNING"]})) == {"durations": None}
 
 
-async def test_buckets_are_whole_and_without_a_gap(idle_api: Api, home: Home) -> None:
+async def test_buckets_are_whole_and_without_gaps(idle_api: Api, home: Home) -> None:
     found = await asked(idle_api, "timeBuckets(size: DAY) { start end total byStatus { status count } }")
     buckets = found["timeBuckets"]
     assert len(buckets) == 30
@@ -83,20 +83,20 @@ async def test_buckets_are_whole_and_without_a_gap(idle_api: Api, home: Home) ->
     assert len(buckets[0]["byStatus"]) == len(RunStatus)
 
 
-async def test_buckets_reach_as_far_as_the_filter_unless_told_otherwise(idle_api: Api, home: Home) -> None:
-    wanted = {"createdAfter": "2025-12-30T05:30:00Z", "createdBefore": "2025-12-30T08:00:00Z"}
-    fields = "timeBuckets { start } told: timeBuckets(from: $from, to: $to, size: MINUTE) { start end }"
+async def test_buckets_cover_the_filter_by_default(idle_api: Api, home: Home) -> None:
+    where = {"createdAfter": "2025-12-30T05:30:00Z", "createdBefore": "2025-12-30T08:00:00Z"}
+    fields = "timeBuckets { start } minutes: timeBuckets(from: $from, to: $to, size: MINUTE) { start end }"
     text = (
         "query($filter: FlowRunFilter, $from: DateTime, $to: DateTime)"
         f" {{ flowRunStats(filter: $filter) {{ {fields} }} }}"
     )
     span = {"from": "2025-12-30T05:30:00+01:00", "to": "2025-12-30T04:31:01Z"}
-    found = (await idle_api.query(text, {"filter": wanted, **span}))["flowRunStats"]
+    found = (await idle_api.query(text, {"filter": where, **span}))["flowRunStats"]
     assert [each["start"][11:16] for each in found["timeBuckets"]] == ["05:00", "06:00", "07:00"]
-    assert [each["end"][11:16] for each in found["told"]] == ["04:31", "04:32"]
+    assert [each["end"][11:16] for each in found["minutes"]] == ["04:31", "04:32"]
 
 
-async def test_days_are_those_of_the_zone(idle_api: Api, home: Home) -> None:
+async def test_days_begin_in_the_time_zone(idle_api: Api, home: Home) -> None:
     chart = 'timeBuckets(size: DAY, from: "2025-03-30T12:00:00Z", to: "2025-03-31T12:00:00Z", timeZone: %s) { start }'
     found = await asked(idle_api, chart % '"Europe/Berlin"')
     assert [each["start"] for each in found["timeBuckets"]] == [
@@ -118,30 +118,30 @@ async def test_days_are_those_of_the_zone(idle_api: Api, home: Home) -> None:
         ("topFailingSteps { errors(first: 21) { count } }", "from 1 to 20"),
     ],
 )  # fmt: skip
-async def test_what_has_no_answer_is_refused(idle_api: Api, home: Home, field: str, message: str) -> None:
+async def test_invalid_arguments_are_refused(idle_api: Api, home: Home, field: str, message: str) -> None:
     (error, *_) = (await idle_api.execute(f"{{ flowRunStats {{ {field} }} }}"))["errors"]
     assert error["extensions"]["code"] == "INVALID_ARGUMENT"
     assert message in error["message"]
 
 
-async def test_failing_steps_come_with_their_errors(idle_api: Api, home: Home) -> None:
+async def test_failing_steps_have_their_errors(idle_api: Api, home: Home) -> None:
     fields = """topFailingSteps { stepName count flow { name }
         errors { fingerprint message count lastSeenAt sampleRun { id status error { message } } } }"""
     charge, mail = (await asked(idle_api, fields))["topFailingSteps"]
     assert (charge["stepName"], charge["count"], charge["flow"]["name"]) == ("charge", 3, "flow")
     assert [(each["fingerprint"], each["count"], each["message"]) for each in charge["errors"]] == [
-        ("bb", 2, "told 3"),
-        ("aa", 1, "told 1"),
+        ("bb", 2, "error 3"),
+        ("aa", 1, "error 1"),
     ]
     newest = charge["errors"][0]
     assert newest["lastSeenAt"] == "2025-12-31T00:00:01.000000Z"
-    assert newest["sampleRun"]["error"]["message"] == "told 3"
+    assert newest["sampleRun"]["error"]["message"] == "error 3"
     assert [each["fingerprint"] for each in mail["errors"]] == ["cc"]
     one = await asked(idle_api, "topFailingSteps(first: 1) { stepName errors(first: 1) { fingerprint } }")
     assert one["topFailingSteps"] == [{"stepName": "charge", "errors": [{"fingerprint": "bb"}]}]
 
 
-async def test_a_key_sees_its_own_project_alone(idle_api: Api, home: Home) -> None:
+async def test_key_sees_only_its_own_project(idle_api: Api, home: Home) -> None:
     keys = idle_api.keys
     fields = "total topFailingSteps { count } durations { count } timeBuckets(size: DAY) { total }"
     other = await asked(idle_api, fields, key=keys.other_viewer)
@@ -153,7 +153,7 @@ async def test_a_key_sees_its_own_project_alone(idle_api: Api, home: Home) -> No
     assert await asked(idle_api, "total", key=keys.all_projects) == {"total": 9}
 
 
-async def test_each_part_that_is_selected_is_one_statement(idle_api: Api, home: Home) -> None:
+async def test_each_selected_part_is_one_statement(idle_api: Api, home: Home) -> None:
     counts = "total byStatus { count } again: total"
     parts = {
         "at": 0,
@@ -171,11 +171,11 @@ async def test_each_part_that_is_selected_is_one_statement(idle_api: Api, home: 
         assert len(executed.of_resolvers) == expected, fields
 
 
-async def test_what_goes_on_has_taken_the_same_time_in_every_part(
+async def test_running_runs_last_equally_long_in_every_part(
     fake_clock: FakeClock, idle_api: Api, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instants = [START + number * timedelta(seconds=5) for number in range(1, 100)]
     monkeypatch.setattr(clock, "now", lambda: instants.pop(0))
-    wanted = {"statuses": ["RUNNING"], "minDurationMs": 0, "maxDurationMs": 12_000}
-    found = await asked(idle_api, "at total timeBuckets(size: MINUTE) { total }", filter=wanted)
+    where = {"statuses": ["RUNNING"], "minDurationMs": 0, "maxDurationMs": 12_000}
+    found = await asked(idle_api, "at total timeBuckets(size: MINUTE) { total }", filter=where)
     assert found["total"] == sum(each["total"] for each in found["timeBuckets"])

@@ -1,4 +1,4 @@
-"""Each field by itself, and all together: every field declares the columns that it reads."""
+"""Every field declares the columns that it reads: selected alone, it returns the same as with all others."""
 
 from datetime import timedelta
 from functools import reduce
@@ -134,7 +134,7 @@ def merged(left: Any, right: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_fields_alone_say_what_they_say_together(fake_clock: FakeClock, idle_api: Api, name: str) -> None:
+async def test_field_alone_equals_field_selected_with_others(fake_clock: FakeClock, idle_api: Api, name: str) -> None:
     world = await add_world(idle_api)
     selections = [selection(field_name, field) for field_name, field in fields_of(name).items()]
     for way in WAYS[name]:
@@ -142,7 +142,7 @@ async def test_fields_alone_say_what_they_say_together(fake_clock: FakeClock, id
         assert reduce(merged, alone) == together, way
 
 
-async def test_fields_of_fragments_are_read(idle_api: Api) -> None:
+async def test_columns_of_fragment_fields_are_read(idle_api: Api) -> None:
     world = await add_world(idle_api)
     text = """query($id: ID!) { flowRun(id: $id) { ...a ... on FlowRun { tags } ... @include(if: true) { source } } }
         fragment a on FlowRun { ...b status }
@@ -158,7 +158,7 @@ async def test_fields_of_fragments_are_read(idle_api: Api) -> None:
     }
 
 
-async def test_duration_is_null_then_grows_then_stands_still(fake_clock: FakeClock, idle_api: Api) -> None:
+async def test_duration_is_null_then_grows_then_is_frozen(fake_clock: FakeClock, idle_api: Api) -> None:
     home = await add_home(idle_api)
     rows: list[dict[str, Any]] = [{}, {"status": RunStatus.RUNNING}, {"status": RunStatus.FAILED}]
     _, live, _ = await idle_api.database.write(factory.add_runs, home, rows)
@@ -177,7 +177,7 @@ async def test_duration_is_null_then_grows_then_stands_still(fake_clock: FakeClo
         assert ended["durationMs"] == 1_000
 
 
-async def test_purged_steps_are_told(idle_api: Api) -> None:
+async def test_step_data_is_purged_after_a_purge(idle_api: Api) -> None:
     done = {"status": RunStatus.FAILED, "steps_purged_at": clock.now()}
     await add_runs(idle_api, await add_home(idle_api), done)
     assert (await idle_api.query("{ flowRuns { nodes { stepData } } }"))["flowRuns"]["nodes"] == [
@@ -185,8 +185,8 @@ async def test_purged_steps_are_told(idle_api: Api) -> None:
     ]
 
 
-def test_every_type_is_reached() -> None:
-    told = {"UserError"}
+def test_every_object_type_is_covered() -> None:
+    errors = {"UserError"}
     streamed = {"Subscription", "FlowRunStatusChanged", "FlowRunUpdated", "CaughtUp"}
     streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended", "BulkOperationProgressed", "BulkCounts"}
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
@@ -197,6 +197,6 @@ def test_every_type_is_reached() -> None:
         if isinstance(kind, GraphQLObjectType)
         and not name.startswith("__")
         and not name.endswith("Success")
-        and told.isdisjoint(face.name for face in kind.interfaces)
+        and errors.isdisjoint(face.name for face in kind.interfaces)
     }
     assert reachable - elsewhere == set(WAYS)

@@ -185,7 +185,7 @@ async def test_all_that_was_missed_of_a_run_that_ended(watcher: Watcher, failed:
     items = await watcher.all(run_id, cursor)
     assert [short(item) for item in items] == [*EXPECTED, "CaughtUp"]
     assert {item["runId"] for item in items[:-1]} == {shown(run_id)}
-    assert items[3]["lines"][0]["message"].startswith("Attempt 1 failed; tried again")
+    assert items[3]["lines"][0]["message"].startswith("Attempt 1 failed; retrying")
     assert items[2]["step"] == {"name": "a", "attempts": [{"number": 1}, {"number": 2}]}
 
 

@@ -1,4 +1,4 @@
-"""What a query costs the database: no statement more for more rows, and no column that nobody asked for."""
+"""Statements of queries: their number does not depend on the rows, and they read only selected columns."""
 
 import pytest
 
@@ -27,7 +27,7 @@ async def cost(api: Api, text: str, **variables: object) -> list[str]:
     return executed.of_resolvers
 
 
-async def test_a_list_with_every_edge_costs_the_same_for_5_runs_and_for_50(idle_api: Api) -> None:
+async def test_statement_count_is_the_same_for_5_and_50_runs(idle_api: Api) -> None:
     await add_worlds(idle_api, 50)
     few = await cost(idle_api, EVERY_EDGE, first=5)
     many = await cost(idle_api, EVERY_EDGE, first=50)
@@ -35,7 +35,7 @@ async def test_a_list_with_every_edge_costs_the_same_for_5_runs_and_for_50(idle_
     assert len(many) <= 26
 
 
-async def test_a_page_with_flow_steps_and_history_costs_four_statements(idle_api: Api) -> None:
+async def test_page_with_flow_steps_and_history_is_four_statements(idle_api: Api) -> None:
     await add_worlds(idle_api, 3)
     text = "{ flowRuns { nodes { id status flow { name } steps { name status } statusHistory { to at } } } }"
     assert len(await cost(idle_api, text)) == 4
@@ -60,13 +60,13 @@ async def test_payloads_are_not_read_unless_selected(idle_api: Api, text: str) -
 
 
 @pytest.mark.parametrize("name", ["input", "output", "metadata"])
-async def test_a_payload_that_is_selected_is_the_only_one_read(idle_api: Api, name: str) -> None:
+async def test_only_selected_payload_is_read(idle_api: Api, name: str) -> None:
     await add_world(idle_api)
     (statement,) = await cost(idle_api, f"{{ flowRuns {{ nodes {{ {name} }} }} }}")
     assert [each for each in PAYLOADS if f".{each}" in statement] == [name]
 
 
-async def test_only_the_columns_of_the_selected_fields_are_read(idle_api: Api) -> None:
+async def test_only_columns_of_selected_fields_are_read(idle_api: Api) -> None:
     await add_world(idle_api)
     (statement,) = await cost(idle_api, "{ flowRuns { nodes { id status } } }")
     columns = statement.partition("FROM")[0].removeprefix("SELECT ")
@@ -74,7 +74,7 @@ async def test_only_the_columns_of_the_selected_fields_are_read(idle_api: Api) -
 
 
 @pytest.mark.parametrize("field", ["flowRuns", "flows"])
-async def test_totals_are_counted_when_selected_alone(idle_api: Api, field: str) -> None:
+async def test_total_count_alone_reads_no_rows(idle_api: Api, field: str) -> None:
     await add_world(idle_api)
     (page,) = await cost(idle_api, f"{{ {field} {{ nodes {{ id }} }} }}")
     (total,) = await cost(idle_api, f"{{ {field} {{ totalCount }} }}")
@@ -82,7 +82,7 @@ async def test_totals_are_counted_when_selected_alone(idle_api: Api, field: str)
     assert "count(" in total
 
 
-async def test_nothing_is_read_for_what_is_skipped(idle_api: Api) -> None:
+async def test_skipped_fields_read_nothing(idle_api: Api) -> None:
     world = await add_world(idle_api)
     text = "query($id: ID!, $more: Boolean!) { flowRun(id: $id) { id steps @include(if: $more) { name } } }"
     assert len(await cost(idle_api, text, id=world.failed, more=False)) == 1

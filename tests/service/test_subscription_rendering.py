@@ -21,7 +21,6 @@ from db.events import log as event_log
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import reads as run_reads
-from db.runs import steps
 from domain import clock, ids
 from domain.enums import Role
 from domain.errors import DatabaseUnavailableError
@@ -173,7 +172,7 @@ async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, mo
 
     async def fails_thrice(query: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal failures
-        if query is steps.by_runs and failures < 3:
+        if query is run_reads.steps_by_runs and failures < 3:
             failures += 1
             raise DatabaseUnavailableError
         return await read(query, *args, **kwargs)

@@ -17,7 +17,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import step_journal, steps, transitions
+from db.runs import retries, step_journal, transitions
 from db.runs.step_journal import Claimed
 from db.sql.rows import AnyRow
 from domain import clock, ids
@@ -27,7 +27,7 @@ from domain.state_machine import TRANSITIONS
 from engine.actions import Action, ActionRegistry
 from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor
-from engine.steps import RunnerSettings, StepRunner, runners
+from engine.steps import KINDS, StepKind, StepSettings
 
 Document = dict[str, Any]
 ActionFunction = Callable[..., Any]
@@ -103,7 +103,7 @@ class Bench:
         def work(uow: UnitOfWork) -> UUID:
             again = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
             new_id = self._create(uow, flow, {"input": old.input, **again})
-            steps.copy_kept(uow.conn, [new_id])
+            retries.copy_kept(uow.conn, [new_id])
             return new_id
 
         return await self.database.write(work)
@@ -190,14 +190,14 @@ class Engine(Bench):
         super().__init__(database, project_id)
         self._closing = closing
 
-    async def runners(self, **actions: ActionFunction) -> dict[str, StepRunner]:
-        """The real runners of steps, with these actions."""
-        settings = RunnerSettings(http_allow_private=True, actions=registry(**actions))
-        return dict(await self._closing.enter_async_context(runners(settings)))
+    async def kinds(self, **actions: ActionFunction) -> dict[str, StepKind]:
+        """The step kinds, opened with these actions."""
+        settings = StepSettings(http_allow_private=True, actions=registry(**actions))
+        return await self._closing.enter_async_context(KINDS.open(settings))
 
     async def executor(self, **actions: ActionFunction) -> Executor:
         """An executor of its own, with these actions."""
-        return Executor(self.database, self.flows, await self.runners(**actions))
+        return Executor(self.database, self.flows, await self.kinds(**actions))
 
     async def execute(self, flow: Flow, input: str = "null", **actions: ActionFunction) -> UUID:  # noqa: A002
         """A new run, after its first claim was worked off."""

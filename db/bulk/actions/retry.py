@@ -15,7 +15,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, steps, transitions
+from db.runs import retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
@@ -76,7 +76,7 @@ def apply(uow: UnitOfWork, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
     _name(uow, chunk, (old_ids, new_ids, created_at, _places(uow, chunk, len(old_ids))))
     transitions.create_from(uow, _creation(strategy), chunk.named, new_ids)
     if strategy is RetryStrategy.FROM_FAILED_STEP:
-        steps.copy_kept(uow.conn, new_ids)
+        retries.copy_kept(uow.conn, new_ids)
 
 
 def can_pipeline(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> bool:

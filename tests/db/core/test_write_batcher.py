@@ -52,7 +52,8 @@ _event = table(RunEvent).c
 
 def told_of(conn: Connection, run_id: UUID) -> list[Any]:
     """What there is of a run, without what tells it from others."""
-    run = tuple(run_reads.by_ids(conn, [run_id], _RUN)[run_id])[1:]
+    row: Any = run_reads.by_ids(conn, [run_id], _RUN)[run_id]
+    run = tuple(row)[1:]
     steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
     told = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
     history = [tuple(row) for row in conn.execute(told.where(_event.run_id == run_id).order_by(_event.seq))]

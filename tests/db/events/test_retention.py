@@ -20,7 +20,7 @@ from domain.errors import CursorExpiredError
 from domain.run_filter import RunFilter
 from engine import maintenance
 from engine.file_store import FileStore
-from engine.maintenance import maintenance_jobs, purge_events
+from engine.maintenance import maintenance_jobs, prune_events
 from live.hub import CaughtUp, Hub
 from live.topics import RunsTopic
 from tests.support import factory
@@ -67,7 +67,7 @@ async def test_old_events_go_but_not_the_changes_of_runs(
     old = await places(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
     await database.write(write, home, run_id)
-    await purge_events(database, DAYS)
+    await prune_events(database, DAYS)
     assert await kinds(database) == ["RUN_STATUS", "STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
     assert len((await database.read(event_log.status_changes_by_runs, [run_id]))[run_id]) == 2
     for place in [START, *old[:-1]]:
@@ -81,20 +81,20 @@ async def test_nothing_goes_before_its_time(
 ) -> None:
     await database.write(write, home, run_id)
     await fake_clock.advance(DAYS * 86_400)
-    await purge_events(database, DAYS)
-    await purge_events(database, None)
+    await prune_events(database, DAYS)
+    await prune_events(database, None)
     assert len(await read_from(database, START)) == 3
 
 
 async def test_batches_come_to_the_same(
     database: Database, home: Home, run_id: UUID, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "EVENTS", 2)
+    monkeypatch.setattr(maintenance, "EVENT_BATCH", 2)
     for _ in range(5):
         await database.write(write, home, run_id)
     old = await places(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
-    await fake_clock.drive(purge_events(database, DAYS))
+    await fake_clock.drive(prune_events(database, DAYS))
     assert await kinds(database) == ["RUN_STATUS"] * 5
     assert not await read_from(database, old[-1])
     with pytest.raises(CursorExpiredError):
@@ -117,7 +117,7 @@ async def test_a_subscriber_from_before_is_told_also_after_a_restart(
     await database.write(write, home, run_id)
     last = (await places(database))[-1]
     await fake_clock.advance(DAYS * 86_400 + 1)
-    await purge_events(database, DAYS)
+    await prune_events(database, DAYS)
     again = open_database(database_url)
     hub = Hub(again)
     selector = RunsTopic(RunFilter(project_ids=[home.project_id]))
@@ -138,7 +138,7 @@ async def test_a_worker_purges(
     await database.write(write, home, run_id)
     await fake_clock.advance(DAYS * 86_400 + 1)
     (job,) = [
-        each for each in maintenance_jobs(database, FileStore(str(tmp_path)), None, DAYS) if "events" in each.what
+        each for each in maintenance_jobs(database, FileStore(str(tmp_path)), None, DAYS) if "events" in each.name
     ]
     await job.work()
     count = await database.read(lambda c: c.execute(select(func.count()).select_from(_EVENTS)).scalar_one())

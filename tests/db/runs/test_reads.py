@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -32,33 +33,33 @@ async def recoveries(database: Database, keys: list[UUID]) -> list[UUID | None]:
 
 
 class TestMarkRecovered:
-    async def test_every_run_of_the_chain_is_marked_and_no_other(self, database: Database, home: Home) -> None:
+    async def test_recovery_marks_every_run_of_the_chain_and_no_other(self, database: Database, home: Home) -> None:
         chain = await database.write(add_chain, home, 5)
         other = await database.write(add_chain, home, 2)
         await database.write(run_reads.mark_recovered, chain[-1])
         assert await recoveries(database, chain) == [chain[-1]] * 4 + [None]
         assert await recoveries(database, other) == [None, None]
 
-    async def test_a_branch_of_the_chain_is_not_marked(self, database: Database, home: Home) -> None:
+    async def test_recovery_does_not_mark_other_branches(self, database: Database, home: Home) -> None:
         chain = await database.write(add_chain, home, 3)
         branch = await database.write(factory.add_run, home, status=RunStatus.FAILED, retry_of_id=chain[0])
         await database.write(run_reads.mark_recovered, chain[1])
         assert await recoveries(database, [*chain, branch]) == [chain[1], None, None, None]
 
-    async def test_the_latest_success_is_told(self, database: Database, home: Home) -> None:
+    async def test_latest_successful_retry_replaces_earlier_one(self, database: Database, home: Home) -> None:
         chain = await database.write(add_chain, home, 3)
         for key in chain[1:]:
             await database.write(run_reads.mark_recovered, key)
         assert await recoveries(database, chain) == [chain[2], chain[2], None]
 
-    async def test_a_run_that_retries_nothing_marks_nothing(self, database: Database, home: Home) -> None:
+    async def test_success_without_retried_run_marks_nothing(self, database: Database, home: Home) -> None:
         chain = await database.write(add_chain, home, 1)
         await database.write(run_reads.mark_recovered, chain[0])
         assert await recoveries(database, chain) == [None]
 
 
 class TestIdempotencyKeys:
-    async def test_a_run_is_found_by_its_key_in_its_project_alone(self, database: Database, home: Home) -> None:
+    async def test_idempotency_key_finds_run_only_in_its_project(self, database: Database, home: Home) -> None:
         other = await database.write(factory.add_home, "other")
         key = await database.write(factory.add_run, home, idempotency_key="k", request_hash="h")
         found = await database.read(run_reads.by_idempotency_key, home.project_id, "k")
@@ -67,14 +68,14 @@ class TestIdempotencyKeys:
         assert await database.read(run_reads.by_idempotency_key, other.project_id, "k") is None
         assert await database.read(run_reads.by_idempotency_key, home.project_id, "K") is None
 
-    async def test_a_key_is_taken_once_in_a_project(self, database: Database, home: Home) -> None:
+    async def test_idempotency_key_is_unique_in_project(self, database: Database, home: Home) -> None:
         other = await database.write(factory.add_home, "other")
         await database.write(factory.add_run, home, idempotency_key="k")
         with pytest.raises(ConflictError):
             await database.write(factory.add_run, home, idempotency_key="k")
         await database.write(factory.add_run, other, idempotency_key="k")
 
-    async def test_any_number_of_runs_have_none(self, database: Database, home: Home) -> None:
+    async def test_many_runs_have_no_idempotency_key(self, database: Database, home: Home) -> None:
         assert len(await database.write(factory.add_runs, home, [{}, {}])) == 2
 
 
@@ -82,7 +83,7 @@ def set_retry_limit(uow: UnitOfWork, project_id: UUID) -> None:
     uow.conn.execute(update(table(Project)).where(table(Project).c.id == project_id).values(retry_limit=3))
 
 
-async def test_a_retry_reads_the_whole_run_and_its_projects_limit(database: Database, home: Home) -> None:
+async def test_locked_run_has_all_columns_and_retry_limit(database: Database, home: Home) -> None:
     values = {"status": RunStatus.FAILED, "tags": ["a", "b"], "metadata": '{"a": 1}', "input": '{"b":2}'}
     key = await database.write(factory.add_run, home, **values)
     found = await database.write(retries.lock, key, RetryStrategy.FROM_FAILED_STEP)
@@ -96,7 +97,7 @@ async def test_a_retry_reads_the_whole_run_and_its_projects_limit(database: Data
     assert await database.write(retries.lock, ids.new_uuid(), RetryStrategy.FROM_FAILED_STEP) is None
 
 
-async def test_a_parent_is_found_in_its_project_alone(database: Database, home: Home) -> None:
+async def test_parent_is_found_only_in_its_project(database: Database, home: Home) -> None:
     other = await database.write(projects.create, "other")
     root = await database.write(factory.add_run, home)
     key = await database.write(factory.add_run, home, status=RunStatus.RUNNING, root_run_id=root)
@@ -107,15 +108,16 @@ async def test_a_parent_is_found_in_its_project_alone(database: Database, home: 
     assert await database.write(run_reads.parent, ids.new_uuid(), home.project_id) is None
 
 
-async def test_runs_are_found_by_ids_archived_ones_too(database: Database, home: Home) -> None:
+async def test_by_ids_returns_archived_runs_too(database: Database, home: Home) -> None:
     one = await database.write(factory.add_run, home)
     other = await database.write(factory.add_run, home, archived_at=ids.created_at(one) + timedelta(days=1))
     found = await database.read(run_reads.by_ids, [one, other, ids.new_uuid()], {"status"})
     assert found.keys() == {one, other}
-    assert set(found[one]._fields) == {"id", "project_id", "status"}
+    row: Any = found[one]
+    assert set(row._fields) == {"id", "project_id", "status"}
 
 
-async def test_times_and_texts_come_back_as_they_were(database: Database, home: Home) -> None:
+async def test_times_and_texts_are_read_as_written(database: Database, home: Home) -> None:
     key = await database.write(factory.add_run, home)
     exact = ids.created_at(key) + timedelta(microseconds=123_457)
     tags = ["ä 🙂", 'say "hi"', "it's", "\\", "", "{1,2}", "null"]

@@ -58,7 +58,7 @@ def add_due_runs(uow: UnitOfWork, home: Home, seconds: Sequence[float]) -> list[
     return factory.add_runs(uow, home, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
 
 
-def run_row(conn: Connection, run_id: UUID) -> AnyRow:
+def run_row(conn: Connection, run_id: UUID) -> Any:
     columns = ("status", "due_at", "lease_token", "interruptions", "epoch", "started_at", "recovered_by_id", "output")
     return run_reads.by_ids(conn, [run_id], columns)[run_id]
 
