@@ -1,7 +1,7 @@
 """The dispatcher claims due runs, executes them, and renews their leases.
 
 It claims after a wake-up, when the next run is due, and every second in case a wake-up was lost. A run is due when its
-`due_at` has passed. A claim moves `due_at` to the end of a lease, so a run whose worker was lost is due again by itself.
+`due_at` has passed. A claim moves `due_at` to the end of a lease, so a run whose worker is lost becomes due by itself.
 Delivery is at least once; the lease token makes the journal exact.
 """
 

@@ -79,7 +79,7 @@ def reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUI
 
 
 def planned_reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
-    """For each plan of how many runs what is foretold."""
+    """Returns the planned reasons of each plan, and the number of runs with each."""
     return _tallied(conn, keys, _outcome.planned_reason)
 
 

@@ -5,7 +5,7 @@ from sqlmodel import Field, SQLModel
 
 
 class EventLowWatermark(SQLModel, table=True):
-    """The position in the event log after which every event is kept. It is one row, which moves as events are purged."""
+    """The log position after which every event is kept. It is one row, which moves on as events are purged."""
 
     __tablename__ = "event_low_watermark"
 

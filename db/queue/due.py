@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CompoundSelect, Integer, bindparam, case, func, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Connection, Integer, bindparam, case, func, select, union_all
 
 from db.models import FlowRun
 from db.models.types import table
-from domain.enums import RunStatus
 
 _runs = table(FlowRun)
 _run = _runs.c

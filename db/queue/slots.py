@@ -4,10 +4,10 @@ A run takes a place of its flow and of its project while it is RUNNING. A paused
 when it goes on, so a parent that waits for its children never keeps them from running. RUNNING runs wait for time and
 for the outside world alone, never for a place, so every place becomes free some day.
 
-A worker that claims due runs asks here. A run for which there is no place leaves the queue of due runs for a line, that
-of its flow, if that has a limit, or else that of its project: `blocked_since` keeps the instant since when it was due, so
-that it can come back to where it stood. Whoever frees a place puts the first of the queues that have room back
-among the due runs, in the same transaction. Only a claim, and an answer that lets a run go on, give places away.
+A claim of due runs asks here. A run without a free slot leaves the queue of due runs for a wait queue: that of its flow,
+if the flow has a limit, or else that of its project. `blocked_since` keeps the time at which it became due, so that it
+comes back to where it stood. The transaction that releases a slot promotes the first run of the wait queues that have
+a free slot: it is due again. Only a claim, and an answer that resumes a run, take slots.
 
 On PostgreSQL one advisory lock for each project makes this exact. It is taken by a statement of its own, before the one
 that counts: a statement sees what was committed when it began, so one that both locks and counts would count what was
@@ -36,8 +36,8 @@ from sqlalchemy import (
     update,
 )
 
-from db.core.unit_of_work import UnitOfWork
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
 from db.queue import due
@@ -84,17 +84,15 @@ def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
 
 
 # Others of those that were refused; ones that somebody else has in hand are not waited for.
-_DUE_WITHOUT_SLOT = (
-    due.select_due(
-        [_run.id],
-        _run.id.not_in(bindparam("but_not", expanding=True)),
-        _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
-        or_(
-            _unindexed(_run.flow_id).in_(bindparam("full", expanding=True)),
-            _unindexed(_run.project_id).in_(bindparam("full", expanding=True)),
-        ),
-        limit="at_most",
-    )
+_DUE_WITHOUT_SLOT = due.select_due(
+    [_run.id],
+    _run.id.not_in(bindparam("but_not", expanding=True)),
+    _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
+    or_(
+        _unindexed(_run.flow_id).in_(bindparam("full", expanding=True)),
+        _unindexed(_run.project_id).in_(bindparam("full", expanding=True)),
+    ),
+    limit="at_most",
 )
 _LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 _RANDOM_BITS = 2**62 - 1
@@ -259,7 +257,10 @@ def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Seq
 
 def _move_to_wait_queue(uow: UnitOfWork, run_ids: Collection[UUID], rooms: _SlotAllocator) -> None:
     line = case((_run.flow_id.in_(rooms.limited_flows), _run.flow_id), else_=_run.project_id)
-    uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(blocked_since=_run.due_at, blocked_by=line, due_at=None))
+    blocked = {"blocked_since": _run.due_at, "blocked_by": line, "due_at": None}
+    uow.conn.execute(
+        update(_runs).where(_run.id.in_(run_ids)).values(blocked_since=_run.due_at, blocked_by=line, due_at=None)
+    )
 
 
 def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:

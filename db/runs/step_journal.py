@@ -11,28 +11,24 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Connection,
-    Integer,
-    Uuid,
     and_,
     bindparam,
     case,
     func,
     insert,
-    or_,
     select,
     tuple_,
     update,
 )
 
+from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import AttemptRef, RunRef
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
-from db.core import pubsub
 from db.queue import due, quota, slots
 from db.runs import children, files, input_requests, logs, transitions
 from db.runs import reads as run_reads
@@ -43,7 +39,7 @@ from db.sql.rows import AnyRow, group_by
 from domain import clock, ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.state_machine import LIVE, UNFINISHED
+from domain.state_machine import UNFINISHED
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -194,11 +190,7 @@ _LOCK_ALL = (
     .with_for_update(key_share=True, skip_locked=True, of=_runs)
 )
 _RESET_INTERRUPTIONS = update(_runs).where(_same_run).values(interruptions=0)
-_SNOOZE = (
-    update(_runs)
-    .where(_same_run)
-    .values(due_at=bindparam("due"), lease_token=None, interruptions=0)
-)
+_SNOOZE = update(_runs).where(_same_run).values(due_at=bindparam("due"), lease_token=None, interruptions=0)
 _INSERT_STEP = insert(_results)
 _INSERT_ATTEMPT = insert(_attempts)
 _RESTART_STEP = (
@@ -316,14 +308,16 @@ def find_cancelled(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
 
 def release(uow: UnitOfWork, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
-    due_now = update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)
+    uow.conn.execute(update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None))
     uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def reschedule_after_clock_change(uow: UnitOfWork, before: datetime) -> int:
     """After the clock was set back from `before`: what waited for a worker then shall not wait until then again."""
     now = clock.now()
-    waiting = and_(_run.priority.in_(due.PRIORITIES), _run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None))
+    waiting = and_(
+        _run.priority.in_(due.PRIORITIES), _run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None)
+    )
     run_ids = uow.conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
     uow.publish_after_commit(pubsub.RUNS_DUE)
     return len(run_ids)

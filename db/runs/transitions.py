@@ -204,7 +204,8 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now}
-    row["priority"] = due.initial_priority(values["trigger_method"], in_bulk=values.get("retry_operation_id") is not None)
+    in_bulk = values.get("retry_operation_id") is not None
+    row["priority"] = due.initial_priority(values["trigger_method"], in_bulk=in_bulk)
     project_id, quotas = values["project_id"], uow.quotas
     if project_id in quotas:
         uow.conn.execute(_CREATE, row)
@@ -215,7 +216,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     if (own := quotas[project_id]) is not None:
         uow.charge(own, values["id"])
     event_log.append(uow, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
-    uow.enqueue([values["id"]])
+    uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:

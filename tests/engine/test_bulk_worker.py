@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from db import projects
 from db.assembly import COMMIT_STEPS, open_database
@@ -22,7 +22,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
-from db.queue import tickets
+from db.queue import due
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
@@ -35,7 +35,6 @@ from domain.state_machine import FINAL
 from engine import maintenance
 from engine.bulk_worker import CLEAR_UP, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
 from engine.file_store import FileStore
-from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
 from tests.support.engine import LEASE as RUN_LEASE
@@ -543,7 +542,7 @@ async def test_retries_keep_what_succeeded_and_are_due_at_once(fake_clock: FakeC
     told = await outcomes(bench, operation_id)
     for row in await retries_of(bench, made):
         assert told[row.retry_of_id].new_run_id == row.id
-        assert (row.status, row.due_at, row.epoch, row.root_run_id) == ("QUEUED", clock.now(), 1, row.id)
+        assert (row.status, row.due_at, row.root_run_id) == ("QUEUED", clock.now(), row.id)
         assert row.retry_operation_id == operation_id
         (kept,) = await bench.steps(row.id)
         assert (kept.name, kept.output, kept.reused_from_id) == ("a", "1", row.retry_of_id)
@@ -596,7 +595,7 @@ async def test_a_paced_retry_is_handed_out_when_it_is_due(fake_clock: FakeClock,
     made = await add(bench, flow, *[RunStatus.FAILED] * 3)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION, spread_over_ms=30_000)
     await BulkWorker(bench.database).work_off()
-    take = step_journal.claim if bench.database.dialect == "sqlite" else step_journal.claim_tickets
+    take = step_journal.claim
     claimed: list[UUID] = []
     for number, row in enumerate(await retries_of(bench, made)):
         fake_clock.block((row.due_at - clock.now()).total_seconds())
@@ -605,16 +604,14 @@ async def test_a_paced_retry_is_handed_out_when_it_is_due(fake_clock: FakeClock,
     assert claimed == [row.id for row in await retries_of(bench, made)]
 
 
-@pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_a_retry_by_hand_goes_before_bulk_work(bench: Bench, flow: Flow, dialect: Dialect) -> None:
+async def test_a_retry_by_hand_goes_before_bulk_work(bench: Bench, flow: Flow) -> None:
     made = await add(bench, flow, *[RunStatus.FAILED] * 2)
     await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
     await BulkWorker(bench.database).work_off()
     by_hand = await bench.retry(made[0])
-    query = text("SELECT split_part(dedupe_key, ':', 1), priority FROM pgqueuer ORDER BY id")
-    found = await bench.database.read(lambda conn: conn.execute(query).all())
-    assert [priority for _, priority in found] == [tickets.NEW, tickets.NEW, tickets.BY_HAND]
-    (first,) = await bench.database.write(step_journal.claim_tickets, 1, RUN_LEASE)
+    retries = [*await retries_of(bench, made)]
+    assert sorted({row.id: row.priority for row in retries}.values()) == [due.NEW, due.NEW, due.BY_HAND]
+    (first,) = await bench.database.write(step_journal.claim, 1, RUN_LEASE)
     assert first.lease.run_id == by_hand
 
 

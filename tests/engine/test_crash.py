@@ -369,7 +369,7 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
     order: Order, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = await bench.start(await bench.publish(transform("a", 1)))
-    name = "claim_tickets" if bench.database.dialect == "postgresql" else "claim"
+    name = "claim"
     working = getattr(step_journal, name)
 
     def claim(*arguments: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from db import flows, projects
 from db.assembly import open_database
@@ -29,7 +29,7 @@ from domain.enums import RunStatus
 from engine.dispatcher import Dispatcher, Execute
 from engine.steps import StepContext
 from tests.conftest import Dialect
-from tests.engine.adapters import ADAPTERS, Adapter, Limits, polling
+from tests.engine.adapters import Adapter, Limits, dispatcher
 from tests.support.clock import START, FakeClock
 from tests.support.engine import Bench, Engine, Flow, python, transform
 from tests.support.postgres import PostgresServer
@@ -155,9 +155,6 @@ async def test_what_is_due_longest_comes_first(
     ages = [3, 9, 1, 5]
     for run_id, age in zip(run_ids, ages, strict=True):
         await engine.change(run_id, due_at=START - timedelta(seconds=age))
-    if adapter is ADAPTERS["tickets"]:
-        # The tickets know nothing of a change past all rules; without them the sweep writes new ones.
-        await engine.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
     async with at_work(adapter.create(engine.database, Limits(concurrency=1)), work):
         await still.settle()
         assert work.runs == [run_ids[1], run_ids[3], run_ids[0], run_ids[2]]
@@ -566,7 +563,6 @@ async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
     async with at_work(adapter.create(engine.database, Limits()), held_up) as task:
         await still.settle()
         monkeypatch.setattr(step_journal, "claim", broken)
-        monkeypatch.setattr(step_journal, "claim_tickets", broken)
         await still.advance(2)
         assert task.done()
         assert "a bug" in str(task.exception())
@@ -584,8 +580,7 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
     work = Work(bench)
     flow = await bench.publish(transform("a", 1))
     before = await bench.start(flow)
-    # Each adapter that serves PostgreSQL would be asked here.
-    async with at_work(polling(database, Limits(lease=15)), work) as task:
+    async with at_work(dispatcher(database, Limits(lease=15)), work) as task:
         await fake_clock.settle()
         await asyncio.to_thread(own_postgres.stop)
         await fake_clock.advance(6)

@@ -80,7 +80,7 @@ def killed(server: PostgresServer) -> None:
     server.kill()
 
 
-@pytest.mark.parametrize("adapter", [pytest.param(ADAPTERS[name], id=name) for name in ("polling", "tickets")])
+@pytest.mark.parametrize("adapter", [pytest.param(ADAPTERS[name], id=name) for name in ADAPTERS])
 @pytest.mark.parametrize("fail", [stopped_at_once, killed])
 async def test_crashed_server_neither_loses_nor_repeats_steps(
     own_postgres: PostgresServer, adapter: Adapter, fail: Callable[[PostgresServer], None]
@@ -148,7 +148,7 @@ async def test_unwritable_file_neither_loses_nor_repeats_steps(database_url: str
         run_ids = await enqueue(bench, await bench.publish(python("a", "act"), python("b", "act")), 300)
         echo = await api.create_flow(ECHO)
         action = Counted()
-        async with two_workers(ADAPTERS["polling"], bench, database_url, action):
+        async with two_workers(ADAPTERS["dispatcher"], bench, database_url, action):
             await action.called(150)
             with fail(file):
                 started = await started_until_refused(api, echo)

@@ -117,7 +117,6 @@ def _run(home: Home, values: Mapping[str, Any]) -> dict[str, Any]:
         "root_run_id": run_id,
         "fail_parent_on_failure": False,
         "attempt": 1,
-        "epoch": 1,
         "interruptions": 0,
         "tags": [],
         "metadata": "{}",

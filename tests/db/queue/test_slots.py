@@ -11,12 +11,12 @@ from db.assembly import open_database
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.queue import slots
+from db.queue import due, slots
 from db.runs import step_journal
 from db.runs.children import ChildBatch
 from db.runs.step_journal import AttemptStart, Claimed
 from domain.enums import RunStatus
-from engine.polling import PollingDispatcher, PollingSettings
+from engine.dispatcher import Dispatcher, DispatcherSettings
 from tests.support.api import PATIENCE, statements
 from tests.support.clock import FakeClock
 from tests.support.places import LEASE, Places, finish, ids_of
@@ -30,7 +30,7 @@ async def test_runs_beyond_the_limit_of_their_flow_stay_queued(database: Databas
     assert await places.claimed() == runs[:2]
     assert await places.statuses() == {"RUNNING": 2, "QUEUED": 3}
     assert await places.due() == set()
-    assert await database.read(step_journal.next_due) == (await places.run(runs[0])).due_at  # nobody looks in vain
+    assert await database.read(due.next_due) == (await places.run(runs[0])).due_at  # nobody looks in vain
 
 
 async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> None:
@@ -244,7 +244,7 @@ async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[D
 
         return work
 
-    dispatchers = [PollingDispatcher(each, PollingSettings(concurrency=16, interval=0.05)) for each in databases]
+    dispatchers = [Dispatcher(each, DispatcherSettings(concurrency=16, interval=0.05)) for each in databases]
     tasks = [
         asyncio.create_task(dispatcher.run(execute(each)))  # type: ignore[arg-type]
         for dispatcher, each in zip(dispatchers, databases, strict=True)
@@ -284,7 +284,7 @@ async def test_a_dispatcher_does_not_wait_for_its_interval(fake_clock: FakeClock
             ended.set()
 
     began_at = fake_clock.now()
-    dispatcher = PollingDispatcher(database)
+    dispatcher = Dispatcher(database)
     task = asyncio.create_task(dispatcher.run(execute))
     await fake_clock.happened(ended)
     assert fake_clock.now() == began_at
