@@ -4,8 +4,8 @@ A run takes a place of its flow and of its project while it is RUNNING. A paused
 when it goes on, so a parent that waits for its children never keeps them from running. RUNNING runs wait for time and
 for the outside world alone, never for a place, so every place becomes free some day.
 
-A claim of due runs asks here. A run without a free slot leaves the queue of due runs for a wait queue: that of its flow,
-if the flow has a limit, or else that of its project. `blocked_since` keeps the time at which it became due, so that it
+A claim of due runs asks here. A run without a free slot leaves the queue of due runs for a wait queue: its flow's,
+if the flow has a limit, or else its project's. `blocked_since` keeps the time at which it became due, so that it
 comes back to where it stood. The transaction that releases a slot promotes the first run of the wait queues that have
 a free slot: it is due again. Only a claim, and an answer that resumes a run, take slots.
 
@@ -258,9 +258,7 @@ def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Seq
 def _move_to_wait_queue(uow: UnitOfWork, run_ids: Collection[UUID], rooms: _SlotAllocator) -> None:
     line = case((_run.flow_id.in_(rooms.limited_flows), _run.flow_id), else_=_run.project_id)
     blocked = {"blocked_since": _run.due_at, "blocked_by": line, "due_at": None}
-    uow.conn.execute(
-        update(_runs).where(_run.id.in_(run_ids)).values(blocked_since=_run.due_at, blocked_by=line, due_at=None)
-    )
+    uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(blocked))
 
 
 def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:
