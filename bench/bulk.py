@@ -125,14 +125,14 @@ async def filled(database: Database, flow: Flow, status: RunStatus, count: int) 
 async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
     """Ask for a list until told to stop; answer with the milliseconds that each took."""
     database = open_database(url)
-    wanted = RunFilter(project_ids=[project_id])
+    where = RunFilter(project_ids=[project_id])
     taken = []
     for _ in range(20):
-        await database.read(run_reads.page, COLUMNS, wanted, RunOrder(), PAGE)
+        await database.read(run_reads.page, COLUMNS, where, RunOrder(), PAGE)
     ready.set()
     while not stop.is_set():
         began = time.perf_counter()
-        await database.read(run_reads.page, COLUMNS, wanted, RunOrder(), PAGE)
+        await database.read(run_reads.page, COLUMNS, where, RunOrder(), PAGE)
         taken.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.005)
     answers.put(taken)
@@ -174,7 +174,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
         began, cpu = time.perf_counter(), time.process_time()
         key = await bulk.begin(context, request)
         pinned = time.perf_counter()
-        await BulkWorker(database).work_off()
+        await BulkWorker(database).drain()
         ended, cpu = time.perf_counter(), time.process_time() - cpu
     done = (await database.read(bulk_reads.by_ids, [key], {"status", "succeeded"}))[key]
     seconds = f"{pinned - began:.1f} s to pin, {ended - pinned:.1f} s to do, {cpu:.1f} s of CPU here"

@@ -9,7 +9,7 @@ from db import flows
 from db.core import pubsub
 from db.row_types import FlowRow
 from db.runs import reads as run_reads
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.errors import (
     FlowDisabledError,
@@ -20,14 +20,12 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from engine import run_creation
-from resolvers import authorize
+from resolvers import authorize, waiting
 from resolvers.context import Context
 
 MAX_TAGS = 50
 MAX_WORD_LENGTH = 200
 MAX_WAIT_MS = 60_000
-POLL_SECONDS = 1.0
-"""Between two looks at a run that another process may end, of which no signal comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +92,12 @@ def check_wait(milliseconds: int | None) -> None:
 
 async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: Collection[RunStatus]) -> None:
     """Return when the run has one of the statuses `stops`, or after `milliseconds`."""
-    ends_at = clock.now().timestamp() + milliseconds / 1000
-    with context.database.signals.listen(pubsub.run_changed(key)) as changed:
-        while (left := ends_at - clock.now().timestamp()) > 0:
-            changed.clear()
-            row = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
-            if row is None or row.status in stops:
-                return
-            await clock.wait_for(changed, min(left, POLL_SECONDS))
+
+    async def has_stopped() -> bool:
+        row = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
+        return row is None or row.status in stops
+
+    await waiting.wait_until(context, pubsub.run_changed(key), milliseconds, has_stopped)
 
 
 async def _existing_flow(context: Context, flow_id: str) -> FlowRow:

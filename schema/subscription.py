@@ -134,7 +134,7 @@ class BulkOperationProgressed:
     @field("The operation as it is when this is told, which may be further on.")
     async def operation(self, info: Info) -> BulkOperation:
         columns = columns_of(info, BulkOperation)
-        return BulkOperation(row=await bulk.written(info.context, self.row.operation_id, columns))
+        return BulkOperation(row=await bulk.get_fresh(info.context, self.row.operation_id, columns))
 
 
 FlowRunStatusEvent = Annotated[

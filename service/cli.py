@@ -43,8 +43,8 @@ def main(context: click.Context) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        faults = (f"FLOWRUNS_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
-        raise click.ClickException("; ".join(faults)) from None
+        problems = (f"FLOWRUNS_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        raise click.ClickException("; ".join(problems)) from None
     configure_logging(settings.log_level, settings.log_format)
     context.obj = settings
 
@@ -121,11 +121,11 @@ def list_keys(settings: Settings) -> None:
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
     try:
-        wanted = ids.decode(IdKind.API_KEY, key_id)
+        decoded = ids.decode(IdKind.API_KEY, key_id)
     except FlowRunsError as error:
         raise click.ClickException(error.message) from None
-    if not _with_database(settings, lambda database: database.write(api_keys.revoke, wanted)):
-        raise click.ClickException("There is no such key in force.")
+    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded)):
+        raise click.ClickException("No active key with this ID.")
 
 
 @main.group(help="Publish flows from files.")
@@ -148,7 +148,7 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
     def work(uow: UnitOfWork) -> UUID:
         owner = projects.by_name(uow.conn, project)
         if owner is None:
-            raise click.ClickException(f"There is no project {project!r}.")
+            raise click.ClickException(f"No project named {project!r}.")
         called = name or file.stem
         flow_id = flows.by_name(uow.conn, owner, called) or flows.create(uow, owner, called)
         flows.publish(uow, flow_id, owner, checked.text, checked.step_count)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
-from db.bulk import operations as bulk_operations
+from db.bulk import leases as bulk_leases
 from db.core.database import Database
 from db.runs import step_journal
 from domain import clock
@@ -121,7 +121,7 @@ class Worker:
 
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
-        await self._database.write(bulk_operations.release_leases)
+        await self._database.write(bulk_leases.release_leases)
         if count := await self._database.write(step_journal.release_leases):
             _logger.info("leases of the last worker released", extra={"runs": count})
 

@@ -44,14 +44,14 @@ def key_of(number: int) -> UUID:
 
 def fill(uow: UnitOfWork) -> None:
     """Ten projects with two flows each, that take turns."""
-    projects = [factory.add_home(uow, f"project {number}") for number in range(10)]
-    homes = [*projects, *(factory.add_flow(uow, home.project_id, "second") for home in projects)]
+    projects = [factory.make_project_with_flow(uow, f"project {number}") for number in range(10)]
+    homes = [*projects, *(factory.make_flow(uow, published.project_id, "second") for published in projects)]
     draw = random.Random(3)
-    for turn, home in enumerate(homes):
-        keys = factory.add_runs(uow, home, (run(draw, number) for number in range(turn, COUNT, len(homes))))
-        factory.add_steps_of_runs(uow, {key: [{}, {}, {}] for key in keys[::4]})
+    for turn, published in enumerate(homes):
+        keys = factory.make_runs(uow, published, (run(draw, number) for number in range(turn, COUNT, len(homes))))
+        factory.make_steps_of_runs(uow, {key: [{}, {}, {}] for key in keys[::4]})
         for key in keys[::8]:
-            factory.add_events(uow, home, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
+            factory.make_events(uow, published, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
 
 
 def run(draw: random.Random, number: int) -> dict[str, Any]:

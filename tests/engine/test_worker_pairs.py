@@ -16,9 +16,9 @@ from db.models import FlowRun, StepAttempt
 from db.models.types import table
 from domain import clock
 from domain.enums import RunStatus
-from tests.engine.processes import Processes
-from tests.engine.worker_processes import Order
-from tests.support.engine import Bench, python, transform
+from tests.engine.worker_pool import WorkerPool
+from tests.engine.worker_processes import WorkerSpec
+from tests.support.worker import WorkerHarness, python, transform
 
 PATIENCE = 60.0
 _RUN = table(FlowRun).c
@@ -26,8 +26,8 @@ _ATTEMPT = table(StepAttempt).c
 
 
 @pytest.fixture
-async def bench(database: Database) -> Bench:
-    return await Bench.on(database)
+async def worker(database: Database) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @asynccontextmanager
@@ -44,20 +44,20 @@ async def count(database: Database, *conditions: Any) -> int:
 
 
 async def test_two_worker_processes_execute_each_of_300_runs_once(
-    processes: Processes, bench: Bench, database_url: str, tmp_path: Path
+    worker_pool: WorkerPool, worker: WorkerHarness, database_url: str, tmp_path: Path
 ) -> None:
-    flow = await bench.publish(python("a", "stamp"), transform("b", "{{ steps.a.output }}"))
-    await bench.start_many(flow, 300)
-    orders = [Order(database_url, str(tmp_path / f"log{number}"), concurrency=8) for number in (1, 2)]
-    async with ended_signals(bench.database, database_url) as changed:
-        pids = [await processes.start(order) for order in orders]
+    flow = await worker.publish(python("a", "stamp"), transform("b", "{{ steps.a.output }}"))
+    await worker.start_many(flow, 300)
+    orders = [WorkerSpec(database_url, str(tmp_path / f"log{number}"), concurrency=8) for number in (1, 2)]
+    async with ended_signals(worker.database, database_url) as changed:
+        pids = [await worker_pool.start(spec) for spec in orders]
         async with asyncio.timeout(PATIENCE):
-            while await count(bench.database, _RUN.status == RunStatus.SUCCEEDED) < 300:
+            while await count(worker.database, _RUN.status == RunStatus.SUCCEEDED) < 300:
                 changed.clear()
                 await clock.wait_for(changed, 1.0)
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-    assert [await processes.ended(pid) for pid in pids] == [0, 0]
-    assert await count(bench.database, _RUN.interruptions > 0) == 0
+    assert [await worker_pool.ended(pid) for pid in pids] == [0, 0]
+    assert await count(worker.database, _RUN.interruptions > 0) == 0
     tries = select(func.count()).select_from(table(StepAttempt)).group_by(_ATTEMPT.run_id, _ATTEMPT.position)
-    assert set(await bench.database.read(lambda conn: conn.execute(tries).scalars().all())) == {1}
+    assert set(await worker.database.read(lambda conn: conn.execute(tries).scalars().all())) == {1}

@@ -28,9 +28,9 @@ _NEW_ID = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "gen_random_uui
 
 def fill(uow: UnitOfWork) -> None:
     """Write the backlog, with the statistics of an empty table; a tenth of it is due later."""
-    home = factory.add_home(uow)
+    home = factory.make_project_with_flow(uow)
     uow.conn.execute(text("ANALYZE"))
-    factory.add_run(uow, home, status="QUEUED", due_at=START)
+    factory.make_run(uow, home, status="QUEUED", due_at=START)
     columns = [column for column in _RUNS.columns if column.name != "id"]
     new_id: ColumnElement[UUID] = literal_column(_NEW_ID[uow.conn.dialect.name])
     while uow.conn.execute(select(func.count()).select_from(_RUNS)).scalar_one() < BACKLOG:

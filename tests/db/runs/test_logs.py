@@ -24,8 +24,8 @@ def line(message: str, level: LogLevel = LogLevel.INFO, step: str = "a") -> Line
 @pytest.fixture
 async def run_ids(database: Database) -> list[UUID]:
     """Two runs."""
-    home = await database.write(factory.add_home)
-    return await database.write(factory.add_runs, home, [{"ran_ms": 0, "depth": 0}] * 2)
+    published = await database.write(factory.make_project_with_flow)
+    return await database.write(factory.make_runs, published, [{"ran_ms": 0, "depth": 0}] * 2)
 
 
 async def messages(database: Database, run_id: UUID, where: LogFilter = ALL, page: Page | None = None) -> list[str]:

@@ -25,7 +25,7 @@ def dispatcher(database: Database, limits: Limits) -> Dispatcher:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Backend:
     """Makes dispatchers, on some databases."""
 
     create: Callable[[Database, Limits], Dispatcher]
@@ -34,5 +34,5 @@ class Adapter:
     """Seconds after which it has noticed, at the latest, what another process wrote."""
 
 
-ADAPTERS = {"dispatcher": Adapter(dispatcher, ("sqlite", "postgresql"), latency=1.0)}
-CASES = [pytest.param((each, on), id=f"{name}-{on}") for name, each in ADAPTERS.items() for on in each.dialects]
+BACKENDS = {"dispatcher": Backend(dispatcher, ("sqlite", "postgresql"), latency=1.0)}
+CASES = [pytest.param((each, on), id=f"{name}-{on}") for name, each in BACKENDS.items() for on in each.dialects]
