@@ -86,6 +86,20 @@ async def test_api_and_worker_are_two_processes_on_one_database(environment: dic
         assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
 
 
+async def test_log_of_the_service_is_json_alone(environment: dict[str, str]) -> None:
+    """With FLOWRUNS_LOG_FORMAT=json, every line on standard error is an event in JSON, uvicorn's lines included."""
+    process = await start({**environment, "FLOWRUNS_LOG_FORMAT": "json"}, "serve")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"curl" not in await process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, log = await process.communicate()
+    events = [json.loads(line) for line in log.decode().splitlines()]
+    assert any("Uvicorn running on" in event["message"] for event in events)
+
+
 async def end_of_a_run(url: str, key: str) -> str:
     """The status in which a new run of the flow `hello` ends."""
     flows = await ask(url, key, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }')
