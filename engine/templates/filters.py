@@ -96,13 +96,13 @@ def _named(table: dict[str, Operation], noun: str, args: tuple[Any, ...]) -> tup
     return table[name], args[1:]
 
 
-def _choice(*, wanted: bool, by_attribute: bool) -> Operation:
+def _choice(*, keeps: bool, by_attribute: bool) -> Operation:
     def choose(meter: Meter, value: Any, *args: Any) -> list[Any]:
         attribute, rest = (args[0] if args else None, args[1:]) if by_attribute else (None, args)
         test, rest = _named(TESTS, "test", rest) if rest else (_true, ())
         subjects = picked(meter, value, attribute)
         chosen = [
-            each for each, subject in zip(value, subjects, strict=True) if bool(test(meter, subject, *rest)) is wanted
+            each for each, subject in zip(value, subjects, strict=True) if bool(test(meter, subject, *rest)) is keeps
         ]
         return meter.made(chosen)
 
@@ -347,13 +347,13 @@ FILTERS: dict[str, Operation] = {
     "map": mapped,
     "max": _extreme(max),
     "min": _extreme(min),
-    "reject": _choice(wanted=False, by_attribute=False),
-    "rejectattr": _choice(wanted=False, by_attribute=True),
+    "reject": _choice(keeps=False, by_attribute=False),
+    "rejectattr": _choice(keeps=False, by_attribute=True),
     "replace": replace,
     "reverse": backward,
     "round": rounded,
-    "select": _choice(wanted=True, by_attribute=False),
-    "selectattr": _choice(wanted=True, by_attribute=True),
+    "select": _choice(keeps=True, by_attribute=False),
+    "selectattr": _choice(keeps=True, by_attribute=True),
     "sort": ordered,
     "split": split,
     "string": to_string,
@@ -376,9 +376,9 @@ def _is(*types: type, but: type = Undefined) -> Operation:
     return decide
 
 
-def _remainder(_: Meter, value: Any, divisor: Any, wanted: int) -> bool:
+def _remainder(_: Meter, value: Any, divisor: Any, remainder: int) -> bool:
     if isinstance(value, int) and isinstance(divisor, int):
-        return value % divisor == wanted
+        return value % divisor == remainder
     raise template_error(f"A whole number is needed here; this is {type_name(value)}")
 
 

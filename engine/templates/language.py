@@ -186,7 +186,7 @@ def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
 def _check(tree: nodes.Template) -> None:
     known = SCOPE_NAMES | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     if "loop" in known:
-        raise LanguageError("`loop` is the name of what a loop tells about itself")
+        raise LanguageError("`loop` is the name of the object that describes a loop")
     if tree.find(nodes.For) is not None:
         known |= {"loop"}
     for node in _by_depth(tree):
@@ -331,7 +331,7 @@ def _subscript(node: nodes.Getitem) -> nodes.Node:
     arg = node.arg
     if isinstance(arg, nodes.Slice):
         bounds: list[nodes.Expr] = [bound or nodes.Const(None) for bound in (arg.start, arg.stop, arg.step)]
-        return _operation("cut", node.node, *bounds)
+        return _operation("slice", node.node, *bounds)
     return _operation("item", node.node, arg, nodes.Const(_path(node.node)))
 
 

@@ -145,7 +145,7 @@ def _shown(key: Any) -> str:
 def slice_(meter: Meter, value: Any, start: Any, stop: Any, step: Any) -> Any:
     """`value[start:stop:step]`."""
     if not isinstance(value, list | str):
-        raise template_error(f"Only lists and strings can be cut; this is {type_name(value)}")
+        raise template_error(f"Only lists and strings can be sliced; this is {type_name(value)}")
     return meter.made(value[start:stop:step])
 
 
@@ -321,10 +321,10 @@ def items(meter: Meter, value: dict[str, Any]) -> list[list[Any]]:
     return meter.made([meter.made([key, each]) for key, each in value.items()])
 
 
-def count_of(meter: Meter, value: Any, wanted: Any) -> int:
-    """How often `wanted` is in a list or a string."""
-    meter.read(wanted)
-    return int(meter.read(value).count(wanted))
+def count_of(meter: Meter, value: Any, element: Any) -> int:
+    """Returns how often a list contains `element`, or a string contains it as a substring."""
+    meter.read(element)
+    return int(meter.read(value).count(element))
 
 
 _STRING_METHODS = (
@@ -358,7 +358,7 @@ OPERATIONS: dict[str, Operation] = {
     "range": make_range,
     "loop": loop_over,
     "item": item,
-    "cut": slice_,
+    "slice": slice_,
     "call": call_method,
     "compare": compare,
     "add": add,

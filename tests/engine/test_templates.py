@@ -216,7 +216,7 @@ def test_a_compiled_value_renders_again_with_another_scope() -> None:
         ("{% for x in [1] %}{{ loop.changed }}{% endfor %}", "loop has no 'changed'"),
         ({"{{ run.input.n }}": 1}, "a string is needed"),
         ({"{{ 'a' }}": 1, "a": 2}, "Two keys"),
-        ("{{ run.input.n[1:] }}", "Only lists and strings can be cut"),
+        ("{{ run.input.n[1:] }}", "Only lists and strings can be sliced"),
         ("{{ -'a' }}", "Cannot negate a string"),
         ("{{ 1 | items }}", "An object is needed here"),
         ("{{ 'a' | abs }}", "abs takes a number"),
