@@ -116,6 +116,6 @@ def _refusal(code: str, run: RetryJudgement | LockedRun) -> UserError:
         state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"
         return RunNotRetryableError(f"The run {state}; only runs that ended without success can be retried.")
     if code == ErrorCode.RETRY_LIMIT_REACHED:
-        told = f"This is retry {run.attempt - 1} of its chain; the project allows {run.retry_limit}."
-        return RetryLimitReachedError(told)
+        message = f"This is retry {run.attempt - 1} of its chain; the project allows {run.retry_limit}."
+        return RetryLimitReachedError(message)
     return _PLAIN[code]()

@@ -105,7 +105,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await error_response(error, 429)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
-        if self._explorer.is_wanted(request):
+        if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
             return await self._stream(request) or await self.run(request)

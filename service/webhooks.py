@@ -110,9 +110,11 @@ def _wait_of(request: Request) -> int:
 def _call(request: Request, body: bytes) -> Call:
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     query = [(name, value) for name, value in request.query_params.multi_items() if name != WAIT]
-    told = {name: value for name, value in headers.items() if name not in WITHHELD_HEADERS}
+    shown_headers = {name: value for name, value in headers.items() if name not in WITHHELD_HEADERS}
     content = _content(body, headers.get("content-type", ""))
-    return Call(body, headers, {"method": request.method, "query": _collected(query), "headers": told, **content})
+    return Call(
+        body, headers, {"method": request.method, "query": _collected(query), "headers": shown_headers, **content}
+    )
 
 
 def _content(body: bytes, content_type: str) -> dict[str, Any]:
@@ -171,12 +173,12 @@ async def _outcome(context: Context, key: UUID) -> Response:
     """How the run ended; or that it has not, when the time is up."""
     run = await context.loaders.load(reads.by_ids, key, _OUTCOME)
     assert run is not None  # it was started a moment ago
-    told = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
+    result = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
     if run.status == RunStatus.SUCCEEDED:
-        return _json({**told, "output": orjson.Fragment(run.output or "null")}, 200)
+        return _json({**result, "output": orjson.Fragment(run.output or "null")}, 200)
     if run.status not in FINAL:
-        return _json(told, 504)
-    return _json({**told, "error": _run_error(run)}, 500)
+        return _json(result, 504)
+    return _json({**result, "error": _run_error(run)}, 500)
 
 
 def _run_error(run: RunRow) -> dict[str, Any] | None:
@@ -186,10 +188,10 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
 
 
 def _refusal(error: FlowRunsError, **more: str) -> Response:
-    told: dict[str, Any] = {"code": error.code.value, "message": error.message}
+    body: dict[str, Any] = {"code": error.code.value, "message": error.message}
     if isinstance(error, ProblemsError):
-        told["problems"] = [{"path": fault.path, "message": fault.message} for fault in error.problems]
-    return _json({**more, "error": told}, _STATUSES.get(error.code, 400))
+        body["problems"] = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+    return _json({**more, "error": body}, _STATUSES.get(error.code, 400))
 
 
 def _json(content: dict[str, Any], status: int) -> Response:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import StepError
-from engine.templates import TemplateFaultError, compile_problems, compile_value, meter
+from engine.templates import TemplateCompileError, compile_problems, compile_value, meter
 from engine.templates.meter import MAX_STEPS, MAX_WEIGHT
 
 MIB = 1024 * 1024
@@ -216,7 +216,7 @@ def test_a_compiled_value_renders_again_with_another_scope() -> None:
         ("{% for x in [1] %}{{ loop.changed }}{% endfor %}", "loop has no 'changed'"),
         ({"{{ run.input.n }}": 1}, "a string is needed"),
         ({"{{ 'a' }}": 1, "a": 2}, "Two keys"),
-        ("{{ run.input.n[1:] }}", "Only lists and strings can be cut"),
+        ("{{ run.input.n[1:] }}", "Only lists and strings can be sliced"),
         ("{{ -'a' }}", "Cannot negate a string"),
         ("{{ 1 | items }}", "An object is needed here"),
         ("{{ 'a' | abs }}", "abs takes a number"),
@@ -280,7 +280,7 @@ def test_what_does_not_go_with_the_data(value: Any, message: str) -> None:
     ],
 )
 def test_what_does_not_compile(source: str, message: str) -> None:
-    with pytest.raises(TemplateFaultError, match=r".") as caught:
+    with pytest.raises(TemplateCompileError, match=r".") as caught:
         compile_value({"a": [source]})
     assert caught.value.path == ("a", 0)
     (problem,) = compile_problems({"a": [source], "b": "{{ 1 }}"}, "steps[2].input")
@@ -414,7 +414,7 @@ def test_what_would_cost_too_much_is_stopped(source: Any) -> None:
     ],
 )
 def test_there_is_no_way_out(source: str) -> None:
-    with pytest.raises((StepError, TemplateFaultError)):
+    with pytest.raises((StepError, TemplateCompileError)):
         render(source)
 
 
@@ -514,7 +514,7 @@ TEMPLATES = st.recursive(EXPRESSIONS.map(lambda each: f"{{{{ {each} }}}}"), stat
 def test_whatever_the_template_says(source: str) -> None:
     try:
         template = compile_value(source)
-    except TemplateFaultError:
+    except TemplateCompileError:
         return
     try:
         template.render(SCOPE)
