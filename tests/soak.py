@@ -275,7 +275,7 @@ class Soak:
 
     async def make_faults(self) -> None:
         """One after the other, while it is rough."""
-        kinds: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._stop_for_a_while, self._tell_to_go]
+        kinds: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._stop_for_a_while, self._terminate]
         if self.server is not None:
             kinds.append(self._restart_database)
         while self.is_rough:
@@ -287,7 +287,7 @@ class Soak:
     async def _kill(self) -> None:
         await random.choice(self.processes).replace(signal.SIGKILL)
 
-    async def _tell_to_go(self) -> None:
+    async def _terminate(self) -> None:
         await random.choice(self.processes).replace(signal.SIGTERM)
 
     async def _stop_for_a_while(self) -> None:
@@ -362,8 +362,8 @@ async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRo
         async with asyncio.TaskGroup() as busy:
             for number in range(STARTERS):
                 busy.create_task(soak.start_runs(number))
-            for go_on in (soak.cancel, soak.act_in_bulk, soak.make_faults):
-                busy.create_task(go_on())
+            for activity in (soak.cancel, soak.act_in_bulk, soak.make_faults):
+                busy.create_task(activity())
             await asyncio.sleep(seconds)
             soak.is_rough = False
         await soak.rest()

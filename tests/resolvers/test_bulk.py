@@ -565,8 +565,8 @@ async def test_plan_is_executed_on_its_runs_only_and_counts_what_drifted(idle_ap
         waiting: ("SKIPPED", "RUN_NOT_CANCELLABLE"),
         late: ("SUCCEEDED", None),
     }
-    told = {each["runId"]: each["plannedReason"] for each in operation["outcomes"]["nodes"]}
-    assert told == {ready: None, turned: None, waiting: "RUN_NOT_CANCELLABLE", late: "RUN_NOT_CANCELLABLE"}
+    reasons = {each["runId"]: each["plannedReason"] for each in operation["outcomes"]["nodes"]}
+    assert reasons == {ready: None, turned: None, waiting: "RUN_NOT_CANCELLABLE", late: "RUN_NOT_CANCELLABLE"}
 
 
 def _requeue(uow: UnitOfWork, key: Any) -> None:

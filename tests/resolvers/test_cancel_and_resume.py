@@ -111,11 +111,11 @@ async def test_a_run_that_has_ended_is_not_stopped(app: App) -> None:
 @pytest.mark.parametrize("text", [CANCEL, RESUME])
 async def test_runs_of_other_projects_do_not_exist(app: App, text: str) -> None:
     run_id, asked = await paused(app)
-    for wanted, key in ((run_id, app.keys.other_admin), (UNKNOWN, app.keys.admin)):
+    for requested_id, key in ((run_id, app.keys.other_admin), (UNKNOWN, app.keys.admin)):
         variables: dict[str, Any] = (
-            {"id": wanted}
+            {"id": requested_id}
             if text is CANCEL
-            else {"run": wanted, "request": asked["id"], "response": {"ok": True}, "wait": None}
+            else {"run": requested_id, "request": asked["id"], "response": {"ok": True}, "wait": None}
         )
         assert (await app.query(text, variables, key=key))["result"]["code"] == "RUN_NOT_FOUND"
 

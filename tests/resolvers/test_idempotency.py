@@ -136,9 +136,9 @@ async def test_a_bulk_operation_is_begun_once_under_a_key(idle_app: App, who: st
     answers = await asyncio.gather(*(archive(idle_app, secret) for _ in range(10)))
     assert len({answer["operation"]["id"] for answer in answers}) == 1
     # The same filter, said in another order.
-    wanted = {"tags": ["t"], "statuses": ["FAILED"]}
-    first = await archive(idle_app, secret, filter=wanted, key="other")
-    assert first == await archive(idle_app, secret, filter=dict(reversed(wanted.items())), key="other")
+    run_filter = {"tags": ["t"], "statuses": ["FAILED"]}
+    first = await archive(idle_app, secret, filter=run_filter, key="other")
+    assert first == await archive(idle_app, secret, filter=dict(reversed(run_filter.items())), key="other")
     others = {each["id"] for each in (await idle_app.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]} - before
     assert len(others) == 2
 

@@ -186,8 +186,8 @@ async def test_child_runs_count_and_a_refused_child_fails_its_parent(app: App) -
     (step,) = failed["steps"]
     assert (failed["status"], failed["error"]) == ("FAILED", {"code": "CHILD_FAILED"})
     assert child["status"] == "QUOTA_EXCEEDED"
-    told = {"runId": child["id"], "status": "QUOTA_EXCEEDED", "code": "QUOTA_EXCEEDED"}
-    assert step["error"] == {"code": "CHILD_FAILED", "details": told}
+    details = {"runId": child["id"], "status": "QUOTA_EXCEEDED", "code": "QUOTA_EXCEEDED"}
+    assert step["error"] == {"code": "CHILD_FAILED", "details": details}
     assert await used(app) == 3
 
 

@@ -166,31 +166,31 @@ async def test_refusal_is_told_and_foretold(idle_app: App, database_url: str, na
     changes, *codes = STATES[name]
     if changes:
         await query(database_url, *changes)
-    foretold = await abilities(idle_app, family.failed)
+    retryability = await abilities(idle_app, family.failed)
     for strategy, code in zip([FROM_FAILED, ON_LATEST], codes, strict=True):
         answer = await retry(idle_app, family.failed, strategy)
         assert answer.get("code") == code
-        assert foretold[strategy]["allowed"] == (code is None)
-        assert foretold[strategy]["reason"] == code
-        assert foretold[strategy]["message"] == answer.get("message")
+        assert retryability[strategy]["allowed"] == (code is None)
+        assert retryability[strategy]["reason"] == code
+        assert retryability[strategy]["message"] == answer.get("message")
 
 
 async def test_every_status_is_foretold_as_it_is_told(idle_app: App) -> None:
     published = await make_flow(idle_app)
     for status in RunStatus:
         (run,) = await make_runs(idle_app, published, {"status": status})
-        foretold = await abilities(idle_app, run)
+        retryability = await abilities(idle_app, run)
         expected = None if status in UNSUCCESSFUL else "RUN_NOT_RETRYABLE"
         for strategy in (FROM_FAILED, ON_LATEST):
             answer = await retry(idle_app, run, strategy)
-            assert (answer.get("code"), foretold[strategy]["reason"]) == (expected, expected)
-            assert foretold[strategy]["allowed"] == (expected is None)
+            assert (answer.get("code"), retryability[strategy]["reason"]) == (expected, expected)
+            assert retryability[strategy]["allowed"] == (expected is None)
 
 
 async def test_foretold_numbers_of_steps_are_those_of_the_retry(idle_app: App) -> None:
     family = await make_run_family(idle_app)
-    foretold = await abilities(idle_app, family.failed)
-    numbers = {strategy: (told["reusedSteps"], told["rerunSteps"]) for strategy, told in foretold.items()}
+    retryability = await abilities(idle_app, family.failed)
+    numbers = {strategy: (answer["reusedSteps"], answer["rerunSteps"]) for strategy, answer in retryability.items()}
     assert numbers == {FROM_FAILED: (1, 2), ON_LATEST: (0, 3)}
     again = (await retry(idle_app, family.failed))["run"]["id"]
     found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { stepsCount } }", {"id": again})

@@ -104,8 +104,8 @@ async def test_foreign_ids_in_queries_are_as_if_unknown(idle_app: App) -> None:
 
 async def test_foreign_ids_in_filters_match_nothing(idle_app: App) -> None:
     family = await make_run_family(idle_app)
-    for wanted in FILTERS:
-        condition = wanted.format(**family.variables)
+    for template in FILTERS:
+        condition = template.format(**family.variables)
         text = f"{{ flowRuns(filter: {{{condition}}}) {{ nodes {{ id }} totalCount }} }}"
         own = (await idle_app.query(text))["flowRuns"]
         foreign = (await idle_app.query(text, key=idle_app.keys.other_viewer))["flowRuns"]

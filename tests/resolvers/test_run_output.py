@@ -19,7 +19,7 @@ from tests.support import factory
 from tests.support.app import App, statements
 
 LEVELS = list(LogLevel)
-LINES = 8
+LINE_COUNT = 8
 
 
 async def runs_with_output(app: App, count: int = 1) -> list[str]:
@@ -29,7 +29,7 @@ async def runs_with_output(app: App, count: int = 1) -> list[str]:
     )
     keys = await app.database.write(factory.make_runs, published, [{"ran_ms": 0, "depth": 0}] * count)
     for key in keys:
-        await app.database.write(logs.append, key, [_line(number) for number in range(1, LINES + 1)], 100)
+        await app.database.write(logs.append, key, [_line(number) for number in range(1, LINE_COUNT + 1)], 100)
         await app.database.write(files.create, [_file(key, name) for name in ("one.txt", "two.txt")])
     return [ids.encode(IdKind.RUN, key) for key in keys]
 
@@ -64,7 +64,7 @@ def numbers(found: Any) -> list[int]:
 async def test_log_is_paged(idle_app: App) -> None:
     (run_id,) = await runs_with_output(idle_app)
     found = await page(idle_app, run_id)
-    assert numbers(found) == list(range(1, LINES + 1))
+    assert numbers(found) == list(range(1, LINE_COUNT + 1))
     assert found["nodes"][2]["message"] == "Line 3"
     assert found["nodes"][2]["level"] == "WARNING"
     seen: list[int] = []
@@ -76,7 +76,7 @@ async def test_log_is_paged(idle_app: App) -> None:
         after = found["pageInfo"]["endCursor"]
         if not found["pageInfo"]["hasNextPage"]:
             break
-    assert seen == list(range(1, LINES + 1))
+    assert seen == list(range(1, LINE_COUNT + 1))
     last = await page(idle_app, run_id, last=3)
     assert numbers(last) == [6, 7, 8]
     before = await page(idle_app, run_id, last=3, before=last["pageInfo"]["startCursor"])

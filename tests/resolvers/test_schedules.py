@@ -31,7 +31,7 @@ async def update(app: App, schedule: str, **values: Any) -> Any:
 
 async def test_schedule_is_as_it_was_asked_for(idle_app: App) -> None:
     flow = await idle_app.create_flow(DEFINITION)
-    told = {
+    settings = {
         "name": "nightly",
         "timeZone": "Europe/Berlin",
         "missedFires": "FIRE_ONCE",
@@ -40,9 +40,9 @@ async def test_schedule_is_as_it_was_asked_for(idle_app: App) -> None:
         "metadata": {"x": [1]},
         "input": {"n": 1},
     }
-    schedule = (await create(idle_app, flow, " 0  9 * * MON-FRI ", **told))["schedule"]
+    schedule = (await create(idle_app, flow, " 0  9 * * MON-FRI ", **settings))["schedule"]
     assert schedule["id"].startswith("sched_")
-    assert {name: schedule[name] for name in told} == told
+    assert {name: schedule[name] for name in settings} == settings
     assert schedule["cron"] == "0 9 * * MON-FRI"
     assert schedule["enabled"] is True
     assert schedule["flow"] == {"id": flow}
@@ -53,8 +53,8 @@ async def test_schedule_is_as_it_was_asked_for(idle_app: App) -> None:
 
 async def test_defaults_are_modest(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(None), "@daily"))["schedule"]
-    told = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
-    assert told == {
+    defaults = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
+    assert defaults == {
         "name": None,
         "timeZone": "UTC",
         "missedFires": "SKIP",

@@ -61,8 +61,8 @@ async def test_run_has_what_its_starter_said(idle_app: App, echo: str) -> None:
 async def test_run_of_which_nothing_is_said_has_the_defaults(idle_app: App, echo: str) -> None:
     run = (await idle_app.start(echo, select=f"id {EVERYTHING}"))["run"]
     assert run["rootRun"]["id"] == run["id"]
-    told = {name: run[name] for name in ("input", "environment", "tags", "metadata", "triggerMethod", "parentRun")}
-    assert told == {
+    defaults = {name: run[name] for name in ("input", "environment", "tags", "metadata", "triggerMethod", "parentRun")}
+    assert defaults == {
         "input": {},
         "environment": "PRODUCTION",
         "tags": [],
@@ -140,10 +140,10 @@ async def test_parent_of_another_project_is_as_if_there_were_none(idle_app: App,
     foreign = await make_flow(idle_app, "parent", project=idle_app.other_project)
     (parent,) = await make_runs(idle_app, foreign, {"status": RunStatus.RUNNING})
     for key in (idle_app.keys.admin, idle_app.keys.all_projects):
-        told = await idle_app.start(echo, parentRunId=parent, key=key)
+        refusal = await idle_app.start(echo, parentRunId=parent, key=key)
         unknown = await idle_app.start(echo, parentRunId="run_" + "0" * 32, key=key)
-        assert told == unknown
-        assert told["code"] == "RUN_NOT_FOUND"
+        assert refusal == unknown
+        assert refusal["code"] == "RUN_NOT_FOUND"
 
 
 async def test_headers_name_the_parent_and_arguments_come_first(idle_app: App, echo: str) -> None:

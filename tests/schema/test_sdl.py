@@ -257,9 +257,9 @@ def test_every_member_of_a_union_is_a_success_or_a_user_error(schema: GraphQLSch
 
 
 def test_every_user_error_of_the_service_is_in_a_union(schema: GraphQLSchema) -> None:
-    told = {member.name for union in unions_of(schema) for member in union.types}
+    members = {member.name for union in unions_of(schema) for member in union.types}
     raised = {kind.__name__.removesuffix("Error") for kind in leaves(errors.UserError)}
-    assert raised <= told
+    assert raised <= members
 
 
 def leaves(kind: type) -> Iterator[type]:

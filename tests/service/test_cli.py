@@ -114,15 +114,15 @@ def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> Non
     operator = succeed(environment, "key", "create", "--name", "ops", "--role", "ADMIN", "--operator")
     assert viewer.startswith("fr_")
     listed = succeed(environment, "key", "list")
-    lines = {line.split()[-1]: line for line in listed.splitlines()}
-    assert "VIEWER" in lines["dashboard"]
-    assert "default" in lines["dashboard"]
-    assert "all projects" in lines["ops"]
-    assert "valid" in lines["ops"]
+    line_by_name = {line.split()[-1]: line for line in listed.splitlines()}
+    assert "VIEWER" in line_by_name["dashboard"]
+    assert "default" in line_by_name["dashboard"]
+    assert "all projects" in line_by_name["ops"]
+    assert "valid" in line_by_name["ops"]
     assert viewer not in listed
     assert operator not in listed
 
-    key_id = lines["dashboard"].split()[0]
+    key_id = line_by_name["dashboard"].split()[0]
     assert key_id.startswith("key_")
     succeed(environment, "key", "revoke", key_id)
     assert "revoked" in succeed(environment, "key", "list")

@@ -129,17 +129,17 @@ def test_python_action_can_be_loaded_and_called(
 ) -> None:
     class Context:
         def __init__(self) -> None:
-            self.lines: list[str] = []
+            self.messages: list[str] = []
 
         def log(self, message: str) -> None:
-            self.lines.append(message)
+            self.messages.append(message)
 
     (tmp_path / "documented_actions.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     context = Context()
     price = actions.load(["documented_actions"])["shop.price"].function
     assert price([{"price": 2}, {"price": 3}], context) == 5
-    assert context.lines == ["2 lines"]
+    assert context.messages == ["2 lines"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -45,8 +45,8 @@ async def stored(app: App, **args: Any) -> Any:
 
 
 async def test_the_log_as_text(output_app: App) -> None:
-    lines = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
-    run = await finished(output_app, step("talk", "log", lines=lines))
+    messages = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
+    run = await finished(output_app, step("talk", "log", messages=messages))
     response = await get(output_app, f"/runs/{run['id']}/log")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
@@ -61,10 +61,10 @@ async def test_the_log_as_text(output_app: App) -> None:
 @pytest.mark.parametrize("count", [1_000, 2_500, 5_000])
 async def test_a_long_log_is_sent_in_pages(output_app: App, count: int) -> None:
     run = await finished(output_app, step("count", "count", to=count))
-    lines = (await get(output_app, f"/runs/{run['id']}/log")).text.splitlines()
+    log_lines = (await get(output_app, f"/runs/{run['id']}/log")).text.splitlines()
     kept = min(count, 3_000)
-    assert [line.rpartition(" ")[2] for line in lines[:kept]] == [str(number) for number in range(1, kept + 1)]
-    assert [line.partition("Z ")[2] for line in lines[kept:]] == (
+    assert [line.rpartition(" ")[2] for line in log_lines[:kept]] == [str(number) for number in range(1, kept + 1)]
+    assert [line.partition("Z ")[2] for line in log_lines[kept:]] == (
         ["WARNING The log ends here: a run keeps at most 3,000 lines."] if count > kept else []
     )
 
@@ -98,7 +98,7 @@ async def test_the_head_of_a_file(output_app: App, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status", "text"),
+    ("byte_range", "status", "text"),
     [
         ("bytes=2-4", 206, "234"),
         ("bytes=7-", 206, "789"),
@@ -115,9 +115,9 @@ async def test_the_head_of_a_file(output_app: App, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_ranges(output_app: App, wanted: str, status: int, text: str | None) -> None:
+async def test_ranges(output_app: App, byte_range: str, status: int, text: str | None) -> None:
     file = await stored(output_app, name="digits.txt", text="0123456789")
-    response = await get(output_app, file["url"], range=wanted)
+    response = await get(output_app, file["url"], range=byte_range)
     assert response.status_code == status
     if text is not None:
         assert response.text == text
@@ -135,12 +135,12 @@ async def test_an_empty_file(output_app: App) -> None:
 
 async def test_only_keys_of_the_project_download(output_app: App) -> None:
     file = await stored(output_app, name="a.txt", text="secret")
-    run = await finished(output_app, step("talk", "log", lines=[["INFO", "secret"]]))
+    run = await finished(output_app, step("talk", "log", messages=[["INFO", "secret"]]))
     keys = output_app.keys
     for path, code in ((file["url"], "FILE_NOT_FOUND"), (f"/runs/{run['id']}/log", "RUN_NOT_FOUND")):
-        nobody = await output_app.http.get(path)
-        assert nobody.status_code == 401
-        assert nobody.headers["www-authenticate"] == "Bearer"
+        response = await output_app.http.get(path)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
         assert (await get(output_app, path, "wrong")).status_code == 401
         foreign = await get(output_app, path, keys.other_admin)
         assert foreign.status_code == 404

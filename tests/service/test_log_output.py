@@ -156,13 +156,13 @@ def test_exception_has_its_traceback_below_the_line(console: Log, as_json: Log) 
     try:
         fail(HOSTILE)
     except ValueError:
-        lines = console("step failed", exc_info=True).rstrip("\n").split("\n")
+        log_lines = console("step failed", exc_info=True).rstrip("\n").split("\n")
         entry = json.loads(as_json("step failed", exc_info=True))
-    assert "step failed" in lines[0]
-    assert "Traceback" in lines[1]
-    assert all(line.startswith("    ") for line in lines[1:])
-    assert all(line.isprintable() for line in lines)
-    assert any("ValueError" in line for line in lines)
+    assert "step failed" in log_lines[0]
+    assert "Traceback" in log_lines[1]
+    assert all(line.startswith("    ") for line in log_lines[1:])
+    assert all(line.isprintable() for line in log_lines)
+    assert any("ValueError" in line for line in log_lines)
     assert entry["message"] == "step failed"
     assert entry["exception"].startswith("Traceback")
     assert "ValueError: x" in entry["exception"]

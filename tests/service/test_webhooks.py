@@ -142,28 +142,28 @@ async def test_waiting_gives_the_output(app: App) -> None:
     webhook = await create(app, flow=flow)
     response = await app.http.post(f"{webhook['path']}?wait=30000")
     assert response.status_code == 200
-    told = response.json()
-    assert told == {"runId": told["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
+    body = response.json()
+    assert body == {"runId": body["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
 
 
 async def test_waiting_for_a_run_that_fails_gives_its_error(app: App) -> None:
     webhook = await create(app, FAILING)
     response = await app.http.post(f"{webhook['path']}?wait=30000")
     assert response.status_code == 500
-    told = response.json()
-    assert told["status"] == "FAILED"
-    assert told["runId"].startswith("run_")
-    assert told["error"]["stepName"] == "fail"
-    assert told["error"]["code"]
-    assert told["error"]["message"]
+    body = response.json()
+    assert body["status"] == "FAILED"
+    assert body["runId"].startswith("run_")
+    assert body["error"]["stepName"] == "fail"
+    assert body["error"]["code"]
+    assert body["error"]["message"]
 
 
 async def test_waiting_ends(idle_app: App) -> None:
     webhook = await create(idle_app)
     response = await idle_app.http.post(f"{webhook['path']}?wait=1")
-    told = response.json()
+    body = response.json()
     assert response.status_code == 504
-    assert told == {"runId": told["runId"], "status": "QUEUED"}
+    assert body == {"runId": body["runId"], "status": "QUEUED"}
 
 
 @pytest.mark.parametrize("wait", ["", "x", "-1", "1.5", "60001", "9" * 5_000, "٣"])

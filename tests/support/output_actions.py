@@ -7,9 +7,9 @@ from engine.steps import StepContext, ThreadContext
 
 
 @action("notes.log")
-async def log(ctx: StepContext, lines: list[list[str]]) -> None:
-    """Log these lines, each a level and a message."""
-    for level, message in lines:
+async def log(ctx: StepContext, messages: list[list[str]]) -> None:
+    """Logs messages; each is a level and a text."""
+    for level, message in messages:
         ctx.log(message, level)
 
 

@@ -75,12 +75,12 @@ async def test_signals_go_out_when_the_write_is_committed(database: Database) ->
     def announce(uow: UnitOfWork) -> None:
         uow.publish_after_commit("topic")
 
-    with database.signals.listen("topic") as told:
+    with database.signals.listen("topic") as woken:
         writing = asyncio.create_task(database.write(announce))
         await asyncio.sleep(0)
-        assert not told.is_set()
+        assert not woken.is_set()
         await writing
-        assert told.is_set()
+        assert woken.is_set()
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)

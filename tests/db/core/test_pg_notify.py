@@ -101,12 +101,15 @@ async def test_a_rolled_back_change_is_not_told(processes: tuple[Process, Proces
         raise RuntimeError("a bug")
 
     one, other = processes
-    with other.signals.listen(pubsub.RUNS_STOPPED) as told, other.signals.listen(pubsub.RUNS_DUE) as later:
+    with (
+        other.signals.listen(pubsub.RUNS_STOPPED) as stopped_signal,
+        other.signals.listen(pubsub.RUNS_DUE) as due_signal,
+    ):
         with pytest.raises(RuntimeError):
             await one.database.write(fail)
         one.signals.send([pubsub.RUNS_DUE])
-        await within(later)
-        assert not told.is_set()
+        await within(due_signal)
+        assert not stopped_signal.is_set()
 
 
 async def test_a_lost_connection_is_made_anew_and_whoever_waits_looks_again(

@@ -50,13 +50,13 @@ _RUN = ("status", "due_at", "lease_token", "finished_at", "duration_ms", "failed
 _event = table(RunEvent).c
 
 
-def told_of(conn: Connection, run_id: UUID) -> list[Any]:
+def run_state(conn: Connection, run_id: UUID) -> list[Any]:
     """What there is of a run, without what tells it from others."""
     row: Any = run_reads.by_ids(conn, [run_id], _RUN)[run_id]
     run = tuple(row)[1:]
     steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
-    told = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
-    history = [tuple(row) for row in conn.execute(told.where(_event.run_id == run_id).order_by(_event.seq))]
+    columns = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
+    history = [tuple(row) for row in conn.execute(columns.where(_event.run_id == run_id).order_by(_event.seq))]
     return [run, steps, attempt_rows(conn, run_id), history]
 
 
@@ -83,7 +83,7 @@ async def test_written_together_is_what_is_written_alone(
     leases = await claimed(database, published, 3)
     await alone(database, leases[0])
     await together(database, leases[1:])
-    first, *others = [await database.read(told_of, lease.run_id) for lease in leases]
+    first, *others = [await database.read(run_state, lease.run_id) for lease in leases]
     assert [len(rows) for rows in first[1:]] == [2, 3, 8]
     assert others == [first] * 2
 
@@ -162,19 +162,19 @@ class Slow:
         return items
 
 
-def put(gathering: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
-    done = gathering.put(name, name)
-    if gathering.has_room:
-        tasks.append(asyncio.create_task(gathering.serve()))
+def put(batcher: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
+    done = batcher.put(name, name)
+    if batcher.has_room:
+        tasks.append(asyncio.create_task(batcher.serve()))
     return done
 
 
 async def test_who_comes_while_others_are_served_waits_for_the_next_turn() -> None:
     slow, tasks = Slow(), list[asyncio.Task[None]]()
-    gathering = WriteBatcher(slow.write)
+    batcher = WriteBatcher(slow.write)
     waiting = []
     for some in ("ab", "cd", "ef", "g"):
-        waiting += [put(gathering, name, tasks) for name in some]
+        waiting += [put(batcher, name, tasks) for name in some]
         await asyncio.sleep(0)
     assert slow.served == [["a", "b"], ["c", "d"]]
     waiting[4].cancel()
@@ -188,8 +188,8 @@ async def test_when_the_database_is_away_all_are_told() -> None:
     slow, tasks = Slow(), list[asyncio.Task[None]]()
     slow.error = DatabaseUnavailableError()
     slow.go.set()
-    gathering = WriteBatcher(slow.write)
-    waiting = [put(gathering, name, tasks) for name in "ab"]
-    told = await asyncio.gather(*waiting, return_exceptions=True)
-    assert told == [slow.error] * 2
+    batcher = WriteBatcher(slow.write)
+    waiting = [put(batcher, name, tasks) for name in "ab"]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert results == [slow.error] * 2
     await asyncio.gather(*tasks)

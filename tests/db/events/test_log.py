@@ -60,19 +60,19 @@ async def test_pages_of_a_part_of_the_log_join_up(database: Database, published:
     one, other = await database.write(factory.make_runs, published, [{}, {}])
     for key in (one, other, one):
         await database.write(factory.make_events, published, key, [Q, R])
-    places = [row.seq for row in await database.read(all_rows)]
+    positions = [row.seq for row in await database.read(all_rows)]
     whole, part = event_log.EVERYTHING, event_log.Scope(run_id=one, kinds=frozenset({event_log.RUN_STATUS}))
-    last = places[-1]
+    last = positions[-1]
     page = await database.read(event_log.page, 0, last, whole, 4)
-    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[:4], places[3], False)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[:4], positions[3], False)
     page = await database.read(event_log.page, page.end, last, whole, 4)
-    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[4:], last, True)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[4:], last, True)
     page = await database.read(event_log.page, last, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last, True)
     page = await database.read(event_log.page, last + 1, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last + 1, True)
     page = await database.read(event_log.page, 0, last, part, 10, ("status",))
-    assert [row.seq for row in page.rows] == [*places[:2], *places[4:]]
+    assert [row.seq for row in page.rows] == [*positions[:2], *positions[4:]]
     assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
 
 

@@ -50,29 +50,29 @@ async def kinds(database: Database) -> list[str]:
     return await database.read(lambda c: list(c.execute(select(_EVENTS.c.kind).order_by(_EVENTS.c.seq)).scalars()))
 
 
-async def places(database: Database) -> list[LogPosition]:
+async def log_positions(database: Database) -> list[LogPosition]:
     query = select(_EVENTS.c.seq).order_by(_EVENTS.c.seq)
     return list(await database.read(lambda c: c.execute(query).scalars().all()))
 
 
-async def read_from(database: Database, place: LogPosition) -> Any:
+async def read_from(database: Database, position: LogPosition) -> Any:
     end = (await database.read(event_log.end)).until
-    return (await database.read(event_log.page, place, end, EVERYTHING, 1_000)).rows
+    return (await database.read(event_log.page, position, end, EVERYTHING, 1_000)).rows
 
 
 async def test_old_events_go_but_not_the_changes_of_runs(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
-    old = await places(database)
+    old = await log_positions(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
     await database.write(write, published, run_id)
     await prune_events(database, DAYS)
     assert await kinds(database) == ["RUN_STATUS", "STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
     assert len((await database.read(event_log.status_changes_by_runs, [run_id]))[run_id]) == 2
-    for place in [START, *old[:-1]]:
+    for position in [START, *old[:-1]]:
         with pytest.raises(CursorExpiredError):
-            await read_from(database, place)
+            await read_from(database, position)
     assert [row.kind for row in await read_from(database, old[-1])] == ["STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
 
 
@@ -92,7 +92,7 @@ async def test_batches_come_to_the_same(
     monkeypatch.setattr(maintenance, "EVENT_BATCH", 2)
     for _ in range(5):
         await database.write(write, published, run_id)
-    old = await places(database)
+    old = await log_positions(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
     await fake_clock.drive(prune_events(database, DAYS))
     assert await kinds(database) == ["RUN_STATUS"] * 5
@@ -115,7 +115,7 @@ async def test_a_subscriber_from_before_is_told_also_after_a_restart(
     database: Database, database_url: str, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
-    last = (await places(database))[-1]
+    last = (await log_positions(database))[-1]
     await fake_clock.advance(DAYS * 86_400 + 1)
     await prune_events(database, DAYS)
     again = open_database(database_url)

@@ -117,9 +117,9 @@ def create(uow: UnitOfWork, published: PublishedFlow) -> Lease:
 
 
 async def test_a_created_run_is_queued_and_due_and_told(database: Database, published: PublishedFlow) -> None:
-    with database.signals.listen(pubsub.RUNS_DUE) as told:
+    with database.signals.listen(pubsub.RUNS_DUE) as due_signal:
         lease = await database.write(create, published)
-    assert told.is_set()
+    assert due_signal.is_set()
     created = await database.read(row, lease)
     assert (created.status, created.due_at, created.updated_at) == ("QUEUED", START, START)
     assert (created.started_at, created.finished_at, created.lease_token) == (None, None, None)
@@ -161,12 +161,12 @@ async def test_an_end_wakes_who_waits_for_that_run_alone(database: Database, pub
     one = await database.write(add_held_run, published, RunStatus.RUNNING)
     other = await database.write(add_held_run, published, RunStatus.RUNNING)
     with (
-        database.signals.listen(pubsub.run_changed(one.run_id)) as told,
-        database.signals.listen(pubsub.run_changed(other.run_id)) as not_told,
+        database.signals.listen(pubsub.run_changed(one.run_id)) as own_signal,
+        database.signals.listen(pubsub.run_changed(other.run_id)) as other_signal,
     ):
         await database.write(transitions.finish, one, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
-        assert told.is_set()
-        assert not not_told.is_set()
+        assert own_signal.is_set()
+        assert not other_signal.is_set()
 
 
 async def test_an_end_sets_nothing_but_the_result(database: Database, published: PublishedFlow) -> None:
