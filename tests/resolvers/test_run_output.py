@@ -106,7 +106,7 @@ async def test_reader_continues_at_the_end_of_the_log(idle_app: App) -> None:
         ({"level": "WARNING", "stepName": "b", "search": "line"}, [3, 7]),
     ],
 )
-async def test_filters(idle_app: App, arguments: dict[str, str], expected: list[int]) -> None:
+async def test_log_filters_select_lines(idle_app: App, arguments: dict[str, str], expected: list[int]) -> None:
     (run_id,) = await runs_with_output(idle_app)
     found = await page(idle_app, run_id, **arguments)
     assert numbers(found) == expected
@@ -161,7 +161,7 @@ async def test_file_inserted_twice_exists_once(idle_app: App) -> None:
     assert names == ["one.txt", "two.txt", "three.txt", "four.txt"]
 
 
-async def test_files(idle_app: App) -> None:
+async def test_files_are_listed_with_urls(idle_app: App) -> None:
     (run_id,) = await runs_with_output(idle_app)
     text = """query($id: ID!) { flowRun(id: $id) {
         files { id name size mediaType url stepName attempt createdAt } } }"""

@@ -54,13 +54,15 @@ async def ask(url: str, key: str, text: str) -> httpx.Response:
         return await http.post(f"{url}/graphql", json={"query": text}, headers={"authorization": f"Bearer {key}"})
 
 
-async def test_schema_is_printed_as_it_is_exported(environment: dict[str, str]) -> None:
+async def test_schema_command_prints_exported_schema(environment: dict[str, str]) -> None:
     process = await start(environment, "schema")
     out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert out.decode() == SDL_FILE.read_text()
 
 
-async def test_service_starts_from_nothing_and_finds_all_again(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_service_starts_in_empty_folder_and_keeps_data_across_restart(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     key_file = tmp_path / "data" / "admin.key"
     flows = "{ flows { nodes { id name publishedVersion { id } } } }"
     async with run_service(environment, "serve") as (url, said):
@@ -79,7 +81,7 @@ async def test_service_starts_from_nothing_and_finds_all_again(environment: dict
     assert (key_file.stat().st_mtime_ns, key_file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-async def test_api_and_worker_are_two_processes_on_one_database(environment: dict[str, str]) -> None:
+async def test_api_and_worker_share_one_database(environment: dict[str, str]) -> None:
     environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED}
     await asyncio.to_thread(upgrade, environment["FLOWRUNS_DATABASE_URL"])
     async with run_worker(environment), run_service(environment, "api") as (url, _):
@@ -96,14 +98,14 @@ async def end_of_a_run(url: str, key: str) -> str:
     return status
 
 
-def test_bad_settings_are_told_in_one_line(environment: dict[str, str]) -> None:
+def test_invalid_settings_are_reported_in_one_line(environment: dict[str, str]) -> None:
     said = fail({**environment, "FLOWRUNS_PORT": "x", "FLOWRUNS_BOOTSTRAP_KEY": "s3cret"}, "migrate")
     assert "FLOWRUNS_PORT: " in said
     assert "FLOWRUNS_BOOTSTRAP_KEY: " in said
     assert "s3cret" not in said
 
 
-def test_migrating_creates_the_database_and_may_be_repeated(environment: dict[str, str], tmp_path: Path) -> None:
+def test_migrate_creates_database_and_can_be_repeated(environment: dict[str, str], tmp_path: Path) -> None:
     for _ in range(2):
         succeed(environment, "migrate")
     assert (tmp_path / "data" / "flowruns.db").exists()
@@ -130,7 +132,7 @@ def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> Non
     assert "got that of a run" in fail(environment, "key", "revoke", "run_" + "0" * 32)
 
 
-def test_project_of_a_key_is_created_once(environment: dict[str, str]) -> None:
+def test_project_of_key_is_created_once(environment: dict[str, str]) -> None:
     for name in ("one", "two"):
         succeed(environment, "key", "create", "--name", name, "--project", "shop")
     assert succeed(environment, "key", "list").count(" shop ") == 2

@@ -81,7 +81,7 @@ async def run_shell(server: Server, script: str, folder: Path) -> list[Any]:
     return [json.loads(line) if line.startswith("{") else line for line in out.decode().splitlines()]
 
 
-async def test_examples_of_readme_work_in_a_shell(server: Server, tmp_path: Path) -> None:
+async def test_readme_examples_run_in_shell(server: Server, tmp_path: Path) -> None:
     (readme,) = [parameter.values[0] for parameter in pages_with("sh") if parameter.id == "README"]
     results = [line["data"] for line in await run_shell(server, "\n".join(readme), tmp_path)]
     greeted, failed, retried, both = results
@@ -91,7 +91,7 @@ async def test_examples_of_readme_work_in_a_shell(server: Server, tmp_path: Path
     assert both["flowRuns"]["totalCount"] == 2
 
 
-async def test_webhook_of_the_docs_starts_a_run(server: Server, tmp_path: Path) -> None:
+async def test_documented_webhook_starts_run(server: Server, tmp_path: Path) -> None:
     (script,) = [parameter.values[0] for parameter in pages_with("sh") if parameter.id == "triggers"]
     text = """mutation { createWebhook(flowId: "%s", name: "docs") { ... on CreateWebhookSuccess { token } } }"""
     token = (await execute(server, text % await hello_flow(server)))["createWebhook"]["token"]
@@ -99,12 +99,12 @@ async def test_webhook_of_the_docs_starts_a_run(server: Server, tmp_path: Path) 
     assert result["status"] == "SUCCEEDED"
 
 
-async def test_health_of_the_service_is_asked_as_documented(server: Server, tmp_path: Path) -> None:
+async def test_documented_health_check_succeeds(server: Server, tmp_path: Path) -> None:
     (script,) = [parameter.values[0] for parameter in pages_with("sh") if parameter.id == "running"]
     assert await run_shell(server, script[0], tmp_path) == ["ok", "ready"]
 
 
-def test_every_shell_example_is_executed_here() -> None:
+def test_every_shell_example_is_executed() -> None:
     assert {parameter.id for parameter in pages_with("sh")} == {"README", "triggers", "running"}
 
 
@@ -150,13 +150,13 @@ def test_links_and_scripts_exist(page: Path) -> None:
     assert [name for name in re.findall(r"\bscripts/[a-z-]+", text) if not (ROOT / name).exists()] == []
 
 
-def test_state_diagram_is_the_table_of_transitions() -> None:
+def test_state_diagram_matches_transitions() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     drawn = set(re.findall(r"^ +([A-Z_]+) --> ([A-Z_]+)$", text, re.MULTILINE))
     assert drawn == {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
 
 
-async def test_live_list_shows_all_runs_across_a_lost_connection(app_server: AppServer) -> None:
+async def test_live_list_shows_all_runs_after_lost_connection(app_server: AppServer) -> None:
     ((_, script),) = [parameter.values for parameter in blocks("js")]
     app, proxy = app_server.app, Proxy(app_server.url)
     asking_flow = await app.create_flow(

@@ -77,7 +77,7 @@ async def together(database: Database, leases: Sequence[Lease]) -> None:
     assert await database.write(step_journal.advance_batch, ends) == {lease.run_id for lease in leases}
 
 
-async def test_written_together_is_what_is_written_alone(
+async def test_batched_writes_equal_single_writes(
     database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
     leases = await claimed(database, published, 3)
@@ -88,14 +88,14 @@ async def test_written_together_is_what_is_written_alone(
     assert others == [first] * 2
 
 
-async def test_who_lost_the_lease_is_left_out_and_no_other(database: Database, published: PublishedFlow) -> None:
+async def test_batch_omits_only_runs_with_lost_lease(database: Database, published: PublishedFlow) -> None:
     kept, lost = await claimed(database, published, 2)
     changes = [Advance(kept, None, FIRST), Advance(Lease(lost.run_id, ids.new_uuid()), None, FIRST)]
     assert await database.write(step_journal.advance_batch, changes) == {kept.run_id}
     assert [row[0] for row in (await database.read(contents))[1]] == [kept.run_id]
 
 
-async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, published: PublishedFlow) -> None:
+async def test_batch_does_not_change_final_run(database: Database, published: PublishedFlow) -> None:
     (lease,) = await claimed(database, published, 1)
     assert await database.write(step_journal.stop, lease.run_id, "Enough")
     before = await database.read(contents)
@@ -104,7 +104,7 @@ async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, pu
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Database, published: PublishedFlow) -> None:
+async def test_batch_skips_locked_run(database: Database, published: PublishedFlow) -> None:
     free, busy = await claimed(database, published, 2)
     locked, over = asyncio.Event(), asyncio.Event()
 
@@ -132,14 +132,14 @@ def create(uow: UnitOfWork, names: Sequence[str]) -> Collection[str]:
     return [name for name in names if name != "nothing"]
 
 
-async def test_those_who_come_at_once_are_served_at_once(database: Database) -> None:
+async def test_concurrent_writes_share_batch(database: Database) -> None:
     names = [f"{number:03}" for number in range(100)]
     done = await asyncio.gather(*(database.write_together(create, each, each) for each in [*names, "nothing"]))
     assert done == [True] * 100 + [False]
     assert sorted(await database.read(projects.names)) == names
 
 
-async def test_one_that_fails_leaves_all_of_its_group_to_themselves(database: Database) -> None:
+async def test_failed_write_rejects_whole_batch(database: Database) -> None:
     done = await asyncio.gather(*(database.write_together(create, each, each) for each in ("one", "bad", "two")))
     assert done == [False] * 3
     assert await database.read(projects.names) == []
@@ -169,7 +169,7 @@ def put(batcher: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> as
     return done
 
 
-async def test_who_comes_while_others_are_served_waits_for_the_next_turn() -> None:
+async def test_write_during_batch_waits_for_next_batch() -> None:
     slow, tasks = Slow(), list[asyncio.Task[None]]()
     batcher = WriteBatcher(slow.write)
     waiting = []
@@ -184,7 +184,7 @@ async def test_who_comes_while_others_are_served_waits_for_the_next_turn() -> No
     assert [each.cancelled() or each.result() for each in waiting] == [True] * 7
 
 
-async def test_when_the_database_is_away_all_are_told() -> None:
+async def test_unavailable_database_fails_every_write_of_batch() -> None:
     slow, tasks = Slow(), list[asyncio.Task[None]]()
     slow.error = DatabaseUnavailableError()
     slow.go.set()

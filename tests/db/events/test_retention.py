@@ -60,7 +60,7 @@ async def read_from(database: Database, position: LogPosition) -> Any:
     return (await database.read(event_log.page, position, end, EVERYTHING, 1_000)).rows
 
 
-async def test_old_events_go_but_not_the_changes_of_runs(
+async def test_prune_deletes_old_events_except_run_status_changes(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
@@ -76,7 +76,7 @@ async def test_old_events_go_but_not_the_changes_of_runs(
     assert [row.kind for row in await read_from(database, old[-1])] == ["STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
 
 
-async def test_nothing_goes_before_its_time(
+async def test_prune_keeps_events_within_retention(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
@@ -86,7 +86,7 @@ async def test_nothing_goes_before_its_time(
     assert len(await read_from(database, START)) == 3
 
 
-async def test_batches_come_to_the_same(
+async def test_prune_in_batches_deletes_same_events(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "EVENT_BATCH", 2)
@@ -101,7 +101,7 @@ async def test_batches_come_to_the_same(
         await read_from(database, old[-2])
 
 
-async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
+async def test_second_prune_deletes_nothing(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
@@ -111,7 +111,7 @@ async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
     assert await database.write(event_log.purge, before, 100) == 0
 
 
-async def test_a_subscriber_from_before_is_told_also_after_a_restart(
+async def test_old_cursor_is_expired_after_restart(
     database: Database, database_url: str, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
@@ -132,7 +132,7 @@ async def test_a_subscriber_from_before_is_told_also_after_a_restart(
     await again.close()
 
 
-async def test_a_worker_purges(
+async def test_worker_prunes_events(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, tmp_path: Any
 ) -> None:
     await database.write(write, published, run_id)

@@ -70,7 +70,7 @@ async def test_pages_of_several_runs_are_batched(database: Database, run_ids: li
             assert [row.message for row in both[run_ids[1]]] == expected
 
 
-async def test_filters(database: Database, run_ids: list[UUID]) -> None:
+async def test_filters_select_lines(database: Database, run_ids: list[UUID]) -> None:
     run_id = run_ids[0]
     log_lines = [
         line("Paid 100% of it", LogLevel.DEBUG),
