@@ -20,7 +20,7 @@ KEY = UUID("0193a5b4-c3d2-7e1f-8a9b-0c1d2e3f4a5b")
 
 
 class HandClock(SystemClock):
-    """Shows what it is set to."""
+    """A clock that shows the time it is set to."""
 
     def __init__(self) -> None:
         self.time = NOON
@@ -39,7 +39,7 @@ def hand_clock() -> Iterator[HandClock]:
 
 
 def uuid7(ms: int, filler: int) -> UUID:
-    """The UUIDv7 of a millisecond with all its other bits taken from `filler`."""
+    """Returns the UUIDv7 of a millisecond with all its other bits taken from `filler`."""
     return UUID(int=ms << 80 | 0x7 << 76 | (filler >> 62 & 0xFFF) << 64 | 0b10 << 62 | filler & (1 << 62) - 1)
 
 
@@ -63,7 +63,7 @@ def test_ids_of_many_threads_sort_by_creation(hand_clock: HandClock) -> None:
         made = [each for batch in threads.map(create, range(8)) for each in batch]
     made.sort(key=lambda each: each[1])
     assert len({key for _, key, _ in made}) == 4_000
-    # One that was made before another had begun is smaller.
+    # An ID that was created before another one was requested is smaller.
     first_end = made[-1][2]
     for begun, _, ended in reversed(made):
         first_end = min(first_end, ended)
@@ -168,7 +168,7 @@ def test_any_text_decodes_or_is_refused(text: str) -> None:
 
 
 def test_any_key_survives_encoding() -> None:
-    # Not only ours: what is no UUIDv7 is an ID that nothing has.
+    # A UUID of another version decodes too; no row has it.
     key = uuid4()
     assert ids.decode(IdKind.FLOW, ids.encode(IdKind.FLOW, key)) == key
 

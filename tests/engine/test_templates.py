@@ -1,4 +1,4 @@
-"""Templates: what they give, and that nothing they say can cost much or get out."""
+"""Tests of templates: their results, their limits of time and memory, and their sandbox."""
 
 import math
 import tracemalloc
@@ -29,7 +29,7 @@ SCOPE = {
 
 @pytest.fixture(scope="module", autouse=True)
 def slow_machine() -> Iterator[None]:
-    """However long it takes: what stops a render, or lets it pass, is the same on every machine."""
+    """Removes the time limit, so that the other limits decide alike on every machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(meter, "MAX_CPU_SECONDS", math.inf)
         yield
@@ -160,7 +160,7 @@ def test_expression_renders(source: str, expected: Any) -> None:
         ("run.input.n is eq 5 and run.input.n is in [5] and run.input.x is undefined", True),
     ],
 )
-def test_allowed_filters_and_tests_are_documented(expression: str, expected: Any) -> None:
+def test_filters_and_tests_render(expression: str, expected: Any) -> None:
     assert render(f"{{{{ {expression} }}}}") == expected
 
 
@@ -519,4 +519,4 @@ def test_any_template_renders_or_fails_with_template_error(source: str) -> None:
     try:
         template.render(SCOPE)
     except StepError as error:
-        assert error.code in ("TEMPLATE_ERROR", "TEMPLATE_LIMIT")  # noqa: PT017 - either way of ending is right
+        assert error.code in ("TEMPLATE_ERROR", "TEMPLATE_LIMIT")  # noqa: PT017 - an error is allowed, but not required

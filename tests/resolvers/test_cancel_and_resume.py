@@ -1,4 +1,4 @@
-"""The mutations `cancel` and `resumeRun`."""
+"""Tests of the mutations `cancel` and `resumeRun`."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +28,7 @@ UNKNOWN = f"run_{'0' * 32}"
 
 
 async def paused(app: App, definition: Any = ASK) -> tuple[str, dict[str, Any]]:
-    """A run that waits, and its first question."""
+    """Returns the ID of a PAUSED run, and its first input request."""
     flow = await app.create_flow(definition)
     run_id = (await app.start(flow))["run"]["id"]
     with app.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:

@@ -1,4 +1,4 @@
-"""One run for one key, however often and at whatever time it is asked for."""
+"""Tests of idempotency keys: repeated requests with one key get the first one's response."""
 
 import asyncio
 from typing import Any
@@ -121,7 +121,7 @@ OPERATIONS = "{ bulkOperations { nodes { id status succeeded } } }"
 
 
 async def archive(app: App, secret: str | None = None, **variables: Any) -> dict[str, Any]:
-    """What `bulkArchive` answers, of the runs that failed unless it is told otherwise."""
+    """Returns the answer of `bulkArchive`; without a filter it archives the FAILED runs."""
     answer = await app.query(ARCHIVE, {"filter": FAILED, "key": "k", **variables}, key=secret)
     result: dict[str, Any] = answer["result"]
     return result
@@ -129,13 +129,13 @@ async def archive(app: App, secret: str | None = None, **variables: Any) -> dict
 
 @pytest.mark.parametrize("who", ["admin", "all_projects"])
 async def test_same_key_starts_one_bulk_operation(idle_app: App, who: str) -> None:
-    """Also where no project is named, as the operator's key may."""
+    """The operator key names no project."""
     await make_run_family(idle_app)
     secret = getattr(idle_app.keys, who)
     before = {each["id"] for each in (await idle_app.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]}
     answers = await asyncio.gather(*(archive(idle_app, secret) for _ in range(10)))
     assert len({answer["operation"]["id"] for answer in answers}) == 1
-    # The same filter, said in another order.
+    # The same filter with its fields in another order.
     run_filter = {"tags": ["t"], "statuses": ["FAILED"]}
     first = await archive(idle_app, secret, filter=run_filter, key="other")
     assert first == await archive(idle_app, secret, filter=dict(reversed(run_filter.items())), key="other")
@@ -165,7 +165,7 @@ async def test_same_key_creates_one_plan_which_needs_no_key_to_execute(idle_app:
     assert response.json()["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
     carried_out = await archive(idle_app, filter=None, key=None, planId=plan_id)
     assert carried_out["operation"]["status"] == "COMPLETED"
-    # The plan is the operation, so the request that planned it finds it.
+    # A plan is a bulk operation, so the repeated dry run returns it.
     assert (await archive(idle_app, dryRun=True))["operation"]["status"] == "COMPLETED"
 
 

@@ -1,4 +1,4 @@
-"""Limits and quotas as clients meet them: set by an ADMIN, shown, enforced, and retried later."""
+"""Tests of limits and quotas through the API: setting, reading, enforcement and later retries."""
 
 import asyncio
 from collections import Counter
@@ -189,7 +189,7 @@ async def test_child_runs_are_charged_and_refused_child_fails_parent(app: App) -
     assert await used(app) == 3
 
 
-async def test_retry_limit_can_be_set(idle_app: App) -> None:
+async def test_retry_beyond_project_limit_is_refused(idle_app: App) -> None:
     flow = await idle_app.create_flow(FLOW)
     await update(idle_app, retryLimit=0)
     run = (await start(idle_app, flow))["run"]["id"]

@@ -1,4 +1,4 @@
-"""Retries: both strategies, what carries over, every refusal, and the word about it beforehand."""
+"""Tests of retries: both strategies, copied arguments, refusals and retryability."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ async def abilities(app: App, run: str) -> dict[str, dict[str, Any]]:
 
 
 async def failed_run(app: App) -> tuple[str, str]:
-    """A flow, and a run of it that failed at its third step."""
+    """Publishes a flow, and executes a run of it that fails at its third step."""
     flow = await app.create_flow(FAILS_ONCE)
     run: str = (await app.start(flow, input={"x": 5}))["run"]["id"]
     assert (await app.wait_until_final(run, "status failedStepName")) == {
@@ -148,7 +148,7 @@ async def test_first_history_entry_names_original_run_and_strategy(idle_app: App
         assert history == [{"to": "QUEUED", "message": f"Retry of {family.failed} {how}"}]
 
 
-# What makes a retry impossible, as changes of the world, and the code that tells it for each strategy.
+# Changes that make a retry impossible, and the error code of each strategy.
 STATES: dict[str, tuple[list[str], str | None, str | None]] = {
     "fit": ([], None, None),
     "limit reached": (["UPDATE flow_run SET attempt = 11"], "RETRY_LIMIT_REACHED", "RETRY_LIMIT_REACHED"),
@@ -231,7 +231,7 @@ async def test_run_can_be_retried_twice_and_lists_oldest_retry_first(idle_app: A
     assert [node["id"] for node in found["flowRun"]["retries"]["nodes"]] == [family.retry, *new]
 
 
-async def test_retry_from_failed_step_keeps_flow_version(idle_app: App) -> None:
+async def test_strategy_decides_flow_version_of_retry(idle_app: App) -> None:
     published = await make_flow(idle_app)
     (run,) = await make_runs(idle_app, published, {"status": RunStatus.FAILED})
     await idle_app.database.write(factory.make_version, published.project_id, published.flow_id)

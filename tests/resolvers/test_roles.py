@@ -1,4 +1,4 @@
-"""Who may do what, and that what belongs to another project does not exist."""
+"""Tests of roles, and of the isolation of projects."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def mutation(name: str, family: RunFamily) -> str:
 
 
 ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation"}
-"""What does not succeed twice has its roles tested with what it does."""
+"""Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - ONLY_ONCE))
@@ -74,7 +74,7 @@ async def test_refused_field_does_not_stop_other_fields(idle_app: App) -> None:
     start = f'startRun(input: {{flowId: "{family.flow}"}}) {{ __typename }}'
     text = f'mutation {{ {start} createFlow(name: "x") {{ __typename }} }}'
     body = await idle_app.execute(text, key=idle_app.keys.operator)
-    # The root's fields are not nullable, so the whole answer is null; what was done stays done.
+    # The root's fields are not nullable, so the whole answer is null; completed mutations stay committed.
     assert [error["path"] for error in body["errors"]] == [["createFlow"]]
     assert (await idle_app.query("{ flowRuns(filter: {statuses: QUEUED}) { totalCount } }"))["flowRuns"] == {
         "totalCount": 2

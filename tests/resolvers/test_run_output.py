@@ -1,4 +1,4 @@
-"""Logs and files of runs through the API."""
+"""Tests of logs and files of runs through the API."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ LINE_COUNT = 8
 
 
 async def runs_with_output(app: App, count: int = 1) -> list[str]:
-    """The IDs of runs with lines 1 to 8 and two files each; the levels take turns, and so do the steps a and b."""
+    """Creates runs with log lines 1 to 8 and two files each; levels alternate, and so do the steps a and b."""
     published = await app.database.write(
         lambda uow: factory.make_flow(uow, ids.decode(IdKind.PROJECT, app.project), f"flow {ids.new_uuid()}")
     )

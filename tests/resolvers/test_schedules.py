@@ -1,4 +1,4 @@
-"""Schedules through the API: what is taken, what is told, and who may."""
+"""Tests of schedules through the API: settings, errors and permissions."""
 
 from typing import Any
 

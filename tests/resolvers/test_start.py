@@ -1,4 +1,4 @@
-"""Starting runs: what the run gets, and why it is refused."""
+"""Tests of starting runs: values of the run, and refusals."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ async def echo(idle_app: App) -> str:
 
 
 async def start_code(app: App, flow: str, **values: Any) -> str:
-    """The code of the top-level error that `startRun` meets."""
+    """Returns the code of the top-level error of `startRun`."""
     text = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
     return await app.error_code(text, {"input": {"flowId": flow, **values}})
 

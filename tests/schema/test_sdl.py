@@ -1,4 +1,4 @@
-"""The schema as clients see it: exported, complete, described, and fit for the explorer's examples."""
+"""Tests of the SDL: export, contract, descriptions and the explorer's examples."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,7 +210,7 @@ def fields_of(schema: GraphQLSchema, name: str) -> Any:
 
 
 def unions_of(schema: GraphQLSchema) -> list[GraphQLUnionType]:
-    """The unions that mutations answer with."""
+    """Returns the result unions of mutations."""
     unions = [found for found in schema.type_map.values() if isinstance(found, GraphQLUnionType)]
     return [union for union in unions if union.name.endswith("Result")]
 
@@ -286,7 +286,7 @@ def built_in(kind: GraphQLNamedType) -> bool:
 
 
 def bare_names(kind: GraphQLNamedType) -> Iterator[str]:
-    """What lacks a description: the type itself, its fields, their arguments. Values of enums speak for themselves."""
+    """Yields the type, fields and arguments that lack a description; enum values need none."""
     if not kind.description:
         yield kind.name
     for name, field in getattr(kind, "fields", {}).items():
@@ -297,7 +297,7 @@ def bare_names(kind: GraphQLNamedType) -> Iterator[str]:
                 yield f"{kind.name}.{name}({argument})"
 
 
-def test_nodes_have_typed_ids(schema: GraphQLSchema) -> None:
+def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     node = schema.type_map["Node"]
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}

@@ -1,4 +1,4 @@
-"""Who may in: keys, the browser's cookie, the token of a start."""
+"""Tests of authentication: API keys, browser sessions and the sign-in token."""
 
 from datetime import timedelta
 
@@ -44,7 +44,7 @@ async def test_request_without_valid_key_is_refused(idle_app: App, shown: str | 
     assert response.json()["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
 
 
-async def test_anonymous_request_gets_no_validation_errors(idle_app: App) -> None:
+async def test_anonymous_request_is_refused_before_document_is_parsed(idle_app: App) -> None:
     for body in (b"{", b'{"query": "{ nope }"}'):
         response = await idle_app.http.post("/graphql", content=body, headers={"content-type": "application/json"})
         assert response.status_code == 401
@@ -110,7 +110,7 @@ async def test_sign_in_requires_key(idle_app: App, body: bytes) -> None:
 
 @pytest.fixture
 def sessions(idle_app: App) -> BrowserSessions:
-    """Those of the application that `idle_app` asks."""
+    """The browser sessions of the application of `idle_app`."""
     return idle_app.sessions
 
 

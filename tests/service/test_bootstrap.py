@@ -1,4 +1,4 @@
-"""The first start makes a project, a key and the demo flows; later ones change nothing."""
+"""Tests of the first start: it creates a project, a key and the demo flows; later starts change nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def settings(url: str, **values: Any) -> Settings:
 
 
 async def contents(url: str, dialect: str) -> list[Any]:
-    """Every row of every table, as text."""
+    """Returns every row of every table as text."""
     gather = "string_agg(t::text, ';' ORDER BY id)" if dialect == "postgresql" else "group_concat(hex(id))"
     return [await query(url, f"SELECT {gather} FROM {table} t") for table in TABLES]
 
@@ -57,7 +57,7 @@ async def test_generated_key_is_stored_beside_embedded_database_readable_by_owne
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_generated_key_of_server_is_logged_once(database: Database, database_url: str) -> None:
+async def test_generated_key_is_not_stored_beside_server_database(database: Database, database_url: str) -> None:
     assert (await bootstrap(database, settings(database_url))).key_file is None
 
 

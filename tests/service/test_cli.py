@@ -1,4 +1,4 @@
-"""The command line, in processes of its own."""
+"""Tests of the command line."""
 
 import asyncio
 import json
@@ -24,14 +24,14 @@ GOOD = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a process that works in an empty folder."""
+    """The environment of a process that works in an empty folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
     url = f"sqlite+aiosqlite:///{tmp_path / 'data' / 'flowruns.db'}"
     return {**kept, "FLOWRUNS_DATABASE_URL": url, "FLOWRUNS_PORT": "0", "PYTHONUNBUFFERED": "1"}
 
 
 def invoke(environment: Mapping[str, str], *arguments: str) -> Result:
-    """What a command says, run in this process: a new one takes seconds."""
+    """Returns the output of a command; it runs in this process, because a new one takes seconds to start."""
     return CliRunner(env=environment).invoke(cli.main, arguments)
 
 
@@ -42,7 +42,7 @@ def succeed(environment: Mapping[str, str], *arguments: str) -> str:
 
 
 def fail(environment: Mapping[str, str], *arguments: str) -> str:
-    """The one line in which a command says why it failed."""
+    """Returns the one line of a failed command's error message."""
     result = invoke(environment, *arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
@@ -89,7 +89,7 @@ async def test_api_and_worker_share_one_database(environment: dict[str, str]) ->
 
 
 async def end_of_a_run(url: str, key: str) -> str:
-    """The status in which a new run of the flow `hello` ends."""
+    """Returns the final status of a new run of the flow `hello`."""
     flows = await ask(url, key, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }')
     flow = flows.json()["data"]["flows"]["nodes"][0]["id"]
     start = f'startRun(input: {{flowId: "{flow}", waitMs: 30000}})'

@@ -1,4 +1,4 @@
-"""The documentation is true: its examples run, its definitions are valid, and its links lead somewhere."""
+"""Tests of the documentation: its examples run, its definitions are valid, and its links have targets."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ _ID = re.compile(r"\b(flow|run|bulk)_[0-9a-f]{32}\b")
 
 
 def blocks(language: str) -> list[Any]:
-    """Test parameters: the page and the text of each example in `language`."""
+    """Returns test parameters: the page and the text of each example in `language`."""
     found = []
     for page in PAGES:
         texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
@@ -37,7 +37,7 @@ def blocks(language: str) -> list[Any]:
 
 
 def pages_with(language: str) -> list[Any]:
-    """Test parameters: the page and the texts of all its examples in `language`."""
+    """Returns test parameters: the page and the texts of all its examples in `language`."""
     texts: dict[Path, list[str]] = {}
     for parameter in blocks(language):
         page, text = parameter.values
@@ -57,7 +57,7 @@ async def execute(server: Server, text: str) -> dict[str, Any]:
 
 
 async def hello_flow(server: Server) -> str:
-    """The ID of the demo flow `hello`."""
+    """Returns the ID of the demo flow `hello`."""
     data = await execute(server, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }')
     flow_id: str = data["flows"]["nodes"][0]["id"]
     return flow_id
@@ -170,7 +170,7 @@ async def test_live_list_shows_all_runs_after_lost_connection(app_server: AppSer
     ):
 
         async def list_shows(expected: set[str]) -> None:
-            """Return when these runs are listed, all of them PAUSED."""
+            """Waits until these runs are listed, all of them PAUSED."""
             assert process.stdout is not None
             while True:
                 line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
@@ -190,7 +190,7 @@ async def test_live_list_shows_all_runs_after_lost_connection(app_server: AppSer
 
 
 async def _paused(app_server: AppServer, flow_id: str) -> str:
-    """A run that waits for an answer."""
+    """Starts a run and waits until it is PAUSED."""
     app = app_server.app
     run_id: str = (await app.start(flow_id))["run"]["id"]
     key = ids.decode(IdKind.RUN, run_id)

@@ -1,4 +1,4 @@
-"""The log of a run as text, and its files."""
+"""Tests of downloads: the run log as text, and run files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,14 +20,14 @@ def step(step_name: str, action: str, **args: Any) -> Document:
 
 @pytest.fixture
 async def output_app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
-    """A service whose steps can log and store files."""
+    """An application whose steps can log and store files."""
     settings = {"actions": "tests.support.output_actions", "files_url": str(tmp_path / "files"), "max_log_lines": 3_000}
     async with run_app(database_url, with_worker=True, **settings) as served:
         yield served
 
 
 async def finished(app: App, *steps: Document, select: str = "id") -> Any:
-    """A run of these steps, when it has ended."""
+    """Executes a run of these steps, and returns it."""
     flow_id = await app.create_flow({"steps": list(steps)}, f"flow {uuid4()}")
     started = await app.start(flow_id)
     return await app.wait_until_final(started["run"]["id"], f"id status {select}")
@@ -38,7 +38,7 @@ async def get(app: App, path: str, key: str | None = None, **headers: str) -> ht
 
 
 async def stored(app: App, **args: Any) -> Any:
-    """A file that a run stored."""
+    """Returns a run file that a run stored."""
     run = await finished(app, step("store", "store", **args), select="files { id url name size mediaType }")
     assert run["status"] == "SUCCEEDED"
     return run["files"][0]

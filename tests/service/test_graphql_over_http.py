@@ -1,4 +1,4 @@
-"""The endpoint, by the GraphQL-over-HTTP specification."""
+"""Tests of the endpoint against the GraphQL-over-HTTP specification."""
 
 from typing import Any
 

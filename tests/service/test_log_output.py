@@ -1,4 +1,4 @@
-"""The process's log: fields, both formats, exceptions, and values that try to forge a line."""
+"""Tests of the process log: fields, both formats, exceptions, and values that try to forge a line."""
 
 import io
 import json

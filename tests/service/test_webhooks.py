@@ -1,4 +1,4 @@
-"""Calls of webhooks, over HTTP."""
+"""Tests of webhook deliveries over HTTP."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ async def create(app: App, definition: Any = ECHO, **variables: Any) -> dict[str
 
 
 async def echoed(app: App, **request: Any) -> dict[str, Any]:
-    """The input that a call becomes."""
+    """Returns the input of the run that a delivery started."""
     webhook = await create(app)
     response = await app.http.post(f"{webhook['path']}?wait=30000", **request)
     assert response.status_code == 200, response.text
@@ -267,7 +267,7 @@ async def test_webhook_accepts_only_post(idle_app: App, method: str) -> None:
 
 @pytest.fixture
 async def small_app(database_url: str) -> AsyncIterator[App]:
-    """A service that takes bodies of 2,048 bytes."""
+    """An application that accepts bodies of up to 2,048 bytes."""
     async with run_app(database_url, with_worker=False, max_body_bytes=2_048) as served:
         yield served
 
@@ -309,7 +309,7 @@ async def test_call_of_flow_that_cannot_start_is_refused(idle_app: App) -> None:
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
-# GitHub's own example of a signed body.
+# The example of a signed body in GitHub's documentation.
 SIGNED = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
 

@@ -15,12 +15,12 @@ async def log(ctx: StepContext, messages: list[list[str]]) -> None:
 
 @action("notes.count")
 def count(ctx: ThreadContext, to: int) -> None:
-    """Log the numbers from 1."""
+    """Logs the numbers from 1 to `to`."""
     for number in range(1, to + 1):
         ctx.log(f"line {number}")
 
 
 @action("notes.store")
 def store(ctx: ThreadContext, name: str, text: str, media_type: str | None = None) -> Any:
-    """Store a file."""
+    """Stores a file."""
     return ctx.store_file(name, text.encode(), media_type)

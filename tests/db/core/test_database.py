@@ -111,7 +111,7 @@ async def assert_unavailable(database: Database) -> None:
 
 
 async def until_unavailable(database: Database) -> None:
-    """The sessions of a killed server may answer until they notice that it is gone."""
+    """Waits until no session of the killed server answers any more."""
     try:
         while True:
             await database.read(projects.names)
@@ -120,7 +120,7 @@ async def until_unavailable(database: Database) -> None:
 
 
 async def warm_up(database: Database) -> None:
-    """Several connections in the pool."""
+    """Opens several connections in the pool."""
     await asyncio.gather(*(database.read(projects.names) for _ in range(6)))
 
 
@@ -216,7 +216,7 @@ _BARRIER = 4711
 
 
 def rename_both(uow: UnitOfWork, first: str, second: str) -> None:
-    """Change two projects, one after the other; between them waits whoever comes while the barrier is held."""
+    """Changes two projects in turn, and waits for the barrier in between."""
     uow.conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{first}%"})
     uow.conn.execute(text("SELECT pg_advisory_xact_lock_shared(:barrier)"), {"barrier": _BARRIER})
     uow.conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{second}%"})

@@ -1,4 +1,4 @@
-"""Signals between processes, here between two databases' worth of one."""
+"""Tests of signals between processes; two `Database` objects stand for two processes."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.query import query
 
 PATIENCE = 30.0
-"""Real seconds after which what never happens fails the test."""
+"""Real seconds after which a missing signal fails the test."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def dialect() -> str:
 
 
 class Process:
-    """A database with a notifier, as a process has them."""
+    """A database with a notifier, as each process of the service has."""
 
     def __init__(self, url: str) -> None:
         self.database = open_database(url)
@@ -89,7 +89,7 @@ async def test_process_ignores_its_own_notifications(processes: tuple[Process, P
             one.signals.send([pubsub.EVENTS])
             own.clear()
             await within(heard)
-        # What comes back would have come before this.
+        # A notification of its own would have arrived before this one.
         other.signals.send([pubsub.RUNS_DUE])
         await within(answer)
         assert not own.is_set()

@@ -1,4 +1,4 @@
-"""The thread that writes to SQLite, and what happens when SQLite refuses."""
+"""Tests of the thread that writes to SQLite, and of errors of SQLite."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ from domain.errors import DatabaseUnavailableError
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 PATIENCE = 20.0
-"""Real seconds after which a thread that should have moved on has failed the test."""
+"""Real seconds after which a blocked thread fails the test."""
 
 
 @pytest.fixture
@@ -30,14 +30,14 @@ def path(database_url: str) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections give up at once when another process writes; asked for before `database`."""
+    """Makes connections fail at once while another process writes; must be requested before `database`."""
     pragmas = tuple(each for each in sqlite.PRAGMAS if "busy_timeout" not in each)
     monkeypatch.setattr(sqlite, "PRAGMAS", (*pragmas, "PRAGMA busy_timeout = 0"))
 
 
 @contextmanager
 def commits_of(database: Database) -> Iterator[list[None]]:
-    """Grows by one with each commit of the writer."""
+    """Yields a list that grows by one with each commit of the writer."""
     assert database._writer is not None
     found: list[None] = []
 
@@ -49,7 +49,7 @@ def commits_of(database: Database) -> Iterator[list[None]]:
 
 
 class Gate:
-    """Keeps the writer busy until it is opened."""
+    """Blocks the writer until the gate is opened."""
 
     def __init__(self) -> None:
         self._entered = threading.Event()
@@ -68,7 +68,7 @@ class Gate:
 
 @pytest.fixture
 async def gate(database: Database) -> AsyncIterator[Gate]:
-    """A writer that is busy with one job; what is asked for now comes together in the next group."""
+    """Blocks the writer in one job, so that later jobs form the next group."""
     made = Gate()
     first = asyncio.create_task(database.write(made.pass_through))
     await made.entered()
@@ -78,9 +78,9 @@ async def gate(database: Database) -> AsyncIterator[Gate]:
 
 
 async def asked(*writes: Any) -> list[asyncio.Future[Any]]:
-    """Tasks that have put their jobs into the queue."""
+    """Returns tasks that have put their jobs into the queue."""
     tasks = [asyncio.ensure_future(each) for each in writes]
-    for _ in range(2):  # each does its writing in a task of its own
+    for _ in range(2):  # each write runs in a task of its own
         await asyncio.sleep(0)
     return tasks
 
@@ -99,7 +99,7 @@ async def test_concurrent_jobs_share_commit(database: Database, gate: Gate) -> N
         tasks = await asked(*(database.write(projects.create, f"p{number}") for number in range(20)))
         gate.open()
         await asyncio.gather(*tasks)
-    # That of the gate, and one for all the others.
+    # One commit of the gate, and one of all other jobs.
     assert len(commits) == 2
     assert await database.read(projects.names) == [f"p{number}" for number in range(20)]
 
@@ -145,7 +145,7 @@ async def test_cancelled_caller_does_not_stop_its_job(database: Database, gate: 
     await other
     with pytest.raises(asyncio.CancelledError):
         await gone
-    # Whether it was done was not told; it was.
+    # The caller does not learn that its job was committed.
     assert await database.read(projects.names) == ["gone", "other"]
     await database.write(projects.create, "later")
 
@@ -200,7 +200,7 @@ async def test_every_job_of_unstarted_group_fails_as_unavailable(database: Datab
 
 
 def limit_pages(uow: UnitOfWork, more: int | None) -> None:
-    """Let the file grow by so many pages; None: as it likes."""
+    """Lets the file grow by at most `more` pages; None removes the limit."""
     count = uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one()
     uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {1_073_741_823 if more is None else count + more}")
 
@@ -237,13 +237,13 @@ async def test_full_disk_fails_every_rolled_back_job(database: Database) -> None
     await first
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[1], DatabaseUnavailableError)
-    # SQLite may have rolled back what the others wrote; then they are told.
+    # SQLite may have rolled back the other jobs; then they fail too.
     assert await database.read(projects.names) == succeeded(["before", "much", "after"], results)
     await database.write(projects.create, "later")
 
 
 def lose_the_transaction(uow: UnitOfWork) -> None:
-    """As SQLite itself does after some errors of the disk."""
+    """Rolls back the transaction, as SQLite does after some disk errors."""
     projects.create(uow, "lost")
     uow.conn.exec_driver_sql("ROLLBACK")
     raise RuntimeError("The disk failed")

@@ -1,4 +1,4 @@
-"""What runs under way write together."""
+"""Tests of writes of several runs in one transaction."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -51,7 +51,7 @@ _event = table(RunEvent).c
 
 
 def run_state(conn: Connection, run_id: UUID) -> list[Any]:
-    """What there is of a run, without what tells it from others."""
+    """Returns the stored data of a run without its IDs."""
     row: Any = run_reads.by_ids(conn, [run_id], _RUN)[run_id]
     run = tuple(row)[1:]
     steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
@@ -147,7 +147,7 @@ async def test_failed_write_rejects_whole_batch(database: Database) -> None:
 
 
 class Slow:
-    """Serves when told to."""
+    """Writes batches when `go` is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()

@@ -90,7 +90,7 @@ async def test_tail_continues_at_its_last_end(database: Database, published: Pub
 
 
 async def test_tail_skips_unused_log_positions(database: Database, published: PublishedFlow) -> None:
-    """On PostgreSQL it takes a second look: what is missing may have come just after the first."""
+    """On PostgreSQL a second read is needed: a missing event may be committed just after the first one."""
     key = await database.write(factory.make_run, published)
     for _ in range(3):
         await database.write(factory.make_events, published, key, [Q])
@@ -106,7 +106,7 @@ async def test_tail_skips_unused_log_positions(database: Database, published: Pu
 
 
 def _take_a_number(uow: UnitOfWork) -> None:
-    """As a transaction does that is rolled back, on PostgreSQL; on SQLite by deleting what was written."""
+    """Uses up a log position: PostgreSQL loses one in a rollback, SQLite when an event is deleted."""
     if uow.conn.dialect.name == "postgresql":
         uow.conn.execute(text("SELECT nextval('run_event_seq_seq')"))
     else:

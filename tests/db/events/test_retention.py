@@ -1,4 +1,4 @@
-"""Purging the event log: what is old goes in batches, the history of runs stays, and cursors from before expire."""
+"""Tests of pruning the event log: old events are deleted in batches, the history of runs is kept, old cursors expire."""
 
 from datetime import timedelta
 from typing import Any
@@ -33,7 +33,7 @@ _EVENTS = table(RunEvent)
 
 
 def write(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> None:
-    """A change of the run's status, between one of a step and lines."""
+    """Appends a status change of the run, a step event and log lines."""
     run = RunRef(run_id, published.project_id, published.flow_id)
     now = clock.now()
     event_log.append(uow, [event_log.step_row(run, AttemptRef(0, "a", 1), "PENDING", "RUNNING", now)])

@@ -23,7 +23,7 @@ def line(message: str, level: LogLevel = LogLevel.INFO, step: str = "a") -> Line
 
 @pytest.fixture
 async def run_ids(database: Database) -> list[UUID]:
-    """Two runs."""
+    """Creates two runs and returns their IDs."""
     published = await database.write(factory.make_project_with_flow)
     return await database.write(factory.make_runs, published, [{"ran_ms": 0, "depth": 0}] * 2)
 
@@ -55,7 +55,7 @@ async def test_log_of_exactly_the_limit_has_no_notice(database: Database, run_id
     assert len(await messages(database, run_ids[0])) == 10
 
 
-async def test_pages_of_several_runs_are_batched(database: Database, run_ids: list[UUID]) -> None:
+async def test_pages_of_several_runs_are_read_in_one_batch(database: Database, run_ids: list[UUID]) -> None:
     for run_id in run_ids:
         await database.write(logs.append, run_id, [line(f"{number}") for number in range(1, 8)], MOST)
     for page, expected in (

@@ -25,7 +25,7 @@ NO_ENDINGS = [pair for pair in PAIRS if pair not in ENDINGS]
 
 
 def add_held_run(uow: UnitOfWork, published: PublishedFlow, status: RunStatus) -> Lease:
-    """A run of that status that some worker holds, as far as the row says."""
+    """Adds a run of a status, with a lease, and returns the lease."""
     token = ids.new_uuid()
     return Lease(factory.make_run(uow, published, status=status, lease_token=token), token)
 
@@ -150,7 +150,7 @@ async def test_rolled_back_change_appends_no_event_and_sends_no_signal(
     ):
         with pytest.raises(RolledBackError):
             await database.write(everything_and_then_fail, published, queued, running)
-        # Nor does whoever is given the same connection next.
+        # The next transaction on the same connection sends none either.
         await database.write(lambda uow: row(uow.conn, queued))
         assert not due.is_set()
         assert not changed.is_set()
