@@ -11,6 +11,7 @@ stands at some place: what is between is read from the log, what comes behind co
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 from uuid import UUID
 
@@ -240,7 +241,8 @@ class _LogTailer:
         self._gaps: Gaps | None = None
         self.started = asyncio.Event()
         """Set once it has a position."""
-        self.task = asyncio.create_task(self._run(), name="event-log-reader")
+        # All subscribers share the task: it does not carry the log fields of the one that comes first.
+        self.task = asyncio.create_task(self._run(), name="event-log-reader", context=Context())
 
     def add(self, feed: "Subscription") -> None:
         """Hand out to `feed` what comes behind the present position."""

@@ -7,13 +7,13 @@ once a second.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from db.core.database import Database
 from domain import clock
 from domain.run_filter import RunFilter
-from live import matching
 from live.hub import Hub
 from live.topics import RunsTopic
 
@@ -66,10 +66,9 @@ class StatsFeeds:
 
         Who is slow to take them gets the latest.
         """
-        name = matching.hashable(wanted)
-        feed = self._feeds.get(name)
+        feed = self._feeds.get(wanted)
         if feed is None or feed.failed:
-            feed = self._feeds[name] = _Feed(self._database, self._hub, name)
+            feed = self._feeds[wanted] = _Feed(self._database, self._hub, wanted)
         feed.followers += 1
         try:
             while True:
@@ -81,8 +80,8 @@ class StatsFeeds:
             feed.followers -= 1
             if not feed.followers:
                 feed.close()
-                if self._feeds.get(name) is feed:
-                    del self._feeds[name]
+                if self._feeds.get(wanted) is feed:
+                    del self._feeds[wanted]
 
 
 class _Feed:
@@ -97,7 +96,8 @@ class _Feed:
         self._hub = hub
         self._wanted = wanted
         self._changed = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._tell())]
+        # All subscribers share the tasks: they do not carry the log fields of the one that comes first.
+        self._tasks = [asyncio.create_task(work, context=Context()) for work in (self._watch(), self._tell())]
 
     @property
     def failed(self) -> bool:

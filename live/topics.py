@@ -9,7 +9,7 @@ from db.events.log import RUN_KINDS, Scope
 from db.sql.rows import AnyRow
 from domain.run_filter import RunFilter
 from live import matching
-from live.matching import CompiledFilter
+from live.predicates import CompiledFilter
 
 
 class Topic(Protocol):
@@ -48,9 +48,6 @@ class RunsTopic:
     """Changes of the runs that a scoped filter means after the change, or may have meant before."""
 
     wanted: RunFilter
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "wanted", matching.hashable(self.wanted))
 
     @property
     def scope(self) -> Scope:

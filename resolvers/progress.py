@@ -7,7 +7,8 @@ from uuid import UUID
 from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import LOG_LINES, RUN_STATUS, STEP_STATUS, LogPosition
-from db.runs import logs, steps
+from db.row_types import LogLineRow
+from db.runs import logs
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
@@ -89,7 +90,7 @@ def said(event: AnyRow) -> dict[str, Any]:
     return told
 
 
-async def lines(context: Context, event: AnyRow) -> Sequence[AnyRow]:
+async def lines(context: Context, event: AnyRow) -> Sequence[LogLineRow]:
     """The lines of the log that an event tells of."""
     data = said(event)
     return await context.loaders.load(logs.by_ranges, (event.run_id, data["first"], data["last"])) or []
@@ -99,9 +100,9 @@ async def step_error(context: Context, event: AnyRow) -> str | None:
     """Why a step failed, or its try did, by which its status changed; JSON text."""
     data = said(event)
     if event.to_status == StepStatus.PENDING:
-        attempts = await context.loaders.load(steps.attempts_by_steps, (event.run_id, data["position"])) or []
+        attempts = await context.loaders.load(run_reads.attempts_by_steps, (event.run_id, data["position"])) or []
         return next((row.error for row in attempts if row.number == data["attempt"]), None)
     if event.to_status != StepStatus.FAILED:
         return None
-    step = await context.loaders.load(steps.by_names, (event.run_id, event.step_name), frozenset({"error"}))
+    step = await context.loaders.load(run_reads.steps_by_names, (event.run_id, event.step_name), frozenset({"error"}))
     return step.error if step is not None else None

@@ -22,7 +22,7 @@ from live.hub import CaughtUp, Item, MatchedEvent, TryDeliver
 from live.topics import OperationTopic, RunsTopic, Topic
 from resolvers import bulk
 from resolvers.context import Context
-from resolvers.pagination import decode_cursor, encode_cursor
+from resolvers.cursors import decode_cursor, encode_cursor
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -100,7 +100,7 @@ async def bulk_progress(context: Context, operation_id: str, after: str | None) 
         InvalidIdError, InvalidCursorError, BulkOperationNotFoundError.
     """
     place = position_of_cursor(after) if after is not None else None
-    key = await bulk.visible(context, operation_id)
+    key = (await bulk.require(context, operation_id)).id
     last = await context.database.read(event_log.last_progress, key)
     if last is not None and place is None:
         place = last.seq - 1

@@ -11,7 +11,7 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
-from db.runs import reads as run_reads
+from db.runs import reads
 from domain import errors
 from domain.errors import BadRequestError, ErrorField, FlowRunsError, InternalError
 from schema.enums import ErrorCode
@@ -69,7 +69,7 @@ def _problems_field(name: str, declared: ErrorField) -> tuple[str, Any]:
 def _run_field(name: str, declared: ErrorField) -> tuple[str, Any]:
     async def run(root: UserError, info: Info) -> FlowRun:
         columns = columns_of(info, FlowRun)
-        return FlowRun(row=await info.context.loaders.load(run_reads.by_ids, getattr(root.error, name), columns))
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, getattr(root.error, name), columns))
 
     return name.removesuffix("_id"), strawberry.field(run, description=declared.description)
 
@@ -106,7 +106,9 @@ def to_client_error(error: GraphQLError) -> GraphQLError:
         # number with too many digits.
         return _copy(error, error.message, {"code": BadRequestError.code})
     internal = InternalError(secrets.token_hex(8))
-    _logger.error("Internal error %s at %s", internal.correlation_id, error.path, exc_info=cause)
+    _logger.error(
+        "internal error", extra={"correlation_id": internal.correlation_id, "path": error.path}, exc_info=cause
+    )
     return _copy(error, internal.message, extensions(internal))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, cast
 import strawberry
 
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
+from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
@@ -16,7 +17,7 @@ from live.stats_feed import Statistics
 from resolvers import bulk, progress, runs, stats, subscriptions
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
-from schema.inputs import FlowRunFilter
+from schema.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import LogLinesAppended, StepChanged
@@ -90,9 +91,8 @@ class FlowRunUpdated:
 
 
 async def _run(info: Info, event: AnyRow) -> FlowRun:
-    row = await runs.by_key(info.context, event.run_id, columns_of(info, FlowRun))
-    assert row is not None  # runs are never deleted
-    return FlowRun(row=row)
+    columns = columns_of(info, FlowRun)
+    return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, event.run_id, columns))
 
 
 @strawberry.type(description="All that was missed has been told; what follows happens from now on.")
@@ -134,7 +134,7 @@ class BulkOperationProgressed:
     @field("The operation as it is when this is told, which may be further on.")
     async def operation(self, info: Info) -> BulkOperation:
         columns = columns_of(info, BulkOperation)
-        return BulkOperation(row=await bulk.written(info.context, self.row.operation_id, columns))
+        return BulkOperation(row=await bulk.get_fresh(info.context, self.row.operation_id, columns))
 
 
 FlowRunStatusEvent = Annotated[
@@ -178,7 +178,7 @@ def _told_of_run(item: Item) -> FlowRunProgress:
 async def _told_of_stats(changes: AsyncGenerator[Statistics, None]) -> AsyncGenerator[FlowRunStats, None]:
     async with aclosing(changes):
         async for statistics in changes:
-            yield FlowRunStats(of=statistics)
+            yield FlowRunStats(statistics=statistics)
 
 
 def _subscription(description: str) -> Callable[[F], F]:
@@ -204,7 +204,7 @@ class Subscription:
             str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
         ] = None,
     ) -> AsyncIterator[FlowRunStatusEvent]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return subscriptions.run_changes(info.context, wanted, after, _told)
 
     @_subscription(
@@ -235,7 +235,7 @@ class Subscription:
             FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
         ] = None,
     ) -> AsyncIterator[FlowRunStats]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return _told_of_stats(stats.changing(info.context, wanted))
 
     @_subscription(

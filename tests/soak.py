@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 from sqlalchemy import Connection, Select, func, or_, select
 
+from db.assembly import open_database
 from db.core.database import Database
 from db.events.log import RUN_STATUS
 from db.migrate import upgrade
@@ -461,7 +462,7 @@ async def main(dialect: str, seconds: float, seed: int) -> bool:
     with ExitStack() as stack:
         server = stack.enter_context(postgres_server()) if dialect == "postgresql" else None
         async with service(server, folder) as soak:
-            database = Database(soak.database_url)
+            database = open_database(soak.database_url)
             changes = await live(soak, seconds, database)
             faults = {what: await database.read(check) for what, check in CHECKS.items()}
             faults["subscribers were told all changes, once and in order"] = list(misheard(soak, changes))

@@ -4,10 +4,11 @@ from datetime import datetime
 
 import strawberry
 
+from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
-from resolvers import progress, runs
+from resolvers import progress
 from schema.enums import StepStatus
 from schema.fields import Info, column, columns_of, field
 from schema.types.flow_run import StepResult
@@ -61,7 +62,8 @@ class StepChanged:
         "The step as it is when this is told, which may be further on than the change; null when it is no longer kept."
     )
     async def step(self, info: Info) -> StepResult | None:
-        row = await runs.step_result(info.context, self.row.run_id, self.row.step_name, columns_of(info, StepResult))
+        key = (self.row.run_id, self.row.step_name)
+        row = await info.context.loaders.load(reads.steps_by_names, key, columns_of(info, StepResult))
         return StepResult(row=row) if row is not None else None
 
 
