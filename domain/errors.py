@@ -10,9 +10,8 @@ is not allowed or has no answer. Every other exception is a fault of the service
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
-from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 
@@ -39,6 +38,9 @@ class FlowRunsError(Exception):
         return {name: getattr(self, name) for name in fields_of(type(self))}
 
 
+E = TypeVar("E", bound=FlowRunsError)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorField:
     """A field of an error beside `code` and `message`."""
@@ -52,14 +54,13 @@ def default_message(error: type[FlowRunsError]) -> str:
     return (error.__doc__ or "").strip()
 
 
-@cache
 def fields_of(error: type[FlowRunsError]) -> Mapping[str, ErrorField]:
     """The fields that an error declares as `name: Annotated[type, description]`, by name."""
     hints = get_type_hints(error, include_extras=True)
     return {name: ErrorField(*get_args(hint)) for name, hint in hints.items() if get_origin(hint) is Annotated}
 
 
-def declared(base: type[FlowRunsError] = FlowRunsError) -> Iterator[type[FlowRunsError]]:
+def declared(base: type[E]) -> Iterator[type[E]]:
     """The errors below `base`, in the order of their declaration."""
     for error in base.__subclasses__():
         if "code" in vars(error):

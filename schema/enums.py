@@ -3,6 +3,7 @@
 The other modules of schema import them from here, where they are declared.
 """
 
+from collections.abc import Callable
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -26,12 +27,14 @@ from domain.run_filter import Archived, RunOrderField
 from domain.run_log import LogLevel
 from domain.time_buckets import BucketSize
 
+_enum_of: Callable[..., Any] = Enum
+"""Without the type of `Enum`, from which mypy expects a literal list of members."""
 
-ErrorCode: Any = Enum(
+ErrorCode = _enum_of(
     "ErrorCode",
     {
         error.code: strawberry.enum_value(error.code, description=errors.default_message(error))
-        for error in sorted(errors.declared(), key=lambda error: error.code)
+        for error in sorted(errors.declared(errors.FlowRunsError), key=lambda declared: declared.code)
     },
 )
 """The codes of all errors. To Python code an error code is text: pass `graphql_type=ErrorCode` to a field of them."""
@@ -102,5 +105,6 @@ _NAMES: dict[type[StrEnum], str] = {
 for _enum, _name in _NAMES.items():
     strawberry.enum(_enum, name=_name, description=_enum.__doc__)
 strawberry.enum(
-    ErrorCode, description="Identifies an error, in the result of a mutation or in `extensions.code`. Codes never change."
+    ErrorCode,
+    description="Identifies an error, in the result of a mutation or in `extensions.code`. Codes never change.",
 )

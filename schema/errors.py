@@ -2,8 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from db.runs import reads
 from domain import errors
 from domain.errors import BadRequestError, ErrorField, FlowRunsError, InternalError
 from schema.enums import ErrorCode
-from schema.fields import Info, columns_of
+from schema.fields import Info, columns_of, field
 from schema.types.flow_run import FlowRun
 
 _logger = logging.getLogger(__name__)
@@ -29,11 +28,11 @@ class UserError:
 
     error: strawberry.Private[errors.UserError]
 
-    @strawberry.field(graphql_type=ErrorCode, description="Identifies the error. Codes never change.")
+    @field("Identifies the error. Codes never change.", graphql_type=ErrorCode)
     def code(self) -> str:
         return self.error.code
 
-    @strawberry.field(description="Human-readable message. Do not parse it: use `code`.")
+    @field("Human-readable message. Do not parse it: use `code`.")
     def message(self) -> str:
         return self.error.message
 
@@ -46,17 +45,6 @@ class Problem:
         description="The place in the document, such as `steps[2].input.url`. Empty for the document as a whole."
     )
     message: str = strawberry.field(description="Human-readable: what is wrong or expected there. Do not parse it.")
-
-
-@cache
-def error_type(error: type[errors.UserError]) -> type[UserError]:
-    """The GraphQL type of an error: its name, default message and fields are those of the class."""
-    name = error.__name__.removesuffix("Error")
-    fields = dict(_FIELDS[field.type](name, field) for name, field in errors.fields_of(error).items())
-    declared: type[UserError] = strawberry.type(
-        type(name, (UserError,), {"__doc__": error.__doc__, **fields}), description=errors.default_message(error)
-    )
-    return declared
 
 
 def _problems_field(name: str, declared: ErrorField) -> tuple[str, Any]:
@@ -74,24 +62,40 @@ def _run_field(name: str, declared: ErrorField) -> tuple[str, Any]:
     return name.removesuffix("_id"), strawberry.field(run, description=declared.description)
 
 
-_FIELDS = {tuple[errors.Problem, ...]: _problems_field, UUID: _run_field}
-"""By the type of an error's field: the field of its GraphQL type. A UUID identifies a run, which a client can select."""
+_FIELDS: Mapping[Any, Callable[[str, ErrorField], tuple[str, Any]]] = {
+    tuple[errors.Problem, ...]: _problems_field,
+    UUID: _run_field,
+}
+"""By the type of an error's field: the field of its GraphQL type. A UUID identifies a run, which clients can select."""
+
+
+def _declare_type(error: type[errors.UserError]) -> type[UserError]:
+    name = error.__name__.removesuffix("Error")
+    fields = dict(_FIELDS[field.type](name, field) for name, field in errors.fields_of(error).items())
+    declared: type[UserError] = strawberry.type(
+        type(name, (UserError,), {"__doc__": error.__doc__, **fields}), description=errors.default_message(error)
+    )
+    return declared
+
+
+ERROR_TYPES: Mapping[type, type[UserError]] = {
+    error: _declare_type(error) for error in errors.declared(errors.UserError)
+}
+"""The GraphQL types of the errors that mutations return. Name, description and fields are those of the classes."""
 
 
 class _ErrorMapping:
     """Turns one kind of error into its GraphQL type, in the results of the mutations that declare it."""
 
-    def __init__(self, error: type[errors.UserError]) -> None:
-        self.exception_type = error
-        self.error_type = error_type(error)
+    def __init__(self, exception_type: type[errors.UserError], error_type: type[UserError]) -> None:
+        self.exception_type = exception_type
+        self.error_type = error_type
 
     def handle(self, exception: errors.UserError, *, field: object, info: Info) -> UserError:
         return self.error_type(error=exception)
 
 
-def error_mappings() -> list[_ErrorMapping]:
-    """The mapping of every error that a mutation can return."""
-    return [_ErrorMapping(error) for error in errors.declared(errors.UserError) if issubclass(error, errors.UserError)]
+ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in errors.declared(errors.UserError)]
 
 
 def to_client_error(error: GraphQLError) -> GraphQLError:
@@ -114,7 +118,9 @@ def to_client_error(error: GraphQLError) -> GraphQLError:
 
 def extensions(error: FlowRunsError) -> Mapping[str, Any]:
     """The `extensions` of a top-level error: its code and its fields."""
-    return {"code": error.code, **{to_camel_case(name): value for name, value in error.details.items()}}
+    # The fields of a UserError are a part of its GraphQL type alone.
+    details = {} if isinstance(error, errors.UserError) else error.details
+    return {"code": error.code, **{to_camel_case(name): value for name, value in details.items()}}
 
 
 def _copy(error: GraphQLError, message: str, extensions: Mapping[str, Any]) -> GraphQLError:

@@ -1,7 +1,7 @@
 """What a key can download: the logs of runs as text, and the files that runs produced."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
 from typing import TypeAlias
 from urllib.parse import quote
@@ -14,15 +14,12 @@ from db.row_types import LogLineRow, RunRow
 from db.runs import logs
 from db.sql.keyset import Page, Position
 from domain.errors import (
-    DatabaseUnavailableError,
     FileStoreUnavailableError,
     FlowRunsError,
-    InvalidIdError,
     RangeNotSatisfiableError,
     RunFileGoneError,
     RunFileNotFoundError,
     RunNotFoundError,
-    UnauthenticatedError,
 )
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileGoneError, FileStore, FileStoreError
@@ -34,16 +31,6 @@ LINES_AT_ONCE = 1_000
 """Of a log, read by one statement: what a download holds in memory."""
 
 _FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
-_STATUSES: Mapping[type[FlowRunsError], int] = {
-    UnauthenticatedError: 401,
-    InvalidIdError: 400,
-    RunNotFoundError: 404,
-    RunFileNotFoundError: 404,
-    RunFileGoneError: 410,
-    RangeNotSatisfiableError: 416,
-    DatabaseUnavailableError: 503,
-    FileStoreUnavailableError: 503,
-}
 _HEADERS = {
     # What steps stored may be a page with scripts: it must not become one of ours.
     "x-content-type-options": "nosniff",
@@ -56,15 +43,15 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 Answer: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
 
 
-def _telling_errors(answer: Answer) -> Answer:
+def _with_error_responses(answer: Answer) -> Answer:
     @wraps(answer)
-    async def told(downloads: "Downloads", request: Request) -> Response:
+    async def answer_or_error(downloads: "Downloads", request: Request) -> Response:
         try:
             return await answer(downloads, request)
-        except tuple(_STATUSES) as error:
-            return error_response(error, _STATUSES[type(error)])
+        except FlowRunsError as error:
+            return error_response(error)
 
-    return told
+    return answer_or_error
 
 
 class Downloads:
@@ -75,7 +62,7 @@ class Downloads:
         self._flows = flows
         self._store = store
 
-    @_telling_errors
+    @_with_error_responses
     async def log(self, request: Request) -> Response:
         """`GET /runs/<run ID>/log`: the whole log of a run, read and sent in pages."""
         run_id = request.path_params["run_id"]
@@ -87,7 +74,7 @@ class Downloads:
         text = self._text(run, first)
         return StreamingResponse(text, media_type="text/plain", headers=headers)
 
-    @_telling_errors
+    @_with_error_responses
     async def file(self, request: Request) -> Response:
         """`GET /files/<file ID>`: a file, or the range of it that is asked for."""
         row = await files.get(await self._context(request), request.path_params["file_id"], _FILE_COLUMNS)
