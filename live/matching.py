@@ -1,9 +1,10 @@
-"""From a RunFilter to a predicate, which means the same runs as `db.runs.filter` does in SQL.
+"""Compiles a RunFilter into a predicate that matches the same runs as `db.runs.filter` does in SQL.
 
-It is asked of a `RunSnapshot`: the run before an event, after it, or now. What an event and the row of its run, read
-later, tell of the moments around the event is exact: a run that is not final has no end, no error and no duration, and
-one that is final keeps its own. So a replay after a reconnect tells what was told before. Only how long a live run took
-is a matter of when one looks: before the event it may have been any length up to the one at the event.
+The predicate is asked about a `RunSnapshot`: a run before an event, after it, or now. Snapshots around an event are built
+from the event and from the run's row, which may have been read later. They are exact: a run that is not final has no
+end, no error and no duration, and a final run keeps its own. So a replay after a reconnect delivers the same events as
+the live stream. One thing depends on when one looks: how long a live run has lasted. Before an event, that may have been
+any length up to the one at the event.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class RunSnapshot:
-    """A run at some moment, as far as filters look at it. Columns that were not read are as if they were null."""
+    """A run at an instant, as far as filters look at it. Columns that were not read look as if they were null."""
 
     __slots__ = (
         "_metadata",
@@ -47,26 +48,26 @@ class RunSnapshot:
     )
 
     def __init__(self, row: AnyRow, at: datetime) -> None:
-        """As `row` stands; how long a live run takes is counted until `at`."""
-        known = row._asdict()  # to ask the row itself for a column that it lacks takes as long as all the rest
+        """The run as in `row`. A live run has lasted until `at`."""
+        values = row._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
-        self.status: str | None = known.get("status")
-        self.started_at: datetime | None = known.get("started_at")
-        self.finished_at: datetime | None = known.get("finished_at")
-        self.duration_ms: int | None = known.get("duration_ms")
-        self.error_message: str | None = known.get("error_message")
-        self.error_fingerprint: str | None = known.get("error_fingerprint")
-        self.failed_step_name: str | None = known.get("failed_step_name")
-        self.archived = known.get("archived_at") is not None
-        self.recovered = known.get("recovered_by_id") is not None
+        self.status: str | None = values.get("status")
+        self.started_at: datetime | None = values.get("started_at")
+        self.finished_at: datetime | None = values.get("finished_at")
+        self.duration_ms: int | None = values.get("duration_ms")
+        self.error_message: str | None = values.get("error_message")
+        self.error_fingerprint: str | None = values.get("error_fingerprint")
+        self.failed_step_name: str | None = values.get("failed_step_name")
+        self.archived = values.get("archived_at") is not None
+        self.recovered = values.get("recovered_by_id") is not None
         self._metadata: Any = None
 
     def set_status(self, status: str) -> None:
-        """Make it the moment at which the run has `status`, which the row may have left since."""
+        """Change this to the run when it had `status`, which it may have left since."""
         self.status = status
-        # A retry is what recovers a run, and only a run that has ended is retried.
+        # Only a run that has ended can be retried, and only a retry recovers a run.
         self.recovered = False
         if status == RunStatus.QUEUED:
             self.started_at = None
@@ -82,67 +83,67 @@ class RunSnapshot:
         return self._metadata
 
 
-def now(row: AnyRow) -> RunSnapshot:
-    """The run as it stands."""
+def snapshot_now(row: AnyRow) -> RunSnapshot:
+    """Return the run as it is now."""
     return RunSnapshot(row, clock.now())
 
 
-def after(event: AnyRow, row: AnyRow) -> RunSnapshot:
-    """The run when `event` has happened to it; `row` was read later."""
-    moment = _around(event, row)
+def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
+    """Return the run right after `event`; `row` was read then or later."""
+    snapshot = _snapshot_at(event, row)
     if event.kind == RUN_STATUS:
-        moment.set_status(event.to_status)
+        snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
-        moment.recovered = True
+        snapshot.recovered = True
     else:
-        moment.archived = event.kind == RUN_ARCHIVED
-    return moment
+        snapshot.archived = event.kind == RUN_ARCHIVED
+    return snapshot
 
 
-def before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
-    """The run before `event` happened to it; None when the event is its creation."""
-    moment = _around(event, row)
-    moment.is_past = True
+def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
+    """Return the run right before `event`; None if the event is the run's creation."""
+    snapshot = _snapshot_at(event, row)
+    snapshot.is_past = True
     if event.kind == RUN_STATUS:
         if event.from_status is None:
             return None
-        moment.set_status(event.from_status)
+        snapshot.set_status(event.from_status)
     else:
-        # When the run was recovered is not in its row: before this it may not have been.
-        moment.recovered = False
+        # The row does not say when the run was recovered: before this event it may not have been.
+        snapshot.recovered = False
         if event.kind != RUN_RECOVERED:
-            moment.archived = event.kind == RUN_UNARCHIVED
-    return moment
+            snapshot.archived = event.kind == RUN_UNARCHIVED
+    return snapshot
 
 
-def _around(event: AnyRow, row: AnyRow) -> RunSnapshot:
-    moment = RunSnapshot(row, event.at)
-    if moment.archived and row.archived_at >= event.at:
-        moment.archived = False  # that came later
-    return moment
+def _snapshot_at(event: AnyRow, row: AnyRow) -> RunSnapshot:
+    snapshot = RunSnapshot(row, event.at)
+    if snapshot.archived and row.archived_at >= event.at:
+        snapshot.archived = False  # it was archived later
+    return snapshot
 
 
 class CompiledFilter:
-    """A filter, ready to be asked of many runs."""
+    """A filter as a predicate, compiled once and asked about many runs."""
 
     __slots__ = ("_clauses", "columns")
 
-    def __init__(self, wanted: RunFilter) -> None:
-        clauses = list(_clauses(wanted))
+    def __init__(self, run_filter: RunFilter) -> None:
+        clauses = list(_clauses(run_filter))
         self._clauses = tuple(predicate for _, predicate in clauses)
         self.columns = frozenset(column for columns, _ in clauses for column in columns.split())
-        """Of `flow_run`, beside `id` and `project_id`: what must have been read."""
+        """Columns of `flow_run` that `matches` reads, besides `id` and `project_id`."""
 
-    def matches(self, moment: RunSnapshot) -> bool:
-        """Whether the filter means the run at that moment; at a past one, whether it may have."""
-        return all(clause(moment) for clause in self._clauses)
+    def matches(self, snapshot: RunSnapshot) -> bool:
+        """Whether the filter matches the run; for a snapshot of the past, whether it may have."""
+        return all(clause(snapshot) for clause in self._clauses)
 
 
-def hashable(wanted: RunFilter) -> RunFilter:
-    """The same filter; equal ones have one hash, whatever kinds of sequences they were made of."""
-    values = {each.name: getattr(wanted, each.name) for each in fields(wanted)}
-    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return replace(wanted, **lists)
+def hashable(run_filter: RunFilter) -> RunFilter:
+    """Return the same filter with tuples for lists, so that equal filters are equal and have equal hashes."""
+    values = {field.name: getattr(run_filter, field.name) for field in fields(run_filter)}
+    tuples: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return replace(run_filter, **tuples)
 
 
 _LISTED = {

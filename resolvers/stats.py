@@ -1,7 +1,6 @@
 """Statistics over runs."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from db.runs import stats
@@ -12,10 +11,8 @@ from domain.cron import get_zone
 from domain.errors import InvalidArgumentError
 from domain.run_filter import RunFilter
 from domain.time_buckets import BucketSize
-from live.hub import HubError
 from live.stats_feed import Statistics
 from resolvers.context import Context
-from resolvers.subscriptions import to_client_errors
 
 MAX_FAILURES = 100
 """Failing steps in one answer."""
@@ -30,21 +27,6 @@ FIRST_ERRORS = 5
 def of_runs(context: Context, wanted: RunFilter) -> Statistics:
     """The statistics over the runs that `wanted`, a scoped filter, means now."""
     return Statistics(context.database, wanted)
-
-
-async def changing(context: Context, wanted: RunFilter) -> AsyncGenerator[Statistics, None]:
-    """The statistics over the runs that `wanted`, a scoped filter, means; again when they may have changed.
-
-    Raises:
-        ServiceStoppingError: the process stops.
-    """
-    assert context.stats is not None  # it is there wherever subscriptions are executed
-    try:
-        async with aclosing(context.stats.follow(wanted)) as changes:
-            async for statistics in changes:
-                yield statistics
-    except HubError as error:
-        raise to_client_errors(error) from error
 
 
 async def counts(of: Statistics) -> Mapping[str, int]:
@@ -69,7 +51,7 @@ def bounds(
     """
     try:
         found = time_buckets.bounds(
-            size, get_zone(zone), since or of.wanted.created_after, until or of.wanted.created_before or of.now
+            size, get_zone(zone), since or of.filter.created_after, until or of.filter.created_before or of.now
         )
     except ValueError as error:
         raise InvalidArgumentError(f"`timeBuckets`: {error}") from None
