@@ -20,8 +20,10 @@ from sqlalchemy import insert, text
 
 from bench.engine import NO_OP, Flow, make_flow, row
 from db import projects
+from db.assembly import open_database
 from db.bulk import reads as bulk_reads
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.models import FlowRun, StepResult
 from db.models.types import table
@@ -98,12 +100,12 @@ def step_rows(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def fill(conn: Any, flow: Flow, status: RunStatus, count: int) -> None:
+def fill(uow: UnitOfWork, flow: Flow, status: RunStatus, count: int) -> None:
     """Write runs, with steps where they failed."""
     rows = [run_row(flow, status) for _ in range(count)]
-    conn.execute(insert(table(FlowRun)), rows)
+    uow.conn.execute(insert(table(FlowRun)), rows)
     if status is RunStatus.FAILED:
-        conn.execute(insert(table(StepResult)), [each for run in rows for each in step_rows(run)])
+        uow.conn.execute(insert(table(StepResult)), [each for run in rows for each in step_rows(run)])
 
 
 async def filled(database: Database, flow: Flow, status: RunStatus, count: int) -> None:
@@ -114,7 +116,7 @@ async def filled(database: Database, flow: Flow, status: RunStatus, count: int) 
         await database.read(lambda conn: conn.execute(text("VACUUM ANALYZE")) and None)
         await database.read(lambda conn: conn.execute(text("CHECKPOINT")) and None)
     else:
-        await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+        await database.write(lambda uow: uow.conn.execute(text("ANALYZE")) and None)
         await database.read(lambda conn: conn.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")) and None)
 
 
@@ -123,15 +125,15 @@ async def filled(database: Database, flow: Flow, status: RunStatus, count: int) 
 
 async def list_over_and_over(url: str, project_id: UUID, stop: Any, ready: Any, answers: Any) -> None:
     """Ask for a list until told to stop; answer with the milliseconds that each took."""
-    database = Database(url)
-    wanted = RunFilter(project_ids=[project_id])
+    database = open_database(url)
+    where = RunFilter(project_ids=[project_id])
     taken = []
     for _ in range(20):
-        await database.read(run_reads.page, COLUMNS, wanted, RunOrder(), PAGE)
+        await database.read(run_reads.page, COLUMNS, where, RunOrder(), PAGE)
     ready.set()
     while not stop.is_set():
         began = time.perf_counter()
-        await database.read(run_reads.page, COLUMNS, wanted, RunOrder(), PAGE)
+        await database.read(run_reads.page, COLUMNS, where, RunOrder(), PAGE)
         taken.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.005)
     answers.put(taken)
@@ -173,7 +175,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
         began, cpu = time.perf_counter(), time.process_time()
         key = await bulk.begin(context, request)
         pinned = time.perf_counter()
-        await BulkWorker(database).work_off()
+        await BulkWorker(database).drain()
         ended, cpu = time.perf_counter(), time.process_time() - cpu
     done = (await database.read(bulk_reads.by_ids, [key], {"status", "succeeded"}))[key]
     seconds = f"{pinned - began:.1f} s to pin, {ended - pinned:.1f} s to do, {cpu:.1f} s of CPU here"
@@ -182,7 +184,7 @@ async def operated(database: Database, url: str, flow: Flow, kind: BulkKind) -> 
 
 async def measure(url: str, count: int) -> None:
     """Print the figures."""
-    database = Database(url)
+    database = open_database(url)
     row("what", f"{database.dialect}, {count} runs of {4 * count}")
     project_id = await database.write(projects.create, "bench")
     statuses = {

@@ -28,8 +28,10 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 
 from db import flows, projects
+from db.assembly import open_database
 from db.core import pg_notify, pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
@@ -38,11 +40,12 @@ from db.runs import reads as run_reads
 from domain import clock
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.run_filter import RunFilter
-from engine import run_creation, steps
+from engine import run_creation
 from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor
 from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
+from engine.steps import KINDS, StepSettings
 
 NO_OP = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 ASKING = {"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}]}
@@ -77,14 +80,14 @@ class Flow:
     version_id: UUID
 
 
-def make_flow(conn: Any, project_id: UUID, name: str, definition: Any) -> Flow:
+def make_flow(uow: UnitOfWork, project_id: UUID, name: str, definition: Any) -> Flow:
     """A flow, published."""
     checked = check(definition)
-    flow_id = flows.create(conn, project_id, name)
-    return Flow(project_id, flow_id, flows.publish(conn, flow_id, project_id, checked.text, checked.step_count))
+    flow_id = flows.create(uow, project_id, name)
+    return Flow(project_id, flow_id, flows.publish(uow, flow_id, project_id, checked.text, checked.step_count))
 
 
-def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
+def enqueue(uow: UnitOfWork, flow: Flow, count: int) -> list[UUID]:
     """Write QUEUED runs."""
     made = []
     for _ in range(count):
@@ -101,15 +104,15 @@ def enqueue(conn: Any, flow: Flow, count: int) -> list[UUID]:
                 "input": "{}",
             }
         )
-        transitions.create(conn, values, "Flow started via api")
+        transitions.create(uow, values, "Flow started via api")
         made.append(values["id"])
     return made
 
 
-def answer(conn: Any, run_id: UUID, request_id: UUID) -> None:
+def answer(uow: UnitOfWork, run_id: UUID, request_id: UUID) -> None:
     """Answer the question of a paused run."""
-    input_requests.answer(conn, request_id, "true")
-    transitions.resume(conn, run_id, "Answered")
+    input_requests.answer(uow, request_id, "true")
+    transitions.resume(uow, run_id, "Answered")
 
 
 # Workers
@@ -126,21 +129,22 @@ def dispatcher(database: Database, *, table: bool) -> PollingDispatcher:
 @asynccontextmanager
 async def working_here(database: Database) -> AsyncIterator[None]:
     """A worker in this process, for as long as the block lasts."""
-    executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
-    working = dispatcher(database, table=False)
-    task = asyncio.create_task(working.run(executor.execute))
-    yield
-    working.stop()
-    await task
+    async with KINDS.open(StepSettings()) as kinds:
+        executor = Executor(database, FlowCache(database), kinds)
+        working = dispatcher(database, table=False)
+        task = asyncio.create_task(working.run(executor.execute))
+        yield
+        working.stop()
+        await task
 
 
 async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
     """Be a worker until SIGTERM; one that hangs claims runs and does nothing with them."""
-    database = Database(url)
+    database = open_database(url)
     working = dispatcher(database, table=table)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
-    executor = Executor(database, FlowCache(database), steps.runners(steps.RunnerSettings()))
-    async with pg_notify.listen_for_other_processes(database, url):
+    async with KINDS.open(StepSettings()) as kinds, pg_notify.listen_for_other_processes(database, url):
+        executor = Executor(database, FlowCache(database), kinds)
         ready.set()
         await working.run(hanging if hang else executor.execute)
     await database.close()
@@ -292,7 +296,7 @@ def spread(milliseconds: list[float]) -> str:
 
 async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
     """Print the figures."""
-    database = Database(url)
+    database = open_database(url)
     row("what", f"{database.dialect}{', from the run table' if table else ''}, {count} runs", "target (stretch)")
 
     def target(what: str) -> str:

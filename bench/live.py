@@ -27,6 +27,7 @@ import uvloop
 
 from bench.engine import NO_OP, Flow, enqueue, make_flow
 from db import api_keys, projects
+from db.assembly import open_database
 from db.core.database import Database
 from db.events import log as event_log
 from db.migrate import upgrade
@@ -74,10 +75,10 @@ class Server(uvicorn.Server):
 
 async def serve(url: str, pipe: Any) -> None:
     """Serve until told to stop, and do meanwhile what is asked for through `pipe`."""
-    database = Database(url)
+    database = open_database(url)
     project_id = await database.write(projects.create, "default")
     flow = await database.write(make_flow, project_id, "bench", NO_OP)
-    key = await database.write(lambda conn: api_keys.create(conn, project_id=None, role=Role.ADMIN, name="bench"))
+    key = await database.write(lambda uow: api_keys.create(uow, project_id=None, role=Role.ADMIN, name="bench"))
     settings = Settings(database_url=url, max_connections_per_key=10_000, max_subscriptions_per_key=10_000)
     service = create_service(settings, database, project_id, with_worker=False)
     server = Server(server_config(service.app, port=0, log_config=None))
@@ -139,7 +140,7 @@ async def miss(database: Database, flow: Flow) -> tuple[str, str]:
         if number == MISSED // CHUNK * 9 // 10:
             places.append((await database.read(event_log.end)).until)
         await database.write(event_log.append, [event] * CHUNK)
-    return subscriptions.cursor_of_position(places[0]), subscriptions.cursor_of_position(places[1])
+    return subscriptions.encode_position(places[0]), subscriptions.encode_position(places[1])
 
 
 COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
 from db.models.types import table
 from db.queue import slots
-from db.sql.keyset import Edge, Keyset, Page
-from db.sql.rows import AnyRow, select_columns
+from db.row_types import FlowRow, FlowVersionRow
+from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.rows import fetch_all, select_columns
 from domain import clock, ids
 
 _flows = table(Flow)
@@ -24,7 +26,7 @@ NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFilter:
-    """Which flows are meant; None says nothing, an empty list matches nothing."""
+    """A filter of flows. A field that is None restricts nothing; an empty list matches no flow."""
 
     project_ids: Sequence[UUID] | None = None
     ids: Sequence[UUID] | None = None
@@ -33,105 +35,109 @@ class FlowFilter:
     published: bool | None = None
 
 
-def create(conn: Connection, project_id: UUID, name: str) -> UUID:
-    """Insert a flow without a version; returns its ID."""
+class FoundFlow(NamedTuple):
+    """What a step that starts runs of a flow needs of it."""
+
+    id: UUID
+    enabled: bool
+    published_version_id: UUID | None
+
+
+def create(uow: UnitOfWork, project_id: UUID, name: str) -> UUID:
+    """Inserts a flow without a version; returns its ID."""
     flow_id = ids.new_uuid()
     now = ids.created_at(flow_id)
     row = {"id": flow_id, "project_id": project_id, "name": name, "enabled": True, "created_at": now, "updated_at": now}
-    conn.execute(insert(_flows).values(row))
+    uow.conn.execute(insert(_flows).values(row))
     return flow_id
 
 
-def publish(conn: Connection, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID:
-    """Insert the next version of a flow and make it the published one; returns its ID."""
+def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID:
+    """Inserts the next version of a flow and publishes it; returns the version's ID."""
     version_id = ids.new_uuid()
     now = ids.created_at(version_id)
-    # The flow's row first: it is the lock that keeps two publications from taking one number.
-    conn.execute(update(_flows).where(_flow.id == flow_id).values(published_version_id=version_id, updated_at=now))
+    # The UPDATE comes first: its lock keeps two publications from using one number.
+    uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(published_version_id=version_id, updated_at=now))
     last = select(func.coalesce(func.max(_version.number), 0)).where(_version.flow_id == flow_id)
     row = {
         "id": version_id,
         "project_id": project_id,
         "flow_id": flow_id,
-        "number": conn.execute(last).scalar_one() + 1,
+        "number": uow.conn.execute(last).scalar_one() + 1,
         "step_count": step_count,
         "definition": definition,
         "created_at": now,
     }
-    conn.execute(insert(_versions).values(row))
+    uow.conn.execute(insert(_versions).values(row))
     return version_id
 
 
-def change(conn: Connection, flow_id: UUID, values: Mapping[str, Any]) -> None:
-    """Set `name` or `enabled` of a flow, or `max_concurrent_runs`."""
+def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> None:
+    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`."""
     if "max_concurrent_runs" in values:
-        project_id = conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
-        slots.lock(conn, [project_id])
-        slots.limit_changed(conn, project_id, flow_id, values["max_concurrent_runs"])
-    conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
+        project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
+        slots.lock(uow.conn, [project_id])
+        slots.limit_changed(uow, project_id, flow_id, values["max_concurrent_runs"])
+    uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The flows `keys`."""
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, FlowRow]:
+    """Returns the flows `keys`, with `id` and `project_id`."""
     query = select(*select_columns(_flows, {*columns, "project_id"})).where(_flow.id.in_(keys))
-    return {row.id: row for row in conn.execute(query)}
+    return {row.id: row for row in fetch_all(conn, query)}
 
 
 def by_name(conn: Connection, project_id: UUID, name: str) -> UUID | None:
-    """The ID of the project's flow called `name`."""
+    """Returns the ID of the project's flow with this name, or None."""
     return conn.execute(select(_flow.id).where(_flow.project_id == project_id, _flow.name == name)).scalar()
 
 
-def versions_by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The versions `keys`."""
+def versions_by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, FlowVersionRow]:
+    """Returns the versions `keys`, with `id` and `project_id`."""
     query = select(*select_columns(_versions, {*columns, "project_id"})).where(_version.id.in_(keys))
-    return {row.id: row for row in conn.execute(query)}
+    return {row.id: row for row in fetch_all(conn, query)}
 
 
-def find(conn: Connection, project_id: UUID, key: UUID | None, name: str) -> AnyRow | None:
-    """The project's flow with the ID `key`, or without one that called `name`."""
-    which = _flow.id == key if key is not None else _flow.name == name
+def find(conn: Connection, project_id: UUID, key: UUID | None, name: str) -> FoundFlow | None:
+    """Returns the project's flow with the ID `key`, or if that is None, with the name `name`."""
+    condition = _flow.id == key if key is not None else _flow.name == name
     columns = (_flow.id, _flow.enabled, _flow.published_version_id)
-    return conn.execute(select(*columns).where(_flow.project_id == project_id, which)).first()
+    row = conn.execute(select(*columns).where(_flow.project_id == project_id, condition)).first()
+    return FoundFlow(*row) if row is not None else None
 
 
 def definition(conn: Connection, version_id: UUID) -> str:
-    """The definition of a version, JSON text."""
+    """Returns the definition of a version, as JSON text."""
     text: str = conn.execute(select(_version.definition).where(_version.id == version_id)).scalar_one()
     return text
 
 
-def page(conn: Connection, columns: Collection[str], wanted: FlowFilter, page: Page) -> Sequence[AnyRow]:
-    """The flows of one page, newest first; of a backward page too."""
-    rows = conn.execute(
-        NEWEST_FIRST.slice(select(*select_columns(_flows, columns)).where(_matches(wanted)), page)
-    ).all()
-    return rows[::-1] if page.backward else rows
+def page(conn: Connection, columns: Collection[str], where: FlowFilter, page: Page) -> Sequence[FlowRow]:
+    """Returns the matching flows of one page, newest first."""
+    return NEWEST_FIRST.page(conn, select(*select_columns(_flows, columns)).where(_matches(where)), page)
 
 
-def has_more(conn: Connection, wanted: FlowFilter, edge: Edge) -> bool:
-    """Whether the filter means a flow beyond `edge`."""
-    condition = NEWEST_FIRST.beyond(edge)
-    return conn.execute(select(_flow.id).where(_matches(wanted), condition).limit(1)).first() is not None
+def has_more(conn: Connection, where: FlowFilter, edge: Edge) -> bool:
+    """True if a matching flow stands beyond `edge`."""
+    return NEWEST_FIRST.has_more(conn, select(_flow.id).where(_matches(where)), edge)
 
 
-def count(conn: Connection, wanted: FlowFilter, limit: int | None) -> int:
-    """How many flows the filter means; stops counting at `limit`."""
-    query = select(_flow.id).where(_matches(wanted)).limit(limit)
-    return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+def count(conn: Connection, where: FlowFilter, limit: int | None) -> int:
+    """Returns the number of matching flows. Counting stops at `limit`."""
+    return count_up_to(conn, select(_flow.id).where(_matches(where)), limit)
 
 
-def _matches(wanted: FlowFilter) -> ColumnElement[bool]:
+def _matches(where: FlowFilter) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
-    if wanted.project_ids is not None:
-        conditions.append(_flow.project_id.in_(wanted.project_ids))
-    if wanted.ids is not None:
-        conditions.append(_flow.id.in_(wanted.ids))
-    if wanted.name_contains is not None:
-        conditions.append(_flow.name.icontains(wanted.name_contains, autoescape=True))
-    if wanted.enabled is not None:
-        conditions.append(_flow.enabled.is_(wanted.enabled))
-    if wanted.published is not None:
+    if where.project_ids is not None:
+        conditions.append(_flow.project_id.in_(where.project_ids))
+    if where.ids is not None:
+        conditions.append(_flow.id.in_(where.ids))
+    if where.name_contains is not None:
+        conditions.append(_flow.name.icontains(where.name_contains, autoescape=True))
+    if where.enabled is not None:
+        conditions.append(_flow.enabled.is_(where.enabled))
+    if where.published is not None:
         version = _flow.published_version_id
-        conditions.append(version.is_not(None) if wanted.published else version.is_(None))
+        conditions.append(version.is_not(None) if where.published else version.is_(None))
     return and_(*conditions)

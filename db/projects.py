@@ -1,4 +1,4 @@
-"""Projects."""
+"""Reads and writes of projects."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -6,51 +6,55 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Project
 from db.models.types import table
 from db.queue import slots
-from db.sql.rows import AnyRow, select_columns
+from db.row_types import ProjectRow
+from db.sql.rows import fetch_all, select_columns
 from domain import ids
 
 _table = table(Project)
 _project = _table.c
 
 DEFAULT_NAME = "default"
+"""The name of the project that the first start of the service creates."""
 
 
-def create(conn: Connection, name: str) -> UUID:
-    """Insert a project; returns its ID."""
+def create(uow: UnitOfWork, name: str) -> UUID:
+    """Inserts a project; returns its ID."""
     project_id = ids.new_uuid()
-    conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
+    uow.conn.execute(insert(_table).values(id=project_id, name=name, created_at=ids.created_at(project_id)))
     return project_id
 
 
-def settings(conn: Connection, project_id: UUID) -> dict[str, Any] | None:
-    """The project, all columns; nobody else changes it until the transaction ends."""
-    # Before the row, as everywhere: who claims runs may have this lock and wait for nothing more.
-    slots.lock(conn, [project_id])
+def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
+    """Returns all columns of a project and locks it against other changes; None if there is no such project."""
+    # The lock on slots comes before the row, in every transaction: a claim that holds it waits for no other lock.
+    slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
-    row = conn.execute(query).mappings().first()
+    row = uow.conn.execute(query).mappings().first()
     return dict(row) if row is not None else None
 
 
-def change(conn: Connection, project_id: UUID, values: Mapping[str, Any]) -> None:
-    """Set columns of a project that `settings` has locked."""
-    conn.execute(update(_table).where(_project.id == project_id).values(**values))
+def change(uow: UnitOfWork, project_id: UUID, values: Mapping[str, Any]) -> None:
+    """Sets columns of a project that `settings` has locked."""
+    uow.conn.execute(update(_table).where(_project.id == project_id).values(**values))
     if "max_concurrent_runs" in values:
-        slots.limit_changed(conn, project_id, None, values["max_concurrent_runs"])
+        slots.limit_changed(uow, project_id, None, values["max_concurrent_runs"])
 
 
 def by_name(conn: Connection, name: str) -> UUID | None:
-    """The ID of the project called `name`."""
+    """Returns the ID of the project with this name, or None."""
     return conn.execute(select(_project.id).where(_project.name == name)).scalar()
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The projects `keys`."""
-    return {row.id: row for row in conn.execute(select(*select_columns(_table, columns)).where(_project.id.in_(keys)))}
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, ProjectRow]:
+    """Returns the projects `keys`, with `id`."""
+    query = select(*select_columns(_table, columns)).where(_project.id.in_(keys))
+    return {row.id: row for row in fetch_all(conn, query)}
 
 
 def names(conn: Connection) -> Sequence[str]:
-    """The names of all projects."""
+    """Returns the names of all projects, oldest first."""
     return conn.execute(select(_project.name).order_by(_project.id)).scalars().all()

@@ -1,16 +1,18 @@
-"""Schedules: when each fires next, and who of many workers sees to it."""
+"""Reads and writes of schedules: when each fires next, and which of many workers starts its runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, Schedule
 from db.models.types import table
-from db.sql.rows import AnyRow, group_by, select_columns
+from db.row_types import ScheduleRow
+from db.sql.rows import fetch_all, fetch_first, group_by, select_columns
 
 _table = table(Schedule)
 _schedule = _table.c
@@ -18,73 +20,82 @@ _flows = table(Flow)
 _flow = _flows.c
 
 
-def create(conn: Connection, values: Mapping[str, Any]) -> None:
-    """Insert a schedule."""
-    conn.execute(insert(_table), dict(values))
-    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
+class DueSchedule(ScheduleRow, Protocol):
+    """A schedule that is due, with the state of its flow."""
+
+    flow_enabled: bool
+    published_version_id: UUID | None
 
 
-def locked(conn: Connection, schedule_id: UUID) -> AnyRow | None:
-    """The schedule, locked against its next fire and other changes."""
-    return conn.execute(select(_table).where(_schedule.id == schedule_id).with_for_update()).first()
+def create(uow: UnitOfWork, values: Mapping[str, Any]) -> None:
+    """Inserts a schedule."""
+    uow.conn.execute(insert(_table), dict(values))
+    uow.publish_after_commit(pubsub.SCHEDULES_CHANGED)
 
 
-def change(conn: Connection, schedule_id: UUID, values: Mapping[str, Any]) -> None:
-    """Set columns of a schedule."""
-    conn.execute(update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()}))
-    pubsub.publish_after_commit(conn, pubsub.SCHEDULES_CHANGED)
+def locked(uow: UnitOfWork, schedule_id: UUID) -> ScheduleRow | None:
+    """Returns the schedule, locked against its next fire and other changes; None if it is missing."""
+    row: ScheduleRow | None = fetch_first(uow.conn, select(_table).where(_schedule.id == schedule_id).with_for_update())
+    return row
 
 
-def remove(conn: Connection, schedule_id: UUID) -> bool:
-    """Delete a schedule, of which the runs stay; False when there is no such schedule."""
-    return conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
+def change(uow: UnitOfWork, schedule_id: UUID, values: Mapping[str, Any]) -> None:
+    """Sets columns of a schedule."""
+    uow.conn.execute(
+        update(_table).where(_schedule.id == schedule_id).values({_schedule[k]: v for k, v in values.items()})
+    )
+    uow.publish_after_commit(pubsub.SCHEDULES_CHANGED)
+
+
+def remove(uow: UnitOfWork, schedule_id: UUID) -> bool:
+    """Deletes a schedule. Its runs stay. Returns False if there is no such schedule."""
+    return uow.conn.execute(delete(_table).where(_schedule.id == schedule_id)).rowcount == 1
 
 
 def count(conn: Connection, flow_id: UUID) -> int:
-    """How many schedules a flow has."""
+    """Returns the number of schedules of a flow."""
     return conn.execute(select(func.count()).where(_schedule.flow_id == flow_id)).scalar_one()
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The schedules `keys`."""
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, ScheduleRow]:
+    """Returns the schedules `keys`, with `id` and `project_id`."""
     query = select(*select_columns(_table, {*columns, "project_id"})).where(_schedule.id.in_(keys))
-    return {row.id: row for row in conn.execute(query)}
+    return {row.id: row for row in fetch_all(conn, query)}
 
 
-def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
-    """The schedules of each flow, oldest first."""
+def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[ScheduleRow]]:
+    """Returns the schedules of each flow, oldest first, with `id` and `flow_id`."""
     query = (
         select(*select_columns(_table, {*columns, "flow_id"}))
         .where(_schedule.flow_id.in_(flow_ids))
         .order_by(_schedule.id)
     )
-    return group_by(conn.execute(query), "flow_id")
+    return group_by(fetch_all(conn, query), "flow_id")
 
 
-def due(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
-    """The schedules that are to fire by `now`, the longest due first, each with its flow's `flow_enabled` and
-    `published_version_id`."""
+def due(conn: Connection, now: datetime, limit: int) -> Sequence[DueSchedule]:
+    """Returns the schedules that are due by `now`, the longest due first."""
     columns = (*_table.c, _flow.enabled.label("flow_enabled"), _flow.published_version_id)
     query = select(*columns).join_from(_table, _flows, _schedule.flow_id == _flow.id)
-    return conn.execute(
-        query.where(_schedule.next_fire_at <= now).order_by(_schedule.next_fire_at, _schedule.id).limit(limit)
-    ).all()
+    query = query.where(_schedule.next_fire_at <= now).order_by(_schedule.next_fire_at, _schedule.id).limit(limit)
+    return fetch_all(conn, query)
 
 
 def next_fire(conn: Connection) -> datetime | None:
-    """When the next schedule fires."""
+    """Returns the next fire time of all schedules; None if none fires."""
     query = select(_schedule.next_fire_at).where(_schedule.next_fire_at.is_not(None))
     return conn.execute(query.order_by(_schedule.next_fire_at).limit(1)).scalar()
 
 
-def advance(conn: Connection, seen: AnyRow, values: Mapping[str, Any]) -> bool:
-    """Move a schedule past the fire time that `seen`, a row of `due`, has; False when somebody else did, or changed it.
+def advance(uow: UnitOfWork, seen: DueSchedule, values: Mapping[str, Any]) -> bool:
+    """Moves a schedule past the fire time that `seen`, a row of `due`, has.
 
-    Whoever moves it starts the runs, in the same transaction: one fire is never started twice, nor lost.
+    Returns False if another worker moved or changed the schedule since. The worker that moves it starts the runs in the
+    same transaction, so that no fire is started twice and none is lost.
     """
     unchanged = (
         _schedule.id == seen.id,
         _schedule.next_fire_at == seen.next_fire_at,
         _schedule.updated_at == seen.updated_at,
     )
-    return conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1
+    return uow.conn.execute(update(_table).where(*unchanged).values(**values)).rowcount == 1

@@ -1,17 +1,17 @@
-"""Secrets that are given out once, and kept as their hash alone."""
+"""Secret tokens: shown once, stored as their hash."""
 
 import hashlib
 import secrets
 
 HINT_LENGTH = 8
-"""Characters by which people tell tokens apart."""
+"""Characters from the start of a token that are stored in clear, so that people can recognize it."""
 
 
 def new_token(prefix: str) -> str:
-    """A token with 256 random bits. `prefix` lets people, and scanners for leaked secrets, see what it is for."""
+    """Returns a token with 256 random bits. By `prefix`, people and scanners for leaked secrets see what it is for."""
     return prefix + secrets.token_urlsafe(32)
 
 
 def hash_token(token: str) -> str:
-    """What is kept of a token. It is random, so nothing slower is needed, and looking it up tells nothing of it."""
+    """Returns the hash of a token. Tokens are random, so a fast hash is safe, and so is an index on it."""
     return hashlib.sha256(token.encode()).hexdigest()

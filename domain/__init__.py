@@ -1,4 +1,5 @@
-"""What the product speaks of: statuses, the flow language, IDs, errors.
+"""Values and rules of the product: statuses, the flow language, IDs, errors.
 
-Pure: no I/O, and nothing of ours is imported.
+No I/O, and no imports of other rooms. The only mutable state of the process is the clock (`clock.set_clock`) and the
+last ID that was made (`ids`).
 """

@@ -1,4 +1,4 @@
-"""Operations on many runs at once: their kinds, how they stand, and what becomes of each run."""
+"""Bulk operations: their kinds and statuses, and the results of single runs."""
 
 from enum import StrEnum
 
@@ -13,58 +13,59 @@ class BulkKind(StrEnum):
 
 
 class BulkStatus(StrEnum):
-    """Where a bulk operation stands."""
+    """The status of a bulk operation."""
 
     PREPARING = "PREPARING"
-    """The runs that are meant are being looked up."""
+    """The selected runs are being pinned."""
     PLANNED = "PLANNED"
-    """A dry run: nothing is done until its plan is carried out."""
+    """A dry run: no run is changed until its plan is executed."""
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
-    """Every run has an outcome, whatever it is."""
+    """Every run was processed, whatever the result."""
     CANCELLED = "CANCELLED"
     FAILED = "FAILED"
-    """The process that looked up the runs was lost. Nothing was done to any."""
+    """The process that pinned the runs was lost. No run was changed."""
 
 
 ENDED = frozenset({BulkStatus.COMPLETED, BulkStatus.CANCELLED, BulkStatus.FAILED})
+"""The final statuses."""
 
 
 class BulkResult(StrEnum):
-    """What became of one run in a bulk operation."""
+    """The result of one run in a bulk operation."""
 
     PENDING = "PENDING"
-    """Nothing yet; or nothing at all, when the operation was cancelled before."""
+    """Not processed yet, or never: the operation was cancelled before."""
     SUCCEEDED = "SUCCEEDED"
     SKIPPED = "SKIPPED"
     """The run was not eligible; the reason says why."""
     FAILED = "FAILED"
-    """Something went wrong that has nothing to do with the run's state."""
+    """The run was eligible but could not be changed; the reason says why."""
 
 
 class BulkReason(StrEnum):
-    """Why a run was skipped, or failed, in a bulk operation."""
+    """Why a run was skipped or failed in a bulk operation."""
 
     RUN_NOT_FOUND = "RUN_NOT_FOUND"
-    """It was removed since the operation began."""
+    """The run was deleted after the operation began."""
     RUN_NOT_CANCELLABLE = "RUN_NOT_CANCELLABLE"
-    """It had ended."""
+    """The run had already ended."""
     RUN_NOT_RETRYABLE = "RUN_NOT_RETRYABLE"
-    """It is live, or succeeded."""
+    """The run is live, or has succeeded."""
     RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED"
     STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED"
     FLOW_DISABLED = "FLOW_DISABLED"
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
-    """Its project had used up its quota of runs."""
+    """The project's quota of runs was used up."""
     RUN_NOT_FINAL = "RUN_NOT_FINAL"
     """Only runs that have ended can be archived."""
     RUN_ALREADY_ARCHIVED = "RUN_ALREADY_ARCHIVED"
     RUN_NOT_ARCHIVED = "RUN_NOT_ARCHIVED"
     RUN_CHANGED_SINCE = "RUN_CHANGED_SINCE"
-    """It was archived anew since the operation that is undone."""
+    """The run was archived again after the operation that is undone."""
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 ELIGIBLE = "ELIGIBLE"
-"""What a dry run foretells of a run where it foretells no reason."""
+"""The planned reason of runs that a dry run found eligible."""

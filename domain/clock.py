@@ -1,4 +1,8 @@
-"""The one source of time. Everything that reads the time or waits asks here, so that a test can move it."""
+"""The only source of time. All code that reads the time or waits for it does so here.
+
+The clock of the process is module state: time is the one dependency that every layer has, and passing it everywhere
+would hide what functions need. Tests replace it with `set_clock`.
+"""
 
 import asyncio
 from collections.abc import Awaitable
@@ -14,20 +18,20 @@ class Clock(Protocol):
     """Reads the time and waits for it."""
 
     def now(self) -> datetime:
-        """The present instant, in UTC."""
+        """Returns the current time, in UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
         ...
 
-    async def within(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
-        """The awaitable's result; cancels it and raises TimeoutError after `seconds` (None: waits for ever)."""
+    async def timeout(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
+        """Returns the result of `awaitable`. Cancels it and raises TimeoutError after `seconds`; None: never."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The clock of the operating system."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -35,7 +39,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def within(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
+    async def timeout(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
         async with asyncio.timeout(seconds):
             return await awaitable
 
@@ -44,19 +48,19 @@ _current: Clock = SystemClock()
 
 
 def set_clock(clock: Clock) -> Clock:
-    """Make `clock` the source of time for this process; returns the one used until now."""
+    """Make `clock` the source of time of this process; returns the previous one."""
     global _current
     previous, _current = _current, clock
     return previous
 
 
 def now() -> datetime:
-    """The present instant, in UTC."""
+    """Returns the current time, in UTC."""
     return _current.now()
 
 
 def milliseconds_since(start: datetime, end: datetime | None = None) -> int:
-    """Whole milliseconds from `start` to `end`, by default to now; none when the clock was set back in between."""
+    """Returns the whole milliseconds from `start` to `end` (default: now); 0 if the clock was set back in between."""
     return max(((end or now()) - start) // _MILLISECOND, 0)
 
 
@@ -66,12 +70,12 @@ async def sleep(seconds: float) -> None:
 
 
 async def timeout(seconds: float | None, awaitable: Awaitable[T]) -> T:
-    """The awaitable's result; cancels it and raises TimeoutError after `seconds` (None: waits for ever)."""
-    return await _current.within(seconds, awaitable)
+    """Returns the result of `awaitable`. Cancels it and raises TimeoutError after `seconds`; None: never."""
+    return await _current.timeout(seconds, awaitable)
 
 
 async def wait_for(event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait for `event`, for `seconds` at the most; whether it came."""
+    """Wait up to `seconds` for `event` (None: without limit). Returns False on timeout."""
     try:
         await timeout(seconds, event.wait())
     except TimeoutError:

@@ -1,8 +1,8 @@
-"""Cron schedules in a time zone, also where clocks are set forward and back.
+"""Cron schedules in a time zone, with daylight saving time.
 
-A schedule for certain hours (`30 2 * * *`) goes by the wall clock: each local time counts once, the first time it is
-shown, and one that is skipped counts at the instant at which the clocks are set. A schedule for every hour
-(`*/15 * * * *`) goes by elapsed time: it has no gap when an hour is shown twice.
+A schedule for certain hours (`30 2 * * *`) follows the wall clock: a local time that occurs twice counts once, the
+first time, and a local time that is skipped counts at the instant of the change. A schedule for every hour
+(`*/15 * * * *`) follows elapsed time: it has no gap when an hour occurs twice.
 """
 
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ _MINUTE = timedelta(minutes=1)
 
 
 class CronSchedule:
-    """The instants meant by a cron expression in a time zone."""
+    """The fire times of a cron expression in a time zone."""
 
     def __init__(self, cron: str, zone: tzinfo) -> None:
-        """Read `cron`: minute, hour, day of month, month and day of week, or an alias such as `@hourly`.
+        """Parse `cron`: minute, hour, day of month, month and day of week, or an alias such as `@hourly`.
 
         Raises:
-            ValueError: it is no cron expression; the message says why.
+            ValueError: `cron` is not a cron expression; the message says why.
         """
         fields = ALIASES.get(cron.strip().lower(), cron).split()
         if len(cron) > MAX_LENGTH or len(fields) != _FIELDS:
@@ -48,30 +48,30 @@ class CronSchedule:
         except CronSimError as error:
             raise ValueError(f"{error}.") from None
         if self._by_elapsed_time:
-            # However it is written: the library takes `*` alone for elapsed time.
+            # In whatever way every hour is written: the library recognises only `*` as elapsed time.
             fields[_HOUR] = "*"
         self._expression = " ".join(fields)
         self._zone = zone
 
     def after(self, instant: datetime) -> datetime | None:
-        """The first fire time later than `instant`; None when there is none in the next 50 years."""
+        """Returns the first fire time after `instant`; None: there is none in the next 50 years."""
         local = instant.astimezone(self._zone)
-        start = local if self._by_elapsed_time else _wall(local)
-        fires = (self._instant(each) for each in _matches(self._expression, start))
-        # Of an hour that is shown twice, all local times were first shown before the second hour.
-        return next((each for each in fires if each > instant), None)
+        start = local if self._by_elapsed_time else _wall_time(local)
+        fire_times = (self._instant(match) for match in _matches(self._expression, start))
+        # In the second pass of an hour that occurs twice, all its local times have already occurred.
+        return next((at for at in fire_times if at > instant), None)
 
     def until(self, instant: datetime) -> Iterator[datetime]:
-        """The fire times not later than `instant`, the latest first."""
+        """Yields the fire times up to `instant`, latest first."""
         local = instant.astimezone(self._zone)
-        # The local times of an hour that is shown again now came before, even those the clock will yet show.
-        start = local if self._by_elapsed_time else _wall(local) + _shown_again(local)
-        earlier = None
+        # In the second pass of an hour that occurs twice, all its local times have occurred, even those still ahead.
+        start = local if self._by_elapsed_time else _wall_time(local) + _repeated_time(local)
+        previous = None
         for match in _matches(self._expression, start.replace(microsecond=0) + _SECOND, reverse=True):
-            fire = self._instant(match)
-            if fire <= instant and fire != earlier:
-                earlier = fire
-                yield fire
+            at = self._instant(match)
+            if at <= instant and at != previous:
+                previous = at
+                yield at
 
     def _instant(self, match: datetime) -> datetime:
         local = match if match.tzinfo else match.replace(tzinfo=self._zone)
@@ -82,10 +82,10 @@ class CronSchedule:
 
 @cache
 def get_zone(name: str) -> tzinfo:
-    """The IANA time zone `name`, such as `Europe/Berlin`.
+    """Returns the IANA time zone `name`, such as `Europe/Berlin`.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no time zone of that name.
     """
     if name not in _zone_names():
         raise ValueError("There is no such time zone.")
@@ -94,28 +94,29 @@ def get_zone(name: str) -> tzinfo:
 
 @cache
 def _zone_names() -> frozenset[str]:
-    # `localtime` is another zone on each machine.
+    # `localtime` is a different zone on each machine.
     return frozenset(available_timezones() - {"localtime"})
 
 
 def _matches(expression: str, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
-    """The times that match after `start`, or before it; without a zone, as if clocks were never changed."""
+    """Yields the matching times after `start`, or before it. Without a zone, time changes are ignored."""
     try:
         yield from CronSim(expression, start, reverse=reverse)
     except OverflowError:
         return  # the end, or the beginning, of the calendar
 
 
-def _wall(local: datetime) -> datetime:
+def _wall_time(local: datetime) -> datetime:
     return local.replace(tzinfo=None, fold=0)
 
 
-def _shown_again(local: datetime) -> timedelta:
-    first, again = local.replace(fold=0).utcoffset(), local.utcoffset()
+def _repeated_time(local: datetime) -> timedelta:
+    """Returns how much wall time is repeated if `local` is in its second pass, else 0."""
+    first, current = local.replace(fold=0).utcoffset(), local.utcoffset()
     assert first is not None
-    assert again is not None
-    return max(first - again, timedelta())
+    assert current is not None
+    return max(first - current, timedelta())
 
 
 def _is_skipped(local: datetime) -> bool:
-    return _wall(local) != _wall(local.astimezone(UTC).astimezone(local.tzinfo))
+    return _wall_time(local) != _wall_time(local.astimezone(UTC).astimezone(local.tzinfo))

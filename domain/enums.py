@@ -1,10 +1,10 @@
-"""The statuses of runs and steps, and which may follow which: a table of data, drawn in docs/architecture.md."""
+"""Enumerations of the domain. Their values are stored in the database and shown to clients."""
 
 from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    """Where a flow run stands."""
+    """Status of a flow run. QUEUED, RUNNING and PAUSED are live; all others are final and never change."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -18,7 +18,7 @@ class RunStatus(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where a step of a run stands."""
+    """Status of one step of a run."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -29,34 +29,30 @@ class StepStatus(StrEnum):
     STOPPED = "STOPPED"
 
 
-UNFINISHED = frozenset({StepStatus.PENDING, StepStatus.RUNNING, StepStatus.PAUSED})
-"""Of a step whose run is live: it goes on."""
-
-
 class AttemptStatus(StrEnum):
-    """How one try of a step went."""
+    """Status of one attempt of a step."""
 
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     INTERRUPTED = "INTERRUPTED"
-    """The worker was lost while the try was under way; the step is tried again."""
+    """The worker was lost during the attempt; the step gets another attempt."""
     STOPPED = "STOPPED"
-    """The run was cancelled while the try was under way."""
+    """The run was cancelled during the attempt."""
 
 
 class InputRequestStatus(StrEnum):
-    """What became of a question to a person."""
+    """Status of a request for a person's input."""
 
     PENDING = "PENDING"
     ANSWERED = "ANSWERED"
     EXPIRED = "EXPIRED"
     CANCELLED = "CANCELLED"
-    """Its run ended before an answer came."""
+    """The run ended before an answer came."""
 
 
 class Environment(StrEnum):
-    """Whether a run is a live execution or a trial of the flow."""
+    """Distinguishes real executions of a flow from trials."""
 
     PRODUCTION = "PRODUCTION"
     TESTING = "TESTING"
@@ -74,67 +70,49 @@ class TriggerMethod(StrEnum):
 
 
 class MissedFires(StrEnum):
-    """What becomes of the fire times of a schedule that passed while no worker ran."""
+    """What a schedule does about fire times that passed while no worker ran.
+
+    SKIP starts no run for them, FIRE_ONCE starts one for the latest, FIRE_ALL starts one for each of the latest 100.
+    """
 
     SKIP = "SKIP"
     FIRE_ONCE = "FIRE_ONCE"
-    """One run is started, for the latest."""
     FIRE_ALL = "FIRE_ALL"
-    """A run is started for each of the latest 100."""
 
 
 class SkipReason(StrEnum):
     """Why a schedule started no run at a fire time."""
 
     MISSED = "MISSED"
-    """No worker ran, and the schedule is not to make up for it."""
+    """No worker ran at that time, and the schedule does not catch up."""
     FLOW_DISABLED = "FLOW_DISABLED"
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
     INPUT_INVALID = "INPUT_INVALID"
-    """The published version does not take the schedule's input."""
+    """The schedule's input does not match the input schema of the published version."""
     SCHEDULE_INVALID = "SCHEDULE_INVALID"
-    """The worker does not know the time zone any more. The schedule waits until it is updated."""
+    """The worker no longer knows the time zone. The schedule does not fire until it is updated."""
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 class RetryStrategy(StrEnum):
-    """How a retry begins."""
+    """Where a retry begins.
+
+    FROM_FAILED_STEP reuses the results of the steps that succeeded. ON_LATEST_VERSION runs every step of the
+    published version.
+    """
 
     FROM_FAILED_STEP = "FROM_FAILED_STEP"
     ON_LATEST_VERSION = "ON_LATEST_VERSION"
 
 
 class Role(StrEnum):
-    """What a key may do: a VIEWER reads, an OPERATOR also runs flows, an ADMIN also changes them."""
+    """What an API key may do: a VIEWER reads, an OPERATOR also runs flows, an ADMIN also changes them."""
 
     VIEWER = "VIEWER"
     OPERATOR = "OPERATOR"
     ADMIN = "ADMIN"
 
     def includes(self, other: "Role") -> bool:
-        """Whether this role may do what `other` may."""
+        """Returns True if this role may do everything that `other` may do."""
         order = list(Role)
         return order.index(self) >= order.index(other)
-
-
-_S = RunStatus
-
-TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    _S.QUEUED: frozenset({_S.RUNNING, _S.STOPPED, _S.QUOTA_EXCEEDED, _S.INTERNAL_ERROR}),
-    _S.RUNNING: frozenset({_S.PAUSED, _S.SUCCEEDED, _S.FAILED, _S.TIMEOUT, _S.INTERNAL_ERROR, _S.STOPPED}),
-    _S.PAUSED: frozenset({_S.RUNNING, _S.FAILED, _S.TIMEOUT, _S.INTERNAL_ERROR, _S.STOPPED}),
-    **{final: frozenset() for final in list(_S)[3:]},
-}
-"""From each status, those that may follow. A final status is followed by none."""
-
-LIVE: frozenset[RunStatus] = frozenset(status for status, after in TRANSITIONS.items() if after)
-FINAL: frozenset[RunStatus] = frozenset(RunStatus) - LIVE
-STOPS: frozenset[RunStatus] = FINAL | {_S.PAUSED}
-"""Where a run stays until somebody does something, or some time passes."""
-UNSUCCESSFUL: frozenset[RunStatus] = FINAL - {_S.SUCCEEDED}
-"""Final and without success: what may be retried."""
-
-
-def sources_of(target: RunStatus) -> frozenset[RunStatus]:
-    """The statuses from which a run may become `target`."""
-    return frozenset(status for status, after in TRANSITIONS.items() if target in after)

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
 
 
 class QuotaPeriod(StrEnum):
@@ -27,3 +29,11 @@ class QuotaPeriod(StrEnum):
         if self is QuotaPeriod.DAY:
             return began_at + timedelta(days=1)
         return (began_at + timedelta(days=31)).replace(day=1)  # no month is longer
+
+
+class ProjectQuota(NamedTuple):
+    """The quota of a project: how many runs it may start in a period."""
+
+    project_id: UUID
+    period: QuotaPeriod
+    runs: int

@@ -1,30 +1,31 @@
-"""Files that steps produce: how they may be called, and what they are."""
+"""Names and media types of the files that steps store."""
 
 import mimetypes
 import re
 import unicodedata
 
 MAX_NAME_BYTES = 200
-"""Of a file's name in UTF-8: file systems take 255, and browsers add to a name when one is there already."""
+"""Bytes of a file's name in UTF-8. File systems allow 255, and browsers append a number to a name that exists."""
 MAX_FILES = 1_000
-"""Files of one run: what lists them has no pages."""
+"""Files of one run. The list of files has no pages."""
 UNKNOWN_TYPE = "application/octet-stream"
+"""Media type of files of unknown type."""
 
 _WORD = r"[\w!#$&^.+-]{1,100}"
 _MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}( ?; ?[\w-]{{1,40}}={_WORD})?", re.ASCII)
 _RESERVED = re.compile(r'[<>:"|?*]')
-"""What Windows does not take in the name of a file."""
+"""Characters that Windows does not allow in file names."""
 _SPLIT = re.compile(r"[/\\]")
 
 
 def safe_name(name: str) -> str | None:
-    """`name` as the name of a file in whatever folder: without a path, control characters and what is too long.
+    """Returns `name` as a file name that is valid on all systems: without a path and control characters, and shortened.
 
-    None: nothing is left of it.
+    Returns None if nothing is left of it.
     """
     last = _SPLIT.split(name)[-1]
-    # Category C: control characters, and the marks that make a name look like another one.
-    visible = "".join(each for each in unicodedata.normalize("NFC", last) if unicodedata.category(each)[0] != "C")
+    # Category C: control characters, and format characters that make a name look like another one.
+    visible = "".join(char for char in unicodedata.normalize("NFC", last) if unicodedata.category(char)[0] != "C")
     plain = _RESERVED.sub("_", visible).strip(" .")
     return _shortened(plain) or None
 
@@ -38,8 +39,8 @@ def _shortened(name: str) -> str:
     return start.decode(errors="ignore") + end
 
 
-def media_type(given: str | None, name: str) -> str:
-    """The media type of a file: the one given, if it is one, or what the name says."""
-    if given is not None:
-        return given.lower() if _MEDIA_TYPE.fullmatch(given) else UNKNOWN_TYPE
+def media_type(declared: str | None, name: str) -> str:
+    """Returns the declared media type if it is valid; if none is declared, the one that the file name implies."""
+    if declared is not None:
+        return declared.lower() if _MEDIA_TYPE.fullmatch(declared) else UNKNOWN_TYPE
     return mimetypes.guess_type(name)[0] or UNKNOWN_TYPE

@@ -5,11 +5,11 @@ from enum import StrEnum
 MAX_MESSAGE = 4_000
 """Characters kept of a line's message."""
 MAX_LINES = 10_000
-"""Lines kept of a run, unless the operator decides otherwise."""
+"""Lines kept of a run's log, unless the operator sets another limit."""
 
 
 class LogLevel(StrEnum):
-    """How much a line of a run's log matters, in rising order."""
+    """Severity of a line of a run's log, in rising order."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -18,11 +18,17 @@ class LogLevel(StrEnum):
 
     @property
     def and_above(self) -> tuple["LogLevel", ...]:
-        """This level and those that matter more."""
+        """This level and the more severe ones."""
         order = tuple(LogLevel)
         return order[order.index(self) :]
 
     @classmethod
-    def of(cls, word: str) -> "LogLevel":
-        """The level that an action calls `word`; INFO when it is none."""
-        return cls.__members__.get(word.upper(), cls.INFO)
+    def of(cls, name: str) -> "LogLevel":
+        """Returns the level that an action calls `name`, in any case; INFO if there is none of that name."""
+        return cls.__members__.get(name.upper(), cls.INFO)
+
+
+def storable(text: str, length: int) -> str:
+    """Returns `text` in a form that both databases can store, cut to `length` characters."""
+    # PostgreSQL does not accept NUL in text, and UTF-8 has no lone surrogates.
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()[:length]

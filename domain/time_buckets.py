@@ -41,7 +41,7 @@ def bounds(size: BucketSize, zone: tzinfo, since: datetime | None, until: dateti
             raise ValueError(f"It has more than {MAX_BUCKETS:,} buckets.")
         return _until(until, _days(since, zone) if size is BucketSize.DAY else _lengths(since, zone, _LENGTHS[size]))
     except OverflowError:
-        raise ValueError("It leaves the calendar.") from None
+        raise ValueError("The time range is outside the supported calendar (years 1 to 9999).") from None
 
 
 def _until(end: datetime, starts: Iterator[datetime]) -> list[datetime]:

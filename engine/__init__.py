@@ -1,5 +1,5 @@
-"""Executes runs. Knows nothing of GraphQL.
+"""Executes runs. Independent of GraphQL.
 
-`flow_run` and its journal are what happened; whatever tells a worker to look at a run is a hint. A run is claimed,
-carried on from its journal step by step, and every write shows the token of the claim (db/journal.py).
+The run table and the journal of steps are the truth; wake-ups are only hints. A worker claims a run, executes it step
+by step from its journal, and fences every write with the lease token of its claim (`db.runs.step_journal`).
 """

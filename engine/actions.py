@@ -1,4 +1,4 @@
-"""Python actions: functions of the operator's that flows may call.
+"""Python actions: functions of the operator that flows may call.
 
     from engine.actions import action
 
@@ -7,8 +7,8 @@
         ctx.log(f"charging {amount}")
         return payments.charge(amount, key=ctx.idempotency_key)
 
-A step names the action and its keyword arguments. A parameter called `ctx` gets the StepContext. Plain functions run
-in threads, and get a ThreadContext; coroutine functions run on the event loop, which they must not block.
+A step names the action and its keyword arguments. A parameter called `ctx` receives the StepContext. Plain functions
+run in threads and receive a ThreadContext; coroutine functions run on the event loop, which they must not block.
 """
 
 import importlib
@@ -21,11 +21,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class PermanentError(Exception):
-    """Raised by an action that failed in a way that another try cannot mend."""
+    """Raised by an action whose failure would repeat in every further attempt."""
 
 
 class ActionLoadError(Exception):
-    """The operator's actions cannot be used as they are configured."""
+    """The configured actions cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,17 @@ class Action:
     name: str
     function: Callable[..., Any]
     module: str
-    """Where it is defined."""
+    """Module that defines the function."""
     signature: inspect.Signature
 
     @property
     def wants_context(self) -> bool:
-        """Whether it has a parameter `ctx`."""
+        """True if the function has a parameter `ctx`."""
         return "ctx" in self.signature.parameters
 
     @property
     def is_coroutine(self) -> bool:
-        """Whether it runs on the event loop."""
+        """True if the function runs on the event loop."""
         return inspect.iscoroutinefunction(self.function)
 
 
@@ -55,13 +55,13 @@ class ActionRegistry(Mapping[str, Action]):
     def __init__(self, actions: Sequence[Action] = ()) -> None:
         """
         Raises:
-            ActionLoadError: two actions have one name.
+            ActionLoadError: two actions have the same name.
         """
         self._actions: dict[str, Action] = {}
-        for each in actions:
-            other = self._actions.setdefault(each.name, each)
-            if other is not each:
-                raise ActionLoadError(f"Two actions are called {each.name!r}: in {other.module} and in {each.module}")
+        for new in actions:
+            other = self._actions.setdefault(new.name, new)
+            if other is not new:
+                raise ActionLoadError(f"Two actions are called {new.name!r}: in {other.module} and in {new.module}")
 
     def __getitem__(self, name: str) -> Action:
         return self._actions[name]
@@ -74,7 +74,7 @@ class ActionRegistry(Mapping[str, Action]):
 
 
 _declared: list[Action] = []
-"""Every action of the modules imported until now, whether the operator named them or not."""
+"""The actions of all imported modules, whether the operator listed them or not."""
 
 
 @overload
@@ -82,7 +82,7 @@ def action(name: F, /) -> F: ...
 @overload
 def action(name: str, /) -> Callable[[F], F]: ...
 def action(name: F | str, /) -> F | Callable[[F], F]:
-    """Make the decorated function an action, called like the function or by the name given."""
+    """Register the decorated function as an action under its own name or under `name`."""
     if not isinstance(name, str):
         return _declare(name, name.__name__)
     return lambda function: _declare(function, name)
@@ -94,21 +94,21 @@ def _declare(function: F, name: str) -> F:
 
 
 def load(modules: Sequence[str]) -> ActionRegistry:
-    """The actions in `modules`, which are imported, and in their submodules as far as these import them.
+    """Import `modules` and return their actions, with those of the submodules that they import.
 
     Raises:
-        ActionLoadError: a module cannot be imported, has no action, or two actions have one name.
+        ActionLoadError: a module cannot be imported or has no action, or two actions have the same name.
     """
-    return ActionRegistry([each for name in dict.fromkeys(modules) for each in _load(name)])
+    return ActionRegistry([loaded for name in dict.fromkeys(modules) for loaded in _load(name)])
 
 
 def _load(module: str) -> list[Action]:
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        # The module is the operator's: whatever it does when imported, the message names it.
+        # The module belongs to the operator and may raise anything: the message names the module.
         raise ActionLoadError(f"The actions in {module!r} cannot be imported: {error!r}") from error
-    found = [each for each in _declared if each.module == module or each.module.startswith(f"{module}.")]
-    if not found:
+    loaded = [known for known in _declared if known.module == module or known.module.startswith(f"{module}.")]
+    if not loaded:
         raise ActionLoadError(f"There is no action in {module!r}: decorate its functions with engine.actions.action")
-    return found
+    return loaded

@@ -1,76 +1,97 @@
-"""Carries on with bulk operations, beside the scheduler: chunk by chunk, one operation after the other in turn.
+"""Processes bulk operations in the background, one chunk of each in turn.
 
-An operation belongs to the process that claimed it last, and is free again when that goes without a chunk for as long
-as the lease. What a chunk changes commits with how far the operation has come (`db.bulk`), so any number of processes
-may look for operations.
+An operation belongs to the worker that claimed it last, and can be claimed again when that worker has not processed a
+chunk for as long as the lease lasts. The changes of a chunk commit together with the operation's position (`db.bulk`),
+so any number of workers can run on one database.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from db.bulk import operations as bulk_operations
-from db.bulk.operations import BulkLease, OperationLostError, PipelineConflictError
+from db.bulk import chunks, leases, plans
+from db.bulk.chunks import CHUNK_SIZE, ChunkOutOfOrderError, PipelineConflictError
+from db.bulk.leases import BulkLease, OperationLostError
 from db.core import pubsub
 from db.core.database import Database
 from domain import clock, ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from engine.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=15)
-"""For which an operation is nobody else's; each chunk renews it."""
+"""How long an operation belongs to its worker; each chunk renews it. Many times what a chunk takes."""
 INTERVAL_SECONDS = 1.0
-"""At the longest, between two looks for operations to go on with."""
-AT_ONCE = 4
-"""Operations that take turns in one process."""
-CLEAR_UP = timedelta(minutes=1)
-"""Between two looks for what was left behind."""
+"""Seconds between two looks for operations, when no wake-up comes: those of another process may get lost."""
+MAX_OPERATIONS = 4
+"""Operations that one worker processes in turn, so that a short one does not wait for a long one."""
+EXPIRE_INTERVAL = timedelta(minutes=1)
+"""Time between two deletions of expired plans. A lost preparation counts as under way until then at most."""
 PLANS_KEPT = timedelta(days=1)
-"""For which an expired plan is still known."""
-_FORGOTTEN = 5_000
-"""Runs of old plans that are forgotten at once."""
-_NARROWER = 10
+"""How long an expired plan can still be read."""
+_MAX_EXPIRED = 5_000
+"""Outcomes of expired plans that are deleted in one transaction, so that it does not block others for long."""
+_NARROW_FACTOR = 10
+"""By how much chunks shrink after a fault: the run at fault among 1,000 is found in three steps."""
 
 
 class ChunkPipeline:
-    """Carries on with one operation. One run that cannot be dealt with does not keep it from the others."""
+    """Processes one operation, chunk by chunk. A run that cannot be processed fails alone, without the others."""
 
-    def __init__(self, database: Database, held: BulkLease, size: int = bulk_operations.CHUNK) -> None:
+    def __init__(self, database: Database, lease: BulkLease, size: int = CHUNK_SIZE) -> None:
         self._database = database
-        self._held = held
-        self._full = self._size = size
-        self._left = 0
-        # SQLite has one writer; of PostgreSQL's, one waits for the disk or for this process half of the time.
-        self._abreast = database.dialect == "postgresql"
+        self._lease = lease
+        self._full_size = self._size = size
+        self._runs_until_full_size = 0
+        # A single PostgreSQL connection waits half of the time, for the disk or this process. SQLite has one writer.
+        self._is_pipelined = database.dialect == "postgresql"
 
-    async def step(self) -> bool:
-        """Deal with the next runs, two chunks abreast where that is possible; whether there is nothing more to do here.
+    async def process_next(self) -> bool:
+        """Processes the next chunk, or the next two in parallel where the database and the action allow it.
+
+        Returns True if the operation has ended, or belongs to another worker.
 
         Raises:
             DatabaseUnavailableError
         """
-        if not self._abreast or self._size < self._full:
-            return await self._first()
-        second: list[asyncio.Task[bool]] = []
-
-        def begun(through: UUID) -> None:
-            # Told again when the database had it done once more.
-            if not second:
-                second.append(asyncio.create_task(self._ahead(through)))
-
+        boundary = await self._pipeline_boundary()
+        if boundary is None:
+            return await self._process_chunk()
+        next_chunk = asyncio.create_task(self._process_next_chunk(boundary))
         try:
-            done = await self._first(begun)
+            has_ended = await self._process_chunk()
         finally:
-            ended = [await each for each in second]
-        return done or any(ended)
+            next_has_ended = await next_chunk
+        return has_ended or next_has_ended
 
-    async def _first(self, begun: Callable[[UUID], None] | None = None) -> bool:
+    async def finish(self) -> None:
+        """Processes all chunks.
+
+        Raises:
+            DatabaseUnavailableError
+        """
+        while not await self.process_next():
+            pass
+
+    async def release(self) -> None:
+        """Lets other workers claim the operation at once."""
+        await self._database.write(leases.release, self._lease)
+
+    async def _pipeline_boundary(self) -> UUID | None:
+        """Returns the run where the next chunk ends, if the one after that may be processed in parallel."""
+        if not self._is_pipelined or self._size < self._full_size:
+            return None
         try:
-            done = await self._database.write(bulk_operations.process_chunk, self._held, self._size, LEASE, begun)
+            return await self._database.read(chunks.next_boundary, self._lease, self._size)
+        except OperationLostError:
+            return None  # the write that follows finds that out too
+
+    async def _process_chunk(self) -> bool:
+        try:
+            has_ended = await self._database.write(chunks.process_chunk, self._lease, self._size, LEASE)
         except OperationLostError:
             return True
         except DatabaseUnavailableError:
@@ -78,111 +99,84 @@ class ChunkPipeline:
         except Exception:
             return await self._narrow()
         self._widen()
-        return done
+        return has_ended
 
-    async def _ahead(self, after: UUID) -> bool:
-        """Deal with the chunk behind the one under way; whatever keeps it from that, it comes again by itself."""
+    async def _process_next_chunk(self, after: UUID) -> bool:
+        """Processes the chunk after the one in progress. Whatever prevents that, the chunk comes again by itself."""
         try:
-            return await self._database.write(bulk_operations.process_next_chunk, self._held, after, self._full, LEASE)
-        except (OperationLostError, DatabaseUnavailableError):
+            return await self._database.write(chunks.process_next_chunk, self._lease, after, self._full_size, LEASE)
+        except (OperationLostError, DatabaseUnavailableError, ChunkOutOfOrderError):
             return False
         except PipelineConflictError:
-            self._abreast = False
+            self._is_pipelined = False
         except Exception:
-            _logger.warning("Going on chunk by chunk", exc_info=True)
-            self._abreast = False
+            _logger.warning("bulk pipeline disabled", extra=self._log_fields(), exc_info=True)
+            self._is_pipelined = False
         return False
 
-    async def finish(self) -> None:
-        """Deal with all of them.
-
-        Raises:
-            DatabaseUnavailableError
-        """
-        while not await self.step():
-            pass
-
-    async def release(self) -> None:
-        """Leave the operation to other processes."""
-        await self._database.write(bulk_operations.release, self._held)
-
     async def _narrow(self) -> bool:
-        """After a fault: go on in smaller chunks, until it is known which run is at fault; that one has failed."""
-        name = ids.encode(IdKind.BULK_OPERATION, self._held.operation_id)
+        """Handles a fault: continues in smaller chunks until a chunk of one run has it; that run fails."""
         if self._size > 1:
-            _logger.warning("%s met a fault; going on in smaller chunks", name, exc_info=True)
-            self._left = max(self._left, self._size)
-            self._size = max(1, self._size // _NARROWER)
+            _logger.warning("bulk chunk failed", extra=self._log_fields(), exc_info=True)
+            self._runs_until_full_size = max(self._runs_until_full_size, self._size)
+            self._size = max(1, self._size // _NARROW_FACTOR)
             return False
-        _logger.exception("%s could not deal with a run", name)
+        _logger.error("bulk run failed", extra=self._log_fields(), exc_info=True)
         try:
-            done = await self._database.write(bulk_operations.fail_next, self._held, LEASE)
+            has_ended = await self._database.write(chunks.fail_next_run, self._lease, LEASE)
         except OperationLostError:
             return True
         self._widen()
-        return done
+        return has_ended
 
     def _widen(self) -> None:
-        """Go back to full chunks when the one with the fault is over."""
-        self._left -= self._size
-        if self._left <= 0:
-            self._size = self._full
+        """Returns to full chunks once the chunk that had the fault is processed."""
+        self._runs_until_full_size -= self._size
+        if self._runs_until_full_size <= 0:
+            self._size = self._full_size
+
+    def _log_fields(self) -> dict[str, object]:
+        operation_id = ids.encode(IdKind.BULK_OPERATION, self._lease.operation_id)
+        return {"operation_id": operation_id, "chunk_size": self._size}
 
 
-class BulkWorker:
-    """Carries on with the bulk operations of one database."""
+class BulkWorker(BackgroundService):
+    """Processes the bulk operations of one database. Any number of processes can run one."""
 
-    def __init__(self, database: Database, chunk: int = bulk_operations.CHUNK) -> None:
+    def __init__(self, database: Database, chunk_size: int = CHUNK_SIZE) -> None:
+        super().__init__("bulk worker", INTERVAL_SECONDS, database.signals, pubsub.BULK_DUE)
         self._database = database
-        self._chunk = chunk
-        self._carriers: list[ChunkPipeline] = []
-        self._clear_up_at = datetime.min.replace(tzinfo=clock.now().tzinfo)
-        self._stopping = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._chunk_size = chunk_size
+        self._pipelines: list[ChunkPipeline] = []
+        self._expire_at = datetime.min.replace(tzinfo=clock.now().tzinfo)
 
-    def stop(self) -> None:
-        """Begin no more chunks; `run` returns."""
-        self._stopping.set()
-        self._wake.set()
+    async def work(self) -> float:
+        """Processes one chunk of each operation; returns the seconds until the next turn."""
+        now = clock.now()
+        if now >= self._expire_at:
+            await self._database.write(plans.expire_stale_plans, now, now - PLANS_KEPT, _MAX_EXPIRED)
+            self._expire_at = now + EXPIRE_INTERVAL
+        return 0 if await self.process_turn() else self.interval
 
-    async def run(self) -> None:
-        """Carry on with operations until `stop`; those that have not ended by then are left to other processes."""
-        with self._database.signals.listen(pubsub.BULK_DUE) as self._wake:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                if not await self._look():
-                    await clock.wait_for(self._wake, INTERVAL_SECONDS)
-        for carrier in self._carriers:
-            await carrier.release()
+    async def shut_down(self) -> None:
+        """Releases the operations that have not ended, for other workers."""
+        for pipeline in self._pipelines:
+            await pipeline.release()
 
-    async def work_off(self) -> None:
-        """Carry on with the operations that nobody works on, until they have ended."""
-        while await self._turn():
+    async def drain(self) -> None:
+        """Processes the operations that no other worker has, until they have ended."""
+        while await self.process_turn():
             pass
 
-    async def _look(self) -> bool:
-        """One turn; whether there may be more to do at once."""
-        try:
-            await self._clear_up()
-            return await self._turn()
-        except DatabaseUnavailableError:
-            _logger.warning("The database is away; looking for bulk operations again in %g s", INTERVAL_SECONDS)
-            return False
-
-    async def _turn(self) -> bool:
-        if len(self._carriers) < AT_ONCE and await self._database.read(bulk_operations.any_waits):
-            held = await self._database.write(bulk_operations.claim, LEASE)
-            if held is not None:
-                self._carriers.append(ChunkPipeline(self._database, held, self._chunk))
-        for carrier in list(self._carriers):
-            if self._stopping.is_set():
+    async def process_turn(self) -> bool:
+        """Claims an operation, if there is one, and processes a chunk of each. Returns False if none is left."""
+        if len(self._pipelines) < MAX_OPERATIONS and await self._database.read(leases.has_claimable):
+            lease = await self._database.write(leases.claim, LEASE)
+            if lease is not None:
+                self._pipelines.append(ChunkPipeline(self._database, lease, self._chunk_size))
+        for pipeline in list(self._pipelines):
+            if self.is_stopping:
                 break
-            if await carrier.step():
-                self._carriers.remove(carrier)
-        return bool(self._carriers)
-
-    async def _clear_up(self) -> None:
-        now = clock.now()
-        if now >= self._clear_up_at:
-            await self._database.write(bulk_operations.expire_stale_plans, now, now - PLANS_KEPT, _FORGOTTEN)
-            self._clear_up_at = now + CLEAR_UP
+            if await pipeline.process_next():
+                self._pipelines.remove(pipeline)
+        return bool(self._pipelines)

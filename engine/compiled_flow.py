@@ -1,7 +1,8 @@
-"""Flow versions, ready to be executed."""
+"""Flow versions with their templates and schemas compiled, ready to be executed."""
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,10 +11,11 @@ import jsonschema_rs
 
 from db import flows
 from db.core.database import Database
-from domain import definition, json_codec, json_schema
-from domain.definition import FlowDefinition, FlowStep, Step
+from domain import json_codec, json_schema
+from domain.definition import FlowDefinition, Step, to_json_value
 from domain.errors import DefinitionInvalidError, InputInvalidError, Problem
 from engine import templates
+from engine.steps import KINDS, StepKinds
 from engine.templates import Template
 
 
@@ -24,8 +26,8 @@ class CompiledStep:
     definition: Step
     when: Template | None
     input: Template
-    each: Template | None = None
-    """The input of a child run, rendered once for each."""
+    deferred: Mapping[str, Template]
+    """Fields of the input that the step's kind renders itself (`StepKind.deferred_fields`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,77 +40,81 @@ class CompiledFlow:
     input_schema: jsonschema_rs.Draft202012Validator | None
 
     def check_input(self, value: Any) -> None:
-        """Make sure that `value` is an input for this flow.
+        """Check that `value` is an input for this flow.
 
         Raises:
-            InputInvalidError: it does not fit `inputSchema`.
+            InputInvalidError: `value` does not match `inputSchema`.
         """
-        if self.input_schema and (faults := json_schema.problems(self.input_schema, value, "input")):
-            raise InputInvalidError(faults)
+        if self.input_schema and (problems := json_schema.problems(self.input_schema, value, "input")):
+            raise InputInvalidError(problems)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedDefinition:
-    """A flow definition that may be published."""
+    """A valid flow definition."""
 
     text: str
+    """The definition as JSON text."""
     step_count: int
 
 
-def check(document: Any) -> CheckedDefinition:
-    """`document`, a flow definition from outside, as it is kept.
+def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
+    """Returns the flow definition `document`, which comes from outside, as it is stored.
 
     Raises:
-        DefinitionInvalidError: with every fault found, in its form or in its templates.
-        InputTooLargeError: it is too large.
+        DefinitionInvalidError: `document` is invalid. The error lists every problem of its form or of its templates.
+        InputTooLargeError: `document` is too large.
     """
     text = json_codec.encode(document, limit=json_codec.MAX_DEFINITION_BYTES, what="definition")
-    parsed = definition.parse(document)
+    definition = kinds.language.parse(document)
     if "\\u0000" in text:
-        # Names go into columns of their own, and PostgreSQL's text cannot hold it.
+        # Names have columns of their own, and PostgreSQL cannot store this character in text.
         raise DefinitionInvalidError([Problem("", "The character U+0000 is not allowed")])
-    faults = [fault for path, value in parsed.templates() for fault in templates.compile_problems(value, path)]
-    if faults:
-        raise DefinitionInvalidError(faults)
-    return CheckedDefinition(text, len(parsed.steps))
+    problems = [
+        problem for path, value in definition.templates() for problem in templates.compile_problems(value, path)
+    ]
+    if problems:
+        raise DefinitionInvalidError(problems)
+    return CheckedDefinition(text, len(definition.steps))
 
 
-def compile_flow(text: str) -> CompiledFlow:
-    """The flow whose definition is `text`, which `check` found good."""
-    parsed = definition.parse(json_codec.decode(text))
-    schema = parsed.input_schema
+def compile_flow(text: str, kinds: StepKinds = KINDS) -> CompiledFlow:
+    """Returns the flow whose definition is `text`; `check` has accepted it."""
+    definition = kinds.language.parse(json_codec.decode(text))
+    schema = definition.input_schema
     return CompiledFlow(
-        parsed,
-        tuple(_compile_step(step) for step in parsed.steps),
-        templates.compile_value(parsed.output) if parsed.has_output else None,
+        definition,
+        tuple(_compile_step(step, kinds[step.kind].deferred_fields) for step in definition.steps),
+        templates.compile_value(definition.output) if definition.has_output else None,
         json_schema.compile_schema(schema) if schema is not None else None,
     )
 
 
-def _compile_step(step: Step) -> CompiledStep:
+def _compile_step(step: Step, deferred_fields: tuple[str, ...]) -> CompiledStep:
     when = templates.compile_value(step.when) if step.when is not None else None
-    form = definition.rendered_form(step.input)
-    each = templates.compile_value(form.pop("input", {})) if isinstance(step, FlowStep) else None
-    return CompiledStep(step, when, templates.compile_value(form), each)
+    value = to_json_value(step.input)
+    deferred = {name: templates.compile_value(value.pop(name)) for name in deferred_fields if name in value}
+    return CompiledStep(step, when, templates.compile_value(value), deferred)
 
 
 class FlowCache:
-    """Compiled flow versions, the most recently used ones. A version never changes, so nothing grows stale."""
+    """The most recently used flow versions, compiled. A version never changes, so entries never become stale."""
 
-    def __init__(self, database: Database, size: int = 512) -> None:
+    def __init__(self, database: Database, size: int = 512, kinds: StepKinds = KINDS) -> None:
         self._database = database
         self._size = size
+        self._kinds = kinds
         self._flows: OrderedDict[UUID, CompiledFlow] = OrderedDict()
 
     async def get(self, version_id: UUID) -> CompiledFlow:
-        """The compiled flow version `version_id`."""
-        if (found := self._flows.get(version_id)) is not None:
+        """Returns the compiled flow version `version_id`."""
+        if (cached := self._flows.get(version_id)) is not None:
             self._flows.move_to_end(version_id)
-            return found
+            return cached
         text = await self._database.read(flows.definition, version_id)
-        # A large definition takes seconds to compile, in which the event loop has better to do.
-        found = await asyncio.to_thread(compile_flow, text)
-        self._flows[version_id] = found
+        # A large definition takes seconds to compile: that must not block the event loop.
+        flow = await asyncio.to_thread(compile_flow, text, self._kinds)
+        self._flows[version_id] = flow
         while len(self._flows) > self._size:
             self._flows.popitem(last=False)
-        return found
+        return flow

@@ -1,13 +1,20 @@
-"""How a step fails."""
+"""Errors of steps."""
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from domain.json_schema import path_text
+
+_MAX_LISTED = 5
+"""Problems of an input that one message lists."""
+
 
 class StepError(Exception):
-    """A try of a step failed.
+    """An attempt at a step failed.
 
-    `code` is stable and meant for machines, `message` is for people and free of stack traces. `retryable` is False
-    where the same try would fail again. `details` is JSON that belongs to the code, such as an HTTP status.
+    `code` is stable and for programs; `message` is for people and has no stack trace. `retryable` is False if another
+    attempt would fail in the same way. `details` is JSON that belongs to the code, such as an HTTP status.
     """
 
     def __init__(
@@ -21,3 +28,9 @@ class StepError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+def validation_message(error: ValidationError) -> str:
+    """Returns the first problems of a rendered input, with their paths."""
+    problems = error.errors(include_url=False)[:_MAX_LISTED]
+    return "; ".join(f"{path_text(problem['loc'])}: {problem['msg']}" for problem in problems)

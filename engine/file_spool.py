@@ -1,7 +1,7 @@
-"""Files on their way into the store.
+"""Spools a file before it goes to the file store.
 
-A file is gathered here first, in memory while it is small and then on disk. So the store never sees one that is too
-large, or that ends half-way because the step failed.
+A file is written here first, in memory while it is small and to disk when it grows. So the store never receives a file
+that is too large, or that is incomplete because the step failed.
 """
 
 import asyncio
@@ -16,89 +16,90 @@ from domain.json_codec import KIB
 from engine.errors import StepError
 
 FileData: TypeAlias = bytes | bytearray | memoryview | PathLike[str] | Iterable[bytes] | AsyncIterable[bytes]
-"""What a file may be made of."""
+"""The content of a file: bytes, a path to read from, or an iterator of chunks."""
 
 IN_MEMORY_BYTES = 1024 * KIB
-"""Beyond which a file goes to disk; so many bytes are also written there at once."""
+"""Bytes that a spool keeps in memory before it uses the disk. Files are read and written in chunks of this size."""
 
 
-class Spool:
-    """One file, gathered piece by piece, of bounded size; gone at the end of the block."""
+class FileSpool:
+    """One file of bounded size. It is deleted at the end of the block."""
 
     def __init__(self, limit: int) -> None:
+        """`limit` is the largest size of the file, in bytes."""
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed with the spool
         self._limit = limit
         self.size = 0
-        """Bytes gathered."""
+        """Bytes written so far."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
 
     @property
     def content(self) -> IO[bytes]:
-        """What was gathered."""
+        """The spooled bytes."""
         return self._file
 
-    async def gather(self, data: FileData) -> None:
-        """Take all of `data`; what blocks does so in a thread.
+    async def write(self, data: FileData) -> None:
+        """Append all of `data`. Blocking reads and writes run in a thread.
 
         Raises:
             StepError: FILE_TOO_LARGE, FILE_UNREADABLE.
         """
         if isinstance(data, AsyncIterable):
-            await self._gather_stream(data)
+            await self._write_stream(data)
         else:
-            await asyncio.to_thread(self.gather_blocking, data)
+            await asyncio.to_thread(self.write_blocking, data)
 
-    def gather_blocking(self, data: FileData) -> None:
-        """Take all of `data`, in this thread.
+    def write_blocking(self, data: FileData) -> None:
+        """Append all of `data` in the calling thread.
 
         Raises:
             StepError: FILE_TOO_LARGE, FILE_UNREADABLE.
         """
-        for piece in _pieces(data):
-            self._check_room(len(piece))
-            self._file.write(piece)
-            self.size += len(piece)
+        for chunk in _chunks(data):
+            self._check_size(len(chunk))
+            self._file.write(chunk)
+            self.size += len(chunk)
 
-    async def _gather_stream(self, data: AsyncIterable[bytes]) -> None:
-        waiting: list[bytes] = []
+    async def _write_stream(self, data: AsyncIterable[bytes]) -> None:
+        buffered: list[bytes] = []
         size = 0
-        async for piece in data:
-            size += len(piece)
-            self._check_room(size)
-            waiting.append(piece)
+        async for chunk in data:
+            size += len(chunk)
+            self._check_size(size)
+            buffered.append(chunk)
             if size >= IN_MEMORY_BYTES:
-                await asyncio.to_thread(self.gather_blocking, waiting)
-                waiting, size = [], 0
-        self.gather_blocking(waiting)
+                await asyncio.to_thread(self.write_blocking, buffered)
+                buffered, size = [], 0
+        self.write_blocking(buffered)
 
-    def _check_room(self, more: int) -> None:
+    def _check_size(self, more: int) -> None:
         if self.size + more > self._limit:
-            message = f"The file has more than {self._limit:,} bytes."
+            message = f"The file is larger than {self._limit:,} bytes."
             raise StepError("FILE_TOO_LARGE", message, retryable=False, details={"limit": self._limit})
 
 
-def _pieces(data: FileData) -> Iterator[bytes | bytearray | memoryview]:
+def _chunks(data: FileData) -> Iterator[bytes | bytearray | memoryview]:
     if isinstance(data, bytes | bytearray | memoryview):
         yield data
     elif isinstance(data, PathLike):
-        yield from _pieces_of_file(Path(data))
+        yield from _chunks_of_file(Path(data))
     elif isinstance(data, Iterable) and not isinstance(data, str):
         yield from data
     else:
-        raise TypeError(f"A file is made of bytes, a Path or an iterator of bytes, not of {type(data).__name__}")
+        raise TypeError(f"A file must be bytes, a Path or an iterator of bytes, got {type(data).__name__}")
 
 
-def _pieces_of_file(path: Path) -> Iterator[bytes]:
+def _chunks_of_file(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as source:
-            while piece := source.read(IN_MEMORY_BYTES):
-                yield piece
+            while chunk := source.read(IN_MEMORY_BYTES):
+                yield chunk
     except OSError as error:
         raise StepError("FILE_UNREADABLE", f"{path.name} cannot be read: {error.strerror}") from None

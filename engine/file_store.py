@@ -1,8 +1,8 @@
-"""Where the files that steps produce are kept: a folder, or a bucket, by one way.
+"""The store of the files that steps produce: a folder or a bucket, behind one interface.
 
-The store has only bytes under keys; what they are stands in the table `run_file`. A file is put there whole or not at
-all. One whose row is never written, because its worker was lost in between, is an orphan; a sweep deletes it
-(`engine.housekeeping`).
+The store has only bytes under keys; their names and types are in the table `run_file`. A file is stored as a whole or
+not at all. A file whose row is never written, because its worker was lost in between, is an orphan; maintenance deletes
+it (`engine.maintenance`).
 """
 
 import asyncio
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 CHUNK_BYTES = 256 * 1024
-"""In which files are read from the store: what a download holds in memory."""
+"""Bytes read from the store at once. A download holds one such chunk in memory."""
 _PART_BYTES = 5 * 1024 * 1024
-"""In which a large file is sent to a bucket; the least that S3 takes."""
-_PARTS_AT_ONCE = 2
-"""Held in memory for each file that is being sent."""
+"""Bytes of one part of a large file that is sent to a bucket. S3 does not accept smaller parts."""
+_MAX_CONCURRENT_PARTS = 2
+"""Parts sent at the same time. They are held in memory, for each file."""
 BUCKETS = ("s3", "gs", "az")
-"""Schemes of the URLs of buckets; credentials come from the environment, as each cloud's tools read them."""
+"""URL schemes of buckets. Credentials come from the environment variables of each cloud's own tools."""
 
 
 class FileStoreError(Exception):
-    """The file store does not answer, or refuses."""
+    """The file store is unavailable, or refuses."""
 
 
 class FileGoneError(Exception):
@@ -40,44 +40,46 @@ class FileStore:
     """Bytes under keys."""
 
     def __init__(self, url: str) -> None:
-        """`url` is a folder (a path, or `file:///…`) or a bucket (`s3://bucket/prefix`); opened when it is used."""
+        """`url` is a folder (a path or `file:///…`) or a bucket (`s3://bucket/prefix`). It is opened at first use."""
         self._url = url
         self._opened: ObjectStore | None = None
 
     async def put(self, key: str, content: IO[bytes]) -> None:
-        """Keep what `content` has from its beginning.
+        """Store all of `content` under `key`.
 
         Raises:
-            FileStoreError: it cannot be kept.
+            FileStoreError: the file cannot be stored.
         """
         content.seek(0)
         try:
-            await obstore.put_async(self._store(), key, content, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
+            await obstore.put_async(
+                self._store(), key, content, chunk_size=_PART_BYTES, max_concurrency=_MAX_CONCURRENT_PARTS
+            )
         except (BaseError, OSError) as error:
             raise FileStoreError(_first_line(error)) from error
 
     async def get(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `end`, which are more than none, in pieces.
+        """Returns the bytes from `start` up to `end`, at least one, in chunks.
 
         Raises:
             FileGoneError: there is no such file, or it is shorter.
-            FileStoreError: the store does not answer.
+            FileStoreError: the store is unavailable.
         """
         try:
-            found = await obstore.get_async(self._store(), key, options={"range": (start, end)})
+            result = await obstore.get_async(self._store(), key, options={"range": (start, end)})
         except FileNotFoundError as error:
             raise FileGoneError from error
         except (BaseError, OSError) as error:
             raise FileStoreError(_first_line(error)) from error
-        if found.range != (start, end):
+        if result.range != (start, end):
             raise FileGoneError
-        return _pieces(found)
+        return _chunks(result)
 
     async def delete(self, key: str) -> None:
-        """Remove a file; one that is not there counts as removed.
+        """Delete a file. A file that does not exist counts as deleted.
 
         Raises:
-            FileStoreError: the store does not answer.
+            FileStoreError: the store is unavailable.
         """
         try:
             await obstore.delete_async(self._store(), key)
@@ -86,17 +88,17 @@ class FileStore:
         except (BaseError, OSError) as error:
             raise FileStoreError(_first_line(error)) from error
 
-    async def keys(self, at_once: int) -> AsyncIterator[list[str]]:
-        """The keys of all that the store has, so many at a time; what is deleted meanwhile may be among them.
+    async def keys(self, batch: int) -> AsyncIterator[list[str]]:
+        """Yields the keys of all files, `batch` at a time. Files deleted during the iteration may be included.
 
         Raises:
-            FileStoreError: the store does not answer.
+            FileStoreError: the store is unavailable.
         """
         try:
-            # Listed in a thread: a stream of obstore's own async kind aborts a process that ends soon after.
-            found = iter(obstore.list(self._store(), chunk_size=at_once))
-            while (some := await asyncio.to_thread(next, found, None)) is not None:
-                yield [each["path"] for each in some]
+            # Listed in a thread: an async stream of obstore aborts a process that ends soon after it.
+            pages = iter(obstore.list(self._store(), chunk_size=batch))
+            while (page := await asyncio.to_thread(next, pages, None)) is not None:
+                yield [entry["path"] for entry in page]
         except (BaseError, OSError) as error:
             raise FileStoreError(_first_line(error)) from error
 
@@ -107,10 +109,10 @@ class FileStore:
 
 
 def open_store(url: str) -> "ObjectStore":
-    """The store at `url`; makes the folder if need be, and does not connect to a bucket yet.
+    """Returns the store at `url`. Creates a missing folder; does not connect to a bucket yet.
 
     Raises:
-        ValueError, BaseError: `url` names no store.
+        ValueError, BaseError: `url` is not the URL of a store.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -118,11 +120,11 @@ def open_store(url: str) -> "ObjectStore":
     return from_url(url) if parts.scheme else LocalStore(url, mkdir=True)
 
 
-async def _pieces(found: "GetResult") -> AsyncIterator[bytes]:
-    async for piece in found.stream(min_chunk_size=CHUNK_BYTES):
-        yield bytes(piece)
+async def _chunks(result: "GetResult") -> AsyncIterator[bytes]:
+    async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+        yield bytes(chunk)
 
 
 def _first_line(error: Exception) -> str:
-    # The rest is for debugging, and may hold parts of the request.
+    # The other lines are for debugging, and may have parts of the request.
     return str(error).partition("\n")[0]

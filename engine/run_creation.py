@@ -1,4 +1,4 @@
-"""The one way to a new run, whatever starts it: its first values, and doing it once under an idempotency key."""
+"""Creates runs, whatever starts them: their initial columns, and at most one run for each idempotency key."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -9,11 +9,12 @@ from uuid import UUID
 import orjson
 
 from db.core.database import ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
-from db.sql.rows import AnyRow
 from domain import ids
-from domain.enums import LIVE, RunStatus, TriggerMethod
+from domain.definition import MAX_RUN_DEPTH
+from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
     IdempotencyConflictError,
     InvalidArgumentError,
@@ -21,43 +22,46 @@ from domain.errors import (
     QuotaExceededError,
     RunNotFoundError,
 )
-from engine.child_flows import MAX_DEPTH
+from domain.state_machine import LIVE
 
 MAX_KEY_LENGTH = 200
+"""Characters of an idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """An idempotency key with the hash of the arguments that came with it; or none."""
+    """An idempotency key and the hash of the request's arguments; both None if the request has no key."""
 
     key: str | None
     request_hash: str | None
 
     @classmethod
     def of(cls, key: str | None, arguments: list[Any]) -> "Idempotency":
-        """The key for a request with `arguments`, JSON values.
+        """Returns the key of a request with `arguments`, JSON values.
 
         Raises:
-            InvalidArgumentError: the key is empty, too long, or has a character that cannot be kept.
+            InvalidArgumentError: the key is empty, too long, or has a character that cannot be stored.
         """
         if key is None:
             return cls(None, None)
         if not 1 <= len(key) <= MAX_KEY_LENGTH or "\0" in key:
-            raise InvalidArgumentError(f"`idempotencyKey` must have 1 to {MAX_KEY_LENGTH} characters, and no U+0000.")
+            raise InvalidArgumentError(
+                f"`idempotencyKey` must have 1 to {MAX_KEY_LENGTH} characters, none of them U+0000."
+            )
         text = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
         return cls(key, hashlib.sha256(text).hexdigest())
 
     @property
     def values(self) -> dict[str, Any]:
-        """The columns by which the run will be found again."""
+        """The columns by which later requests with the same key find the run."""
         return {"idempotency_key": self.key, "request_hash": self.request_hash}
 
     def earlier_run(self, conn: Any, project_id: UUID) -> UUID | None:
-        """The run that was created under this key.
+        """Returns the run that was created with this key; None: there is none, or no key.
 
         Raises:
-            IdempotencyConflictError: it was created with other arguments.
-            QuotaExceededError: it was beyond the quota; the same request has the same answer.
+            IdempotencyConflictError: the run was created with other arguments.
+            QuotaExceededError: the run exceeded the quota; the same request gets the same error.
         """
         earlier = run_reads.by_idempotency_key(conn, project_id, self.key) if self.key is not None else None
         if earlier is None:
@@ -66,8 +70,8 @@ class Idempotency:
             raise IdempotencyConflictError
         if earlier.status == RunStatus.QUOTA_EXCEEDED:
             raise QuotaExceededError(earlier.id)
-        found: UUID = earlier.id
-        return found
+        run_id: UUID = earlier.id
+        return run_id
 
 
 NO_KEY = Idempotency(None, None)
@@ -75,7 +79,7 @@ NO_KEY = Idempotency(None, None)
 
 @dataclass(frozen=True, slots=True)
 class FlowRef:
-    """What a run executes."""
+    """The flow version that a run executes."""
 
     project_id: UUID
     flow_id: UUID
@@ -84,43 +88,46 @@ class FlowRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run that is wanted, checked as far as that goes without a transaction."""
+    """A run to create. Everything that needs no transaction is checked."""
 
     target: FlowRef
     values: Mapping[str, Any]
-    """The columns that its starter fills."""
+    """The columns that the request sets."""
     trigger_method: TriggerMethod
     parent_id: UUID | None = None
     idempotency: Idempotency = NO_KEY
 
 
-def create(conn: Any, wanted: NewRun) -> UUID:
-    """Write a QUEUED run, or find the one that was created under its idempotency key; returns its key.
+def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
+    """Create a QUEUED run, or find the one that was created with its idempotency key; returns its ID.
 
     Raises:
-        IdempotencyConflictError, RunNotFoundError (the parent), ParentNotLiveError, InvalidArgumentError,
-        QuotaExceededError (the earlier one was beyond the quota).
+        RunNotFoundError: there is no such parent run.
+        ParentNotLiveError: the parent run has ended.
+        InvalidArgumentError: the run would be nested too deep.
+        IdempotencyConflictError: the earlier run with this key was created with other arguments.
+        QuotaExceededError: the earlier run with this key exceeded the quota.
     """
-    target = wanted.target
-    if (done := wanted.idempotency.earlier_run(conn, target.project_id)) is not None:
-        return done
-    new = with_defaults({**wanted.values, **wanted.idempotency.values})
-    new |= {
+    target = new_run.target
+    if (earlier := new_run.idempotency.earlier_run(uow.conn, target.project_id)) is not None:
+        return earlier
+    columns = with_defaults({**new_run.values, **new_run.idempotency.values})
+    columns |= {
         "project_id": target.project_id,
         "flow_id": target.flow_id,
         "flow_version_id": target.version_id,
-        "trigger_method": wanted.trigger_method,
+        "trigger_method": new_run.trigger_method,
     }
-    if wanted.parent_id is not None:
-        parent = _live_parent(conn, wanted.parent_id, target.project_id)
-        new |= {"parent_run_id": wanted.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
-    transitions.create(conn, new, f"Flow started via {wanted.trigger_method.lower()}")
-    created: UUID = new["id"]
-    return created
+    if new_run.parent_id is not None:
+        parent = _live_parent(uow, new_run.parent_id, target.project_id)
+        columns |= {"parent_run_id": new_run.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
+    transitions.create(uow, columns, f"Flow started via {new_run.trigger_method.lower()}")
+    run_id: UUID = columns["id"]
+    return run_id
 
 
 def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` of a run, with its ID and all that begins the same for every run."""
+    """Returns `values` with a new ID and the columns that start with the same value in every run."""
     run_id = ids.new_uuid()
     return {
         "id": run_id,
@@ -132,33 +139,33 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def create_idempotent(database: Database, work: Callable[[Any], UUID]) -> UUID:
-    """The result of `work`, which looks for an earlier run under its key before it creates one.
+async def create_idempotent(database: Database, work: Callable[[UnitOfWork], UUID]) -> UUID:
+    """Returns the result of `work`, which looks for an earlier run with its key before it creates one.
 
     Raises:
-        QuotaExceededError: it created one that is beyond the project's quota.
+        QuotaExceededError: the new run exceeds the project's quota.
     """
     try:
-        run_id, is_refused = await database.write(_charged, work)
+        run_id, is_refused = await database.write(_create_and_charge, work)
     except ConflictError:
-        # Somebody else created it between our look and our insert; now it is found.
-        run_id, is_refused = await database.write(_charged, work)
+        # Another request with the same key committed between the read and the insert: now the read finds its run.
+        run_id, is_refused = await database.write(_create_and_charge, work)
     if is_refused:
         raise QuotaExceededError(run_id)
     return run_id
 
 
-def _charged(conn: Any, work: Callable[[Any], UUID]) -> tuple[UUID, bool]:
-    run_id = work(conn)
-    return run_id, run_id in step_journal.apply_quota(conn)
+def _create_and_charge(uow: UnitOfWork, work: Callable[[UnitOfWork], UUID]) -> tuple[UUID, bool]:
+    run_id = work(uow)
+    return run_id, run_id in step_journal.apply_quota(uow)
 
 
-def _live_parent(conn: Any, parent_id: UUID, project_id: UUID) -> AnyRow:
-    parent = run_reads.parent(conn, parent_id, project_id)
+def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
+    parent = run_reads.parent(uow, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("There is no such parent run.")
     if parent.status not in LIVE:
         raise ParentNotLiveError
-    if parent.depth >= MAX_DEPTH:
-        raise InvalidArgumentError(f"Runs nest at most {MAX_DEPTH} deep.")
+    if parent.depth >= MAX_RUN_DEPTH:
+        raise InvalidArgumentError(f"Runs can be nested at most {MAX_RUN_DEPTH} deep.")
     return parent

@@ -1,8 +1,8 @@
-"""What runs log and store while they are executed, on its way into the database.
+"""Buffers the log lines and files of a run until they are written to the database.
 
-Lines and files are gathered in memory and written with the run's next journal write, in its transaction. An attempt
-that takes long also has them written once a second. Each write shows the run's lease, so what a worker notes that lost
-it is never seen.
+They are buffered in memory and written with the run's next journal write, in the same transaction. While an attempt
+takes long, they are also written once a second. Each write is fenced by the run's lease, so the output of a worker
+that has lost the lease is dropped.
 """
 
 import asyncio
@@ -17,101 +17,102 @@ from db.runs import step_journal
 from db.runs.logs import Line
 from domain import clock, ids, run_file
 from domain.ids import IdKind
-from domain.run_log import MAX_LINES, MAX_MESSAGE, LogLevel
-from domain.text import storable
+from domain.run_log import MAX_LINES, MAX_MESSAGE, LogLevel, storable
 from engine.errors import StepError
-from engine.file_spool import Spool
+from engine.file_spool import FileSpool
 from engine.file_store import FileStore, FileStoreError
 
 FLUSH_SECONDS = 1.0
-"""After which lines of an attempt under way are written."""
+"""Time between two writes of the output of a running attempt, in seconds."""
 MAX_FILE_BYTES = 100 * 1024 * 1024
-"""Of one file, unless the operator decides otherwise."""
+"""Bytes of one file, unless the operator sets another limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLimits:
-    """How much runs may log and store, and where."""
+    """How much runs may log and store, and where files are stored."""
 
     files: FileStore | None = None
     """None: steps cannot store files."""
     max_lines: int = MAX_LINES
-    """Of the log of a run."""
+    """Lines of the log of one run."""
     max_file_bytes: int = MAX_FILE_BYTES
+    """Bytes of one file."""
 
 
 class RunOutputBuffer:
-    """What a claimed run logged and stored since its last write. Lines come from any thread."""
+    """The log lines and files of a claimed run that are not written yet. Thread-safe."""
 
-    def __init__(self, run_id: UUID, settings: OutputLimits, count_files: Callable[[], Awaitable[int]]) -> None:
-        """`count_files` tells how many files the run has in the database."""
+    def __init__(self, run_id: UUID, limits: OutputLimits, count_files: Callable[[], Awaitable[int]]) -> None:
+        """`count_files` returns the number of files that the run has in the database."""
         self.run_id = run_id
-        self.settings = settings
+        self.limits = limits
         self._count_files = count_files
         self._files_count: int | None = None
         self._lock = threading.Lock()
-        self._lines: list[Line] = []
+        self._log_lines: list[Line] = []
         self._files: list[Mapping[str, Any]] = []
 
     def log(self, step: str, attempt: int, message: str, level: LogLevel = LogLevel.INFO) -> None:
-        """Note a line."""
+        """Add a line."""
         line = Line(clock.now(), level, step, attempt, storable(message, MAX_MESSAGE))
         with self._lock:
-            # One more than the log takes, so that it says that there were more.
-            if len(self._lines) <= self.settings.max_lines:
-                self._lines.append(line)
+            # One line more than the log keeps: the database then records that lines were dropped.
+            if len(self._log_lines) <= self.limits.max_lines:
+                self._log_lines.append(line)
 
     @property
     def has_any(self) -> bool:
-        """Whether there is something to write."""
-        return bool(self._lines or self._files)
+        """True if there is something to write."""
+        return bool(self._log_lines or self._files)
 
     def take(self) -> step_journal.RunOutput | None:
-        """What there is to write, which is then no longer here; None: nothing."""
+        """Empty the buffer and return its content; None: it was empty."""
         if not self.has_any:
             return None
         with self._lock:
-            taken = step_journal.RunOutput(self._lines, self.settings.max_lines, self._files)
-            self._lines, self._files = [], []
-        return taken
+            output = step_journal.RunOutput(self._log_lines, self.limits.max_lines, self._files)
+            self._log_lines, self._files = [], []
+        return output
 
-    def give_back(self, notes: step_journal.RunOutput) -> None:
-        """Have what could not be written written next time."""
+    def put_back(self, output: step_journal.RunOutput) -> None:
+        """Put output that was not written back at the beginning of the buffer."""
         with self._lock:
-            self._lines[:0] = notes.lines
-            self._files[:0] = notes.files
+            self._log_lines[:0] = output.lines
+            self._files[:0] = output.files
 
     async def reserve_file(self) -> None:
-        """Make sure that the run may have one more file.
+        """Count one more file of the run.
 
         Raises:
             StepError: TOO_MANY_FILES.
         """
         if self._files_count is None:
-            found = await self._count_files()
-            # Meanwhile somebody else may have asked, and gone on counting.
-            self._files_count = found if self._files_count is None else self._files_count
+            count = await self._count_files()
+            # Another file may have been reserved during the await.
+            self._files_count = count if self._files_count is None else self._files_count
         if self._files_count >= run_file.MAX_FILES:
-            raise StepError("TOO_MANY_FILES", f"A run has at most {run_file.MAX_FILES:,} files.", retryable=False)
+            message = f"A run can have at most {run_file.MAX_FILES:,} files."
+            raise StepError("TOO_MANY_FILES", message, retryable=False)
         self._files_count += 1
 
-    def keep_file(self, row: Mapping[str, Any]) -> None:
-        """Note a file whose bytes are in the store."""
+    def add_file(self, row: Mapping[str, Any]) -> None:
+        """Add a file whose content is in the store; `row` is its row of `run_file`."""
         with self._lock:
             self._files.append(row)
 
 
 class AttemptRecorder:
-    """Takes down what one attempt logs and stores, and has it written now and then while the attempt is under way."""
+    """Records the log lines and files of one attempt, and flushes them once a second while it runs."""
 
-    def __init__(self, notes: RunOutputBuffer, step: str, attempt: int, flush: Callable[[], Awaitable[None]]) -> None:
-        self._notes = notes
+    def __init__(self, output: RunOutputBuffer, step: str, attempt: int, flush: Callable[[], Awaitable[None]]) -> None:
+        self._output = output
         self._step = step
         self._attempt = attempt
         self._flush = flush
         self._loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
-        self._is_over = False
+        self._closed = asyncio.Event()
+        self._is_closed = False
         self._is_flushing = False
         self._flushing: asyncio.Task[None] | None = None
 
@@ -122,75 +123,76 @@ class AttemptRecorder:
 
     @property
     def max_file_bytes(self) -> int:
-        """Bytes that a file may have."""
-        return self._notes.settings.max_file_bytes
+        """Largest file, in bytes."""
+        return self._output.limits.max_file_bytes
 
     def log(self, message: str, level: str) -> None:
-        """Note a line; from any thread. Once the attempt is over, nobody listens any more."""
-        if self._is_over:
+        """Add a line to the run's log, from any thread. Ignored after the attempt has ended."""
+        if self._is_closed:
             return
-        self._notes.log(self._step, self._attempt, str(message), LogLevel.of(level))
-        self._flush_from_now_on()
+        self._output.log(self._step, self._attempt, str(message), LogLevel.of(level))
+        self._ensure_flushing()
 
-    async def store(self, name: str, spool: Spool, media_type: str | None) -> dict[str, Any]:
-        """Keep a gathered file; returns `{id, name, size, mediaType}`.
+    async def store(self, name: str, spool: FileSpool, media_type: str | None) -> dict[str, Any]:
+        """Store a spooled file; returns `{id, name, size, mediaType}`.
 
         Raises:
             StepError: FILE_NAME_INVALID, TOO_MANY_FILES, FILES_UNAVAILABLE, ATTEMPT_OVER.
         """
-        store = self._notes.settings.files
+        store = self._output.limits.files
         if store is None:
-            raise StepError("FILES_UNAVAILABLE", "There is no file store here.", retryable=False)
+            raise StepError("FILES_UNAVAILABLE", "This worker has no file store.", retryable=False)
         row = self._row(name, spool.size, media_type)
-        await self._notes.reserve_file()
+        await self._output.reserve_file()
         try:
             await store.put(row["key"], spool.content)
         except FileStoreError as error:
             raise StepError("FILES_UNAVAILABLE", f"The file cannot be stored: {error}") from None
-        if self._is_over:
+        if self._is_closed:
             with suppress(FileStoreError):
                 await store.delete(row["key"])
-            raise StepError("ATTEMPT_OVER", "The attempt is over: it can store nothing any more.")
-        self._notes.keep_file(row)
-        self._flush_from_now_on()
-        told = {name: row[name] for name in ("name", "size")}
-        return {"id": ids.encode(IdKind.FILE, row["id"]), **told, "mediaType": row["media_type"]}
+            raise StepError("ATTEMPT_OVER", "The attempt has ended and cannot store files any more.")
+        self._output.add_file(row)
+        self._ensure_flushing()
+        file_id = ids.encode(IdKind.FILE, row["id"])
+        return {"id": file_id, "name": row["name"], "size": row["size"], "mediaType": row["media_type"]}
 
     async def close(self) -> None:
-        """The attempt is over: what it noted goes with the next journal write."""
-        self._is_over = True
-        self._over.set()
+        """End the recording. What is still buffered goes with the next journal write."""
+        self._is_closed = True
+        self._closed.set()
         if self._flushing is not None:
             await self._flushing
 
     def _row(self, name: str, size: int, media_type: str | None) -> dict[str, Any]:
-        safe = run_file.safe_name(storable(name, len(name)))
-        if safe is None:
-            raise StepError("FILE_NAME_INVALID", f"{name[:100]!r} is not the name of a file.", retryable=False)
-        key = ids.new_uuid()
+        safe_name = run_file.safe_name(storable(name, len(name)))
+        if safe_name is None:
+            raise StepError("FILE_NAME_INVALID", f"{name[:100]!r} is not a valid file name.", retryable=False)
+        file_id = ids.new_uuid()
         return {
-            "id": key,
-            "run_id": self._notes.run_id,
+            "id": file_id,
+            "run_id": self._output.run_id,
             "step_name": self._step,
             "attempt": self._attempt,
-            "name": safe,
+            "name": safe_name,
             "size": size,
-            "media_type": run_file.media_type(media_type, safe),
-            "key": f"{self._notes.run_id.hex}/{key.hex}",
-            "created_at": ids.created_at(key),
+            "media_type": run_file.media_type(media_type, safe_name),
+            "key": f"{self._output.run_id.hex}/{file_id.hex}",
+            "created_at": ids.created_at(file_id),
         }
 
-    def _flush_from_now_on(self) -> None:
+    def _ensure_flushing(self) -> None:
+        """Start the periodic flush with the first output: most attempts have none."""
         if self._is_flushing:
             return
         self._is_flushing = True
-        with suppress(RuntimeError):  # the loop is closed, and with it everything is over
+        with suppress(RuntimeError):  # the event loop is closed: the process ends
             self._loop.call_soon_threadsafe(self._start_flushing)
 
     def _start_flushing(self) -> None:
-        if not self._is_over:
-            self._flushing = self._loop.create_task(self._flush_regularly())
+        if not self._is_closed:
+            self._flushing = self._loop.create_task(self._flush_periodically())
 
-    async def _flush_regularly(self) -> None:
-        while not await clock.wait_for(self._over, FLUSH_SECONDS):
+    async def _flush_periodically(self) -> None:
+        while not await clock.wait_for(self._closed, FLUSH_SECONDS):
             await self._flush()

@@ -1,12 +1,11 @@
-"""Starts runs when the schedules of flows say so.
+"""Starts the runs of schedules.
 
-A schedule is due when its `next_fire_at` has passed. Moving that on is a guarded UPDATE in the transaction that writes
-the runs: of many workers one starts a fire, and a worker that dies has started it or has not. A fire that no worker saw
-to within a minute was missed; the schedule says what becomes of it. The clock may jump: `next_fire_at` only ever grows,
-so a time that comes twice fires once.
+A schedule is due when its `next_fire_at` has passed. A guarded UPDATE advances it in the transaction that creates the
+runs: exactly one of many workers starts each run, and a worker that is lost has started all runs of a fire time or
+none. A scheduled run that no worker started within one minute counts as missed; the schedule's `missedFires` decides
+what happens to it. The clock may jump: `next_fire_at` only grows, so a time that occurs twice fires once.
 """
 
-import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,96 +17,82 @@ from uuid import UUID
 from db import schedules
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.runs import step_journal
-from db.sql.rows import AnyRow
+from db.schedules import DueSchedule
 from domain import clock, ids, json_codec
 from domain.cron import CronSchedule, get_zone
 from domain.enums import MissedFires, SkipReason, TriggerMethod
 from domain.errors import DatabaseUnavailableError, InputInvalidError
 from domain.ids import IdKind
 from engine import run_creation
+from engine.background_service import BackgroundService
 from engine.compiled_flow import FlowCache
 
 _logger = logging.getLogger(__name__)
 
 ON_TIME = timedelta(minutes=1)
-"""A fire that is later than this was missed."""
-MAX_MADE_UP = 100
-"""Runs that one schedule starts at once for what was missed."""
+"""A fire time that passed longer ago than this was missed."""
+MAX_CATCH_UP = 100
+"""Runs that one schedule starts at once for missed fire times."""
 INTERVAL_SECONDS = 5.0
-"""At the longest, between two looks at the table: another process may have changed a schedule."""
+"""Longest time between two reads of due schedules, in seconds: another process may have changed a schedule."""
 _BATCH = 100
-_CARRIED_OVER = ("environment", "tags", "metadata", "input")
+"""Schedules read at once."""
+_COPIED_COLUMNS = ("environment", "tags", "metadata", "input")
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to be done about a schedule that is due."""
+class _FirePlan:
+    """What to do with a schedule that is due."""
 
-    fires: Sequence[datetime]
-    """The fire times at which runs are started, oldest first."""
+    fire_times: Sequence[datetime]
+    """Fire times for which runs are started, oldest first."""
     next_fire_at: datetime | None
+    """None: the schedule never fires again."""
     skipped_at: datetime | None = None
+    """The latest fire time for which no run is started, if there is a reason to record."""
     reason: SkipReason | None = None
 
 
-class Scheduler:
-    """Starts the runs of all schedules of one database; any number of processes may."""
+class Scheduler(BackgroundService):
+    """Starts the runs of all schedules of one database. Any number of processes may run one."""
 
     def __init__(self, database: Database, flows: FlowCache) -> None:
+        super().__init__("scheduler", INTERVAL_SECONDS, database.signals, pubsub.SCHEDULES_CHANGED)
         self._database = database
         self._flows = flows
-        self._stopping = asyncio.Event()
-        self._wake = asyncio.Event()
 
-    def stop(self) -> None:
-        """Start no more; `run` returns."""
-        self._stopping.set()
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Start runs as they are due, until `stop`."""
-        with self._database.signals.listen(pubsub.SCHEDULES_CHANGED) as self._wake:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                await self._look()
+    async def work(self) -> float:
+        """Start the runs that are due; returns the seconds until the next fire time."""
+        await self.fire_due()
+        next_at = await self._database.read(schedules.next_fire)
+        return self.interval if next_at is None else (next_at - clock.now()).total_seconds()
 
     async def fire_due(self) -> None:
-        """Start the runs of the schedules that are due now."""
+        """Start the runs of all schedules that are due now."""
         while True:
-            found = await self._database.read(schedules.due, clock.now(), _BATCH)
-            for schedule in found:
+            due = await self._database.read(schedules.due, clock.now(), _BATCH)
+            for schedule in due:
                 await self._fire(schedule)
-            if len(found) < _BATCH or self._stopping.is_set():
+            if len(due) < _BATCH or self.is_stopping:
                 return
 
-    async def _look(self) -> None:
-        try:
-            await self.fire_due()
-            next_at = await self._database.read(schedules.next_fire)
-        except DatabaseUnavailableError:
-            _logger.warning("The database is away; looking for schedules again in %g s", INTERVAL_SECONDS)
-            next_at = None
-        seconds = INTERVAL_SECONDS
-        if next_at is not None:
-            seconds = min(seconds, (next_at - clock.now()).total_seconds())
-        if seconds > 0 and not self._stopping.is_set():
-            await clock.wait_for(self._wake, seconds)
-
-    async def _fire(self, schedule: AnyRow) -> None:
-        plan = _planned(schedule, clock.now())
-        reason = await self._refusal(schedule)
-        if plan.fires and reason is not None:
-            plan = _Plan((), plan.next_fire_at, plan.fires[-1], reason)
+    async def _fire(self, schedule: DueSchedule) -> None:
+        plan = _plan_fires(schedule, clock.now())
+        reason = await self._skip_reason(schedule)
+        if plan.fire_times and reason is not None:
+            plan = _FirePlan((), plan.next_fire_at, plan.fire_times[-1], reason)
+        shown_id = ids.encode(IdKind.SCHEDULE, schedule.id)
         if plan.reason is not None:
-            name = ids.encode(IdKind.SCHEDULE, schedule.id)
-            _logger.warning("%s started no run at %s: %s", name, plan.skipped_at, plan.reason)
-        for run_id in await self._database.write(_carry_out, schedule, plan):
-            told = ids.encode(IdKind.RUN, run_id), ids.encode(IdKind.SCHEDULE, schedule.id)
-            _logger.warning("%s, which %s started, is beyond the quota of its project", *told)
+            fields = {"schedule_id": shown_id, "fire_time": plan.skipped_at, "reason": plan.reason.value}
+            _logger.warning("scheduled run skipped", extra=fields)
+        for run_id in await self._database.write(_start_runs, schedule, plan):
+            fields = {"schedule_id": shown_id, "run_id": ids.encode(IdKind.RUN, run_id)}
+            _logger.warning("scheduled run exceeds the quota", extra=fields)
 
-    async def _refusal(self, schedule: AnyRow) -> SkipReason | None:
-        """Why the flow cannot be started now."""
+    async def _skip_reason(self, schedule: DueSchedule) -> SkipReason | None:
+        """Returns why the flow cannot be started now; None: it can."""
         if not schedule.flow_enabled:
             return SkipReason.FLOW_DISABLED
         if schedule.published_version_id is None:
@@ -120,59 +105,66 @@ class Scheduler:
         except DatabaseUnavailableError:
             raise
         except Exception:
-            # One schedule that cannot be helped must not hold up the others.
-            _logger.exception("Could not look at the flow of %s", ids.encode(IdKind.SCHEDULE, schedule.id))
+            # One broken schedule must not block the others.
+            _logger.exception(
+                "scheduled flow unusable", extra={"schedule_id": ids.encode(IdKind.SCHEDULE, schedule.id)}
+            )
             return SkipReason.INTERNAL_ERROR
         return None
 
 
-def _planned(schedule: AnyRow, now: datetime) -> _Plan:
+def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
     try:
-        timetable = CronSchedule(schedule.cron, get_zone(schedule.time_zone))
+        cron = CronSchedule(schedule.cron, get_zone(schedule.time_zone))
     except ValueError:
-        return _Plan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
-    since = schedule.next_fire_at
-    later = takewhile(lambda at: at > since, timetable.until(now))
-    # The one that was told as the next, and the latest that have passed since.
-    passed = [*islice(later, MAX_MADE_UP), since]
-    fires = _chosen(MissedFires(schedule.missed_fires), passed, now)
-    dropped = [] if schedule.missed_fires == MissedFires.FIRE_ONCE else [at for at in passed if at not in fires]
+        return _FirePlan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
+    first_due = schedule.next_fire_at
+    assert first_due is not None  # the schedule is due
+    later = takewhile(lambda at: at > first_due, cron.until(now))
+    # The fire time that was announced, and the latest ones that have passed since, latest first.
+    passed = [*islice(later, MAX_CATCH_UP), first_due]
+    fire_times = _select_fire_times(MissedFires(schedule.missed_fires), passed, now)
+    dropped = [] if schedule.missed_fires == MissedFires.FIRE_ONCE else [at for at in passed if at not in fire_times]
     missed = (dropped[0], SkipReason.MISSED) if dropped else (None, None)
-    return _Plan(fires[::-1], timetable.after(now), *missed)
+    return _FirePlan(fire_times[::-1], cron.after(now), *missed)
 
 
-def _chosen(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> Sequence[datetime]:
-    """Of the fire times that have passed, latest first, those for which runs are started."""
+def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> Sequence[datetime]:
+    """Returns those of the fire times that have passed for which runs are started, latest first."""
     on_time = [at for at in passed if now - at <= ON_TIME]
     if policy is MissedFires.FIRE_ALL:
-        return passed[:MAX_MADE_UP]
+        return passed[:MAX_CATCH_UP]
     if policy is MissedFires.FIRE_ONCE:
         return on_time or passed[:1]
     return on_time
 
 
-def _carry_out(conn: Any, schedule: AnyRow, plan: _Plan) -> Collection[UUID]:
-    """Returns the runs that are beyond the project's quota: they are written, and can be retried."""
+def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Collection[UUID]:
+    """Advance the schedule and create its runs; returns the runs that exceed the project's quota.
+
+    These are written, too, and can be retried.
+    """
     values: dict[str, Any] = {"next_fire_at": plan.next_fire_at}
-    if plan.fires:
+    if plan.fire_times:
         values["last_fired_at"] = clock.now()
     if plan.reason is not None:
         values |= {"last_skipped_at": plan.skipped_at, "last_skipped_reason": plan.reason}
-    if not schedules.advance(conn, schedule, values):
+    if not schedules.advance(uow, schedule, values):
         return ()
-    for fire in plan.fires:
-        run_creation.create(conn, _new_run(schedule, fire))
-    return step_journal.apply_quota(conn)
+    for fire_time in plan.fire_times:
+        run_creation.create(uow, _new_run(schedule, fire_time))
+    return step_journal.apply_quota(uow)
 
 
-def _new_run(schedule: AnyRow, fire: datetime) -> run_creation.NewRun:
+def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:
+    assert schedule.published_version_id is not None  # `_skip_reason` has checked it
     return run_creation.NewRun(
         target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={
-            **{name: getattr(schedule, name) for name in _CARRIED_OVER},
+            **{name: getattr(schedule, name) for name in _COPIED_COLUMNS},
             "fail_parent_on_failure": False,
             "source": ids.encode(IdKind.SCHEDULE, schedule.id),
-            "scheduled_for": fire,
+            "scheduled_for": fire_time,
         },
         trigger_method=TriggerMethod.SCHEDULE,
     )

@@ -39,9 +39,7 @@ class LogReader:
 
         async def read() -> Page:
             async with self._slots:
-                return await self._database.read(
-                    event_log.page, after, until, topic.scope, PAGE_SIZE, matcher.columns
-                )
+                return await self._database.read(event_log.page, after, until, topic.scope, PAGE_SIZE, matcher.columns)
 
         return await _when_available(read)
 
@@ -55,9 +53,7 @@ class CatchUp:
 
     __slots__ = ("_joined_at", "_matcher", "_reader", "_subscriber", "_tailer", "is_from_now", "position")
 
-    def __init__(
-        self, reader: LogReader, tailer: LogTailer, subscriber: Subscriber, after: LogPosition | None
-    ) -> None:
+    def __init__(self, reader: LogReader, tailer: LogTailer, subscriber: Subscriber, after: LogPosition | None) -> None:
         """Replay what stands behind `after`; None: nothing, only join the tailer."""
         self._reader = reader
         self._tailer = tailer

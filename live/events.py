@@ -1,7 +1,7 @@
 """What subscriptions hand out, and the errors by which they end.
 
-A subscription hands out items in batches. An item is an event of the log that matched (`MatchedEvent`), the mark between
-replayed and live events (`CaughtUp`), or statistics (`live.stats_feed.Statistics`). All subscribers of equal topics
+A subscription hands out items in batches. An item is an event of the log that matched (`MatchedEvent`), the mark
+between replayed and live events (`CaughtUp`), or statistics (`live.stats_feed.Statistics`). Subscribers of equal topics
 receive the same objects, so whatever is computed from an item is kept in its memo and computed once.
 """
 

@@ -8,6 +8,7 @@ writers are hints: the tailer also reads once a second, so a lost one costs late
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextvars import Context
 from typing import Protocol
 from uuid import UUID
 
@@ -91,7 +92,8 @@ class LogTailer:
         self._gaps: Gaps | None = None
         self._has_position = asyncio.Event()
         self._failure: SubscriptionError | None = None
-        self.task = asyncio.create_task(self._run(), name="log-tailer")
+        # All subscribers share the task: it does not carry the log fields of the one that comes first.
+        self.task = asyncio.create_task(self._run(), name="log-tailer", context=Context())
 
     async def position(self) -> LogPosition:
         """Return the position up to which every event was published; wait for it when the tailer has just started.

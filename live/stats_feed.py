@@ -7,13 +7,13 @@ it, and at most once a second.
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import aclosing
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from db.core.database import Database
 from domain import clock
 from domain.run_filter import RunFilter
-from live import matching
 from live.events import Memo, ReadBatch, TrySend
 from live.hub import Hub
 from live.topics import RunsTopic
@@ -73,7 +73,7 @@ class StatsFeeds:
 
     def subscribe(self, run_filter: RunFilter) -> "StatsSubscription":
         """Return a subscription to the statistics over the runs that match a scoped filter. The caller closes it."""
-        return StatsSubscription(self, matching.hashable(run_filter))
+        return StatsSubscription(self, run_filter)
 
     # Called by subscriptions
 
@@ -139,7 +139,8 @@ class _Feed:
         self._database = database
         self._hub = hub
         self._changed = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._publish())]
+        # All subscribers share the tasks: they do not carry the log fields of the one that comes first.
+        self._tasks = [asyncio.create_task(work, context=Context()) for work in (self._watch(), self._publish())]
 
     @property
     def has_failed(self) -> bool:

@@ -15,11 +15,11 @@ from db.events.log import BULK_PROGRESS, RUN_KINDS, RUN_STATUS, LogPosition, Sco
 from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.bulk import ENDED
-from domain.enums import FINAL
 from domain.run_filter import RunFilter
+from domain.state_machine import FINAL
 from live import matching
 from live.events import LogEvent, MatchedEvent
-from live.matching import CompiledFilter
+from live.predicates import CompiledFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,6 @@ class RunsTopic:
 
     filter: RunFilter
     marks_caught_up = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "filter", matching.hashable(self.filter))
 
     @property
     def scope(self) -> Scope:

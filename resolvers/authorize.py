@@ -1,6 +1,7 @@
-"""Who may see and do what. What belongs to another project does not exist, for a key that has one."""
+"""What a viewer may see and do. Rows of another project do not exist for a key that belongs to a project."""
 
 from collections.abc import Sequence
+from typing import Protocol
 from uuid import UUID
 
 from db.sql.rows import AnyRow
@@ -9,36 +10,45 @@ from domain.errors import ForbiddenError, ProjectRequiredError
 from resolvers.context import Viewer
 
 
+class ProjectRow(Protocol):
+    """A row of a project; null in rows over all projects."""
+
+    @property
+    def project_id(self) -> UUID | None: ...
+
+
 def require(viewer: Viewer, role: Role) -> None:
-    """Make sure that the viewer may do what `role` may.
+    """Checks that the viewer may do what `role` may.
 
     Raises:
-        ForbiddenError: it may not.
+        ForbiddenError: the role of the viewer is lower.
     """
     if not viewer.role.includes(role):
         raise ForbiddenError(f"This needs a key with the role {role}; the one in use has {viewer.role}.")
 
 
-def can_see(viewer: Viewer, row: AnyRow | None) -> bool:
-    """Whether `row` exists for the viewer; it has a `project_id`."""
+def can_see(viewer: Viewer, row: ProjectRow | AnyRow | None) -> bool:
+    """True if `row` exists and belongs to a project that the viewer sees."""
     return row is not None and viewer.project_id in (None, row.project_id)
 
 
-def visible_projects(viewer: Viewer, wanted: Sequence[UUID] | None) -> Sequence[UUID] | None:
-    """Of `wanted` (None: of all), the projects that the viewer sees; None: all there are."""
+def visible_projects(viewer: Viewer, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
+    """Returns those of `project_ids` (None: of all projects) that the viewer sees; None if it sees all projects."""
     if viewer.project_id is None:
-        return wanted
-    return [viewer.project_id] if wanted is None or viewer.project_id in wanted else []
+        return project_ids
+    return [viewer.project_id] if project_ids is None or viewer.project_id in project_ids else []
 
 
-def target_project(viewer: Viewer, wanted: UUID | None) -> UUID | None:
-    """The project in which the viewer creates something: its own, or the one that the operator's key names.
+def target_project(viewer: Viewer, project_id: UUID | None) -> UUID | None:
+    """Returns the project in which the viewer creates something: its own, or for an operator key `project_id`.
+
+    None if the viewer does not see `project_id`.
 
     Raises:
-        ProjectRequiredError: the operator's key names none.
+        ProjectRequiredError: an operator key names no project.
     """
     if viewer.project_id is not None:
-        return viewer.project_id if wanted in (None, viewer.project_id) else None
-    if wanted is None:
+        return viewer.project_id if project_id in (None, viewer.project_id) else None
+    if project_id is None:
         raise ProjectRequiredError
-    return wanted
+    return project_id

@@ -1,4 +1,4 @@
-"""Bulk operations: what is asked for, the pinned set, and what became of it."""
+"""Bulk operations: starts them, plans them, cancels them, and finds those that the viewer can see."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,17 @@ from typing import Any
 from uuid import UUID
 
 from db import projects
-from db.bulk import operations as bulk_operations
-from db.bulk import reads as bulk_reads
-from db.bulk.operations import BulkLease, Selection
+from db.bulk import actions, operations, pinning, plans, reads
+from db.bulk.leases import BulkLease
+from db.bulk.pinning import Selection
 from db.bulk.reads import OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
-from db.sql.keyset import Edge, Position
+from db.core.unit_of_work import UnitOfWork
+from db.sql.keyset import Edge, Page, Position
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
-from domain.bulk import ENDED, BulkKind, BulkResult, BulkStatus
+from domain.bulk import ENDED, BulkKind, BulkStatus
 from domain.enums import RetryStrategy
 from domain.errors import (
     BulkOperationEndedError,
@@ -37,48 +38,42 @@ from domain.ids import IdKind
 from domain.run_filter import Archived, RunFilter
 from engine.bulk_worker import LEASE, ChunkPipeline
 from engine.run_creation import Idempotency
-from resolvers import authorize, runs
+from resolvers import authorize, runs, waiting
 from resolvers.context import Context
-from resolvers.pagination import ConnectionPage, PageArguments
-from resolvers.start import POLL_SECONDS
 
-SMALL = 500
-"""Runs of an operation that has ended when the mutation answers."""
+MAX_SYNCHRONOUS_RUNS = 500
+"""Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
 MAX_UNDER_WAY = 5
-"""Operations of one project that are under way at once."""
+"""Operations of one project that can be under way at a time."""
 MAX_PLANS = 20
-"""Of one project that wait to be carried out."""
+"""Plans of one project that are neither executed, cancelled nor expired."""
 PLAN_LIFETIME = timedelta(hours=1)
+"""How long a plan can be executed."""
 MAX_PER_SECOND = 10_000
 MAX_SPREAD_MS = 7 * 24 * 3600 * 1000
-SAMPLE = 10
-"""Runs that a plan shows."""
-_PAGE = 5_000
-"""Runs that are pinned at once."""
-_PREPARING = timedelta(minutes=1)
-"""For which a set may take until its next runs are pinned."""
-_OPERATIONS = 200
-_OUTCOMES = 201
-"""The numbers by which cursors name the orders of operations and outcomes."""
-
-_SOURCES = {
-    BulkKind.RETRY: (BulkKind.RETRY, BulkResult.FAILED),
-    BulkKind.UNARCHIVE: (BulkKind.ARCHIVE, BulkResult.SUCCEEDED),
-}
-"""Of which kind, and with which result there, the runs are that an operation takes from an earlier one."""
+"""One week."""
+SAMPLE_SIZE = 10
+"""Outcomes in the sample of a plan."""
+_PIN_SIZE = 5_000
+"""Runs pinned in one transaction."""
+_PREPARATION_LEASE = timedelta(minutes=1)
+"""A preparation is lost when it pins no runs for so long."""
+_ORDER_OF_OPERATIONS = 200
+_ORDER_OF_OUTCOMES = 201
+"""Numbers that name the orders of operations and outcomes in cursors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkRequest:
-    """What a client wants done to many runs."""
+    """A request to change many runs."""
 
     kind: BulkKind
     filter: RunFilter | None = None
     filter_text: str | None = None
-    """JSON text, as it was given."""
+    """The filter's JSON text, as the client sent it."""
     excluded_ids: Sequence[str] = ()
     source_id: str | None = None
-    """The earlier operation of which the runs are taken, instead of a filter."""
+    """The earlier operation whose runs are taken over, instead of a filter."""
     plan_id: str | None = None
     dry_run: bool = False
     strategy: RetryStrategy | None = None
@@ -88,34 +83,43 @@ class BulkRequest:
 
     @property
     def idempotency(self) -> Idempotency:
-        """The key, with the hash of what else is asked for.
+        """The idempotency key, with a hash of all other arguments.
 
         Raises:
-            InvalidArgumentError: the key is empty, too long, or has a character that cannot be kept.
+            InvalidArgumentError: the key is empty, too long, or contains a character that cannot be stored.
         """
-        wanted = json_codec.decode(self.filter_text) if self.filter_text is not None else None
-        same = [self.kind, wanted, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
-        return Idempotency.of(self.idempotency_key, ["bulk", *same, self.max_per_second, self.spread_over_ms])
+        filter_ = json_codec.decode(self.filter_text) if self.filter_text is not None else None
+        selection = [self.kind, filter_, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
+        return Idempotency.of(self.idempotency_key, ["bulk", *selection, self.max_per_second, self.spread_over_ms])
 
     @property
     def pace(self) -> dict[str, Any]:
-        """The columns of the pace, as far as it is given.
+        """The columns of the pace, without those that the request leaves out.
 
         Raises:
-            InvalidArgumentError: one is out of range.
+            InvalidArgumentError: a value is out of range.
         """
-        if self.max_per_second is not None and not 0.001 <= self.max_per_second <= MAX_PER_SECOND:
-            raise InvalidArgumentError(f"`maxPerSecond` must be from 0.001 to {MAX_PER_SECOND:,}.")
-        if self.spread_over_ms is not None and not 0 <= self.spread_over_ms <= MAX_SPREAD_MS:
-            raise InvalidArgumentError(f"`spreadOverMs` must be from 0 to {MAX_SPREAD_MS:,}.")
-        given = {"max_per_second": self.max_per_second, "spread_over_ms": self.spread_over_ms}
-        return {name: value for name, value in given.items() if value is not None}
+        pace: dict[str, Any] = {}
+        if self.max_per_second is not None:
+            if not 0.001 <= self.max_per_second <= MAX_PER_SECOND:
+                raise InvalidArgumentError(
+                    f"`maxPerSecond` must be between 0.001 and {MAX_PER_SECOND:,}, got {self.max_per_second:g}."
+                )
+            pace["max_per_second"] = self.max_per_second
+        if self.spread_over_ms is not None:
+            if not 0 <= self.spread_over_ms <= MAX_SPREAD_MS:
+                raise InvalidArgumentError(
+                    f"`spreadOverMs` must be between 0 and {MAX_SPREAD_MS:,}, got {self.spread_over_ms:,}."
+                )
+            pace["spread_over_ms"] = self.spread_over_ms
+        return pace
 
 
 async def begin(context: Context, request: BulkRequest) -> UUID:
-    """Begin a bulk operation, or make a plan of it; returns its key. A small one has ended then.
+    """Starts a bulk operation, plans one, or executes a plan; returns the operation's key.
 
-    Under an idempotency key that was used before, the operation that was begun, or planned, then.
+    A small operation has ended by then. A request with an idempotency key that was used before returns the operation of
+    the first request.
 
     Raises:
         InvalidIdError, InvalidArgumentError, EmptyFilterError, ProjectNotFoundError, TooManyBulkOperationsError,
@@ -124,129 +128,136 @@ async def begin(context: Context, request: BulkRequest) -> UUID:
     """
     pace = request.pace
     if request.plan_id is not None:
-        held = await _carry_out(context, request, pace)
+        lease = await _execute_plan(context, request, request.plan_id, pace)
     else:
-        found = await _prepare(context, request, pace)
-        if not isinstance(found, BulkLease):
-            return found
-        held = found
+        prepared = await _prepare(context, request, pace)
+        if not isinstance(prepared, BulkLease):
+            return prepared
+        lease = prepared
         if request.dry_run:
-            await context.database.write(bulk_operations.plan, held, PLAN_LIFETIME)
-            return held.operation_id
-        await context.database.write(bulk_operations.start, held, LEASE)
-    await _begin_work(context, held)
-    return held.operation_id
+            await context.database.write(plans.keep_as_plan, lease, PLAN_LIFETIME)
+            return lease.operation_id
+        await context.database.write(pinning.start, lease, LEASE)
+    pipeline = ChunkPipeline(context.database, lease)
+    if (await get_fresh(context, lease.operation_id, frozenset({"matched"}))).matched <= MAX_SYNCHRONOUS_RUNS:
+        await pipeline.finish()
+    else:
+        await pipeline.release()
+    return lease.operation_id
 
 
 async def cancel(context: Context, operation_id: str) -> UUID:
-    """End a bulk operation, or drop a plan; returns its key. What was done stays done.
+    """Ends a bulk operation, or a plan, which can no longer be executed; returns its key. Changes already made stay.
 
     Raises:
         InvalidIdError, BulkOperationNotFoundError, BulkOperationEndedError.
     """
-    row = await _existing(context, operation_id)
-    if not await context.database.write(bulk_operations.cancel, row.id):
+    operation = await require(context, operation_id)
+    if not await context.database.write(operations.cancel, operation.id):
         raise BulkOperationEndedError
-    return row.id  # type: ignore[no-any-return]
+    return operation.id  # type: ignore[no-any-return]
 
 
-async def wait(context: Context, key: UUID, milliseconds: int) -> None:
-    """Return when the operation has ended, or after `milliseconds`."""
-    ends_at = clock.now() + timedelta(milliseconds=milliseconds)
-    with context.database.signals.listen(pubsub.operation_changed(key)) as changed:
-        while (left := (ends_at - clock.now()).total_seconds()) > 0:
-            changed.clear()
-            row = (await context.database.read(bulk_reads.by_ids, [key], frozenset({"status"}))).get(key)
-            if row is None or row.status in ENDED or row.status == BulkStatus.PLANNED:
-                return
-            await clock.wait_for(changed, min(left, POLL_SECONDS))
+async def wait_for_end(context: Context, key: UUID, milliseconds: int) -> None:
+    """Returns when the operation has ended or is only planned, or after `milliseconds`."""
+
+    async def has_stopped() -> bool:
+        row = (await context.database.read(reads.by_ids, [key], frozenset({"status"}))).get(key)
+        return row is None or row.status in ENDED or row.status == BulkStatus.PLANNED
+
+    await waiting.wait_until(context, pubsub.operation_changed(key), milliseconds, has_stopped)
 
 
 async def get(context: Context, operation_id: str, columns: frozenset[str]) -> AnyRow | None:
-    """The operation `operation_id`; None when there is none that the viewer sees.
+    """Returns the operation `operation_id`; None if there is none that the viewer can see.
 
     Raises:
         InvalidIdError: it is not the ID of a bulk operation.
     """
-    row = await context.loaders.load(bulk_reads.by_ids, ids.decode(IdKind.BULK_OPERATION, operation_id), columns)
+    row = await context.loaders.load(reads.by_ids, ids.decode(IdKind.BULK_OPERATION, operation_id), columns)
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def visible(context: Context, operation_id: str) -> UUID:
-    """The key of an operation that the viewer sees.
+async def get_fresh(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
+    """Returns an operation as it is now, past the request's loaders."""
+    return (await context.database.read(reads.by_ids, [key], columns))[key]
+
+
+async def require(context: Context, operation_id: str) -> AnyRow:
+    """Returns `id`, `kind`, `status` and `strategy` of an operation that the viewer can see.
 
     Raises:
         InvalidIdError, BulkOperationNotFoundError.
     """
-    return (await _existing(context, operation_id)).id  # type: ignore[no-any-return]
+    key = ids.decode(IdKind.BULK_OPERATION, operation_id)
+    columns = frozenset({"kind", "status", "strategy"})
+    row = (await context.database.read(reads.by_ids, [key], columns)).get(key)
+    if row is None or not authorize.can_see(context.viewer, row):
+        raise BulkOperationNotFoundError
+    return row
 
 
-async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
-    """An operation as it is now; not what the request may have seen before."""
-    return (await context.database.read(bulk_reads.by_ids, [key], columns))[key]
+class OperationList:
+    """The operations that the viewer can see, newest first, without plans."""
+
+    ordering = _ORDER_OF_OPERATIONS
+
+    def __init__(self, context: Context) -> None:
+        self._database = context.database
+        self._project_id = context.viewer.project_id
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[AnyRow]:
+        """Returns the operations of a page."""
+        return await self._database.read(reads.page, columns, self._project_id, page)
+
+    async def has_more(self, edge: Edge) -> bool:
+        """Returns True if an operation follows `edge`."""
+        return await self._database.read(reads.has_more, self._project_id, edge)
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of operations, at most `limit`."""
+        return await self._database.read(reads.count, self._project_id, limit)
+
+    def position(self, row: AnyRow) -> Position:
+        """Returns the position of an operation."""
+        return Position(0, row.id)
 
 
-async def page(context: Context, arguments: PageArguments, columns: Collection[str]) -> ConnectionPage:
-    """A page of the operations that the viewer sees, newest first."""
-    asked = arguments.page(_OPERATIONS)
-    project_id = context.viewer.project_id
-    rows = await context.database.read(bulk_reads.page, columns, project_id, asked)
-    return ConnectionPage(
-        asked,
-        rows,
-        position=lambda row: Position(0, row.id),
-        ordering=_OPERATIONS,
-        any_beyond=lambda edge: context.database.read(bulk_reads.has_more, project_id, edge),
-    )
+class OutcomeList:
+    """The outcomes of an operation that match a filter, in the order in which the runs were created."""
 
+    ordering = _ORDER_OF_OUTCOMES
 
-async def count(context: Context, limit: int | None) -> int:
-    """How many operations the viewer sees; counted up to `limit`."""
-    return await context.database.read(bulk_reads.count, context.viewer.project_id, limit)
+    def __init__(self, context: Context, key: UUID, where: OutcomeFilter) -> None:
+        self._database = context.database
+        self._key = key
+        self._where = where
 
+    async def page(self, _: Collection[str], page: Page) -> Sequence[AnyRow]:
+        """Returns the outcomes of a page, with all columns."""
+        return await self._database.read(reads.outcomes_page, self._key, self._where, page)
 
-async def outcomes(context: Context, key: UUID, wanted: OutcomeFilter, arguments: PageArguments) -> ConnectionPage:
-    """A page of the outcomes of an operation that the viewer sees, by the creation of their runs."""
-    asked = arguments.page(_OUTCOMES)
-    rows = await context.database.read(bulk_reads.outcomes_page, key, wanted, asked)
+    async def has_more(self, edge: Edge) -> bool:
+        """Returns True if an outcome follows `edge`."""
+        return await self._database.read(reads.has_more_outcomes, self._key, self._where, edge)
 
-    async def any_beyond(edge: Edge) -> bool:
-        return await context.database.read(bulk_reads.has_more_outcomes, key, wanted, edge)
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of outcomes, at most `limit`."""
+        return await self._database.read(reads.outcomes_count, self._key, self._where, limit)
 
-    return ConnectionPage(
-        asked, rows, position=lambda row: Position(0, row.run_id), ordering=_OUTCOMES, any_beyond=any_beyond
-    )
-
-
-async def outcomes_count(context: Context, key: UUID, wanted: OutcomeFilter, limit: int | None) -> int:
-    """How many outcomes are meant; counted up to `limit`."""
-    return await context.database.read(bulk_reads.outcomes_count, key, wanted, limit)
-
-
-async def sample(context: Context, key: UUID) -> Sequence[AnyRow]:
-    """The first outcomes of a plan."""
-    arguments = PageArguments(first=SAMPLE)
-    return (await outcomes(context, key, OutcomeFilter(), arguments)).rows
-
-
-async def reasons(context: Context, key: UUID) -> Mapping[str, int]:
-    """How many runs were skipped or failed, by the reason."""
-    return await context.loaders.load(bulk_reads.reasons_by_operations, key) or {}
-
-
-async def planned_reasons(context: Context, key: UUID) -> Mapping[str, int]:
-    """Of how many runs a plan foretells what."""
-    return await context.loaders.load(bulk_reads.planned_reasons_by_operations, key) or {}
+    def position(self, row: AnyRow) -> Position:
+        """Returns the position of an outcome."""
+        return Position(0, row.run_id)
 
 
 async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> BulkLease | UUID:
-    """An operation with its set pinned; or the key of the one that was asked for before."""
+    """Pins the runs of a new operation; or returns the key of the one that had the same idempotency key."""
     source = await _source(context, request)
     selection = await _selection(context, request, source)
     strategy = request.strategy or (source.strategy if source is not None else None)
-    if request.kind is BulkKind.RETRY and strategy is None:
-        raise InvalidArgumentError("`strategy` is needed.")
-    project_id = await _project(context, selection, source)
+    if actions.find(request.kind, strategy) is None:
+        raise InvalidArgumentError("`strategy` is required: `FROM_FAILED_STEP` or `ON_LATEST_VERSION`.")
+    project_id = await _project_id(context, selection, source)
     values = {
         "project_id": project_id,
         "kind": request.kind,
@@ -261,99 +272,100 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
         **pace,
         **request.idempotency.values,
     }
-    held = await _insert(context, request, project_id, values)
-    if not isinstance(held, BulkLease):
-        return held
-    after: UUID | None = None
-    while found := await context.database.read(bulk_operations.selected_after, selection, after, _PAGE):
-        await context.database.write(bulk_operations.pin, held, found, _PREPARING, foretell=request.dry_run)
-        after = found[-1]
-    return held
+    lease = await _insert(context, request, project_id, values)
+    if not isinstance(lease, BulkLease):
+        return lease
+    last: UUID | None = None
+    while run_ids := await context.database.read(pinning.select_runs, selection, last, _PIN_SIZE):
+        await context.database.write(pinning.pin, lease, run_ids, _PREPARATION_LEASE, dry_run=request.dry_run)
+        last = run_ids[-1]
+    return lease
 
 
 async def _insert(
     context: Context, request: BulkRequest, project_id: UUID | None, values: Mapping[str, Any]
 ) -> BulkLease | UUID:
-    """A new operation, whose set is to be pinned; or the one that was asked for before, once its set is."""
+    """Inserts an operation; or returns the key of the one with the same idempotency key, once its set is complete."""
     idempotency = request.idempotency
 
-    def work(conn: Any) -> BulkLease | AnyRow:
+    def insert(uow: UnitOfWork) -> BulkLease | AnyRow:
         if project_id is not None:
-            bulk_operations.lock_project(conn, project_id)
+            operations.lock_project(uow, project_id)
         if idempotency.key is not None and (
-            earlier := bulk_operations.find_by_idempotency_key(conn, project_id, idempotency.key)
+            earlier := operations.find_by_idempotency_key(uow, project_id, idempotency.key)
         ):
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _check_bounds(conn, project_id, plans=1 if request.dry_run else 0)
-        return bulk_operations.prepare(conn, values, _PREPARING)
+        _check_limits(uow.conn, project_id, is_plan=request.dry_run)
+        return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
         try:
-            found = await context.database.write(work)
+            operation = await context.database.write(insert)
         except ConflictError:
             if idempotency.key is None:
                 raise
-            continue  # the same request came at the same time, and is found now
-        if isinstance(found, BulkLease):
-            return found
-        if found.status != BulkStatus.PREPARING:
-            return found.id  # type: ignore[no-any-return]
-        with context.database.signals.listen(pubsub.operation_changed(found.id)) as changed:
-            await clock.wait_for(changed, POLL_SECONDS)
+            continue  # the same request came at the same time; its operation is found now
+        if isinstance(operation, BulkLease):
+            return operation
+        if operation.status != BulkStatus.PREPARING:
+            return operation.id  # type: ignore[no-any-return]
+        with context.database.signals.listen(pubsub.operation_changed(operation.id)) as changed:
+            await clock.wait_for(changed, waiting.POLL_SECONDS)
 
 
 async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
+    """Returns the earlier operation whose runs are taken over."""
     if request.source_id is None:
         return None
-    row = await _existing(context, request.source_id)
-    if row.kind != _SOURCES[request.kind][0]:
+    source = await require(context, request.source_id)
+    if actions.takes_over(request.kind)[0] != source.kind:
         raise BulkOperationMismatchError
-    if row.status not in ENDED:
+    if source.status not in ENDED:
         raise BulkOperationUnderWayError
-    return row
+    return source
 
 
 async def _selection(context: Context, request: BulkRequest, source: AnyRow | None) -> Selection:
-    excluded = [ids.decode(IdKind.RUN, text) for text in request.excluded_ids]
+    excluded_ids = [ids.decode(IdKind.RUN, text) for text in request.excluded_ids]
     if source is not None:
         if request.filter is not None:
             raise InvalidArgumentError("Give a filter or an earlier operation, not both.")
-        return Selection(None, source.id, _SOURCES[request.kind][1], excluded, None, clock.now())
+        return Selection(None, source.id, actions.takes_over(request.kind)[1], excluded_ids, None, clock.now())
     if request.filter is None or request.filter.is_empty:
         raise EmptyFilterError
-    now, wanted = clock.now(), request.filter
-    if wanted.ids is not None:
-        # As the reference has it: where runs are named, nothing else counts.
-        wanted = RunFilter(project_ids=wanted.project_ids, ids=wanted.ids, archived=Archived.INCLUDE)
-    wanted = runs.scoped(context, wanted)
-    upper = await context.database.read(bulk_operations.newest_run, wanted.project_ids)
-    return Selection(wanted, None, None, excluded, upper, now)
+    now, where = clock.now(), request.filter
+    if where.ids is not None:
+        # Part of the API's contract: a filter with `ids` ignores its other fields.
+        where = RunFilter(project_ids=where.project_ids, ids=where.ids, archived=Archived.INCLUDE)
+    where = runs.scoped(context, where)
+    newest_id = await context.database.read(pinning.newest_run, where.project_ids)
+    return Selection(where, None, None, excluded_ids, newest_id, now)
 
 
-async def _project(context: Context, selection: Selection, source: AnyRow | None) -> UUID | None:
-    """The project that sees the operation; None: only the operator's key does."""
+async def _project_id(context: Context, selection: Selection, source: AnyRow | None) -> UUID | None:
+    """Returns the project to which the operation belongs; None if only operator keys can see it."""
     if context.viewer.project_id is not None:
         return context.viewer.project_id
     if source is not None:
         return source.project_id  # type: ignore[no-any-return]
-    wanted = selection.wanted.project_ids if selection.wanted else None
-    if wanted is None or len(wanted) != 1:
+    project_ids = selection.filter.project_ids if selection.filter else None
+    if project_ids is None or len(project_ids) != 1:
         return None
-    if not await context.database.read(projects.by_ids, wanted, frozenset()):
+    if not await context.database.read(projects.by_ids, project_ids, frozenset()):
         raise ProjectNotFoundError
-    return wanted[0]
+    return project_ids[0]
 
 
-async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, Any]) -> BulkLease:
-    """A plan that is carried out from now on."""
+async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pace: Mapping[str, Any]) -> BulkLease:
     if request.dry_run or request.filter is not None or request.source_id is not None or request.excluded_ids:
-        raise InvalidArgumentError("`planId` says which runs are meant: it goes without anything else that does.")
+        raise InvalidArgumentError(
+            "`planId` already selects the runs. Leave out the filter, `excludeIds`, `dryRun` and earlier operations."
+        )
     if request.idempotency_key is not None:
-        raise InvalidArgumentError("A plan is carried out once by itself: `idempotencyKey` goes without `planId`.")
-    assert request.plan_id is not None
-    plan = await get(context, request.plan_id, frozenset({"kind", "strategy", "status", "expires_at"}))
+        raise InvalidArgumentError("`planId` and `idempotencyKey` exclude each other: a plan is executed once anyway.")
+    plan = await get(context, plan_id, frozenset({"kind", "strategy", "status", "expires_at"}))
     if plan is None or plan.expires_at is None:
         raise PlanNotFoundError
     if plan.kind != request.kind or request.strategy not in (None, plan.strategy):
@@ -361,40 +373,23 @@ async def _carry_out(context: Context, request: BulkRequest, pace: Mapping[str, 
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
-    def work(conn: Any) -> BulkLease:
+    def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
-            bulk_operations.lock_project(conn, plan.project_id)
-        _check_bounds(conn, plan.project_id, plans=0)
-        held = bulk_operations.execute_plan(conn, plan.id, pace, LEASE)
-        if held is None:
+            operations.lock_project(uow, plan.project_id)
+        _check_limits(uow.conn, plan.project_id, is_plan=False)
+        lease = plans.execute_plan(uow, plan.id, pace, LEASE)
+        if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
-        return held
+        return lease
 
-    return await context.database.write(work)
+    return await context.database.write(execute)
 
 
-def _check_bounds(conn: Any, project_id: UUID | None, *, plans: int) -> None:
-    under_way, planned = bulk_operations.open_counts(conn, project_id)
-    if plans and planned + plans > MAX_PLANS:
-        raise TooManyBulkOperationsError(f"The project has {planned} plans that wait to be carried out or to expire.")
-    if not plans and under_way >= MAX_UNDER_WAY:
+def _check_limits(conn: Any, project_id: UUID | None, *, is_plan: bool) -> None:
+    under_way, open_plans = operations.count_open(conn, project_id)
+    if is_plan and open_plans >= MAX_PLANS:
+        raise TooManyBulkOperationsError(
+            f"The project already has {open_plans} plans. Execute or cancel one of them, or wait until one expires."
+        )
+    if not is_plan and under_way >= MAX_UNDER_WAY:
         raise TooManyBulkOperationsError
-
-
-async def _begin_work(context: Context, held: BulkLease) -> None:
-    """End a small operation now; leave a large one to the workers."""
-    carrier = ChunkPipeline(context.database, held)
-    row = await written(context, held.operation_id, frozenset({"matched"}))
-    if row.matched <= SMALL:
-        await carrier.finish()
-    else:
-        await carrier.release()
-
-
-async def _existing(context: Context, operation_id: str) -> AnyRow:
-    key = ids.decode(IdKind.BULK_OPERATION, operation_id)
-    columns = frozenset({"kind", "status", "strategy"})
-    row = (await context.database.read(bulk_reads.by_ids, [key], columns)).get(key)
-    if row is None or not authorize.can_see(context.viewer, row):
-        raise BulkOperationNotFoundError
-    return row

@@ -1,25 +1,15 @@
-"""Reads of the files that runs produced."""
+"""The files that a viewer sees."""
 
-from collections.abc import Sequence
-from uuid import UUID
-
+from db.row_types import FileRow
 from db.runs import files
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
 from resolvers import authorize
 from resolvers.context import Context
 
-Columns = frozenset[str]
 
-
-async def of_run(context: Context, run_id: UUID, columns: Columns) -> Sequence[AnyRow]:
-    """The files of a run, oldest first; batched over runs."""
-    return await context.loaders.load(files.by_runs, run_id, columns) or []
-
-
-async def get(context: Context, file_id: str, columns: Columns) -> AnyRow | None:
-    """The file `file_id`; None when there is none that the viewer sees.
+async def get(context: Context, file_id: str, columns: frozenset[str]) -> FileRow | None:
+    """Returns the file `file_id`; None if the viewer sees no such file.
 
     Raises:
         InvalidIdError: `file_id` is not the ID of a file.

@@ -1,16 +1,17 @@
 """Reads and writes of flows."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from db import flows, projects
 from db.core.database import ConflictError
+from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
-from db.sql.keyset import Position
-from db.sql.rows import AnyRow
+from db.row_types import FlowRow, FlowVersionRow
+from db.sql.keyset import Edge, Page, Position
 from domain import ids
 from domain.errors import (
     FlowNameTakenError,
@@ -22,15 +23,15 @@ from domain.ids import IdKind
 from engine.compiled_flow import check
 from resolvers import authorize, limits
 from resolvers.context import Context
-from resolvers.pagination import ConnectionPage, PageArguments
 
 MAX_NAME_LENGTH = 200
+"""Characters of a flow's name."""
 _ORDERING = 64
 """The number by which a cursor names the order of flows."""
 
 
-async def get(context: Context, flow_id: str, columns: frozenset[str]) -> AnyRow | None:
-    """The flow `flow_id`; None when there is none that the viewer sees.
+async def get(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow | None:
+    """Returns the flow `flow_id`; None if the viewer sees no such flow.
 
     Raises:
         InvalidIdError: `flow_id` is not the ID of a flow.
@@ -39,55 +40,59 @@ async def get(context: Context, flow_id: str, columns: frozenset[str]) -> AnyRow
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def get_version(context: Context, version_id: str, columns: frozenset[str]) -> AnyRow | None:
-    """The flow version `version_id`; None when there is none that the viewer sees."""
+async def get_version(context: Context, version_id: str, columns: frozenset[str]) -> FlowVersionRow | None:
+    """Returns the flow version `version_id`; None if the viewer sees no such version.
+
+    Raises:
+        InvalidIdError: `version_id` is not the ID of a flow version.
+    """
     row = await context.loaders.load(flows.versions_by_ids, ids.decode(IdKind.FLOW_VERSION, version_id), columns)
     return row if authorize.can_see(context.viewer, row) else None
 
 
-def scoped(context: Context, wanted: FlowFilter) -> FlowFilter:
-    """`wanted`, among the projects that the viewer sees."""
-    return replace(wanted, project_ids=authorize.visible_projects(context.viewer, wanted.project_ids))
+class FlowList:
+    """The flows that match a filter and that the viewer sees, newest first."""
 
+    def __init__(self, context: Context, where: FlowFilter) -> None:
+        self._database = context.database
+        self._where = replace(where, project_ids=authorize.visible_projects(context.viewer, where.project_ids))
+        self.ordering = _ORDERING
 
-async def page(
-    context: Context, wanted: FlowFilter, arguments: PageArguments, columns: Collection[str]
-) -> ConnectionPage:
-    """A page of the flows meant by `wanted`, a scoped filter, newest first."""
-    asked = arguments.page(_ORDERING)
-    rows = await context.database.read(flows.page, columns, wanted, asked)
-    return ConnectionPage(
-        asked,
-        rows,
-        position=lambda row: Position(0, row.id),
-        ordering=_ORDERING,
-        any_beyond=lambda edge: context.database.read(flows.has_more, wanted, edge),
-    )
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[FlowRow]:
+        """Returns the flows of a page."""
+        return await self._database.read(flows.page, columns, self._where, page)
 
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a flow stands beyond `edge`."""
+        return await self._database.read(flows.has_more, self._where, edge)
 
-async def count(context: Context, wanted: FlowFilter, limit: int | None) -> int:
-    """How many flows are meant by `wanted`, a scoped filter; counted up to `limit`."""
-    return await context.database.read(flows.count, wanted, limit)
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of flows, at most `limit`."""
+        return await self._database.read(flows.count, self._where, limit)
+
+    def position(self, row: FlowRow) -> Position:
+        """Returns the position of a flow."""
+        return Position(0, row.id)
 
 
 async def create(context: Context, name: str, definition: Any | None, project_id: str | None) -> UUID:
-    """Create a flow, with its first version when a definition is given; returns its key.
+    """Creates a flow, with its first version if a definition is given; returns its key.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, FlowNameTakenError,
         DefinitionInvalidError, InputTooLargeError.
     """
-    wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, wanted)
+    given_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
+    owner = authorize.target_project(context.viewer, given_project)
     checked_name = _checked_name(name)
     compiled = await asyncio.to_thread(check, definition) if definition is not None else None
 
-    def work(conn: Any) -> UUID:
-        if owner is None or not projects.by_ids(conn, [owner], ()):
+    def work(uow: UnitOfWork) -> UUID:
+        if owner is None or not projects.by_ids(uow.conn, [owner], ()):
             raise ProjectNotFoundError
-        flow_id = flows.create(conn, owner, checked_name)
+        flow_id = flows.create(uow, owner, checked_name)
         if compiled is not None:
-            flows.publish(conn, flow_id, owner, compiled.text, compiled.step_count)
+            flows.publish(uow, flow_id, owner, compiled.text, compiled.step_count)
         return flow_id
 
     try:
@@ -97,7 +102,7 @@ async def create(context: Context, name: str, definition: Any | None, project_id
 
 
 async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
-    """Publish a new version of a flow; returns the version's key.
+    """Publishes a new version of a flow; returns the version's key.
 
     Raises:
         InvalidIdError, FlowNotFoundError, DefinitionInvalidError, InputTooLargeError.
@@ -107,14 +112,14 @@ async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
     return await context.database.write(flows.publish, flow.id, flow.project_id, compiled.text, compiled.step_count)
 
 
-async def update(context: Context, flow_id: str, wanted: Mapping[str, Any]) -> UUID:
-    """Set `name`, `enabled` and `max_concurrent_runs` of a flow, those that are given; returns its key.
+async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> UUID:
+    """Sets the columns `name`, `enabled` and `max_concurrent_runs` of a flow that are in `changes`; returns its key.
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowNameTakenError, SettingsInvalidError.
     """
     flow = await _existing(context, flow_id)
-    values = dict(wanted)
+    values = dict(changes)
     if "name" in values:
         values["name"] = _checked_name(values["name"])
     limits.check_flow(values)
@@ -122,11 +127,10 @@ async def update(context: Context, flow_id: str, wanted: Mapping[str, Any]) -> U
         await context.database.write(flows.change, flow.id, values)
     except ConflictError:
         raise FlowNameTakenError from None
-    key: UUID = flow.id
-    return key
+    return flow.id
 
 
-async def _existing(context: Context, flow_id: str) -> AnyRow:
+async def _existing(context: Context, flow_id: str) -> FlowRow:
     flow = await get(context, flow_id, frozenset())
     if flow is None:
         raise FlowNotFoundError
@@ -136,5 +140,5 @@ async def _existing(context: Context, flow_id: str) -> AnyRow:
 def _checked_name(name: str) -> str:
     stripped = name.strip()
     if not 1 <= len(stripped) <= MAX_NAME_LENGTH or "\0" in stripped:
-        raise InvalidArgumentError(f"`name` must have 1 to {MAX_NAME_LENGTH} characters, and no U+0000.")
+        raise InvalidArgumentError(f"`name` must have 1 to {MAX_NAME_LENGTH} characters and must not contain U+0000.")
     return stripped

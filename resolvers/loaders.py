@@ -1,7 +1,7 @@
-"""Dataloaders: what the fields of one level ask for is fetched by one statement.
+"""Dataloaders: the fields of one level of a query are fetched by one statement.
 
-A batch function of `db` takes keys and returns a mapping; a loader exists for each such function with its further
-arguments, so fields that want the same columns share one.
+A batch function of `db` takes keys and returns a mapping. There is one loader for each batch function with its further
+arguments, so that fields which read the same columns share it.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -20,7 +20,11 @@ MAX_BATCH = 1_000
 
 
 class Loaders:
-    """The dataloaders of one request, which sees each row once; a socket, which lives on, keeps none (`cache`)."""
+    """The dataloaders of one request.
+
+    With `cache`, the request sees each row once. The operations of a socket share a context that outlives each of them,
+    so its loaders cache nothing.
+    """
 
     def __init__(self, database: Database, *, cache: bool = True) -> None:
         self._database = database
@@ -34,17 +38,29 @@ class Loaders:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> V | None:
-        """What `batch` finds for `key`; None when it finds nothing. The further arguments must be hashable."""
+        """Returns the value of `key` in the result of `batch`, or None. The further arguments must be hashable."""
         name = (batch, args, tuple(kwargs.items()))
         loader = self._loaders.get(name)
         if loader is None:
             loader = self._loaders[name] = self._loader(batch, args, kwargs)
-        found: V | None = await loader.load(key)
-        return found
+        value: V | None = await loader.load(key)
+        return value
+
+    async def load_existing(
+        self,
+        batch: Callable[Concatenate[Any, Sequence[K], P], Mapping[K, V]],
+        key: K,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> V:
+        """Returns the value of `key`, which a row of the database names: such rows are never deleted."""
+        value = await self.load(batch, key, *args, **kwargs)
+        assert value is not None
+        return value
 
     def _loader(self, batch: Callable[..., Mapping[Any, Any]], args: Any, kwargs: Any) -> DataLoader[Any, Any]:
         async def fetch(keys: list[Any]) -> list[Any]:
-            found = await self._database.read(batch, keys, *args, **kwargs)
-            return [found.get(key) for key in keys]
+            values = await self._database.read(batch, keys, *args, **kwargs)
+            return [values.get(key) for key in keys]
 
         return DataLoader(fetch, max_batch_size=MAX_BATCH, cache=self._cache)

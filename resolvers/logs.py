@@ -1,53 +1,66 @@
-"""Reads of the logs of runs."""
+"""The log of a run, as a list of lines."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
+from db.row_types import LogLineRow
 from db.runs import logs
 from db.runs.logs import LogFilter
-from db.sql.keyset import Edge, Position
-from db.sql.rows import AnyRow
+from db.sql.keyset import Edge, Page, Position
 from domain.errors import InvalidArgumentError, InvalidCursorError
 from domain.run_log import LogLevel
 from resolvers.context import Context
-from resolvers.pagination import ConnectionPage, PageArguments
 
-MAX_SEARCH = 1_000
-"""Characters to search for."""
+MAX_SEARCH_LENGTH = 1_000
+"""Characters of the text to search for."""
 _ORDERING = 100
-"""The number by which a cursor names the order of lines; those of runs have others."""
+"""The number by which a cursor names the order of lines; the orders of runs have others."""
 
 
-def wanted_lines(step_name: str | None, level: LogLevel | None, search: str | None) -> LogFilter:
-    """The lines that a client wants.
+def check_filter(step_name: str | None, level: LogLevel | None, search: str | None) -> LogFilter:
+    """Returns the filter of the lines that a client asks for.
 
     Raises:
-        InvalidArgumentError: `search` is too long, or has a character that no line has.
+        InvalidArgumentError: `search` is too long, or a text has a character that no line has.
     """
-    if search is not None and (len(search) > MAX_SEARCH or "\0" in search):
-        raise InvalidArgumentError(f"`search` may have {MAX_SEARCH:,} characters, and no U+0000.")
+    if search is not None and (len(search) > MAX_SEARCH_LENGTH or "\0" in search):
+        raise InvalidArgumentError(
+            f"`search` must have at most {MAX_SEARCH_LENGTH:,} characters and must not contain U+0000."
+        )
     if step_name is not None and "\0" in step_name:
         raise InvalidArgumentError("`stepName` must not contain U+0000.")
     return LogFilter(step_name, level, search)
 
 
-async def page(context: Context, run_id: UUID, wanted: LogFilter, arguments: PageArguments) -> ConnectionPage:
-    """A page of a run's log; batched over runs."""
-    asked = arguments.page(_ORDERING)
-    if any(cursor is not None and cursor.id != run_id for cursor in (asked.after, asked.before)):
-        raise InvalidCursorError("The cursor belongs to the log of another run.")
-    rows = await context.loaders.load(logs.by_runs, run_id, wanted, asked)
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """The lines of a run's log that match a filter, in order. Reads are batched over runs."""
 
-    async def any_beyond(edge: Edge) -> bool:
-        return bool(await context.loaders.load(logs.runs_with_more, (run_id, edge), wanted))
+    context: Context
+    run_id: UUID
+    where: LogFilter
+    ordering: int = _ORDERING
 
-    return ConnectionPage(asked, rows or [], position=_position, ordering=_ORDERING, any_beyond=any_beyond)
+    async def page(self, _: Collection[str], page: Page) -> Sequence[LogLineRow]:
+        """Returns the lines of a page, with all columns.
 
+        Raises:
+            InvalidCursorError: a cursor belongs to the log of another run.
+        """
+        if any(cursor is not None and cursor.id != self.run_id for cursor in (page.after, page.before)):
+            raise InvalidCursorError("The cursor belongs to the log of another run.")
+        return await self.context.loaders.load(logs.by_runs, self.run_id, self.where, page) or []
 
-async def count(context: Context, run_id: UUID, wanted: LogFilter, limit: int | None) -> int:
-    """How many lines of a run's log are wanted; at most `limit`."""
-    number = await context.loaders.load(logs.counts_by_runs, run_id, wanted) or 0
-    return number if limit is None else min(number, limit)
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a line stands beyond `edge`."""
+        return bool(await self.context.loaders.load(logs.runs_with_more, (self.run_id, edge), self.where))
 
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of lines, at most `limit`."""
+        number = await self.context.loaders.load(logs.counts_by_runs, self.run_id, self.where) or 0
+        return number if limit is None else min(number, limit)
 
-def _position(row: AnyRow) -> Position:
-    return Position(row.number, row.run_id)
+    def position(self, row: LogLineRow) -> Position:
+        """Returns the position of a line."""
+        return Position(row.number, row.run_id)

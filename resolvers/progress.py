@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from db.runs import logs, steps
+from db.row_types import LogLineRow
+from db.runs import logs
+from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.enums import StepStatus
@@ -16,7 +18,7 @@ def event_data(event: AnyRow) -> dict[str, Any]:
     return data
 
 
-async def log_lines(context: Context, event: AnyRow) -> Sequence[AnyRow]:
+async def log_lines(context: Context, event: AnyRow) -> Sequence[LogLineRow]:
     """Return the lines of the log that an event of the kind LOG_LINES announces."""
     data = event_data(event)
     return await context.loaders.load(logs.by_ranges, (event.run_id, data["first"], data["last"])) or []
@@ -29,9 +31,9 @@ async def step_error(context: Context, event: AnyRow) -> str | None:
     """
     data = event_data(event)
     if event.to_status == StepStatus.PENDING:
-        attempts = await context.loaders.load(steps.attempts_by_steps, (event.run_id, data["position"])) or []
+        attempts = await context.loaders.load(run_reads.attempts_by_steps, (event.run_id, data["position"])) or []
         return next((attempt.error for attempt in attempts if attempt.number == data["attempt"]), None)
     if event.to_status != StepStatus.FAILED:
         return None
-    step = await context.loaders.load(steps.by_names, (event.run_id, event.step_name), frozenset({"error"}))
+    step = await context.loaders.load(run_reads.steps_by_names, (event.run_id, event.step_name), frozenset({"error"}))
     return step.error if step is not None else None

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from db import projects
 from db.core.database import Database
-from db.queue import quota
-from db.sql.rows import AnyRow
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import ProjectRow
 from domain import clock, ids
 from domain.errors import ProjectNotFoundError
 from domain.ids import IdKind
@@ -17,7 +17,7 @@ from resolvers import authorize, limits
 from resolvers.context import Context
 
 
-async def get(context: Context, project_id: str, columns: frozenset[str]) -> AnyRow | None:
+async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
     """The project `project_id`; None when there is none that the viewer sees.
 
     Raises:
@@ -27,11 +27,6 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Any
     if context.viewer.project_id not in (None, key):
         return None
     return await context.loaders.load(projects.by_ids, key, columns)
-
-
-async def quota_used(context: Context, key: UUID) -> int:
-    """How many runs the project has started in the present period of its quota."""
-    return await context.loaders.load(quota.used_by_projects, key) or 0
 
 
 async def quota_resets_at(database: Database, key: UUID) -> datetime | None:
@@ -49,13 +44,13 @@ async def update(context: Context, project_id: str | None, values: Mapping[str, 
     wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     key = authorize.target_project(context.viewer, wanted)
 
-    def work(conn: Any) -> UUID:
-        before = projects.settings(conn, key) if key is not None else None
+    def work(uow: UnitOfWork) -> UUID:
+        before = projects.settings(uow, key) if key is not None else None
         if key is None or before is None:
             raise ProjectNotFoundError
         limits.check_project({**before, **values})
         if values:
-            projects.change(conn, key, values)
+            projects.change(uow, key, values)
         return key
 
     return await context.database.write(work)

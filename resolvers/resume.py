@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import RunRow
 from db.runs import input_requests, transitions
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
@@ -19,11 +21,6 @@ from domain.errors import (
 from domain.ids import IdKind
 from resolvers import authorize
 from resolvers.context import Context
-
-
-async def pending(context: Context, run_id: UUID) -> list[AnyRow]:
-    """The questions on which a run waits, oldest first."""
-    return await context.loaders.load(input_requests.pending_by_runs, run_id) or []
 
 
 async def resume(context: Context, run_id: str, request_id: str, response: Any) -> AnyRow:
@@ -48,7 +45,7 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
     return request
 
 
-def _refuse_unanswerable(run: AnyRow, request: AnyRow | None) -> None:
+def _refuse_unanswerable(run: RunRow, request: AnyRow | None) -> None:
     if request is None:
         raise InputRequestNotFoundError
     if request.status == InputRequestStatus.ANSWERED:
@@ -60,12 +57,12 @@ def _refuse_unanswerable(run: AnyRow, request: AnyRow | None) -> None:
         raise RunNotPausedError(f"The run is {run.status} and waits for no answer.")
 
 
-def _answer(conn: Any, run_id: UUID, request: AnyRow, text: str, answered_by: str) -> None:
+def _answer(uow: UnitOfWork, run_id: UUID, request: AnyRow, text: str, answered_by: str) -> None:
     # The run's row first, as everywhere: two units that lock in different orders lock each other out.
-    if not transitions.resume(conn, run_id, f"Answered with the key {answered_by!r}: {request.title}"):
-        now = input_requests.get(conn, run_id, request.id)
+    if not transitions.resume(uow, run_id, f"Answered with the key {answered_by!r}: {request.title}"):
+        now = input_requests.get(uow.conn, run_id, request.id)
         if now is not None and now.status == InputRequestStatus.ANSWERED:
             raise InputAlreadyAnsweredError
         raise RunNotPausedError
-    if not input_requests.answer(conn, request.id, text):
+    if not input_requests.answer(uow, request.id, text):
         raise InputAlreadyAnsweredError

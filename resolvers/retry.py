@@ -5,8 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from db import flows
-from db.runs import retries, steps, transitions
-from db.sql.rows import AnyRow
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import RunRow
+from db.runs import retries, transitions
+from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
@@ -41,16 +43,15 @@ class Retryability:
     rerun_steps: int
 
 
-async def retryability(context: Context, run: AnyRow) -> list[Retryability]:
+async def retryability(context: Context, run: RunRow) -> list[Retryability]:
     """For each strategy, whether `run` can be retried; the row has RUN_COLUMNS."""
-    judged = await context.loaders.load(retries.judged_by_runs, run.id)
-    assert judged is not None
-    kept = await context.loaders.load(steps.kept_counts_by_runs, run.id) or 0
+    judgement = await context.loaders.load_existing(retries.judgements_by_runs, run.id)
+    kept = await context.loaders.load(retries.kept_counts_by_runs, run.id) or 0
     own = await _step_count(context, run.flow_version_id)
-    latest = await _step_count(context, judged.published_version_id)
+    latest = await _step_count(context, judgement.published_version_id)
     return [
-        _judged(RetryStrategy.FROM_FAILED_STEP, judged, reused=kept, rerun=own - kept),
-        _judged(RetryStrategy.ON_LATEST_VERSION, judged, reused=0, rerun=latest),
+        _retryability(RetryStrategy.FROM_FAILED_STEP, judgement, reused=kept, rerun=own - kept),
+        _retryability(RetryStrategy.ON_LATEST_VERSION, judgement, reused=0, rerun=latest),
     ]
 
 
@@ -67,27 +68,27 @@ async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempote
     key = ids.decode(IdKind.RUN, run_id)
     request = run_creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])
 
-    def work(conn: Any) -> UUID:
-        old = retries.lock(conn, key, strategy)
+    def work(uow: UnitOfWork) -> UUID:
+        old = retries.lock(uow, key, strategy)
         if old is None or not authorize.can_see(context.viewer, old):
             raise RunNotFoundError
-        if (done := request.earlier_run(conn, old.project_id)) is not None:
+        if (done := request.earlier_run(uow.conn, old.project_id)) is not None:
             return done
         if old.refusal is not None:
             raise _refusal(old.refusal, old)
         new = run_creation.with_defaults({name: getattr(old, name) for name in retries.CARRIED_OVER} | _values(old))
         if old.parent_run_id is not None:
             new["root_run_id"] = old.root_run_id
-        transitions.create(conn, new | request.values, retries.message(strategy, run_id))
+        transitions.create(uow, new | request.values, retries.message(strategy, run_id))
         if strategy is RetryStrategy.FROM_FAILED_STEP:
-            steps.copy_kept(conn, [new["id"]])
+            retries.copy_kept(uow.conn, [new["id"]])
         created: UUID = new["id"]
         return created
 
     return await run_creation.create_idempotent(context.database, work)
 
 
-def _values(old: AnyRow) -> dict[str, Any]:
+def _values(old: LockedRun) -> dict[str, Any]:
     return {
         "flow_version_id": old.version,
         "trigger_method": TriggerMethod.RETRY,
@@ -103,13 +104,13 @@ async def _step_count(context: Context, version_id: UUID | None) -> int:
     return version.step_count if version else 0
 
 
-def _judged(strategy: RetryStrategy, run: AnyRow, *, reused: int, rerun: int) -> Retryability:
-    code = run._mapping[strategy.value]  # noqa: SLF001 - the public name of a row's mapping
-    refusal = None if code is None else _refusal(code, run)
+def _retryability(strategy: RetryStrategy, judgement: RetryJudgement, *, reused: int, rerun: int) -> Retryability:
+    code = judgement.refusals[strategy]
+    refusal = None if code is None else _refusal(code, judgement)
     return Retryability(strategy, refusal, *((0, 0) if refusal else (reused, rerun)))
 
 
-def _refusal(code: str, run: AnyRow) -> UserError:
+def _refusal(code: str, run: RetryJudgement | LockedRun) -> UserError:
     """The error that a code of `retries.refusal` stands for."""
     if code == ErrorCode.RUN_NOT_RETRYABLE:
         state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"

@@ -1,12 +1,13 @@
 """Schedules of flows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from db import flows, schedules
-from db.sql.rows import AnyRow
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import ScheduleRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
 from domain.errors import (
@@ -38,7 +39,7 @@ _TIMING = ("cron", "time_zone", "enabled")
 """Columns on which the next fire time depends."""
 
 
-async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> AnyRow | None:
+async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> ScheduleRow | None:
     """The schedule `schedule_id`; None when there is none that the viewer sees.
 
     Raises:
@@ -48,14 +49,9 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> An
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
+async def written(context: Context, key: UUID, columns: frozenset[str]) -> ScheduleRow:
     """A schedule as it is after a change; not what the request may have seen before."""
     return (await context.database.read(schedules.by_ids, [key], columns))[key]
-
-
-async def of_flow(context: Context, flow_id: UUID, columns: frozenset[str]) -> Sequence[AnyRow]:
-    """The schedules of a flow, oldest first."""
-    return await context.loaders.load(schedules.by_flows, flow_id, columns) or []
 
 
 def preview(cron: str, time_zone: str, count: int) -> list[datetime]:
@@ -91,14 +87,14 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
     timetable = _timetable(values["cron"], values["time_zone"])
     await _check_input(context.flows, flow.published_version_id, given["input"])
 
-    def work(conn: Any) -> UUID:
-        if schedules.count(conn, flow.id) >= MAX_SCHEDULES:
+    def work(uow: UnitOfWork) -> UUID:
+        if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
             raise InvalidArgumentError(f"A flow has at most {MAX_SCHEDULES} schedules.")
         schedule_id = ids.new_uuid()
         now = ids.created_at(schedule_id)
         owner = {"id": schedule_id, "project_id": flow.project_id, "flow_id": flow.id}
         times = {"created_at": now, "updated_at": now, "next_fire_at": _next(timetable, enabled=values["enabled"])}
-        schedules.create(conn, values | owner | times)
+        schedules.create(uow, values | owner | times)
         return schedule_id
 
     return await context.database.write(work)
@@ -120,8 +116,8 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
         flow = await context.loaders.load(flows.by_ids, seen.flow_id, columns)
         await _check_input(context.flows, flow.published_version_id if flow else None, given["input"])
 
-    def work(conn: Any) -> UUID:
-        row = schedules.locked(conn, seen.id)
+    def work(uow: UnitOfWork) -> UUID:
+        row = schedules.locked(uow, seen.id)
         if row is None:
             raise ScheduleNotFoundError
         timing = {name: values.get(name, getattr(row, name)) for name in _TIMING}
@@ -129,7 +125,7 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
         if any(timing[name] != getattr(row, name) for name in _TIMING) or (row.enabled and row.next_fire_at is None):
             timetable = _timetable(timing["cron"], timing["time_zone"])
             changes["next_fire_at"] = _next(timetable, enabled=timing["enabled"])
-        schedules.change(conn, row.id, changes)
+        schedules.change(uow, row.id, changes)
         key: UUID = row.id
         return key
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from db import flows
 from db.core import pubsub
+from db.row_types import FlowRow
 from db.runs import reads as run_reads
-from db.sql.rows import AnyRow
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.errors import (
     FlowDisabledError,
@@ -20,14 +20,12 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from engine import run_creation
-from resolvers import authorize
+from resolvers import authorize, waiting
 from resolvers.context import Context
 
 MAX_TAGS = 50
 MAX_WORD_LENGTH = 200
 MAX_WAIT_MS = 60_000
-POLL_SECONDS = 1.0
-"""Between two looks at a run that another process may end, of which no signal comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +69,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         if earlier is None:
             raise
         return earlier
+    assert flow.published_version_id is not None  # `_check_startable` has checked it
     wanted = run_creation.NewRun(
         target=run_creation.FlowRef(flow.project_id, flow.id, flow.published_version_id),
         values=values,
@@ -78,7 +77,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         parent_id=parent_id,
         idempotency=idempotency,
     )
-    return await run_creation.create_idempotent(context.database, lambda conn: run_creation.create(conn, wanted))
+    return await run_creation.create_idempotent(context.database, lambda uow: run_creation.create(uow, wanted))
 
 
 def check_wait(milliseconds: int | None) -> None:
@@ -93,17 +92,15 @@ def check_wait(milliseconds: int | None) -> None:
 
 async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: Collection[RunStatus]) -> None:
     """Return when the run has one of the statuses `stops`, or after `milliseconds`."""
-    ends_at = clock.now().timestamp() + milliseconds / 1000
-    with context.database.signals.listen(pubsub.run_changed(key)) as changed:
-        while (left := ends_at - clock.now().timestamp()) > 0:
-            changed.clear()
-            row = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
-            if row is None or row.status in stops:
-                return
-            await clock.wait_for(changed, min(left, POLL_SECONDS))
+
+    async def has_stopped() -> bool:
+        row = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
+        return row is None or row.status in stops
+
+    await waiting.wait_until(context, pubsub.run_changed(key), milliseconds, has_stopped)
 
 
-async def _existing_flow(context: Context, flow_id: str) -> AnyRow:
+async def _existing_flow(context: Context, flow_id: str) -> FlowRow:
     columns = frozenset({"enabled", "published_version_id"})
     flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
     if flow is None or not authorize.can_see(context.viewer, flow):
@@ -111,7 +108,7 @@ async def _existing_flow(context: Context, flow_id: str) -> AnyRow:
     return flow
 
 
-async def _check_startable(context: Context, flow: AnyRow, value: Any) -> None:
+async def _check_startable(context: Context, flow: FlowRow, value: Any) -> None:
     if not flow.enabled:
         raise FlowDisabledError
     if flow.published_version_id is None:

@@ -1,87 +1,46 @@
 """Statistics over runs."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from db.runs import stats
-from db.runs.stats import Durations, Failure
-from db.sql.rows import AnyRow
 from domain import time_buckets
 from domain.cron import get_zone
 from domain.errors import InvalidArgumentError
-from domain.run_filter import RunFilter
 from domain.time_buckets import BucketSize
 from live.stats_feed import Statistics
-from resolvers.context import Context
 
-MAX_FAILURES = 100
-"""Failing steps in one answer."""
+MAX_FAILING_STEPS = 100
+"""Failing steps in one response."""
 MAX_ERRORS = 20
-"""Errors of each of them."""
-FIRST_FAILURES = 10
-"""Failing steps, unless told otherwise."""
-FIRST_ERRORS = 5
-"""Errors of each of them, unless told otherwise."""
+"""Errors of one failing step in one response."""
+DEFAULT_FAILING_STEPS = 10
+"""Failing steps, unless the client gives `first`."""
+DEFAULT_ERRORS = 5
+"""Errors of one failing step, unless the client gives `first`."""
 
 
-def of_runs(context: Context, wanted: RunFilter) -> Statistics:
-    """The statistics over the runs that `wanted`, a scoped filter, means now."""
-    return Statistics(context.database, wanted)
-
-
-async def counts(of: Statistics) -> Mapping[str, int]:
-    """How many runs have each status that one has."""
-    return await of.part(stats.counts)
-
-
-async def durations(of: Statistics) -> Durations | None:
-    """How long the runs took that have ended; None when none has."""
-    return await of.part(stats.durations)
-
-
-def bounds(
-    of: Statistics, size: BucketSize, since: datetime | None, until: datetime | None, zone: str
+def bucket_bounds(
+    statistics: Statistics, size: BucketSize, since: datetime | None, until: datetime | None, zone: str
 ) -> tuple[datetime, ...]:
-    """Where buckets of time begin, and last where the last one ends.
+    """Returns the starts of time buckets, and the end of the last one.
 
-    They reach from `since` to `until`; by default as far as the filter does, or up to now.
+    The buckets reach from `since` to `until`; by default from where the filter begins to where it ends, or to now.
 
     Raises:
-        InvalidArgumentError: there is no such zone, or there are too many buckets or none.
+        InvalidArgumentError: there is no such time zone, or there would be too many buckets or none.
     """
+    start, end = since or statistics.filter.created_after, until or statistics.filter.created_before or statistics.now
     try:
-        found = time_buckets.bounds(
-            size, get_zone(zone), since or of.filter.created_after, until or of.filter.created_before or of.now
-        )
+        return tuple(time_buckets.bounds(size, get_zone(zone), start, end))
     except ValueError as error:
         raise InvalidArgumentError(f"`timeBuckets`: {error}") from None
-    return tuple(found)
 
 
-async def counts_by_time(of: Statistics, edges: tuple[datetime, ...]) -> Mapping[tuple[int, str], int]:
-    """How many runs of each status were created between two of `edges`, by the number of the first."""
-    return await of.part(stats.counts_by_time, edges)
-
-
-async def failures(of: Statistics, first: int) -> Sequence[AnyRow]:
-    """The steps at which most runs failed.
+def checked_size(name: str, value: int, maximum: int) -> int:
+    """Returns `value`, the argument `name`.
 
     Raises:
-        InvalidArgumentError: `first` is out of range.
+        InvalidArgumentError: it is not between 1 and `maximum`.
     """
-    return await of.part(stats.failures, _within("first", first, MAX_FAILURES))
-
-
-async def errors(of: Statistics, failing: tuple[Failure, ...], first: int) -> Mapping[Failure, Sequence[AnyRow]]:
-    """Of each of these failing steps the errors that most runs ended with.
-
-    Raises:
-        InvalidArgumentError: `first` is out of range.
-    """
-    return await of.part(stats.errors_by_failures, failing, _within("first", first, MAX_ERRORS))
-
-
-def _within(name: str, value: int, most: int) -> int:
-    if not 1 <= value <= most:
-        raise InvalidArgumentError(f"`{name}` must be from 1 to {most}, got {value}.")
+    if not 1 <= value <= maximum:
+        raise InvalidArgumentError(f"`{name}` must be from 1 to {maximum}, got {value}.")
     return value

@@ -1,8 +1,8 @@
 """The sources of subscriptions: which items a subscriber receives, and which object of the schema each becomes.
 
-All subscriptions are of one kind. The resolver of a subscription field authorises the viewer and returns a `SourceStream`.
-What executes the operation (service/streaming.py) takes batches of items from it, and makes objects of those that were
-not rendered for another subscriber before.
+All subscriptions are of one kind. The resolver of a subscription field authorises the viewer and returns a
+`SourceStream`. The executor of operations (service/subscription_rendering.py) takes batches of items from it, and makes
+objects of the items that were not rendered for another subscriber before.
 """
 
 import struct
@@ -15,12 +15,12 @@ from domain import ids
 from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
 from domain.ids import IdKind
 from domain.run_filter import RunFilter
-from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, SubscriptionError, TrySend
+from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
 from live.stats_feed import Statistics
 from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
 from resolvers import authorize, bulk
 from resolvers.context import Context
-from resolvers.pagination import decode_cursor, encode_cursor
+from resolvers.cursors import decode_cursor, encode_cursor
 
 I = TypeVar("I", bound=Item)  # noqa: E741
 T = TypeVar("T")
@@ -102,7 +102,7 @@ async def bulk_progress(
         BulkOperationNotFoundError: there is no such operation that the viewer can see.
         InvalidCursorError: `after` is malformed.
     """
-    key = await bulk.visible(context, operation_id)
+    key = (await bulk.require(context, operation_id)).id
     return _subscribe(context, OperationTopic(key), after, to_object)
 
 
@@ -117,7 +117,7 @@ def stats_changes(
 def _subscribe(
     context: Context, topic: Topic, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
-    cursor = context.resume_after or after or None
+    cursor = context.resume_after or after
     assert context.hub is not None  # it is set wherever subscriptions are executed
     source = context.hub.subscribe(topic, decode_position(cursor) if cursor is not None else None)
     return SourceStream(source, to_object)

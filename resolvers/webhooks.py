@@ -4,14 +4,15 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from db import flows, webhooks
 from db.core.database import Database
-from db.sql.rows import AnyRow
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import WebhookRow
 from domain import ids
 from domain.enums import Environment, Role, TriggerMethod
 from domain.errors import (
@@ -66,7 +67,7 @@ class Call:
     """What the run is given."""
 
 
-async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> AnyRow | None:
+async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> WebhookRow | None:
     """The webhook `webhook_id`; None when there is none that the viewer sees.
 
     Raises:
@@ -76,14 +77,9 @@ async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> Any
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def written(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
+async def written(context: Context, key: UUID, columns: frozenset[str]) -> WebhookRow:
     """A webhook as it is after a change; not what the request may have seen before."""
     return (await context.database.read(webhooks.by_ids, [key], columns))[key]
-
-
-async def of_flow(context: Context, flow_id: UUID, columns: frozenset[str]) -> Sequence[AnyRow]:
-    """The webhooks of a flow, oldest first."""
-    return await context.loaders.load(webhooks.by_flows, flow_id, columns) or []
 
 
 async def create(
@@ -105,10 +101,10 @@ async def create(
         **_signature_values(signature),
     }
 
-    def work(conn: Any) -> Issued:
-        if webhooks.count(conn, flow.id) >= MAX_WEBHOOKS:
+    def work(uow: UnitOfWork) -> Issued:
+        if webhooks.count(uow.conn, flow.id) >= MAX_WEBHOOKS:
             raise InvalidArgumentError(f"A flow has at most {MAX_WEBHOOKS} webhooks.")
-        return Issued(*webhooks.create(conn, values))
+        return Issued(*webhooks.create(uow, values))
 
     return await context.database.write(work)
 
@@ -137,7 +133,7 @@ async def remove(context: Context, webhook_id: str) -> None:
         raise WebhookNotFoundError
 
 
-async def find(database: Database, token: str) -> AnyRow:
+async def find(database: Database, token: str) -> WebhookRow:
     """The webhook whose token this is.
 
     Raises:
@@ -149,13 +145,13 @@ async def find(database: Database, token: str) -> AnyRow:
     return row
 
 
-def context_of(database: Database, flow_cache: FlowCache, webhook: AnyRow) -> Context:
+def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
     """What a webhook may do: start runs in its project."""
     viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, f"webhook {webhook.name}")
     return Context(database, flow_cache, viewer)
 
 
-async def receive(context: Context, webhook: AnyRow, call: Call) -> UUID:
+async def receive(context: Context, webhook: WebhookRow, call: Call) -> UUID:
     """Start the run that a call asks for, or find the one that it started when it came before; returns its key.
 
     Raises:
@@ -194,9 +190,10 @@ def _signature_values(signature: Signature | None) -> dict[str, str | None]:
     return {"signature_header": signature.header.lower(), "signature_secret": secret}
 
 
-def _check_signature(webhook: AnyRow, call: Call) -> None:
+def _check_signature(webhook: WebhookRow, call: Call) -> None:
     if webhook.signature_header is None:
         return
+    assert webhook.signature_secret is not None  # it is set together with the header
     shown = call.headers.get(webhook.signature_header, "").removeprefix("sha256=").encode()
     digest = hmac.digest(webhook.signature_secret.encode(), call.body, "sha256")
     as_hex, as_base64 = digest.hex().encode(), base64.b64encode(digest)
@@ -204,7 +201,7 @@ def _check_signature(webhook: AnyRow, call: Call) -> None:
         raise SignatureInvalidError
 
 
-async def _existing(context: Context, webhook_id: str) -> AnyRow:
+async def _existing(context: Context, webhook_id: str) -> WebhookRow:
     row = await get(context, webhook_id, frozenset())
     if row is None:
         raise WebhookNotFoundError

@@ -26,259 +26,196 @@ from schema.errors import (
     TooManyBulkOperations,
 )
 from schema.fields import Info, columns_of
-from schema.inputs import FlowRunFilter, bounded_ids
+from schema.filters import FlowRunFilter, check_run_ids
 from schema.roles import mutation
 from schema.scalars import BigInt
 from schema.types.bulk_operation import BulkOperation
 
-
-def _arg(description: str) -> Any:
-    return strawberry.argument(description=description)
-
-
-@strawberry.type(description="The operation, begun or ended; after a dry run it is only planned.")
-class BulkCancelSuccess:
-    """The operation."""
-
-    operation: BulkOperation = strawberry.field(description="The operation as it is now.")
+_WHEN_IT_ENDS = (
+    f" Up to {bulk.MAX_SYNCHRONOUS_RUNS} runs are processed before the mutation answers; a larger operation continues"
+    " in the background."
+)
 
 
-@strawberry.type(description="The operation, begun or ended; after a dry run it is only planned.")
-class BulkRetrySuccess:
-    """The operation."""
-
-    operation: BulkOperation = strawberry.field(description="The operation as it is now.")
+def _arg(description: str, default: Any = None) -> Any:
+    return strawberry.field(default=default, description=description)
 
 
-@strawberry.type(description="The operation, begun or ended; after a dry run it is only planned.")
-class BulkArchiveSuccess:
-    """The operation."""
+@strawberry.input
+class BulkArguments:
+    """The arguments of every bulk mutation."""
 
-    operation: BulkOperation = strawberry.field(description="The operation as it is now.")
+    filter: FlowRunFilter | None = _arg(
+        "Selects the runs. With `ids`, all its other fields are ignored. A filter that restricts nothing is refused"
+        " with EMPTY_FILTER. Required unless an earlier operation or a plan selects the runs."
+    )
+    exclude_ids: list[strawberry.ID] | None = _arg("Runs that are left out, even if the filter names them.")
+    dry_run: bool = _arg(
+        "Changes nothing: returns a planned operation, whose `plan` says what would happen, and has a `planId`.",
+        default=False,
+    )
+    plan_id: strawberry.ID | None = _arg(
+        "Executes the plan of a dry run, on exactly the runs that it found. Excludes all other arguments but"
+        " `waitMs` and the pace of retries."
+    )
+    idempotency_key: str | None = _arg(
+        "Of requests with the same key, only the first one starts or plans an operation; the others return it. Keys"
+        " belong to a project. 1 to 200 characters."
+    )
+    wait_ms: int | None = _arg(
+        f"Waits for the end of the operation before answering: milliseconds, at most {start.MAX_WAIT_MS:,}. By default"
+        " the mutation does not wait for a large operation."
+    )
+
+    def request(self, kind: BulkKind, **more: Any) -> BulkRequest:
+        """Returns the domain's request for an operation of this kind.
+
+        Raises:
+            InvalidIdError, InvalidArgumentError.
+        """
+        return BulkRequest(
+            kind=kind,
+            filter=self.filter.to_domain() if self.filter is not None else None,
+            filter_text=self.filter.text() if self.filter is not None else None,
+            excluded_ids=check_run_ids("excludeIds", self.exclude_ids or ()),
+            dry_run=self.dry_run,
+            plan_id=self.plan_id,
+            idempotency_key=self.idempotency_key,
+            **more,
+        )
 
 
-@strawberry.type(description="The operation, begun or ended; after a dry run it is only planned.")
-class BulkUnarchiveSuccess:
-    """The operation."""
+@strawberry.input
+class BulkRetryArguments(BulkArguments):
+    """The arguments of `bulkRetry`."""
 
-    operation: BulkOperation = strawberry.field(description="The operation as it is now.")
+    strategy: RetryStrategy | None = _arg(
+        "Where the retries start. Required, except with `planId` or `failedOf`: their default is the earlier strategy."
+    )
+    failed_of: strawberry.ID | None = _arg(
+        "Retries the runs that failed in this earlier bulk retry, instead of those of a filter."
+    )
+    spread_over_ms: BigInt | None = _arg(
+        f"Spreads the starts of the retries over this time, with jitter: milliseconds, at most {bulk.MAX_SPREAD_MS:,}."
+        " By default all retries are due at once."
+    )
+    max_per_second: float | None = _arg(
+        f"Retries that start per second at most, with jitter: 0.001 to {bulk.MAX_PER_SECOND:,}. No limit by default."
+        " Together with `spreadOverMs`, the slower pace counts."
+    )
 
 
-@strawberry.type(description="The operation, cancelled.")
-class CancelBulkOperationSuccess:
-    """The operation, cancelled."""
+@strawberry.input
+class BulkUnarchiveArguments(BulkArguments):
+    """The arguments of `bulkUnarchive`."""
 
-    operation: BulkOperation = strawberry.field(description="The operation as it is now.")
+    operation_id: strawberry.ID | None = _arg(
+        "Undoes this bulk archive, instead of unarchiving the runs of a filter. Runs that were archived again since"
+        " then are skipped."
+    )
 
 
-_WHY_NOT = "The operation, or why it did not begin."
+@strawberry.type(description="The bulk operation was started, planned or cancelled.")
+class BulkOperationSuccess:
+    """The result of a bulk mutation."""
 
-BulkCancelResult = Annotated[
-    BulkCancelSuccess
-    | EmptyFilter
+    operation: BulkOperation = strawberry.field(description="The operation in its current state.")
+
+
+_Error = (
+    EmptyFilter
     | ProjectNotFound
     | PlanNotFound
     | PlanMismatch
     | PlanExpired
     | PlanUsed
     | TooManyBulkOperations
-    | IdempotencyConflict,
-    strawberry.union("BulkCancelResult", description=_WHY_NOT),
-]
-BulkArchiveResult = Annotated[
-    BulkArchiveSuccess
-    | EmptyFilter
-    | ProjectNotFound
-    | PlanNotFound
-    | PlanMismatch
-    | PlanExpired
-    | PlanUsed
-    | TooManyBulkOperations
-    | IdempotencyConflict,
-    strawberry.union("BulkArchiveResult", description=_WHY_NOT),
-]
+    | IdempotencyConflict
+)
+_SourceError = BulkOperationNotFound | BulkOperationMismatch | BulkOperationUnderWay
+
+_RESULT = "The operation, or an error that says why it was not started."
+BulkCancelResult = Annotated[BulkOperationSuccess | _Error, strawberry.union("BulkCancelResult", description=_RESULT)]
 BulkRetryResult = Annotated[
-    BulkRetrySuccess
-    | EmptyFilter
-    | ProjectNotFound
-    | PlanNotFound
-    | PlanMismatch
-    | PlanExpired
-    | PlanUsed
-    | BulkOperationNotFound
-    | BulkOperationMismatch
-    | BulkOperationUnderWay
-    | TooManyBulkOperations
-    | IdempotencyConflict,
-    strawberry.union("BulkRetryResult", description=_WHY_NOT),
+    BulkOperationSuccess | _Error | _SourceError, strawberry.union("BulkRetryResult", description=_RESULT)
 ]
+BulkArchiveResult = Annotated[BulkOperationSuccess | _Error, strawberry.union("BulkArchiveResult", description=_RESULT)]
 BulkUnarchiveResult = Annotated[
-    BulkUnarchiveSuccess
-    | EmptyFilter
-    | ProjectNotFound
-    | PlanNotFound
-    | PlanMismatch
-    | PlanExpired
-    | PlanUsed
-    | BulkOperationNotFound
-    | BulkOperationMismatch
-    | BulkOperationUnderWay
-    | TooManyBulkOperations
-    | IdempotencyConflict,
-    strawberry.union("BulkUnarchiveResult", description=_WHY_NOT),
+    BulkOperationSuccess | _Error | _SourceError, strawberry.union("BulkUnarchiveResult", description=_RESULT)
 ]
 CancelBulkOperationResult = Annotated[
-    CancelBulkOperationSuccess | BulkOperationNotFound | BulkOperationEnded,
-    strawberry.union("CancelBulkOperationResult", description="The operation, or why not."),
+    BulkOperationSuccess | BulkOperationNotFound | BulkOperationEnded,
+    strawberry.union(
+        "CancelBulkOperationResult", description="The operation, or an error that says why it was not cancelled."
+    ),
 ]
 
-Which = Annotated[
-    FlowRunFilter | None,
-    _arg("Which runs are meant. Where it names `ids`, its other fields are ignored. One that says nothing is refused."),
-]
-Excluded = Annotated[list[strawberry.ID] | None, _arg("Runs that are left out, whatever else is said.")]
-DryRun = Annotated[bool, _arg("Only find out what would be done: `operation.plan` tells, and has a `planId`.")]
-PlanId = Annotated[strawberry.ID | None, _arg("Do what a dry run found, to just those runs; without a filter.")]
-IdempotencyKey = Annotated[
-    str | None, _arg("Under one key a project begins one operation, or plans one; asking again returns it.")
-]
-WaitMs = Annotated[int | None, _arg("Answer when the operation has ended, or after so many milliseconds.")]
 
-
-@strawberry.type(description="Writes of many runs.")
+@strawberry.type(description="Mutations of many runs.")
 class BulkMutation:
-    """A part of the root of mutations."""
+    """The bulk mutations, which are part of the root type."""
+
+    @mutation(Role.OPERATOR, f"Cancels live runs and all their live descendants.{_WHEN_IT_ENDS}", BulkArguments)
+    async def bulk_cancel(self, info: Info, arguments: BulkArguments) -> BulkCancelResult:
+        return await _begin(info, arguments, arguments.request(BulkKind.CANCEL))
 
     @mutation(
         Role.OPERATOR,
-        "Stops runs, and every live run below them. Small sets are done when this answers, large ones go on.",
+        f"Retries runs that ended without success, each by a new run.{_WHEN_IT_ENDS}",
+        BulkRetryArguments,
     )
-    async def bulk_cancel(
-        self,
-        info: Info,
-        filter: Which = None,  # noqa: A002
-        exclude_ids: Excluded = None,
-        dry_run: DryRun = False,
-        plan_id: PlanId = None,
-        idempotency_key: IdempotencyKey = None,
-        wait_ms: WaitMs = None,
-    ) -> BulkCancelResult:
-        request = _request(BulkKind.CANCEL, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key)
-        return BulkCancelSuccess(operation=await _begun(info, request, wait_ms))
-
-    @mutation(
-        Role.OPERATOR,
-        "Retries runs that ended without success, each by a new run. Small sets are done when this answers, large"
-        " ones go on.",
-    )
-    async def bulk_retry(
-        self,
-        info: Info,
-        filter: Which = None,  # noqa: A002
-        exclude_ids: Excluded = None,
-        strategy: Annotated[
-            RetryStrategy | None, _arg("How the retries begin; needed unless a plan or an earlier operation says it.")
-        ] = None,
-        failed_of: Annotated[
-            strawberry.ID | None, _arg("Retry what failed in this earlier bulk retry; without a filter.")
-        ] = None,
-        spread_over_ms: Annotated[
-            BigInt | None, _arg("Let the retries begin one after the other over so many milliseconds, with jitter.")
-        ] = None,
-        max_per_second: Annotated[
-            float | None, _arg("Let so many retries begin in a second at most, with jitter.")
-        ] = None,
-        dry_run: DryRun = False,
-        plan_id: PlanId = None,
-        idempotency_key: IdempotencyKey = None,
-        wait_ms: WaitMs = None,
-    ) -> BulkRetryResult:
-        request = _request(BulkKind.RETRY, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key)
-        pace = {"spread_over_ms": spread_over_ms, "max_per_second": max_per_second}
-        request = replace(request, strategy=strategy, source_id=failed_of, **pace)  # type: ignore[arg-type]
-        return BulkRetrySuccess(operation=await _begun(info, request, wait_ms))
-
-    @mutation(
-        Role.OPERATOR,
-        "Archives runs that have ended: lists and statistics leave them out. Small sets are done when this answers,"
-        " large ones go on.",
-    )
-    async def bulk_archive(
-        self,
-        info: Info,
-        filter: Which = None,  # noqa: A002
-        exclude_ids: Excluded = None,
-        dry_run: DryRun = False,
-        plan_id: PlanId = None,
-        idempotency_key: IdempotencyKey = None,
-        wait_ms: WaitMs = None,
-    ) -> BulkArchiveResult:
-        request = _request(BulkKind.ARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key)
-        return BulkArchiveSuccess(operation=await _begun(info, request, wait_ms))
-
-    @mutation(
-        Role.OPERATOR,
-        "Takes runs out of the archive: those of a filter, which means archived ones unless it says otherwise; or those"
-        " that an earlier operation archived and nobody changed since. Small sets are done when this answers, large"
-        " ones go on.",
-    )
-    async def bulk_unarchive(
-        self,
-        info: Info,
-        filter: Which = None,  # noqa: A002
-        exclude_ids: Excluded = None,
-        operation_id: Annotated[strawberry.ID | None, _arg("Undo this bulk archive; without a filter.")] = None,
-        dry_run: DryRun = False,
-        plan_id: PlanId = None,
-        idempotency_key: IdempotencyKey = None,
-        wait_ms: WaitMs = None,
-    ) -> BulkUnarchiveResult:
-        request = _request(
-            BulkKind.UNARCHIVE, filter, exclude_ids, dry_run=dry_run, plan_id=plan_id, key=idempotency_key
+    async def bulk_retry(self, info: Info, arguments: BulkRetryArguments) -> BulkRetryResult:
+        request = arguments.request(
+            BulkKind.RETRY,
+            strategy=arguments.strategy,
+            source_id=arguments.failed_of,
+            spread_over_ms=arguments.spread_over_ms,
+            max_per_second=arguments.max_per_second,
         )
-        request = replace(request, source_id=operation_id)
-        if request.filter is not None and not request.filter.is_empty and filter and not filter.constrains_archived:
-            request = replace(request, filter=replace(request.filter, archived=Archived.ONLY))
-        return BulkUnarchiveSuccess(operation=await _begun(info, request, wait_ms))
+        return await _begin(info, arguments, request)
 
-    @mutation(Role.OPERATOR, "Ends a bulk operation, or drops a plan. What was done stays done.")
+    @mutation(
+        Role.OPERATOR,
+        f"Archives runs that have ended: lists and statistics leave them out by default.{_WHEN_IT_ENDS}",
+        BulkArguments,
+    )
+    async def bulk_archive(self, info: Info, arguments: BulkArguments) -> BulkArchiveResult:
+        return await _begin(info, arguments, arguments.request(BulkKind.ARCHIVE))
+
+    @mutation(
+        Role.OPERATOR,
+        "Takes runs out of the archive: the archived runs that match the filter (unless it sets `archived`), or the"
+        f" runs that an earlier operation archived.{_WHEN_IT_ENDS}",
+        BulkUnarchiveArguments,
+    )
+    async def bulk_unarchive(self, info: Info, arguments: BulkUnarchiveArguments) -> BulkUnarchiveResult:
+        request = arguments.request(BulkKind.UNARCHIVE, source_id=arguments.operation_id)
+        where = request.filter
+        if where is not None and not where.is_empty and arguments.filter and not arguments.filter.constrains_archived:
+            request = replace(request, filter=replace(where, archived=Archived.ONLY))
+        return await _begin(info, arguments, request)
+
+    @mutation(
+        Role.OPERATOR,
+        "Cancels a bulk operation: runs that it has changed stay changed, and no others are. A cancelled plan can no"
+        " longer be executed.",
+    )
     async def cancel_bulk_operation(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _arg("The operation.")],  # noqa: A002
+        id: Annotated[strawberry.ID, strawberry.argument(description="The operation.")],  # noqa: A002
     ) -> CancelBulkOperationResult:
-        key = await bulk.cancel(info.context, id)
-        return CancelBulkOperationSuccess(operation=await _operation(info, key))
+        return await _success(info, await bulk.cancel(info.context, id))
 
 
-def _request(
-    kind: BulkKind,
-    given: FlowRunFilter | None,
-    excluded: list[strawberry.ID] | None,
-    *,
-    dry_run: bool,
-    plan_id: str | None,
-    key: str | None,
-) -> BulkRequest:
-    return BulkRequest(
-        kind=kind,
-        filter=given.wanted() if given is not None else None,
-        filter_text=given.text() if given is not None else None,
-        excluded_ids=bounded_ids("excludeIds", excluded or ()),
-        dry_run=dry_run,
-        plan_id=plan_id,
-        idempotency_key=key,
-    )
-
-
-async def _begun(info: Info, request: BulkRequest, wait_ms: int | None) -> BulkOperation:
-    start.check_wait(wait_ms)
+async def _begin(info: Info, arguments: BulkArguments, request: BulkRequest) -> BulkOperationSuccess:
+    start.check_wait(arguments.wait_ms)
     key = await bulk.begin(info.context, request)
-    if wait_ms:
-        await bulk.wait(info.context, key, wait_ms)
-    return await _operation(info, key)
+    if arguments.wait_ms:
+        await bulk.wait_for_end(info.context, key, arguments.wait_ms)
+    return await _success(info, key)
 
 
-async def _operation(info: Info, key: UUID) -> BulkOperation:
+async def _success(info: Info, key: UUID) -> BulkOperationSuccess:
     columns = columns_of(info, BulkOperation, "operation")
-    return BulkOperation(row=await bulk.written(info.context, key, columns))
+    return BulkOperationSuccess(operation=BulkOperation(row=await bulk.get_fresh(info.context, key, columns)))

@@ -23,8 +23,8 @@ from strawberry.extensions import SchemaExtension
 from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
 from domain.time_buckets import MAX_BUCKETS
-from resolvers.pagination import DEFAULT_PAGE, MAX_PAGE
-from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES
+from resolvers.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS
+from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
 MAX_TOKENS = 4_000
 """Words and brackets in a document."""
@@ -68,7 +68,7 @@ _LISTS = {
     "reasons",
 }
 _SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
-_DEFAULTS = {"topFailingSteps": FIRST_FAILURES, "errors": FIRST_ERRORS}
+_DEFAULTS = {"topFailingSteps": DEFAULT_FAILING_STEPS, "errors": DEFAULT_ERRORS}
 _SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 

@@ -9,8 +9,8 @@ from uuid import UUID
 import strawberry
 from graphql import GraphQLError
 
+from db.runs import reads
 from domain import errors
-from resolvers import runs
 from schema.enums import ErrorCode
 from schema.fields import Info, columns_of, field
 from schema.types.flow_run import FlowRun
@@ -138,9 +138,8 @@ class QuotaExceeded(UserError):
 
     @field("The run that was written as QUOTA_EXCEEDED.")
     async def run(self, info: Info) -> FlowRun:
-        run = await runs.by_key(info.context, self.run_key, columns_of(info, FlowRun))
-        assert run is not None  # it was written a moment ago
-        return FlowRun(row=run)
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.run_key, columns))
 
 
 @_maps(errors.SettingsInvalidError)
@@ -261,7 +260,7 @@ def to_client_error(error: GraphQLError) -> GraphQLError:
         # The document or its variables are at fault, and graphql-core says how; a number may have too many digits.
         return _copy(error, error.message, {"code": ErrorCode.BAD_REQUEST.value})
     number = secrets.token_hex(8)
-    _logger.error("Internal error %s at %s", number, error.path, exc_info=cause)
+    _logger.error("internal error", extra={"correlation_id": number, "path": error.path}, exc_info=cause)
     message = f"Something went wrong in the service. Its log has more under {number}."
     return _copy(error, message, {"code": ErrorCode.INTERNAL_ERROR.value, "correlationId": number})
 

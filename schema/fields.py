@@ -1,7 +1,7 @@
-"""How fields are declared over rows, and which columns a selection needs.
+"""Declarations of fields over rows, and the columns that a selection needs.
 
-A field says which columns of its row it reads. `columns_of` adds up those of the fields that a query selects: nothing
-else is read from the database, JSON payloads above all.
+A field declares which columns of its row it reads. `columns_of` unites those of the fields that a query selects: no
+other column is read from the database.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import get_object_definition
+from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from domain import ids
@@ -23,12 +24,13 @@ Info = StrawberryInfo[Context, None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 COLUMNS = "columns"
+"""The key of a field's columns in its metadata."""
 
 
 def column(
     source: str, description: str, *, convert: Callable[[Any], Any] | None = None, name: str | None = None
 ) -> Any:
-    """A field that is the column `source` of the row, converted when it is not null."""
+    """Declares a field over the column `source` of the row. A value that is not null is converted by `convert`."""
 
     def plain(root: Any) -> Any:
         return getattr(root.row, source)
@@ -42,32 +44,41 @@ def column(
 
 
 def id_column(kind: IdKind, description: str) -> Any:
-    """The field `id` of a node."""
+    """Declares the field `id` of a node."""
     return column("id", description, convert=lambda key: ids.encode(kind, key))
 
 
 def json_column(name: str, description: str) -> Any:
-    """A field that is JSON text in the column `name`, passed on without being parsed."""
+    """Declares a field over JSON text in the column `name`, which is sent without being parsed."""
     return column(name, description, convert=raw_json)
 
 
 def field(description: str, *columns: str, name: str | None = None) -> Callable[[F], F]:
-    """A field with a resolver that reads `columns` of its row."""
-    return cast("Callable[[F], F]", strawberry.field(name=name, description=description, metadata={COLUMNS: columns}))
+    """Declares a field with a resolver that reads `columns` of its row."""
+    declare = strawberry.field(name=name, description=description, metadata={COLUMNS: columns})
+    return cast("Callable[[F], F]", lambda resolver: without_null_defaults(declare(resolver)))
+
+
+def without_null_defaults(declared: StrawberryField) -> StrawberryField:
+    """Removes defaults of null from the arguments in the schema. Resolvers get None for what a client leaves out."""
+    for argument in declared.arguments:
+        if argument.default is None:
+            argument.default = strawberry.UNSET
+    return declared
 
 
 def columns_of(info: StrawberryInfo[Any, Any], of: type, *path: str) -> frozenset[str]:
-    """The columns that the fields selected below the present one need, of a type `of`.
+    """Returns the columns that the fields need which a client selects on the type `of`.
 
-    `path` leads from the present field to the selections of that type, such as `edges`, `node`.
+    `path` leads from the field of `info` to the selections of that type, such as `edges`, `node`.
     """
-    needed = _columns_by_field(of)
+    by_field = _columns_by_field(of)
     names = {node.name.value for node in _selected(info, _below(info, path))}
-    return frozenset(column for name in names for column in needed.get(name, ()))
+    return frozenset(column for name in names for column in by_field.get(name, ()))
 
 
 def selects(info: StrawberryInfo[Any, Any], *names: str) -> bool:
-    """Whether one of the fields `names` is selected below the present one."""
+    """True if a client selects one of the fields `names` below the field of `info`."""
     return any(node.name.value in names for node in _selected(info, _below(info, ())))
 
 

@@ -6,9 +6,12 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
+from db import flows as db_flows
+from db import projects as db_projects
+from db.runs import reads
 from domain import ids
-from domain.enums import FINAL, STOPS
 from domain.ids import IdKind
+from domain.state_machine import FINAL, STOPS
 from resolvers import cancel, flows, projects, resume, retry, runs, start
 from schema.bulk_mutation import BulkMutation
 from schema.enums import RetryStrategy, Role
@@ -206,7 +209,8 @@ class Mutation(TriggerMutation, BulkMutation):
         input: Annotated[UpdateProjectInput, _arg("What is to change.")],  # noqa: A002
     ) -> UpdateProjectResult:
         key = await projects.update(info.context, input.project_id, input.values())
-        row = await runs.project(info.context, key, columns_of(info, Project, "project"))
+        columns = columns_of(info, Project, "project")
+        row = await info.context.loaders.load_existing(db_projects.by_ids, key, columns)
         return UpdateProjectSuccess(project=Project(row=row))
 
     @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that were started keep theirs.")
@@ -217,7 +221,8 @@ class Mutation(TriggerMutation, BulkMutation):
         definition: Annotated[JSON, _arg("What the flow does; /schemas/flow-definition.json has its form.")],
     ) -> PublishFlowVersionResult:
         key = await flows.publish(info.context, flow_id, definition)
-        row = await runs.flow_version(info.context, key, columns_of(info, FlowVersion, "flowVersion"))
+        columns = columns_of(info, FlowVersion, "flowVersion")
+        row = await info.context.loaders.load_existing(db_flows.versions_by_ids, key, columns)
         return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
 
     @mutation(Role.OPERATOR, "Starts a run of a flow's published version.")
@@ -273,13 +278,14 @@ class Mutation(TriggerMutation, BulkMutation):
         if wait_ms:
             await start.wait_for_stop(info.context, request.run_id, wait_ms, STOPS)
         columns = columns_of(info, StepResult, "step")
-        step = await runs.step_result(info.context, request.run_id, request.step_name, columns)
+        step = await info.context.loaders.load(reads.steps_by_names, (request.run_id, request.step_name), columns)
         assert step is not None  # it asked
         return ResumeRunSuccess(run=await _run(info, request.run_id), step=StepResult(row=step))
 
 
 async def _flow(info: Info, key: UUID) -> Flow:
-    return Flow(row=await runs.flow(info.context, key, columns_of(info, Flow, "flow")))
+    columns = columns_of(info, Flow, "flow")
+    return Flow(row=await info.context.loaders.load_existing(db_flows.by_ids, key, columns))
 
 
 async def _run(info: Info, key: UUID) -> FlowRun:

@@ -8,12 +8,14 @@ import strawberry
 from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
-from resolvers import bulk, files, flows, projects, runs, schedules, stats, webhooks
-from resolvers.pagination import PageArguments
+from live.stats_feed import Statistics
+from resolvers import bulk, files, flows, projects, runs, schedules, webhooks
+from resolvers.flows import FlowList
+from resolvers.runs import RunList
 from schema.fields import Info, columns_of, field
-from schema.inputs import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.types.bulk_operation import BulkOperation
-from schema.types.connection import After, Before, Connection, First, Last, connect
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
@@ -24,34 +26,37 @@ from schema.types.stats import FlowRunStats
 MAX_NODES = 1_000
 """IDs in one call of `nodes`."""
 
-Id = Annotated[strawberry.ID, strawberry.argument(description="Its ID.")]
-Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"Their IDs, at most {MAX_NODES}.")]
-Flows = Annotated[FlowFilter | None, strawberry.argument(description="Which flows; without it all that the key sees.")]
-FlowRuns = Annotated[
-    FlowRunFilter | None, strawberry.argument(description="Which runs; without it all that the key sees.")
+Id = Annotated[strawberry.ID, strawberry.argument(description="The ID.")]
+Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"The IDs, at most {MAX_NODES}.")]
+FlowsFilter = Annotated[
+    FlowFilter | None, strawberry.argument(description="Which flows. By default all that the key sees.")
 ]
-OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="In which order.")]
+RunsFilter = Annotated[
+    FlowRunFilter | None,
+    strawberry.argument(description="Which runs. By default all that the key sees and that are not archived."),
+]
+OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The order. By default the newest first.")]
 
 
-@strawberry.type(description="Reads.")
+@strawberry.type(description="The reads.")
 class Query:
     """The root of queries."""
 
-    @field("What has this ID; null when there is no such thing that the key sees.")
+    @field("The object with this ID; null if the key sees no such object.")
     async def node(self, info: Info, id: Id) -> Node | None:  # noqa: A002
         return await _node(info, id)
 
-    @field("What has these IDs, in their order; null where there is no such thing that the key sees.")
+    @field("The objects with these IDs, in the order of the IDs; null for each object that the key does not see.")
     async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
         if len(ids) > MAX_NODES:
             raise InvalidArgumentError(f"`ids` takes at most {MAX_NODES:,} values, got {len(ids):,}.")
-        return await asyncio.gather(*(_node(info, each) for each in ids))
+        return await asyncio.gather(*(_node(info, text) for text in ids))
 
-    @field("The key in use.")
+    @field("The API key of the request.")
     def viewer(self, info: Info) -> Viewer:
         return Viewer(key=info.context.viewer)
 
-    @field("The flow; null when there is none that the key sees.")
+    @field("The flow with this ID; null if the key sees no such flow.")
     async def flow(self, info: Info, id: Id) -> Flow | None:  # noqa: A002
         row = await flows.get(info.context, id, columns_of(info, Flow))
         return Flow(row=row) if row else None
@@ -60,82 +65,65 @@ class Query:
     async def flows(
         self,
         info: Info,
-        filter: Flows = None,  # noqa: A002
+        filter: FlowsFilter = None,  # noqa: A002
         first: First = None,
         after: After = None,
         last: Last = None,
         before: Before = None,
     ) -> Connection[Flow]:
-        wanted = flows.scoped(info.context, (filter or FlowFilter()).wanted())
-        return await connect(
-            info,
-            Flow,
-            PageArguments(first, after, last, before),
-            fetch=lambda asked, columns: flows.page(info.context, wanted, asked, columns),
-            count=lambda limit: flows.count(info.context, wanted, limit),
-        )
+        source = FlowList(info.context, (filter or FlowFilter()).to_domain())
+        return await connect(info, Flow, source, PageArguments(first, after, last, before))
 
-    @field("The run; null when there is none that the key sees. Archived runs are found too.")
+    @field("The run with this ID, archived or not; null if the key sees no such run.")
     async def flow_run(self, info: Info, id: Id) -> FlowRun | None:  # noqa: A002
         row = await runs.get(info.context, id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
-    @field("Runs, newest first unless another order is asked for. Archived runs are left out unless asked for.")
+    @field("Runs, by default the newest first. Archived runs are left out unless the filter includes them.")
     async def flow_runs(
         self,
         info: Info,
-        filter: FlowRuns = None,  # noqa: A002
+        filter: RunsFilter = None,  # noqa: A002
         order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,
         before: Before = None,
     ) -> Connection[FlowRun]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        order = (order_by or FlowRunOrder()).order()
-        return await connect(
-            info,
-            FlowRun,
-            PageArguments(first, after, last, before),
-            fetch=lambda asked, columns: runs.page(info.context, wanted, order, asked, columns),
-            count=lambda limit: runs.count(info.context, wanted, limit),
-        )
+        where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        source = RunList(info.context, where, (order_by or FlowRunOrder()).to_domain())
+        return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
 
-    @field("Statistics over runs. Archived runs are left out unless asked for.")
-    def flow_run_stats(self, info: Info, filter: FlowRuns = None) -> FlowRunStats:  # noqa: A002
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        return FlowRunStats(of=stats.of_runs(info.context, wanted))
+    @field("Statistics over runs. Archived runs are left out unless the filter includes them.")
+    def flow_run_stats(self, info: Info, filter: RunsFilter = None) -> FlowRunStats:  # noqa: A002
+        where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        return FlowRunStats(statistics=Statistics(info.context.database, where))
 
-    @field("The bulk operation, or the plan of one; null when there is none that the key sees.")
+    @field("The bulk operation or plan with this ID; null if the key sees no such operation.")
     async def bulk_operation(self, info: Info, id: Id) -> BulkOperation | None:  # noqa: A002
         row = await bulk.get(info.context, id, columns_of(info, BulkOperation))
         return BulkOperation(row=row) if row else None
 
-    @field("Bulk operations that began, newest first.")
+    @field("Bulk operations that were started, newest first. Plans are left out.")
     async def bulk_operations(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[BulkOperation]:
-        return await connect(
-            info,
-            BulkOperation,
-            PageArguments(first, after, last, before),
-            fetch=lambda asked, columns: bulk.page(info.context, asked, columns),
-            count=lambda limit: bulk.count(info.context, limit),
-        )
+        source = bulk.OperationList(info.context)
+        return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
 
 
 async def _node(info: Info, text: str) -> Node | None:
-    """What the ID `text` names.
+    """Returns the object with the ID `text`; None if the key sees no such object.
 
     Raises:
-        InvalidIdError: it is not an ID, or not that of a node.
+        InvalidIdError: `text` is not an ID, or not the ID of a node.
     """
     kind, _ = ids.decode_any(text)
     if kind not in _NODES:
-        raise InvalidIdError(f"There is no node of the kind that {text!r} names.")
-    of, get = _NODES[kind]
-    row = await get(info.context, text, columns_of(info, of))
-    return of(row=row) if row else None
+        raise InvalidIdError(f"{text!r} is not the ID of a node.")
+    node_type, get = _NODES[kind]
+    row = await get(info.context, text, columns_of(info, node_type))
+    return node_type(row=row) if row else None
 
 
 _NODES = {

@@ -9,6 +9,7 @@ from strawberry.extensions.field_extension import AsyncExtensionResolver
 
 from resolvers import authorize
 from schema.enums import Role
+from schema.flat_arguments import FlatArguments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,7 +25,13 @@ class _Requires(FieldExtension):
         return await next_(source, info, **kwargs)
 
 
-def mutation(role: Role, description: str) -> Callable[[F], F]:
-    """A mutation for keys that have `role` or one above it."""
+def mutation(role: Role, description: str, arguments: type | None = None) -> Callable[[F], F]:
+    """A mutation for keys that have `role` or one above it.
+
+    With `arguments`, an input class, its resolver has one parameter for all arguments (`FlatArguments`).
+    """
     text = f"{description} Needs the role {role}."
-    return cast("Callable[[F], F]", strawberry.mutation(description=text, extensions=[_Requires(role)]))
+    extensions: list[FieldExtension] = [_Requires(role)]
+    if arguments is not None:
+        extensions.append(FlatArguments(arguments))
+    return cast("Callable[[F], F]", strawberry.mutation(description=text, extensions=extensions))

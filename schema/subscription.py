@@ -1,12 +1,13 @@
 """The root type of subscriptions, and the events that they deliver."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, Callable
 from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
+from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
@@ -14,8 +15,8 @@ from live.events import LogItem, MatchedEvent
 from resolvers import bulk, runs, subscriptions
 from resolvers.subscriptions import encode_position
 from schema.enums import BulkStatus, RunStatus
-from schema.fields import Info, columns_of, field
-from schema.inputs import FlowRunFilter
+from schema.fields import Info, columns_of, field, without_null_defaults
+from schema.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import CURSOR, LogLinesAppended, StepChanged
@@ -53,9 +54,8 @@ class _RunEvent:
 
     @field("The run as it is when the event is delivered, which may be later than the change.")
     async def run(self, info: Info) -> FlowRun:
-        run = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
-        assert run is not None  # runs are never deleted
-        return FlowRun(row=run)
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
 
 
 @strawberry.type(description="A run was created, or its status changed.")
@@ -124,7 +124,7 @@ class BulkOperationProgressed:
     @field("The operation as it is when the event is delivered, which may be later than the event.")
     async def operation(self, info: Info) -> BulkOperation:
         columns = columns_of(info, BulkOperation)
-        return BulkOperation(row=await bulk.written(info.context, self.row.operation_id, columns))
+        return BulkOperation(row=await bulk.get_fresh(info.context, self.row.operation_id, columns))
 
 
 RunEvent = FlowRunStatusChanged | FlowRunUpdated | CaughtUp
@@ -183,7 +183,8 @@ After = Annotated[
 
 
 def _subscription(description: str) -> Callable[[F], F]:
-    return cast("Callable[[F], F]", strawberry.subscription(description=description))
+    declare: Any = strawberry.subscription(description=description)
+    return cast("Callable[[F], F]", lambda resolver: without_null_defaults(declare(resolver)))
 
 
 @strawberry.type(
@@ -201,10 +202,10 @@ class Subscription:
     def flow_run_status_changed(
         self,
         info: Info,
-        filter: Filter = strawberry.UNSET,  # noqa: A002
-        after: After = strawberry.UNSET,
-    ) -> AsyncIterator[FlowRunStatusEvent]:
-        run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
+        filter: Filter = None,  # noqa: A002
+        after: After = None,
+    ) -> AsyncIterable[FlowRunStatusEvent]:
+        run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return subscriptions.run_changes(info.context, run_filter, after, run_event)
 
     @_subscription(
@@ -218,21 +219,23 @@ class Subscription:
         self,
         info: Info,
         run_id: Annotated[strawberry.ID, strawberry.argument(description="ID of the run.")],
-        after: After = strawberry.UNSET,
-    ) -> AsyncIterator[FlowRunProgressEvent]:
+        after: After = None,
+    ) -> AsyncIterable[FlowRunProgressEvent]:
         return await subscriptions.run_progress(info.context, run_id, after, progress_event)
 
     @_subscription(
-        "Statistics over runs: delivered at the start, and again after a run that matches or matched the filter changed."
-        " At most once a second."
+        "Statistics over runs: delivered at the start, and again after a run that matches or matched the filter"
+        " changed. At most once a second."
     )
     def flow_run_stats_changed(
         self,
         info: Info,
-        filter: Filter = strawberry.UNSET,  # noqa: A002
-    ) -> AsyncIterator[FlowRunStats]:
-        run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).wanted())
-        return subscriptions.stats_changes(info.context, run_filter, lambda statistics: FlowRunStats(of=statistics))
+        filter: Filter = None,  # noqa: A002
+    ) -> AsyncIterable[FlowRunStats]:
+        run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        return subscriptions.stats_changes(
+            info.context, run_filter, lambda statistics: FlowRunStats(statistics=statistics)
+        )
 
     @_subscription(
         "Progress of a bulk operation: its present state first, then every step until it has ended; then the stream"
@@ -243,6 +246,6 @@ class Subscription:
         self,
         info: Info,
         id: Annotated[strawberry.ID, strawberry.argument(description="ID of the operation.")],  # noqa: A002
-        after: After = strawberry.UNSET,
-    ) -> AsyncIterator[BulkOperationProgressed]:
+        after: After = None,
+    ) -> AsyncIterable[BulkOperationProgressed]:
         return await subscriptions.bulk_progress(info.context, id, after, bulk_event)

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -16,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 from db import migrate
 from db.core import pg_notify
 from db.core.database import Database
-from domain.definition import definition_schema
 from domain.errors import DatabaseUnavailableError
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
+from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.auth import BrowserSessions
@@ -27,6 +28,7 @@ from service.connection_registry import Connections, Limits
 from service.downloads import Downloads
 from service.graphiql import Explorer
 from service.graphql import GraphQLEndpoint
+from service.request_ids import RequestIds, internal_error
 from service.settings import Settings
 from service.webhooks import Webhooks
 from service.worker import Worker
@@ -84,6 +86,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database)),
         ],
+        middleware=[Middleware(RequestIds)],
+        exception_handlers={Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
@@ -95,7 +99,7 @@ async def _to_explorer(_: Request) -> Response:
 
 
 async def _flow_definition_schema(_: Request) -> Response:
-    return JSONResponse(definition_schema(), media_type="application/schema+json")
+    return JSONResponse(KINDS.language.json_schema(), media_type="application/schema+json")
 
 
 async def _healthz(_: Request) -> Response:

@@ -90,8 +90,8 @@ class BrowserSessions:
 
     async def _new_session(self) -> str:
         return await self._database.write(
-            lambda conn: api_keys.create(
-                conn, project_id=self._project_id, role=Role.ADMIN, name=SESSION_NAME, lifetime=SESSION_LIFETIME
+            lambda uow: api_keys.create(
+                uow, project_id=self._project_id, role=Role.ADMIN, name=SESSION_NAME, lifetime=SESSION_LIFETIME
             )
         )
 

@@ -3,11 +3,11 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from db import api_keys, projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from domain.enums import Role
 from service import demo
 from service.settings import Settings
@@ -38,12 +38,12 @@ async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:
     return Bootstrapped(project_id, secret, key_file if key_file and key_file.exists() else None)
 
 
-def _ensure(conn: Any, fixed_secret: str | None) -> tuple[UUID, str | None]:
-    project_id = projects.by_name(conn, projects.DEFAULT_NAME) or projects.create(conn, projects.DEFAULT_NAME)
-    wanted = not api_keys.is_known(conn, fixed_secret) if fixed_secret else not api_keys.listed(conn)
+def _ensure(uow: UnitOfWork, fixed_secret: str | None) -> tuple[UUID, str | None]:
+    project_id = projects.by_name(uow.conn, projects.DEFAULT_NAME) or projects.create(uow, projects.DEFAULT_NAME)
+    wanted = not api_keys.is_known(uow.conn, fixed_secret) if fixed_secret else not api_keys.listed(uow.conn)
     if not wanted:
         return project_id, None
-    secret = api_keys.create(conn, project_id=project_id, role=Role.ADMIN, name=KEY_NAME, secret=fixed_secret)
+    secret = api_keys.create(uow, project_id=project_id, role=Role.ADMIN, name=KEY_NAME, secret=fixed_secret)
     return project_id, secret
 
 

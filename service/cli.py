@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,8 +14,10 @@ import uvicorn
 from pydantic import ValidationError
 
 from db import api_keys, flows, projects
+from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from domain import ids
 from domain.enums import Role
@@ -27,6 +28,7 @@ from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.graphiql import Explorer
+from service.log_output import configure_logging
 from service.server import freeze_gc, server_config
 from service.settings import Settings
 from service.worker import Worker
@@ -41,12 +43,9 @@ def main(context: click.Context) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        faults = (f"FLOWRUNS_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
-        raise click.ClickException("; ".join(faults)) from None
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # One line for each call of a step is the journal's business.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+        problems = (f"FLOWRUNS_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        raise click.ClickException("; ".join(problems)) from None
+    configure_logging(settings.log_level, settings.log_format)
     context.obj = settings
 
 
@@ -99,9 +98,9 @@ def key() -> None:
 def create_key(settings: Settings, name: str, role: str, project: str, operator: bool) -> None:
     """Create a key."""
 
-    def work(conn: Any) -> str:
-        owner = None if operator else projects.by_name(conn, project) or projects.create(conn, project)
-        return api_keys.create(conn, project_id=owner, role=Role(role), name=name)
+    def work(uow: UnitOfWork) -> str:
+        owner = None if operator else projects.by_name(uow.conn, project) or projects.create(uow, project)
+        return api_keys.create(uow, project_id=owner, role=Role(role), name=name)
 
     click.echo(_with_database(settings, lambda database: database.write(work)))
 
@@ -122,11 +121,11 @@ def list_keys(settings: Settings) -> None:
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
     try:
-        wanted = ids.decode(IdKind.API_KEY, key_id)
+        decoded = ids.decode(IdKind.API_KEY, key_id)
     except FlowRunsError as error:
         raise click.ClickException(error.message) from None
-    if not _with_database(settings, lambda database: database.write(api_keys.revoke, wanted)):
-        raise click.ClickException("There is no such key in force.")
+    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded)):
+        raise click.ClickException("No active key with this ID.")
 
 
 @main.group(help="Publish flows from files.")
@@ -146,13 +145,13 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
     except (ValueError, FlowRunsError) as error:
         raise click.ClickException(f"{file}: {error}") from None
 
-    def work(conn: Any) -> UUID:
-        owner = projects.by_name(conn, project)
+    def work(uow: UnitOfWork) -> UUID:
+        owner = projects.by_name(uow.conn, project)
         if owner is None:
-            raise click.ClickException(f"There is no project {project!r}.")
+            raise click.ClickException(f"No project named {project!r}.")
         called = name or file.stem
-        flow_id = flows.by_name(conn, owner, called) or flows.create(conn, owner, called)
-        flows.publish(conn, flow_id, owner, checked.text, checked.step_count)
+        flow_id = flows.by_name(uow.conn, owner, called) or flows.create(uow, owner, called)
+        flows.publish(uow, flow_id, owner, checked.text, checked.step_count)
         return flow_id
 
     click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
@@ -160,7 +159,7 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
 
 def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
     async def run() -> T:
-        database = Database(settings.database_url)
+        database = open_database(settings.database_url)
         try:
             return await use(database)
         finally:
@@ -174,7 +173,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 
 
 async def _work(settings: Settings) -> None:
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
     worker = Worker(database, FlowCache(database), settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -192,14 +191,14 @@ def _run_server(settings: Settings, *, with_worker: bool) -> None:
 
 
 async def _serve(settings: Settings, *, with_worker: bool) -> None:
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=with_worker)
     config = server_config(
         service.app,
         host=settings.host,
         port=settings.port,
-        log_level=settings.log_level.lower(),
+        log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
         access_log=False,
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )

@@ -3,9 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from db import flows
+from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from engine.compiled_flow import check
 
@@ -67,12 +66,12 @@ FLOWS: dict[str, dict[str, Any]] = {
 }
 
 
-def seed(conn: Connection, project_id: UUID) -> bool:
+def seed(uow: UnitOfWork, project_id: UUID) -> bool:
     """Create the demo flows unless the project has flows; whether it did."""
-    if flows.count(conn, FlowFilter(project_ids=[project_id]), 1):
+    if flows.count(uow.conn, FlowFilter(project_ids=[project_id]), 1):
         return False
     for name, definition in FLOWS.items():
         checked = check(definition)
-        flow_id = flows.create(conn, project_id, name)
-        flows.publish(conn, flow_id, project_id, checked.text, checked.step_count)
+        flow_id = flows.create(uow, project_id, name)
+        flows.publish(uow, flow_id, project_id, checked.text, checked.step_count)
     return True

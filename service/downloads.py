@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from db.core.database import Database
+from db.row_types import LogLineRow, RunRow
 from db.runs import logs
 from db.sql.keyset import Page, Position
-from db.sql.rows import AnyRow
 from domain.errors import (
     DatabaseUnavailableError,
     FileStoreUnavailableError,
@@ -111,11 +111,11 @@ class Downloads:
     async def _context(self, request: Request) -> Context:
         return Context(self._database, self._flows, await authenticate(request, self._database))
 
-    async def _lines(self, run: AnyRow, after: AnyRow | None) -> Sequence[AnyRow]:
+    async def _lines(self, run: RunRow, after: LogLineRow | None) -> Sequence[LogLineRow]:
         place = None if after is None else Position(after.number, after.run_id)
         return await self._database.read(logs.page, run.id, Page(LINES_AT_ONCE, after=place))
 
-    async def _text(self, run: AnyRow, lines: Sequence[AnyRow]) -> AsyncIterator[str]:
+    async def _text(self, run: RunRow, lines: Sequence[LogLineRow]) -> AsyncIterator[str]:
         while lines:
             yield "".join(_text_of(line) for line in lines)
             lines = await self._lines(run, lines[-1]) if len(lines) == LINES_AT_ONCE else ()
@@ -129,7 +129,7 @@ class Downloads:
             raise FileStoreUnavailableError from error
 
 
-def _text_of(line: AnyRow) -> str:
+def _text_of(line: LogLineRow) -> str:
     at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     where = f" [{line.step_name} #{line.attempt}]" if line.step_name is not None else ""
     # Indented, so that what a step logs cannot pass for a line of its own.

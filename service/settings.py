@@ -12,6 +12,7 @@ from domain.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
 from service.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
+from service.log_output import LogFormat
 
 FILES_FOLDER = "files"
 """Beside the database file, where no other place is set for files."""
@@ -88,7 +89,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Subscriptions that one key may have open at a time, in one process.",
     )
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="What is logged.")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."
+    )
+    log_format: LogFormat = Field(
+        default=LogFormat.CONSOLE, description="How log lines are written: `console` for people, `json` for machines."
+    )
 
     @field_validator("database_url")
     @classmethod

@@ -15,9 +15,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from db.core.database import Database
-from db.sql.rows import AnyRow
+from db.row_types import RunRow, WebhookRow
+from db.runs import reads
 from domain import clock, ids
-from domain.enums import FINAL, RunStatus
+from domain.enums import RunStatus
 from domain.errors import (
     ErrorCode,
     FlowRunsError,
@@ -26,8 +27,9 @@ from domain.errors import (
     QuotaExceededError,
 )
 from domain.ids import IdKind
+from domain.state_machine import FINAL
 from engine.compiled_flow import FlowCache
-from resolvers import projects, runs, start, webhooks
+from resolvers import projects, start, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
 from service.request_limits import bounded
@@ -88,7 +90,7 @@ class Webhooks:
         await start.wait_for_stop(context, run_id, milliseconds, FINAL)
         return await _outcome(context, run_id)
 
-    async def _beyond_quota(self, webhook: AnyRow, error: QuotaExceededError) -> Response:
+    async def _beyond_quota(self, webhook: WebhookRow, error: QuotaExceededError) -> Response:
         """The run was written, and can be retried by hand; other calls start runs from the next period on."""
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
         # None: there is no quota any more.
@@ -167,7 +169,7 @@ def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 async def _outcome(context: Context, key: UUID) -> Response:
     """How the run ended; or that it has not, when the time is up."""
-    run = await runs.by_key(context, key, _OUTCOME)
+    run = await context.loaders.load(reads.by_ids, key, _OUTCOME)
     assert run is not None  # it was started a moment ago
     told = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
     if run.status == RunStatus.SUCCEEDED:
@@ -177,7 +179,7 @@ async def _outcome(context: Context, key: UUID) -> Response:
     return _json({**told, "error": _run_error(run)}, 500)
 
 
-def _run_error(run: AnyRow) -> dict[str, Any] | None:
+def _run_error(run: RunRow) -> dict[str, Any] | None:
     if run.error_code is None:
         return None
     return {"code": run.error_code, "message": run.error_message, "stepName": run.failed_step_name}

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
-from db.bulk import operations as bulk_operations
+from db.bulk import leases as bulk_leases
 from db.core.database import Database
 from db.runs import step_journal
 from domain import clock
-from engine import actions, steps
+from engine import actions
 from engine.bulk_worker import BulkWorker
 from engine.compiled_flow import FlowCache
 from engine.dispatcher import Dispatcher
@@ -22,6 +22,7 @@ from engine.pgqueuer import ticket_dispatcher
 from engine.polling import PollingDispatcher, PollingSettings
 from engine.run_output import OutputLimits
 from engine.scheduler import Scheduler
+from engine.steps import KINDS, StepSettings
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -40,11 +41,11 @@ class Worker:
         self._settings = settings
         self._stopped = False
         modules = [*settings.action_modules, *([_DEMO_ACTIONS] if settings.seed_demo else [])]
-        self._runner_settings = steps.RunnerSettings(
+        self._step_settings = StepSettings(
             http_allow_private=settings.http_allow_private, actions=actions.load(modules)
         )
         self._files = FileStore(settings.files_place)
-        self._note_settings = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
+        self._output_limits = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
@@ -58,8 +59,8 @@ class Worker:
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
-        async with self._presence(), self._housekeeping(), steps.runners(self._runner_settings) as runners:
-            executor = Executor(self._database, self._flows, runners, self._note_settings)
+        async with self._presence(), self._housekeeping(), KINDS.open(self._step_settings) as kinds:
+            executor = Executor(self._database, self._flows, kinds, self._output_limits)
             beside = [asyncio.create_task(self._keep_up(each)) for each in (self._scheduler, self._bulk)]
             try:
                 while not self._stopped:
@@ -90,8 +91,8 @@ class Worker:
             try:
                 await part.run()
             except Exception:
-                name = type(part).__name__
-                _logger.exception("The %s failed; starting it again in %g s", name, RESTART_SECONDS)
+                fields = {"part": type(part).__name__, "restart_seconds": RESTART_SECONDS}
+                _logger.exception("part of the worker failed", extra=fields)
                 await clock.sleep(RESTART_SECONDS)
 
     @asynccontextmanager
@@ -115,15 +116,16 @@ class Worker:
         try:
             await self._dispatcher.run(executor.execute)
         except Exception:
-            _logger.exception("The dispatcher failed; starting it again in %g s", RESTART_SECONDS)
+            fields = {"part": type(self._dispatcher).__name__, "restart_seconds": RESTART_SECONDS}
+            _logger.exception("part of the worker failed", extra=fields)
             await clock.sleep(RESTART_SECONDS)
             self._dispatcher = self._new_dispatcher()
 
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
-        await self._database.write(bulk_operations.release_leases)
+        await self._database.write(bulk_leases.release_leases)
         if count := await self._database.write(step_journal.release_leases):
-            _logger.info("Going on with %d runs that were under way when the last worker ended", count)
+            _logger.info("leases of the last worker released", extra={"runs": count})
 
     def _new_dispatcher(self) -> Dispatcher:
         settings = PollingSettings(

@@ -7,10 +7,11 @@ from typing import Literal, cast
 
 import pytest
 
+from db.assembly import open_database
 from db.core.database import Database
-from tests.support.templates import Template
+from tests.support.database_templates import Template
 
-pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.api"]
+pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.app", "tests.support.server"]
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -37,6 +38,6 @@ def database_url(new_database_url: Callable[[], str]) -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
+    opened = open_database(database_url)
     yield opened
     await opened.close()

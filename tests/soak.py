@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 from sqlalchemy import Connection, Select, func, or_, select
 
+from db.assembly import open_database
 from db.core.database import Database
 from db.events.log import RUN_STATUS
 from db.migrate import upgrade
@@ -33,8 +34,9 @@ from db.models.types import table
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkStatus
-from domain.enums import FINAL, LIVE, RunStatus, StepStatus
+from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.state_machine import FINAL, LIVE
 from tests.support.postgres import PostgresServer, free_port, postgres_server
 
 ROOT = Path(__file__).parent.parent
@@ -460,7 +462,7 @@ async def main(dialect: str, seconds: float, seed: int) -> bool:
     with ExitStack() as stack:
         server = stack.enter_context(postgres_server()) if dialect == "postgresql" else None
         async with service(server, folder) as soak:
-            database = Database(soak.database_url)
+            database = open_database(soak.database_url)
             changes = await live(soak, seconds, database)
             faults = {what: await database.read(check) for what, check in CHECKS.items()}
             faults["subscribers were told all changes, once and in order"] = list(misheard(soak, changes))

@@ -1,78 +1,205 @@
-"""A part of a bulk operation: the runs that one transaction deals with."""
+"""Processes the set of a running operation, chunk by chunk.
+
+Each chunk is one transaction: the changes to the runs, their outcomes, the operation's counts and its position
+(`done_through`) commit together. After a crash another process continues from the last commit, so each run is processed
+exactly once.
+
+A chunk locks the operation's row first. A pipelined chunk, which runs in parallel with the one before it, locks the row
+last, and commits only if the position is where it began: so chunks commit in their order.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, exists, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, select, tuple_, update
 
-from db.models import BulkOutcome, FlowRun
+from db.bulk import actions, leases, operations, outcomes
+from db.bulk.leases import BulkLease
+from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
+from db.core.unit_of_work import UnitOfWork
+from db.models import BulkOperation
 from db.models.types import table
-from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
-from domain.bulk import BulkReason, BulkResult
+from db.sql.rows import AnyRow, group_by
+from domain import clock
+from domain.bulk import ELIGIBLE, BulkReason, BulkResult, BulkStatus
 
-OUTCOMES = table(BulkOutcome)
+_operations = table(BulkOperation)
+_operation = _operations.c
 _outcome = OUTCOMES.c
 
-# The statements are built once: to build one anew for each chunk costs as much as SQLite takes to run it.
+CHUNK_SIZE = 1_000
+"""Runs in one chunk. Large enough to spread the cost of a commit, small enough to lock runs for some 100 ms only."""
+_NIL = UUID(int=0)
+"""Smaller than the ID of any run."""
 
-IN_CHUNK = and_(
-    _outcome.operation_id == bindparam("of_operation"),
-    _outcome.run_id > bindparam("after"),
-    _outcome.run_id <= bindparam("through"),
+# Ordered and bounded by the complete primary key, with the operation filtered afterwards: a planner without statistics
+# of a new operation would rather sort all that is left of it.
+_next_outcomes = (
+    select(_outcome.operation_id, _outcome.run_id, PENDING.label("pending"))
+    .where(
+        tuple_(_outcome.operation_id, _outcome.run_id)
+        > tuple_(bindparam("of_operation", type_=_outcome.run_id.type), bindparam("after", type_=_outcome.run_id.type))
+    )
+    .order_by(_outcome.operation_id, _outcome.run_id)
+    .limit(bindparam("size", type_=Integer))
+    .subquery("next")
 )
-"""The condition that the outcomes of a chunk meet, of which the parameters are `Chunk.named`."""
-ACCEPTED = select(_outcome.run_id).where(IN_CHUNK, _outcome.result == BulkResult.SUCCEEDED)
-"""The IDs of the runs of a chunk that something is done to."""
-PENDING = _outcome.result == BulkResult.PENDING
-"""Whether it is still open what becomes of a run."""
-
-_SETTLE = (
-    update(OUTCOMES)
-    .where(IN_CHUNK, PENDING)
-    .values(result=bindparam("became"), reason=bindparam("why"), at=bindparam("settled_at"))
+_GET_BOUNDS = (
+    select(_next_outcomes.c.run_id, func.count().over(), func.count().filter(_next_outcomes.c.pending).over())
+    .where(_next_outcomes.c.operation_id == bindparam("of_operation"))
+    .order_by(_next_outcomes.c.run_id.desc())
+    .limit(1)
 )
-_SETTLE_SOME = _SETTLE.where(any_of(_outcome.run_id, "run_ids"))
-_SETTLE_MISSING = _SETTLE.where(~exists().where(table(FlowRun).c.id == _outcome.run_id))
+_GET_NEXT = (
+    select(_outcome.run_id)
+    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id > bindparam("after"))
+    .limit(1)
+)
+_has_succeeded = _outcome.result == BulkResult.SUCCEEDED
+_COUNT = select(
+    func.count(),
+    func.count().filter(_has_succeeded),
+    func.count().filter(_outcome.result == BulkResult.SKIPPED),
+    func.count().filter(_outcome.result == BulkResult.FAILED),
+    func.count().filter(_has_succeeded, _outcome.foretold != ELIGIBLE),
+    func.count().filter(~_has_succeeded, _outcome.foretold == ELIGIBLE),
+).where(IN_CHUNK)
+_counters = ("processed", "succeeded", "skipped", "failed", "became_eligible", "became_ineligible")
+_ADD_COUNTS = (
+    update(_operations)
+    .where(_operation.id == bindparam("of_operation"))
+    .values({_operation[name]: _operation[name] + bindparam(f"more_{name}", type_=Integer) for name in _counters})
+    .values({_operation.done_through: bindparam("through")})
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The runs of `operation`, a whole row, from behind `after` up to `through`."""
-
-    operation: AnyRow
-    after: UUID
-    through: UUID
-    length: int
-    pending: int
-    """How many of them are to be dealt with. Some may have been stopped before, with one above them."""
-    now: datetime
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """What its statements call it by."""
-        return {"of_operation": self.operation.id, "after": self.after, "through": self.through}
+class PipelineConflictError(Exception):
+    """The chunk cannot be pipelined with the one before it. Nothing was written; it has to be processed by itself."""
 
 
-def record_outcomes(
-    conn: Connection,
-    chunk: Chunk,
-    result: BulkResult,
-    reason: BulkReason | None = None,
-    run_ids: Sequence[UUID] | None = None,
-) -> None:
-    """Write what became of those of these runs that are still pending; without IDs, of all."""
-    values = {"became": result, "why": reason, "settled_at": chunk.now}
-    if run_ids is None:
-        conn.execute(_SETTLE, chunk.named | values)
-    else:
-        conn.execute(_SETTLE_SOME, chunk.named | values | {"run_ids": run_ids})
+class ChunkOutOfOrderError(PipelineConflictError):
+    """The chunk before it did not commit. Nothing was written; it can be pipelined again."""
 
 
-def record_missing(conn: Connection, chunk: Chunk) -> None:
-    """Note of which runs the rows are gone."""
-    gone = {"became": BulkResult.SKIPPED, "why": BulkReason.RUN_NOT_FOUND, "settled_at": chunk.now}
-    conn.execute(_SETTLE_MISSING, chunk.named | gone)
+def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timedelta) -> bool:
+    """Processes the next `size` runs. Returns True if the operation has ended.
+
+    Raises:
+        OperationLostError
+    """
+    chunk = _lock_next_chunk(uow, lease, size, duration)
+    if chunk is not None:
+        runs = _lock_runs(uow, chunk)
+        if runs:
+            actions.of_operation(chunk.operation).apply(uow, chunk, runs)
+        _add_counts(uow, chunk)
+    return _complete_if_last(uow, lease, chunk)
+
+
+def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
+    """Returns the last run of the next chunk of `size` runs, if another chunk follows it; else None.
+
+    Raises:
+        OperationLostError
+    """
+    operation = leases.get(conn, lease, BulkStatus.RUNNING)
+    chunk = _find_chunk(conn, operation, operation.done_through or _NIL, size)
+    return chunk.through if chunk is not None and _has_more(conn, chunk) else None
+
+
+def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int, duration: timedelta) -> bool:
+    """Processes the chunk that follows the run `after` in parallel with the chunk that ends there.
+
+    Writes everything before it waits for the end of that chunk, and commits only if that has committed. Returns True if
+    the operation has ended.
+
+    Raises:
+        OperationLostError, PipelineConflictError, ChunkOutOfOrderError
+    """
+    operation = leases.get(uow.conn, lease, BulkStatus.RUNNING)
+    chunk = _find_chunk(uow.conn, operation, after, size)
+    if chunk is None:
+        return False
+    action = actions.of_operation(operation)
+    runs = _lock_runs(uow, chunk)
+    if not action.can_pipeline(uow.conn, chunk, runs):
+        raise PipelineConflictError
+    if runs:
+        action.apply(uow, chunk, runs)
+        uow.flush()
+    if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != after:
+        raise ChunkOutOfOrderError
+    _add_counts(uow, chunk)
+    return _complete_if_last(uow, lease, chunk)
+
+
+def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> bool:
+    """Records INTERNAL_ERROR for the next run, which cannot be processed. Returns True if the operation has ended.
+
+    Raises:
+        OperationLostError
+    """
+    chunk = _lock_next_chunk(uow, lease, 1, duration)
+    if chunk is not None:
+        outcomes.record(uow, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
+        _add_counts(uow, chunk)
+    return _complete_if_last(uow, lease, chunk)
+
+
+def _lock_next_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timedelta) -> Chunk | None:
+    operation = leases.lock(uow, lease, BulkStatus.RUNNING, duration)
+    return _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
+
+
+def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
+    bounds = conn.execute(_GET_BOUNDS, {"of_operation": operation.id, "after": after, "size": size}).first()
+    if bounds is None:
+        return None
+    through, length, pending = bounds
+    return Chunk(operation, after, through, length, pending, clock.now())
+
+
+def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
+    """Locks the pending runs of a chunk, records those that are skipped, and returns the others."""
+    statement = actions.of_operation(chunk.operation).lock_statement
+    locked = uow.conn.execute(statement, {**chunk.parameters, "source_id": chunk.operation.source_id}).all()
+    by_refusal = group_by(locked, "refusal")
+    for reason, refused in by_refusal.items():
+        if reason is not None:
+            outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
+    if len(locked) < chunk.pending:
+        outcomes.record_missing(uow, chunk)
+    return by_refusal.get(None, ())
+
+
+def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:
+    """Adds the results of a chunk to the operation's counts, and moves its position to the end of the chunk."""
+    length, succeeded, skipped, failed, became_eligible, became_ineligible = uow.conn.execute(
+        _COUNT, chunk.parameters
+    ).one()
+    counted_before = length - chunk.pending  # they succeeded together with a run of an earlier chunk
+    counts = {
+        "processed": chunk.pending,
+        "succeeded": succeeded - counted_before,
+        "skipped": skipped,
+        "failed": failed,
+        "became_eligible": became_eligible,
+        "became_ineligible": became_ineligible,
+    }
+    more = {f"more_{name}": count for name, count in counts.items()}
+    uow.conn.execute(_ADD_COUNTS, {"of_operation": chunk.operation.id, "through": chunk.through, **more})
+
+
+def _complete_if_last(uow: UnitOfWork, lease: BulkLease, chunk: Chunk | None) -> bool:
+    """Completes the operation if no run follows `chunk`, and records its progress. Returns True if it has ended."""
+    has_ended = chunk is None or not _has_more(uow.conn, chunk)
+    if has_ended:
+        operations.end(uow, lease.operation_id, BulkStatus.COMPLETED)
+    operations.record_progress(uow, lease.operation_id)
+    return has_ended
+
+
+def _has_more(conn: Connection, chunk: Chunk) -> bool:
+    parameters = {"of_operation": chunk.operation.id, "after": chunk.through}
+    return conn.execute(_GET_NEXT, parameters).first() is not None

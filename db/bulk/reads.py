@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 
-from db.bulk.chunks import OUTCOMES
+from db.bulk.outcomes import OUTCOMES
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.keyset import Edge, Keyset, Page
@@ -23,86 +23,88 @@ BY_RUN = Keyset(_outcome.run_id, None, descending=False)
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFilter:
-    """Which outcomes are meant; None says nothing, an empty list matches nothing."""
+    """A filter of outcomes. None restricts nothing; an empty list matches nothing."""
 
     results: Sequence[BulkResult] | None = None
     reasons: Sequence[BulkReason] | None = None
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The operations `keys`."""
-    query = select(*select_columns(_operations, {*columns, "project_id"})).where(_operation.id.in_(keys))
+def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
+    """Returns operations by their IDs, with `columns`, `id` and `project_id`."""
+    query = select(*select_columns(_operations, {*columns, "project_id"})).where(_operation.id.in_(operation_ids))
     return {row.id: row for row in conn.execute(query)}
 
 
 def page(conn: Connection, columns: Collection[str], project_id: UUID | None, page: Page) -> Sequence[AnyRow]:
-    """A page of the operations of a project (None: of all), newest first; not of plans."""
-    query = select(*select_columns(_operations, columns)).where(_listed(project_id))
+    """Returns a page of the operations of a project (None: of all), newest first. Plans are not listed."""
+    query = select(*select_columns(_operations, columns)).where(_is_listed(project_id))
     rows = conn.execute(NEWEST_FIRST.slice(query, page)).all()
     return rows[::-1] if page.backward else rows
 
 
 def has_more(conn: Connection, project_id: UUID | None, edge: Edge) -> bool:
-    """Whether an operation stands beyond `edge`."""
-    query = select(_operation.id).where(_listed(project_id), NEWEST_FIRST.beyond(edge))
+    """Returns True if an operation follows the edge."""
+    query = select(_operation.id).where(_is_listed(project_id), NEWEST_FIRST.beyond(edge))
     return conn.execute(query.limit(1)).first() is not None
 
 
 def count(conn: Connection, project_id: UUID | None, limit: int | None) -> int:
-    """How many operations there are; stops counting at `limit`."""
-    query = select(_operation.id).where(_listed(project_id)).limit(limit)
+    """Counts the listed operations of a project (None: of all), up to `limit`."""
+    query = select(_operation.id).where(_is_listed(project_id)).limit(limit)
     return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
 
-def outcomes_page(conn: Connection, operation_id: UUID, wanted: OutcomeFilter, page: Page) -> Sequence[AnyRow]:
-    """A page of the outcomes of an operation, in the order in which its runs were created."""
-    query = select(OUTCOMES).where(_meant(operation_id, wanted))
+def outcomes_page(conn: Connection, operation_id: UUID, where: OutcomeFilter, page: Page) -> Sequence[AnyRow]:
+    """Returns a page of the outcomes of an operation, in the order in which the runs were created."""
+    query = select(OUTCOMES).where(_matches(operation_id, where))
     rows = conn.execute(BY_RUN.slice(query, page)).all()
     return rows[::-1] if page.backward else rows
 
 
-def has_more_outcomes(conn: Connection, operation_id: UUID, wanted: OutcomeFilter, edge: Edge) -> bool:
-    """Whether an outcome stands beyond `edge`."""
-    query = select(_outcome.run_id).where(_meant(operation_id, wanted), BY_RUN.beyond(edge))
+def has_more_outcomes(conn: Connection, operation_id: UUID, where: OutcomeFilter, edge: Edge) -> bool:
+    """Returns True if an outcome follows the edge."""
+    query = select(_outcome.run_id).where(_matches(operation_id, where), BY_RUN.beyond(edge))
     return conn.execute(query.limit(1)).first() is not None
 
 
-def outcomes_count(conn: Connection, operation_id: UUID, wanted: OutcomeFilter, limit: int | None) -> int:
-    """How many outcomes are meant; stops counting at `limit`."""
-    query = select(_outcome.run_id).where(_meant(operation_id, wanted)).limit(limit)
+def outcomes_count(conn: Connection, operation_id: UUID, where: OutcomeFilter, limit: int | None) -> int:
+    """Counts the matching outcomes of an operation, up to `limit`."""
+    query = select(_outcome.run_id).where(_matches(operation_id, where)).limit(limit)
     return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
 
-def reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
-    """For each operation how many of its outcomes have which reason."""
-    return _tallied(conn, keys, _outcome.reason)
+def reasons_by_operations(conn: Connection, operation_ids: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
+    """Returns for each operation the number of its skipped or failed runs by reason."""
+    return _counts_by_value(conn, operation_ids, _outcome.reason)
 
 
-def planned_reasons_by_operations(conn: Connection, keys: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
-    """For each plan of how many runs what is foretold."""
-    return _tallied(conn, keys, _outcome.foretold)
+def planned_reasons_by_operations(conn: Connection, operation_ids: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
+    """Returns for each plan the number of its runs that are ELIGIBLE, or would be skipped for a reason."""
+    return _counts_by_value(conn, operation_ids, _outcome.foretold)
 
 
-def _tallied(conn: Connection, keys: Sequence[UUID], column: ColumnElement[str]) -> Mapping[UUID, dict[str, int]]:
+def _counts_by_value(
+    conn: Connection, operation_ids: Sequence[UUID], column: ColumnElement[str]
+) -> Mapping[UUID, dict[str, int]]:
     query = select(_outcome.operation_id, column, func.count()).where(
-        _outcome.operation_id.in_(keys), column.is_not(None)
+        _outcome.operation_id.in_(operation_ids), column.is_not(None)
     )
-    tallies: dict[UUID, dict[str, int]] = {}
-    for operation_id, word, number in conn.execute(query.group_by(_outcome.operation_id, column).order_by(column)):
-        tallies.setdefault(operation_id, {})[word] = number
-    return tallies
+    counts: dict[UUID, dict[str, int]] = {}
+    for operation_id, value, number in conn.execute(query.group_by(_outcome.operation_id, column).order_by(column)):
+        counts.setdefault(operation_id, {})[value] = number
+    return counts
 
 
-def _listed(project_id: UUID | None) -> ColumnElement[bool]:
-    of_project = true() if project_id is None else _operation.project_id == project_id
-    # A dry run is none, and neither is one of which nobody knows yet what it is about.
-    return and_(of_project, _operation.started_at.is_not(None))
+def _is_listed(project_id: UUID | None) -> ColumnElement[bool]:
+    in_project = true() if project_id is None else _operation.project_id == project_id
+    # Neither dry runs nor operations whose set is not complete.
+    return and_(in_project, _operation.started_at.is_not(None))
 
 
-def _meant(operation_id: UUID, wanted: OutcomeFilter) -> ColumnElement[bool]:
+def _matches(operation_id: UUID, where: OutcomeFilter) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [_outcome.operation_id == operation_id]
-    if wanted.results is not None:
-        conditions.append(_outcome.result.in_(wanted.results))
-    if wanted.reasons is not None:
-        conditions.append(_outcome.reason.in_(wanted.reasons))
+    if where.results is not None:
+        conditions.append(_outcome.result.in_(where.results))
+    if where.reasons is not None:
+        conditions.append(_outcome.reason.in_(where.reasons))
     return and_(*conditions)

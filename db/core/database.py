@@ -1,7 +1,7 @@
 """The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.core import pubsub, sqlite, unit_of_work
+from db.core.unit_of_work import CommitSteps, UnitOfWork
 from db.core.write_batcher import BatchWrite, WriteBatcher
 from domain.errors import DatabaseUnavailableError
 
@@ -36,24 +37,25 @@ class ConflictError(Exception):
 
 
 class Database:
-    """Runs units of work: `read` and `write` take a function of a connection, and its arguments.
+    """Runs queries and units of work: `read` takes a function of a connection, `write` one of a `UnitOfWork`.
 
     Raises:
         DatabaseUnavailableError: from `read` and `write`, when the database cannot be reached or cannot go on.
         ConflictError: from `write`, when another row stands against it; nothing was written.
     """
 
-    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
-        """Open the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`)."""
+    def __init__(self, url: str, steps: CommitSteps, *, pool_size: int = POOL_SIZE) -> None:
+        """Opens the database at `url`; each unit of work ends with `steps`. Use `db.assembly.open_database`."""
         parsed = make_url(url)
         self.dialect = parsed.get_backend_name()
         self.signals = pubsub.PubSub()
+        self._steps = steps
         self._under_way: set[asyncio.Future[Any]] = set()
         self._gatherings: dict[BatchWrite, WriteBatcher] = {}
         self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
         if self.dialect == "sqlite":
-            self._readers, self._writer = sqlite.Readers(parsed, pool_size), sqlite.Writer(parsed)
+            self._readers, self._writer = sqlite.Readers(parsed, pool_size), sqlite.Writer(parsed, steps)
             self._pool = self._readers.pool
             return
         # JIT costs more than it gains on queries that end within milliseconds.
@@ -108,9 +110,9 @@ class Database:
         async with self._reader.connect() as conn:
             return await conn.run_sync(query, *args, **kwargs)
 
-    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `work(connection, …)`, run in one transaction, once that is committed."""
-        return await self._to_its_end(self._write(lambda conn: work(conn, *args, **kwargs)))
+    async def write(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Returns the result of `work(uow, …)`, run in one transaction, once that is committed."""
+        return await self._to_its_end(self._write(lambda uow: work(uow, *args, **kwargs)))
 
     async def write_together(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
         """Have `work` done for `item`, whose key is `key`, and for what others give it just now, in one transaction.
@@ -124,13 +126,13 @@ class Database:
             self._start(gathering.serve())
         return await done
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
         with _typed_errors():
             result, topics = await self._commit(work)
         self.signals.send(topics)
         return result
 
-    async def _commit(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
+    async def _commit(self, work: Callable[[UnitOfWork], T]) -> tuple[T, Sequence[Hashable]]:
         if self._writer is not None:
             return await self._writer.run(work)
         for _ in range(_MAX_ATTEMPTS - 1):
@@ -142,9 +144,9 @@ class Database:
                     raise
         return await self._transaction(work)
 
-    async def _transaction(self, work: Callable[[Connection], T]) -> tuple[T, list[Any]]:
+    async def _transaction(self, work: Callable[[UnitOfWork], T]) -> tuple[T, Sequence[Hashable]]:
         async with self._engine.begin() as conn:
-            return await conn.run_sync(unit_of_work.run_in_transaction, work)
+            return await conn.run_sync(unit_of_work.run_in_transaction, work, self._steps)
 
     async def close(self) -> None:
         """Finish what is under way and close every connection."""

@@ -7,12 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 from uuid import UUID
-
-from sqlalchemy import Connection
-
-T = TypeVar("T")
 
 Forward = Callable[[Iterable[Hashable]], None]
 """Tells topics to other processes; raises nothing."""
@@ -28,8 +23,6 @@ RUNS_DUE = "runs-due"
 BULK_DUE = "bulk-due"
 """Topic: a bulk operation waits for a worker."""
 
-_TOPICS = "topics"
-
 
 def run_changed(run_id: UUID) -> Hashable:
     """Topic: the status of this run changed."""
@@ -39,23 +32,6 @@ def run_changed(run_id: UUID) -> Hashable:
 def operation_changed(operation_id: UUID) -> Hashable:
     """Topic: this bulk operation went on, or ended."""
     return ("bulk", operation_id)
-
-
-def publish_after_commit(conn: Connection, topic: Hashable) -> None:
-    """Send `topic` once the transaction under way on `conn` is committed."""
-    conn.info.setdefault(_TOPICS, []).append(topic)
-
-
-def collect(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
-    """The result of `work(conn)`, and the topics that it noted."""
-    # A connection outlives its transactions: what one that was rolled back noted there is not to be sent.
-    _take(conn)
-    return work(conn), _take(conn)
-
-
-def _take(conn: Connection) -> list[Hashable]:
-    topics: list[Hashable] = conn.info.pop(_TOPICS, [])
-    return topics
 
 
 class PubSub:

@@ -9,9 +9,9 @@ the others with it.
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -19,6 +19,7 @@ from asyncpg.pgproto.pgproto import UUID
 from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, event
 
 from db.core import unit_of_work
+from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
@@ -76,17 +77,19 @@ def contains(document: Any, probe: Any) -> bool:
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[Connection], Any]
+    work: Callable[[UnitOfWork], Any]
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[tuple[Any, list[Hashable]]]
+    done: asyncio.Future[tuple[Any, Sequence[Hashable]]]
     result: Any = None
     error: BaseException | None = None
-    topics: list[Hashable] = field(default_factory=list)
+    uow: UnitOfWork | None = None
+    """What is left to do once the transaction is committed; None while the unit has not succeeded."""
 
-    def run(self, conn: Connection) -> None:
+    def run(self, conn: Connection, steps: CommitSteps) -> None:
+        """Runs the unit of work in a savepoint: nothing of it stays when it fails."""
         conn.exec_driver_sql("SAVEPOINT job")
         try:
-            self.result, self.topics = unit_of_work.run(conn, self.work)
+            self.result, self.uow = unit_of_work.run(conn, self.work, steps)
         except Exception as error:
             self.error = error
             conn.exec_driver_sql("ROLLBACK TO job")
@@ -99,7 +102,7 @@ class _Job:
         if self.error is not None:
             self.done.set_exception(self.error)
         else:
-            self.done.set_result((self.result, self.topics))
+            self.done.set_result((self.result, self.uow.topics if self.uow else ()))
 
 
 class Readers:
@@ -141,14 +144,15 @@ class Readers:
 class Writer:
     """Runs units of work one after the other, in a thread of its own, and commits them in groups."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, steps: CommitSteps) -> None:
         self._engine = writing_engine(url)
+        self._steps = steps
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[Connection], Any]) -> tuple[Any, list[Hashable]]:
+    async def run(self, work: Callable[[UnitOfWork], Any]) -> tuple[Any, Sequence[Hashable]]:
         """The result of `work`, committed, and the topics that it noted."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
@@ -185,9 +189,11 @@ class Writer:
 
     def _commit(self, group: list[_Job]) -> None:
         try:
-            with self._engine.begin() as conn, unit_of_work.transaction(conn):
+            with self._engine.begin() as conn:
                 for job in group:
-                    job.run(conn)
+                    job.run(conn, self._steps)
+                if events := [event for job in group if job.uow is not None for event in job.uow.events]:
+                    self._steps.append_events(conn, events)
         except Exception as error:  # nothing of the group was committed: all are told
             for job in group:
                 job.error = job.error or error

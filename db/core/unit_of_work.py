@@ -1,68 +1,103 @@
-"""What stands at the end of every unit of work, in its transaction.
+"""The unit of work: what one call of `Database.write` does in its transaction, and what follows from it.
 
-Runs that it created are counted against quotas, tickets are written for those that it made due, and the places that it
-freed are given to others. In this order: for the row of a quota or for a ticket one may have to wait, and the lock on
-places must be the last that a transaction waits for. What all of this tells is written to the event log at the end of
-the transaction, which may be that of several units: in one statement.
+A function that writes takes the unit of work. It executes statements on `uow.conn`, and records on it what has to
+happen before the commit: runs to charge to a quota, slots that became free, events to append, topics to publish. The
+steps that do this are registered where the database is assembled (`db.assembly`); this module knows none of them.
 """
 
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Insert
 
 from db.core import pubsub
-from db.events import log as event_log
-from db.queue import quota, slots, tickets
-from db.runs import step_journal
+from domain.quota import ProjectQuota
 
 T = TypeVar("T")
 
-_RECORDED = (quota.KNOWN, quota.CREATED, tickets.WANTED, slots.RELEASED, event_log.PENDING)
+PendingEvent = Mapping[str, Any] | tuple[Insert, Mapping[str, Any]]
+"""Columns of one row of the event log, or an INSERT … SELECT into it with its parameters."""
 
 
-@contextmanager
-def transaction(conn: Connection) -> Iterator[None]:
-    """The units of work of one transaction."""
-    # A connection outlives its transactions: what one that was rolled back noted there is void.
-    event_log.discard(conn)
-    yield
-    event_log.write(conn)
+class UnitOfWork:
+    """One unit of work. It is used by one thread, and void when its transaction or its savepoint is rolled back."""
+
+    __slots__ = ("charges", "conn", "due_runs", "events", "quotas", "released_slots", "steps", "topics")
+
+    def __init__(self, conn: Connection, steps: "CommitSteps") -> None:
+        self.conn = conn
+        self.steps = steps
+        self.events: list[PendingEvent] = []
+        """Events, in their order. They are written at the end of the transaction, in one INSERT."""
+        self.topics: list[Hashable] = []
+        """Topics to publish after the commit."""
+        self.quotas: dict[UUID, ProjectQuota | None] = {}
+        """Quotas of projects that this unit has read, so that it reads each once."""
+        self.charges: dict[ProjectQuota, list[UUID]] = {}
+        """Runs that this unit created in projects with a quota, and that are not yet charged."""
+        self.released_slots: Counter[tuple[UUID, UUID | None]] = Counter()
+        """Slots that this unit released, by project and flow; None is a slot of the project alone."""
+        self.due_runs: set[UUID] = set()
+        """Runs that this unit made due, now or later, and that are not yet enqueued."""
+
+    def publish_after_commit(self, topic: Hashable) -> None:
+        """Publish `topic` once the transaction is committed."""
+        self.topics.append(topic)
+
+    def charge(self, quota: ProjectQuota, run_id: UUID) -> None:
+        """Charge a new run to the quota of its project before the commit."""
+        self.charges.setdefault(quota, []).append(run_id)
+
+    def release_slots(self, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
+        """Promote waiting runs before the commit: a flow (None: the project alone) has `number` more free slots."""
+        self.released_slots[project_id, flow_id] += number
+
+    def enqueue(self, run_ids: Sequence[UUID]) -> None:
+        """Enqueue runs that this unit has made due, now or later, and wake the workers after the commit."""
+        self.due_runs.update(run_ids)
+        self.topics.append(pubsub.RUNS_DUE)
+
+    def flush(self) -> None:
+        """Append the events so far, before the unit waits for another one. Does nothing on SQLite: nobody waits there.
+
+        Call this only when nothing that the unit does later changes what these events are about.
+        """
+        if self.conn.dialect.name == "sqlite" or not self.events:
+            return
+        self.steps.append_events(self.conn, self.events)
+        self.events = []
+        self.topics.append(pubsub.EVENTS)
 
 
-def run_in_transaction(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
-    """`run`, in a transaction of its own."""
-    with transaction(conn):
-        return run(conn, work)
+@dataclass(frozen=True, slots=True)
+class CommitSteps:
+    """What has to be done before a commit."""
+
+    of_unit: Sequence[Callable[[UnitOfWork], object]]
+    """Steps at the end of each unit of work, in the order in which they take locks."""
+    append_events: Callable[[Connection, Sequence[PendingEvent]], None]
+    """Appends events to the log. It is the last statement of a transaction, which may have several units of work."""
 
 
-def run(conn: Connection, work: Callable[[Connection], T]) -> tuple[T, list[Hashable]]:
-    """The result of `work(conn)` and the topics that it noted, once all that follows from it is written or told."""
-    info = conn.info
-    for name in _RECORDED:
-        info.pop(name, None)
-    return pubsub.collect(conn, lambda conn: _with_before_commit_steps(conn, work))
+def run(conn: Connection, work: Callable[[UnitOfWork], T], steps: CommitSteps) -> tuple[T, UnitOfWork]:
+    """Returns the result of `work` and its unit of work, after the steps that each unit needs before a commit."""
+    uow = UnitOfWork(conn, steps)
+    result = work(uow)
+    for step in steps.of_unit:
+        step(uow)
+    if uow.events:
+        uow.topics.append(pubsub.EVENTS)
+    return result, uow
 
 
-def flush(conn: Connection) -> None:
-    """Write tickets and events of what the unit of work under way did so far, which is to wait for others next."""
-    tickets.issue(conn)
-    event_log.collect(conn)
-    event_log.write(conn)
-
-
-def _with_before_commit_steps(conn: Connection, work: Callable[[Connection], T]) -> T:
-    result = work(conn)
-    noted = conn.info  # most units of work note nothing, and are not to pay for it
-    if quota.CREATED in noted:
-        step_journal.apply_quota(conn)
-    if tickets.WANTED in noted:
-        tickets.issue(conn)
-    if slots.RELEASED in noted:
-        slots.promote_waiting(conn)
-        # Those of the runs that may go on now are new to everybody, so nobody has to be waited for.
-        tickets.issue(conn)
-    if event_log.PENDING in noted:
-        event_log.collect(conn)
-    return result
+def run_in_transaction(
+    conn: Connection, work: Callable[[UnitOfWork], T], steps: CommitSteps
+) -> tuple[T, Sequence[Hashable]]:
+    """Returns the result of `work`, the only unit of work of a transaction, and the topics to publish after it."""
+    result, uow = run(conn, work, steps)
+    if uow.events:
+        steps.append_events(conn, uow.events)
+    return result, uow.topics

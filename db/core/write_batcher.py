@@ -9,13 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
-
+from db.core.unit_of_work import UnitOfWork
 from domain.errors import DatabaseUnavailableError
 
 _logger = logging.getLogger(__name__)
 
-BatchWrite = Callable[[Connection, Sequence[Any]], Collection[Hashable]]
+BatchWrite = Callable[[UnitOfWork, Sequence[Any]], Collection[Hashable]]
 """Does as much as it can of what several callers want; returns the keys of what it did. It waits for nobody."""
 
 MAX_BATCH = 64

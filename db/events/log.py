@@ -10,18 +10,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby, takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Insert, Select, delete, func, insert, select, text, update
 
-from db.core import pubsub
+from db.core.unit_of_work import PendingEvent, UnitOfWork
 from db.models import EventLowWatermark, RunEvent
 from db.models.types import table
+from db.row_types import EventRow
 from db.runs import reads as run_reads
-from db.sql.rows import AnyRow, group_by
-from domain.enums import FINAL
+from db.sql.rows import AnyRow, fetch_all, group_by
 from domain.errors import CursorExpiredError
+from domain.state_machine import FINAL
 
 _table = table(RunEvent)
 _event = _table.c
@@ -43,9 +44,6 @@ LOG_LINES = "LOG_LINES"
 BULK_PROGRESS = "BULK_PROGRESS"
 """Kind of event: a bulk operation began, went on or ended; `data` has its status and counts."""
 
-PENDING = "events_told"
-"""Where a connection keeps what the unit of work under way tells."""
-_GATHERED = "events_gathered"
 _INSERT = insert(_table).inline()  # nobody asks for the numbers that the rows get
 _NOTHING = dict.fromkeys(column.name for column in _event if column.name != "seq")
 
@@ -66,9 +64,9 @@ class AttemptRef(NamedTuple):
     number: int
 
 
-def append(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Have `rows` written at the end of the log, when the transaction under way ends: all of it in one statement."""
-    conn.info.setdefault(PENDING, []).extend(rows)
+def append(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Appends `rows` to the log, when the transaction ends: all of it in one statement."""
+    uow.events.extend(rows)
 
 
 def insert_from_select(rows: Select[Any]) -> Insert:
@@ -76,37 +74,25 @@ def insert_from_select(rows: Select[Any]) -> Insert:
     return insert(_table).from_select([column.name for column in rows.selected_columns], rows)
 
 
-def append_from(conn: Connection, copy: Insert, values: Mapping[str, Any]) -> None:
-    """`append`, of the rows that `copy` finds with these parameters when the transaction ends."""
-    conn.info.setdefault(PENDING, []).append((copy, values))
+def append_from(uow: UnitOfWork, copy: Insert, values: Mapping[str, Any]) -> None:
+    """Appends the rows that `copy` finds with these parameters when the transaction ends."""
+    uow.events.append((copy, values))
 
 
-def prepend(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`append`, before what the unit of work told so far: what led to the end of a run stands before that end."""
-    conn.info.setdefault(PENDING, [])[:0] = rows
+def prepend(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts `rows` before the events of the unit so far: what led to the end of a run stands before that end."""
+    uow.events[:0] = rows
 
 
-def collect(conn: Connection) -> None:
-    """Keep what the unit of work under way told for the end of its transaction, which may be that of others too."""
-    if told := conn.info.pop(PENDING, None):
-        conn.info.setdefault(_GATHERED, []).extend(told)
-        pubsub.publish_after_commit(conn, pubsub.EVENTS)
-
-
-def write(conn: Connection) -> None:
-    """Write what the units of work of this transaction told, in its order."""
-    for is_copied, told in groupby(conn.info.pop(_GATHERED, ()), key=lambda each: isinstance(each, tuple)):
+def write(conn: Connection, events: Sequence[PendingEvent]) -> None:
+    """Writes events at the end of the log, in this order."""
+    for is_copied, pending in groupby(events, key=lambda event: isinstance(event, tuple)):
         if is_copied:
-            for copy, values in told:
+            for copy, values in cast("Iterator[tuple[Insert, Mapping[str, Any]]]", pending):
                 conn.execute(copy, values)
         else:
             # Rows of one statement have the same columns.
-            conn.execute(_INSERT, [_NOTHING | row for row in told])
-
-
-def discard(conn: Connection) -> None:
-    """Void what an earlier transaction that was rolled back would have written."""
-    conn.info.pop(_GATHERED, None)
+            conn.execute(_INSERT, [_NOTHING | cast("dict[str, Any]", row) for row in pending])
 
 
 def step_row(run: RunRef, step: AttemptRef, source: str, target: str, at: datetime) -> dict[str, Any]:
@@ -250,22 +236,22 @@ def page(
     return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, columns))
 
 
-def purge(conn: Connection, before: datetime, limit: int) -> int:
+def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     """Delete what is older than `before` among the next `limit` events; returns how many were looked at.
 
     Changes of status stay, for they are the history of their runs. The log is complete from then on behind the last
     one looked at. Whoever comes while another purges has nothing to do.
     """
-    kept_from = conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
+    kept_from = uow.conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
     if kept_from is None:
         return 0
     query = select(_event.seq, _event.at).where(_event.seq > kept_from).order_by(_event.seq).limit(limit)
-    old = list(takewhile(lambda event: event.at < before, conn.execute(query)))
+    old = list(takewhile(lambda event: event.at < before, uow.conn.execute(query)))
     if old:
         last = old[-1].seq
         gone = (_event.seq > kept_from, _event.seq <= last, _event.kind != RUN_STATUS)
-        conn.execute(delete(_table).where(*gone))
-        conn.execute(update(_low_watermark).values(seq=last))
+        uow.conn.execute(delete(_table).where(*gone))
+        uow.conn.execute(update(_low_watermark).values(seq=last))
     return len(old)
 
 
@@ -289,7 +275,7 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
 def changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """The runs that events among `rows` changed, as they stand now."""
     changed = {row.run_id for row in rows if row.kind in RUN_KINDS} if columns else ()
-    return run_reads.by_ids(conn, sorted(changed), columns) if changed else {}
+    return cast("Mapping[UUID, AnyRow]", run_reads.by_ids(conn, sorted(changed), columns) if changed else {})
 
 
 def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
@@ -298,11 +284,11 @@ def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
     return conn.execute(query.order_by(_event.seq.desc()).limit(1)).first()
 
 
-def status_changes_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[AnyRow]]:
+def status_changes_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[EventRow]]:
     """The status changes of each run, oldest first."""
     query = (
         select(_event.run_id, _event.from_status, _event.to_status, _event.message, _event.at)
         .where(_event.run_id.in_(run_ids), _event.kind == RUN_STATUS)
         .order_by(_event.run_id, _event.seq)
     )
-    return group_by(conn.execute(query), "run_id")
+    return group_by(fetch_all(conn, query), "run_id")

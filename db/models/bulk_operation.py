@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 from db.models.types import Timestamp, key
 
 _KEYED = text("idempotency_key IS NOT NULL AND project_id IS NOT NULL")
-# Where no project is named, keys are those of the operator; a null is like no other.
+# Operations over several projects have idempotency keys of their own: a unique index treats nulls as distinct.
 _KEYED_BY_OPERATOR = text("idempotency_key IS NOT NULL AND project_id IS NULL")
 
 
@@ -18,7 +18,7 @@ def _count() -> Column[int]:
 
 
 class BulkOperation(SQLModel, table=True):
-    """Something that is done to many runs, in the order of their IDs."""
+    """One change of many runs, which are processed in the order of their IDs."""
 
     __tablename__ = "bulk_operation"
     __table_args__ = (
@@ -43,29 +43,29 @@ class BulkOperation(SQLModel, table=True):
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID | None = Field(sa_column=key(ForeignKey("project.id"), nullable=True))
-    """None: of the operator's key, over all projects."""
+    """None: over several projects, visible to operator keys only."""
     kind: str = Field(sa_column=Column(Text, nullable=False))
     status: str = Field(sa_column=Column(Text, nullable=False))
     strategy: str | None = Field(sa_column=Column(Text))
-    """Of retries."""
+    """None: not a retry."""
     source_id: UUID | None = Field(sa_column=key(nullable=True))
-    """The operation whose outcomes are the runs meant, where no filter is."""
+    """The earlier operation whose runs are taken over; None: a filter selects the runs."""
     filter: str | None = Field(sa_column=Column(Text))
-    """JSON text, as it was given."""
+    """JSON text, as the client sent it."""
     excluded_ids: str = Field(sa_column=Column(Text, nullable=False))
-    """JSON text: a list of run IDs, as it was given."""
+    """JSON text: a list of run IDs, as the client sent it."""
     key_id: UUID = Field(sa_column=key())
     key_name: str = Field(sa_column=Column(Text, nullable=False))
-    """Who asked."""
+    """The name of the API key that requested the operation."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
     request_hash: str | None = Field(sa_column=Column(Text))
-    """Of the arguments that came with the idempotency key."""
+    """Hash of the arguments that came with the idempotency key."""
 
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     started_at: datetime | None = Field(sa_column=Column(Timestamp))
     finished_at: datetime | None = Field(sa_column=Column(Timestamp))
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """Until when a plan can be carried out; None for what did not begin as a dry run."""
+    """Until when a plan can be executed; None: the operation did not begin as a dry run."""
 
     matched: int = Field(sa_column=_count())
     processed: int = Field(sa_column=_count())
@@ -78,10 +78,10 @@ class BulkOperation(SQLModel, table=True):
     max_per_second: float | None = Field(sa_column=Column(Float))
     spread_over_ms: int | None = Field(sa_column=Column(BigInteger))
     paced_through: datetime | None = Field(sa_column=Column(Timestamp))
-    """Where the places in time end that retries have been given."""
+    """The end of the last interval of the pace that a retry was given."""
 
     done_through: UUID | None = Field(sa_column=key(nullable=True))
-    """The last run that has been dealt with."""
+    """The position: the last run that was processed."""
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
-    """Of the process that works on it; one that cannot show it changes nothing."""
+    """Fencing token: writes of a process with another token change nothing."""
     lease_until: datetime | None = Field(sa_column=Column(Timestamp))

@@ -1,4 +1,4 @@
-"""What becomes of runs in bulk operations."""
+"""Outcomes of runs in bulk operations."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,13 +10,13 @@ from db.models.types import Timestamp, key
 
 
 class BulkOutcome(SQLModel, table=True):
-    """One run of a bulk operation: pinned when it begins, settled when its turn comes.
+    """One run of a bulk operation: pinned when the operation begins, updated when its chunk is processed.
 
-    There may be millions, so nothing is checked at their insertion: both IDs are those of rows that were just read.
+    An operation can have millions, so they have no foreign keys: both IDs come from rows that were just read.
     """
 
     __tablename__ = "bulk_outcome"
-    # Each row is written once more, when it is settled: in its page, and the index stays as it is.
+    # Each row is updated once. The free space keeps the new version in its page, so the index need not change.
     __table_args__ = ({"sqlite_with_rowid": False, "postgresql_with": {"fillfactor": 35}},)
 
     operation_id: UUID = Field(sa_column=key(primary_key=True))
@@ -24,10 +24,10 @@ class BulkOutcome(SQLModel, table=True):
     result: str = Field(sa_column=Column(Text, nullable=False))
     reason: str | None = Field(sa_column=Column(Text))
     foretold: str | None = Field(sa_column=Column(Text))
-    """By a dry run: ELIGIBLE, or the reason why not."""
+    """What the dry run found: ELIGIBLE, or the reason why not; None: there was no dry run."""
     new_run_id: UUID | None = Field(sa_column=key(nullable=True))
     """The retry."""
     due_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When the retry is to begin."""
+    """When the retry is due."""
     at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When it was settled; of a retry the millisecond in the new run's ID."""
+    """When the run was processed; for retries, the millisecond in the ID of the new run."""

@@ -16,10 +16,11 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import Project, QuotaUse
 from db.models.types import table
 from domain import clock
-from domain.quota import QuotaPeriod
+from domain.quota import ProjectQuota, QuotaPeriod
 
 _project = table(Project).c
 _table = table(QuotaUse)
@@ -28,12 +29,6 @@ _use = _table.c
 _QUOTA = select(_project.quota_runs, _project.quota_period).where(
     _project.id == bindparam("of_project_id"), _project.quota_runs.is_not(None)
 )
-CREATED = "created"
-"""What a unit of work notes on its connection: runs that it created in projects with a quota."""
-KNOWN = "quotas"
-"""And the quotas of their projects, so that each is asked for once."""
-Quota = tuple[UUID, QuotaPeriod, int]
-"""Of a project: how many runs in a period."""
 _KEY = ("project_id", "period", "began_at")
 _THIS = tuple(_use[name] == bindparam(f"of_{name}") for name in _KEY)
 _ADD = bindparam("runs", type_=_use.used.type)
@@ -53,31 +48,22 @@ _INSERT: Mapping[str, Any] = {
 }
 
 
-def known(conn: Connection) -> dict[UUID, Quota | None]:
-    """The quotas that the unit of work under way has learnt of, by project; to be added to."""
-    quotas: dict[UUID, Quota | None] = conn.info.setdefault(KNOWN, {})
-    return quotas
-
-
-def quota_of(project_id: UUID, runs: int | None, period: str | None) -> Quota | None:
+def quota_of(project_id: UUID, runs: int | None, period: str | None) -> ProjectQuota | None:
     """The quota of a project with these columns, if it has one."""
-    return None if runs is None or period is None else (project_id, QuotaPeriod(period), runs)
+    return None if runs is None or period is None else ProjectQuota(project_id, QuotaPeriod(period), runs)
 
 
-def note(conn: Connection, quota: Quota, run_id: UUID) -> None:
-    """Remember a run that the unit of work under way has created in a project with a quota."""
-    conn.info.setdefault(CREATED, {}).setdefault(quota, []).append(run_id)
-
-
-def charge(conn: Connection) -> list[UUID]:
-    """Count the runs created since the last call; returns those that are beyond their projects' quotas."""
-    created = conn.info.pop(CREATED, {})
+def charge(uow: UnitOfWork) -> list[UUID]:
+    """Counts the runs created since the last call; returns those that are beyond their projects' quotas."""
+    if not uow.charges:
+        return []
+    charges, uow.charges = uow.charges, {}
     now = clock.now()
     # In one order, or two transactions that create runs in the same projects would lock each other out.
     return [
         run_id
-        for (project_id, period, quota), run_ids in sorted(created.items())
-        for run_id in run_ids[_taken(conn, project_id, period, now, quota, len(run_ids)) :]
+        for quota, run_ids in sorted(charges.items())
+        for run_id in run_ids[_taken(uow, quota.project_id, quota.period, now, quota.runs, len(run_ids)) :]
     ]
 
 
@@ -86,7 +72,7 @@ def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
     return any(conn.execute(_QUOTA, {"of_project_id": key}).first() is not None for key in project_ids)
 
 
-def take(conn: Connection, project_id: UUID, wanted: int) -> int:
+def take(uow: UnitOfWork, project_id: UUID, wanted: int) -> int:
     """How many of `wanted` new runs of a project are within its quota; these are counted, with the transaction.
 
     For set-based inserts (INSERT … SELECT), which pass `transitions.create` by: write the first so many as QUEUED. The
@@ -94,23 +80,23 @@ def take(conn: Connection, project_id: UUID, wanted: int) -> int:
     `due_at`, and with an event. Without a quota this is `wanted`, and costs the read of a row. With one, all who start
     runs in the project wait from here until the commit, so ask just before the insert.
     """
-    quota = conn.execute(_QUOTA, {"of_project_id": project_id}).first()
+    quota = uow.conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     if quota is None:
         return wanted
-    return _taken(conn, project_id, QuotaPeriod(quota.quota_period), clock.now(), quota.quota_runs, wanted)
+    return _taken(uow, project_id, QuotaPeriod(quota.quota_period), clock.now(), quota.quota_runs, wanted)
 
 
-def _taken(conn: Connection, project_id: UUID, period: QuotaPeriod, now: datetime, quota: int, wanted: int) -> int:
+def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime, quota: int, wanted: int) -> int:
     """How many of the runs wanted are within the quota; these are counted."""
     this = {"of_project_id": project_id, "of_period": period, "of_began_at": period.began_at(now)}
-    if conn.execute(_TAKE, {**this, "runs": wanted, "quota": quota}).first() is not None:
+    if uow.conn.execute(_TAKE, {**this, "runs": wanted, "quota": quota}).first() is not None:
         return wanted
     # The first run of the period, or the quota is nearly used up.
-    conn.execute(_INSERT[conn.dialect.name], {**{name: this[f"of_{name}"] for name in _KEY}, "used": 0})
-    used: int = conn.execute(_USED, this).scalar_one()
+    uow.conn.execute(_INSERT[uow.conn.dialect.name], {**{name: this[f"of_{name}"] for name in _KEY}, "used": 0})
+    used: int = uow.conn.execute(_USED, this).scalar_one()
     taken = min(wanted, max(0, quota - used))
-    conn.execute(_ADD_TO, {**this, "runs": taken})
-    conn.execute(_FORGET, this)
+    uow.conn.execute(_ADD_TO, {**this, "runs": taken})
+    uow.conn.execute(_FORGET, this)
     return taken
 
 

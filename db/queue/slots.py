@@ -36,10 +36,9 @@ from sqlalchemy import (
     update,
 )
 
-from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
-from db.queue import tickets
 from db.sql.rows import AnyRow
 from domain import clock
 from domain.enums import RunStatus
@@ -55,9 +54,6 @@ _BATCH = 1_000
 """Runs that one transaction moves into a line, or out of one."""
 _MAX_QUEUES_PER_STATEMENT = 400
 """Lines looked at in one statement; SQLite takes 500 SELECTs in a UNION."""
-RELEASED = "freed"
-"""What a unit of work notes on its connection: places that became free."""
-
 LIMITED: ColumnElement[bool] = or_(
     exists().where(_flow.id == _run.flow_id, _flow.max_concurrent_runs.is_not(None)).correlate(_runs),
     exists().where(_project.id == _run.project_id, _project.max_concurrent_runs.is_not(None)).correlate(_runs),
@@ -161,7 +157,7 @@ def lock(conn: Connection, project_ids: Collection[UUID]) -> None:
         conn.execute(_LOCK, {"key": project_id.int & _RANDOM_BITS})
 
 
-def admit(conn: Connection, due: Sequence[AnyRow]) -> list[UUID]:
+def admit(uow: UnitOfWork, due: Sequence[AnyRow]) -> list[UUID]:
     """Of runs that are due, and locked, those for which there is a place; the others are put in their queues.
 
     With them go other due runs of the same full flows and projects, so that the next claim need not pass them.
@@ -169,48 +165,47 @@ def admit(conn: Connection, due: Sequence[AnyRow]) -> list[UUID]:
     asking = [row for row in due if row.limited and row.status != RunStatus.RUNNING]
     if not asking:
         return [row.id for row in due]
-    rooms = _SlotAllocator(conn, {row.project_id for row in asking})
+    rooms = _SlotAllocator(uow.conn, {row.project_id for row in asking})
     refused = {row.id: row for row in asking if not rooms.take(row.project_id, row.flow_id)}
     admitted = [row.id for row in due if row.id not in refused]
     if refused:
-        alike = conn.execute(_DUE_WITHOUT_SLOT, {"now": clock.now(), "full": rooms.full, "but_not": admitted}).scalars()
-        _move_to_wait_queue(conn, {*refused, *alike}, rooms)
+        alike = uow.conn.execute(
+            _DUE_WITHOUT_SLOT, {"now": clock.now(), "full": rooms.full, "but_not": admitted}
+        ).scalars()
+        _move_to_wait_queue(uow, {*refused, *alike}, rooms)
         for project_id in {row.project_id for row in refused.values()}:
             if rooms.has_limit(project_id):
                 # Its place was meant for a run whose flow is full: somebody else may have it.
-                release_slots(conn, project_id, None, rooms.left(project_id, _BATCH))
+                uow.release_slots(project_id, None, rooms.left(project_id, _BATCH))
     return admitted
 
 
-def try_resume(conn: Connection, run_id: UUID, project_id: UUID, flow_id: UUID) -> bool:
+def try_resume(uow: UnitOfWork, run_id: UUID, project_id: UUID, flow_id: UUID) -> bool:
     """Whether there is a place for a paused run that is to go on, and is locked; if not, it is put in its line."""
-    rooms = _SlotAllocator(conn, {project_id})
+    rooms = _SlotAllocator(uow.conn, {project_id})
     if rooms.take(project_id, flow_id):
         return True
-    conn.execute(update(_runs).where(_run.id == run_id).values(due_at=clock.now()))
-    _move_to_wait_queue(conn, [run_id], rooms)
+    uow.conn.execute(update(_runs).where(_run.id == run_id).values(due_at=clock.now()))
+    _move_to_wait_queue(uow, [run_id], rooms)
     return False
 
 
-def release_slots(conn: Connection, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
-    """Remember that places of a flow became free in the unit of work under way; None: of the project alone."""
-    conn.info.setdefault(RELEASED, Counter())[project_id, flow_id] += number
-
-
-def promote_waiting(conn: Connection) -> None:
+def promote_waiting(uow: UnitOfWork) -> None:
     """Let the first of those who wait go on, for each place that became free in the unit of work under way."""
-    places: Counter[tuple[UUID, UUID | None]] = +conn.info.pop(RELEASED, Counter())
+    if not uow.released_slots:
+        return
+    places, uow.released_slots = +uow.released_slots, Counter()
     if not places:
         return
-    rooms = _SlotAllocator(conn, {project_id for project_id, _ in places})
+    rooms = _SlotAllocator(uow.conn, {project_id for project_id, _ in places})
     for (project_id, flow_id), number in places.items():
         if flow_id is None or rooms.has_limit(project_id):
-            _promote(conn, rooms, project_id, [project_id, *rooms.flows_of[project_id]], number)
+            _promote(uow, rooms, project_id, [project_id, *rooms.flows_of[project_id]], number)
         else:
-            _promote(conn, rooms, project_id, [flow_id], number)
+            _promote(uow, rooms, project_id, [flow_id], number)
 
 
-def _promote(conn: Connection, rooms: _SlotAllocator, project_id: UUID, queues: Sequence[UUID], number: int) -> None:
+def _promote(uow: UnitOfWork, rooms: _SlotAllocator, project_id: UUID, queues: Sequence[UUID], number: int) -> None:
     """Make the first runs of those queues of a project that have room due again, `number` at the most."""
     number = rooms.left(project_id, min(number, _BATCH))
     waiting = [line for line in queues if rooms.left(line, 1)]
@@ -219,23 +214,23 @@ def _promote(conn: Connection, rooms: _SlotAllocator, project_id: UUID, queues: 
     heads = [
         row
         for start in range(0, len(waiting), _MAX_QUEUES_PER_STATEMENT)
-        for row in _first_waiting(conn, waiting[start:], number)
+        for row in _first_waiting(uow.conn, waiting[start:], number)
     ]
     heads.sort(key=lambda row: (row.held_at, row.id))
     admissible = (row.id for row in heads if rooms.take(project_id, row.flow_id))
-    _make_due(conn, _run.id.in_(list(islice(admissible, number))))
+    _make_due(uow, _run.id.in_(list(islice(admissible, number))))
 
 
-def limit_changed(conn: Connection, project_id: UUID, flow_id: UUID | None, limit: int | None) -> None:
+def limit_changed(uow: UnitOfWork, project_id: UUID, flow_id: UUID | None, limit: int | None) -> None:
     """Let runs go on for which a flow (None: the project), whose limit was changed, has places now; after `lock`."""
     if limit is None:
-        while _make_due(conn, _run.held_by == (flow_id or project_id)):
+        while _make_due(uow, _run.held_by == (flow_id or project_id)):
             continue
     elif flow_id is not None:
         # Its runs may stand in the project's line, where they would keep others from going on.
-        while run_ids := _lock_waiting(conn, _run.held_by == project_id, _unindexed(_run.flow_id) == flow_id):
-            conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_by=flow_id))
-    release_slots(conn, project_id, flow_id, _BATCH)
+        while run_ids := _lock_waiting(uow, _run.held_by == project_id, _unindexed(_run.flow_id) == flow_id):
+            uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_by=flow_id))
+    uow.release_slots(project_id, flow_id, _BATCH)
 
 
 def wait_queues(conn: Connection) -> Sequence[tuple[UUID, UUID]]:
@@ -245,12 +240,12 @@ def wait_queues(conn: Connection) -> Sequence[tuple[UUID, UUID]]:
     return [(row[0], row[1]) for row in conn.execute(union_all(of_flows, of_projects))]
 
 
-def rescue_wait_queue(conn: Connection, project_id: UUID, line: UUID) -> None:
+def rescue_wait_queue(uow: UnitOfWork, project_id: UUID, line: UUID) -> None:
     """Let runs of a line go on for whom somebody forgot to make way."""
-    rooms = _SlotAllocator(conn, {project_id})
+    rooms = _SlotAllocator(uow.conn, {project_id})
     if not rooms.has_limit(line):
-        _make_due(conn, _run.held_by == line)
-    _promote(conn, rooms, project_id, [project_id, *rooms.flows_of[project_id]], _BATCH)
+        _make_due(uow, _run.held_by == line)
+    _promote(uow, rooms, project_id, [project_id, *rooms.flows_of[project_id]], _BATCH)
 
 
 def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Sequence[AnyRow]:
@@ -263,24 +258,23 @@ def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Seq
     return conn.execute(union_all(*parts)).all()
 
 
-def _move_to_wait_queue(conn: Connection, run_ids: Collection[UUID], rooms: _SlotAllocator) -> None:
+def _move_to_wait_queue(uow: UnitOfWork, run_ids: Collection[UUID], rooms: _SlotAllocator) -> None:
     line = case((_run.flow_id.in_(rooms.limited_flows), _run.flow_id), else_=_run.project_id)
-    conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_at=_run.due_at, held_by=line, due_at=None))
+    uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_at=_run.due_at, held_by=line, due_at=None))
 
 
-def _make_due(conn: Connection, which: ColumnElement[bool]) -> bool:
+def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:
     """Make held runs due again, where they stood; whether there were any."""
-    run_ids = _lock_waiting(conn, which)
+    run_ids = _lock_waiting(uow, which)
     if run_ids:
         again = {"due_at": _run.held_at, "held_at": None, "held_by": None, "epoch": _run.epoch + 1}
-        conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(again))
-        tickets.want(conn, run_ids)
-        pubsub.publish_after_commit(conn, pubsub.RUNS_DUE)
+        uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(again))
+        uow.enqueue(run_ids)
     return bool(run_ids)
 
 
-def _lock_waiting(conn: Connection, *which: ColumnElement[bool]) -> Sequence[UUID]:
+def _lock_waiting(uow: UnitOfWork, *which: ColumnElement[bool]) -> Sequence[UUID]:
     """Some of those runs, locked, that are in a line."""
     # Never wait for a run: whoever has it may be waiting for the lock of the places.
     query = select(_run.id).where(*which, _run.held_by.is_not(None)).limit(_BATCH)
-    return conn.execute(query.with_for_update(key_share=True, skip_locked=True)).scalars().all()
+    return uow.conn.execute(query.with_for_update(key_share=True, skip_locked=True)).scalars().all()

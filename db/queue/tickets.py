@@ -19,6 +19,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, TextClause, text
 
+from db.core.unit_of_work import UnitOfWork
+
 BY_HAND = 20
 """Priority of a run that somebody retried; not of one that a bulk operation did."""
 UNDER_WAY = 10
@@ -26,8 +28,6 @@ UNDER_WAY = 10
 NEW = 0
 """Priority of all other runs."""
 
-WANTED = "ticket_runs"
-"""What a unit of work notes on its connection: runs for which tickets are wanted."""
 _RUNS = "CAST(:run_ids AS uuid[])"
 _TICKET = "run.id::text || ':' || run.epoch"
 
@@ -96,21 +96,16 @@ class Ticket:
     epoch: int
 
 
-def want(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Have tickets written for `run_ids`, as far as they are due some time, when the unit of work under way ends."""
-    if conn.dialect.name != "sqlite":
-        conn.info.setdefault(WANTED, set()).update(run_ids)
+def issue(uow: UnitOfWork) -> None:
+    """Writes the tickets of the runs that the unit has made due since the last call; SQLite has none."""
+    if uow.due_runs and uow.conn.dialect.name != "sqlite":
+        uow.conn.execute(_ISSUE, {"run_ids": list(uow.due_runs)})
+        uow.due_runs.clear()
 
 
-def issue(conn: Connection) -> None:
-    """Write the tickets that are wanted since the last call."""
-    if wanted := conn.info.pop(WANTED, None):
-        conn.execute(_ISSUE, {"run_ids": list(wanted)})
-
-
-def take(conn: Connection, at_most: int, now: datetime) -> list[Ticket]:
+def take(uow: UnitOfWork, at_most: int, now: datetime) -> list[Ticket]:
     """Remove up to `at_most` tickets that are due: by priority, then by how long they are due."""
-    rows = conn.execute(_TAKE, {"at_most": at_most, "now": now}).all()
+    rows = uow.conn.execute(_TAKE, {"at_most": at_most, "now": now}).all()
     return [_parsed(row.ticket) for row in sorted(rows, key=lambda row: (-row.priority, row.execute_after, row.id))]
 
 
@@ -127,18 +122,18 @@ def next_due(conn: Connection) -> datetime | None:
     return conn.execute(_NEXT).scalar()
 
 
-def sweep(conn: Connection, since: datetime, now: datetime) -> int:
+def sweep(uow: UnitOfWork, since: datetime, now: datetime) -> int:
     """Write tickets for the runs without one that became due after `since`; returns how many there were.
 
     Such are the runs of workers that were lost, whose lease has ended, and those whose tickets were lost.
     """
-    return conn.execute(_SWEEP, {"since": since, "now": now}).rowcount
+    return uow.conn.execute(_SWEEP, {"since": since, "now": now}).rowcount
 
 
-def prune(conn: Connection, now: datetime, log_before: datetime) -> None:
+def prune(uow: UnitOfWork, now: datetime, log_before: datetime) -> None:
     """Drop due tickets that no run stands behind, and what PGQueuer's log holds from before `log_before`."""
-    conn.execute(_DROP_ORPHANS, {"now": now})
-    conn.execute(_PRUNE_LOG, {"before": log_before})
+    uow.conn.execute(_DROP_ORPHANS, {"now": now})
+    uow.conn.execute(_PRUNE_LOG, {"before": log_before})
 
 
 def _parsed(ticket: Any) -> Ticket:

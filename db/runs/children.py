@@ -12,13 +12,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepResult
 from db.models.types import table
 from db.runs import transitions
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
-from domain.enums import LIVE, UNSUCCESSFUL, RunStatus, TriggerMethod
+from domain.enums import RunStatus, TriggerMethod
+from domain.state_machine import LIVE, UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -43,7 +45,7 @@ class ChildBatch:
     attempt: int
 
 
-def create(conn: Connection, parent: AnyRow, brood: ChildBatch) -> list[UUID]:
+def create(uow: UnitOfWork, parent: AnyRow, brood: ChildBatch) -> list[UUID]:
     """Create the first children; returns their IDs."""
     common = dict(
         zip(
@@ -52,7 +54,7 @@ def create(conn: Connection, parent: AnyRow, brood: ChildBatch) -> list[UUID]:
             strict=True,
         )
     )
-    return [_create(conn, parent, common, index, text) for index, text in enumerate(brood.inputs)]
+    return [_create(uow, parent, common, index, text) for index, text in enumerate(brood.inputs)]
 
 
 def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Sequence[AnyRow]:
@@ -62,39 +64,39 @@ def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -
     return conn.execute(query).all()
 
 
-def advance_batches(conn: Connection, child_ids: Sequence[UUID]) -> None:
+def advance_batches(uow: UnitOfWork, child_ids: Sequence[UUID]) -> None:
     """Go on with the steps that wait for these runs, which the transaction under way has ended."""
     waited_for = _run.parent_position.is_not(None)
     query = select(_runs).where(any_of(_run.id, child_ids), waited_for).order_by(_run.parent_run_id, _run.item_index)
-    for child in conn.execute(query).all():
+    for child in uow.conn.execute(query).all():
         lock = select(_runs).where(_run.id == child.parent_run_id, _live).with_for_update()
-        parent = conn.execute(lock).first()
-        if parent is not None and not _create_next(conn, parent, child):
-            wake_parent_if_done(conn, parent.id, child.parent_position, child.parent_attempt)
+        parent = uow.conn.execute(lock).first()
+        if parent is not None and not _create_next(uow, parent, child):
+            wake_parent_if_done(uow, parent.id, child.parent_position, child.parent_attempt)
 
 
-def wake_parent_if_done(conn: Connection, parent_id: UUID, position: int, attempt: int) -> None:
+def wake_parent_if_done(uow: UnitOfWork, parent_id: UUID, position: int, attempt: int) -> None:
     """Make a paused parent due when no child of the attempt is live."""
     siblings = _siblings(parent_id, position, attempt)
-    if conn.execute(select(_run.id).where(siblings, _live).limit(1)).first() is None:
+    if uow.conn.execute(select(_run.id).where(siblings, _live).limit(1)).first() is None:
         paused = (_run.id == parent_id, _run.status == RunStatus.PAUSED)
-        conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
-        transitions.enqueue(conn, [parent_id])
+        uow.conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
+        uow.enqueue([parent_id])
 
 
-def _create_next(conn: Connection, parent: AnyRow, child: AnyRow) -> bool:
+def _create_next(uow: UnitOfWork, parent: AnyRow, child: AnyRow) -> bool:
     """Create the child of the next item, unless there is none, or one failed that fails the step."""
     siblings = _siblings(parent.id, child.parent_position, child.parent_attempt)
     fatal = (siblings, _run.fail_parent_on_failure.is_(True), _run.status.in_(sorted(UNSUCCESSFUL)))
-    if conn.execute(select(_run.id).where(*fatal).limit(1)).first() is not None:
+    if uow.conn.execute(select(_run.id).where(*fatal).limit(1)).first() is not None:
         return False
-    made = conn.execute(select(func.count()).where(siblings)).scalar_one()
-    inputs = _inputs(conn, parent.id, child.parent_position)
+    made = uow.conn.execute(select(func.count()).where(siblings)).scalar_one()
+    inputs = _inputs(uow.conn, parent.id, child.parent_position)
     if made == len(inputs):
         return False
     common = {name: getattr(child, name) for name in _OF_SIBLINGS}
     text = json_codec.encode(inputs[made], limit=json_codec.MAX_INPUT_BYTES, what="input")
-    _create(conn, parent, common, made, text)
+    _create(uow, parent, common, made, text)
     return True
 
 
@@ -104,7 +106,7 @@ def _inputs(conn: Connection, parent_id: UUID, position: int) -> Sequence[Any]:
     return inputs
 
 
-def _create(conn: Connection, parent: AnyRow, common: Mapping[str, Any], index: int, text: str) -> UUID:
+def _create(uow: UnitOfWork, parent: AnyRow, common: Mapping[str, Any], index: int, text: str) -> UUID:
     run_id = ids.new_uuid()
     values = {
         **{name: getattr(parent, name) for name in _OF_PARENT},
@@ -119,7 +121,7 @@ def _create(conn: Connection, parent: AnyRow, common: Mapping[str, Any], index: 
         "interruptions": 0,
         "input": text,
     }
-    transitions.create(conn, values, "Flow started via parent")
+    transitions.create(uow, values, "Flow started via parent")
     return run_id
 
 

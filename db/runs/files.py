@@ -1,70 +1,88 @@
-"""The files that runs produce: what is known of them. Their bytes are in the file store."""
+"""Reads and writes of the files that runs produce. Their bytes are in the file store."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, RunFile
 from db.models.types import table
-from db.sql.rows import AnyRow, group_by, select_columns
+from db.row_types import FileRow
+from db.sql.rows import fetch_all, group_by, select_columns
 
 _table = table(RunFile)
 _file = _table.c
 _runs = table(FlowRun)
 
 _INSERT = insert(_table)
+
+
+class ProjectFile(FileRow, Protocol):
+    """A file with the project of its run."""
+
+    project_id: UUID
+
+
+class PurgedFile(NamedTuple):
+    """A file whose row is deleted once its bytes are."""
+
+    id: UUID
+    key: str
+    """The key of the bytes in the file store."""
+
+
 _kept = _file.purged_at.is_(None)
 
 
-def create(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write down files whose bytes are in the store; those that are there already stay as they are."""
-    # Of a commit whose answer was lost nobody knows whether it was made, and so it is tried again.
+def create(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Inserts files whose bytes are in the store. Files that exist already stay as they are."""
+    # A caller that lost the answer of a commit tries again, and the commit may have succeeded.
     keys = [row["id"] for row in rows]
-    known = set(conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
+    known = set(uow.conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
     if new := [row for row in rows if row["id"] not in known]:
-        conn.execute(_INSERT, new)
+        uow.conn.execute(_INSERT, new)
 
 
-def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[AnyRow]]:
-    """The files of each run, oldest first."""
+def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[FileRow]]:
+    """Returns the files of each run, oldest first, with `id` and `run_id`."""
     query = (
         select(*select_columns(_table, {*columns, "run_id"})).where(_file.run_id.in_(run_ids), _kept).order_by(_file.id)
     )
-    return group_by(conn.execute(query), "run_id")
+    return group_by(fetch_all(conn, query), "run_id")
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The files `keys`, each with the `project_id` of its run."""
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, ProjectFile]:
+    """Returns the files `keys`, with `id` and `project_id`."""
     query = select(*select_columns(_table, columns), _runs.c.project_id).join_from(
         _table, _runs, _file.run_id == _runs.c.id
     )
-    return {row.id: row for row in conn.execute(query.where(_file.id.in_(keys), _kept))}
+    return {row.id: row for row in fetch_all(conn, query.where(_file.id.in_(keys), _kept))}
 
 
 def count_of_run(conn: Connection, run_id: UUID) -> int:
-    """How many files a run has."""
+    """Returns the number of files of a run."""
     return conn.execute(select(func.count()).where(_file.run_id == run_id)).scalar_one()
 
 
-def purged(conn: Connection, limit: int) -> Sequence[AnyRow]:
-    """Files that were given up, `limit` at the most: their `id` and `key`. The store may still have their bytes."""
+def purged(conn: Connection, limit: int) -> Sequence[PurgedFile]:
+    """Returns at most `limit` purged files. The store may still have their bytes."""
     query = select(_file.id, _file.key).where(_file.purged_at.is_not(None)).order_by(_file.id)
-    return conn.execute(query.limit(limit)).all()
+    return [PurgedFile(*row) for row in conn.execute(query.limit(limit))]
 
 
-def remove(conn: Connection, keys: Sequence[UUID]) -> None:
-    """Forget files whose bytes are deleted."""
-    conn.execute(delete(_table).where(_file.id.in_(keys)))
+def remove(uow: UnitOfWork, keys: Sequence[UUID]) -> None:
+    """Deletes the rows of files whose bytes are deleted."""
+    uow.conn.execute(delete(_table).where(_file.id.in_(keys)))
 
 
-def orphans(conn: Connection, found: Mapping[UUID, UUID]) -> set[UUID]:
-    """Of the files found in the store, each with its run, those without a row, of runs that are in this database.
+def orphans(conn: Connection, stored: Mapping[UUID, UUID]) -> set[UUID]:
+    """Returns the files in the store, given with their runs, that have no row although their run is in this database.
 
-    What another database has put into the same store is none of them.
+    Files of runs that are in another database with the same store are left out.
     """
-    known = set(conn.execute(select(_file.id).where(_file.id.in_(found))).scalars())
-    unknown = {file_id: run_id for file_id, run_id in found.items() if file_id not in known}
+    known = set(conn.execute(select(_file.id).where(_file.id.in_(stored))).scalars())
+    unknown = {file_id: run_id for file_id, run_id in stored.items() if file_id not in known}
     ours = set(conn.execute(select(_runs.c.id).where(_runs.c.id.in_(set(unknown.values())))).scalars())
     return {file_id for file_id, run_id in unknown.items() if run_id in ours}

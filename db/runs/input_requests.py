@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 
+from db.core.unit_of_work import UnitOfWork
 from db.models import InputRequest
 from db.models.types import table
 from db.sql.any_of import any_of
@@ -18,9 +19,9 @@ _request = _table.c
 _pending = _request.status == InputRequestStatus.PENDING
 
 
-def create(conn: Connection, values: Mapping[str, Any]) -> None:
+def create(uow: UnitOfWork, values: Mapping[str, Any]) -> None:
     """Insert a PENDING question."""
-    conn.execute(insert(_table), {**values, "status": InputRequestStatus.PENDING})
+    uow.conn.execute(insert(_table), {**values, "status": InputRequestStatus.PENDING})
 
 
 def get(conn: Connection, run_id: UUID, request_id: UUID) -> AnyRow | None:
@@ -34,22 +35,22 @@ def of_step(conn: Connection, run_id: UUID, position: int) -> AnyRow:
     return conn.execute(query.order_by(_request.id.desc()).limit(1)).one()
 
 
-def answer(conn: Connection, request_id: UUID, text: str) -> bool:
+def answer(uow: UnitOfWork, request_id: UUID, text: str) -> bool:
     """PENDING → ANSWERED; False when it is not pending any more."""
     values = {"status": InputRequestStatus.ANSWERED, "answer": text, "answered_at": clock.now()}
-    return conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
+    return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
 
 
-def expire(conn: Connection, request_id: UUID) -> bool:
+def expire(uow: UnitOfWork, request_id: UUID) -> bool:
     """PENDING → EXPIRED; False when an answer came before."""
     values = {"status": InputRequestStatus.EXPIRED}
-    return conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
+    return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
 
 
-def cancel(conn: Connection, run_ids: Sequence[UUID]) -> None:
+def cancel(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     """PENDING → CANCELLED, for the questions of these runs."""
     values = {"status": InputRequestStatus.CANCELLED}
-    conn.execute(update(_table).where(any_of(_request.run_id, run_ids), _pending).values(values))
+    uow.conn.execute(update(_table).where(any_of(_request.run_id, run_ids), _pending).values(values))
 
 
 def pending_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[AnyRow]]:

@@ -1,4 +1,4 @@
-"""The logs of runs: lines, numbered from 1 in each run."""
+"""Reads and writes of the logs of runs. The lines of each run are numbered from 1."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
@@ -23,28 +23,28 @@ from sqlalchemy import (
     union_all,
 )
 
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import RunRef
 from db.models import FlowRun, RunLog
 from db.models.types import table
-from db.sql.keyset import Edge, Keyset, Page
-from db.sql.rows import AnyRow, group_by
+from db.row_types import LogLineRow
+from db.runs.reads import MAX_PROBES
+from db.sql.keyset import Edge, Keyset, Page, in_order
+from db.sql.rows import fetch_all, group_by
 from domain import clock
 from domain.run_log import LogLevel
 
 _table = table(RunLog)
 _line = _table.c
 _run = table(FlowRun).c
-# Only lines of one run are ever compared, so the number alone decides.
-_KEYS = Keyset(_line.run_id, _line.number, descending=False)
-_MAX_PROBES = 500
-"""SELECTs that SQLite takes in one UNION."""
-
+# Lines are compared within one run, so the number alone decides.
+_BY_NUMBER = Keyset(_line.run_id, _line.number, descending=False)
 Range = tuple[UUID, int, int]
-"""Lines of a run, from a number up to and with another."""
+"""A run, and the numbers of the first and the last of some of its lines."""
 
 LINES_IN_EVENT = 200
-"""The most that one event tells of."""
+"""Lines that one event announces at most."""
 
 _INSERT = insert(_table)
 _LAST_NUMBER = select(func.coalesce(func.max(_line.number), 0)).where(_line.run_id == bindparam("of_run"))
@@ -55,7 +55,7 @@ _RUN = select(_run.project_id, _run.flow_id, _LAST_NUMBER.scalar_subquery().labe
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line on its way into the log."""
+    """A line that is about to be appended."""
 
     at: datetime
     level: LogLevel
@@ -66,89 +66,88 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which lines are meant: those that meet all that is given."""
+    """A filter of lines. Fields are ANDed; a field that is None restricts nothing."""
 
     step_name: str | None = None
     level: LogLevel | None = None
-    """At least."""
+    """The lowest level that matches."""
     search: str | None = None
-    """In the message, in whatever case."""
+    """Text in the message, case-insensitive."""
 
 
-def append(conn: Connection, run_id: UUID, lines: Sequence[Line], most: int) -> None:
-    """Write `lines` at the end of a run's log, which takes `most`, and then one that says so.
+def append(uow: UnitOfWork, run_id: UUID, lines: Sequence[Line], max_lines: int) -> None:
+    """Appends `lines` to a run's log. A log ends after `max_lines` lines, with one more that says so.
 
-    Whoever calls holds the run's lease until the end of the transaction.
+    The caller holds the run's lease until the end of the transaction, so that no number is used twice.
     """
-    run = conn.execute(_RUN, {"of_run": run_id}).one()
+    run = uow.conn.execute(_RUN, {"of_run": run_id}).one()
     last = run.last
-    if last > most:
+    if last > max_lines:
         return
-    rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: most - last], start=1)]
-    if last + len(lines) > most:
-        rows.append(_full(run_id, most))
-    conn.execute(_INSERT, rows)
-    # Lines are gathered before the journal write with which they go.
+    rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: max_lines - last], start=1)]
+    if last + len(lines) > max_lines:
+        rows.append(_end_of_log(run_id, max_lines))
+    uow.conn.execute(_INSERT, rows)
+    # Prepended: lines were logged before the journal write of the same transaction.
     subject, end, now = RunRef(run_id, run.project_id, run.flow_id), last + len(rows), clock.now()
     firsts = range(last + 1, end + 1, LINES_IN_EVENT)
     event_log.prepend(
-        conn, [event_log.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
+        uow, [event_log.lines_row(subject, first, min(first + LINES_IN_EVENT - 1, end), now) for first in firsts]
     )
 
 
-def page(conn: Connection, run_id: UUID, page: Page) -> Sequence[AnyRow]:
-    """A page of a run's log, in order."""
+def page(conn: Connection, run_id: UUID, page: Page) -> Sequence[LogLineRow]:
+    """Returns a page of a run's log, in order."""
     return by_runs(conn, [run_id], LogFilter(), page).get(run_id, [])
 
 
-def by_runs(conn: Connection, run_ids: Sequence[UUID], wanted: LogFilter, page: Page) -> Mapping[UUID, list[AnyRow]]:
-    """For each run the page of its lines that are wanted, in one statement."""
-    lines = select(_table).where(_line.run_id.in_(run_ids), *_conditions(wanted), *_KEYS.within(page))
+def by_runs(conn: Connection, run_ids: Sequence[UUID], where: LogFilter, page: Page) -> Mapping[UUID, list[LogLineRow]]:
+    """Returns for each run the page of its matching lines, in one statement."""
+    lines = select(_table).where(_line.run_id.in_(run_ids), *_conditions(where), *_BY_NUMBER.within(page))
     if len(run_ids) > 1:
         lines = _first_of_each(lines, page)
     else:
-        lines = lines.order_by(*_KEYS.order(backward=page.backward)).limit(page.limit)
-    rows = conn.execute(lines).all()
-    return group_by(rows[::-1] if page.backward else rows, "run_id")
+        lines = lines.order_by(*_BY_NUMBER.order(backward=page.backward)).limit(page.limit)
+    return group_by(in_order(fetch_all(conn, lines), page), "run_id")
 
 
 def runs_with_more(
-    conn: Connection, edges: Sequence[tuple[UUID, Edge]], wanted: LogFilter
+    conn: Connection, edges: Sequence[tuple[UUID, Edge]], where: LogFilter
 ) -> Mapping[tuple[UUID, Edge], bool]:
-    """Of the runs and edges, those where a line that is wanted stands beyond the edge."""
-    found: list[int] = []
-    for start in range(0, len(edges), _MAX_PROBES):
+    """Returns the runs and edges for which a matching line stands beyond the edge."""
+    numbers: list[int] = []
+    for start in range(0, len(edges), MAX_PROBES):
         probes = [
             select(literal(start + index)).where(
-                exists().where(_line.run_id == run_id, *_conditions(wanted), _KEYS.beyond(edge))
+                exists().where(_line.run_id == run_id, *_conditions(where), _BY_NUMBER.beyond(edge))
             )
-            for index, (run_id, edge) in enumerate(edges[start : start + _MAX_PROBES])
+            for index, (run_id, edge) in enumerate(edges[start : start + MAX_PROBES])
         ]
-        found += conn.execute(union_all(*probes)).scalars()
-    return dict.fromkeys((edges[number] for number in found), True)
+        numbers += conn.execute(union_all(*probes)).scalars()
+    return dict.fromkeys((edges[number] for number in numbers), True)
 
 
-def by_ranges(conn: Connection, ranges: Sequence[Range]) -> Mapping[Range, list[AnyRow]]:
-    """The lines of each range, in order."""
+def by_ranges(conn: Connection, ranges: Sequence[Range]) -> Mapping[Range, list[LogLineRow]]:
+    """Returns the lines of each range, in order."""
     spans: dict[UUID, tuple[int, int]] = {}
     for run_id, first, last in ranges:
-        least, most = spans.get(run_id, (first, last))
-        spans[run_id] = min(least, first), max(most, last)
-    # Ranges of one run come one after the other: those who catch up read a stretch of its log at once.
-    any_of = (and_(_line.run_id == key, _line.number.between(*span)) for key, span in spans.items())
-    query = select(_table).where(or_(*any_of)).order_by(_line.run_id, _line.number)
-    lines = group_by(conn.execute(query), "run_id")
-    return {each: _between(lines.get(each[0], []), each[1], each[2]) for each in ranges}
+        start, end = spans.get(run_id, (first, last))
+        spans[run_id] = min(start, first), max(end, last)
+    # The ranges of one run are adjacent, so one range over all of them reads little else.
+    in_spans = (and_(_line.run_id == key, _line.number.between(*span)) for key, span in spans.items())
+    query = select(_table).where(or_(*in_spans)).order_by(_line.run_id, _line.number)
+    lines = group_by(fetch_all(conn, query), "run_id")
+    return {(run_id, first, last): _between(lines.get(run_id, []), first, last) for run_id, first, last in ranges}
 
 
-def _between(lines: list[AnyRow], first: int, last: int) -> list[AnyRow]:
+def _between(lines: list[LogLineRow], first: int, last: int) -> list[LogLineRow]:
     number = attrgetter("number")
     return lines[bisect_left(lines, first, key=number) : bisect_right(lines, last, key=number)]
 
 
-def counts_by_runs(conn: Connection, run_ids: Sequence[UUID], wanted: LogFilter) -> Mapping[UUID, int]:
-    """How many lines of each run are wanted."""
-    query = select(_line.run_id, func.count()).where(_line.run_id.in_(run_ids), *_conditions(wanted))
+def counts_by_runs(conn: Connection, run_ids: Sequence[UUID], where: LogFilter) -> Mapping[UUID, int]:
+    """Returns the number of matching lines of each run; runs without any are left out."""
+    query = select(_line.run_id, func.count()).where(_line.run_id.in_(run_ids), *_conditions(where))
     return dict(conn.execute(query.group_by(_line.run_id)).all())
 
 
@@ -164,11 +163,11 @@ def _row(run_id: UUID, number: int, line: Line) -> dict[str, Any]:
     }
 
 
-def _full(run_id: UUID, most: int) -> dict[str, Any]:
-    message = f"The log ends here: a run keeps at most {most:,} lines."
+def _end_of_log(run_id: UUID, max_lines: int) -> dict[str, Any]:
+    message = f"The log ends here: a run keeps at most {max_lines:,} lines."
     return {
         "run_id": run_id,
-        "number": most + 1,
+        "number": max_lines + 1,
         "at": clock.now(),
         "level": LogLevel.WARNING,
         "step_name": None,
@@ -177,19 +176,19 @@ def _full(run_id: UUID, most: int) -> dict[str, Any]:
     }
 
 
-def _conditions(wanted: LogFilter) -> list[ColumnElement[bool]]:
+def _conditions(where: LogFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.step_name is not None:
-        conditions.append(_line.step_name == wanted.step_name)
-    if wanted.level is not None:
-        conditions.append(_line.level.in_(wanted.level.and_above))
-    if wanted.search is not None:
-        conditions.append(_line.message.icontains(wanted.search, autoescape=True))
+    if where.step_name is not None:
+        conditions.append(_line.step_name == where.step_name)
+    if where.level is not None:
+        conditions.append(_line.level.in_(where.level.and_above))
+    if where.search is not None:
+        conditions.append(_line.message.icontains(where.search, autoescape=True))
     return conditions
 
 
 def _first_of_each(lines: Select[Any], page: Page) -> Select[Any]:
-    order = _KEYS.order(backward=page.backward)
+    order = _BY_NUMBER.order(backward=page.backward)
     ranked = lines.add_columns(func.row_number().over(partition_by=_line.run_id, order_by=order).label("rank"))
     inner = ranked.subquery()
     return select(inner).where(inner.c.rank <= page.limit).order_by(inner.c.rank)

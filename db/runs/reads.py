@@ -1,22 +1,28 @@
-"""Reads and inserts of flow runs. Their status is changed in transitions.py alone."""
+"""Reads of flow runs, their steps and attempts. Statuses change in db/runs/transitions.py alone."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, literal, select, union_all, update
+from sqlalchemy import Connection, exists, func, literal, select, tuple_, union_all, update
 
-from db.models import FlowRun
+from db.core.unit_of_work import UnitOfWork
+from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
+from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
 from db.sql.any_of import any_of
-from db.sql.keyset import Edge, Keyset, Page
-from db.sql.rows import AnyRow, group_by, select_columns
-from domain.enums import UNSUCCESSFUL
+from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.rows import fetch_all, group_by, select_columns
 from domain.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.state_machine import UNSUCCESSFUL
 
 _table = table(FlowRun)
 _run = _table.c
+_steps = table(StepResult)
+_step = _steps.c
+_attempts = table(StepAttempt)
+_attempt = _attempts.c
 
 SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.CREATED_AT: None,
@@ -25,101 +31,164 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.DURATION: "duration_ms",
 }
 """The column that an order sorts by; None where IDs alone are in that order."""
-_MAX_PROBES = 500
-"""SELECTs that SQLite takes in one UNION."""
+MAX_PROBES = 500
+"""SELECTs in one UNION: SQLite takes no more."""
+_STEP_KEYS = ("run_id", "position")
+
+
+class IdempotentRun(NamedTuple):
+    """A run that was created under an idempotency key."""
+
+    id: UUID
+    status: str
+    request_hash: str | None
+
+
+class FailedChild(NamedTuple):
+    """A run that ended without success, and its parent."""
+
+    id: UUID
+    status: str
+    parent_run_id: UUID
+
+
+class RecoveredRun(NamedTuple):
+    """A run of which a retry succeeded."""
+
+    id: UUID
+    project_id: UUID
+    flow_id: UUID
+
+
+class ParentRun(NamedTuple):
+    """What the creation of a child run needs of its parent."""
+
+    status: str
+    root_run_id: UUID
+    depth: int
 
 
 def keyset(order: RunOrder) -> Keyset:
-    """The keyset of `order`."""
+    """Returns the keyset of `order`."""
     column = SORT_COLUMNS[order.field]
     return Keyset(_run.id, sort_key(_run[column]) if column else None, order.descending)
 
 
-def page(
-    conn: Connection, columns: Collection[str], wanted: RunFilter, order: RunOrder, page: Page
-) -> Sequence[AnyRow]:
-    """The runs of one page, in `order`; of a backward page too."""
-    query = keyset(order).slice(select(*_page_columns(columns, order)).where(matches(wanted, conn.dialect.name)), page)
-    rows = conn.execute(query).all()
-    return rows[::-1] if page.backward else rows
+def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
+    """Returns the matching runs of one page, in `order`."""
+    query = select(*_page_columns(columns, order)).where(matches(where, conn.dialect.name))
+    return keyset(order).page(conn, query, page)
 
 
-def has_more(conn: Connection, wanted: RunFilter, order: RunOrder, edge: Edge) -> bool:
-    """Whether the filter means a run beyond `edge`."""
-    keys = keyset(order)
-    query = select(_run.id).where(matches(wanted, conn.dialect.name), keys.beyond(edge))
-    return conn.execute(query.order_by(*keys.order(backward=edge.before)).limit(1)).first() is not None
+def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) -> bool:
+    """True if a matching run stands beyond `edge`."""
+    return keyset(order).has_more(conn, select(_run.id).where(matches(where, conn.dialect.name)), edge)
 
 
-def count(conn: Connection, wanted: RunFilter, limit: int | None) -> int:
-    """How many runs the filter means; stops counting at `limit`."""
-    query = select(_run.id).where(matches(wanted, conn.dialect.name))
-    if limit is not None:
-        query = query.limit(limit)
-    return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
+    """Returns the number of matching runs. Counting stops at `limit`."""
+    return count_up_to(conn, select(_run.id).where(matches(where, conn.dialect.name)), limit)
 
 
 def pages_by(
     conn: Connection, owners: Sequence[UUID], link: str, columns: Collection[str], order: RunOrder, page: Page
-) -> Mapping[UUID, list[AnyRow]]:
-    """For each of `owners` the page of runs whose column `link` names it, in one statement."""
+) -> Mapping[UUID, list[RunRow]]:
+    """Returns for each owner the page of runs whose column `link` names it, in one statement."""
     keys = keyset(order)
     rank = func.row_number().over(partition_by=_run[link], order_by=keys.order(backward=page.backward))
     ranked = select(*_page_columns({*columns, link}, order), rank.label("rank")).where(_run[link].in_(owners))
-    ranked = ranked.where(*keys.within(page))
-    inner = ranked.subquery()
+    inner = ranked.where(*keys.within(page)).subquery()
     direction = inner.c.rank.desc() if page.backward else inner.c.rank
-    return group_by(conn.execute(select(inner).where(inner.c.rank <= page.limit).order_by(direction)).all(), link)
+    return group_by(fetch_all(conn, select(inner).where(inner.c.rank <= page.limit).order_by(direction)), link)
 
 
 def owners_with_more(
     conn: Connection, edges: Sequence[tuple[UUID, Edge]], link: str, order: RunOrder
 ) -> Mapping[tuple[UUID, Edge], bool]:
-    """Of the owners and edges, those where a run that names the owner in `link` stands beyond the edge."""
+    """Returns the owners and edges for which a run that names the owner in `link` stands beyond the edge."""
     keys = keyset(order)
     probes = [
         select(literal(number)).where(exists().where(_run[link] == owner, keys.beyond(edge)))
         for number, (owner, edge) in enumerate(edges)
     ]
-    found: list[int] = []
-    for start in range(0, len(probes), _MAX_PROBES):
-        found += conn.execute(union_all(*probes[start : start + _MAX_PROBES])).scalars()
-    return dict.fromkeys((edges[number] for number in found), True)
+    numbers: list[int] = []
+    for start in range(0, len(probes), MAX_PROBES):
+        numbers += conn.execute(union_all(*probes[start : start + MAX_PROBES])).scalars()
+    return dict.fromkeys((edges[number] for number in numbers), True)
 
 
 def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UUID, int]:
-    """How many runs name each of `owners` in their column `link`."""
+    """Returns the number of runs that name each owner in their column `link`; owners without any are left out."""
     query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
     return dict(conn.execute(query).all())
 
 
-def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The runs `keys`, archived ones too."""
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, RunRow]:
+    """Returns the runs `keys`, archived ones too, with `id` and `project_id`."""
     query = select(*select_columns(_table, {*columns, "project_id"})).where(_run.id.in_(keys))
-    return {row.id: row for row in conn.execute(query)}
+    return {row.id: row for row in fetch_all(conn, query)}
 
 
-def matching(conn: Connection, keys: Sequence[UUID], wanted: RunFilter) -> set[UUID]:
-    """Of the runs `keys`, those that the filter means."""
-    query = select(_run.id).where(_run.id.in_(keys), matches(wanted, conn.dialect.name))
+def matching(conn: Connection, keys: Sequence[UUID], where: RunFilter) -> set[UUID]:
+    """Returns those of the runs `keys` that match the filter."""
+    query = select(_run.id).where(_run.id.in_(keys), matches(where, conn.dialect.name))
     return set(conn.execute(query).scalars())
 
 
-def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> AnyRow | None:
-    """The run that was created under `key`: its `id`, `status` and `request_hash`."""
+def steps_by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[StepRow]]:
+    """Returns the step results of each run in the order of its definition, with `run_id` and `position`."""
+    query = select(*select_columns(_steps, columns, always=_STEP_KEYS)).where(_step.run_id.in_(run_ids))
+    return group_by(fetch_all(conn, query.order_by(_step.run_id, _step.position)), "run_id")
+
+
+def steps_by_names(
+    conn: Connection, keys: Sequence[tuple[UUID, str]], columns: Collection[str]
+) -> Mapping[tuple[UUID, str], StepRow]:
+    """Returns the step results with the keys of run and step name, with `run_id`, `position` and `name`."""
+    # PostgreSQL's text cannot hold U+0000, so no step has a name that contains it.
+    names = {name for _, name in keys if "\0" not in name}
+    # The product of runs and names has more rows than asked for; a comparison of pairs would not use SQLite's key.
+    runs = {run for run, _ in keys}
+    query = select(*select_columns(_steps, {*columns, "name"}, always=_STEP_KEYS))
+    rows = fetch_all(conn, query.where(_step.run_id.in_(runs), _step.name.in_(names)))
+    return {(row.run_id, row.name): row for row in rows}
+
+
+def step_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """Returns the number of steps of each run that have a result; runs without any are left out."""
+    query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids)).group_by(_step.run_id)
+    return dict(conn.execute(query).all())
+
+
+def attempts_by_steps(
+    conn: Connection, keys: Sequence[tuple[UUID, int]]
+) -> Mapping[tuple[UUID, int], list[AttemptRow]]:
+    """Returns the attempts at each step, with the key of run and position, oldest first."""
+    # The condition on runs comes on top: a comparison of pairs alone would not use SQLite's primary key.
+    of_runs = _attempt.run_id.in_({run for run, _ in keys})
+    query = select(_attempts).where(of_runs, tuple_(_attempt.run_id, _attempt.position).in_(keys))
+    groups: dict[tuple[UUID, int], list[AttemptRow]] = {}
+    for row in fetch_all(conn, query.order_by(_attempt.run_id, _attempt.number)):
+        groups.setdefault((row.run_id, row.position), []).append(row)
+    return groups
+
+
+def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> IdempotentRun | None:
+    """Returns the run of the project that was created under `key`."""
     query = select(_run.id, _run.status, _run.request_hash).where(
         _run.project_id == project_id, _run.idempotency_key == key
     )
-    return conn.execute(query).first()
+    row = conn.execute(query).first()
+    return IdempotentRun(*row) if row is not None else None
 
 
 def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
-    """The runs that one of `parents` started."""
+    """Returns the runs that one of `parents` started."""
     return conn.execute(select(_run.id).where(any_of(_run.parent_run_id, parents))).scalars().all()
 
 
-def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[AnyRow]:
-    """Of the runs `keys`, those that ended without success and fail a parent of which no step waits for them."""
+def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[FailedChild]:
+    """Returns those of the runs `keys` that ended without success and fail a parent that does not wait for them."""
     query = select(_run.id, _run.status, _run.parent_run_id).where(
         any_of(_run.id, keys),
         _run.status.in_(sorted(UNSUCCESSFUL)),
@@ -127,28 +196,27 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[An
         _run.parent_run_id.is_not(None),
         _run.parent_position.is_(None),
     )
-    return conn.execute(query.order_by(_run.id)).all()
+    return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
 
-def mark_recovered(conn: Connection, run_id: UUID) -> Sequence[AnyRow]:
-    """Note in every run of the chain that ends in `run_id`, which succeeded, that it was recovered.
-
-    Returns them: `id`, `project_id`, `flow_id`.
-    """
+def mark_recovered(uow: UnitOfWork, run_id: UUID) -> Sequence[RecoveredRun]:
+    """Marks the runs that `run_id`, which succeeded, retries directly or through other retries; returns them."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
-    return conn.execute(
+    statement = (
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
         .values(recovered_by_id=run_id)
         .returning(_run.id, _run.project_id, _run.flow_id)
-    ).all()
+    )
+    return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
 
 
-def parent(conn: Connection, run_id: UUID, project_id: UUID) -> AnyRow | None:
-    """The project's run `run_id`: its `status`, `root_run_id` and `depth`, locked against its end."""
+def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> ParentRun | None:
+    """Returns the project's run `run_id`, locked: it cannot end before the transaction does."""
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
-    return conn.execute(query.with_for_update(read=True)).first()
+    row = uow.conn.execute(query.with_for_update(read=True)).first()
+    return ParentRun(*row) if row is not None else None
 
 
 def _page_columns(columns: Collection[str], order: RunOrder) -> list[Any]:

@@ -1,12 +1,12 @@
-"""Statistics over the runs that a filter means: each function is one statement, and its result is bounded.
+"""Statistics over the runs that match a filter: each function is one statement, and its result is bounded.
 
-All of them take the instant at which "until now" ends in the filter, so that the parts of one answer agree.
+All of them take the instant up to which runs that have not ended have lasted, so that the parts of one answer agree.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Integer, case, func, literal_column, select, true, tuple_
@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Connection, Integer, case, func, literal_c
 from db.models import FlowRun
 from db.models.types import table
 from db.runs.filter import matches
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import RunStatus
 from domain.run_filter import RunFilter
@@ -23,123 +22,145 @@ _table = table(FlowRun)
 _run = _table.c
 
 PERCENTILES = (50, 90, 95, 99)
+"""Percentiles of durations, in percent."""
 Failure = tuple[UUID, str]
-"""A flow, and the step at which runs of it failed."""
+"""A flow, and the name of the step at which runs of it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """How long runs took that have ended, in milliseconds."""
+    """Durations of runs that have ended, in milliseconds."""
 
     count: int
-    least: int
-    most: int
+    min: int
+    max: int
     mean: float
     percentiles: Sequence[int]
     """For each of PERCENTILES the shortest duration that so many percent of the runs did not exceed."""
 
 
-def counts(conn: Connection, wanted: RunFilter, now: datetime) -> Mapping[str, int]:
-    """How many runs have each status; statuses that none has are left out."""
-    query = select(_run.status, func.count()).where(matches(wanted, conn.dialect.name, now)).group_by(_run.status)
+class FailingStep(NamedTuple):
+    """A step at which runs failed."""
+
+    flow_id: UUID
+    step_name: str
+    runs: int
+    """The number of runs that failed at it."""
+
+
+class StepErrorCount(NamedTuple):
+    """An error with which runs failed at a step."""
+
+    flow_id: UUID
+    step_name: str
+    fingerprint: str
+    runs: int
+    """The number of runs that failed with it."""
+    last_at: datetime
+    """The last finish time of these runs."""
+    run_id: UUID
+    """The newest of these runs."""
+    message: str | None
+    """The error message of the newest run."""
+
+
+def counts(conn: Connection, where: RunFilter, now: datetime) -> Mapping[str, int]:
+    """Returns the number of runs with each status; statuses without runs are left out."""
+    query = select(_run.status, func.count()).where(matches(where, conn.dialect.name, now)).group_by(_run.status)
     return dict(conn.execute(query).all())
 
 
 def counts_by_time(
-    conn: Connection, wanted: RunFilter, now: datetime, bounds: Sequence[datetime]
+    conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime]
 ) -> Mapping[tuple[int, str], int]:
-    """How many runs of each status were created between each two of `bounds`, by the number of the first, from 0."""
-    edges = [ids.first_uuid_at(each) for each in bounds]
-    # All statuses there are, so that an index that begins with the status is searched for the time alone.
-    known = _run.status.in_(sorted(RunStatus)) if wanted.statuses is None else true()
-    meant = matches(wanted, conn.dialect.name, now)
-    each = (
-        select(_place(edges[1:-1]).label("place"), _run.status)
-        .where(known, _run.id >= edges[0], _run.id < edges[-1], meant)
-        .subquery("each")
+    """Returns the number of runs of each status in each time bucket, by the index of the bucket.
+
+    Bucket 0 begins at `bounds[0]` and ends at `bounds[1]`, where bucket 1 begins. Empty buckets are left out.
+    """
+    edges = [ids.first_uuid_at(bound) for bound in bounds]
+    # A condition on all statuses lets the planner search an index that begins with the status for the time.
+    any_status = _run.status.in_(sorted(RunStatus)) if where.statuses is None else true()
+    runs = (
+        select(_bucket(edges[1:-1]).label("bucket"), _run.status)
+        .where(any_status, _run.id >= edges[0], _run.id < edges[-1], matches(where, conn.dialect.name, now))
+        .subquery("runs")
     )
-    query = select(each.c.place, each.c.status, func.count()).group_by(each.c.place, each.c.status)
-    return {(place, status): count for place, status, count in conn.execute(query)}
+    query = select(runs.c.bucket, runs.c.status, func.count()).group_by(runs.c.bucket, runs.c.status)
+    return {(bucket, status): count for bucket, status, count in conn.execute(query)}
 
 
-def _place(edges: Sequence[UUID], first: int = 0) -> ColumnElement[Any]:
-    """How many of `edges` a run's ID is not below, plus `first`: a binary search, written out."""
+def _bucket(edges: Sequence[UUID], first: int = 0) -> ColumnElement[Any]:
+    """Returns the number of `edges` that are not above the run's ID, plus `first`: a binary search as nested CASEs."""
     if not edges:
         return literal_column(str(first), Integer)
     middle = len(edges) // 2
-    lower, upper = _place(edges[:middle], first), _place(edges[middle + 1 :], first + middle + 1)
+    lower, upper = _bucket(edges[:middle], first), _bucket(edges[middle + 1 :], first + middle + 1)
     return case((_run.id < edges[middle], lower), else_=upper)
 
 
-def durations(conn: Connection, wanted: RunFilter, now: datetime) -> Durations | None:
-    """How long the runs took that have ended; None when none has."""
+def durations(conn: Connection, where: RunFilter, now: datetime) -> Durations | None:
+    """Returns the durations of the runs that have ended; None if none has."""
     length = _run.duration_ms
     of_length = (
         select(length.label("length"), func.count().label("runs"))
-        .where(length.is_not(None), matches(wanted, conn.dialect.name, now))
+        .where(length.is_not(None), matches(where, conn.dialect.name, now))
         .group_by(length)
         .cte("of_length")
     )
-    ranked = select(of_length, func.sum(of_length.c.runs).over(order_by=of_length.c.length).label("upto")).subquery(
+    ranked = select(of_length, func.sum(of_length.c.runs).over(order_by=of_length.c.length).label("up_to")).subquery(
         "ranked"
     )
-    # Counted in whole runs: a quotient could be rounded to the other side of a percentile.
+    # Compared in whole runs: a quotient could be rounded to the other side of a percentile.
     runs = select(func.sum(of_length.c.runs)).scalar_subquery()
-    percentiles = [func.min(case((ranked.c.upto * 100 >= runs * percent, ranked.c.length))) for percent in PERCENTILES]
+    percentiles = [func.min(case((ranked.c.up_to * 100 >= runs * percent, ranked.c.length))) for percent in PERCENTILES]
     total = func.sum(ranked.c.length * ranked.c.runs)
     query = select(func.sum(ranked.c.runs), func.min(ranked.c.length), func.max(ranked.c.length), total, *percentiles)
-    count, least, most, took, *found = conn.execute(query).one()
-    return Durations(int(count), least, most, int(took) / int(count), found) if count else None
+    count, shortest, longest, sum_of_all, *by_percent = conn.execute(query).one()
+    return Durations(int(count), shortest, longest, int(sum_of_all) / int(count), by_percent) if count else None
 
 
-def failures(conn: Connection, wanted: RunFilter, now: datetime, limit: int) -> Sequence[AnyRow]:
-    """The `limit` steps at which most runs failed: `flow_id`, `step_name` and `runs`, the most first."""
+def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[FailingStep]:
+    """Returns the `limit` steps at which most runs failed, the most first."""
     runs = func.count().label("runs")
     query = (
         select(_run.flow_id, _run.failed_step_name.label("step_name"), runs)
-        .where(_run.failed_step_name.is_not(None), matches(wanted, conn.dialect.name, now))
+        .where(_run.failed_step_name.is_not(None), matches(where, conn.dialect.name, now))
         .group_by(_run.flow_id, _run.failed_step_name)
         .order_by(runs.desc(), _run.flow_id, _run.failed_step_name)
     )
-    return conn.execute(query.limit(limit)).all()
+    return [FailingStep(*row) for row in conn.execute(query.limit(limit))]
 
 
 def errors_by_failures(
-    conn: Connection, wanted: RunFilter, now: datetime, keys: Sequence[Failure], limit: int
-) -> Mapping[Failure, list[AnyRow]]:
-    """Of each failing step the `limit` errors that most runs ended with, the most first.
-
-    An error has its `fingerprint`, `runs`, `last_at`, and of the newest run its `run_id` and `message`.
-    """
-    step, print_ = _run.failed_step_name, _run.error_fingerprint
-    alike = (_run.flow_id, step, print_)
-    each = (
+    conn: Connection, where: RunFilter, now: datetime, keys: Sequence[Failure], limit: int
+) -> Mapping[Failure, list[StepErrorCount]]:
+    """Returns for each failing step the `limit` errors with which most runs failed, the most first."""
+    step, fingerprint = _run.failed_step_name, _run.error_fingerprint
+    same_error = (_run.flow_id, step, fingerprint)
+    runs = (
         select(
             _run.flow_id,
             step.label("step_name"),
-            print_.label("fingerprint"),
+            fingerprint.label("fingerprint"),
             _run.id.label("run_id"),
-            func.count().over(partition_by=alike).label("runs"),
-            func.max(_run.finished_at).over(partition_by=alike).label("last_at"),
-            func.row_number().over(partition_by=alike, order_by=_run.id.desc()).label("age"),
+            func.count().over(partition_by=same_error).label("runs"),
+            func.max(_run.finished_at).over(partition_by=same_error).label("last_at"),
+            func.row_number().over(partition_by=same_error, order_by=_run.id.desc()).label("age"),
         )
-        .where(tuple_(_run.flow_id, step).in_(keys), print_.is_not(None), matches(wanted, conn.dialect.name, now))
-        .subquery("each")
+        .where(tuple_(_run.flow_id, step).in_(keys), fingerprint.is_not(None), matches(where, conn.dialect.name, now))
+        .subquery("runs")
     )
-    order = (each.c.runs.desc(), each.c.fingerprint)
-    rank = func.row_number().over(partition_by=(each.c.flow_id, each.c.step_name), order_by=order).label("rank")
-    kinds = select(each, rank).where(each.c.age == 1).subquery("kinds")
+    order = (runs.c.runs.desc(), runs.c.fingerprint)
+    rank = func.row_number().over(partition_by=(runs.c.flow_id, runs.c.step_name), order_by=order).label("rank")
+    errors = select(runs, rank).where(runs.c.age == 1).subquery("errors")
     query = (
-        select(kinds, _run.error_message.label("message"))
-        .join(_table, _run.id == kinds.c.run_id)
-        .where(kinds.c.rank <= limit)
-        .order_by(kinds.c.rank)
+        select(*(errors.c[name] for name in StepErrorCount._fields[:-1]), _run.error_message)
+        .join_from(errors, _table, _run.id == errors.c.run_id)
+        .where(errors.c.rank <= limit)
+        .order_by(errors.c.rank)
     )
-    return _by_failures(conn.execute(query).all())
-
-
-def _by_failures(rows: Sequence[AnyRow]) -> Mapping[Failure, list[AnyRow]]:
-    found: dict[Failure, list[AnyRow]] = {}
-    for row in rows:
-        found.setdefault((row.flow_id, row.step_name), []).append(row)
-    return found
+    groups: dict[Failure, list[StepErrorCount]] = {}
+    for row in conn.execute(query):
+        error = StepErrorCount._make(row)
+        groups.setdefault((error.flow_id, error.step_name), []).append(error)
+    return groups

@@ -27,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import AttemptRef, RunRef
 from db.models import FlowRun, StepAttempt, StepResult
@@ -40,8 +41,9 @@ from db.runs.transitions import Ending, ExternalFailure, Lease
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
 from domain import clock, ids, json_codec
-from domain.enums import LIVE, UNFINISHED, AttemptStatus, RunStatus, StepStatus
+from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.state_machine import LIVE, UNFINISHED
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -294,73 +296,73 @@ _INTERRUPT_ATTEMPT = (
 )
 
 
-def claim(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
+def claim(uow: UnitOfWork, limit: int, lease: timedelta) -> Sequence[Claimed]:
     """Take up to `limit` runs that are due, longest due first, for as long as `lease`."""
     now = clock.now()
-    run_ids = _admissible(conn, now, limit)
+    run_ids = _admissible(uow, now, limit)
     if not run_ids:
         return []
     token = ids.new_uuid()
-    claimed = conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
-    return _mark_started(conn, run_ids, token, {row.id: row.status for row in claimed})
+    claimed = uow.conn.execute(_CLAIM, {"run_ids": run_ids, "token": token, "until": now + lease})
+    return _mark_started(uow, run_ids, token, {row.id: row.status for row in claimed})
 
 
-def claim_tickets(conn: Connection, limit: int, lease: timedelta) -> Sequence[Claimed]:
+def claim_tickets(uow: UnitOfWork, limit: int, lease: timedelta) -> Sequence[Claimed]:
     """Take up to `limit` tickets, by priority, and claim their runs for as long as `lease`; stale ones are dropped.
 
     A run that somebody else writes just now is not waited for: its ticket stays, unless that makes it stale.
     """
     now = clock.now()
-    taken = tickets.take(conn, limit, now)
+    taken = tickets.take(uow, limit, now)
     if not taken:
         return []
     token = ids.new_uuid()
     to_claim = {"token": token, "until": now + lease}
-    at_once = conn.execute(_CLAIM_TICKETS, _named(taken, now) | to_claim)
+    at_once = uow.conn.execute(_CLAIM_TICKETS, _named(taken, now) | to_claim)
     claimed = {row.id: row.status for row in at_once}
     left = [each for each in taken if each.run_id not in claimed]
-    if left and (admitted := _admitted(conn, left, now)):
-        later = conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
+    if left and (admitted := _admitted(uow, left, now)):
+        later = uow.conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
         claimed |= {row.id: row.status for row in later}
     run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
-    return _mark_started(conn, run_ids, token, claimed) if run_ids else []
+    return _mark_started(uow, run_ids, token, claimed) if run_ids else []
 
 
 def _named(taken: Sequence[Ticket], now: datetime) -> dict[str, Any]:
     return {"run_ids": [each.run_id for each in taken], "epochs": [each.epoch for each in taken], "now": now}
 
 
-def _admitted(conn: Connection, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
+def _admitted(uow: UnitOfWork, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
     """Of the runs with these tickets, in their order, those for which a limit leaves a place; they are locked."""
-    asking = {row.id: row for row in conn.execute(_ASKING, _named(taken, now))}
+    asking = {row.id: row for row in uow.conn.execute(_ASKING, _named(taken, now))}
     # Before the lock on places, which must be the last; those refused come back with tickets of their own.
-    tickets.give_back(conn, [each for each in taken if each.run_id not in asking])
+    tickets.give_back(uow.conn, [each for each in taken if each.run_id not in asking])
     # A run may have a stale ticket too.
     in_order = dict.fromkeys(each.run_id for each in taken if each.run_id in asking)
-    return slots.admit(conn, [asking[run_id] for run_id in in_order])
+    return slots.admit(uow, [asking[run_id] for run_id in in_order])
 
 
 def _mark_started(
-    conn: Connection, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]
+    uow: UnitOfWork, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]
 ) -> Sequence[Claimed]:
     """The runs that the transaction under way has claimed, which had these `statuses`; RUNNING, with their journals."""
-    transitions.start(conn, statuses)
-    found = {run.id: run for run in conn.execute(_CLAIMED, {"run_ids": run_ids})}
+    transitions.start(uow, statuses)
+    found = {run.id: run for run in uow.conn.execute(_CLAIMED, {"run_ids": run_ids})}
     # One that is new has no journal, unless it is a retry that keeps steps.
     old = [run_id for run_id in run_ids if statuses[run_id] != RunStatus.QUEUED or found[run_id].retry_of_id]
-    steps = group_by(conn.execute(_JOURNALS, {"run_ids": old}), "run_id") if old else {}
+    steps = group_by(uow.conn.execute(_JOURNALS, {"run_ids": old}), "run_id") if old else {}
     return [Claimed(Lease(run_id, token), found[run_id], steps.get(run_id, ())) for run_id in run_ids]
 
 
-def _admissible(conn: Connection, now: datetime, limit: int) -> list[UUID]:
+def _admissible(uow: UnitOfWork, now: datetime, limit: int) -> list[UUID]:
     """Runs that are due, and may run; they are locked."""
-    due = conn.execute(_DUE, {"now": now, "at_most": limit}).all()
-    admitted = slots.admit(conn, due)
+    due = uow.conn.execute(_DUE, {"now": now, "at_most": limit}).all()
+    admitted = slots.admit(uow, due)
     refused = len(due) - len(admitted)
     if refused:
         # Those without limits do not wait behind the others; no further places are locked, see db/admission.py.
         more = {"now": now, "at_most": refused, "but_not": admitted}
-        admitted += conn.execute(_DUE_WITHOUT_LIMIT, more).scalars()
+        admitted += uow.conn.execute(_DUE_WITHOUT_LIMIT, more).scalars()
     return admitted
 
 
@@ -369,10 +371,10 @@ def next_due(conn: Connection) -> datetime | None:
     return conn.execute(_NEXT_DUE).scalar()
 
 
-def renew(conn: Connection, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
+def renew(uow: UnitOfWork, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
     """Prolong `leases`; returns the runs among them that are still held."""
     statement = update(_runs).where(_leased(leases)).values(due_at=clock.now() + lease).returning(_run.id)
-    return set(conn.execute(statement).scalars())
+    return set(uow.conn.execute(statement).scalars())
 
 
 def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
@@ -386,140 +388,142 @@ def find_cancelled(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
     return set(conn.execute(query).scalars())
 
 
-def release(conn: Connection, leases: Sequence[Lease]) -> None:
+def release(uow: UnitOfWork, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
     due_now = update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)
-    transitions.enqueue(conn, conn.execute(due_now).scalars().all())
+    uow.enqueue(uow.conn.execute(due_now).scalars().all())
 
 
-def reschedule_after_clock_change(conn: Connection, before: datetime) -> int:
+def reschedule_after_clock_change(uow: UnitOfWork, before: datetime) -> int:
     """After the clock was set back from `before`: what waited for a worker then shall not wait until then again."""
     now = clock.now()
     waiting = and_(_run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None))
-    run_ids = conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
-    transitions.enqueue(conn, run_ids)
+    run_ids = uow.conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
+    uow.enqueue(run_ids)
     return len(run_ids)
 
 
-def release_leases(conn: Connection) -> int:
+def release_leases(uow: UnitOfWork) -> int:
     """Make every claimed run due at once: for a process that knows that no other worker is alive."""
     held = _run.lease_token.is_not(None)
-    return conn.execute(update(_runs).where(held, _run.due_at.is_not(None)).values(due_at=clock.now())).rowcount
+    return uow.conn.execute(update(_runs).where(held, _run.due_at.is_not(None)).values(due_at=clock.now())).rowcount
 
 
 def load(conn: Connection, lease: Lease) -> Claimed:
-    """The claimed run as it stands now.
+    """Returns the claimed run as it is now.
 
     Raises:
-        LeaseLostError: it is no longer held.
+        LeaseLostError: the run is no longer held under `lease`.
     """
-    lock_lease(conn, lease)
     of_run = {"run_ids": [lease.run_id]}
-    return Claimed(lease, conn.execute(_CLAIMED, of_run).one(), conn.execute(_JOURNALS, of_run).all())
+    run = conn.execute(_CLAIMED, of_run).first()
+    if run is None or run.lease_token != lease.token:
+        raise LeaseLostError
+    return Claimed(lease, run, conn.execute(_JOURNALS, of_run).all())
 
 
-def lock_lease(conn: Connection, lease: Lease) -> LockedRun:
+def lock_lease(uow: UnitOfWork, lease: Lease) -> LockedRun:
     """Make sure that `lease` holds until the end of the transaction.
 
     Raises:
         LeaseLostError: it does not.
     """
-    row = conn.execute(_LOCK, {"of_run": lease.run_id, "token": lease.token}).first()
+    row = uow.conn.execute(_LOCK, {"of_run": lease.run_id, "token": lease.token}).first()
     if row is None:
         raise LeaseLostError
     return LockedRun(RunRef(row.id, row.project_id, row.flow_id), row.interruptions)
 
 
-def advance(conn: Connection, lease: Lease, outcome: AttemptResult | None, next_try: AttemptStart | None) -> None:
+def advance(uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, next_try: AttemptStart | None) -> None:
     """Journal how the last attempt went and that the next one begins, in one transaction."""
-    run = _pass(conn, lease, outcome)
+    run = _pass(uow, lease, outcome)
     if next_try is not None:
-        _start(conn, [(run, next_try)])
+        _start(uow, [(run, next_try)])
 
 
-def _pass(conn: Connection, lease: Lease, outcome: AttemptResult | None) -> RunRef:
+def _pass(uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None) -> RunRef:
     """Journal how the last attempt went, under `lease`; returns the run."""
-    held = lock_lease(conn, lease)
+    held = lock_lease(uow, lease)
     if outcome is not None:
-        event_log.append(conn, _record(conn, [(held.run, outcome)]))
+        event_log.append(uow, _record(uow, [(held.run, outcome)]))
         if held.interruptions:
             # The run made progress: workers lost before do not count against it any more.
-            conn.execute(_RESET_INTERRUPTIONS, {"of_run": lease.run_id})
+            uow.conn.execute(_RESET_INTERRUPTIONS, {"of_run": lease.run_id})
     return held.run
 
 
-def advance_batch(conn: Connection, changes: Sequence[Advance | End]) -> set[UUID]:
+def advance_batch(uow: UnitOfWork, changes: Sequence[Advance | End]) -> set[UUID]:
     """`advance` and `finish` for many runs in the same few statements; returns the runs for which that was done.
 
     It waits for nobody. The others have lost their leases, or somebody else writes them just now: each is to be
     written by itself. Ends may be neither those of children nor those of retries, which concern other runs too.
     """
-    rows = conn.execute(_LOCK_ALL, {"run_ids": [change.lease.run_id for change in changes]})
+    rows = uow.conn.execute(_LOCK_ALL, {"run_ids": [change.lease.run_id for change in changes]})
     tokens = {change.lease.run_id: change.lease.token for change in changes}
     held = {row.id: row for row in rows if row.lease_token == tokens[row.id] and row.status == RunStatus.RUNNING}
     subjects = {run_id: RunRef(run_id, row.project_id, row.flow_id) for run_id, row in held.items()}
     found = [(subjects[change.lease.run_id], change) for change in changes if change.lease.run_id in held]
     if outcomes := [(run, change.outcome) for run, change in found if change.outcome is not None]:
-        event_log.append(conn, _record(conn, outcomes))
+        event_log.append(uow, _record(uow, outcomes))
     advances = [(run, change) for run, change in found if isinstance(change, Advance)]
     if forgiven := [
         {"of_run": run.run_id}
         for run, change in advances
         if change.outcome is not None and held[run.run_id].interruptions
     ]:
-        conn.execute(_RESET_INTERRUPTIONS, forgiven)
+        uow.conn.execute(_RESET_INTERRUPTIONS, forgiven)
     if advances:
-        _start(conn, [(run, change.next_try) for run, change in advances])
+        _start(uow, [(run, change.next_try) for run, change in advances])
     if ends := [(held[run.run_id], change) for run, change in found if isinstance(change, End)]:
-        transitions.finish_many(conn, [(row, change.lease, change.ending) for row, change in ends])
+        transitions.finish_many(uow, [(row, change.lease, change.ending) for row, change in ends])
     return set(held)
 
 
 def with_output(
-    conn: Connection,
+    uow: UnitOfWork,
     lease: Lease,
     notes: RunOutput,
-    work: Callable[Concatenate[Connection, Lease, P], T],
+    work: Callable[Concatenate[UnitOfWork, Lease, P], T],
     /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
     """`work(conn, lease, …)`, a journal write, and `notes` in the same transaction."""
     # The write goes first: it shows whether the lease holds, and some of them end it.
-    result = work(conn, lease, *args, **kwargs)
-    _note(conn, lease.run_id, notes)
+    result = work(uow, lease, *args, **kwargs)
+    _note(uow, lease.run_id, notes)
     return result
 
 
-def write_output(conn: Connection, lease: Lease, notes: RunOutput) -> None:
+def write_output(uow: UnitOfWork, lease: Lease, notes: RunOutput) -> None:
     """Keep `notes`, while an attempt is under way."""
-    lock_lease(conn, lease)
-    _note(conn, lease.run_id, notes)
+    lock_lease(uow, lease)
+    _note(uow, lease.run_id, notes)
 
 
-def skip(conn: Connection, lease: Lease, outcome: AttemptResult | None, skipped: AttemptStart) -> None:
+def skip(uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, skipped: AttemptStart) -> None:
     """Journal how the last attempt went, and that a step's condition does not hold."""
-    run = _pass(conn, lease, outcome)
+    run = _pass(uow, lease, outcome)
     now = clock.now()
     row = _step_row(run, skipped, StepStatus.SKIPPED, started_at=now, finished_at=now, duration_ms=0)
-    conn.execute(_INSERT_STEP, row)
-    _append_attempt_started(conn, run, skipped, StepStatus.SKIPPED, now, 0)
+    uow.conn.execute(_INSERT_STEP, row)
+    _append_attempt_started(uow, run, skipped, StepStatus.SKIPPED, now, 0)
 
 
-def interrupt(conn: Connection, lease: Lease, position: int) -> None:
+def interrupt(uow: UnitOfWork, lease: Lease, position: int) -> None:
     """Journal that the attempt under way at a step was cut short, because its worker was lost."""
-    run = lock_lease(conn, lease).run
+    run = lock_lease(uow, lease).run
     now = clock.now()
     at = {"of_run": lease.run_id, "at": position}
-    step = conn.execute(_INTERRUPT, at).first()
+    step = uow.conn.execute(_INTERRUPT, at).first()
     if step is not None:
-        conn.execute(_INTERRUPT_ATTEMPT, {**at, "ended": now})
+        uow.conn.execute(_INTERRUPT_ATTEMPT, {**at, "ended": now})
         cut_short = AttemptRef(position, step.name, step.attempts_count)
-        event_log.append(conn, [event_log.step_row(run, cut_short, StepStatus.RUNNING, StepStatus.PENDING, now)])
+        event_log.append(uow, [event_log.step_row(run, cut_short, StepStatus.RUNNING, StepStatus.PENDING, now)])
 
 
 def pause(
-    conn: Connection,
+    uow: UnitOfWork,
     lease: Lease,
     outcome: AttemptResult | None,
     waiting: AttemptStart,
@@ -532,39 +536,39 @@ def pause(
 
     With the step go the question that it asks, or the child runs that it waits for.
     """
-    _start(conn, [(_pass(conn, lease, outcome), waiting)], StepStatus.PAUSED)
+    _start(uow, [(_pass(uow, lease, outcome), waiting)], StepStatus.PAUSED)
     if request is not None:
-        input_requests.create(conn, request)
+        input_requests.create(uow, request)
     if brood is not None:
-        children.create(conn, _row(conn, lease), brood)
-    if not transitions.pause(conn, lease, message, due_at):
+        children.create(uow, _row(uow.conn, lease), brood)
+    if not transitions.pause(uow, lease, message, due_at):
         raise LeaseLostError
 
 
 def wait_on(
-    conn: Connection, lease: Lease, message: str, due_at: datetime | None, children_of: tuple[int, int] | None = None
+    uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None, children_of: tuple[int, int] | None = None
 ) -> None:
     """Pause again a run that was looked at too early; it waits for the children of a step's attempt, if given."""
-    if not transitions.pause(conn, lease, message, due_at):
+    if not transitions.pause(uow, lease, message, due_at):
         raise LeaseLostError
     if children_of is not None:
         # The last of them may have ended while the run was not paused, and had nobody to wake.
-        children.wake_parent_if_done(conn, lease.run_id, *children_of)
+        children.wake_parent_if_done(uow, lease.run_id, *children_of)
 
 
 def launch(
-    conn: Connection, lease: Lease, outcome: AttemptResult | None, attempt: AttemptStart, brood: ChildBatch
+    uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, attempt: AttemptStart, brood: ChildBatch
 ) -> list[UUID]:
     """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
-    run = _pass(conn, lease, outcome)
-    _start(conn, [(run, attempt)])
-    made = children.create(conn, _row(conn, lease), brood)
+    run = _pass(uow, lease, outcome)
+    _start(uow, [(run, attempt)])
+    made = children.create(uow, _row(uow.conn, lease), brood)
     started_at = clock.now()
     output = json_codec.encode(
         [ids.encode(IdKind.RUN, key) for key in made], limit=json_codec.MAX_INPUT_BYTES, what="IDs"
     )
     done = AttemptResult(attempt.position, attempt.name, StepStatus.SUCCEEDED, attempt.number, started_at, output)
-    event_log.append(conn, _record(conn, [(run, done)]))
+    event_log.append(uow, _record(uow, [(run, done)]))
     return made
 
 
@@ -573,74 +577,74 @@ def cancelled_with(key_name: str) -> str:
     return f"Cancelled with the key {key_name!r}"
 
 
-def stop(conn: Connection, run_id: UUID, message: str) -> bool:
+def stop(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
     """Stop a run and every live one below it; whether it was live itself."""
-    return run_id in stop_all(conn, [run_id], message)
+    return run_id in stop_all(uow, [run_id], message)
 
 
-def stop_all(conn: Connection, run_ids: Sequence[UUID], message: str) -> set[UUID]:
+def stop_all(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> set[UUID]:
     """Stop runs, and every live one below them; returns all that were stopped."""
-    ended = _end(conn, run_ids, RunStatus.STOPPED, message)
-    return _stop_below(conn, run_ids, ended, message)
+    ended = _end(uow, run_ids, RunStatus.STOPPED, message)
+    return _stop_below(uow, run_ids, ended, message)
 
 
-def stop_locked(conn: Connection, rows: Sequence[AnyRow], message: str) -> set[UUID]:
+def stop_locked(uow: UnitOfWork, rows: Sequence[AnyRow], message: str) -> set[UUID]:
     """`stop_all`, of runs that the transaction under way has locked; their rows begin with `transitions.TO_END`."""
-    ended = transitions.end_locked(conn, rows, RunStatus.STOPPED, message)
-    _finish_steps(conn, ended)
-    return _stop_below(conn, [row.id for row in rows], ended, message)
+    ended = transitions.end_locked(uow, rows, RunStatus.STOPPED, message)
+    _finish_steps(uow, ended)
+    return _stop_below(uow, [row.id for row in rows], ended, message)
 
 
-def _stop_below(conn: Connection, run_ids: Sequence[UUID], ended: Sequence[AnyRow], message: str) -> set[UUID]:
+def _stop_below(uow: UnitOfWork, run_ids: Sequence[UUID], ended: Sequence[AnyRow], message: str) -> set[UUID]:
     stopped = {row.id for row in ended}
     # Asked for only now: a child that was being created had to wait for its parent's row, or was there before.
-    frontier = list(run_reads.children(conn, run_ids))
+    frontier = list(run_reads.children(uow.conn, run_ids))
     while frontier:
         few, frontier = frontier[:_BATCH], frontier[_BATCH:]
-        stopped.update(row.id for row in _end(conn, few, RunStatus.STOPPED, message))
-        frontier += run_reads.children(conn, few)
-    _notify_parents(conn, _with_parents(ended))
+        stopped.update(row.id for row in _end(uow, few, RunStatus.STOPPED, message))
+        frontier += run_reads.children(uow.conn, few)
+    _notify_parents(uow, _with_parents(ended))
     return stopped
 
 
-def apply_quota(conn: Connection) -> set[UUID]:
+def apply_quota(uow: UnitOfWork) -> set[UUID]:
     """Count the runs that the unit of work created against their projects' quotas; returns those that were too many.
 
     These have ended as QUOTA_EXCEEDED. The end of each unit does this; whoever must know calls it before.
     """
     refused: set[UUID] = set()
-    while beyond := quota.charge(conn):
+    while beyond := quota.charge(uow):
         error = ExternalFailure("QUOTA_EXCEEDED", "The project has used up its quota of runs.")
         # A parent may go on with its next child, which is counted in turn.
-        _notify_parents(conn, _with_parents(_end(conn, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)))
+        _notify_parents(uow, _with_parents(_end(uow, beyond, RunStatus.QUOTA_EXCEEDED, error.message, error)))
         refused |= set(beyond)
     return refused
 
 
 def _end(
-    conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
+    uow: UnitOfWork, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
 ) -> Sequence[AnyRow]:
     """End live runs from outside, and what their steps were doing."""
-    ended = transitions.end(conn, run_ids, target, message, error)
-    _finish_steps(conn, ended)
+    ended = transitions.end(uow, run_ids, target, message, error)
+    _finish_steps(uow, ended)
     return ended
 
 
-def _finish_steps(conn: Connection, ended: Sequence[AnyRow]) -> None:
+def _finish_steps(uow: UnitOfWork, ended: Sequence[AnyRow]) -> None:
     """End what the steps of runs were doing that were ended from outside."""
     if begun := [row.id for row in ended if row.status != RunStatus.QUEUED]:
-        _stop_steps(conn, begun)
-        input_requests.cancel(conn, begun)
+        _stop_steps(uow, begun)
+        input_requests.cancel(uow, begun)
 
 
-def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    steps = conn.execute(_UNFINISHED, {"run_ids": run_ids}).all()
+def _stop_steps(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
+    steps = uow.conn.execute(_UNFINISHED, {"run_ids": run_ids}).all()
     if not steps:
         return
     now = clock.now()
     ended = {"run_ids": run_ids, "ended": now}
-    conn.execute(_STOP_STEPS, ended)
-    conn.execute(_STOP_ATTEMPTS, ended)
+    uow.conn.execute(_STOP_STEPS, ended)
+    uow.conn.execute(_STOP_ATTEMPTS, ended)
     told = [
         event_log.step_row(
             RunRef(step.run_id, step.project_id, step.flow_id),
@@ -651,35 +655,35 @@ def _stop_steps(conn: Connection, run_ids: Sequence[UUID]) -> None:
         )
         for step in steps
     ]
-    event_log.prepend(conn, told)
+    event_log.prepend(uow, told)
 
 
 def _with_parents(ended: Sequence[AnyRow]) -> list[UUID]:
     return [row.id for row in ended if row.parent_run_id is not None]
 
 
-def _notify_parents(conn: Connection, run_ids: Sequence[UUID]) -> None:
+def _notify_parents(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     """Go on with the parents of runs that ended; those that fail with a child tell their own parents in turn."""
     while run_ids:
-        children.advance_batches(conn, run_ids)
+        children.advance_batches(uow, run_ids)
         failed: list[UUID] = []
-        for child in run_reads.failing_their_parents(conn, run_ids):
+        for child in run_reads.failing_their_parents(uow.conn, run_ids):
             error = ExternalFailure(
                 "CHILD_FAILED", f"The child run {ids.encode(IdKind.RUN, child.id)} is {child.status}."
             )
-            failed += _with_parents(_end(conn, [child.parent_run_id], RunStatus.FAILED, error.message, error))
+            failed += _with_parents(_end(uow, [child.parent_run_id], RunStatus.FAILED, error.message, error))
         run_ids = failed
 
 
-def snooze(conn: Connection, lease: Lease, outcome: AttemptResult | None, due_at: datetime) -> None:
+def snooze(uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, due_at: datetime) -> None:
     """End the claim; the run shall be looked at again at `due_at`."""
-    _pass(conn, lease, outcome)
-    conn.execute(_SNOOZE, {"of_run": lease.run_id, "due": due_at})
-    transitions.enqueue(conn, [lease.run_id])
+    _pass(uow, lease, outcome)
+    uow.conn.execute(_SNOOZE, {"of_run": lease.run_id, "due": due_at})
+    uow.enqueue([lease.run_id])
 
 
 def finish(
-    conn: Connection,
+    uow: UnitOfWork,
     lease: Lease,
     outcome: AttemptResult | None,
     status: RunStatus,
@@ -690,25 +694,25 @@ def finish(
 ) -> None:
     """Journal how the last attempt went, and end the run."""
     # First, for it also shows whether the lease holds.
-    ended = transitions.finish(conn, lease, RunStatus.RUNNING, status, message, values)
+    ended = transitions.finish(uow, lease, RunStatus.RUNNING, status, message, values)
     if ended is None:
         raise LeaseLostError
     if outcome is not None:
         run = RunRef(lease.run_id, ended.project_id, ended.flow_id)
-        event_log.prepend(conn, _record(conn, [(run, outcome)]))
+        event_log.prepend(uow, _record(uow, [(run, outcome)]))
     if is_retry and status is RunStatus.SUCCEEDED:
-        _recover(conn, lease.run_id)
+        _recover(uow, lease.run_id)
     if ended.parent_run_id is not None:
-        _notify_parents(conn, [lease.run_id])
+        _notify_parents(uow, [lease.run_id])
 
 
-def _recover(conn: Connection, run_id: UUID) -> None:
+def _recover(uow: UnitOfWork, run_id: UUID) -> None:
     """Note and tell that `run_id` recovered the runs that it retries."""
     now = clock.now()
-    recovered = run_reads.mark_recovered(conn, run_id)
+    recovered = run_reads.mark_recovered(uow, run_id)
     if recovered:
         event_log.append(
-            conn,
+            uow,
             [
                 {
                     "run_id": row.id,
@@ -729,15 +733,15 @@ def _row(conn: Connection, lease: Lease) -> AnyRow:
     return conn.execute(_CLAIMED, {"run_ids": [lease.run_id]}).one()
 
 
-def _note(conn: Connection, run_id: UUID, notes: RunOutput) -> None:
+def _note(uow: UnitOfWork, run_id: UUID, notes: RunOutput) -> None:
     if notes.lines:
-        logs.append(conn, run_id, notes.lines, notes.max_lines)
+        logs.append(uow, run_id, notes.lines, notes.max_lines)
     if notes.files:
-        files.create(conn, notes.files)
+        files.create(uow, notes.files)
 
 
 def _start(
-    conn: Connection, tries: Sequence[tuple[RunRef, AttemptStart]], status: StepStatus = StepStatus.RUNNING
+    uow: UnitOfWork, tries: Sequence[tuple[RunRef, AttemptStart]], status: StepStatus = StepStatus.RUNNING
 ) -> None:
     """Journal that attempts begin."""
     now = clock.now()
@@ -758,14 +762,14 @@ def _start(
         if attempt.number == 1
     ]
     if first:
-        conn.execute(_INSERT_STEP, first)
+        uow.conn.execute(_INSERT_STEP, first)
     if again:
-        conn.execute(_RESTART_STEP, again)
+        uow.conn.execute(_RESTART_STEP, again)
     begun = {"status": AttemptStatus.RUNNING, "started_at": now}
     rows = [{"run_id": run.run_id, "position": each.position, "number": each.number, **begun} for run, each in tries]
-    conn.execute(_INSERT_ATTEMPT, rows)
+    uow.conn.execute(_INSERT_ATTEMPT, rows)
     for run, attempt in tries:
-        _append_attempt_started(conn, run, attempt, status, now, attempt.number)
+        _append_attempt_started(uow, run, attempt, status, now, attempt.number)
 
 
 def _step_row(run: RunRef, attempt: AttemptStart, status: StepStatus, **values: Any) -> dict[str, Any]:
@@ -783,13 +787,13 @@ def _step_row(run: RunRef, attempt: AttemptStart, status: StepStatus, **values: 
 
 
 def _append_attempt_started(
-    conn: Connection, run: RunRef, attempt: AttemptStart, status: StepStatus, at: datetime, number: int
+    uow: UnitOfWork, run: RunRef, attempt: AttemptStart, status: StepStatus, at: datetime, number: int
 ) -> None:
     begun = AttemptRef(attempt.position, attempt.name, number)  # 0 of a step that is skipped
-    event_log.append(conn, [event_log.step_row(run, begun, StepStatus.PENDING, status, at)])
+    event_log.append(uow, [event_log.step_row(run, begun, StepStatus.PENDING, status, at)])
 
 
-def _record(conn: Connection, outcomes: Sequence[tuple[RunRef, AttemptResult]]) -> list[dict[str, Any]]:
+def _record(uow: UnitOfWork, outcomes: Sequence[tuple[RunRef, AttemptResult]]) -> list[dict[str, Any]]:
     """Journal how attempts went; returns the events of that."""
     now = clock.now()
     steps, attempts, told = [], [], []
@@ -810,8 +814,8 @@ def _record(conn: Connection, outcomes: Sequence[tuple[RunRef, AttemptResult]]) 
         attempts.append({**at, "number_": outcome.number, "became": became, "ended": now})
         ended = AttemptRef(outcome.position, outcome.name, outcome.number)
         told.append(event_log.step_row(run, ended, outcome.source, outcome.status, now))
-    conn.execute(_END_STEP, steps)
-    conn.execute(_END_ATTEMPT, attempts)
+    uow.conn.execute(_END_STEP, steps)
+    uow.conn.execute(_END_ATTEMPT, attempts)
     return told
 
 

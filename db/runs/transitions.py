@@ -12,7 +12,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Insert,
     Select,
     bindparam,
@@ -25,15 +24,17 @@ from sqlalchemy import (
 )
 
 from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
-from db.queue import quota, slots, tickets
+from db.queue import quota, slots
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
 from domain import clock
-from domain.enums import FINAL, LIVE, TRANSITIONS, RunStatus
+from domain.enums import RunStatus
 from domain.fingerprint import fingerprint
+from domain.state_machine import FINAL, LIVE, TRANSITIONS
 
 _table = table(FlowRun)
 _run = _table.c
@@ -201,23 +202,21 @@ class Creation:
     events: Insert
 
 
-def create(conn: Connection, values: Mapping[str, Any], message: str) -> None:
+def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
-    project_id, quotas = values["project_id"], quota.known(conn)
+    project_id, quotas = values["project_id"], uow.quotas
     if project_id in quotas:
-        conn.execute(_CREATE, row)
+        uow.conn.execute(_CREATE, row)
     else:
         # Asked once in each unit of work, with a statement that is made anyway.
-        limit = conn.execute(_CREATE_RETURNING_QUOTA, row).one()
+        limit = uow.conn.execute(_CREATE_RETURNING_QUOTA, row).one()
         quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
     if (own := quotas[project_id]) is not None:
-        quota.note(conn, own, values["id"])
-    event_log.append(
-        conn, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)]
-    )
-    enqueue(conn, [values["id"]])
+        uow.charge(own, values["id"])
+    event_log.append(uow, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
+    uow.enqueue([values["id"]])
 
 
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
@@ -234,23 +233,17 @@ def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
     )
 
 
-def create_from(conn: Connection, made: Creation, values: Mapping[str, Any], run_ids: Sequence[UUID]) -> None:
+def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_ids: Sequence[UUID]) -> None:
     """Insert QUEUED runs, each with its first event, that a query finds with these parameters.
 
     Their IDs are `run_ids`; they are due when their `due_at` says, and were counted before (`quota.take`).
     """
-    conn.execute(made.runs, values)
-    event_log.append_from(conn, made.events, {"run_ids": run_ids})
-    enqueue(conn, run_ids)
+    uow.conn.execute(made.runs, values)
+    event_log.append_from(uow, made.events, {"run_ids": run_ids})
+    uow.enqueue(run_ids)
 
 
-def enqueue(conn: Connection, run_ids: Sequence[UUID]) -> None:
-    """Let the workers know of runs that the transaction under way has made due, now or later."""
-    tickets.want(conn, run_ids)
-    pubsub.publish_after_commit(conn, pubsub.RUNS_DUE)
-
-
-def start(conn: Connection, sources: Mapping[UUID, str]) -> None:
+def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
     """QUEUED or PAUSED → RUNNING, for the runs with these statuses, which the transaction under way has claimed."""
     now = clock.now()
     begun = [
@@ -263,57 +256,57 @@ def start(conn: Connection, sources: Mapping[UUID, str]) -> None:
             _START_MESSAGES[sources[row.id]],
             now,
         )
-        for row in conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
+        for row in uow.conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
     ]
     if begun:
-        event_log.append(conn, begun)
+        event_log.append(uow, begun)
 
 
-def pause(conn: Connection, lease: Lease, message: str, due_at: datetime | None) -> bool:
+def pause(uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None) -> bool:
     """RUNNING → PAUSED, by the worker that holds `lease`; False when it no longer does.
 
     The run is looked at again at `due_at`, or when it is resumed.
     """
     now = clock.now()
-    row = conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
+    row = uow.conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
     if row is None:
         return False
-    _release_slots(conn, row)
-    _append_event(conn, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
+    _release_slots(uow, row)
+    _append_event(uow, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
     if due_at is not None:
-        enqueue(conn, [lease.run_id])
+        uow.enqueue([lease.run_id])
     return True
 
 
-def resume(conn: Connection, run_id: UUID, message: str) -> bool:
+def resume(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
     """PAUSED → RUNNING, due at once; False when the run is not paused.
 
     Where a limit leaves no place for it, it stays PAUSED, and goes on when its turn comes.
     """
-    paused = conn.execute(_LOCK_PAUSED, {"of_run": run_id}).first()
+    paused = uow.conn.execute(_LOCK_PAUSED, {"of_run": run_id}).first()
     if paused is None:
         return False
-    if paused.limited and not slots.try_resume(conn, run_id, paused.project_id, paused.flow_id):
+    if paused.limited and not slots.try_resume(uow, run_id, paused.project_id, paused.flow_id):
         return True
     now = clock.now()
-    row = conn.execute(_RESUME, {"of_run": run_id, "now": now}).one()
-    _append_event(conn, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
-    enqueue(conn, [run_id])
+    row = uow.conn.execute(_RESUME, {"of_run": run_id, "now": now}).one()
+    _append_event(uow, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
+    uow.enqueue([run_id])
     return True
 
 
 def end(
-    conn: Connection, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
+    uow: UnitOfWork, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
 ) -> Sequence[AnyRow]:
     """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost.
 
     Their rows are `TO_END`, as they were before.
     """
-    return end_locked(conn, conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all(), target, message, error)
+    return end_locked(uow, uow.conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all(), target, message, error)
 
 
 def end_locked(
-    conn: Connection, locked: Sequence[AnyRow], target: RunStatus, message: str, error: ExternalFailure | None = None
+    uow: UnitOfWork, locked: Sequence[AnyRow], target: RunStatus, message: str, error: ExternalFailure | None = None
 ) -> Sequence[AnyRow]:
     """`end`, of runs that the transaction under way has locked; their rows begin with `TO_END`."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
@@ -321,49 +314,49 @@ def end_locked(
         return []
     now = clock.now()
     for row in live:
-        _release_slots(conn, row)
+        _release_slots(uow, row)
     told = {
         "code": error.code if error else None,
         "why": error.message if error else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
-    conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **told})
+    uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **told})
     for source, rows in group_by(live, "status").items():
         ended = {"run_ids": [row.id for row in rows], "source": source, "target": target}
-        event_log.append_from(conn, _APPEND_ENDS, {**ended, "why": message, "now": now})
-    pubsub.publish_after_commit(conn, pubsub.RUNS_STOPPED)
+        event_log.append_from(uow, _APPEND_ENDS, {**ended, "why": message, "now": now})
+    uow.publish_after_commit(pubsub.RUNS_STOPPED)
     for row in live:
-        pubsub.publish_after_commit(conn, pubsub.run_changed(row.id))
+        uow.publish_after_commit(pubsub.run_changed(row.id))
     return live
 
 
 def finish(
-    conn: Connection, lease: Lease, source: RunStatus, target: RunStatus, message: str, values: Mapping[str, Any]
+    uow: UnitOfWork, lease: Lease, source: RunStatus, target: RunStatus, message: str, values: Mapping[str, Any]
 ) -> AnyRow | None:
     """`source` → `target`, a final status, by the worker that holds `lease`; None when it no longer does.
 
     The row has the run's `parent_run_id`.
     """
     now = clock.now()
-    row = conn.execute(_FINISH_RETURNING, _final(lease, source, target, values, now)).first()
+    row = uow.conn.execute(_FINISH_RETURNING, _final(lease, source, target, values, now)).first()
     if row is None:
         return None
-    _release_slots(conn, row)
-    _append_event(conn, lease.run_id, row, target, message, now, source=source)
+    _release_slots(uow, row)
+    _append_event(uow, lease.run_id, row, target, message, now, source=source)
     return row
 
 
-def finish_many(conn: Connection, ends: Sequence[tuple[AnyRow, Lease, Ending]]) -> None:
+def finish_many(uow: UnitOfWork, ends: Sequence[tuple[AnyRow, Lease, Ending]]) -> None:
     """RUNNING → final statuses, of runs that the transaction under way holds RUNNING under these leases.
 
     The rows have the runs' `project_id`, `flow_id` and whether they are `limited`.
     """
     now = clock.now()
     source = RunStatus.RUNNING
-    conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])
+    uow.conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])
     for row, lease, end in ends:
-        _release_slots(conn, row)
-        _append_event(conn, lease.run_id, row, end.status, end.message, now, source=source)
+        _release_slots(uow, row)
+        _append_event(uow, lease.run_id, row, end.status, end.message, now, source=source)
 
 
 def _final(
@@ -377,17 +370,17 @@ def _final(
     return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
 
 
-def _release_slots(conn: Connection, row: AnyRow) -> None:
+def _release_slots(uow: UnitOfWork, row: AnyRow) -> None:
     # Of one that was only going to take it, too: somebody may have stepped back for it.
     if row.limited:
-        slots.release_slots(conn, row.project_id, row.flow_id)
+        uow.release_slots(row.project_id, row.flow_id)
 
 
 def _append_event(
-    conn: Connection, run_id: UUID, row: AnyRow, target: RunStatus, message: str, at: datetime, *, source: RunStatus
+    uow: UnitOfWork, run_id: UUID, row: AnyRow, target: RunStatus, message: str, at: datetime, *, source: RunStatus
 ) -> None:
-    event_log.append(conn, [_event(run_id, row.project_id, row.flow_id, source, target, message, at)])
-    pubsub.publish_after_commit(conn, pubsub.run_changed(run_id))
+    event_log.append(uow, [_event(run_id, row.project_id, row.flow_id, source, target, message, at)])
+    uow.publish_after_commit(pubsub.run_changed(run_id))
 
 
 def _event(

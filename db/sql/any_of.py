@@ -1,6 +1,6 @@
-"""Many keys in a statement with one parameter, however many there are.
+"""`column = ANY (keys)`: a statement with one parameter for any number of keys.
 
-`IN` with a parameter for each is another statement for each number of them, and takes longer to write than to execute.
+`IN` with one parameter a key is another statement for each number of keys, and takes longer to compile than to execute.
 """
 
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ class _Keys(TypeDecorator[Sequence[UUID]]):
 
 
 class AnyOf(FunctionElement[bool]):
-    """Whether a column has one of the keys in a parameter."""
+    """True if a column equals one of the keys in a parameter."""
 
     inherit_cache = True
-    name = "among"
+    name = "any_of"
     type = Boolean()
 
     def self_group(self, against: Any = None) -> Any:
-        """It is a comparison: SQLite would search no index for `(… IN …) = 1`, which others become there."""
+        """Returns the element itself: SQLAlchemy would write `(… IN …) = 1`, for which SQLite uses no index."""
         return self
 
 
@@ -51,20 +51,20 @@ def _any_of_postgresql(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(AnyOf, "sqlite")
 def _any_of_sqlite(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
     column, keys = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - made of what the compiler gives
+    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - both parts come from the compiler
 
 
 def any_of(column: ColumnElement[Any], keys: Sequence[UUID] | str) -> AnyOf:
-    """Whether `column` has one of `keys`, or of those in the parameter of that name."""
+    """Returns the condition that `column` equals one of `keys`, or of the keys in the parameter of that name."""
     if isinstance(keys, str):
         return AnyOf(column, bindparam(keys, type_=_Keys()))
     return AnyOf(column, bindparam(None, list(keys), type_=_Keys(), unique=True))
 
 
 def rows_of(keys: Sequence[UUID], dialect: str) -> ColumnElement[UUID]:
-    """A column of a source of its own, with a row for each of `keys`."""
-    given = bindparam(None, list(keys), type_=_Keys(), unique=True)
+    """Returns the column of a FROM clause that has a row for each of `keys`."""
+    parameter = bindparam(None, list(keys), type_=_Keys(), unique=True)
     if dialect == "sqlite":
-        column: ColumnElement[UUID] = func.json_each(given).table_valued("value").c.value
+        column: ColumnElement[UUID] = func.json_each(parameter).table_valued("value").c.value
         return column
-    return func.unnest(given, type_=Uuid()).column_valued("value")
+    return func.unnest(parameter, type_=Uuid()).column_valued("value")

@@ -1,6 +1,6 @@
-"""Keyset pagination: a page begins where a row was, not at a count of rows.
+"""Keyset pagination: a page begins at the position of a row, not at a number of rows.
 
-It costs the same however deep the page is, and rows that appear while somebody pages move nothing.
+A page costs the same however deep it is, and rows that are inserted while a client pages move no other row.
 """
 
 import operator
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, tuple_
 
 from db.models.types import EPOCH, Timestamp, from_microseconds, to_microseconds
-from db.sql.rows import AnyRow
+from db.sql.rows import fetch_all
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a row stands in an order: its sort value (0 where the order is that of IDs alone), and its ID."""
+    """The position of a row in an order: its sort value (0 in an order by ID alone) and its ID."""
 
     value: int
     id: UUID
@@ -25,11 +25,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One side of a position: the rows in front of it (`before`) or behind it."""
+    """One side of a position: the rows before it (`before`) or after it."""
 
     position: Position
     before: bool
     inclusive: bool = False
+    """True if the row at the position itself belongs to the side."""
 
 
 _COMPARISONS: dict[tuple[bool, bool], Callable[[Any, Any], Any]] = {
@@ -38,30 +39,44 @@ _COMPARISONS: dict[tuple[bool, bool], Callable[[Any, Any], Any]] = {
     (False, False): operator.lt,
     (False, True): operator.le,
 }
-"""By whether rows with greater keys are meant, and whether equal ones are too."""
+"""The comparison of keys, by whether greater keys match, and whether equal ones do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """How many rows, from where, and in which direction."""
+    """The size, bounds and direction of a page."""
 
     limit: int
     after: Position | None = None
     before: Position | None = None
     backward: bool = False
-    """Take the last `limit` rows of the range instead of the first."""
+    """True for the last `limit` rows between the bounds, false for the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyset:
-    """An order of rows by `sort` (None: by `id` alone), then `id`."""
+    """An order of rows by `sort` (None: by `id` alone), then by `id`."""
 
     id: ColumnElement[Any]
     sort: ColumnElement[Any] | None
     descending: bool
 
+    def page(self, conn: Connection, query: Select[Any], page: Page) -> Sequence[Any]:
+        """Returns the rows of `query` on the page, in order, also if the page is read backward."""
+        return in_order(fetch_all(conn, self.slice(query, page)), page)
+
+    def has_more(self, conn: Connection, query: Select[Any], edge: Edge) -> bool:
+        """True if `query` has a row beyond `edge`."""
+        query = query.where(self.beyond(edge)).order_by(*self.order(backward=edge.before)).limit(1)
+        return conn.execute(query).first() is not None
+
+    def slice(self, query: Select[Any], page: Page) -> Select[Any]:
+        """Returns `query` restricted to the page. The rows of a backward page come last first."""
+        query = query.where(*self.within(page))
+        return query.order_by(*self.order(backward=page.backward)).limit(page.limit)
+
     def within(self, page: Page) -> list[ColumnElement[bool]]:
-        """Rows between the cursors of `page`."""
+        """Returns the conditions of rows between the bounds of `page`."""
         edges = []
         if page.after is not None:
             edges.append(Edge(page.after, before=False))
@@ -70,17 +85,12 @@ class Keyset:
         return [self.beyond(edge) for edge in edges]
 
     def order(self, *, backward: bool = False) -> Sequence[ColumnElement[Any]]:
-        """The ORDER BY; `backward` gives it from the end."""
+        """Returns the columns of the ORDER BY; with `backward`, of the reversed order."""
         keys = [self.id] if self.sort is None else [self.sort, self.id]
         return [column.desc() if self.descending is not backward else column.asc() for column in keys]
 
-    def slice(self, query: Select[Any], page: Page) -> Select[Any]:
-        """`query` cut down to `page`. Of a backward page the rows come last first."""
-        query = query.where(*self.within(page))
-        return query.order_by(*self.order(backward=page.backward)).limit(page.limit)
-
     def beyond(self, edge: Edge) -> ColumnElement[bool]:
-        """Rows beyond `edge`."""
+        """Returns the condition of rows beyond `edge`."""
         position = edge.position
         compare: Callable[[Any, Any], ColumnElement[bool]] = _COMPARISONS[
             edge.before is self.descending, edge.inclusive
@@ -96,8 +106,23 @@ class Keyset:
         return compare(left, right)
 
 
-def sort_value(row: AnyRow, column: str | None) -> int:
-    """The sort value in `column` of `row`, as `Position` holds it; that of "not yet" is the smallest."""
+def in_order(rows: Sequence[Any], page: Page) -> Sequence[Any]:
+    """Returns the rows of `page` in their order: those of a backward page are read last first."""
+    return rows[::-1] if page.backward else rows
+
+
+def count_up_to(conn: Connection, query: Select[Any], limit: int | None) -> int:
+    """Returns the number of rows of `query`. Counting stops at `limit` (None: it does not stop)."""
+    if limit is not None:
+        query = query.limit(limit)
+    return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+
+
+def sort_value(row: object, column: str | None) -> int:
+    """Returns the sort value in `column` of `row`, as `Position` holds it. Null has the smallest one.
+
+    A column of milliseconds has its own value, a column of instants microseconds since 1970.
+    """
     if column is None:
         return 0
     value = getattr(row, column)

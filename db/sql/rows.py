@@ -1,24 +1,35 @@
-"""What reading functions return: plain rows, with the columns asked for as attributes."""
+"""Helpers of reads whose columns are chosen at run time."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Table
+from sqlalchemy import ColumnElement, Connection, Executable, Row, Table
 
 AnyRow = Row[*tuple[Any, ...]]
-K = TypeVar("K")
+"""A row without a type. Rows that leave `db` have one: see db/row_types.py."""
+R = TypeVar("R")
 
 
 def select_columns(source: Table, names: Collection[str], always: Sequence[str] = ("id",)) -> list[ColumnElement[Any]]:
-    """The columns of `source` called `names`, and those called `always`."""
-    # Sorted, so that one selection is one statement in SQLAlchemy's and the server's caches.
+    """Returns the columns of `source` called `names`, and those called `always`."""
+    # Sorted, so that one selection is one statement in the caches of SQLAlchemy and of the server.
     return [source.c[name] for name in dict.fromkeys((*always, *sorted(names)))]
 
 
-def group_by(rows: Iterable[AnyRow], column: str) -> Mapping[Any, list[AnyRow]]:
-    """`rows` by their value in `column`, each group in the order in which the rows came."""
-    groups: defaultdict[Any, list[AnyRow]] = defaultdict(list)
+def fetch_all(conn: Connection, query: Executable) -> Sequence[Any]:
+    """Returns the rows of `query`. The signature of the caller says which type they have."""
+    return conn.execute(query).all()
+
+
+def fetch_first(conn: Connection, query: Executable) -> Any:
+    """Returns the first row of `query`, or None. The signature of the caller says which type it has."""
+    return conn.execute(query).first()
+
+
+def group_by(rows: Iterable[R], column: str) -> Mapping[Any, list[R]]:
+    """Returns `rows` by their value in `column`; each group keeps the order of the rows."""
+    groups: defaultdict[Any, list[R]] = defaultdict(list)
     for row in rows:
         groups[getattr(row, column)].append(row)
     return groups

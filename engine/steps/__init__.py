@@ -1,72 +1,68 @@
-"""The kinds of steps: what each of them does when its turn has come."""
+"""The kinds of steps. To add one, write a module with a subclass of `StepKind` and list it in `KINDS`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from domain.json_codec import MAX_INPUT_BYTES
-from engine.actions import ActionRegistry
-from engine.steps.context import StepContext, StepRunner, ThreadContext
-from engine.steps.http import HttpRunner
-from engine.steps.network import GuardedBackend, GuardedTransport, anywhere, public_only
-from engine.steps.python import PythonRunner
-from engine.steps.transform import TransformRunner
+from domain.definition import FlowLanguage
+from engine.steps.context import StepContext, ThreadContext
+from engine.steps.delay import DelayKind
+from engine.steps.flow import FlowKind
+from engine.steps.http import HttpKind
+from engine.steps.human_input import HumanInputKind
+from engine.steps.kind import Launch, Resumed, StepCall, StepKind, StepSettings, StillWaiting, Wait
+from engine.steps.python import PythonKind
+from engine.steps.transform import TransformKind
 
-__all__ = ["RunnerSettings", "Runners", "StepContext", "StepRunner", "ThreadContext", "runners"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerSettings:
-    """What the operator decides about steps."""
-
-    http_allow_private: bool = False
-    """Whether http steps may call loopback, private and link-local addresses."""
-    max_response_bytes: int = MAX_INPUT_BYTES
-    """Of the body of a response, decoded."""
-    http_timeout: float = 30.0
-    """Seconds for a whole call, where the step has no timeout of its own."""
-    action_threads: int = 16
-    """Plain Python actions that run at the same time."""
-    actions: ActionRegistry = field(default_factory=ActionRegistry)
-    """What python steps may call."""
+__all__ = [
+    "KINDS",
+    "Launch",
+    "Resumed",
+    "StepCall",
+    "StepContext",
+    "StepKind",
+    "StepKinds",
+    "StepSettings",
+    "StillWaiting",
+    "ThreadContext",
+    "Wait",
+]
 
 
-class Runners(Mapping[str, StepRunner]):
-    """The runner of each kind of step. Belongs to one event loop; to be closed."""
+class StepKinds(Mapping[str, type[StepKind]]):
+    """A set of step kinds, by name, and the flow language that has these kinds."""
 
-    def __init__(self, settings: RunnerSettings) -> None:
-        rule = anywhere if settings.http_allow_private else public_only
-        self._http = HttpRunner(
-            GuardedTransport(GuardedBackend(rule)),
-            max_response_bytes=settings.max_response_bytes,
-            timeout=settings.http_timeout,
-        )
-        python = PythonRunner(settings.actions, threads=settings.action_threads, max_output_bytes=MAX_INPUT_BYTES)
-        self._runners: dict[str, StepRunner] = {"http": self._http, "python": python, "transform": TransformRunner()}
+    def __init__(self, *kinds: type[StepKind]) -> None:
+        """
+        Raises:
+            ValueError: two kinds have the same name.
+        """
+        self._kinds: dict[str, type[StepKind]] = {}
+        for kind in kinds:
+            if self._kinds.setdefault(kind.name, kind) is not kind:
+                raise ValueError(f"Two step kinds are called {kind.name!r}.")
+        self.language = FlowLanguage(kinds)
 
-    def __getitem__(self, kind: str) -> StepRunner:
-        return self._runners[kind]
+    def __getitem__(self, name: str) -> type[StepKind]:
+        return self._kinds[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._runners)
+        return iter(self._kinds)
 
     def __len__(self) -> int:
-        return len(self._runners)
+        return len(self._kinds)
 
-    async def __aenter__(self) -> Self:
-        return self
+    @asynccontextmanager
+    async def open(self, settings: StepSettings) -> AsyncIterator[dict[str, StepKind]]:
+        """Yields an instance of each kind, by name. They belong to the running event loop.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+        Python actions that still run in threads at the end of the block are left alone.
+        """
+        async with AsyncExitStack() as stack:
+            opened = {name: kind(settings) for name, kind in self._kinds.items()}
+            for kind in opened.values():
+                stack.push_async_callback(kind.aclose)
+            yield opened
 
-    async def aclose(self) -> None:
-        """Close connections. Actions still running in threads are left to themselves."""
-        await self._http.aclose()
 
-
-def runners(settings: RunnerSettings) -> Runners:
-    """The runners, by kind of step."""
-    return Runners(settings)
+KINDS = StepKinds(HttpKind, PythonKind, TransformKind, DelayKind, HumanInputKind, FlowKind)
+"""The kinds of steps that flows may have."""

@@ -1,34 +1,37 @@
-"""HTTP calls: requests to anywhere on the public internet, with answers of bounded size."""
+"""HTTP steps: requests to servers on the public internet, with responses of bounded size."""
 
 import re
 from collections.abc import Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, Literal, get_args
 
 import httpcore
 import httpx
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from domain import clock, json_codec
-from domain.definition import HttpInput
+from domain.definition import LanguageModel
 from domain.errors import FlowRunsError
-from domain.json_schema import path_text
-from engine.errors import StepError
+from engine.errors import StepError, validation_message
 from engine.steps import body
 from engine.steps.context import StepContext
+from engine.steps.kind import StepKind, StepSettings
+from engine.steps.network import GuardedBackend, GuardedTransport, anywhere, public_only
 
 MAX_REDIRECTS = 5
+"""Redirects that one call follows."""
 CONNECT_SECONDS = 10.0
+"""Longest time to connect to a server, in seconds."""
 ERROR_BODY_BYTES = 2 * json_codec.KIB
-"""How much of the body of a failed call is kept."""
+"""Bytes kept of the body of a failed call."""
 USER_AGENT = "flow-runs"
 
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
-_OUR_HEADERS = frozenset({"connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"})
-"""They say how the message is framed on the wire."""
-_HEADERS_FOR_STRANGERS = frozenset(
+_FRAMING_HEADERS = frozenset({"connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"})
+"""Headers that flows cannot set: they say how the message is framed on the wire."""
+_CROSS_ORIGIN_HEADERS = frozenset(
     {
         "accept",
         "accept-encoding",
@@ -41,105 +44,139 @@ _HEADERS_FOR_STRANGERS = frozenset(
         "user-agent",
     }
 )
-"""What goes along when a server redirects to another one: any other header may hold a secret meant for the first."""
+"""Headers that follow a redirect to another server. Any other header may hold a secret of the first server."""
+
+HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+HTTP_METHODS: tuple[str, ...] = get_args(HttpMethod)
 
 
-class HttpRunner:
-    """Runs the steps of kind `http`. The output is `{status, headers, body}`, or with a `file` instead of a body."""
+class HttpInput(LanguageModel):
+    """An HTTP request. Every string may be a template."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, max_response_bytes: int, timeout: float) -> None:
-        """`timeout`, in seconds, is for a whole call where the step has none of its own."""
-        self._max_response_bytes = max_response_bytes
-        self._timeout = timeout
+    method: HttpMethod = "GET"
+    url: str = Field(min_length=1, max_length=8_000)
+    headers: dict[str, str] = Field(default={})
+    query: dict[str, Any] = Field(default={})
+    json_body: Any = Field(default=None, alias="json", description="The body, sent as JSON.")
+    body: str | None = Field(default=None, description="The body, sent as text.")
+    fail_on_status: bool = Field(default=True, description="Whether a status of 400 or above fails the step.")
+    follow_redirects: bool = True
+    save_as: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1_000,
+        description="Name of a file of the run that stores the body of the response. Default: the output has the body.",
+    )
+
+
+class HttpKind(StepKind):
+    """Calls a URL."""
+
+    name = "http"
+    description = (
+        "Calls a URL. The output is `{status, headers, body}`, where a JSON body is parsed; "
+        "with `saveAs` it is `{status, headers, file}`."
+    )
+    input_model = HttpInput
+
+    def __init__(self, settings: StepSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` connects to servers; the default one refuses the addresses that `settings` do not allow."""
+        super().__init__(settings)
+        self._max_response_bytes = settings.max_response_bytes
+        self._timeout = settings.http_timeout
+        rule = anywhere if settings.http_allow_private else public_only
         self._client = httpx.AsyncClient(
-            transport=transport,
+            transport=transport or GuardedTransport(GuardedBackend(rule)),
             trust_env=False,
-            timeout=None,  # noqa: S113 - the call as a whole has one
-            # One client serves all flows: what a server gives to one must not be sent by another.
+            timeout=None,  # noqa: S113 - the call as a whole has a timeout
+            # One client serves all flows: cookies set for one of them must not be sent by another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
-    async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002 - the word of the flow language
-        """The response of the call that `input`, a rendered `HttpInput`, describes.
+    async def run(self, rendered: Any, context: StepContext, /) -> Any:
+        """Returns the response of the call that `rendered`, a rendered `HttpInput`, describes.
 
         Raises:
             StepError: INPUT_INVALID, ADDRESS_REFUSED, HTTP_FAILED, HTTP_STATUS, RESPONSE_TOO_LARGE or TIMEOUT; with
                 `saveAs` also those of `StepContext.store_file`.
         """
         seconds = self._timeout if context.timeout is None else context.timeout
-        wanted = _validated(input)
-        request = self._request(wanted, context, seconds)
+        call = _validated(rendered)
+        request = self._request(call, context, seconds)
         try:
-            return await clock.timeout(seconds, self._call(wanted, request, context))
+            return await clock.timeout(seconds, self._send(call, request, context))
         except TimeoutError:
-            raise StepError("TIMEOUT", f"{request.url.host} did not answer within {seconds:g} s.") from None
+            raise StepError("TIMEOUT", f"{request.url.host} did not respond within {seconds:g} s.") from None
         except httpcore.TimeoutException as error:
-            raise StepError("TIMEOUT", f"There was no connection to {request.url.host} in time. {error}") from None
+            raise StepError("TIMEOUT", f"Connecting to {request.url.host} took too long. {error}") from None
         except (httpx.InvalidURL, httpx.LocalProtocolError, httpcore.LocalProtocolError) as error:
             raise _invalid(f"The request cannot be sent: {error}") from None
         except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-            raise StepError("HTTP_FAILED", f"The call of {request.url.host} failed: {_words(error)}") from None
+            raise StepError("HTTP_FAILED", f"The call of {request.url.host} failed: {_describe(error)}") from None
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
-    def _request(self, wanted: HttpInput, context: StepContext, seconds: float) -> httpx.Request:
-        headers, content = _content(wanted)
-        given = {"user-agent": USER_AGENT, "accept": "*/*", "idempotency-key": context.idempotency_key, **headers}
-        given["accept-encoding"] = body.ACCEPT_ENCODING
+    def _request(self, call: HttpInput, context: StepContext, seconds: float) -> httpx.Request:
+        own_headers, content = _headers_and_body(call)
+        defaults = {"user-agent": USER_AGENT, "accept": "*/*", "idempotency-key": context.idempotency_key}
+        headers = {**defaults, **own_headers, "accept-encoding": body.ACCEPT_ENCODING}
         timeouts = {"connect": min(CONNECT_SECONDS, seconds), "pool": seconds}
         try:
-            url = httpx.URL(wanted.url).copy_merge_params(list(_query(wanted.query)))
+            url = httpx.URL(call.url).copy_merge_params(list(_query_parameters(call.query)))
             if not url.is_absolute_url or url.scheme not in ("http", "https") or not url.host:
-                raise _invalid("url: an absolute URL with http or https is needed")
+                raise _invalid("url: must be an absolute URL with http or https")
             return self._client.build_request(
-                wanted.method,
+                call.method,
                 url,
-                headers=[(name.encode(), value.encode()) for name, value in given.items()],
+                headers=[(name.encode(), value.encode()) for name, value in headers.items()],
                 content=content,
                 extensions={"timeout": timeouts},
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise _invalid(f"url: {error}") from None
 
-    async def _call(self, wanted: HttpInput, request: httpx.Request, context: StepContext) -> dict[str, Any]:
-        began_at = clock.now()
-        response = await self._answer(request, wanted.follow_redirects)
+    async def _send(self, call: HttpInput, request: httpx.Request, context: StepContext) -> dict[str, Any]:
+        started_at = clock.now()
+        response = await self._final_response(request, call.follow_redirects)
         try:
-            milliseconds = clock.milliseconds_since(began_at)
-            where = _shown(response.url)
-            context.log(f"{wanted.method} {where} answered {response.status_code} in {milliseconds} ms")
-            if wanted.fail_on_status and response.status_code >= 400:
+            milliseconds = clock.milliseconds_since(started_at)
+            url = _without_secrets(response.url)
+            context.log(f"{call.method} {url} responded {response.status_code} in {milliseconds} ms")
+            if call.fail_on_status and response.status_code >= 400:
                 raise await _status_error(response)
-            content = await self._content(wanted, response, context)
+            content = await self._content(call, response, context)
         finally:
             await response.aclose()
         return {"status": response.status_code, "headers": dict(response.headers.items()), **content}
 
-    async def _content(self, wanted: HttpInput, response: httpx.Response, context: StepContext) -> dict[str, Any]:
-        """What the output says of the body: the body itself, or the file in which it is kept."""
-        if wanted.save_as is None:
-            return body.as_json(response, await body.read(response, self._max_response_bytes))
-        data = body.pieces(response, context.max_file_bytes)
-        return {"file": await context.store_file(wanted.save_as, data, response.headers.get("content-type"))}
+    async def _content(self, call: HttpInput, response: httpx.Response, context: StepContext) -> dict[str, Any]:
+        """Returns the body as fields of the output: the body itself, or the file that stores it."""
+        if call.save_as is None:
+            return body.to_output(response, await body.read(response, self._max_response_bytes))
+        chunks = body.chunks(response, context.max_file_bytes)
+        return {"file": await context.store_file(call.save_as, chunks, response.headers.get("content-type"))}
 
-    async def _answer(self, request: httpx.Request, follow_redirects: bool) -> httpx.Response:
-        """The response at the end of the redirects. Not httpx's own way of following: that reads whole bodies."""
+    async def _final_response(self, request: httpx.Request, follow_redirects: bool) -> httpx.Response:
+        """Returns the response at the end of all redirects.
+
+        httpx would read the whole body of each redirect; here it is dropped unread.
+        """
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._client.send(request, stream=True)
-            following = response.next_request
-            if following is None or not follow_redirects:
+            next_request = response.next_request
+            if next_request is None or not follow_redirects:
                 return response
             await response.aclose()
-            if not _same_party(request.url, following.url):
-                _forget_secrets(following)
-            request = following
-        raise StepError("HTTP_FAILED", f"There are more than {MAX_REDIRECTS} redirects.", retryable=False)
+            if not _is_same_server(request.url, next_request.url):
+                _remove_secrets(next_request)
+            request = next_request
+        raise StepError("HTTP_FAILED", f"The call was redirected more than {MAX_REDIRECTS} times.", retryable=False)
 
 
-def _shown(url: httpx.URL) -> str:
-    """`url` without query and user name, which may hold secrets."""
+def _without_secrets(url: httpx.URL) -> str:
+    """Returns `url` without query and user name, which may hold secrets."""
     return f"{url.scheme}://{url.netloc.decode()}{url.path}"
 
 
@@ -147,37 +184,36 @@ def _invalid(message: str) -> StepError:
     return StepError("INPUT_INVALID", message[:1_000], retryable=False)
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
 def _validated(rendered: Any) -> HttpInput:
-    """`rendered` as the input that its templates have made of it."""
+    """Returns the rendered input as an `HttpInput`."""
     if isinstance(rendered, dict) and isinstance(rendered.get("headers"), dict):
-        # A header whose template gives a number means its digits.
-        rendered = {**rendered, "headers": {name: _plain(value) for name, value in rendered["headers"].items()}}
+        # The template of a header may give a number.
+        rendered = {**rendered, "headers": {name: _as_text(value) for name, value in rendered["headers"].items()}}
     try:
         return HttpInput.model_validate(rendered)
     except ValidationError as error:
-        faults = (f"{path_text(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False)[:5])
-        raise _invalid(f"The input of the call is not valid: {'; '.join(faults)}") from None
+        raise _invalid(f"The input of the call is invalid: {validation_message(error)}") from None
 
 
-def _plain(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
 
 
-def _content(wanted: HttpInput) -> tuple[dict[str, str], bytes | None]:
-    """The headers that the flow sets, and the body."""
-    headers = dict(_checked_header(name, value) for name, value in wanted.headers.items())
-    if "json_body" not in wanted.model_fields_set:
-        return headers, None if wanted.body is None else wanted.body.encode()
-    if wanted.body is not None:
+def _headers_and_body(call: HttpInput) -> tuple[dict[str, str], bytes | None]:
+    """Returns the headers that the flow sets, and the body."""
+    headers = dict(_checked_header(name, value) for name, value in call.headers.items())
+    if "json_body" not in call.model_fields_set:
+        return headers, None if call.body is None else call.body.encode()
+    if call.body is not None:
         raise _invalid("body: `json` and `body` exclude each other")
     try:
-        text = json_codec.encode(wanted.json_body, limit=json_codec.MAX_INPUT_BYTES, what="body of the call")
+        text = json_codec.encode(call.json_body, limit=json_codec.MAX_INPUT_BYTES, what="body of the call")
     except FlowRunsError as error:
         raise _invalid(f"json: {error}") from None
     return {"content-type": "application/json", **headers}, text.encode()
@@ -185,22 +221,22 @@ def _content(wanted: HttpInput) -> tuple[dict[str, str], bytes | None]:
 
 def _checked_header(name: str, value: str) -> tuple[str, str]:
     lowered = name.lower()
-    if not _HEADER_NAME.fullmatch(name) or lowered in _OUR_HEADERS:
+    if not _HEADER_NAME.fullmatch(name) or lowered in _FRAMING_HEADERS:
         raise _invalid(f"headers: {name[:100]!r} cannot be set")
     if not _HEADER_VALUE.fullmatch(value):
         raise _invalid(f"headers.{name}: control characters are not allowed")
     return lowered, value.strip()
 
 
-def _query(query: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The parameters of a URL: a list gives several of one name, null gives none."""
-    for name, value in query.items():
-        for each in value if isinstance(value, list) else [value]:
-            text = _plain(each)
+def _query_parameters(query: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the parameters of a URL: a list repeats its name, null is left out."""
+    for name, values in query.items():
+        for value in values if isinstance(values, list) else [values]:
+            text = _as_text(value)
             if isinstance(text, str):
                 yield name, text
             elif text is not None:
-                raise _invalid(f"query.{name}: a string, number or boolean is needed, or a list of them")
+                raise _invalid(f"query.{name}: must be a string, a number, a boolean, or a list of them")
 
 
 async def _status_error(response: httpx.Response) -> StepError:
@@ -208,20 +244,20 @@ async def _status_error(response: httpx.Response) -> StepError:
     start = await body.read_start(response, ERROR_BODY_BYTES)
     return StepError(
         "HTTP_STATUS",
-        f"{response.url.host} answered {status} {response.reason_phrase}".rstrip(),
+        f"{response.url.host} responded {status} {response.reason_phrase}".rstrip(),
         retryable=status >= 500 or status in _RETRYABLE_STATUSES,
         details={"status": status, "body": body.text_of(response, start)},
     )
 
 
-def _same_party(before: httpx.URL, after: httpx.URL) -> bool:
-    """Whether a redirect stays with the server it came from, over a connection that is no less safe."""
+def _is_same_server(before: httpx.URL, after: httpx.URL) -> bool:
+    """True if a redirect stays on the same server, over a connection that is no less safe."""
     is_safe = after.scheme == before.scheme or (before.scheme, after.scheme) == ("http", "https")
     # Default ports count as equal: they are None for both schemes.
     return is_safe and (before.host, before.port) == (after.host, after.port)
 
 
-def _forget_secrets(request: httpx.Request) -> None:
+def _remove_secrets(request: httpx.Request) -> None:
     for name in list(request.headers):
-        if name.lower() not in _HEADERS_FOR_STRANGERS:
+        if name.lower() not in _CROSS_ORIGIN_HEADERS:
             del request.headers[name]

@@ -1,11 +1,11 @@
-"""Which addresses an HTTP step may connect to, and the transport that sees to it.
+"""Which addresses an HTTP step may connect to, and the transport that enforces it.
 
-Flows come from people who are not the operator, and the service stands where they do not: next to databases and
-metadata services that trust their network. So the name in a URL is resolved here, every address that it has is
-checked, and the connection is made to one of the checked addresses themselves. Nothing resolves the name a second
-time, so it cannot point elsewhere in between (DNS rebinding). A name with a single refused address is refused as a
-whole: honest names do not mix the two kinds, and the refusal does not depend on the order of the answers. TLS still
-checks the certificate against the name. Redirects are requests like any other and come through here too.
+Flows come from people who are not the operator, and the service runs inside the operator's network, next to databases
+and metadata services that trust that network. So the host name of a URL is resolved here, each of its addresses is
+checked, and the connection is made to one of the checked addresses. The name is not resolved a second time, so it
+cannot point elsewhere in between (DNS rebinding). A name with a single refused address is refused as a whole: honest
+names do not mix the two kinds, and the result does not depend on the order of the addresses. TLS still checks the
+certificate against the name. Redirects are requests like any other and are checked in the same way.
 """
 
 import asyncio
@@ -21,14 +21,16 @@ from engine.errors import StepError
 
 Address: TypeAlias = IPv4Address | IPv6Address
 AddressRule: TypeAlias = Callable[[Address], bool]
-"""Whether an address may be connected to."""
+"""Returns True if connections to an address are allowed."""
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
-"""The addresses of a host, for a port; raises OSError when there are none."""
+"""Returns the addresses of a host for a port. Raises OSError if there are none."""
 
 MAX_CONNECTIONS = 200
+"""Connections of one worker to all servers."""
 MAX_IDLE_CONNECTIONS = 50
+"""Connections that are kept for later calls."""
 IDLE_SECONDS = 5.0
-"""How long a connection is kept for the next call."""
+"""Seconds that an idle connection is kept for the next call."""
 
 _SPECIAL_V4 = tuple(
     IPv4Network(network)
@@ -52,12 +54,12 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def anywhere(_: Address) -> bool:
-    """The rule for operators who trust their flows."""
+    """Allows every address. The rule for operators who trust their flows."""
     return True
 
 
 def public_only(address: Address) -> bool:
-    """Whether `address` is one of the public internet."""
+    """Allows the addresses of the public internet."""
     if isinstance(address, IPv4Address):
         return _is_public_v4(address)
     if address.ipv4_mapped is not None:
@@ -74,13 +76,13 @@ def _is_public_v4(address: IPv4Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of `host` according to the machine, which also reads `2130706433` and `0177.0.0.1` as such."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+    """Returns the addresses of `host` as the system resolves them, numeric forms such as `0177.0.0.1` included."""
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(entry[4][0]) for entry in entries))
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that a rule allows."""
+    """Connects only to addresses that a rule allows."""
 
     def __init__(self, allows: AddressRule, resolver: Resolver = resolve) -> None:
         self._allows = allows
@@ -91,18 +93,18 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface's
+        timeout: float | None = None,  # noqa: ASYNC109 - required by the interface
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to `host`.
+        """Returns a connection to `host`.
 
         Raises:
-            StepError: ADDRESS_REFUSED, the host has an address that the rule does not allow.
-            httpcore.ConnectError, httpcore.ConnectTimeout: there is no connection to be had.
+            StepError: ADDRESS_REFUSED, the rule does not allow an address of the host.
+            httpcore.ConnectError, httpcore.ConnectTimeout: the connection failed.
         """
         addresses = await self._checked(host, port, timeout)
-        # Each address gets its share, so that one that does not answer leaves time for the others.
+        # Each address gets a share of the time, so that an unreachable one leaves time for the others.
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             try:
@@ -115,13 +117,13 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None,  # noqa: ASYNC109 - handed on
+        timeout: float | None,  # noqa: ASYNC109 - passed on
     ) -> Sequence[Address]:
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._resolve(host, port)
         except TimeoutError:
-            raise httpcore.ConnectTimeout(f"{host} could not be resolved in time") from None
+            raise httpcore.ConnectTimeout(f"resolving {host} took too long") from None
         except (OSError, ValueError) as error:
             raise httpcore.ConnectError(f"{host} could not be resolved: {error}") from None
         if not addresses:
@@ -132,28 +134,31 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 def refusal(message: str) -> StepError:
-    """The request would go where it may not."""
+    """Returns the error of a request to an address that is not allowed."""
     return StepError("ADDRESS_REFUSED", f"The request is not allowed: {message}.", retryable=False)
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._answer.aiter_stream():
+        async for chunk in self._response.aiter_stream():
             yield chunk
 
     async def aclose(self) -> None:
-        await self._answer.aclose()
+        await self._response.aclose()
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """httpx over a pool of guarded connections, without a proxy. Errors are httpcore's own, and StepError."""
+    """Sends httpx's requests over a pool of guarded connections, without a proxy.
+
+    Raises httpcore's own errors, and StepError for refused addresses.
+    """
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            # The operator may name certificate authorities in SSL_CERT_FILE and SSL_CERT_DIR.
+            # The operator can set certificate authorities in SSL_CERT_FILE and SSL_CERT_DIR.
             ssl_context=httpx.create_ssl_context(trust_env=True),
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_IDLE_CONNECTIONS,
@@ -165,7 +170,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         if request.url.scheme not in ("http", "https"):
             raise refusal(f"only http and https URLs can be called, not {request.url.scheme[:40]!r}")
         url = request.url
-        answer = await self._pool.handle_async_request(
+        response = await self._pool.handle_async_request(
             httpcore.Request(
                 method=request.method,
                 url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
@@ -174,7 +179,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 extensions=request.extensions,
             )
         )
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions)
+        return httpx.Response(
+            response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -1,8 +1,8 @@
 """Threads for functions that block.
 
-Nothing can stop a function that runs in a thread. The threads are daemons, so one that never returns does not keep
-the process from ending. A call that is given up leaves its thread behind and its place to the next one; when as many
-are left behind as there are places, new calls are refused, before the process drowns in threads.
+Nothing can stop a function that runs in a thread. The threads are daemons, so a function that never returns does not
+keep the process from ending. A call that is cancelled abandons its thread and frees its slot for the next call. When
+there are as many abandoned threads as slots, new calls are refused, before the process runs out of threads.
 """
 
 import asyncio
@@ -17,41 +17,41 @@ T = TypeVar("T")
 
 
 class BlockingCalls:
-    """Runs up to `places` functions at the same time, each in a thread of its own."""
+    """Runs up to `slots` functions at the same time, each in a thread of its own."""
 
-    def __init__(self, places: int) -> None:
-        self._places = asyncio.Semaphore(places)
-        self._most_abandoned = places
+    def __init__(self, slots: int) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._max_abandoned = slots
         self._abandoned = 0
 
     @property
     def abandoned(self) -> int:
-        """How many threads still run functions that nobody waits for."""
+        """Number of threads that still run functions of cancelled calls."""
         return self._abandoned
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What `function` returns; it must not raise. Waits for a place.
+        """Returns the result of `function`, which must not raise. Waits for a free slot.
 
         Raises:
-            StepError: WORKER_BUSY, too many threads were left behind.
+            StepError: WORKER_BUSY, there are too many abandoned threads, or no thread can be started.
         """
-        async with self._places:
-            if self._abandoned >= self._most_abandoned:
-                message = f"{self._abandoned} Python actions were given up and are still running."
+        async with self._slots:
+            if self._abandoned >= self._max_abandoned:
+                message = f"{self._abandoned} Python actions were cancelled and are still running."
                 raise StepError("WORKER_BUSY", message)
             call = _Call(function)
             try:
                 return await call.start()
             except asyncio.CancelledError:
-                self._leave(call)
+                self._abandon(call)
                 raise
             except RuntimeError as error:
                 raise StepError("WORKER_BUSY", f"No thread can be started: {error}") from None
 
-    def _leave(self, call: "_Call[T]") -> None:
-        if not call.ended:
+    def _abandon(self, call: "_Call[T]") -> None:
+        if not call.is_done:
             self._abandoned += 1
-            call.on_end(self._returned)
+            call.on_done(self._returned)
 
     def _returned(self) -> None:
         self._abandoned -= 1
@@ -65,16 +65,16 @@ class _Call(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._result: asyncio.Future[T] = self._loop.create_future()
         self._callback: Callable[[], None] | None = None
-        self.ended = False
+        self.is_done = False
 
     def start(self) -> "asyncio.Future[T]":
-        """Begin; the future gets the result."""
+        """Start the thread; the future receives the result."""
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._work,), name="python-action", daemon=True).start()
         return self._result
 
-    def on_end(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called on the event loop when the function returns after all."""
+    def on_done(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the event loop when the function returns."""
         self._callback = callback
 
     def _work(self) -> None:
@@ -82,11 +82,11 @@ class _Call(Generic[T]):
         try:
             self._loop.call_soon_threadsafe(self._finish, result)
         except RuntimeError:
-            # The event loop is closed: nobody is interested any more.
+            # The event loop is closed: the result is not needed any more.
             return
 
     def _finish(self, result: T) -> None:
-        self.ended = True
+        self.is_done = True
         if not self._result.done():
             self._result.set_result(result)
         if self._callback is not None:

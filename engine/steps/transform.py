@@ -1,13 +1,18 @@
-"""Transform steps."""
+"""Transform steps: an output built from earlier outputs."""
 
 from typing import Any
 
 from engine.steps.context import StepContext
+from engine.steps.kind import StepKind
 
 
-class TransformRunner:
-    """Runs the steps of kind `transform`: the output is the rendered input."""
+class TransformKind(StepKind):
+    """The output is the rendered input."""
 
-    async def run(self, input: Any, context: StepContext) -> Any:  # noqa: A002 - the word of the flow language
-        """`input`."""
-        return input
+    name = "transform"
+    description = "Builds its output from earlier outputs: the output is the rendered input."
+    input_model = Any
+
+    async def run(self, rendered: Any, context: StepContext, /) -> Any:
+        """Returns `rendered`."""
+        return rendered

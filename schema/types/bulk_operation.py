@@ -2,134 +2,169 @@
 
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
+from db import projects
+from db.bulk import reads as bulk_reads
 from db.bulk.reads import OutcomeFilter
+from db.runs import reads as run_reads
+from db.sql.keyset import Page
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
-from resolvers import bulk, runs
-from resolvers.pagination import PageArguments
+from resolvers import bulk
 from schema.enums import BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
-from schema.types.connection import After, Before, Connection, First, Last, connect
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project
 
 Results = Annotated[
-    list[BulkResult] | None, strawberry.argument(description="Only outcomes with one of these results.")
+    list[BulkResult] | None,
+    strawberry.argument(description="Only outcomes with one of these results. By default, all results."),
 ]
 Reasons = Annotated[
-    list[BulkReason] | None, strawberry.argument(description="Only outcomes with one of these reasons.")
+    list[BulkReason] | None,
+    strawberry.argument(description="Only outcomes with one of these reasons. By default, with any reason or none."),
 ]
 
 
-@strawberry.type(description="What became of one run in a bulk operation.")
+@strawberry.type(description="The outcome of one run in a bulk operation.")
 class BulkOutcome:
-    """What became of one run."""
+    """The outcome of one run."""
 
     row: strawberry.Private[AnyRow]
 
-    result: BulkResult = column("result", "What became of it.", convert=BulkResult)
-    reason: BulkReason | None = column("reason", "Why it was skipped, or failed.", convert=BulkReason)
-    at: datetime | None = column("at", "When that was.")
-    due_at: datetime | None = column("due_at", "When its retry is to begin, by the pace of the operation.")
+    result: BulkResult = column("result", "What the operation did to the run.", convert=BulkResult)
+    reason: BulkReason | None = column(
+        "reason", "Why the run was skipped or failed. Null for other results.", convert=BulkReason
+    )
+    at: datetime | None = column("at", "When the run was processed. Null while it is PENDING.")
+    due_at: datetime | None = column(
+        "due_at", "When the retry is due, by the pace of the operation. Null for everything but retries."
+    )
 
     @field("The run's ID.", "run_id")
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("Why a dry run found it ineligible; null when it found it eligible, or there was none.", "foretold")
+    @field("Why the dry run found the run ineligible. Null if it was eligible, or if there was no dry run.", "foretold")
     def planned_reason(self) -> BulkReason | None:
-        told = self.row.foretold
-        return None if told in (None, ELIGIBLE) else BulkReason(told)
+        reason = self.row.foretold
+        return None if reason in (None, ELIGIBLE) else BulkReason(reason)
 
-    @field("The run; null when it was removed since.", "run_id")
+    @field("The run. Null if it no longer exists.", "run_id")
     async def run(self, info: Info) -> FlowRun | None:
-        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
+        row = await info.context.loaders.load(run_reads.by_ids, self.row.run_id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
-    @field("The run that retries it.", "new_run_id")
+    @field("The retry of the run. Null if there is none.", "new_run_id")
     async def new_run(self, info: Info) -> FlowRun | None:
-        row = await runs.by_key(info.context, self.row.new_run_id, columns_of(info, FlowRun))
+        if self.row.new_run_id is None:
+            return None
+        row = await info.context.loaders.load(run_reads.by_ids, self.row.new_run_id, columns_of(info, FlowRun))
         return FlowRun(row=row) if row else None
 
 
-@strawberry.type(description="How many runs of a bulk operation have the same reason.")
+@strawberry.type(description="The number of runs of a bulk operation with the same reason.")
 class BulkReasonCount:
-    """How many runs have the same reason."""
+    """The number of runs with the same reason."""
 
-    reason: BulkReason = strawberry.field(description="Why nothing was done, or would be.")
-    count: int = strawberry.field(description="To how many runs.")
+    reason: BulkReason = strawberry.field(description="Why the runs are not changed.")
+    count: int = strawberry.field(description="Number of runs.")
 
 
 @strawberry.type(
-    description="What a dry run found. Nothing was done; the mutation with `planId` does it, to these runs."
+    description="What a dry run found. No run was changed; the same mutation with `planId` executes the plan, on"
+    " exactly the runs that were found."
 )
 class BulkPlan:
     """What a dry run found."""
 
     row: strawberry.Private[AnyRow]
 
-    plan_id: strawberry.ID = column("id", "What to give the mutation.", convert=lambda key: _id(key))
-    expires_at: datetime = column("expires_at", "Until when the plan can be carried out.")
-    became_eligible: int = column("became_eligible", "Runs found ineligible that something was done to all the same.")
-    became_ineligible: int = column("became_ineligible", "Runs found eligible that nothing could be done to any more.")
+    plan_id: strawberry.ID = column("id", "The `planId` that executes the plan.", convert=lambda key: _id(key))
+    expires_at: datetime = column("expires_at", "Until when the plan can be executed.")
+    became_eligible: int = column(
+        "became_eligible", "Number of runs that were found ineligible, and were changed by the execution nevertheless."
+    )
+    became_ineligible: int = column(
+        "became_ineligible", "Number of runs that were found eligible, and could not be changed by the execution."
+    )
 
-    @field("How many runs something would be done to.")
+    @field("Number of runs that the execution would change.")
     async def eligible(self, info: Info) -> int:
-        return (await bulk.planned_reasons(info.context, self.row.id)).get(ELIGIBLE, 0)
+        return (await _planned_reasons(info, self.row.id)).get(ELIGIBLE, 0)
 
-    @field("To how many runs nothing would be done, and why.")
+    @field("Numbers of runs that the execution would not change, by reason.")
     async def ineligible(self, info: Info) -> list[BulkReasonCount]:
-        found = await bulk.planned_reasons(info.context, self.row.id)
-        return _counts({word: number for word, number in found.items() if word != ELIGIBLE})
+        counts = await _planned_reasons(info, self.row.id)
+        return _reason_counts({reason: count for reason, count in counts.items() if reason != ELIGIBLE})
 
-    @field(f"The first runs, at most {bulk.SAMPLE}; `outcomes` has all.")
+    @field(f"The first {bulk.SAMPLE_SIZE} runs. `BulkOperation.outcomes` lists all.")
     async def sample(self, info: Info) -> list[BulkOutcome]:
-        return [BulkOutcome(row=row) for row in await bulk.sample(info.context, self.row.id)]
+        first = Page(bulk.SAMPLE_SIZE)
+        rows = await info.context.database.read(bulk_reads.outcomes_page, self.row.id, OutcomeFilter(), first)
+        return [BulkOutcome(row=row) for row in rows]
 
 
 @strawberry.type(
-    description="Something that is done to many runs: to those that were meant when it began, in the order of their"
-    " creation. It survives restarts; each run is dealt with once."
+    description="One change of many runs. The set of runs is fixed when the operation starts; runs are processed in the"
+    " order of their creation, each exactly once, even if the service restarts."
 )
 class BulkOperation(Node):
-    """Something that is done to many runs."""
+    """One change of many runs."""
 
     row: strawberry.Private[AnyRow]
 
     id: strawberry.ID = id_column(IdKind.BULK_OPERATION, "The operation's ID.")
-    kind: BulkKind = column("kind", "What is done.", convert=BulkKind)
-    status: BulkStatus = column("status", "Where it stands.", convert=BulkStatus)
-    strategy: RetryStrategy | None = column("strategy", "How retries begin.", convert=RetryStrategy)
-    filter: JSON | None = json_column("filter", "Which runs are meant, as it was given.")
-    excluded_ids: list[strawberry.ID] = column(
-        "excluded_ids", "Runs that are left out, as they were given.", convert=json_codec.decode
+    kind: BulkKind = column("kind", "What the operation does to runs.", convert=BulkKind)
+    status: BulkStatus = column("status", "The status of the operation.", convert=BulkStatus)
+    strategy: RetryStrategy | None = column(
+        "strategy", "Where retries start. Null for operations that are not retries.", convert=RetryStrategy
     )
-    requested_by: str = column("key_name", "The name of the key with which it was asked for.")
-    max_per_second: float | None = column("max_per_second", "Retries that begin in a second, at most.")
-    spread_over_ms: BigInt | None = column("spread_over_ms", "Milliseconds over which retries are spread.")
-    matched: int = column("matched", "How many runs are meant.")
-    processed: int = column("processed", "How many have an outcome.")
-    succeeded: int = column("succeeded", "To how many it was done.")
-    skipped: int = column("skipped", "How many were not eligible.")
-    failed: int = column("failed", "For how many something went wrong.")
-    created_at: datetime = column("created_at", "When it was asked for.")
-    started_at: datetime | None = column("started_at", "When it began; null for a plan.")
-    finished_at: datetime | None = column("finished_at", "When it ended.")
+    filter: JSON | None = json_column(
+        "filter", "The filter, as the client sent it. Null if the runs are those of an earlier operation."
+    )
+    excluded_ids: list[strawberry.ID] = column(
+        "excluded_ids", "The runs that are left out, as the client sent them.", convert=json_codec.decode
+    )
+    requested_by: str = column("key_name", "The name of the API key that requested the operation.")
+    max_per_second: float | None = column(
+        "max_per_second", "Number of retries that start per second at most. Null if there is no limit."
+    )
+    spread_over_ms: BigInt | None = column(
+        "spread_over_ms", "Milliseconds over which the starts of the retries are spread. Null if they are not."
+    )
+    matched: int = column("matched", "Number of runs in the set.")
+    processed: int = column("processed", "Number of runs that were processed, whatever the result.")
+    succeeded: int = column("succeeded", "Number of runs changed.")
+    skipped: int = column("skipped", "Number of runs that were not eligible.")
+    failed: int = column("failed", "Number of eligible runs that could not be changed.")
+    created_at: datetime = column("created_at", "When the operation was requested.")
+    started_at: datetime | None = column(
+        "started_at", "When the first run could be changed. Null for a plan that was not executed."
+    )
+    finished_at: datetime | None = column("finished_at", "When the operation ended. Null until then.")
 
-    @field("The project whose keys see it; null when it is over several: then the operator's key does.", "project_id")
+    @field(
+        "The project whose API keys can see the operation. Null if it is about several projects: then only operator"
+        " keys can.",
+        "project_id",
+    )
     async def project(self, info: Info) -> Project | None:
         key = self.row.project_id
-        return None if key is None else Project(row=await runs.project(info.context, key, columns_of(info, Project)))
+        if key is None:
+            return None
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, key, columns_of(info, Project)))
 
-    @field("The earlier operation from which its runs were taken.", "source_id")
+    @field("The earlier operation whose runs this one takes over. Null if a filter selected them.", "source_id")
     async def source(self, info: Info) -> "BulkOperation | None":
         key = self.row.source_id
         if key is None:
@@ -137,15 +172,21 @@ class BulkOperation(Node):
         row = await bulk.get(info.context, _id(key), columns_of(info, BulkOperation))
         return BulkOperation(row=row) if row else None
 
-    @field("What the dry run found, when it began with one.", "expires_at", "became_eligible", "became_ineligible")
+    @field(
+        "What the dry run found. Null if the operation did not begin with one.",
+        "expires_at",
+        "became_eligible",
+        "became_ineligible",
+    )
     def plan(self) -> BulkPlan | None:
         return BulkPlan(row=self.row) if self.row.expires_at is not None else None
 
-    @field("How many runs were skipped or failed, by the reason.")
+    @field("Numbers of skipped and failed runs, by reason.")
     async def reasons(self, info: Info) -> list[BulkReasonCount]:
-        return _counts(dict(await bulk.reasons(info.context, self.row.id)))
+        counts = await info.context.loaders.load(bulk_reads.reasons_by_operations, self.row.id)
+        return _reason_counts(counts or {})
 
-    @field("What became of each run, in the order of their creation.")
+    @field("The outcome of each run, in the order in which the runs were created.")
     async def outcomes(
         self,
         info: Info,
@@ -156,19 +197,17 @@ class BulkOperation(Node):
         last: Last = None,
         before: Before = None,
     ) -> Connection[BulkOutcome]:
-        wanted = OutcomeFilter(result, reason)
-        return await connect(
-            info,
-            BulkOutcome,
-            PageArguments(first, after, last, before),
-            fetch=lambda asked, _: bulk.outcomes(info.context, self.row.id, wanted, asked),
-            count=lambda limit: bulk.outcomes_count(info.context, self.row.id, wanted, limit),
-        )
+        source = bulk.OutcomeList(info.context, self.row.id, OutcomeFilter(result, reason))
+        return await connect(info, BulkOutcome, source, PageArguments(first, after, last, before))
 
 
-def _id(key: object) -> strawberry.ID:
-    return strawberry.ID(ids.encode(IdKind.BULK_OPERATION, key))  # type: ignore[arg-type]
+def _id(key: UUID) -> strawberry.ID:
+    return strawberry.ID(ids.encode(IdKind.BULK_OPERATION, key))
 
 
-def _counts(found: dict[str, int]) -> list[BulkReasonCount]:
-    return [BulkReasonCount(reason=BulkReason(word), count=number) for word, number in found.items()]
+async def _planned_reasons(info: Info, key: UUID) -> dict[str, int]:
+    return await info.context.loaders.load(bulk_reads.planned_reasons_by_operations, key) or {}
+
+
+def _reason_counts(counts: dict[str, int]) -> list[BulkReasonCount]:
+    return [BulkReasonCount(reason=BulkReason(reason), count=count) for reason, count in counts.items()]

@@ -1,4 +1,4 @@
-"""Flows and their versions."""
+"""Flows, their versions, schedules and webhooks."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,124 +6,139 @@ from typing import Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from db.sql.rows import AnyRow
+from db import flows, projects, schedules, webhooks
+from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from domain.ids import IdKind
-from resolvers import runs, schedules, webhooks
+from resolvers.schedules import preview
 from schema.enums import Environment, MissedFires, SkipReason
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.types.node import Node
 from schema.types.project import Project
 
 
-@strawberry.type(description="A named automation. What it does stands in its versions; one of them is published.")
+@strawberry.type(description="A named automation. Its versions define it; new runs execute the published one.")
 class Flow(Node):
     """A named automation."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[FlowRow]
 
     id: strawberry.ID = id_column(IdKind.FLOW, "The flow's ID.")
     name: str = column("name", "The flow's name, unique in its project.")
-    enabled: bool = column("enabled", "Whether runs of the flow can be started.")
+    enabled: bool = column("enabled", "True if runs of the flow can be started.")
     max_concurrent_runs: int | None = column(
-        "max_concurrent_runs", "Runs of the flow that may be RUNNING at once; null for no limit but the project's."
+        "max_concurrent_runs",
+        "Runs of the flow that may be RUNNING at once; null if only the limit of the project applies.",
     )
-    created_at: datetime = column("created_at", "When the flow was created.")
-    updated_at: datetime = column("updated_at", "When the flow was last changed or published.")
+    created_at: datetime = column("created_at", "The creation of the flow.")
+    updated_at: datetime = column("updated_at", "The last change or publication of the flow.")
 
-    @field("The project that the flow belongs to.", "project_id")
+    @field("The project of the flow.", "project_id")
     async def project(self, info: Info) -> Project:
-        return Project(row=await runs.project(info.context, self.row.project_id, columns_of(info, Project)))
+        columns = columns_of(info, Project)
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.row.project_id, columns))
 
     @field("The version that new runs execute; null until one is published.", "published_version_id")
     async def published_version(self, info: Info) -> "FlowVersion | None":
         key = self.row.published_version_id
         if key is None:
             return None
-        return FlowVersion(row=await runs.flow_version(info.context, key, columns_of(info, FlowVersion)))
+        columns = columns_of(info, FlowVersion)
+        return FlowVersion(row=await info.context.loaders.load_existing(flows.versions_by_ids, key, columns))
 
-    @field("When runs of the flow are started by themselves; oldest first.")
+    @field("The schedules that start runs of the flow, oldest first.")
     async def schedules(self, info: Info) -> list["Schedule"]:
-        rows = await schedules.of_flow(info.context, self.row.id, columns_of(info, Schedule))
+        rows = await info.context.loaders.load(schedules.by_flows, self.row.id, columns_of(info, Schedule)) or []
         return [Schedule(row=row) for row in rows]
 
-    @field("The secret URLs that start runs of the flow; oldest first.")
+    @field("The webhooks that start runs of the flow, oldest first.")
     async def webhooks(self, info: Info) -> list["Webhook"]:
-        rows = await webhooks.of_flow(info.context, self.row.id, columns_of(info, Webhook))
+        rows = await info.context.loaders.load(webhooks.by_flows, self.row.id, columns_of(info, Webhook)) or []
         return [Webhook(row=row) for row in rows]
 
 
-@strawberry.type(description="What a flow does, from one publication to the next. A version never changes.")
+@strawberry.type(description="A published definition of a flow. A version never changes.")
 class FlowVersion(Node):
-    """What a flow does."""
+    """A published definition of a flow."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[FlowVersionRow]
 
     id: strawberry.ID = id_column(IdKind.FLOW_VERSION, "The version's ID.")
-    number: int = column("number", "Counts from 1 in each flow.")
-    step_count: int = column("step_count", "How many steps the definition has.")
+    number: int = column("number", "The number of the version, from 1 in each flow.")
+    step_count: int = column("step_count", "Number of steps in the definition.")
     definition: JSON = json_column("definition", "The definition, as it was published.")
-    created_at: datetime = column("created_at", "When the version was published.")
+    created_at: datetime = column("created_at", "The publication of the version.")
 
     @field("The flow.", "flow_id")
     async def flow(self, info: Info) -> Flow:
-        return Flow(row=await runs.flow(info.context, self.row.flow_id, columns_of(info, Flow)))
+        columns = columns_of(info, Flow)
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
 
 
-@strawberry.type(description="When runs of a flow are started by themselves, and with what.")
+@strawberry.type(description="A cron schedule that starts runs of a flow.")
 class Schedule(Node):
-    """When runs of a flow are started."""
+    """A cron schedule that starts runs of a flow."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[ScheduleRow]
 
     id: strawberry.ID = id_column(IdKind.SCHEDULE, "The schedule's ID; its runs have it as their `source`.")
-    name: str | None = column("name", "What the schedule is called.")
-    enabled: bool = column("enabled", "Whether it starts runs.")
+    name: str | None = column("name", "The name of the schedule; null if it has none.")
+    enabled: bool = column("enabled", "True if the schedule starts runs.")
     cron: str = column("cron", "Minute, hour, day of month, month and day of week, or an alias such as `@daily`.")
-    time_zone: str = column("time_zone", "The IANA time zone of its local times.")
+    time_zone: str = column("time_zone", "The IANA time zone in which `cron` is evaluated.")
     missed_fires: MissedFires = column(
-        "missed_fires", "What becomes of fire times that passed while no worker ran.", convert=MissedFires
+        "missed_fires", "The policy for fire times that passed while no worker ran.", convert=MissedFires
     )
-    environment: Environment = column("environment", "Of the runs that it starts.", convert=Environment)
-    tags: list[str] = column("tags", "Of the runs that it starts.")
-    metadata: JSON = json_column("metadata", "Of the runs that it starts.")
-    input: JSON = json_column("input", "What the runs that it starts are given.")
-    next_fire_at: datetime | None = column("next_fire_at", "When it starts the next run; null while it is disabled.")
-    last_fired_at: datetime | None = column("last_fired_at", "When it last started a run.")
-    last_skipped_at: datetime | None = column("last_skipped_at", "The latest fire time at which it started no run.")
+    environment: Environment = column("environment", "The environment of the runs that it starts.", convert=Environment)
+    tags: list[str] = column("tags", "The tags of the runs that it starts.")
+    metadata: JSON = json_column("metadata", "The metadata of the runs that it starts.")
+    input: JSON = json_column("input", "The input of the runs that it starts.")
+    next_fire_at: datetime | None = column("next_fire_at", "The next fire time; null while the schedule is disabled.")
+    last_fired_at: datetime | None = column("last_fired_at", "The last time it started a run; null if it never did.")
+    last_skipped_at: datetime | None = column(
+        "last_skipped_at", "The latest fire time at which it started no run; null if there was none."
+    )
     last_skipped_reason: SkipReason | None = column(
-        "last_skipped_reason", "Why it started no run then.", convert=SkipReason
+        "last_skipped_reason",
+        "The reason for which it started no run then; null if there was no such time.",
+        convert=SkipReason,
     )
-    created_at: datetime = column("created_at", "When it was created.")
-    updated_at: datetime = column("updated_at", "When it was last changed.")
+    created_at: datetime = column("created_at", "The creation.")
+    updated_at: datetime = column("updated_at", "The last change.")
 
-    @field("The next fire times, as they are while it is enabled.", "cron", "time_zone")
+    @field(
+        "The next fire times, as if the schedule were enabled. Fewer than `count` if no more follow.",
+        "cron",
+        "time_zone",
+    )
     def next_fires(
         self,
-        count: Annotated[int, strawberry.argument(description="How many, from 1 to 100.")] = 5,
+        count: Annotated[int, strawberry.argument(description="The number of fire times, 1 to 100.")] = 5,
     ) -> list[datetime]:
-        return schedules.preview(self.row.cron, self.row.time_zone, count)
+        return preview(self.row.cron, self.row.time_zone, count)
 
     @field("The flow.", "flow_id")
     async def flow(self, info: Info) -> Flow:
-        return Flow(row=await runs.flow(info.context, self.row.flow_id, columns_of(info, Flow)))
+        columns = columns_of(info, Flow)
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
 
 
-@strawberry.type(description="A secret URL, each call of which starts a run of a flow: POST /hooks/<token>.")
+@strawberry.type(description="A secret URL that starts a run of a flow with each call: POST `/hooks/<token>`.")
 class Webhook(Node):
     """A secret URL that starts runs."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[WebhookRow]
 
     id: strawberry.ID = id_column(IdKind.WEBHOOK, "The webhook's ID; its runs have it as their `source`.")
-    name: str = column("name", "What the webhook is called.")
-    hint: str = column("hint", "The first characters of its token; the rest is shown once.")
-    environment: Environment = column("environment", "Of the runs that it starts.", convert=Environment)
+    name: str = column("name", "The name of the webhook.")
+    hint: str = column("hint", "The first characters of the token. The whole token is shown once, when it is created.")
+    environment: Environment = column("environment", "The environment of the runs that it starts.", convert=Environment)
     signature_header: str | None = column(
-        "signature_header", "The header that must bear the HMAC-SHA256 of the body; null when calls are not signed."
+        "signature_header", "The header that must hold the HMAC-SHA256 of the body; null if calls are not signed."
     )
-    created_at: datetime = column("created_at", "When it was created.")
-    rotated_at: datetime | None = column("rotated_at", "When it was last given another token.")
+    created_at: datetime = column("created_at", "The creation.")
+    rotated_at: datetime | None = column("rotated_at", "The last rotation of the token; null if there was none.")
 
     @field("The flow.", "flow_id")
     async def flow(self, info: Info) -> Flow:
-        return Flow(row=await runs.flow(info.context, self.row.flow_id, columns_of(info, Flow)))
+        columns = columns_of(info, Flow)
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))

@@ -7,11 +7,15 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from db.sql.rows import AnyRow
+from db import flows, projects
+from db.events import log as event_log
+from db.row_types import EventRow, RunRow, StepRow
+from db.runs import files, input_requests, reads
 from domain import clock
 from domain.ids import IdKind
-from resolvers import files, logs, resume, retry, runs
-from resolvers.pagination import PageArguments
+from resolvers import logs, retry
+from resolvers.logs import LogLines
+from resolvers.runs import CHILDREN, RETRIES, LinkedRuns
 from schema.enums import (
     Environment,
     ErrorCode,
@@ -24,7 +28,7 @@ from schema.enums import (
 )
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
-from schema.types.connection import After, Before, Connection, First, Last, connect
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion
 from schema.types.input_request import InputRequest
 from schema.types.log_line import LogLine
@@ -33,10 +37,17 @@ from schema.types.project import Project
 from schema.types.run_file import RunFile
 from schema.types.step_attempt import StepAttempt, StepError, step_error
 
-StepNameArgument = Annotated[str | None, strawberry.argument(description="Only lines of this step.")]
-LevelArgument = Annotated[LogLevel | None, strawberry.argument(description="Only lines that matter at least so much.")]
+StepNameArgument = Annotated[
+    str | None, strawberry.argument(description="Only lines that the step with this name wrote. By default all.")
+]
+LevelArgument = Annotated[
+    LogLevel | None, strawberry.argument(description="Only lines of this level or a higher one. By default all.")
+]
 SearchArgument = Annotated[
-    str | None, strawberry.argument(description="Only lines that have this in their message, in whatever case.")
+    str | None,
+    strawberry.argument(
+        description="Only lines whose message contains this text (case-insensitive). At most 1,000 characters."
+    ),
 ]
 
 
@@ -44,132 +55,160 @@ SearchArgument = Annotated[
 class StatusChange:
     """A change of a run's status."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventRow]
 
     from_: RunStatus | None = column(
-        "from_status", "The status before; null when the run was created.", convert=RunStatus, name="from"
+        "from_status", "The status before the change; null for the creation of the run.", convert=RunStatus, name="from"
     )
-    to: RunStatus = column("to_status", "The status since then.", convert=RunStatus)
-    at: datetime = column("at", "When it changed.")
-    message: str = column("message", "What happened, for people.")
+    to: RunStatus = column("to_status", "The status after the change.", convert=RunStatus)
+    at: datetime = column("at", "The instant of the change.")
+    message: str = column("message", "Human-readable message. Do not parse it.")
 
 
-@strawberry.type(description="Why a run ended without success.")
+@strawberry.type(description="The error with which a run ended.")
 class RunError:
-    """Why a run ended without success."""
+    """The error with which a run ended."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[RunRow]
 
-    code: str = column("error_code", "A stable word, such as HTTP_STATUS or TIMEOUT.")
-    message: str = column("error_message", "For people.")
-    step_name: str | None = column("failed_step_name", "The step at which the run failed.")
+    code: str = column("error_code", "A stable code, such as HTTP_STATUS or TIMEOUT.")
+    message: str = column("error_message", "Human-readable message. Do not parse it: use `code`.")
+    step_name: str | None = column(
+        "failed_step_name", "The name of the step at which the run failed; null if it failed at none."
+    )
     fingerprint: str | None = column(
-        "error_fingerprint", "The same for errors that differ in numbers, IDs and quoted values alone."
+        "error_fingerprint",
+        "Equal for errors whose messages differ only in numbers, IDs and quoted values. The filter"
+        " `errorFingerprint` takes it.",
     )
 
 
-@strawberry.type(description="Whether a run can be retried with a strategy, and what that would do.")
+@strawberry.type(description="Whether a run can be retried with a strategy, and which steps the retry would execute.")
 class Retryability:
     """Whether a run can be retried with a strategy."""
 
-    judged: strawberry.Private[retry.Retryability]
+    retryability: strawberry.Private[retry.Retryability]
 
-    @field("How the retry would begin.")
+    @field("The strategy of the retry.")
     def strategy(self) -> RetryStrategy:
-        return self.judged.strategy
+        return self.retryability.strategy
 
-    @field("Whether `retry` would be accepted now.")
+    @field("True if `retry` with this strategy would succeed now.")
     def allowed(self) -> bool:
-        return self.judged.refusal is None
+        return self.retryability.refusal is None
 
-    @field("Why not: the code of the error that `retry` would give.")
+    @field("The code of the error that `retry` would return; null if it is allowed.")
     def reason(self) -> ErrorCode | None:
-        return self.judged.refusal.code if self.judged.refusal else None
+        return self.retryability.refusal.code if self.retryability.refusal else None
 
-    @field("Why not, for people.")
+    @field("Human-readable reason. Do not parse it: use `reason`. Null if the retry is allowed.")
     def message(self) -> str | None:
-        return self.judged.refusal.message if self.judged.refusal else None
+        return self.retryability.refusal.message if self.retryability.refusal else None
 
-    @field("Steps whose results would be kept.")
+    @field("Number of steps whose results the retry would keep; 0 if it is not allowed.")
     def reused_steps(self) -> int:
-        return self.judged.reused_steps
+        return self.retryability.reused_steps
 
-    @field("Steps that would be executed.")
+    @field("Number of steps that the retry would execute; 0 if it is not allowed.")
     def rerun_steps(self) -> int:
-        return self.judged.rerun_steps
+        return self.retryability.rerun_steps
 
 
-@strawberry.type(description="What happened to one step of the definition in one run.")
+@strawberry.type(description="The result of one step of the definition in one run.")
 class StepResult:
-    """What happened to one step."""
+    """The result of one step."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[StepRow]
 
     name: str = column("name", "The step's name, unique in the flow.")
-    display_name: str | None = column("display_name", "The name for people, when the definition has one.")
-    kind: str = column("kind", "The kind of step: http, python, transform, delay, humanInput.")
+    display_name: str | None = column("display_name", "The display name in the definition; null if it has none.")
+    kind: str = column("kind", "The kind of the step: http, python, transform, delay, humanInput or flow.")
     status: StepStatus = column(
-        "status", "PENDING waits for its next try, PAUSED for a time or an answer.", convert=StepStatus
+        "status",
+        "The status. PENDING: waiting for the next attempt. PAUSED: waiting for a time, an input or child runs.",
+        convert=StepStatus,
     )
-    input: JSON | None = json_column("input", "What the step was given: its rendered input.")
-    output: JSON | None = json_column("output", "What the step gave.")
-    error: StepError | None = column("error", "Why the step failed, or why its last try did.", convert=step_error)
-    started_at: datetime | None = column("started_at", "When the first try began.")
-    finished_at: datetime | None = column("finished_at", "When the step ended.")
+    input: JSON | None = json_column(
+        "input", "The input, with its templates rendered; null if the step was skipped, or its data was purged."
+    )
+    output: JSON | None = json_column("output", "The output; null until the step succeeds.")
+    error: StepError | None = column(
+        "error", "The error of the last attempt that failed; null if none did.", convert=step_error
+    )
+    started_at: datetime | None = column("started_at", "The start of the first attempt; null if there was none.")
+    finished_at: datetime | None = column("finished_at", "The end of the step; null until then.")
 
-    @field("Milliseconds from the first try to the end; grows while the step runs.", "started_at", "duration_ms")
+    @field(
+        "Milliseconds from `startedAt` to `finishedAt`, or until now; null before the start.",
+        "started_at",
+        "duration_ms",
+    )
     def duration_ms(self) -> BigInt | None:
         if self.row.duration_ms is not None or self.row.started_at is None:
             return None if self.row.duration_ms is None else BigInt(self.row.duration_ms)
         return BigInt(clock.milliseconds_since(self.row.started_at))
 
-    @field("Every try of the step, in order.")
+    @field("The attempts at the step, oldest first.")
     async def attempts(self, info: Info) -> list[StepAttempt]:
-        rows = await runs.attempts(info.context, self.row.run_id, self.row.position)
+        key = (self.row.run_id, self.row.position)
+        rows = await info.context.loaders.load(reads.attempts_by_steps, key) or []
         return [StepAttempt(row=row) for row in rows]
 
-    @field("The run in which the step was executed, when a retry kept its result.", "reused_from_id")
+    @field("The run that executed the step, if this run kept its result as a retry; otherwise null.", "reused_from_id")
     async def reused_from(self, info: Info) -> "FlowRun | None":
         return await _run(info, self.row.reused_from_id)
 
-    @field("The run.")
+    @field("The run of the step.")
     async def run(self, info: Info) -> "FlowRun":
-        run = await _run(info, self.row.run_id)
-        assert run is not None
-        return run
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
 
 
 @strawberry.type(description="One execution of one flow version.")
 class FlowRun(Node):
     """One execution of one flow version."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[RunRow]
 
     id: strawberry.ID = id_column(IdKind.RUN, "The run's ID.")
-    status: RunStatus = column("status", "Where the run stands.", convert=RunStatus)
-    environment: Environment = column("environment", "Whether it is a live execution or a trial.", convert=Environment)
-    trigger_method: TriggerMethod = column("trigger_method", "What started the run.", convert=TriggerMethod)
+    status: RunStatus = column("status", "The status.", convert=RunStatus)
+    environment: Environment = column(
+        "environment", "Whether the run is a live execution or a test.", convert=Environment
+    )
+    trigger_method: TriggerMethod = column("trigger_method", "The trigger that started the run.", convert=TriggerMethod)
     scheduled_for: datetime | None = column(
-        "scheduled_for", "The fire time for which a schedule started the run; a retry keeps it."
+        "scheduled_for",
+        "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
     )
-    tags: list[str] = column("tags", "The words by which its starter filed the run.")
-    metadata: JSON = json_column("metadata", "The JSON object that its starter attached to the run.")
-    input: JSON = json_column("input", "What the run was given.")
-    output: JSON | None = json_column("output", "What the run gave; null until it succeeds.")
-    failed_step_name: str | None = column("failed_step_name", "The step at which the run failed.")
-    created_at: datetime = column("created_at", "When the run was asked for.")
-    started_at: datetime | None = column("started_at", "When a worker began with the run.")
-    finished_at: datetime | None = column("finished_at", "When the run became final.")
-    updated_at: datetime = column("updated_at", "When the run's status last changed.")
-    archived_at: datetime | None = column("archived_at", "When the run was archived.")
+    tags: list[str] = column("tags", "The tags given when the run was started.")
+    metadata: JSON = json_column("metadata", "The JSON object given when the run was started; empty by default.")
+    input: JSON = json_column("input", "The input of the run.")
+    output: JSON | None = json_column("output", "The output of the run; null until it succeeds.")
+    failed_step_name: str | None = column(
+        "failed_step_name", "The name of the step at which the run failed; null if it failed at none."
+    )
+    created_at: datetime = column("created_at", "The creation of the run.")
+    started_at: datetime | None = column("started_at", "The start of the run by a worker; null until then.")
+    finished_at: datetime | None = column("finished_at", "The end of the run; null until its status is final.")
+    updated_at: datetime = column("updated_at", "The last change of the status.")
+    archived_at: datetime | None = column(
+        "archived_at", "The instant at which the run was archived; null if it is not archived."
+    )
     fail_parent_on_failure: bool = column(
-        "fail_parent_on_failure", "Whether the parent run fails when this run ends without success."
+        "fail_parent_on_failure", "True if the parent run fails when this run ends without success."
     )
-    attempt: int = column("attempt", "Place in the chain of retries, from 1.")
-    external_id: str | None = column("external_id", "What its starter calls the run.")
-    source: str | None = column("source", "Where the run came from, in its starter's words.")
+    attempt: int = column("attempt", "Position in the chain of retries: 1 for a run that retries none.")
+    external_id: str | None = column("external_id", "Your ID of the run, given when it was started; null by default.")
+    source: str | None = column(
+        "source",
+        "The origin of the run: the ID of its schedule or webhook, or the text given at its start; may be null.",
+    )
 
-    @field("Milliseconds from start to finish; null until started, growing until final.", "started_at", "duration_ms")
+    @field(
+        "Milliseconds from `startedAt` to `finishedAt`, or until now; null before the start.",
+        "started_at",
+        "duration_ms",
+    )
     def duration_ms(self) -> BigInt | None:
         if self.row.duration_ms is not None:
             return BigInt(self.row.duration_ms)
@@ -177,92 +216,108 @@ class FlowRun(Node):
             return None
         return BigInt(clock.milliseconds_since(self.row.started_at))
 
-    @field("Why the run ended without success.", "error_code", "error_message", "error_fingerprint", "failed_step_name")
+    @field(
+        "The error with which the run ended; null unless it ended without success.",
+        "error_code",
+        "error_message",
+        "error_fingerprint",
+        "failed_step_name",
+    )
     def error(self) -> RunError | None:
         return RunError(row=self.row) if self.row.error_code is not None else None
 
-    @field("Whether the inputs and outputs of the steps can be read.", "steps_purged_at", "started_at")
+    @field("Whether the inputs and outputs of steps can be read.", "steps_purged_at", "started_at")
     def step_data(self) -> StepData:
         if self.row.steps_purged_at is not None:
             return StepData.PURGED
         return StepData.NOT_STARTED if self.row.started_at is None else StepData.AVAILABLE
 
-    @field("The project that the run belongs to.", "project_id")
+    @field("The project of the run.", "project_id")
     async def project(self, info: Info) -> Project:
-        return Project(row=await runs.project(info.context, self.row.project_id, columns_of(info, Project)))
+        columns = columns_of(info, Project)
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.row.project_id, columns))
 
-    @field("The flow.", "flow_id")
+    @field("The flow of the run.", "flow_id")
     async def flow(self, info: Info) -> Flow:
-        return Flow(row=await runs.flow(info.context, self.row.flow_id, columns_of(info, Flow)))
+        columns = columns_of(info, Flow)
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
 
     @field("The version of the flow that the run executes.", "flow_version_id")
     async def flow_version(self, info: Info) -> FlowVersion:
         columns = columns_of(info, FlowVersion)
-        return FlowVersion(row=await runs.flow_version(info.context, self.row.flow_version_id, columns))
+        key = self.row.flow_version_id
+        return FlowVersion(row=await info.context.loaders.load_existing(flows.versions_by_ids, key, columns))
 
-    @field("The steps that have a result, in the order of the definition.")
+    @field("The results of steps, in the order of the definition. Steps that did not begin have none.")
     async def steps(self, info: Info) -> list[StepResult]:
-        rows = await runs.step_results(info.context, self.row.id, columns_of(info, StepResult))
+        columns = columns_of(info, StepResult)
+        rows = await info.context.loaders.load(reads.steps_by_runs, self.row.id, columns) or []
         return [StepResult(row=row) for row in rows]
 
-    @field("The result of the step of this name.")
+    @field("The result of the step with this name; null if it has none.")
     async def step(
         self, info: Info, name: Annotated[str, strawberry.argument(description="The step's name.")]
     ) -> StepResult | None:
         return await self._step(info, name)
 
-    @field("The result of the step at which the run failed.", "failed_step_name")
+    @field(
+        "The result of the step at which the run failed; null if it failed at none, or its data was purged.",
+        "failed_step_name",
+    )
     async def failed_step(self, info: Info) -> StepResult | None:
         name = self.row.failed_step_name
         return await self._step(info, name) if name is not None else None
 
-    @field("How many steps have a result.")
+    @field("Number of steps that have a result.")
     async def steps_count(self, info: Info) -> int:
-        return await runs.steps_count(info.context, self.row.id)
+        return await info.context.loaders.load(reads.step_counts_by_runs, self.row.id) or 0
 
-    @field("Every change of the status, oldest first.")
+    @field("The changes of the status, oldest first.")
     async def status_history(self, info: Info) -> list[StatusChange]:
-        return [StatusChange(row=row) for row in await runs.status_history(info.context, self.row.id)]
+        rows = await info.context.loaders.load(event_log.status_changes_by_runs, self.row.id) or []
+        return [StatusChange(row=row) for row in rows]
 
-    @field("For each strategy, whether `retry` would be accepted.", *retry.RUN_COLUMNS)
+    @field("For each strategy, whether `retry` would succeed now.", *retry.RUN_COLUMNS)
     async def retryability(self, info: Info) -> list[Retryability]:
-        return [Retryability(judged=judged) for judged in await retry.retryability(info.context, self.row)]
+        return [Retryability(retryability=option) for option in await retry.retryability(info.context, self.row)]
 
-    @field("The questions on which the run waits.")
+    @field("The open input requests of the run, oldest first. The run is PAUSED until they are answered.")
     async def pending_inputs(self, info: Info) -> list[InputRequest]:
-        return [InputRequest(row=row) for row in await resume.pending(info.context, self.row.id)]
+        rows = await info.context.loaders.load(input_requests.pending_by_runs, self.row.id) or []
+        return [InputRequest(row=row) for row in rows]
 
-    @field("The run that this one retries.", "retry_of_id")
+    @field("The run that this run retries; null if it retries none.", "retry_of_id")
     async def retry_of(self, info: Info) -> "FlowRun | None":
         return await _run(info, self.row.retry_of_id)
 
-    @field("The retry of this run, or of a retry of it, that succeeded.", "recovered_by_id")
+    @field("The retry, direct or later in the chain, that succeeded; null if none did.", "recovered_by_id")
     async def recovered_by(self, info: Info) -> "FlowRun | None":
         return await _run(info, self.row.recovered_by_id)
 
-    @field("The run that started this one.", "parent_run_id")
+    @field("The run that started this run; null if none did.", "parent_run_id")
     async def parent_run(self, info: Info) -> "FlowRun | None":
         return await _run(info, self.row.parent_run_id)
 
-    @field("The topmost ancestor; the run itself when it has no parent.", "root_run_id")
+    @field("The topmost ancestor; the run itself if it has no parent.", "root_run_id")
     async def root_run(self, info: Info) -> "FlowRun":
-        root = await _run(info, self.row.root_run_id)
-        assert root is not None
-        return root
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.root_run_id, columns))
 
-    @field("The runs that retry this one directly, oldest first.")
+    @field("The direct retries of the run, oldest first.")
     async def retries(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection["FlowRun"]:
-        return await _linked(info, runs.RETRIES, self.row.id, PageArguments(first, after, last, before))
+        source = LinkedRuns(info.context, RETRIES, self.row.id)
+        return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
 
-    @field("The runs that this one started, oldest first.")
+    @field("The runs that this run started, oldest first.")
     async def child_runs(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection["FlowRun"]:
-        return await _linked(info, runs.CHILDREN, self.row.id, PageArguments(first, after, last, before))
+        source = LinkedRuns(info.context, CHILDREN, self.row.id)
+        return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
 
-    @field("What was logged while the run was executed, in order. `/runs/<run ID>/log` has all of it as text.")
+    @field("The log of the run, in order. GET `/runs/<run ID>/log` returns all of it as text.")
     async def logs(
         self,
         info: Info,
@@ -274,35 +329,22 @@ class FlowRun(Node):
         level: LevelArgument = None,
         search: SearchArgument = None,
     ) -> Connection[LogLine]:
-        wanted = logs.wanted_lines(step_name, level, search)
-        return await connect(
-            info,
-            LogLine,
-            PageArguments(first, after, last, before),
-            fetch=lambda asked, _: logs.page(info.context, self.row.id, wanted, asked),
-            count=lambda limit: logs.count(info.context, self.row.id, wanted, limit),
-        )
+        source = LogLines(info.context, self.row.id, logs.check_filter(step_name, level, search))
+        return await connect(info, LogLine, source, PageArguments(first, after, last, before))
 
-    @field("The files that the steps stored, oldest first.")
+    @field("The files that steps of the run produced, oldest first.")
     async def files(self, info: Info) -> list[RunFile]:
-        rows = await files.of_run(info.context, self.row.id, columns_of(info, RunFile))
+        rows = await info.context.loaders.load(files.by_runs, self.row.id, columns_of(info, RunFile)) or []
         return [RunFile(row=row) for row in rows]
 
     async def _step(self, info: Info, name: str) -> StepResult | None:
-        row = await runs.step_result(info.context, self.row.id, name, columns_of(info, StepResult))
+        columns = columns_of(info, StepResult)
+        row = await info.context.loaders.load(reads.steps_by_names, (self.row.id, name), columns)
         return StepResult(row=row) if row else None
 
 
 async def _run(info: Info, key: UUID | None) -> FlowRun | None:
-    row = await runs.by_key(info.context, key, columns_of(info, FlowRun))
+    if key is None:
+        return None
+    row = await info.context.loaders.load(reads.by_ids, key, columns_of(info, FlowRun))
     return FlowRun(row=row) if row else None
-
-
-async def _linked(info: Info, link: str, owner: UUID, arguments: PageArguments) -> Connection[FlowRun]:
-    return await connect(
-        info,
-        FlowRun,
-        arguments,
-        fetch=lambda asked, columns: runs.linked_page(info.context, link, owner, asked, columns),
-        count=lambda limit: runs.linked_count(info.context, link, owner, limit),
-    )

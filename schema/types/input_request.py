@@ -1,26 +1,28 @@
-"""Questions on which runs wait."""
+"""Human-input requests."""
 
 from datetime import datetime
 
 import strawberry
 from strawberry.scalars import JSON
 
-from db.sql.rows import AnyRow
+from db.row_types import InputRequestRow
 from domain.ids import IdKind
 from schema.fields import column, id_column, json_column
 
 
-@strawberry.type(description="A question on which a run waits: answer it with `resumeRun`.")
+@strawberry.type(description="A request for human input that pauses a run. Answer it with `resumeRun`.")
 class InputRequest:
-    """A question on which a run waits."""
+    """A request for human input that pauses a run."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[InputRequestRow]
 
-    id: strawberry.ID = id_column(IdKind.INPUT_REQUEST, "The question's ID.")
-    step_name: str = column("step_name", "The step that asks.")
-    title: str = column("title", "The question, in a line.")
-    description: str | None = column("description", "More about it.")
-    schema: JSON = json_column("answer_schema", "The JSON Schema that the answer must fit.")
-    assignee: str | None = column("assignee", "Whom the question is for.")
-    created_at: datetime = column("created_at", "When it was asked.")
-    expires_at: datetime | None = column("expires_at", "From when on no answer is taken.")
+    id: strawberry.ID = id_column(IdKind.INPUT_REQUEST, "The request's ID.")
+    step_name: str = column("step_name", "The name of the step that asks.")
+    title: str = column("title", "The question, in one line.")
+    description: str | None = column("description", "A longer explanation; null if there is none.")
+    schema: JSON = json_column("answer_schema", "The JSON Schema that the response must match.")
+    assignee: str | None = column("assignee", "The person or group that should answer; null if anyone may.")
+    created_at: datetime = column("created_at", "The creation of the request.")
+    expires_at: datetime | None = column(
+        "expires_at", "The instant after which responses are refused; null if it does not expire."
+    )

@@ -1,10 +1,10 @@
-"""The logs of runs."""
+"""Lines of the logs of runs."""
 
 from datetime import datetime
 
 import strawberry
 
-from db.sql.rows import AnyRow
+from db.row_types import LogLineRow
 from schema.enums import LogLevel
 from schema.fields import column
 
@@ -13,11 +13,11 @@ from schema.fields import column
 class LogLine:
     """A line of a run's log."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[LogLineRow]
 
-    number: int = column("number", "Counts from 1 in the run's log.")
-    at: datetime = column("at", "When it was written.")
-    level: LogLevel = column("level", "How much it matters.", convert=LogLevel)
-    step_name: str | None = column("step_name", "The step that wrote it; null for a line about the run.")
-    attempt: int | None = column("attempt", "The attempt at that step, from 1.")
-    message: str = column("message", "What it says, cut off at 4,000 characters.")
+    number: int = column("number", "The number of the line, from 1 in each run.")
+    at: datetime = column("at", "The instant at which it was logged.")
+    level: LogLevel = column("level", "The level.", convert=LogLevel)
+    step_name: str | None = column("step_name", "The name of the step that logged it; null for a line about the run.")
+    attempt: int | None = column("attempt", "The attempt at the step, from 1; null for a line about the run.")
+    message: str = column("message", "The text, truncated to 4,000 characters.")

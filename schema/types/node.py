@@ -1,10 +1,10 @@
-"""The Relay interface."""
+"""The Relay interface `Node`."""
 
 import strawberry
 
 
-@strawberry.interface(description="What has a global ID.")
+@strawberry.interface(description="An object with a global ID.")
 class Node:
-    """What has a global ID."""
+    """An object with a global ID."""
 
-    id: strawberry.ID = strawberry.field(description="Says what is meant, and which one.")
+    id: strawberry.ID = strawberry.field(description="The global ID. Its prefix says the type, such as `run_`.")

@@ -4,10 +4,11 @@ from datetime import datetime
 
 import strawberry
 
+from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
-from resolvers import progress, runs
+from resolvers import progress
 from schema.enums import StepStatus
 from schema.fields import Info, column, columns_of, field
 from schema.types.flow_run import StepResult
@@ -57,8 +58,8 @@ class StepChanged:
         return progress.event_data(self.row)["attempt"] or None
 
     @field(
-        "Error of the step if it failed, or of the attempt after which it is tried again. Null for other changes, and if"
-        " the error was deleted by retention."
+        "Error of the step if it failed, or of the attempt after which it is tried again. Null for other changes, and"
+        " if the error was deleted by retention."
     )
     async def error(self, info: Info) -> StepError | None:
         text = await progress.step_error(info.context, self.row)
@@ -69,7 +70,8 @@ class StepChanged:
         " retention."
     )
     async def step(self, info: Info) -> StepResult | None:
-        row = await runs.step_result(info.context, self.row.run_id, self.row.step_name, columns_of(info, StepResult))
+        key = (self.row.run_id, self.row.step_name)
+        row = await info.context.loaders.load(reads.steps_by_names, key, columns_of(info, StepResult))
         return StepResult(row=row) if row is not None else None
 
 

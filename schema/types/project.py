@@ -4,95 +4,106 @@ from datetime import datetime
 
 import strawberry
 
-from db.sql.rows import AnyRow
+from db import projects
+from db.queue import quota
+from db.row_types import ProjectRow
 from domain import clock, json_codec
 from domain.ids import IdKind
-from resolvers import bulk, projects, runs
+from resolvers import bulk
 from resolvers.context import Viewer as KeyInUse
-from resolvers.pagination import MAX_PAGE
 from resolvers.start import MAX_TAGS, MAX_WAIT_MS
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
 from schema.fields import Info, column, columns_of, field, id_column
+from schema.types.connection import MAX_PAGE
 from schema.types.node import Node
 
 
-@strawberry.type(description="A tenant: its keys, flows and runs are seen by no other.")
+@strawberry.type(description="A tenant. Keys of one project see no flows and runs of another.")
 class Project(Node):
     """A tenant."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[ProjectRow]
 
     id: strawberry.ID = id_column(IdKind.PROJECT, "The project's ID.")
     name: str = column("name", "The project's name.")
-    retry_limit: int = column("retry_limit", "How many retries may follow a run in one chain.")
+    retry_limit: int = column("retry_limit", "Retries that may follow a run in one chain.")
     max_concurrent_runs: int | None = column(
-        "max_concurrent_runs", "Runs that may be RUNNING at once; null for no limit. Further ones wait for a place."
+        "max_concurrent_runs", "Runs that may be RUNNING at once; null for no limit. Further runs wait for a slot."
     )
     quota_runs: int | None = column(
-        "quota_runs", "Runs that may be started in one period; null for no quota. Further ones become QUOTA_EXCEEDED."
+        "quota_runs", "Runs that may be started in one period; null for no quota. Further runs end as QUOTA_EXCEEDED."
     )
     quota_period: QuotaPeriod | None = column(
-        "quota_period", "How long a quota lasts; null without one.", convert=QuotaPeriod
+        "quota_period", "The period of the quota; null without a quota.", convert=QuotaPeriod
     )
     retention_days: int | None = column(
-        "retention_days", "Days for which step data of runs are kept after their end; null: as the service is set."
+        "retention_days",
+        "Days for which step data is kept after the end of a run; null for the default of the service.",
     )
-    created_at: datetime = column("created_at", "When the project was created.")
+    created_at: datetime = column("created_at", "The creation of the project.")
 
-    @field("Runs started in the present period, retries and child runs too; null without a quota.", "quota_runs")
+    @field("Runs started in the current period, with retries and child runs; null without a quota.", "quota_runs")
     async def quota_used(self, info: Info) -> int | None:
-        return await projects.quota_used(info.context, self.row.id) if self.row.quota_runs is not None else None
+        if self.row.quota_runs is None:
+            return None
+        return await info.context.loaders.load(quota.used_by_projects, self.row.id) or 0
 
-    @field("When the next period begins; null without a quota.", "quota_period")
+    @field("The start of the next period; null without a quota.", "quota_period")
     def quota_resets_at(self) -> datetime | None:
         period = self.row.quota_period
         return QuotaPeriod(period).ends_at(clock.now()) if period is not None else None
 
 
-@strawberry.type(description="What a request may ask for at most.")
+@strawberry.type(description="The limits of a request.")
 class Limits:
-    """What a request may ask for at most."""
+    """The limits of a request."""
 
-    max_page_size: int = strawberry.field(default=MAX_PAGE, description="`first` and `last` of a connection.")
-    max_query_depth: int = strawberry.field(default=MAX_DEPTH, description="Levels of nested fields.")
-    max_query_cost: int = strawberry.field(default=MAX_COST, description="Fields, multiplied by page sizes.")
+    max_page_size: int = strawberry.field(
+        default=MAX_PAGE, description="The largest `first` and `last` of a connection."
+    )
+    max_query_depth: int = strawberry.field(default=MAX_DEPTH, description="The deepest level of nested fields.")
+    max_query_cost: int = strawberry.field(
+        default=MAX_COST, description="The highest cost of a query: its fields, multiplied by page sizes."
+    )
     max_input_bytes: int = strawberry.field(
-        default=json_codec.MAX_INPUT_BYTES, description="JSON of a run's input, and of a step's output."
+        default=json_codec.MAX_INPUT_BYTES,
+        description="Bytes of JSON in the input of a run, and in the output of a step.",
     )
     max_metadata_bytes: int = strawberry.field(
-        default=json_codec.MAX_METADATA_BYTES, description="JSON of a run's metadata."
+        default=json_codec.MAX_METADATA_BYTES, description="Bytes of JSON in the metadata of a run."
     )
     max_definition_bytes: int = strawberry.field(
-        default=json_codec.MAX_DEFINITION_BYTES, description="JSON of a flow definition."
+        default=json_codec.MAX_DEFINITION_BYTES, description="Bytes of JSON in a flow definition."
     )
     max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
     max_bulk_operations: int = strawberry.field(
-        default=bulk.MAX_UNDER_WAY, description="Bulk operations of a project that are under way at once."
+        default=bulk.MAX_UNDER_WAY, description="Bulk operations of a project that may run at once."
     )
-    max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="`waitMs`, in milliseconds.")
+    max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 
 
-@strawberry.type(description="The key in use.")
+@strawberry.type(description="The API key of the request.")
 class Viewer:
-    """The key in use."""
+    """The API key of the request."""
 
     key: strawberry.Private[KeyInUse]
 
-    @field("The name that the key was given.")
+    @field("The name of the key.")
     def key_name(self) -> str:
         return self.key.name
 
-    @field("What the key may do.")
+    @field("The role of the key: what it may do.")
     def role(self) -> Role:
         return self.key.role
 
-    @field("The project that the key belongs to; null for the operator's key, which sees all.")
+    @field("The project of the key; null for operator keys, which see all projects.")
     async def project(self, info: Info) -> Project | None:
         if self.key.project_id is None:
             return None
-        return Project(row=await runs.project(info.context, self.key.project_id, columns_of(info, Project)))
+        columns = columns_of(info, Project)
+        return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.key.project_id, columns))
 
-    @field("What a request may ask for at most.")
+    @field("The limits of a request.")
     def limits(self) -> Limits:
         return Limits()

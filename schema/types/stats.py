@@ -6,73 +6,84 @@ from typing import Annotated
 
 import strawberry
 
-from db.runs.stats import PERCENTILES, Durations, Failure
-from db.sql.rows import AnyRow
+from db import flows
+from db.runs import reads, stats
+from db.runs.stats import PERCENTILES, Durations, Failure, StepErrorCount
+from db.runs.stats import FailingStep as FailingStepRow
 from domain.time_buckets import MAX_BUCKETS
 from live.stats_feed import Statistics
-from resolvers import runs, stats
-from resolvers.stats import FIRST_ERRORS, FIRST_FAILURES, MAX_ERRORS, MAX_FAILURES
+from resolvers.stats import (
+    DEFAULT_ERRORS,
+    DEFAULT_FAILING_STEPS,
+    MAX_ERRORS,
+    MAX_FAILING_STEPS,
+    bucket_bounds,
+    checked_size,
+)
 from schema.enums import BucketSize, RunStatus
 from schema.fields import Info, column, columns_of, field
 from schema.scalars import BigInt
 from schema.types.flow import Flow
 from schema.types.flow_run import FlowRun
 
-Size = Annotated[BucketSize, strawberry.argument(description="How long a bucket is.")]
+Size = Annotated[BucketSize, strawberry.argument(description="The length of a bucket. By default an hour.")]
 TimeZone = Annotated[
-    str, strawberry.argument(description="The IANA time zone in which days, and hours, begin; such as `Europe/Berlin`.")
+    str,
+    strawberry.argument(
+        description="The IANA time zone in which days and hours begin, such as `Europe/Berlin`. By default UTC."
+    ),
 ]
 Since = Annotated[
     datetime | None,
     strawberry.argument(
         name="from",
-        description="In the first bucket. By default the filter's `createdAfter`; without one there are 60 minutes,"
-        " 24 hours, or 30 days.",
+        description="An instant in the first bucket. By default the filter's `createdAfter`; without one there are 60"
+        " buckets of a minute, 24 of an hour or 30 of a day.",
     ),
 ]
 Until = Annotated[
     datetime | None,
     strawberry.argument(
         name="to",
-        description="In the last bucket, or where it ends. By default the filter's `createdBefore`, or now.",
+        description="An instant in the last bucket, or its end. By default the filter's `createdBefore`, or now.",
     ),
 ]
-FirstFailures = Annotated[int, strawberry.argument(description=f"How many, 1 to {MAX_FAILURES}.")]
-FirstErrors = Annotated[int, strawberry.argument(description=f"How many, 1 to {MAX_ERRORS}.")]
+FirstFailingSteps = Annotated[int, strawberry.argument(description=f"The number of steps, 1 to {MAX_FAILING_STEPS}.")]
+FirstErrors = Annotated[int, strawberry.argument(description=f"The number of errors, 1 to {MAX_ERRORS}.")]
 
 
-@strawberry.type(description="How many runs have a status.")
+@strawberry.type(description="The number of runs with a status.")
 class StatusCount:
-    """How many runs have a status."""
+    """The number of runs with a status."""
 
     status: RunStatus = strawberry.field(description="The status.")
-    count: int = strawberry.field(description="Runs that have it.")
+    count: int = strawberry.field(description="Number of runs with this status.")
 
 
 @strawberry.type(
-    description="How long runs took from start to finish, of those that have ended. A percentile is the shortest"
-    " duration of a run that so many percent of the runs did not exceed."
+    description="Durations, from start to finish, of the runs that have ended. A percentile is the shortest duration of"
+    " a run that so many percent of the runs did not exceed."
 )
 class DurationStats:
-    """How long runs took."""
+    """Durations of runs."""
 
-    found: strawberry.Private[Durations]
+    durations: strawberry.Private[Durations]
 
-    @field("Runs that were started and have ended.")
+    @field("Number of runs that were started and have ended.")
     def count(self) -> int:
-        return self.found.count
+        return self.durations.count
 
-    @field("The shortest, in milliseconds.")
+    @field("The shortest duration, in milliseconds.")
     def min_ms(self) -> BigInt:
-        return BigInt(self.found.least)
+        return BigInt(self.durations.min)
 
-    @field("The longest, in milliseconds.")
+    @field("The longest duration, in milliseconds.")
     def max_ms(self) -> BigInt:
-        return BigInt(self.found.most)
+        return BigInt(self.durations.max)
 
     @field("The arithmetic mean, in milliseconds.")
     def mean_ms(self) -> float:
-        return self.found.mean
+        return self.durations.mean
 
     @field("The median, in milliseconds.")
     def p50_ms(self) -> BigInt:
@@ -91,114 +102,116 @@ class DurationStats:
         return self._percentile(99)
 
     def _percentile(self, percent: int) -> BigInt:
-        return BigInt(self.found.percentiles[PERCENTILES.index(percent)])
+        return BigInt(self.durations.percentiles[PERCENTILES.index(percent)])
 
 
-@strawberry.type(description="The runs created in a span of time.")
+@strawberry.type(description="Counts of the runs created in a span of time.")
 class TimeBucket:
-    """The runs created in a span of time."""
+    """Counts of the runs created in a span of time."""
 
-    start: datetime = strawberry.field(description="Where it begins.")
-    end: datetime = strawberry.field(description="Where it ends, and the next one begins.")
+    start: datetime = strawberry.field(description="The start of the bucket (inclusive).")
+    end: datetime = strawberry.field(description="The end of the bucket (exclusive), at which the next one begins.")
     counts: strawberry.Private[Mapping[str, int]]
 
-    @field("All runs created in it.")
+    @field("Number of runs created in the bucket.")
     def total(self) -> int:
         return sum(self.counts.values())
 
-    @field("How many of them have each status now; every status is there.")
+    @field("Number of these runs with each status now. Every status is listed, with 0 if no run has it.")
     def by_status(self) -> list[StatusCount]:
         return _by_status(self.counts)
 
 
-@strawberry.type(description="An error with which runs ended at a step.")
+@strawberry.type(description="An error with which runs failed at a step.")
 class StepErrorStats:
-    """An error with which runs ended at a step."""
+    """An error with which runs failed at a step."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[StepErrorCount]
 
     fingerprint: str = column(
-        "fingerprint", "The same for errors that differ in numbers, IDs and quoted values alone: a filter takes it."
+        "fingerprint",
+        "Equal for errors whose messages differ only in numbers, IDs and quoted values. The filter"
+        " `errorFingerprint` takes it.",
     )
-    count: int = column("runs", "Runs that ended with it.")
-    message: str = column("message", "How the newest of these runs told it.")
-    last_seen_at: datetime = column("last_at", "When one of these runs ended last.")
+    count: int = column("runs", "Number of runs that failed with it.")
+    message: str = column("message", "The error message of the newest of these runs.")
+    last_seen_at: datetime = column("last_at", "The last finish time of these runs.")
 
     @field("The newest of these runs.")
     async def sample_run(self, info: Info) -> FlowRun:
-        row = await runs.by_key(info.context, self.row.run_id, columns_of(info, FlowRun))
-        assert row is not None  # runs are never deleted
-        return FlowRun(row=row)
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
 
 
 @strawberry.type(description="A step at which runs failed.")
 class FailingStep:
     """A step at which runs failed."""
 
-    row: strawberry.Private[AnyRow]
-    of: strawberry.Private[Statistics]
-    listed: strawberry.Private[tuple[Failure, ...]]
-    """The failing steps that were asked for with it, so that the errors of all are read at once."""
+    row: strawberry.Private[FailingStepRow]
+    statistics: strawberry.Private[Statistics]
+    siblings: strawberry.Private[tuple[Failure, ...]]
+    """All failing steps of the list: their errors are read by one statement."""
 
     step_name: str = column("step_name", "The step's name.")
-    count: int = column("runs", "Runs that failed at it.")
+    count: int = column("runs", "Number of runs that failed at it.")
 
-    @field("The flow.")
+    @field("The flow of the step.")
     async def flow(self, info: Info) -> Flow:
-        return Flow(row=await runs.flow(info.context, self.row.flow_id, columns_of(info, Flow)))
+        columns = columns_of(info, Flow)
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
 
-    @field("The errors with which most runs ended at the step, the most frequent first.")
-    async def errors(self, first: FirstErrors = FIRST_ERRORS) -> list[StepErrorStats]:
-        found = await stats.errors(self.of, self.listed, first)
-        return [StepErrorStats(row=row) for row in found.get((self.row.flow_id, self.row.step_name), ())]
+    @field("The errors with which most runs failed at the step, the most frequent first.")
+    async def errors(self, first: FirstErrors = DEFAULT_ERRORS) -> list[StepErrorStats]:
+        limit = checked_size("first", first, MAX_ERRORS)
+        errors = await self.statistics.part(stats.errors_by_failures, self.siblings, limit)
+        return [StepErrorStats(row=row) for row in errors.get((self.row.flow_id, self.row.step_name), ())]
 
 
 @strawberry.type(
     name="FlowRunStats",
-    description="Statistics over the runs that a filter means. Each part is computed only when it is selected.",
+    description="Statistics over the runs that match a filter. Each part is computed only if it is selected.",
 )
 class FlowRunStats:
-    """Statistics over the runs that a filter means."""
+    """Statistics over the runs that match a filter."""
 
-    of: strawberry.Private[Statistics]
+    statistics: strawberry.Private[Statistics]
 
-    @field("The instant of the statistics.")
+    @field("The instant of the statistics: runs that have not ended are counted as of then.")
     def at(self) -> datetime:
-        return self.of.now
+        return self.statistics.now
 
-    @field("All runs that the filter means.")
+    @field("Number of runs that match the filter.")
     async def total(self) -> int:
-        return sum((await stats.counts(self.of)).values())
+        return sum((await self.statistics.part(stats.counts)).values())
 
-    @field("How many of them have each status; every status is there.")
+    @field("Number of runs with each status. Every status is listed, with 0 if no run has it.")
     async def by_status(self) -> list[StatusCount]:
-        return _by_status(await stats.counts(self.of))
+        return _by_status(await self.statistics.part(stats.counts))
 
-    @field("How long the runs took that have ended; null when none has.")
+    @field("Durations of the runs that have ended; null if none has.")
     async def durations(self) -> DurationStats | None:
-        found = await stats.durations(self.of)
-        return DurationStats(found=found) if found else None
+        durations = await self.statistics.part(stats.durations)
+        return DurationStats(durations=durations) if durations else None
 
     @field(
-        "The runs by the time of their creation: whole buckets, without a gap, the earliest first; at most"
-        f" {MAX_BUCKETS:,}."
+        "The runs by the time of their creation, in whole buckets without gaps, the earliest first. At most"
+        f" {MAX_BUCKETS:,} buckets."
     )
     async def time_buckets(
         self, size: Size = BucketSize.HOUR, since: Since = None, until: Until = None, time_zone: TimeZone = "UTC"
     ) -> list[TimeBucket]:
-        edges = stats.bounds(self.of, size, since, until, time_zone)
-        found = await stats.counts_by_time(self.of, edges)
-        counts: list[dict[str, int]] = [{} for _ in edges[1:]]
-        for (place, status), count in found.items():
-            counts[place][status] = count
-        spans = zip(edges, edges[1:], counts, strict=False)
-        return [TimeBucket(start=start, end=end, counts=of_bucket) for start, end, of_bucket in spans]
+        bounds = bucket_bounds(self.statistics, size, since, until, time_zone)
+        counts: list[dict[str, int]] = [{} for _ in bounds[1:]]
+        for (bucket, status), count in (await self.statistics.part(stats.counts_by_time, bounds)).items():
+            counts[bucket][status] = count
+        buckets = zip(bounds, bounds[1:], counts, strict=False)
+        return [TimeBucket(start=start, end=end, counts=by_status) for start, end, by_status in buckets]
 
     @field("The steps at which most runs failed, the most first.")
-    async def top_failing_steps(self, first: FirstFailures = FIRST_FAILURES) -> list[FailingStep]:
-        rows = await stats.failures(self.of, first)
-        listed = tuple((row.flow_id, row.step_name) for row in rows)
-        return [FailingStep(row=row, of=self.of, listed=listed) for row in rows]
+    async def top_failing_steps(self, first: FirstFailingSteps = DEFAULT_FAILING_STEPS) -> list[FailingStep]:
+        rows = await self.statistics.part(stats.failures, checked_size("first", first, MAX_FAILING_STEPS))
+        siblings = tuple((row.flow_id, row.step_name) for row in rows)
+        return [FailingStep(row=row, statistics=self.statistics, siblings=siblings) for row in rows]
 
 
 def _by_status(counts: Mapping[str, int]) -> list[StatusCount]:

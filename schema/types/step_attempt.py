@@ -1,4 +1,4 @@
-"""Attempts at steps, and why they failed."""
+"""Attempts at steps, and their errors."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,39 +7,44 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
-from db.sql.rows import AnyRow
+from db.row_types import AttemptRow
 from domain import clock, json_codec
 from schema.enums import AttemptStatus
 from schema.fields import column, field
 from schema.scalars import BigInt
 
 
-@strawberry.type(description="Why a step, or one attempt at it, failed.")
+@strawberry.type(description="The error of a step, or of one attempt at it.")
 class StepError:
-    """Why a step failed."""
+    """The error of a step."""
 
-    code: str = strawberry.field(description="A stable word, such as HTTP_STATUS or TIMEOUT.")
-    message: str = strawberry.field(description="For people.")
-    details: JSON | None = strawberry.field(description="What else is known, such as the status of an HTTP response.")
+    code: str = strawberry.field(description="A stable code, such as HTTP_STATUS or TIMEOUT.")
+    message: str = strawberry.field(description="Human-readable message. Do not parse it: use `code`.")
+    details: JSON | None = strawberry.field(
+        description="Further facts, such as the status of an HTTP response; null if there are none."
+    )
 
 
 def step_error(text: str) -> StepError:
+    """Returns the error in JSON text."""
     error: Mapping[str, Any] = json_codec.decode(text)
     return StepError(**error)
 
 
-@strawberry.type(description="One try of a step.")
+@strawberry.type(description="One attempt at a step.")
 class StepAttempt:
-    """One try of a step."""
+    """One attempt at a step."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[AttemptRow]
 
-    number: int = column("number", "Counts from 1 in each step.")
-    status: AttemptStatus = column("status", "How the try went.", convert=AttemptStatus)
-    started_at: datetime = column("started_at", "When the try began.")
-    finished_at: datetime | None = column("finished_at", "When the try ended.")
-    error: StepError | None = column("error", "Why the try failed.", convert=step_error)
+    number: int = column("number", "The number of the attempt, from 1 in each step.")
+    status: AttemptStatus = column("status", "The status of the attempt.", convert=AttemptStatus)
+    started_at: datetime = column("started_at", "The start of the attempt.")
+    finished_at: datetime | None = column("finished_at", "The end of the attempt; null until then.")
+    error: StepError | None = column(
+        "error", "The error with which the attempt failed; null unless it failed.", convert=step_error
+    )
 
-    @field("Milliseconds that the try took, or has taken until now.")
+    @field("Milliseconds from `startedAt` to `finishedAt`, or until now.")
     def duration_ms(self) -> BigInt:
         return BigInt(clock.milliseconds_since(self.row.started_at, self.row.finished_at))

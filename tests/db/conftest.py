@@ -7,25 +7,26 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from db.assembly import open_database
 from db.core.database import Database
 from domain import ids
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.factory import Home
-from tests.support.templates import Template
+from tests.support.database_templates import Template
+from tests.support.factory import PublishedFlow
 
 
 @pytest.fixture(autouse=True)
-def fresh_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_ids() -> None:
     """IDs begin at the present instant; else they would go on from where a test with another clock left off."""
-    monkeypatch.setattr(ids, "_generator", ids._Generator())
+    ids.follow_clock()
 
 
 @pytest.fixture
-async def home(fake_clock: FakeClock, database: Database) -> Home:
+async def published(fake_clock: FakeClock, database: Database) -> PublishedFlow:
     """A project with a published flow, in a database at whose clock a test turns."""
-    return await database.write(factory.add_home)
+    return await database.write(factory.make_project_with_flow)
 
 
 class Clones:
@@ -60,10 +61,10 @@ async def filled(
 ) -> AsyncIterator[Database]:
     """A database that the module's function `fill` filled before its first test, ANALYZEd, for tests that only read."""
     url, is_new = filled_url
-    opened = Database(url)
+    opened = open_database(url)
     if is_new:
         await opened.write(request.module.fill)
         # In a transaction of its own: events are written at the end of theirs.
-        await opened.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+        await opened.write(lambda uow: uow.conn.execute(text("ANALYZE")) and None)
     yield opened
     await opened.close()

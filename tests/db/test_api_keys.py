@@ -11,7 +11,7 @@ from db.models.types import table
 from domain import ids
 from domain.enums import Role
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 
 def everything(conn: Connection) -> str:
@@ -25,21 +25,21 @@ async def key_id(database: Database, secret: str) -> UUID:
     return key
 
 
-async def test_a_key_is_found_by_its_secret(database: Database, home: Home) -> None:
-    secret = await database.write(api_keys.create, project_id=home.project_id, role=Role.OPERATOR, name="ci")
+async def test_key_is_found_by_its_secret(database: Database, published: PublishedFlow) -> None:
+    secret = await database.write(api_keys.create, project_id=published.project_id, role=Role.OPERATOR, name="ci")
     found = await database.read(api_keys.by_secret, secret)
     assert found is not None
-    assert (found.project_id, found.role, found.name) == (home.project_id, "OPERATOR", "ci")
+    assert (found.project_id, found.role, found.name) == (published.project_id, "OPERATOR", "ci")
 
 
-async def test_the_operators_key_has_no_project(database: Database) -> None:
+async def test_operator_key_has_no_project(database: Database) -> None:
     secret = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="operator")
     found = await database.read(api_keys.by_secret, secret)
     assert found is not None
     assert found.project_id is None
 
 
-async def test_of_a_secret_only_its_hash_and_a_hint_are_kept(database: Database) -> None:
+async def test_only_hash_and_hint_of_a_secret_are_stored(database: Database) -> None:
     secret = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="operator")
     kept = await database.read(everything)
     assert secret not in kept
@@ -48,29 +48,29 @@ async def test_of_a_secret_only_its_hash_and_a_hint_are_kept(database: Database)
     assert listed.hint == secret[:8]
 
 
-async def test_secrets_are_long_random_and_tell_what_they_are_for() -> None:
+async def test_secrets_are_long_random_and_prefixed() -> None:
     secrets = {api_keys.new_secret() for _ in range(100)}
     assert len(secrets) == 100
     assert all(secret.startswith("fr_") and len(secret) == 46 for secret in secrets)
 
 
-async def test_a_secret_may_be_given_and_is_taken_once(database: Database) -> None:
+async def test_given_secret_is_unique(database: Database) -> None:
     given = "fr_given-by-the-operator"
     create = {"project_id": None, "role": Role.ADMIN, "name": "bootstrap", "secret": given}
-    assert await database.write(lambda conn: api_keys.create(conn, **create)) == given  # type: ignore[arg-type]
+    assert await database.write(lambda uow: api_keys.create(uow, **create)) == given  # type: ignore[arg-type]
     with pytest.raises(ConflictError):
-        await database.write(lambda conn: api_keys.create(conn, **create))  # type: ignore[arg-type]
+        await database.write(lambda uow: api_keys.create(uow, **create))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("damage", ["", "x", "FR_", " "])
-async def test_another_secret_finds_nothing(database: Database, damage: str) -> None:
+async def test_damaged_secret_finds_no_key(database: Database, damage: str) -> None:
     secret = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="operator")
     assert await database.read(api_keys.by_secret, damage + secret[: len(secret) - 1]) is None
     assert not await database.read(api_keys.is_known, damage + secret[: len(secret) - 1])
 
 
-async def test_a_revoked_key_is_known_and_no_longer_in_force(
-    database: Database, home: Home, fake_clock: FakeClock
+async def test_revoked_key_is_known_but_not_in_force(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
     secret = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="one")
     other = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="other")
@@ -86,14 +86,16 @@ async def test_a_revoked_key_is_known_and_no_longer_in_force(
     assert (await database.read(api_keys.listed))[0].revoked_at == START + timedelta(seconds=5)
 
 
-async def test_an_unknown_key_cannot_be_revoked(database: Database) -> None:
+async def test_unknown_key_cannot_be_revoked(database: Database) -> None:
     assert not await database.write(api_keys.revoke, ids.new_uuid())
 
 
-async def test_a_key_with_a_lifetime_ends_with_it(database: Database, home: Home, fake_clock: FakeClock) -> None:
+async def test_key_expires_after_its_lifetime(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
     lifetime = timedelta(days=30)
     secret = await database.write(
-        api_keys.create, project_id=home.project_id, role=Role.VIEWER, name="short", lifetime=lifetime
+        api_keys.create, project_id=published.project_id, role=Role.VIEWER, name="short", lifetime=lifetime
     )
     await fake_clock.advance(lifetime.total_seconds() - 1)
     assert await database.read(api_keys.by_secret, secret) is not None
@@ -102,9 +104,9 @@ async def test_a_key_with_a_lifetime_ends_with_it(database: Database, home: Home
     assert await database.read(api_keys.is_known, secret)
 
 
-async def test_keys_are_listed_oldest_first_with_their_projects(database: Database, home: Home) -> None:
+async def test_keys_are_listed_oldest_first_with_their_projects(database: Database, published: PublishedFlow) -> None:
     await database.write(projects.create, "without keys")
-    await database.write(api_keys.create, project_id=home.project_id, role=Role.VIEWER, name="reader")
+    await database.write(api_keys.create, project_id=published.project_id, role=Role.VIEWER, name="reader")
     await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="operator")
     listed = await database.read(api_keys.listed)
     assert [(key.name, key.role, key.project) for key in listed] == [

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import migrate, projects
+from db.assembly import open_database
 from db.core.database import Database
 from db.models import metadata
 from tests.conftest import Dialect
@@ -73,7 +74,7 @@ async def create_all(url: str) -> None:
 
 
 async def catalog_at(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    database = Database(url)
+    database = open_database(url)
     found = await database.read(catalog)
     await database.close()
     return found
@@ -160,7 +161,7 @@ class TestBeingCurrent:
 
     async def test_an_empty_database_is_not(self, empty_url: str) -> None:
         Path(empty_url.partition("///")[2] or "/").parent.mkdir(parents=True, exist_ok=True)
-        database = Database(empty_url)
+        database = open_database(empty_url)
         assert not await database.read(migrate.is_current)
         await database.close()
 
@@ -173,6 +174,6 @@ async def test_a_failed_upgrade_leaves_nothing_behind(empty_url: str, monkeypatc
     monkeypatch.setattr(migrate, "_run", fail_half_way)
     with pytest.raises(RuntimeError, match="half-way"):
         await asyncio.to_thread(migrate.upgrade, empty_url)
-    database = Database(empty_url)
+    database = open_database(empty_url)
     assert "half" not in await database.read(lambda conn: inspect(conn).get_table_names())
     await database.close()

@@ -13,14 +13,16 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from db import retention
+from db.assembly import COMMIT_STEPS
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import Scope
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import slots
 from db.runs import reads as run_reads
-from db.runs import step_journal, steps
+from db.runs import step_journal
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain.enums import RunStatus
@@ -40,16 +42,16 @@ def key_of(number: int) -> UUID:
     return factory.uuid_at(START + (number - COUNT) * SECOND)
 
 
-def fill(conn: Connection) -> None:
+def fill(uow: UnitOfWork) -> None:
     """Ten projects with two flows each, that take turns."""
-    projects = [factory.add_home(conn, f"project {number}") for number in range(10)]
-    homes = [*projects, *(factory.add_flow(conn, home.project_id, "second") for home in projects)]
+    projects = [factory.make_project_with_flow(uow, f"project {number}") for number in range(10)]
+    homes = [*projects, *(factory.make_flow(uow, published.project_id, "second") for published in projects)]
     draw = random.Random(3)
-    for turn, home in enumerate(homes):
-        keys = factory.add_runs(conn, home, (run(draw, number) for number in range(turn, COUNT, len(homes))))
-        factory.add_steps_of_runs(conn, {key: [{}, {}, {}] for key in keys[::4]})
+    for turn, published in enumerate(homes):
+        keys = factory.make_runs(uow, published, (run(draw, number) for number in range(turn, COUNT, len(homes))))
+        factory.make_steps_of_runs(uow, {key: [{}, {}, {}] for key in keys[::4]})
         for key in keys[::8]:
-            factory.add_events(conn, home, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
+            factory.make_events(uow, published, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
 
 
 def run(draw: random.Random, number: int) -> dict[str, Any]:
@@ -108,6 +110,10 @@ def nodes(plan: Any) -> Iterator[str]:
 
 
 Read = Callable[[Connection, UUID, UUID], object]
+
+
+def unit(conn: Connection) -> UnitOfWork:
+    return UnitOfWork(conn, COMMIT_STEPS)
 
 
 def listed(field: RunOrderField = RunOrderField.CREATED_AT, descending: bool = True, /, **wanted: Any) -> Read:
@@ -169,9 +175,9 @@ PLANS: dict[str, tuple[str, Read]] = {
     "called so by their starter": ("ix_run_external", listed(external_ids=["order 4"])),
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
-    "due": ("ix_run_due", lambda conn, *_: step_journal.claim(conn, 10, SECOND)),
+    "due": ("ix_run_due", lambda conn, *_: step_journal.claim(unit(conn), 10, SECOND)),
     "waiting in a line": ("ix_run_held", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
-    "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(conn, project, SECOND, 10)),
+    "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(unit(conn), project, SECOND, 10)),
     "the next due": ("ix_run_due", lambda conn, *_: step_journal.next_due(conn)),
     "of an idempotency key": (
         "uq_run_idempotency",
@@ -206,16 +212,16 @@ async def test_runs_of_every_project_are_read_in_the_order_of_their_ids(filled: 
 KEYS = [key_of(number) for number in range(15)]
 BY_KEYS: dict[str, Read] = {
     "runs": lambda conn, *_: run_reads.by_ids(conn, KEYS, COLUMNS),
-    "steps": lambda conn, *_: steps.by_runs(conn, KEYS, ("status",)),
-    "steps by name": lambda conn, *_: steps.by_names(conn, [(key, "a") for key in KEYS], ("status",)),
-    "attempts": lambda conn, *_: steps.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
+    "steps": lambda conn, *_: run_reads.steps_by_runs(conn, KEYS, ("status",)),
+    "steps by name": lambda conn, *_: run_reads.steps_by_names(conn, [(key, "a") for key in KEYS], ("status",)),
+    "attempts": lambda conn, *_: run_reads.attempts_by_steps(conn, [(key, 0) for key in KEYS]),
     "changes": lambda conn, *_: event_log.status_changes_by_runs(conn, KEYS),
     "events of a run": lambda conn, *_: event_log.page(conn, 0, 2**62, Scope(run_id=KEYS[0]), PAGE),
     "children": lambda conn, *_: run_reads.pages_by(
         conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)
     ),
     "retries": lambda conn, *_: run_reads.counts_by(conn, KEYS, "retry_of_id"),
-    "renewed leases": lambda conn, *_: step_journal.renew(conn, [Lease(key, key) for key in KEYS], SECOND),
+    "renewed leases": lambda conn, *_: step_journal.renew(unit(conn), [Lease(key, key) for key in KEYS], SECOND),
 }
 
 

@@ -11,26 +11,31 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 
 from db import retention
+from db.assembly import open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from db.runs import input_requests, logs
 from db.runs.logs import Line
 from domain import clock, ids
-from domain.enums import FINAL, LIVE, RunStatus
+from domain.enums import RunStatus
 from domain.run_log import LogLevel
+from domain.state_machine import FINAL, LIVE
 from engine import maintenance
 from engine.file_store import FileStore
 from engine.maintenance import MaintenanceRunner, maintenance_jobs, purge_step_data
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 DAY = timedelta(days=1)
 _RUNS = table(FlowRun)
 
 
-async def ended(database: Database, home: Home, age: timedelta, count: int = 1, **values: Any) -> list[UUID]:
+async def ended(
+    database: Database, published: PublishedFlow, age: timedelta, count: int = 1, **values: Any
+) -> list[UUID]:
     """Runs that ended so long ago, with two steps each."""
     row = {
         "status": RunStatus.SUCCEEDED,
@@ -41,9 +46,9 @@ async def ended(database: Database, home: Home, age: timedelta, count: int = 1, 
         **values,
     }
 
-    def add(conn: Connection) -> list[UUID]:
-        runs = factory.add_runs(conn, home, [row] * count)
-        factory.add_steps_of_runs(conn, {run: [{}, {}] for run in runs})
+    def add(uow: UnitOfWork) -> list[UUID]:
+        runs = factory.make_runs(uow, published, [row] * count)
+        factory.make_steps_of_runs(uow, {run: [{}, {}] for run in runs})
         return runs
 
     return await database.write(add)
@@ -60,14 +65,14 @@ async def rows(database: Database) -> tuple[int, int]:
     return tuple(await database.read(lambda conn: conn.execute(select(*counts)).one()))
 
 
-async def keep(database: Database, home: Home, days: int | None) -> None:
-    change = update(table(Project)).where(table(Project).c.id == home.project_id).values(retention_days=days)
-    await database.write(lambda conn: conn.execute(change))
+async def keep(database: Database, published: PublishedFlow, days: int | None) -> None:
+    change = update(table(Project)).where(table(Project).c.id == published.project_id).values(retention_days=days)
+    await database.write(lambda uow: uow.conn.execute(change))
 
 
-async def test_only_what_is_old_goes_and_the_run_stays(database: Database) -> None:
-    home = await database.write(factory.add_home)
-    old, young = await ended(database, home, 31 * DAY), await ended(database, home, 29 * DAY)
+async def test_purge_deletes_old_step_data_and_keeps_the_run(database: Database) -> None:
+    published = await database.write(factory.make_project_with_flow)
+    old, young = await ended(database, published, 31 * DAY), await ended(database, published, 29 * DAY)
     before = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
     assert await purge_step_data(database, 30) == 1
     after = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
@@ -83,48 +88,46 @@ async def test_only_what_is_old_goes_and_the_run_stays(database: Database) -> No
 
 
 @pytest.mark.parametrize(("project", "service", "expected"), [(7, None, 1), (7, 365, 1), (365, 7, 0), (None, None, 0)])
-async def test_a_project_comes_before_the_service(
+async def test_retention_of_project_overrides_default(
     database: Database, project: int | None, service: int | None, expected: int
 ) -> None:
-    home = await database.write(factory.add_home)
-    await keep(database, home, project)
-    await ended(database, home, 30 * DAY)
+    published = await database.write(factory.make_project_with_flow)
+    await keep(database, published, project)
+    await ended(database, published, 30 * DAY)
     assert await purge_step_data(database, service) == expected
 
 
-async def test_live_runs_are_never_purged_however_old(database: Database) -> None:
-    home = await database.write(factory.add_home)
+async def test_live_runs_are_never_purged(database: Database) -> None:
+    published = await database.write(factory.make_project_with_flow)
     for status in LIVE:
-        await ended(database, home, 1_000 * DAY, status=status, finished_at=None, output=None)
+        await ended(database, published, 1_000 * DAY, status=status, finished_at=None, output=None)
     for status in FINAL:
-        await ended(database, home, 1_000 * DAY, status=status)
+        await ended(database, published, 1_000 * DAY, status=status)
     assert await purge_step_data(database, 1) == len(FINAL)
     assert await rows(database) == (2 * len(LIVE), 2 * len(LIVE))
 
 
-async def test_batches_end_with_what_there_is_and_a_second_time_there_is_nothing(
-    fake_clock: FakeClock, database: Database
-) -> None:
+async def test_purge_runs_in_batches_until_nothing_is_left(fake_clock: FakeClock, database: Database) -> None:
     fake_clock.watch(database)
-    home = await database.write(factory.add_home)
-    await ended(database, home, 9 * DAY, 450)
+    published = await database.write(factory.make_project_with_flow)
+    await ended(database, published, 9 * DAY, 450)
     assert await fake_clock.drive(purge_step_data(database, 7)) == 450
     assert await fake_clock.drive(purge_step_data(database, 7)) == 0
     assert await rows(database) == (0, 0)
 
 
-async def test_a_crash_between_batches_loses_and_doubles_nothing(database: Database) -> None:
-    home = await database.write(factory.add_home)
-    runs = await ended(database, home, 9 * DAY, 25)
+async def test_purge_resumes_after_crash_between_batches(database: Database) -> None:
+    published = await database.write(factory.make_project_with_flow)
+    runs = await ended(database, published, 9 * DAY, 25)
     assert await database.write(retention.purge_expired, 7, 10) == 10
     assert await rows(database) == (30, 30)  # what one transaction purged, and nothing by halves
     assert await purge_step_data(database, 7) == 15
     assert await purged(database) == set(runs)
 
 
-async def test_a_batch_that_fails_leaves_everything(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = await database.write(factory.add_home)
-    await ended(database, home, 9 * DAY, 3)
+async def test_failed_batch_is_rolled_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = await database.write(factory.make_project_with_flow)
+    await ended(database, published, 9 * DAY, 3)
     monkeypatch.setattr(retention, "purge", _half_of(retention.purge))
     with pytest.raises(ZeroDivisionError):
         await purge_step_data(database, 7)
@@ -139,10 +142,10 @@ def _half_of(purge: Callable[..., None]) -> Callable[..., None]:
     return fail
 
 
-async def test_two_purgers_share_the_work(database: Database, database_url: str) -> None:
-    home = await database.write(factory.add_home)
-    runs = await ended(database, home, 9 * DAY, 100)
-    second = Database(database_url)
+async def test_concurrent_purges_share_the_runs(database: Database, database_url: str) -> None:
+    published = await database.write(factory.make_project_with_flow)
+    runs = await ended(database, published, 9 * DAY, 100)
+    second = open_database(database_url)
     batches = await asyncio.gather(
         *(each.write(retention.purge_expired, 7, 10) for each in (database, second) for _ in range(5))
     )
@@ -152,12 +155,12 @@ async def test_two_purgers_share_the_work(database: Database, database_url: str)
     assert await purged(database) == set(runs)
 
 
-async def test_a_run_that_is_being_retried_is_left_for_later(database: Database, database_url: str) -> None:
+async def test_purge_skips_run_that_is_being_retried(database: Database, database_url: str) -> None:
     if database.dialect == "sqlite":
         return  # nobody writes meanwhile
-    home = await database.write(factory.add_home)
-    (run,) = await ended(database, home, 9 * DAY)
-    second = Database(database_url)
+    published = await database.write(factory.make_project_with_flow)
+    (run,) = await ended(database, published, 9 * DAY)
+    second = open_database(database_url)
     lock = select(_RUNS.c.id).where(_RUNS.c.id == run).with_for_update(read=True)
     async with second._engine.begin() as conn:
         await conn.execute(lock)
@@ -166,15 +169,13 @@ async def test_a_run_that_is_being_retried_is_left_for_later(database: Database,
     await second.close()
 
 
-async def test_every_worker_keeps_house_from_time_to_time(
-    fake_clock: FakeClock, database: Database, tmp_path: Path
-) -> None:
+async def test_every_worker_purges_periodically(fake_clock: FakeClock, database: Database, tmp_path: Path) -> None:
     fake_clock.watch(database)
-    home = await database.write(factory.add_home)
+    published = await database.write(factory.make_project_with_flow)
     jobs = maintenance_jobs(database, FileStore(str(tmp_path)), 1)
     task = asyncio.create_task(MaintenanceRunner(jobs).run())
     await fake_clock.advance(1)
-    runs = await ended(database, home, DAY)
+    runs = await ended(database, published, DAY)
     await fake_clock.advance(598)
     assert await purged(database) == set()
     await fake_clock.advance(3)
@@ -183,12 +184,12 @@ async def test_every_worker_keeps_house_from_time_to_time(
     await asyncio.wait([task])
 
 
-async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
+async def test_purge_deletes_logs_and_input_requests_and_trims_long_logs(
     fake_clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_clock.watch(database)
-    home = await database.write(factory.add_home)
-    old, young = [(await ended(database, home, age * DAY))[0] for age in (9, 1)]
+    published = await database.write(factory.make_project_with_flow)
+    old, young = [(await ended(database, published, age * DAY))[0] for age in (9, 1)]
     line = Line(clock.now(), LogLevel.INFO, "a", 1, "said")
     for run in (old, young):
         await database.write(logs.append, run, [line] * 25, 100)
@@ -201,7 +202,7 @@ async def test_logs_and_questions_go_too_and_long_logs_in_pieces(
         return sizes[-1]
 
     monkeypatch.setattr(retention, "trim_logs", counted)
-    monkeypatch.setattr(maintenance, "LINES", 10)
+    monkeypatch.setattr(maintenance, "LINE_BATCH", 10)
     assert await fake_clock.drive(purge_step_data(database, 7)) == 1
     assert sizes == [10, 10, 5, 0]
     for model in (RunLog, InputRequest):

@@ -12,25 +12,25 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-def test_the_machines_time_is_in_utc_and_does_not_go_back() -> None:
+def test_system_time_is_in_utc_and_does_not_go_back() -> None:
     first, second = SystemClock().now(), SystemClock().now()
     assert first.tzinfo is UTC
     assert first <= second
 
 
-async def test_the_clock_in_use_tells_the_time(fake_clock: FakeClock) -> None:
+async def test_now_reads_the_current_clock(fake_clock: FakeClock) -> None:
     assert clock.now() == START
     await fake_clock.advance(60)
     assert (clock.now() - START).total_seconds() == 60
 
 
-def test_use_gives_back_the_clock_used_until_then() -> None:
+def test_set_clock_returns_the_previous_clock() -> None:
     mine = SystemClock()
     before = clock.set_clock(mine)
     assert clock.set_clock(before) is mine
 
 
-async def test_sleep_waits_by_the_clock_in_use(fake_clock: FakeClock) -> None:
+async def test_sleep_waits_by_the_current_clock(fake_clock: FakeClock) -> None:
     sleeping = asyncio.create_task(clock.sleep(3_600))
     await fake_clock.advance(3_599)
     assert not sleeping.done()
@@ -38,12 +38,12 @@ async def test_sleep_waits_by_the_clock_in_use(fake_clock: FakeClock) -> None:
     assert sleeping.done()
 
 
-async def test_what_ends_in_time_gives_its_result(fake_clock: FakeClock) -> None:
+async def test_timeout_returns_the_result(fake_clock: FakeClock) -> None:
     assert await clock.timeout(5, asyncio.sleep(0, "done")) == "done"
     assert fake_clock.timers == 0
 
 
-async def test_what_takes_longer_is_cancelled(fake_clock: FakeClock) -> None:
+async def test_timeout_cancels_what_takes_longer(fake_clock: FakeClock) -> None:
     endless = asyncio.create_task(never())
     waiting = asyncio.create_task(clock.timeout(5, endless))
     await fake_clock.advance(5)
@@ -52,7 +52,7 @@ async def test_what_takes_longer_is_cancelled(fake_clock: FakeClock) -> None:
     assert endless.cancelled()
 
 
-async def test_a_signal_that_comes_is_told_from_one_that_does_not(fake_clock: FakeClock) -> None:
+async def test_wait_for_returns_false_on_timeout(fake_clock: FakeClock) -> None:
     event = asyncio.Event()
     first = asyncio.create_task(clock.wait_for(event, 5))
     await fake_clock.advance(5)
@@ -64,17 +64,17 @@ async def test_a_signal_that_comes_is_told_from_one_that_does_not(fake_clock: Fa
 
 
 class TestSystemClock:
-    async def test_sleeps_for_no_time(self) -> None:
+    async def test_sleep_of_zero_seconds_returns(self) -> None:
         await SystemClock().sleep(0)
 
-    async def test_gives_the_result_of_what_ends_in_time(self) -> None:
-        assert await SystemClock().within(None, asyncio.sleep(0, "done")) == "done"
+    async def test_timeout_returns_the_result(self) -> None:
+        assert await SystemClock().timeout(None, asyncio.sleep(0, "done")) == "done"
 
-    async def test_cancels_what_takes_longer(self) -> None:
+    async def test_timeout_cancels_what_takes_longer(self) -> None:
         with pytest.raises(TimeoutError):
-            await SystemClock().within(0, never())
+            await SystemClock().timeout(0, never())
 
-    async def test_waits_for_ever_when_asked(self) -> None:
+    async def test_timeout_of_none_waits_without_limit(self) -> None:
         event = asyncio.Event()
         asyncio.get_running_loop().call_soon(event.set)
         assert await clock.wait_for(event, None) is True

@@ -16,16 +16,16 @@ BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lo
 
 def fires(cron: str, zone: str, since: str, count: int) -> list[str]:
     """The first fire times after the local time `since`, as local times with their offset."""
-    place = get_zone(zone)
-    timetable = CronSchedule(cron, place)
-    at: datetime | None = datetime.fromisoformat(since).replace(tzinfo=place)
-    found = []
+    time_zone = get_zone(zone)
+    schedule = CronSchedule(cron, time_zone)
+    at: datetime | None = datetime.fromisoformat(since).replace(tzinfo=time_zone)
+    fired = []
     for _ in range(count):
         assert at is not None
-        at = timetable.after(at)
+        at = schedule.after(at)
         assert at is not None
-        found.append(at.astimezone(place).isoformat(timespec="minutes")[5:])
-    return found
+        fired.append(at.astimezone(time_zone).isoformat(timespec="minutes")[5:])
+    return fired
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def fires(cron: str, zone: str, since: str, count: int) -> list[str]:
         ("  @Daily ", "2026-01-01T00:00", ["01-02T00:00"]),
     ],
 )
-def test_fields_mean_what_they_mean_to_cron(cron: str, since: str, expected: list[str]) -> None:
-    assert [each.removesuffix("+00:00") for each in fires(cron, "UTC", since, len(expected))] == expected
+def test_fields_follow_cron(cron: str, since: str, expected: list[str]) -> None:
+    assert [fired.removesuffix("+00:00") for fired in fires(cron, "UTC", since, len(expected))] == expected
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_fields_mean_what_they_mean_to_cron(cron: str, since: str, expected: lis
         ("@daily", BERLIN, "2026-10-24T12:00", ["10-25T00:00+02:00", "10-26T00:00+01:00"]),
     ],
 )
-def test_clocks_that_are_set(cron: str, zone: str, since: str, expected: list[str]) -> None:
+def test_time_changes(cron: str, zone: str, since: str, expected: list[str]) -> None:
     assert fires(cron, zone, since, len(expected)) == expected
 
 
-def test_nothing_fires_again_in_the_second_showing_of_an_hour() -> None:
+def test_nothing_fires_again_in_a_repeated_hour() -> None:
     again = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)  # 02:10 in Berlin, for the second time
-    timetable = CronSchedule("30 2 * * *", get_zone(BERLIN))
-    assert timetable.after(again) == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
-    assert next(timetable.until(again)) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    schedule = CronSchedule("30 2 * * *", get_zone(BERLIN))
+    assert schedule.after(again) == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
+    assert next(schedule.until(again)) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
 
 
 _ZONES = st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE, "UTC", "Asia/Kolkata", "America/Havana", "Pacific/Apia"])
@@ -96,36 +96,36 @@ _INSTANTS = st.datetimes(datetime(2010, 1, 1), datetime(2030, 1, 1), timezones=s
 
 @settings(max_examples=60, deadline=None)
 @given(cron=_CRONS, zone=_ZONES, since=_INSTANTS)
-def test_backward_and_forward_are_the_same_fires(cron: str, zone: str, since: datetime) -> None:
-    timetable = CronSchedule(cron, get_zone(zone))
+def test_fire_times_are_the_same_backward_and_forward(cron: str, zone: str, since: datetime) -> None:
+    schedule = CronSchedule(cron, get_zone(zone))
     forward: list[datetime] = []
-    at = timetable.after(since)
+    at = schedule.after(since)
     while at is not None and len(forward) < 100:
         forward.append(at)
-        at = timetable.after(at)
+        at = schedule.after(at)
     assert all(earlier < later for earlier, later in pairwise(forward))
-    backward = list(takewhile(lambda each: each > since, timetable.until(forward[-1])))
+    backward = list(takewhile(lambda at: at > since, schedule.until(forward[-1])))
     assert backward[::-1] == forward
 
 
-def test_a_fire_time_counts_until_and_not_after_itself() -> None:
-    timetable = CronSchedule("0 12 * * *", get_zone("UTC"))
+def test_fire_time_belongs_to_until_and_not_to_after() -> None:
+    schedule = CronSchedule("0 12 * * *", get_zone("UTC"))
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    day, moment = timedelta(days=1), timedelta(microseconds=1)
-    assert list(islice(timetable.until(noon), 2)) == [noon, noon - day]
-    assert next(timetable.until(noon + moment)) == noon
-    assert next(timetable.until(noon - moment)) == noon - day
-    assert timetable.after(noon) == noon + day
-    assert timetable.after(noon - moment) == noon
+    day, instant = timedelta(days=1), timedelta(microseconds=1)
+    assert list(islice(schedule.until(noon), 2)) == [noon, noon - day]
+    assert next(schedule.until(noon + instant)) == noon
+    assert next(schedule.until(noon - instant)) == noon - day
+    assert schedule.after(noon) == noon + day
+    assert schedule.after(noon - instant) == noon
 
 
 @pytest.mark.parametrize("cron", ["0 0 29 2 MON#5", "0 0 */29 2 1#5"])
-def test_what_never_comes_is_given_up(cron: str) -> None:
+def test_schedule_that_never_fires_returns_none(cron: str) -> None:
     at = CronSchedule(cron, get_zone("UTC")).after(datetime(2026, 1, 1, tzinfo=UTC))
     assert at is None or at.month == 2
 
 
-def test_the_calendar_ends() -> None:
+def test_end_of_the_calendar() -> None:
     assert CronSchedule("@yearly", get_zone("UTC")).after(datetime(9999, 6, 1, tzinfo=UTC)) is None
 
 
@@ -151,7 +151,7 @@ def test_the_calendar_ends() -> None:
         "1," * 200 + "1 * * * *",
     ],
 )
-def test_what_is_no_cron_expression_is_refused(cron: str) -> None:
+def test_invalid_expressions_are_refused(cron: str) -> None:
     with pytest.raises(ValueError, match=r"\."):
         CronSchedule(cron, get_zone("UTC"))
 
@@ -162,6 +162,6 @@ def test_aliases_fire(alias: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "Europe", "europe/berlin", "../../etc/passwd", "localtime", "\0"])
-def test_what_is_no_time_zone_is_refused(name: str) -> None:
+def test_unknown_time_zones_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no such time zone"):
         get_zone(name)

@@ -30,8 +30,8 @@ class HandClock(SystemClock):
 
 
 @pytest.fixture
-def hand_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[HandClock]:
-    monkeypatch.setattr(ids, "_generator", ids._Generator())
+def hand_clock() -> Iterator[HandClock]:
+    ids.follow_clock()
     hand = HandClock()
     previous = clock.set_clock(hand)
     yield hand

@@ -1,10 +1,12 @@
+"""Names and media types of files."""
+
 import pytest
 
 from domain.run_file import MAX_NAME_BYTES, UNKNOWN_TYPE, media_type, safe_name
 
 
 @pytest.mark.parametrize(
-    ("given", "safe"),
+    ("name", "safe"),
     [
         ("report.csv", "report.csv"),
         ("../../etc/passwd", "passwd"),
@@ -23,12 +25,12 @@ from domain.run_file import MAX_NAME_BYTES, UNKNOWN_TYPE, media_type, safe_name
         ("\0\x1b", None),
     ],
 )
-def test_names_have_no_path_and_nothing_invisible(given: str, safe: str | None) -> None:
-    assert safe_name(given) == safe
+def test_names_have_no_path_and_no_invisible_characters(name: str, safe: str | None) -> None:
+    assert safe_name(name) == safe
 
 
 @pytest.mark.parametrize("name", ["a" * 5_000 + ".csv", "ü" * 5_000 + ".csv", "a." + "b" * 5_000, "😀" * 300])
-def test_names_are_short(name: str) -> None:
+def test_names_are_shortened(name: str) -> None:
     safe = safe_name(name)
     assert safe is not None
     assert MAX_NAME_BYTES - 4 <= len(safe.encode()) <= MAX_NAME_BYTES
@@ -36,7 +38,7 @@ def test_names_are_short(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "told"),
+    ("declared", "name", "expected"),
     [
         (None, "a.csv", "text/csv"),
         (None, "a.html", "text/html"),
@@ -48,5 +50,5 @@ def test_names_are_short(name: str) -> None:
         ("", "a.csv", UNKNOWN_TYPE),
     ],
 )
-def test_media_types(given: str | None, name: str, told: str) -> None:
-    assert media_type(given, name) == told
+def test_media_types(declared: str | None, name: str, expected: str) -> None:
+    assert media_type(declared, name) == expected

@@ -1,4 +1,4 @@
-"""Bulk operations at work: chunks, leases, races, faults and pace."""
+"""The processing of bulk operations: chunks, leases, races, faults and pace."""
 
 import asyncio
 from collections import Counter
@@ -10,13 +10,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import func, select, text, update
 
 from db import projects
-from db.bulk import operations as bulk_operations
+from db.assembly import COMMIT_STEPS, open_database
+from db.bulk import chunks, leases, pinning, plans
 from db.bulk import reads as bulk_reads
-from db.bulk.operations import BulkLease, OperationLostError, PipelineConflictError
+from db.bulk.chunks import ChunkOutOfOrderError, PipelineConflictError
+from db.bulk.leases import BulkLease, OperationLostError
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
@@ -26,18 +29,19 @@ from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
 from domain import clock, ids, json_codec
 from domain.bulk import BulkKind, BulkResult, BulkStatus
-from domain.enums import FINAL, RetryStrategy, RunStatus
+from domain.enums import RetryStrategy, RunStatus
 from domain.ids import IdKind
 from domain.run_filter import RunFilter
+from domain.state_machine import FINAL
 from engine import maintenance
-from engine.bulk_worker import CLEAR_UP, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
+from engine.bulk_worker import EXPIRE_INTERVAL, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
 from engine.file_store import FileStore
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.engine import LEASE as RUN_LEASE
-from tests.support.engine import Bench, Flow, python, transform
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
+from tests.support.worker import LEASE as RUN_LEASE
+from tests.support.worker import Flow, WorkerHarness, python, transform
 
 _run = table(FlowRun).c
 _outcome = table(BulkOutcome).c
@@ -46,296 +50,301 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-async def bench(database: Database) -> Bench:
-    return await Bench.on(database)
+async def worker(database: Database) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @pytest.fixture
-async def flow(bench: Bench) -> Flow:
-    return await bench.publish(transform("a", 1), transform("b", 2))
+async def flow(worker: WorkerHarness) -> Flow:
+    return await worker.publish(transform("a", 1), transform("b", 2))
 
 
-async def add(bench: Bench, flow: Flow, *statuses: RunStatus, **values: Any) -> list[UUID]:
-    """Runs with these statuses."""
-    home = Home(bench.project_id, flow.id, flow.version_id)
-    return await bench.database.write(factory.add_runs, home, [{"status": each, **values} for each in statuses])
+async def add(worker: WorkerHarness, flow: Flow, *statuses: RunStatus, **values: Any) -> list[UUID]:
+    """Add runs with these statuses."""
+    published = PublishedFlow(worker.project_id, flow.id, flow.version_id)
+    return await worker.database.write(
+        factory.make_runs, published, [{"status": status, **values} for status in statuses]
+    )
 
 
-async def prepared(bench: Bench, kind: BulkKind, run_ids: Sequence[UUID], **values: Any) -> BulkLease:
-    """An operation on these runs, which begins now."""
-    told = {"project_id": bench.project_id, "kind": kind, "key_id": ids.new_uuid(), "key_name": "test"}
-    held = await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]", **values}, LEASE)
+async def start_leased(worker: WorkerHarness, kind: BulkKind, run_ids: Sequence[UUID], **values: Any) -> BulkLease:
+    """Start an operation on these runs, and keep its lease."""
+    row = {"project_id": worker.project_id, "kind": kind, "key_id": ids.new_uuid(), "key_name": "test"}
+    lease = await worker.database.write(pinning.prepare, {**row, "excluded_ids": "[]", **values}, LEASE)
     if run_ids:
-        await bench.database.write(bulk_operations.pin, held, sorted(run_ids), LEASE, foretell=False)
-    await bench.database.write(bulk_operations.start, held, LEASE)
-    return held
+        await worker.database.write(pinning.pin, lease, sorted(run_ids), LEASE, dry_run=False)
+    await worker.database.write(pinning.start, lease, LEASE)
+    return lease
 
 
-async def begun(bench: Bench, kind: BulkKind, run_ids: Sequence[UUID], **values: Any) -> UUID:
-    """An operation on these runs that waits for somebody to go on with it."""
-    held = await prepared(bench, kind, run_ids, **values)
-    await bench.database.write(bulk_operations.release, held)
-    return held.operation_id
+async def start_operation(worker: WorkerHarness, kind: BulkKind, run_ids: Sequence[UUID], **values: Any) -> UUID:
+    """Start an operation on these runs that a worker can claim."""
+    lease = await start_leased(worker, kind, run_ids, **values)
+    await worker.database.write(leases.release, lease)
+    return lease.operation_id
 
 
-async def operation(bench: Bench, operation_id: UUID) -> AnyRow:
+async def operation(worker: WorkerHarness, operation_id: UUID) -> AnyRow:
     columns = {column.name for column in table(BulkOperation).c}
-    return (await bench.database.read(bulk_reads.by_ids, [operation_id], columns))[operation_id]
+    return (await worker.database.read(bulk_reads.by_ids, [operation_id], columns))[operation_id]
 
 
-async def counts(bench: Bench, operation_id: UUID) -> tuple[str, int, int, int, int, int]:
-    row = await operation(bench, operation_id)
+async def counts(worker: WorkerHarness, operation_id: UUID) -> tuple[str, int, int, int, int, int]:
+    row = await operation(worker, operation_id)
     return row.status, row.matched, row.processed, row.succeeded, row.skipped, row.failed
 
 
-async def outcomes(bench: Bench, operation_id: UUID) -> dict[UUID, AnyRow]:
+async def outcomes(worker: WorkerHarness, operation_id: UUID) -> dict[UUID, AnyRow]:
     query = select(table(BulkOutcome)).where(_outcome.operation_id == operation_id)
-    return {row.run_id: row for row in await bench.database.read(lambda conn: conn.execute(query).all())}
+    return {row.run_id: row for row in await worker.database.read(lambda conn: conn.execute(query).all())}
 
 
-async def events_of(bench: Bench, kind: str) -> Sequence[AnyRow]:
+async def events_of(worker: WorkerHarness, kind: str) -> Sequence[AnyRow]:
     query = select(table(RunEvent)).where(_event.kind == kind).order_by(_event.seq)
-    return await bench.database.read(lambda conn: conn.execute(query).all())
+    return await worker.database.read(lambda conn: conn.execute(query).all())
 
 
-async def retries_of(bench: Bench, run_ids: Sequence[UUID]) -> Sequence[AnyRow]:
+async def retries_of(worker: WorkerHarness, run_ids: Sequence[UUID]) -> Sequence[AnyRow]:
     """The retries of these runs, oldest first."""
     query = select(table(FlowRun)).where(_run.retry_of_id.is_not(None)).order_by(_run.id)
-    found = await bench.database.read(lambda conn: conn.execute(query).all())
-    return [row for row in found if row.retry_of_id in set(run_ids)]
+    retries = await worker.database.read(lambda conn: conn.execute(query).all())
+    return [row for row in retries if row.retry_of_id in set(run_ids)]
 
 
 # Chunks
 
 
-async def test_thousands_of_runs_are_dealt_with_chunk_by_chunk(bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED, RunStatus.QUEUED] * 1_500)
-    operation_id = await begun(bench, BulkKind.ARCHIVE, made)
-    await BulkWorker(bench.database, chunk=250).work_off()
-    assert await counts(bench, operation_id) == ("COMPLETED", 3_000, 3_000, 1_500, 1_500, 0)
-    told = [json_codec.decode(row.data) for row in await events_of(bench, event_log.BULK_PROGRESS)]
-    assert [each["processed"] for each in told] == [*range(0, 3_001, 250)]
-    assert [each["status"] for each in told] == ["RUNNING"] * 12 + ["COMPLETED"]
-    archived = await events_of(bench, event_log.RUN_ARCHIVED)
-    assert sorted(row.run_id for row in archived) == sorted(made[::2])
+async def test_thousands_of_runs_are_processed_chunk_by_chunk(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED, RunStatus.QUEUED] * 1_500)
+    operation_id = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    await BulkWorker(worker.database, chunk_size=250).drain()
+    assert await counts(worker, operation_id) == ("COMPLETED", 3_000, 3_000, 1_500, 1_500, 0)
+    progress = [json_codec.decode(row.data) for row in await events_of(worker, event_log.BULK_PROGRESS)]
+    assert [event["processed"] for event in progress] == [*range(0, 3_001, 250)]
+    assert [event["status"] for event in progress] == ["RUNNING"] * 12 + ["COMPLETED"]
+    archived = await events_of(worker, event_log.RUN_ARCHIVED)
+    assert sorted(row.run_id for row in archived) == sorted(run_ids[::2])
     assert {(row.flow_id, row.from_status, row.to_status) for row in archived} == {(flow.id, None, None)}
 
 
-async def test_what_is_meant_is_read_in_pages(bench: Bench, flow: Flow) -> None:
-    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 25))
-    wanted = RunFilter(project_ids=[bench.project_id], statuses=[RunStatus.FAILED])
-    selection = bulk_operations.Selection(wanted, None, None, made[3:5], made[-2], clock.now())
-    found: list[UUID] = []
-    while page := await bench.database.read(bulk_operations.selected_after, selection, found[-1] if found else None, 4):
+async def test_selection_is_read_in_pages(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 25))
+    where = RunFilter(project_ids=[worker.project_id], statuses=[RunStatus.FAILED])
+    selection = pinning.Selection(where, None, None, run_ids[3:5], run_ids[-2], clock.now())
+    selected: list[UUID] = []
+    while page := await worker.database.read(pinning.select_runs, selection, selected[-1] if selected else None, 4):
         assert len(page) <= 4
-        found += page
-    assert found == [key for key in made[:-1] if key not in made[3:5]]
+        selected += page
+    assert selected == [key for key in run_ids[:-1] if key not in run_ids[3:5]]
 
 
-async def test_an_operation_on_no_run_has_ended_at_once(bench: Bench) -> None:
-    held = await prepared(bench, BulkKind.CANCEL, [])
-    assert await counts(bench, held.operation_id) == ("COMPLETED", 0, 0, 0, 0, 0)
-    assert (await operation(bench, held.operation_id)).finished_at is not None
+async def test_operation_without_runs_completes_at_once(worker: WorkerHarness) -> None:
+    lease = await start_leased(worker, BulkKind.CANCEL, [])
+    assert await counts(worker, lease.operation_id) == ("COMPLETED", 0, 0, 0, 0, 0)
+    assert (await operation(worker, lease.operation_id)).finished_at is not None
 
 
-async def test_operations_take_turns(bench: Bench, flow: Flow) -> None:
-    long, short = await add(bench, flow, *[RunStatus.FAILED] * 6), await add(bench, flow, *[RunStatus.SUCCEEDED] * 2)
-    first = await begun(bench, BulkKind.ARCHIVE, long)
-    second = await begun(bench, BulkKind.ARCHIVE, short)
-    await BulkWorker(bench.database, chunk=1).work_off()
-    ended = {row.operation_id: row.seq for row in await events_of(bench, event_log.BULK_PROGRESS)}
+async def test_operations_are_processed_in_turn(worker: WorkerHarness, flow: Flow) -> None:
+    long, short = await add(worker, flow, *[RunStatus.FAILED] * 6), await add(worker, flow, *[RunStatus.SUCCEEDED] * 2)
+    first = await start_operation(worker, BulkKind.ARCHIVE, long)
+    second = await start_operation(worker, BulkKind.ARCHIVE, short)
+    await BulkWorker(worker.database, chunk_size=1).drain()
+    ended = {row.operation_id: row.seq for row in await events_of(worker, event_log.BULK_PROGRESS)}
     assert ended[second] < ended[first]
 
 
-# Who works on it
+# Leases
 
 
-async def test_of_two_that_work_on_one_operation_the_later_claim_counts(
-    fake_clock: FakeClock, bench: Bench, flow: Flow
+async def test_of_two_workers_on_one_operation_the_later_claim_wins(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 4)
-    first = await prepared(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    assert not await bench.database.write(bulk_operations.process_chunk, first, 1, LEASE)
-    assert await bench.database.write(bulk_operations.claim, LEASE) is None
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 4)
+    first = await start_leased(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
+    assert not await worker.database.write(chunks.process_chunk, first, 1, LEASE)
+    assert await worker.database.write(leases.claim, LEASE) is None
     await fake_clock.advance(LEASE.total_seconds())
-    second = await bench.database.write(bulk_operations.claim, LEASE)
+    second = await worker.database.write(leases.claim, LEASE)
     assert second is not None
     with pytest.raises(OperationLostError):
-        await bench.database.write(bulk_operations.process_chunk, first, 4, LEASE)
+        await worker.database.write(chunks.process_chunk, first, 4, LEASE)
     with pytest.raises(OperationLostError):
-        await bench.database.write(bulk_operations.fail_next, first, LEASE)
-    assert await bench.database.write(bulk_operations.process_chunk, second, 4, LEASE)
-    assert await ChunkPipeline(bench.database, first).step()
-    assert await counts(bench, first.operation_id) == ("COMPLETED", 4, 4, 4, 0, 0)
-    assert sorted(row.retry_of_id for row in await retries_of(bench, made)) == sorted(made)
+        await worker.database.write(chunks.fail_next_run, first, LEASE)
+    assert await worker.database.write(chunks.process_chunk, second, 4, LEASE)
+    assert await ChunkPipeline(worker.database, first).process_next()
+    assert await counts(worker, first.operation_id) == ("COMPLETED", 4, 4, 4, 0, 0)
+    assert sorted(row.retry_of_id for row in await retries_of(worker, run_ids)) == sorted(run_ids)
 
 
-async def test_many_runners_deal_with_each_run_once(bench: Bench, flow: Flow, database_url: str) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 60)
-    begun_ids = [
-        await begun(bench, BulkKind.RETRY, some, strategy=RetryStrategy.FROM_FAILED_STEP)
-        for some in (made[:20], made[20:40], made[40:])
+async def test_many_workers_process_each_run_once(worker: WorkerHarness, flow: Flow, database_url: str) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 60)
+    operation_ids = [
+        await start_operation(worker, BulkKind.RETRY, some, strategy=RetryStrategy.FROM_FAILED_STEP)
+        for some in (run_ids[:20], run_ids[20:40], run_ids[40:])
     ]
-    others = [Database(database_url) for _ in range(2)]
-    await asyncio.gather(*(BulkWorker(each, chunk=3).work_off() for each in (bench.database, *others)))
-    for each in others:
-        await each.close()
-    for operation_id in begun_ids:
-        assert await counts(bench, operation_id) == ("COMPLETED", 20, 20, 20, 0, 0)
-    assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(made)
+    others = [open_database(database_url) for _ in range(2)]
+    await asyncio.gather(*(BulkWorker(database, chunk_size=3).drain() for database in (worker.database, *others)))
+    for database in others:
+        await database.close()
+    for operation_id in operation_ids:
+        assert await counts(worker, operation_id) == ("COMPLETED", 20, 20, 20, 0, 0)
+    assert Counter(row.retry_of_id for row in await retries_of(worker, run_ids)) == Counter(run_ids)
 
 
-async def test_a_runner_that_stops_leaves_its_operations_to_others(
-    fake_clock: FakeClock, bench: Bench, flow: Flow
+async def test_stopped_worker_releases_its_operations(fake_clock: FakeClock, worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 3)
+    operation_id = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    bulk_worker = BulkWorker(worker.database, chunk_size=1)
+    assert await bulk_worker.process_turn()
+    bulk_worker.stop()
+    await bulk_worker.run()
+    assert (await operation(worker, operation_id)).lease_until is None
+    await BulkWorker(worker.database).drain()
+    assert await counts(worker, operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
+
+
+async def test_worker_is_woken_by_new_operations_and_looks_every_second(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 3)
-    operation_id = await begun(bench, BulkKind.ARCHIVE, made)
-    runner = BulkWorker(bench.database, chunk=1)
-    assert await runner._turn()
-    runner.stop()
-    await runner.run()
-    assert (await operation(bench, operation_id)).lease_until is None
-    await BulkWorker(bench.database).work_off()
-    assert await counts(bench, operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
-
-
-async def test_a_runner_hears_of_new_operations_and_looks_every_second(
-    fake_clock: FakeClock, bench: Bench, flow: Flow
-) -> None:
-    fake_clock.watch(bench.database)
-    made = await add(bench, flow, *[RunStatus.FAILED] * 2)
-    runner = BulkWorker(bench.database)
-    task = asyncio.create_task(runner.run())
+    fake_clock.watch(worker.database)
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 2)
+    bulk_worker = BulkWorker(worker.database)
+    task = asyncio.create_task(bulk_worker.run())
     await fake_clock.settle()
-    heard = await begun(bench, BulkKind.ARCHIVE, made)
+    heard = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
     await fake_clock.settle()
-    assert (await operation(bench, heard)).status == "COMPLETED"
-    held = await prepared(bench, BulkKind.UNARCHIVE, made)
+    assert (await operation(worker, heard)).status == "COMPLETED"
+    lease = await start_leased(worker, BulkKind.UNARCHIVE, run_ids)
     await fake_clock.advance(LEASE.total_seconds() + 1)
-    assert (await operation(bench, held.operation_id)).status == "COMPLETED"
-    runner.stop()
+    assert (await operation(worker, lease.operation_id)).status == "COMPLETED"
+    bulk_worker.stop()
     await fake_clock.drive(task)
 
 
-async def test_what_was_left_half_prepared_fails_and_old_plans_are_forgotten(
-    fake_clock: FakeClock, bench: Bench, flow: Flow
+async def test_lost_preparation_fails_and_stale_plans_are_deleted(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:
-    fake_clock.watch(bench.database)
-    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 3))
-    told = {"project_id": bench.project_id, "kind": BulkKind.ARCHIVE, "key_id": made[0], "key_name": "test"}
+    fake_clock.watch(worker.database)
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 3))
+    columns = {"project_id": worker.project_id, "kind": BulkKind.ARCHIVE, "key_id": run_ids[0], "key_name": "test"}
     left, planned = [
-        await bench.database.write(bulk_operations.prepare, {**told, "excluded_ids": "[]"}, LEASE) for _ in range(2)
+        await worker.database.write(pinning.prepare, {**columns, "excluded_ids": "[]"}, LEASE) for _ in range(2)
     ]
-    await bench.database.write(bulk_operations.pin, planned, made, LEASE, foretell=True)
-    await bench.database.write(bulk_operations.plan, planned, SECOND)
-    runner = BulkWorker(bench.database)
-    task = asyncio.create_task(runner.run())
-    await fake_clock.advance((LEASE + CLEAR_UP).total_seconds())
-    row = await operation(bench, left.operation_id)
+    await worker.database.write(pinning.pin, planned, run_ids, LEASE, dry_run=True)
+    await worker.database.write(plans.keep_as_plan, planned, SECOND)
+    bulk_worker = BulkWorker(worker.database)
+    task = asyncio.create_task(bulk_worker.run())
+    await fake_clock.advance((LEASE + EXPIRE_INTERVAL).total_seconds())
+    row = await operation(worker, left.operation_id)
     assert (row.status, row.finished_at) == (BulkStatus.FAILED, row.finished_at)
     assert row.finished_at is not None
-    assert len(await outcomes(bench, planned.operation_id)) == 3
+    assert len(await outcomes(worker, planned.operation_id)) == 3
     fake_clock.block(PLANS_KEPT.total_seconds())
-    await fake_clock.advance(2 * CLEAR_UP.total_seconds())
-    assert await outcomes(bench, planned.operation_id) == {}
-    assert await bench.database.read(bulk_reads.by_ids, [planned.operation_id], set()) == {}
-    runner.stop()
+    await fake_clock.advance(2 * EXPIRE_INTERVAL.total_seconds())
+    assert await outcomes(worker, planned.operation_id) == {}
+    assert await worker.database.read(bulk_reads.by_ids, [planned.operation_id], set()) == {}
+    bulk_worker.stop()
     await fake_clock.drive(task)
 
 
 # Retention
 
 
-async def test_operations_that_ended_long_ago_are_forgotten_with_their_outcomes(
-    fake_clock: FakeClock, bench: Bench, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_old_operations_are_purged_with_their_outcomes(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_clock.watch(bench.database)
-    monkeypatch.setattr(maintenance, "OUTCOMES", 2)
-    made = await add(bench, flow, *[RunStatus.FAILED] * 5)
-    old = [await begun(bench, BulkKind.ARCHIVE, made), await begun(bench, BulkKind.CANCEL, [])]
-    await BulkWorker(bench.database).work_off()
-    read = await begun(bench, BulkKind.ARCHIVE, made)
-    await BulkWorker(bench.database).work_off()
-    told = {"project_id": bench.project_id, "kind": BulkKind.UNARCHIVE, "key_id": read, "key_name": "test"}
-    undoing = {**told, "excluded_ids": "[]", "source_id": read}
-    held = await bench.database.write(bulk_operations.prepare, undoing, LEASE)
+    fake_clock.watch(worker.database)
+    monkeypatch.setattr(maintenance, "OUTCOME_BATCH", 2)
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 5)
+    old = [await start_operation(worker, BulkKind.ARCHIVE, run_ids), await start_operation(worker, BulkKind.CANCEL, [])]
+    await BulkWorker(worker.database).drain()
+    read = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    await BulkWorker(worker.database).drain()
+    row = {"project_id": worker.project_id, "kind": BulkKind.UNARCHIVE, "key_id": read, "key_name": "test"}
+    undoing = {**row, "excluded_ids": "[]", "source_id": read}
+    lease = await worker.database.write(pinning.prepare, undoing, LEASE)
     fake_clock.block(timedelta(days=7).total_seconds())
-    young = await begun(bench, BulkKind.ARCHIVE, made)
-    await BulkWorker(bench.database).work_off()
+    young = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    await BulkWorker(worker.database).drain()
     fake_clock.block(SECOND.total_seconds())
-    under_way = await begun(bench, BulkKind.ARCHIVE, made)
+    under_way = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
     (job,) = [
-        each
-        for each in maintenance.maintenance_jobs(bench.database, FileStore(str(tmp_path)), None, bulk_days=7)
-        if "bulk" in each.what
+        job
+        for job in maintenance.maintenance_jobs(worker.database, FileStore(str(tmp_path)), None, bulk_days=7)
+        if "bulk" in job.name
     ]
     await fake_clock.drive(job.work())
-    kept = await bench.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
+    kept = await worker.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
     assert set(kept) == {read, young, under_way}
-    assert [len(await outcomes(bench, each)) for each in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
-    # It is gone when nobody reads it any more.
-    await bench.database.write(bulk_operations.expire_stale_plans, clock.now(), clock.now(), 10)
-    assert (await operation(bench, held.operation_id)).status == "FAILED"
+    assert [len(await outcomes(worker, key)) for key in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
+    # Once the operation that takes over its runs has ended, the source is purged too.
+    await worker.database.write(plans.expire_stale_plans, clock.now(), clock.now(), 10)
+    assert (await operation(worker, lease.operation_id)).status == "FAILED"
     await fake_clock.drive(job.work())
-    assert await bench.database.read(bulk_reads.by_ids, [read], set()) == {}
-    assert await outcomes(bench, read) == {}
+    assert await worker.database.read(bulk_reads.by_ids, [read], set()) == {}
+    assert await outcomes(worker, read) == {}
 
 
-async def test_without_a_bound_no_operation_is_forgotten(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
-    operation_id = await begun(bench, BulkKind.ARCHIVE, await add(bench, flow, RunStatus.FAILED))
-    await BulkWorker(bench.database).work_off()
-    fake_clock.block(timedelta(days=10_000).total_seconds())
-    await maintenance.purge_bulk_operations(bench.database, None)
-    assert len(await outcomes(bench, operation_id)) == 1
-
-
-# Two chunks abreast
-
-
-async def test_chunks_abreast_count_in_their_order(bench: Bench, flow: Flow) -> None:
-    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 6))
-    held = await prepared(bench, BulkKind.ARCHIVE, made)
-    write = bench.database.write
-    with pytest.raises(PipelineConflictError):
-        await write(bulk_operations.process_next_chunk, held, made[2], 3, LEASE)
-    assert {row.result for row in (await outcomes(bench, held.operation_id)).values()} == {"PENDING"}
-    assert await events_of(bench, event_log.RUN_ARCHIVED) == []
-    told: list[UUID] = []
-    assert not await write(bulk_operations.process_chunk, held, 3, LEASE, told.append)
-    assert told == [made[2]]
-    assert await write(bulk_operations.process_next_chunk, held, made[2], 3, LEASE)
-    assert await counts(bench, held.operation_id) == ("COMPLETED", 6, 6, 6, 0, 0)
-    with pytest.raises(OperationLostError):
-        await write(bulk_operations.process_next_chunk, held, made[2], 3, LEASE)
-    logged = await events_of(bench, event_log.RUN_ARCHIVED)
-    assert Counter(row.run_id for row in logged) == Counter(made)
-
-
-async def test_nothing_goes_ahead_behind_the_last_chunk(bench: Bench, flow: Flow) -> None:
-    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 5))
-    held = await prepared(bench, BulkKind.ARCHIVE, made)
-    told: list[UUID] = []
-    assert not await bench.database.write(bulk_operations.process_chunk, held, 3, LEASE, told.append)
-    assert await bench.database.write(bulk_operations.process_chunk, held, 3, LEASE, told.append)
-    assert told == [made[2]]
-    held = await prepared(bench, BulkKind.UNARCHIVE, made)
-    assert not await bench.database.write(bulk_operations.process_next_chunk, held, made[4], 3, LEASE)
-    assert await counts(bench, held.operation_id) == ("RUNNING", 5, 0, 0, 0, 0)
-
-
-async def test_a_chunk_that_has_been_overtaken_by_another_process_changes_nothing(
-    fake_clock: FakeClock, bench: Bench, flow: Flow
+async def test_without_retention_no_operation_is_purged(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:
-    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 4))
-    held = await prepared(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    assert not await bench.database.write(bulk_operations.process_chunk, held, 2, LEASE)
+    operation_id = await start_operation(worker, BulkKind.ARCHIVE, await add(worker, flow, RunStatus.FAILED))
+    await BulkWorker(worker.database).drain()
+    fake_clock.block(timedelta(days=10_000).total_seconds())
+    await maintenance.prune_bulk_operations(worker.database, None)
+    assert len(await outcomes(worker, operation_id)) == 1
+
+
+# Pipelined chunks
+
+
+async def test_pipelined_chunks_commit_in_order(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 6))
+    lease = await start_leased(worker, BulkKind.ARCHIVE, run_ids)
+    write = worker.database.write
+    assert await worker.database.read(chunks.next_boundary, lease, 3) == run_ids[2]
+    with pytest.raises(ChunkOutOfOrderError):
+        await write(chunks.process_next_chunk, lease, run_ids[2], 3, LEASE)
+    assert {row.result for row in (await outcomes(worker, lease.operation_id)).values()} == {"PENDING"}
+    assert await events_of(worker, event_log.RUN_ARCHIVED) == []
+    assert not await write(chunks.process_chunk, lease, 3, LEASE)
+    assert await write(chunks.process_next_chunk, lease, run_ids[2], 3, LEASE)
+    assert await counts(worker, lease.operation_id) == ("COMPLETED", 6, 6, 6, 0, 0)
+    with pytest.raises(OperationLostError):
+        await write(chunks.process_next_chunk, lease, run_ids[2], 3, LEASE)
+    logged = await events_of(worker, event_log.RUN_ARCHIVED)
+    assert Counter(row.run_id for row in logged) == Counter(run_ids)
+
+
+async def test_no_chunk_is_pipelined_with_the_last_one(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 5))
+    lease = await start_leased(worker, BulkKind.ARCHIVE, run_ids)
+    read, write = worker.database.read, worker.database.write
+    assert await read(chunks.next_boundary, lease, 3) == run_ids[2]
+    assert await read(chunks.next_boundary, lease, 5) is None
+    assert not await write(chunks.process_chunk, lease, 3, LEASE)
+    assert await read(chunks.next_boundary, lease, 3) is None
+    assert await write(chunks.process_chunk, lease, 3, LEASE)
+    with pytest.raises(OperationLostError):
+        await read(chunks.next_boundary, lease, 3)
+    lease = await start_leased(worker, BulkKind.UNARCHIVE, run_ids)
+    assert not await worker.database.write(chunks.process_next_chunk, lease, run_ids[4], 3, LEASE)
+    assert await counts(worker, lease.operation_id) == ("RUNNING", 5, 0, 0, 0, 0)
+
+
+async def test_pipelined_chunk_of_a_lost_lease_changes_nothing(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
+) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 4))
+    lease = await start_leased(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
+    assert not await worker.database.write(chunks.process_chunk, lease, 2, LEASE)
     await fake_clock.advance(LEASE.total_seconds())
-    later = await bench.database.write(bulk_operations.claim, LEASE)
+    later = await worker.database.write(leases.claim, LEASE)
     assert later is not None
     with pytest.raises(OperationLostError):
-        await bench.database.write(bulk_operations.process_next_chunk, held, made[1], 2, LEASE)
-    assert await bench.database.write(bulk_operations.process_chunk, later, 2, LEASE)
-    assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(made)
+        await worker.database.write(chunks.process_next_chunk, lease, run_ids[1], 2, LEASE)
+    assert await worker.database.write(chunks.process_chunk, later, 2, LEASE)
+    assert Counter(row.retry_of_id for row in await retries_of(worker, run_ids)) == Counter(run_ids)
 
 
 CANCEL_ONE: tuple[BulkKind, RunStatus, dict[str, Any]] = (BulkKind.CANCEL, RunStatus.QUEUED, {})
@@ -351,10 +360,10 @@ RETRY_ONE = (BulkKind.RETRY, RunStatus.FAILED, {"strategy": RetryStrategy.ON_LAT
         (RETRY_ONE, {}, {"max_per_second": 1.0}, {}),
         (RETRY_ONE, {}, {}, {"quota_runs": 10, "quota_period": "DAY"}),
     ],
-    ids=["what is under way", "a child", "a place", "a pace", "a quota"],
+    ids=["running", "child", "slot", "pace", "quota"],
 )
-async def test_what_may_concern_the_chunk_before_does_not_go_ahead(
-    bench: Bench,
+async def test_chunk_that_shares_locks_with_the_previous_one_is_not_pipelined(
+    worker: WorkerHarness,
     flow: Flow,
     what: tuple[BulkKind, RunStatus, dict[str, Any]],
     run: dict[str, Any],
@@ -362,128 +371,161 @@ async def test_what_may_concern_the_chunk_before_does_not_go_ahead(
     project: dict[str, Any],
 ) -> None:
     kind, status, values = what
-    plain = sorted(await add(bench, flow, status, status))
-    others = await add(bench, flow, run.get("status", status))
+    plain = sorted(await add(worker, flow, status, status))
+    others = await add(worker, flow, run.get("status", status))
     changed = update(table(FlowRun)).where(_run.id == others[0]).values({"depth": 0, **run})
-    await bench.database.write(lambda conn: conn.execute(changed).rowcount)
+    await worker.database.write(lambda uow: uow.conn.execute(changed).rowcount)
     if project:
-        await bench.database.write(projects.change, bench.project_id, project)
-    held = await prepared(bench, kind, [*plain, *others], **values, **operation)
-    assert not await bench.database.write(bulk_operations.process_chunk, held, 2, LEASE)
+        await worker.database.write(projects.change, worker.project_id, project)
+    lease = await start_leased(worker, kind, [*plain, *others], **values, **operation)
+    assert not await worker.database.write(chunks.process_chunk, lease, 2, LEASE)
     with pytest.raises(PipelineConflictError):
-        await bench.database.write(bulk_operations.process_next_chunk, held, plain[-1], 2, LEASE)
-    assert await counts(bench, held.operation_id) == ("RUNNING", 3, 2, 2, 0, 0)
-    await bench.database.write(bulk_operations.release, held)
-    await BulkWorker(bench.database, chunk=1).work_off()
-    assert await counts(bench, held.operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
+        await worker.database.write(chunks.process_next_chunk, lease, plain[-1], 2, LEASE)
+    assert await counts(worker, lease.operation_id) == ("RUNNING", 3, 2, 2, 0, 0)
+    await worker.database.write(leases.release, lease)
+    await BulkWorker(worker.database, chunk_size=1).drain()
+    assert await counts(worker, lease.operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
+
+
+class Recording(Database):
+    """Records the functions of `db.bulk.chunks` that it runs."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, COMMIT_STEPS)
+        self.calls: list[str] = []
+
+    async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append(work.__name__)
+        return await super().write(work, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("pace", "pipelined"), [({}, True), ({"max_per_second": 10_000.0}, False)])
+async def test_pipeline_stops_after_a_conflict_of_the_action(
+    worker: WorkerHarness, flow: Flow, database_url: str, pace: dict[str, float], pipelined: bool
+) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 12)
+    operation_id = await start_operation(
+        worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION, **pace
+    )
+    database = Recording(database_url)
+    await BulkWorker(database, chunk_size=2).drain()
+    await database.close()
+    assert await counts(worker, operation_id) == ("COMPLETED", 12, 12, 12, 0, 0)
+    calls = Counter(database.calls)
+    if database.dialect == "sqlite":
+        assert calls["process_next_chunk"] == 0
+    elif pipelined:
+        assert calls["process_next_chunk"] >= 3
+    else:
+        assert (calls["process_chunk"], calls["process_next_chunk"]) == (6, 1)
 
 
 # Races
 
 
-async def test_a_run_that_ends_before_its_turn_is_skipped(bench: Bench, flow: Flow) -> None:
-    run_id = await bench.start(flow)
-    claimed = await bench.claim()
-    held = await prepared(bench, BulkKind.CANCEL, [run_id])
+async def test_run_that_ends_before_its_chunk_is_skipped(worker: WorkerHarness, flow: Flow) -> None:
+    run_id = await worker.start(flow)
+    claimed = await worker.claim()
+    lease = await start_leased(worker, BulkKind.CANCEL, [run_id])
     done = dict.fromkeys(("output", "failed_step_name", "error_code", "error_message", "error_fingerprint"))
-    await bench.database.write(
+    await worker.database.write(
         transitions.finish, claimed.lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "Done", {**done, "duration_ms": 1}
     )
-    assert await bench.database.write(bulk_operations.process_chunk, held, 10, LEASE)
-    assert (await outcomes(bench, held.operation_id))[run_id].reason == "RUN_NOT_CANCELLABLE"
-    assert (await bench.run(run_id)).status == "SUCCEEDED"
+    assert await worker.database.write(chunks.process_chunk, lease, 10, LEASE)
+    assert (await outcomes(worker, lease.operation_id))[run_id].reason == "RUN_NOT_CANCELLABLE"
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_a_run_that_was_cancelled_is_lost_to_its_worker(bench: Bench, flow: Flow) -> None:
-    run_id = await bench.start(flow)
-    claimed = await bench.claim()
-    held = await prepared(bench, BulkKind.CANCEL, [run_id])
-    assert await bench.database.write(bulk_operations.process_chunk, held, 10, LEASE)
+async def test_worker_of_a_cancelled_run_loses_its_lease(worker: WorkerHarness, flow: Flow) -> None:
+    run_id = await worker.start(flow)
+    claimed = await worker.claim()
+    lease = await start_leased(worker, BulkKind.CANCEL, [run_id])
+    assert await worker.database.write(chunks.process_chunk, lease, 10, LEASE)
     with pytest.raises(step_journal.LeaseLostError):
-        await bench.database.write(step_journal.lock_lease, claimed.lease)
-    assert (await outcomes(bench, held.operation_id))[run_id].result == BulkResult.SUCCEEDED
-    assert [row.to_status for row in await bench.events(run_id)] == ["QUEUED", "RUNNING", "STOPPED"]
+        await worker.database.write(step_journal.lock_lease, claimed.lease)
+    assert (await outcomes(worker, lease.operation_id))[run_id].result == BulkResult.SUCCEEDED
+    assert [row.to_status for row in await worker.events(run_id)] == ["QUEUED", "RUNNING", "STOPPED"]
 
 
-async def test_runs_that_end_while_they_are_cancelled_have_one_end_each(
-    bench: Bench, flow: Flow, database_url: str
+async def test_runs_that_finish_during_a_bulk_cancel_end_once(
+    worker: WorkerHarness, flow: Flow, database_url: str
 ) -> None:
-    made = await bench.start_many(flow, 60)
-    claims = await bench.database.write(step_journal.claim, 60, RUN_LEASE)
-    operation_id = await begun(bench, BulkKind.CANCEL, made)
-    other = Database(database_url)
+    run_ids = await worker.start_many(flow, 60)
+    claims = await worker.database.write(step_journal.claim, 60, RUN_LEASE)
+    operation_id = await start_operation(worker, BulkKind.CANCEL, run_ids)
+    other = open_database(database_url)
     values = {"duration_ms": 1}
 
     async def finish(lease: Any) -> bool:
         ended = (lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "Done", values)
         return await other.write(transitions.finish, *ended) is not None
 
-    cancelling = asyncio.create_task(BulkWorker(bench.database, chunk=5).work_off())
-    finished = [await finish(each.lease) for each in reversed(claims)]
+    cancelling = asyncio.create_task(BulkWorker(worker.database, chunk_size=5).drain())
+    finished = [await finish(claimed.lease) for claimed in reversed(claims)]
     await cancelling
     await other.close()
-    told = await outcomes(bench, operation_id)
+    by_run = await outcomes(worker, operation_id)
     for claimed, won in zip(reversed(claims), finished, strict=True):
         run_id = claimed.lease.run_id
-        assert (told[run_id].result == BulkResult.SKIPPED) is won
-        history = [row.to_status for row in await bench.events(run_id)]
+        assert (by_run[run_id].result == BulkResult.SKIPPED) is won
+        history = [row.to_status for row in await worker.events(run_id)]
         assert history == ["QUEUED", "RUNNING", "SUCCEEDED" if won else "STOPPED"]
 
 
 @pytest.mark.parametrize("kind", [BulkKind.ARCHIVE, BulkKind.CANCEL])
-async def test_two_operations_over_the_same_runs_do_each_thing_once(
-    bench: Bench, flow: Flow, database_url: str, kind: BulkKind
+async def test_two_operations_over_the_same_runs_change_each_run_once(
+    worker: WorkerHarness, flow: Flow, database_url: str, kind: BulkKind
 ) -> None:
     status = RunStatus.FAILED if kind is BulkKind.ARCHIVE else RunStatus.QUEUED
-    made = await add(bench, flow, *[status] * 60)
-    both = [await begun(bench, kind, made) for _ in range(2)]
-    other = Database(database_url)
-    await asyncio.gather(*(BulkWorker(each, chunk=7).work_off() for each in (bench.database, other)))
+    run_ids = await add(worker, flow, *[status] * 60)
+    both = [await start_operation(worker, kind, run_ids) for _ in range(2)]
+    other = open_database(database_url)
+    await asyncio.gather(*(BulkWorker(database, chunk_size=7).drain() for database in (worker.database, other)))
     await other.close()
-    told = [await counts(bench, each) for each in both]
-    assert all(each[:3] == ("COMPLETED", 60, 60) for each in told)
-    assert sum(succeeded for *_, succeeded, _, _ in told) == 60
-    logged = await events_of(bench, event_log.RUN_ARCHIVED if kind is BulkKind.ARCHIVE else event_log.RUN_STATUS)
-    assert Counter(row.run_id for row in logged) == Counter(made)
+    totals = [await counts(worker, key) for key in both]
+    assert all(total[:3] == ("COMPLETED", 60, 60) for total in totals)
+    assert sum(succeeded for *_, succeeded, _, _ in totals) == 60
+    logged = await events_of(worker, event_log.RUN_ARCHIVED if kind is BulkKind.ARCHIVE else event_log.RUN_STATUS)
+    assert Counter(row.run_id for row in logged) == Counter(run_ids)
 
 
-async def test_the_parent_of_a_cancelled_child_goes_on(bench: Bench, flow: Flow) -> None:
-    (parent,) = await add(bench, flow, RunStatus.PAUSED, due_at=None)
+async def test_cancelled_child_ends_the_wait_of_its_parent(worker: WorkerHarness, flow: Flow) -> None:
+    (parent,) = await add(worker, flow, RunStatus.PAUSED, due_at=None)
     (child,) = await add(
-        bench, flow, RunStatus.QUEUED, parent_run_id=parent, fail_parent_on_failure=True, root_run_id=parent
+        worker, flow, RunStatus.QUEUED, parent_run_id=parent, fail_parent_on_failure=True, root_run_id=parent
     )
-    operation_id = await begun(bench, BulkKind.CANCEL, [child])
-    await BulkWorker(bench.database).work_off()
-    assert (await bench.run(child)).status == "STOPPED"
-    row = await bench.run(parent)
+    operation_id = await start_operation(worker, BulkKind.CANCEL, [child])
+    await BulkWorker(worker.database).drain()
+    assert (await worker.run(child)).status == "STOPPED"
+    row = await worker.run(parent)
     assert (row.status, row.error_code) == ("FAILED", "CHILD_FAILED")
-    assert await counts(bench, operation_id) == ("COMPLETED", 1, 1, 1, 0, 0)
+    assert await counts(worker, operation_id) == ("COMPLETED", 1, 1, 1, 0, 0)
 
 
-async def test_cancelling_ends_what_steps_were_doing(bench: Bench) -> None:
-    asking = await bench.publish(python("a", "stamp"))
-    made = await add(bench, asking, RunStatus.RUNNING, RunStatus.RUNNING)
-    for run_id in made:
-        await bench.database.write(factory.add_steps, run_id, [{"status": "RUNNING", "finished_at": None}])
-    await begun(bench, BulkKind.CANCEL, made)
-    await BulkWorker(bench.database).work_off()
-    for run_id in made:
-        assert await bench.statuses(run_id) == {"a": "STOPPED"}
-        assert [status for *_, status in await bench.tries(run_id)] == ["STOPPED"]
-        assert (await bench.run(run_id)).finished_at is not None
+async def test_bulk_cancel_stops_running_steps(worker: WorkerHarness) -> None:
+    asking = await worker.publish(python("a", "stamp"))
+    run_ids = await add(worker, asking, RunStatus.RUNNING, RunStatus.RUNNING)
+    for run_id in run_ids:
+        await worker.database.write(factory.make_steps, run_id, [{"status": "RUNNING", "finished_at": None}])
+    await start_operation(worker, BulkKind.CANCEL, run_ids)
+    await BulkWorker(worker.database).drain()
+    for run_id in run_ids:
+        assert await worker.statuses(run_id) == {"a": "STOPPED"}
+        assert [status for *_, status in await worker.tries(run_id)] == ["STOPPED"]
+        assert (await worker.run(run_id)).finished_at is not None
 
 
-async def test_a_run_that_is_cancelled_tells_of_its_steps_before_its_end(bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.RUNNING)
-    for run_id in made:
-        await bench.database.write(factory.add_steps, run_id, [{}, {"status": "RUNNING", "finished_at": None}])
-    await begun(bench, BulkKind.CANCEL, made)
-    await BulkWorker(bench.database).work_off()
+async def test_step_events_of_a_cancelled_run_precede_its_end(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.RUNNING)
+    for run_id in run_ids:
+        await worker.database.write(factory.make_steps, run_id, [{}, {"status": "RUNNING", "finished_at": None}])
+    await start_operation(worker, BulkKind.CANCEL, run_ids)
+    await BulkWorker(worker.database).drain()
     ends = select(_event.run_id, _event.kind, _event.to_status, _event.step_name)
-    query = ends.where(_event.run_id.in_(made)).order_by(_event.seq)
-    told = await bench.database.read(lambda conn: conn.execute(query).all())
-    for run_id in made:
-        assert [tuple(row[1:]) for row in told if row.run_id == run_id] == [
+    query = ends.where(_event.run_id.in_(run_ids)).order_by(_event.seq)
+    events = await worker.database.read(lambda conn: conn.execute(query).all())
+    for run_id in run_ids:
+        assert [tuple(row[1:]) for row in events if row.run_id == run_id] == [
             (event_log.STEP_STATUS, "STOPPED", "b"),
             (event_log.RUN_STATUS, "STOPPED", None),
         ]
@@ -493,56 +535,58 @@ async def test_a_run_that_is_cancelled_tells_of_its_steps_before_its_end(bench: 
 
 
 class Faulty(Database):
-    """Meets a fault in each chunk that has the run `broken` in it."""
+    """Raises an error in each chunk that contains the run `broken`."""
 
     broken = UUID(int=0)
 
     async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
-        if work in (bulk_operations.process_chunk, bulk_operations.process_next_chunk):
-            return await super().write(self._deal, work, *args)
+        if work in (chunks.process_chunk, chunks.process_next_chunk):
+            return await super().write(self._process, work, *args)
         return await super().write(work, *args, **kwargs)
 
-    def _deal(self, conn: Connection, work: Any, *args: Any) -> bool:
-        done: bool = work(conn, *args)
+    def _process(self, uow: UnitOfWork, work: Any, *args: Any) -> bool:
+        done: bool = work(uow, *args)
         query = select(_outcome.result).where(_outcome.run_id == self.broken)
-        if conn.execute(query).scalar() == BulkResult.SUCCEEDED:
+        if uow.conn.execute(query).scalar() == BulkResult.SUCCEEDED:
             raise RuntimeError("a bug")
         return done
 
 
-async def test_a_fault_fails_the_run_that_is_at_fault_and_no_other(bench: Bench, flow: Flow, database_url: str) -> None:
-    made = sorted(await add(bench, flow, *[RunStatus.FAILED] * 45))
-    database = Faulty(database_url)
-    database.broken = made[23]
-    operation_id = await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.FROM_FAILED_STEP)
-    await BulkWorker(database, chunk=20).work_off()
+async def test_fault_fails_only_the_run_that_causes_it(worker: WorkerHarness, flow: Flow, database_url: str) -> None:
+    run_ids = sorted(await add(worker, flow, *[RunStatus.FAILED] * 45))
+    database = Faulty(database_url, COMMIT_STEPS)
+    database.broken = run_ids[23]
+    operation_id = await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.FROM_FAILED_STEP)
+    await BulkWorker(database, chunk_size=20).drain()
     await database.close()
-    assert await counts(bench, operation_id) == ("COMPLETED", 45, 45, 44, 0, 1)
-    told = await outcomes(bench, operation_id)
-    assert {run_id for run_id, row in told.items() if row.result == "FAILED"} == {made[23]}
-    assert (told[made[23]].reason, told[made[23]].new_run_id) == ("INTERNAL_ERROR", None)
-    assert Counter(row.retry_of_id for row in await retries_of(bench, made)) == Counter(set(made) - {made[23]})
-    # What failed is what a later operation can take from this one.
-    selection = bulk_operations.Selection(None, operation_id, BulkResult.FAILED, (), None, clock.now())
-    assert await bench.database.read(bulk_operations.selected_after, selection, None, 10) == [made[23]]
+    assert await counts(worker, operation_id) == ("COMPLETED", 45, 45, 44, 0, 1)
+    by_run = await outcomes(worker, operation_id)
+    assert {run_id for run_id, row in by_run.items() if row.result == "FAILED"} == {run_ids[23]}
+    assert (by_run[run_ids[23]].reason, by_run[run_ids[23]].new_run_id) == ("INTERNAL_ERROR", None)
+    assert Counter(row.retry_of_id for row in await retries_of(worker, run_ids)) == Counter(
+        set(run_ids) - {run_ids[23]}
+    )
+    # A later operation can take over the failed run.
+    selection = pinning.Selection(None, operation_id, BulkResult.FAILED, (), None, clock.now())
+    assert await worker.database.read(pinning.select_runs, selection, None, 10) == [run_ids[23]]
 
 
 # Retries
 
 
-async def test_retries_keep_what_succeeded_and_are_due_at_once(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 3, failed_step_name="b")
+async def test_retries_keep_succeeded_steps(fake_clock: FakeClock, worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 3, failed_step_name="b")
     steps: list[dict[str, Any]] = [{"output": "1"}, {"status": "FAILED", "output": None}]
-    for run_id in made:
-        await bench.database.write(factory.add_steps, run_id, steps)
-    operation_id = await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.FROM_FAILED_STEP)
-    await BulkWorker(bench.database).work_off()
-    told = await outcomes(bench, operation_id)
-    for row in await retries_of(bench, made):
-        assert told[row.retry_of_id].new_run_id == row.id
+    for run_id in run_ids:
+        await worker.database.write(factory.make_steps, run_id, steps)
+    operation_id = await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.FROM_FAILED_STEP)
+    await BulkWorker(worker.database).drain()
+    by_run = await outcomes(worker, operation_id)
+    for row in await retries_of(worker, run_ids):
+        assert by_run[row.retry_of_id].new_run_id == row.id
         assert (row.status, row.due_at, row.epoch, row.root_run_id) == ("QUEUED", clock.now(), 1, row.id)
         assert row.retry_operation_id == operation_id
-        (kept,) = await bench.steps(row.id)
+        (kept,) = await worker.steps(row.id)
         assert (kept.name, kept.output, kept.reused_from_id) == ("a", "1", row.retry_of_id)
 
 
@@ -555,93 +599,93 @@ async def test_retries_keep_what_succeeded_and_are_due_at_once(fake_clock: FakeC
         ({"max_per_second": 0.1, "spread_over_ms": 24_000}, 10.0),
     ],
 )
-async def test_each_retry_has_a_place_of_its_own_in_time(
-    fake_clock: FakeClock, bench: Bench, flow: Flow, pace: dict[str, Any], between: float
+async def test_each_paced_retry_is_due_in_its_own_interval(
+    fake_clock: FakeClock, worker: WorkerHarness, flow: Flow, pace: dict[str, Any], between: float
 ) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 12)
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 12)
     retry = {"strategy": RetryStrategy.ON_LATEST_VERSION, **pace}
-    await begun(bench, BulkKind.RETRY, made, **retry)
+    await start_operation(worker, BulkKind.RETRY, run_ids, **retry)
     start = clock.now()
-    runner = BulkWorker(bench.database, chunk=5)
-    await runner._turn()
-    # The runner is away for a while that is shorter than the places given take.
+    bulk_worker = BulkWorker(worker.database, chunk_size=5)
+    await bulk_worker.process_turn()
+    # The worker pauses for less time than the intervals given so far take.
     fake_clock.block(between)
-    await runner.work_off()
-    due = [(row.due_at - start).total_seconds() for row in await retries_of(bench, made)]
+    await bulk_worker.drain()
+    due = [(row.due_at - start).total_seconds() for row in await retries_of(worker, run_ids)]
     assert due == sorted(due)
     for number, at in enumerate(due):
         assert number * between <= at <= (number + 1) * between
-    # With jitter.
+    # Jitter makes the distances unequal.
     assert len({round(after - before, 3) for before, after in pairwise(due)}) > 1
 
 
-async def test_places_that_nobody_gave_in_time_are_not_made_up_for(
-    fake_clock: FakeClock, bench: Bench, flow: Flow
-) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 6)
-    await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION, max_per_second=1.0)
-    runner = BulkWorker(bench.database, chunk=3)
-    await runner._turn()
+async def test_missed_intervals_are_not_made_up_for(fake_clock: FakeClock, worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 6)
+    await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION, max_per_second=1.0)
+    bulk_worker = BulkWorker(worker.database, chunk_size=3)
+    await bulk_worker.process_turn()
     fake_clock.block(100)
     again = clock.now()
-    await runner.work_off()
-    late = [(row.due_at - again).total_seconds() for row in await retries_of(bench, made)][3:]
+    await bulk_worker.drain()
+    late = [(row.due_at - again).total_seconds() for row in await retries_of(worker, run_ids)][3:]
     assert all(number <= at <= number + 1 for number, at in enumerate(late))
 
 
-async def test_a_paced_retry_is_handed_out_when_it_is_due(fake_clock: FakeClock, bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 3)
-    await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION, spread_over_ms=30_000)
-    await BulkWorker(bench.database).work_off()
-    take = step_journal.claim if bench.database.dialect == "sqlite" else step_journal.claim_tickets
+async def test_paced_retry_is_claimed_when_it_is_due(fake_clock: FakeClock, worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 3)
+    await start_operation(
+        worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION, spread_over_ms=30_000
+    )
+    await BulkWorker(worker.database).drain()
+    claim = step_journal.claim if worker.database.dialect == "sqlite" else step_journal.claim_tickets
     claimed: list[UUID] = []
-    for number, row in enumerate(await retries_of(bench, made)):
+    for number, row in enumerate(await retries_of(worker, run_ids)):
         fake_clock.block((row.due_at - clock.now()).total_seconds())
-        claimed += [each.lease.run_id for each in await bench.database.write(take, 10, 3_600 * SECOND)]
+        claimed += [run.lease.run_id for run in await worker.database.write(claim, 10, 3_600 * SECOND)]
         assert len(claimed) == number + 1
-    assert claimed == [row.id for row in await retries_of(bench, made)]
+    assert claimed == [row.id for row in await retries_of(worker, run_ids)]
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_a_retry_by_hand_goes_before_bulk_work(bench: Bench, flow: Flow, dialect: Dialect) -> None:
-    made = await add(bench, flow, *[RunStatus.FAILED] * 2)
-    await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    await BulkWorker(bench.database).work_off()
-    by_hand = await bench.retry(made[0])
+async def test_single_retry_is_claimed_before_bulk_retries(worker: WorkerHarness, flow: Flow, dialect: Dialect) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.FAILED] * 2)
+    await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
+    await BulkWorker(worker.database).drain()
+    by_hand = await worker.retry(run_ids[0])
     query = text("SELECT split_part(dedupe_key, ':', 1), priority FROM pgqueuer ORDER BY id")
-    found = await bench.database.read(lambda conn: conn.execute(query).all())
-    assert [priority for _, priority in found] == [tickets.NEW, tickets.NEW, tickets.BY_HAND]
-    (first,) = await bench.database.write(step_journal.claim_tickets, 1, RUN_LEASE)
+    queued = await worker.database.read(lambda conn: conn.execute(query).all())
+    assert [priority for _, priority in queued] == [tickets.NEW, tickets.NEW, tickets.BY_HAND]
+    (first,) = await worker.database.write(step_journal.claim_tickets, 1, RUN_LEASE)
     assert first.lease.run_id == by_hand
 
 
-async def test_the_history_of_a_retry_names_the_run_that_it_retries(bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, RunStatus.TIMEOUT)
-    await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    await BulkWorker(bench.database).work_off()
-    (row,) = await retries_of(bench, made)
-    (told,) = await bench.events(row.id)
-    assert told.message == f"Retry of {ids.encode(IdKind.RUN, made[0])} on the latest version"
-    assert (told.from_status, told.to_status, told.at) == (None, "QUEUED", row.created_at)
+async def test_history_of_a_retry_names_the_retried_run(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, RunStatus.TIMEOUT)
+    await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
+    await BulkWorker(worker.database).drain()
+    (row,) = await retries_of(worker, run_ids)
+    (event,) = await worker.events(row.id)
+    assert event.message == f"Retry of {ids.encode(IdKind.RUN, run_ids[0])} on the latest version"
+    assert (event.from_status, event.to_status, event.at) == (None, "QUEUED", row.created_at)
 
 
-async def test_a_success_of_a_retry_in_bulk_recovers_the_run(bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, RunStatus.FAILED)
-    await begun(bench, BulkKind.RETRY, made, strategy=RetryStrategy.ON_LATEST_VERSION)
-    await BulkWorker(bench.database).work_off()
-    (row,) = await retries_of(bench, made)
-    await bench.database.write(run_reads.mark_recovered, row.id)
-    assert (await bench.run(made[0])).recovered_by_id == row.id
+async def test_successful_bulk_retry_recovers_the_run(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, RunStatus.FAILED)
+    await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
+    await BulkWorker(worker.database).drain()
+    (row,) = await retries_of(worker, run_ids)
+    await worker.database.write(run_reads.mark_recovered, row.id)
+    assert (await worker.run(run_ids[0])).recovered_by_id == row.id
 
 
-async def test_what_a_bulk_operation_does_to_runs_is_in_the_log_once(bench: Bench, flow: Flow) -> None:
-    made = await add(bench, flow, *[RunStatus.QUEUED] * 5)
-    await begun(bench, BulkKind.CANCEL, made)
-    await BulkWorker(bench.database, chunk=2).work_off()
-    logged = await events_of(bench, event_log.RUN_STATUS)
-    # Of two chunks abreast, either may be told first.
+async def test_each_change_of_a_bulk_operation_is_logged_once(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await add(worker, flow, *[RunStatus.QUEUED] * 5)
+    await start_operation(worker, BulkKind.CANCEL, run_ids)
+    await BulkWorker(worker.database, chunk_size=2).drain()
+    logged = await events_of(worker, event_log.RUN_STATUS)
+    # Of two pipelined chunks, either may log its events first.
     assert sorted((row.run_id, row.from_status, row.to_status) for row in logged) == [
-        (run_id, "QUEUED", "STOPPED") for run_id in sorted(made)
+        (run_id, "QUEUED", "STOPPED") for run_id in sorted(run_ids)
     ]
     total = select(func.count()).where(_run.status.in_(sorted(FINAL)))
-    assert await bench.database.read(lambda conn: conn.execute(total).scalar_one()) == 5
+    assert await worker.database.read(lambda conn: conn.execute(total).scalar_one()) == 5

@@ -1,4 +1,4 @@
-"""More runs than a worker bears at once: none is lost, doubled or starved, and what waits costs nothing."""
+"""More runs than a worker can execute at once: none is lost, repeated or starved, and waiting runs cost nothing."""
 
 import asyncio
 import os
@@ -22,32 +22,32 @@ from domain.enums import TriggerMethod
 from engine.dispatcher import Execute
 from engine.polling import PollingDispatcher
 from tests.conftest import Dialect
-from tests.engine.adapters import ADAPTERS, Adapter, Limits
-from tests.engine.crowds import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
-from tests.engine.processes import Processes
+from tests.engine.backends import BACKENDS, Backend, Limits
+from tests.engine.load import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
 from tests.engine.test_dispatcher import at_work
-from tests.engine.worker_processes import Order
+from tests.engine.worker_pool import WorkerPool
+from tests.engine.worker_processes import WorkerSpec
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Bench, Engine, python
+from tests.support.worker import WorkerHarness, python
 
 DELAYED = 10_000
 PAUSED = 1_000
 
 
 async def test_two_worker_processes_execute_each_of_2000_runs_once(
-    processes: Processes, database: Database, database_url: str, tmp_path: Path
+    worker_pool: WorkerPool, database: Database, database_url: str, tmp_path: Path
 ) -> None:
-    bench = await Bench.on(database)
-    run_ids = await enqueue(bench, await bench.publish(python("only", "stamp")), 2_000)
-    pids = [await processes.start(Order(database_url, str(tmp_path / f"{n}.log"))) for n in range(2)]
+    worker = await WorkerHarness.on(database)
+    run_ids = await enqueue(worker, await worker.publish(python("only", "stamp")), 2_000)
+    pids = [await worker_pool.start(WorkerSpec(database_url, str(tmp_path / f"{n}.log"))) for n in range(2)]
     await ended(database, run_ids)
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-        assert await processes.ended(pid) == 0
+        assert await worker_pool.ended(pid) == 0
     assert await tally(database) == all_succeeded(2_000)
-    outputs = [json_codec.decode(each) for each in await database.read(outputs_of_runs)]
-    assert {each["process"] for each in outputs} == set(pids)
-    assert len({each["token"] for each in outputs}) == 2_000
+    outputs = [json_codec.decode(text) for text in await database.read(outputs_of_runs)]
+    assert {output["process"] for output in outputs} == set(pids)
+    assert len({output["token"] for output in outputs}) == 2_000
 
 
 def outputs_of_runs(conn: Any) -> list[str]:
@@ -55,28 +55,28 @@ def outputs_of_runs(conn: Any) -> list[str]:
 
 
 class Meter:
-    """Counts what a dispatcher does."""
+    """Counts the claims and executions of a dispatcher."""
 
     def __init__(self, execute: Execute) -> None:
         self.execute = execute
         self.order: list[UUID] = []
         self.claims = 0
-        self.under_way = 0
-        self.most_at_once = 0
+        self.executing = 0
+        self.max_executing = 0
         self._waiting: list[tuple[int, asyncio.Event]] = []
 
     async def __call__(self, claimed: Claimed) -> None:
-        self.under_way += 1
-        self.most_at_once = max(self.most_at_once, self.under_way)
+        self.executing += 1
+        self.max_executing = max(self.max_executing, self.executing)
         await self.execute(claimed)
-        self.under_way -= 1
+        self.executing -= 1
         self.order.append(claimed.lease.run_id)
         for count, reached in self._waiting:
             if len(self.order) >= count:
                 reached.set()
 
     async def executed(self, count: int) -> None:
-        """Return when so many claims were worked off."""
+        """Return when `number` claims were executed."""
         reached = asyncio.Event()
         self._waiting.append((count, reached))
         async with asyncio.timeout(PATIENCE):
@@ -91,78 +91,78 @@ class Meter:
 
 
 @pytest.fixture
-async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
-    """An executor, metered."""
-    meter = Meter((await engine.executor()).execute)
+async def meter(worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> Meter:
+    """An executor with a meter."""
+    meter = Meter((await worker.executor()).execute)
     for name in ("claim", "claim_tickets"):
         monkeypatch.setattr(step_journal, name, meter.counting(getattr(step_journal, name)))
     return meter
 
 
 class TestWaiting:
-    """Runs that wait, in virtual time."""
+    """Suspended runs, in virtual time."""
 
     @pytest.fixture
-    def dialect(self, case: tuple[Adapter, Dialect]) -> Dialect:
+    def dialect(self, case: tuple[Backend, Dialect]) -> Dialect:
         return case[1]
 
     @pytest.fixture
-    def still(self, fake_clock: FakeClock, engine: Engine) -> FakeClock:
-        fake_clock.watch(engine.database)
+    def still(self, fake_clock: FakeClock, worker: WorkerHarness) -> FakeClock:
+        fake_clock.watch(worker.database)
         return fake_clock
 
-    async def test_a_thousand_paused_runs_hold_nothing(
-        self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
+    async def test_thousand_paused_runs_hold_no_resources(
+        self, backend: Backend, worker: WorkerHarness, still: FakeClock, meter: Meter
     ) -> None:
         asking = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}
-        flow = await engine.publish(asking)
-        dispatcher = adapter.create(engine.database, Limits())
+        flow = await worker.publish(asking)
+        dispatcher = backend.create(worker.database, Limits())
         assert isinstance(dispatcher, PollingDispatcher)
         async with at_work(dispatcher, meter):
             await still.settle()
             idle = len(asyncio.all_tasks())
-            await enqueue(engine, flow, PAUSED)
+            await enqueue(worker, flow, PAUSED)
             await still.drive(meter.executed(PAUSED))
             await still.settle()
             assert len(asyncio.all_tasks()) == idle
-            assert engine.database._pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert worker.database._pool.checkedout() == 0  # type: ignore[attr-defined]
             assert dispatcher._tasks == {}
             assert still.timers <= 2
             meter.claims = 0
             await still.advance(30)
             assert meter.claims <= 31
-        of_queue = {"tickets": 0} if adapter is ADAPTERS["tickets"] else {}
-        assert await engine.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
-        assert (await tally(engine.database))["runs PAUSED"] == PAUSED
+        of_queue = {"tickets": 0} if backend is BACKENDS["tickets"] else {}
+        assert await worker.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
+        assert (await tally(worker.database))["runs PAUSED"] == PAUSED
 
-    async def test_ten_thousand_delays_due_at_once_are_taken_in_batches(
-        self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
+    async def test_ten_thousand_delays_due_at_once_are_claimed_in_batches(
+        self, backend: Backend, worker: WorkerHarness, still: FakeClock, meter: Meter
     ) -> None:
-        flow = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
+        flow = await worker.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
         due_at = START + timedelta(seconds=60)
-        run_ids = await delayed(engine, flow, DELAYED, due_at)
-        async with at_work(adapter.create(engine.database, Limits()), meter):
+        run_ids = await delayed(worker, flow, DELAYED, due_at)
+        async with at_work(backend.create(worker.database, Limits()), meter):
             await still.advance(59)
             assert meter.order == []
             moving = asyncio.ensure_future(still.advance(1))
             await meter.executed(1)
-            fresh = await engine.start(flow, trigger_method=TriggerMethod.RETRY)
+            fresh = await worker.start(flow, trigger_method=TriggerMethod.RETRY)
             before = len(meter.order)
             await meter.executed(DELAYED + 1)
             await moving
         assert sorted(meter.order) == sorted([*run_ids, fresh])
-        assert meter.most_at_once <= Limits().concurrency
+        assert meter.max_executing <= Limits().concurrency
         # A claim for each run would be 10,000.
         assert meter.claims < DELAYED / 8
-        if adapter is ADAPTERS["tickets"]:
-            # By hand goes before under way.
+        if backend is BACKENDS["tickets"]:
+            # Retries by hand come before runs that are under way.
             assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
-        found = await tally(engine.database)
-        assert (found["runs SUCCEEDED"], found["runs PAUSED"]) == (DELAYED, 1)
+        counts = await tally(worker.database)
+        assert (counts["runs SUCCEEDED"], counts["runs PAUSED"]) == (DELAYED, 1)
 
 
 def held(conn: Any, of_queue: Collection[str]) -> dict[str, int]:
     run = table(FlowRun).c
-    found = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
+    columns = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
     queued = {name: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar_one() for name in of_queue}
-    return {"due": found[0], "leases": found[1], **queued}
+    return {"due": columns[0], "leases": columns[1], **queued}

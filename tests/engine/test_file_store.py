@@ -10,7 +10,7 @@ from engine.file_store import CHUNK_BYTES, FileGoneError, FileStore, FileStoreEr
 CONTENT = bytes(range(256)) * 4096
 
 
-def test_urls_of_stores(tmp_path: Path) -> None:
+def test_store_urls(tmp_path: Path) -> None:
     bucket = open_store("s3://bucket/some/prefix")
     assert isinstance(bucket, S3Store)
     assert bucket.prefix == "some/prefix"
@@ -23,7 +23,7 @@ def test_urls_of_stores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["s3://", "ftp://somewhere/else"])
-def test_what_is_no_store(url: str) -> None:
+def test_invalid_store_urls(url: str) -> None:
     with pytest.raises((BaseError, ValueError)):
         open_store(url)
 
@@ -37,7 +37,7 @@ async def _content(store: FileStore, key: str, start: int, end: int) -> bytes:
     return b"".join([piece async for piece in await store.get(key, start, end)])
 
 
-async def test_what_is_put_comes_back(store: FileStore) -> None:
+async def test_stored_content_can_be_read(store: FileStore) -> None:
     content = io.BytesIO(CONTENT)
     content.seek(17)
     await store.put("run/file", content)
@@ -45,7 +45,7 @@ async def test_what_is_put_comes_back(store: FileStore) -> None:
     assert await _content(store, "run/file", 3, 7) == CONTENT[3:7]
 
 
-async def test_files_of_a_folder_come_in_pieces(tmp_path: Path) -> None:
+async def test_files_are_read_in_chunks(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
     await store.put("run/file", io.BytesIO(CONTENT))
     pieces = [piece async for piece in await store.get("run/file", 0, len(CONTENT))]
@@ -53,7 +53,7 @@ async def test_files_of_a_folder_come_in_pieces(tmp_path: Path) -> None:
     assert max(map(len, pieces)) <= 2 * CHUNK_BYTES
 
 
-async def test_what_is_not_there(store: FileStore) -> None:
+async def test_missing_files(store: FileStore) -> None:
     with pytest.raises(FileGoneError):
         await store.get("run/none", 0, 1)
     await store.put("run/file", io.BytesIO(b"abc"))
@@ -65,7 +65,7 @@ async def test_what_is_not_there(store: FileStore) -> None:
         await store.get("run/file", 0, 3)
 
 
-async def test_all_keys_come_in_pieces(store: FileStore) -> None:
+async def test_keys_are_listed_in_batches(store: FileStore) -> None:
     assert [keys async for keys in store.keys(3)] == []
     for number in range(7):
         await store.put(f"run{number % 2}/file{number}", io.BytesIO(b"abc"))
@@ -74,7 +74,7 @@ async def test_all_keys_come_in_pieces(store: FileStore) -> None:
     assert sorted(key for keys in pieces for key in keys) == sorted(f"run{n % 2}/file{n}" for n in range(7))
 
 
-async def test_a_store_that_refuses(tmp_path: Path) -> None:
+async def test_unavailable_store(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     store = FileStore(str(tmp_path))
     with pytest.raises(FileStoreError) as refusal:

@@ -1,4 +1,4 @@
-"""Responses that http steps keep as files, from a real server."""
+"""HTTP steps that save responses as files, against a real server."""
 
 import asyncio
 import gzip
@@ -20,11 +20,11 @@ from domain import json_codec
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.run_output import OutputLimits
-from tests.support.engine import Engine, transform
-from tests.support.listening import answering
+from tests.support.listener import answering
+from tests.support.worker import WorkerHarness, transform
 
 LIMIT = 2 * 1024 * 1024
-LARGE = bytes(range(256)) * 6 * 1024  # more than an output may have
+LARGE = bytes(range(256)) * 6 * 1024  # more than an output may hold
 CONTENT_TYPE = {"content-type": "application/pdf"}
 
 
@@ -48,14 +48,14 @@ async def _endless(_: Request) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 65_536
-            await asyncio.sleep(0)  # in which the client may leave
+            await asyncio.sleep(0)  # lets the client disconnect
 
     return StreamingResponse(pieces())
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[str]:
-    """The URL of a server."""
+    """Yields the URL of a server."""
     answers: dict[str, Callable[[Request], Any]] = {
         "/large": _large,
         "/compressed": _compressed,
@@ -68,20 +68,20 @@ async def server() -> AsyncIterator[str]:
         yield url
 
 
-class World:
-    """What is needed to run steps, and to see what they left."""
+class FileHarness:
+    """Executes steps, and reads their results."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self.engine = engine
+    def __init__(self, worker: WorkerHarness, folder: Path) -> None:
+        self.engine = worker
         self.folder = folder
 
     async def call(self, url: str, **more: Any) -> tuple[Any, Any]:
-        """A run of one call, and its step."""
+        """Execute a run of one call; returns the run and its step."""
         call = {"name": "call", "kind": "http", "input": {"url": url, **more}}
         flow = await self.engine.publish(call, transform("after", "{{ steps.call.output.file.name }}"))
         run_id = await self.engine.start(flow)
         settings = OutputLimits(FileStore(str(self.folder)), max_file_bytes=LIMIT)
-        executor = Executor(self.engine.database, self.engine.flows, await self.engine.runners(), settings)
+        executor = Executor(self.engine.database, self.engine.flows, await self.engine.kinds(), settings)
         await executor.execute(await self.engine.claim())
         return await self.engine.run(run_id), (await self.engine.steps(run_id))[0]
 
@@ -90,42 +90,42 @@ class World:
 
 
 @pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    return World(engine, tmp_path / "files")
+def harness(worker: WorkerHarness, tmp_path: Path) -> FileHarness:
+    return FileHarness(worker, tmp_path / "files")
 
 
 @pytest.mark.parametrize("path", ["/large", "/compressed"])
-async def test_a_response_becomes_a_file(world: World, server: str, path: str) -> None:
-    run, step = await world.call(server + path, saveAs="../{{ run.id }}.pdf", query={"token": "secret"})
+async def test_response_is_saved_as_a_file(harness: FileHarness, server: str, path: str) -> None:
+    run, step = await harness.call(server + path, saveAs="../{{ run.id }}.pdf", query={"token": "secret"})
     assert run.status == "SUCCEEDED"
     output = json_codec.decode(step.output)
     assert set(output) == {"status", "headers", "file"}
     assert output["status"] == 200
-    (row,) = (await world.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
+    (row,) = (await harness.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
     name = f"run_{run.id.hex}.pdf"
     assert (row.name, row.size, row.media_type) == (name, len(LARGE), "application/pdf")
-    told = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
-    assert output["file"] == told
+    expected = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
+    assert output["file"] == expected
     assert json_codec.decode(run.output) == name
-    assert world.stored() == [LARGE]
-    (line, *_) = (await world.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
-    assert re.fullmatch(rf"GET {re.escape(server + path)} answered 200 in \d+ ms", line.message)
+    assert harness.stored() == [LARGE]
+    (line, *_) = (await harness.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
+    assert re.fullmatch(rf"GET {re.escape(server + path)} responded 200 in \d+ ms", line.message)
 
 
 @pytest.mark.parametrize("path", ["/endless", "/bomb"])
-async def test_a_response_that_never_ends(world: World, server: str, path: str) -> None:
-    run, _ = await world.call(server + path, saveAs="endless")
+async def test_endless_response_is_refused(harness: FileHarness, server: str, path: str) -> None:
+    run, _ = await harness.call(server + path, saveAs="endless")
     assert run.error_code == "RESPONSE_TOO_LARGE"
-    assert world.stored() == []
+    assert harness.stored() == []
 
 
-async def test_an_error_is_not_kept_as_a_file(world: World, server: str) -> None:
-    run, _ = await world.call(f"{server}/refusing", saveAs="page")
+async def test_error_response_is_not_saved(harness: FileHarness, server: str) -> None:
+    run, _ = await harness.call(f"{server}/refusing", saveAs="page")
     assert run.error_code == "HTTP_STATUS"
-    assert world.stored() == []
+    assert harness.stored() == []
 
 
-async def test_without_a_name_for_it(world: World, server: str) -> None:
-    run, _ = await world.call(f"{server}/large", saveAs="{{ '/' }}")
+async def test_large_response_without_save_as_fails(harness: FileHarness, server: str) -> None:
+    run, _ = await harness.call(f"{server}/large", saveAs="{{ '/' }}")
     assert run.error_code == "FILE_NAME_INVALID"
-    assert world.stored() == []
+    assert harness.stored() == []

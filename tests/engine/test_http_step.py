@@ -1,4 +1,4 @@
-"""HTTP steps, against a real server."""
+"""HTTP steps against a real server."""
 
 import asyncio
 import gzip
@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from engine.errors import StepError
-from engine.steps import RunnerSettings, StepContext, StepRunner, runners
-from engine.steps.http import HttpRunner
+from engine.steps import KINDS, StepContext, StepKind, StepSettings
+from engine.steps.http import HttpKind
 from engine.steps.network import Address, AddressRule, GuardedBackend, GuardedTransport, anywhere, public_only
 from tests.support.clock import FakeClock
-from tests.support.listening import answering
+from tests.support.listener import answering
 
 KIB = 1024
 LIMIT = 64 * KIB
@@ -29,7 +29,7 @@ PIECE = b"x" * KIB
 
 
 class Server:
-    """Answers in all the ways that servers do; remembers what it was asked."""
+    """Responds in many ways; records the requests."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -126,28 +126,30 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    found = Server()
-    async with answering(found.app) as found.url:
-        yield found
+    server = Server()
+    async with answering(server.app) as server.url:
+        yield server
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[StepRunner]:
-    settings = RunnerSettings(http_allow_private=True, max_response_bytes=LIMIT, http_timeout=20)
-    async with runners(settings) as found:
-        yield found["http"]
+async def http() -> AsyncIterator[StepKind]:
+    settings = StepSettings(http_allow_private=True, max_response_bytes=LIMIT, http_timeout=20)
+    async with KINDS.open(settings) as kinds:
+        yield kinds["http"]
 
 
 @asynccontextmanager
 async def guarded(
     rule: AddressRule, names: dict[str, Sequence[str]] | None = None
 ) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """Calls URLs under `rule`, on a machine that resolves `names`; every other name is an address."""
+    """Returns an http kind with `rule`, on a machine that resolves `names`; other names are addresses."""
 
     async def resolver(host: str, _: int) -> list[Address]:
-        return [ip_address(each) for each in (names or {}).get(host, [host.strip("[]")])]
+        return [ip_address(address) for address in (names or {}).get(host, [host.strip("[]")])]
 
-    runner = HttpRunner(GuardedTransport(GuardedBackend(rule, resolver)), max_response_bytes=LIMIT, timeout=20)
+    runner = HttpKind(
+        StepSettings(max_response_bytes=LIMIT, http_timeout=20), GuardedTransport(GuardedBackend(rule, resolver))
+    )
     try:
         yield lambda url: runner.run({"url": url}, CONTEXT)
     finally:
@@ -160,7 +162,7 @@ async def failure(call: Awaitable[Any]) -> StepError:
     return caught.value
 
 
-async def test_request_and_output(server: Server, http: StepRunner) -> None:
+async def test_request_and_output(server: Server, http: StepKind) -> None:
     output = await http.run(
         {
             "method": "POST",
@@ -184,7 +186,7 @@ async def test_request_and_output(server: Server, http: StepRunner) -> None:
     assert sent["x-name"].encode("latin-1").decode() == "Zoë"
 
 
-async def test_what_the_flow_sets_wins(server: Server, http: StepRunner) -> None:
+async def test_headers_of_the_flow_override_defaults(server: Server, http: StepKind) -> None:
     headers = {"idempotency-key": "mine", "Content-Type": "text/csv", "User-Agent": "me"}
     output = await http.run({"method": "PUT", "url": f"{server.url}/echo", "headers": headers, "body": "a,b"}, CONTEXT)
     sent = output["body"]["headers"]
@@ -192,7 +194,7 @@ async def test_what_the_flow_sets_wins(server: Server, http: StepRunner) -> None
     assert output["body"]["body"] == "a,b"
 
 
-async def test_null_is_a_json_body_too(server: Server, http: StepRunner) -> None:
+async def test_null_is_a_json_body(server: Server, http: StepKind) -> None:
     output = await http.run({"method": "POST", "url": f"{server.url}/echo", "json": None}, CONTEXT)
     assert output["body"]["body"] == "null"
 
@@ -214,13 +216,13 @@ async def test_null_is_a_json_body_too(server: Server, http: StepRunner) -> None
         ("hex=ff", {"body": None, "bodyBase64": "/w=="}),
     ],
 )
-async def test_bodies(server: Server, http: StepRunner, query: str, expected: dict[str, Any]) -> None:
+async def test_bodies(server: Server, http: StepKind, query: str, expected: dict[str, Any]) -> None:
     output = await http.run({"url": f"{server.url}/typed?{query}"}, CONTEXT)
     assert {name: value for name, value in output.items() if name.startswith("body")} == expected
 
 
 @pytest.mark.parametrize("kind", ["gzip", "gzip-twice", "deflate", "deflate-raw"])
-async def test_compressed_bodies(server: Server, http: StepRunner, kind: str) -> None:
+async def test_compressed_bodies(server: Server, http: StepKind, kind: str) -> None:
     assert (await http.run({"url": f"{server.url}/encoded/{kind}"}, CONTEXT))["body"] == {"a": 1}
 
 
@@ -233,7 +235,7 @@ async def test_compressed_bodies(server: Server, http: StepRunner, kind: str) ->
         ("br", "HTTP_FAILED"),
     ],
 )
-async def test_hostile_compression(server: Server, http: StepRunner, kind: str, code: str) -> None:
+async def test_hostile_compression(server: Server, http: StepKind, kind: str, code: str) -> None:
     assert (await failure(http.run({"url": f"{server.url}/encoded/{kind}"}, CONTEXT))).code == code
 
 
@@ -241,13 +243,13 @@ async def test_hostile_compression(server: Server, http: StepRunner, kind: str, 
     ("status", "retryable"),
     [(400, False), (404, False), (408, True), (425, True), (429, True), (500, True), (503, True)],
 )
-async def test_a_status_of_failure_fails(server: Server, http: StepRunner, status: int, retryable: bool) -> None:
+async def test_error_status_fails_the_step(server: Server, http: StepKind, status: int, retryable: bool) -> None:
     error = await failure(http.run({"url": f"{server.url}/status/{status}"}, CONTEXT))
     assert (error.code, error.retryable) == ("HTTP_STATUS", retryable)
     assert error.details == {"status": status, "body": "é" * 1_024}
 
 
-async def test_a_status_of_failure_may_be_an_answer(server: Server, http: StepRunner) -> None:
+async def test_error_status_can_be_accepted_as_output(server: Server, http: StepKind) -> None:
     output = await http.run({"url": f"{server.url}/status/404", "failOnStatus": False}, CONTEXT)
     assert (output["status"], output["body"]) == (404, "é" * 4_000)
 
@@ -274,27 +276,27 @@ async def test_a_status_of_failure_may_be_an_answer(server: Server, http: StepRu
         ({"more": 1}, "more: Extra inputs"),
     ],
 )
-async def test_input_that_is_no_request(http: StepRunner, change: dict[str, Any], message: str) -> None:
+async def test_invalid_request(http: StepKind, change: dict[str, Any], message: str) -> None:
     error = await failure(http.run({"url": "http://127.0.0.1:1/", **change}, CONTEXT))
     assert (error.code, error.retryable) == ("INPUT_INVALID", False)
     assert message in error.message
 
 
-async def test_input_that_is_no_object(http: StepRunner) -> None:
+async def test_input_that_is_not_an_object(http: StepKind) -> None:
     assert (await failure(http.run("http://x/", CONTEXT))).code == "INPUT_INVALID"
 
 
-async def test_no_server(http: StepRunner) -> None:
+async def test_connection_refused(http: StepKind) -> None:
     error = await failure(http.run({"url": "http://127.0.0.1:1/?key=secret"}, CONTEXT))
     assert (error.code, error.retryable) == ("HTTP_FAILED", True)
     assert "secret" not in error.message
 
 
-async def test_no_such_host(http: StepRunner) -> None:
+async def test_unknown_host(http: StepKind) -> None:
     assert (await failure(http.run({"url": "http://nowhere.invalid/"}, CONTEXT))).code == "HTTP_FAILED"
 
 
-async def test_a_server_that_does_not_speak_http(http: StepRunner) -> None:
+async def test_server_that_does_not_speak_http(http: StepKind) -> None:
     async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"what?\r\n\r\n")
         writer.close()
@@ -304,26 +306,26 @@ async def test_a_server_that_does_not_speak_http(http: StepRunner) -> None:
         assert (await failure(http.run({"url": f"http://127.0.0.1:{port}/"}, CONTEXT))).code == "HTTP_FAILED"
 
 
-async def test_tls_is_checked(server: Server, http: StepRunner) -> None:
+async def test_tls_certificate_is_verified(server: Server, http: StepKind) -> None:
     error = await failure(http.run({"url": f"https://127.0.0.1:{server.port}/"}, CONTEXT))
     assert error.code == "HTTP_FAILED"
 
 
 @pytest.mark.parametrize("path", ["/endless", "/endless?x=%00"])
-async def test_a_body_without_end(server: Server, http: StepRunner, path: str) -> None:
+async def test_endless_body(server: Server, http: StepKind, path: str) -> None:
     error = await failure(http.run({"url": server.url + path}, CONTEXT))
     assert (error.code, error.retryable, error.details) == ("RESPONSE_TOO_LARGE", False, {"limit": LIMIT})
     await asyncio.wait_for(server.left.wait(), 10)
 
 
-async def test_a_redirect_or_an_error_without_end(server: Server, http: StepRunner) -> None:
+async def test_endless_body_of_a_redirect_or_an_error(server: Server, http: StepKind) -> None:
     output = await http.run({"url": f"{server.url}/endless-redirect"}, CONTEXT)
     assert output["body"]["method"] == "GET"
     error = await failure(http.run({"url": f"{server.url}/endless-error"}, CONTEXT))
     assert error.details == {"status": 500, "body": "x" * 2 * KIB}
 
 
-async def test_a_body_that_drips(server: Server, http: StepRunner, fake_clock: FakeClock) -> None:
+async def test_slow_body_times_out(server: Server, http: StepKind, fake_clock: FakeClock) -> None:
     context = StepContext("run_1", "call", 1, "run_1:call", timeout=3)
     call = asyncio.ensure_future(http.run({"url": f"{server.url}/slow"}, context))
     await asyncio.wait_for(server.came.wait(), 10)
@@ -333,7 +335,7 @@ async def test_a_body_that_drips(server: Server, http: StepRunner, fake_clock: F
     await asyncio.wait_for(server.left.wait(), 10)
 
 
-async def test_cancelling_closes_the_connection(server: Server, http: StepRunner) -> None:
+async def test_cancellation_closes_the_connection(server: Server, http: StepKind) -> None:
     call = asyncio.ensure_future(http.run({"url": f"{server.url}/slow"}, CONTEXT))
     await asyncio.wait_for(server.came.wait(), 10)
     call.cancel()
@@ -342,18 +344,20 @@ async def test_cancelling_closes_the_connection(server: Server, http: StepRunner
     await asyncio.wait_for(server.left.wait(), 10)
 
 
-async def test_cookies_of_one_call_are_not_sent_by_the_next(server: Server, http: StepRunner) -> None:
+async def test_cookies_are_not_shared_between_calls(server: Server, http: StepKind) -> None:
     for _ in range(2):
         assert (await http.run({"url": f"{server.url}/cookie"}, CONTEXT))["body"] == {}
 
 
-async def test_no_proxy_of_the_environment(server: Server, http: StepRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_of_the_environment_is_ignored(
+    server: Server, http: StepKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    async with runners(RunnerSettings(http_allow_private=True)) as found:
-        assert (await found["http"].run({"url": f"{server.url}/echo"}, CONTEXT))["status"] == 200
+    async with KINDS.open(StepSettings(http_allow_private=True)) as kinds:
+        assert (await kinds["http"].run({"url": f"{server.url}/echo"}, CONTEXT))["status"] == 200
 
 
-async def test_redirects(server: Server, http: StepRunner) -> None:
+async def test_redirects(server: Server, http: StepKind) -> None:
     url = f"{server.url}/redirect?to=/echo&hops="
     assert (await http.run({"url": url + "5"}, CONTEXT))["body"]["method"] == "GET"
     error = await failure(http.run({"url": url + "6"}, CONTEXT))
@@ -362,19 +366,19 @@ async def test_redirects(server: Server, http: StepRunner) -> None:
     assert (output["status"], output["headers"]["location"]) == (302, "/echo")
 
 
-async def test_a_redirect_that_keeps_method_and_body(server: Server, http: StepRunner) -> None:
+async def test_redirect_that_keeps_method_and_body(server: Server, http: StepKind) -> None:
     url = f"{server.url}/redirect?to=/echo&status=307"
     output = await http.run({"method": "POST", "url": url, "json": [1]}, CONTEXT)
     assert (output["body"]["method"], output["body"]["body"]) == ("POST", "[1]")
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/", "ws://127.0.0.1/", "gopher://127.0.0.1/"])
-async def test_a_redirect_to_another_scheme(server: Server, http: StepRunner, target: str) -> None:
+async def test_redirect_to_another_scheme(server: Server, http: StepKind, target: str) -> None:
     error = await failure(http.run({"url": f"{server.url}/redirect?to={target}"}, CONTEXT))
     assert (error.code, error.retryable) == ("ADDRESS_REFUSED", False)
 
 
-async def test_secrets_stay_with_the_server_they_are_for(server: Server, http: StepRunner) -> None:
+async def test_secret_headers_are_not_sent_to_another_server(server: Server, http: StepKind) -> None:
     headers = {"Authorization": "Bearer s", "X-Api-Key": "s", "Cookie": "s=s", "Accept": "text/html"}
     async with answering(server.app, "127.0.0.2") as elsewhere:
         output = await http.run({"url": f"{server.url}/redirect?to={elsewhere}/echo", "headers": headers}, CONTEXT)
@@ -385,13 +389,14 @@ async def test_secrets_stay_with_the_server_they_are_for(server: Server, http: S
     assert output["body"]["headers"]["x-api-key"] == "s"
 
 
-async def test_credentials_in_the_url(server: Server, http: StepRunner, caplog: pytest.LogCaptureFixture) -> None:
+async def test_credentials_in_the_url(server: Server, http: StepKind, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "engine.step")
     url = f"{server.url}/echo?k=secret".replace("//", "//user:secret@")
     output = await http.run({"url": url}, CONTEXT)
     assert output["body"]["headers"]["authorization"].startswith("Basic ")
-    (line,) = caplog.messages
-    assert re.fullmatch(rf"run_1 call: GET {re.escape(server.url)}/echo answered 200 in \d+ ms", line)
+    (record,) = caplog.records
+    line = vars(record)["line"]
+    assert re.fullmatch(rf"GET {re.escape(server.url)}/echo responded 200 in \d+ ms", line)
 
 
 REFUSED = [
@@ -438,7 +443,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("address", REFUSED)
-def test_addresses_refused(address: str) -> None:
+def test_refused_addresses(address: str) -> None:
     assert not public_only(ip_address(address))
 
 
@@ -455,13 +460,13 @@ def test_addresses_refused(address: str) -> None:
         "2a00::1",
     ],
 )
-def test_addresses_allowed(address: str) -> None:
+def test_allowed_addresses(address: str) -> None:
     assert public_only(ip_address(address))
     assert anywhere(ip_address(address))
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["169.254.169.254"], ["::1"], ["8.8.8.8", "10.0.0.1"]])
-async def test_names_of_refused_addresses(addresses: list[str]) -> None:
+async def test_names_that_resolve_to_refused_addresses(addresses: list[str]) -> None:
     async with guarded(public_only, {"innocent.example": addresses}) as call:
         error = await failure(call("http://innocent.example/"))
     assert (error.code, error.retryable) == ("ADDRESS_REFUSED", False)
@@ -471,17 +476,17 @@ async def test_names_of_refused_addresses(addresses: list[str]) -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "2130706433", "0x7f000001", "127.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0"]
 )
-async def test_ways_to_write_the_own_machine(server: Server, host: str) -> None:
-    async with runners(RunnerSettings()) as found:
-        error = await failure(found["http"].run({"url": f"http://{host}:{server.port}/echo"}, CONTEXT))
-    # Where the machine does not read it as an address, it is no host at all.
+async def test_spellings_of_the_local_host_are_refused(server: Server, host: str) -> None:
+    async with KINDS.open(StepSettings()) as kinds:
+        error = await failure(kinds["http"].run({"url": f"http://{host}:{server.port}/echo"}, CONTEXT))
+    # On machines that do not read it as an address, it is an unknown host.
     assert error.code in ("ADDRESS_REFUSED", "HTTP_FAILED")
     assert not server.seen
     if host in ("127.0.0.1", "[::1]", "localhost", "2130706433"):
         assert error.code == "ADDRESS_REFUSED"
 
 
-async def test_a_redirect_to_a_refused_address(server: Server) -> None:
+async def test_redirect_to_a_refused_address(server: Server) -> None:
     async with guarded(lambda address: address == IPv4Address("127.0.0.1"), {"inner.example": ["127.0.0.2"]}) as call:
         assert (await call(f"{server.url}/echo"))["status"] == 200
         for target in ("http://127.0.0.2/", "http://inner.example/"):
@@ -489,42 +494,42 @@ async def test_a_redirect_to_a_refused_address(server: Server) -> None:
             assert error.code == "ADDRESS_REFUSED"
 
 
-async def test_the_connection_goes_to_the_address_that_was_checked(server: Server) -> None:
+async def test_connection_goes_to_the_checked_address(server: Server) -> None:
     answers = [["127.0.0.1"], ["127.0.0.2"]]
 
     async def rebinding(_: str, __: int) -> list[Address]:
-        return [ip_address(each) for each in answers.pop(0)]
+        return [ip_address(address) for address in answers.pop(0)]
 
     backend = GuardedBackend(lambda address: address == IPv4Address("127.0.0.1"), rebinding)
-    runner = HttpRunner(GuardedTransport(backend), max_response_bytes=LIMIT, timeout=20)
+    runner = HttpKind(StepSettings(max_response_bytes=LIMIT, http_timeout=20), GuardedTransport(backend))
     output = await runner.run({"url": f"http://name.example:{server.port}/echo"}, CONTEXT)
     await runner.aclose()
     assert output["body"]["headers"]["host"] == f"name.example:{server.port}"
     assert len(answers) == 1
 
 
-async def test_the_next_address_is_tried(server: Server) -> None:
+async def test_next_address_is_tried(server: Server) -> None:
     async with guarded(anywhere, {"two.example": ["127.0.0.3", "127.0.0.1"]}) as call:
         assert (await call(f"http://two.example:{server.port}/echo"))["status"] == 200
 
 
 @pytest.mark.parametrize("seconds", [0.05, 20])
-async def test_a_name_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+async def test_slow_name_resolution_times_out(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     async def never(_: str, __: int) -> list[Address]:
         await asyncio.sleep(60)
         return []
 
     monkeypatch.setattr("engine.steps.http.CONNECT_SECONDS", 0.1)
-    runner = HttpRunner(GuardedTransport(GuardedBackend(anywhere, never)), max_response_bytes=LIMIT, timeout=seconds)
+    runner = HttpKind(StepSettings(http_timeout=seconds), GuardedTransport(GuardedBackend(anywhere, never)))
     assert (await failure(runner.run({"url": "http://slow.example/"}, CONTEXT))).code == "TIMEOUT"
     await runner.aclose()
 
 
-async def test_a_name_without_addresses() -> None:
+async def test_name_without_addresses() -> None:
     async with guarded(anywhere, {"empty.example": []}) as call:
         assert (await failure(call("http://empty.example/"))).code == "HTTP_FAILED"
 
 
-async def test_a_redirect_to_what_is_no_url(server: Server, http: StepRunner) -> None:
+async def test_redirect_to_an_invalid_url(server: Server, http: StepKind) -> None:
     error = await failure(http.run({"url": f"{server.url}/redirect?to=http://[/"}, CONTEXT))
     assert error.code == "HTTP_FAILED"

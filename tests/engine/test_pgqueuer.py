@@ -18,10 +18,10 @@ from db.models.types import table
 from domain import clock
 from domain.enums import RunStatus
 from engine.pgqueuer import TicketQueue
-from tests.engine.processes import Processes
-from tests.engine.worker_processes import Order
+from tests.engine.worker_pool import WorkerPool
+from tests.engine.worker_processes import WorkerSpec
 from tests.support.clock import FakeClock
-from tests.support.engine import LEASE, Bench, python, transform
+from tests.support.worker import LEASE, WorkerHarness, python, transform
 
 PATIENCE = 60.0
 _RUN = table(FlowRun).c
@@ -34,8 +34,8 @@ def dialect() -> str:
 
 
 @pytest.fixture
-async def bench(database: Database) -> Bench:
-    return await Bench.on(database)
+async def worker(database: Database) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @asynccontextmanager
@@ -52,36 +52,36 @@ async def count(database: Database, *conditions: Any) -> int:
 
 
 async def test_two_worker_processes_execute_each_of_300_runs_once(
-    processes: Processes, bench: Bench, database_url: str, tmp_path: Path
+    worker_pool: WorkerPool, worker: WorkerHarness, database_url: str, tmp_path: Path
 ) -> None:
-    flow = await bench.publish(python("a", "stamp"), transform("b", "{{ steps.a.output }}"))
-    await bench.start_many(flow, 300)
-    orders = [Order(database_url, str(tmp_path / f"log{number}"), concurrency=8) for number in (1, 2)]
-    async with ended_signals(bench.database, database_url) as changed:
-        pids = [await processes.start(order) for order in orders]
+    flow = await worker.publish(python("a", "stamp"), transform("b", "{{ steps.a.output }}"))
+    await worker.start_many(flow, 300)
+    orders = [WorkerSpec(database_url, str(tmp_path / f"log{number}"), concurrency=8) for number in (1, 2)]
+    async with ended_signals(worker.database, database_url) as changed:
+        pids = [await worker_pool.start(spec) for spec in orders]
         async with asyncio.timeout(PATIENCE):
-            while await count(bench.database, _RUN.status == RunStatus.SUCCEEDED) < 300:
+            while await count(worker.database, _RUN.status == RunStatus.SUCCEEDED) < 300:
                 changed.clear()
                 await clock.wait_for(changed, 1.0)
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-    assert [await processes.ended(pid) for pid in pids] == [0, 0]
-    assert await count(bench.database, _RUN.interruptions > 0) == 0
+    assert [await worker_pool.ended(pid) for pid in pids] == [0, 0]
+    assert await count(worker.database, _RUN.interruptions > 0) == 0
     tries = select(func.count()).select_from(table(StepAttempt)).group_by(_ATTEMPT.run_id, _ATTEMPT.position)
-    assert set(await bench.database.read(lambda conn: conn.execute(tries).scalars().all())) == {1}
-    left = await bench.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar())
+    assert set(await worker.database.read(lambda conn: conn.execute(tries).scalars().all())) == {1}
+    left = await worker.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar())
     assert left == 0
 
 
 async def test_lost_tickets_are_looked_for_at_the_start_each_minute_and_after_the_database_was_away(
-    bench: Bench, fake_clock: FakeClock
+    worker: WorkerHarness, fake_clock: FakeClock
 ) -> None:
-    flow = await bench.publish(transform("a", 1))
-    queue = TicketQueue(bench.database)
+    flow = await worker.publish(transform("a", 1))
+    queue = TicketQueue(worker.database)
 
     async def lose_tickets() -> None:
-        await bench.start(flow)
-        await bench.database.write(lambda conn: conn.execute(text("TRUNCATE pgqueuer")))
+        await worker.start(flow)
+        await worker.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
 
     await lose_tickets()
     assert len(await queue.claim(10, LEASE)) == 1
@@ -92,10 +92,10 @@ async def test_lost_tickets_are_looked_for_at_the_start_each_minute_and_after_th
     assert len(await queue.claim(10, LEASE)) == 2
 
 
-async def test_it_says_when_to_look_next(bench: Bench, fake_clock: FakeClock) -> None:
-    flow = await bench.publish(transform("a", 1))
-    queue = TicketQueue(bench.database)
+async def test_it_says_when_to_look_next(worker: WorkerHarness, fake_clock: FakeClock) -> None:
+    flow = await worker.publish(transform("a", 1))
+    queue = TicketQueue(worker.database)
     assert await queue.claim(10, LEASE) == []
     assert await queue.next_due() == clock.now() + timedelta(seconds=1)
-    await bench.start(flow)
+    await worker.start(flow)
     assert await queue.next_due() == clock.now()

@@ -1,11 +1,11 @@
-"""Python steps: actions that behave, and actions that do not."""
+"""Python steps: actions that behave, and actions that do not; loading of actions."""
 
 import asyncio
 import inspect
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from engine import actions
 from engine.actions import Action, ActionLoadError, ActionRegistry, PermanentError
 from engine.errors import StepError
-from engine.steps import Runners, RunnerSettings, StepContext, runners
+from engine.steps import KINDS, StepContext, StepKind, StepSettings
 from engine.steps.threads import BlockingCalls
 
 CONTEXT = StepContext("run_1", "work", 2, "run_1:work")
@@ -24,8 +24,8 @@ TENANT: ContextVar[str] = ContextVar("TENANT", default="none")
 release = threading.Event()
 
 
-class Crowd:
-    """Who is inside just now."""
+class Occupancy:
+    """Counts the calls that are inside an action."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +42,7 @@ class Crowd:
             self.inside -= 1
 
 
-blocked = Crowd()
+blocked = Occupancy()
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def released() -> Iterator[None]:
 
 
 def join_actions() -> None:
-    """Wait until no thread of an action is left."""
+    """Wait until no thread of an action is running."""
     for thread in threading.enumerate():
         if thread.name == "python-action":
             thread.join(10)
@@ -140,9 +140,9 @@ def not_json() -> object:
 
 
 def circular() -> list[Any]:
-    found: list[Any] = []
-    found.append(found)
-    return found
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
 
 
 def too_much() -> str:
@@ -164,17 +164,19 @@ def registry() -> ActionRegistry:
         interrupt, interrupt_later, stop_iteration, cancel_itself, fail_unprintably, not_json, circular, too_much,
         almost_json, spoil,
     ]  # fmt: skip
-    return ActionRegistry([Action(each.__name__, each, __name__, inspect.signature(each)) for each in functions])
+    return ActionRegistry(
+        [Action(function.__name__, function, __name__, inspect.signature(function)) for function in functions]
+    )
 
 
 @pytest.fixture
-async def python() -> AsyncIterator[Runners]:
-    async with runners(RunnerSettings(actions=registry(), action_threads=2)) as found:
-        yield found
+async def python() -> AsyncIterator[Mapping[str, StepKind]]:
+    async with KINDS.open(StepSettings(actions=registry(), action_threads=2)) as kinds:
+        yield kinds
 
 
-def call(found: Runners, action: str, **args: Any) -> Awaitable[Any]:
-    return found["python"].run({"action": action, "args": args}, CONTEXT)
+def call(kinds: Mapping[str, StepKind], action: str, **args: Any) -> Awaitable[Any]:
+    return kinds["python"].run({"action": action, "args": args}, CONTEXT)
 
 
 async def failure(call: Awaitable[Any]) -> StepError:
@@ -184,28 +186,34 @@ async def failure(call: Awaitable[Any]) -> StepError:
 
 
 @pytest.mark.parametrize("action", ["add", "add_later"])
-async def test_an_action(python: Runners, action: str) -> None:
+async def test_action_returns_its_output(python: Mapping[str, StepKind], action: str) -> None:
     assert await call(python, action, a=2) == 3
     assert await call(python, action, a=2, b=5) == 7
 
 
-async def test_plain_functions_run_in_daemon_threads_with_the_context_of_the_run(python: Runners) -> None:
+async def test_plain_functions_run_in_daemon_threads_with_the_context_variables_of_the_run(
+    python: Mapping[str, StepKind],
+) -> None:
     TENANT.set("blue")
     assert await call(python, "where") == {"main": False, "daemon": True, "tenant": "blue"}
 
 
-async def test_ctx(python: Runners, caplog: pytest.LogCaptureFixture) -> None:
+async def test_ctx_is_passed_and_cannot_be_set_by_flows(
+    python: Mapping[str, StepKind], caplog: pytest.LogCaptureFixture
+) -> None:
     assert await call(python, "describe", prefix="p") == "p run_1 work 2 run_1:work"
-    assert caplog.record_tuples == [("engine.step", logging.WARNING, "run_1 work: describing p")]
+    (record,) = caplog.records
+    assert (record.name, record.levelno, record.message) == ("engine.step", logging.WARNING, "step log line")
+    assert vars(record).items() >= {"run_id": "run_1", "step": "work", "attempt": 2, "line": "describing p"}.items()
     error = await failure(call(python, "describe", prefix="p", ctx=1))
     assert (error.code, error.retryable) == ("ACTION_ARGUMENTS", False)
 
 
-async def test_the_output_is_what_json_makes_of_it(python: Runners) -> None:
+async def test_output_is_converted_to_json(python: Mapping[str, StepKind]) -> None:
     assert await call(python, "almost_json") == {"at": "2026-01-02T00:00:00+00:00", "pair": [1, 2]}
 
 
-async def test_arguments_belong_to_the_action(python: Runners) -> None:
+async def test_action_may_change_its_arguments(python: Mapping[str, StepKind]) -> None:
     items = [1, 2]
     assert await call(python, "spoil", items=items) == 0
     assert items == [1, 2]
@@ -214,14 +222,14 @@ async def test_arguments_belong_to_the_action(python: Runners) -> None:
 @pytest.mark.parametrize(
     ("action", "args", "code", "retryable", "message"),
     [
-        ("nope", {}, "ACTION_UNKNOWN", False, "There is no action 'nope' here."),
+        ("nope", {}, "ACTION_UNKNOWN", False, "This worker has no action 'nope'."),
         ("add", {}, "ACTION_ARGUMENTS", False, "add: missing a required argument: 'a'"),
         ("add", {"a": 1, "c": 1}, "ACTION_ARGUMENTS", False, "add: got an unexpected keyword argument 'c'"),
         ("fail", {}, "ACTION_FAILED", True, "fail raised ValueError: bad luck"),
         ("fail_later", {}, "ACTION_FAILED", True, "fail_later raised ValueError: bad luck"),
         ("fail_for_good", {}, "ACTION_FAILED", False, "fail_for_good raised PermanentError: no such customer"),
         ("fail_my_way", {}, "CARD_DECLINED", False, "The card was declined."),
-        ("fail_unprintably", {}, "ACTION_FAILED", True, "(its message cannot be shown)"),
+        ("fail_unprintably", {}, "ACTION_FAILED", True, "(the message is unavailable: str() of the exception failed)"),
         ("stop_iteration", {}, "ACTION_FAILED", True, "StopIteration"),
         ("leave", {}, "ACTION_EXITED", True, "leave raised SystemExit: 3"),
         ("leave_later", {}, "ACTION_EXITED", True, "leave_later raised SystemExit: 3"),
@@ -233,8 +241,8 @@ async def test_arguments_belong_to_the_action(python: Runners) -> None:
         ("too_much", {}, "OUTPUT_TOO_LARGE", False, "2,000,002 bytes"),
     ],
 )
-async def test_failures(
-    python: Runners, action: str, args: dict[str, Any], code: str, retryable: bool, message: str
+async def test_failures_have_codes_and_messages(
+    python: Mapping[str, StepKind], action: str, args: dict[str, Any], code: str, retryable: bool, message: str
 ) -> None:
     error = await failure(call(python, action, **args))
     assert (error.code, error.retryable) == (code, retryable)
@@ -243,27 +251,29 @@ async def test_failures(
     assert await call(python, "add", a=1) == 2
 
 
-async def test_stack_traces_go_to_the_log(python: Runners, caplog: pytest.LogCaptureFixture) -> None:
+async def test_stack_traces_go_to_the_service_log(
+    python: Mapping[str, StepKind], caplog: pytest.LogCaptureFixture
+) -> None:
     await failure(call(python, "fail"))
     assert "bad luck" in str(caplog.records[-1].exc_info)
-    assert caplog.messages == ["The action fail failed"]
+    assert [(record.message, vars(record)["action"]) for record in caplog.records] == [("action failed", "fail")]
 
 
 @pytest.mark.parametrize(
     "rendered", [{"action": 5}, {"args": {}}, {"action": "add", "args": [1]}, [], {"action": "add", "x": 1}, object()]
 )
-async def test_input_that_is_no_call(python: Runners, rendered: Any) -> None:
+async def test_invalid_input(python: Mapping[str, StepKind], rendered: Any) -> None:
     error = await failure(python["python"].run(rendered, CONTEXT))
     assert (error.code, error.retryable) == ("INPUT_INVALID", False)
 
 
-async def abandon(python: Runners) -> None:
+async def abandon(python: Mapping[str, StepKind]) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await call(python, "block")
 
 
-async def test_a_blocked_action_gives_its_place_back_until_there_are_too_many(python: Runners) -> None:
+async def test_blocked_action_frees_its_slot_until_too_many_are_abandoned(python: Mapping[str, StepKind]) -> None:
     await abandon(python)
     assert await call(python, "add", a=1) == 2
     await abandon(python)
@@ -271,27 +281,27 @@ async def test_a_blocked_action_gives_its_place_back_until_there_are_too_many(py
     assert (error.code, error.retryable) == ("WORKER_BUSY", True)
     release.set()
     async with asyncio.timeout(10):
-        while not await works_again(python):  # noqa: ASYNC110 - a thread tells nobody when it ends
+        while not await is_free_again(python):  # noqa: ASYNC110 - a thread gives no signal when it ends
             await asyncio.sleep(0.01)
 
 
-async def works_again(python: Runners) -> bool:
+async def is_free_again(python: Mapping[str, StepKind]) -> bool:
     try:
         return bool(await call(python, "add", a=1) == 2)
     except StepError:
         return False
 
 
-async def test_actions_wait_for_a_place(python: Runners) -> None:
+async def test_actions_wait_for_a_slot(python: Mapping[str, StepKind]) -> None:
     calls = [asyncio.ensure_future(call(python, "block")) for _ in range(3)]
-    while blocked.inside < 2:  # noqa: ASYNC110 - a thread tells nobody when it begins
+    while blocked.inside < 2:  # noqa: ASYNC110 - a thread gives no signal when it starts
         await asyncio.sleep(0)
     release.set()
     assert await asyncio.gather(*calls) == ["late"] * 3
     assert blocked.most == 2
 
 
-async def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -303,32 +313,32 @@ async def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) 
     assert calls.abandoned == 0
 
 
-def test_the_event_loop_may_be_gone_when_the_action_returns() -> None:
+def test_event_loop_may_be_closed_when_the_action_returns() -> None:
     async def give_up() -> None:
-        async with runners(RunnerSettings(actions=registry())) as found:
-            await abandon(found)
+        async with KINDS.open(StepSettings(actions=registry())) as kinds:
+            await abandon(kinds)
 
     asyncio.run(give_up())
     release.set()
     join_actions()
 
 
-async def test_a_coroutine_can_be_cancelled(python: Runners) -> None:
+async def test_coroutine_can_be_cancelled(python: Mapping[str, StepKind]) -> None:
     async def wait() -> None:
         await asyncio.sleep(60)
 
     action = Action("wait", wait, __name__, inspect.signature(wait))
-    async with runners(RunnerSettings(actions=ActionRegistry([action]))) as found:
+    async with KINDS.open(StepSettings(actions=ActionRegistry([action]))) as kinds:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
-                await call(found, "wait")
+                await call(kinds, "wait")
 
 
-async def test_transform() -> None:
-    async with runners(RunnerSettings()) as found:
-        assert await found["transform"].run({"a": [1]}, CONTEXT) == {"a": [1]}
-        assert sorted(found) == ["http", "python", "transform"]
-        assert len(found) == 3
+async def test_transform_returns_its_input() -> None:
+    async with KINDS.open(StepSettings()) as kinds:
+        assert await kinds["transform"].run({"a": [1]}, CONTEXT) == {"a": [1]}
+        assert list(kinds) == list(KINDS) == ["http", "python", "transform", "delay", "humanInput", "flow"]
+        assert len(KINDS) == 6
 
 
 @pytest.fixture
@@ -336,10 +346,10 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
 
-    def write(name: str, *lines: str) -> None:
+    def write(name: str, *source: str) -> None:
         path = tmp_path / f"{name.replace('.', '/')}.py"
         path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(["from engine.actions import action", *lines]))
+        path.write_text("\n".join(["from engine.actions import action", *source]))
 
     yield write
     for name in set(sys.modules) - before:
@@ -361,7 +371,7 @@ def test_load(modules: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("source", "message"),
     [
         (["1 / 0"], "'broken_{}' cannot be imported: ZeroDivisionError"),
         (["import sys; sys.exit(1)"], "cannot be imported: SystemExit"),
@@ -370,17 +380,17 @@ def test_load(modules: Callable[..., None]) -> None:
         (["@action", "def a(): pass", "@action('a')", "def b(): pass"], "Two actions are called 'a': in broken_"),
     ],
 )
-def test_modules_that_cannot_be_used(
-    modules: Callable[..., None], request: pytest.FixtureRequest, lines: list[str], message: str
+def test_unusable_modules(
+    modules: Callable[..., None], request: pytest.FixtureRequest, source: list[str], message: str
 ) -> None:
-    # A name of its own each time: what a module declared is remembered for the process.
+    # Each case has its own name: the actions that a module declares are registered for the whole process.
     name = f"broken_{abs(hash(request.node.name))}"
-    modules(name, *lines)
+    modules(name, *source)
     with pytest.raises(ActionLoadError) as caught:
         actions.load([name])
     assert message.replace("{}", name.removeprefix("broken_")) in str(caught.value)
 
 
-def test_a_module_that_does_not_exist() -> None:
+def test_missing_module() -> None:
     with pytest.raises(ActionLoadError, match="'no_such_module_here' cannot be imported: ModuleNotFoundError"):
         actions.load(["no_such_module_here"])

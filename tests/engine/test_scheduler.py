@@ -1,4 +1,4 @@
-"""Schedules that start runs: on time, once, and by their policy when no worker was there."""
+"""The scheduler: starts runs on time, once, and by the policy for missed fire times."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,12 +8,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from db import flows, projects, schedules
+from db.assembly import open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
+from db.row_types import ScheduleRow
 from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
@@ -22,10 +25,10 @@ from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.quota import QuotaPeriod
 from engine.compiled_flow import FlowCache, check
-from engine.scheduler import INTERVAL_SECONDS, MAX_MADE_UP, Scheduler
+from engine.scheduler import INTERVAL_SECONDS, MAX_CATCH_UP, Scheduler
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -34,15 +37,15 @@ _RUNS = table(FlowRun)
 
 @pytest.fixture
 def still(fake_clock: FakeClock, database: Database) -> FakeClock:
-    """Time stands still unless a test moves it."""
+    """A clock that stands still unless the test moves it."""
     fake_clock.watch(database)
     return fake_clock
 
 
 @pytest.fixture
-async def home(still: FakeClock, database: Database) -> Home:
-    """A published flow."""
-    return await database.write(factory.add_home)
+async def published(still: FakeClock, database: Database) -> PublishedFlow:
+    """A project with a published flow."""
+    return await database.write(factory.make_project_with_flow)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def scheduler(database: Database, still: FakeClock) -> Scheduler:
 
 @pytest.fixture
 async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Scheduler]:
-    """A scheduler at work."""
+    """A running scheduler."""
     task = asyncio.create_task(scheduler.run())
     await still.settle()
     yield scheduler
@@ -60,15 +63,15 @@ async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Sched
     await still.drive(task)
 
 
-def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
-    """A schedule that was created now."""
+def add(uow: UnitOfWork, /, published: PublishedFlow, cron: str = "0 * * * *", **values: Any) -> UUID:
+    """Insert a schedule created now; returns its ID."""
     schedule_id = ids.new_uuid()
     now = clock.now()
     zone = values.get("time_zone", "UTC")
     row = {
         "id": schedule_id,
-        "project_id": home.project_id,
-        "flow_id": home.flow_id,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
         "name": None,
         "enabled": True,
         "cron": cron,
@@ -83,7 +86,7 @@ def add(conn: Connection, /, home: Home, cron: str = "0 * * * *", **values: Any)
         "updated_at": now,
         **values,
     }
-    schedules.create(conn, row)
+    schedules.create(uow, row)
     return schedule_id
 
 
@@ -92,24 +95,24 @@ async def runs_of(database: Database) -> list[AnyRow]:
 
 
 async def fires(database: Database) -> list[datetime]:
-    """For which times runs were started, in the order in which they were."""
+    """Returns the fire times of all runs, in the order of creation."""
     return [row.scheduled_for for row in await runs_of(database)]
 
 
-async def row_of(database: Database, schedule_id: UUID) -> AnyRow:
+async def row_of(database: Database, schedule_id: UUID) -> ScheduleRow:
     columns = {"next_fire_at", "last_fired_at", "last_skipped_at", "last_skipped_reason"}
     return (await database.read(schedules.by_ids, [schedule_id], columns))[schedule_id]
 
 
-async def test_run_has_all_that_the_schedule_says(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+async def test_run_has_the_values_of_the_schedule(
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    told = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
-    schedule_id = await database.write(add, home, "1 0 * * *", **told)
+    values = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
+    schedule_id = await database.write(add, published, "1 0 * * *", **values)
     await still.advance(61)
     (run,) = await runs_of(database)
     assert (run.status, run.trigger_method) == (RunStatus.QUEUED, "SCHEDULE")
-    assert (run.flow_id, run.flow_version_id) == (home.flow_id, home.version_id)
+    assert (run.flow_id, run.flow_version_id) == (published.flow_id, published.version_id)
     assert (run.tags, run.input, run.environment) == (["nightly"], '{"n": 2}', "TESTING")
     assert run.metadata.replace(" ", "") == '{"a":1}'
     assert run.source == ids.encode(IdKind.SCHEDULE, schedule_id)
@@ -120,21 +123,21 @@ async def test_run_has_all_that_the_schedule_says(
     assert row.last_skipped_at is None
 
 
-async def test_fires_again_and_again_at_their_times(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+async def test_schedule_fires_at_each_of_its_times(
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     await still.advance(200)
     runs = await runs_of(database)
     assert [run.scheduled_for for run in runs] == [START + number * MINUTE for number in (1, 2, 3)]
     assert all(run.created_at == run.scheduled_for for run in runs)
 
 
-async def test_local_time_that_is_shown_twice_fires_once(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+async def test_repeated_local_time_fires_once(
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
     await still.advance((datetime(2026, 10, 24, 12, tzinfo=UTC) - START).total_seconds())
-    await database.write(add, home, "30 2 * * *", time_zone="Europe/Berlin")
+    await database.write(add, published, "30 2 * * *", time_zone="Europe/Berlin")
     for _ in range(2 * 24 * 2):
         await still.advance(1_800)
         await scheduler.fire_due()
@@ -145,21 +148,21 @@ async def test_local_time_that_is_shown_twice_fires_once(
 
 
 async def test_schedule_made_by_another_process_is_noticed(
-    database: Database, database_url: str, home: Home, still: FakeClock, running: Scheduler
+    database: Database, database_url: str, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    other = Database(database_url)
+    other = open_database(database_url)
     await still.advance(58)
-    await other.write(add, home, "* * * * *")
+    await other.write(add, published, "* * * * *")
     await other.close()
     await still.advance(2 + INTERVAL_SECONDS)
     (run,) = await runs_of(database)
     assert run.created_at - run.scheduled_for <= timedelta(seconds=INTERVAL_SECONDS)
 
 
-async def test_idle_scheduler_looks_every_few_seconds_alone(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+async def test_idle_scheduler_polls_at_its_interval(
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    await database.write(add, home, "@yearly")
+    await database.write(add, published, "@yearly")
     await still.settle()
     assert still.seconds_to_next() == INTERVAL_SECONDS
 
@@ -172,16 +175,16 @@ async def test_idle_scheduler_looks_every_few_seconds_alone(
         (MissedFires.FIRE_ALL, [1, 2, 3, 4, 5], None),
     ],
 )
-async def test_what_was_missed_goes_by_the_policy(
+async def test_missed_fires_follow_the_policy(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
     policy: MissedFires,
     started: list[int],
     skipped: int | None,
 ) -> None:
-    schedule_id = await database.write(add, home, missed_fires=policy)
+    schedule_id = await database.write(add, published, missed_fires=policy)
     await still.advance(5.5 * 3600)
     await scheduler.fire_due()
     assert await fires(database) == [START + number * HOUR for number in started]
@@ -197,24 +200,24 @@ async def test_what_was_missed_goes_by_the_policy(
     ("policy", "started"),
     [(MissedFires.SKIP, [3]), (MissedFires.FIRE_ONCE, [3]), (MissedFires.FIRE_ALL, [1, 2, 3])],
 )
-async def test_what_is_due_now_fires_whatever_was_missed_before(
+async def test_current_fire_time_starts_a_run_whatever_was_missed(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
     policy: MissedFires,
     started: list[int],
 ) -> None:
-    await database.write(add, home, missed_fires=policy)
+    await database.write(add, published, missed_fires=policy)
     await still.advance(3 * 3600 + 60)
     await scheduler.fire_due()
     assert await fires(database) == [START + number * HOUR for number in started]
 
 
-async def test_a_fire_a_little_late_was_not_missed(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+async def test_slightly_late_fire_is_not_missed(
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     await still.advance(120.5)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * MINUTE]
@@ -223,23 +226,23 @@ async def test_a_fire_a_little_late_was_not_missed(
     assert (await fires(database))[1:] == [START + 3 * MINUTE]
 
 
-async def test_making_up_is_bounded_and_the_latest_come(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+async def test_catch_up_is_bounded_to_the_latest_fire_times(
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    schedule_id = await database.write(add, home, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
+    schedule_id = await database.write(add, published, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
     await still.advance(400 * 24 * 3600)
     await scheduler.fire_due()
     now = clock.now()
-    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_MADE_UP))]
+    assert await fires(database) == [now - number * MINUTE for number in reversed(range(MAX_CATCH_UP))]
     row = await row_of(database, schedule_id)
     assert row.last_skipped_reason == SkipReason.MISSED
     assert row.next_fire_at == now + MINUTE
 
 
 async def test_clock_set_back_fires_nothing_twice(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     with_clock_set_back = FakeClock(START + 0.5 * HOUR)
@@ -256,27 +259,27 @@ async def test_clock_set_back_fires_nothing_twice(
     assert await fires(database) == [START + HOUR, START + 2 * HOUR]
 
 
-async def test_clock_set_forward_is_as_a_time_without_workers(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+async def test_clock_set_forward_is_like_a_time_without_workers(
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home, missed_fires=MissedFires.FIRE_ONCE)
+    await database.write(add, published, missed_fires=MissedFires.FIRE_ONCE)
     await still.advance(1_000 * 3600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 1_000 * HOUR]
 
 
-def disable_flow(conn: Connection, home: Home) -> None:
-    flows.change(conn, home.flow_id, {"enabled": False})
+def disable_flow(uow: UnitOfWork, published: PublishedFlow) -> None:
+    flows.change(uow, published.flow_id, {"enabled": False})
 
 
-def unpublish_flow(conn: Connection, home: Home) -> None:
-    flows.change(conn, home.flow_id, {"published_version_id": None})
+def unpublish_flow(uow: UnitOfWork, published: PublishedFlow) -> None:
+    flows.change(uow, published.flow_id, {"published_version_id": None})
 
 
-def demand_more(conn: Connection, home: Home) -> None:
+def demand_more(uow: UnitOfWork, published: PublishedFlow) -> None:
     step = {"name": "a", "kind": "transform", "input": 1}
     checked = check({"inputSchema": {"type": "object", "required": ["n"]}, "steps": [step]})
-    flows.publish(conn, home.flow_id, home.project_id, checked.text, checked.step_count)
+    flows.publish(uow, published.flow_id, published.project_id, checked.text, checked.step_count)
 
 
 @pytest.mark.parametrize(
@@ -289,33 +292,35 @@ def demand_more(conn: Connection, home: Home) -> None:
 )
 async def test_flow_that_cannot_be_started_skips_the_fire(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
-    spoil: Callable[[Connection, Home], None],
+    spoil: Callable[[UnitOfWork, PublishedFlow], None],
     reason: SkipReason,
 ) -> None:
-    schedule_id = await database.write(add, home, missed_fires=MissedFires.FIRE_ALL)
-    await database.write(spoil, home)
+    schedule_id = await database.write(add, published, missed_fires=MissedFires.FIRE_ALL)
+    await database.write(spoil, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     row = await row_of(database, schedule_id)
     assert (row.last_skipped_at, row.last_skipped_reason) == (START + HOUR, reason)
     assert row.next_fire_at == START + 2 * HOUR
     assert row.last_fired_at is None
-    # What was skipped is not made up for, and the next fire is as ever.
-    await database.write(flows.change, home.flow_id, {"enabled": True, "published_version_id": home.version_id})
+    # A skipped fire time is not caught up, and the next one fires as usual.
+    await database.write(
+        flows.change, published.flow_id, {"enabled": True, "published_version_id": published.version_id}
+    )
     await still.advance(3_600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * HOUR]
 
 
-async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+async def test_unknown_time_zone_stops_only_its_schedule(
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    lost = await database.write(add, home)
+    lost = await database.write(add, published)
     await database.write(schedules.change, lost, {"time_zone": "Mars/Olympus"})
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     row = await row_of(database, lost)
@@ -323,64 +328,72 @@ async def test_time_zone_that_is_gone_stops_the_schedule_and_no_other(
     assert await fires(database) == [START + HOUR]
 
 
-async def test_flow_that_cannot_be_read_skips_the_fire_and_no_other(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+async def test_unreadable_flow_skips_only_its_fire(
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    broken = await database.write(factory.add_home, "broken")
+    broken = await database.write(factory.make_project_with_flow, "broken")
     await database.write(flows.publish, broken.flow_id, broken.project_id, "no definition", 1)
     spoilt = await database.write(add, broken)
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     assert (await row_of(database, spoilt)).last_skipped_reason == SkipReason.INTERNAL_ERROR
     assert await fires(database) == [START + HOUR]
 
 
-async def test_schedule_changed_meanwhile_is_looked_at_again(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+async def test_schedule_changed_during_the_fire_is_read_again(
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
-    refusal = scheduler._refusal
+    refusal = scheduler._skip_reason
 
-    async def changed_meanwhile(seen: AnyRow) -> SkipReason | None:
-        monkeypatch.setattr(scheduler, "_refusal", refusal)
+    async def change_schedule(seen: AnyRow) -> SkipReason | None:
+        monkeypatch.setattr(scheduler, "_skip_reason", refusal)
         changes = {"input": '"new"', "updated_at": clock.now()}
         await database.write(schedules.change, schedule_id, changes)
         return None
 
-    monkeypatch.setattr(scheduler, "_refusal", changed_meanwhile)
+    monkeypatch.setattr(scheduler, "_skip_reason", change_schedule)
     await scheduler.fire_due()
     assert await runs_of(database) == []
     await scheduler.fire_due()
     assert [run.input for run in await runs_of(database)] == ['"new"']
 
 
-async def test_schedule_deleted_meanwhile_starts_nothing(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+async def test_schedule_deleted_during_the_fire_starts_nothing(
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
 
-    async def deleted_meanwhile(seen: AnyRow) -> None:
+    async def delete_schedule(seen: AnyRow) -> None:
         assert await database.write(schedules.remove, schedule_id)
 
-    monkeypatch.setattr(scheduler, "_refusal", deleted_meanwhile)
+    monkeypatch.setattr(scheduler, "_skip_reason", delete_schedule)
     await scheduler.fire_due()
     assert await runs_of(database) == []
 
 
 async def test_fire_whose_run_cannot_be_written_is_not_lost(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    # One transaction: without the run, the schedule has not moved on.
-    schedule_id = await database.write(add, home)
+    # One transaction: if the run is not written, the schedule is not advanced.
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
     write = database.write
 
     async def cut_off(work: Any, *args: Any) -> Any:
-        def dying(conn: Connection) -> None:
-            work(conn, *args)
+        def dying(uow: UnitOfWork) -> None:
+            work(uow, *args)
             raise DatabaseUnavailableError
 
         return await write(dying)
@@ -394,10 +407,14 @@ async def test_fire_whose_run_cannot_be_written_is_not_lost(
     assert await fires(database) == [START + HOUR]
 
 
-async def test_scheduler_goes_on_when_the_database_is_back(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+async def test_scheduler_continues_when_the_database_is_back(
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     read = database.read
 
     async def away(*_: Any) -> None:
@@ -416,38 +433,40 @@ async def test_scheduler_goes_on_when_the_database_is_back(
 SCHEDULES, SCHEDULERS, HOURS = 30, 3, 3
 
 
-async def test_many_workers_start_each_fire_once(
-    database: Database, database_url: str, home: Home, still: FakeClock
+async def test_many_workers_start_each_run_once(
+    database: Database, database_url: str, published: PublishedFlow, still: FakeClock
 ) -> None:
-    def add_many(conn: Connection) -> None:
+    def add_many(uow: UnitOfWork) -> None:
         for _ in range(SCHEDULES):
-            add(conn, home, missed_fires=MissedFires.FIRE_ALL)
+            add(uow, published, missed_fires=MissedFires.FIRE_ALL)
 
     await database.write(add_many)
     async with AsyncExitStack() as closing:
         workers = []
         for _ in range(SCHEDULERS):
-            own = Database(database_url)
+            own = open_database(database_url)
             closing.push_async_callback(own.close)
             workers.append(Scheduler(own, FlowCache(own)))
         for _ in range(HOURS):
             await still.advance(3_600)
-            # At once, and on PostgreSQL on connections of their own: nothing but the database decides.
+            # Concurrently, on PostgreSQL on separate connections: only the database can decide who starts a run.
             await asyncio.gather(*(worker.fire_due() for worker in workers))
-    found = [(row.source, row.scheduled_for) for row in await runs_of(database)]
-    assert len(found) == len(set(found)) == SCHEDULES * HOURS
+    fired = [(row.source, row.scheduled_for) for row in await runs_of(database)]
+    assert len(fired) == len(set(fired)) == SCHEDULES * HOURS
 
 
-async def test_a_run_beyond_the_quota_is_logged_and_the_schedule_goes_on(
-    database: Database, home: Home, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
+async def test_run_that_exceeds_the_quota_is_logged_and_the_schedule_continues(
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.write(projects.change, home.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
-    schedule_id = await database.write(add, home, "*/20 * * * *")
+    await database.write(projects.change, published.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
+    schedule_id = await database.write(add, published, "*/20 * * * *")
     await still.advance(4_000)
     runs = await runs_of(database)
-    # At 20 and 40 minutes, and then at the full hour.
+    # After 20 and 40 minutes, and at the full hour, when the next period of the quota begins.
     assert [run.status for run in runs] == ["QUEUED", "QUOTA_EXCEEDED", "QUEUED"]
-    told = f"{ids.encode(IdKind.RUN, runs[1].id)}, which {ids.encode(IdKind.SCHEDULE, schedule_id)} started,"
-    assert [told in record.message for record in caplog.records] == [True]
+    (record,) = caplog.records
+    assert record.message == "scheduled run exceeds the quota"
+    fields = {"run_id": ids.encode(IdKind.RUN, runs[1].id), "schedule_id": ids.encode(IdKind.SCHEDULE, schedule_id)}
+    assert vars(record).items() >= fields.items()
     row = await row_of(database, schedule_id)
     assert (row.last_fired_at, row.last_skipped_at) == (START + HOUR, None)

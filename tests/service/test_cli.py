@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from db.migrate import upgrade
 from schema.build import SDL_FILE
 from service import cli
-from tests.support.api import PATIENCE
-from tests.support.commands import serving, start, working
+from tests.support.app import PATIENCE
+from tests.support.commands import run_service, run_worker, start
 
 FIXED = "a-key-fixed-by-the-operator"
 GOOD = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}
@@ -63,7 +63,7 @@ async def test_schema_is_printed_as_it_is_exported(environment: dict[str, str]) 
 async def test_service_starts_from_nothing_and_finds_all_again(environment: dict[str, str], tmp_path: Path) -> None:
     key_file = tmp_path / "data" / "admin.key"
     flows = "{ flows { nodes { id name publishedVersion { id } } } }"
-    async with serving(environment, "serve") as (url, said):
+    async with run_service(environment, "serve") as (url, said):
         key = key_file.read_text().strip()
         assert f"$(cat {key_file})" in said
         assert key not in said
@@ -73,7 +73,7 @@ async def test_service_starts_from_nothing_and_finds_all_again(environment: dict
         assert {flow["name"] for flow in first.json()["data"]["flows"]["nodes"]} == {"hello", "flaky-checkout"}
         assert await end_of_a_run(url, key) == "SUCCEEDED"
     before = key_file.stat()
-    async with serving(environment, "serve", stopped_by=signal.SIGINT) as (url, said):
+    async with run_service(environment, "serve", stopped_by=signal.SIGINT) as (url, said):
         assert (await ask(url, key, flows)).json() == first.json()
         assert f"token={token[1]}" not in said
     assert (key_file.stat().st_mtime_ns, key_file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
@@ -82,7 +82,7 @@ async def test_service_starts_from_nothing_and_finds_all_again(environment: dict
 async def test_api_and_worker_are_two_processes_on_one_database(environment: dict[str, str]) -> None:
     environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED}
     await asyncio.to_thread(upgrade, environment["FLOWRUNS_DATABASE_URL"])
-    async with working(environment), serving(environment, "api") as (url, _):
+    async with run_worker(environment), run_service(environment, "api") as (url, _):
         assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
 
 
@@ -126,7 +126,7 @@ def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> Non
     assert key_id.startswith("key_")
     succeed(environment, "key", "revoke", key_id)
     assert "revoked" in succeed(environment, "key", "list")
-    assert fail(environment, "key", "revoke", key_id) == "Error: There is no such key in force.\n"
+    assert fail(environment, "key", "revoke", key_id) == "Error: No active key with this ID.\n"
     assert "got that of a run" in fail(environment, "key", "revoke", "run_" + "0" * 32)
 
 
@@ -141,7 +141,7 @@ def test_flows_are_published_from_files(environment: dict[str, str], tmp_path: P
     good.write_text(json.dumps(GOOD))
     bad.write_text(json.dumps({"steps": [{"name": "a", "kind": "transform", "input": "{{ nope("}]}))
     broken.write_text("{")
-    assert fail(environment, "flow", "publish", str(good)) == "Error: There is no project 'default'.\n"
+    assert fail(environment, "flow", "publish", str(good)) == "Error: No project named 'default'.\n"
 
     succeed(environment, "key", "create", "--name", "first")
     flow = succeed(environment, "flow", "publish", str(good))

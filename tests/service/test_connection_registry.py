@@ -47,7 +47,7 @@ class Ends:
 
 async def new_key(database: Database) -> UUID:
     secret = await database.write(
-        lambda conn: api_keys.create(conn, project_id=None, role=Role.VIEWER, name=f"{uuid4()}")
+        lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name=f"{uuid4()}")
     )
     row = await database.read(api_keys.by_secret, secret)
     assert row is not None

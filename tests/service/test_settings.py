@@ -1,4 +1,4 @@
-"""Settings: what they are by default, that README tells of each, and that a bad one is told."""
+"""Settings: their defaults, their documentation, and the errors of invalid values."""
 
 import os
 from pathlib import Path
@@ -8,16 +8,16 @@ from pydantic import ValidationError
 
 from service.settings import Settings
 
-README = Path(__file__).parents[2] / "README.md"
+SETTINGS_PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("FLOWRUNS_")]:
         monkeypatch.delenv(name)
 
 
-def test_defaults_serve_this_machine_alone_from_an_embedded_database() -> None:
+def test_defaults_serve_only_this_machine_from_an_embedded_database() -> None:
     settings = Settings()
     assert settings.database_url == "sqlite+aiosqlite:///.flowruns/flowruns.db"
     assert settings.database_file == Path(".flowruns/flowruns.db")
@@ -29,12 +29,12 @@ def test_defaults_serve_this_machine_alone_from_an_embedded_database() -> None:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_readme_tells_of_every_setting(name: str) -> None:
-    assert f"FLOWRUNS_{name.upper()}" in README.read_text()
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"FLOWRUNS_{name.upper()}" in SETTINGS_PAGE.read_text()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_says_what_it_is_for(name: str) -> None:
+def test_every_setting_has_a_description(name: str) -> None:
     assert Settings.model_fields[name].description
 
 
@@ -50,12 +50,12 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert not settings.seed_demo
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]
 
 
-def test_fixed_key_is_not_shown() -> None:
+def test_bootstrap_key_is_masked() -> None:
     assert "not-to-be-shown" not in repr(Settings(bootstrap_key="not-to-be-shown-at-all"))
 
 
@@ -77,11 +77,12 @@ def test_fixed_key_is_not_shown() -> None:
         ("DATABASE_POOL_SIZE", "1"),
         ("MAX_BODY_BYTES", "1"),
         ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
     ],
 )
-def test_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_invalid_value_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"FLOWRUNS_{name}", value)
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(ValidationError) as error:
         Settings()
-    (fault,) = refusal.value.errors()
-    assert fault["loc"] == (name.lower(),)
+    (detail,) = error.value.errors()
+    assert detail["loc"] == (name.lower(),)

@@ -62,7 +62,7 @@ class FakeClock:
         with self._timer(seconds, woken.set):
             await woken.wait()
 
-    async def within(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
+    async def timeout(self, seconds: float | None, awaitable: Awaitable[T]) -> T:
         """The awaitable's result; cancels it and raises TimeoutError when the time has moved by `seconds`."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(None if seconds is None or seconds > 0 else 0) as timeout:
@@ -217,7 +217,7 @@ def in_use(fake: FakeClock) -> Iterator[FakeClock]:
 async def provide_fake_clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeClock]:
     """The time of this process, in the test's hands."""
     # IDs, and with them creation times, would go on from where a test with another clock left off.
-    monkeypatch.setattr(ids, "_generator", ids._Generator())
+    ids.follow_clock()
     with in_use(FakeClock()) as fake:
         fake.watch_threads(monkeypatch)
         yield fake

@@ -1,0 +1,32 @@
+"""Bulk actions, one for each kind of bulk operation.
+
+A new kind takes a module here, which `_ACTIONS` lists, and a mutation.
+"""
+
+from db.bulk.actions.action import BulkAction
+from db.bulk.actions.archive import ArchiveRuns, UnarchiveRuns
+from db.bulk.actions.cancel import CancelRuns
+from db.bulk.actions.retry import RetryRuns
+from db.sql.rows import AnyRow
+from domain.bulk import BulkKind, BulkResult
+from domain.enums import RetryStrategy
+
+_ACTIONS: list[BulkAction] = [CancelRuns(), ArchiveRuns(), UnarchiveRuns(), *map(RetryRuns, RetryStrategy)]
+_BY_KIND = {(action.kind, action.strategy): action for action in _ACTIONS}
+_TAKES_OVER = {action.kind: action.takes_over for action in _ACTIONS if action.takes_over is not None}
+
+
+def find(kind: BulkKind, strategy: RetryStrategy | None) -> BulkAction | None:
+    """Returns the action of operations of this kind; None when the kind needs a strategy and `strategy` is None."""
+    return _BY_KIND.get((kind, strategy))
+
+
+def of_operation(operation: AnyRow) -> BulkAction:
+    """Returns the action of a bulk operation, of which the row has `kind` and `strategy`."""
+    strategy = operation.strategy and RetryStrategy(operation.strategy)
+    return _BY_KIND[BulkKind(operation.kind), strategy]
+
+
+def takes_over(kind: BulkKind) -> tuple[BulkKind, BulkResult]:
+    """Returns the kind of an earlier operation, and the result there, of the runs that `kind` can take over."""
+    return _TAKES_OVER[kind]

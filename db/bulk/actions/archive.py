@@ -1,34 +1,34 @@
-"""Archiving many runs, and taking them out of the archive."""
+"""Archives runs, and unarchives them."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, null, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, null, select, update
 
-from db.bulk.chunks import ACCEPTED, Chunk, record_outcomes
+from db.bulk import outcomes
+from db.bulk.actions.action import RUNS, BulkAction
+from db.bulk.outcomes import SUCCEEDED_IN_CHUNK, Chunk
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-from db.models import FlowRun
-from db.models.types import table
 from db.sql.rows import AnyRow
-from domain.bulk import BulkReason, BulkResult
-from domain.enums import FINAL, RetryStrategy
+from domain.bulk import BulkKind, BulkReason, BulkResult
+from domain.state_machine import FINAL
 
-_runs = table(FlowRun)
-_run = _runs.c
-_accepted = _run.id.in_(ACCEPTED)
-_source = bindparam("source_id", type_=_run.archive_operation_id.type)
+_run = RUNS.c
+_changes = _run.id.in_(SUCCEEDED_IN_CHUNK)
+_source_id = bindparam("source_id", type_=_run.archive_operation_id.type)
 
-_SET = (
-    update(_runs)
-    .where(_accepted)
+_SET_ARCHIVED = (
+    update(RUNS)
+    .where(_changes)
     .values(
-        archived_at=bindparam("since"),
-        archive_operation_id=bindparam("operation_id"),
+        archived_at=bindparam("new_archived_at"),
+        archive_operation_id=bindparam("new_operation_id"),
         updated_at=bindparam("now"),
     )
 )
-_TELL = event_log.insert_from_select(
+_APPEND_EVENTS = event_log.insert_from_select(
     select(
         *(_run.id.label("run_id"), _run.project_id, _run.flow_id),
         bindparam("kind", type_=_run.status.type).label("kind"),
@@ -36,50 +36,56 @@ _TELL = event_log.insert_from_select(
         null().label("to_status"),
         bindparam("now", type_=_run.updated_at.type).label("at"),
     )
-    .where(_accepted)
+    .where(_changes)
     .order_by(_run.id)
 )
 
 
-def archive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
-    """Why a run cannot be archived; null when it can."""
-    return case(
-        (_run.status.not_in(sorted(FINAL)), BulkReason.RUN_NOT_FINAL.value),
-        (_run.archived_at.is_not(None), BulkReason.RUN_ALREADY_ARCHIVED.value),
-        else_=None,
-    )
+class ArchiveRuns(BulkAction):
+    """Archives final runs."""
+
+    kind = BulkKind.ARCHIVE
+
+    def refusal(self) -> ColumnElement[str | None]:
+        """SQL for why a run cannot be archived."""
+        return case(
+            (_run.status.not_in(sorted(FINAL)), BulkReason.RUN_NOT_FINAL.value),
+            (_run.archived_at.is_not(None), BulkReason.RUN_ALREADY_ARCHIVED.value),
+            else_=None,
+        )
+
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+        """Archives `runs`."""
+        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
 
 
-def archive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
-    """Archive the runs accepted."""
-    _set(conn, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
+class UnarchiveRuns(BulkAction):
+    """Takes runs out of the archive.
 
-
-def unarchive_refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
-    """Why a run cannot be taken out of the archive; null when it can.
-
-    An operation with a source, which is the parameter `source_id`, undoes that one: what was archived by another since
-    then stays as it is.
+    An operation with a source undoes that one: runs that another operation archived since then are skipped.
     """
-    changed = and_(_source.is_not(None), _run.archive_operation_id.is_distinct_from(_source))
-    return case(
-        (_run.archived_at.is_(None), BulkReason.RUN_NOT_ARCHIVED.value),
-        (changed, BulkReason.RUN_CHANGED_SINCE.value),
-        else_=None,
-    )
+
+    kind = BulkKind.UNARCHIVE
+    takes_over = (BulkKind.ARCHIVE, BulkResult.SUCCEEDED)
+
+    def refusal(self) -> ColumnElement[str | None]:
+        """SQL for why a run cannot be unarchived."""
+        archived_since = and_(_source_id.is_not(None), _run.archive_operation_id.is_distinct_from(_source_id))
+        return case(
+            (_run.archived_at.is_(None), BulkReason.RUN_NOT_ARCHIVED.value),
+            (archived_since, BulkReason.RUN_CHANGED_SINCE.value),
+            else_=None,
+        )
+
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+        """Unarchives `runs`."""
+        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, None, None)
 
 
-def unarchive(conn: Connection, chunk: Chunk, _: Sequence[AnyRow]) -> None:
-    """Take the runs accepted out of the archive."""
-    _set(conn, chunk, event_log.RUN_UNARCHIVED, None, None)
-
-
-def can_pipeline(_: Connection, __: Chunk, ___: Sequence[AnyRow]) -> bool:
-    """Whether it concerns no other runs than those of the chunk: it never does."""
-    return True
-
-
-def _set(conn: Connection, chunk: Chunk, kind: str, since: datetime | None, operation_id: UUID | None) -> None:
-    record_outcomes(conn, chunk, BulkResult.SUCCEEDED)
-    conn.execute(_SET, chunk.named | {"since": since, "operation_id": operation_id, "now": chunk.now})
-    event_log.append_from(conn, _TELL, chunk.named | {"kind": kind, "now": chunk.now})
+def _set_archived(
+    uow: UnitOfWork, chunk: Chunk, event_kind: str, archived_at: datetime | None, operation_id: UUID | None
+) -> None:
+    outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
+    values = {"new_archived_at": archived_at, "new_operation_id": operation_id, "now": chunk.now}
+    uow.conn.execute(_SET_ARCHIVED, chunk.parameters | values)
+    event_log.append_from(uow, _APPEND_EVENTS, chunk.parameters | {"kind": event_kind, "now": chunk.now})

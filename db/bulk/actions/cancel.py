@@ -1,24 +1,27 @@
-"""Cancelling many runs, each with all live ones below it, as a single cancel does."""
+"""Cancels runs, each with all its live descendants, as a single cancel does."""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, update
 
-from db.bulk.chunks import OUTCOMES, PENDING, Chunk, record_outcomes
-from db.models import BulkOperation, FlowRun
+from db.bulk import outcomes
+from db.bulk.actions.action import RUNS, BulkAction
+from db.bulk.outcomes import OUTCOMES, PENDING, Chunk
+from db.core.unit_of_work import UnitOfWork
+from db.models import BulkOperation
 from db.models.types import table
-from db.runs import step_journal
+from db.runs import step_journal, transitions
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
-from domain.bulk import BulkReason, BulkResult
-from domain.enums import LIVE, RetryStrategy, RunStatus
+from domain.bulk import BulkKind, BulkReason, BulkResult
+from domain.enums import RunStatus
+from domain.state_machine import LIVE
 
-_run = table(FlowRun).c
 _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
-_SETTLE = (
+_RECORD_DESCENDANTS = (
     update(OUTCOMES)
     .where(
         _outcome.operation_id == bindparam("of_operation"),
@@ -29,28 +32,32 @@ _SETTLE = (
 )
 
 
-def refusal(_: RetryStrategy | None) -> ColumnElement[str | None]:
-    """Why a run cannot be cancelled; null when it can."""
-    return case((_run.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
+class CancelRuns(BulkAction):
+    """Stops live runs and their live descendants."""
+
+    kind = BulkKind.CANCEL
+    columns = transitions.COLUMNS_FOR_END
+
+    def refusal(self) -> ColumnElement[str | None]:
+        """SQL for why a run cannot be cancelled."""
+        return case((RUNS.c.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
+
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+        """Stops `runs` and every live run below them."""
+        outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
+        stopped = step_journal.stop_locked(uow, runs, step_journal.cancelled_with(chunk.operation.key_name))
+        descendants = stopped.difference(run.id for run in runs)
+        if descendants:
+            _record_descendants(uow, chunk, descendants)
+
+    def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
+        """True if no run has a parent or children, or holds a concurrency slot that its end would release."""
+        return all(run.status == RunStatus.QUEUED and run.parent_run_id is None and not run.limited for run in runs)
 
 
-def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
-    """Stop the runs accepted, and every live one below them."""
-    record_outcomes(conn, chunk, BulkResult.SUCCEEDED)
-    stopped = step_journal.stop_locked(conn, accepted, step_journal.cancelled_with(chunk.operation.key_name))
-    below = stopped.difference(row.id for row in accepted)
-    if below:
-        _settle_early(conn, chunk, below)
-
-
-def can_pipeline(_: Connection, __: Chunk, accepted: Sequence[AnyRow]) -> bool:
-    """Whether these runs have nothing above them or below, and free no place that others wait for."""
-    return all(row.status == RunStatus.QUEUED and row.parent_run_id is None and not row.limited for row in accepted)
-
-
-def _settle_early(conn: Connection, chunk: Chunk, run_ids: Collection[UUID]) -> None:
-    """Count runs that were to be cancelled later, and were stopped with one above them."""
-    early = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "now": chunk.now}
-    settled = conn.execute(_SETTLE, early).rowcount
-    counts = {"processed": _operation.processed + settled, "succeeded": _operation.succeeded + settled}
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))
+def _record_descendants(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
+    """Counts runs of later chunks that were stopped together with a parent in this one."""
+    parameters = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "now": chunk.now}
+    recorded = uow.conn.execute(_RECORD_DESCENDANTS, parameters).rowcount
+    counts = {"processed": _operation.processed + recorded, "succeeded": _operation.succeeded + recorded}
+    uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))

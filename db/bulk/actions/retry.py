@@ -1,156 +1,168 @@
-"""Retrying many runs: the new runs, their events and the steps that they keep are written by one statement each."""
+"""Retries runs. One statement each writes a chunk's new runs, their events and the steps that they keep."""
 
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 import orjson
 from sqlalchemy import ARRAY, ColumnElement, Connection, Text, bindparam, column, func, literal, select, update
 
-from db.bulk.chunks import IN_CHUNK, OUTCOMES, Chunk, record_outcomes
-from db.models import BulkOperation, FlowRun
+from db.bulk import outcomes
+from db.bulk.actions.action import RUNS, BulkAction
+from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
+from db.core.unit_of_work import UnitOfWork
+from db.models import BulkOperation
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, steps, transitions
+from db.runs import retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
-from domain.bulk import BulkReason, BulkResult
+from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.enums import RetryStrategy, TriggerMethod
 from domain.ids import IdKind
 
-_runs = table(FlowRun)
-_run = _runs.c
+_run = RUNS.c
 _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
-_NAMED = ("run_id", "new_run_id", "at", "due_at")
+
+# One statement links all outcomes of a chunk to their new runs: one statement an outcome costs several times as much.
+_LINK_COLUMNS = ("run_id", "new_run_id", "at", "due_at")
 _SUCCEEDED = {_outcome.result: BulkResult.SUCCEEDED, _outcome.reason: None}
-_each = func.json_each(bindparam("names", type_=Text)).table_valued("value").c.value
-_messages = (
+_json_row = func.json_each(bindparam("links", type_=Text)).table_valued("value").c.value
+_json_links = (
     select(
         *(
-            func.json_extract(_each, f"$[{place}]", type_=_outcome[name].type).label(name)
-            for place, name in enumerate(_NAMED)
+            func.json_extract(_json_row, f"$[{position}]", type_=_outcome[name].type).label(name)
+            for position, name in enumerate(_LINK_COLUMNS)
         )
     )
-    .cte("told")
-    # Or SQLite would read it anew for each outcome of the operation.
-    .prefix_with("MATERIALIZED")
+    .cte("links")
+    .prefix_with("MATERIALIZED")  # SQLite would parse the JSON again for each outcome otherwise
     .c
 )
-_NAME_BY_JSON = (
+_LINK_BY_JSON = (
     update(OUTCOMES)
-    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == _messages.run_id)
-    .values({**_SUCCEEDED, **{_outcome[name]: _messages[name] for name in _NAMED[1:]}})
+    .where(_outcome.operation_id == bindparam("of_operation"), _outcome.run_id == _json_links.run_id)
+    .values({**_SUCCEEDED, **{_outcome[name]: _json_links[name] for name in _LINK_COLUMNS[1:]}})
 )
-_given = func.unnest(*(bindparam(f"of_{name}", type_=ARRAY(_outcome[name].type)) for name in _NAMED))
-_names = _given.table_valued(*(column(name, _outcome[name].type) for name in _NAMED)).render_derived("given").c
-_NAME_BY_ARRAYS = (
+"""SQLite's statement. The parameter `links` is a JSON array with an array of the `_LINK_COLUMNS` for each outcome."""
+_arrays = func.unnest(*(bindparam(f"of_{name}", type_=ARRAY(_outcome[name].type)) for name in _LINK_COLUMNS))
+_array_links = (
+    _arrays.table_valued(*(column(name, _outcome[name].type) for name in _LINK_COLUMNS)).render_derived("links").c
+)
+_LINK_BY_ARRAYS = (
     update(OUTCOMES)
-    # The bounds of the chunk, or the planner might read all of the operation each time.
-    .where(IN_CHUNK, _outcome.run_id == _names.run_id)
-    .values({**_SUCCEEDED, **{_outcome[name]: _names[name] for name in _NAMED[1:]}})
+    # The bounds of the chunk keep the planner from reading all outcomes of the operation.
+    .where(IN_CHUNK, _outcome.run_id == _array_links.run_id)
+    .values({**_SUCCEEDED, **{_outcome[name]: _array_links[name] for name in _LINK_COLUMNS[1:]}})
 )
-"""All of a chunk by one statement: each one for itself costs several times as much."""
+"""PostgreSQL's statement. It has an array parameter `of_…` for each of the `_LINK_COLUMNS`."""
 
 
-def refusal(strategy: RetryStrategy | None) -> ColumnElement[str | None]:
-    """Why a row of `retries.WITH_FLOWS` cannot be retried; null when it can."""
-    assert strategy is not None
-    return retries.refusal(strategy)
+class RetryRuns(BulkAction):
+    """Creates a retry of each run, with one strategy."""
+
+    kind = BulkKind.RETRY
+    takes_over = (BulkKind.RETRY, BulkResult.FAILED)
+    source = retries.WITH_FLOWS
+    columns = (_run.id, _run.project_id)
+
+    def __init__(self, strategy: RetryStrategy) -> None:
+        self._strategy = self.strategy = strategy
+
+    def refusal(self) -> ColumnElement[str | None]:
+        """SQL for why a run cannot be retried: the rule of the mutation `retry`."""
+        return retries.refusal(self._strategy)
+
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+        """Writes a retry of each run within its project's quota, due when the operation's pace allows it."""
+        run_ids = _charge_quotas(uow, chunk, runs)
+        if not run_ids:
+            return
+        new_ids = ids.new_uuids(len(run_ids))
+        created_at = [ids.created_at(new_id) for new_id in new_ids]
+        _link(uow, chunk, (run_ids, new_ids, created_at, _due_times(uow, chunk, len(run_ids))))
+        transitions.create_from(uow, self._creation, chunk.parameters, new_ids)
+        if self._strategy is RetryStrategy.FROM_FAILED_STEP:
+            retries.copy_kept(uow.conn, new_ids)
+
+    def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
+        """True if neither a pace nor a quota depends on the previous chunk."""
+        return not _interval(chunk.operation) and not quota.limits_any(conn, {run.project_id for run in runs})
+
+    @cached_property
+    def _creation(self) -> Creation:
+        """Statements that create the runs to which the outcomes of a chunk are linked."""
+        values = {
+            **{name: _run[name] for name in retries.CARRIED_OVER},
+            "id": _outcome.new_run_id,
+            "root_run_id": retries.root_of(_outcome.new_run_id),
+            "flow_version_id": retries.version(self._strategy),
+            "trigger_method": literal(TriggerMethod.RETRY.value),
+            "retry_of_id": _run.id,
+            "retry_operation_id": _outcome.operation_id,
+            "attempt": _run.attempt + 1,
+            "interruptions": literal(0),
+            "created_at": _outcome.at,
+            "due_at": _outcome.due_at,
+        }
+        rows = select(*(value.label(name) for name, value in values.items()))
+        rows = rows.select_from(OUTCOMES.join(retries.WITH_FLOWS, _run.id == _outcome.run_id))
+        rows = rows.where(IN_CHUNK, _outcome.new_run_id.is_not(None))
+        return transitions.creation(rows, retries.message_sql(self._strategy, IdKind.RUN, _run.retry_of_id))
 
 
-def apply(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> None:
-    """Write a retry of each run accepted, due when the operation's pace says."""
-    old_ids = _within_quota(conn, chunk, accepted)
-    if not old_ids:
-        return
-    strategy = RetryStrategy(chunk.operation.strategy)
-    new_ids = ids.new_uuids(len(old_ids))
-    created_at = [ids.created_at(new_id) for new_id in new_ids]
-    _name(conn, chunk, (old_ids, new_ids, created_at, _places(conn, chunk, len(old_ids))))
-    transitions.create_from(conn, _creation(strategy), chunk.named, new_ids)
-    if strategy is RetryStrategy.FROM_FAILED_STEP:
-        steps.copy_kept(conn, new_ids)
+def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> list[UUID]:
+    """Charges the retries to their projects' quotas, and returns the runs that are within them, in the order of IDs.
 
-
-def can_pipeline(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> bool:
-    """Whether neither a pace nor a quota goes by what came before."""
-    return not _between(chunk.operation) and not quota.limits_any(conn, {row.project_id for row in accepted})
-
-
-@cache
-def _creation(strategy: RetryStrategy) -> Creation:
-    """Of the retries named in the outcomes of a chunk."""
-    values = {
-        **{name: _run[name] for name in retries.CARRIED_OVER},
-        "id": _outcome.new_run_id,
-        "root_run_id": retries.root_of(_outcome.new_run_id),
-        "flow_version_id": retries.version(strategy),
-        "trigger_method": literal(TriggerMethod.RETRY.value),
-        "retry_of_id": _run.id,
-        "retry_operation_id": _outcome.operation_id,
-        "attempt": _run.attempt + 1,
-        "interruptions": literal(0),
-        "created_at": _outcome.at,
-        "due_at": _outcome.due_at,
-    }
-    rows = select(*(column.label(name) for name, column in values.items()))
-    rows = rows.select_from(OUTCOMES.join(retries.WITH_FLOWS, _run.id == _outcome.run_id))
-    rows = rows.where(IN_CHUNK, _outcome.new_run_id.is_not(None))
-    return transitions.creation(rows, retries.message_sql(strategy, IdKind.RUN, _run.retry_of_id))
-
-
-def _within_quota(conn: Connection, chunk: Chunk, accepted: Sequence[AnyRow]) -> list[UUID]:
-    """The runs accepted whose retries are within their projects' quotas, which count them, in order.
-
-    The retries of the others have failed, and can be taken up by another operation.
+    Retries beyond a quota fail, so that a later operation can take them over.
     """
-    within: list[UUID] = []
-    # In one order, or two that overlap would lock up.
-    for project_id, rows in sorted(group_by(accepted, "project_id").items()):
+    within_quota: list[UUID] = []
+    # In the order of projects: two operations over the same projects would deadlock otherwise.
+    for project_id, rows in sorted(group_by(runs, "project_id").items()):
         run_ids = [row.id for row in rows]
-        taken = quota.take(conn, project_id, len(run_ids))
-        within += run_ids[:taken]
-        if beyond := run_ids[taken:]:
-            record_outcomes(conn, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond)
-    return sorted(within)
+        granted = quota.take(uow, project_id, len(run_ids))
+        within_quota += run_ids[:granted]
+        if beyond_quota := run_ids[granted:]:
+            outcomes.record(uow, chunk, BulkResult.FAILED, BulkReason.QUOTA_EXCEEDED, beyond_quota)
+    return sorted(within_quota)
 
 
-def _name(conn: Connection, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
-    """Note the new runs of a chunk in its outcomes: `values` of each column that is `_NAMED`."""
-    if conn.dialect.name == "sqlite":
-        old_ids, new_ids, *times = values
-        keys = ([key.hex for key in each] for each in (old_ids, new_ids))
-        instants = ([to_microseconds(each) for each in column] for column in times)
-        names = {"names": orjson.dumps(list(zip(*keys, *instants, strict=True))).decode()}
-        conn.execute(_NAME_BY_JSON, {"of_operation": chunk.operation.id} | names)
+def _link(uow: UnitOfWork, chunk: Chunk, values: Sequence[Sequence[Any]]) -> None:
+    """Marks outcomes of a chunk as succeeded and links them to new runs; `values` has a list for each link column."""
+    if uow.conn.dialect.name == "sqlite":
+        run_ids, new_ids, *times = values
+        keys = ([key.hex for key in column_values] for column_values in (run_ids, new_ids))
+        instants = ([to_microseconds(at) for at in column_values] for column_values in times)
+        links = orjson.dumps(list(zip(*keys, *instants, strict=True))).decode()
+        uow.conn.execute(_LINK_BY_JSON, {"of_operation": chunk.operation.id, "links": links})
     else:
-        arrays = {f"of_{name}": each for name, each in zip(_NAMED, values, strict=True)}
-        conn.execute(_NAME_BY_ARRAYS, chunk.named | arrays)
+        arrays = {f"of_{name}": column_values for name, column_values in zip(_LINK_COLUMNS, values, strict=True)}
+        uow.conn.execute(_LINK_BY_ARRAYS, chunk.parameters | arrays)
 
 
-def _places(conn: Connection, chunk: Chunk, count: int) -> list[datetime]:
-    """When each of the next retries is due: now, or somewhere in its own place of the pace.
+def _due_times(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
+    """Returns when each of the next `count` retries is due: now, or at a random time within its own interval.
 
-    The places go on from the last one given, so the pace holds over chunks, restarts and pauses of the workers.
+    Intervals continue from the last one given, so the pace holds over chunks, restarts and pauses of the workers.
     """
-    between = _between(chunk.operation)
-    if not between:
+    interval = _interval(chunk.operation)
+    if not interval:
         return [chunk.now] * count
     first = max(chunk.now, chunk.operation.paced_through or chunk.now)
-    through = first + count * between
-    conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(paced_through=through))
-    # Jitter: retries of what failed together shall not go off in step.
-    return [first + (number + random.random()) * between for number in range(count)]  # noqa: S311
+    through = first + count * interval
+    uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(paced_through=through))
+    # Jitter keeps retries of runs that failed together from starting together.
+    return [first + (number + random.random()) * interval for number in range(count)]  # noqa: S311
 
 
-def _between(operation: AnyRow) -> timedelta:
-    """The mean time between two retries."""
+def _interval(operation: AnyRow) -> timedelta:
+    """Returns the mean time between two retries; zero when the operation has no pace."""
     by_rate = timedelta(seconds=1 / operation.max_per_second if operation.max_per_second else 0)
     by_spread = timedelta(milliseconds=(operation.spread_over_ms or 0) / max(1, operation.matched))
     return max(by_rate, by_spread)

@@ -9,16 +9,17 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from db import flows, migrate, projects
-from db.core import pubsub
+from db.assembly import open_database
 from db.core.database import POOL_SIZE, ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from domain import ids
 from domain.errors import DatabaseUnavailableError
 from tests.support.postgres import PostgresServer
 from tests.support.query import query
 
 
-def create_and_fail(conn: Connection, name: str) -> None:
-    projects.create(conn, name)
+def create_and_fail(uow: UnitOfWork, name: str) -> None:
+    projects.create(uow, name)
     raise RuntimeError("no")
 
 
@@ -53,7 +54,7 @@ async def test_a_row_that_points_nowhere_is_a_conflict(database: Database) -> No
 
 
 async def test_a_fault_of_ours_is_not_called_unavailability(database: Database) -> None:
-    def divide(_conn: Connection) -> float:
+    def divide(_: object) -> float:
         return 1 / 0
 
     for run in (database.read, database.write):
@@ -71,8 +72,8 @@ async def test_a_read_that_was_cancelled_leaves_the_database_usable(database: Da
 
 
 async def test_signals_go_out_when_the_write_is_committed(database: Database) -> None:
-    def announce(conn: Connection) -> None:
-        pubsub.publish_after_commit(conn, "topic")
+    def announce(uow: UnitOfWork) -> None:
+        uow.publish_after_commit("topic")
 
     with database.signals.listen("topic") as told:
         writing = asyncio.create_task(database.write(announce))
@@ -86,7 +87,7 @@ async def test_signals_go_out_when_the_write_is_committed(database: Database) ->
 async def test_a_file_that_is_no_database_is_unavailable(database_url: str, tmp_path: Path) -> None:
     path = tmp_path / "text.db"
     path.write_text("no database at all, and longer than a header is" * 100)
-    database = Database(f"sqlite+aiosqlite:///{path}")
+    database = open_database(f"sqlite+aiosqlite:///{path}")
     await assert_unavailable(database)
     await database.close()
 
@@ -97,7 +98,7 @@ on_postgresql = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True
 @pytest.fixture
 async def on_own_server(own_postgres: PostgresServer) -> AsyncIterator[Database]:
     await asyncio.to_thread(migrate.upgrade, own_postgres.url())
-    opened = Database(own_postgres.url(), pool_size=3)
+    opened = open_database(own_postgres.url(), pool_size=3)
     yield opened
     await opened.close()
 
@@ -152,9 +153,9 @@ async def test_a_restart_in_an_idle_moment_is_not_noticed(
 
 @on_postgresql
 async def test_a_session_ended_by_the_operator_fails_its_write_alone(database: Database) -> None:
-    def end_ourselves(conn: Connection) -> None:
-        projects.create(conn, "lost")
-        conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    def end_ourselves(uow: UnitOfWork) -> None:
+        projects.create(uow, "lost")
+        uow.conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     with pytest.raises(DatabaseUnavailableError):
         await database.write(end_ourselves)
@@ -165,7 +166,7 @@ async def test_a_session_ended_by_the_operator_fails_its_write_alone(database: D
 async def test_a_server_without_a_free_connection_is_unavailable(own_postgres: PostgresServer) -> None:
     await asyncio.to_thread(migrate.upgrade, own_postgres.url())
     await query(own_postgres.url(), "CREATE ROLE guest LOGIN CONNECTION LIMIT 0")
-    database = Database(own_postgres.url().replace("flowruns@", "guest@"))
+    database = open_database(own_postgres.url().replace("flowruns@", "guest@"))
     await assert_unavailable(database)
     await query(own_postgres.url(), "ALTER ROLE guest CONNECTION LIMIT 5", "GRANT ALL ON project TO guest")
     await database.write(projects.create, "now")
@@ -187,14 +188,16 @@ async def test_a_read_that_was_cut_off_is_read_again(database: Database) -> None
 
 @on_postgresql
 async def test_a_statement_that_makes_no_sense_is_a_fault_of_ours(database: Database) -> None:
-    for run in (database.read, database.write):
-        with pytest.raises(ProgrammingError):
-            await run(lambda conn: conn.execute(text("SELECT nothing FROM nowhere")))
+    statement = text("SELECT nothing FROM nowhere")
+    with pytest.raises(ProgrammingError):
+        await database.read(lambda conn: conn.execute(statement))
+    with pytest.raises(ProgrammingError):
+        await database.write(lambda uow: uow.conn.execute(statement))
 
 
 @on_postgresql
 async def test_a_server_without_our_database_is_unavailable(database_url: str) -> None:
-    database = Database(make_url(database_url).set(database="gone").render_as_string(hide_password=False))
+    database = open_database(make_url(database_url).set(database="gone").render_as_string(hide_password=False))
     await assert_unavailable(database)
     await database.close()
 
@@ -214,11 +217,11 @@ _BARRIER = 4711
 """Number of an advisory lock."""
 
 
-def rename_both(conn: Connection, first: str, second: str) -> None:
+def rename_both(uow: UnitOfWork, first: str, second: str) -> None:
     """Change two projects, one after the other; between them waits whoever comes while the barrier is held."""
-    conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{first}%"})
-    conn.execute(text("SELECT pg_advisory_xact_lock_shared(:barrier)"), {"barrier": _BARRIER})
-    conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{second}%"})
+    uow.conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{first}%"})
+    uow.conn.execute(text("SELECT pg_advisory_xact_lock_shared(:barrier)"), {"barrier": _BARRIER})
+    uow.conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{second}%"})
 
 
 @on_postgresql

@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from db import projects
+from db.assembly import open_database
 from db.core import pg_notify, pubsub
 from db.core.database import Database
 from db.core.pg_notify import Notifier
+from db.core.unit_of_work import UnitOfWork
 from tests.support.postgres import PostgresServer
 from tests.support.query import query
 
@@ -29,7 +31,7 @@ class Process:
     """A database with a notifier, as a process has them."""
 
     def __init__(self, url: str) -> None:
-        self.database = Database(url)
+        self.database = open_database(url)
         self.signals = self.database.signals
         self.notifier = Notifier(url, self.signals)
         self._task: asyncio.Task[None] | None = None
@@ -65,7 +67,7 @@ TOPICS += [pubsub.run_changed(UUID(int=7)), pubsub.operation_changed(UUID(int=7)
 async def test_what_one_process_commits_the_other_hears(processes: tuple[Process, Process], topic: Hashable) -> None:
     one, other = processes
     with other.signals.listen(topic) as heard, other.signals.listen(pubsub.run_changed(uuid4())) as unrelated:
-        await one.database.write(pubsub.publish_after_commit, topic)
+        await one.database.write(UnitOfWork.publish_after_commit, topic)
         await within(heard)
         assert not unrelated.is_set()
 
@@ -94,8 +96,8 @@ async def test_nobody_hears_his_own_signals_twice(processes: tuple[Process, Proc
 
 
 async def test_a_rolled_back_change_is_not_told(processes: tuple[Process, Process]) -> None:
-    def fail(conn: object) -> None:
-        pubsub.publish_after_commit(conn, pubsub.RUNS_STOPPED)  # type: ignore[arg-type]
+    def fail(uow: UnitOfWork) -> None:
+        uow.publish_after_commit(pubsub.RUNS_STOPPED)
         raise RuntimeError("a bug")
 
     one, other = processes
@@ -137,7 +139,7 @@ async def test_a_server_that_is_away_is_waited_for(
 
 async def test_on_sqlite_nothing_is_passed_on_and_no_file_is_made(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/file.db"
-    database = Database(url)
+    database = open_database(url)
     async with pg_notify.listen_for_other_processes(database, url):
         with database.signals.listen(pubsub.EVENTS) as heard:
             database.signals.send([pubsub.EVENTS])

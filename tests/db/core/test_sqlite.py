@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from db import projects
+from db.assembly import open_database
 from db.core import sqlite
 from db.core.database import ConflictError, Database
+from db.core.unit_of_work import UnitOfWork
 from domain.errors import DatabaseUnavailableError
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -53,7 +55,7 @@ class Gate:
         self._entered = threading.Event()
         self._opened = threading.Event()
 
-    def pass_through(self, _conn: Connection) -> None:
+    def pass_through(self, _: object) -> None:
         self._entered.set()
         assert self._opened.wait(PATIENCE)
 
@@ -87,8 +89,8 @@ def succeeded(names: Sequence[str], results: Sequence[object]) -> list[str]:
     return [name for name, result in zip(names, results, strict=True) if not isinstance(result, BaseException)]
 
 
-def fail_after_writing(conn: Connection, name: str) -> None:
-    projects.create(conn, name)
+def fail_after_writing(uow: UnitOfWork, name: str) -> None:
+    projects.create(uow, name)
     raise RuntimeError(name)
 
 
@@ -113,7 +115,7 @@ async def test_a_group_is_bounded(database: Database, gate: Gate) -> None:
 async def test_jobs_are_done_in_the_order_in_which_they_were_asked_for(database: Database, gate: Gate) -> None:
     order: list[int] = []
 
-    def note(_conn: Connection, number: int) -> None:
+    def note(uow: UnitOfWork, number: int) -> None:
         order.append(number)
 
     tasks = await asked(*(database.write(note, number) for number in range(100)))
@@ -149,7 +151,7 @@ async def test_a_caller_who_gave_up_stops_nothing(database: Database, gate: Gate
 
 
 async def test_closing_finishes_what_was_asked_for(database_url: str) -> None:
-    database = Database(database_url)
+    database = open_database(database_url)
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through))
     await gate.entered()
@@ -159,13 +161,13 @@ async def test_closing_finishes_what_was_asked_for(database_url: str) -> None:
     gate.open()
     await asyncio.gather(first, *tasks, closing_)
     assert all(task.done() for task in tasks)
-    again = Database(database_url)
+    again = open_database(database_url)
     assert len(await again.read(projects.names)) == 100
     await again.close()
 
 
 async def test_what_is_asked_for_after_closing_is_refused(database_url: str) -> None:
-    database = Database(database_url)
+    database = open_database(database_url)
     await database.close()
     with pytest.raises(DatabaseUnavailableError):
         await database.write(projects.create, "late")
@@ -197,17 +199,17 @@ async def test_all_of_a_group_that_could_not_begin_are_told(database: Database, 
     assert await database.read(projects.names) == []
 
 
-def limit_pages(conn: Connection, more: int | None) -> None:
+def limit_pages(uow: UnitOfWork, more: int | None) -> None:
     """Let the file grow by so many pages; None: as it likes."""
-    count = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
-    conn.exec_driver_sql(f"PRAGMA max_page_count = {1_073_741_823 if more is None else count + more}")
+    count = uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one()
+    uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {1_073_741_823 if more is None else count + more}")
 
 
-def write_much(conn: Connection, name: str) -> None:
-    conn.execute(text("CREATE TABLE IF NOT EXISTS filler (value BLOB)"))
+def write_much(uow: UnitOfWork, name: str) -> None:
+    uow.conn.execute(text("CREATE TABLE IF NOT EXISTS filler (value BLOB)"))
     for _ in range(100):
-        conn.execute(text("INSERT INTO filler VALUES (zeroblob(10000))"))
-    projects.create(conn, name)
+        uow.conn.execute(text("INSERT INTO filler VALUES (zeroblob(10000))"))
+    projects.create(uow, name)
 
 
 async def test_a_full_disk_fails_what_needs_room_and_nothing_else(database: Database) -> None:
@@ -240,10 +242,10 @@ async def test_a_full_disk_is_told_to_all_whom_it_concerns(database: Database) -
     await database.write(projects.create, "later")
 
 
-def lose_the_transaction(conn: Connection) -> None:
+def lose_the_transaction(uow: UnitOfWork) -> None:
     """As SQLite itself does after some errors of the disk."""
-    projects.create(conn, "lost")
-    conn.exec_driver_sql("ROLLBACK")
+    projects.create(uow, "lost")
+    uow.conn.exec_driver_sql("ROLLBACK")
     raise RuntimeError("The disk failed")
 
 
@@ -274,7 +276,7 @@ async def test_connections_are_set_up_as_documented(database: Database) -> None:
         return {name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
 
     expected = {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 10_000, "foreign_keys": 1}
-    assert await database.read(settings) == await database.write(settings) == expected
+    assert await database.read(settings) == await database.write(lambda uow: settings(uow.conn)) == expected
 
 
 async def test_readers_do_not_wait_for_the_writer(database: Database, gate: Gate) -> None:
@@ -301,7 +303,7 @@ async def test_a_unit_that_reads_keeps_to_one_connection_and_sees_what_is_commit
 
 
 async def test_more_reads_than_connections_take_their_turns(database_url: str) -> None:
-    database, gates = Database(database_url, pool_size=2), [Gate(), Gate()]
+    database, gates = open_database(database_url, pool_size=2), [Gate(), Gate()]
     busy = [asyncio.create_task(database.read(gate.pass_through)) for gate in gates]
     for gate in gates:
         await gate.entered()

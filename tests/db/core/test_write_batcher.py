@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, text
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.core.write_batcher import WriteBatcher
 from db.models import RunEvent
 from db.models.types import table
@@ -31,15 +32,15 @@ from tests.db.runs.test_step_journal import (
 )
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import MINUTE, Home
+from tests.support.factory import MINUTE, PublishedFlow
 
 FIRST = AttemptStart(0, "a", "A", "transform", 1, "{}")
 LAST = AttemptResult(1, "b", StepStatus.FAILED, 1, START, error='{"code":"E"}')
 FAILED = Ending(RunStatus.FAILED, "Run failed", {"failed_step_name": "b", "error_code": "E", "duration_ms": 5})
 
 
-async def claimed(database: Database, home: Home, count: int) -> list[Lease]:
-    await database.write(factory.add_runs, home, [{} for _ in range(count)])
+async def claimed(database: Database, published: PublishedFlow, count: int) -> list[Lease]:
+    await database.write(factory.make_runs, published, [{} for _ in range(count)])
     return sorted(
         (each.lease for each in await database.write(step_journal.claim, count, MINUTE)), key=lambda it: it.run_id
     )
@@ -51,7 +52,8 @@ _event = table(RunEvent).c
 
 def told_of(conn: Connection, run_id: UUID) -> list[Any]:
     """What there is of a run, without what tells it from others."""
-    run = tuple(run_reads.by_ids(conn, [run_id], _RUN)[run_id])[1:]
+    row: Any = run_reads.by_ids(conn, [run_id], _RUN)[run_id]
+    run = tuple(row)[1:]
     steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
     told = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
     history = [tuple(row) for row in conn.execute(told.where(_event.run_id == run_id).order_by(_event.seq))]
@@ -75,8 +77,10 @@ async def together(database: Database, leases: Sequence[Lease]) -> None:
     assert await database.write(step_journal.advance_batch, ends) == {lease.run_id for lease in leases}
 
 
-async def test_written_together_is_what_is_written_alone(database: Database, home: Home, fake_clock: FakeClock) -> None:
-    leases = await claimed(database, home, 3)
+async def test_written_together_is_what_is_written_alone(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
+    leases = await claimed(database, published, 3)
     await alone(database, leases[0])
     await together(database, leases[1:])
     first, *others = [await database.read(told_of, lease.run_id) for lease in leases]
@@ -84,15 +88,15 @@ async def test_written_together_is_what_is_written_alone(database: Database, hom
     assert others == [first] * 2
 
 
-async def test_who_lost_the_lease_is_left_out_and_no_other(database: Database, home: Home) -> None:
-    kept, lost = await claimed(database, home, 2)
+async def test_who_lost_the_lease_is_left_out_and_no_other(database: Database, published: PublishedFlow) -> None:
+    kept, lost = await claimed(database, published, 2)
     changes = [Advance(kept, None, FIRST), Advance(Lease(lost.run_id, ids.new_uuid()), None, FIRST)]
     assert await database.write(step_journal.advance_batch, changes) == {kept.run_id}
     assert [row[0] for row in (await database.read(contents))[1]] == [kept.run_id]
 
 
-async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, home: Home) -> None:
-    (lease,) = await claimed(database, home, 1)
+async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, published: PublishedFlow) -> None:
+    (lease,) = await claimed(database, published, 1)
     assert await database.write(step_journal.stop, lease.run_id, "Enough")
     before = await database.read(contents)
     assert await database.write(step_journal.advance_batch, [End(lease, None, FAILED)]) == set()
@@ -100,8 +104,8 @@ async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, ho
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Database, home: Home) -> None:
-    free, busy = await claimed(database, home, 2)
+async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Database, published: PublishedFlow) -> None:
+    free, busy = await claimed(database, published, 2)
     locked, over = asyncio.Event(), asyncio.Event()
 
     async def write_slowly() -> None:
@@ -119,12 +123,12 @@ async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Datab
     assert await database.write(step_journal.advance_batch, changes[:1]) == {busy.run_id}
 
 
-def create(conn: Connection, names: Sequence[str]) -> Collection[str]:
+def create(uow: UnitOfWork, names: Sequence[str]) -> Collection[str]:
     for name in names:
         if name == "bad":
             raise RuntimeError("no")
         if name != "nothing":
-            projects.create(conn, name)
+            projects.create(uow, name)
     return [name for name in names if name != "nothing"]
 
 

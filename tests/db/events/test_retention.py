@@ -5,9 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
+from db.assembly import open_database
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import EVERYTHING, AttemptRef, LogPosition, RunRef
 from db.models import RunEvent
@@ -18,30 +20,31 @@ from domain.errors import CursorExpiredError
 from domain.run_filter import RunFilter
 from engine import maintenance
 from engine.file_store import FileStore
-from engine.maintenance import maintenance_jobs, purge_events
-from live.hub import CaughtUp, Hub
+from engine.maintenance import maintenance_jobs, prune_events
+from live.events import CaughtUp
+from live.hub import Hub
 from live.topics import RunsTopic
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 DAYS = 30
 START: LogPosition = 0
 _EVENTS = table(RunEvent)
 
 
-def write(conn: Connection, home: Home, run_id: UUID) -> None:
+def write(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> None:
     """A change of the run's status, between one of a step and lines."""
-    run = RunRef(run_id, home.project_id, home.flow_id)
+    run = RunRef(run_id, published.project_id, published.flow_id)
     now = clock.now()
-    event_log.append(conn, [event_log.step_row(run, AttemptRef(0, "a", 1), "PENDING", "RUNNING", now)])
-    factory.add_events(conn, home, run_id, [RunStatus.QUEUED])
-    event_log.append(conn, [event_log.lines_row(run, 1, 3, now)])
+    event_log.append(uow, [event_log.step_row(run, AttemptRef(0, "a", 1), "PENDING", "RUNNING", now)])
+    factory.make_events(uow, published, run_id, [RunStatus.QUEUED])
+    event_log.append(uow, [event_log.lines_row(run, 1, 3, now)])
 
 
 @pytest.fixture
-async def run_id(database: Database, home: Home) -> UUID:
-    return await database.write(factory.add_run, home)
+async def run_id(database: Database, published: PublishedFlow) -> UUID:
+    return await database.write(factory.make_run, published)
 
 
 async def kinds(database: Database) -> list[str]:
@@ -59,13 +62,13 @@ async def read_from(database: Database, place: LogPosition) -> Any:
 
 
 async def test_old_events_go_but_not_the_changes_of_runs(
-    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock
+    database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
-    await database.write(write, home, run_id)
+    await database.write(write, published, run_id)
     old = await places(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
-    await database.write(write, home, run_id)
-    await purge_events(database, DAYS)
+    await database.write(write, published, run_id)
+    await prune_events(database, DAYS)
     assert await kinds(database) == ["RUN_STATUS", "STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
     assert len((await database.read(event_log.status_changes_by_runs, [run_id]))[run_id]) == 2
     for place in [START, *old[:-1]]:
@@ -75,24 +78,24 @@ async def test_old_events_go_but_not_the_changes_of_runs(
 
 
 async def test_nothing_goes_before_its_time(
-    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock
+    database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
-    await database.write(write, home, run_id)
+    await database.write(write, published, run_id)
     await fake_clock.advance(DAYS * 86_400)
-    await purge_events(database, DAYS)
-    await purge_events(database, None)
+    await prune_events(database, DAYS)
+    await prune_events(database, None)
     assert len(await read_from(database, START)) == 3
 
 
 async def test_batches_come_to_the_same(
-    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "EVENTS", 2)
+    monkeypatch.setattr(maintenance, "EVENT_BATCH", 2)
     for _ in range(5):
-        await database.write(write, home, run_id)
+        await database.write(write, published, run_id)
     old = await places(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
-    await fake_clock.drive(purge_events(database, DAYS))
+    await fake_clock.drive(prune_events(database, DAYS))
     assert await kinds(database) == ["RUN_STATUS"] * 5
     assert not await read_from(database, old[-1])
     with pytest.raises(CursorExpiredError):
@@ -100,9 +103,9 @@ async def test_batches_come_to_the_same(
 
 
 async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
-    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock
+    database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
-    await database.write(write, home, run_id)
+    await database.write(write, published, run_id)
     await fake_clock.advance(DAYS * 86_400 + 1)
     before = clock.now() - timedelta(days=DAYS)
     assert await database.write(event_log.purge, before, 100) == 3
@@ -110,15 +113,15 @@ async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
 
 
 async def test_a_subscriber_from_before_is_told_also_after_a_restart(
-    database: Database, database_url: str, home: Home, run_id: UUID, fake_clock: FakeClock
+    database: Database, database_url: str, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
-    await database.write(write, home, run_id)
+    await database.write(write, published, run_id)
     last = (await places(database))[-1]
     await fake_clock.advance(DAYS * 86_400 + 1)
-    await purge_events(database, DAYS)
-    again = Database(database_url)
+    await prune_events(database, DAYS)
+    again = open_database(database_url)
     hub = Hub(again)
-    selector = RunsTopic(RunFilter(project_ids=[home.project_id]))
+    selector = RunsTopic(RunFilter(project_ids=[published.project_id]))
     expired = hub.subscribe(selector, START)
     with pytest.raises(CursorExpiredError):
         await anext(expired)
@@ -131,12 +134,12 @@ async def test_a_subscriber_from_before_is_told_also_after_a_restart(
 
 
 async def test_a_worker_purges(
-    database: Database, home: Home, run_id: UUID, fake_clock: FakeClock, tmp_path: Any
+    database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, tmp_path: Any
 ) -> None:
-    await database.write(write, home, run_id)
+    await database.write(write, published, run_id)
     await fake_clock.advance(DAYS * 86_400 + 1)
     (job,) = [
-        each for each in maintenance_jobs(database, FileStore(str(tmp_path)), None, DAYS) if "events" in each.what
+        each for each in maintenance_jobs(database, FileStore(str(tmp_path)), None, DAYS) if "events" in each.name
     ]
     await job.work()
     count = await database.read(lambda c: c.execute(select(func.count()).select_from(_EVENTS)).scalar_one())

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from pgqueuer.adapters.persistence.queries import Queries
-from sqlalchemy import Connection, text, update
+from sqlalchemy import text, update
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.queue import tickets
@@ -20,7 +21,7 @@ from db.runs.step_journal import Claimed
 from domain import clock
 from domain.enums import RunStatus, TriggerMethod
 from tests.support.clock import START, FakeClock
-from tests.support.engine import LEASE, Bench, Flow, transform
+from tests.support.worker import LEASE, Flow, WorkerHarness, transform
 
 EVER = datetime.min.replace(year=1970, tzinfo=START.tzinfo)
 SECOND = timedelta(seconds=1)
@@ -32,13 +33,13 @@ def dialect() -> str:
 
 
 @pytest.fixture
-async def bench(database: Database, fake_clock: FakeClock) -> Bench:
-    return await Bench.on(database)
+async def worker(database: Database, fake_clock: FakeClock) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @pytest.fixture
-async def flow(bench: Bench) -> Flow:
-    return await bench.publish(transform("a", 1))
+async def flow(worker: WorkerHarness) -> Flow:
+    return await worker.publish(transform("a", 1))
 
 
 async def waiting(database: Database) -> list[tuple[str, datetime, int]]:
@@ -49,7 +50,7 @@ async def waiting(database: Database) -> list[tuple[str, datetime, int]]:
 
 async def forget(database: Database) -> None:
     """Lose all tickets, as a crash of the server does."""
-    await database.write(lambda conn: conn.execute(text("TRUNCATE pgqueuer")))
+    await database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
 
 
 async def claim(database: Database, at_most: int = 10) -> list[UUID]:
@@ -67,77 +68,77 @@ async def sweep(database: Database, since: datetime = EVER) -> int:
 # Written in the transaction of the run
 
 
-async def test_a_new_run_has_a_ticket(bench: Bench, flow: Flow) -> None:
-    run_id = await bench.start(flow)
-    assert await waiting(bench.database) == [(f"{run_id}:1", START, tickets.NEW)]
+async def test_a_new_run_has_a_ticket(worker: WorkerHarness, flow: Flow) -> None:
+    run_id = await worker.start(flow)
+    assert await waiting(worker.database) == [(f"{run_id}:1", START, tickets.NEW)]
 
 
-async def test_the_runs_of_one_transaction_get_their_tickets_together(bench: Bench, flow: Flow) -> None:
-    run_ids = await bench.start_many(flow, 50)
-    assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{run_id}:1" for run_id in run_ids]
+async def test_the_runs_of_one_transaction_get_their_tickets_together(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await worker.start_many(flow, 50)
+    assert [ticket for ticket, *_ in await waiting(worker.database)] == [f"{run_id}:1" for run_id in run_ids]
 
 
-async def test_a_run_that_was_rolled_back_leaves_none(bench: Bench, flow: Flow) -> None:
-    def fail(conn: Connection) -> None:
-        bench._create(conn, flow, {})
+async def test_a_run_that_was_rolled_back_leaves_none(worker: WorkerHarness, flow: Flow) -> None:
+    def fail(uow: UnitOfWork) -> None:
+        worker._create(uow, flow, {})
         raise RuntimeError("a bug")
 
     for _ in range(3):  # connections are used again
         with pytest.raises(RuntimeError, match="a bug"):
-            await bench.database.write(fail)
-    kept = await bench.start(flow)
-    assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{kept}:1"]
+            await worker.database.write(fail)
+    kept = await worker.start(flow)
+    assert [ticket for ticket, *_ in await waiting(worker.database)] == [f"{kept}:1"]
 
 
-async def test_a_run_handed_back_has_a_ticket_for_when_it_is_due(bench: Bench, flow: Flow) -> None:
-    run_id = await bench.start(flow)
-    (claimed,) = await claims(bench.database)
-    assert await waiting(bench.database) == []
-    await bench.database.write(step_journal.snooze, claimed.lease, None, START + 7 * SECOND)
-    assert await waiting(bench.database) == [(f"{run_id}:2", START + 7 * SECOND, tickets.UNDER_WAY)]
+async def test_a_run_handed_back_has_a_ticket_for_when_it_is_due(worker: WorkerHarness, flow: Flow) -> None:
+    run_id = await worker.start(flow)
+    (claimed,) = await claims(worker.database)
+    assert await waiting(worker.database) == []
+    await worker.database.write(step_journal.snooze, claimed.lease, None, START + 7 * SECOND)
+    assert await waiting(worker.database) == [(f"{run_id}:2", START + 7 * SECOND, tickets.UNDER_WAY)]
 
 
 @pytest.mark.parametrize("due_at", [None, START + 60 * SECOND])
 async def test_a_paused_run_has_a_ticket_only_for_when_its_pause_ends(
-    bench: Bench, flow: Flow, due_at: datetime | None
+    worker: WorkerHarness, flow: Flow, due_at: datetime | None
 ) -> None:
-    run_id = await bench.start(flow)
-    (claimed,) = await claims(bench.database)
-    assert await bench.database.write(transitions.pause, claimed.lease, "Waiting", due_at)
+    run_id = await worker.start(flow)
+    (claimed,) = await claims(worker.database)
+    assert await worker.database.write(transitions.pause, claimed.lease, "Waiting", due_at)
     expected = [] if due_at is None else [(f"{run_id}:2", due_at, tickets.UNDER_WAY)]
-    assert await waiting(bench.database) == expected
-    assert await bench.database.write(transitions.resume, run_id, "Answered")
-    assert await waiting(bench.database) == [*expected, (f"{run_id}:3", START, tickets.UNDER_WAY)]
-    assert await claim(bench.database) == [run_id]
+    assert await waiting(worker.database) == expected
+    assert await worker.database.write(transitions.resume, run_id, "Answered")
+    assert await waiting(worker.database) == [*expected, (f"{run_id}:3", START, tickets.UNDER_WAY)]
+    assert await claim(worker.database) == [run_id]
 
 
-async def test_a_released_run_has_a_ticket_again(bench: Bench, flow: Flow) -> None:
-    run_id = await bench.start(flow)
-    (claimed,) = await claims(bench.database)
-    await bench.database.write(step_journal.release, [claimed.lease])
-    assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{run_id}:1"]
-    assert await claim(bench.database) == [run_id]
+async def test_a_released_run_has_a_ticket_again(worker: WorkerHarness, flow: Flow) -> None:
+    run_id = await worker.start(flow)
+    (claimed,) = await claims(worker.database)
+    await worker.database.write(step_journal.release, [claimed.lease])
+    assert [ticket for ticket, *_ in await waiting(worker.database)] == [f"{run_id}:1"]
+    assert await claim(worker.database) == [run_id]
 
 
 # Claimed
 
 
-async def test_a_ticket_is_taken_once(bench: Bench, flow: Flow) -> None:
-    run_ids = await bench.start_many(flow, 40)
-    taken = await asyncio.gather(*(claim(bench.database, 10) for _ in range(8)))
-    rest = [await claim(bench.database, 10) for _ in range(4)]
+async def test_a_ticket_is_taken_once(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await worker.start_many(flow, 40)
+    taken = await asyncio.gather(*(claim(worker.database, 10) for _ in range(8)))
+    rest = [await claim(worker.database, 10) for _ in range(4)]
     assert sorted(run_id for each in [*taken, *rest] for run_id in each) == run_ids
-    assert await waiting(bench.database) == []
+    assert await waiting(worker.database) == []
 
 
-async def test_a_ticket_that_is_not_due_waits(bench: Bench, flow: Flow, fake_clock: FakeClock) -> None:
-    run_id = await bench.start(flow)
-    (claimed,) = await claims(bench.database)
-    await bench.database.write(step_journal.snooze, claimed.lease, None, START + 7 * SECOND)
-    assert await claim(bench.database) == []
-    assert await bench.database.read(tickets.next_due) == START + 7 * SECOND
+async def test_a_ticket_that_is_not_due_waits(worker: WorkerHarness, flow: Flow, fake_clock: FakeClock) -> None:
+    run_id = await worker.start(flow)
+    (claimed,) = await claims(worker.database)
+    await worker.database.write(step_journal.snooze, claimed.lease, None, START + 7 * SECOND)
+    assert await claim(worker.database) == []
+    assert await worker.database.read(tickets.next_due) == START + 7 * SECOND
     await fake_clock.advance(7)
-    assert await claim(bench.database) == [run_id]
+    assert await claim(worker.database) == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -148,92 +149,98 @@ async def test_a_ticket_that_is_not_due_waits(bench: Bench, flow: Flow, fake_clo
         {"lease_token": uuid4(), "due_at": START + LEASE},
     ],
 )
-async def test_a_stale_ticket_is_dropped(bench: Bench, flow: Flow, changed: dict[str, Any]) -> None:
-    run_id = await bench.start(flow)
-    await bench.change(run_id, **changed)
-    before = await bench.everything(run_id)
-    assert await claim(bench.database) == []
-    assert await waiting(bench.database) == []
-    assert await bench.everything(run_id) == before
+async def test_a_stale_ticket_is_dropped(worker: WorkerHarness, flow: Flow, changed: dict[str, Any]) -> None:
+    run_id = await worker.start(flow)
+    await worker.change(run_id, **changed)
+    before = await worker.everything(run_id)
+    assert await claim(worker.database) == []
+    assert await waiting(worker.database) == []
+    assert await worker.everything(run_id) == before
 
 
 async def test_the_ticket_of_a_run_that_is_being_written_is_not_waited_for_and_stays(
-    bench: Bench, flow: Flow, database_url: str
+    worker: WorkerHarness, flow: Flow, database_url: str
 ) -> None:
-    busy, free = await bench.start_many(flow, 2)
+    busy, free = await worker.start_many(flow, 2)
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     async with other.transaction():
         await other.execute("SELECT FROM flow_run WHERE id = $1 FOR UPDATE", busy)
-        assert await claim(bench.database) == [free]
-        assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{busy}:1"]
+        assert await claim(worker.database) == [free]
+        assert [ticket for ticket, *_ in await waiting(worker.database)] == [f"{busy}:1"]
     await other.close()
-    assert await claim(bench.database) == [busy]
+    assert await claim(worker.database) == [busy]
 
 
-async def test_a_retry_by_hand_goes_before_runs_under_way_and_these_before_new_ones(bench: Bench, flow: Flow) -> None:
-    begun = await bench.start(flow)
-    (claimed,) = await claims(bench.database)
-    new = await bench.start_many(flow, 3)
-    await bench.database.write(step_journal.snooze, claimed.lease, None, START)
-    retried = await bench.start(flow, trigger_method=TriggerMethod.RETRY)
-    assert [await claim(bench.database, 1) for _ in range(3)] == [[retried], [begun], [new[0]]]
-    assert await claim(bench.database) == new[1:]
+async def test_a_retry_by_hand_goes_before_runs_under_way_and_these_before_new_ones(
+    worker: WorkerHarness, flow: Flow
+) -> None:
+    begun = await worker.start(flow)
+    (claimed,) = await claims(worker.database)
+    new = await worker.start_many(flow, 3)
+    await worker.database.write(step_journal.snooze, claimed.lease, None, START)
+    retried = await worker.start(flow, trigger_method=TriggerMethod.RETRY)
+    assert [await claim(worker.database, 1) for _ in range(3)] == [[retried], [begun], [new[0]]]
+    assert await claim(worker.database) == new[1:]
 
 
 # Lost
 
 
-async def test_lost_tickets_are_replaced_and_no_run_gets_two(bench: Bench, flow: Flow) -> None:
-    run_ids = await bench.start_many(flow, 3)
-    assert await sweep(bench.database) == 0
-    await forget(bench.database)
-    assert await sweep(bench.database) == 3
-    assert await sweep(bench.database) == 0
-    assert await claim(bench.database) == run_ids
+async def test_lost_tickets_are_replaced_and_no_run_gets_two(worker: WorkerHarness, flow: Flow) -> None:
+    run_ids = await worker.start_many(flow, 3)
+    assert await sweep(worker.database) == 0
+    await forget(worker.database)
+    assert await sweep(worker.database) == 3
+    assert await sweep(worker.database) == 0
+    assert await claim(worker.database) == run_ids
 
 
-async def test_sweeps_at_the_same_time_write_each_ticket_once(bench: Bench, flow: Flow) -> None:
-    await bench.start_many(flow, 200)
-    await forget(bench.database)
-    assert sum(await asyncio.gather(*(sweep(bench.database) for _ in range(5)))) == 200
-    assert len(await waiting(bench.database)) == 200
+async def test_sweeps_at_the_same_time_write_each_ticket_once(worker: WorkerHarness, flow: Flow) -> None:
+    await worker.start_many(flow, 200)
+    await forget(worker.database)
+    assert sum(await asyncio.gather(*(sweep(worker.database) for _ in range(5)))) == 200
+    assert len(await waiting(worker.database)) == 200
 
 
 async def test_a_sweep_gives_a_ticket_to_the_run_of_a_lost_worker_when_its_lease_has_ended(
-    bench: Bench, flow: Flow, fake_clock: FakeClock
+    worker: WorkerHarness, flow: Flow, fake_clock: FakeClock
 ) -> None:
-    run_id = await bench.start(flow)
-    await claims(bench.database)
+    run_id = await worker.start(flow)
+    await claims(worker.database)
     await fake_clock.advance(LEASE.total_seconds() - 0.1)
-    assert await sweep(bench.database) == 0
+    assert await sweep(worker.database) == 0
     await fake_clock.advance(0.1)
-    assert await sweep(bench.database, since=clock.now() - SECOND) == 1
-    assert await claim(bench.database) == [run_id]
-    assert (await bench.run(run_id)).interruptions == 1
+    assert await sweep(worker.database, since=clock.now() - SECOND) == 1
+    assert await claim(worker.database) == [run_id]
+    assert (await worker.run(run_id)).interruptions == 1
 
 
 async def test_a_sweep_of_what_became_due_lately_leaves_the_rest_alone(
-    bench: Bench, flow: Flow, fake_clock: FakeClock
+    worker: WorkerHarness, flow: Flow, fake_clock: FakeClock
 ) -> None:
-    await bench.start(flow)
-    await forget(bench.database)
+    await worker.start(flow)
+    await forget(worker.database)
     await fake_clock.advance(60)
-    assert await sweep(bench.database, since=clock.now() - SECOND) == 0
-    assert await sweep(bench.database) == 1
+    assert await sweep(worker.database, since=clock.now() - SECOND) == 0
+    assert await sweep(worker.database) == 1
 
 
-async def test_tickets_without_a_run_behind_them_and_old_rows_of_the_log_are_removed(bench: Bench, flow: Flow) -> None:
-    gone, kept = await bench.start_many(flow, 2)
+async def test_tickets_without_a_run_behind_them_and_old_rows_of_the_log_are_removed(
+    worker: WorkerHarness, flow: Flow
+) -> None:
+    gone, kept = await worker.start_many(flow, 2)
     orphan = update(table(FlowRun)).where(table(FlowRun).c.id == gone).values(due_at=None, status=RunStatus.STOPPED)
-    await bench.database.write(lambda conn: conn.execute(orphan))
+    await worker.database.write(lambda uow: uow.conn.execute(orphan))
     row = text(
         "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint) VALUES (:at, 1, 'queued', 0, 'x')"
     )
     ages = [{"at": START - timedelta(days=days)} for days in (1, 3)]
-    await bench.database.write(lambda conn: conn.execute(row, ages))
-    await bench.database.write(tickets.prune, START, START - timedelta(days=2))
-    assert [ticket for ticket, *_ in await waiting(bench.database)] == [f"{kept}:1"]
-    assert await bench.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer_log")).scalar()) == 1
+    await worker.database.write(lambda uow: uow.conn.execute(row, ages))
+    await worker.database.write(tickets.prune, START, START - timedelta(days=2))
+    assert [ticket for ticket, *_ in await waiting(worker.database)] == [f"{kept}:1"]
+    assert (
+        await worker.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer_log")).scalar()) == 1
+    )
 
 
 LEFT_OUT = ("TRIGGER", "pgqueuer_ep_ea_idx", "pgqueuer_ep_prio_id_idx", "pgqueuer_priority_id_id1_idx")

@@ -1,4 +1,4 @@
-"""Each filter means the same rows as a few lines of Python that say the same."""
+"""Each filter matches the same rows in SQL, in memory and by a reference of one line of Python a field."""
 
 import itertools
 import random
@@ -16,17 +16,22 @@ from sqlalchemy import Connection, select
 
 from db import projects
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import reads as run_reads
+from db.runs.filter import _CONDITIONS
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
-from domain.enums import FINAL, UNSUCCESSFUL, Environment, RunStatus, TriggerMethod
-from domain.run_filter import Archived, RunFilter, RunOrder
-from live.matching import CompiledFilter, now
+from domain.enums import Environment, RunStatus, TriggerMethod
+from domain.ids import IdKind
+from domain.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
+from domain.state_machine import FINAL, UNSUCCESSFUL
+from live.matching import now
+from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 COUNT = 300
 MS = timedelta(milliseconds=1)
@@ -67,16 +72,16 @@ METADATA: list[dict[str, Any]] = [
 SHORT = [0, 1, 20, 999, 1_000]
 
 
-def fill(conn: Connection) -> None:
+def fill(uow: UnitOfWork) -> None:
     """Two projects, three flows, four versions, and runs of every kind."""
-    first, second = projects.create(conn, "first"), projects.create(conn, "second")
-    homes = [factory.add_flow(conn, first, "one"), factory.add_flow(conn, first, "two")]
-    homes.append(Home(first, homes[0].flow_id, factory.add_version(conn, first, homes[0].flow_id)))
-    homes.append(factory.add_flow(conn, second, "one"))
+    first, second = projects.create(uow, "first"), projects.create(uow, "second")
+    homes = [factory.make_flow(uow, first, "one"), factory.make_flow(uow, first, "two")]
+    homes.append(PublishedFlow(first, homes[0].flow_id, factory.make_version(uow, first, homes[0].flow_id)))
+    homes.append(factory.make_flow(uow, second, "one"))
     draw = random.Random(7)
     keys = [factory.uuid_at(OLDEST + number // 3 * 7 * MS, number) for number in range(COUNT)]
     for number, key in enumerate(keys):
-        factory.add_run(conn, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
+        factory.make_run(uow, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
 
 
 def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, Any]:
@@ -123,13 +128,13 @@ def contains(document: Any, probe: Any) -> bool:
     return one == other
 
 
-def folded(text: str) -> str:
-    """Of ASCII alone: databases differ over other letters."""
+def ascii_lower(text: str) -> str:
+    """Lowers A to Z alone: databases differ over other letters."""
     return "".join(each.lower() if each.isascii() else each for each in text)
 
 
-def took(row: AnyRow) -> int | None:
-    """Milliseconds, up to now if it goes on, as a client is told."""
+def duration_ms(row: AnyRow) -> int | None:
+    """The duration in milliseconds; of a run that has not ended, until now."""
     is_live = row.duration_ms is None and row.started_at is not None
     length: int | None = (START - row.started_at) // MS if is_live else row.duration_ms
     return length
@@ -151,7 +156,7 @@ def before(column: str) -> Callable[[AnyRow, Any], bool]:
     return lambda row, value: getattr(row, column) is not None and getattr(row, column) < value
 
 
-MEANINGS: dict[str, Callable[[AnyRow, Any], bool]] = {
+REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "project_ids": listed("project_id"),
     "ids": listed("id"),
     "flow_ids": listed("flow_id"),
@@ -164,15 +169,17 @@ MEANINGS: dict[str, Callable[[AnyRow, Any], bool]] = {
     "any_tags": lambda row, tags: bool(set(tags) & set(row.tags)),
     "failed_step_name": same("failed_step_name"),
     "error_fingerprint": same("error_fingerprint"),
-    "error_contains": lambda row, part: row.error_message is not None and folded(part) in folded(row.error_message),
+    "error_contains": lambda row, part: (
+        row.error_message is not None and ascii_lower(part) in ascii_lower(row.error_message)
+    ),
     "created_after": after("created_at"),
     "created_before": before("created_at"),
     "started_after": after("started_at"),
     "started_before": before("started_at"),
     "finished_after": after("finished_at"),
     "finished_before": before("finished_at"),
-    "min_duration_ms": lambda row, least: (length := took(row)) is not None and length >= least,
-    "max_duration_ms": lambda row, most: (length := took(row)) is not None and length <= most,
+    "min_duration_ms": lambda row, least: (length := duration_ms(row)) is not None and length >= least,
+    "max_duration_ms": lambda row, most: (length := duration_ms(row)) is not None and length <= most,
     "metadata": lambda row, probe: contains(orjson.loads(row.metadata), orjson.loads(probe)),
     "parent_run_id": same("parent_run_id"),
     "roots_only": lambda row, only: not only or row.parent_run_id is None,
@@ -182,15 +189,30 @@ MEANINGS: dict[str, Callable[[AnyRow, Any], bool]] = {
 }
 
 
-def matches(wanted: RunFilter, row: AnyRow) -> bool:
-    return all(MEANINGS[name](row, value) for name in MEANINGS if (value := getattr(wanted, name)) is not None)
+def matches(where: RunFilter, row: AnyRow) -> bool:
+    return all(REFERENCE[name](row, value) for name in REFERENCE if (value := getattr(where, name)) is not None)
 
 
-def test_every_field_has_a_meaning_here() -> None:
-    assert set(MEANINGS) == {field.name for field in fields(RunFilter)}
+def test_every_field_is_declared_and_tested_here() -> None:
+    assert set(REFERENCE) == set(FILTER_FIELDS) == {field.name for field in fields(RunFilter)}
 
 
-# What is asked for. Of IDs only the place is drawn: which ones there are is known in the test.
+def test_every_operator_is_implemented_in_sql_and_in_memory() -> None:
+    assert set(_CONDITIONS) == set(_PREDICATES) == set(Operator) == {field.operator for field in FILTER_FIELDS.values()}
+
+
+def test_declared_columns_exist() -> None:
+    assert {column for field in FILTER_FIELDS.values() for column in field.columns} <= set(table(FlowRun).c.keys())
+
+
+def test_filters_with_equal_values_have_equal_hashes() -> None:
+    for name, field in FILTER_FIELDS.items():
+        if field.is_list:
+            lists: list[dict[str, Any]] = [{name: ["x"]}, {name: ("x",)}]
+            one, other = (RunFilter(**values) for values in lists)
+            assert one == other
+            assert hash(one) == hash(other)
+
 
 INSTANTS = [
     instant + offset
@@ -223,32 +245,36 @@ PARTS = [
     "\n",
     "nowhere",
 ]
-PLACES = st.lists(st.integers(0, 5), max_size=4)
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("project_ids", "ids", "flow_ids", "flow_version_ids"), PLACES),
-    "statuses": st.lists(st.sampled_from(RunStatus), max_size=4),
-    "environments": st.lists(st.sampled_from(Environment), max_size=2),
-    "trigger_methods": st.lists(st.sampled_from(TriggerMethod), max_size=3),
-    "external_ids": st.lists(st.sampled_from(["order-1", "order-2", "", "order"]), max_size=3),
-    "tags": st.lists(st.sampled_from([*TAGS, "re"]), max_size=2),
-    "any_tags": st.lists(st.sampled_from([*TAGS, "re"]), max_size=3),
-    "failed_step_name": st.sampled_from(["fetch", "store", "gone"]),
-    "error_fingerprint": st.sampled_from(["00ff", "ffff"]),
-    "error_contains": st.sampled_from(PARTS),
-    **{
-        f"{what}_{side}": st.sampled_from(INSTANTS)
-        for what in ("created", "started", "finished")
-        for side in ("after", "before")
-    },
-    "min_duration_ms": st.sampled_from(DURATIONS),
-    "max_duration_ms": st.sampled_from(DURATIONS),
-    "metadata": st.sampled_from(PROBES).map(lambda probe: orjson.dumps(probe).decode()),
-    "parent_run_id": st.integers(0, 5),
-    "roots_only": st.booleans(),
-    "retry_of_id": st.integers(0, 5),
-    "unrecovered": st.booleans(),
-    "archived": st.sampled_from(Archived),
+TEXTS: dict[str, list[str]] = {
+    "tags": [*TAGS, "re"],
+    "external_id": ["order-1", "order-2", "", "order"],
+    "failed_step_name": ["fetch", "store", "gone"],
+    "error_fingerprint": ["00ff", "ffff"],
+    "error_message": PARTS,
 }
+"""Texts to look for in each column."""
+SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    # Which IDs there are is known in the test: until then a number stands for each.
+    **dict.fromkeys(IdKind, st.integers(0, 5)),
+    ValueType.INSTANT: st.sampled_from(INSTANTS),
+    ValueType.MILLISECONDS: st.sampled_from(DURATIONS),
+    ValueType.FLAG: st.booleans(),
+    ValueType.JSON_OBJECT: st.sampled_from(PROBES).map(lambda probe: orjson.dumps(probe).decode()),
+}
+
+
+def values_of(field: FilterField) -> st.SearchStrategy[Any]:
+    if field.value_type is ValueType.TEXT:
+        scalars: st.SearchStrategy[Any] = st.sampled_from(TEXTS[field.column])
+    elif (known := SCALARS.get(field.value_type)) is not None:
+        scalars = known
+    else:
+        assert isinstance(field.value_type, type)
+        scalars = st.sampled_from(field.value_type)
+    return st.lists(scalars, max_size=4) if field.is_list else scalars
+
+
+VALUES = {name: values_of(field) for name, field in FILTER_FIELDS.items()}
 FILTERS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names})
 )
@@ -289,42 +315,42 @@ def all_rows(conn: Connection) -> Sequence[AnyRow]:
 
 
 def with_keys(values: Mapping[str, Any], rows: Sequence[AnyRow]) -> RunFilter:
-    """The filter in which IDs stand for their places; the last place is that of one which nothing has."""
-    columns = {"project_ids": "project_id", "ids": "id", "flow_ids": "flow_id", "flow_version_ids": "flow_version_id"}
-    found: dict[str, Any] = {}
+    """The filter in which numbers are replaced by IDs that the rows have; the last numbers by one that none has."""
+    replaced: dict[str, Any] = {}
     for name, value in values.items():
-        known = sorted({getattr(row, columns.get(name, "id")) for row in rows})[:5]
+        field = FILTER_FIELDS[name]
+        if not isinstance(field.value_type, IdKind):
+            replaced[name] = value
+            continue
+        column = "id" if field.value_type is IdKind.RUN else field.column
+        known = sorted({getattr(row, column) for row in rows})[:5]
         keys = [*known, *[UNKNOWN] * (6 - len(known))]
-        if name in columns:
-            found[name] = [keys[place] for place in value]
-        else:
-            found[name] = keys[value] if name in ("parent_run_id", "retry_of_id") else value
-    return RunFilter(**found)
+        replaced[name] = [keys[number] for number in value] if field.is_list else keys[value]
+    return RunFilter(**replaced)
 
 
-def meant(conn: Connection, wanted: RunFilter) -> list[UUID]:
-    return [row.id for row in run_reads.page(conn, (), wanted, RunOrder(), Page(COUNT + 1))]
+def ids_in_sql(conn: Connection, where: RunFilter) -> list[UUID]:
+    return [row.id for row in run_reads.page(conn, (), where, RunOrder(), Page(COUNT + 1))]
 
 
-def expected(rows: Sequence[AnyRow], wanted: RunFilter) -> list[UUID]:
-    return [row.id for row in reversed(rows) if matches(wanted, row)]
+def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+    return [row.id for row in reversed(rows) if matches(where, row)]
 
 
-def meant_in_memory(rows: Sequence[AnyRow], wanted: RunFilter) -> list[UUID]:
-    """By the predicate with which subscribers are told."""
-    compiled = CompiledFilter(wanted)
+def ids_in_memory(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+    compiled = CompiledFilter(where)
     return [row.id for row in reversed(rows) if compiled.matches(now(row))]
 
 
 def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Compares each of `filters` with what it means among `rows`, all there are; how many each means."""
+    """Asserts that SQL, predicates and reference match the same rows; returns the number that each filter matches."""
     sizes = []
     for values in filters:
-        wanted = with_keys(values, rows)
-        found = meant(conn, wanted)
-        assert found == expected(rows, wanted), wanted
-        assert found == meant_in_memory(rows, wanted), wanted
-        sizes.append(len(found))
+        where = with_keys(values, rows)
+        matched = ids_in_sql(conn, where)
+        assert matched == ids_by_reference(rows, where), where
+        assert matched == ids_in_memory(rows, where), where
+        sizes.append(len(matched))
     return sizes
 
 
@@ -333,29 +359,30 @@ async def rows(filled: Database) -> Sequence[AnyRow]:
     return await filled.read(all_rows)
 
 
-async def test_a_field_alone_means_what_it_says(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_each_field_matches_as_its_reference(filled: Database, rows: Sequence[AnyRow]) -> None:
+    assert set(TYPICAL) == set(FILTER_FIELDS)
     sizes = await filled.read(check, rows, [{name: value} for name, value in TYPICAL.items()])
-    # Else it would be compared on nothing, or on what the filter does not narrow.
+    # Otherwise the comparison would be trivial: nothing matches, or the field restricts nothing.
     assert all(0 < size < COUNT for size in sizes), dict(zip(TYPICAL, sizes, strict=True))
 
 
-async def test_any_two_fields_mean_what_both_say(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_two_fields_match_as_their_references(filled: Database, rows: Sequence[AnyRow]) -> None:
     pairs = itertools.combinations(TYPICAL.items(), 2)
     sizes = await filled.read(check, rows, [{"archived": Archived.INCLUDE, **dict(pair)} for pair in pairs])
-    # Else most pairs would be compared on nothing.
+    # Otherwise most comparisons would be trivial.
     assert sum(size > 0 for size in sizes) > len(sizes) * 0.7
 
 
 def counted(conn: Connection, filters: Sequence[RunFilter]) -> list[int]:
-    return [run_reads.count(conn, wanted, None) for wanted in filters]
+    return [run_reads.count(conn, where, None) for where in filters]
 
 
-async def test_what_is_meant_can_be_counted(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_count_equals_number_of_matching_rows(filled: Database, rows: Sequence[AnyRow]) -> None:
     filters = [with_keys({name: value}, rows) for name, value in TYPICAL.items()]
-    assert await filled.read(counted, filters) == [len(expected(rows, wanted)) for wanted in filters]
+    assert await filled.read(counted, filters) == [len(ids_by_reference(rows, where)) for where in filters]
 
 
-async def test_nothing_asked_means_all_that_is_not_archived(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_default_filter_matches_all_that_is_not_archived(filled: Database, rows: Sequence[AnyRow]) -> None:
     (size,) = await filled.read(check, rows, [{}])
     assert 0 < size < COUNT
 
@@ -368,32 +395,29 @@ async def test_nothing_asked_means_all_that_is_not_archived(filled: Database, ro
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(FILTERS, min_size=5, max_size=5))
-async def test_any_filter_means_what_it_says(
+async def test_random_filters_match_as_their_references(
     filled: Database, rows: Sequence[AnyRow], filters: list[dict[str, Any]]
 ) -> None:
     await filled.read(check, rows, filters)
 
 
-LISTS = ("project_ids", "ids", "flow_ids", "flow_version_ids", "statuses", "environments", "trigger_methods")
-
-
-async def test_an_empty_list_means_nothing(filled: Database, rows: Sequence[AnyRow]) -> None:
-    names = (*LISTS, "external_ids", "tags", "any_tags")
+async def test_empty_list_matches_nothing(filled: Database, rows: Sequence[AnyRow]) -> None:
+    names = [name for name, field in FILTER_FIELDS.items() if field.is_list]
     assert await filled.read(check, rows, [{"archived": Archived.INCLUDE, name: []} for name in names]) == [0] * len(
         names
     )
 
 
-async def test_lists_are_as_long_as_clients_may_make_them(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_lists_of_a_thousand_values_match(filled: Database, rows: Sequence[AnyRow]) -> None:
     many = [factory.uuid_at(OLDEST, number) for number in range(1_000)]
     words = [f"tag {number}" for number in range(999)]
-    wanted = RunFilter(ids=many, flow_ids=many, any_tags=[*words, "red"], external_ids=words, archived=Archived.INCLUDE)
-    assert await filled.read(meant, wanted) == []
+    where = RunFilter(ids=many, flow_ids=many, any_tags=[*words, "red"], external_ids=words, archived=Archived.INCLUDE)
+    assert await filled.read(ids_in_sql, where) == []
     tagged = RunFilter(any_tags=[*words, "red"], archived=Archived.INCLUDE)
-    assert await filled.read(meant, tagged) == expected(rows, tagged)
+    assert await filled.read(ids_in_sql, tagged) == ids_by_reference(rows, tagged)
 
 
-async def test_a_tag_asked_for_twice_is_one(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_repeated_tag_counts_once(filled: Database, rows: Sequence[AnyRow]) -> None:
     once, twice = await filled.read(check, rows, [{"tags": ["red"]}, {"tags": ["red", "red"]}])
     assert once == twice > 0
 
@@ -402,12 +426,12 @@ def wildcards(conn: Connection, rows: Sequence[AnyRow]) -> dict[str, list[str | 
     messages = {row.id: row.error_message for row in rows}
     found = {}
     for part in ("%", "_", "\\", "/", "0% W", "E_C"):
-        wanted = RunFilter(error_contains=part, archived=Archived.INCLUDE)
-        found[part] = sorted({messages[key] for key in meant(conn, wanted)}, key=str)
+        where = RunFilter(error_contains=part, archived=Archived.INCLUDE)
+        found[part] = sorted({messages[key] for key in ids_in_sql(conn, where)}, key=str)
     return found
 
 
-async def test_wildcards_of_like_are_plain_characters(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_like_wildcards_match_literally(filled: Database, rows: Sequence[AnyRow]) -> None:
     assert await filled.read(wildcards, rows) == {
         "%": ["100% wrong"],
         "_": ["snake_case"],
@@ -418,7 +442,7 @@ async def test_wildcards_of_like_are_plain_characters(filled: Database, rows: Se
     }
 
 
-async def test_bounds_of_time_are_exclusive(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_time_bounds_are_exclusive(filled: Database, rows: Sequence[AnyRow]) -> None:
     # Three runs to each millisecond that has any.
     instant = OLDEST + 7 * MS
     bounds: list[dict[str, Any]] = [
@@ -436,7 +460,7 @@ async def test_counting_stops_at_the_limit(filled: Database) -> None:
         assert await filled.read(run_reads.count, everything, limit) == count
 
 
-async def test_the_ends_of_time_are_bounds_like_others(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_ends_of_the_calendar_are_valid_bounds(filled: Database, rows: Sequence[AnyRow]) -> None:
     names = [f"{what}_{side}" for what in ("created", "started", "finished") for side in ("after", "before")]
     ends = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
     sizes = await filled.read(check, rows, [{name: end} for name in names for end in ends])

@@ -24,16 +24,16 @@ def line(message: str, level: LogLevel = LogLevel.INFO, step: str = "a") -> Line
 @pytest.fixture
 async def run_ids(database: Database) -> list[UUID]:
     """Two runs."""
-    home = await database.write(factory.add_home)
-    return await database.write(factory.add_runs, home, [{"ran_ms": 0, "depth": 0}] * 2)
+    published = await database.write(factory.make_project_with_flow)
+    return await database.write(factory.make_runs, published, [{"ran_ms": 0, "depth": 0}] * 2)
 
 
-async def messages(database: Database, run_id: UUID, wanted: LogFilter = ALL, page: Page | None = None) -> list[str]:
-    found = await database.read(logs.by_runs, [run_id], wanted, page or Page(1_000))
+async def messages(database: Database, run_id: UUID, where: LogFilter = ALL, page: Page | None = None) -> list[str]:
+    found = await database.read(logs.by_runs, [run_id], where, page or Page(1_000))
     return [row.message for row in found.get(run_id, [])]
 
 
-async def test_lines_are_numbered_in_each_run(database: Database, run_ids: list[UUID]) -> None:
+async def test_lines_are_numbered_per_run(database: Database, run_ids: list[UUID]) -> None:
     for run_id in (*run_ids, *run_ids):
         await database.write(logs.append, run_id, [line("one"), line("two")], MOST)
     found = await database.read(logs.by_runs, run_ids, ALL, Page(100))
@@ -42,7 +42,7 @@ async def test_lines_are_numbered_in_each_run(database: Database, run_ids: list[
 
 
 @pytest.mark.parametrize("sizes", [[12], [10, 1], [10, 1, 1], [4, 4, 4, 4], [5, 5, 3]])
-async def test_the_last_line_of_a_full_log_says_so(database: Database, run_ids: list[UUID], sizes: list[int]) -> None:
+async def test_full_log_ends_with_notice(database: Database, run_ids: list[UUID], sizes: list[int]) -> None:
     numbers = iter(range(1, 100))
     for size in sizes:
         await database.write(logs.append, run_ids[0], [line(f"{next(numbers)}") for _ in range(size)], 10)
@@ -50,23 +50,23 @@ async def test_the_last_line_of_a_full_log_says_so(database: Database, run_ids: 
     assert kept == [*map(str, range(1, 11)), "The log ends here: a run keeps at most 10 lines."]
 
 
-async def test_a_log_may_be_just_full(database: Database, run_ids: list[UUID]) -> None:
+async def test_log_of_exactly_the_limit_has_no_notice(database: Database, run_ids: list[UUID]) -> None:
     await database.write(logs.append, run_ids[0], [line(f"{number}") for number in range(10)], 10)
     assert len(await messages(database, run_ids[0])) == 10
 
 
-async def test_pages_of_several_runs(database: Database, run_ids: list[UUID]) -> None:
+async def test_pages_of_several_runs_are_batched(database: Database, run_ids: list[UUID]) -> None:
     for run_id in run_ids:
         await database.write(logs.append, run_id, [line(f"{number}") for number in range(1, 8)], MOST)
-    for wanted, expected in (
+    for page, expected in (
         (Page(3), ["1", "2", "3"]),
         (Page(3, backward=True), ["5", "6", "7"]),
         (Page(3, after=Position(2, run_ids[0])), ["3", "4", "5"]),
     ):
-        both = await database.read(logs.by_runs, run_ids, ALL, wanted)
-        assert await messages(database, run_ids[0], page=wanted) == expected
+        both = await database.read(logs.by_runs, run_ids, ALL, page)
+        assert await messages(database, run_ids[0], page=page) == expected
         assert [row.message for row in both[run_ids[0]]] == expected
-        if wanted.after is None:
+        if page.after is None:
             assert [row.message for row in both[run_ids[1]]] == expected
 
 
@@ -79,7 +79,7 @@ async def test_filters(database: Database, run_ids: list[UUID]) -> None:
         line("broken", LogLevel.ERROR),
     ]
     await database.write(logs.append, run_id, lines, MOST)
-    for wanted, expected in (
+    for where, expected in (
         (LogFilter(level=LogLevel.WARNING), [2, 3]),
         (LogFilter(level=LogLevel.DEBUG), [0, 1, 2, 3]),
         (LogFilter(step_name="b"), [1, 2]),
@@ -88,19 +88,19 @@ async def test_filters(database: Database, run_ids: list[UUID]) -> None:
         (LogFilter(search="_"), []),
         (LogFilter("b", LogLevel.INFO, "paid"), [1]),
     ):
-        assert await messages(database, run_id, wanted) == [lines[index].message for index in expected]
-        counts = await database.read(logs.counts_by_runs, run_ids, wanted)
+        assert await messages(database, run_id, where) == [lines[index].message for index in expected]
+        counts = await database.read(logs.counts_by_runs, run_ids, where)
         assert counts.get(run_id, 0) == len(expected)
         edges = [
             (run_id, Edge(Position(1, run_id), before=False)),
             (run_id, Edge(Position(1, run_id), before=True)),
             (run_ids[1], Edge(Position(1, run_ids[1]), before=False)),
         ]
-        beyond = await database.read(logs.runs_with_more, edges, wanted)
+        beyond = await database.read(logs.runs_with_more, edges, where)
         assert [beyond.get(edge, False) for edge in edges] == [any(index > 0 for index in expected), False, False]
 
 
-async def test_only_the_lease_may_write(database: Database, run_ids: list[UUID]) -> None:
+async def test_append_requires_the_lease(database: Database, run_ids: list[UUID]) -> None:
     (claimed, *_) = await database.write(step_journal.claim, 10, timedelta(seconds=15))
     notes = RunOutput([line("kept")], MOST, [])
     await database.write(step_journal.write_output, claimed.lease, notes)

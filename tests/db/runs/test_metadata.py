@@ -1,4 +1,4 @@
-"""Containment of JSON is PostgreSQL's `@>`, on SQLite too."""
+"""Containment of JSON equals PostgreSQL's `@>`, also on SQLite."""
 
 from typing import Any
 
@@ -10,11 +10,12 @@ from sqlalchemy import Connection, text
 
 from db.core.database import Database
 from db.core.sqlite import json_contains
+from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
 from domain.run_filter import RunFilter, RunOrder
 from tests.support import factory
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 CASES: list[tuple[Any, Any, bool]] = [
     ({}, {}, True),
@@ -70,22 +71,22 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def found(conn: Connection, home: Home, document: Any, probe: Any) -> bool:
-    """Whether a run with the metadata `document` is found by `probe`, in a transaction that leaves no trace."""
-    point = conn.begin_nested()
-    factory.add_run(conn, home, metadata=dumps(document))
-    rows = run_reads.page(conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
+def found(uow: UnitOfWork, published: PublishedFlow, document: Any, probe: Any) -> bool:
+    """True if a run with the metadata `document` matches `probe`. The run is removed again."""
+    point = uow.conn.begin_nested()
+    factory.make_run(uow, published, metadata=dumps(document))
+    rows = run_reads.page(uow.conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
     point.rollback()
     return len(rows) == 1
 
 
-def all_found(conn: Connection, home: Home) -> list[bool]:
-    return [found(conn, home, document, probe) for document, probe, _ in CASES]
+def all_found(uow: UnitOfWork, published: PublishedFlow) -> list[bool]:
+    return [found(uow, published, document, probe) for document, probe, _ in CASES]
 
 
-async def test_metadata_is_found_by_what_it_contains(database: Database, home: Home) -> None:
-    told = await database.write(all_found, home)
-    wrong = [case for case, answer in zip(CASES, told, strict=True) if answer is not case[2]]
+async def test_metadata_filter_matches_contained_documents(database: Database, published: PublishedFlow) -> None:
+    answers = await database.write(all_found, published)
+    wrong = [case for case, answer in zip(CASES, answers, strict=True) if answer is not case[2]]
     assert wrong == []
 
 
@@ -118,12 +119,12 @@ def postgresql_contains(conn: Connection, pairs: list[tuple[Any, Any]]) -> list[
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.tuples(OBJECTS, OBJECTS), min_size=10, max_size=10))
-async def test_sqlite_contains_what_postgresql_does(database: Database, pairs: list[tuple[Any, Any]]) -> None:
+async def test_sqlite_containment_equals_postgresql(database: Database, pairs: list[tuple[Any, Any]]) -> None:
     ours = [json_contains(dumps(document), dumps(probe)) for document, probe in pairs]
     assert ours == await database.read(postgresql_contains, pairs)
 
 
-async def test_metadata_comes_back_as_text(database: Database, home: Home) -> None:
-    key = await database.write(factory.add_run, home, metadata='{"a": [1.0, null, "ü"]}')
+async def test_metadata_is_read_as_text(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(factory.make_run, published, metadata='{"a": [1.0, null, "ü"]}')
     row = (await database.read(run_reads.by_ids, [key], {"metadata"}))[key]
     assert row.metadata == '{"a": [1.0, null, "ü"]}'

@@ -10,16 +10,17 @@ from sqlalchemy import Connection, delete
 
 from db import flows
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from db.models import FlowRun
 from db.models.types import table
+from db.row_types import RunRow
 from db.runs import reads as run_reads
 from db.sql.keyset import Edge, Page, Position, sort_value
-from db.sql.rows import AnyRow
 from domain.run_filter import Archived, RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 ORDERS = [RunOrder(field, descending) for field in RunOrderField for descending in (False, True)]
 ALL = RunFilter(archived=Archived.INCLUDE)
@@ -28,12 +29,12 @@ COUNT = 40
 
 
 def key_of(number: int) -> UUID:
-    """IDs of which several fall into one millisecond."""
+    """An ID; several share one millisecond."""
     return factory.uuid_at(START + number // 4 * timedelta(milliseconds=1), number)
 
 
 def run(number: int) -> dict[str, Any]:
-    """A run with sort values that many others have too, or has not yet."""
+    """A run with sort values that many others share, or that are null."""
     draw = random.Random(number)
     started_at = draw.choice([None, START, START + SECOND, START + timedelta(microseconds=1)])
     return {
@@ -44,19 +45,19 @@ def run(number: int) -> dict[str, Any]:
     }
 
 
-def fill(conn: Connection) -> None:
-    home = factory.add_home(conn)
+def fill(uow: UnitOfWork) -> None:
+    published = factory.make_project_with_flow(uow)
     numbers = list(range(COUNT))
     random.Random(1).shuffle(numbers)
-    factory.add_runs(conn, home, map(run, numbers))
+    factory.make_runs(uow, published, map(run, numbers))
 
 
-def position(row: AnyRow, order: RunOrder) -> Position:
+def position(row: RunRow, order: RunOrder) -> Position:
     return Position(sort_value(row, run_reads.SORT_COLUMNS[order.field]), row.id)
 
 
 def in_order(numbers: Sequence[int], order: RunOrder) -> list[UUID]:
-    """What a plain sort says: what is not yet comes first, equal values are in the order of IDs."""
+    """The order of a plain sort: null is lowest, equal values are ordered by ID."""
     column = run_reads.SORT_COLUMNS[order.field]
 
     def sort_key(number: int) -> tuple[bool, Any, UUID]:
@@ -80,7 +81,7 @@ def walk(conn: Connection, order: RunOrder, size: int, *, backward: bool) -> lis
         edge = position(rows[0] if backward else rows[-1], order)
 
 
-async def test_pages_in_either_direction_hold_every_row_once(filled: Database) -> None:
+async def test_pages_in_both_directions_hold_every_row_once(filled: Database) -> None:
     for order, size in itertools.product(ORDERS, (1, 7, COUNT, COUNT + 1)):
         expected = in_order(range(COUNT), order)
         forward = await filled.read(walk, order, size, backward=False)
@@ -93,15 +94,15 @@ async def test_pages_in_either_direction_hold_every_row_once(filled: Database) -
 def windows(conn: Connection, order: RunOrder) -> list[tuple[int, int, list[UUID]]]:
     """Pages between any two cursors."""
     rows = run_reads.page(conn, (), ALL, order, Page(COUNT))
-    places = (0, 1, 11, COUNT // 2, COUNT - 1)
+    positions = (0, 1, 11, COUNT // 2, COUNT - 1)
     found = []
-    for first, last in itertools.product(places, places):
+    for first, last in itertools.product(positions, positions):
         page = Page(COUNT, position(rows[first], order), position(rows[last], order))
         found.append((first, last, [row.id for row in run_reads.page(conn, (), ALL, order, page)]))
     return found
 
 
-async def test_a_page_between_two_cursors_holds_what_lies_between(filled: Database) -> None:
+async def test_page_between_two_cursors_holds_the_rows_between(filled: Database) -> None:
     for order in ORDERS:
         expected = in_order(range(COUNT), order)
         for first, last, keys in await filled.read(windows, order):
@@ -109,7 +110,7 @@ async def test_a_page_between_two_cursors_holds_what_lies_between(filled: Databa
 
 
 def beyond(conn: Connection, order: RunOrder) -> list[tuple[bool, bool, bool, bool]]:
-    """For each row: whether others stand in front of it and behind it, without and with itself."""
+    """For each row whether rows stand before and after it, without and with itself."""
     found = []
     for row in run_reads.page(conn, (), ALL, order, Page(COUNT)):
         at = position(row, order)
@@ -119,24 +120,24 @@ def beyond(conn: Connection, order: RunOrder) -> list[tuple[bool, bool, bool, bo
     return found  # type: ignore[return-value]
 
 
-async def test_what_lies_beyond_a_row_is_known(filled: Database) -> None:
+async def test_has_more_on_both_sides_of_each_row(filled: Database) -> None:
     inner = [(True, True, True, True)] * (COUNT - 2)
     for order in ORDERS:
-        told = await filled.read(beyond, order)
-        assert told == [(False, True, True, True), *inner, (True, False, True, True)], order
+        sides = await filled.read(beyond, order)
+        assert sides == [(False, True, True, True), *inner, (True, False, True, True)], order
 
 
-def beyond_removed(conn: Connection, order: RunOrder) -> tuple[bool, ...]:
-    """What lies beyond the place of the first row, which is gone."""
-    first, *_ = run_reads.page(conn, (), ALL, order, Page(1))
-    conn.execute(delete(table(FlowRun)).where(table(FlowRun).c.id == first.id))
+def beyond_removed(uow: UnitOfWork, order: RunOrder) -> tuple[bool, ...]:
+    """Whether rows stand beyond the position of the first row, which was deleted."""
+    first, *_ = run_reads.page(uow.conn, (), ALL, order, Page(1))
+    uow.conn.execute(delete(table(FlowRun)).where(table(FlowRun).c.id == first.id))
     at = position(first, order)
     edges = [Edge(at, before, inclusive) for before in (True, False) for inclusive in (False, True)]
-    return tuple(run_reads.has_more(conn, ALL, order, edge) for edge in edges)
+    return tuple(run_reads.has_more(uow.conn, ALL, order, edge) for edge in edges)
 
 
-async def test_the_place_of_a_row_that_is_gone_stays_a_place(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, map(run, range(len(ORDERS) + 2)))
+async def test_position_of_deleted_row_stays_valid(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, map(run, range(len(ORDERS) + 2)))
     for order in ORDERS:
         assert await database.write(beyond_removed, order) == (False, False, True, True), order
 
@@ -144,31 +145,31 @@ async def test_the_place_of_a_row_that_is_gone_stays_a_place(database: Database,
 OLD = {key_of(number) for number in range(COUNT)}
 
 
-def page_while_others_come(conn: Connection, home: Home, order: RunOrder, *, backward: bool) -> list[UUID]:
-    """The rows of all pages, with new ones inserted everywhere after each page; they are gone afterwards."""
-    point = conn.begin_nested()
+def page_while_others_come(uow: UnitOfWork, published: PublishedFlow, order: RunOrder, *, backward: bool) -> list[UUID]:
+    """The rows of all pages, with rows inserted everywhere after each page, which are deleted afterwards."""
+    point = uow.conn.begin_nested()
     seen: list[UUID] = []
     edge: Position | None = None
     new = itertools.count(COUNT)
     while True:
         page = Page(7, before=edge, backward=True) if backward else Page(7, after=edge)
-        rows = run_reads.page(conn, (), ALL, order, page)
+        rows = run_reads.page(uow.conn, (), ALL, order, page)
         seen += [row.id for row in (reversed(rows) if backward else rows)]
         if len(rows) < 7:
             point.rollback()
             return seen
         edge = position(rows[0] if backward else rows[-1], order)
         if len(seen) < 2 * COUNT:
-            factory.add_runs(conn, home, [run(next(new)) for _ in range(5)])
+            factory.make_runs(uow, published, [run(next(new)) for _ in range(5)])
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-async def test_rows_that_come_meanwhile_neither_double_nor_hide_any(
-    database: Database, home: Home, backward: bool
+async def test_concurrent_inserts_duplicate_and_hide_no_row(
+    database: Database, published: PublishedFlow, backward: bool
 ) -> None:
-    await database.write(factory.add_runs, home, map(run, range(COUNT)))
+    await database.write(factory.make_runs, published, map(run, range(COUNT)))
     for order in ORDERS:
-        seen = await database.write(page_while_others_come, home, order, backward=backward)
+        seen = await database.write(page_while_others_come, published, order, backward=backward)
         assert len(seen) == len(set(seen)), order
         old = [key for key in seen if key in OLD]
         expected = in_order(range(COUNT), order)
@@ -178,11 +179,11 @@ async def test_rows_that_come_meanwhile_neither_double_nor_hide_any(
 OWNERS = [factory.uuid_at(START, number) for number in range(4)]
 
 
-def add_family(conn: Connection, home: Home) -> None:
-    """Children of the first three owners, of one the only; the fourth has none."""
+def add_family(uow: UnitOfWork, published: PublishedFlow) -> None:
+    """Children of the first three owners, one of them with one child; the fourth has none."""
     owners = [OWNERS[number % 2] for number in range(COUNT - 1)] + [OWNERS[2]]
     rows = [run(number) | {"parent_run_id": owner} for number, owner in enumerate(owners)]
-    factory.add_runs(conn, home, [row | {"archived_at": START} if number % 5 == 0 else row
+    factory.make_runs(uow, published, [row | {"archived_at": START} if number % 5 == 0 else row
                                   for number, row in enumerate(rows)])  # fmt: skip
 
 
@@ -199,8 +200,8 @@ PAGES = [
 def per_owner(conn: Connection, page: Page, order: RunOrder) -> dict[UUID, list[UUID]]:
     found = {}
     for owner in OWNERS:
-        wanted = RunFilter(parent_run_id=owner, archived=Archived.INCLUDE)
-        if rows := run_reads.page(conn, (), wanted, order, page):
+        where = RunFilter(parent_run_id=owner, archived=Archived.INCLUDE)
+        if rows := run_reads.page(conn, (), where, order, page):
             found[owner] = [row.id for row in rows]
     return found
 
@@ -210,8 +211,8 @@ def together(conn: Connection, page: Page, order: RunOrder) -> dict[UUID, list[U
     return {owner: [row.id for row in rows] for owner, rows in found.items()}
 
 
-async def test_pages_of_many_owners_are_those_of_each(database: Database, home: Home) -> None:
-    await database.write(add_family, home)
+async def test_batched_pages_equal_single_pages(database: Database, published: PublishedFlow) -> None:
+    await database.write(add_family, published)
     for page, descending in itertools.product(PAGES, (False, True)):
         order = RunOrder(descending=descending)
         assert await database.read(together, page, order) == await database.read(per_owner, page, order)
@@ -219,8 +220,8 @@ async def test_pages_of_many_owners_are_those_of_each(database: Database, home: 
         assert await database.read(together, Page(5), order) == await database.read(per_owner, Page(5), order)
 
 
-async def test_children_are_counted_for_each_owner(database: Database, home: Home) -> None:
-    await database.write(add_family, home)
+async def test_child_counts_are_batched(database: Database, published: PublishedFlow) -> None:
+    await database.write(add_family, published)
     assert await database.read(run_reads.counts_by, OWNERS, "parent_run_id") == {
         OWNERS[0]: 20,
         OWNERS[1]: 19,
@@ -230,22 +231,22 @@ async def test_children_are_counted_for_each_owner(database: Database, home: Hom
 
 
 def beyond_each(conn: Connection, order: RunOrder) -> tuple[dict[Any, bool], dict[Any, bool]]:
-    """What lies beyond every child, asked for together, and each alone."""
+    """Whether children stand beyond each child, read together and one by one."""
     rows = run_reads.pages_by(conn, OWNERS, "parent_run_id", (), order, Page(COUNT))
-    places = [Position(0, key_of(5)), position(rows[OWNERS[0]][0], order), position(rows[OWNERS[1]][-1], order)]
-    edges = [Edge(at, before, inclusive) for at in places for before in (True, False) for inclusive in (True, False)]
+    positions = [Position(0, key_of(5)), position(rows[OWNERS[0]][0], order), position(rows[OWNERS[1]][-1], order)]
+    edges = [Edge(at, before, inclusive) for at in positions for before in (True, False) for inclusive in (True, False)]
     asked = list(itertools.product(OWNERS, edges))
     found = run_reads.owners_with_more(conn, asked, "parent_run_id", order)
     alone = {}
     for owner, edge in asked:
-        wanted = RunFilter(parent_run_id=owner, archived=Archived.INCLUDE)
-        if run_reads.has_more(conn, wanted, order, edge):
+        where = RunFilter(parent_run_id=owner, archived=Archived.INCLUDE)
+        if run_reads.has_more(conn, where, order, edge):
             alone[owner, edge] = True
     return dict(found), alone
 
 
-async def test_what_lies_beyond_is_known_for_many_owners_at_once(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [
+async def test_has_more_is_batched_over_owners(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [
         run(number) | {"parent_run_id": OWNERS[number % 2]} for number in range(8)
     ])  # fmt: skip
     for order in ORDERS:
@@ -255,8 +256,8 @@ async def test_what_lies_beyond_is_known_for_many_owners_at_once(database: Datab
     assert await database.read(run_reads.owners_with_more, [], "parent_run_id", RunOrder()) == {}
 
 
-async def test_a_thousand_owners_can_be_asked_about_at_once(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [{"parent_run_id": OWNERS[0]}])
+async def test_a_thousand_owners_fit_in_one_read(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [{"parent_run_id": OWNERS[0]}])
     edge = Edge(Position(0, factory.uuid_at(START - SECOND)), before=False)
     asked = [(factory.uuid_at(START, number), edge) for number in range(1_000)]
     order = RunOrder(descending=False)
@@ -264,36 +265,37 @@ async def test_a_thousand_owners_can_be_asked_about_at_once(database: Database, 
     assert found == {(OWNERS[0], edge): True}
 
 
-async def test_a_page_holds_the_columns_asked_for_and_those_of_its_order(filled: Database) -> None:
+async def test_page_has_requested_columns_and_sort_column(filled: Database) -> None:
     selections: list[tuple[str, ...]] = [(), ("status", "metadata", "tags"), ("id", "started_at")]
     for order, columns in itertools.product(ORDERS, selections):
-        (row,) = await filled.read(run_reads.page, columns, ALL, order, Page(1))
+        rows: Sequence[Any] = await filled.read(run_reads.page, columns, ALL, order, Page(1))
+        (row,) = rows
         column = run_reads.SORT_COLUMNS[order.field]
         assert set(row._fields) == {"id", *columns, *([column] if column else [])}
 
 
-def add_flows(conn: Connection, home: Home) -> list[UUID]:
-    return [flows.create(conn, home.project_id, f"flow {number}") for number in range(10)]
+def add_flows(uow: UnitOfWork, published: PublishedFlow) -> list[UUID]:
+    return [flows.create(uow, published.project_id, f"flow {number}") for number in range(10)]
 
 
-def walk_flows(conn: Connection, wanted: FlowFilter, *, backward: bool) -> list[list[UUID]]:
+def walk_flows(conn: Connection, where: FlowFilter, *, backward: bool) -> list[list[UUID]]:
     pages: list[list[UUID]] = []
     edge: Position | None = None
     while True:
         page = Page(3, before=edge, backward=True) if backward else Page(3, after=edge)
-        rows = flows.page(conn, {"name"}, wanted, page)
+        rows = flows.page(conn, {"name"}, where, page)
         if not rows:
             return pages
         pages.append([row.id for row in rows])
         edge = Position(0, (rows[0] if backward else rows[-1]).id)
 
 
-async def test_flows_page_newest_first_in_either_direction(database: Database, home: Home) -> None:
-    expected = (await database.write(add_flows, home))[::-1]
-    wanted = FlowFilter(name_contains="flow ")
-    forward = await database.read(walk_flows, wanted, backward=False)
-    backward = await database.read(walk_flows, wanted, backward=True)
+async def test_flows_page_newest_first_in_both_directions(database: Database, published: PublishedFlow) -> None:
+    expected = (await database.write(add_flows, published))[::-1]
+    where = FlowFilter(name_contains="flow ")
+    forward = await database.read(walk_flows, where, backward=False)
+    backward = await database.read(walk_flows, where, backward=True)
     assert list(itertools.chain(*forward)) == list(itertools.chain(*reversed(backward))) == expected
-    edges = [Edge(Position(0, expected[place]), before) for place in (0, -1) for before in (True, False)]
-    found = [await database.read(flows.has_more, wanted, edge) for edge in edges]
+    edges = [Edge(Position(0, expected[index]), before) for index in (0, -1) for before in (True, False)]
+    found = [await database.read(flows.has_more, where, edge) for edge in edges]
     assert found == [False, True, True, False]

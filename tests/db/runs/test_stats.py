@@ -1,4 +1,4 @@
-"""Statistics are the same numbers on both databases as a few lines of Python that count."""
+"""Statistics equal the numbers of a reference in Python, on both databases."""
 
 import math
 from collections import Counter, defaultdict
@@ -24,7 +24,7 @@ from tests.db.runs import test_filter as of_filters
 from tests.db.test_plans import statements_on
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 OLDEST = of_filters.OLDEST
 MS = timedelta(milliseconds=1)
@@ -51,45 +51,49 @@ async def rows(filled: Database) -> Sequence[AnyRow]:
 
 
 @pytest.fixture(params=FILTERS)
-def wanted(request: pytest.FixtureRequest) -> RunFilter:
+def where(request: pytest.FixtureRequest) -> RunFilter:
     return RunFilter(**FILTERS[request.param])
 
 
 @pytest.fixture
-def meant(rows: Sequence[AnyRow], wanted: RunFilter) -> list[AnyRow]:
-    """The runs that the filter means, by Python."""
-    return [row for row in rows if of_filters.matches(wanted, row)]
+def matching_rows(rows: Sequence[AnyRow], where: RunFilter) -> list[AnyRow]:
+    """The runs that match the filter, by the reference in Python."""
+    return [row for row in rows if of_filters.matches(where, row)]
 
 
-async def test_runs_are_counted_by_status(filled: Database, wanted: RunFilter, meant: list[AnyRow]) -> None:
-    assert await filled.read(stats.counts, wanted, START) == Counter(row.status for row in meant)
+async def test_counts_by_status(filled: Database, where: RunFilter, matching_rows: list[AnyRow]) -> None:
+    assert await filled.read(stats.counts, where, START) == Counter(row.status for row in matching_rows)
 
 
-async def test_durations_are_those_of_runs_that_ended(filled: Database, wanted: RunFilter, meant: list[AnyRow]) -> None:
-    lengths = sorted(row.duration_ms for row in meant if row.duration_ms is not None)
-    found = await filled.read(stats.durations, wanted, START)
+async def test_durations_cover_ended_runs(filled: Database, where: RunFilter, matching_rows: list[AnyRow]) -> None:
+    lengths = sorted(row.duration_ms for row in matching_rows if row.duration_ms is not None)
+    found = await filled.read(stats.durations, where, START)
     if not lengths:
         assert found is None
         return
     assert found is not None
-    assert (found.count, found.least, found.most) == (len(lengths), lengths[0], lengths[-1])
+    assert (found.count, found.min, found.max) == (len(lengths), lengths[0], lengths[-1])
     assert found.mean == pytest.approx(sum(lengths) / len(lengths))
     assert list(found.percentiles) == [lengths[-(-len(lengths) * part // 100) - 1] for part in stats.PERCENTILES]
 
 
 @pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 99, 100, 101, 200])
-async def test_percentiles_are_exact_for_any_number_of_runs(database: Database, home: Home, count: int) -> None:
-    """Those of PostgreSQL's `percentile_disc`, without its rounding."""
+async def test_percentiles_are_exact_for_any_number_of_runs(
+    database: Database, published: PublishedFlow, count: int
+) -> None:
+    """They equal PostgreSQL's `percentile_disc`, without its rounding."""
     done = {"status": RunStatus.SUCCEEDED}
-    await database.write(factory.add_runs, home, [{**done, "duration_ms": 10 * n} for n in range(1, count + 1)])
+    await database.write(factory.make_runs, published, [{**done, "duration_ms": 10 * n} for n in range(1, count + 1)])
     found = await database.read(stats.durations, RunFilter(), START)
     assert found is not None
     assert list(found.percentiles) == [10 * math.ceil(count * part / 100) for part in (50, 90, 95, 99)]
 
 
-async def test_runs_that_take_very_long_do_not_overflow(database: Database, home: Home) -> None:
+async def test_very_long_durations_do_not_overflow(database: Database, published: PublishedFlow) -> None:
     most = 2**53
-    await database.write(factory.add_runs, home, [{"status": RunStatus.FAILED, "duration_ms": most} for _ in range(9)])
+    await database.write(
+        factory.make_runs, published, [{"status": RunStatus.FAILED, "duration_ms": most} for _ in range(9)]
+    )
     found = await database.read(stats.durations, RunFilter(), START)
     assert found == stats.Durations(9, most, most, float(most), [most] * 4)
 
@@ -110,71 +114,69 @@ SPANS = {
 
 
 @pytest.mark.parametrize("span", SPANS)
-async def test_runs_are_counted_by_the_time_of_their_creation(
-    filled: Database, wanted: RunFilter, meant: list[AnyRow], span: str
+async def test_counts_by_creation_time(
+    filled: Database, where: RunFilter, matching_rows: list[AnyRow], span: str
 ) -> None:
     edges = SPANS[span]
     expected = Counter(
         (number, row.status)
-        for row in meant
+        for row in matching_rows
         for number, (start, end) in enumerate(pairwise(edges))
         if start <= row.created_at < end
     )
-    assert await filled.read(stats.counts_by_time, wanted, START, edges) == expected
+    assert await filled.read(stats.counts_by_time, where, START, edges) == expected
 
 
 @pytest.mark.parametrize("limit", [1, 3, 100])
-async def test_failing_steps_are_those_at_which_most_runs_failed(
-    filled: Database, wanted: RunFilter, meant: list[AnyRow], limit: int
+async def test_failing_steps_are_ordered_by_failures(
+    filled: Database, where: RunFilter, matching_rows: list[AnyRow], limit: int
 ) -> None:
-    runs = Counter((row.flow_id, row.failed_step_name) for row in meant if row.failed_step_name is not None)
+    runs = Counter((row.flow_id, row.failed_step_name) for row in matching_rows if row.failed_step_name is not None)
     expected = sorted(((*key, count) for key, count in runs.items()), key=lambda each: (-each[2], each[0], each[1]))
-    found = await filled.read(stats.failures, wanted, START, limit)
+    found = await filled.read(stats.failures, where, START, limit)
     assert [tuple(row) for row in found] == expected[:limit]
 
 
 @pytest.mark.parametrize("limit", [1, 20])
-async def test_errors_of_failing_steps_are_the_most_frequent(
-    filled: Database, wanted: RunFilter, meant: list[AnyRow], limit: int
+async def test_errors_of_failing_steps_are_ordered_by_frequency(
+    filled: Database, where: RunFilter, matching_rows: list[AnyRow], limit: int
 ) -> None:
-    keys = tuple((row.flow_id, row.step_name) for row in await filled.read(stats.failures, wanted, START, 4))
+    keys = tuple((row.flow_id, row.step_name) for row in await filled.read(stats.failures, where, START, 4))
     groups: defaultdict[Any, defaultdict[str, list[AnyRow]]] = defaultdict(lambda: defaultdict(list))
-    for row in meant:
+    for row in matching_rows:
         if (row.flow_id, row.failed_step_name) in keys and row.error_fingerprint is not None:
             groups[row.flow_id, row.failed_step_name][row.error_fingerprint].append(row)
-    expected = {key: [told(*each) for each in by_error.items()] for key, by_error in groups.items()}
+    expected = {key: [summary(*each) for each in by_error.items()] for key, by_error in groups.items()}
     for errors in expected.values():
         errors.sort(key=lambda error: (-error[1], error[0]))
-    found = await filled.read(stats.errors_by_failures, wanted, START, keys, limit)
+    found = await filled.read(stats.errors_by_failures, where, START, keys, limit)
     assert {
         key: [(row.fingerprint, row.runs, row.last_at, row.run_id, row.message) for row in errors]
         for key, errors in found.items()
     } == {key: errors[:limit] for key, errors in expected.items()}
 
 
-def told(fingerprint: str, runs: list[AnyRow]) -> tuple[Any, ...]:
+def summary(fingerprint: str, runs: list[AnyRow]) -> tuple[Any, ...]:
     newest = max(runs, key=lambda row: row.id)
     last = max((row.finished_at for row in runs if row.finished_at is not None), default=None)
     return fingerprint, len(runs), last, newest.id, newest.error_message
 
 
-async def test_runs_that_go_on_have_taken_the_time_until_the_instant_that_is_told(
-    database: Database, home: Home
-) -> None:
-    await database.write(factory.add_run, home, status=RunStatus.RUNNING, started_at=START)
-    wanted = RunFilter(min_duration_ms=5_000)
-    sizes = [await database.read(stats.counts, wanted, START + timedelta(seconds=n)) for n in (4, 5)]
+async def test_running_runs_last_until_the_given_instant(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_run, published, status=RunStatus.RUNNING, started_at=START)
+    where = RunFilter(min_duration_ms=5_000)
+    sizes = [await database.read(stats.counts, where, START + timedelta(seconds=n)) for n in (4, 5)]
     assert sizes == [{}, {"RUNNING": 1}]
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_a_project_is_counted_from_an_index_alone(filled: Database, rows: Sequence[AnyRow]) -> None:
-    wanted = RunFilter(project_ids=[rows[0].project_id])
+async def test_counts_of_a_project_read_only_an_index(filled: Database, rows: Sequence[AnyRow]) -> None:
+    where = RunFilter(project_ids=[rows[0].project_id])
 
     def plans(conn: Any) -> list[str]:
         with statements_on(conn) as statements:
-            stats.counts(conn, wanted, START)
-            stats.counts_by_time(conn, wanted, START, SPANS["days"])
+            stats.counts(conn, where, START)
+            stats.counts_by_time(conn, where, START, SPANS["days"])
         return [
             row.detail
             for statement, parameters in list(statements)

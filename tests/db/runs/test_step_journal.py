@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
+from db.assembly import COMMIT_STEPS
 from db.core import pubsub
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
@@ -22,7 +24,7 @@ from domain import ids
 from domain.enums import RunStatus, StepStatus
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import MINUTE, Home
+from tests.support.factory import MINUTE, PublishedFlow
 
 FIRST_TRY = AttemptStart(position=0, name="a", display_name="A", kind="transform", number=1, input='{"n":1}')
 SECOND_TRY = AttemptStart(position=0, name="a", display_name="A", kind="transform", number=2, input='{"n":2}')
@@ -41,22 +43,22 @@ async def claim(database: Database, limit: int, lease: timedelta = MINUTE) -> li
     return [each.lease for each in await database.write(step_journal.claim, limit, lease)]
 
 
-async def claimed(database: Database, home: Home, count: int = 1) -> Sequence[Lease]:
-    await database.write(factory.add_runs, home, [{} for _ in range(count)])
+async def claimed(database: Database, published: PublishedFlow, count: int = 1) -> Sequence[Lease]:
+    await database.write(factory.make_runs, published, [{} for _ in range(count)])
     return await claim(database, count)
 
 
 @pytest.fixture
-async def lease(database: Database, home: Home) -> Lease:
+async def lease(database: Database, published: PublishedFlow) -> Lease:
     """A run that is claimed for a minute."""
-    return (await claimed(database, home))[0]
+    return (await claimed(database, published))[0]
 
 
-def add_due_runs(conn: Connection, home: Home, seconds: Sequence[float]) -> list[UUID]:
-    return factory.add_runs(conn, home, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
+def add_due_runs(uow: UnitOfWork, published: PublishedFlow, seconds: Sequence[float]) -> list[UUID]:
+    return factory.make_runs(uow, published, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
 
 
-def run_row(conn: Connection, run_id: UUID) -> AnyRow:
+def run_row(conn: Connection, run_id: UUID) -> Any:
     columns = ("status", "due_at", "lease_token", "interruptions", "epoch", "started_at", "recovered_by_id", "output")
     return run_reads.by_ids(conn, [run_id], columns)[run_id]
 
@@ -80,10 +82,10 @@ def attempt_rows(conn: Connection, run_id: UUID) -> list[tuple[Any, ...]]:
 
 class TestClaims:
     async def test_what_is_due_is_claimed_longest_due_first(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         await fake_clock.advance(10)
-        keys = await database.write(add_due_runs, home, [5, 11, 3, 10, 4])
+        keys = await database.write(add_due_runs, published, [5, 11, 3, 10, 4])
         assert {each.run_id for each in await claim(database, 3)} == {keys[2], keys[4], keys[0]}
         assert [each.run_id for each in await claim(database, 3)] == [keys[3]]
         assert await claim(database, 3) == []
@@ -105,13 +107,13 @@ class TestClaims:
         assert len((await database.read(contents))[3]) == 1
 
     async def test_a_claim_brings_the_runs_as_they_are_then_with_their_journals(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        (begun,) = await claimed(database, home)
+        (begun,) = await claimed(database, published)
         await database.write(step_journal.advance, begun, None, FIRST_TRY)
         await database.write(step_journal.advance, begun, SUCCESS, NEXT_STEP)
         await fake_clock.advance(60)
-        new = await database.write(factory.add_run, home, metadata='{"a": 1}')
+        new = await database.write(factory.make_run, published, metadata='{"a": 1}')
         brought = {each.run.id: each for each in await database.write(step_journal.claim, 2, MINUTE)}
         assert brought.keys() == {begun.run_id, new}
         assert [step.name for step in brought[begun.run_id].steps] == ["a", "b"]
@@ -122,13 +124,15 @@ class TestClaims:
             Lease(key, brought[new].run.lease_token) for key in brought
         }
 
-    async def test_nothing_that_is_final_is_claimed(self, database: Database, home: Home) -> None:
+    async def test_nothing_that_is_final_is_claimed(self, database: Database, published: PublishedFlow) -> None:
         finals = [{"status": status} for status in RunStatus if status not in ("QUEUED", "RUNNING", "PAUSED")]
-        await database.write(factory.add_runs, home, finals)
+        await database.write(factory.make_runs, published, finals)
         assert await claim(database, 10) == []
 
-    async def test_each_due_run_goes_to_one_of_many_claimers(self, database: Database, home: Home) -> None:
-        keys = await database.write(factory.add_runs, home, [{} for _ in range(100)])
+    async def test_each_due_run_goes_to_one_of_many_claimers(
+        self, database: Database, published: PublishedFlow
+    ) -> None:
+        keys = await database.write(factory.make_runs, published, [{} for _ in range(100)])
         batches = await asyncio.gather(*(claim(database, 7) for _ in range(20)))
         # One that finds the others' runs locked takes fewer than it could; nobody takes what another has.
         taken = [each for batch in batches for each in batch]
@@ -140,10 +144,10 @@ class TestClaims:
             assert (row.lease_token, row.interruptions) == (each.token, 0)
 
     async def test_the_next_run_is_due_when_the_earliest_is(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         assert await database.read(step_journal.next_due) is None
-        await database.write(add_due_runs, home, [50, 30, 90])
+        await database.write(add_due_runs, published, [50, 30, 90])
         assert await database.read(step_journal.next_due) == START + timedelta(seconds=30)
         await fake_clock.advance(30)
         await claim(database, 1, timedelta(seconds=10))
@@ -160,17 +164,17 @@ class TestClaims:
         assert [each.run_id for each in await claim(database, 1)] == [lease.run_id]
 
     async def test_a_renewal_tells_which_runs_are_still_held(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        first, second, third = await claimed(database, home, 3)
+        first, second, third = await claimed(database, published, 3)
         await database.write(finish, second)
         await database.write(step_journal.release, [third])
         assert await database.write(step_journal.renew, [first, second, third], MINUTE) == {first.run_id}
 
     async def test_released_runs_are_due_at_once_and_count_no_interruption(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        first, second, third = await claimed(database, home, 3)
+        first, second, third = await claimed(database, published, 3)
         await fake_clock.advance(5)
         await database.write(step_journal.release, [first, third])
         again = await claim(database, 3)
@@ -186,10 +190,10 @@ class TestClaims:
         assert await database.read(contents) == before
 
     async def test_after_a_crash_all_that_was_claimed_is_due_at_once(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        held = await claimed(database, home, 2)
-        await database.write(factory.add_runs, home, [{"status": "FAILED"}, {"due_at": START + 2 * MINUTE}])
+        held = await claimed(database, published, 2)
+        await database.write(factory.make_runs, published, [{"status": "FAILED"}, {"due_at": START + 2 * MINUTE}])
         await fake_clock.advance(1)
         assert await database.write(step_journal.release_leases) == 2
         again = await claim(database, 10)
@@ -243,14 +247,14 @@ class TestHandingBack:
 
 
 def finish(
-    conn: Connection,
+    uow: UnitOfWork,
     lease: Lease,
     last: AttemptResult | None = None,
     status: RunStatus = RunStatus.SUCCEEDED,
     *,
     is_retry: bool = False,
 ) -> None:
-    step_journal.finish(conn, lease, last, status, f"Run {status.lower()}", {"output": "42"}, is_retry=is_retry)
+    step_journal.finish(uow, lease, last, status, f"Run {status.lower()}", {"output": "42"}, is_retry=is_retry)
 
 
 class TestSteps:
@@ -358,21 +362,21 @@ class TestFinishing:
         ],
     )
     async def test_a_retry_that_succeeds_recovers_what_it_retried(
-        self, database: Database, home: Home, status: RunStatus, is_retry: bool, recovers: bool
+        self, database: Database, published: PublishedFlow, status: RunStatus, is_retry: bool, recovers: bool
     ) -> None:
-        old = await database.write(factory.add_run, home, status="FAILED")
-        new = await database.write(factory.add_run, home, retry_of_id=old)
+        old = await database.write(factory.make_run, published, status="FAILED")
+        new = await database.write(factory.make_run, published, retry_of_id=old)
         (lease,) = await claim(database, 1)
         await database.write(finish, lease, None, status, is_retry=is_retry)
         assert (await database.read(run_row, old)).recovered_by_id == (new if recovers else None)
         log = table(RunEvent)
         told = await database.read(lambda conn: conn.execute(select(log).where(log.c.run_id == old)).all())
         assert [(row.kind, row.project_id) for row in told] == (
-            [(event_log.RUN_RECOVERED, home.project_id)] if recovers else []
+            [(event_log.RUN_RECOVERED, published.project_id)] if recovers else []
         )
 
-    async def test_of_two_racing_ends_one_wins(self, database: Database, home: Home) -> None:
-        for lease in await claimed(database, home, 10):
+    async def test_of_two_racing_ends_one_wins(self, database: Database, published: PublishedFlow) -> None:
+        for lease in await claimed(database, published, 10):
             results = await asyncio.gather(
                 *(database.write(finish, lease, None, status) for status in (RunStatus.SUCCEEDED, RunStatus.FAILED)),
                 return_exceptions=True,
@@ -380,32 +384,36 @@ class TestFinishing:
             assert [type(result) for result in results if result is not None] == [LeaseLostError]
 
 
+def lock_lease(conn: Connection, lease: Lease) -> None:
+    step_journal.lock_lease(UnitOfWork(conn, COMMIT_STEPS), lease)
+
+
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_a_run_that_one_transaction_writes_is_not_held_by_another(database: Database, lease: Lease) -> None:
     # If both could hold it, each would wait for the other as soon as it wrote.
     async with database._engine.connect() as one, database._engine.connect() as other:
-        await one.run_sync(step_journal.lock_lease, lease)
+        await one.run_sync(lock_lease, lease)
         await other.execute(text("SET lock_timeout = '20ms'"))
         with pytest.raises(DBAPIError, match="lock timeout"):
-            await other.run_sync(step_journal.lock_lease, lease)
+            await other.run_sync(lock_lease, lease)
 
 
-WRITES: dict[str, Callable[[Connection, Lease], object]] = {
-    "advance": lambda conn, lease: step_journal.advance(conn, lease, SUCCESS, NEXT_STEP),
-    "advance with nothing": lambda conn, lease: step_journal.advance(conn, lease, None, None),
-    "skip": lambda conn, lease: step_journal.skip(conn, lease, SUCCESS, NEXT_STEP),
-    "interrupt": lambda conn, lease: step_journal.interrupt(conn, lease, 0),
-    "hand_back": lambda conn, lease: step_journal.snooze(conn, lease, SUCCESS, START),
-    "finish": lambda conn, lease: finish(conn, lease, SUCCESS, is_retry=True),
-    "load": step_journal.load,
+WRITES: dict[str, Callable[[UnitOfWork, Lease], object]] = {
+    "advance": lambda uow, lease: step_journal.advance(uow, lease, SUCCESS, NEXT_STEP),
+    "advance with nothing": lambda uow, lease: step_journal.advance(uow, lease, None, None),
+    "skip": lambda uow, lease: step_journal.skip(uow, lease, SUCCESS, NEXT_STEP),
+    "interrupt": lambda uow, lease: step_journal.interrupt(uow, lease, 0),
+    "hand_back": lambda uow, lease: step_journal.snooze(uow, lease, SUCCESS, START),
+    "finish": lambda uow, lease: finish(uow, lease, SUCCESS, is_retry=True),
+    "load": lambda uow, lease: step_journal.load(uow.conn, lease),
     "hold": step_journal.lock_lease,
 }
 
 
-async def taken_over(database: Database, home: Home, fake_clock: FakeClock) -> tuple[Lease, Lease]:
+async def taken_over(database: Database, published: PublishedFlow, fake_clock: FakeClock) -> tuple[Lease, Lease]:
     """A lease that ran out in the middle of a step, and the one of another worker that has the run now."""
-    old = await database.write(factory.add_run, home, status="FAILED")
-    new = await database.write(factory.add_run, home, retry_of_id=old)
+    old = await database.write(factory.make_run, published, status="FAILED")
+    new = await database.write(factory.make_run, published, retry_of_id=old)
     stale = next(each for each in await claim(database, 10) if each.run_id == new)
     await database.write(step_journal.advance, stale, None, FIRST_TRY)
     await fake_clock.advance(60)
@@ -422,8 +430,10 @@ async def assert_refused(database: Database, lease: Lease) -> None:
 
 
 class TestFencing:
-    async def test_a_stale_lease_changes_nothing(self, database: Database, home: Home, fake_clock: FakeClock) -> None:
-        stale, fresh = await taken_over(database, home, fake_clock)
+    async def test_a_stale_lease_changes_nothing(
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
+    ) -> None:
+        stale, fresh = await taken_over(database, published, fake_clock)
         await assert_refused(database, stale)
         await database.write(finish, fresh, SUCCESS, is_retry=True)
 
@@ -432,17 +442,17 @@ class TestFencing:
         await assert_refused(database, lease)
 
     async def test_what_a_stale_lease_may_not_a_good_one_may(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         # Else the refusals would prove nothing.
         for write in WRITES.values():
-            _, fresh = await taken_over(database, home, fake_clock)
+            _, fresh = await taken_over(database, published, fake_clock)
             await database.write(write, fresh)
 
     async def test_a_stale_lease_is_neither_renewed_nor_released(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        stale, _ = await taken_over(database, home, fake_clock)
+        stale, _ = await taken_over(database, published, fake_clock)
         before = await database.read(contents)
         await fake_clock.advance(1)
         assert await database.write(step_journal.renew, [stale], MINUTE) == set()
@@ -450,9 +460,9 @@ class TestFencing:
         assert await database.read(contents) == before
 
     async def test_a_stale_lease_is_no_better_in_the_company_of_a_good_one(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        lost, other = await claimed(database, home, 2)
+        lost, other = await claimed(database, published, 2)
         await fake_clock.advance(60)
         # One claim has one token for all its runs, the lost one among them.
         fresh = {each.run_id: each for each in await claim(database, 2)}
@@ -464,4 +474,4 @@ class TestFencing:
 
     async def test_a_made_up_token_holds_nothing(self, database: Database, lease: Lease) -> None:
         with pytest.raises(LeaseLostError):
-            await database.read(step_journal.lock_lease, Lease(lease.run_id, ids.new_uuid()))
+            await database.write(step_journal.lock_lease, Lease(lease.run_id, ids.new_uuid()))

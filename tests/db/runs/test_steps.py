@@ -3,19 +3,20 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 
 from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
 from db.models import StepAttempt
 from db.models.types import table
+from db.row_types import StepRow
 from db.runs import reads as run_reads
-from db.runs import steps
-from db.sql.rows import AnyRow
+from db.runs import retries
 from domain.definition import MAX_STEPS
 from domain.enums import RunStatus
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 OK: dict[str, Any] = {"output": '"kept"'}
 FAILED: dict[str, Any] = {"status": "FAILED", "error": '{"code":"E"}'}
@@ -67,129 +68,134 @@ KEPT: dict[str, Ended] = {
 }
 
 
-def add_ended_run(conn: Connection, home: Home, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> UUID:
-    run_id = factory.add_run(conn, home, **{"status": RunStatus.FAILED, **values})
-    factory.add_steps(conn, run_id, rows)
+def add_ended_run(
+    uow: UnitOfWork, published: PublishedFlow, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> UUID:
+    run_id = factory.make_run(uow, published, **{"status": RunStatus.FAILED, **values})
+    factory.make_steps(uow, run_id, rows)
     return run_id
 
 
-def retried(conn: Connection, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
-    target = factory.add_run(conn, home, retry_of_id=source, failed_step_name=failed_step_name)
-    steps.copy_kept(conn, [target])
+def retried(uow: UnitOfWork, published: PublishedFlow, source: UUID, failed_step_name: str | None = None) -> UUID:
+    target = factory.make_run(uow, published, retry_of_id=source, failed_step_name=failed_step_name)
+    retries.copy_kept(uow.conn, [target])
     return target
 
 
-async def results(database: Database, run_id: UUID) -> list[AnyRow]:
-    return (await database.read(steps.by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
+async def results(database: Database, run_id: UUID) -> list[StepRow]:
+    return (await database.read(run_reads.steps_by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
 
 
-async def test_a_retry_keeps_what_stands_before_the_end(database: Database, home: Home) -> None:
+async def test_retry_keeps_steps_before_the_failed_one(database: Database, published: PublishedFlow) -> None:
     found = {}
     for name, (values, rows, _) in KEPT.items():
-        source = await database.write(add_ended_run, home, values, rows)
-        copies = await results(database, await database.write(retried, home, source))
+        source = await database.write(add_ended_run, published, values, rows)
+        copies = await results(database, await database.write(retried, published, source))
         found[name] = [step.name for step in copies]
-        assert await database.read(steps.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
+        assert await database.read(retries.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
     assert found == {name: kept for name, (_, _, kept) in KEPT.items()}
 
 
-async def test_a_copy_is_the_same_but_for_its_mark(database: Database, home: Home) -> None:
+async def test_kept_step_equals_original_except_for_reused_from(database: Database, published: PublishedFlow) -> None:
     rows = [{**OK, "input": "1", "display_name": "A", "duration_ms": 7, "attempts_count": 3}, SKIPPED, FAILED, FAILED]
-    source = await database.write(add_ended_run, home, {"failed_step_name": "d"}, rows)
-    copies = await results(database, await database.write(retried, home, source))
+    source = await database.write(add_ended_run, published, {"failed_step_name": "d"}, rows)
+    copies = await results(database, await database.write(retried, published, source))
     same = [column for column in ALL_COLUMNS if column != "reused_from_id"]
     for step, copy in zip((await results(database, source))[:3], copies, strict=True):
         assert [getattr(step, name) for name in same] == [getattr(copy, name) for name in same]
         assert copy.reused_from_id == source
 
 
-async def test_a_step_kept_twice_is_of_the_run_that_executed_it(database: Database, home: Home) -> None:
-    first = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    second = await database.write(retried, home, first, failed_step_name="c")
+async def test_step_kept_twice_names_the_run_that_executed_it(database: Database, published: PublishedFlow) -> None:
+    first = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    second = await database.write(retried, published, first, failed_step_name="c")
     await database.write(add_later_steps, second)
-    third = await database.write(retried, home, second)
+    third = await database.write(retried, published, second)
     assert [(step.name, step.reused_from_id) for step in await results(database, third)] == [
         ("a", first),
         ("b", second),
     ]
 
 
-def add_later_steps(conn: Connection, run_id: UUID) -> None:
+def add_later_steps(uow: UnitOfWork, run_id: UUID) -> None:
     """The run executes its second step, and fails at the third."""
     rows = [{"position": 1, "name": "b", **OK}, {"position": 2, "name": "c", **FAILED}]
-    factory.add_steps(conn, run_id, rows)
+    factory.make_steps(uow, run_id, rows)
 
 
-async def test_a_retry_copies_no_attempts(database: Database, home: Home) -> None:
-    source = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    target = await database.write(retried, home, source)
-    assert await database.read(steps.attempts_by_steps, [(target, 0), (target, 1)]) == {}
+async def test_retry_copies_no_attempts(database: Database, published: PublishedFlow) -> None:
+    source = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    target = await database.write(retried, published, source)
+    assert await database.read(run_reads.attempts_by_steps, [(target, 0), (target, 1)]) == {}
 
 
-async def test_a_run_of_as_many_steps_as_can_be_is_kept_whole(database: Database, home: Home) -> None:
+async def test_retry_keeps_all_steps_of_the_largest_run(database: Database, published: PublishedFlow) -> None:
     rows = [{"name": f"s{number}"} for number in range(MAX_STEPS)]
-    source = await database.write(add_ended_run, home, {"status": RunStatus.INTERNAL_ERROR}, rows)
-    target = await database.write(retried, home, source)
+    source = await database.write(add_ended_run, published, {"status": RunStatus.INTERNAL_ERROR}, rows)
+    target = await database.write(retried, published, source)
     assert len(await results(database, target)) == MAX_STEPS
 
 
-async def test_kept_steps_of_many_runs_are_counted_at_once(database: Database, home: Home) -> None:
-    one = await database.write(add_ended_run, home, {"failed_step_name": "c"}, [OK, OK, FAILED])
-    other = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    none = await database.write(add_ended_run, home, {"failed_step_name": "a"}, [FAILED])
-    assert await database.read(steps.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
+async def test_kept_counts_are_batched(database: Database, published: PublishedFlow) -> None:
+    one = await database.write(add_ended_run, published, {"failed_step_name": "c"}, [OK, OK, FAILED])
+    other = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    none = await database.write(add_ended_run, published, {"failed_step_name": "a"}, [FAILED])
+    assert await database.read(retries.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
 
 
 class TestReads:
     @pytest.fixture
-    async def keys(self, database: Database, home: Home) -> list[UUID]:
+    async def keys(self, database: Database, published: PublishedFlow) -> list[UUID]:
         """Three runs: two with steps, one without."""
-        keys = await database.write(factory.add_runs, home, [{}, {}, {}])
-        await database.write(factory.add_steps, keys[0], [OK, {"output": "2"}, FAILED])
-        await database.write(factory.add_steps, keys[1], [{"output": "3"}])
+        keys = await database.write(factory.make_runs, published, [{}, {}, {}])
+        await database.write(factory.make_steps, keys[0], [OK, {"output": "2"}, FAILED])
+        await database.write(factory.make_steps, keys[1], [{"output": "3"}])
         return keys
 
-    async def test_steps_come_in_the_order_of_the_definition(self, database: Database, keys: list[UUID]) -> None:
-        found = await database.read(steps.by_runs, keys, ("name",))
+    async def test_steps_are_ordered_by_position(self, database: Database, keys: list[UUID]) -> None:
+        found = await database.read(run_reads.steps_by_runs, keys, ("name",))
         assert {key: [step.name for step in rows] for key, rows in found.items()} == {
             keys[0]: ["a", "b", "c"],
             keys[1]: ["a"],
         }
 
-    async def test_only_the_columns_asked_for_are_read(self, database: Database, keys: list[UUID]) -> None:
-        found = await database.read(steps.by_runs, keys, ("status",))
-        assert set(found[keys[0]][0]._fields) == {"run_id", "position", "status"}
+    async def test_only_requested_columns_are_read(self, database: Database, keys: list[UUID]) -> None:
+        found = await database.read(run_reads.steps_by_runs, keys, ("status",))
+        row: Any = found[keys[0]][0]
+        assert set(row._fields) == {"run_id", "position", "status"}
 
-    async def test_steps_are_found_by_run_and_name(self, database: Database, keys: list[UUID]) -> None:
+    async def test_steps_by_run_and_name(self, database: Database, keys: list[UUID]) -> None:
         asked = [(keys[0], "b"), (keys[1], "a"), (keys[1], "b"), (keys[2], "a")]
-        found = await database.read(steps.by_names, asked, ("output",))
+        found = await database.read(run_reads.steps_by_names, asked, ("output",))
         assert {key: found[key].output for key in asked if key in found} == {
             (keys[0], "b"): "2",
             (keys[1], "a"): "3",
         }
 
-    async def test_steps_are_counted(self, database: Database, keys: list[UUID]) -> None:
-        assert await database.read(steps.counts_by_runs, keys) == {keys[0]: 3, keys[1]: 1}
+    async def test_step_counts(self, database: Database, keys: list[UUID]) -> None:
+        assert await database.read(run_reads.step_counts_by_runs, keys) == {keys[0]: 3, keys[1]: 1}
 
-    async def test_attempts_come_oldest_first(self, database: Database, keys: list[UUID]) -> None:
+    async def test_attempts_are_ordered_oldest_first(self, database: Database, keys: list[UUID]) -> None:
         await database.write(add_second_attempt, keys[0])
-        found = await database.read(steps.attempts_by_steps, [(keys[0], 0), (keys[0], 2), (keys[1], 0), (keys[2], 0)])
-        told = {key: [(attempt.number, attempt.status) for attempt in rows] for key, rows in found.items()}
-        assert told == {
+        found = await database.read(
+            run_reads.attempts_by_steps, [(keys[0], 0), (keys[0], 2), (keys[1], 0), (keys[2], 0)]
+        )
+        statuses = {key: [(attempt.number, attempt.status) for attempt in rows] for key, rows in found.items()}
+        assert statuses == {
             (keys[0], 0): [(1, "SUCCEEDED"), (2, "RUNNING")],
             (keys[0], 2): [(1, "FAILED")],
             (keys[1], 0): [(1, "SUCCEEDED")],
         }
 
-    async def test_nothing_is_found_for_nothing(self, database: Database, keys: list[UUID]) -> None:
-        assert await database.read(steps.by_runs, [], ("name",)) == {}
-        assert await database.read(steps.by_names, [], ("name",)) == {}
-        assert await database.read(steps.attempts_by_steps, []) == {}
-        assert await database.read(steps.counts_by_runs, []) == {}
+    async def test_no_keys_return_no_rows(self, database: Database, keys: list[UUID]) -> None:
+        assert await database.read(run_reads.steps_by_runs, [], ("name",)) == {}
+        assert await database.read(run_reads.steps_by_names, [], ("name",)) == {}
+        assert await database.read(run_reads.attempts_by_steps, []) == {}
+        assert await database.read(run_reads.step_counts_by_runs, []) == {}
         assert await database.read(run_reads.by_ids, [], ("status",)) == {}
 
 
-def add_second_attempt(conn: Connection, run_id: UUID) -> None:
-    conn.execute(
+def add_second_attempt(uow: UnitOfWork, run_id: UUID) -> None:
+    uow.conn.execute(
         insert(table(StepAttempt)).values(run_id=run_id, position=0, number=2, status="RUNNING", started_at=START)
     )

@@ -1,4 +1,4 @@
-"""Many keys in one parameter."""
+"""`any_of`: many keys in one parameter."""
 
 from uuid import UUID, uuid4
 
@@ -10,40 +10,40 @@ from db.models import FlowRun
 from db.models.types import table
 from db.sql.any_of import any_of, rows_of
 from tests.support import factory
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 _runs = table(FlowRun)
 _run = _runs.c
 
 
 @pytest.mark.parametrize("strangers", [0, 1, 40_000])
-async def test_rows_with_one_of_the_keys_are_found_however_many_there_are(
-    database: Database, home: Home, strangers: int
-) -> None:
-    made = await database.write(factory.add_runs, home, [{}, {}, {}])
+async def test_any_of_matches_any_number_of_keys(database: Database, published: PublishedFlow, strangers: int) -> None:
+    made = await database.write(factory.make_runs, published, [{}, {}, {}])
     keys = [made[2], *(uuid4() for _ in range(strangers)), made[0], made[0]]
     query = select(_run.id).where(any_of(_run.id, keys)).order_by(_run.id)
     assert await database.read(lambda conn: conn.execute(query).scalars().all()) == sorted([made[0], made[2]])
 
 
-async def test_no_key_means_no_row(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [{}])
+async def test_any_of_no_keys_matches_nothing(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [{}])
     none: list[UUID] = []
     query = select(_run.id).where(any_of(_run.id, none))
     assert await database.read(lambda conn: conn.execute(query).scalars().all()) == []
 
 
-async def test_a_statement_takes_its_keys_by_name(database: Database, home: Home) -> None:
-    first, second = await database.write(factory.add_runs, home, [{}, {}])
+async def test_any_of_takes_a_named_parameter(database: Database, published: PublishedFlow) -> None:
+    first, second = await database.write(factory.make_runs, published, [{}, {}])
     statement = update(_runs).where(any_of(_run.id, "keys")).values(source="here").returning(_run.id)
     for key in (first, second):
-        changed = await database.write(lambda conn, key: conn.execute(statement, {"keys": [key]}).scalars().all(), key)
+        changed = await database.write(
+            lambda uow, key: uow.conn.execute(statement, {"keys": [key]}).scalars().all(), key
+        )
         assert changed == [key]
 
 
-async def test_the_index_of_the_column_is_searched(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [{}] * 200)
-    await database.write(lambda conn: conn.execute(text("ANALYZE")) and None)
+async def test_any_of_uses_the_index_of_the_column(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [{}] * 200)
+    await database.write(lambda uow: uow.conn.execute(text("ANALYZE")) and None)
     query = select(_run.id).where(any_of(_run.id, [uuid4()])).with_only_columns(_run.source)
 
     def plan(conn: Connection) -> str:
@@ -56,7 +56,7 @@ async def test_the_index_of_the_column_is_searched(database: Database, home: Hom
     assert "SEARCH flow_run" in found or "Index Scan" in found
 
 
-async def test_keys_are_rows(database: Database) -> None:
+async def test_rows_of_returns_a_row_per_key(database: Database) -> None:
     keys = [uuid4() for _ in range(40_000)]
 
     def count(conn: Connection) -> int:

@@ -27,7 +27,7 @@ def polling(database: Database, limits: Limits) -> Dispatcher:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Backend:
     """A way to make dispatchers, and the databases that they work with."""
 
     create: Callable[[Database, Limits], Dispatcher]
@@ -41,8 +41,8 @@ def by_tickets(database: Database, limits: Limits) -> Dispatcher:
     return ticket_dispatcher(database, settings)
 
 
-ADAPTERS = {
-    "polling": Adapter(polling, ("sqlite", "postgresql"), latency=1.0),
-    "tickets": Adapter(by_tickets, ("postgresql",), latency=1.0),
+BACKENDS = {
+    "polling": Backend(polling, ("sqlite", "postgresql"), latency=1.0),
+    "tickets": Backend(by_tickets, ("postgresql",), latency=1.0),
 }
-CASES = [pytest.param((each, on), id=f"{name}-{on}") for name, each in ADAPTERS.items() for on in each.dialects]
+CASES = [pytest.param((each, on), id=f"{name}-{on}") for name, each in BACKENDS.items() for on in each.dialects]

@@ -1,0 +1,71 @@
+"""The interface of bulk actions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select
+
+from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
+from db.core.unit_of_work import UnitOfWork
+from db.models import FlowRun
+from db.models.types import table
+from db.sql.rows import AnyRow
+from domain.bulk import ELIGIBLE, BulkKind, BulkReason, BulkResult
+from domain.enums import RetryStrategy
+
+RUNS = table(FlowRun)
+_outcome = OUTCOMES.c
+
+
+class BulkAction(ABC):
+    """What a bulk operation of one kind does to runs. Has no state, so one instance serves all operations."""
+
+    kind: ClassVar[BulkKind]
+    takes_over: ClassVar[tuple[BulkKind, BulkResult] | None] = None
+    """Kind of an earlier operation, and the result there, whose runs an operation of this kind can take instead of a
+    filter. None: it needs a filter."""
+    source: ClassVar[FromClause] = RUNS
+    """The runs, joined with whatever else `refusal` reads."""
+    columns: ClassVar[Sequence[ColumnElement[Any]]] = (RUNS.c.id,)
+    """The columns of `source` that `apply` and `can_pipeline` read. Must include the run's ID."""
+    strategy: RetryStrategy | None = None
+    """Only of retries; an operation's action is the one of its kind and strategy."""
+
+    @abstractmethod
+    def refusal(self) -> ColumnElement[str | None]:
+        """SQL for the `BulkReason` why a row of `source` is skipped; null when the action applies to it.
+
+        The parameter `source_id` is the ID of the earlier operation, or null.
+        """
+
+    @abstractmethod
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+        """Changes `runs`, at least one, which are locked rows of the chunk, and records the outcome of each."""
+
+    def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
+        """True if the chunk can run in parallel with the previous one, because they take no common lock.
+
+        By default always: an action that locks other rows than the runs of its own chunk must override this.
+        """
+        return True
+
+    @cached_property
+    def lock_statement(self) -> Select[Any]:
+        """Locks the pending runs of a chunk, and returns the `columns` and the `refusal` of each.
+
+        Rows are locked in the order of their IDs, since two operations over the same runs would deadlock otherwise.
+        The refusal is computed from the row as it is locked.
+        """
+        runs = select(*self.columns, self.refusal().label("refusal"))
+        runs = runs.select_from(OUTCOMES.join(self.source, RUNS.c.id == _outcome.run_id)).where(IN_CHUNK, PENDING)
+        return runs.order_by(RUNS.c.id).with_for_update(key_share=True, of=RUNS)
+
+    @cached_property
+    def planned_reason(self) -> ColumnElement[str]:
+        """SQL for what a dry run finds about an outcome: ELIGIBLE, or the reason why its run would be skipped."""
+        # A correlated subquery: SQLite would evaluate a joined one again for each row.
+        judged = select(func.coalesce(self.refusal(), ELIGIBLE)).select_from(self.source)
+        judged = judged.where(RUNS.c.id == _outcome.run_id).correlate(OUTCOMES)
+        return func.coalesce(judged.scalar_subquery(), BulkReason.RUN_NOT_FOUND.value)

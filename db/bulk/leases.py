@@ -1,0 +1,119 @@
+"""Leases on bulk operations: which process works on one.
+
+Every write for an operation carries its lease's token and is refused once another process has claimed the operation, so
+of two processes that believe they work on it, one changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, bindparam, or_, select, update
+
+from db.core import pubsub
+from db.core.unit_of_work import UnitOfWork
+from db.models import BulkOperation
+from db.models.types import table
+from db.sql.rows import AnyRow
+from domain import clock, ids
+from domain.bulk import BulkStatus
+
+_operations = table(BulkOperation)
+_operation = _operations.c
+
+_leased = (
+    _operation.id == bindparam("of_operation"),
+    _operation.lease_token == bindparam("token"),
+    _operation.status == bindparam("expected_status"),
+)
+_GET = select(_operations).where(*_leased)
+_LOCK = update(_operations).where(*_leased).values(lease_until=bindparam("until")).returning(*_operation)
+
+
+class OperationLostError(Exception):
+    """The operation has ended or was claimed by another process. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkLease:
+    """The right to work on a bulk operation, until its time is over and another process claims the operation."""
+
+    operation_id: UUID
+    token: UUID
+
+    def parameters(self, status: BulkStatus) -> dict[str, Any]:
+        """The parameters of statements that need this lease and the status of the operation."""
+        return {"of_operation": self.operation_id, "token": self.token, "expected_status": status}
+
+
+def has_claimable(conn: Connection) -> bool:
+    """Returns True if `claim` would find an operation."""
+    return conn.execute(_claimable(clock.now())).first() is not None
+
+
+def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:
+    """Leases the oldest running operation that no process works on. Skips those that others claim at this moment."""
+    now = clock.now()
+    operation_id = uow.conn.execute(_claimable(now).with_for_update(skip_locked=True)).scalar()
+    if operation_id is None:
+        return None
+    lease = BulkLease(operation_id, ids.new_uuid())
+    values = {"lease_token": lease.token, "lease_until": now + duration}
+    uow.conn.execute(update(_operations).where(_operation.id == operation_id).values(values))
+    return lease
+
+
+def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> AnyRow:
+    """Returns the row of the operation without locking it.
+
+    Raises:
+        OperationLostError
+    """
+    row = conn.execute(_GET, lease.parameters(status)).first()
+    if row is None:
+        raise OperationLostError
+    return row
+
+
+def lock(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, duration: timedelta) -> AnyRow:
+    """Renews the lease and returns the operation's row, which stays locked until the end of the transaction.
+
+    Raises:
+        OperationLostError
+    """
+    row = uow.conn.execute(_LOCK, lease.parameters(status) | {"until": clock.now() + duration}).first()
+    if row is None:
+        raise OperationLostError
+    return row
+
+
+def change(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, values: Mapping[str, Any]) -> None:
+    """Writes columns of an operation that has the status `status`.
+
+    Raises:
+        OperationLostError
+    """
+    statement = update(_operations).where(*_leased).values(values)
+    if uow.conn.execute(statement, lease.parameters(status)).rowcount == 0:
+        raise OperationLostError
+
+
+def release(uow: UnitOfWork, lease: BulkLease) -> None:
+    """Ends the lease, so that another process can claim the operation at once."""
+    leased = (_operation.id == lease.operation_id, _operation.lease_token == lease.token)
+    uow.conn.execute(update(_operations).where(*leased).values(lease_until=None))
+    uow.publish_after_commit(pubsub.BULK_DUE)
+
+
+def release_leases(uow: UnitOfWork) -> None:
+    """Ends all leases. Only for a worker that knows that no other worker is alive."""
+    uow.conn.execute(update(_operations).where(_operation.status == BulkStatus.RUNNING).values(lease_until=None))
+
+
+def _claimable(now: datetime) -> Select[Any]:
+    """Query: the ID of the oldest running operation without a lease in force."""
+    is_free = or_(_operation.lease_until.is_(None), _operation.lease_until <= now)
+    running = select(_operation.id).where(_operation.status == BulkStatus.RUNNING, is_free)
+    return running.order_by(_operation.id).limit(1)

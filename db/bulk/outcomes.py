@@ -1,0 +1,82 @@
+"""Outcomes: the pinned runs of a bulk operation, and the result of each one.
+
+A chunk is the part of an operation that one transaction processes. It is a range of run IDs, so that the same
+statements, with the bounds as parameters, serve every chunk: to build a statement takes as long as SQLite runs it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, bindparam, exists, select, update
+
+from db.core.unit_of_work import UnitOfWork
+from db.models import BulkOutcome, FlowRun
+from db.models.types import table
+from db.sql.any_of import any_of
+from db.sql.rows import AnyRow
+from domain.bulk import BulkReason, BulkResult
+
+OUTCOMES = table(BulkOutcome)
+_outcome = OUTCOMES.c
+
+IN_CHUNK = and_(
+    _outcome.operation_id == bindparam("of_operation"),
+    _outcome.run_id > bindparam("after"),
+    _outcome.run_id <= bindparam("through"),
+)
+"""Condition: the outcome belongs to the chunk. Its parameters are `Chunk.parameters`."""
+SUCCEEDED_IN_CHUNK = select(_outcome.run_id).where(IN_CHUNK, _outcome.result == BulkResult.SUCCEEDED)
+"""Query: the IDs of the runs of the chunk that the operation changes."""
+PENDING = _outcome.result == BulkResult.PENDING
+"""Condition: the run has not been processed yet."""
+
+_RECORD = (
+    update(OUTCOMES)
+    .where(IN_CHUNK, PENDING)
+    .values(result=bindparam("new_result"), reason=bindparam("new_reason"), at=bindparam("recorded_at"))
+)
+_RECORD_SOME = _RECORD.where(any_of(_outcome.run_id, "run_ids"))
+_RECORD_MISSING = _RECORD.where(~exists().where(table(FlowRun).c.id == _outcome.run_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The runs of `operation`, a complete row, with IDs greater than `after` and up to `through`."""
+
+    operation: AnyRow
+    after: UUID
+    through: UUID
+    length: int
+    """Number of runs in the chunk."""
+    pending: int
+    """Number of these runs that are not processed yet: a run that was cancelled with its parent already is."""
+    now: datetime
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of `IN_CHUNK`."""
+        return {"of_operation": self.operation.id, "after": self.after, "through": self.through}
+
+
+def record(
+    uow: UnitOfWork,
+    chunk: Chunk,
+    result: BulkResult,
+    reason: BulkReason | None = None,
+    run_ids: Sequence[UUID] | None = None,
+) -> None:
+    """Writes the result of the pending runs of the chunk: of those in `run_ids`, or of all when it is None."""
+    values = {"new_result": result, "new_reason": reason, "recorded_at": chunk.now}
+    if run_ids is None:
+        uow.conn.execute(_RECORD, chunk.parameters | values)
+    else:
+        uow.conn.execute(_RECORD_SOME, chunk.parameters | values | {"run_ids": run_ids})
+
+
+def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
+    """Marks the runs of the chunk whose rows no longer exist as skipped."""
+    values = {"new_result": BulkResult.SKIPPED, "new_reason": BulkReason.RUN_NOT_FOUND, "recorded_at": chunk.now}
+    uow.conn.execute(_RECORD_MISSING, chunk.parameters | values)

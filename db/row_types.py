@@ -1,0 +1,215 @@
+"""The types of the rows that reads return, one a table.
+
+A row is a row of SQLAlchemy, with the columns that were selected as attributes: a read that takes `columns` selects
+those and the keys that its docstring names, and any other attribute raises AttributeError. A test compares the types
+with the tables.
+"""
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+class RunRow(Protocol):
+    """A row of `flow_run`."""
+
+    id: UUID
+    project_id: UUID
+    flow_id: UUID
+    flow_version_id: UUID
+    status: str
+    environment: str
+    trigger_method: str
+    scheduled_for: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+    archived_at: datetime | None
+    duration_ms: int | None
+    parent_run_id: UUID | None
+    root_run_id: UUID
+    fail_parent_on_failure: bool
+    retry_of_id: UUID | None
+    attempt: int
+    recovered_by_id: UUID | None
+    failed_step_name: str | None
+    error_code: str | None
+    error_message: str | None
+    error_fingerprint: str | None
+    external_id: str | None
+    source: str | None
+    steps_purged_at: datetime | None
+    tags: list[str]
+    metadata: str
+    input: str
+    output: str | None
+
+
+class StepRow(Protocol):
+    """A row of `step_result`."""
+
+    run_id: UUID
+    position: int
+    name: str
+    display_name: str | None
+    kind: str
+    status: str
+    attempts_count: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: int | None
+    reused_from_id: UUID | None
+    error: str | None
+    input: str | None
+    output: str | None
+
+
+class AttemptRow(Protocol):
+    """A row of `step_attempt`."""
+
+    run_id: UUID
+    position: int
+    number: int
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
+class FileRow(Protocol):
+    """A row of `run_file`."""
+
+    id: UUID
+    run_id: UUID
+    step_name: str
+    attempt: int
+    name: str
+    size: int
+    media_type: str
+    key: str
+    created_at: datetime
+    purged_at: datetime | None
+
+
+class LogLineRow(Protocol):
+    """A row of `run_log`."""
+
+    run_id: UUID
+    number: int
+    at: datetime
+    level: str
+    step_name: str | None
+    attempt: int | None
+    message: str
+
+
+class InputRequestRow(Protocol):
+    """A row of `input_request`."""
+
+    id: UUID
+    run_id: UUID
+    position: int
+    status: str
+    step_name: str
+    title: str
+    description: str | None
+    assignee: str | None
+    answer_schema: str
+    created_at: datetime
+    expires_at: datetime | None
+    answered_at: datetime | None
+    answer: str | None
+
+
+class FlowRow(Protocol):
+    """A row of `flow`."""
+
+    id: UUID
+    project_id: UUID
+    name: str
+    enabled: bool
+    published_version_id: UUID | None
+    max_concurrent_runs: int | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class FlowVersionRow(Protocol):
+    """A row of `flow_version`."""
+
+    id: UUID
+    project_id: UUID
+    flow_id: UUID
+    number: int
+    step_count: int
+    definition: str
+    created_at: datetime
+
+
+class ProjectRow(Protocol):
+    """A row of `project`."""
+
+    id: UUID
+    name: str
+    retry_limit: int
+    max_concurrent_runs: int | None
+    quota_runs: int | None
+    quota_period: str | None
+    retention_days: int | None
+    created_at: datetime
+
+
+class ScheduleRow(Protocol):
+    """A row of `schedule`."""
+
+    id: UUID
+    project_id: UUID
+    flow_id: UUID
+    name: str | None
+    enabled: bool
+    cron: str
+    time_zone: str
+    missed_fires: str
+    environment: str
+    tags: list[str]
+    metadata: str
+    input: str
+    next_fire_at: datetime | None
+    last_fired_at: datetime | None
+    last_skipped_at: datetime | None
+    last_skipped_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class WebhookRow(Protocol):
+    """A row of `webhook`."""
+
+    id: UUID
+    project_id: UUID
+    flow_id: UUID
+    name: str
+    environment: str
+    hint: str
+    signature_header: str | None
+    signature_secret: str | None
+    created_at: datetime
+    rotated_at: datetime | None
+
+
+class EventRow(Protocol):
+    """A row of `run_event`."""
+
+    seq: int
+    project_id: UUID
+    flow_id: UUID | None
+    run_id: UUID | None
+    operation_id: UUID | None
+    kind: str
+    step_name: str | None
+    from_status: str | None
+    to_status: str | None
+    message: str | None
+    data: str | None
+    at: datetime

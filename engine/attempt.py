@@ -1,0 +1,250 @@
+"""One step of a run: condition → input → wait, or start → run → result.
+
+The start of an attempt is journalled before it runs. Its result is journalled together with the start of the next
+attempt, so that there is one transaction between two steps.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from db.core.database import Database
+from db.runs import step_journal
+from db.runs.step_journal import Advance, AttemptResult, AttemptStart
+from db.sql.rows import AnyRow
+from domain import clock, ids
+from domain.enums import RunStatus, StepStatus
+from domain.ids import IdKind
+from domain.log_context import log_fields
+from domain.run_log import LogLevel
+from engine.compiled_flow import CompiledStep, FlowCache
+from engine.errors import StepError
+from engine.execution import FINISHED_STEPS, Execution, RunEnded, Suspended
+from engine.run_output import AttemptRecorder
+from engine.step_values import encode_input, encode_output, error_document, error_text, storable_error
+from engine.steps import Launch, Resumed, StepCall, StepContext, StepKind, Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a step, or the resumption of one that waited."""
+
+    execution: Execution
+    step: CompiledStep
+    position: int
+    number: int
+    """Number of the attempt, from 1."""
+    failures: int
+    """Attempts before this one that failed. Interrupted ones do not count against the step's retry policy."""
+    started_at: datetime
+    paused: AnyRow | None
+    """The step's row in the journal if the attempt waited and is resumed."""
+
+    @classmethod
+    def at(cls, execution: Execution, position: int) -> "Attempt":
+        """Returns the next attempt at the step at `position`."""
+        step, row = execution.flow.steps[position], execution.steps.get(position)
+        if row is None:
+            return cls(execution, step, position, 1, 0, clock.now(), None)
+        is_paused = row.status == StepStatus.PAUSED
+        # A step that waited resumes the attempt that it has started.
+        number = row.attempts_count if is_paused else row.attempts_count + 1
+        return cls(execution, step, position, number, row.failures, row.started_at, row if is_paused else None)
+
+    @property
+    def name(self) -> str:
+        """Name of the step."""
+        return self.step.definition.name
+
+    def start(self, input_text: str | None) -> AttemptStart:
+        """Returns the start of the attempt as the journal stores it; `input_text` is the rendered input."""
+        step = self.step.definition
+        return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text)
+
+    def result(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> AttemptResult:
+        """Returns the result of the attempt as the journal stores it."""
+        source = StepStatus.RUNNING if self.paused is None else StepStatus.PAUSED
+        text = error_text(error) if error else None
+        return AttemptResult(self.position, self.name, status, self.number, self.started_at, output, text, source)
+
+    def log(self, message: str, level: LogLevel = LogLevel.INFO) -> None:
+        """Write a line to the run's log."""
+        self.execution.output.log(self.name, self.number, message, level)
+
+
+class StepExecutor:
+    """Executes the steps of claimed runs, each by its kind."""
+
+    def __init__(self, database: Database, flows: FlowCache, kinds: Mapping[str, StepKind]) -> None:
+        self._database = database
+        self._flows = flows
+        self._kinds = kinds
+
+    async def run_step(self, execution: Execution, position: int) -> None:
+        """Execute the step at `position`, unless it is finished.
+
+        Raises:
+            Suspended: the step waits, or will be attempted again later.
+            RunEnded: the step failed, and the run fails with it.
+        """
+        row = execution.steps.get(position)
+        if row is not None and row.status in FINISHED_STEPS:
+            return
+        if execution.is_overdue:
+            execution.abort(row, RunStatus.TIMEOUT, execution.timeout_error)
+        attempt = Attempt.at(execution, position)
+        try:
+            if attempt.paused is not None:
+                await self._resume(attempt, attempt.paused)
+            elif await self._check_condition(attempt):
+                await self._start(attempt)
+        except StepError as error:
+            await self._fail(attempt, storable_error(error))
+
+    async def _check_condition(self, attempt: Attempt) -> bool:
+        """Skip the step if its `when` does not hold. Later attempts do not evaluate it again."""
+        execution, when = attempt.execution, attempt.step.when
+        if when is None or attempt.number > 1:
+            return True
+        try:
+            holds = bool(when.render(execution.scope))
+        except StepError:
+            await self._record_start(attempt, None)
+            raise
+        if not holds:
+            attempt.log("Skipped: its condition is false")
+            await execution.journal.write(step_journal.skip, execution.take_pending_result(), attempt.start(None))
+            execution.record_step(attempt.name, StepStatus.SKIPPED, None, None)
+        return holds
+
+    async def _start(self, attempt: Attempt) -> None:
+        kind = self._kinds[attempt.step.definition.kind]
+        try:
+            rendered = attempt.step.input.render(attempt.execution.scope)
+            wait = await kind.wait(rendered, self._call(attempt))
+            journal_input = wait.journal_input if wait is not None else None
+            input_text = encode_input(rendered if journal_input is None else journal_input)
+        except StepError:
+            await self._record_start(attempt, None)
+            raise
+        if isinstance(wait, Wait):
+            await self._suspend(attempt, input_text, wait)
+        elif isinstance(wait, Launch):
+            await self._launch(attempt, input_text, wait)
+        else:
+            await self._record_start(attempt, input_text)
+            self._succeed(attempt, await self._run_with_timeouts(kind, attempt, rendered))
+
+    async def _resume(self, attempt: Attempt, paused: AnyRow) -> None:
+        kind = self._kinds[attempt.step.definition.kind]
+        resumed = await kind.resume(self._call(attempt), paused)
+        if isinstance(resumed, Resumed):
+            self._succeed(attempt, resumed.output)
+            return
+        of_attempt = (attempt.position, attempt.number) if resumed.for_children else None
+        await attempt.execution.journal.write(step_journal.wait_on, resumed.message, resumed.due_at, of_attempt)
+        raise Suspended
+
+    def _call(self, attempt: Attempt) -> StepCall:
+        execution, step = attempt.execution, attempt.step
+        return StepCall(
+            self._database,
+            self._flows,
+            execution.run,
+            attempt.position,
+            attempt.number,
+            step.definition,
+            execution.scope,
+            step.deferred,
+        )
+
+    async def _record_start(self, attempt: Attempt, input_text: str | None) -> None:
+        """Journal the result of the last attempt and the start of this one."""
+        execution = attempt.execution
+        result, start = execution.take_pending_result(), attempt.start(input_text)
+        if not await execution.journal.write_batched(Advance(execution.lease, result, start)):
+            await execution.journal.write(step_journal.advance, result, start)
+
+    async def _suspend(self, attempt: Attempt, input_text: str, wait: Wait) -> NoReturn:
+        """Journal that the step waits; ends the claim."""
+        execution = attempt.execution
+        attempt.log(wait.message)
+        await execution.journal.write(
+            step_journal.pause,
+            execution.take_pending_result(),
+            attempt.start(input_text),
+            wait.message,
+            wait.due_at,
+            wait.request,
+            wait.children,
+        )
+        raise Suspended
+
+    async def _launch(self, attempt: Attempt, input_text: str, launch: Launch) -> None:
+        """Journal that the step has succeeded, in one transaction with the child runs: they must not start twice."""
+        execution = attempt.execution
+        result, start = execution.take_pending_result(), attempt.start(input_text)
+        run_ids = await execution.journal.write(step_journal.launch, result, start, launch.children)
+        output = [ids.encode(IdKind.RUN, run_id) for run_id in run_ids]
+        execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
+
+    async def _run_with_timeouts(self, kind: StepKind, attempt: Attempt, rendered: Any) -> Any:
+        """Returns the output; the attempt may take as long as its step and its run allow."""
+        execution, step = attempt.execution, attempt.step.definition
+        timeouts = [seconds for seconds in (step.timeout, execution.seconds_left) if seconds is not None]
+        timeout = min(timeouts, default=None)
+        flush = execution.journal.flush_output
+        recorder = AttemptRecorder(execution.output, step.name, attempt.number, flush)
+        run_id = execution.shown_id
+        context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", timeout, recorder)
+        try:
+            with log_fields(step=step.name, attempt=attempt.number):
+                return await clock.timeout(timeout, kind.run(rendered, context))
+        except TimeoutError:
+            raise StepError("TIMEOUT", f"The step took longer than {timeout:g} seconds.") from None
+        except asyncio.CancelledError:
+            # The worker stops, or the run was cancelled. While the lease holds, what was logged must not be lost.
+            await recorder.close()
+            await flush()
+            raise
+        finally:
+            await recorder.close()
+
+    def _succeed(self, attempt: Attempt, output: Any) -> None:
+        execution = attempt.execution
+        execution.pending_result = attempt.result(StepStatus.SUCCEEDED, output=encode_output(output))
+        execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
+
+    async def _fail(self, attempt: Attempt, error: StepError) -> None:
+        """Attempt the step again later, end the run, or continue with the next step, as the definition says."""
+        execution, step = attempt.execution, attempt.step.definition
+        if execution.is_overdue:
+            execution.pending_result = attempt.result(StepStatus.FAILED, error=error)
+            _log_failure(attempt, error, "the run has timed out", LogLevel.ERROR)
+            raise RunEnded(RunStatus.TIMEOUT, step.name, execution.timeout_error) from error
+        failures = attempt.failures + 1
+        if error.retryable and failures < step.retry.attempts:
+            delay = step.retry.delay_after(failures, random.random())  # noqa: S311 - spreads load, guards nothing
+            _log_failure(attempt, error, f"retrying in {delay:.1f} s", LogLevel.WARNING)
+            await self._snooze(attempt, error, delay)
+        execution.pending_result = attempt.result(StepStatus.FAILED, error=error)
+        if not step.continue_on_failure:
+            _log_failure(attempt, error, "the run fails", LogLevel.ERROR)
+            raise RunEnded(RunStatus.FAILED, step.name, error) from error
+        _log_failure(attempt, error, "the run continues", LogLevel.ERROR)
+        execution.record_step(attempt.name, StepStatus.FAILED, None, error_document(error))
+
+    async def _snooze(self, attempt: Attempt, error: StepError, seconds: float) -> NoReturn:
+        """End the claim until the next attempt: the delay may be long, and must outlive this process."""
+        left = attempt.execution.seconds_left
+        due_at = clock.now() + timedelta(seconds=seconds if left is None else min(seconds, left))
+        result = attempt.result(StepStatus.PENDING, error=error)
+        await attempt.execution.journal.write(step_journal.snooze, result, due_at)
+        raise Suspended
+
+
+def _log_failure(attempt: Attempt, error: StepError, consequence: str, level: LogLevel) -> None:
+    attempt.log(f"Attempt {attempt.number} failed; {consequence}. {error}", level)

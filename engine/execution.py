@@ -1,0 +1,202 @@
+"""A claimed run in memory, and its journal."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+
+from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
+from db.runs import files, step_journal
+from db.runs.step_journal import Advance, AttemptResult, Claimed, End, LeaseLostError
+from db.runs.transitions import Lease
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
+from domain.enums import RunStatus, StepStatus
+from domain.errors import DatabaseUnavailableError
+from domain.ids import IdKind
+from engine.compiled_flow import CompiledFlow
+from engine.errors import StepError
+from engine.run_output import OutputLimits, RunOutputBuffer
+from engine.step_values import error_text
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FINISHED_STEPS = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
+"""Statuses of steps that are not executed again in this run."""
+
+
+class RunEnded(Exception):  # noqa: N818 - control flow, not a failure of the engine
+    """The run ends without success."""
+
+    def __init__(self, status: RunStatus, step_name: str | None, error: StepError) -> None:
+        super().__init__(error.message)
+        self.status, self.step_name, self.error = status, step_name, error
+
+
+class Suspended(Exception):  # noqa: N818 - control flow, not a failure
+    """The claim has ended; the run is resumed later."""
+
+
+class RunJournal:
+    """Writes the journal of one claimed run, fenced by its lease. Each write takes the buffered output along."""
+
+    def __init__(self, database: Database, lease: Lease, output: RunOutputBuffer) -> None:
+        self._database = database
+        self._lease = lease
+        self._output = output
+
+    async def write(self, work: Callable[Concatenate[UnitOfWork, Lease, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Returns the result of `work`, a journal write in a transaction of its own.
+
+        Raises:
+            LeaseLostError: another worker has the run, or it was ended.
+        """
+        output = self._output.take()
+        if output is None:
+            return await self._database.write(work, self._lease, *args, **kwargs)
+        return await self._database.write(step_journal.with_output, self._lease, output, work, *args, **kwargs)
+
+    async def write_batched(self, change: Advance | End) -> bool:
+        """Write `change` in one transaction with the changes of other runs. Returns False if it was not written.
+
+        That is so if there is output to write, if the lease is lost, or if another transaction has locked the run:
+        the caller writes the change by itself.
+        """
+        if self._output.has_any:
+            return False
+        return await self._database.write_together(step_journal.advance_batch, change.lease.run_id, change)
+
+    async def flush_output(self) -> None:
+        """Write the buffered output while an attempt is running."""
+        output = self._output.take()
+        if output is None:
+            return
+        try:
+            await self._database.write(step_journal.write_output, self._lease, output)
+        except DatabaseUnavailableError:
+            self._output.put_back(output)
+        except LeaseLostError:
+            # The next journal write of the executor finds out, too.
+            return
+
+
+@dataclass(slots=True)
+class Execution:
+    """A claimed run in memory: what the journal said at the claim, and what has happened since."""
+
+    lease: Lease
+    run: AnyRow
+    flow: CompiledFlow
+    steps: dict[int, AnyRow]
+    """The journal at the claim: step results by position."""
+    deadline: datetime | None
+    """When the run's own timeout passes."""
+    output: RunOutputBuffer
+    journal: RunJournal
+    scope: dict[str, Any] = field(init=False)
+    """What templates may refer to."""
+    pending_result: AttemptResult | None = None
+    """Result of the last attempt. It is written together with the start of the next one."""
+    last_output: Any = None
+    """Output of the last step that succeeded."""
+
+    def __post_init__(self) -> None:
+        self.scope = {"run": _run_scope(self.run), "steps": {}}
+        for step in self.steps.values():
+            if step.status in FINISHED_STEPS:
+                output, error = json_codec.decode(step.output), json_codec.decode(step.error)
+                self.record_step(step.name, StepStatus(step.status), output, error)
+
+    @classmethod
+    def load(cls, database: Database, claimed: Claimed, flow: CompiledFlow, limits: OutputLimits) -> "Execution":
+        """Returns the execution of a run that was just claimed."""
+        run = claimed.run
+        output = RunOutputBuffer(run.id, limits, lambda: database.read(files.count_of_run, run.id))
+        return cls(
+            claimed.lease,
+            run,
+            flow,
+            {step.position: step for step in claimed.steps},
+            _deadline(run, flow.definition.timeout),
+            output,
+            RunJournal(database, claimed.lease, output),
+        )
+
+    @property
+    def shown_id(self) -> str:
+        """The run's ID as clients see it."""
+        return ids.encode(IdKind.RUN, self.lease.run_id)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the run's own timeout; None: it has none."""
+        return None if self.deadline is None else (self.deadline - clock.now()).total_seconds()
+
+    @property
+    def is_overdue(self) -> bool:
+        """True if the run's own timeout has passed."""
+        return (left := self.seconds_left) is not None and left <= 0
+
+    @property
+    def timeout_error(self) -> StepError:
+        """The error of a run whose own timeout has passed."""
+        return StepError("TIMEOUT", f"The run took longer than {self.flow.definition.timeout:g} seconds.")
+
+    def record_step(self, name: str, status: StepStatus, output: Any, error: Any) -> None:
+        """Make the result of the step `name` visible to the templates of later steps."""
+        self.scope["steps"][name] = {"status": status.value, "output": output, "error": error}
+        if status is StepStatus.SUCCEEDED:
+            self.last_output = output
+
+    def take_pending_result(self) -> AttemptResult | None:
+        """Returns the result of the last attempt, which the caller has to write."""
+        result, self.pending_result = self.pending_result, None
+        return result
+
+    def abort(self, step: AnyRow | None, status: RunStatus, error: StepError) -> NoReturn:
+        """End the run outside an attempt. `step`, which the journal left unfinished, fails with the run."""
+        if step is not None:
+            # By now the journal has the interruption of a step that was found RUNNING.
+            source = StepStatus.PENDING if step.status == StepStatus.RUNNING else StepStatus(step.status)
+            self.pending_result = failed_with_run(step, error, source)
+        raise RunEnded(status, step.name if step else None, error)
+
+
+def unfinished_step(steps: Iterable[AnyRow]) -> AnyRow | None:
+    """Returns the step that the journal left unfinished; a run has at most one."""
+    return next((step for step in steps if step.status not in FINISHED_STEPS), None)
+
+
+def failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> AttemptResult:
+    """Returns the result of an unfinished step whose run ends with `error`; the journal has it in status `source`."""
+    return AttemptResult(
+        step.position,
+        step.name,
+        StepStatus.FAILED,
+        step.attempts_count,
+        step.started_at,
+        error=error_text(error),
+        source=source,
+    )
+
+
+def _deadline(run: AnyRow, timeout: float | None) -> datetime | None:
+    if not timeout:
+        return None
+    # Time that the run was executed before its last suspension counts; the suspensions do not.
+    deadline: datetime = run.running_since + timedelta(seconds=timeout, milliseconds=-run.ran_ms)
+    return deadline
+
+
+def _run_scope(run: AnyRow) -> dict[str, Any]:
+    return {
+        "id": ids.encode(IdKind.RUN, run.id),
+        "attempt": run.attempt,
+        "environment": run.environment,
+        "scheduledFor": run.scheduled_for.isoformat() if run.scheduled_for else None,
+        "tags": list(run.tags),
+        "input": json_codec.decode(run.input),
+        "metadata": json_codec.decode(run.metadata),
+    }

@@ -1,0 +1,104 @@
+"""Human input steps: the run is suspended until a person has responded."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from db.runs import input_requests
+from db.sql.rows import AnyRow
+from domain import clock, ids, json_codec
+from domain.definition import LanguageModel, Seconds, json_schema_problems
+from domain.enums import InputRequestStatus
+from domain.errors import Problem
+from engine.errors import StepError
+from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait
+
+MAX_TITLE = 1_000
+"""Characters kept of a rendered title or assignee."""
+MAX_DESCRIPTION = 20_000
+"""Characters kept of a rendered description."""
+
+
+class HumanInput(LanguageModel):
+    """A question to a person. Texts may be templates."""
+
+    title: str = Field(min_length=1, max_length=MAX_TITLE)
+    description: str | None = Field(default=None, max_length=MAX_DESCRIPTION)
+    answer_schema: dict[str, Any] = Field(default={}, alias="schema", description="JSON Schema of the response.")
+    assignee: str | None = Field(default=None, max_length=MAX_TITLE, description="The person who should respond.")
+    expires_in: Seconds | None = Field(
+        default=None, description="Seconds until the request expires. Default: it does not expire."
+    )
+    on_expiry: Literal["fail", "default"] = Field(
+        default="fail", description="What happens when the request expires: the step fails, or succeeds with `default`."
+    )
+    default: Any = Field(default=None, description="The output if the request expires and `onExpiry` is `default`.")
+
+
+class HumanInputKind(StepKind):
+    """Waits for the response to an input request."""
+
+    name = "humanInput"
+    description = "Asks a person and suspends the run until the response. The output is the response."
+    input_model = HumanInput
+
+    @classmethod
+    def validate(cls, step_input: HumanInput, /) -> Iterable[Problem]:
+        """Returns a problem if the schema of the response is not a JSON Schema."""
+        return json_schema_problems(step_input.answer_schema, "schema")
+
+    async def wait(self, rendered: Any, call: StepCall, /) -> Wait:
+        """Returns the wait for a response, with the input request to create."""
+        step_input: HumanInput = call.step.input
+        created_at = clock.now()
+        expires_at = created_at + timedelta(seconds=step_input.expires_in) if step_input.expires_in else None
+        title = _text(rendered["title"], MAX_TITLE)
+        # The schema is taken from the definition, not from the rendered input: schemas are not templates.
+        schema = json_codec.encode(step_input.answer_schema, limit=json_codec.MAX_DEFINITION_BYTES, what="schema")
+        request = {
+            "id": ids.new_uuid(),
+            "run_id": call.run.id,
+            "position": call.position,
+            "step_name": call.step.name,
+            "title": title,
+            "description": _text(rendered.get("description"), MAX_DESCRIPTION),
+            "assignee": _text(rendered.get("assignee"), MAX_TITLE),
+            "answer_schema": schema,
+            "created_at": created_at,
+            "expires_at": expires_at,
+        }
+        return Wait(f"Waiting for a response: {title}", expires_at, request)
+
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+        """Returns the response, or the default if the request has expired.
+
+        Raises:
+            StepError: INPUT_EXPIRED, the request has expired and there is no default.
+        """
+        while True:
+            request = await call.database.read(input_requests.of_step, call.run.id, call.position)
+            if request.status == InputRequestStatus.ANSWERED:
+                return Resumed(json_codec.decode(request.answer))
+            if request.expires_at is None or request.expires_at > clock.now():
+                return StillWaiting("Still waiting for a response", request.expires_at)
+            if request.status != InputRequestStatus.PENDING or await _expire(call, request):
+                break
+            # A response arrived between the read and the write: read it.
+        step_input: HumanInput = call.step.input
+        if step_input.on_expiry == "default":
+            return Resumed(step_input.default)
+        raise StepError("INPUT_EXPIRED", "No response was received before the input request expired.")
+
+
+async def _expire(call: StepCall, request: AnyRow) -> bool:
+    """Returns False if a response arrived first."""
+    return await call.database.write(input_requests.expire, request.id)
+
+
+def _text(rendered: Any, length: int) -> str | None:
+    if rendered is None:
+        return None
+    text = rendered if isinstance(rendered, str) else json_codec.encode(rendered, limit=length, what="text")
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:length]

@@ -1,0 +1,174 @@
+"""A step kind is one plug: the syntax of its steps, and what the engine does with them.
+
+A kind is a subclass of `StepKind` in a module of its own, listed in `engine.steps.KINDS`. The class declares the
+syntax; an instance, of which each worker has one, executes steps. A *working* kind implements `run`. A *waiting* kind
+implements `wait` and `resume`: its run is suspended in between and holds no worker.
+"""
+
+from abc import ABC
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+from uuid import UUID
+
+from db.core.database import Database
+from db.runs.children import ChildBatch
+from db.sql.rows import AnyRow
+from domain.definition import Step
+from domain.errors import Problem
+from domain.json_codec import MAX_INPUT_BYTES
+from engine.actions import ActionRegistry
+from engine.steps.context import StepContext
+from engine.templates import Template
+
+
+@dataclass(frozen=True, slots=True)
+class StepSettings:
+    """What the operator decides about steps."""
+
+    http_allow_private: bool = False
+    """Whether http steps may call loopback, private and link-local addresses."""
+    max_response_bytes: int = MAX_INPUT_BYTES
+    """Largest decoded body of a response, in bytes."""
+    http_timeout: float = 30.0
+    """Longest duration of a call, in seconds, for steps without a timeout of their own."""
+    action_threads: int = 16
+    """Plain Python actions that run at the same time."""
+    actions: ActionRegistry = field(default_factory=ActionRegistry)
+    """The functions that python steps may call."""
+
+
+class InputChecker(Protocol):
+    """A published flow version, as far as steps need it."""
+
+    def check_input(self, value: Any) -> None:
+        """Check that `value` is an input for this flow.
+
+        Raises:
+            InputInvalidError: `value` does not match the flow's `inputSchema`.
+        """
+        ...
+
+
+class FlowVersions(Protocol):
+    """Finds flow versions."""
+
+    async def get(self, version_id: UUID) -> InputChecker:
+        """Returns the flow version `version_id`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """An attempt at a step of a waiting kind."""
+
+    database: Database
+    flows: FlowVersions
+    run: AnyRow
+    """The claimed run."""
+    position: int
+    """Position of the step in the flow, from 0."""
+    attempt: int
+    """Number of the attempt, from 1."""
+    step: Step
+    scope: Mapping[str, Any]
+    """What templates may refer to."""
+    deferred: Mapping[str, Template]
+    """Templates of the step's `deferred_fields`, as far as the step has these fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The run is suspended until `due_at`, or until something else makes it due before that."""
+
+    message: str
+    """What the run's status history says."""
+    due_at: datetime | None = None
+    """When a worker resumes the run at the latest; None: when it is woken."""
+    request: Mapping[str, Any] | None = None
+    """An input request to create: a row of `input_request`."""
+    children: ChildBatch | None = None
+    """Child runs to create, whose end wakes the run."""
+    journal_input: Any = None
+    """What the journal keeps as the step's input; None: the rendered input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Child runs to create without waiting for them. The step succeeds with their IDs as its output."""
+
+    children: ChildBatch
+    journal_input: Any = None
+    """What the journal keeps as the step's input; None: the rendered input."""
+
+
+@dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """A worker has looked at the run before the wait was over: the run is suspended again."""
+
+    message: str
+    """What the run's status history says."""
+    due_at: datetime | None = None
+    """When a worker resumes the run at the latest; None: when it is woken."""
+    for_children: bool = False
+    """True if the step waits for child runs: the end of the last one wakes the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The wait is over, and the step has succeeded."""
+
+    output: Any
+
+
+class StepKind(ABC):
+    """A kind of step. Override `run`, or `wait` and `resume`."""
+
+    name: ClassVar[str]
+    """The value of a step's `kind`."""
+    description: ClassVar[str]
+    """What steps of this kind do and what their output is. Part of the JSON Schema of the flow language."""
+    input_model: ClassVar[Any]
+    """The type of a step's `input`: a `LanguageModel`, or any type that pydantic can validate."""
+    deferred_fields: ClassVar[tuple[str, ...]] = ()
+    """Keys of the input that are not rendered with the others: the kind renders them itself, with a scope of its own.
+    """
+
+    def __init__(self, settings: StepSettings) -> None:  # noqa: B027 - kinds without resources need none
+        """Open what the kind needs in a worker. Called on the worker's event loop."""
+
+    @classmethod
+    def validate(cls, step_input: Any, /) -> Iterable[Problem]:
+        """Returns the problems that `input_model` cannot express. Their paths are relative to the input."""
+        return ()
+
+    async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch | None:
+        """Returns what the step waits for; None: nothing, so `run` is called.
+
+        Raises:
+            StepError: the rendered input cannot be used.
+        """
+        return None
+
+    async def run(self, rendered: Any, context: StepContext, /) -> Any:
+        """Execute one attempt with the rendered input; returns the output, a JSON value.
+
+        Raises:
+            StepError: the attempt failed.
+        """
+        raise NotImplementedError(f"Steps of kind {self.name} do not run.")
+
+    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+        """Returns the output if the wait is over, or else what the step still waits for.
+
+        `paused` is the step's row in the journal.
+
+        Raises:
+            StepError: the attempt failed.
+        """
+        raise NotImplementedError(f"Steps of kind {self.name} do not wait.")
+
+    async def aclose(self) -> None:
+        """Release what the instance has opened."""
+        return
