@@ -22,17 +22,20 @@ from db.sql.rows import AnyRow
 from domain import clock
 from domain.run_filter import Archived, RunFilter
 from live.events import (
+    SENT,
     CaughtUp,
     HubClosedError,
     LogItem,
     MatchedEvent,
     QueueFullError,
+    SendResult,
+    SendStatus,
     TailerFailedError,
 )
 from live.hub import Hub
 from live.log_tailer import PAGE_SIZE
 from live.subscription import Subscription
-from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
+from live.topics import NEVER_ENDS, OperationTopic, RunsTopic, RunTopic, Topic, TopicState
 from tests.support.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -342,7 +345,8 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
     await take(witness, 1)
     assert 1 <= reads < 20
     assert hub.subscribers == 21
-    task = hub.reader().task
+    assert hub._tailer is not None
+    task = hub._tailer.task
     for feed in (*feeds, witness):
         await feed.aclose()
     assert hub.subscribers == 0
@@ -394,12 +398,19 @@ async def test_a_fault_in_one_selector_is_no_matter_of_the_others(worker: Worker
 
 class _Faulty:
     scope = EVERYTHING
+    marks_caught_up = True
     columns: frozenset[str] = frozenset()
 
-    def compiled(self) -> "_Faulty":
+    def matcher(self) -> "_Faulty":
         return self
 
-    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def is_end(self, event: AnyRow) -> bool:
+        return False
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        return NEVER_ENDS
+
+    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
         raise ZeroDivisionError
 
 
@@ -466,19 +477,23 @@ async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
     await hub.close()
 
 
-# Taking on the spot
+# Sending without waiting
 
 
-class Taker:
-    """Takes so many of the events it is offered, or does what it was told to."""
+def send_all(_: Sequence[MatchedEvent]) -> SendResult:
+    return SENT
+
+
+class RecordingSender:
+    """Records the events that it is to send, and returns the result that a test sets."""
 
     def __init__(self) -> None:
         self.offered: asyncio.Queue[list[str]] = asyncio.Queue()
-        self.answer: Callable[[Sequence[MatchedEvent]], int | asyncio.Future[None]] = len
+        self.answer: Callable[[Sequence[MatchedEvent]], SendResult] = send_all
 
-    def __call__(self, told: Sequence[MatchedEvent]) -> "int | asyncio.Future[None]":
-        self.offered.put_nowait([each.event.row.message for each in told])
-        return self.answer(told)
+    def __call__(self, events: Sequence[MatchedEvent], /) -> SendResult:
+        self.offered.put_nowait([event.row.message for event in events])
+        return self.answer(events)
 
     async def next(self) -> list[str]:
         """The messages of the next events it is offered."""
@@ -503,44 +518,44 @@ def messages_of(batch: Sequence[LogItem]) -> list[str | None]:
 async def test_what_is_taken_on_the_spot_wakes_nobody(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    taker = Taker()
+    sender = RecordingSender()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
         await anext(other)
-        waiting = asyncio.create_task(feed.batch(taker))
+        waiting = asyncio.create_task(feed.batch(sender))
         for message in ("one", "two"):
             await say(worker, flow, run_id, message)
-            assert await taker.next() == [message]
+            assert await sender.next() == [message]
         assert not waiting.done()
         assert feed.position == (await take(other, 2))[-1].seq
         # Then a part of what comes together, and nothing more: the rest is for whoever waits, once and in order.
-        taker.answer = lambda _: 1
+        sender.answer = lambda _: SendResult(SendStatus.BLOCKED, 1)
         await say(worker, flow, run_id, "three", "four", "five")
-        assert await taker.next() == ["three", "four", "five"]
+        assert await sender.next() == ["three", "four", "five"]
         assert messages_of(await waiting) == ["four", "five"]
         await say(worker, flow, run_id, "six")
         assert messages_of(await feed.batch()) == ["six"]
         assert [row.message for row in await take(other, 4)] == ["three", "four", "five", "six"]
-        assert taker.offered.empty()
+        assert sender.offered.empty()
 
 
 async def test_who_takes_later_is_asked_again_and_keeps_the_order(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    taker, later = Taker(), asyncio.get_running_loop().create_future()
+    sender, later = RecordingSender(), asyncio.get_running_loop().create_future()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
         await anext(other)
-        waiting = asyncio.create_task(feed.batch(taker))
-        taker.answer = lambda _: later
+        waiting = asyncio.create_task(feed.batch(sender))
+        sender.answer = lambda _: SendResult(SendStatus.RENDERING, rendered=later)
         await say(worker, flow, run_id, "one")
-        assert await taker.next() == ["one"]
+        assert await sender.next() == ["one"]
         await say(worker, flow, run_id, "two")
         await take(other, 2)
-        assert taker.offered.empty()
-        taker.answer = len
+        assert sender.offered.empty()
+        sender.answer = send_all
         later.set_result(None)
-        assert [await taker.next(), await taker.next()] == [["one"], ["two"]]
+        assert [await sender.next(), await sender.next()] == [["one"], ["two"]]
         assert not waiting.done()
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -549,15 +564,15 @@ async def test_who_takes_later_is_asked_again_and_keeps_the_order(
 async def test_a_fault_in_taking_is_no_matter_of_the_reader(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    def fail(_: Sequence[MatchedEvent]) -> int:
+    def fail(_: Sequence[MatchedEvent]) -> SendResult:
         raise ZeroDivisionError
 
-    taker = Taker()
-    taker.answer = fail
+    sender = RecordingSender()
+    sender.answer = fail
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(other)
         await anext(feed)
-        waiting = asyncio.create_task(feed.batch(taker))
+        waiting = asyncio.create_task(feed.batch(sender))
         await say(worker, flow, run_id, "one")
         assert messages_of(await waiting) == ["one"]
         assert [row.message for row in await take(other, 1)] == ["one"]
@@ -567,13 +582,13 @@ async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, f
     hub = Hub(database, max_queued=5)
     run_id = await worker.start(flow)
     await complete(hub, 1)
-    taker, never = Taker(), asyncio.get_running_loop().create_future()
-    taker.answer = lambda _: never
+    sender, never = RecordingSender(), asyncio.get_running_loop().create_future()
+    sender.answer = lambda _: SendResult(SendStatus.RENDERING, rendered=never)
     feed = hub.subscribe(ALL, None)
     start = await anext(feed)
-    waiting = asyncio.create_task(feed.batch(taker))
+    waiting = asyncio.create_task(feed.batch(sender))
     await say(worker, flow, run_id, "0")
-    assert await taker.next() == ["0"]
+    assert await sender.next() == ["0"]
     for number in range(1, 6):
         await say(worker, flow, run_id, f"{number}")
     with pytest.raises(QueueFullError) as error:
@@ -582,7 +597,7 @@ async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, f
     assert (len(feed._queue), hub.subscribers) == (0, 0)
     never.set_result(None)
     await asyncio.sleep(0)
-    assert taker.offered.empty()
+    assert sender.offered.empty()
     await hub.close()
 
 
