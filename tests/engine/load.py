@@ -20,7 +20,8 @@ from domain import clock, ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.run_filter import RunFilter
 from domain.state_machine import FINAL
-from live.hub import Hub, MatchedEvent
+from live.events import MatchedEvent
+from live.hub import Hub
 from live.topics import RunsTopic
 from tests.support import factory
 from tests.support.factory import PublishedFlow

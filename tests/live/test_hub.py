@@ -21,18 +21,21 @@ from db.models.types import table
 from db.sql.rows import AnyRow
 from domain import clock
 from domain.run_filter import Archived, RunFilter
-from live.hub import (
-    PAGE,
+from live.events import (
+    SENT,
     CaughtUp,
-    Hub,
     HubClosedError,
-    Item,
+    LogItem,
     MatchedEvent,
-    ReaderFailedError,
-    SlowConsumerError,
-    Subscription,
+    QueueFullError,
+    SendResult,
+    SendStatus,
+    TailerFailedError,
 )
-from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
+from live.hub import Hub
+from live.log_tailer import PAGE_SIZE
+from live.subscription import Subscription
+from live.topics import NEVER_ENDS, OperationTopic, RunsTopic, RunTopic, Topic, TopicState
 from tests.support.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -80,12 +83,12 @@ async def complete(hub: Hub, count: int) -> None:
 
 
 async def test_all_that_came_after_a_place_comes_once_and_in_order(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
-    run_ids = await worker.start_many(flow, PAGE + 10)
-    rows = await read(hub, None, BEGINNING, PAGE + 10)
+    run_ids = await worker.start_many(flow, PAGE_SIZE + 10)
+    rows = await read(hub, None, BEGINNING, PAGE_SIZE + 10)
     assert [row.run_id for row in rows] == run_ids
-    middle = rows[PAGE // 2].seq
-    rest = await read(hub, None, middle, PAGE // 2 + 9)
-    assert [row.run_id for row in rest] == run_ids[PAGE // 2 + 1 :]
+    middle = rows[PAGE_SIZE // 2].seq
+    rest = await read(hub, None, middle, PAGE_SIZE // 2 + 9)
+    assert [row.run_id for row in rest] == run_ids[PAGE_SIZE // 2 + 1 :]
 
 
 async def test_without_a_place_only_what_happens_from_now_on_comes(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
@@ -191,7 +194,7 @@ async def test_who_begins_from_now_on_has_nothing_uncommitted_behind_it(
         assert await database.read(event_log.remaining, end) == end
         await late.commit()
     caught_up = await asyncio.wait_for(beginning, PATIENCE)
-    assert caught_up.place == end.until
+    assert caught_up.position == end.until
     assert (await database.read(event_log.remaining, end)).writers == frozenset()
     await feed.aclose()
 
@@ -239,7 +242,7 @@ async def heard_to_the_end(feed: Subscription) -> list[LogPosition]:
     heard = []
     async for item in feed:
         if isinstance(item, MatchedEvent):
-            heard.append(item.place)
+            heard.append(item.position)
             if item.event.row.message == END:
                 break
     return heard
@@ -268,7 +271,7 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
         for task in whole:
             assert await task == log
         assert isinstance(start, CaughtUp)
-        assert await part == [place for place in log if place > start.place]
+        assert await part == [place for place in log if place > start.position]
 
 
 async def one_who_stays(hub: Hub) -> list[LogPosition]:
@@ -284,7 +287,7 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
         async with aclosing(hub.subscribe(ALL, place)) as feed:
             for _ in range(every):
                 item = await anext(feed)
-                place = item.place
+                place = item.position
                 if isinstance(item, MatchedEvent):
                     heard.append(place)
                     if item.event.row.message == END:
@@ -342,7 +345,8 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
     await take(witness, 1)
     assert 1 <= reads < 20
     assert hub.subscribers == 21
-    task = hub.reader().task
+    assert hub._tailer is not None
+    task = hub._tailer.task
     for feed in (*feeds, witness):
         await feed.aclose()
     assert hub.subscribers == 0
@@ -364,7 +368,7 @@ async def test_a_reader_that_fails_ends_its_subscribers_and_the_next_one_starts_
         patch.setattr(database, "read", _broken)
         await worker.start(flow)
         for feed in feeds:
-            with pytest.raises(ReaderFailedError):
+            with pytest.raises(TailerFailedError):
                 await asyncio.wait_for(anext(feed), PATIENCE)
             await feed.aclose()
     async with aclosing(hub.subscribe(ALL, None)) as feed:
@@ -387,19 +391,26 @@ async def test_a_fault_in_one_selector_is_no_matter_of_the_others(worker: Worker
     await anext(broken)
     run_id = await worker.start(flow)
     assert [row.run_id for row in await take(good, 1)] == [run_id]
-    with pytest.raises(ReaderFailedError):
+    with pytest.raises(TailerFailedError):
         await anext(broken)
     await good.aclose()
 
 
 class _Faulty:
     scope = EVERYTHING
+    marks_caught_up = True
     columns: frozenset[str] = frozenset()
 
-    def compiled(self) -> "_Faulty":
+    def matcher(self) -> "_Faulty":
         return self
 
-    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def is_end(self, event: AnyRow) -> bool:
+        return False
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        return NEVER_ENDS
+
+    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
         raise ZeroDivisionError
 
 
@@ -444,7 +455,7 @@ async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: Post
 async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
     worker: WorkerHarness, flow: Flow, database: Database
 ) -> None:
-    hub = Hub(database, max_waiting=5)
+    hub = Hub(database, max_queued=5)
     slow, quick = hub.subscribe(ALL, None), hub.subscribe(ALL, None)
     for feed in (slow, quick):
         await anext(feed)
@@ -456,29 +467,33 @@ async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
     assert [row.run_id for row in await take(quick, 5)] == later
     later.append(await worker.start(flow))
     assert [row.run_id for row in await take(quick, 1)] == later[5:]
-    with pytest.raises(SlowConsumerError) as error:
+    with pytest.raises(QueueFullError) as error:
         await anext(slow)
-    assert error.value.place == taken.seq
-    assert (len(slow._waiting), hub.subscribers) == (0, 1)
-    async with aclosing(hub.subscribe(ALL, error.value.place)) as again:
+    assert error.value.position == taken.seq
+    assert (len(slow._queue), hub.subscribers) == (0, 1)
+    async with aclosing(hub.subscribe(ALL, error.value.position)) as again:
         assert [row.run_id for row in await take(again, 6)] == later
     await quick.aclose()
     await hub.close()
 
 
-# Taking on the spot
+# Sending without waiting
 
 
-class Taker:
-    """Takes so many of the events it is offered, or does what it was told to."""
+def send_all(_: Sequence[MatchedEvent]) -> SendResult:
+    return SENT
+
+
+class RecordingSender:
+    """Records the events that it is to send, and returns the result that a test sets."""
 
     def __init__(self) -> None:
         self.offered: asyncio.Queue[list[str]] = asyncio.Queue()
-        self.answer: Callable[[Sequence[MatchedEvent]], int | asyncio.Future[None]] = len
+        self.answer: Callable[[Sequence[MatchedEvent]], SendResult] = send_all
 
-    def __call__(self, told: Sequence[MatchedEvent]) -> "int | asyncio.Future[None]":
-        self.offered.put_nowait([each.event.row.message for each in told])
-        return self.answer(told)
+    def __call__(self, events: Sequence[MatchedEvent], /) -> SendResult:
+        self.offered.put_nowait([event.row.message for event in events])
+        return self.answer(events)
 
     async def next(self) -> list[str]:
         """The messages of the next events it is offered."""
@@ -496,51 +511,51 @@ async def say(worker: WorkerHarness, flow: Flow, run_id: UUID, *messages: str) -
     await worker.database.write(event_log.append, [_event(worker, flow, run_id, message) for message in messages])
 
 
-def messages_of(batch: Sequence[Item]) -> list[str | None]:
+def messages_of(batch: Sequence[LogItem]) -> list[str | None]:
     return [each.event.row.message for each in batch if isinstance(each, MatchedEvent)]
 
 
 async def test_what_is_taken_on_the_spot_wakes_nobody(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    taker = Taker()
+    sender = RecordingSender()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
         await anext(other)
-        waiting = asyncio.create_task(feed.batch(taker))
+        waiting = asyncio.create_task(feed.batch(sender))
         for message in ("one", "two"):
             await say(worker, flow, run_id, message)
-            assert await taker.next() == [message]
+            assert await sender.next() == [message]
         assert not waiting.done()
-        assert feed.place == (await take(other, 2))[-1].seq
+        assert feed.position == (await take(other, 2))[-1].seq
         # Then a part of what comes together, and nothing more: the rest is for whoever waits, once and in order.
-        taker.answer = lambda _: 1
+        sender.answer = lambda _: SendResult(SendStatus.BLOCKED, 1)
         await say(worker, flow, run_id, "three", "four", "five")
-        assert await taker.next() == ["three", "four", "five"]
+        assert await sender.next() == ["three", "four", "five"]
         assert messages_of(await waiting) == ["four", "five"]
         await say(worker, flow, run_id, "six")
         assert messages_of(await feed.batch()) == ["six"]
         assert [row.message for row in await take(other, 4)] == ["three", "four", "five", "six"]
-        assert taker.offered.empty()
+        assert sender.offered.empty()
 
 
 async def test_who_takes_later_is_asked_again_and_keeps_the_order(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    taker, later = Taker(), asyncio.get_running_loop().create_future()
+    sender, later = RecordingSender(), asyncio.get_running_loop().create_future()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
         await anext(other)
-        waiting = asyncio.create_task(feed.batch(taker))
-        taker.answer = lambda _: later
+        waiting = asyncio.create_task(feed.batch(sender))
+        sender.answer = lambda _: SendResult(SendStatus.RENDERING, rendered=later)
         await say(worker, flow, run_id, "one")
-        assert await taker.next() == ["one"]
+        assert await sender.next() == ["one"]
         await say(worker, flow, run_id, "two")
         await take(other, 2)
-        assert taker.offered.empty()
-        taker.answer = len
+        assert sender.offered.empty()
+        sender.answer = send_all
         later.set_result(None)
-        assert [await taker.next(), await taker.next()] == [["one"], ["two"]]
+        assert [await sender.next(), await sender.next()] == [["one"], ["two"]]
         assert not waiting.done()
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -549,40 +564,40 @@ async def test_who_takes_later_is_asked_again_and_keeps_the_order(
 async def test_a_fault_in_taking_is_no_matter_of_the_reader(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    def fail(_: Sequence[MatchedEvent]) -> int:
+    def fail(_: Sequence[MatchedEvent]) -> SendResult:
         raise ZeroDivisionError
 
-    taker = Taker()
-    taker.answer = fail
+    sender = RecordingSender()
+    sender.answer = fail
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(other)
         await anext(feed)
-        waiting = asyncio.create_task(feed.batch(taker))
+        waiting = asyncio.create_task(feed.batch(sender))
         await say(worker, flow, run_id, "one")
         assert messages_of(await waiting) == ["one"]
         assert [row.message for row in await take(other, 1)] == ["one"]
 
 
 async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, flow: Flow, database: Database) -> None:
-    hub = Hub(database, max_waiting=5)
+    hub = Hub(database, max_queued=5)
     run_id = await worker.start(flow)
     await complete(hub, 1)
-    taker, never = Taker(), asyncio.get_running_loop().create_future()
-    taker.answer = lambda _: never
+    sender, never = RecordingSender(), asyncio.get_running_loop().create_future()
+    sender.answer = lambda _: SendResult(SendStatus.RENDERING, rendered=never)
     feed = hub.subscribe(ALL, None)
     start = await anext(feed)
-    waiting = asyncio.create_task(feed.batch(taker))
+    waiting = asyncio.create_task(feed.batch(sender))
     await say(worker, flow, run_id, "0")
-    assert await taker.next() == ["0"]
+    assert await sender.next() == ["0"]
     for number in range(1, 6):
         await say(worker, flow, run_id, f"{number}")
-    with pytest.raises(SlowConsumerError) as error:
+    with pytest.raises(QueueFullError) as error:
         await asyncio.wait_for(waiting, PATIENCE)
-    assert error.value.place == start.place
-    assert (len(feed._waiting), hub.subscribers) == (0, 0)
+    assert error.value.position == start.position
+    assert (len(feed._queue), hub.subscribers) == (0, 0)
     never.set_result(None)
     await asyncio.sleep(0)
-    assert taker.offered.empty()
+    assert sender.offered.empty()
     await hub.close()
 
 

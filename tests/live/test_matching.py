@@ -56,7 +56,7 @@ async def published(fake_clock: FakeClock, database: Database) -> PublishedFlow:
 def live(uow: UnitOfWork, published: PublishedFlow, **values: Any) -> tuple[AnyRow, Sequence[AnyRow]]:
     """The row of a run in the end, and the events of its life."""
     key = factory.make_run(uow, published, **{**ENDED, **values})
-    told = [
+    events = [
         {
             "run_id": key,
             "project_id": published.project_id,
@@ -69,7 +69,7 @@ def live(uow: UnitOfWork, published: PublishedFlow, **values: Any) -> tuple[AnyR
         }
         for source, target, kind, second in LIFE
     ]
-    uow.conn.execute(insert(table(RunEvent)), told)
+    uow.conn.execute(insert(table(RunEvent)), events)
     run, log = table(FlowRun), table(RunEvent)
     row = uow.conn.execute(select(run).where(run.c.id == key)).one()
     return row, uow.conn.execute(select(log).where(log.c.run_id == key).order_by(log.c.seq)).all()
@@ -108,7 +108,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 async def test_a_run_is_told_as_long_as_it_is_meant_and_when_it_ceases_to_be(
     name: str, published: PublishedFlow, database: Database
 ) -> None:
-    wanted, expected = CASES[name]
+    fields, expected = CASES[name]
     values = {
         "tags": ["red"],
         "metadata": '{"order": {"id": 7, "of": "Ada"}}',
@@ -116,9 +116,9 @@ async def test_a_run_is_told_as_long_as_it_is_meant_and_when_it_ceases_to_be(
         "recovered_by_id": factory.uuid_at(START, 9),
     }
     row, log = await database.write(lambda uow: live(uow, published, **values))
-    told = RunsTopic(RunFilter(**wanted)).compiled().told
+    match = RunsTopic(RunFilter(**fields)).matcher().match
     signs = {True: "+", False: "-", None: "."}
-    assert "".join(signs[told(event, row)] for event in log) == expected
+    assert "".join(signs[match(event, row)] for event in log) == expected
 
 
 async def test_what_was_told_while_it_happened_is_told_again_later(
@@ -126,11 +126,11 @@ async def test_what_was_told_while_it_happened_is_told_again_later(
 ) -> None:
     """The row of a run that went on tells of each event what the row told when the event had just happened."""
     row, log = await database.write(lambda uow: live(uow, published))
-    for name, (wanted, _) in CASES.items():
-        told = RunsTopic(RunFilter(**wanted)).compiled().told
+    for name, (fields, _) in CASES.items():
+        match = RunsTopic(RunFilter(**fields)).matcher().match
         for number, event in enumerate(log[:5]):
-            at_that_time = Seen(row._mapping, as_it_was(number))
-            assert told(event, at_that_time) == told(event, row), (name, number)  # type: ignore[arg-type]
+            at_that_time: Any = Seen(row._mapping, as_it_was(number))
+            assert match(event, at_that_time) == match(event, row), (name, number)
 
 
 def as_it_was(number: int) -> dict[str, Any]:
@@ -161,12 +161,12 @@ def test_before_a_change_of_status_a_run_is_live() -> None:
 
 async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, database: Database) -> None:
     run, log = await database.write(lambda uow: live(uow, published))
-    for name, (wanted, expected) in CASES.items():
-        compiled = RunsTopic(RunFilter(**wanted)).compiled()
-        row: Any = (await database.read(run_reads.by_ids, [run.id], compiled.columns))[run.id]
-        told = [compiled.told(event, row) for event in log[:5]]
+    for name, (fields, expected) in CASES.items():
+        matcher = RunsTopic(RunFilter(**fields)).matcher()
+        row: Any = (await database.read(run_reads.by_ids, [run.id], matcher.columns))[run.id]
+        matches = [matcher.match(event, row) for event in log[:5]]
         if "tag" not in name and "metadata" not in name:
-            assert "".join({True: "+", False: "-", None: "."}[each] for each in told) == expected[:5], name
+            assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
 
 
 def test_a_filter_asks_for_no_more_columns_than_it_looks_at() -> None:

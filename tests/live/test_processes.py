@@ -10,7 +10,9 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import LogPosition
 from domain.run_filter import RunFilter
-from live.hub import CaughtUp, Hub, MatchedEvent, Subscription
+from live.events import CaughtUp, MatchedEvent
+from live.hub import Hub
+from live.subscription import Subscription
 from live.topics import RunsTopic
 from tests.support.clock import FakeClock
 from tests.support.worker import Flow, WorkerHarness, transform
@@ -37,7 +39,7 @@ async def heard(feed: Subscription) -> list[LogPosition]:
     found = []
     async for item in feed:
         if isinstance(item, MatchedEvent):
-            found.append(item.place)
+            found.append(item.position)
             if item.event.row.message == END:
                 break
     return found
@@ -58,7 +60,7 @@ async def test_subscribers_of_two_processes_are_told_the_very_same_order(databas
         for feed in live:
             first = await anext(feed)
             assert isinstance(first, CaughtUp)
-            starts.append(first.place)
+            starts.append(first.position)
         missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
         async with asyncio.timeout(PATIENCE):
             telling = [asyncio.create_task(heard(feed)) for feed in (*live, *missed)]

@@ -1,7 +1,7 @@
 """Statistics that follow the log: at the start, at most once a second, and computed once for all who follow."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -13,13 +13,17 @@ from db.runs import stats
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
 from domain.run_filter import RunFilter
-from live.hub import Hub, HubClosedError
-from live.stats_feed import Statistics, StatsFeeds
+from live.events import HubClosedError
+from live.hub import Hub
+from live.stats_feed import Statistics, StatsFeeds, StatsSubscription
 from tests.support.app import statements
 from tests.support.clock import START, FakeClock
 from tests.support.worker import Flow, WorkerHarness, transform
 
-Told = AsyncGenerator[Statistics, None]
+
+async def next_item(subscription: StatsSubscription) -> Statistics:
+    (statistics,) = await subscription.batch()
+    return statistics
 
 
 @pytest.fixture
@@ -46,17 +50,18 @@ async def feeds(database: Database) -> AsyncIterator[StatsFeeds]:
 
 
 class Follower:
-    """Takes what is told, and notes when it was, and how many runs there were."""
+    """Records when statistics are delivered, and the total number of runs."""
 
-    def __init__(self, told: Told, clock: FakeClock) -> None:
+    def __init__(self, subscription: StatsSubscription, clock: FakeClock) -> None:
         self.totals: list[int] = []
         self.times: list[float] = []
-        self.told = told
+        self.subscription = subscription
         self._clock = clock
 
     async def follow(self) -> None:
-        async for each in self.told:
-            self.totals.append(sum((await each.part(stats.counts)).values()))
+        while True:
+            statistics = await next_item(self.subscription)
+            self.totals.append(sum((await statistics.part(stats.counts)).values()))
             self.times.append((self._clock.now() - START).total_seconds())
 
 
@@ -68,15 +73,15 @@ async def following(feeds: StatsFeeds, still: FakeClock, database: Database) -> 
     """Followers of a filter, for as long as a block lasts."""
 
     @asynccontextmanager
-    async def follow(**wanted: Any) -> AsyncIterator[Follower]:
-        follower = Follower(feeds.follow(RunFilter(**wanted)), still)
+    async def follow(**fields: Any) -> AsyncIterator[Follower]:
+        follower = Follower(feeds.subscribe(RunFilter(**fields)), still)
         task = asyncio.create_task(follower.follow())
         await still.settle()
         assert len(follower.totals) == 1
         yield follower
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await follower.told.aclose()
+        await follower.subscription.aclose()
 
     yield follow
     await still.settle()
@@ -172,19 +177,19 @@ async def test_who_comes_later_is_told_what_is_so_now(
 async def test_who_is_slow_gets_the_latest(
     worker: WorkerHarness, flow: Flow, still: FakeClock, feeds: StatsFeeds
 ) -> None:
-    told = feeds.follow(RunFilter())
-    await still.drive(anext(told))
+    subscription = feeds.subscribe(RunFilter())
+    await still.drive(next_item(subscription))
     for _ in range(5):
         await worker.start(flow)
         await still.advance(2)
-    latest = await still.drive(anext(told))
+    latest = await still.drive(next_item(subscription))
     assert await latest.part(stats.counts) == {"QUEUED": 5}
-    waiting = asyncio.ensure_future(anext(told))
+    waiting = asyncio.ensure_future(next_item(subscription))
     await still.advance(5)
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await told.aclose()
+    await subscription.aclose()
 
 
 async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
@@ -221,21 +226,21 @@ async def test_what_a_database_that_was_away_did_not_tell_is_asked_again(
         raise DatabaseUnavailableError
 
     await worker.start(flow)
-    follower = feeds.follow(RunFilter())
-    told = await still.drive(anext(follower))
+    follower = feeds.subscribe(RunFilter())
+    statistics = await still.drive(next_item(follower))
     with monkeypatch.context() as broken:
         broken.setattr(worker.database, "read", away)
         with pytest.raises(DatabaseUnavailableError):
-            await told.part(stats.counts)
-    assert await told.part(stats.counts) == {"QUEUED": 1}
+            await statistics.part(stats.counts)
+    assert await statistics.part(stats.counts) == {"QUEUED": 1}
     await follower.aclose()
     assert feeds._feeds == {}
 
 
 async def test_the_end_of_the_process_ends_the_streams(still: FakeClock, database: Database) -> None:
     hub = Hub(database)
-    follower = StatsFeeds(database, hub).follow(RunFilter())
-    await still.drive(anext(follower))
+    follower = StatsFeeds(database, hub).subscribe(RunFilter())
+    await still.drive(next_item(follower))
     await hub.close()
     with pytest.raises(HubClosedError):
-        await anext(follower)
+        await next_item(follower)

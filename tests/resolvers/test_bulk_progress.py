@@ -16,6 +16,7 @@ from domain.enums import Role, RunStatus
 from domain.errors import BulkOperationNotFoundError, InvalidCursorError, InvalidIdError
 from domain.ids import IdKind
 from engine.bulk_worker import LEASE, BulkWorker
+from live.events import LogItem, MatchedEvent
 from live.hub import Hub
 from resolvers import subscriptions
 from resolvers.context import Context, Viewer
@@ -55,17 +56,20 @@ async def start_operation(worker: WorkerHarness, count: int) -> str:
     return ids.encode(IdKind.BULK_OPERATION, lease.operation_id)
 
 
+def cursor_and_progress(item: LogItem) -> tuple[str, Any]:
+    assert isinstance(item, MatchedEvent)
+    return subscriptions.encode_position(item.position), json_codec.decode(item.row.data)
+
+
 async def received(
     viewer_context: Context, operation: str, after: str | None = None, limit: int = 100
 ) -> list[tuple[str, Any]]:
     """Return what a subscriber receives until the end: cursors and progress."""
     events: list[tuple[str, Any]] = []
-    async with (
-        asyncio.timeout(PATIENCE),
-        aclosing(subscriptions.bulk_progress(viewer_context, operation, after)) as progress,
-    ):
-        async for item in progress:
-            events.append((subscriptions.cursor_of(item), json_codec.decode(item.event.row.data)))
+    stream = await subscriptions.bulk_progress(viewer_context, operation, after, cursor_and_progress)
+    async with asyncio.timeout(PATIENCE), aclosing(stream):
+        async for event in stream:
+            events.append(event)
             if len(events) == limit:
                 break
     return events

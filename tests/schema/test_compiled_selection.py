@@ -33,7 +33,7 @@ from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.enums import Role
 from engine.errors import StepError
-from live.hub import Batch, Event, MatchedEvent
+from live.events import LogEvent, MatchedEvent, ReadBatch
 from resolvers.context import Context, Viewer
 from schema import subscription
 from schema.build import build_schema
@@ -192,12 +192,12 @@ async def told(worker: WorkerHarness) -> Sequence[Any]:
     # Straight from the table: what is read of the log waits for transactions elsewhere on the server.
     log = table(RunEvent)
     rows = await worker.database.read(lambda conn: conn.execute(select(log).order_by(log.c.seq)).all())
-    batch = Batch()
-    return [MatchedEvent(Event(row, batch), matches=True) for row in rows]
+    batch = ReadBatch()
+    return [MatchedEvent(LogEvent(row, batch), matches=True) for row in rows]
 
 
 def as_told(item: MatchedEvent, root: str) -> object:
-    return (subscription._told if root == "flowRunStatusChanged" else subscription._told_of_run)(item)
+    return (subscription.run_event if root == "flowRunStatusChanged" else subscription.progress_event)(item)
 
 
 @settings(

@@ -18,7 +18,7 @@ from domain.ids import IdKind
 from engine.errors import StepError
 from live.hub import Hub
 from resolvers.context import Context, Viewer
-from resolvers.subscriptions import cursor_of_position
+from resolvers.subscriptions import encode_position
 from schema.build import build_schema
 from service.subscription_rendering import Failure, Operation, Payload, Streams
 from tests.support.factory import encode_run_id
@@ -139,8 +139,8 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
     """Wait until what happened can be told, which transactions that write events hold up."""
-    last = cursor_of_position((await watcher.engine.events(run_id))[-1].seq)
-    async with aclosing(watcher.events(encode_run_id(run_id), cursor_of_position(0))) as stream:
+    last = encode_position((await watcher.engine.events(run_id))[-1].seq)
+    async with aclosing(watcher.events(encode_run_id(run_id), encode_position(0))) as stream:
         async for item in stream:
             if item["cursor"] == last:
                 return

@@ -11,7 +11,8 @@ import pytest
 from starlette.routing import WebSocketRoute
 
 from db import api_keys
-from live.hub import SlowConsumerError, Subscription
+from live.events import QueueFullError
+from live.subscription import Subscription
 from service import sse
 from service.graphql import GraphQLEndpoint
 from tests.support.app import App
@@ -241,9 +242,9 @@ async def test_a_client_that_is_too_slow_is_told_from_where_to_go_on(client: Cli
     async with client.stream(WATCH) as response:
         stream = events(response)
         start = await next_event(stream)
-        for feed in list(client.app.service.hub._feeds):
-            assert feed.place is not None
-            feed.fail(SlowConsumerError(feed.place))
+        for feed in list(client.app.service.hub._subscriptions):
+            assert feed.position is not None
+            feed.fail(QueueFullError(feed.position))
         failed = await asyncio.wait_for(anext(stream), PATIENCE)
         assert failed["data"]["errors"][0]["extensions"] == {"code": "SLOW_CONSUMER", "cursor": start["cursor"]}
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"

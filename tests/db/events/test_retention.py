@@ -21,7 +21,8 @@ from domain.run_filter import RunFilter
 from engine import maintenance
 from engine.file_store import FileStore
 from engine.maintenance import maintenance_jobs, prune_events
-from live.hub import CaughtUp, Hub
+from live.events import CaughtUp
+from live.hub import Hub
 from live.topics import RunsTopic
 from tests.support import factory
 from tests.support.clock import FakeClock

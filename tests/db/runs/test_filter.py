@@ -27,7 +27,7 @@ from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
 from domain.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
 from domain.state_machine import FINAL, UNSUCCESSFUL
-from live.matching import now
+from live.matching import snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory
 from tests.support.clock import START
@@ -339,7 +339,7 @@ def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
 
 def ids_in_memory(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
     compiled = CompiledFilter(where)
-    return [row.id for row in reversed(rows) if compiled.matches(now(row))]
+    return [row.id for row in reversed(rows) if compiled.matches(snapshot_now(row))]
 
 
 def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[str, Any]]) -> list[int]:
