@@ -140,7 +140,7 @@ async def miss(database: Database, flow: Flow) -> tuple[str, str]:
         if number == MISSED // CHUNK * 9 // 10:
             places.append((await database.read(event_log.end)).until)
         await database.write(event_log.append, [event] * CHUNK)
-    return subscriptions.cursor_of_position(places[0]), subscriptions.cursor_of_position(places[1])
+    return subscriptions.encode_position(places[0]), subscriptions.encode_position(places[1])
 
 
 COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {

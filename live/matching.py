@@ -1,9 +1,9 @@
-"""Runs before an event, after it, or now, as `live.predicates` match them against a filter.
+"""Snapshots of runs: a run before an event, after it, or now, as `live.predicates` matches it against a filter.
 
-What an event and the row of its run, read
-later, tell of the moments around the event is exact: a run that is not final has no end, no error and no duration, and
-one that is final keeps its own. So a replay after a reconnect tells what was told before. Only how long a live run took
-is a matter of when one looks: before the event it may have been any length up to the one at the event.
+Snapshots around an event are built from the event and from the run's row, which may have been read later. They are
+exact: a run that is not final has no end, no error and no duration, and a final run keeps its own. So a replay after a
+reconnect delivers the same events as the live stream. One thing depends on when one looks: how long a live run has
+lasted. Before an event, that may have been any length up to the one at the event.
 """
 
 from datetime import datetime
@@ -19,7 +19,7 @@ from domain.state_machine import FINAL
 
 
 class RunSnapshot:
-    """A run at some moment, as far as filters look at it. Columns that were not read are as if they were null."""
+    """A run at an instant, as far as filters look at it. Columns that were not read look as if they were null."""
 
     __slots__ = (
         "_metadata",
@@ -38,26 +38,26 @@ class RunSnapshot:
     )
 
     def __init__(self, row: AnyRow, at: datetime) -> None:
-        """As `row` stands; how long a live run takes is counted until `at`."""
-        known = row._asdict()  # to ask the row itself for a column that it lacks takes as long as all the rest
+        """The run as in `row`. A live run has lasted until `at`."""
+        values = row._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
-        self.status: str | None = known.get("status")
-        self.started_at: datetime | None = known.get("started_at")
-        self.finished_at: datetime | None = known.get("finished_at")
-        self.duration_ms: int | None = known.get("duration_ms")
-        self.error_message: str | None = known.get("error_message")
-        self.error_fingerprint: str | None = known.get("error_fingerprint")
-        self.failed_step_name: str | None = known.get("failed_step_name")
-        self.archived = known.get("archived_at") is not None
-        self.recovered = known.get("recovered_by_id") is not None
+        self.status: str | None = values.get("status")
+        self.started_at: datetime | None = values.get("started_at")
+        self.finished_at: datetime | None = values.get("finished_at")
+        self.duration_ms: int | None = values.get("duration_ms")
+        self.error_message: str | None = values.get("error_message")
+        self.error_fingerprint: str | None = values.get("error_fingerprint")
+        self.failed_step_name: str | None = values.get("failed_step_name")
+        self.archived = values.get("archived_at") is not None
+        self.recovered = values.get("recovered_by_id") is not None
         self._metadata: Any = None
 
     def set_status(self, status: str) -> None:
-        """Make it the moment at which the run has `status`, which the row may have left since."""
+        """Change this to the run when it had `status`, which it may have left since."""
         self.status = status
-        # A retry is what recovers a run, and only a run that has ended is retried.
+        # Only a run that has ended can be retried, and only a retry recovers a run.
         self.recovered = False
         if status == RunStatus.QUEUED:
             self.started_at = None
@@ -73,41 +73,41 @@ class RunSnapshot:
         return self._metadata
 
 
-def now(row: AnyRow) -> RunSnapshot:
-    """The run as it stands."""
+def snapshot_now(row: AnyRow) -> RunSnapshot:
+    """Return the run as it is now."""
     return RunSnapshot(row, clock.now())
 
 
-def after(event: AnyRow, row: AnyRow) -> RunSnapshot:
-    """The run when `event` has happened to it; `row` was read later."""
-    moment = _around(event, row)
+def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
+    """Return the run right after `event`; `row` was read then or later."""
+    snapshot = _snapshot_at(event, row)
     if event.kind == RUN_STATUS:
-        moment.set_status(event.to_status)
+        snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
-        moment.recovered = True
+        snapshot.recovered = True
     else:
-        moment.archived = event.kind == RUN_ARCHIVED
-    return moment
+        snapshot.archived = event.kind == RUN_ARCHIVED
+    return snapshot
 
 
-def before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
-    """The run before `event` happened to it; None when the event is its creation."""
-    moment = _around(event, row)
-    moment.is_past = True
+def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
+    """Return the run right before `event`; None if the event is the run's creation."""
+    snapshot = _snapshot_at(event, row)
+    snapshot.is_past = True
     if event.kind == RUN_STATUS:
         if event.from_status is None:
             return None
-        moment.set_status(event.from_status)
+        snapshot.set_status(event.from_status)
     else:
-        # When the run was recovered is not in its row: before this it may not have been.
-        moment.recovered = False
+        # The row does not say when the run was recovered: before this event it may not have been.
+        snapshot.recovered = False
         if event.kind != RUN_RECOVERED:
-            moment.archived = event.kind == RUN_UNARCHIVED
-    return moment
+            snapshot.archived = event.kind == RUN_UNARCHIVED
+    return snapshot
 
 
-def _around(event: AnyRow, row: AnyRow) -> RunSnapshot:
-    moment = RunSnapshot(row, event.at)
-    if moment.archived and row.archived_at >= event.at:
-        moment.archived = False  # that came later
-    return moment
+def _snapshot_at(event: AnyRow, row: AnyRow) -> RunSnapshot:
+    snapshot = RunSnapshot(row, event.at)
+    if snapshot.archived and row.archived_at >= event.at:
+        snapshot.archived = False  # it was archived later
+    return snapshot

@@ -1,11 +1,11 @@
-"""Statistics over runs, and how they are told again when something in their scope changed.
+"""Statistics over runs that follow the event log: published again after runs in their scope changed.
 
-Who asks for statistics over the same runs shares them: each part is computed once, for all who select it, and at most
-once a second.
+Subscribers of equal filters share one feed. Each part of the statistics is computed once for all subscribers who select
+it, and at most once a second.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import aclosing
 from contextvars import Context
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from db.core.database import Database
 from domain import clock
 from domain.run_filter import RunFilter
+from live.events import Memo, ReadBatch, TrySend
 from live.hub import Hub
 from live.topics import RunsTopic
 
@@ -21,121 +22,158 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 INTERVAL = timedelta(seconds=1)
-"""At the shortest, between two tellings."""
+"""The shortest time between two publications of a feed."""
 
 
 class Statistics:
-    """The statistics over the runs that a filter means, at one instant; computed part by part when asked for."""
+    """Statistics over the runs that match a filter, at one instant. A part is computed when it is first asked for."""
 
-    def __init__(self, database: Database, wanted: RunFilter) -> None:
-        self.wanted = wanted
+    position = None
+    """Statistics are an `Item` outside the event log."""
+
+    def __init__(self, database: Database, run_filter: RunFilter) -> None:
+        self.filter = run_filter
         self.now = clock.now()
-        """The instant, up to which runs that go on have taken their time."""
+        """The instant. Live runs have lasted until then."""
+        self.batch = ReadBatch()
+        self.memo: Memo = {}
         self._database = database
         self._parts: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def part(
         self, query: Callable[Concatenate[Any, RunFilter, datetime, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The result of `query(connection, filter, instant, …)`; further arguments must be hashable."""
+        """Return the result of `query(connection, filter, instant, …)`. Further arguments must be hashable.
+
+        Raises:
+            DatabaseUnavailableError: the next call tries again.
+        """
         name = (query, args, tuple(kwargs.items()))
         if name not in self._parts:
-            read = self._database.read(query, self.wanted, self.now, *args, **kwargs)
+            read = self._database.read(query, self.filter, self.now, *args, **kwargs)
             self._parts[name] = asyncio.ensure_future(read)
-            self._parts[name].add_done_callback(lambda done: self._keep(name, done))
-        # Others may wait for it too.
-        found: T = await asyncio.shield(self._parts[name])
-        return found
+            self._parts[name].add_done_callback(lambda done: self._drop_failed(name, done))
+        # Shielded, since others may wait for it too.
+        result: T = await asyncio.shield(self._parts[name])
+        return result
 
-    def _keep(self, name: Hashable, done: asyncio.Future[Any]) -> None:
-        # A database that was away is asked again by whoever asks again.
-        if not _succeeded(done):
+    def _drop_failed(self, name: Hashable, done: asyncio.Future[Any]) -> None:
+        # `exception()` also marks the error as retrieved, should nobody wait for it any more.
+        if done.cancelled() or done.exception() is not None:
             del self._parts[name]
 
 
 class StatsFeeds:
-    """Tells the statistics over the runs of one database; one feed for all who follow the same."""
+    """The feeds of statistics of one process, by filter."""
 
     def __init__(self, database: Database, hub: Hub) -> None:
         self._database = database
         self._hub = hub
         self._feeds: dict[RunFilter, _Feed] = {}
 
-    async def follow(self, wanted: RunFilter) -> AsyncGenerator[Statistics, None]:
-        """The statistics now, and again after each second in which a run in the scope of the filter changed.
+    def subscribe(self, run_filter: RunFilter) -> "StatsSubscription":
+        """Return a subscription to the statistics over the runs that match a scoped filter. The caller closes it."""
+        return StatsSubscription(self, run_filter)
 
-        Who is slow to take them gets the latest.
-        """
-        feed = self._feeds.get(wanted)
-        if feed is None or feed.failed:
-            feed = self._feeds[wanted] = _Feed(self._database, self._hub, wanted)
-        feed.followers += 1
-        try:
-            while True:
-                coming = feed.coming
-                if (current := feed.current()) is not None:
-                    yield current
-                await asyncio.shield(coming)
-        finally:
-            feed.followers -= 1
-            if not feed.followers:
-                feed.close()
-                if self._feeds.get(wanted) is feed:
-                    del self._feeds[wanted]
+    # Called by subscriptions
+
+    def join(self, run_filter: RunFilter) -> "_Feed":
+        """Count one more subscriber of the feed of a filter. With the first one, the feed starts."""
+        feed = self._feeds.get(run_filter)
+        if feed is None or feed.has_failed:
+            feed = self._feeds[run_filter] = _Feed(self._database, self._hub, run_filter)
+        feed.subscribers += 1
+        return feed
+
+    def leave(self, feed: "_Feed") -> None:
+        """Count one less. After the last one, the feed ends."""
+        feed.subscribers -= 1
+        if not feed.subscribers:
+            feed.close()
+            if self._feeds.get(feed.filter) is feed:
+                del self._feeds[feed.filter]
+
+
+class StatsSubscription:
+    """The statistics of one filter for one subscriber, an `ItemSource`: now, and again when they may have changed.
+
+    At most one item a second. A slow subscriber gets the latest statistics, and none in between.
+    """
+
+    def __init__(self, feeds: StatsFeeds, run_filter: RunFilter) -> None:
+        """See `StatsFeeds.subscribe`. Joins the feed when the first item is asked for."""
+        self._feeds = feeds
+        self._filter = run_filter
+        self._feed: _Feed | None = None
+        self._next: asyncio.Future[Statistics] | None = None
+        """What is published after the statistics that were handed out last."""
+
+    async def batch(self, try_send: TrySend | None = None) -> Sequence[Statistics]:
+        """See `ItemSource.batch`. Nothing is sent by `try_send`: a subscriber gets one item a second."""
+        if self._feed is None:
+            self._feed = self._feeds.join(self._filter)
+        elif self._next is not None:
+            await asyncio.shield(self._next)
+        while True:
+            self._next = self._feed.next
+            if (latest := self._feed.latest()) is not None:
+                return [latest]
+            await asyncio.shield(self._next)
+
+    async def aclose(self) -> None:
+        """See `ItemSource.aclose`."""
+        if self._feed is not None:
+            self._feeds.leave(self._feed)
+            self._feed = None
 
 
 class _Feed:
-    """The statistics over the runs that one filter means, kept as current as they are told."""
+    """The statistics of one filter, kept as current as they are published."""
 
-    def __init__(self, database: Database, hub: Hub, wanted: RunFilter) -> None:
-        self.followers = 0
-        self.coming: asyncio.Future[Statistics] = asyncio.get_running_loop().create_future()
-        """What is told next."""
+    def __init__(self, database: Database, hub: Hub, run_filter: RunFilter) -> None:
+        self.filter = run_filter
+        self.subscribers = 0
+        self.next: asyncio.Future[Statistics] = asyncio.get_running_loop().create_future()
+        """The statistics that will be published next."""
         self._latest: Statistics | None = None
         self._database = database
         self._hub = hub
-        self._wanted = wanted
         self._changed = asyncio.Event()
         # All subscribers share the tasks: they do not carry the log fields of the one that comes first.
-        self._tasks = [asyncio.create_task(work, context=Context()) for work in (self._watch(), self._tell())]
+        self._tasks = [asyncio.create_task(work, context=Context()) for work in (self._watch(), self._publish())]
 
     @property
-    def failed(self) -> bool:
-        """Whether nothing will be told any more."""
-        return self.coming.done()
+    def has_failed(self) -> bool:
+        """Whether nothing will be published any more."""
+        return self.next.done()
 
-    def current(self) -> Statistics | None:
-        """Those told last, or newer ones; None before the first."""
-        # A clock that was set back must not keep old ones for an hour.
+    def latest(self) -> Statistics | None:
+        """Return the statistics published last, or newer ones if those are too old; None before the first ones."""
+        # Their age is negative after the clock was set back, by which they would look current for as long.
         if self._latest is not None and not timedelta(0) <= clock.now() - self._latest.now < INTERVAL:
-            self._latest = Statistics(self._database, self._wanted)
+            self._latest = Statistics(self._database, self.filter)
         return self._latest
 
     def close(self) -> None:
-        """Follow the log no longer."""
+        """End."""
         for task in self._tasks:
             task.cancel()
 
     async def _watch(self) -> None:
         try:
-            async with aclosing(self._hub.subscribe(RunsTopic(self._wanted), None)) as changes:
+            async with aclosing(self._hub.subscribe(RunsTopic(self.filter), None)) as changes:
                 while await changes.batch():
                     self._changed.set()
         except Exception as error:
             self.close()
-            self.coming.set_exception(error)
-            self.coming.exception()  # seen, also when nobody waits for it any more
+            self.next.set_exception(error)
+            self.next.exception()  # marked as retrieved, should nobody wait for it any more
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            self._latest = Statistics(self._database, self._wanted)
-            told, self.coming = self.coming, asyncio.get_running_loop().create_future()
-            told.set_result(self._latest)
+            self._latest = Statistics(self._database, self.filter)
+            published, self.next = self.next, asyncio.get_running_loop().create_future()
+            published.set_result(self._latest)
             await clock.sleep(INTERVAL.total_seconds())
-
-
-def _succeeded(done: asyncio.Future[Any]) -> bool:
-    # To look at an error that nobody waits for any more tells the event loop that it is no fault.
-    return not done.cancelled() and done.exception() is None

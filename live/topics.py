@@ -1,112 +1,198 @@
-"""What a subscriber is told of: a part of the event log, and the events in it that are meant."""
+"""Topics: the part of the event log that a subscriber follows, and which of its events match.
 
-from collections.abc import Hashable
+A topic has a scope, by which the log is read and events are routed, and a matcher, which decides event by event.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from db.events.log import RUN_KINDS, Scope
+from db.bulk import reads as bulk_reads
+from db.core.database import Database
+from db.events import log as event_log
+from db.events.log import BULK_PROGRESS, RUN_KINDS, RUN_STATUS, LogPosition, Scope
 from db.sql.rows import AnyRow
+from domain import json_codec
+from domain.bulk import ENDED
 from domain.run_filter import RunFilter
+from domain.state_machine import FINAL
 from live import matching
+from live.events import LogEvent, MatchedEvent
 from live.predicates import CompiledFilter
 
 
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """Where a topic stands at a position of the log."""
+
+    has_ended: bool = False
+    """True if no event can follow: subscriptions complete."""
+    latest: AnyRow | None = None
+    """The event that describes the state; None for topics whose subscribers start with the next event."""
+
+
+NEVER_ENDS = TopicState()
+
+
 class Topic(Protocol):
-    """Says which events are told. Subscribers whose selectors are equal share all the work."""
+    """What a subscriber follows. Subscribers of equal topics share all work."""
 
     @property
     def scope(self) -> Scope:
-        """The part of the log: what is read of it when a subscriber catches up."""
+        """The part of the log that is read during replay, and by which live events are routed."""
+        ...
+
+    @property
+    def marks_caught_up(self) -> bool:
+        """Whether subscribers get `CaughtUp` between replayed and live events."""
         ...
 
     def __hash__(self) -> int: ...
 
-    def compiled(self) -> "Matcher":
-        """Ready to be asked; made once for all subscribers whose selectors are equal."""
+    def matcher(self) -> "Matcher":
+        """Return a matcher. One is made for all subscribers of equal topics."""
+        ...
+
+    def is_end(self, event: AnyRow) -> bool:
+        """Whether `event` is the last of the topic."""
+        ...
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        """Return where the topic stands at `position`."""
         ...
 
 
 class Matcher(Protocol):
-    """A selector, ready to be asked."""
+    """Decides which events of a topic's scope match."""
 
     @property
     def columns(self) -> frozenset[str]:
-        """Of the rows of `flow_run` that it looks at, beside `id` and `project_id`."""
+        """Columns of `flow_run` that `match` reads, besides `id` and `project_id`."""
         ...
 
-    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
-        """None: an event of the scope is not told. Else whether what it changed is meant after it.
+    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+        """Whether what `event` changed matches after the change; None if the event is of no interest to the topic.
 
-        `run` has the columns; it is None for events that change no run, and when no selector asks for columns.
+        `run` has at least `columns`. It is None for events that change no run, and if the row was deleted.
         """
         ...
 
 
+def match_all(
+    topic: Topic, matcher: Matcher, events: Sequence[LogEvent], runs: Mapping[UUID, AnyRow]
+) -> list[MatchedEvent]:
+    """Return those of `events`, which are in the topic's scope but for their kinds, that match the topic."""
+    kinds, match = topic.scope.kinds, matcher.match
+    return [
+        MatchedEvent(event, matches)
+        for event in events
+        if (kinds is None or event.row.kind in kinds)
+        and (matches := match(event.row, runs.get(event.row.run_id))) is not None
+    ]
+
+
 @dataclass(frozen=True)
 class RunsTopic:
-    """Changes of the runs that a scoped filter means after the change, or may have meant before."""
+    """Changes of the runs that match a scoped filter after the change, or may have matched before it. Never ends."""
 
-    wanted: RunFilter
+    filter: RunFilter
+    marks_caught_up = True
 
     @property
     def scope(self) -> Scope:
-        project_ids = self.wanted.project_ids
+        project_ids = self.filter.project_ids
         return Scope(project_ids=None if project_ids is None else tuple(project_ids), kinds=RUN_KINDS)
 
-    def compiled(self) -> Matcher:
-        return _RunsMatcher(CompiledFilter(self.wanted))
+    def matcher(self) -> Matcher:
+        return _RunsMatcher(CompiledFilter(self.filter))
+
+    def is_end(self, event: AnyRow) -> bool:
+        return False
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        return NEVER_ENDS
 
 
 class _RunsMatcher:
-    def __init__(self, wanted: CompiledFilter) -> None:
-        self._means = wanted.matches
-        # What every moment is made of, so that a row is read even for a filter that asks for nothing else.
-        self.columns = wanted.columns | {"status"}
+    def __init__(self, compiled: CompiledFilter) -> None:
+        self._matches = compiled.matches
+        # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
+        self.columns = compiled.columns | {"status"}
 
-    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
         if run is None:
-            return None  # its row is gone
-        if self._means(matching.after(event, run)):
+            return None
+        if self._matches(matching.snapshot_after(event, run)):
             return True
-        moment = matching.before(event, run)
-        return False if moment is not None and self._means(moment) else None
+        before = matching.snapshot_before(event, run)
+        return False if before is not None and self._matches(before) else None
 
 
 @dataclass(frozen=True)
 class RunTopic:
-    """Events of one run and its steps; all `kinds`, or these. Whether the subscriber may see it is asked before."""
+    """Events of one run, of its steps and of its log. Ends with the run.
+
+    Subscribers must have been authorised to see the run.
+    """
 
     run_id: UUID
     kinds: frozenset[str] | None = None
+    """Kinds of events; None: all. Without RUN_STATUS, the topic does not end while a subscriber follows it."""
+    marks_caught_up = True
 
     @property
     def scope(self) -> Scope:
         return Scope(run_id=self.run_id, kinds=self.kinds)
 
-    def compiled(self) -> Matcher:
+    def matcher(self) -> Matcher:
         return _MATCH_ALL
+
+    def is_end(self, event: AnyRow) -> bool:
+        # Events of steps and lines that belong to the end of a run stand before it in the log, and none behind it.
+        return event.kind == RUN_STATUS and event.to_status in FINAL
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        # The log is asked, not the run: the run's end may be committed while its event still stands behind `position`.
+        return TopicState(await database.read(event_log.ended_before, self.run_id, position))
 
 
 @dataclass(frozen=True)
 class OperationTopic:
-    """Events of one bulk operation. Whether the subscriber may see it is asked before."""
+    """Progress of one bulk operation. Begins with its present state, and ends with the operation.
+
+    Subscribers must have been authorised to see the operation.
+    """
 
     operation_id: UUID
-    kinds: frozenset[str] | None = None
+    marks_caught_up = False
 
     @property
     def scope(self) -> Scope:
-        return Scope(operation_id=self.operation_id, kinds=self.kinds)
+        return Scope(operation_id=self.operation_id, kinds=frozenset({BULK_PROGRESS}))
 
-    def compiled(self) -> Matcher:
+    def matcher(self) -> Matcher:
         return _MATCH_ALL
+
+    def is_end(self, event: AnyRow) -> bool:
+        return json_codec.decode(event.data)["status"] in ENDED
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        # The operation is read before its log: if it has ended, then so has its log, or the log was pruned.
+        operations = await database.read(bulk_reads.by_ids, [self.operation_id], {"status"})
+        latest = await database.read(event_log.last_progress, self.operation_id)
+        if latest is None:
+            operation = operations.get(self.operation_id)
+            return TopicState(has_ended=operation is None or operation.status in ENDED)
+        if latest.seq > position:
+            return NEVER_ENDS  # the tailer will deliver it
+        return TopicState(self.is_end(latest), latest)
 
 
 class _MatchAll:
     columns: frozenset[str] = frozenset()
 
-    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
         return True
 
 
@@ -114,16 +200,16 @@ _MATCH_ALL = _MatchAll()
 
 
 def routing_keys(scope: Scope) -> list[Hashable]:
-    """Where the subscribers of a scope are found, by the events that `shelves_of` finds there."""
+    """Return the keys under which subscribers of a scope are registered: one of them is a key of each event in it."""
     if scope.run_id is not None:
         return [("run", scope.run_id)]
     if scope.operation_id is not None:
         return [("operation", scope.operation_id)]
     if scope.project_ids is not None:
-        return [("project", key) for key in dict.fromkeys(scope.project_ids)]
+        return [("project", project_id) for project_id in dict.fromkeys(scope.project_ids)]
     return [None]
 
 
-def routing_keys_of(event: AnyRow) -> tuple[Hashable, ...]:
-    """Where the subscribers are found whom an event may concern."""
+def routing_keys_of_event(event: AnyRow) -> tuple[Hashable, ...]:
+    """Return the keys under which subscribers are registered whom an event may concern."""
     return (("run", event.run_id), ("operation", event.operation_id), ("project", event.project_id), None)

@@ -1,18 +1,12 @@
 """Statistics over runs."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from datetime import datetime
 
 from domain import time_buckets
 from domain.cron import get_zone
 from domain.errors import InvalidArgumentError
-from domain.run_filter import RunFilter
 from domain.time_buckets import BucketSize
-from live.hub import HubError
 from live.stats_feed import Statistics
-from resolvers.context import Context
-from resolvers.subscriptions import to_client_errors
 
 MAX_FAILING_STEPS = 100
 """Failing steps in one response."""
@@ -22,21 +16,6 @@ DEFAULT_FAILING_STEPS = 10
 """Failing steps, unless the client gives `first`."""
 DEFAULT_ERRORS = 5
 """Errors of one failing step, unless the client gives `first`."""
-
-
-async def changing(context: Context, wanted: RunFilter) -> AsyncGenerator[Statistics, None]:
-    """The statistics over the runs that `wanted`, a scoped filter, means; again when they may have changed.
-
-    Raises:
-        ServiceStoppingError: the process stops.
-    """
-    assert context.stats is not None  # it is there wherever subscriptions are executed
-    try:
-        async with aclosing(context.stats.follow(wanted)) as changes:
-            async for statistics in changes:
-                yield statistics
-    except HubError as error:
-        raise to_client_errors(error) from error
 
 
 def bucket_bounds(
@@ -49,7 +28,7 @@ def bucket_bounds(
     Raises:
         InvalidArgumentError: there is no such time zone, or there would be too many buckets or none.
     """
-    start, end = since or statistics.wanted.created_after, until or statistics.wanted.created_before or statistics.now
+    start, end = since or statistics.filter.created_after, until or statistics.filter.created_before or statistics.now
     try:
         return tuple(time_buckets.bounds(size, get_zone(zone), start, end))
     except ValueError as error:

@@ -1,153 +1,138 @@
-"""What subscribers are told: a stream of items of the event log, and what becomes of each.
+"""The sources of subscriptions: which items a subscriber receives, and which object of the schema each becomes.
 
-A stream is the source of a GraphQL subscription. Whoever executes that (service/streams.py) takes items from it in
-batches, and turns those into objects of the schema that it has to render; so what many subscribers are told in the same
-words is made once.
+All subscriptions are of one kind. The resolver of a subscription field authorises the viewer and returns a
+`SourceStream`. The executor of operations (service/subscription_rendering.py) takes batches of items from it, and makes
+objects of the items that were not rendered for another subscriber before.
 """
 
 import struct
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
-from db.events import log as event_log
-from db.events.log import LogPosition
-from db.sql.rows import AnyRow
-from domain import json_codec
-from domain.bulk import ENDED
-from domain.errors import ServiceStoppingError, SlowConsumerError
+from db.events.log import LOG_LINES, RUN_STATUS, STEP_STATUS, LogPosition
+from db.runs import reads as run_reads
+from domain import ids
+from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
+from domain.ids import IdKind
 from domain.run_filter import RunFilter
-from live import hub
-from live.hub import CaughtUp, Item, MatchedEvent, TryDeliver
-from live.topics import OperationTopic, RunsTopic, Topic
-from resolvers import bulk
+from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
+from live.stats_feed import Statistics
+from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
+from resolvers import authorize, bulk
 from resolvers.context import Context
 from resolvers.cursors import decode_cursor, encode_cursor
 
-S = TypeVar("S")
+I = TypeVar("I", bound=Item)  # noqa: E741
 T = TypeVar("T")
 
-# The transaction and the number of an event.
 _CURSOR = struct.Struct(">q")
+"""A cursor is a position of the log."""
+_PROGRESS_KINDS = frozenset({RUN_STATUS, STEP_STATUS, LOG_LINES})
 
 
-class Stream(Generic[T]):
-    """The items of a feed, and how each is told: an async iterator of objects of the schema.
+class SourceStream(Generic[I, T]):
+    """The source stream of a subscription, in the words of the GraphQL specification: one object per event.
 
     Raises:
         SlowConsumerError: too many events waited for the subscriber.
         ServiceStoppingError: the process stops.
     """
 
-    __slots__ = ("_feed", "tell")
+    __slots__ = ("_source", "to_object")
 
-    def __init__(self, feed: hub.Subscription, tell: Callable[[Item], T]) -> None:
-        """`tell` makes the object of an item; for equal items it must make equal objects, whoever subscribes."""
-        self._feed = feed
-        self.tell = tell
+    def __init__(self, source: ItemSource[I], to_object: Callable[[I], T]) -> None:
+        """`to_object` makes an object of the schema of an item: from equal items equal ones, for every subscriber."""
+        self._source = source
+        self.to_object = to_object
 
-    def __aiter__(self) -> "Stream[T]":
-        return self
+    async def __aiter__(self) -> AsyncIterator[T]:
+        while items := await self.batch():
+            for item in items:
+                yield self.to_object(item)
 
-    async def __anext__(self) -> T:
+    async def batch(self, try_send: TrySend | None = None) -> Sequence[I]:
+        """Wait for the next items and return them; empty at the end of the stream. See `ItemSource.batch`."""
         try:
-            return self.tell(await anext(self._feed))
-        except hub.HubError as error:
-            raise to_client_errors(error) from error
-
-    async def batch(self, take: TryDeliver | None = None) -> Sequence[Item]:
-        """The next items, as many as came together, but for those that `take` takes meanwhile (`Feed.batch`).
-
-        None at the end of a stream that has one.
-        """
-        try:
-            return await self._feed.batch(take)
-        except hub.HubError as error:
-            raise to_client_errors(error) from error
+            return await self._source.batch(try_send)
+        except QueueFullError as error:
+            raise SlowConsumerError(cursor=encode_position(error.position)) from error
+        except HubClosedError as error:
+            raise ServiceStoppingError from error
 
     async def aclose(self) -> None:
-        """Take nothing more."""
-        await self._feed.aclose()
-
-
-def subscribe(context: Context, selector: Topic, after: str | None, stream: Callable[[hub.Subscription], S]) -> S:
-    """What `selector` means behind the cursor `after` (None: from now on), as a `stream`.
-
-    Raises:
-        InvalidCursorError: `after` is damaged.
-    """
-    cursor = context.resume_after or after
-    place = position_of_cursor(cursor) if cursor is not None else None
-    assert context.hub is not None  # it is there wherever subscriptions are executed
-    return stream(context.hub.subscribe(selector, place))
+        """End the subscription."""
+        await self._source.aclose()
 
 
 def run_changes(
-    context: Context, wanted: RunFilter, after: str | None, tell: Callable[[MatchedEvent | CaughtUp], T]
-) -> Stream[T]:
-    """The changes of runs that `wanted`, a scoped filter, means after the change, or may have meant before.
+    context: Context, run_filter: RunFilter, after: str | None, to_object: Callable[[LogItem], T]
+) -> SourceStream[LogItem, T]:
+    """Return the changes of runs that match a scoped filter after the change, or may have matched it before.
 
     Raises:
-        InvalidCursorError: `after` is damaged.
+        InvalidCursorError: `after` is malformed.
     """
-    return subscribe(context, RunsTopic(wanted), after, lambda feed: Stream(feed, tell))
+    return _subscribe(context, RunsTopic(run_filter), after, to_object)
 
 
-async def bulk_progress(context: Context, operation_id: str, after: str | None) -> AsyncGenerator[MatchedEvent, None]:
-    """How a bulk operation goes on behind a cursor; without one, how it stands comes first. Ends with its end.
+async def run_progress(
+    context: Context, run_id: str, after: str | None, to_object: Callable[[LogItem], T]
+) -> SourceStream[LogItem, T]:
+    """Return what happens to a run, its steps and its log, until the run's end.
 
     Raises:
-        InvalidIdError, InvalidCursorError, BulkOperationNotFoundError.
+        InvalidIdError: `run_id` is not the ID of a run.
+        RunNotFoundError: there is no such run that the viewer can see.
+        InvalidCursorError: `after` is malformed.
     """
-    place = position_of_cursor(after) if after is not None else None
+    key = ids.decode(IdKind.RUN, run_id)
+    run = (await context.database.read(run_reads.by_ids, [key], frozenset({"project_id"}))).get(key)
+    if not authorize.can_see(context.viewer, run):
+        raise RunNotFoundError
+    return _subscribe(context, RunTopic(key, _PROGRESS_KINDS), after, to_object)
+
+
+async def bulk_progress(
+    context: Context, operation_id: str, after: str | None, to_object: Callable[[LogItem], T]
+) -> SourceStream[LogItem, T]:
+    """Return the progress of a bulk operation until its end. Without a cursor, its present state comes first.
+
+    Raises:
+        InvalidIdError: `operation_id` is not the ID of a bulk operation.
+        BulkOperationNotFoundError: there is no such operation that the viewer can see.
+        InvalidCursorError: `after` is malformed.
+    """
     key = (await bulk.require(context, operation_id)).id
-    last = await context.database.read(event_log.last_progress, key)
-    if last is not None and place is None:
-        place = last.seq - 1
-    if last is not None and _is_over(last) and place is not None and place >= last.seq:
-        return
-    assert context.hub is not None  # it is there wherever subscriptions are executed
-    selector = OperationTopic(key, frozenset({event_log.BULK_PROGRESS}))
-    async with aclosing(Stream(context.hub.subscribe(selector, place), _as_it_is)) as progress:
-        async for item in progress:
-            if isinstance(item, MatchedEvent):
-                yield item
-                if _is_over(item.event.row):
-                    return
+    return _subscribe(context, OperationTopic(key), after, to_object)
 
 
-def _as_it_is(item: Item) -> Item:
-    return item
+def stats_changes(
+    context: Context, run_filter: RunFilter, to_object: Callable[[Statistics], T]
+) -> SourceStream[Statistics, T]:
+    """Return the statistics over the runs that match a scoped filter: now, and again when they may have changed."""
+    assert context.stats is not None  # it is set wherever subscriptions are executed
+    return SourceStream(context.stats.subscribe(run_filter), to_object)
 
 
-def _is_over(progress: AnyRow) -> bool:
-    return json_codec.decode(progress.data)["status"] in ENDED
+def _subscribe(
+    context: Context, topic: Topic, after: str | None, to_object: Callable[[LogItem], T]
+) -> SourceStream[LogItem, T]:
+    cursor = context.resume_after or after
+    assert context.hub is not None  # it is set wherever subscriptions are executed
+    source = context.hub.subscribe(topic, decode_position(cursor) if cursor is not None else None)
+    return SourceStream(source, to_object)
 
 
-def cursor_of(item: Item) -> str:
-    """The cursor by which a client goes on behind `item`."""
-    return cursor_of_position(item.place)
+def encode_position(position: LogPosition) -> str:
+    """Return the cursor of a position."""
+    return encode_cursor(_CURSOR.pack(position))
 
 
-def position_of_cursor(cursor: str) -> LogPosition:
-    """The place behind a cursor.
+def decode_position(cursor: str) -> LogPosition:
+    """Return the position of a cursor.
 
     Raises:
-        InvalidCursorError: it is damaged.
+        InvalidCursorError: it is malformed.
     """
-    (place,) = decode_cursor(_CURSOR, cursor)
-    return LogPosition(place)
-
-
-def cursor_of_position(place: LogPosition) -> str:
-    """The cursor of a place."""
-    return encode_cursor(_CURSOR.pack(place))
-
-
-def to_client_errors(error: hub.HubError) -> Exception:
-    match error:
-        case hub.SlowConsumerError(place=place):
-            return SlowConsumerError(cursor=cursor_of_position(place))
-        case hub.HubClosedError():
-            return ServiceStoppingError()
-    return error
+    (position,) = decode_cursor(_CURSOR, cursor)
+    return LogPosition(position)

@@ -1,6 +1,6 @@
 """The schema, assembled."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from inspect import isawaitable
@@ -24,7 +24,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
 from strawberry.types.graphql import OperationType
 
-from resolvers.subscriptions import Stream
+from resolvers.subscriptions import SourceStream
 from schema.cost import QueryLimits, RepeatedNames
 from schema.errors import ERROR_MAPPINGS, to_client_error
 from schema.mutation import Mutation
@@ -45,8 +45,8 @@ class Subscribed:
     executor: Executor[Any]
     """Executes the operation for one event, by `build_per_event_executor`."""
     document: DocumentNode
-    source: AsyncGenerator[Any, None] | Stream[Any]
-    """What is told, before it is executed."""
+    source: SourceStream[Any, Any]
+    """The events, for each of which the operation is executed."""
 
 
 class FlowRunsSchema(strawberry.Schema):
@@ -114,7 +114,7 @@ class FlowRunsSchema(strawberry.Schema):
             source = await source
         if isinstance(source, GraphQLExecutionResult):
             return [to_client_error(error) for error in source.errors or ()]
-        return Subscribed(executor, document, cast("Stream[Any]", source))
+        return Subscribed(executor, document, cast("SourceStream[Any, Any]", source))
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leaves the log to `told`, which knows which errors are ours."""

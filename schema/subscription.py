@@ -1,7 +1,6 @@
-"""The root of subscriptions."""
+"""The root type of subscriptions, and the events that they deliver."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterable, Callable
 from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
 
@@ -12,50 +11,58 @@ from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
-from live.hub import Item, MatchedEvent
-from live.stats_feed import Statistics
-from resolvers import bulk, progress, runs, stats, subscriptions
+from live.events import LogItem, MatchedEvent
+from resolvers import bulk, runs, subscriptions
+from resolvers.subscriptions import encode_position
 from schema.enums import BulkStatus, RunStatus
-from schema.fields import Info, columns_of, field
+from schema.fields import Info, columns_of, field, without_null_defaults
 from schema.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
-from schema.types.progress import LogLinesAppended, StepChanged
+from schema.types.progress import CURSOR, LogLinesAppended, StepChanged
 from schema.types.stats import FlowRunStats
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MATCHES = (
-    "Whether the filter means the run after the change. False: it does not, but it did before the change, or may have"
-    " done; so a list of the runs that the filter means drops it."
-)
 
-
-@strawberry.enum(name="FlowRunUpdateKind", description="How a run changed, beside its status.")
+@strawberry.enum(name="FlowRunUpdateKind", description="A change of a run that is not a change of its status.")
 class UpdateKind(Enum):
-    """How a run changed, beside its status."""
+    """A change of a run that is not a change of its status."""
 
     ARCHIVED = strawberry.enum_value(RUN_ARCHIVED, description="The run was archived.")
-    UNARCHIVED = strawberry.enum_value(RUN_UNARCHIVED, description="The run is archived no more.")
+    UNARCHIVED = strawberry.enum_value(RUN_UNARCHIVED, description="The run was unarchived.")
     RECOVERED = strawberry.enum_value(
-        RUN_RECOVERED, description="A retry of the run, direct or later in the chain, succeeded."
+        RUN_RECOVERED, description="A retry of the run succeeded: a direct one, or a retry of a retry."
     )
 
 
-@strawberry.type(description="A run changed its status.")
-class FlowRunStatusChanged:
-    """A run changed its status."""
+@strawberry.type
+class _RunEvent:
+    """What all events about a run have in common. Not a type of the schema."""
 
     row: strawberry.Private[AnyRow]
 
-    cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
-    matches: bool = strawberry.field(description=_MATCHES)
+    cursor: str = strawberry.field(description=CURSOR)
+    matches: bool = strawberry.field(
+        description="True if the run matches the filter after the change. False if it does not, but matched before the"
+        " change or may have: remove it from a list of matching runs. Always true in `flowRunProgressed`."
+    )
 
-    @field("The run's ID.")
+    @field("ID of the run.")
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("The status now.")
+    @field("The run as it is when the event is delivered, which may be later than the change.")
+    async def run(self, info: Info) -> FlowRun:
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
+
+
+@strawberry.type(description="A run was created, or its status changed.")
+class FlowRunStatusChanged(_RunEvent):
+    """A run was created, or its status changed."""
+
+    @field("Status of the run after the change.")
     def status(self) -> RunStatus:
         return RunStatus(self.row.to_status)
 
@@ -63,193 +70,182 @@ class FlowRunStatusChanged:
     def change(self) -> StatusChange:
         return StatusChange(row=self.row)
 
-    @field("The run as it is when this is told, which may be further on than the change.")
-    async def run(self, info: Info) -> FlowRun:
-        return await _run(info, self.row)
 
-
-@strawberry.type(description="A run changed in another way than its status.")
-class FlowRunUpdated:
+@strawberry.type(description="A run changed in another way than its status: it was archived, unarchived or recovered.")
+class FlowRunUpdated(_RunEvent):
     """A run changed in another way than its status."""
 
-    row: strawberry.Private[AnyRow]
-
-    cursor: str = strawberry.field(description="Where the change stands in the log: as `after` it goes on from here.")
-    matches: bool = strawberry.field(description=_MATCHES)
-
-    @field("The run's ID.")
-    def run_id(self) -> strawberry.ID:
-        return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
-
-    @field("How it changed.")
+    @field("What changed.")
     def kind(self) -> UpdateKind:
         return UpdateKind(self.row.kind)
 
-    @field("The run as it is when this is told, which may be further on than the change.")
-    async def run(self, info: Info) -> FlowRun:
-        return await _run(info, self.row)
 
-
-async def _run(info: Info, event: AnyRow) -> FlowRun:
-    columns = columns_of(info, FlowRun)
-    return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, event.run_id, columns))
-
-
-@strawberry.type(description="All that was missed has been told; what follows happens from now on.")
+@strawberry.type(
+    description="Replay is complete; all further events are live. Delivered once, also without `after`: list what the"
+    " subscription is about after this event, and no change is missed."
+)
 class CaughtUp:
-    """All that was missed has been told."""
+    """Replay is complete; all further events are live."""
 
-    cursor: str = strawberry.field(description="The end of the log: give it as `after` to go on from here.")
+    cursor: str = strawberry.field(
+        description="Position in the event log up to which every event was delivered. Pass it as `after` to resume from here."
+    )
 
 
-@strawberry.type(description="How far a bulk operation had come.")
+@strawberry.type(description="Progress of a bulk operation at this point.")
 class BulkCounts:
-    """How far a bulk operation had come."""
+    """Progress of a bulk operation at this point."""
 
-    status: BulkStatus = strawberry.field(description="Where it stood.")
-    matched: int = strawberry.field(description="How many runs are meant.")
-    processed: int = strawberry.field(description="How many had an outcome.")
-    succeeded: int = strawberry.field(description="To how many it was done.")
-    skipped: int = strawberry.field(description="How many were not eligible.")
-    failed: int = strawberry.field(description="For how many something went wrong.")
+    status: BulkStatus = strawberry.field(description="Status of the operation.")
+    matched: int = strawberry.field(description="Number of runs that the operation is about.")
+    processed: int = strawberry.field(description="Number of runs that have an outcome.")
+    succeeded: int = strawberry.field(description="Number of runs changed.")
+    skipped: int = strawberry.field(description="Number of runs that were not eligible.")
+    failed: int = strawberry.field(description="Number of runs that an error kept from being changed.")
 
 
-@strawberry.type(description="A bulk operation began, went on or ended.")
+@strawberry.type(description="A bulk operation began, processed more of its runs, or ended.")
 class BulkOperationProgressed:
-    """A bulk operation began, went on or ended."""
+    """A bulk operation began, processed more of its runs, or ended."""
 
     row: strawberry.Private[AnyRow]
 
-    cursor: str = strawberry.field(description="Where this stands in the log: as `after` it goes on from here.")
+    cursor: str = strawberry.field(description=CURSOR)
 
-    @field("The operation's ID.")
+    @field("ID of the operation.")
     def operation_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.BULK_OPERATION, self.row.operation_id))
 
-    @field("How far it had come.")
+    @field("Status and counts of the operation after this event.")
     def counts(self) -> BulkCounts:
-        told = json_codec.decode(self.row.data)
-        return BulkCounts(**{**told, "status": BulkStatus(told["status"])})
+        counts = json_codec.decode(self.row.data)
+        return BulkCounts(**{**counts, "status": BulkStatus(counts["status"])})
 
-    @field("The operation as it is when this is told, which may be further on.")
+    @field("The operation as it is when the event is delivered, which may be later than the event.")
     async def operation(self, info: Info) -> BulkOperation:
         columns = columns_of(info, BulkOperation)
         return BulkOperation(row=await bulk.get_fresh(info.context, self.row.operation_id, columns))
 
 
+RunEvent = FlowRunStatusChanged | FlowRunUpdated | CaughtUp
 FlowRunStatusEvent = Annotated[
-    FlowRunStatusChanged | FlowRunUpdated | CaughtUp,
+    RunEvent,
     strawberry.union(
-        "FlowRunStatusEvent", description="A change, or the mark between what was missed and what happens."
+        "FlowRunStatusEvent", description="A change of a run, or the mark between replayed and live events."
     ),
 ]
-
-
-def _told(item: Item) -> FlowRunStatusChanged | FlowRunUpdated | CaughtUp:
-    cursor = subscriptions.cursor_of(item)
-    if not isinstance(item, MatchedEvent):
-        return CaughtUp(cursor=cursor)
-    row = item.event.row
-    told_as = FlowRunStatusChanged if row.kind == RUN_STATUS else FlowRunUpdated
-    return told_as(row=row, cursor=cursor, matches=item.matches)
-
-
-FlowRunProgress = FlowRunStatusChanged | StepChanged | LogLinesAppended | CaughtUp
+ProgressEvent = FlowRunStatusChanged | StepChanged | LogLinesAppended | CaughtUp
 FlowRunProgressEvent = Annotated[
-    FlowRunProgress,
+    ProgressEvent,
     strawberry.union(
-        "FlowRunProgressEvent", description="A change in a run, or the mark between what was missed and what happens."
+        "FlowRunProgressEvent", description="An event in one run, or the mark between replayed and live events."
     ),
 ]
 
 
-def _told_of_run(item: Item) -> FlowRunProgress:
-    cursor = subscriptions.cursor_of(item)
+def run_event(item: LogItem) -> RunEvent:
+    """Return the object of `flowRunStatusChanged` for an item."""
+    cursor = encode_position(item.position)
     if not isinstance(item, MatchedEvent):
         return CaughtUp(cursor=cursor)
-    row = item.event.row
-    if row.kind == STEP_STATUS:
-        return StepChanged(row=row, cursor=cursor)
-    if row.kind == LOG_LINES:
-        return LogLinesAppended(row=row, cursor=cursor)
-    return FlowRunStatusChanged(row=row, cursor=cursor, matches=item.matches)
+    type_ = FlowRunStatusChanged if item.row.kind == RUN_STATUS else FlowRunUpdated
+    return type_(row=item.row, cursor=cursor, matches=item.matches)
 
 
-async def _told_of_stats(changes: AsyncGenerator[Statistics, None]) -> AsyncGenerator[FlowRunStats, None]:
-    async with aclosing(changes):
-        async for statistics in changes:
-            yield FlowRunStats(statistics=statistics)
+def progress_event(item: LogItem) -> ProgressEvent:
+    """Return the object of `flowRunProgressed` for an item."""
+    cursor = encode_position(item.position)
+    if not isinstance(item, MatchedEvent):
+        return CaughtUp(cursor=cursor)
+    if item.row.kind == STEP_STATUS:
+        return StepChanged(row=item.row, cursor=cursor)
+    if item.row.kind == LOG_LINES:
+        return LogLinesAppended(row=item.row, cursor=cursor)
+    return FlowRunStatusChanged(row=item.row, cursor=cursor, matches=item.matches)
+
+
+def bulk_event(item: LogItem) -> BulkOperationProgressed:
+    """Return the object of `bulkOperationProgressed` for an item; its topic has no mark."""
+    assert isinstance(item, MatchedEvent)
+    return BulkOperationProgressed(row=item.row, cursor=encode_position(item.position))
+
+
+Filter = Annotated[
+    FlowRunFilter | None, strawberry.argument(description="Runs to watch. Default: all runs that the key can see.")
+]
+After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Cursor of an event that was received: events since then are replayed first. Default: no replay."
+        " Fails with CURSOR_EXPIRED if events since then were deleted by retention."
+    ),
+]
 
 
 def _subscription(description: str) -> Callable[[F], F]:
-    return cast("Callable[[F], F]", strawberry.subscription(description=description))
+    declare: Any = strawberry.subscription(description=description)
+    return cast("Callable[[F], F]", lambda resolver: without_null_defaults(declare(resolver)))
 
 
-@strawberry.type(description="Streams.")
+@strawberry.type(
+    description="Streams of events, over WebSockets (graphql-transport-ws) or server-sent events. Subscribers that are"
+    " too slow get the error SLOW_CONSUMER, with the cursor to resume from in its extensions."
+)
 class Subscription:
-    """The root of subscriptions."""
+    """Streams of events."""
 
     @_subscription(
-        "Changes of the runs that the filter means after the change, or meant before it, or may have meant: `matches`"
-        " tells which. In the order of the log. With `after`, first those since that cursor; then `CaughtUp`, then what"
-        " happens. A subscriber that is too slow gets the error SLOW_CONSUMER, with the cursor to go on from."
+        "Changes of runs that match the filter after the change, or matched before it or may have: see `matches`."
+        " Delivered in the order of the event log, each once: with `after`, first the changes since that cursor; then"
+        " `CaughtUp`; then live changes."
     )
     def flow_run_status_changed(
         self,
         info: Info,
-        filter: Annotated[  # noqa: A002
-            FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
-        ] = None,
-        after: Annotated[
-            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
-        ] = None,
-    ) -> AsyncIterator[FlowRunStatusEvent]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
-        return subscriptions.run_changes(info.context, wanted, after, _told)
+        filter: Filter = None,  # noqa: A002
+        after: After = None,
+    ) -> AsyncIterable[FlowRunStatusEvent]:
+        run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        return subscriptions.run_changes(info.context, run_filter, after, run_event)
 
     @_subscription(
-        "What happens in one run, in the order of the log: changes of its status and of its steps', and lines of its"
-        " log. With `after`, first what happened since that cursor; then `CaughtUp`, then what happens. Completes when"
-        " the run's end was told, or was before: its steps and lines come first. Steps that a retry keeps did not"
-        " happen in it: they are `FlowRun.steps` from its beginning. A run that there is not, or that the key does not"
-        " see, is the error RUN_NOT_FOUND."
+        "Events in one run, in the order of the event log: changes of its status and of its steps' statuses, and lines"
+        " of its log. With `after`, first the events since that cursor; then `CaughtUp`; then live events. Completes"
+        " after the run's end: events of its steps and log come before that. A run that has ended before completes"
+        " after `CaughtUp`. Steps that a retry reuses have no events; they are in `FlowRun.steps` from the start. Fails"
+        " with RUN_NOT_FOUND if the run does not exist or the key cannot see it."
     )
     async def flow_run_progressed(
         self,
         info: Info,
-        run_id: Annotated[strawberry.ID, strawberry.argument(description="The run's ID.")],
-        after: Annotated[
-            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
-        ] = None,
-    ) -> AsyncIterator[FlowRunProgressEvent]:
-        return await progress.of_run(info.context, run_id, after, _told_of_run)
+        run_id: Annotated[strawberry.ID, strawberry.argument(description="ID of the run.")],
+        after: After = None,
+    ) -> AsyncIterable[FlowRunProgressEvent]:
+        return await subscriptions.run_progress(info.context, run_id, after, progress_event)
 
     @_subscription(
-        "Statistics over runs: at the start, and again when one of the runs changed, or one that was among them; at"
-        " most once a second."
+        "Statistics over runs: delivered at the start, and again after a run that matches or matched the filter"
+        " changed. At most once a second."
     )
     def flow_run_stats_changed(
         self,
         info: Info,
-        filter: Annotated[  # noqa: A002
-            FlowRunFilter | None, strawberry.argument(description="Which runs are meant; left out, all.")
-        ] = None,
-    ) -> AsyncIterator[FlowRunStats]:
-        wanted = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
-        return _told_of_stats(stats.changing(info.context, wanted))
+        filter: Filter = None,  # noqa: A002
+    ) -> AsyncIterable[FlowRunStats]:
+        run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        return subscriptions.stats_changes(
+            info.context, run_filter, lambda statistics: FlowRunStats(statistics=statistics)
+        )
 
     @_subscription(
-        "How a bulk operation goes on: how it stands, then each step, until it has ended. With `after`, what came since"
-        " that cursor."
+        "Progress of a bulk operation: its present state first, then every step until it has ended; then the stream"
+        " completes. With `after`, only what happened since that cursor. Fails with BULK_OPERATION_NOT_FOUND if the"
+        " operation does not exist or the key cannot see it."
     )
     async def bulk_operation_progressed(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The operation.")],  # noqa: A002
-        after: Annotated[
-            str | None, strawberry.argument(description="A cursor told before: what came since then comes first.")
-        ] = None,
-    ) -> AsyncGenerator[BulkOperationProgressed, None]:
-        async with aclosing(subscriptions.bulk_progress(info.context, id, after)) as progress:
-            async for told in progress:
-                yield BulkOperationProgressed(row=told.event.row, cursor=subscriptions.cursor_of(told))
+        id: Annotated[strawberry.ID, strawberry.argument(description="ID of the operation.")],  # noqa: A002
+        after: After = None,
+    ) -> AsyncIterable[BulkOperationProgressed]:
+        return await subscriptions.bulk_progress(info.context, id, after, bulk_event)

@@ -1,7 +1,7 @@
 """Downloads of run logs as text, and of run files."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
 from typing import TypeAlias
 from urllib.parse import quote
@@ -14,15 +14,12 @@ from db.row_types import LogLineRow, RunRow
 from db.runs import logs
 from db.sql.keyset import Page, Position
 from domain.errors import (
-    DatabaseUnavailableError,
     FileStoreUnavailableError,
     FlowRunsError,
-    InvalidIdError,
     RangeNotSatisfiableError,
     RunFileGoneError,
     RunFileNotFoundError,
     RunNotFoundError,
-    UnauthenticatedError,
 )
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileGoneError, FileStore, FileStoreError
@@ -34,16 +31,6 @@ LINES_AT_ONCE = 1_000
 """Log lines that one statement reads. A download holds so many in memory."""
 
 _FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
-_STATUSES: Mapping[type[FlowRunsError], int] = {
-    UnauthenticatedError: 401,
-    InvalidIdError: 400,
-    RunNotFoundError: 404,
-    RunFileNotFoundError: 404,
-    RunFileGoneError: 410,
-    RangeNotSatisfiableError: 416,
-    DatabaseUnavailableError: 503,
-    FileStoreUnavailableError: 503,
-}
 _HEADERS = {
     # A stored file may be a page with scripts: it must not run in the origin of the service.
     "x-content-type-options": "nosniff",
@@ -63,8 +50,8 @@ def _with_error_responses(endpoint: Endpoint) -> Endpoint:
     async def respond(downloads: "Downloads", request: Request) -> Response:
         try:
             return await endpoint(downloads, request)
-        except tuple(_STATUSES) as error:
-            return error_response(error, _STATUSES[type(error)])
+        except FlowRunsError as error:
+            return error_response(error)
 
     return respond
 

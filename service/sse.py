@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from domain import clock
 from domain.errors import FlowRunsError, ServiceStoppingError, TooManySubscriptionsError
 from resolvers.context import Context
-from resolvers.subscriptions import cursor_of_position
+from resolvers.subscriptions import encode_position
 from schema.errors import to_client_error
 from service.connection_registry import Connection, Connections
 from service.subscription_rendering import Failure, Operation, Payload, Streams
@@ -199,8 +199,8 @@ def _pieces(events: Iterable[bytes]) -> Iterator[bytes]:
 
 def _next(payload: Payload) -> bytes:
     head = b"event: next\n"
-    if payload.place is not None:
-        head += b"id: " + cursor_of_position(payload.place).encode() + b"\n"
+    if payload.position is not None:
+        head += b"id: " + encode_position(payload.position).encode() + b"\n"
     return head + _data(payload.body)
 
 

@@ -1,12 +1,12 @@
-"""Executes operations for transports that stream: one door for WebSockets and server-sent events.
+"""Executes operations for transports that stream: WebSockets and server-sent events.
 
-What a subscription is told comes as finished payloads, the JSON of a GraphQL result; the transport puts its own frame
-around them. A payload is rendered once for all subscribers to whom it would read the same: those of the same document,
-operation, visibility and variables, as far as the variables are used outside the arguments of the root field. Those who
-differ still share the loaders: what they read of the database for a batch of events is read once.
+A result is a finished payload, the JSON of a GraphQL result, which the transport frames. A payload is rendered once for
+all subscribers of the same document, operation, visibility and variables, as far as the variables are used outside the
+arguments of the root field. Other subscribers still share the loaders: a batch of items reads each row once.
 """
 
 import asyncio
+import contextvars
 import weakref
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Sequence
 from copy import copy
@@ -30,26 +30,23 @@ from graphql import (
 from db.events.log import LogPosition
 from domain import clock
 from domain.errors import DatabaseUnavailableError
-from live.hub import Item, MatchedEvent
+from live.events import FAILED, SENT, Item, MatchedEvent, Memo, SendResult, SendStatus
 from resolvers.context import Context
 from resolvers.loaders import Loaders
-from resolvers.subscriptions import Stream
 from schema.build import FlowRunsSchema, Subscribed
-from schema.compiled_selection import plan_of
+from schema.compiled_selection import Plan, plan_of
 from schema.errors import to_client_error
 
-Send = Callable[[Item], object]
-"""Makes the object of the schema that tells an item."""
 Write = Callable[[Sequence["Payload"]], int]
-"""Sends payloads as far as that needs no waiting: how many, from the first one."""
+"""Writes payloads as far as the connection takes them without waiting. Returns how many, from the first one."""
 
 RETRY_SECONDS = 1.0
-"""Until an event is rendered again when the database was away."""
+"""Seconds until an item is rendered again after the database was unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client asks for."""
+    """The operation of a request."""
 
     query: str | None
     variables: dict[str, Any] | None = None
@@ -58,17 +55,17 @@ class Operation:
 
 @dataclass(slots=True, eq=False)
 class Payload:
-    """A GraphQL result, the same object for all subscribers who are told the same."""
+    """A GraphQL result. Subscribers that share a rendering get the same object."""
 
     body: bytes
     """JSON."""
-    place: LogPosition | None = None
-    """In the event log, of what it tells; None when it tells of no event."""
+    position: LogPosition | None = None
+    """The position of its event in the event log; None for results that are outside the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The end of an operation by errors: before it began, or in its midst. Nothing follows."""
+    """The end of an operation by errors, before its first result or after some. No result follows."""
 
     errors: Sequence[GraphQLError]
 
@@ -81,43 +78,41 @@ class Failure:
 class Streams:
     """Executes operations of one schema."""
 
-    def __init__(self, schema: FlowRunsSchema) -> None:
+    def __init__(self, schema: FlowRunsSchema, *, compiled: bool = True) -> None:
+        """If not `compiled`, graphql-core executes every event: slower, with the same results."""
         self._schema = schema
+        self._is_compiled = compiled
         self._renderers: weakref.WeakValueDictionary[Hashable, _Renderer] = weakref.WeakValueDictionary()
 
     async def results(
         self, operation: Operation, context: Context, write: Write | None = None
     ) -> AsyncGenerator[Sequence[Payload] | Failure, None]:
-        """What a client is told: of a query or mutation one payload, of a subscription as many as come.
+        """Yield the results of an operation: one payload of a query or mutation, any number of a subscription.
 
-        Those that come together are told together, so that they can be sent at once. What comes while the client is
-        waited for here, all before being sent, goes through `write`, as far as that takes it.
+        Payloads are yielded in batches, which can be sent at once. While this generator waits for live events, their
+        payloads go to `write` instead, as long as it takes all of them.
         """
-        begun = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
-        if begun is None:
-            yield await self._answer(operation, context)
-        elif isinstance(begun, list):
-            yield Failure(begun)
+        subscribed = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
+        if subscribed is None:
+            yield await self._response(operation, context)
+        elif isinstance(subscribed, list):
+            yield Failure(subscribed)
         else:
-            source, renderer = begun.source, self._renderer(operation, context, begun)
-            del begun  # what it holds is needed no more, while the stream may last for days
+            source, renderer = subscribed.source, self._renderer(operation, context, subscribed)
+            del subscribed  # holds the document, which is not needed while the stream lasts, maybe for days
             try:
-                if isinstance(source, Stream):
-                    take = partial(renderer.tell_now, source.tell, write) if write is not None else None
-                    while items := await source.batch(take):
-                        payloads = await renderer.batch(source.tell, items)
-                        del items  # the next ones may be long in coming
-                        yield payloads
-                        del payloads
-                    return
-                async for value in source:
-                    yield (await renderer.execute(value, {}),)
+                try_send = partial(renderer.try_send, write) if write is not None else None
+                while items := await source.batch(try_send):
+                    payloads = await renderer.render(items)
+                    del items  # the next ones may come much later
+                    yield payloads
+                    del payloads
             except Exception as error:
                 yield Failure([to_client_error(GraphQLError(str(error), original_error=error, path=[]))])
             finally:
                 await source.aclose()
 
-    async def _answer(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
+    async def _response(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
         result = await self._schema.execute(
             operation.query, operation.variables, context_value=context, operation_name=operation.name
         )
@@ -126,8 +121,8 @@ class Streams:
             return Failure(errors)
         return (_payload(result.data, errors),)
 
-    def _renderer(self, operation: Operation, context: Context, begun: Subscribed) -> "_Renderer":
-        used = _variables_used(begun.document, begun.executor.operation)
+    def _renderer(self, operation: Operation, context: Context, subscribed: Subscribed) -> "_Renderer":
+        used = _variables_used(subscribed.document, subscribed.executor.operation)
         variables = operation.variables or {}
         key = (
             operation.query,
@@ -138,162 +133,165 @@ class Streams:
         )
         renderer = self._renderers.get(key)
         if renderer is None:
-            renderer = self._renderers[key] = _Renderer(begun.executor, context)
+            plan = plan_of(subscribed.executor) if self._is_compiled else None
+            renderer = _Renderer(subscribed.executor, context, subscribed.source.to_object, plan)
+            self._renderers[key] = renderer
         return renderer
 
 
 class _Renderer:
-    """Executes a subscription for its events: one for all subscribers to whom they read the same."""
+    """Renders the items of a subscription, once for all subscribers that get equal payloads."""
 
-    def __init__(self, executor: Executor[Any], context: Context) -> None:
+    def __init__(
+        self, executor: Executor[Any], context: Context, to_object: Callable[[Any], object], plan: Plan | None
+    ) -> None:
+        """Render by `plan` if there is one, and else by graphql-core."""
         self._executor = executor
         self._context = context
-        self._plan = plan_of(executor)
+        self._to_object = to_object
+        self._plan = plan
         self._tasks: set[asyncio.Future[Any]] = set()
         self._last_items: Sequence[Item] = ()
         self._last_payloads: Sequence[Payload] = ()
 
-    async def batch(self, tell: Send, items: Sequence[Item]) -> Sequence[Payload]:
-        """The payloads of `items`."""
-        return [each if isinstance(each, Payload) else await each.payload() for each in self._all(tell, items)]
+    async def render(self, items: Sequence[Item]) -> Sequence[Payload]:
+        """Return the payloads of `items`."""
+        rendered = self._lookup(items)
+        return [entry if isinstance(entry, Payload) else await entry.payload() for entry in rendered]
 
-    def tell_now(self, tell: Send, write: Write, items: Sequence[Item]) -> "int | asyncio.Future[None]":
-        """Send the payloads of `items` (events.hub.Take); when they are still to be made, later."""
-        if items is not self._last_items:  # the hub hands the same ones to one subscriber after the other
-            found = self._all(tell, items)
-            payloads = [each for each in found if isinstance(each, Payload)]
-            if len(payloads) < len(found):
-                unmade = (each.is_done for each in found if isinstance(each, _Missing) and not each.is_done.done())
-                return next(unmade, 0)  # 0: one of them failed
+    def try_send(self, write: Write, items: Sequence[MatchedEvent]) -> SendResult:
+        """Write the payloads of `items` without waiting. See `live.events.TrySend`."""
+        if items is not self._last_items:  # the tailer delivers one list object to all subscribers of a topic
+            rendered = self._lookup(items)
+            payloads = [entry for entry in rendered if isinstance(entry, Payload)]
+            if len(payloads) < len(rendered):
+                pending = (entry.is_done for entry in rendered if isinstance(entry, _PendingPayload))
+                first = next((is_done for is_done in pending if not is_done.done()), None)
+                return SendResult(SendStatus.RENDERING, rendered=first) if first is not None else FAILED
             self._last_items, self._last_payloads = items, payloads
-        return write(self._last_payloads)
+        written = write(self._last_payloads)
+        return SENT if written == len(self._last_payloads) else SendResult(SendStatus.BLOCKED, written)
 
-    def _all(self, tell: Send, items: Sequence[Item]) -> Sequence["Payload | _Missing"]:
-        missing: list[_Missing] = []
-        found = [self._found(tell, item, missing) for item in items]
-        if missing:
-            # In a task of its own, for others wait too: the subscriber that came first may leave at any time.
-            task = asyncio.ensure_future(self._make(missing))
+    def _lookup(self, items: Sequence[Item]) -> Sequence["Payload | _PendingPayload"]:
+        """Return what was rendered, and start rendering the rest."""
+        new: list[_PendingPayload] = []
+        entries = [self._entry(item, new) for item in items]
+        if new:
+            # In a task of its own: other subscribers wait for it too, and the first one may leave at any time.
+            task = asyncio.get_running_loop().create_task(self._render_all(new), context=contextvars.Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return found
+        return entries
 
-    def _found(self, tell: Send, item: Item, missing: list["_Missing"]) -> "Payload | _Missing":
-        memo = item.event.memo if isinstance(item, MatchedEvent) else {}
-        key = (self, item.matches) if isinstance(item, MatchedEvent) else self
-        found: Payload | _Missing | None = memo.get(key)
-        if found is None:
-            value = tell(item)
-            found = memo[key] = self._told_at_once(value, item.place) or _Missing(item, value, memo, key)
-            if isinstance(found, _Missing):
-                missing.append(found)
-        return found
+    def _entry(self, item: Item, new: list["_PendingPayload"]) -> "Payload | _PendingPayload":
+        entry: Payload | _PendingPayload | None = item.memo.get(self)
+        if entry is None:
+            value = self._to_object(item)
+            entry = item.memo[self] = self._immediate(value, item.position) or _PendingPayload(item, value, self)
+            if isinstance(entry, _PendingPayload):
+                new.append(entry)
+        return entry
 
-    def _told_at_once(self, value: object, place: LogPosition) -> Payload | None:
+    def _immediate(self, value: object, position: LogPosition | None) -> Payload | None:
         if self._plan is None or not self._plan.is_immediate:
             return None
         try:
-            return _payload(self._plan.data(value), (), place)
+            return _payload(self._plan.data(value), (), position)
         except Exception:
-            # Whatever it is: graphql-core knows what becomes of it.
-            return None
+            return None  # graphql-core executes it again and reports the error as the specification says
 
-    async def _make(self, missing: Sequence["_Missing"]) -> None:
-        events = (each.item.event for each in missing if isinstance(each.item, MatchedEvent))
-        shared = next((event.batch.memo for event in events), {})
+    async def _render_all(self, pending: Sequence["_PendingPayload"]) -> None:
+        memo = pending[0].item.batch.memo
         try:
-            if not await self._load(missing, shared):
-                # One of them is the reason: the others are not to pay for it.
-                alone = [each for each in missing if len(missing) == 1 or not await self._load([each], shared)]
-                await asyncio.gather(*(self._execute(each, shared) for each in alone))
+            if not await self._load(pending, memo):
+                # One of them failed. Only that one is left to graphql-core.
+                failed = [entry for entry in pending if len(pending) == 1 or not await self._load([entry], memo)]
+                await asyncio.gather(*(self._execute(entry, memo) for entry in failed))
         finally:
-            for each in missing:
-                each.is_done.set_result(None)
+            for entry in pending:
+                entry.is_done.set_result(None)
 
-    async def _load(self, missing: Sequence["_Missing"], shared: dict[Hashable, Any]) -> bool:
-        """Have the plan make them, if there is one and it can."""
+    async def _load(self, pending: Sequence["_PendingPayload"], memo: Memo) -> bool:
+        """Render by the plan. Returns False if there is none, or if it fails for one of them."""
         if self._plan is None or self._plan.is_immediate:
             return False
         try:
-            loaded = await self._plan.load([each.value for each in missing], self._sharing(shared))
-            made = [_payload(data, (), each.item.place) for each, data in zip(missing, loaded, strict=True)]
+            results = await self._plan.load([entry.value for entry in pending], self._with_shared_loaders(memo))
+            payloads = [_payload(data, (), entry.item.position) for entry, data in zip(pending, results, strict=True)]
         except Exception:
             return False
-        for each, payload in zip(missing, made, strict=True):
-            each.make(payload)
+        for entry, payload in zip(pending, payloads, strict=True):
+            entry.resolve(payload)
         return True
 
-    async def _execute(self, missing: "_Missing", shared: dict[Hashable, Any]) -> None:
+    async def _execute(self, entry: "_PendingPayload", memo: Memo) -> None:
         try:
-            payload = await self.execute(missing.value, shared)
+            entry.resolve(await self._payload_by_core(entry.value, entry.item.position, memo))
         except Exception as error:
-            missing.error = error
-        else:
-            payload.place = missing.item.place
-            missing.make(payload)
+            entry.error = error
 
-    async def execute(self, value: object, shared: dict[Hashable, Any]) -> Payload:
-        """The payload of an event; `shared` is what its batch shares.
+    async def _payload_by_core(self, value: object, position: LogPosition | None, memo: Memo) -> Payload:
+        """Return the payload of an event, by graphql-core.
 
-        Waits for a database that is away: an event is not told without what was asked for.
+        Waits while the database is unavailable: no event is delivered without the fields that were selected.
         """
         while True:
-            context = self._sharing(shared)
+            context = self._with_shared_loaders(memo)
             executor = self._executor.build_per_event_executor(value)
             executor.context_value = context
             result = execute_subscription_event(executor)
             if not isinstance(result, ExecutionResult):
                 result = await result
-            if not _is_away(result.errors):
-                return _payload(result.data, [to_client_error(error) for error in result.errors or ()])
+            if not _is_unavailable(result.errors):
+                return _payload(result.data, [to_client_error(error) for error in result.errors or ()], position)
             await clock.sleep(RETRY_SECONDS)
-            if shared.get(Loaders) is context.loaders:
-                del shared[Loaders]  # they remember what failed
+            if memo.get(Loaders) is context.loaders:
+                del memo[Loaders]  # they remember what failed
 
-    def _sharing(self, shared: dict[Hashable, Any]) -> Context:
+    def _with_shared_loaders(self, memo: Memo) -> Context:
         context = copy(self._context)
-        loaders = shared.get(Loaders)
+        loaders = memo.get(Loaders)
         if loaders is None:
-            loaders = shared[Loaders] = Loaders(context.database)
+            loaders = memo[Loaders] = Loaders(context.database)
         context.loaders = loaders
         return context
 
 
-class _Missing:
-    """A payload in the making."""
+class _PendingPayload:
+    """A payload that is being rendered."""
 
-    __slots__ = ("error", "is_done", "item", "key", "made", "memo", "value")
+    __slots__ = ("_key", "_payload", "error", "is_done", "item", "value")
 
-    def __init__(self, item: Item, value: object, memo: dict[Hashable, Any], key: Hashable) -> None:
+    def __init__(self, item: Item, value: object, key: Hashable) -> None:
+        """`key` is where the payload is kept in the item's memo."""
         self.item = item
         self.value = value
-        self.memo = memo
-        self.key = key
+        self._key = key
         self.is_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.made: Payload | None = None
+        self._payload: Payload | None = None
         self.error: Exception | None = None
 
-    def make(self, payload: Payload) -> None:
-        """This is it, from now on for everybody."""
-        self.made = self.memo[self.key] = payload
+    def resolve(self, payload: Payload) -> None:
+        """Keep the payload for all subscribers."""
+        self._payload = self.item.memo[self._key] = payload
 
     async def payload(self) -> Payload:
-        """The payload, once it is made."""
+        """Return the payload as soon as it is rendered."""
         await asyncio.shield(self.is_done)  # others wait for it too
-        if self.made is None:
+        if self._payload is None:
             raise RuntimeError("An event could not be executed") from self.error
-        return self.made
+        return self._payload
 
 
-def _payload(data: object, errors: Sequence[GraphQLError], place: LogPosition | None = None) -> Payload:
+def _payload(data: object, errors: Sequence[GraphQLError], position: LogPosition | None = None) -> Payload:
     result: dict[str, object] = {"data": data}
     if errors:
         result["errors"] = [error.formatted for error in errors]
-    # A copy, for orjson gives bytes with kilobytes of room behind them.
-    return Payload(bytes(memoryview(orjson.dumps(result))), place)
+    # A copy: orjson returns bytes that have kilobytes allocated behind them.
+    return Payload(bytes(memoryview(orjson.dumps(result))), position)
 
 
-def _is_away(errors: Sequence[GraphQLError] | None) -> bool:
+def _is_unavailable(errors: Sequence[GraphQLError] | None) -> bool:
     return any(isinstance(_cause(error), DatabaseUnavailableError) for error in errors or ())
 
 
@@ -305,15 +303,15 @@ def _cause(error: GraphQLError) -> Exception | None:
 
 
 def _variables_used(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
-    """The variables by which what is told can differ: those of the source's arguments do not count."""
+    """Return the variables that payloads depend on: not those that only the root field's arguments use."""
     roots = operation.selection_set.selections
     if not all(isinstance(node, FieldNode) for node in roots):
         return {definition.variable.name.value for definition in operation.variable_definitions or ()}
-    told_of: list[Node] = [node for node in document.definitions if not isinstance(node, OperationDefinitionNode)]
+    nodes: list[Node] = [node for node in document.definitions if not isinstance(node, OperationDefinitionNode)]
     for node in roots:
         assert isinstance(node, FieldNode)
-        told_of += [*(node.directives or ()), *([node.selection_set] if node.selection_set else ())]
-    return {name for node in told_of for name in _variables_in(node)}
+        nodes += [*(node.directives or ()), *([node.selection_set] if node.selection_set else ())]
+    return {name for node in nodes for name in _variables_in(node)}
 
 
 def _variables_in(node: Node) -> Iterator[str]:
@@ -321,7 +319,7 @@ def _variables_in(node: Node) -> Iterator[str]:
         yield node.name.value
         return
     for key in node.keys:
-        below = getattr(node, key, None)
-        for each in below if isinstance(below, list | tuple) else (below,):
-            if isinstance(each, Node):
-                yield from _variables_in(each)
+        value = getattr(node, key, None)
+        for child in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(child, Node):
+                yield from _variables_in(child)

@@ -20,7 +20,6 @@ from db.runs import reads
 from domain import clock, ids
 from domain.enums import RunStatus
 from domain.errors import (
-    ErrorCode,
     FlowRunsError,
     InvalidArgumentError,
     ProblemsError,
@@ -41,19 +40,6 @@ WITHHELD_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 
-_STATUSES = {
-    ErrorCode.WEBHOOK_NOT_FOUND: 404,
-    ErrorCode.SIGNATURE_INVALID: 401,
-    ErrorCode.FLOW_DISABLED: 409,
-    ErrorCode.FLOW_NOT_PUBLISHED: 409,
-    ErrorCode.IDEMPOTENCY_CONFLICT: 409,
-    ErrorCode.PAYLOAD_TOO_LARGE: 413,
-    ErrorCode.INPUT_TOO_LARGE: 413,
-    ErrorCode.INPUT_INVALID: 422,
-    ErrorCode.QUOTA_EXCEEDED: 429,
-    ErrorCode.DATABASE_UNAVAILABLE: 503,
-}
-"""HTTP statuses of errors; other errors have 400."""
 _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed_step_name"})
 
 
@@ -95,7 +81,7 @@ class Webhooks:
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
         # None if the quota was removed.
         seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
-        response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_key))
+        response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_id))
         response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
         return response
 
@@ -188,10 +174,10 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
 
 
 def _refusal(error: FlowRunsError, **more: str) -> Response:
-    body: dict[str, Any] = {"code": error.code.value, "message": error.message}
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
     if isinstance(error, ProblemsError):
-        body["problems"] = [{"path": problem.path, "message": problem.message} for problem in error.problems]
-    return _json({**more, "error": body}, _STATUSES.get(error.code, 400))
+        content["problems"] = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+    return _json({**more, "error": content}, error.http_status)
 
 
 def _json(content: dict[str, Any], status: int) -> Response:

@@ -9,9 +9,9 @@ import pytest
 
 from db.assembly import open_database
 from db.core.database import Database
-from tests.support.templates import Template
+from tests.support.database_templates import Template
 
-pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.api"]
+pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.app", "tests.support.server"]
 
 Dialect = Literal["sqlite", "postgresql"]
 

@@ -1,4 +1,4 @@
-"""What happens in a run: changes of its steps, and lines of its log."""
+"""Events in one run: changes of its steps, and lines of its log."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from schema.types.flow_run import StepResult
 from schema.types.log_line import LogLine
 from schema.types.step_attempt import StepError, step_error
 
-CURSOR = "Where the change stands in the log: as `after` it goes on from here."
+CURSOR = "Position of the event in the event log. Pass it as `after` to resume from here."
 
 
 @strawberry.type(description="A change of a step's status.")
@@ -24,24 +24,28 @@ class StepStatusChange:
 
     row: strawberry.Private[AnyRow]
 
-    from_: StepStatus = column("from_status", "The status before.", convert=StepStatus, name="from")
-    to: StepStatus = column("to_status", "The status since then.", convert=StepStatus)
-    at: datetime = column("at", "When it changed.")
+    from_: StepStatus = column("from_status", "Status before the change.", convert=StepStatus, name="from")
+    to: StepStatus = column("to_status", "Status after the change.", convert=StepStatus)
+    at: datetime = column("at", "Time of the change.")
 
 
-@strawberry.type(description="A step changed its status: a try of it began, ended or waits, or it was skipped.")
+@strawberry.type(
+    description="The status of a step changed: an attempt started, ended or waits, or the step was skipped."
+)
 class StepChanged:
-    """A step changed its status."""
+    """The status of a step changed."""
 
     row: strawberry.Private[AnyRow]
 
     cursor: str = strawberry.field(description=CURSOR)
 
-    step_name: str = column("step_name", "The step's name.")
-    # Not `status` and `change`: beside those of a run, which have other types, a query could not select them.
-    step_status: StepStatus = column("to_status", "The status now; PENDING when it is tried again.", convert=StepStatus)
+    step_name: str = column("step_name", "Name of the step.")
+    # Not `status` and `change`: those of a run have other types, so that one selection could not have both.
+    step_status: StepStatus = column(
+        "to_status", "Status after the change. PENDING if the step is tried again.", convert=StepStatus
+    )
 
-    @field("The run's ID.")
+    @field("ID of the run.")
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
@@ -49,17 +53,21 @@ class StepChanged:
     def step_change(self) -> StepStatusChange:
         return StepStatusChange(row=self.row)
 
-    @field("The try that changed it, from 1; null when there was none, because the step was skipped.")
+    @field("Number of the attempt that changed the status, from 1. Null if the step was skipped without an attempt.")
     def attempt(self) -> int | None:
-        return progress.said(self.row)["attempt"] or None
+        return progress.event_data(self.row)["attempt"] or None
 
-    @field("Why the step failed, or the try after which it is tried again; null when that is no longer kept.")
+    @field(
+        "Error of the step if it failed, or of the attempt after which it is tried again. Null for other changes, and"
+        " if the error was deleted by retention."
+    )
     async def error(self, info: Info) -> StepError | None:
         text = await progress.step_error(info.context, self.row)
         return step_error(text) if text is not None else None
 
     @field(
-        "The step as it is when this is told, which may be further on than the change; null when it is no longer kept."
+        "The step as it is when the event is delivered, which may be later than the change. Null if it was deleted by"
+        " retention."
     )
     async def step(self, info: Info) -> StepResult | None:
         key = (self.row.run_id, self.row.step_name)
@@ -75,10 +83,10 @@ class LogLinesAppended:
 
     cursor: str = strawberry.field(description=CURSOR)
 
-    @field("The run's ID.")
+    @field("ID of the run.")
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("The lines, in order.")
+    @field("The lines, in order. Fewer than were added if lines were deleted by retention.")
     async def lines(self, info: Info) -> list[LogLine]:
-        return [LogLine(row=row) for row in await progress.lines(info.context, self.row)]
+        return [LogLine(row=row) for row in await progress.log_lines(info.context, self.row)]

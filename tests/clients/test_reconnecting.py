@@ -18,10 +18,11 @@ from db.models import RunEvent
 from db.models.types import table
 from domain import ids
 from domain.ids import IdKind
-from tests.support.api import Api, Listening
+from tests.support.app import App
 from tests.support.node import running
 from tests.support.pipes import piped
 from tests.support.proxy import Proxy
+from tests.support.server import AppServer
 
 PATIENCE = 120.0
 DISCONNECTS = 50
@@ -68,9 +69,9 @@ async def watching(client: str, url: str, key: str, cursor: str) -> AsyncIterato
         yield Watcher(process)
 
 
-async def now(served: Listening) -> str:
+async def now(served: AppServer) -> str:
     """A cursor of this moment."""
-    headers = {"accept": "text/event-stream", "authorization": f"Bearer {served.api.keys.admin}"}
+    headers = {"accept": "text/event-stream", "authorization": f"Bearer {served.app.keys.admin}"}
     async with (
         httpx.AsyncClient(base_url=served.url) as http,
         http.stream("POST", "/graphql", json={"query": CURSOR}, headers=headers) as response,
@@ -81,42 +82,42 @@ async def now(served: Listening) -> str:
     raise AssertionError("the stream ended")
 
 
-async def keep_busy(api: Api, flow_id: str, enough: asyncio.Event) -> list[str]:
+async def keep_busy(app: App, flow_id: str, enough: asyncio.Event) -> list[str]:
     """Start runs, a few at a time, until it is enough; returns them when all have ended."""
     started: list[str] = []
     while not enough.is_set():
-        some = await asyncio.gather(*(api.start(flow_id) for _ in range(5)))
+        some = await asyncio.gather(*(app.start(flow_id) for _ in range(5)))
         started += [each["run"]["id"] for each in some]
-        await api.finished(started[-1])
+        await app.wait_until_final(started[-1])
     for run_id in started:
-        await api.finished(run_id)
+        await app.wait_until_final(run_id)
     return started
 
 
-async def logged(api: Api, run_ids: list[str]) -> list[Change]:
+async def logged(app: App, run_ids: list[str]) -> list[Change]:
     """What the log has of these runs, in its order."""
     event = table(RunEvent).c
     keys: list[UUID] = [ids.decode(IdKind.RUN, each) for each in run_ids]
     query = select(event.run_id, event.from_status, event.to_status).where(
         event.run_id.in_(keys), event.kind == event_log.RUN_STATUS
     )
-    rows = await api.database.read(lambda conn: conn.execute(query.order_by(event.seq)).all())
+    rows = await app.database.read(lambda conn: conn.execute(query.order_by(event.seq)).all())
     return [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in rows]
 
 
 @pytest.mark.parametrize("client", ["ws", "sse", "gql"])
-async def test_nothing_is_lost_and_nothing_doubled_by_disconnects(listening: Listening, client: str) -> None:
-    api, proxy = listening.api, Proxy(listening.url)
-    flow_id = await api.create_flow(FLOW)
-    cursor = await now(listening)
+async def test_nothing_is_lost_and_nothing_doubled_by_disconnects(app_server: AppServer, client: str) -> None:
+    app, proxy = app_server.app, Proxy(app_server.url)
+    flow_id = await app.create_flow(FLOW)
+    cursor = await now(app_server)
     enough = asyncio.Event()
-    async with proxy.listening() as url, watching(client, url, api.keys.admin, cursor) as watcher:
-        busy = asyncio.create_task(keep_busy(api, flow_id, enough))
+    async with proxy.listening() as url, watching(client, url, app.keys.admin, cursor) as watcher:
+        busy = asyncio.create_task(keep_busy(app, flow_id, enough))
         while proxy.disconnects < DISCONNECTS:
             await watcher.change()
             proxy.cut()
         enough.set()
-        expected = await logged(api, await busy)
+        expected = await logged(app, await busy)
         while len(watcher.changes) < len(expected):
             await watcher.change()
     assert watcher.changes == expected

@@ -13,8 +13,8 @@ from domain import ids
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.factory import Home
-from tests.support.templates import Template
+from tests.support.database_templates import Template
+from tests.support.factory import PublishedFlow
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +24,9 @@ def fresh_ids() -> None:
 
 
 @pytest.fixture
-async def home(fake_clock: FakeClock, database: Database) -> Home:
+async def published(fake_clock: FakeClock, database: Database) -> PublishedFlow:
     """A project with a published flow, in a database at whose clock a test turns."""
-    return await database.write(factory.add_home)
+    return await database.write(factory.make_project_with_flow)
 
 
 class Clones:

@@ -11,7 +11,7 @@ from db.models.types import table
 from domain import ids
 from domain.enums import Role
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 
 def everything(conn: Connection) -> str:
@@ -25,11 +25,11 @@ async def key_id(database: Database, secret: str) -> UUID:
     return key
 
 
-async def test_key_is_found_by_its_secret(database: Database, home: Home) -> None:
-    secret = await database.write(api_keys.create, project_id=home.project_id, role=Role.OPERATOR, name="ci")
+async def test_key_is_found_by_its_secret(database: Database, published: PublishedFlow) -> None:
+    secret = await database.write(api_keys.create, project_id=published.project_id, role=Role.OPERATOR, name="ci")
     found = await database.read(api_keys.by_secret, secret)
     assert found is not None
-    assert (found.project_id, found.role, found.name) == (home.project_id, "OPERATOR", "ci")
+    assert (found.project_id, found.role, found.name) == (published.project_id, "OPERATOR", "ci")
 
 
 async def test_operator_key_has_no_project(database: Database) -> None:
@@ -69,7 +69,9 @@ async def test_damaged_secret_finds_no_key(database: Database, damage: str) -> N
     assert not await database.read(api_keys.is_known, damage + secret[: len(secret) - 1])
 
 
-async def test_revoked_key_is_known_but_not_in_force(database: Database, home: Home, fake_clock: FakeClock) -> None:
+async def test_revoked_key_is_known_but_not_in_force(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
     secret = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="one")
     other = await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="other")
     key = await key_id(database, secret)
@@ -88,10 +90,12 @@ async def test_unknown_key_cannot_be_revoked(database: Database) -> None:
     assert not await database.write(api_keys.revoke, ids.new_uuid())
 
 
-async def test_key_expires_after_its_lifetime(database: Database, home: Home, fake_clock: FakeClock) -> None:
+async def test_key_expires_after_its_lifetime(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
     lifetime = timedelta(days=30)
     secret = await database.write(
-        api_keys.create, project_id=home.project_id, role=Role.VIEWER, name="short", lifetime=lifetime
+        api_keys.create, project_id=published.project_id, role=Role.VIEWER, name="short", lifetime=lifetime
     )
     await fake_clock.advance(lifetime.total_seconds() - 1)
     assert await database.read(api_keys.by_secret, secret) is not None
@@ -100,9 +104,9 @@ async def test_key_expires_after_its_lifetime(database: Database, home: Home, fa
     assert await database.read(api_keys.is_known, secret)
 
 
-async def test_keys_are_listed_oldest_first_with_their_projects(database: Database, home: Home) -> None:
+async def test_keys_are_listed_oldest_first_with_their_projects(database: Database, published: PublishedFlow) -> None:
     await database.write(projects.create, "without keys")
-    await database.write(api_keys.create, project_id=home.project_id, role=Role.VIEWER, name="reader")
+    await database.write(api_keys.create, project_id=published.project_id, role=Role.VIEWER, name="reader")
     await database.write(api_keys.create, project_id=None, role=Role.ADMIN, name="operator")
     listed = await database.read(api_keys.listed)
     assert [(key.name, key.role, key.project) for key in listed] == [

@@ -12,78 +12,82 @@ from db.sql.keyset import Page
 from domain import ids
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 ALL = {"name", "enabled", "published_version_id", "created_at", "updated_at"}
 
 
-async def test_new_flow_is_enabled_and_not_published(database: Database, home: Home) -> None:
-    key = await database.write(flows.create, home.project_id, "new")
+async def test_new_flow_is_enabled_and_not_published(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(flows.create, published.project_id, "new")
     flow = (await database.read(flows.by_ids, [key], ALL))[key]
-    assert (flow.project_id, flow.name, flow.enabled) == (home.project_id, "new", True)
+    assert (flow.project_id, flow.name, flow.enabled) == (published.project_id, "new", True)
     assert (flow.published_version_id, flow.created_at, flow.updated_at) == (None, START, START)
 
 
-async def test_flow_name_is_unique_in_project(database: Database, home: Home) -> None:
-    key = await database.write(flows.create, home.project_id, "one")
+async def test_flow_name_is_unique_in_project(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(flows.create, published.project_id, "one")
     with pytest.raises(ConflictError):
-        await database.write(flows.create, home.project_id, "one")
+        await database.write(flows.create, published.project_id, "one")
     other = await database.write(projects.create, "other")
     assert await database.write(flows.create, other, "one") != key
-    assert await database.read(flows.by_name, home.project_id, "one") == key
-    assert await database.read(flows.by_name, home.project_id, "One") is None
+    assert await database.read(flows.by_name, published.project_id, "one") == key
+    assert await database.read(flows.by_name, published.project_id, "One") is None
 
 
 async def test_publishing_creates_next_version_and_publishes_it(
-    database: Database, home: Home, fake_clock: FakeClock
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
     await fake_clock.advance(5)
-    second = await database.write(flows.publish, home.flow_id, home.project_id, '{"steps":[]}', 7)
-    flow = (await database.read(flows.by_ids, [home.flow_id], ALL))[home.flow_id]
+    second = await database.write(flows.publish, published.flow_id, published.project_id, '{"steps":[]}', 7)
+    flow = (await database.read(flows.by_ids, [published.flow_id], ALL))[published.flow_id]
     assert (flow.published_version_id, flow.updated_at) == (second, fake_clock.now())
-    found = await database.read(flows.versions_by_ids, [home.version_id, second], {"number", "step_count", "flow_id"})
+    found = await database.read(
+        flows.versions_by_ids, [published.version_id, second], {"number", "step_count", "flow_id"}
+    )
     assert {key: (row.number, row.step_count, row.flow_id) for key, row in found.items()} == {
-        home.version_id: (1, 3, home.flow_id),
-        second: (2, 7, home.flow_id),
+        published.version_id: (1, 3, published.flow_id),
+        second: (2, 7, published.flow_id),
     }
     assert await database.read(flows.definition, second) == '{"steps":[]}'
 
 
-async def test_concurrent_publications_get_distinct_numbers(database: Database, home: Home) -> None:
-    published = await asyncio.gather(
-        *(database.write(flows.publish, home.flow_id, home.project_id, "{}", number) for number in range(12))
+async def test_concurrent_publications_get_distinct_numbers(database: Database, published: PublishedFlow) -> None:
+    version_ids = await asyncio.gather(
+        *(database.write(flows.publish, published.flow_id, published.project_id, "{}", number) for number in range(12))
     )
-    found = await database.read(flows.versions_by_ids, published, {"number"})
+    found = await database.read(flows.versions_by_ids, version_ids, {"number"})
     assert sorted(row.number for row in found.values()) == list(range(2, 14))
-    flow = (await database.read(flows.by_ids, [home.flow_id], ALL))[home.flow_id]
+    flow = (await database.read(flows.by_ids, [published.flow_id], ALL))[published.flow_id]
     assert flow.published_version_id is not None
     assert found[flow.published_version_id].number == 13
 
 
-async def test_versions_are_numbered_per_flow(database: Database, home: Home) -> None:
-    other = await database.write(factory.add_flow, home.project_id, "other")
+async def test_versions_are_numbered_per_flow(database: Database, published: PublishedFlow) -> None:
+    other = await database.write(factory.make_flow, published.project_id, "other")
     found = await database.read(flows.versions_by_ids, [other.version_id], {"number"})
     assert found[other.version_id].number == 1
 
 
-async def test_flow_is_renamed_and_disabled(database: Database, home: Home, fake_clock: FakeClock) -> None:
+async def test_flow_is_renamed_and_disabled(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
     await fake_clock.advance(5)
-    await database.write(flows.change, home.flow_id, {"name": "renamed", "enabled": False})
-    flow = (await database.read(flows.by_ids, [home.flow_id], ALL))[home.flow_id]
+    await database.write(flows.change, published.flow_id, {"name": "renamed", "enabled": False})
+    flow = (await database.read(flows.by_ids, [published.flow_id], ALL))[published.flow_id]
     assert (flow.name, flow.enabled, flow.updated_at) == ("renamed", False, fake_clock.now())
-    assert flow.published_version_id == home.version_id
+    assert flow.published_version_id == published.version_id
 
 
-async def test_renaming_to_a_used_name_is_a_conflict(database: Database, home: Home) -> None:
-    await database.write(flows.create, home.project_id, "taken")
+async def test_renaming_to_a_used_name_is_a_conflict(database: Database, published: PublishedFlow) -> None:
+    await database.write(flows.create, published.project_id, "taken")
     with pytest.raises(ConflictError):
-        await database.write(flows.change, home.flow_id, {"name": "taken"})
+        await database.write(flows.change, published.flow_id, {"name": "taken"})
 
 
 def fill(uow: UnitOfWork) -> None:
     """Flows of two projects, named for what they are."""
     first, second = projects.create(uow, "first"), projects.create(uow, "second")
-    factory.add_flow(uow, first, "first published")
+    factory.make_flow(uow, first, "first published")
     flows.create(uow, first, "first draft 100%")
     disabled = flows.create(uow, second, "second DRAFT disabled_")
     flows.change(uow, disabled, {"enabled": False})

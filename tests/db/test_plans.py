@@ -20,7 +20,7 @@ from db.events import log as event_log
 from db.events.log import Scope
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
-from db.queue import slots
+from db.queue import due, slots
 from db.runs import reads as run_reads
 from db.runs import step_journal
 from db.runs.transitions import Lease
@@ -44,14 +44,14 @@ def key_of(number: int) -> UUID:
 
 def fill(uow: UnitOfWork) -> None:
     """Ten projects with two flows each, that take turns."""
-    projects = [factory.add_home(uow, f"project {number}") for number in range(10)]
-    homes = [*projects, *(factory.add_flow(uow, home.project_id, "second") for home in projects)]
+    projects = [factory.make_project_with_flow(uow, f"project {number}") for number in range(10)]
+    homes = [*projects, *(factory.make_flow(uow, published.project_id, "second") for published in projects)]
     draw = random.Random(3)
-    for turn, home in enumerate(homes):
-        keys = factory.add_runs(uow, home, (run(draw, number) for number in range(turn, COUNT, len(homes))))
-        factory.add_steps_of_runs(uow, {key: [{}, {}, {}] for key in keys[::4]})
+    for turn, published in enumerate(homes):
+        keys = factory.make_runs(uow, published, (run(draw, number) for number in range(turn, COUNT, len(homes))))
+        factory.make_steps_of_runs(uow, {key: [{}, {}, {}] for key in keys[::4]})
         for key in keys[::8]:
-            factory.add_events(uow, home, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
+            factory.make_events(uow, published, key, [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED])
 
 
 def run(draw: random.Random, number: int) -> dict[str, Any]:
@@ -176,9 +176,9 @@ PLANS: dict[str, tuple[str, Read]] = {
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
     "due": ("ix_run_due", lambda conn, *_: step_journal.claim(unit(conn), 10, SECOND)),
-    "waiting in a line": ("ix_run_held", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
+    "waiting in a line": ("ix_run_blocked", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
     "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(unit(conn), project, SECOND, 10)),
-    "the next due": ("ix_run_due", lambda conn, *_: step_journal.next_due(conn)),
+    "the next due": ("ix_run_due", lambda conn, *_: due.next_due(conn)),
     "of an idempotency key": (
         "uq_run_idempotency",
         lambda conn, project, _: run_reads.by_idempotency_key(conn, project, "x"),

@@ -27,13 +27,15 @@ from engine.file_store import FileStore
 from engine.maintenance import MaintenanceRunner, maintenance_jobs, purge_step_data
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 DAY = timedelta(days=1)
 _RUNS = table(FlowRun)
 
 
-async def ended(database: Database, home: Home, age: timedelta, count: int = 1, **values: Any) -> list[UUID]:
+async def ended(
+    database: Database, published: PublishedFlow, age: timedelta, count: int = 1, **values: Any
+) -> list[UUID]:
     """Runs that ended so long ago, with two steps each."""
     row = {
         "status": RunStatus.SUCCEEDED,
@@ -45,8 +47,8 @@ async def ended(database: Database, home: Home, age: timedelta, count: int = 1, 
     }
 
     def add(uow: UnitOfWork) -> list[UUID]:
-        runs = factory.add_runs(uow, home, [row] * count)
-        factory.add_steps_of_runs(uow, {run: [{}, {}] for run in runs})
+        runs = factory.make_runs(uow, published, [row] * count)
+        factory.make_steps_of_runs(uow, {run: [{}, {}] for run in runs})
         return runs
 
     return await database.write(add)
@@ -63,14 +65,14 @@ async def rows(database: Database) -> tuple[int, int]:
     return tuple(await database.read(lambda conn: conn.execute(select(*counts)).one()))
 
 
-async def keep(database: Database, home: Home, days: int | None) -> None:
-    change = update(table(Project)).where(table(Project).c.id == home.project_id).values(retention_days=days)
+async def keep(database: Database, published: PublishedFlow, days: int | None) -> None:
+    change = update(table(Project)).where(table(Project).c.id == published.project_id).values(retention_days=days)
     await database.write(lambda uow: uow.conn.execute(change))
 
 
 async def test_purge_deletes_old_step_data_and_keeps_the_run(database: Database) -> None:
-    home = await database.write(factory.add_home)
-    old, young = await ended(database, home, 31 * DAY), await ended(database, home, 29 * DAY)
+    published = await database.write(factory.make_project_with_flow)
+    old, young = await ended(database, published, 31 * DAY), await ended(database, published, 29 * DAY)
     before = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
     assert await purge_step_data(database, 30) == 1
     after = (await database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == old[0])).one()))._asdict()
@@ -89,34 +91,34 @@ async def test_purge_deletes_old_step_data_and_keeps_the_run(database: Database)
 async def test_retention_of_project_overrides_default(
     database: Database, project: int | None, service: int | None, expected: int
 ) -> None:
-    home = await database.write(factory.add_home)
-    await keep(database, home, project)
-    await ended(database, home, 30 * DAY)
+    published = await database.write(factory.make_project_with_flow)
+    await keep(database, published, project)
+    await ended(database, published, 30 * DAY)
     assert await purge_step_data(database, service) == expected
 
 
 async def test_live_runs_are_never_purged(database: Database) -> None:
-    home = await database.write(factory.add_home)
+    published = await database.write(factory.make_project_with_flow)
     for status in LIVE:
-        await ended(database, home, 1_000 * DAY, status=status, finished_at=None, output=None)
+        await ended(database, published, 1_000 * DAY, status=status, finished_at=None, output=None)
     for status in FINAL:
-        await ended(database, home, 1_000 * DAY, status=status)
+        await ended(database, published, 1_000 * DAY, status=status)
     assert await purge_step_data(database, 1) == len(FINAL)
     assert await rows(database) == (2 * len(LIVE), 2 * len(LIVE))
 
 
 async def test_purge_runs_in_batches_until_nothing_is_left(fake_clock: FakeClock, database: Database) -> None:
     fake_clock.watch(database)
-    home = await database.write(factory.add_home)
-    await ended(database, home, 9 * DAY, 450)
+    published = await database.write(factory.make_project_with_flow)
+    await ended(database, published, 9 * DAY, 450)
     assert await fake_clock.drive(purge_step_data(database, 7)) == 450
     assert await fake_clock.drive(purge_step_data(database, 7)) == 0
     assert await rows(database) == (0, 0)
 
 
 async def test_purge_resumes_after_crash_between_batches(database: Database) -> None:
-    home = await database.write(factory.add_home)
-    runs = await ended(database, home, 9 * DAY, 25)
+    published = await database.write(factory.make_project_with_flow)
+    runs = await ended(database, published, 9 * DAY, 25)
     assert await database.write(retention.purge_expired, 7, 10) == 10
     assert await rows(database) == (30, 30)  # what one transaction purged, and nothing by halves
     assert await purge_step_data(database, 7) == 15
@@ -124,8 +126,8 @@ async def test_purge_resumes_after_crash_between_batches(database: Database) -> 
 
 
 async def test_failed_batch_is_rolled_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = await database.write(factory.add_home)
-    await ended(database, home, 9 * DAY, 3)
+    published = await database.write(factory.make_project_with_flow)
+    await ended(database, published, 9 * DAY, 3)
     monkeypatch.setattr(retention, "purge", _half_of(retention.purge))
     with pytest.raises(ZeroDivisionError):
         await purge_step_data(database, 7)
@@ -141,8 +143,8 @@ def _half_of(purge: Callable[..., None]) -> Callable[..., None]:
 
 
 async def test_concurrent_purges_share_the_runs(database: Database, database_url: str) -> None:
-    home = await database.write(factory.add_home)
-    runs = await ended(database, home, 9 * DAY, 100)
+    published = await database.write(factory.make_project_with_flow)
+    runs = await ended(database, published, 9 * DAY, 100)
     second = open_database(database_url)
     batches = await asyncio.gather(
         *(each.write(retention.purge_expired, 7, 10) for each in (database, second) for _ in range(5))
@@ -156,8 +158,8 @@ async def test_concurrent_purges_share_the_runs(database: Database, database_url
 async def test_purge_skips_run_that_is_being_retried(database: Database, database_url: str) -> None:
     if database.dialect == "sqlite":
         return  # nobody writes meanwhile
-    home = await database.write(factory.add_home)
-    (run,) = await ended(database, home, 9 * DAY)
+    published = await database.write(factory.make_project_with_flow)
+    (run,) = await ended(database, published, 9 * DAY)
     second = open_database(database_url)
     lock = select(_RUNS.c.id).where(_RUNS.c.id == run).with_for_update(read=True)
     async with second._engine.begin() as conn:
@@ -169,11 +171,11 @@ async def test_purge_skips_run_that_is_being_retried(database: Database, databas
 
 async def test_every_worker_purges_periodically(fake_clock: FakeClock, database: Database, tmp_path: Path) -> None:
     fake_clock.watch(database)
-    home = await database.write(factory.add_home)
+    published = await database.write(factory.make_project_with_flow)
     jobs = maintenance_jobs(database, FileStore(str(tmp_path)), 1)
     task = asyncio.create_task(MaintenanceRunner(jobs).run())
     await fake_clock.advance(1)
-    runs = await ended(database, home, DAY)
+    runs = await ended(database, published, DAY)
     await fake_clock.advance(598)
     assert await purged(database) == set()
     await fake_clock.advance(3)
@@ -186,8 +188,8 @@ async def test_purge_deletes_logs_and_input_requests_and_trims_long_logs(
     fake_clock: FakeClock, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_clock.watch(database)
-    home = await database.write(factory.add_home)
-    old, young = [(await ended(database, home, age * DAY))[0] for age in (9, 1)]
+    published = await database.write(factory.make_project_with_flow)
+    old, young = [(await ended(database, published, age * DAY))[0] for age in (9, 1)]
     line = Line(clock.now(), LogLevel.INFO, "a", 1, "said")
     for run in (old, young):
         await database.write(logs.append, run, [line] * 25, 100)

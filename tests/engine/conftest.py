@@ -7,36 +7,36 @@ import pytest
 
 from db.core.database import Database
 from tests.conftest import Dialect
-from tests.engine.adapters import CASES, Adapter
-from tests.engine.processes import Processes, worker_processes
+from tests.engine.backends import CASES, Backend
+from tests.engine.worker_pool import WorkerPool, run_worker_pool
 from tests.support.clock import FakeClock
-from tests.support.engine import Bench, Engine
+from tests.support.worker import WorkerHarness
 
 
 @pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
+async def worker(database: Database) -> AsyncIterator[WorkerHarness]:
     """Runs and executors on the database of the test."""
     async with AsyncExitStack() as closing:
-        yield Engine(database, (await Bench.on(database)).project_id, closing)
+        yield await WorkerHarness.on(database, closing)
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> tuple[Adapter, Dialect]:
+def case(request: pytest.FixtureRequest) -> tuple[Backend, Dialect]:
     """A way to make dispatchers, and a database that it works with."""
-    chosen: tuple[Adapter, Dialect] = request.param
+    chosen: tuple[Backend, Dialect] = request.param
     return chosen
 
 
 @pytest.fixture
-def adapter(case: tuple[Adapter, Dialect]) -> Adapter:
+def backend(case: tuple[Backend, Dialect]) -> Backend:
     """The way of the `case`."""
     return case[0]
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
+def worker_pool() -> Iterator[WorkerPool]:
     """Workers in processes of their own."""
-    with worker_processes() as found:
+    with run_worker_pool() as found:
         yield found
 
 

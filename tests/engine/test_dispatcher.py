@@ -1,6 +1,6 @@
 """What every dispatcher does: one suite for all adapters, each on the databases that it serves.
 
-A new adapter joins by an entry in ADAPTERS (adapters.py).
+A new backend joins by an entry in BACKENDS (backends.py).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from db import flows, projects
 from db.assembly import open_database
@@ -29,14 +29,14 @@ from domain.enums import RunStatus
 from engine.dispatcher import Dispatcher, Execute
 from engine.steps import StepContext
 from tests.conftest import Dialect
-from tests.engine.adapters import ADAPTERS, Adapter, Limits, polling
+from tests.engine.backends import Backend, Limits, dispatcher
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Bench, Engine, Flow, python, transform
 from tests.support.postgres import PostgresServer
+from tests.support.worker import Flow, WorkerHarness, python, transform
 
 
 @pytest.fixture
-def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
+def dialect(case: tuple[Backend, Dialect]) -> Dialect:
     return case[1]
 
 
@@ -44,7 +44,7 @@ def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
 class Work:
     """Executes runs: notes when each began, holds them up while the gate is shut, then ends them."""
 
-    bench: Bench
+    worker: WorkerHarness
     began: list[tuple[UUID, datetime]] = field(default_factory=list)
     aborted: list[UUID] = field(default_factory=list)
     most_at_once: int = 0
@@ -62,7 +62,7 @@ class Work:
             raise
         finally:
             self._under_way -= 1
-        await end(self.bench.database, claimed)
+        await end(self.worker.database, claimed)
 
     @property
     def runs(self) -> list[UUID]:
@@ -83,22 +83,22 @@ async def end(database: Database, claimed: Claimed) -> None:
 
 
 @pytest.fixture
-def work(engine: Engine) -> Work:
+def work(worker: WorkerHarness) -> Work:
     """Work with an open gate."""
-    made = Work(engine)
+    made = Work(worker)
     made.gate.set()
     return made
 
 
 @pytest.fixture
-def held_up(engine: Engine) -> Work:
+def held_up(worker: WorkerHarness) -> Work:
     """Work with a shut gate."""
-    return Work(engine)
+    return Work(worker)
 
 
 @pytest.fixture
-async def flow(engine: Engine) -> Flow:
-    return await engine.publish(transform("a", 1))
+async def flow(worker: WorkerHarness) -> Flow:
+    return await worker.publish(transform("a", 1))
 
 
 @asynccontextmanager
@@ -117,69 +117,66 @@ async def at_work(dispatcher: Dispatcher, execute: Execute) -> AsyncIterator[asy
 
 
 async def test_runs_that_wait_are_executed_at_the_start(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    run_ids = await engine.start_many(flow, 5)
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    run_ids = await worker.start_many(flow, 5)
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.settle()
         assert sorted(work.runs) == run_ids
-        assert {(await engine.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
+        assert {(await worker.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
 
 
 async def test_a_new_run_is_executed_without_waiting_for_the_next_look(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.settle()
-        run_id = await engine.start(flow)
+        run_id = await worker.start(flow)
         await still.settle()
         assert work.began == [(run_id, START)]
 
 
 async def test_a_run_that_another_process_wrote_is_noticed(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work, database_url: str
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work, database_url: str
 ) -> None:
     other = open_database(database_url)
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.settle()
-        run_id = await Bench(other, engine.project_id).start(flow)
-        await still.advance(adapter.latency)
+        run_id = await WorkerHarness(other, worker.project_id).start(flow)
+        await still.advance(backend.latency)
         assert work.runs == [run_id]
     await other.close()
 
 
 async def test_what_is_due_longest_comes_first(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    run_ids = await engine.start_many(flow, 4)
+    run_ids = await worker.start_many(flow, 4)
     ages = [3, 9, 1, 5]
     for run_id, age in zip(run_ids, ages, strict=True):
-        await engine.change(run_id, due_at=START - timedelta(seconds=age))
-    if adapter is ADAPTERS["tickets"]:
-        # The tickets know nothing of a change past all rules; without them the sweep writes new ones.
-        await engine.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
-    async with at_work(adapter.create(engine.database, Limits(concurrency=1)), work):
+        await worker.change(run_id, due_at=START - timedelta(seconds=age))
+    async with at_work(backend.create(worker.database, Limits(concurrency=1)), work):
         await still.settle()
         assert work.runs == [run_ids[1], run_ids[3], run_ids[0], run_ids[2]]
 
 
 async def test_a_run_is_executed_when_it_is_due_and_not_before(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    soon, later = await engine.start_many(flow, 2)
-    await engine.change(soon, due_at=START + timedelta(seconds=0.4))
-    await engine.change(later, due_at=START + timedelta(seconds=7.25))
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    soon, later = await worker.start_many(flow, 2)
+    await worker.change(soon, due_at=START + timedelta(seconds=0.4))
+    await worker.change(later, due_at=START + timedelta(seconds=7.25))
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.advance(20)
         assert work.runs == [soon, later]
         assert work.times == [0.4, 7.25]
 
 
 async def test_no_more_runs_than_allowed_are_under_way(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    run_ids = await engine.start_many(flow, 10)
-    async with at_work(adapter.create(engine.database, Limits(concurrency=3)), held_up):
+    run_ids = await worker.start_many(flow, 10)
+    async with at_work(backend.create(worker.database, Limits(concurrency=3)), held_up):
         await still.advance(30)
         assert len(held_up.began) == 3
         held_up.gate.set()
@@ -189,10 +186,10 @@ async def test_no_more_runs_than_allowed_are_under_way(
 
 
 async def test_a_free_place_is_taken_at_once(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    await engine.start_many(flow, 2)
-    async with at_work(adapter.create(engine.database, Limits(concurrency=1)), held_up):
+    await worker.start_many(flow, 2)
+    async with at_work(backend.create(worker.database, Limits(concurrency=1)), held_up):
         await still.settle()
         held_up.gate.set()
         await still.settle()
@@ -200,9 +197,9 @@ async def test_a_free_place_is_taken_at_once(
 
 
 async def test_a_fault_of_one_run_holds_up_no_other(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work, caplog: pytest.LogCaptureFixture
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = await engine.start(flow)
+    first = await worker.start(flow)
 
     async def execute(claimed: Claimed) -> None:
         if claimed.lease.run_id == first and not work.began:
@@ -210,9 +207,9 @@ async def test_a_fault_of_one_run_holds_up_no_other(
             raise RuntimeError("a bug")
         await work(claimed)
 
-    async with at_work(adapter.create(engine.database, Limits(lease=15)), execute):
+    async with at_work(backend.create(worker.database, Limits(lease=15)), execute):
         await still.settle()
-        second = await engine.start(flow)
+        second = await worker.start(flow)
         await still.advance(14)
         assert work.runs == [first, second]
         await still.advance(2)
@@ -221,20 +218,20 @@ async def test_a_fault_of_one_run_holds_up_no_other(
 
 
 async def test_a_few_free_places_do_not_stay_free_while_the_others_are_taken_for_long(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     """A dispatcher may wait a moment, and then claim for several places at once."""
-    first, *_ = run_ids = await engine.start_many(flow, 17)
+    first, *_ = run_ids = await worker.start_many(flow, 17)
 
     async def execute(claimed: Claimed) -> None:
         if claimed.lease.run_id == first:
-            await end(engine.database, claimed)
+            await end(worker.database, claimed)
         else:
             await held_up(claimed)
 
-    async with at_work(adapter.create(engine.database, Limits(concurrency=16)), execute):
+    async with at_work(backend.create(worker.database, Limits(concurrency=16)), execute):
         await still.advance(0.5)
-        await engine.start(flow)
+        await worker.start(flow)
         await still.advance(0.6)
         assert set(held_up.runs) == set(run_ids[1:])
 
@@ -243,92 +240,92 @@ async def test_a_few_free_places_do_not_stay_free_while_the_others_are_taken_for
 
 
 async def test_the_lease_of_a_run_under_way_is_kept(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, work: Work, database_url: str
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, work: Work, database_url: str
 ) -> None:
     other = open_database(database_url)
     still.watch(other)
-    run_id = await engine.start(flow)
-    async with at_work(adapter.create(engine.database, Limits(lease=15)), held_up):
+    run_id = await worker.start(flow)
+    async with at_work(backend.create(worker.database, Limits(lease=15)), held_up):
         await still.settle()
-        async with at_work(adapter.create(other, Limits(lease=15)), work):
+        async with at_work(backend.create(other, Limits(lease=15)), work):
             await still.advance(200)
             assert work.began == []
-            assert (await engine.run(run_id)).due_at > still.now()
+            assert (await worker.run(run_id)).due_at > still.now()
             held_up.gate.set()
             await still.settle()
     await other.close()
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert (run.status, run.interruptions, run.due_at) == ("SUCCEEDED", 0, None)
 
 
 async def test_the_run_of_a_lost_worker_is_taken_over_when_its_lease_ends(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    run_id = await engine.start(flow)
-    await engine.claim(timedelta(seconds=15))
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    run_id = await worker.start(flow)
+    await worker.claim(timedelta(seconds=15))
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.advance(14.9)
         assert work.began == []
         await still.advance(1)
         assert work.runs == [run_id]
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert (run.status, run.interruptions) == ("SUCCEEDED", 1)
 
 
 async def test_a_run_that_somebody_else_ended_is_broken_off(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    ended, other = await engine.start_many(flow, 2)
-    async with at_work(adapter.create(engine.database, Limits(lease=15)), held_up):
+    ended, other = await worker.start_many(flow, 2)
+    async with at_work(backend.create(worker.database, Limits(lease=15)), held_up):
         await still.settle()
-        await engine.change(ended, status=RunStatus.STOPPED, due_at=None, lease_token=None)
+        await worker.change(ended, status=RunStatus.STOPPED, due_at=None, lease_token=None)
         await still.advance(5)
         assert held_up.aborted == [ended]
         held_up.gate.set()
         await still.settle()
-        assert (await engine.run(other)).status == "SUCCEEDED"
+        assert (await worker.run(other)).status == "SUCCEEDED"
 
 
 async def test_a_run_that_another_worker_has_is_broken_off(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    run_id = await engine.start(flow)
-    async with at_work(adapter.create(engine.database, Limits(concurrency=1)), held_up):
+    run_id = await worker.start(flow)
+    async with at_work(backend.create(worker.database, Limits(concurrency=1)), held_up):
         await still.settle()
-        await engine.change(run_id, due_at=START)
-        other = await engine.claim(timedelta(hours=1))
+        await worker.change(run_id, due_at=START)
+        other = await worker.claim(timedelta(hours=1))
         await still.advance(5)
         assert held_up.aborted == [run_id]
         held_up.gate.set()
-        second = await engine.start(flow)
+        second = await worker.start(flow)
         await still.settle()
         assert held_up.runs == [run_id, second]
-    await end(engine.database, other)
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
+    await end(worker.database, other)
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
 async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_lost(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, caplog: pytest.LogCaptureFixture
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its end is committed before its task is over, and looks may fall in between."""
     told, aborted = asyncio.Event(), []
 
     async def execute(claimed: Claimed) -> None:
-        await end(engine.database, claimed)
+        await end(worker.database, claimed)
         try:
             await told.wait()
         except asyncio.CancelledError:
             aborted.append(claimed.lease.run_id)
             raise
 
-    run_id = await engine.start(flow)
-    async with at_work(adapter.create(engine.database, Limits(lease=15)), execute):
+    run_id = await worker.start(flow)
+    async with at_work(backend.create(worker.database, Limits(lease=15)), execute):
         await still.advance(1.5)
         # Whoever stops another run has this worker look at once.
-        await engine.database.write(lambda uow: uow.publish_after_commit(pubsub.RUNS_STOPPED))
+        await worker.database.write(lambda uow: uow.publish_after_commit(pubsub.RUNS_STOPPED))
         await still.settle()
         told.set()
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
     assert aborted == []
     assert "lease" not in caplog.text.lower()
 
@@ -336,35 +333,35 @@ async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_
 # Limits of concurrency: how many may be RUNNING at once of a flow and of a project
 
 
-async def limit(engine: Engine, most: int | None, flow: Flow | None = None) -> None:
+async def limit(worker: WorkerHarness, most: int | None, flow: Flow | None = None) -> None:
     """Limit a flow, or else the project."""
     values = {"max_concurrent_runs": most}
     if flow is not None:
-        await engine.database.write(flows.change, flow.id, values)
+        await worker.database.write(flows.change, flow.id, values)
     else:
-        await engine.database.write(projects.change, engine.project_id, values)
+        await worker.database.write(projects.change, worker.project_id, values)
 
 
-async def start_apart(engine: Engine, flow: Flow, count: int, still: FakeClock) -> list[UUID]:
+async def start_apart(worker: WorkerHarness, flow: Flow, count: int, still: FakeClock) -> list[UUID]:
     """New runs, each due a moment later than the one before."""
     run_ids = []
     for _ in range(count):
-        run_ids.append(await engine.start(flow))
+        run_ids.append(await worker.start(flow))
         still.block(0.001)
     return run_ids
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
 async def test_a_limit_holds_and_a_place_that_becomes_free_is_taken_at_once_by_who_waits_longest(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, scope: str
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, scope: str
 ) -> None:
-    await limit(engine, 2, flow if scope == "flow" else None)
-    run_ids = await start_apart(engine, flow, 7, still)
+    await limit(worker, 2, flow if scope == "flow" else None)
+    run_ids = await start_apart(worker, flow, 7, still)
     before = still.now()
-    async with at_work(adapter.create(engine.database, Limits()), held_up):
+    async with at_work(backend.create(worker.database, Limits()), held_up):
         await still.advance(60)
         assert held_up.runs == run_ids[:2]
-        assert {(await engine.run(run_id)).status for run_id in run_ids[2:]} == {"QUEUED"}
+        assert {(await worker.run(run_id)).status for run_id in run_ids[2:]} == {"QUEUED"}
         opened = still.now()
         held_up.gate.set()
         await still.settle()
@@ -374,14 +371,14 @@ async def test_a_limit_holds_and_a_place_that_becomes_free_is_taken_at_once_by_w
 
 
 async def test_runs_without_a_limit_do_not_wait_behind_those_of_a_full_flow(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    await limit(engine, 1, flow)
-    limited = await engine.start_many(flow, 300)
+    await limit(worker, 1, flow)
+    limited = await worker.start_many(flow, 300)
     still.block(1)
-    free = await engine.start_many(await engine.publish(transform("a", 1)), 5)
+    free = await worker.start_many(await worker.publish(transform("a", 1)), 5)
     began_at = still.now()
-    async with at_work(adapter.create(engine.database, Limits(concurrency=20)), held_up):
+    async with at_work(backend.create(worker.database, Limits(concurrency=20)), held_up):
         await still.settle()
         assert len(set(held_up.runs) & set(limited)) == 1
         assert set(free) < set(held_up.runs)
@@ -389,15 +386,15 @@ async def test_runs_without_a_limit_do_not_wait_behind_those_of_a_full_flow(
 
 
 async def test_no_flow_of_a_limited_project_starves(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    await limit(engine, 1)
-    await start_apart(engine, flow, 20, still)
-    late = await engine.start(await engine.publish(transform("a", 1)))
+    await limit(worker, 1)
+    await start_apart(worker, flow, 20, still)
+    late = await worker.start(await worker.publish(transform("a", 1)))
     for _ in range(3):
         still.block(0.001)
-        await engine.start(flow)
-    async with at_work(adapter.create(engine.database, Limits()), work):
+        await worker.start(flow)
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.settle()
     assert work.runs.index(late) == 20
     assert len(work.runs) == 24
@@ -405,69 +402,69 @@ async def test_no_flow_of_a_limited_project_starves(
 
 
 async def test_the_place_of_a_lost_worker_comes_back(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    await limit(engine, 1, flow)
-    first, second = await start_apart(engine, flow, 2, still)
-    lost = await engine.claim(timedelta(seconds=15))
+    await limit(worker, 1, flow)
+    first, second = await start_apart(worker, flow, 2, still)
+    lost = await worker.claim(timedelta(seconds=15))
     assert lost.lease.run_id == first
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.advance(14)
         assert work.began == []
         await still.advance(2)
         assert work.runs == [first, second]
-    assert {(await engine.run(run_id)).status for run_id in (first, second)} == {"SUCCEEDED"}
+    assert {(await worker.run(run_id)).status for run_id in (first, second)} == {"SUCCEEDED"}
 
 
 async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    await limit(engine, 1, flow)
-    first, second = await start_apart(engine, flow, 2, still)
-    async with at_work(adapter.create(engine.database, Limits()), held_up):
+    await limit(worker, 1, flow)
+    first, second = await start_apart(worker, flow, 2, still)
+    async with at_work(backend.create(worker.database, Limits()), held_up):
         await still.settle()
         now = still.now()
-        assert await engine.database.write(step_journal.stop, first, "Cancelled")
+        assert await worker.database.write(step_journal.stop, first, "Cancelled")
         await still.settle()
         assert held_up.aborted == [first]
         assert held_up.began[1:] == [(second, now)]
 
 
 async def test_a_limit_that_is_raised_lets_runs_go_on_at_once(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    await limit(engine, 1, flow)
-    run_ids = await start_apart(engine, flow, 6, still)
-    async with at_work(adapter.create(engine.database, Limits()), held_up):
+    await limit(worker, 1, flow)
+    run_ids = await start_apart(worker, flow, 6, still)
+    async with at_work(backend.create(worker.database, Limits()), held_up):
         await still.settle()
-        await limit(engine, 3, flow)
+        await limit(worker, 3, flow)
         await still.settle()
         assert held_up.runs == run_ids[:3]
-        await limit(engine, None, flow)
+        await limit(worker, None, flow)
         await still.settle()
         assert held_up.runs == run_ids
 
 
 async def test_a_paused_run_leaves_its_place_and_goes_on_when_there_is_one_again(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    await limit(engine, 1, flow)
-    first, second = await start_apart(engine, flow, 2, still)
+    await limit(worker, 1, flow)
+    first, second = await start_apart(worker, flow, 2, still)
 
     async def execute(claimed: Claimed) -> None:
         if claimed.lease.run_id == first and not claimed.steps:
             asks = step_journal.AttemptStart(0, "a", None, "humanInput", 1, "null")
-            await engine.database.write(step_journal.pause, claimed.lease, None, asks, "Waiting", None)
+            await worker.database.write(step_journal.pause, claimed.lease, None, asks, "Waiting", None)
         else:
             await held_up(claimed)
 
-    async with at_work(adapter.create(engine.database, Limits()), execute):
+    async with at_work(backend.create(worker.database, Limits()), execute):
         await still.settle()
         assert held_up.runs == [second]
-        assert await engine.database.write(transitions.resume, first, "Answered")
+        assert await worker.database.write(transitions.resume, first, "Answered")
         await still.advance(30)
         assert held_up.runs == [second]
-        assert (await engine.run(first)).status == "PAUSED"
+        assert (await worker.run(first)).status == "PAUSED"
         held_up.gate.set()
         await still.settle()
         assert held_up.runs == [second, first]
@@ -477,8 +474,10 @@ async def test_a_paused_run_leaves_its_place_and_goes_on_when_there_is_one_again
 # The end
 
 
-async def test_an_idle_dispatcher_stops_at_once(adapter: Adapter, engine: Engine, still: FakeClock, work: Work) -> None:
-    dispatcher = adapter.create(engine.database, Limits())
+async def test_an_idle_dispatcher_stops_at_once(
+    backend: Backend, worker: WorkerHarness, still: FakeClock, work: Work
+) -> None:
+    dispatcher = backend.create(worker.database, Limits())
     async with at_work(dispatcher, work) as task:
         await still.settle()
         assert not task.done()
@@ -490,10 +489,10 @@ async def test_an_idle_dispatcher_stops_at_once(adapter: Adapter, engine: Engine
 
 
 async def test_a_dispatcher_stopped_before_it_runs_claims_nothing(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
-    await engine.start(flow)
-    dispatcher = adapter.create(engine.database, Limits())
+    await worker.start(flow)
+    dispatcher = backend.create(worker.database, Limits())
     dispatcher.stop()
     async with at_work(dispatcher, work) as task:
         await still.settle()
@@ -502,40 +501,40 @@ async def test_a_dispatcher_stopped_before_it_runs_claims_nothing(
 
 
 async def test_at_its_stop_the_runs_under_way_may_end_within_the_grace(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    run_id = await engine.start(flow)
-    dispatcher = adapter.create(engine.database, Limits(grace=10))
+    run_id = await worker.start(flow)
+    dispatcher = backend.create(worker.database, Limits(grace=10))
     async with at_work(dispatcher, held_up) as task:
         await still.settle()
         dispatcher.stop()
-        await engine.start(flow)
+        await worker.start(flow)
         await still.advance(9.9)
         assert not task.done()
         held_up.gate.set()
         await still.settle()
         assert task.done()
     assert held_up.runs == [run_id]
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
 async def test_a_lease_is_kept_through_a_grace_that_is_longer(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    run_id = await engine.start(flow)
-    dispatcher = adapter.create(engine.database, Limits(lease=3, grace=60))
+    run_id = await worker.start(flow)
+    dispatcher = backend.create(worker.database, Limits(lease=3, grace=60))
     async with at_work(dispatcher, held_up):
         await still.settle()
         dispatcher.stop()
         await still.advance(50)
-        assert (await engine.run(run_id)).due_at > still.now()
+        assert (await worker.run(run_id)).due_at > still.now()
 
 
 async def test_what_does_not_end_within_the_grace_is_handed_back_and_goes_on_in_the_next_dispatcher(
-    adapter: Adapter, engine: Engine, flow: Flow, still: FakeClock, held_up: Work, work: Work
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, work: Work
 ) -> None:
-    run_ids = await engine.start_many(flow, 3)
-    dispatcher = adapter.create(engine.database, Limits(grace=10))
+    run_ids = await worker.start_many(flow, 3)
+    dispatcher = backend.create(worker.database, Limits(grace=10))
     async with at_work(dispatcher, held_up) as task:
         await still.settle()
         dispatcher.stop()
@@ -543,30 +542,34 @@ async def test_what_does_not_end_within_the_grace_is_handed_back_and_goes_on_in_
         assert task.done()
     assert sorted(held_up.aborted) == run_ids
     for run_id in run_ids:
-        run = await engine.run(run_id)
+        run = await worker.run(run_id)
         assert (run.status, run.due_at, run.lease_token, run.interruptions) == ("RUNNING", still.now(), None, 0)
-    async with at_work(adapter.create(engine.database, Limits()), work):
+    async with at_work(backend.create(worker.database, Limits()), work):
         await still.settle()
     assert sorted(work.runs) == run_ids
-    assert {(await engine.run(run_id)).interruptions for run_id in run_ids} == {0}
+    assert {(await worker.run(run_id)).interruptions for run_id in run_ids} == {0}
 
 
 # Faults
 
 
 async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
-    engine: Engine, flow: Flow, still: FakeClock, held_up: Work, adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness,
+    flow: Flow,
+    still: FakeClock,
+    held_up: Work,
+    backend: Backend,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody would keep the leases of what goes on without it."""
 
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    run_id = await engine.start(flow)
-    async with at_work(adapter.create(engine.database, Limits()), held_up) as task:
+    run_id = await worker.start(flow)
+    async with at_work(backend.create(worker.database, Limits()), held_up) as task:
         await still.settle()
         monkeypatch.setattr(step_journal, "claim", broken)
-        monkeypatch.setattr(step_journal, "claim_tickets", broken)
         await still.advance(2)
         assert task.done()
         assert "a bug" in str(task.exception())
@@ -580,12 +583,11 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
     await asyncio.to_thread(upgrade, own_postgres.url())
     database = open_database(own_postgres.url())
     fake_clock.watch(database)
-    bench = await Bench.on(database)
-    work = Work(bench)
-    flow = await bench.publish(transform("a", 1))
-    before = await bench.start(flow)
-    # Each adapter that serves PostgreSQL would be asked here.
-    async with at_work(polling(database, Limits(lease=15)), work) as task:
+    worker = await WorkerHarness.on(database)
+    work = Work(worker)
+    flow = await worker.publish(transform("a", 1))
+    before = await worker.start(flow)
+    async with at_work(dispatcher(database, Limits(lease=15)), work) as task:
         await fake_clock.settle()
         await asyncio.to_thread(own_postgres.stop)
         await fake_clock.advance(6)
@@ -594,10 +596,10 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
         await asyncio.to_thread(own_postgres.start)
         work.gate.set()
         await fake_clock.settle()
-        assert (await bench.run(before)).status == "SUCCEEDED"
-        after = await bench.start(flow)
+        assert (await worker.run(before)).status == "SUCCEEDED"
+        after = await worker.start(flow)
         await fake_clock.advance(1)
-        assert (await bench.run(after)).status == "SUCCEEDED"
+        assert (await worker.run(after)).status == "SUCCEEDED"
     await database.close()
     assert work.runs == [before, after]
 
@@ -630,19 +632,19 @@ class Crowd:
 
 
 async def test_two_dispatchers_on_one_database_execute_each_of_300_runs_once(
-    adapter: Adapter, engine: Engine, database_url: str
+    backend: Backend, worker: WorkerHarness, database_url: str
 ) -> None:
-    flow = await engine.publish(python("a", "act"), python("b", "act"))
-    run_ids = await engine.start_many(flow, 300)
+    flow = await worker.publish(python("a", "act"), python("b", "act"))
+    run_ids = await worker.start_many(flow, 300)
     crowd = Crowd(expected=300)
     second = open_database(database_url)
     dispatchers: list[Dispatcher] = []
     tasks: list[asyncio.Task[None]] = []
     async with AsyncExitStack() as stack:
-        for number, database in enumerate((engine.database, second)):
-            host = Engine(database, engine.project_id, stack)
+        for number, database in enumerate((worker.database, second)):
+            host = WorkerHarness(database, worker.project_id, stack)
             execute = crowd.counting(number, (await host.executor(act=crowd.act)).execute)
-            dispatchers.append(adapter.create(database, Limits(concurrency=10)))
+            dispatchers.append(backend.create(database, Limits(concurrency=10)))
             tasks.append(await stack.enter_async_context(at_work(dispatchers[-1], execute)))
         async with asyncio.timeout(60):
             await crowd.all_done.wait()
@@ -654,17 +656,17 @@ async def test_two_dispatchers_on_one_database_execute_each_of_300_runs_once(
     assert set(crowd.claims) == {0, 1}
     assert set(crowd.calls.values()) == {1}
     assert len(crowd.calls) == 600
-    assert await totals(engine, run_ids) == {"SUCCEEDED": 300, "steps": 600, "attempts": 600, "interruptions": 0}
+    assert await totals(worker, run_ids) == {"SUCCEEDED": 300, "steps": 600, "attempts": 600, "interruptions": 0}
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
 async def test_three_dispatchers_never_run_more_than_the_limit(
-    adapter: Adapter, engine: Engine, flow: Flow, database_url: str, scope: str
+    backend: Backend, worker: WorkerHarness, flow: Flow, database_url: str, scope: str
 ) -> None:
-    await limit(engine, 4, flow if scope == "flow" else None)
-    count = 90 if engine.database.dialect == "postgresql" else 40
-    await engine.start_many(flow, count)
-    databases = [engine.database, open_database(database_url), open_database(database_url)]
+    await limit(worker, 4, flow if scope == "flow" else None)
+    count = 90 if worker.database.dialect == "postgresql" else 40
+    await worker.start_many(flow, count)
+    databases = [worker.database, open_database(database_url), open_database(database_url)]
     all_done = asyncio.Event()
     ended: list[UUID] = []
     seen: list[int] = []
@@ -681,7 +683,7 @@ async def test_three_dispatchers_never_run_more_than_the_limit(
 
     async with AsyncExitStack() as stack:
         for database in databases:
-            dispatcher = adapter.create(database, Limits(concurrency=16))
+            dispatcher = backend.create(database, Limits(concurrency=16))
             await stack.enter_async_context(at_work(dispatcher, executing(database)))
         async with asyncio.timeout(60):
             await all_done.wait()
@@ -696,12 +698,12 @@ def running(conn: Connection) -> int:
     return conn.execute(select(func.count()).where(runs.c.status == RunStatus.RUNNING)).scalar_one()
 
 
-async def totals(bench: Bench, run_ids: list[UUID]) -> dict[str, int]:
+async def totals(worker: WorkerHarness, run_ids: list[UUID]) -> dict[str, int]:
     found: Counter[str] = Counter(steps=0, attempts=0, interruptions=0)
     for run_id in run_ids:
-        run = await bench.run(run_id)
+        run = await worker.run(run_id)
         found[run.status] += 1
         found["interruptions"] += run.interruptions
-        found["steps"] += len(await bench.steps(run_id))
-        found["attempts"] += len(await bench.attempts(run_id))
+        found["steps"] += len(await worker.steps(run_id))
+        found["attempts"] += len(await worker.attempts(run_id))
     return dict(found)

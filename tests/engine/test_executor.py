@@ -28,14 +28,15 @@ from engine.steps import StepContext, StepSettings
 from engine.steps.python import PythonKind
 from engine.steps.transform import TransformKind
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Engine, history, python, shown, transform
-from tests.support.listening import answering
+from tests.support.factory import encode_run_id
+from tests.support.listener import answering
+from tests.support.worker import WorkerHarness, history, python, transform
 
 
 @pytest.fixture(autouse=True)
-def still(fake_clock: FakeClock, engine: Engine) -> FakeClock:
+def still(fake_clock: FakeClock, worker: WorkerHarness) -> FakeClock:
     """A clock that stands still unless the test moves it."""
-    fake_clock.watch(engine.database)
+    fake_clock.watch(worker.database)
     return fake_clock
 
 
@@ -61,35 +62,35 @@ def failing(times: int) -> Callable[..., str]:
     return action
 
 
-async def error_of(engine: Engine, run_id: UUID, position: int = 0) -> Any:
-    return json_codec.decode((await engine.steps(run_id))[position].error)
+async def error_of(worker: WorkerHarness, run_id: UUID, position: int = 0) -> Any:
+    return json_codec.decode((await worker.steps(run_id))[position].error)
 
 
-async def output_of(engine: Engine, run_id: UUID) -> Any:
-    return json_codec.decode((await engine.run(run_id)).output)
+async def output_of(worker: WorkerHarness, run_id: UUID) -> Any:
+    return json_codec.decode((await worker.run(run_id)).output)
 
 
 # Success
 
 
-async def test_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, still: FakeClock) -> None:
+async def test_run_that_succeeds_leaves_exactly_these_rows(worker: WorkerHarness, still: FakeClock) -> None:
     async def double(number: int) -> int:
         await still.sleep(2)
         return number * 2
 
-    flow = await engine.publish(
+    flow = await worker.publish(
         transform("read", "{{ run.input.number }}", displayName="Read it"),
         python("double", args={"number": "{{ steps.read.output }}"}),
     )
-    run_id = await engine.start(flow, '{"number":21}')
-    executor = await engine.executor(double=double)
-    lease = await engine.claim()
+    run_id = await worker.start(flow, '{"number":21}')
+    executor = await worker.executor(double=double)
+    lease = await worker.claim()
     await still.drive(executor.execute(lease))
 
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert (run.status, run.output, run.duration_ms) == ("SUCCEEDED", "42", 2000)
     assert (run.created_at, run.started_at, run.finished_at) == (START, START, seconds(2))
-    assert (run.due_at, run.lease_token, run.interruptions, run.epoch) == (None, None, 0, 1)
+    assert (run.due_at, run.lease_token, run.interruptions) == (None, None, 0)
     assert (run.failed_step_name, run.error_code, run.error_message, run.error_fingerprint) == (None,) * 4
     common: dict[str, Any] = {
         "run_id": run_id,
@@ -98,7 +99,7 @@ async def test_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, still
         "error": None,
         "reused_from_id": None,
     }
-    assert [row._asdict() for row in await engine.steps(run_id)] == [
+    assert [row._asdict() for row in await worker.steps(run_id)] == [
         common
         | {"position": 0, "name": "read", "display_name": "Read it", "kind": "transform", "input": "21"}
         | {"output": "21", "started_at": START, "finished_at": START, "duration_ms": 0},
@@ -107,12 +108,12 @@ async def test_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, still
         | {"input": '{"action":"double","args":{"number":21}}', "output": "42"}
         | {"started_at": START, "finished_at": seconds(2), "duration_ms": 2000},
     ]
-    assert [tuple(row) for row in await engine.attempts(run_id)] == [
+    assert [tuple(row) for row in await worker.attempts(run_id)] == [
         (run_id, 0, 1, "SUCCEEDED", START, START, None),
         (run_id, 1, 1, "SUCCEEDED", START, seconds(2), None),
     ]
     assert [
-        (row.step_name, row.from_status, row.to_status, row.message, row.at) for row in await engine.events(run_id)
+        (row.step_name, row.from_status, row.to_status, row.message, row.at) for row in await worker.events(run_id)
     ] == [
         (None, None, "QUEUED", "Created by a test", START),
         (None, "QUEUED", "RUNNING", "Run started", START),
@@ -124,8 +125,8 @@ async def test_run_that_succeeds_leaves_exactly_these_rows(engine: Engine, still
     ]
 
 
-async def test_templates_see_the_run_and_earlier_steps(engine: Engine) -> None:
-    flow = await engine.publish(
+async def test_templates_see_the_run_and_earlier_steps(worker: WorkerHarness) -> None:
+    flow = await worker.publish(
         transform("one", {"deep": [1, 2]}),
         transform("two", {"last": "{{ steps.one.output.deep[-1] }}", "run": "{{ run.id }} {{ run.metadata.who }}"}),
         transform(
@@ -133,42 +134,42 @@ async def test_templates_see_the_run_and_earlier_steps(engine: Engine) -> None:
         ),
         output="{{ [steps.two.output, steps.three.output] }}",
     )
-    run_id = await engine.start(flow, tags=["a"], metadata='{"who":"me"}')
-    await (await engine.executor()).execute(await engine.claim())
-    assert await output_of(engine, run_id) == [
-        {"last": 2, "run": f"{shown(run_id)} me"},
+    run_id = await worker.start(flow, tags=["a"], metadata='{"who":"me"}')
+    await (await worker.executor()).execute(await worker.claim())
+    assert await output_of(worker, run_id) == [
+        {"last": 2, "run": f"{encode_run_id(run_id)} me"},
         {"tags": ["a"], "where": "TESTING", "attempt": 1},
     ]
 
 
-async def test_context_has_run_attempt_and_timeout(engine: Engine) -> None:
+async def test_context_has_run_attempt_and_timeout(worker: WorkerHarness) -> None:
     contexts: list[StepContext] = []
 
     async def collect(ctx: StepContext) -> None:
         contexts.append(ctx)
 
-    flow = await engine.publish(python("collect", timeout=70))
-    run_id = shown(await engine.execute(flow, collect=collect))
+    flow = await worker.publish(python("collect", timeout=70))
+    run_id = encode_run_id(await worker.execute(flow, collect=collect))
     assert contexts == [StepContext(run_id, "collect", 1, f"{run_id}:collect", 70)]
 
 
-async def test_default_output_is_that_of_the_last_succeeded_step(engine: Engine) -> None:
-    flow = await engine.publish(
+async def test_default_output_is_that_of_the_last_succeeded_step(worker: WorkerHarness) -> None:
+    flow = await worker.publish(
         transform("one", "kept"),
         python("two", "fail", continueOnFailure=True),
         transform("three", "never", when="{{ false }}"),
     )
-    assert await output_of(engine, await engine.execute(flow, fail=fail)) == "kept"
+    assert await output_of(worker, await worker.execute(flow, fail=fail)) == "kept"
 
 
-async def test_flow_sets_the_output(engine: Engine) -> None:
-    flow = await engine.publish(transform("one", 20), output={"answer": "{{ steps.one.output + 22 }}"})
-    assert await output_of(engine, await engine.execute(flow)) == {"answer": 42}
+async def test_flow_sets_the_output(worker: WorkerHarness) -> None:
+    flow = await worker.publish(transform("one", 20), output={"answer": "{{ steps.one.output + 22 }}"})
+    assert await output_of(worker, await worker.execute(flow)) == {"answer": 42}
 
 
-async def test_flow_can_set_the_output_to_null(engine: Engine) -> None:
-    flow = await engine.publish(transform("one", 20), output=None)
-    assert (await engine.run(await engine.execute(flow))).output == "null"
+async def test_flow_can_set_the_output_to_null(worker: WorkerHarness) -> None:
+    flow = await worker.publish(transform("one", 20), output=None)
+    assert (await worker.run(await worker.execute(flow))).output == "null"
 
 
 @pytest.mark.parametrize(
@@ -179,125 +180,127 @@ async def test_flow_can_set_the_output_to_null(engine: Engine) -> None:
         ("{{ 'x' * 2000000 }}", "TEMPLATE_LIMIT"),
     ],
 )
-async def test_error_in_the_flow_output_fails_the_run_and_no_step(engine: Engine, output: str, code: str) -> None:
-    run_id = await engine.execute(await engine.publish(transform("one", 20), output=output))
-    run = await engine.run(run_id)
+async def test_error_in_the_flow_output_fails_the_run_and_no_step(
+    worker: WorkerHarness, output: str, code: str
+) -> None:
+    run_id = await worker.execute(await worker.publish(transform("one", 20), output=output))
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code, run.output) == ("FAILED", None, code, None)
-    assert await engine.statuses(run_id) == {"one": "SUCCEEDED"}
-    assert (await engine.events(run_id))[-1].message == run.error_message
+    assert await worker.statuses(run_id) == {"one": "SUCCEEDED"}
+    assert (await worker.events(run_id))[-1].message == run.error_message
 
 
 # Conditions
 
 
-async def test_step_with_false_condition_is_skipped(engine: Engine) -> None:
-    flow = await engine.publish(
+async def test_step_with_false_condition_is_skipped(worker: WorkerHarness) -> None:
+    flow = await worker.publish(
         transform("first", 1),
         python("no", "fail", when="{{ run.input.go }}"),
         transform("seen", ["{{ steps.no.status }}", "{{ steps.no.output }}"]),
         transform("yes", "went", when="{{ steps.first.output == 1 }}"),
     )
-    run_id = await engine.execute(flow, '{"go":false}', fail=fail)
-    assert await engine.statuses(run_id) == {
+    run_id = await worker.execute(flow, '{"go":false}', fail=fail)
+    assert await worker.statuses(run_id) == {
         "first": "SUCCEEDED",
         "no": "SKIPPED",
         "seen": "SUCCEEDED",
         "yes": "SUCCEEDED",
     }
-    rows = await engine.steps(run_id)
+    rows = await worker.steps(run_id)
     assert (rows[1].attempts_count, rows[1].input, rows[1].output, rows[1].duration_ms) == (0, None, None, 0)
     assert (rows[1].started_at, rows[1].finished_at) == (START, START)
     assert rows[2].output == '["SKIPPED",null]'
-    assert [(name, number) for name, number, _ in await engine.tries(run_id)] == [("first", 1), ("seen", 1), ("yes", 1)]
+    assert [(name, number) for name, number, _ in await worker.tries(run_id)] == [("first", 1), ("seen", 1), ("yes", 1)]
 
 
-async def test_error_in_a_condition_fails_the_step(engine: Engine) -> None:
-    flow = await engine.publish(transform("a", 1, when="{{ 1 / 0 }}", retry={"attempts": 5}))
-    run_id = await engine.execute(flow)
-    assert (await engine.run(run_id)).failed_step_name == "a"
-    assert (await error_of(engine, run_id))["code"] == "TEMPLATE_ERROR"
-    assert await engine.tries(run_id) == [("a", 1, "FAILED")]
+async def test_error_in_a_condition_fails_the_step(worker: WorkerHarness) -> None:
+    flow = await worker.publish(transform("a", 1, when="{{ 1 / 0 }}", retry={"attempts": 5}))
+    run_id = await worker.execute(flow)
+    assert (await worker.run(run_id)).failed_step_name == "a"
+    assert (await error_of(worker, run_id))["code"] == "TEMPLATE_ERROR"
+    assert await worker.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_condition_is_evaluated_before_the_first_attempt_only(engine: Engine) -> None:
-    flow = await engine.publish(python("a", "flaky", when="{{ run.input }}", retry={"attempts": 2, "delay": 0}))
-    run_id = await engine.start(flow, "true")
-    executor = await engine.executor(flaky=failing(1))
-    await executor.execute(await engine.claim())
-    await engine.change(run_id, input="false")
-    await executor.execute(await engine.claim())
-    assert await engine.statuses(run_id) == {"a": "SUCCEEDED"}
+async def test_condition_is_evaluated_before_the_first_attempt_only(worker: WorkerHarness) -> None:
+    flow = await worker.publish(python("a", "flaky", when="{{ run.input }}", retry={"attempts": 2, "delay": 0}))
+    run_id = await worker.start(flow, "true")
+    executor = await worker.executor(flaky=failing(1))
+    await executor.execute(await worker.claim())
+    await worker.change(run_id, input="false")
+    await executor.execute(await worker.claim())
+    assert await worker.statuses(run_id) == {"a": "SUCCEEDED"}
 
 
 # Failures and retries
 
 
-async def test_failed_step_ends_the_run_with_its_error(engine: Engine) -> None:
-    flow = await engine.publish(transform("a", 1), python("b", "fail"), transform("c", 3))
-    run_id = await engine.execute(flow, fail=fail)
-    run = await engine.run(run_id)
+async def test_failed_step_ends_the_run_with_its_error(worker: WorkerHarness) -> None:
+    flow = await worker.publish(transform("a", 1), python("b", "fail"), transform("c", 3))
+    run_id = await worker.execute(flow, fail=fail)
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("FAILED", "b", "ACTION_FAILED")
     assert run.error_message == "fail raised ValueError: bad luck"
     assert (run.finished_at, run.duration_ms, run.due_at, run.lease_token, run.output) == (START, 0, None, None, None)
-    assert await engine.statuses(run_id) == {"a": "SUCCEEDED", "b": "FAILED"}
+    assert await worker.statuses(run_id) == {"a": "SUCCEEDED", "b": "FAILED"}
     error = {"code": "ACTION_FAILED", "message": run.error_message, "details": {"type": "ValueError"}}
-    assert await error_of(engine, run_id, 1) == error
-    assert json_codec.decode((await engine.attempts(run_id))[1].error) == error
-    assert (await engine.events(run_id))[-1].message == "Step 'b': fail raised ValueError: bad luck"
-    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "FAILED"]
+    assert await error_of(worker, run_id, 1) == error
+    assert json_codec.decode((await worker.attempts(run_id))[1].error) == error
+    assert (await worker.events(run_id))[-1].message == "Step 'b': fail raised ValueError: bad luck"
+    assert await history(worker, run_id) == ["QUEUED", "RUNNING", "FAILED"]
 
 
-async def test_errors_that_differ_only_in_numbers_share_a_fingerprint(engine: Engine) -> None:
-    flow = await engine.publish(python("a"))
+async def test_errors_that_differ_only_in_numbers_share_a_fingerprint(worker: WorkerHarness) -> None:
+    flow = await worker.publish(python("a"))
     prints = []
     for message in ("order 17 is gone", "order 4711 is gone", "nothing is gone"):
 
         def action(message: str = message) -> None:
             raise ValueError(message)
 
-        prints.append((await engine.run(await engine.execute(flow, a=action))).error_fingerprint)
+        prints.append((await worker.run(await worker.execute(flow, a=action))).error_fingerprint)
     assert prints[0] is not None
     assert prints[0] == prints[1] != prints[2]
 
 
-async def test_run_is_snoozed_between_two_attempts(engine: Engine) -> None:
-    flow = await engine.publish(python("a", "flaky", retry={"attempts": 3, "delay": 10, "jitter": 0}))
-    run_id = await engine.execute(flow, flaky=failing(1))
-    run = await engine.run(run_id)
-    assert (run.status, run.due_at, run.lease_token, run.epoch) == ("RUNNING", seconds(10), None, 2)
-    (step,) = await engine.steps(run_id)
+async def test_run_is_snoozed_between_two_attempts(worker: WorkerHarness) -> None:
+    flow = await worker.publish(python("a", "flaky", retry={"attempts": 3, "delay": 10, "jitter": 0}))
+    run_id = await worker.execute(flow, flaky=failing(1))
+    run = await worker.run(run_id)
+    assert (run.status, run.due_at, run.lease_token) == ("RUNNING", seconds(10), None)
+    (step,) = await worker.steps(run_id)
     assert (step.status, step.attempts_count, step.finished_at, step.duration_ms) == ("PENDING", 1, None, None)
     assert json_codec.decode(step.error)["message"] == "flaky raised ValueError: no luck at 1"
-    assert await engine.database.write(step_journal.claim, 1, timedelta(seconds=15)) == []
+    assert await worker.database.write(step_journal.claim, 1, timedelta(seconds=15)) == []
 
 
-async def test_next_attempt_clears_the_error_of_the_previous_one(engine: Engine, still: FakeClock) -> None:
-    flow = await engine.publish(python("a", "flaky", retry={"attempts": 3, "delay": 10, "jitter": 0}))
-    run_id = await engine.start(flow)
-    executor = await engine.executor(flaky=failing(1))
-    await executor.execute(await engine.claim())
+async def test_next_attempt_clears_the_error_of_the_previous_one(worker: WorkerHarness, still: FakeClock) -> None:
+    flow = await worker.publish(python("a", "flaky", retry={"attempts": 3, "delay": 10, "jitter": 0}))
+    run_id = await worker.start(flow)
+    executor = await worker.executor(flaky=failing(1))
+    await executor.execute(await worker.claim())
     await still.advance(10)
-    await executor.execute(await engine.claim())
-    (step,) = await engine.steps(run_id)
+    await executor.execute(await worker.claim())
+    (step,) = await worker.steps(run_id)
     assert (step.status, step.attempts_count, step.error, step.output) == ("SUCCEEDED", 2, None, '"attempt 2"')
     assert (step.started_at, step.finished_at, step.duration_ms) == (START, seconds(10), 10_000)
-    rows = await engine.attempts(run_id)
+    rows = await worker.attempts(run_id)
     assert [(row.number, row.status, row.started_at) for row in rows] == [
         (1, "FAILED", START),
         (2, "SUCCEEDED", seconds(10)),
     ]
     assert json_codec.decode(rows[0].error)["message"] == "flaky raised ValueError: no luck at 1"
-    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    assert await history(worker, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
 
 
-async def waits_between_tries(engine: Engine, still: FakeClock, **retry: Any) -> list[float]:
+async def waits_between_tries(worker: WorkerHarness, still: FakeClock, **retry: Any) -> list[float]:
     """Returns the seconds between the attempts of a step that always fails."""
-    run_id = await engine.start(await engine.publish(python("a", "fail", retry=retry)))
-    executor = await engine.executor(fail=fail)
+    run_id = await worker.start(await worker.publish(python("a", "fail", retry=retry)))
+    executor = await worker.executor(fail=fail)
     waits: list[float] = []
     while True:
-        await executor.execute(await engine.claim())
-        run = await engine.run(run_id)
+        await executor.execute(await worker.claim())
+        run = await worker.run(run_id)
         if run.due_at is None:
             assert run.status == "FAILED"
             return waits
@@ -305,63 +308,63 @@ async def waits_between_tries(engine: Engine, still: FakeClock, **retry: Any) ->
         await still.advance(waits[-1])
 
 
-async def test_retry_delay_grows_up_to_its_maximum(engine: Engine, still: FakeClock) -> None:
-    waits = await waits_between_tries(engine, still, attempts=6, delay=2, factor=3, maxDelay=30, jitter=0)
+async def test_retry_delay_grows_up_to_its_maximum(worker: WorkerHarness, still: FakeClock) -> None:
+    waits = await waits_between_tries(worker, still, attempts=6, delay=2, factor=3, maxDelay=30, jitter=0)
     assert waits == [2, 6, 18, 30, 30]
 
 
-async def test_jitter_randomizes_a_share_of_the_retry_delay(engine: Engine, still: FakeClock) -> None:
-    waits = await waits_between_tries(engine, still, attempts=20, delay=100, factor=1, jitter=0.25)
+async def test_jitter_randomizes_a_share_of_the_retry_delay(worker: WorkerHarness, still: FakeClock) -> None:
+    waits = await waits_between_tries(worker, still, attempts=20, delay=100, factor=1, jitter=0.25)
     assert all(75 <= wait <= 100 for wait in waits)
     assert len(set(waits)) > 1
 
 
-async def test_retry_policy_limits_the_attempts(engine: Engine, still: FakeClock) -> None:
-    waits = await waits_between_tries(engine, still, attempts=4, delay=0)
+async def test_retry_policy_limits_the_attempts(worker: WorkerHarness, still: FakeClock) -> None:
+    waits = await waits_between_tries(worker, still, attempts=4, delay=0)
     assert waits == [0, 0, 0]
 
 
-async def test_step_without_retry_policy_has_one_attempt(engine: Engine) -> None:
-    run_id = await engine.execute(await engine.publish(python("a", "fail")), fail=fail)
-    assert await engine.tries(run_id) == [("a", 1, "FAILED")]
+async def test_step_without_retry_policy_has_one_attempt(worker: WorkerHarness) -> None:
+    run_id = await worker.execute(await worker.publish(python("a", "fail")), fail=fail)
+    assert await worker.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_error_that_is_not_retryable_is_final(engine: Engine) -> None:
+async def test_error_that_is_not_retryable_is_final(worker: WorkerHarness) -> None:
     def gone() -> None:
         raise PermanentError("no such customer")
 
-    run_id = await engine.execute(await engine.publish(python("a", "gone", retry={"attempts": 5})), gone=gone)
-    assert (await engine.run(run_id)).status == "FAILED"
-    assert await engine.tries(run_id) == [("a", 1, "FAILED")]
+    run_id = await worker.execute(await worker.publish(python("a", "gone", retry={"attempts": 5})), gone=gone)
+    assert (await worker.run(run_id)).status == "FAILED"
+    assert await worker.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_run_continues_after_a_failure_if_the_step_allows_it(engine: Engine) -> None:
-    flow = await engine.publish(
+async def test_run_continues_after_a_failure_if_the_step_allows_it(worker: WorkerHarness) -> None:
+    flow = await worker.publish(
         python("a", "fail", continueOnFailure=True),
         transform("b", ["{{ steps.a.status }}", "{{ steps.a.error.code }}", "{{ steps.a.error.details.type }}"]),
     )
-    run_id = await engine.execute(flow, fail=fail)
-    run = await engine.run(run_id)
+    run_id = await worker.execute(flow, fail=fail)
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("SUCCEEDED", None, None)
-    assert await engine.statuses(run_id) == {"a": "FAILED", "b": "SUCCEEDED"}
-    assert await output_of(engine, run_id) == ["FAILED", "ACTION_FAILED", "ValueError"]
+    assert await worker.statuses(run_id) == {"a": "FAILED", "b": "SUCCEEDED"}
+    assert await output_of(worker, run_id) == ["FAILED", "ACTION_FAILED", "ValueError"]
 
 
 async def test_allowed_failure_comes_after_all_attempts_and_is_visible_in_later_claims(
-    engine: Engine, still: FakeClock
+    worker: WorkerHarness, still: FakeClock
 ) -> None:
-    flow = await engine.publish(
+    flow = await worker.publish(
         python("a", "fail", continueOnFailure=True, retry={"attempts": 2, "delay": 1, "jitter": 0}),
         python("b", "flaky", retry={"attempts": 2, "delay": 1, "jitter": 0}),
         transform("c", "{{ steps.a.error.code }} {{ steps.b.output }}"),
     )
-    run_id = await engine.start(flow)
-    executor = await engine.executor(fail=fail, flaky=failing(1))
+    run_id = await worker.start(flow)
+    executor = await worker.executor(fail=fail, flaky=failing(1))
     for _ in range(3):
-        await executor.execute(await engine.claim())
+        await executor.execute(await worker.claim())
         await still.advance(1)
-    assert await output_of(engine, run_id) == "ACTION_FAILED attempt 2"
-    assert await engine.tries(run_id) == [
+    assert await output_of(worker, run_id) == "ACTION_FAILED attempt 2"
+    assert await worker.tries(run_id) == [
         ("a", 1, "FAILED"),
         ("a", 2, "FAILED"),
         ("b", 1, "FAILED"),
@@ -373,19 +376,19 @@ async def test_allowed_failure_comes_after_all_attempts_and_is_visible_in_later_
 # Timeouts
 
 
-async def test_attempt_that_exceeds_the_step_timeout_fails(engine: Engine, still: FakeClock) -> None:
+async def test_attempt_that_exceeds_the_step_timeout_fails(worker: WorkerHarness, still: FakeClock) -> None:
     async def hang() -> None:
         await still.sleep(10_000)
 
-    flow = await engine.publish(python("a", "hang", timeout=3, retry={"attempts": 2, "delay": 1, "jitter": 0}))
-    run_id = await engine.start(flow)
-    executor = await engine.executor(hang=hang)
-    await still.drive(executor.execute(await engine.claim()))
+    flow = await worker.publish(python("a", "hang", timeout=3, retry={"attempts": 2, "delay": 1, "jitter": 0}))
+    run_id = await worker.start(flow)
+    executor = await worker.executor(hang=hang)
+    await still.drive(executor.execute(await worker.claim()))
     assert still.now() == seconds(3)
-    assert (await error_of(engine, run_id))["code"] == "TIMEOUT"
+    assert (await error_of(worker, run_id))["code"] == "TIMEOUT"
     await still.advance(1)
-    await still.drive(executor.execute(await engine.claim()))
-    run = await engine.run(run_id)
+    await still.drive(executor.execute(await worker.claim()))
+    run = await worker.run(run_id)
     assert (run.status, run.error_code, run.error_message) == (
         "FAILED",
         "TIMEOUT",
@@ -394,49 +397,49 @@ async def test_attempt_that_exceeds_the_step_timeout_fails(engine: Engine, still
     assert (run.duration_ms, still.now()) == (7000, seconds(7))
 
 
-async def test_run_times_out_during_a_step(engine: Engine, still: FakeClock) -> None:
+async def test_run_times_out_during_a_step(worker: WorkerHarness, still: FakeClock) -> None:
     async def hang() -> None:
         await still.sleep(10_000)
 
     retry = {"attempts": 5, "delay": 1}
-    flow = await engine.publish(python("a", "hang", retry=retry, continueOnFailure=True), timeout=4)
-    run_id = await engine.start(flow)
-    executor = await engine.executor(hang=hang)
-    await still.drive(executor.execute(await engine.claim()))
-    run = await engine.run(run_id)
+    flow = await worker.publish(python("a", "hang", retry=retry, continueOnFailure=True), timeout=4)
+    run_id = await worker.start(flow)
+    executor = await worker.executor(hang=hang)
+    await still.drive(executor.execute(await worker.claim()))
+    run = await worker.run(run_id)
     assert (run.status, run.error_code, run.failed_step_name) == ("TIMEOUT", "TIMEOUT", "a")
     assert run.error_message == "The run took longer than 4 seconds."
     assert (run.finished_at, run.duration_ms) == (seconds(4), 4000)
-    assert await engine.statuses(run_id) == {"a": "FAILED"}
-    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "TIMEOUT"]
+    assert await worker.statuses(run_id) == {"a": "FAILED"}
+    assert await history(worker, run_id) == ["QUEUED", "RUNNING", "TIMEOUT"]
 
 
-async def test_run_times_out_between_two_attempts(engine: Engine, still: FakeClock) -> None:
+async def test_run_times_out_between_two_attempts(worker: WorkerHarness, still: FakeClock) -> None:
     calls: list[int] = []
 
     async def work() -> None:
         calls.append(1)
         raise ValueError("bad luck")
 
-    flow = await engine.publish(python("a", "work", retry={"attempts": 3, "delay": 100, "jitter": 0}), timeout=30)
-    run_id = await engine.start(flow)
-    executor = await engine.executor(work=work)
-    await executor.execute(await engine.claim())
-    assert (await engine.run(run_id)).due_at == seconds(30)
+    flow = await worker.publish(python("a", "work", retry={"attempts": 3, "delay": 100, "jitter": 0}), timeout=30)
+    run_id = await worker.start(flow)
+    executor = await worker.executor(work=work)
+    await executor.execute(await worker.claim())
+    assert (await worker.run(run_id)).due_at == seconds(30)
     await still.advance(30)
-    await executor.execute(await engine.claim())
-    run = await engine.run(run_id)
+    await executor.execute(await worker.claim())
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.duration_ms) == ("TIMEOUT", "a", 30_000)
     assert calls == [1]
-    (step,) = await engine.steps(run_id)
+    (step,) = await worker.steps(run_id)
     assert (step.status, step.attempts_count, step.finished_at) == ("FAILED", 1, seconds(30))
     assert json_codec.decode(step.error)["code"] == "TIMEOUT"
-    (attempt,) = await engine.attempts(run_id)
+    (attempt,) = await worker.attempts(run_id)
     assert (attempt.status, attempt.finished_at) == ("FAILED", START)
     assert json_codec.decode(attempt.error)["code"] == "ACTION_FAILED"
 
 
-async def test_overdue_run_starts_no_further_step(engine: Engine, still: FakeClock) -> None:
+async def test_overdue_run_starts_no_further_step(worker: WorkerHarness, still: FakeClock) -> None:
     async def slow() -> str:
         await still.sleep(4.9)
         return "done"
@@ -446,13 +449,13 @@ async def test_overdue_run_starts_no_further_step(engine: Engine, still: FakeClo
         still.block(1)
         return "done too"
 
-    flow = await engine.publish(python("a", "slow"), python("b", "overrun"), transform("c", 1), timeout=5)
-    run_id = await engine.start(flow)
-    executor = await engine.executor(slow=slow, overrun=overrun)
-    await still.drive(executor.execute(await engine.claim()))
-    run = await engine.run(run_id)
+    flow = await worker.publish(python("a", "slow"), python("b", "overrun"), transform("c", 1), timeout=5)
+    run_id = await worker.start(flow)
+    executor = await worker.executor(slow=slow, overrun=overrun)
+    await still.drive(executor.execute(await worker.claim()))
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("TIMEOUT", None, "TIMEOUT")
-    assert await engine.statuses(run_id) == {"a": "SUCCEEDED", "b": "SUCCEEDED"}
+    assert await worker.statuses(run_id) == {"a": "SUCCEEDED", "b": "SUCCEEDED"}
 
 
 # Inputs, outputs and errors
@@ -467,27 +470,27 @@ async def test_overdue_run_starts_no_further_step(engine: Engine, still: FakeClo
         ("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", "TEMPLATE_LIMIT"),
     ],
 )
-async def test_error_in_a_template_fails_the_step_without_retry(engine: Engine, value: str, code: str) -> None:
-    flow = await engine.publish(transform("a", value, retry={"attempts": 5}), transform("b", 1))
-    run_id = await engine.execute(flow, '{"a":"text"}')
-    run = await engine.run(run_id)
+async def test_error_in_a_template_fails_the_step_without_retry(worker: WorkerHarness, value: str, code: str) -> None:
+    flow = await worker.publish(transform("a", value, retry={"attempts": 5}), transform("b", 1))
+    run_id = await worker.execute(flow, '{"a":"text"}')
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("FAILED", "a", code)
-    (step,) = await engine.steps(run_id)
+    (step,) = await worker.steps(run_id)
     assert (step.status, step.input, step.attempts_count) == ("FAILED", None, 1)
-    assert await engine.tries(run_id) == [("a", 1, "FAILED")]
+    assert await worker.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_input_over_the_limit_fails_the_step(engine: Engine) -> None:
+async def test_input_over_the_limit_fails_the_step(worker: WorkerHarness) -> None:
     def large() -> str:
         return "x" * (json_codec.MAX_INPUT_BYTES - 100)
 
     both = {"one": "{{ steps.a.output }}", "two": "y" * 200}
-    flow = await engine.publish(python("a", "large"), transform("b", both, retry={"attempts": 5}))
-    run_id = await engine.execute(flow, large=large)
-    run = await engine.run(run_id)
+    flow = await worker.publish(python("a", "large"), transform("b", both, retry={"attempts": 5}))
+    run_id = await worker.execute(flow, large=large)
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("FAILED", "b", "INPUT_TOO_LARGE")
-    assert (await engine.steps(run_id))[1].input is None
-    assert await engine.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "FAILED")]
+    assert (await worker.steps(run_id))[1].input is None
+    assert await worker.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "FAILED")]
 
 
 def leave() -> None:
@@ -525,60 +528,62 @@ def return_much() -> str:
         (return_much, "OUTPUT_TOO_LARGE"),
     ],
 )
-async def test_misbehaving_action_fails_only_its_step(engine: Engine, action: Callable[[], Any], code: str) -> None:
-    flow = await engine.publish(python("a", "bad", continueOnFailure=True), transform("b", "{{ steps.a.error.code }}"))
-    assert await output_of(engine, await engine.execute(flow, bad=action)) == code
+async def test_misbehaving_action_fails_only_its_step(
+    worker: WorkerHarness, action: Callable[[], Any], code: str
+) -> None:
+    flow = await worker.publish(python("a", "bad", continueOnFailure=True), transform("b", "{{ steps.a.error.code }}"))
+    assert await output_of(worker, await worker.execute(flow, bad=action)) == code
 
 
 @pytest.mark.parametrize(
     ("output", "code"), [(object(), "OUTPUT_NOT_JSON"), (return_much(), "OUTPUT_TOO_LARGE")], ids=["object", "large"]
 )
 async def test_output_that_cannot_be_stored_fails_the_step_without_retry(
-    engine: Engine, output: Any, code: str
+    worker: WorkerHarness, output: Any, code: str
 ) -> None:
     class UnstorableKind(TransformKind):
         async def run(self, rendered: Any, context: StepContext, /) -> Any:
             return output
 
-    run_id = await engine.start(await engine.publish(transform("a", 1, retry={"attempts": 5})))
-    await Executor(engine.database, engine.flows, {"transform": UnstorableKind(StepSettings())}).execute(
-        await engine.claim()
+    run_id = await worker.start(await worker.publish(transform("a", 1, retry={"attempts": 5})))
+    await Executor(worker.database, worker.flows, {"transform": UnstorableKind(StepSettings())}).execute(
+        await worker.claim()
     )
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert (run.status, run.failed_step_name, run.error_code) == ("FAILED", "a", code)
-    assert await engine.tries(run_id) == [("a", 1, "FAILED")]
+    assert await worker.tries(run_id) == [("a", 1, "FAILED")]
 
 
-async def test_blocking_action_does_not_block_other_runs(engine: Engine, still: FakeClock) -> None:
+async def test_blocking_action_does_not_block_other_runs(worker: WorkerHarness, still: FakeClock) -> None:
     released, blocked = threading.Event(), threading.Event()
 
     def block() -> None:
         blocked.set()
         released.wait(30)
 
-    executor = await engine.executor(block=block)
-    stuck = await engine.start(await engine.publish(python("a", "block", timeout=5)))
-    executing = asyncio.create_task(executor.execute(await engine.claim()))
+    executor = await worker.executor(block=block)
+    stuck = await worker.start(await worker.publish(python("a", "block", timeout=5)))
+    executing = asyncio.create_task(executor.execute(await worker.claim()))
     await asyncio.to_thread(blocked.wait, 30)
-    other = await engine.start(await engine.publish(transform("a", 1)))
-    await executor.execute(await engine.claim())
-    assert (await engine.run(other)).status == "SUCCEEDED"
+    other = await worker.start(await worker.publish(transform("a", 1)))
+    await executor.execute(await worker.claim())
+    assert (await worker.run(other)).status == "SUCCEEDED"
     await still.advance(5)
     await executing
     released.set()
-    assert (await engine.run(stuck)).error_code == "TIMEOUT"
+    assert (await worker.run(stuck)).error_code == "TIMEOUT"
 
 
-async def test_unstorable_parts_of_an_error_are_replaced(engine: Engine) -> None:
+async def test_unstorable_parts_of_an_error_are_replaced(worker: WorkerHarness) -> None:
     def strange() -> None:
         raise StepError("ODD\0", "half \ud800 and nothing \0" + "." * MAX_MESSAGE, details={"no": {"JSON"}})
 
-    run_id = await engine.execute(await engine.publish(python("a", "strange")), strange=strange)
-    run = await engine.run(run_id)
+    run_id = await worker.execute(await worker.publish(python("a", "strange")), strange=strange)
+    run = await worker.run(run_id)
     assert (run.status, run.error_code) == ("FAILED", "ODD\N{REPLACEMENT CHARACTER}")
     assert run.error_message.startswith("half ? and nothing \N{REPLACEMENT CHARACTER}...")
     assert len(run.error_message) == MAX_MESSAGE
-    assert (await error_of(engine, run_id))["details"] is None
+    assert (await error_of(worker, run_id))["details"] is None
 
 
 # Internal errors
@@ -592,78 +597,78 @@ class BrokenKind(PythonKind):
 
 
 async def test_internal_error_ends_the_run_masked_and_the_executor_continues(
-    engine: Engine, caplog: pytest.LogCaptureFixture
+    worker: WorkerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runners = await engine.kinds() | {"python": BrokenKind(StepSettings())}
-    executor = Executor(engine.database, engine.flows, runners)
-    broken = await engine.start(await engine.publish(transform("a", 1), python("b"), transform("c", 3)))
-    fine = await engine.start(await engine.publish(transform("a", 1)))
-    await executor.execute(await engine.claim())
-    await executor.execute(await engine.claim())
-    run = await engine.run(broken)
+    runners = await worker.kinds() | {"python": BrokenKind(StepSettings())}
+    executor = Executor(worker.database, worker.flows, runners)
+    broken = await worker.start(await worker.publish(transform("a", 1), python("b"), transform("c", 3)))
+    fine = await worker.start(await worker.publish(transform("a", 1)))
+    await executor.execute(await worker.claim())
+    await executor.execute(await worker.claim())
+    run = await worker.run(broken)
     assert (run.status, run.error_code, run.failed_step_name) == ("INTERNAL_ERROR", "INTERNAL_ERROR", "b")
     assert (run.finished_at, run.duration_ms, run.due_at) == (START, 0, None)
-    assert await engine.tries(broken) == [("a", 1, "SUCCEEDED"), ("b", 1, "FAILED")]
-    assert await engine.statuses(broken) == {"a": "SUCCEEDED", "b": "FAILED"}
-    assert await history(engine, broken) == ["QUEUED", "RUNNING", "INTERNAL_ERROR"]
-    assert "secret of the service" not in str(await engine.everything(broken))
+    assert await worker.tries(broken) == [("a", 1, "SUCCEEDED"), ("b", 1, "FAILED")]
+    assert await worker.statuses(broken) == {"a": "SUCCEEDED", "b": "FAILED"}
+    assert await history(worker, broken) == ["QUEUED", "RUNNING", "INTERNAL_ERROR"]
+    assert "secret of the service" not in str(await worker.everything(broken))
     assert "secret of the service" in caplog.text
-    assert (await engine.run(fine)).status == "SUCCEEDED"
+    assert (await worker.run(fine)).status == "SUCCEEDED"
 
 
-async def test_step_kind_without_instance_is_an_internal_error(engine: Engine) -> None:
-    executor = Executor(engine.database, engine.flows, {})
-    run_id = await engine.start(await engine.publish(transform("a", 1)))
-    await executor.execute(await engine.claim())
-    assert (await engine.run(run_id)).status == "INTERNAL_ERROR"
+async def test_step_kind_without_instance_is_an_internal_error(worker: WorkerHarness) -> None:
+    executor = Executor(worker.database, worker.flows, {})
+    run_id = await worker.start(await worker.publish(transform("a", 1)))
+    await executor.execute(await worker.claim())
+    assert (await worker.run(run_id)).status == "INTERNAL_ERROR"
 
 
-async def test_run_that_crashed_too_many_workers_ends(engine: Engine, still: FakeClock) -> None:
+async def test_run_that_crashed_too_many_workers_ends(worker: WorkerHarness, still: FakeClock) -> None:
     calls: list[int] = []
 
     async def deadly() -> None:
         calls.append(1)
         await asyncio.Event().wait()
 
-    run_id = await engine.start(await engine.publish(python("a", "deadly", retry={"attempts": 50})))
-    executor = await engine.executor(deadly=deadly)
+    run_id = await worker.start(await worker.publish(python("a", "deadly", retry={"attempts": 50})))
+    executor = await worker.executor(deadly=deadly)
     for _ in range(MAX_INTERRUPTIONS + 1):
-        await lose_worker(executor, engine, still)
-    assert (await engine.run(run_id)).status == "RUNNING"
-    await executor.execute(await engine.claim())
-    run = await engine.run(run_id)
+        await lose_worker(executor, worker, still)
+    assert (await worker.run(run_id)).status == "RUNNING"
+    await executor.execute(await worker.claim())
+    run = await worker.run(run_id)
     assert (run.status, run.error_code, run.failed_step_name) == ("INTERNAL_ERROR", "WORKERS_LOST", "a")
     assert len(calls) == MAX_INTERRUPTIONS + 1
-    assert await engine.statuses(run_id) == {"a": "FAILED"}
-    assert {status for _, _, status in await engine.tries(run_id)} == {"INTERRUPTED"}
+    assert await worker.statuses(run_id) == {"a": "FAILED"}
+    assert {status for _, _, status in await worker.tries(run_id)} == {"INTERRUPTED"}
 
 
-async def lose_worker(executor: Executor, engine: Engine, still: FakeClock) -> None:
+async def lose_worker(executor: Executor, worker: WorkerHarness, still: FakeClock) -> None:
     """Let a worker start an attempt and be lost during it; its lease expires."""
-    task = asyncio.create_task(executor.execute(await engine.claim()))
+    task = asyncio.create_task(executor.execute(await worker.claim()))
     await still.settle()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await still.advance(15)
 
 
-async def test_progress_resets_the_count_of_lost_workers(engine: Engine, still: FakeClock) -> None:
+async def test_progress_resets_the_count_of_lost_workers(worker: WorkerHarness, still: FakeClock) -> None:
     """A long run survives many restarts if it makes progress in between."""
 
     async def work(ctx: StepContext) -> None:
         if ctx.attempt <= 4:
             await asyncio.Event().wait()
 
-    run_id = await engine.start(await engine.publish(*(python(name, "work") for name in "abc")))
-    executor = await engine.executor(work=work)
+    run_id = await worker.start(await worker.publish(*(python(name, "work") for name in "abc")))
+    executor = await worker.executor(work=work)
     for _ in range(12):
-        await lose_worker(executor, engine, still)
-    await executor.execute(await engine.claim())
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
-    assert await engine.statuses(run_id) == dict.fromkeys("abc", "SUCCEEDED")
+        await lose_worker(executor, worker, still)
+    await executor.execute(await worker.claim())
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
+    assert await worker.statuses(run_id) == dict.fromkeys("abc", "SUCCEEDED")
 
 
-async def test_interrupted_attempt_is_repeated_and_is_no_failure(engine: Engine, still: FakeClock) -> None:
+async def test_interrupted_attempt_is_repeated_and_is_no_failure(worker: WorkerHarness, still: FakeClock) -> None:
     calls: list[int] = []
 
     async def work(ctx: StepContext) -> str:
@@ -674,20 +679,20 @@ async def test_interrupted_attempt_is_repeated_and_is_no_failure(engine: Engine,
             raise ValueError("bad luck")
         return "done"
 
-    flow = await engine.publish(transform("a", 1), python("b", "work", retry={"attempts": 2, "delay": 0}))
-    run_id = await engine.start(flow)
-    executor = await engine.executor(work=work)
-    await lose_worker(executor, engine, still)
-    await executor.execute(await engine.claim())
-    await executor.execute(await engine.claim())
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
-    assert await engine.tries(run_id) == [
+    flow = await worker.publish(transform("a", 1), python("b", "work", retry={"attempts": 2, "delay": 0}))
+    run_id = await worker.start(flow)
+    executor = await worker.executor(work=work)
+    await lose_worker(executor, worker, still)
+    await executor.execute(await worker.claim())
+    await executor.execute(await worker.claim())
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
+    assert await worker.tries(run_id) == [
         ("a", 1, "SUCCEEDED"),
         ("b", 1, "INTERRUPTED"),
         ("b", 2, "FAILED"),
         ("b", 3, "SUCCEEDED"),
     ]
-    cut_short = (await engine.attempts(run_id))[1]
+    cut_short = (await worker.attempts(run_id))[1]
     assert (cut_short.finished_at, cut_short.error) == (seconds(15), None)
     assert calls == [1, 2, 3]
 
@@ -695,23 +700,23 @@ async def test_interrupted_attempt_is_repeated_and_is_no_failure(engine: Engine,
 # Versions and retries
 
 
-async def test_run_keeps_the_flow_version_it_was_started_with(engine: Engine, still: FakeClock) -> None:
-    old = await engine.publish(
+async def test_run_keeps_the_flow_version_it_was_started_with(worker: WorkerHarness, still: FakeClock) -> None:
+    old = await worker.publish(
         python("a", "flaky", retry={"attempts": 2, "delay": 1, "jitter": 0}), transform("b", "old")
     )
-    run_id = await engine.start(old)
-    executor = await engine.executor(flaky=failing(1))
-    await executor.execute(await engine.claim())
-    new = await engine.publish_again(old.id, transform("a", "new"))
+    run_id = await worker.start(old)
+    executor = await worker.executor(flaky=failing(1))
+    await executor.execute(await worker.claim())
+    new = await worker.publish_again(old.id, transform("a", "new"))
     await still.advance(1)
-    other = await engine.start(new)
-    await executor.execute(await engine.claim())
-    await executor.execute(await engine.claim())
-    assert await output_of(engine, run_id) == "old"
-    assert await output_of(engine, other) == "new"
+    other = await worker.start(new)
+    await executor.execute(await worker.claim())
+    await executor.execute(await worker.claim())
+    assert await output_of(worker, run_id) == "old"
+    assert await output_of(worker, other) == "new"
 
 
-async def test_retry_executes_from_the_failed_step(engine: Engine) -> None:
+async def test_retry_executes_from_the_failed_step(worker: WorkerHarness) -> None:
     calls: list[str] = []
 
     async def record(name: str, bad: bool = False) -> str:
@@ -720,7 +725,7 @@ async def test_retry_executes_from_the_failed_step(engine: Engine) -> None:
             raise ValueError("bad luck")
         return f"{name} {len(calls)}"
 
-    flow = await engine.publish(
+    flow = await worker.publish(
         python("a", "record", args={"name": "a"}),
         python("skipped", "record", args={"name": "skipped"}, when="{{ false }}"),
         python("allowed", "record", args={"name": "allowed", "bad": True}, continueOnFailure=True),
@@ -729,13 +734,13 @@ async def test_retry_executes_from_the_failed_step(engine: Engine) -> None:
             "c", "record", args={"name": "c {{ steps.a.output }} {{ steps.allowed.status }} {{ steps.skipped.status }}"}
         ),
     )
-    old = await engine.execute(flow, record=record)
-    before = await engine.everything(old)
-    new = await engine.retry(old)
-    await (await engine.executor(record=record)).execute(await engine.claim())
+    old = await worker.execute(flow, record=record)
+    before = await worker.everything(old)
+    new = await worker.retry(old)
+    await (await worker.executor(record=record)).execute(await worker.claim())
     assert calls == ["a", "allowed", "b", "b", "c a 1 FAILED SKIPPED"]
-    assert (await engine.run(new)).status == "SUCCEEDED"
-    rows = await engine.steps(new)
+    assert (await worker.run(new)).status == "SUCCEEDED"
+    rows = await worker.steps(new)
     assert [(row.name, row.status, row.reused_from_id == old) for row in rows] == [
         ("a", "SUCCEEDED", True),
         ("skipped", "SKIPPED", True),
@@ -743,46 +748,46 @@ async def test_retry_executes_from_the_failed_step(engine: Engine) -> None:
         ("b", "SUCCEEDED", False),
         ("c", "SUCCEEDED", False),
     ]
-    assert [name for name, _, _ in await engine.tries(new)] == ["b", "c"]
-    assert (await engine.run(old)).recovered_by_id == new
-    await engine.change(old, recovered_by_id=None)
-    *unchanged, last_event = await engine.everything(old)
+    assert [name for name, _, _ in await worker.tries(new)] == ["b", "c"]
+    assert (await worker.run(old)).recovered_by_id == new
+    await worker.change(old, recovered_by_id=None)
+    *unchanged, last_event = await worker.everything(old)
     assert unchanged == before
     assert event_log.RUN_RECOVERED in last_event
 
 
-async def test_successful_retry_marks_the_whole_chain_as_recovered(engine: Engine) -> None:
-    flow = await engine.publish(transform("a", "{{ 1 / (run.attempt // 3) }}"))
-    first = await engine.execute(flow)
-    executor = await engine.executor()
-    second = await engine.retry(first)
-    await executor.execute(await engine.claim())
-    assert (await engine.run(first)).recovered_by_id is None
-    third = await engine.retry(second)
-    await executor.execute(await engine.claim())
-    assert [(await engine.run(run_id)).recovered_by_id for run_id in (first, second, third)] == [third, third, None]
+async def test_successful_retry_marks_the_whole_chain_as_recovered(worker: WorkerHarness) -> None:
+    flow = await worker.publish(transform("a", "{{ 1 / (run.attempt // 3) }}"))
+    first = await worker.execute(flow)
+    executor = await worker.executor()
+    second = await worker.retry(first)
+    await executor.execute(await worker.claim())
+    assert (await worker.run(first)).recovered_by_id is None
+    third = await worker.retry(second)
+    await executor.execute(await worker.claim())
+    assert [(await worker.run(run_id)).recovered_by_id for run_id in (first, second, third)] == [third, third, None]
 
 
 async def test_retry_of_a_run_that_timed_out_between_steps_keeps_finished_steps(
-    engine: Engine, still: FakeClock
+    worker: WorkerHarness, still: FakeClock
 ) -> None:
-    flow = await engine.publish(
+    flow = await worker.publish(
         transform("a", 1), python("b", "flaky", retry={"attempts": 2, "delay": 60, "jitter": 0}), timeout=10
     )
-    executor = await engine.executor(flaky=failing(1))
-    old = await engine.start(flow)
-    await executor.execute(await engine.claim())
+    executor = await worker.executor(flaky=failing(1))
+    old = await worker.start(flow)
+    await executor.execute(await worker.claim())
     await still.advance(10)
-    await executor.execute(await engine.claim())
-    new = await engine.retry(old)
-    await executor.execute(await engine.claim())
-    assert (await engine.run(new)).status == "SUCCEEDED"
-    assert await engine.tries(new) == [("b", 1, "SUCCEEDED")]
+    await executor.execute(await worker.claim())
+    new = await worker.retry(old)
+    await executor.execute(await worker.claim())
+    assert (await worker.run(new)).status == "SUCCEEDED"
+    assert await worker.tries(new) == [("b", 1, "SUCCEEDED")]
 
 
-async def test_most_recently_used_versions_stay_compiled(engine: Engine) -> None:
-    cache = FlowCache(engine.database, size=2)
-    one, two, three = [(await engine.publish(transform("a", n))).version_id for n in range(3)]
+async def test_most_recently_used_versions_stay_compiled(worker: WorkerHarness) -> None:
+    cache = FlowCache(worker.database, size=2)
+    one, two, three = [(await worker.publish(transform("a", n))).version_id for n in range(3)]
     compiled = await cache.get(one)
     dropped = await cache.get(two)
     assert await cache.get(one) is compiled
@@ -797,8 +802,8 @@ async def test_most_recently_used_versions_stay_compiled(engine: Engine) -> None
 class StealingDatabase:
     """A database on which another worker claims the run just before the first call of one journal function."""
 
-    def __init__(self, engine: Engine, run_id: UUID, point: str) -> None:
-        self._engine = engine
+    def __init__(self, worker: WorkerHarness, run_id: UUID, point: str) -> None:
+        self._engine = worker
         self._run_id = run_id
         self._point = point
         self.after_theft: list[tuple[Any, ...]] | None = None
@@ -826,7 +831,7 @@ class StealingDatabase:
 
 
 @pytest.mark.parametrize("point", ["interrupt", "advance", "skip", "snooze", "finish"])
-async def test_worker_without_the_lease_changes_nothing(engine: Engine, still: FakeClock, point: str) -> None:
+async def test_worker_without_the_lease_changes_nothing(worker: WorkerHarness, still: FakeClock, point: str) -> None:
     flaky = failing(1)
 
     async def work(ctx: StepContext) -> str:
@@ -839,78 +844,78 @@ async def test_worker_without_the_lease_changes_nothing(engine: Engine, still: F
         "skip": [transform("a", 1), transform("b", 2, when="{{ false }}")],
         "snooze": [transform("a", 1), python("b", "flaky", retry={"attempts": 2, "delay": 0})],
     }
-    flow = await engine.publish(*steps.get(point, [transform("a", 1)]))
-    run_id = await engine.start(flow)
+    flow = await worker.publish(*steps.get(point, [transform("a", 1)]))
+    run_id = await worker.start(flow)
     actions: dict[str, Callable[..., Any]] = {"work": work, "flaky": flaky}
     if point == "interrupt":
-        await lose_worker(await engine.executor(**actions), engine, still)
-    stealing = StealingDatabase(engine, run_id, point)
-    executor = Executor(stealing, engine.flows, await engine.kinds(**actions))  # type: ignore[arg-type]
-    await executor.execute(await engine.claim())
+        await lose_worker(await worker.executor(**actions), worker, still)
+    stealing = StealingDatabase(worker, run_id, point)
+    executor = Executor(stealing, worker.flows, await worker.kinds(**actions))  # type: ignore[arg-type]
+    await executor.execute(await worker.claim())
     assert stealing.after_theft is not None
-    assert await engine.everything(run_id) == stealing.after_theft
+    assert await worker.everything(run_id) == stealing.after_theft
     # The worker that has the lease completes the run.
-    await (await engine.executor(**actions)).execute(stealing.other)
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
+    await (await worker.executor(**actions)).execute(stealing.other)
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_worker_without_the_lease_does_not_report_its_internal_error(engine: Engine) -> None:
-    run_id = await engine.start(await engine.publish(transform("a", 1)))
+async def test_worker_without_the_lease_does_not_report_its_internal_error(worker: WorkerHarness) -> None:
+    run_id = await worker.start(await worker.publish(transform("a", 1)))
     other: list[Any] = []
 
     class LeaseLosingKind(TransformKind):
         async def run(self, rendered: Any, context: StepContext, /) -> Any:
-            await engine.change(run_id, due_at=START)
-            other.append(await engine.claim())
-            other.append(await engine.everything(run_id))
+            await worker.change(run_id, due_at=START)
+            other.append(await worker.claim())
+            other.append(await worker.everything(run_id))
             raise RuntimeError("bug")
 
-    await Executor(engine.database, engine.flows, {"transform": LeaseLosingKind(StepSettings())}).execute(
-        await engine.claim()
+    await Executor(worker.database, worker.flows, {"transform": LeaseLosingKind(StepSettings())}).execute(
+        await worker.claim()
     )
-    assert await engine.everything(run_id) == other[1]
+    assert await worker.everything(run_id) == other[1]
 
 
-async def test_lost_lease_can_be_neither_renewed_nor_released(engine: Engine) -> None:
-    run_id = await engine.start(await engine.publish(transform("a", 1)))
-    lost = await engine.claim()
-    await engine.change(run_id, due_at=START)
-    held = await engine.claim()
-    before = await engine.everything(run_id)
+async def test_lost_lease_can_be_neither_renewed_nor_released(worker: WorkerHarness) -> None:
+    run_id = await worker.start(await worker.publish(transform("a", 1)))
+    lost = await worker.claim()
+    await worker.change(run_id, due_at=START)
+    held = await worker.claim()
+    before = await worker.everything(run_id)
     hour = timedelta(hours=1)
-    assert await engine.database.write(step_journal.renew, [lost.lease], hour) == set()
-    await engine.database.write(step_journal.release, [lost.lease])
-    assert await engine.everything(run_id) == before
-    assert await engine.database.write(step_journal.renew, [held.lease, lost.lease], hour) == {run_id}
-    assert (await engine.run(run_id)).due_at == START + hour
+    assert await worker.database.write(step_journal.renew, [lost.lease], hour) == set()
+    await worker.database.write(step_journal.release, [lost.lease])
+    assert await worker.everything(run_id) == before
+    assert await worker.database.write(step_journal.renew, [held.lease, lost.lease], hour) == {run_id}
+    assert (await worker.run(run_id)).due_at == START + hour
 
 
-async def test_run_that_was_ended_by_another_worker_is_not_changed(engine: Engine) -> None:
-    run_id = await engine.start(await engine.publish(transform("a", 1)))
-    lease = await engine.claim()
-    executor = await engine.executor()
+async def test_run_that_was_ended_by_another_worker_is_not_changed(worker: WorkerHarness) -> None:
+    run_id = await worker.start(await worker.publish(transform("a", 1)))
+    lease = await worker.claim()
+    executor = await worker.executor()
     await executor.execute(lease)
-    before = await engine.everything(run_id)
+    before = await worker.everything(run_id)
     await executor.execute(lease)
-    assert await engine.everything(run_id) == before
+    assert await worker.everything(run_id) == before
 
 
 async def test_unavailable_database_leaves_the_run_to_the_next_claim(
-    engine: Engine, still: FakeClock, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, still: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: Any) -> None:
         raise OperationalError("gone", None, Exception("gone"))
 
-    run_id = await engine.start(await engine.publish(transform("a", 1), transform("b", 2)))
-    executor = await engine.executor()
+    run_id = await worker.start(await worker.publish(transform("a", 1), transform("b", 2)))
+    executor = await worker.executor()
     with monkeypatch.context() as away:
         away.setattr(step_journal, "_record", gone)
-        await executor.execute(await engine.claim())
-    assert (await engine.run(run_id)).status == "RUNNING"
+        await executor.execute(await worker.claim())
+    assert (await worker.run(run_id)).status == "RUNNING"
     await still.advance(15)
-    await executor.execute(await engine.claim())
-    assert (await engine.run(run_id)).status == "SUCCEEDED"
-    assert await engine.tries(run_id) == [("a", 1, "INTERRUPTED"), ("a", 2, "SUCCEEDED"), ("b", 1, "SUCCEEDED")]
+    await executor.execute(await worker.claim())
+    assert (await worker.run(run_id)).status == "SUCCEEDED"
+    assert await worker.tries(run_id) == [("a", 1, "INTERRUPTED"), ("a", 2, "SUCCEEDED"), ("b", 1, "SUCCEEDED")]
 
 
 # An unreliable server
@@ -929,27 +934,27 @@ class Flaky:
         return JSONResponse({"order": request.path_params["number"], "total": 42})
 
 
-async def test_five_steps_against_a_server_that_fails_twice(engine: Engine, still: FakeClock) -> None:
+async def test_five_steps_against_a_server_that_fails_twice(worker: WorkerHarness, still: FakeClock) -> None:
     flaky = Flaky()
     retry = {"attempts": 3, "delay": 1, "factor": 2, "jitter": 0}
     call = {"method": "POST", "url": "{{ run.input.server }}/orders/{{ steps.order.output }}", "json": {"n": 1}}
-    flow = await engine.publish(
+    flow = await worker.publish(
         transform("order", "{{ run.input.order }}"),
         {"name": "call", "kind": "http", "input": call, "retry": retry},
         python("check", "double", args={"total": "{{ steps.call.output.body.total }}"}),
         transform("never", 1, when="{{ steps.call.output.status != 200 }}"),
         transform("summary", "Order {{ steps.call.output.body.order }}: {{ steps.check.output }}"),
     )
-    executor = await engine.executor(double=lambda total: total * 2)
+    executor = await worker.executor(double=lambda total: total * 2)
     app = Starlette(routes=[Route("/orders/{number:int}", flaky.answer, methods=["POST"])])
     async with answering(app) as url:
-        run_id = await engine.start(flow, json_codec.encode({"server": url, "order": 7}, limit=1000, what="input"))
+        run_id = await worker.start(flow, json_codec.encode({"server": url, "order": 7}, limit=1000, what="input"))
         for wait in (1, 2, 0):
-            await executor.execute(await engine.claim())
+            await executor.execute(await worker.claim())
             await still.advance(wait)
-    assert await output_of(engine, run_id) == "Order 7: 84"
-    assert flaky.keys == [f"{shown(run_id)}:call"] * 3
-    assert await engine.tries(run_id) == [
+    assert await output_of(worker, run_id) == "Order 7: 84"
+    assert flaky.keys == [f"{encode_run_id(run_id)}:call"] * 3
+    assert await worker.tries(run_id) == [
         ("order", 1, "SUCCEEDED"),
         ("call", 1, "FAILED"),
         ("call", 2, "FAILED"),
@@ -957,6 +962,6 @@ async def test_five_steps_against_a_server_that_fails_twice(engine: Engine, stil
         ("check", 1, "SUCCEEDED"),
         ("summary", 1, "SUCCEEDED"),
     ]
-    assert json_codec.decode((await engine.attempts(run_id))[1].error)["details"]["status"] == 503
-    assert (await engine.run(run_id)).duration_ms == 3000
-    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    assert json_codec.decode((await worker.attempts(run_id))[1].error)["details"]["status"] == 503
+    assert (await worker.run(run_id)).duration_ms == 3000
+    assert await history(worker, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]

@@ -15,19 +15,19 @@ from engine.compiled_flow import FlowCache
 from engine.scheduler import Scheduler
 from engine.steps import StepContext
 from tests.conftest import Dialect
-from tests.engine.adapters import CASES, Adapter, Limits
+from tests.engine.backends import CASES, Backend, Limits
 from tests.engine.test_dispatcher import at_work
 from tests.engine.test_scheduler import add as add_schedule
 from tests.engine.test_scheduler import fires
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Bench, Engine, history, python, transform
+from tests.support.worker import WorkerHarness, history, python, transform
 
 HOUR = 3_600.0
 
 
 @pytest.fixture
-def dialect(case: tuple[Adapter, Dialect]) -> Dialect:
+def dialect(case: tuple[Backend, Dialect]) -> Dialect:
     return case[1]
 
 
@@ -52,165 +52,165 @@ class Gate:
 
 
 @asynccontextmanager
-async def working(adapter: Adapter, engine: Engine, gate: Gate, **limits: Any) -> AsyncIterator[None]:
+async def working(backend: Backend, worker: WorkerHarness, gate: Gate, **limits: Any) -> AsyncIterator[None]:
     """Run a dispatcher with an executor while the block lasts."""
-    executor = await engine.executor(pass_gate=gate.pass_gate)
-    async with at_work(adapter.create(engine.database, Limits(**limits)), executor.execute):
+    executor = await worker.executor(pass_gate=gate.pass_gate)
+    async with at_work(backend.create(worker.database, Limits(**limits)), executor.execute):
         yield
 
 
 async def test_running_run_is_executed_once_with_a_positive_duration(
-    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, jump: float
 ) -> None:
     gate = Gate()
-    run_id = await engine.start(await engine.publish(python("a", "pass_gate"), transform("b", 1)))
-    async with working(adapter, engine, gate):
+    run_id = await worker.start(await worker.publish(python("a", "pass_gate"), transform("b", 1)))
+    async with working(backend, worker, gate):
         await still.advance(2)
         still.jump(jump)
         # A wake-up arrives at once, before any timer ends.
-        other = await engine.start(await engine.publish(transform("a", 1)))
+        other = await worker.start(await worker.publish(transform("a", 1)))
         # Long enough for several renewals of the lease.
         await still.advance(40)
-        assert (await engine.run(other)).status == "SUCCEEDED"
+        assert (await worker.run(other)).status == "SUCCEEDED"
         assert gate.calls == 1
         gate.opened.set()
         await still.settle()
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert (run.status, run.interruptions) == ("SUCCEEDED", 0)
-    assert await engine.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "SUCCEEDED")]
-    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
-    took = [run.duration_ms, *(step.duration_ms for step in await engine.steps(run_id))]
+    assert await worker.tries(run_id) == [("a", 1, "SUCCEEDED"), ("b", 1, "SUCCEEDED")]
+    assert await history(worker, run_id) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    took = [run.duration_ms, *(step.duration_ms for step in await worker.steps(run_id))]
     assert min(took) >= 0
 
 
 async def test_lease_of_a_running_run_is_kept_from_other_workers(
-    adapter: Adapter, engine: Engine, still: FakeClock, database_url: str, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, database_url: str, jump: float
 ) -> None:
     """After the clock was set forward the lease seems expired; its own worker renews it before it claims."""
     gate, second_gate = Gate(), Gate()
     other = open_database(database_url)
     still.watch(other)
-    run_id = await engine.start(await engine.publish(python("a", "pass_gate")))
-    async with working(adapter, engine, gate, lease=15):
+    run_id = await worker.start(await worker.publish(python("a", "pass_gate")))
+    async with working(backend, worker, gate, lease=15):
         await still.advance(2)
         still.jump(jump)
         await still.advance(10)
-        second = Engine(other, engine.project_id, engine._closing)
-        async with working(adapter, second, second_gate, lease=15):
+        second = WorkerHarness(other, worker.project_id, worker.resources)
+        async with working(backend, second, second_gate, lease=15):
             await still.advance(60)
             assert (gate.calls, second_gate.calls) == (1, 0)
             gate.opened.set()
             await still.settle()
     await other.close()
-    assert (await engine.run(run_id)).interruptions == 0
+    assert (await worker.run(run_id)).interruptions == 0
 
 
 async def test_new_runs_are_claimed_after_the_clock_was_set(
-    adapter: Adapter, engine: Engine, still: FakeClock, database_url: str, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, database_url: str, jump: float
 ) -> None:
     gate = Gate()
     gate.opened.set()
     other = open_database(database_url)
-    flow = await engine.publish(python("a", "pass_gate"))
-    async with working(adapter, engine, gate):
+    flow = await worker.publish(python("a", "pass_gate"))
+    async with working(backend, worker, gate):
         await still.advance(5)
         still.jump(jump)
         # From another process: there is no wake-up.
-        run_id = await Bench(other, engine.project_id).start(flow)
+        run_id = await WorkerHarness(other, worker.project_id).start(flow)
         await still.advance(2)
-        assert (await engine.run(run_id)).status == "SUCCEEDED"
+        assert (await worker.run(run_id)).status == "SUCCEEDED"
     await other.close()
 
 
 async def test_few_free_slots_are_filled_after_the_clock_was_set(
-    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, jump: float
 ) -> None:
     gate = Gate()
-    flow, quick = await engine.publish(python("a", "pass_gate")), await engine.publish(transform("a", 1))
-    async with working(adapter, engine, gate, concurrency=8):
+    flow, quick = await worker.publish(python("a", "pass_gate")), await worker.publish(transform("a", 1))
+    async with working(backend, worker, gate, concurrency=8):
         for _ in range(7):
-            await engine.start(flow)
-        run_ids = await engine.start_many(quick, 3)
+            await worker.start(flow)
+        run_ids = await worker.start_many(quick, 3)
         await still.settle()
         still.jump(jump)
         await still.advance(5)
-        assert [(await engine.run(run_id)).status for run_id in run_ids] == ["SUCCEEDED"] * 3
+        assert [(await worker.run(run_id)).status for run_id in run_ids] == ["SUCCEEDED"] * 3
 
 
 async def test_runs_due_before_the_clock_was_set_are_due_after(
-    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, jump: float
 ) -> None:
     gate = Gate()
-    flow, quick = await engine.publish(python("a", "pass_gate")), await engine.publish(transform("a", 1))
-    async with working(adapter, engine, gate, concurrency=1):
-        await engine.start(flow)
+    flow, quick = await worker.publish(python("a", "pass_gate")), await worker.publish(transform("a", 1))
+    async with working(backend, worker, gate, concurrency=1):
+        await worker.start(flow)
         await still.settle()
-        waiting = await engine.start(quick)
+        waiting = await worker.start(quick)
         await still.advance(3)
         still.jump(jump)
         await still.advance(3)
         gate.opened.set()
         await still.advance(3)
-        assert (await engine.run(waiting)).status == "SUCCEEDED"
+        assert (await worker.run(waiting)).status == "SUCCEEDED"
 
 
 async def test_lost_lease_ends_in_time_after_the_clock_was_set(
-    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, jump: float
 ) -> None:
     """The lease of a worker that is lost after the clock was set expires in time."""
     gate = Gate()
     gate.opened.set()
-    flow = await engine.publish(python("a", "pass_gate"))
-    async with working(adapter, engine, gate):
+    flow = await worker.publish(python("a", "pass_gate"))
+    async with working(backend, worker, gate):
         await still.advance(5)
         still.jump(jump)
         await still.advance(2)
-        run_id = await engine.start(flow, due_at=None)
-        await engine.change(run_id, due_at=None)
+        run_id = await worker.start(flow, due_at=None)
+        await worker.change(run_id, due_at=None)
         await still.settle()
         running = {"status": "RUNNING", "started_at": still.now(), "running_since": still.now()}
-        await engine.change(run_id, **running, due_at=still.now() + timedelta(seconds=15))
+        await worker.change(run_id, **running, due_at=still.now() + timedelta(seconds=15))
         await still.advance(20)
-        assert (await engine.run(run_id)).status == "SUCCEEDED"
+        assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
 async def test_delay_ends_at_its_wall_clock_time(
-    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, jump: float
 ) -> None:
-    run_id = await engine.start(await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
-    async with working(adapter, engine, Gate()):
+    run_id = await worker.start(await worker.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
+    async with working(backend, worker, Gate()):
         await still.advance(10)
         still.jump(jump)
         if jump < 0:
             await still.advance(60)
-            assert (await engine.run(run_id)).status == "PAUSED"
+            assert (await worker.run(run_id)).status == "PAUSED"
             still.jump(-jump)
         await still.advance(2)
-        run = await engine.run(run_id)
+        run = await worker.run(run_id)
     assert run.status == "SUCCEEDED"
-    assert await history(engine, run_id) == ["QUEUED", "RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
+    assert await history(worker, run_id) == ["QUEUED", "RUNNING", "PAUSED", "RUNNING", "SUCCEEDED"]
     assert run.duration_ms >= 0
 
 
 async def test_run_cancelled_after_the_clock_was_set_has_a_positive_duration(
-    adapter: Adapter, engine: Engine, still: FakeClock, jump: float
+    backend: Backend, worker: WorkerHarness, still: FakeClock, jump: float
 ) -> None:
-    run_id = await engine.start(await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
-    async with working(adapter, engine, Gate()):
+    run_id = await worker.start(await worker.publish({"name": "wait", "kind": "delay", "input": {"for": 60}}))
+    async with working(backend, worker, Gate()):
         await still.settle()
         still.jump(jump)
-        await engine.database.write(step_journal.stop, run_id, "Stopped")
+        await worker.database.write(step_journal.stop, run_id, "Stopped")
         await still.settle()
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert run.status == "STOPPED"
     assert run.duration_ms >= 0
-    assert [step.duration_ms >= 0 for step in await engine.steps(run_id)] == [True]
+    assert [step.duration_ms >= 0 for step in await worker.steps(run_id)] == [True]
 
 
 @pytest.mark.parametrize("case", CASES[:2])
 async def test_schedule_fires_once_for_each_wall_clock_time(database: Database, still: FakeClock, jump: float) -> None:
-    home = await database.write(factory.add_home)
-    await database.write(add_schedule, home, "*/2 * * * *")
+    published = await database.write(factory.make_project_with_flow)
+    await database.write(add_schedule, published, "*/2 * * * *")
     scheduler = Scheduler(database, FlowCache(database))
     task = asyncio.create_task(scheduler.run())
     await still.advance(130)

@@ -21,12 +21,12 @@ from db.models import FlowRun, RunEvent
 from db.models.types import table
 from domain.errors import DatabaseUnavailableError
 from engine.steps import StepContext
-from tests.engine.adapters import ADAPTERS, Adapter, Limits
-from tests.engine.crowds import PATIENCE, all_succeeded, ended, enqueue, tally
+from tests.engine.backends import BACKENDS, Backend, Limits
+from tests.engine.load import PATIENCE, all_succeeded, ended, enqueue, tally
 from tests.engine.test_dispatcher import at_work
-from tests.support.api import Api, serving
-from tests.support.engine import Bench, Engine, python
+from tests.support.app import App, run_app
 from tests.support.postgres import PostgresServer
+from tests.support.worker import WorkerHarness, python
 
 LIST = "{ flowRuns { totalCount } }"
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
@@ -56,15 +56,15 @@ class Counted:
 
 
 @asynccontextmanager
-async def two_workers(adapter: Adapter, bench: Bench, url: str, action: Counted) -> AsyncIterator[None]:
+async def two_workers(backend: Backend, worker: WorkerHarness, url: str, action: Counted) -> AsyncIterator[None]:
     """Run two dispatchers, each with its own connections, while the block lasts."""
     async with AsyncExitStack() as stack:
         for _ in range(2):
             database = open_database(url)
             stack.push_async_callback(database.close)
-            host = Engine(database, bench.project_id, stack)
+            host = WorkerHarness(database, worker.project_id, stack)
             executor = await host.executor(act=action.act)
-            dispatcher = adapter.create(database, Limits(concurrency=16, lease=3))
+            dispatcher = backend.create(database, Limits(concurrency=16, lease=3))
             await stack.enter_async_context(at_work(dispatcher, executor.execute))
         yield
 
@@ -80,30 +80,30 @@ def killed(server: PostgresServer) -> None:
     server.kill()
 
 
-@pytest.mark.parametrize("adapter", [pytest.param(ADAPTERS[name], id=name) for name in ("polling", "tickets")])
+@pytest.mark.parametrize("backend", [pytest.param(BACKENDS[name], id=name) for name in BACKENDS])
 @pytest.mark.parametrize("fail", [stopped_at_once, killed])
 async def test_crashed_server_neither_loses_nor_repeats_steps(
-    own_postgres: PostgresServer, adapter: Adapter, fail: Callable[[PostgresServer], None]
+    own_postgres: PostgresServer, backend: Backend, fail: Callable[[PostgresServer], None]
 ) -> None:
     url = own_postgres.url()
     await asyncio.to_thread(upgrade, url)
-    async with serving(url, with_worker=False) as api:
-        bench = await Bench.on(api.database)
-        flow = await bench.publish(python("a", "act"), python("b", "act"))
-        run_ids = await enqueue(bench, flow, 300)
+    async with run_app(url, with_worker=False) as app:
+        worker = await WorkerHarness.on(app.database)
+        flow = await worker.publish(python("a", "act"), python("b", "act"))
+        run_ids = await enqueue(worker, flow, 300)
         action = Counted()
-        async with two_workers(adapter, bench, url, action):
+        async with two_workers(backend, worker, url, action):
             await action.called(150)
             await asyncio.to_thread(fail, own_postgres)
             await asyncio.to_thread(own_postgres.start)
-            await ended(api.database, run_ids)
-        counts = await tally(api.database)
+            await ended(app.database, run_ids)
+        counts = await tally(app.database)
         # Interrupted attempts are repeated; all others ran once.
         lost = counts.pop("attempts INTERRUPTED", 0)
         assert counts == {**all_succeeded(300, 2), "interruptions": counts["interruptions"]}
         assert action.calls.total() <= 600 + lost
-        assert (await api.query(LIST))["flowRuns"]["totalCount"] == 0
-        assert (await api.start(await api.create_flow(ECHO)))["__typename"] == "StartRunSuccess"
+        assert (await app.query(LIST))["flowRuns"]["totalCount"] == 0
+        assert (await app.start(await app.create_flow(ECHO)))["__typename"] == "StartRunSuccess"
 
 
 # SQLite
@@ -143,21 +143,21 @@ def no_space(file: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("impatient")
 async def test_unwritable_file_neither_loses_nor_repeats_steps(database_url: str, fail: Callable[[Path], Any]) -> None:
     file = Path(str(make_url(database_url).database))
-    async with serving(database_url, with_worker=False) as api:
-        bench = await Bench.on(api.database)
-        run_ids = await enqueue(bench, await bench.publish(python("a", "act"), python("b", "act")), 300)
-        echo = await api.create_flow(ECHO)
+    async with run_app(database_url, with_worker=False) as app:
+        worker = await WorkerHarness.on(app.database)
+        run_ids = await enqueue(worker, await worker.publish(python("a", "act"), python("b", "act")), 300)
+        echo = await app.create_flow(ECHO)
         action = Counted()
-        async with two_workers(ADAPTERS["polling"], bench, database_url, action):
+        async with two_workers(BACKENDS["dispatcher"], worker, database_url, action):
             await action.called(150)
             with fail(file):
-                started = await started_until_refused(api, echo)
-                assert (await api.query(LIST))["flowRuns"]["totalCount"] == started
-            await ended(api.database, run_ids)
-            assert (await api.start(echo))["__typename"] == "StartRunSuccess"
-            await ended(api.database, await api.database.read(run_ids_of_all))
-        counts = await tally(api.database)
-        assert await api.database.read(lambda conn: conn.execute(text("PRAGMA integrity_check")).scalar_one()) == "ok"
+                started = await started_until_refused(app, echo)
+                assert (await app.query(LIST))["flowRuns"]["totalCount"] == started
+            await ended(app.database, run_ids)
+            assert (await app.start(echo))["__typename"] == "StartRunSuccess"
+            await ended(app.database, await app.database.read(run_ids_of_all))
+        counts = await tally(app.database)
+        assert await app.database.read(lambda conn: conn.execute(text("PRAGMA integrity_check")).scalar_one()) == "ok"
     lost = counts.pop("attempts INTERRUPTED", 0)
     # Runs whose start was confirmed to the client are executed like all others: one step each.
     expected = all_succeeded(300 + started + 1)
@@ -170,12 +170,12 @@ def run_ids_of_all(conn: Any) -> list[Any]:
     return list(conn.execute(select(table(FlowRun).c.id)).scalars())
 
 
-async def started_until_refused(api: Api, flow: str) -> int:
+async def started_until_refused(app: App, flow: str) -> int:
     """Start runs until one is refused because the disk is full; returns the number of runs started."""
     start = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
     large = {"flowId": flow, "input": "x" * 100_000}
     for started in range(1_000):
-        body = await api.execute(start, {"input": large})
+        body = await app.execute(start, {"input": large})
         if errors := body.get("errors"):
             assert errors[0]["extensions"] == {"code": "DATABASE_UNAVAILABLE"}
             return started
@@ -185,13 +185,13 @@ async def started_until_refused(api: Api, flow: str) -> int:
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
 async def test_full_disk_refuses_whole_writes(database: Database) -> None:
-    bench = await Bench.on(database)
-    flow = await bench.publish(python("a", "act"))
-    kept = await bench.start(flow)
+    worker = await WorkerHarness.on(database)
+    flow = await worker.publish(python("a", "act"))
+    kept = await worker.start(flow)
     pages = await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one())
     await database.write(lambda uow: uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}").all())
     # In one batch: each write gets its own result.
-    results = await asyncio.gather(*(bench.start(flow, f'"{"x" * 3_000}"') for _ in range(40)), return_exceptions=True)
+    results = await asyncio.gather(*(worker.start(flow, f'"{"x" * 3_000}"') for _ in range(40)), return_exceptions=True)
     written = [result for result in results if not isinstance(result, BaseException)]
     refused = [result for result in results if isinstance(result, BaseException)]
     assert refused
@@ -200,8 +200,8 @@ async def test_full_disk_refuses_whole_writes(database: Database) -> None:
     counts = await database.read(runs_and_events)
     assert counts == (1 + len(written), 1 + len(written))
     await database.write(lambda uow: uow.conn.exec_driver_sql("PRAGMA max_page_count = 1000000").all())
-    again = await bench.start(flow, f'"{"x" * 3_000}"')
-    assert {(await bench.run(run_id)).status for run_id in (kept, again, *written)} == {"QUEUED"}
+    again = await worker.start(flow, f'"{"x" * 3_000}"')
+    assert {(await worker.run(run_id)).status for run_id in (kept, again, *written)} == {"QUEUED"}
 
 
 def runs_and_events(conn: Any) -> tuple[int, int]:

@@ -3,14 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from db.core.database import Database
 from db.models import FlowRun
@@ -19,31 +19,30 @@ from db.runs import step_journal
 from db.runs.step_journal import Claimed
 from domain import json_codec
 from domain.enums import TriggerMethod
-from engine.dispatcher import Execute
-from engine.polling import PollingDispatcher
+from engine.dispatcher import Dispatcher, Execute
 from tests.conftest import Dialect
-from tests.engine.adapters import ADAPTERS, Adapter, Limits
-from tests.engine.crowds import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
-from tests.engine.processes import Processes
+from tests.engine.backends import Backend, Limits
+from tests.engine.load import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
 from tests.engine.test_dispatcher import at_work
-from tests.engine.worker_processes import Order
+from tests.engine.worker_pool import WorkerPool
+from tests.engine.worker_processes import WorkerSpec
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Bench, Engine, python
+from tests.support.worker import WorkerHarness, python
 
 DELAYED = 10_000
 PAUSED = 1_000
 
 
 async def test_two_worker_processes_execute_each_of_2000_runs_once(
-    processes: Processes, database: Database, database_url: str, tmp_path: Path
+    worker_pool: WorkerPool, database: Database, database_url: str, tmp_path: Path
 ) -> None:
-    bench = await Bench.on(database)
-    run_ids = await enqueue(bench, await bench.publish(python("only", "stamp")), 2_000)
-    pids = [await processes.start(Order(database_url, str(tmp_path / f"{n}.log"))) for n in range(2)]
+    worker = await WorkerHarness.on(database)
+    run_ids = await enqueue(worker, await worker.publish(python("only", "stamp")), 2_000)
+    pids = [await worker_pool.start(WorkerSpec(database_url, str(tmp_path / f"{n}.log"))) for n in range(2)]
     await ended(database, run_ids)
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-        assert await processes.ended(pid) == 0
+        assert await worker_pool.ended(pid) == 0
     assert await tally(database) == all_succeeded(2_000)
     outputs = [json_codec.decode(text) for text in await database.read(outputs_of_runs)]
     assert {output["process"] for output in outputs} == set(pids)
@@ -91,11 +90,10 @@ class Meter:
 
 
 @pytest.fixture
-async def meter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Meter:
+async def meter(worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> Meter:
     """An executor with a meter."""
-    meter = Meter((await engine.executor()).execute)
-    for name in ("claim", "claim_tickets"):
-        monkeypatch.setattr(step_journal, name, meter.counting(getattr(step_journal, name)))
+    meter = Meter((await worker.executor()).execute)
+    monkeypatch.setattr(step_journal, "claim", meter.counting(step_journal.claim))
     return meter
 
 
@@ -103,50 +101,49 @@ class TestWaiting:
     """Suspended runs, in virtual time."""
 
     @pytest.fixture
-    def dialect(self, case: tuple[Adapter, Dialect]) -> Dialect:
+    def dialect(self, case: tuple[Backend, Dialect]) -> Dialect:
         return case[1]
 
     @pytest.fixture
-    def still(self, fake_clock: FakeClock, engine: Engine) -> FakeClock:
-        fake_clock.watch(engine.database)
+    def still(self, fake_clock: FakeClock, worker: WorkerHarness) -> FakeClock:
+        fake_clock.watch(worker.database)
         return fake_clock
 
     async def test_thousand_paused_runs_hold_no_resources(
-        self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
+        self, backend: Backend, worker: WorkerHarness, still: FakeClock, meter: Meter
     ) -> None:
         asking = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}
-        flow = await engine.publish(asking)
-        dispatcher = adapter.create(engine.database, Limits())
-        assert isinstance(dispatcher, PollingDispatcher)
+        flow = await worker.publish(asking)
+        dispatcher = backend.create(worker.database, Limits())
+        assert isinstance(dispatcher, Dispatcher)
         async with at_work(dispatcher, meter):
             await still.settle()
             idle = len(asyncio.all_tasks())
-            await enqueue(engine, flow, PAUSED)
+            await enqueue(worker, flow, PAUSED)
             await still.drive(meter.executed(PAUSED))
             await still.settle()
             assert len(asyncio.all_tasks()) == idle
-            assert engine.database._pool.checkedout() == 0  # type: ignore[attr-defined]
+            assert worker.database._pool.checkedout() == 0  # type: ignore[attr-defined]
             assert dispatcher._tasks == {}
             assert still.timers <= 2
             meter.claims = 0
             await still.advance(30)
             assert meter.claims <= 31
-        of_queue = {"tickets": 0} if adapter is ADAPTERS["tickets"] else {}
-        assert await engine.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
-        assert (await tally(engine.database))["runs PAUSED"] == PAUSED
+        assert await worker.database.read(held) == {"due": 0, "leases": 0}
+        assert (await tally(worker.database))["runs PAUSED"] == PAUSED
 
     async def test_ten_thousand_delays_due_at_once_are_claimed_in_batches(
-        self, adapter: Adapter, engine: Engine, still: FakeClock, meter: Meter
+        self, backend: Backend, worker: WorkerHarness, still: FakeClock, meter: Meter
     ) -> None:
-        flow = await engine.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
+        flow = await worker.publish({"name": "wait", "kind": "delay", "input": {"for": 60}})
         due_at = START + timedelta(seconds=60)
-        run_ids = await delayed(engine, flow, DELAYED, due_at)
-        async with at_work(adapter.create(engine.database, Limits()), meter):
+        run_ids = await delayed(worker, flow, DELAYED, due_at)
+        async with at_work(backend.create(worker.database, Limits()), meter):
             await still.advance(59)
             assert meter.order == []
             moving = asyncio.ensure_future(still.advance(1))
             await meter.executed(1)
-            fresh = await engine.start(flow, trigger_method=TriggerMethod.RETRY)
+            fresh = await worker.start(flow, trigger_method=TriggerMethod.RETRY)
             before = len(meter.order)
             await meter.executed(DELAYED + 1)
             await moving
@@ -154,15 +151,13 @@ class TestWaiting:
         assert meter.max_executing <= Limits().concurrency
         # A claim for each run would be 10,000.
         assert meter.claims < DELAYED / 8
-        if adapter is ADAPTERS["tickets"]:
-            # Retries by hand come before runs that are under way.
-            assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
-        counts = await tally(engine.database)
+        # Retries by hand come before runs that are under way.
+        assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
+        counts = await tally(worker.database)
         assert (counts["runs SUCCEEDED"], counts["runs PAUSED"]) == (DELAYED, 1)
 
 
-def held(conn: Any, of_queue: Collection[str]) -> dict[str, int]:
+def held(conn: Any) -> dict[str, int]:
     run = table(FlowRun).c
     columns = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
-    queued = {name: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar_one() for name in of_queue}
-    return {"due": columns[0], "leases": columns[1], **queued}
+    return {"due": columns[0], "leases": columns[1]}

@@ -20,8 +20,8 @@ from domain import json_codec
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.run_output import OutputLimits
-from tests.support.engine import Engine, transform
-from tests.support.listening import answering
+from tests.support.listener import answering
+from tests.support.worker import WorkerHarness, transform
 
 LIMIT = 2 * 1024 * 1024
 LARGE = bytes(range(256)) * 6 * 1024  # more than an output may hold
@@ -68,11 +68,11 @@ async def server() -> AsyncIterator[str]:
         yield url
 
 
-class World:
+class FileHarness:
     """Executes steps, and reads their results."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self.engine = engine
+    def __init__(self, worker: WorkerHarness, folder: Path) -> None:
+        self.engine = worker
         self.folder = folder
 
     async def call(self, url: str, **more: Any) -> tuple[Any, Any]:
@@ -90,42 +90,42 @@ class World:
 
 
 @pytest.fixture
-def world(engine: Engine, tmp_path: Path) -> World:
-    return World(engine, tmp_path / "files")
+def harness(worker: WorkerHarness, tmp_path: Path) -> FileHarness:
+    return FileHarness(worker, tmp_path / "files")
 
 
 @pytest.mark.parametrize("path", ["/large", "/compressed"])
-async def test_response_is_saved_as_a_file(world: World, server: str, path: str) -> None:
-    run, step = await world.call(server + path, saveAs="../{{ run.id }}.pdf", query={"token": "secret"})
+async def test_response_is_saved_as_a_file(harness: FileHarness, server: str, path: str) -> None:
+    run, step = await harness.call(server + path, saveAs="../{{ run.id }}.pdf", query={"token": "secret"})
     assert run.status == "SUCCEEDED"
     output = json_codec.decode(step.output)
     assert set(output) == {"status", "headers", "file"}
     assert output["status"] == 200
-    (row,) = (await world.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
+    (row,) = (await harness.engine.database.read(files.by_runs, [run.id], {"name", "size", "media_type"}))[run.id]
     name = f"run_{run.id.hex}.pdf"
     assert (row.name, row.size, row.media_type) == (name, len(LARGE), "application/pdf")
     expected = {"name": name, "size": len(LARGE), "mediaType": "application/pdf", "id": f"file_{row.id.hex}"}
     assert output["file"] == expected
     assert json_codec.decode(run.output) == name
-    assert world.stored() == [LARGE]
-    (line, *_) = (await world.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
+    assert harness.stored() == [LARGE]
+    (line, *_) = (await harness.engine.database.read(logs.by_runs, [run.id], LogFilter(), Page(10)))[run.id]
     assert re.fullmatch(rf"GET {re.escape(server + path)} responded 200 in \d+ ms", line.message)
 
 
 @pytest.mark.parametrize("path", ["/endless", "/bomb"])
-async def test_endless_response_is_refused(world: World, server: str, path: str) -> None:
-    run, _ = await world.call(server + path, saveAs="endless")
+async def test_endless_response_is_refused(harness: FileHarness, server: str, path: str) -> None:
+    run, _ = await harness.call(server + path, saveAs="endless")
     assert run.error_code == "RESPONSE_TOO_LARGE"
-    assert world.stored() == []
+    assert harness.stored() == []
 
 
-async def test_error_response_is_not_saved(world: World, server: str) -> None:
-    run, _ = await world.call(f"{server}/refusing", saveAs="page")
+async def test_error_response_is_not_saved(harness: FileHarness, server: str) -> None:
+    run, _ = await harness.call(f"{server}/refusing", saveAs="page")
     assert run.error_code == "HTTP_STATUS"
-    assert world.stored() == []
+    assert harness.stored() == []
 
 
-async def test_large_response_without_save_as_fails(world: World, server: str) -> None:
-    run, _ = await world.call(f"{server}/large", saveAs="{{ '/' }}")
+async def test_large_response_without_save_as_fails(harness: FileHarness, server: str) -> None:
+    run, _ = await harness.call(f"{server}/large", saveAs="{{ '/' }}")
     assert run.error_code == "FILE_NAME_INVALID"
-    assert world.stored() == []
+    assert harness.stored() == []

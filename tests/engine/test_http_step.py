@@ -20,7 +20,7 @@ from engine.steps import KINDS, StepContext, StepKind, StepSettings
 from engine.steps.http import HttpKind
 from engine.steps.network import Address, AddressRule, GuardedBackend, GuardedTransport, anywhere, public_only
 from tests.support.clock import FakeClock
-from tests.support.listening import answering
+from tests.support.listener import answering
 
 KIB = 1024
 LIMIT = 64 * KIB

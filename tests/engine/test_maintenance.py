@@ -31,7 +31,7 @@ from engine.maintenance import (
 )
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 DAY = timedelta(days=1)
 
@@ -61,14 +61,14 @@ def store(folder: Path) -> FileStore:
 
 
 @pytest.fixture
-async def home(database: Database) -> Home:
-    return await database.write(factory.add_home)
+async def published(database: Database) -> PublishedFlow:
+    return await database.write(factory.make_project_with_flow)
 
 
-async def add_run(database: Database, home: Home, age: timedelta, **values: Any) -> UUID:
+async def make_run(database: Database, published: PublishedFlow, age: timedelta, **values: Any) -> UUID:
     """Insert a run that ended `age` ago."""
     row = {"status": RunStatus.SUCCEEDED, "finished_at": clock.now() - age, "depth": 0, "ran_ms": 0, **values}
-    (run,) = await database.write(factory.add_runs, home, [row])
+    (run,) = await database.write(factory.make_runs, published, [row])
     return run
 
 
@@ -106,10 +106,10 @@ async def row_count(database: Database) -> int:
 
 
 async def test_files_of_purged_runs_are_deleted_and_no_others(
-    database: Database, home: Home, store: FileStore, folder: Path
+    database: Database, published: PublishedFlow, store: FileStore, folder: Path
 ) -> None:
-    old, young = await add_run(database, home, 31 * DAY), await add_run(database, home, 29 * DAY)
-    paused = await add_run(database, home, 99 * DAY, status=RunStatus.PAUSED, finished_at=None)
+    old, young = await make_run(database, published, 31 * DAY), await make_run(database, published, 29 * DAY)
+    paused = await make_run(database, published, 99 * DAY, status=RunStatus.PAUSED, finished_at=None)
     purged = await add_files(database, store, old, 2)
     await add_files(database, store, young)
     await add_files(database, store, paused)
@@ -129,18 +129,18 @@ async def of_run(database: Database, run: UUID) -> list[Any]:
 
 
 async def test_many_files_are_deleted_in_batches(
-    database: Database, home: Home, store: FileStore, folder: Path
+    database: Database, published: PublishedFlow, store: FileStore, folder: Path
 ) -> None:
-    await add_files(database, store, await add_run(database, home, 9 * DAY), FILE_BATCH * 2 + 1)
+    await add_files(database, store, await make_run(database, published, 9 * DAY), FILE_BATCH * 2 + 1)
     await purge_step_data(database, 7)
     assert await delete_purged_files(database, store) == FILE_BATCH * 2 + 1
     assert (stored(folder), await row_count(database)) == (set(), 0)
 
 
 async def test_interrupted_deletion_is_repeated(
-    database: Database, home: Home, store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, published: PublishedFlow, store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await add_files(database, store, await add_run(database, home, 9 * DAY), 3)
+    await add_files(database, store, await make_run(database, published, 9 * DAY), 3)
     await purge_step_data(database, 7)
     with pytest.raises(FileStoreError):
         await delete_purged_files(database, BrokenStore(str(folder), 1))
@@ -159,9 +159,9 @@ def _away(*_: object) -> None:
 
 
 async def test_failed_purge_deletes_no_files(
-    database: Database, home: Home, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    database: Database, published: PublishedFlow, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = await add_run(database, home, 9 * DAY)
+    run = await make_run(database, published, 9 * DAY)
     (key,) = await add_files(database, store, run)
     purge: Callable[..., None] = retention.purge
 
@@ -177,9 +177,9 @@ async def test_failed_purge_deletes_no_files(
 
 
 async def test_only_old_files_without_a_row_are_orphans(
-    database: Database, home: Home, store: FileStore, folder: Path
+    database: Database, published: PublishedFlow, store: FileStore, folder: Path
 ) -> None:
-    run = await add_run(database, home, DAY)
+    run = await make_run(database, published, DAY)
     now = clock.now()
     orphans = {await put(store, run, key_at(now - ORPHAN_AGE - timedelta(minutes=1), n)) for n in range(3)}
     young = await put(store, run, key_at(now - ORPHAN_AGE + timedelta(minutes=1)))
@@ -195,8 +195,10 @@ async def test_only_old_files_without_a_row_are_orphans(
     assert await delete_orphaned_files(database, store) == 0
 
 
-async def test_orphans_are_deleted_in_batches(database: Database, home: Home, store: FileStore, folder: Path) -> None:
-    run = await add_run(database, home, DAY)
+async def test_orphans_are_deleted_in_batches(
+    database: Database, published: PublishedFlow, store: FileStore, folder: Path
+) -> None:
+    run = await make_run(database, published, DAY)
     for number in range(FILE_BATCH * 2 + 3):
         await put(store, run, key_at(clock.now() - 2 * DAY, number))
     assert await delete_orphaned_files(database, store) == FILE_BATCH * 2 + 3

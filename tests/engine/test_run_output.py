@@ -20,7 +20,7 @@ from engine.file_store import FileGoneError, FileStore
 from engine.run_output import OutputLimits
 from engine.steps import StepContext, ThreadContext
 from tests.support.clock import FakeClock
-from tests.support.engine import Engine, python, transform
+from tests.support.worker import WorkerHarness, python, transform
 
 _COLUMNS = frozenset({"step_name", "attempt", "name", "size", "media_type", "key"})
 LIMIT = 3 * 1024 * 1024
@@ -30,8 +30,8 @@ MEBIBYTE = b"x" * 1024 * 1024
 class OutputHarness:
     """An engine whose steps can store files, and their output."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
-        self.engine = engine
+    def __init__(self, worker: WorkerHarness, folder: Path) -> None:
+        self.engine = worker
         self.folder = folder
         self.store = FileStore(str(folder))
 
@@ -64,8 +64,8 @@ class OutputHarness:
 
 
 @pytest.fixture
-def harness(engine: Engine, tmp_path: Path) -> OutputHarness:
-    return OutputHarness(engine, tmp_path / "files")
+def harness(worker: WorkerHarness, tmp_path: Path) -> OutputHarness:
+    return OutputHarness(worker, tmp_path / "files")
 
 
 async def test_lines_of_steps_are_in_order(harness: OutputHarness) -> None:

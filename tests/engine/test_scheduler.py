@@ -28,7 +28,7 @@ from engine.compiled_flow import FlowCache, check
 from engine.scheduler import INTERVAL_SECONDS, MAX_CATCH_UP, Scheduler
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -43,9 +43,9 @@ def still(fake_clock: FakeClock, database: Database) -> FakeClock:
 
 
 @pytest.fixture
-async def home(still: FakeClock, database: Database) -> Home:
+async def published(still: FakeClock, database: Database) -> PublishedFlow:
     """A project with a published flow."""
-    return await database.write(factory.add_home)
+    return await database.write(factory.make_project_with_flow)
 
 
 @pytest.fixture
@@ -63,15 +63,15 @@ async def running(still: FakeClock, scheduler: Scheduler) -> AsyncIterator[Sched
     await still.drive(task)
 
 
-def add(uow: UnitOfWork, /, home: Home, cron: str = "0 * * * *", **values: Any) -> UUID:
+def add(uow: UnitOfWork, /, published: PublishedFlow, cron: str = "0 * * * *", **values: Any) -> UUID:
     """Insert a schedule created now; returns its ID."""
     schedule_id = ids.new_uuid()
     now = clock.now()
     zone = values.get("time_zone", "UTC")
     row = {
         "id": schedule_id,
-        "project_id": home.project_id,
-        "flow_id": home.flow_id,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
         "name": None,
         "enabled": True,
         "cron": cron,
@@ -105,14 +105,14 @@ async def row_of(database: Database, schedule_id: UUID) -> ScheduleRow:
 
 
 async def test_run_has_the_values_of_the_schedule(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
     values = {"tags": ["nightly"], "metadata": '{"a": 1}', "input": '{"n": 2}', "environment": Environment.TESTING}
-    schedule_id = await database.write(add, home, "1 0 * * *", **values)
+    schedule_id = await database.write(add, published, "1 0 * * *", **values)
     await still.advance(61)
     (run,) = await runs_of(database)
     assert (run.status, run.trigger_method) == (RunStatus.QUEUED, "SCHEDULE")
-    assert (run.flow_id, run.flow_version_id) == (home.flow_id, home.version_id)
+    assert (run.flow_id, run.flow_version_id) == (published.flow_id, published.version_id)
     assert (run.tags, run.input, run.environment) == (["nightly"], '{"n": 2}', "TESTING")
     assert run.metadata.replace(" ", "") == '{"a":1}'
     assert run.source == ids.encode(IdKind.SCHEDULE, schedule_id)
@@ -124,9 +124,9 @@ async def test_run_has_the_values_of_the_schedule(
 
 
 async def test_schedule_fires_at_each_of_its_times(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     await still.advance(200)
     runs = await runs_of(database)
     assert [run.scheduled_for for run in runs] == [START + number * MINUTE for number in (1, 2, 3)]
@@ -134,10 +134,10 @@ async def test_schedule_fires_at_each_of_its_times(
 
 
 async def test_repeated_local_time_fires_once(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
     await still.advance((datetime(2026, 10, 24, 12, tzinfo=UTC) - START).total_seconds())
-    await database.write(add, home, "30 2 * * *", time_zone="Europe/Berlin")
+    await database.write(add, published, "30 2 * * *", time_zone="Europe/Berlin")
     for _ in range(2 * 24 * 2):
         await still.advance(1_800)
         await scheduler.fire_due()
@@ -148,11 +148,11 @@ async def test_repeated_local_time_fires_once(
 
 
 async def test_schedule_made_by_another_process_is_noticed(
-    database: Database, database_url: str, home: Home, still: FakeClock, running: Scheduler
+    database: Database, database_url: str, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
     other = open_database(database_url)
     await still.advance(58)
-    await other.write(add, home, "* * * * *")
+    await other.write(add, published, "* * * * *")
     await other.close()
     await still.advance(2 + INTERVAL_SECONDS)
     (run,) = await runs_of(database)
@@ -160,9 +160,9 @@ async def test_schedule_made_by_another_process_is_noticed(
 
 
 async def test_idle_scheduler_polls_at_its_interval(
-    database: Database, home: Home, still: FakeClock, running: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler
 ) -> None:
-    await database.write(add, home, "@yearly")
+    await database.write(add, published, "@yearly")
     await still.settle()
     assert still.seconds_to_next() == INTERVAL_SECONDS
 
@@ -177,14 +177,14 @@ async def test_idle_scheduler_polls_at_its_interval(
 )
 async def test_missed_fires_follow_the_policy(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
     policy: MissedFires,
     started: list[int],
     skipped: int | None,
 ) -> None:
-    schedule_id = await database.write(add, home, missed_fires=policy)
+    schedule_id = await database.write(add, published, missed_fires=policy)
     await still.advance(5.5 * 3600)
     await scheduler.fire_due()
     assert await fires(database) == [START + number * HOUR for number in started]
@@ -202,22 +202,22 @@ async def test_missed_fires_follow_the_policy(
 )
 async def test_current_fire_time_starts_a_run_whatever_was_missed(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
     policy: MissedFires,
     started: list[int],
 ) -> None:
-    await database.write(add, home, missed_fires=policy)
+    await database.write(add, published, missed_fires=policy)
     await still.advance(3 * 3600 + 60)
     await scheduler.fire_due()
     assert await fires(database) == [START + number * HOUR for number in started]
 
 
 async def test_slightly_late_fire_is_not_missed(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     await still.advance(120.5)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * MINUTE]
@@ -227,9 +227,9 @@ async def test_slightly_late_fire_is_not_missed(
 
 
 async def test_catch_up_is_bounded_to_the_latest_fire_times(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    schedule_id = await database.write(add, home, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
+    schedule_id = await database.write(add, published, "* * * * *", missed_fires=MissedFires.FIRE_ALL)
     await still.advance(400 * 24 * 3600)
     await scheduler.fire_due()
     now = clock.now()
@@ -240,9 +240,9 @@ async def test_catch_up_is_bounded_to_the_latest_fire_times(
 
 
 async def test_clock_set_back_fires_nothing_twice(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     with_clock_set_back = FakeClock(START + 0.5 * HOUR)
@@ -260,26 +260,26 @@ async def test_clock_set_back_fires_nothing_twice(
 
 
 async def test_clock_set_forward_is_like_a_time_without_workers(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    await database.write(add, home, missed_fires=MissedFires.FIRE_ONCE)
+    await database.write(add, published, missed_fires=MissedFires.FIRE_ONCE)
     await still.advance(1_000 * 3600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 1_000 * HOUR]
 
 
-def disable_flow(uow: UnitOfWork, home: Home) -> None:
-    flows.change(uow, home.flow_id, {"enabled": False})
+def disable_flow(uow: UnitOfWork, published: PublishedFlow) -> None:
+    flows.change(uow, published.flow_id, {"enabled": False})
 
 
-def unpublish_flow(uow: UnitOfWork, home: Home) -> None:
-    flows.change(uow, home.flow_id, {"published_version_id": None})
+def unpublish_flow(uow: UnitOfWork, published: PublishedFlow) -> None:
+    flows.change(uow, published.flow_id, {"published_version_id": None})
 
 
-def demand_more(uow: UnitOfWork, home: Home) -> None:
+def demand_more(uow: UnitOfWork, published: PublishedFlow) -> None:
     step = {"name": "a", "kind": "transform", "input": 1}
     checked = check({"inputSchema": {"type": "object", "required": ["n"]}, "steps": [step]})
-    flows.publish(uow, home.flow_id, home.project_id, checked.text, checked.step_count)
+    flows.publish(uow, published.flow_id, published.project_id, checked.text, checked.step_count)
 
 
 @pytest.mark.parametrize(
@@ -292,14 +292,14 @@ def demand_more(uow: UnitOfWork, home: Home) -> None:
 )
 async def test_flow_that_cannot_be_started_skips_the_fire(
     database: Database,
-    home: Home,
+    published: PublishedFlow,
     still: FakeClock,
     scheduler: Scheduler,
-    spoil: Callable[[UnitOfWork, Home], None],
+    spoil: Callable[[UnitOfWork, PublishedFlow], None],
     reason: SkipReason,
 ) -> None:
-    schedule_id = await database.write(add, home, missed_fires=MissedFires.FIRE_ALL)
-    await database.write(spoil, home)
+    schedule_id = await database.write(add, published, missed_fires=MissedFires.FIRE_ALL)
+    await database.write(spoil, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     row = await row_of(database, schedule_id)
@@ -307,18 +307,20 @@ async def test_flow_that_cannot_be_started_skips_the_fire(
     assert row.next_fire_at == START + 2 * HOUR
     assert row.last_fired_at is None
     # A skipped fire time is not caught up, and the next one fires as usual.
-    await database.write(flows.change, home.flow_id, {"enabled": True, "published_version_id": home.version_id})
+    await database.write(
+        flows.change, published.flow_id, {"enabled": True, "published_version_id": published.version_id}
+    )
     await still.advance(3_600)
     await scheduler.fire_due()
     assert await fires(database) == [START + 2 * HOUR]
 
 
 async def test_unknown_time_zone_stops_only_its_schedule(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    lost = await database.write(add, home)
+    lost = await database.write(add, published)
     await database.write(schedules.change, lost, {"time_zone": "Mars/Olympus"})
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     row = await row_of(database, lost)
@@ -327,12 +329,12 @@ async def test_unknown_time_zone_stops_only_its_schedule(
 
 
 async def test_unreadable_flow_skips_only_its_fire(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
-    broken = await database.write(factory.add_home, "broken")
+    broken = await database.write(factory.make_project_with_flow, "broken")
     await database.write(flows.publish, broken.flow_id, broken.project_id, "no definition", 1)
     spoilt = await database.write(add, broken)
-    await database.write(add, home)
+    await database.write(add, published)
     await still.advance(3_600)
     await scheduler.fire_due()
     assert (await row_of(database, spoilt)).last_skipped_reason == SkipReason.INTERNAL_ERROR
@@ -340,9 +342,13 @@ async def test_unreadable_flow_skips_only_its_fire(
 
 
 async def test_schedule_changed_during_the_fire_is_read_again(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
     refusal = scheduler._skip_reason
 
@@ -360,9 +366,13 @@ async def test_schedule_changed_during_the_fire_is_read_again(
 
 
 async def test_schedule_deleted_during_the_fire_starts_nothing(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
 
     async def delete_schedule(seen: AnyRow) -> None:
@@ -374,10 +384,10 @@ async def test_schedule_deleted_during_the_fire_starts_nothing(
 
 
 async def test_fire_whose_run_cannot_be_written_is_not_lost(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler
+    database: Database, published: PublishedFlow, still: FakeClock, scheduler: Scheduler
 ) -> None:
     # One transaction: if the run is not written, the schedule is not advanced.
-    schedule_id = await database.write(add, home)
+    schedule_id = await database.write(add, published)
     await still.advance(3_600)
     write = database.write
 
@@ -398,9 +408,13 @@ async def test_fire_whose_run_cannot_be_written_is_not_lost(
 
 
 async def test_scheduler_continues_when_the_database_is_back(
-    database: Database, home: Home, still: FakeClock, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    published: PublishedFlow,
+    still: FakeClock,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await database.write(add, home, "* * * * *")
+    await database.write(add, published, "* * * * *")
     read = database.read
 
     async def away(*_: Any) -> None:
@@ -420,11 +434,11 @@ SCHEDULES, SCHEDULERS, HOURS = 30, 3, 3
 
 
 async def test_many_workers_start_each_run_once(
-    database: Database, database_url: str, home: Home, still: FakeClock
+    database: Database, database_url: str, published: PublishedFlow, still: FakeClock
 ) -> None:
     def add_many(uow: UnitOfWork) -> None:
         for _ in range(SCHEDULES):
-            add(uow, home, missed_fires=MissedFires.FIRE_ALL)
+            add(uow, published, missed_fires=MissedFires.FIRE_ALL)
 
     await database.write(add_many)
     async with AsyncExitStack() as closing:
@@ -442,10 +456,10 @@ async def test_many_workers_start_each_run_once(
 
 
 async def test_run_that_exceeds_the_quota_is_logged_and_the_schedule_continues(
-    database: Database, home: Home, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
+    database: Database, published: PublishedFlow, still: FakeClock, running: Scheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.write(projects.change, home.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
-    schedule_id = await database.write(add, home, "*/20 * * * *")
+    await database.write(projects.change, published.project_id, {"quota_runs": 1, "quota_period": QuotaPeriod.HOUR})
+    schedule_id = await database.write(add, published, "*/20 * * * *")
     await still.advance(4_000)
     runs = await runs_of(database)
     # After 20 and 40 minutes, and at the full hour, when the next period of the quota begins.

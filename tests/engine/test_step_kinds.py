@@ -17,7 +17,7 @@ from engine.executor import Executor
 from engine.steps import KINDS, Resumed, StepCall, StepContext, StepKind, StepKinds, StepSettings, StillWaiting, Wait
 from engine.steps.transform import TransformKind
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Document, Engine, Flow, transform
+from tests.support.worker import Document, Flow, WorkerHarness, transform
 
 
 class EchoInput(LanguageModel):
@@ -93,47 +93,47 @@ def still(fake_clock: FakeClock) -> FakeClock:
 
 
 @pytest.fixture
-def executor(engine: Engine) -> Executor:
+def executor(worker: WorkerHarness) -> Executor:
     kinds = {name: kind(StepSettings()) for name, kind in PLUGGED.items()}
-    return Executor(engine.database, FlowCache(engine.database, kinds=PLUGGED), kinds)
+    return Executor(worker.database, FlowCache(worker.database, kinds=PLUGGED), kinds)
 
 
-async def publish(engine: Engine, *steps: Document) -> Flow:
-    flow = await engine.publish(transform("placeholder", 1))
+async def publish(worker: WorkerHarness, *steps: Document) -> Flow:
+    flow = await worker.publish(transform("placeholder", 1))
     checked = check({"steps": list(steps)}, PLUGGED)
-    version_id = await engine.database.write(
-        flows.publish, flow.id, engine.project_id, checked.text, checked.step_count
+    version_id = await worker.database.write(
+        flows.publish, flow.id, worker.project_id, checked.text, checked.step_count
     )
     return Flow(flow.id, version_id)
 
 
-async def test_working_kind_of_a_test_is_executed(engine: Engine, executor: Executor) -> None:
-    run_id = await engine.start(await publish(engine, transform("a", "x"), echo(text="{{ steps.a.output }}", times=3)))
-    await executor.execute(await engine.claim())
-    run = await engine.run(run_id)
+async def test_working_kind_of_a_test_is_executed(worker: WorkerHarness, executor: Executor) -> None:
+    run_id = await worker.start(await publish(worker, transform("a", "x"), echo(text="{{ steps.a.output }}", times=3)))
+    await executor.execute(await worker.claim())
+    run = await worker.run(run_id)
     assert (run.status, run.output) == ("SUCCEEDED", '"xxx"')
-    assert [(row.name, row.kind) for row in await engine.steps(run_id)] == [("a", "transform"), ("echo", "echo")]
+    assert [(row.name, row.kind) for row in await worker.steps(run_id)] == [("a", "transform"), ("echo", "echo")]
 
 
 async def test_waiting_kind_of_a_test_suspends_and_resumes_the_run(
-    engine: Engine, executor: Executor, still: FakeClock
+    worker: WorkerHarness, executor: Executor, still: FakeClock
 ) -> None:
-    run_id = await engine.start(await publish(engine, transform("a", 2), poll(polls=2, note="at {{ index }}")))
+    run_id = await worker.start(await publish(worker, transform("a", 2), poll(polls=2, note="at {{ index }}")))
     for minutes in (0, 1, 2):
-        assert (await engine.run(run_id)).status == ("PAUSED" if minutes else "QUEUED")
-        await executor.execute(await engine.claim())
+        assert (await worker.run(run_id)).status == ("PAUSED" if minutes else "QUEUED")
+        await executor.execute(await worker.claim())
         await still.advance(60)
-    run = await engine.run(run_id)
+    run = await worker.run(run_id)
     assert (run.status, json_codec.decode(run.output)) == ("SUCCEEDED", {"polls": 2, "note": "at 1"})
     assert run.finished_at == START + timedelta(minutes=2)
-    step = (await engine.steps(run_id))[1]
+    step = (await worker.steps(run_id))[1]
     assert (step.status, step.attempts_count, json_codec.decode(step.input)["note"]) == ("SUCCEEDED", 1, "at 1")
 
 
-async def test_waiting_kind_can_refuse_its_rendered_input(engine: Engine, executor: Executor) -> None:
-    run_id = await engine.start(await publish(engine, poll(polls=101, note="")))
-    await executor.execute(await engine.claim())
-    run = await engine.run(run_id)
+async def test_waiting_kind_can_refuse_its_rendered_input(worker: WorkerHarness, executor: Executor) -> None:
+    run_id = await worker.start(await publish(worker, poll(polls=101, note="")))
+    await executor.execute(await worker.claim())
+    run = await worker.run(run_id)
     assert (run.status, run.error_code, run.failed_step_name) == ("FAILED", "TOO_MANY_POLLS", "poll")
 
 

@@ -30,7 +30,6 @@ ACTIONS = "tests.engine.crash_actions"
 _JOURNAL = frozenset(
     {
         step_journal.claim,
-        step_journal.claim_tickets,
         step_journal.release_leases,
         step_journal.interrupt,
         step_journal.advance,
@@ -44,13 +43,11 @@ _JOURNAL = frozenset(
         chunks.process_chunk,
     }
 )
-_MAY_FIND_NOTHING = frozenset(
-    {step_journal.claim, step_journal.claim_tickets, step_journal.release_leases, step_journal.advance_batch}
-)
+_MAY_FIND_NOTHING = frozenset({step_journal.claim, step_journal.release_leases, step_journal.advance_batch})
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerSpec:
     """What a worker shall do."""
 
     url: str
@@ -67,25 +64,25 @@ class Order:
     grace: float = 10.0
 
 
-def settings(order: Order) -> Settings:
+def settings(spec: WorkerSpec) -> Settings:
     """The settings of the worker that `order` describes."""
     return Settings(
-        database_url=order.url,
+        database_url=spec.url,
         actions=ACTIONS,
         seed_demo=False,
-        worker_concurrency=order.concurrency,
-        worker_lease_seconds=order.lease,
-        shutdown_grace_seconds=order.grace,
+        worker_concurrency=spec.concurrency,
+        worker_lease_seconds=spec.lease,
+        shutdown_grace_seconds=spec.grace,
     )
 
 
 class MortalDatabase(Database):
     """Kills the process at one of its journal writes; those that find nothing to do are not counted."""
 
-    def __init__(self, order: Order) -> None:
-        super().__init__(order.url, COMMIT_STEPS)
-        self._left = order.kill_at
-        self._when = order.when
+    def __init__(self, spec: WorkerSpec) -> None:
+        super().__init__(spec.url, COMMIT_STEPS)
+        self._left = spec.kill_at
+        self._when = spec.when
 
     async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """As ever, while it lives."""
@@ -116,15 +113,15 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def work(order: Order) -> None:
+async def work(spec: WorkerSpec) -> None:
     """Be a worker."""
-    database = MortalDatabase(order) if order.kill_at else open_database(order.url)
-    worker = Worker(database, FlowCache(database), settings(order))
+    database = MortalDatabase(spec) if spec.kill_at else open_database(spec.url)
+    worker = Worker(database, FlowCache(database), settings(spec))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    if order.until is None:
+    if spec.until is None:
         await worker.run()
     else:
-        with database.signals.listen(pubsub.run_changed(UUID(order.until))) as ended:
+        with database.signals.listen(pubsub.run_changed(UUID(spec.until))) as ended:
             task = asyncio.create_task(worker.run())
             await ended.wait()
             worker.stop()
@@ -132,7 +129,7 @@ async def work(order: Order) -> None:
     await database.close()
 
 
-def _fork(order: Order) -> int:
+def _fork(spec: WorkerSpec) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -140,8 +137,8 @@ def _fork(order: Order) -> int:
     try:
         # Its own end of the pipe would keep the test from noticing that the one who forked it is gone.
         sys.stdin.close()
-        logging.basicConfig(filename=order.log, level=logging.INFO)
-        asyncio.run(work(order))
+        logging.basicConfig(filename=spec.log, level=logging.INFO)
+        asyncio.run(work(spec))
         code = 0
     except BaseException:
         logging.critical(traceback.format_exc())
@@ -152,7 +149,7 @@ def _fork(order: Order) -> int:
 def _answer(request: dict[str, Any], alive: set[int]) -> int:
     """The ID of the new process, or how the one asked for has ended."""
     if "start" in request:
-        pid = _fork(Order(**request["start"]))
+        pid = _fork(WorkerSpec(**request["start"]))
         alive.add(pid)
         return pid
     pid, status = os.waitpid(request["wait"], 0)
@@ -172,9 +169,9 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def start_request(order: Order) -> str:
+def start_request(spec: WorkerSpec) -> str:
     """The line that asks for a worker."""
-    return json.dumps({"start": asdict(order)}) + "\n"
+    return json.dumps({"start": asdict(spec)}) + "\n"
 
 
 def wait_request(pid: int) -> str:

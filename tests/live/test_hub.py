@@ -21,20 +21,23 @@ from db.models.types import table
 from db.sql.rows import AnyRow
 from domain import clock
 from domain.run_filter import Archived, RunFilter
-from live.hub import (
-    PAGE,
+from live.events import (
+    SENT,
     CaughtUp,
-    Hub,
     HubClosedError,
-    Item,
+    LogItem,
     MatchedEvent,
-    ReaderFailedError,
-    SlowConsumerError,
-    Subscription,
+    QueueFullError,
+    SendResult,
+    SendStatus,
+    TailerFailedError,
 )
-from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
-from tests.support.engine import Bench, Flow, transform
+from live.hub import Hub
+from live.log_tailer import PAGE_SIZE
+from live.subscription import Subscription
+from live.topics import NEVER_ENDS, OperationTopic, RunsTopic, RunTopic, Topic, TopicState
 from tests.support.postgres import PostgresServer
+from tests.support.worker import Flow, WorkerHarness, transform
 
 PATIENCE = 30.0
 ALL = RunsTopic(RunFilter())
@@ -43,13 +46,13 @@ BEGINNING: LogPosition = 0
 
 
 @pytest.fixture
-async def bench(database: Database) -> Bench:
-    return await Bench.on(database)
+async def worker(database: Database) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @pytest.fixture
-async def flow(bench: Bench) -> Flow:
-    return await bench.publish(transform("only", 1))
+async def flow(worker: WorkerHarness) -> Flow:
+    return await worker.publish(transform("only", 1))
 
 
 @pytest.fixture
@@ -79,29 +82,29 @@ async def complete(hub: Hub, count: int) -> None:
     await read(hub, None, BEGINNING, count)
 
 
-async def test_all_that_came_after_a_place_comes_once_and_in_order(bench: Bench, flow: Flow, hub: Hub) -> None:
-    run_ids = await bench.start_many(flow, PAGE + 10)
-    rows = await read(hub, None, BEGINNING, PAGE + 10)
+async def test_all_that_came_after_a_place_comes_once_and_in_order(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
+    run_ids = await worker.start_many(flow, PAGE_SIZE + 10)
+    rows = await read(hub, None, BEGINNING, PAGE_SIZE + 10)
     assert [row.run_id for row in rows] == run_ids
-    middle = rows[PAGE // 2].seq
-    rest = await read(hub, None, middle, PAGE // 2 + 9)
-    assert [row.run_id for row in rest] == run_ids[PAGE // 2 + 1 :]
+    middle = rows[PAGE_SIZE // 2].seq
+    rest = await read(hub, None, middle, PAGE_SIZE // 2 + 9)
+    assert [row.run_id for row in rest] == run_ids[PAGE_SIZE // 2 + 1 :]
 
 
-async def test_without_a_place_only_what_happens_from_now_on_comes(bench: Bench, flow: Flow, hub: Hub) -> None:
-    await bench.start(flow)
+async def test_without_a_place_only_what_happens_from_now_on_comes(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
+    await worker.start(flow)
     await complete(hub, 1)
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         assert isinstance(await anext(feed), CaughtUp)
         coming = asyncio.ensure_future(take(feed, 1))
-        run_id = await bench.start(flow)
+        run_id = await worker.start(flow)
         (row,) = await asyncio.wait_for(coming, PATIENCE)
         assert (row.run_id, row.from_status, row.to_status) == (run_id, None, "QUEUED")
 
 
-async def test_other_projects_are_not_told_of(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
-    await bench.start(flow)
-    other = await Bench.on(database)
+async def test_other_projects_are_not_told_of(worker: WorkerHarness, flow: Flow, database: Database, hub: Hub) -> None:
+    await worker.start(flow)
+    other = await WorkerHarness.on(database)
     mine = await other.start(await other.publish(transform("only", 1)))
     rows = await read(hub, [other.project_id], BEGINNING, 1)
     assert [row.run_id for row in rows] == [mine]
@@ -111,11 +114,13 @@ def create_project(conn: Connection, name: str) -> None:
     projects.create(UnitOfWork(conn, COMMIT_STEPS), name)
 
 
-async def test_what_is_rolled_back_is_never_told(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
-    run_id = await bench.start(flow)
+async def test_what_is_rolled_back_is_never_told(
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
+) -> None:
+    run_id = await worker.start(flow)
     with pytest.raises(ZeroDivisionError):
-        await database.write(lambda uow: (bench._create(uow, flow, {}), 1 / 0))
-    last = await bench.start(flow)
+        await database.write(lambda uow: (worker._create(uow, flow, {}), 1 / 0))
+    last = await worker.start(flow)
     rows = await read(hub, None, BEGINNING, 2)
     assert [row.run_id for row in rows] == [run_id, last]
 
@@ -123,15 +128,15 @@ async def test_what_is_rolled_back_is_never_told(bench: Bench, flow: Flow, datab
 @on_postgresql
 @pytest.mark.parametrize("ends", ["commits", "rolls back"])
 async def test_who_follows_waits_for_a_number_that_was_given_out(
-    bench: Bench, flow: Flow, database: Database, hub: Hub, ends: str
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, ends: str
 ) -> None:
     """Two open transactions that end in the other order: a reader of the highest number alone would lose one."""
-    first, second = await bench.start_many(flow, 2)
+    first, second = await worker.start_many(flow, 2)
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         await anext(feed)
         async with database._engine.connect() as late:
-            await late.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
-            await database.write(lambda uow: event_log.append(uow, [_event(bench, flow, second, "early")]))
+            await late.execute(insert(table(RunEvent)).values(_event(worker, flow, first, "late")))
+            await database.write(lambda uow: event_log.append(uow, [_event(worker, flow, second, "early")]))
             coming = asyncio.ensure_future(take(feed, 1))
             async with aclosing(hub.subscribe(ALL, BEGINNING)) as other:
                 assert [row.run_id for row in await take(other, 2)] == [first, second]
@@ -146,65 +151,65 @@ async def test_who_follows_waits_for_a_number_that_was_given_out(
 
 @on_postgresql
 async def test_what_happened_to_a_run_is_told_in_that_order(
-    bench: Bench, flow: Flow, database: Database, hub: Hub
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     """The one who changes the run last began to write first, elsewhere, and waited for the run."""
-    run_id = await bench.start(flow)
+    run_id = await worker.start(flow)
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         await anext(feed)
         async with database._engine.begin() as patient:
             await patient.run_sync(create_project, "written first")
-            await database.write(lambda uow: event_log.append(uow, [_event(bench, flow, run_id, "before")]))
-            await patient.execute(insert(table(RunEvent)).values(_event(bench, flow, run_id, "after")))
+            await database.write(lambda uow: event_log.append(uow, [_event(worker, flow, run_id, "before")]))
+            await patient.execute(insert(table(RunEvent)).values(_event(worker, flow, run_id, "after")))
         assert [row.message for row in await take(feed, 2)] == ["before", "after"]
 
 
 @on_postgresql
 async def test_transactions_that_write_no_event_hold_nobody_up(
-    bench: Bench, flow: Flow, database: Database, hub: Hub
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     async with database._engine.begin() as long_one:
         await long_one.run_sync(create_project, "takes long")
-        first = await bench.start(flow)
+        first = await worker.start(flow)
         async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed:
             assert [row.run_id for row in await take(feed, 1)] == [first]
             assert isinstance(await anext(feed), CaughtUp)
-            second = await bench.start(flow)
+            second = await worker.start(flow)
             assert [row.run_id for row in await take(feed, 1)] == [second]
 
 
 @on_postgresql
 async def test_who_begins_from_now_on_has_nothing_uncommitted_behind_it(
-    bench: Bench, flow: Flow, database: Database, hub: Hub
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     """What it lists after `CaughtUp` would else lack a change of which it is not told either."""
-    first, second = await bench.start_many(flow, 2)
+    first, second = await worker.start_many(flow, 2)
     feed = hub.subscribe(ALL, None)
     async with database._engine.connect() as late:
-        await late.execute(insert(table(RunEvent)).values(_event(bench, flow, first, "late")))
-        await database.write(lambda uow: event_log.append(uow, [_event(bench, flow, second, "early")]))
+        await late.execute(insert(table(RunEvent)).values(_event(worker, flow, first, "late")))
+        await database.write(lambda uow: event_log.append(uow, [_event(worker, flow, second, "early")]))
         end = await database.read(event_log.end)
         assert len(end.writers) == 1
         beginning = asyncio.ensure_future(anext(feed))
         assert await database.read(event_log.remaining, end) == end
         await late.commit()
     caught_up = await asyncio.wait_for(beginning, PATIENCE)
-    assert caught_up.place == end.until
+    assert caught_up.position == end.until
     assert (await database.read(event_log.remaining, end)).writers == frozenset()
     await feed.aclose()
 
 
-async def test_at_the_end_of_the_log_is_nothing_more(bench: Bench, flow: Flow, database: Database) -> None:
-    await bench.start(flow)
+async def test_at_the_end_of_the_log_is_nothing_more(worker: WorkerHarness, flow: Flow, database: Database) -> None:
+    await worker.start(flow)
     end = (await database.read(event_log.end)).until
     tail = await database.read(event_log.tail, end, None, 10)
     assert (tail.rows, tail.end, tail.is_last, tail.gaps) == ([], end, True, None)
 
 
-def _event(bench: Bench, flow: Flow, run_id: UUID, message: str) -> dict[str, Any]:
+def _event(worker: WorkerHarness, flow: Flow, run_id: UUID, message: str) -> dict[str, Any]:
     return {
         "run_id": run_id,
-        "project_id": bench.project_id,
+        "project_id": worker.project_id,
         "flow_id": flow.id,
         "kind": event_log.RUN_STATUS,
         "from_status": "QUEUED",
@@ -217,15 +222,15 @@ def _event(bench: Bench, flow: Flow, run_id: UUID, message: str) -> dict[str, An
 # Joining
 
 
-async def writing(bench: Bench, flow: Flow, times: int) -> list[UUID]:
+async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
     """Start runs as fast as the database takes them, by several at once; an event with the message END comes last."""
 
     async def write() -> list[UUID]:
-        return [run_id for _ in range(times) for run_id in await bench.start_many(flow, 3)]
+        return [run_id for _ in range(times) for run_id in await worker.start_many(flow, 3)]
 
     parts = await asyncio.gather(*(write() for _ in range(4)))
     run_ids = [run_id for part in parts for run_id in part]
-    await bench.database.write(event_log.append, [_event(bench, flow, run_ids[0], END)])
+    await worker.database.write(event_log.append, [_event(worker, flow, run_ids[0], END)])
     return run_ids
 
 
@@ -237,14 +242,14 @@ async def heard_to_the_end(feed: Subscription) -> list[LogPosition]:
     heard = []
     async for item in feed:
         if isinstance(item, MatchedEvent):
-            heard.append(item.place)
+            heard.append(item.position)
             if item.event.row.message == END:
                 break
     return heard
 
 
 async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_twice(
-    bench: Bench, flow: Flow, hub: Hub
+    worker: WorkerHarness, flow: Flow, hub: Hub
 ) -> None:
     """Subscribers come and go at full speed, each from its last place or from anywhere: all hear one and the same."""
 
@@ -254,10 +259,10 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
         part = asyncio.create_task(heard_to_the_end(feed))
         whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
         whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 2, 3, 7, 20)]
-        writers = asyncio.create_task(writing(bench, flow, 15))
+        writers = asyncio.create_task(writing(worker, flow, 15))
         # Another writer, between whose writes others join: not without an end, for all of them read all there is.
         while not writers.done() and len(whole) < JOINING:
-            await bench.start(flow)
+            await worker.start(flow)
             whole.append(asyncio.create_task(one_who_stays(hub)))
         run_ids = await writers
         log = await whole[0]
@@ -266,7 +271,7 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
         for task in whole:
             assert await task == log
         assert isinstance(start, CaughtUp)
-        assert await part == [place for place in log if place > start.place]
+        assert await part == [place for place in log if place > start.position]
 
 
 async def one_who_stays(hub: Hub) -> list[LogPosition]:
@@ -282,7 +287,7 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
         async with aclosing(hub.subscribe(ALL, place)) as feed:
             for _ in range(every):
                 item = await anext(feed)
-                place = item.place
+                place = item.position
                 if isinstance(item, MatchedEvent):
                     heard.append(place)
                     if item.event.row.message == END:
@@ -290,10 +295,10 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
 
 
 async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
-    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader has gone on by the time that a subscriber has read to the end: the gap is read from the table."""
-    first = await bench.start(flow)
+    first = await worker.start(flow)
     await complete(hub, 1)
     read_page = database.read
     between: list[UUID] = []
@@ -302,7 +307,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
         found = await read_page(query, *args, **kwargs)
         if query is event_log.page and not between:
             # Read, and not yet told: the reader hears of this run before the subscriber has joined.
-            between.append(await bench.start(flow))
+            between.append(await worker.start(flow))
             await take(ahead, 2)
         return found
 
@@ -311,7 +316,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
         while not isinstance(await anext(ahead), CaughtUp):
             pass
         monkeypatch.setattr(database, "read", slowly)
-        late_one = await bench.start(flow)
+        late_one = await worker.start(flow)
         async with aclosing(hub.subscribe(ALL, BEGINNING)) as late:
             assert [row.run_id for row in await take(late, 3)] == [first, late_one, *between]
 
@@ -320,7 +325,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
 
 
 async def test_there_is_one_reader_as_long_as_there_are_subscribers(
-    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
     read_page = database.read
@@ -336,11 +341,12 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
     witness = hub.subscribe(ALL, None)
     await anext(witness)
     monkeypatch.setattr(database, "read", counted)
-    await bench.start(flow)
+    await worker.start(flow)
     await take(witness, 1)
     assert 1 <= reads < 20
     assert hub.subscribers == 21
-    task = hub.reader().task
+    assert hub._tailer is not None
+    task = hub._tailer.task
     for feed in (*feeds, witness):
         await feed.aclose()
     assert hub.subscribers == 0
@@ -348,26 +354,26 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
     assert task.cancelled()
     async with aclosing(hub.subscribe(ALL, None)) as again:
         await anext(again)
-        run_id = await bench.start(flow)
+        run_id = await worker.start(flow)
         assert [row.run_id for row in await take(again, 1)] == [run_id]
 
 
 async def test_a_reader_that_fails_ends_its_subscribers_and_the_next_one_starts_another(
-    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feeds = [hub.subscribe(ALL, None) for _ in range(3)]
     for feed in feeds:
         await anext(feed)
     with monkeypatch.context() as patch:
         patch.setattr(database, "read", _broken)
-        await bench.start(flow)
+        await worker.start(flow)
         for feed in feeds:
-            with pytest.raises(ReaderFailedError):
+            with pytest.raises(TailerFailedError):
                 await asyncio.wait_for(anext(feed), PATIENCE)
             await feed.aclose()
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         await anext(feed)
-        await bench.start(flow)
+        await worker.start(flow)
         await take(feed, 1)
 
 
@@ -375,7 +381,7 @@ async def _broken(*_: Any, **__: Any) -> Any:
     raise ZeroDivisionError
 
 
-async def test_a_fault_in_one_selector_is_no_matter_of_the_others(bench: Bench, flow: Flow, hub: Hub) -> None:
+async def test_a_fault_in_one_selector_is_no_matter_of_the_others(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
     faulty, good = hub.subscribe(RunsTopic(RunFilter(metadata="{")), BEGINNING), hub.subscribe(ALL, None)
     with pytest.raises(ValueError, match=r"."):
         await anext(faulty)
@@ -383,25 +389,32 @@ async def test_a_fault_in_one_selector_is_no_matter_of_the_others(bench: Bench, 
     await anext(good)
     broken = hub.subscribe(_Faulty(), None)
     await anext(broken)
-    run_id = await bench.start(flow)
+    run_id = await worker.start(flow)
     assert [row.run_id for row in await take(good, 1)] == [run_id]
-    with pytest.raises(ReaderFailedError):
+    with pytest.raises(TailerFailedError):
         await anext(broken)
     await good.aclose()
 
 
 class _Faulty:
     scope = EVERYTHING
+    marks_caught_up = True
     columns: frozenset[str] = frozenset()
 
-    def compiled(self) -> "_Faulty":
+    def matcher(self) -> "_Faulty":
         return self
 
-    def told(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def is_end(self, event: AnyRow) -> bool:
+        return False
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        return NEVER_ENDS
+
+    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
         raise ZeroDivisionError
 
 
-async def test_closing_the_hub_ends_every_subscription(bench: Bench, flow: Flow, hub: Hub) -> None:
+async def test_closing_the_hub_ends_every_subscription(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
     feed = hub.subscribe(ALL, None)
     await anext(feed)
     await hub.close()
@@ -416,9 +429,9 @@ async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: Post
     database = open_database(own_postgres.url())
     hub = Hub(database)
     try:
-        bench = await Bench.on(database)
-        flow = await bench.publish(transform("only", 1))
-        first = await bench.start(flow)
+        worker = await WorkerHarness.on(database)
+        flow = await worker.publish(transform("only", 1))
+        first = await worker.start(flow)
         async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
             assert [row.run_id for row in await take(feed, 1)] == [first]
             await anext(other)
@@ -426,7 +439,7 @@ async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: Post
             joining = hub.subscribe(ALL, BEGINNING)
             coming = asyncio.create_task(take(joining, 2))
             await asyncio.to_thread(own_postgres.start)
-            second = await bench.start(flow)
+            second = await worker.start(flow)
             assert [row.run_id for row in await take(feed, 1)] == [second]
             assert [row.run_id for row in await take(other, 1)][-1] == second
             assert [row.run_id for row in await coming] == [first, second]
@@ -440,43 +453,47 @@ async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: Post
 
 
 async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
-    bench: Bench, flow: Flow, database: Database
+    worker: WorkerHarness, flow: Flow, database: Database
 ) -> None:
-    hub = Hub(database, max_waiting=5)
+    hub = Hub(database, max_queued=5)
     slow, quick = hub.subscribe(ALL, None), hub.subscribe(ALL, None)
     for feed in (slow, quick):
         await anext(feed)
-    first = await bench.start(flow)
+    first = await worker.start(flow)
     (taken,) = await take(slow, 1)
     assert taken.run_id == first
     await take(quick, 1)
-    later = [await bench.start(flow) for _ in range(5)]
+    later = [await worker.start(flow) for _ in range(5)]
     assert [row.run_id for row in await take(quick, 5)] == later
-    later.append(await bench.start(flow))
+    later.append(await worker.start(flow))
     assert [row.run_id for row in await take(quick, 1)] == later[5:]
-    with pytest.raises(SlowConsumerError) as error:
+    with pytest.raises(QueueFullError) as error:
         await anext(slow)
-    assert error.value.place == taken.seq
-    assert (len(slow._waiting), hub.subscribers) == (0, 1)
-    async with aclosing(hub.subscribe(ALL, error.value.place)) as again:
+    assert error.value.position == taken.seq
+    assert (len(slow._queue), hub.subscribers) == (0, 1)
+    async with aclosing(hub.subscribe(ALL, error.value.position)) as again:
         assert [row.run_id for row in await take(again, 6)] == later
     await quick.aclose()
     await hub.close()
 
 
-# Taking on the spot
+# Sending without waiting
 
 
-class Taker:
-    """Takes so many of the events it is offered, or does what it was told to."""
+def send_all(_: Sequence[MatchedEvent]) -> SendResult:
+    return SENT
+
+
+class RecordingSender:
+    """Records the events that it is to send, and returns the result that a test sets."""
 
     def __init__(self) -> None:
         self.offered: asyncio.Queue[list[str]] = asyncio.Queue()
-        self.answer: Callable[[Sequence[MatchedEvent]], int | asyncio.Future[None]] = len
+        self.answer: Callable[[Sequence[MatchedEvent]], SendResult] = send_all
 
-    def __call__(self, told: Sequence[MatchedEvent]) -> "int | asyncio.Future[None]":
-        self.offered.put_nowait([each.event.row.message for each in told])
-        return self.answer(told)
+    def __call__(self, events: Sequence[MatchedEvent], /) -> SendResult:
+        self.offered.put_nowait([event.row.message for event in events])
+        return self.answer(events)
 
     async def next(self) -> list[str]:
         """The messages of the next events it is offered."""
@@ -484,120 +501,126 @@ class Taker:
 
 
 @pytest.fixture
-async def run_id(bench: Bench, flow: Flow, hub: Hub) -> UUID:
-    found = await bench.start(flow)
+async def run_id(worker: WorkerHarness, flow: Flow, hub: Hub) -> UUID:
+    found = await worker.start(flow)
     await complete(hub, 1)
     return found
 
 
-async def say(bench: Bench, flow: Flow, run_id: UUID, *messages: str) -> None:
-    await bench.database.write(event_log.append, [_event(bench, flow, run_id, message) for message in messages])
+async def say(worker: WorkerHarness, flow: Flow, run_id: UUID, *messages: str) -> None:
+    await worker.database.write(event_log.append, [_event(worker, flow, run_id, message) for message in messages])
 
 
-def messages_of(batch: Sequence[Item]) -> list[str | None]:
+def messages_of(batch: Sequence[LogItem]) -> list[str | None]:
     return [each.event.row.message for each in batch if isinstance(each, MatchedEvent)]
 
 
-async def test_what_is_taken_on_the_spot_wakes_nobody(bench: Bench, flow: Flow, hub: Hub, run_id: UUID) -> None:
-    taker = Taker()
+async def test_what_is_taken_on_the_spot_wakes_nobody(
+    worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
+) -> None:
+    sender = RecordingSender()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
         await anext(other)
-        waiting = asyncio.create_task(feed.batch(taker))
+        waiting = asyncio.create_task(feed.batch(sender))
         for message in ("one", "two"):
-            await say(bench, flow, run_id, message)
-            assert await taker.next() == [message]
+            await say(worker, flow, run_id, message)
+            assert await sender.next() == [message]
         assert not waiting.done()
-        assert feed.place == (await take(other, 2))[-1].seq
+        assert feed.position == (await take(other, 2))[-1].seq
         # Then a part of what comes together, and nothing more: the rest is for whoever waits, once and in order.
-        taker.answer = lambda _: 1
-        await say(bench, flow, run_id, "three", "four", "five")
-        assert await taker.next() == ["three", "four", "five"]
+        sender.answer = lambda _: SendResult(SendStatus.BLOCKED, 1)
+        await say(worker, flow, run_id, "three", "four", "five")
+        assert await sender.next() == ["three", "four", "five"]
         assert messages_of(await waiting) == ["four", "five"]
-        await say(bench, flow, run_id, "six")
+        await say(worker, flow, run_id, "six")
         assert messages_of(await feed.batch()) == ["six"]
         assert [row.message for row in await take(other, 4)] == ["three", "four", "five", "six"]
-        assert taker.offered.empty()
+        assert sender.offered.empty()
 
 
 async def test_who_takes_later_is_asked_again_and_keeps_the_order(
-    bench: Bench, flow: Flow, hub: Hub, run_id: UUID
+    worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
-    taker, later = Taker(), asyncio.get_running_loop().create_future()
+    sender, later = RecordingSender(), asyncio.get_running_loop().create_future()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
         await anext(other)
-        waiting = asyncio.create_task(feed.batch(taker))
-        taker.answer = lambda _: later
-        await say(bench, flow, run_id, "one")
-        assert await taker.next() == ["one"]
-        await say(bench, flow, run_id, "two")
+        waiting = asyncio.create_task(feed.batch(sender))
+        sender.answer = lambda _: SendResult(SendStatus.RENDERING, rendered=later)
+        await say(worker, flow, run_id, "one")
+        assert await sender.next() == ["one"]
+        await say(worker, flow, run_id, "two")
         await take(other, 2)
-        assert taker.offered.empty()
-        taker.answer = len
+        assert sender.offered.empty()
+        sender.answer = send_all
         later.set_result(None)
-        assert [await taker.next(), await taker.next()] == [["one"], ["two"]]
+        assert [await sender.next(), await sender.next()] == [["one"], ["two"]]
         assert not waiting.done()
         waiting.cancel()
         await asyncio.wait([waiting])
 
 
-async def test_a_fault_in_taking_is_no_matter_of_the_reader(bench: Bench, flow: Flow, hub: Hub, run_id: UUID) -> None:
-    def fail(_: Sequence[MatchedEvent]) -> int:
+async def test_a_fault_in_taking_is_no_matter_of_the_reader(
+    worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
+) -> None:
+    def fail(_: Sequence[MatchedEvent]) -> SendResult:
         raise ZeroDivisionError
 
-    taker = Taker()
-    taker.answer = fail
+    sender = RecordingSender()
+    sender.answer = fail
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(other)
         await anext(feed)
-        waiting = asyncio.create_task(feed.batch(taker))
-        await say(bench, flow, run_id, "one")
+        waiting = asyncio.create_task(feed.batch(sender))
+        await say(worker, flow, run_id, "one")
         assert messages_of(await waiting) == ["one"]
         assert [row.message for row in await take(other, 1)] == ["one"]
 
 
-async def test_what_is_to_be_taken_later_is_bounded_too(bench: Bench, flow: Flow, database: Database) -> None:
-    hub = Hub(database, max_waiting=5)
-    run_id = await bench.start(flow)
+async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, flow: Flow, database: Database) -> None:
+    hub = Hub(database, max_queued=5)
+    run_id = await worker.start(flow)
     await complete(hub, 1)
-    taker, never = Taker(), asyncio.get_running_loop().create_future()
-    taker.answer = lambda _: never
+    sender, never = RecordingSender(), asyncio.get_running_loop().create_future()
+    sender.answer = lambda _: SendResult(SendStatus.RENDERING, rendered=never)
     feed = hub.subscribe(ALL, None)
     start = await anext(feed)
-    waiting = asyncio.create_task(feed.batch(taker))
-    await say(bench, flow, run_id, "0")
-    assert await taker.next() == ["0"]
+    waiting = asyncio.create_task(feed.batch(sender))
+    await say(worker, flow, run_id, "0")
+    assert await sender.next() == ["0"]
     for number in range(1, 6):
-        await say(bench, flow, run_id, f"{number}")
-    with pytest.raises(SlowConsumerError) as error:
+        await say(worker, flow, run_id, f"{number}")
+    with pytest.raises(QueueFullError) as error:
         await asyncio.wait_for(waiting, PATIENCE)
-    assert error.value.place == start.place
-    assert (len(feed._waiting), hub.subscribers) == (0, 0)
+    assert error.value.position == start.position
+    assert (len(feed._queue), hub.subscribers) == (0, 0)
     never.set_result(None)
     await asyncio.sleep(0)
-    assert taker.offered.empty()
+    assert sender.offered.empty()
     await hub.close()
 
 
 # What is told
 
 
-def step_event(bench: Bench, flow: Flow, run_id: UUID, kind: str, **more: Any) -> dict[str, Any]:
-    event = {**_event(bench, flow, run_id, kind), "kind": kind, "from_status": None, "to_status": None}
+def step_event(worker: WorkerHarness, flow: Flow, run_id: UUID, kind: str, **more: Any) -> dict[str, Any]:
+    event = {**_event(worker, flow, run_id, kind), "kind": kind, "from_status": None, "to_status": None}
     return {**event, "step_name": None, "operation_id": None, "data": None, **more}
 
 
-async def test_each_hears_of_its_own_part_of_the_log(bench: Bench, flow: Flow, database: Database, hub: Hub) -> None:
-    one, other = await bench.start_many(flow, 2)
+async def test_each_hears_of_its_own_part_of_the_log(
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
+) -> None:
+    one, other = await worker.start_many(flow, 2)
     await complete(hub, 2)
     operation = uuid4()
     start = BEGINNING
     written = [
-        step_event(bench, flow, one, "STEP_STATUS", step_name="only", data='{"attempt": 1}'),
-        step_event(bench, flow, other, "STEP_STATUS", step_name="only"),
-        {**step_event(bench, flow, one, "BULK_PROGRESS", operation_id=operation), "run_id": None, "flow_id": None},
-        step_event(bench, flow, one, event_log.RUN_ARCHIVED),
+        step_event(worker, flow, one, "STEP_STATUS", step_name="only", data='{"attempt": 1}'),
+        step_event(worker, flow, other, "STEP_STATUS", step_name="only"),
+        {**step_event(worker, flow, one, "BULK_PROGRESS", operation_id=operation), "run_id": None, "flow_id": None},
+        step_event(worker, flow, one, event_log.RUN_ARCHIVED),
     ]
 
     async def heard(selector: Topic, after: LogPosition | None, count: int) -> list[tuple[str, UUID | None]]:
@@ -628,7 +651,7 @@ async def test_each_hears_of_its_own_part_of_the_log(bench: Bench, flow: Flow, d
 
 
 async def test_who_joins_while_a_page_is_read_is_told_by_its_own_columns(
-    bench: Bench, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joined = hub.subscribe(RunsTopic(RunFilter(external_ids=["mine"], archived=Archived.INCLUDE)), None)
     first = hub.subscribe(RunTopic(uuid4()), None)
@@ -644,7 +667,7 @@ async def test_who_joins_while_a_page_is_read_is_told_by_its_own_columns(
 
     monkeypatch.setattr(database, "read", and_join)
     await anext(first)
-    run_id = await bench.start(flow, external_id="mine")
+    run_id = await worker.start(flow, external_id="mine")
     await asyncio.wait_for(has_joined.wait(), PATIENCE)
     assert [row.run_id for row in await take(joined, 1)] == [run_id]
     await joined.aclose()

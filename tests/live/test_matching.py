@@ -22,7 +22,7 @@ from live.predicates import CompiledFilter
 from live.topics import RunsTopic
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 SECOND = timedelta(seconds=1)
 ENDED = {
@@ -49,18 +49,18 @@ LIFE: list[tuple[str | None, str | None, str, int]] = [
 
 
 @pytest.fixture
-async def home(fake_clock: FakeClock, database: Database) -> Home:
-    return await database.write(factory.add_home)
+async def published(fake_clock: FakeClock, database: Database) -> PublishedFlow:
+    return await database.write(factory.make_project_with_flow)
 
 
-def live(uow: UnitOfWork, home: Home, **values: Any) -> tuple[AnyRow, Sequence[AnyRow]]:
+def live(uow: UnitOfWork, published: PublishedFlow, **values: Any) -> tuple[AnyRow, Sequence[AnyRow]]:
     """The row of a run in the end, and the events of its life."""
-    key = factory.add_run(uow, home, **{**ENDED, **values})
-    told = [
+    key = factory.make_run(uow, published, **{**ENDED, **values})
+    events = [
         {
             "run_id": key,
-            "project_id": home.project_id,
-            "flow_id": home.flow_id,
+            "project_id": published.project_id,
+            "flow_id": published.flow_id,
             "kind": kind,
             "from_status": source,
             "to_status": target,
@@ -69,7 +69,7 @@ def live(uow: UnitOfWork, home: Home, **values: Any) -> tuple[AnyRow, Sequence[A
         }
         for source, target, kind, second in LIFE
     ]
-    uow.conn.execute(insert(table(RunEvent)), told)
+    uow.conn.execute(insert(table(RunEvent)), events)
     run, log = table(FlowRun), table(RunEvent)
     row = uow.conn.execute(select(run).where(run.c.id == key)).one()
     return row, uow.conn.execute(select(log).where(log.c.run_id == key).order_by(log.c.seq)).all()
@@ -106,29 +106,31 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_run_is_told_as_long_as_it_is_meant_and_when_it_ceases_to_be(
-    name: str, home: Home, database: Database
+    name: str, published: PublishedFlow, database: Database
 ) -> None:
-    wanted, expected = CASES[name]
+    fields, expected = CASES[name]
     values = {
         "tags": ["red"],
         "metadata": '{"order": {"id": 7, "of": "Ada"}}',
         "archived_at": START + 10 * SECOND,
         "recovered_by_id": factory.uuid_at(START, 9),
     }
-    row, log = await database.write(lambda uow: live(uow, home, **values))
-    told = RunsTopic(RunFilter(**wanted)).compiled().told
+    row, log = await database.write(lambda uow: live(uow, published, **values))
+    match = RunsTopic(RunFilter(**fields)).matcher().match
     signs = {True: "+", False: "-", None: "."}
-    assert "".join(signs[told(event, row)] for event in log) == expected
+    assert "".join(signs[match(event, row)] for event in log) == expected
 
 
-async def test_what_was_told_while_it_happened_is_told_again_later(home: Home, database: Database) -> None:
+async def test_what_was_told_while_it_happened_is_told_again_later(
+    published: PublishedFlow, database: Database
+) -> None:
     """The row of a run that went on tells of each event what the row told when the event had just happened."""
-    row, log = await database.write(lambda uow: live(uow, home))
-    for name, (wanted, _) in CASES.items():
-        told = RunsTopic(RunFilter(**wanted)).compiled().told
+    row, log = await database.write(lambda uow: live(uow, published))
+    for name, (fields, _) in CASES.items():
+        match = RunsTopic(RunFilter(**fields)).matcher().match
         for number, event in enumerate(log[:5]):
-            at_that_time = Seen(row._mapping, as_it_was(number))
-            assert told(event, at_that_time) == told(event, row), (name, number)  # type: ignore[arg-type]
+            at_that_time: Any = Seen(row._mapping, as_it_was(number))
+            assert match(event, at_that_time) == match(event, row), (name, number)
 
 
 def as_it_was(number: int) -> dict[str, Any]:
@@ -157,14 +159,14 @@ def test_before_a_change_of_status_a_run_is_live() -> None:
     assert all(not TRANSITIONS[status] for status in FINAL)
 
 
-async def test_only_the_columns_asked_for_are_needed(home: Home, database: Database) -> None:
-    run, log = await database.write(lambda uow: live(uow, home))
-    for name, (wanted, expected) in CASES.items():
-        compiled = RunsTopic(RunFilter(**wanted)).compiled()
-        row: Any = (await database.read(run_reads.by_ids, [run.id], compiled.columns))[run.id]
-        told = [compiled.told(event, row) for event in log[:5]]
+async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, database: Database) -> None:
+    run, log = await database.write(lambda uow: live(uow, published))
+    for name, (fields, expected) in CASES.items():
+        matcher = RunsTopic(RunFilter(**fields)).matcher()
+        row: Any = (await database.read(run_reads.by_ids, [run.id], matcher.columns))[run.id]
+        matches = [matcher.match(event, row) for event in log[:5]]
         if "tag" not in name and "metadata" not in name:
-            assert "".join({True: "+", False: "-", None: "."}[each] for each in told) == expected[:5], name
+            assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
 
 
 def test_a_filter_asks_for_no_more_columns_than_it_looks_at() -> None:

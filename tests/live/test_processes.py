@@ -10,10 +10,12 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import LogPosition
 from domain.run_filter import RunFilter
-from live.hub import CaughtUp, Hub, MatchedEvent, Subscription
+from live.events import CaughtUp, MatchedEvent
+from live.hub import Hub
+from live.subscription import Subscription
 from live.topics import RunsTopic
 from tests.support.clock import FakeClock
-from tests.support.engine import Bench, Flow, transform
+from tests.support.worker import Flow, WorkerHarness, transform
 
 PATIENCE = 60.0
 ALL = RunsTopic(RunFilter())
@@ -37,34 +39,34 @@ async def heard(feed: Subscription) -> list[LogPosition]:
     found = []
     async for item in feed:
         if isinstance(item, MatchedEvent):
-            found.append(item.place)
+            found.append(item.position)
             if item.event.row.message == END:
                 break
     return found
 
 
-async def start_many(bench: Bench, flow: Flow, times: int) -> None:
+async def start_many(worker: WorkerHarness, flow: Flow, times: int) -> None:
     for _ in range(times):
-        await bench.start_many(flow, 3)
+        await worker.start_many(flow, 3)
 
 
 async def test_subscribers_of_two_processes_are_told_the_very_same_order(database_url: str) -> None:
     """Both write, by several at once; each tells two subscribers: one from now on, one from where the first began."""
     async with process(database_url) as (one, hub), process(database_url) as (other, other_hub):
-        benches = await Bench.on(one), await Bench.on(other)
-        flows = [await bench.publish(transform("only", 1)) for bench in benches]
+        workers = await WorkerHarness.on(one), await WorkerHarness.on(other)
+        flows = [await worker.publish(transform("only", 1)) for worker in workers]
         live = [each.subscribe(ALL, None) for each in (hub, other_hub)]
         starts = []
         for feed in live:
             first = await anext(feed)
             assert isinstance(first, CaughtUp)
-            starts.append(first.place)
+            starts.append(first.position)
         missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
         async with asyncio.timeout(PATIENCE):
             telling = [asyncio.create_task(heard(feed)) for feed in (*live, *missed)]
-            work = [start_many(bench, flow, 20) for bench, flow in zip(benches, flows, strict=True) for _ in range(3)]
+            work = [start_many(worker, flow, 20) for worker, flow in zip(workers, flows, strict=True) for _ in range(3)]
             await asyncio.gather(*work)
-            await other.write(event_log.append, [await last(benches[1], flows[1])])
+            await other.write(event_log.append, [await last(workers[1], flows[1])])
             told = [await each for each in telling]
         assert len(told[0]) == 2 * 3 * 20 * 3 + 2
         assert told[0] == sorted(set(told[0]))
@@ -73,11 +75,11 @@ async def test_subscribers_of_two_processes_are_told_the_very_same_order(databas
             await feed.aclose()
 
 
-async def last(bench: Bench, flow: Flow) -> dict[str, object]:
+async def last(worker: WorkerHarness, flow: Flow) -> dict[str, object]:
     """The event behind all others."""
-    run_id = await bench.start(flow)
-    (event,) = await bench.events(run_id)
-    subject = {"run_id": run_id, "project_id": bench.project_id, "flow_id": flow.id}
+    run_id = await worker.start(flow)
+    (event,) = await worker.events(run_id)
+    subject = {"run_id": run_id, "project_id": worker.project_id, "flow_id": flow.id}
     change = {"kind": event_log.RUN_STATUS, "from_status": "QUEUED", "to_status": "RUNNING", "message": END}
     return {**subject, **change, "at": event.at}
 
@@ -89,12 +91,12 @@ async def test_what_another_process_writes_is_told_without_waiting_for_the_next_
     if dialect == "postgresql":
         return  # tests/db/test_notify.py; other transactions of the server hold events up until a later look
     async with process(database_url) as (_, hub), process(database_url) as (writer, _):
-        bench = await Bench.on(writer)
-        flow = await bench.publish(transform("only", 1))
+        worker = await WorkerHarness.on(writer)
+        flow = await worker.publish(transform("only", 1))
         async with aclosing(hub.subscribe(ALL, None)) as feed:
             assert isinstance(await anext(feed), CaughtUp)
             for _ in range(3):
-                run_id = await bench.start(flow)
+                run_id = await worker.start(flow)
                 async with asyncio.timeout(PATIENCE):
                     item = await anext(feed)
                 assert isinstance(item, MatchedEvent)

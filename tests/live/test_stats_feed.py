@@ -1,7 +1,7 @@
 """Statistics that follow the log: at the start, at most once a second, and computed once for all who follow."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -13,13 +13,17 @@ from db.runs import stats
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
 from domain.run_filter import RunFilter
-from live.hub import Hub, HubClosedError
-from live.stats_feed import Statistics, StatsFeeds
-from tests.support.api import statements
+from live.events import HubClosedError
+from live.hub import Hub
+from live.stats_feed import Statistics, StatsFeeds, StatsSubscription
+from tests.support.app import statements
 from tests.support.clock import START, FakeClock
-from tests.support.engine import Bench, Flow, transform
+from tests.support.worker import Flow, WorkerHarness, transform
 
-Told = AsyncGenerator[Statistics, None]
+
+async def next_item(subscription: StatsSubscription) -> Statistics:
+    (statistics,) = await subscription.batch()
+    return statistics
 
 
 @pytest.fixture
@@ -29,13 +33,13 @@ def still(fake_clock: FakeClock, database: Database) -> FakeClock:
 
 
 @pytest.fixture
-async def bench(still: FakeClock, database: Database) -> Bench:
-    return await Bench.on(database)
+async def worker(still: FakeClock, database: Database) -> WorkerHarness:
+    return await WorkerHarness.on(database)
 
 
 @pytest.fixture
-async def flow(bench: Bench) -> Flow:
-    return await bench.publish(transform("only", 1))
+async def flow(worker: WorkerHarness) -> Flow:
+    return await worker.publish(transform("only", 1))
 
 
 @pytest.fixture
@@ -46,17 +50,18 @@ async def feeds(database: Database) -> AsyncIterator[StatsFeeds]:
 
 
 class Follower:
-    """Takes what is told, and notes when it was, and how many runs there were."""
+    """Records when statistics are delivered, and the total number of runs."""
 
-    def __init__(self, told: Told, clock: FakeClock) -> None:
+    def __init__(self, subscription: StatsSubscription, clock: FakeClock) -> None:
         self.totals: list[int] = []
         self.times: list[float] = []
-        self.told = told
+        self.subscription = subscription
         self._clock = clock
 
     async def follow(self) -> None:
-        async for each in self.told:
-            self.totals.append(sum((await each.part(stats.counts)).values()))
+        while True:
+            statistics = await next_item(self.subscription)
+            self.totals.append(sum((await statistics.part(stats.counts)).values()))
             self.times.append((self._clock.now() - START).total_seconds())
 
 
@@ -68,15 +73,15 @@ async def following(feeds: StatsFeeds, still: FakeClock, database: Database) -> 
     """Followers of a filter, for as long as a block lasts."""
 
     @asynccontextmanager
-    async def follow(**wanted: Any) -> AsyncIterator[Follower]:
-        follower = Follower(feeds.follow(RunFilter(**wanted)), still)
+    async def follow(**fields: Any) -> AsyncIterator[Follower]:
+        follower = Follower(feeds.subscribe(RunFilter(**fields)), still)
         task = asyncio.create_task(follower.follow())
         await still.settle()
         assert len(follower.totals) == 1
         yield follower
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await follower.told.aclose()
+        await follower.subscription.aclose()
 
     yield follow
     await still.settle()
@@ -85,24 +90,24 @@ async def following(feeds: StatsFeeds, still: FakeClock, database: Database) -> 
 
 
 async def test_statistics_are_told_at_the_start_and_when_a_run_changed(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
-    await bench.start(flow)
-    async with following(project_ids=[bench.project_id]) as follower:
+    await worker.start(flow)
+    async with following(project_ids=[worker.project_id]) as follower:
         assert follower.totals == [1]
         await still.advance(10)
         assert follower.totals == [1]
-        await bench.start(flow)
+        await worker.start(flow)
         await still.advance(2)
         assert follower.totals == [1, 2]
 
 
 async def test_many_changes_are_told_once_a_second(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following() as follower:
         for _ in range(40):
-            await bench.start(flow)
+            await worker.start(flow)
             await still.advance(0.1)
         await still.advance(2)
         assert min(round(end - start, 6) for start, end in pairwise(follower.times)) >= 1
@@ -111,84 +116,86 @@ async def test_many_changes_are_told_once_a_second(
 
 
 async def test_what_is_out_of_scope_tells_nothing(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following, database: Database
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, database: Database
 ) -> None:
-    other = await Bench.on(database)
+    other = await WorkerHarness.on(database)
     elsewhere = await other.publish(transform("only", 1))
-    second = await bench.publish(transform("only", 1))
-    run_id = await bench.start(flow)
+    second = await worker.publish(transform("only", 1))
+    run_id = await worker.start(flow)
     async with (
-        following(project_ids=[bench.project_id]) as of_project,
+        following(project_ids=[worker.project_id]) as of_project,
         following(flow_ids=[flow.id]) as of_flow,
         following(ids=[run_id]) as of_run,
     ):
         await other.start(elsewhere)
         await still.advance(3)
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1], [1], [1])
-        await bench.start(second)
+        await worker.start(second)
         await still.advance(3)
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1, 2], [1], [1])
-        await bench.start(flow)
+        await worker.start(flow)
         await still.advance(3)
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1, 2, 3], [1, 2], [1])
 
 
 async def test_a_run_that_the_filter_no_longer_means_is_told(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
-    await bench.start(flow)
+    await worker.start(flow)
     async with following(statuses=[RunStatus.QUEUED]) as follower:
-        await bench.claim()
+        await worker.claim()
         await still.advance(3)
         assert follower.totals == [1, 0]
 
 
 async def test_who_follows_the_same_shares_what_is_computed(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following, feeds: StatsFeeds
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, feeds: StatsFeeds
 ) -> None:
-    mine = {"project_ids": [bench.project_id], "statuses": [RunStatus.QUEUED]}
+    mine = {"project_ids": [worker.project_id], "statuses": [RunStatus.QUEUED]}
     async with following(**mine) as first, following(**mine) as second, following() as third:
         assert len(feeds._feeds) == 2
         with statements() as executed:
-            await bench.start(flow)
+            await worker.start(flow)
             await still.advance(3)
         assert (first.totals, second.totals, third.totals) == ([0, 1], [0, 1], [0, 1])
         assert len([text for text in executed.texts if "flow_run.status, count(" in text]) == 2
 
 
 async def test_who_comes_later_is_told_what_is_so_now(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following() as first:
         await still.advance(100)
         async with following() as second:
             assert second.times == [100]
             assert first.times == [0]
-            await bench.start(flow)
+            await worker.start(flow)
             await still.advance(2)
             assert (first.totals, second.totals) == ([0, 1], [0, 1])
 
 
-async def test_who_is_slow_gets_the_latest(bench: Bench, flow: Flow, still: FakeClock, feeds: StatsFeeds) -> None:
-    told = feeds.follow(RunFilter())
-    await still.drive(anext(told))
+async def test_who_is_slow_gets_the_latest(
+    worker: WorkerHarness, flow: Flow, still: FakeClock, feeds: StatsFeeds
+) -> None:
+    subscription = feeds.subscribe(RunFilter())
+    await still.drive(next_item(subscription))
     for _ in range(5):
-        await bench.start(flow)
+        await worker.start(flow)
         await still.advance(2)
-    latest = await still.drive(anext(told))
+    latest = await still.drive(next_item(subscription))
     assert await latest.part(stats.counts) == {"QUEUED": 5}
-    waiting = asyncio.ensure_future(anext(told))
+    waiting = asyncio.ensure_future(next_item(subscription))
     await still.advance(5)
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    await told.aclose()
+    await subscription.aclose()
 
 
 async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
-    bench: Bench, flow: Flow, still: FakeClock, database: Database
+    worker: WorkerHarness, flow: Flow, still: FakeClock, database: Database
 ) -> None:
-    await bench.start(flow)
+    await worker.start(flow)
     of_all = Statistics(database, RunFilter())
     with statements() as executed:
         gone, kept = (asyncio.ensure_future(of_all.part(stats.counts)) for _ in range(2))
@@ -203,37 +210,37 @@ async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
 
 
 async def test_after_a_clock_was_set_back_who_comes_is_not_told_what_was_so_before(
-    bench: Bench, flow: Flow, still: FakeClock, following: Following
+    worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following():
         still.block(-3_600)
-        await bench.start(flow)
+        await worker.start(flow)
         async with following() as second:
             assert second.totals == [1]
 
 
 async def test_what_a_database_that_was_away_did_not_tell_is_asked_again(
-    bench: Bench, flow: Flow, still: FakeClock, feeds: StatsFeeds, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, flow: Flow, still: FakeClock, feeds: StatsFeeds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: Any) -> None:
         raise DatabaseUnavailableError
 
-    await bench.start(flow)
-    follower = feeds.follow(RunFilter())
-    told = await still.drive(anext(follower))
+    await worker.start(flow)
+    follower = feeds.subscribe(RunFilter())
+    statistics = await still.drive(next_item(follower))
     with monkeypatch.context() as broken:
-        broken.setattr(bench.database, "read", away)
+        broken.setattr(worker.database, "read", away)
         with pytest.raises(DatabaseUnavailableError):
-            await told.part(stats.counts)
-    assert await told.part(stats.counts) == {"QUEUED": 1}
+            await statistics.part(stats.counts)
+    assert await statistics.part(stats.counts) == {"QUEUED": 1}
     await follower.aclose()
     assert feeds._feeds == {}
 
 
 async def test_the_end_of_the_process_ends_the_streams(still: FakeClock, database: Database) -> None:
     hub = Hub(database)
-    follower = StatsFeeds(database, hub).follow(RunFilter())
-    await still.drive(anext(follower))
+    follower = StatsFeeds(database, hub).subscribe(RunFilter())
+    await still.drive(next_item(follower))
     await hub.close()
     with pytest.raises(HubClosedError):
-        await anext(follower)
+        await next_item(follower)

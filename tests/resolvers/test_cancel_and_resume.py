@@ -1,4 +1,4 @@
-"""The mutations `cancel` and `resumeRun`."""
+"""Tests of the mutations `cancel` and `resumeRun`."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 from db.core import pubsub
 from domain import ids
 from domain.ids import IdKind
-from tests.support.api import PATIENCE, Api
+from tests.support.app import PATIENCE, App
 
 CANCEL = """mutation($id: ID!) { result: cancel(runId: $id) {
     __typename ... on CancelSuccess { run { status finishedAt durationMs } } ... on UserError { code } } }"""
@@ -27,105 +27,105 @@ WAIT = {"steps": [{"name": "wait", "kind": "delay", "input": {"for": 3600}}]}
 UNKNOWN = f"run_{'0' * 32}"
 
 
-async def paused(api: Api, definition: Any = ASK) -> tuple[str, dict[str, Any]]:
-    """A run that waits, and its first question."""
-    flow = await api.create_flow(definition)
-    run_id = (await api.start(flow))["run"]["id"]
-    with api.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
-        while (run := (await api.query(PENDING, {"id": run_id}))["flowRun"])["status"] != "PAUSED":
+async def paused(app: App, definition: Any = ASK) -> tuple[str, dict[str, Any]]:
+    """Returns the ID of a PAUSED run, and its first input request."""
+    flow = await app.create_flow(definition)
+    run_id = (await app.start(flow))["run"]["id"]
+    with app.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
+        while (run := (await app.query(PENDING, {"id": run_id}))["flowRun"])["status"] != "PAUSED":
             await asyncio.wait_for(changed.wait(), PATIENCE)
             changed.clear()
     return run_id, next(iter(run["pendingInputs"]), {})
 
 
-async def resume(api: Api, run_id: str, request: str, response: Any, **more: Any) -> Any:
+async def resume(app: App, run_id: str, request: str, response: Any, **more: Any) -> Any:
     variables = {"run": run_id, "request": request, "response": response, "wait": more.pop("wait", None)}
-    return (await api.query(RESUME, variables, **more))["result"]
+    return (await app.query(RESUME, variables, **more))["result"]
 
 
-async def cancel(api: Api, run_id: str, **more: Any) -> Any:
-    return (await api.query(CANCEL, {"id": run_id}, **more))["result"]
+async def cancel(app: App, run_id: str, **more: Any) -> Any:
+    return (await app.query(CANCEL, {"id": run_id}, **more))["result"]
 
 
-async def test_a_question_can_be_read_and_answered(api: Api) -> None:
-    run_id, asked = await paused(api)
+async def test_input_request_is_listed_and_answered(app: App) -> None:
+    run_id, asked = await paused(app)
     assert (asked["stepName"], asked["title"], asked["schema"]) == ("ask", "Well?", SCHEMA)
     assert asked["id"].startswith("req_")
-    answered = await resume(api, run_id, asked["id"], {"ok": True}, wait=20_000)
+    answered = await resume(app, run_id, asked["id"], {"ok": True}, wait=20_000)
     assert answered["run"] == {"status": "SUCCEEDED", "output": {"ok": True}}
     assert answered["step"] == {"name": "ask", "status": "SUCCEEDED", "output": {"ok": True}}
-    assert (await api.query(PENDING, {"id": run_id}))["flowRun"]["pendingInputs"] == []
+    assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["pendingInputs"] == []
 
 
-async def test_an_answer_must_fit_the_schema(api: Api) -> None:
-    run_id, asked = await paused(api)
-    refused = await resume(api, run_id, asked["id"], {"ok": "yes"})
+async def test_response_must_match_schema(app: App) -> None:
+    run_id, asked = await paused(app)
+    refused = await resume(app, run_id, asked["id"], {"ok": "yes"})
     assert (refused["code"], refused["problems"]) == ("INPUT_INVALID", [{"path": "response.ok"}])
-    assert (await api.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
+    assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
 
 
-async def test_of_answers_that_race_one_wins(api: Api) -> None:
-    run_id, asked = await paused(api)
-    answers = await asyncio.gather(*(resume(api, run_id, asked["id"], {"ok": bool(n % 2)}) for n in range(8)))
+async def test_one_of_concurrent_responses_wins(app: App) -> None:
+    run_id, asked = await paused(app)
+    answers = await asyncio.gather(*(resume(app, run_id, asked["id"], {"ok": bool(n % 2)}) for n in range(8)))
     codes = Counter(answer.get("code") for answer in answers)
     assert codes == {None: 1, "INPUT_ALREADY_ANSWERED": 7}
-    assert (await api.finished(run_id))["status"] == "SUCCEEDED"
+    assert (await app.wait_until_final(run_id))["status"] == "SUCCEEDED"
 
 
-async def test_an_answer_to_another_question_resumes_nothing(api: Api) -> None:
-    run_id, asked = await paused(api)
-    other_flow = await api.create_flow(ASK, "other")
-    other = (await api.start(other_flow))["run"]["id"]
-    assert (await resume(api, other, asked["id"], {"ok": True}))["code"] == "INPUT_REQUEST_NOT_FOUND"
-    assert (await resume(api, run_id, f"req_{'0' * 32}", {"ok": True}))["code"] == "INPUT_REQUEST_NOT_FOUND"
+async def test_response_to_other_input_request_is_refused(app: App) -> None:
+    run_id, asked = await paused(app)
+    other_flow = await app.create_flow(ASK, "other")
+    other = (await app.start(other_flow))["run"]["id"]
+    assert (await resume(app, other, asked["id"], {"ok": True}))["code"] == "INPUT_REQUEST_NOT_FOUND"
+    assert (await resume(app, run_id, f"req_{'0' * 32}", {"ok": True}))["code"] == "INPUT_REQUEST_NOT_FOUND"
     variables: dict[str, Any] = {"run": run_id, "request": run_id, "response": {}, "wait": None}
-    assert await api.refused(RESUME, variables) == "INVALID_ID"
-    assert (await api.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
+    assert await app.error_code(RESUME, variables) == "INVALID_ID"
+    assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
 
 
-async def test_a_run_that_was_stopped_takes_no_answer(api: Api) -> None:
-    run_id, asked = await paused(api)
-    stopped = await cancel(api, run_id)
+async def test_stopped_run_refuses_response(app: App) -> None:
+    run_id, asked = await paused(app)
+    stopped = await cancel(app, run_id)
     assert stopped["run"]["status"] == "STOPPED"
     assert stopped["run"]["finishedAt"] is not None
-    assert (await resume(api, run_id, asked["id"], {"ok": True}))["code"] == "RUN_NOT_PAUSED"
+    assert (await resume(app, run_id, asked["id"], {"ok": True}))["code"] == "RUN_NOT_PAUSED"
 
 
-async def test_a_queued_run_is_stopped(idle_api: Api) -> None:
-    run_id = (await idle_api.start(await idle_api.create_flow(WAIT)))["run"]["id"]
-    assert (await cancel(idle_api, run_id))["run"] == {
+async def test_queued_run_is_cancelled(idle_app: App) -> None:
+    run_id = (await idle_app.start(await idle_app.create_flow(WAIT)))["run"]["id"]
+    assert (await cancel(idle_app, run_id))["run"] == {
         "status": "STOPPED",
-        "finishedAt": (await idle_api.query("query($id: ID!) { flowRun(id: $id) { finishedAt } }", {"id": run_id}))[
+        "finishedAt": (await idle_app.query("query($id: ID!) { flowRun(id: $id) { finishedAt } }", {"id": run_id}))[
             "flowRun"
         ]["finishedAt"],
         "durationMs": None,
     }
 
 
-async def test_a_run_that_has_ended_is_not_stopped(api: Api) -> None:
-    run_id, _ = await paused(api, WAIT)
-    await cancel(api, run_id)
-    assert (await cancel(api, run_id))["code"] == "RUN_NOT_CANCELLABLE"
+async def test_final_run_cannot_be_cancelled(app: App) -> None:
+    run_id, _ = await paused(app, WAIT)
+    await cancel(app, run_id)
+    assert (await cancel(app, run_id))["code"] == "RUN_NOT_CANCELLABLE"
 
 
 @pytest.mark.parametrize("text", [CANCEL, RESUME])
-async def test_runs_of_other_projects_do_not_exist(api: Api, text: str) -> None:
-    run_id, asked = await paused(api)
-    for wanted, key in ((run_id, api.keys.other_admin), (UNKNOWN, api.keys.admin)):
+async def test_run_of_other_project_is_not_found(app: App, text: str) -> None:
+    run_id, asked = await paused(app)
+    for requested_id, key in ((run_id, app.keys.other_admin), (UNKNOWN, app.keys.admin)):
         variables: dict[str, Any] = (
-            {"id": wanted}
+            {"id": requested_id}
             if text is CANCEL
-            else {"run": wanted, "request": asked["id"], "response": {"ok": True}, "wait": None}
+            else {"run": requested_id, "request": asked["id"], "response": {"ok": True}, "wait": None}
         )
-        assert (await api.query(text, variables, key=key))["result"]["code"] == "RUN_NOT_FOUND"
+        assert (await app.query(text, variables, key=key))["result"]["code"] == "RUN_NOT_FOUND"
 
 
 @pytest.mark.parametrize("text", [CANCEL, RESUME])
-async def test_a_viewer_may_neither_cancel_nor_answer(api: Api, text: str) -> None:
-    run_id, asked = await paused(api)
+async def test_viewer_cannot_cancel_or_resume(app: App, text: str) -> None:
+    run_id, asked = await paused(app)
     variables = (
         {"id": run_id}
         if text is CANCEL
         else {"run": run_id, "request": asked["id"], "response": {"ok": True}, "wait": None}
     )
-    assert await api.refused(text, variables, key=api.keys.viewer) == "FORBIDDEN"
+    assert await app.error_code(text, variables, key=app.keys.viewer) == "FORBIDDEN"

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.support.api import Api
+from tests.support.app import App
 
 GOOD = {"steps": [{"name": "a", "kind": "transform", "input": "{{ run.input }}"}]}
 PROBLEMS = "... on UserError { code message } ... on DefinitionInvalid { problems { path message } }"
@@ -20,76 +20,76 @@ UPDATE = """mutation($id: ID!, $name: String, $enabled: Boolean) {
 UNKNOWN = "flow_" + "0" * 32
 
 
-async def mutate(api: Api, text: str, key: str | None = None, **variables: Any) -> Any:
-    return (await api.query(text, variables, key=key))["result"]
+async def mutate(app: App, text: str, key: str | None = None, **variables: Any) -> Any:
+    return (await app.query(text, variables, key=key))["result"]
 
 
 def step(name: str = "a", kind: str = "transform", **more: Any) -> dict[str, Any]:
     return {"name": name, "kind": kind, "input": "x", **more}
 
 
-async def test_created_flow_is_published_if_it_has_a_definition(idle_api: Api) -> None:
-    created = await mutate(idle_api, CREATE, name="  billing ", definition=GOOD)
+async def test_created_flow_is_published_if_it_has_a_definition(idle_app: App) -> None:
+    created = await mutate(idle_app, CREATE, name="  billing ", definition=GOOD)
     flow = created["flow"]
     assert flow.pop("id").startswith("flow_")
     assert flow == {
         "name": "billing",
         "enabled": True,
-        "project": {"id": idle_api.project},
+        "project": {"id": idle_app.project},
         "publishedVersion": {"number": 1, "stepCount": 1, "definition": GOOD},
     }
-    bare = await mutate(idle_api, CREATE, name="later")
+    bare = await mutate(idle_app, CREATE, name="later")
     assert bare["flow"]["publishedVersion"] is None
 
 
-async def test_flow_name_is_unique_in_project(idle_api: Api) -> None:
-    await mutate(idle_api, CREATE, name="billing")
-    assert (await mutate(idle_api, CREATE, name="billing"))["code"] == "FLOW_NAME_TAKEN"
-    other = await mutate(idle_api, CREATE, name="billing", key=idle_api.keys.other_admin)
+async def test_flow_name_is_unique_in_project(idle_app: App) -> None:
+    await mutate(idle_app, CREATE, name="billing")
+    assert (await mutate(idle_app, CREATE, name="billing"))["code"] == "FLOW_NAME_TAKEN"
+    other = await mutate(idle_app, CREATE, name="billing", key=idle_app.keys.other_admin)
     assert other["__typename"] == "CreateFlowSuccess"
 
 
-async def test_invalid_definition_creates_no_flow(idle_api: Api) -> None:
-    assert (await mutate(idle_api, CREATE, name="billing", definition={}))["code"] == "DEFINITION_INVALID"
-    assert (await idle_api.query("{ flows { totalCount } }"))["flows"]["totalCount"] == 0
+async def test_invalid_definition_creates_no_flow(idle_app: App) -> None:
+    assert (await mutate(idle_app, CREATE, name="billing", definition={}))["code"] == "DEFINITION_INVALID"
+    assert (await idle_app.query("{ flows { totalCount } }"))["flows"]["totalCount"] == 0
 
 
-async def test_invalid_flow_name_is_refused(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
+async def test_invalid_flow_name_is_refused(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
     for name in ("", "  ", "x" * 201, "a\0b"):
-        assert await idle_api.refused(CREATE, {"name": name}) == "INVALID_ARGUMENT"
-        assert await idle_api.refused(UPDATE, {"id": flow, "name": name}) == "INVALID_ARGUMENT"
+        assert await idle_app.error_code(CREATE, {"name": name}) == "INVALID_ARGUMENT"
+        assert await idle_app.error_code(UPDATE, {"id": flow, "name": name}) == "INVALID_ARGUMENT"
 
 
-async def test_operator_key_names_the_project(idle_api: Api) -> None:
-    key = idle_api.keys.all_projects
-    assert (await mutate(idle_api, CREATE, key=key, name="x"))["code"] == "PROJECT_REQUIRED"
-    unknown = await mutate(idle_api, CREATE, key=key, name="x", project="proj_" + "0" * 32)
+async def test_operator_key_names_the_project(idle_app: App) -> None:
+    key = idle_app.keys.all_projects
+    assert (await mutate(idle_app, CREATE, key=key, name="x"))["code"] == "PROJECT_REQUIRED"
+    unknown = await mutate(idle_app, CREATE, key=key, name="x", project="proj_" + "0" * 32)
     assert unknown["code"] == "PROJECT_NOT_FOUND"
-    created = await mutate(idle_api, CREATE, key=key, name="x", project=idle_api.other_project)
-    assert created["flow"]["project"]["id"] == idle_api.other_project
+    created = await mutate(idle_app, CREATE, key=key, name="x", project=idle_app.other_project)
+    assert created["flow"]["project"]["id"] == idle_app.other_project
 
 
-async def test_project_keys_create_only_in_their_project(idle_api: Api) -> None:
-    foreign = await mutate(idle_api, CREATE, name="x", project=idle_api.other_project)
-    unknown = await mutate(idle_api, CREATE, name="x", project="proj_" + "0" * 32)
+async def test_project_keys_create_only_in_their_project(idle_app: App) -> None:
+    foreign = await mutate(idle_app, CREATE, name="x", project=idle_app.other_project)
+    unknown = await mutate(idle_app, CREATE, name="x", project="proj_" + "0" * 32)
     assert foreign == unknown
     assert foreign["code"] == "PROJECT_NOT_FOUND"
-    own = await mutate(idle_api, CREATE, name="x", project=idle_api.project)
-    assert own["flow"]["project"]["id"] == idle_api.project
+    own = await mutate(idle_app, CREATE, name="x", project=idle_app.project)
+    assert own["flow"]["project"]["id"] == idle_app.project
 
 
-async def test_versions_are_numbered_from_one_and_newest_is_published(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
+async def test_versions_are_numbered_from_one_and_newest_is_published(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
     for number in (1, 2, 3):
-        answer = await mutate(idle_api, PUBLISH, id=flow, definition=GOOD)
+        answer = await mutate(idle_app, PUBLISH, id=flow, definition=GOOD)
         version = answer["flowVersion"]
         assert (version["number"], version["flow"]["publishedVersion"]["number"]) == (number, number)
 
 
-async def test_concurrent_publications_get_distinct_numbers(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
-    answers = await asyncio.gather(*(mutate(idle_api, PUBLISH, id=flow, definition=GOOD) for _ in range(8)))
+async def test_concurrent_publications_get_distinct_numbers(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
+    answers = await asyncio.gather(*(mutate(idle_app, PUBLISH, id=flow, definition=GOOD) for _ in range(8)))
     assert sorted(answer["flowVersion"]["number"] for answer in answers) == list(range(1, 9))
 
 
@@ -115,77 +115,77 @@ FAULTS: list[tuple[Any, list[str]]] = [
 ]  # fmt: skip
 
 
-async def test_invalid_definition_lists_problems_with_paths(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
+async def test_invalid_definition_lists_problems_with_paths(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
     for definition, paths in FAULTS:
-        answer = await mutate(idle_api, PUBLISH, id=flow, definition=definition)
+        answer = await mutate(idle_app, PUBLISH, id=flow, definition=definition)
         assert (answer["__typename"], answer["code"]) == ("DefinitionInvalid", "DEFINITION_INVALID"), definition
         assert [problem["path"] for problem in answer["problems"]] == paths
         assert all(problem["message"] for problem in answer["problems"])
 
 
-async def test_too_large_definition_is_refused(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
-    answer = await mutate(idle_api, PUBLISH, id=flow, definition={"steps": [step(input="x" * 600_000)]})
+async def test_too_large_definition_is_refused(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
+    answer = await mutate(idle_app, PUBLISH, id=flow, definition={"steps": [step(input="x" * 600_000)]})
     assert answer["code"] == "INPUT_TOO_LARGE"
 
 
-async def test_too_deeply_nested_definition_is_refused(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
+async def test_too_deeply_nested_definition_is_refused(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
     value: Any = "x"
     for _ in range(500):
         value = [value]
-    assert await idle_api.refused(PUBLISH, {"id": flow, "definition": {"steps": [step(input=value)]}}) == (
+    assert await idle_app.error_code(PUBLISH, {"id": flow, "definition": {"steps": [step(input=value)]}}) == (
         "INVALID_ARGUMENT"
     )
 
 
-async def test_flow_is_renamed_disabled_and_enabled(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None, "old")
-    assert (await mutate(idle_api, UPDATE, id=flow, name="new"))["flow"]["name"] == "new"
-    assert (await mutate(idle_api, UPDATE, id=flow, enabled=False))["flow"]["enabled"] is False
-    both = (await mutate(idle_api, UPDATE, id=flow, name="newer", enabled=True))["flow"]
+async def test_flow_is_renamed_disabled_and_enabled(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None, "old")
+    assert (await mutate(idle_app, UPDATE, id=flow, name="new"))["flow"]["name"] == "new"
+    assert (await mutate(idle_app, UPDATE, id=flow, enabled=False))["flow"]["enabled"] is False
+    both = (await mutate(idle_app, UPDATE, id=flow, name="newer", enabled=True))["flow"]
     assert (both["name"], both["enabled"]) == ("newer", True)
-    unchanged = (await mutate(idle_api, UPDATE, id=flow))["flow"]
+    unchanged = (await mutate(idle_app, UPDATE, id=flow))["flow"]
     assert (unchanged["name"], unchanged["enabled"]) == ("newer", True)
     assert unchanged["updatedAt"] >= unchanged["createdAt"]
 
 
-async def test_flow_cannot_be_renamed_to_a_used_name(idle_api: Api) -> None:
-    await idle_api.create_flow(None, "one")
-    flow = await idle_api.create_flow(None, "two")
-    assert (await mutate(idle_api, UPDATE, id=flow, name="one"))["code"] == "FLOW_NAME_TAKEN"
-    assert (await mutate(idle_api, UPDATE, id=flow, name="two"))["flow"]["name"] == "two"
+async def test_flow_cannot_be_renamed_to_a_used_name(idle_app: App) -> None:
+    await idle_app.create_flow(None, "one")
+    flow = await idle_app.create_flow(None, "two")
+    assert (await mutate(idle_app, UPDATE, id=flow, name="one"))["code"] == "FLOW_NAME_TAKEN"
+    assert (await mutate(idle_app, UPDATE, id=flow, name="two"))["flow"]["name"] == "two"
 
 
-async def test_disabling_a_flow_keeps_its_runs_going(api: Api) -> None:
-    flow = await api.create_flow(GOOD)
-    run = (await api.start(flow, input=1))["run"]["id"]
-    await mutate(api, UPDATE, id=flow, enabled=False)
-    assert (await api.finished(run))["status"] == "SUCCEEDED"
+async def test_disabling_a_flow_keeps_its_runs_going(app: App) -> None:
+    flow = await app.create_flow(GOOD)
+    run = (await app.start(flow, input=1))["run"]["id"]
+    await mutate(app, UPDATE, id=flow, enabled=False)
+    assert (await app.wait_until_final(run))["status"] == "SUCCEEDED"
 
 
-async def test_foreign_flow_is_reported_like_an_unknown_one(idle_api: Api) -> None:
-    foreign = await idle_api.create_flow(None, key=idle_api.keys.other_admin)
+async def test_foreign_flow_is_reported_like_an_unknown_one(idle_app: App) -> None:
+    foreign = await idle_app.create_flow(None, key=idle_app.keys.other_admin)
     for flow in (UNKNOWN, foreign):
-        assert (await mutate(idle_api, UPDATE, id=flow, name="x"))["code"] == "FLOW_NOT_FOUND"
-        assert (await mutate(idle_api, PUBLISH, id=flow, definition=GOOD))["code"] == "FLOW_NOT_FOUND"
+        assert (await mutate(idle_app, UPDATE, id=flow, name="x"))["code"] == "FLOW_NOT_FOUND"
+        assert (await mutate(idle_app, PUBLISH, id=flow, definition=GOOD))["code"] == "FLOW_NOT_FOUND"
 
 
-async def test_flows_are_filtered(idle_api: Api) -> None:
-    bare = await idle_api.create_flow(None, "Bare")
-    full = await idle_api.create_flow(GOOD, "full_100%")
-    off = await idle_api.create_flow(GOOD, "off")
-    foreign = await idle_api.create_flow(None, "foreign", key=idle_api.keys.other_admin)
-    await mutate(idle_api, UPDATE, id=off, enabled=False)
+async def test_flows_are_filtered(idle_app: App) -> None:
+    bare = await idle_app.create_flow(None, "Bare")
+    full = await idle_app.create_flow(GOOD, "full_100%")
+    off = await idle_app.create_flow(GOOD, "off")
+    foreign = await idle_app.create_flow(None, "foreign", key=idle_app.keys.other_admin)
+    await mutate(idle_app, UPDATE, id=off, enabled=False)
     text = "query($filter: FlowFilter) { flows(filter: $filter) { nodes { id } totalCount } }"
 
     async def found(key: str | None = None, **where: Any) -> set[str]:
-        page = (await idle_api.query(text, {"filter": where}, key=key))["flows"]
+        page = (await idle_app.query(text, {"filter": where}, key=key))["flows"]
         assert page["totalCount"] == len(page["nodes"])
         return {node["id"] for node in page["nodes"]}
 
-    everywhere = idle_api.keys.all_projects
+    everywhere = idle_app.keys.all_projects
     assert await found() == {bare, full, off}
     assert await found(ids=[bare, off, foreign]) == {bare, off}
     assert await found(ids=[]) == set()
@@ -195,7 +195,7 @@ async def test_flows_are_filtered(idle_api: Api) -> None:
     assert await found(enabled=False) == {off}
     assert await found(published=False) == {bare}
     assert await found(published=True, enabled=True) == {full}
-    assert await found(projectIds=[idle_api.other_project]) == set()
+    assert await found(projectIds=[idle_app.other_project]) == set()
     assert await found(everywhere) == {bare, full, off, foreign}
-    assert await found(everywhere, projectIds=[idle_api.other_project]) == {foreign}
+    assert await found(everywhere, projectIds=[idle_app.other_project]) == {foreign}
     assert await found(everywhere, projectIds=[]) == set()

@@ -1,4 +1,4 @@
-"""Retries: both strategies, what carries over, every refusal, and the word about it beforehand."""
+"""Tests of retries: both strategies, copied arguments, refusals and retryability."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from domain import clock, ids
 from domain.enums import RetryStrategy, RunStatus
 from domain.state_machine import UNSUCCESSFUL
 from tests.support import factory
-from tests.support.api import Api
+from tests.support.app import App
+from tests.support.factory import encode_run_id
 from tests.support.query import query
-from tests.support.world import World, add_home, add_runs, add_world, run_id
+from tests.support.run_family import RunFamily, make_flow, make_run_family, make_runs
 
 FAILS_ONCE = {
     "steps": [
@@ -32,30 +33,33 @@ ABILITY = """query($id: ID!) { flowRun(id: $id) {
 FROM_FAILED, ON_LATEST = "FROM_FAILED_STEP", "ON_LATEST_VERSION"
 
 
-async def retry(api: Api, run: str, strategy: str = FROM_FAILED, key: str | None = None) -> dict[str, Any]:
-    result: dict[str, Any] = (await api.query(RETRY, {"id": run, "strategy": strategy}, key=key))["result"]
+async def retry(app: App, run: str, strategy: str = FROM_FAILED, key: str | None = None) -> dict[str, Any]:
+    result: dict[str, Any] = (await app.query(RETRY, {"id": run, "strategy": strategy}, key=key))["result"]
     return result
 
 
-async def abilities(api: Api, run: str) -> dict[str, dict[str, Any]]:
-    found = (await api.query(ABILITY, {"id": run}))["flowRun"]["retryability"]
+async def abilities(app: App, run: str) -> dict[str, dict[str, Any]]:
+    found = (await app.query(ABILITY, {"id": run}))["flowRun"]["retryability"]
     return {ability.pop("strategy"): ability for ability in found}
 
 
-async def failed_run(api: Api) -> tuple[str, str]:
-    """A flow, and a run of it that failed at its third step."""
-    flow = await api.create_flow(FAILS_ONCE)
-    run: str = (await api.start(flow, input={"x": 5}))["run"]["id"]
-    assert (await api.finished(run, "status failedStepName")) == {"status": "FAILED", "failedStepName": "charge"}
+async def failed_run(app: App) -> tuple[str, str]:
+    """Publishes a flow, and executes a run of it that fails at its third step."""
+    flow = await app.create_flow(FAILS_ONCE)
+    run: str = (await app.start(flow, input={"x": 5}))["run"]["id"]
+    assert (await app.wait_until_final(run, "status failedStepName")) == {
+        "status": "FAILED",
+        "failedStepName": "charge",
+    }
     return flow, run
 
 
-async def test_from_the_failed_step_keeps_what_succeeded(api: Api) -> None:
-    _, run = await failed_run(api)
-    again = (await retry(api, run))["run"]["id"]
+async def test_retry_from_failed_step_reuses_succeeded_steps(app: App) -> None:
+    _, run = await failed_run(app)
+    again = (await retry(app, run))["run"]["id"]
     select = """status output triggerMethod attempt retryOf { id }
         steps { name status reusedFrom { id } attempts { number } }"""
-    assert await api.finished(again, select) == {
+    assert await app.wait_until_final(again, select) == {
         "status": "SUCCEEDED",
         "output": 5,
         "triggerMethod": "RETRY",
@@ -70,81 +74,81 @@ async def test_from_the_failed_step_keeps_what_succeeded(api: Api) -> None:
     }
 
 
-async def test_on_the_latest_version_starts_over(api: Api) -> None:
-    flow, run = await failed_run(api)
+async def test_retry_on_latest_version_starts_over(app: App) -> None:
+    flow, run = await failed_run(app)
     publish = "mutation($id: ID!, $d: JSON!) { publishFlowVersion(flowId: $id, definition: $d) { __typename } }"
-    await api.query(publish, {"id": flow, "d": RIGHT})
-    ability = (await abilities(api, run))[ON_LATEST]
+    await app.query(publish, {"id": flow, "d": RIGHT})
+    ability = (await abilities(app, run))[ON_LATEST]
     assert (ability["reusedSteps"], ability["rerunSteps"]) == (0, 1)
-    again = (await retry(api, run, ON_LATEST))["run"]["id"]
-    assert await api.finished(again, "output flowVersion { number } steps { name reusedFrom { id } }") == {
+    again = (await retry(app, run, ON_LATEST))["run"]["id"]
+    assert await app.wait_until_final(again, "output flowVersion { number } steps { name reusedFrom { id } }") == {
         "output": "new 5",
         "flowVersion": {"number": 2},
         "steps": [{"name": "only", "reusedFrom": None}],
     }
 
 
-async def test_success_of_a_retry_is_noted_in_the_whole_chain(api: Api) -> None:
-    _, run = await failed_run(api)
-    again = (await retry(api, run))["run"]["id"]
-    await api.finished(again)
+async def test_successful_retry_is_recorded_in_whole_chain(app: App) -> None:
+    _, run = await failed_run(app)
+    again = (await retry(app, run))["run"]["id"]
+    await app.wait_until_final(again)
     unrecovered = "{ flowRuns(filter: {unrecovered: true}) { totalCount } }"
-    assert (await api.finished(run, "recoveredBy { id } retries { nodes { id } }")) == {
+    assert (await app.wait_until_final(run, "recoveredBy { id } retries { nodes { id } }")) == {
         "recoveredBy": {"id": again},
         "retries": {"nodes": [{"id": again}]},
     }
-    assert (await api.query(unrecovered))["flowRuns"]["totalCount"] == 0
+    assert (await app.query(unrecovered))["flowRuns"]["totalCount"] == 0
 
 
-async def test_retry_leaves_the_old_run_as_it_was(api: Api) -> None:
-    _, run = await failed_run(api)
+async def test_retry_does_not_change_original_run(app: App) -> None:
+    _, run = await failed_run(app)
     select = "status updatedAt finishedAt error { message } steps { name status } statusHistory { to }"
-    before = await api.finished(run, select)
-    await api.finished((await retry(api, run))["run"]["id"])
-    assert await api.finished(run, select) == before
+    before = await app.wait_until_final(run, select)
+    await app.wait_until_final((await retry(app, run))["run"]["id"])
+    assert await app.wait_until_final(run, select) == before
 
 
-async def test_what_its_starter_said_carries_over(idle_api: Api) -> None:
-    world = await add_world(idle_api)
+async def test_retry_copies_start_arguments(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
     said = """environment tags metadata input externalId source failParentOnFailure parentRun { id } rootRun { id }
         flow { id } project { id }"""
     text = f"query($id: ID!) {{ flowRun(id: $id) {{ {said} }} }}"
-    old = await idle_api.query(text, {"id": world.failed})
+    old = await idle_app.query(text, {"id": family.failed})
     for strategy in RetryStrategy:
-        again = (await retry(idle_api, world.failed, strategy))["run"]["id"]
-        assert await idle_api.query(text, {"id": again}) == old
+        again = (await retry(idle_app, family.failed, strategy))["run"]["id"]
+        assert await idle_app.query(text, {"id": again}) == old
 
 
-async def test_retry_of_a_run_without_a_parent_is_its_own_root(idle_api: Api) -> None:
-    (run,) = await add_runs(idle_api, await add_home(idle_api), {"status": RunStatus.FAILED})
-    again = (await retry(idle_api, run))["run"]["id"]
-    found = await idle_api.query("query($id: ID!) { flowRun(id: $id) { rootRun { id } } }", {"id": again})
+async def test_retry_of_run_without_parent_is_its_own_root(idle_app: App) -> None:
+    (run,) = await make_runs(idle_app, await make_flow(idle_app), {"status": RunStatus.FAILED})
+    again = (await retry(idle_app, run))["run"]["id"]
+    found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { rootRun { id } } }", {"id": again})
     assert found["flowRun"]["rootRun"]["id"] == again
 
 
-async def test_results_kept_twice_name_the_run_that_executed_them(idle_api: Api) -> None:
-    home = await add_home(idle_api)
+async def test_step_reused_twice_names_run_that_executed_it(idle_app: App) -> None:
+    published = await make_flow(idle_app)
     failed = {"status": RunStatus.FAILED, "failed_step_name": "b"}
-    first, second = await idle_api.database.write(factory.add_runs, home, [failed, {**failed, "attempt": 2}])
-    await idle_api.database.write(factory.add_steps, second, [{"reused_from_id": first}, {"status": "FAILED"}])
-    third = (await retry(idle_api, run_id(second)))["run"]["id"]
+    first, second = await idle_app.database.write(factory.make_runs, published, [failed, {**failed, "attempt": 2}])
+    await idle_app.database.write(factory.make_steps, second, [{"reused_from_id": first}, {"status": "FAILED"}])
+    third = (await retry(idle_app, encode_run_id(second)))["run"]["id"]
     text = "query($id: ID!) { flowRun(id: $id) { steps { name reusedFrom { id } } attempt } }"
-    assert (await idle_api.query(text, {"id": third}))["flowRun"] == {
-        "steps": [{"name": "a", "reusedFrom": {"id": run_id(first)}}],
+    assert (await idle_app.query(text, {"id": third}))["flowRun"] == {
+        "steps": [{"name": "a", "reusedFrom": {"id": encode_run_id(first)}}],
         "attempt": 3,
     }
 
 
-async def test_the_first_entry_of_its_history_says_what_was_retried_and_how(idle_api: Api) -> None:
-    world = await add_world(idle_api)
+async def test_first_history_entry_names_original_run_and_strategy(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
     text = "query($id: ID!) { flowRun(id: $id) { statusHistory { to message } } }"
     for strategy, how in [(FROM_FAILED, "from its failed step"), (ON_LATEST, "on the latest version")]:
-        again = (await retry(idle_api, world.failed, strategy))["run"]["id"]
-        history = (await idle_api.query(text, {"id": again}))["flowRun"]["statusHistory"]
-        assert history == [{"to": "QUEUED", "message": f"Retry of {world.failed} {how}"}]
+        again = (await retry(idle_app, family.failed, strategy))["run"]["id"]
+        history = (await idle_app.query(text, {"id": again}))["flowRun"]["statusHistory"]
+        assert history == [{"to": "QUEUED", "message": f"Retry of {family.failed} {how}"}]
 
 
-# What makes a retry impossible, as changes of the world, and the code that tells it for each strategy.
+# Changes that make a retry impossible, and the error code of each strategy.
 STATES: dict[str, tuple[list[str], str | None, str | None]] = {
     "fit": ([], None, None),
     "limit reached": (["UPDATE flow_run SET attempt = 11"], "RETRY_LIMIT_REACHED", "RETRY_LIMIT_REACHED"),
@@ -157,81 +161,81 @@ STATES: dict[str, tuple[list[str], str | None, str | None]] = {
 
 
 @pytest.mark.parametrize("name", STATES)
-async def test_refusal_is_told_and_foretold(idle_api: Api, database_url: str, name: str) -> None:
-    world = await add_world(idle_api)
+async def test_retryability_predicts_refusal_and_its_message(idle_app: App, database_url: str, name: str) -> None:
+    family = await make_run_family(idle_app)
     changes, *codes = STATES[name]
     if changes:
         await query(database_url, *changes)
-    foretold = await abilities(idle_api, world.failed)
+    retryability = await abilities(idle_app, family.failed)
     for strategy, code in zip([FROM_FAILED, ON_LATEST], codes, strict=True):
-        answer = await retry(idle_api, world.failed, strategy)
+        answer = await retry(idle_app, family.failed, strategy)
         assert answer.get("code") == code
-        assert foretold[strategy]["allowed"] == (code is None)
-        assert foretold[strategy]["reason"] == code
-        assert foretold[strategy]["message"] == answer.get("message")
+        assert retryability[strategy]["allowed"] == (code is None)
+        assert retryability[strategy]["reason"] == code
+        assert retryability[strategy]["message"] == answer.get("message")
 
 
-async def test_every_status_is_foretold_as_it_is_told(idle_api: Api) -> None:
-    home = await add_home(idle_api)
+async def test_retryability_matches_retry_for_every_status(idle_app: App) -> None:
+    published = await make_flow(idle_app)
     for status in RunStatus:
-        (run,) = await add_runs(idle_api, home, {"status": status})
-        foretold = await abilities(idle_api, run)
+        (run,) = await make_runs(idle_app, published, {"status": status})
+        retryability = await abilities(idle_app, run)
         expected = None if status in UNSUCCESSFUL else "RUN_NOT_RETRYABLE"
         for strategy in (FROM_FAILED, ON_LATEST):
-            answer = await retry(idle_api, run, strategy)
-            assert (answer.get("code"), foretold[strategy]["reason"]) == (expected, expected)
-            assert foretold[strategy]["allowed"] == (expected is None)
+            answer = await retry(idle_app, run, strategy)
+            assert (answer.get("code"), retryability[strategy]["reason"]) == (expected, expected)
+            assert retryability[strategy]["allowed"] == (expected is None)
 
 
-async def test_foretold_numbers_of_steps_are_those_of_the_retry(idle_api: Api) -> None:
-    world = await add_world(idle_api)
-    foretold = await abilities(idle_api, world.failed)
-    numbers = {strategy: (told["reusedSteps"], told["rerunSteps"]) for strategy, told in foretold.items()}
+async def test_retryability_predicts_numbers_of_steps(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
+    retryability = await abilities(idle_app, family.failed)
+    numbers = {strategy: (answer["reusedSteps"], answer["rerunSteps"]) for strategy, answer in retryability.items()}
     assert numbers == {FROM_FAILED: (1, 2), ON_LATEST: (0, 3)}
-    again = (await retry(idle_api, world.failed))["run"]["id"]
-    found = await idle_api.query("query($id: ID!) { flowRun(id: $id) { stepsCount } }", {"id": again})
+    again = (await retry(idle_app, family.failed))["run"]["id"]
+    found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { stepsCount } }", {"id": again})
     assert found["flowRun"]["stepsCount"] == 1
 
 
-async def test_chain_ends_at_the_projects_limit(idle_api: Api, database_url: str) -> None:
-    (run,) = await add_runs(idle_api, await add_home(idle_api), {"status": RunStatus.FAILED})
+async def test_chain_of_retries_ends_at_project_limit(idle_app: App, database_url: str) -> None:
+    (run,) = await make_runs(idle_app, await make_flow(idle_app), {"status": RunStatus.FAILED})
     await query(database_url, "UPDATE project SET retry_limit = 3")
     for _ in range(3):
-        run = (await retry(idle_api, run))["run"]["id"]
+        run = (await retry(idle_app, run))["run"]["id"]
         await query(database_url, "UPDATE flow_run SET status = 'FAILED'")
-    assert (await retry(idle_api, run))["message"] == "This is retry 3 of its chain; the project allows 3."
+    assert (await retry(idle_app, run))["message"] == "This is retry 3 of its chain; the project allows 3."
 
 
-async def test_unknown_and_foreign_runs_are_told_alike(idle_api: Api) -> None:
-    world: World = await add_world(idle_api)
+async def test_unknown_and_foreign_runs_have_same_error(idle_app: App) -> None:
+    family: RunFamily = await make_run_family(idle_app)
     for strategy in (FROM_FAILED, ON_LATEST):
-        foreign = await retry(idle_api, world.failed, strategy, key=idle_api.keys.other_admin)
-        unknown = await retry(idle_api, run_id(ids.new_uuid()), strategy)
+        foreign = await retry(idle_app, family.failed, strategy, key=idle_app.keys.other_admin)
+        unknown = await retry(idle_app, encode_run_id(ids.new_uuid()), strategy)
         assert foreign == unknown
         assert foreign["code"] == "RUN_NOT_FOUND"
 
 
-async def test_archived_run_can_be_retried(idle_api: Api) -> None:
-    home = await add_home(idle_api)
-    (run,) = await add_runs(idle_api, home, {"status": RunStatus.FAILED, "archived_at": clock.now()})
-    again = (await retry(idle_api, run))["run"]["id"]
-    found = await idle_api.query("query($id: ID!) { flowRun(id: $id) { archivedAt } }", {"id": again})
+async def test_archived_run_can_be_retried(idle_app: App) -> None:
+    published = await make_flow(idle_app)
+    (run,) = await make_runs(idle_app, published, {"status": RunStatus.FAILED, "archived_at": clock.now()})
+    again = (await retry(idle_app, run))["run"]["id"]
+    found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { archivedAt } }", {"id": again})
     assert found["flowRun"]["archivedAt"] is None
 
 
-async def test_one_run_may_be_retried_twice_oldest_first(idle_api: Api) -> None:
-    world = await add_world(idle_api)
-    new = [(await retry(idle_api, world.failed, strategy))["run"]["id"] for strategy in (FROM_FAILED, ON_LATEST)]
+async def test_run_can_be_retried_twice_and_lists_oldest_retry_first(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
+    new = [(await retry(idle_app, family.failed, strategy))["run"]["id"] for strategy in (FROM_FAILED, ON_LATEST)]
     text = "query($id: ID!) { flowRun(id: $id) { retries { nodes { id } } } }"
-    found = await idle_api.query(text, {"id": world.failed})
-    assert [node["id"] for node in found["flowRun"]["retries"]["nodes"]] == [world.retry, *new]
+    found = await idle_app.query(text, {"id": family.failed})
+    assert [node["id"] for node in found["flowRun"]["retries"]["nodes"]] == [family.retry, *new]
 
 
-async def test_retry_of_a_flow_of_another_version_keeps_its_own(idle_api: Api) -> None:
-    home = await add_home(idle_api)
-    (run,) = await add_runs(idle_api, home, {"status": RunStatus.FAILED})
-    await idle_api.database.write(factory.add_version, home.project_id, home.flow_id)
+async def test_strategy_decides_flow_version_of_retry(idle_app: App) -> None:
+    published = await make_flow(idle_app)
+    (run,) = await make_runs(idle_app, published, {"status": RunStatus.FAILED})
+    await idle_app.database.write(factory.make_version, published.project_id, published.flow_id)
     text = "query($id: ID!) { flowRun(id: $id) { flowVersion { number } } }"
     for strategy, number in [(FROM_FAILED, 1), (ON_LATEST, 2)]:
-        again = (await retry(idle_api, run, strategy))["run"]["id"]
-        assert (await idle_api.query(text, {"id": again}))["flowRun"]["flowVersion"]["number"] == number
+        again = (await retry(idle_app, run, strategy))["run"]["id"]
+        assert (await idle_app.query(text, {"id": again}))["flowRun"]["flowVersion"]["number"] == number

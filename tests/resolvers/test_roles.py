@@ -1,10 +1,10 @@
-"""Who may do what, and that what belongs to another project does not exist."""
+"""Tests of roles, and of the isolation of projects."""
 
 import pytest
 
 from domain.enums import Role
-from tests.support.api import Api
-from tests.support.world import World, add_world
+from tests.support.app import App
+from tests.support.run_family import RunFamily, make_run_family
 
 DEFINITION = '{{steps: [{{name: "a", kind: "transform", input: 1}}]}}'
 MUTATIONS = {
@@ -30,19 +30,19 @@ MUTATIONS = {
 }
 
 
-def mutation(name: str, world: World) -> str:
-    return f"mutation {{ {MUTATIONS[name][1].format(**world.variables)} {{ __typename }} }}"
+def mutation(name: str, family: RunFamily) -> str:
+    return f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"
 
 
 ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation"}
-"""What does not succeed twice has its roles tested with what it does."""
+"""Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - ONLY_ONCE))
-async def test_mutation_is_for_its_role_and_those_above(idle_api: Api, name: str) -> None:
-    world = await add_world(idle_api)
+async def test_mutation_requires_its_role_or_higher(idle_app: App, name: str) -> None:
+    family = await make_run_family(idle_app)
     for role in Role:
-        body = await idle_api.execute(mutation(name, world), key=getattr(idle_api.keys, role.lower()))
+        body = await idle_app.execute(mutation(name, family), key=getattr(idle_app.keys, role.lower()))
         if role.includes(MUTATIONS[name][0]):
             assert body["data"][name]["__typename"].endswith("Success")
         else:
@@ -52,31 +52,31 @@ async def test_mutation_is_for_its_role_and_those_above(idle_api: Api, name: str
             assert role in error["message"]
 
 
-async def test_every_mutation_is_in_the_table(idle_api: Api) -> None:
-    found = await idle_api.query('{ __type(name: "Mutation") { fields { name description } } }')
+async def test_table_lists_every_mutation(idle_app: App) -> None:
+    found = await idle_app.query('{ __type(name: "Mutation") { fields { name description } } }')
     fields = {field["name"]: field["description"] for field in found["__type"]["fields"]}
     assert set(fields) == set(MUTATIONS)
     for name, description in fields.items():
         assert description.endswith(f"Needs the role {MUTATIONS[name][0]}.")
 
 
-async def test_refused_mutation_changes_nothing(idle_api: Api) -> None:
-    world = await add_world(idle_api)
+async def test_refused_mutation_changes_nothing(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
     text = "{ flows { nodes { name updatedAt } } flowRuns { totalCount } }"
-    before = await idle_api.query(text)
+    before = await idle_app.query(text)
     for name in MUTATIONS:
-        await idle_api.execute(mutation(name, world), key=idle_api.keys.viewer)
-    assert await idle_api.query(text) == before
+        await idle_app.execute(mutation(name, family), key=idle_app.keys.viewer)
+    assert await idle_app.query(text) == before
 
 
-async def test_one_refused_field_leaves_the_others_alone(idle_api: Api) -> None:
-    world = await add_world(idle_api)
-    start = f'startRun(input: {{flowId: "{world.flow}"}}) {{ __typename }}'
+async def test_refused_field_does_not_stop_other_fields(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
+    start = f'startRun(input: {{flowId: "{family.flow}"}}) {{ __typename }}'
     text = f'mutation {{ {start} createFlow(name: "x") {{ __typename }} }}'
-    body = await idle_api.execute(text, key=idle_api.keys.operator)
-    # The root's fields are not nullable, so the whole answer is null; what was done stays done.
+    body = await idle_app.execute(text, key=idle_app.keys.operator)
+    # The root's fields are not nullable, so the whole answer is null; completed mutations stay committed.
     assert [error["path"] for error in body["errors"]] == [["createFlow"]]
-    assert (await idle_api.query("{ flowRuns(filter: {statuses: QUEUED}) { totalCount } }"))["flowRuns"] == {
+    assert (await idle_app.query("{ flowRuns(filter: {statuses: QUEUED}) { totalCount } }"))["flowRuns"] == {
         "totalCount": 2
     }
 
@@ -92,50 +92,50 @@ FILTERS = [
 ]
 
 
-async def test_foreign_ids_in_queries_are_as_if_unknown(idle_api: Api) -> None:
-    world = await add_world(idle_api)
+async def test_queries_treat_foreign_ids_as_unknown(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
     for read in READS:
-        text = f"{{ {read.format(**world.variables)} {{ id }} }}"
-        (own,) = (await idle_api.query(text)).values()
-        (foreign,) = (await idle_api.query(text, key=idle_api.keys.other_admin)).values()
+        text = f"{{ {read.format(**family.variables)} {{ id }} }}"
+        (own,) = (await idle_app.query(text)).values()
+        (foreign,) = (await idle_app.query(text, key=idle_app.keys.other_admin)).values()
         assert own is not None
         assert foreign is None
 
 
-async def test_foreign_ids_in_filters_match_nothing(idle_api: Api) -> None:
-    world = await add_world(idle_api)
-    for wanted in FILTERS:
-        condition = wanted.format(**world.variables)
+async def test_filters_by_foreign_ids_match_no_runs(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
+    for template in FILTERS:
+        condition = template.format(**family.variables)
         text = f"{{ flowRuns(filter: {{{condition}}}) {{ nodes {{ id }} totalCount }} }}"
-        own = (await idle_api.query(text))["flowRuns"]
-        foreign = (await idle_api.query(text, key=idle_api.keys.other_viewer))["flowRuns"]
+        own = (await idle_app.query(text))["flowRuns"]
+        foreign = (await idle_app.query(text, key=idle_app.keys.other_viewer))["flowRuns"]
         assert own["totalCount"] == len(own["nodes"]) > 0
         assert foreign == {"nodes": [], "totalCount": 0}
-        assert (await idle_api.query(text, key=idle_api.keys.all_projects))["flowRuns"] == own
+        assert (await idle_app.query(text, key=idle_app.keys.all_projects))["flowRuns"] == own
 
 
-async def test_foreign_ids_in_mutations_are_as_if_unknown(idle_api: Api) -> None:
-    world = await add_world(idle_api)
-    unknown = World(**{name: f"{text.partition('_')[0]}_{'0' * 32}" for name, text in world.variables.items()})
+async def test_mutations_treat_foreign_ids_as_unknown(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
+    unknown = RunFamily(**{name: f"{text.partition('_')[0]}_{'0' * 32}" for name, text in family.variables.items()})
     for name in ("updateFlow", "publishFlowVersion", "startRun", "retry"):
-        foreign = await idle_api.query(mutation(name, world), key=idle_api.keys.other_admin)
-        assert foreign == await idle_api.query(mutation(name, unknown), key=idle_api.keys.other_admin)
+        foreign = await idle_app.query(mutation(name, family), key=idle_app.keys.other_admin)
+        assert foreign == await idle_app.query(mutation(name, unknown), key=idle_app.keys.other_admin)
         assert foreign[name]["__typename"] in ("FlowNotFound", "RunNotFound")
 
 
-async def test_operators_key_acts_in_every_project(idle_api: Api) -> None:
-    world = await add_world(idle_api)
-    foreign = await idle_api.create_flow(None, key=idle_api.keys.other_admin)
+async def test_operator_key_acts_in_every_project(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
+    foreign = await idle_app.create_flow(None, key=idle_app.keys.other_admin)
     text = "mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }"
-    for flow in (world.flow, foreign):
-        found = await idle_api.query(text, {"id": flow}, key=idle_api.keys.all_projects)
+    for flow in (family.flow, foreign):
+        found = await idle_app.query(text, {"id": flow}, key=idle_app.keys.all_projects)
         assert found["updateFlow"]["__typename"] == "UpdateFlowSuccess"
 
 
-async def test_lists_hold_ones_own_project_and_for_the_operators_key_all(idle_api: Api) -> None:
-    await add_world(idle_api)
+async def test_lists_show_own_project_and_all_to_operator_key(idle_app: App) -> None:
+    await make_run_family(idle_app)
     text = "{ flowRuns { totalCount } flows { totalCount } }"
-    assert await idle_api.query(text) == {"flowRuns": {"totalCount": 6}, "flows": {"totalCount": 1}}
+    assert await idle_app.query(text) == {"flowRuns": {"totalCount": 6}, "flows": {"totalCount": 1}}
     nothing = {"flowRuns": {"totalCount": 0}, "flows": {"totalCount": 0}}
-    assert await idle_api.query(text, key=idle_api.keys.other_admin) == nothing
-    assert await idle_api.query(text, key=idle_api.keys.all_projects) == await idle_api.query(text)
+    assert await idle_app.query(text, key=idle_app.keys.other_admin) == nothing
+    assert await idle_app.query(text, key=idle_app.keys.all_projects) == await idle_app.query(text)

@@ -1,10 +1,10 @@
-"""Schedules through the API: what is taken, what is told, and who may."""
+"""Tests of schedules through the API: settings, errors and permissions."""
 
 from typing import Any
 
 import pytest
 
-from tests.support.api import Api, statements
+from tests.support.app import App, statements
 
 DEFINITION = {"steps": [{"name": "a", "kind": "transform", "input": "{{ run.scheduledFor }}"}]}
 STRICT = {**DEFINITION, "inputSchema": {"type": "object", "required": ["n"]}}
@@ -19,19 +19,19 @@ DELETE = """mutation($id: ID!) { result: deleteSchedule(id: $id) {
 NODE = f"query($id: ID!) {{ node(id: $id) {{ __typename ... on Schedule {{ {FIELDS} }} }} }}"
 
 
-async def create(api: Api, flow: str, cron: str = "0 9 * * *", **values: Any) -> Any:
+async def create(app: App, flow: str, cron: str = "0 9 * * *", **values: Any) -> Any:
     key = values.pop("key", None)
-    return (await api.query(CREATE, {"input": {"flowId": flow, "cron": cron, **values}}, key=key))["result"]
+    return (await app.query(CREATE, {"input": {"flowId": flow, "cron": cron, **values}}, key=key))["result"]
 
 
-async def update(api: Api, schedule: str, **values: Any) -> Any:
+async def update(app: App, schedule: str, **values: Any) -> Any:
     key = values.pop("key", None)
-    return (await api.query(UPDATE, {"input": {"id": schedule, **values}}, key=key))["result"]
+    return (await app.query(UPDATE, {"input": {"id": schedule, **values}}, key=key))["result"]
 
 
-async def test_schedule_is_as_it_was_asked_for(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(DEFINITION)
-    told = {
+async def test_created_schedule_has_given_settings(idle_app: App) -> None:
+    flow = await idle_app.create_flow(DEFINITION)
+    settings = {
         "name": "nightly",
         "timeZone": "Europe/Berlin",
         "missedFires": "FIRE_ONCE",
@@ -40,21 +40,21 @@ async def test_schedule_is_as_it_was_asked_for(idle_api: Api) -> None:
         "metadata": {"x": [1]},
         "input": {"n": 1},
     }
-    schedule = (await create(idle_api, flow, " 0  9 * * MON-FRI ", **told))["schedule"]
+    schedule = (await create(idle_app, flow, " 0  9 * * MON-FRI ", **settings))["schedule"]
     assert schedule["id"].startswith("sched_")
-    assert {name: schedule[name] for name in told} == told
+    assert {name: schedule[name] for name in settings} == settings
     assert schedule["cron"] == "0 9 * * MON-FRI"
     assert schedule["enabled"] is True
     assert schedule["flow"] == {"id": flow}
     assert schedule["nextFireAt"] == schedule["nextFires"][0] < schedule["nextFires"][1]
     assert schedule["lastFiredAt"] is schedule["lastSkippedAt"] is schedule["lastSkippedReason"] is None
-    assert (await idle_api.query(NODE, {"id": schedule["id"]}))["node"] == {"__typename": "Schedule", **schedule}
+    assert (await idle_app.query(NODE, {"id": schedule["id"]}))["node"] == {"__typename": "Schedule", **schedule}
 
 
-async def test_defaults_are_modest(idle_api: Api) -> None:
-    schedule = (await create(idle_api, await idle_api.create_flow(None), "@daily"))["schedule"]
-    told = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
-    assert told == {
+async def test_schedule_has_defaults(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(None), "@daily"))["schedule"]
+    defaults = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
+    assert defaults == {
         "name": None,
         "timeZone": "UTC",
         "missedFires": "SKIP",
@@ -74,111 +74,113 @@ async def test_defaults_are_modest(idle_api: Api) -> None:
         ({"cron": "* * * *", "timeZone": ""}, ["timeZone", "cron"]),
     ],
 )
-async def test_faults_are_told_with_their_paths(idle_api: Api, values: dict[str, str], paths: list[str]) -> None:
-    flow = await idle_api.create_flow(DEFINITION)
-    refused = await create(idle_api, flow, **values)
+async def test_invalid_schedule_reports_problems_with_paths(
+    idle_app: App, values: dict[str, str], paths: list[str]
+) -> None:
+    flow = await idle_app.create_flow(DEFINITION)
+    refused = await create(idle_app, flow, **values)
     assert refused["code"] == "SCHEDULE_INVALID"
     assert [problem["path"] for problem in refused["problems"]] == paths
-    made = (await create(idle_api, flow))["schedule"]
-    assert (await update(idle_api, made["id"], **values))["problems"] == refused["problems"]
-    assert (await idle_api.query(NODE, {"id": made["id"]}))["node"]["cron"] == "0 9 * * *"
+    made = (await create(idle_app, flow))["schedule"]
+    assert (await update(idle_app, made["id"], **values))["problems"] == refused["problems"]
+    assert (await idle_app.query(NODE, {"id": made["id"]}))["node"]["cron"] == "0 9 * * *"
 
 
-async def test_input_must_fit_the_published_version(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(STRICT)
-    assert (await create(idle_api, flow))["code"] == "INPUT_INVALID"
-    schedule = (await create(idle_api, flow, input={"n": 1}))["schedule"]
-    assert (await update(idle_api, schedule["id"], input={}))["code"] == "INPUT_INVALID"
-    assert (await create(idle_api, flow, input={"n": "x" * 1_100_000}))["code"] == "INPUT_TOO_LARGE"
+async def test_input_must_match_published_version(idle_app: App) -> None:
+    flow = await idle_app.create_flow(STRICT)
+    assert (await create(idle_app, flow))["code"] == "INPUT_INVALID"
+    schedule = (await create(idle_app, flow, input={"n": 1}))["schedule"]
+    assert (await update(idle_app, schedule["id"], input={}))["code"] == "INPUT_INVALID"
+    assert (await create(idle_app, flow, input={"n": "x" * 1_100_000}))["code"] == "INPUT_TOO_LARGE"
 
 
 @pytest.mark.parametrize(
     "values", [{"tags": [""]}, {"metadata": []}, {"metadata": {"a": "\0"}}, {"name": ""}, {"name": "\0"}]
 )
-async def test_what_no_run_may_have_no_schedule_may(idle_api: Api, values: dict[str, Any]) -> None:
-    flow = await idle_api.create_flow(DEFINITION)
+async def test_schedule_refuses_values_that_runs_refuse(idle_app: App, values: dict[str, Any]) -> None:
+    flow = await idle_app.create_flow(DEFINITION)
     asked = {"input": {"flowId": flow, "cron": "@daily", **values}}
-    assert await idle_api.refused(CREATE, asked) == "INVALID_ARGUMENT"
+    assert await idle_app.error_code(CREATE, asked) == "INVALID_ARGUMENT"
 
 
-async def test_preview_is_bounded(idle_api: Api) -> None:
-    schedule = (await create(idle_api, await idle_api.create_flow(DEFINITION)))["schedule"]
+async def test_preview_of_fire_times_is_bounded(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]
     text = "query($id: ID!, $n: Int!) { node(id: $id) { ... on Schedule { nextFires(count: $n) } } }"
-    found = await idle_api.query(text, {"id": schedule["id"], "n": 100})
+    found = await idle_app.query(text, {"id": schedule["id"], "n": 100})
     assert len(found["node"]["nextFires"]) == 100
     for number in (0, 101):
-        assert await idle_api.refused(text, {"id": schedule["id"], "n": number}) == "INVALID_ARGUMENT"
+        assert await idle_app.error_code(text, {"id": schedule["id"], "n": number}) == "INVALID_ARGUMENT"
 
 
-async def test_disabled_schedule_has_no_next_fire_until_it_is_enabled(idle_api: Api) -> None:
-    schedule = (await create(idle_api, await idle_api.create_flow(DEFINITION), enabled=False))["schedule"]
+async def test_disabled_schedule_has_no_next_fire_time_until_enabled(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION), enabled=False))["schedule"]
     assert schedule["nextFireAt"] is None
     assert len(schedule["nextFires"]) == 2
-    assert (await update(idle_api, schedule["id"], enabled=True))["schedule"]["nextFireAt"] == schedule["nextFires"][0]
-    assert (await update(idle_api, schedule["id"], enabled=False))["schedule"]["nextFireAt"] is None
+    assert (await update(idle_app, schedule["id"], enabled=True))["schedule"]["nextFireAt"] == schedule["nextFires"][0]
+    assert (await update(idle_app, schedule["id"], enabled=False))["schedule"]["nextFireAt"] is None
 
 
-async def test_update_changes_what_is_given_and_nothing_else(idle_api: Api) -> None:
-    schedule = (await create(idle_api, await idle_api.create_flow(DEFINITION), tags=["a"], name="n"))["schedule"]
-    changed = (await update(idle_api, schedule["id"], tags=["b"], missedFires="FIRE_ALL"))["schedule"]
+async def test_update_changes_only_given_settings(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION), tags=["a"], name="n"))["schedule"]
+    changed = (await update(idle_app, schedule["id"], tags=["b"], missedFires="FIRE_ALL"))["schedule"]
     assert changed == {**schedule, "tags": ["b"], "missedFires": "FIRE_ALL", "updatedAt": changed["updatedAt"]}
-    moved = (await update(idle_api, schedule["id"], cron="0 10 * * *"))["schedule"]
+    moved = (await update(idle_app, schedule["id"], cron="0 10 * * *"))["schedule"]
     assert moved["nextFireAt"] == moved["nextFires"][0] != schedule["nextFireAt"]
 
 
-async def test_two_updates_in_one_document_each_tell_what_they_did(idle_api: Api) -> None:
-    schedule = (await create(idle_api, await idle_api.create_flow(DEFINITION)))["schedule"]["id"]
+async def test_each_update_of_document_returns_its_own_result(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
     one = 'updateSchedule(input: {{id: "{}", name: "{}"}}) {{ ... on UpdateScheduleSuccess {{ schedule {{ name }} }} }}'
     text = f"mutation {{ a: {one.format(schedule, 'x')} b: {one.format(schedule, 'y')} }}"
-    found = await idle_api.query(text)
+    found = await idle_app.query(text)
     assert [each["schedule"]["name"] for each in found.values()] == ["x", "y"]
 
 
-async def test_deleted_schedule_is_gone(idle_api: Api) -> None:
-    schedule = (await create(idle_api, await idle_api.create_flow(DEFINITION)))["schedule"]["id"]
+async def test_deleted_schedule_is_not_found(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
     deleted = {"__typename": "DeleteScheduleSuccess", "scheduleId": schedule}
-    assert (await idle_api.query(DELETE, {"id": schedule}))["result"] == deleted
-    assert (await idle_api.query(DELETE, {"id": schedule}))["result"]["code"] == "SCHEDULE_NOT_FOUND"
-    assert (await update(idle_api, schedule))["code"] == "SCHEDULE_NOT_FOUND"
-    assert (await idle_api.query(NODE, {"id": schedule}))["node"] is None
+    assert (await idle_app.query(DELETE, {"id": schedule}))["result"] == deleted
+    assert (await idle_app.query(DELETE, {"id": schedule}))["result"]["code"] == "SCHEDULE_NOT_FOUND"
+    assert (await update(idle_app, schedule))["code"] == "SCHEDULE_NOT_FOUND"
+    assert (await idle_app.query(NODE, {"id": schedule}))["node"] is None
 
 
-async def test_foreign_schedules_are_as_if_unknown(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(DEFINITION)
-    other = idle_api.keys.other_admin
-    schedule = (await create(idle_api, flow))["schedule"]["id"]
-    assert (await create(idle_api, flow, key=other))["code"] == "FLOW_NOT_FOUND"
-    assert (await update(idle_api, schedule, key=other))["code"] == "SCHEDULE_NOT_FOUND"
-    assert (await idle_api.query(DELETE, {"id": schedule}, key=other))["result"]["code"] == "SCHEDULE_NOT_FOUND"
-    assert (await idle_api.query(NODE, {"id": schedule}, key=other))["node"] is None
-    assert (await idle_api.query(NODE, {"id": schedule}, key=idle_api.keys.all_projects))["node"] is not None
+async def test_foreign_schedule_is_not_found(idle_app: App) -> None:
+    flow = await idle_app.create_flow(DEFINITION)
+    other = idle_app.keys.other_admin
+    schedule = (await create(idle_app, flow))["schedule"]["id"]
+    assert (await create(idle_app, flow, key=other))["code"] == "FLOW_NOT_FOUND"
+    assert (await update(idle_app, schedule, key=other))["code"] == "SCHEDULE_NOT_FOUND"
+    assert (await idle_app.query(DELETE, {"id": schedule}, key=other))["result"]["code"] == "SCHEDULE_NOT_FOUND"
+    assert (await idle_app.query(NODE, {"id": schedule}, key=other))["node"] is None
+    assert (await idle_app.query(NODE, {"id": schedule}, key=idle_app.keys.all_projects))["node"] is not None
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-async def test_schedules_are_changed_by_admins_alone(idle_api: Api, role: str) -> None:
-    flow = await idle_api.create_flow(DEFINITION)
-    schedule = (await create(idle_api, flow))["schedule"]["id"]
-    key = getattr(idle_api.keys, role)
+async def test_only_admins_change_schedules(idle_app: App, role: str) -> None:
+    flow = await idle_app.create_flow(DEFINITION)
+    schedule = (await create(idle_app, flow))["schedule"]["id"]
+    key = getattr(idle_app.keys, role)
     create_it = {"input": {"flowId": flow, "cron": "@daily"}}
     for text, variables in [(CREATE, create_it), (UPDATE, {"input": {"id": schedule}}), (DELETE, {"id": schedule})]:
-        assert await idle_api.refused(text, variables, key=key) == "FORBIDDEN"
-    assert (await idle_api.query(NODE, {"id": schedule}, key=key))["node"]["id"] == schedule
+        assert await idle_app.error_code(text, variables, key=key) == "FORBIDDEN"
+    assert (await idle_app.query(NODE, {"id": schedule}, key=key))["node"]["id"] == schedule
 
 
-async def test_schedules_of_many_flows_cost_one_statement(idle_api: Api) -> None:
-    flows = [await idle_api.create_flow(DEFINITION, f"flow {number}") for number in range(3)]
-    made = {flow: [(await create(idle_api, flow))["schedule"]["id"] for _ in range(2)] for flow in flows}
+async def test_schedules_of_many_flows_cost_one_statement(idle_app: App) -> None:
+    flows = [await idle_app.create_flow(DEFINITION, f"flow {number}") for number in range(3)]
+    made = {flow: [(await create(idle_app, flow))["schedule"]["id"] for _ in range(2)] for flow in flows}
     text = "{ flows { nodes { id schedules { id cron flow { id } } webhooks { id } } } }"
     with statements() as counted:
-        found = await idle_api.query(text)
+        found = await idle_app.query(text)
     assert {node["id"]: [each["id"] for each in node["schedules"]] for node in found["flows"]["nodes"]} == made
     assert len([each for each in counted.of_resolvers if each.startswith("SELECT")]) == 4
 
 
-async def test_run_of_a_schedule_knows_its_time(api: Api) -> None:
-    flow = await api.create_flow(DEFINITION)
-    schedule = (await create(api, flow))["schedule"]["id"]
+async def test_scheduled_run_has_its_fire_time(app: App) -> None:
+    flow = await app.create_flow(DEFINITION)
+    schedule = (await create(app, flow))["schedule"]["id"]
     assert schedule
-    run = await api.start(flow, triggerMethod="MANUAL", select="id scheduledFor")
+    run = await app.start(flow, triggerMethod="MANUAL", select="id scheduledFor")
     assert run["run"]["scheduledFor"] is None
-    assert await api.finished(run["run"]["id"], "status output") == {"status": "SUCCEEDED", "output": None}
+    assert await app.wait_until_final(run["run"]["id"], "status output") == {"status": "SUCCEEDED", "output": None}

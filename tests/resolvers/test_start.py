@@ -1,4 +1,4 @@
-"""Starting runs: what the run gets, and why it is refused."""
+"""Tests of starting runs: values of the run, and refusals."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from domain import ids
 from domain.enums import RunStatus
 from domain.ids import IdKind
 from domain.state_machine import LIVE
-from tests.support.api import Api
-from tests.support.world import add_home, add_runs
+from tests.support.app import App
+from tests.support.run_family import make_flow, make_runs
 
 HELLO = {
     "inputSchema": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 2}}},
@@ -22,18 +22,18 @@ EVERYTHING = """input environment tags metadata triggerMethod parentRun { id } r
 
 
 @pytest.fixture
-async def echo(idle_api: Api) -> str:
-    return await idle_api.create_flow(ECHO)
+async def echo(idle_app: App) -> str:
+    return await idle_app.create_flow(ECHO)
 
 
-async def start_code(api: Api, flow: str, **values: Any) -> str:
-    """The code of the top-level error that `startRun` meets."""
+async def start_code(app: App, flow: str, **values: Any) -> str:
+    """Returns the code of the top-level error of `startRun`."""
     text = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
-    return await api.refused(text, {"input": {"flowId": flow, **values}})
+    return await app.error_code(text, {"input": {"flowId": flow, **values}})
 
 
-async def test_run_has_what_its_starter_said(idle_api: Api, echo: str) -> None:
-    (parent,) = await add_runs(idle_api, await add_home(idle_api, "parent"), {"status": RunStatus.RUNNING})
+async def test_run_has_start_arguments(idle_app: App, echo: str) -> None:
+    (parent,) = await make_runs(idle_app, await make_flow(idle_app, "parent"), {"status": RunStatus.RUNNING})
     said: dict[str, Any] = {
         "input": {"name": ["Ada", 1, 1.5, None, True]},
         "environment": "TESTING",
@@ -44,7 +44,7 @@ async def test_run_has_what_its_starter_said(idle_api: Api, echo: str) -> None:
         "externalId": "order-7",
         "source": "shop",
     }
-    answer = await idle_api.start(echo, **said, parentRunId=parent, select=EVERYTHING)
+    answer = await idle_app.start(echo, **said, parentRunId=parent, select=EVERYTHING)
     assert answer["run"] == said | {
         "parentRun": {"id": parent},
         "rootRun": {"id": parent},
@@ -54,15 +54,15 @@ async def test_run_has_what_its_starter_said(idle_api: Api, echo: str) -> None:
         "retryOf": None,
         "flow": {"id": echo},
         "flowVersion": {"number": 1},
-        "project": {"id": idle_api.project},
+        "project": {"id": idle_app.project},
     }
 
 
-async def test_run_of_which_nothing_is_said_has_the_defaults(idle_api: Api, echo: str) -> None:
-    run = (await idle_api.start(echo, select=f"id {EVERYTHING}"))["run"]
+async def test_run_without_arguments_has_defaults(idle_app: App, echo: str) -> None:
+    run = (await idle_app.start(echo, select=f"id {EVERYTHING}"))["run"]
     assert run["rootRun"]["id"] == run["id"]
-    told = {name: run[name] for name in ("input", "environment", "tags", "metadata", "triggerMethod", "parentRun")}
-    assert told == {
+    defaults = {name: run[name] for name in ("input", "environment", "tags", "metadata", "triggerMethod", "parentRun")}
+    assert defaults == {
         "input": {},
         "environment": "PRODUCTION",
         "tags": [],
@@ -72,15 +72,15 @@ async def test_run_of_which_nothing_is_said_has_the_defaults(idle_api: Api, echo
     }
 
 
-async def test_equal_tags_are_kept_once_in_their_order(idle_api: Api, echo: str) -> None:
-    assert (await idle_api.start(echo, tags=["b", "a", "b"], select="tags"))["run"]["tags"] == ["b", "a"]
+async def test_duplicate_tags_are_removed_in_order(idle_app: App, echo: str) -> None:
+    assert (await idle_app.start(echo, tags=["b", "a", "b"], select="tags"))["run"]["tags"] == ["b", "a"]
 
 
-async def test_run_is_executed_and_its_history_kept(api: Api) -> None:
-    flow = await api.create_flow(HELLO)
-    started = await api.start(flow, input={"name": "Ada"})
+async def test_run_is_executed_and_has_history(app: App) -> None:
+    flow = await app.create_flow(HELLO)
+    started = await app.start(flow, input={"name": "Ada"})
     select = "status output durationMs stepData steps { name status output } statusHistory { from to message }"
-    assert await api.finished(started["run"]["id"], select) | {"durationMs": 0} == {
+    assert await app.wait_until_final(started["run"]["id"], select) | {"durationMs": 0} == {
         "status": "SUCCEEDED",
         "output": "Hello Ada",
         "durationMs": 0,
@@ -94,66 +94,66 @@ async def test_run_is_executed_and_its_history_kept(api: Api) -> None:
     }
 
 
-async def test_run_keeps_the_version_that_was_published_when_it_started(idle_api: Api, echo: str) -> None:
-    run = (await idle_api.start(echo))["run"]["id"]
+async def test_run_keeps_version_published_at_its_start(idle_app: App, echo: str) -> None:
+    run = (await idle_app.start(echo))["run"]["id"]
     publish = "mutation($id: ID!, $d: JSON!) { publishFlowVersion(flowId: $id, definition: $d) { __typename } }"
-    await idle_api.query(publish, {"id": echo, "d": HELLO})
-    found = await idle_api.query("query($id: ID!) { flowRun(id: $id) { flowVersion { number } } }", {"id": run})
+    await idle_app.query(publish, {"id": echo, "d": HELLO})
+    found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { flowVersion { number } } }", {"id": run})
     assert found["flowRun"]["flowVersion"]["number"] == 1
-    again = await idle_api.start(echo, input={"name": "Ada"}, select="flowVersion { number }")
+    again = await idle_app.start(echo, input={"name": "Ada"}, select="flowVersion { number }")
     assert again["run"]["flowVersion"]["number"] == 2
 
 
-async def test_input_that_does_not_fit_is_told_with_paths(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(HELLO)
+async def test_invalid_input_reports_problems_with_paths(idle_app: App) -> None:
+    flow = await idle_app.create_flow(HELLO)
     for value, path in [({"name": "A"}, "input.name"), ({"name": 7}, "input.name"), ({}, "input"), ([1], "input")]:
-        answer = await idle_api.start(flow, input=value)
+        answer = await idle_app.start(flow, input=value)
         assert (answer["__typename"], answer["code"]) == ("InputInvalid", "INPUT_INVALID")
         assert [problem["path"] for problem in answer["problems"]] == [path]
 
 
-async def test_unknown_flow_is_told(idle_api: Api) -> None:
-    assert (await idle_api.start("flow_" + "0" * 32))["code"] == "FLOW_NOT_FOUND"
+async def test_unknown_flow_is_refused(idle_app: App) -> None:
+    assert (await idle_app.start("flow_" + "0" * 32))["code"] == "FLOW_NOT_FOUND"
 
 
-async def test_flow_without_a_version_is_told(idle_api: Api) -> None:
-    assert (await idle_api.start(await idle_api.create_flow(None)))["code"] == "FLOW_NOT_PUBLISHED"
+async def test_unpublished_flow_is_refused(idle_app: App) -> None:
+    assert (await idle_app.start(await idle_app.create_flow(None)))["code"] == "FLOW_NOT_PUBLISHED"
 
 
-async def test_disabled_flow_is_told(idle_api: Api, echo: str) -> None:
-    await idle_api.database.write(flows.change, ids.decode(IdKind.FLOW, echo), {"enabled": False})
-    assert (await idle_api.start(echo))["code"] == "FLOW_DISABLED"
+async def test_disabled_flow_is_refused(idle_app: App, echo: str) -> None:
+    await idle_app.database.write(flows.change, ids.decode(IdKind.FLOW, echo), {"enabled": False})
+    assert (await idle_app.start(echo))["code"] == "FLOW_DISABLED"
 
 
-async def test_parent_must_be_live(idle_api: Api, echo: str) -> None:
-    home = await add_home(idle_api, "parent")
+async def test_parent_must_be_live(idle_app: App, echo: str) -> None:
+    published = await make_flow(idle_app, "parent")
     for status in RunStatus:
-        (parent,) = await add_runs(idle_api, home, {"status": status})
-        answer = await idle_api.start(echo, parentRunId=parent, select="triggerMethod")
+        (parent,) = await make_runs(idle_app, published, {"status": status})
+        answer = await idle_app.start(echo, parentRunId=parent, select="triggerMethod")
         if status in LIVE:
             assert answer["run"]["triggerMethod"] == "PARENT"
         else:
             assert answer["code"] == "PARENT_NOT_LIVE"
 
 
-async def test_parent_of_another_project_is_as_if_there_were_none(idle_api: Api, echo: str) -> None:
-    foreign = await add_home(idle_api, "parent", project=idle_api.other_project)
-    (parent,) = await add_runs(idle_api, foreign, {"status": RunStatus.RUNNING})
-    for key in (idle_api.keys.admin, idle_api.keys.all_projects):
-        told = await idle_api.start(echo, parentRunId=parent, key=key)
-        unknown = await idle_api.start(echo, parentRunId="run_" + "0" * 32, key=key)
-        assert told == unknown
-        assert told["code"] == "RUN_NOT_FOUND"
+async def test_parent_of_other_project_is_not_found(idle_app: App, echo: str) -> None:
+    foreign = await make_flow(idle_app, "parent", project=idle_app.other_project)
+    (parent,) = await make_runs(idle_app, foreign, {"status": RunStatus.RUNNING})
+    for key in (idle_app.keys.admin, idle_app.keys.all_projects):
+        refusal = await idle_app.start(echo, parentRunId=parent, key=key)
+        unknown = await idle_app.start(echo, parentRunId="run_" + "0" * 32, key=key)
+        assert refusal == unknown
+        assert refusal["code"] == "RUN_NOT_FOUND"
 
 
-async def test_headers_name_the_parent_and_arguments_come_first(idle_api: Api, echo: str) -> None:
-    home = await add_home(idle_api, "parent")
-    first, second = await add_runs(idle_api, home, *[{"status": RunStatus.RUNNING}] * 2)
+async def test_headers_name_parent_unless_arguments_do(idle_app: App, echo: str) -> None:
+    published = await make_flow(idle_app, "parent")
+    first, second = await make_runs(idle_app, published, *[{"status": RunStatus.RUNNING}] * 2)
     text = """mutation($input: StartRunInput!) { startRun(input: $input) { ... on StartRunSuccess {
         run { triggerMethod failParentOnFailure parentRun { id } } } } }"""
 
     async def start(headers: dict[str, str], **values: Any) -> tuple[str | None, bool]:
-        found = await idle_api.query(text, {"input": {"flowId": echo, **values}}, headers=headers)
+        found = await idle_app.query(text, {"input": {"flowId": echo, **values}}, headers=headers)
         run = found["startRun"]["run"]
         return run["parentRun"] and run["parentRun"]["id"], run["failParentOnFailure"]
 
@@ -163,24 +163,26 @@ async def test_headers_name_the_parent_and_arguments_come_first(idle_api: Api, e
     assert await start({**named, "ap-fail-parent-on-failure": "false"}) == (first, False)
     assert await start(named, parentRunId=second) == (second, True)
     assert await start(named, failParentOnFailure=False) == (first, False)
-    assert await idle_api.refused(text, {"input": {"flowId": echo}}, headers={"ap-parent-run-id": "x"}) == "INVALID_ID"
+    assert (
+        await idle_app.error_code(text, {"input": {"flowId": echo}}, headers={"ap-parent-run-id": "x"}) == "INVALID_ID"
+    )
 
 
-async def test_json_that_is_too_large_is_told(idle_api: Api, echo: str) -> None:
+async def test_too_large_json_is_refused(idle_app: App, echo: str) -> None:
     too_large: list[dict[str, Any]] = [
         {"metadata": {"blob": "x" * 1_000_000}},
         {"metadata": {"blob": "x" * 65_536}},
         {"input": "x" * 1_048_576},
     ]
     for values in too_large:
-        answer = await idle_api.start(echo, **values)
+        answer = await idle_app.start(echo, **values)
         assert (answer["__typename"], answer["code"]) == ("InputTooLarge", "INPUT_TOO_LARGE")
         assert "bytes of JSON" in answer["message"]
 
 
-async def test_json_of_the_largest_size_is_taken(idle_api: Api, echo: str) -> None:
+async def test_json_of_largest_size_is_accepted(idle_app: App, echo: str) -> None:
     metadata, value = {"blob": "x" * (65_536 - 11)}, "x" * (1_048_576 - 2)
-    answer = await idle_api.start(echo, metadata=metadata, input=value, select="metadata input")
+    answer = await idle_app.start(echo, metadata=metadata, input=value, select="metadata input")
     assert answer["run"] == {"metadata": metadata, "input": value}
 
 
@@ -208,22 +210,22 @@ OUT_OF_BOUNDS: list[dict[str, Any]] = [
 ]
 
 
-async def test_arguments_out_of_bounds_are_refused(idle_api: Api, echo: str) -> None:
+async def test_out_of_range_arguments_are_refused(idle_app: App, echo: str) -> None:
     for values in OUT_OF_BOUNDS:
-        assert await start_code(idle_api, echo, **values) == "INVALID_ARGUMENT", values
+        assert await start_code(idle_app, echo, **values) == "INVALID_ARGUMENT", values
 
 
-async def test_what_is_no_id_is_refused(idle_api: Api, echo: str) -> None:
+async def test_invalid_id_is_refused(idle_app: App, echo: str) -> None:
     for text in ("x", NUL, "proj_" + "0" * 32):
         for name in ("flowId", "parentRunId"):
-            assert await start_code(idle_api, echo, **{name: text}) == "INVALID_ID"
+            assert await start_code(idle_app, echo, **{name: text}) == "INVALID_ID"
 
 
-async def test_any_json_goes_in_and_out_of_a_run_unchanged(api: Api) -> None:
-    flow = await api.create_flow(ECHO)
+async def test_any_json_input_is_stored_unchanged(app: App) -> None:
+    flow = await app.create_flow(ECHO)
     values: list[Any] = [NUL, {NUL: [NUL]}, "\U0001f600", 2**63 - 1, -(2**63), 1e300, [], "", "é"]
     for value in values:
-        answer = await api.start(flow, input={"v": value}, waitMs=60_000, select="status input output steps { output }")
+        answer = await app.start(flow, input={"v": value}, waitMs=60_000, select="status input output steps { output }")
         assert answer["run"] == {
             "status": "SUCCEEDED",
             "input": {"v": value},
@@ -239,21 +241,21 @@ def nested(levels: int) -> Any:
     return value
 
 
-async def test_deep_json_is_taken_up_to_a_bound(idle_api: Api, echo: str) -> None:
-    assert (await idle_api.start(echo, input=nested(90), select="input"))["run"]["input"] == nested(90)
-    assert await start_code(idle_api, echo, input=nested(500)) == "INVALID_ARGUMENT"
-    assert await start_code(idle_api, echo, metadata={"a": nested(500)}) == "INVALID_ARGUMENT"
+async def test_nested_json_is_accepted_up_to_limit(idle_app: App, echo: str) -> None:
+    assert (await idle_app.start(echo, input=nested(90), select="input"))["run"]["input"] == nested(90)
+    assert await start_code(idle_app, echo, input=nested(500)) == "INVALID_ARGUMENT"
+    assert await start_code(idle_app, echo, metadata={"a": nested(500)}) == "INVALID_ARGUMENT"
 
 
-async def test_integers_of_more_than_64_bits_are_refused_in_a_document(idle_api: Api, echo: str) -> None:
+async def test_document_refuses_integers_of_more_than_64_bits(idle_app: App, echo: str) -> None:
     text = f'mutation {{ startRun(input: {{flowId: "{echo}", input: {{n: {2**70}}}}}) {{ __typename }} }}'
-    assert await idle_api.refused(text) == "INVALID_ARGUMENT"
+    assert await idle_app.error_code(text) == "INVALID_ARGUMENT"
 
 
-async def test_lone_surrogates_are_no_text(idle_api: Api, echo: str) -> None:
-    headers = {"authorization": f"Bearer {idle_api.keys.admin}", "content-type": "application/json"}
+async def test_lone_surrogates_are_refused(idle_app: App, echo: str) -> None:
+    headers = {"authorization": f"Bearer {idle_app.keys.admin}", "content-type": "application/json"}
     for literal in (r'"\uD800"', r'"\u{D800}"', r'"\uDC00\uD800"'):
         text = f'mutation {{ startRun(input: {{flowId: "{echo}", source: {literal}}}) {{ __typename }} }}'
-        assert await idle_api.refused(text) == "BAD_REQUEST"
+        assert await idle_app.error_code(text) == "BAD_REQUEST"
         body = f'{{"query": "{{ viewer {{ role }} }}", "variables": {{"a": {literal}}}}}'
-        assert (await idle_api.http.post("/graphql", content=body, headers=headers)).status_code == 400
+        assert (await idle_app.http.post("/graphql", content=body, headers=headers)).status_code == 400

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from domain import clock
-from tests.support.api import Api
+from tests.support.app import App
 from tests.support.clock import START, FakeClock
 from tests.support.query import query
 
@@ -15,38 +15,38 @@ BROKEN = {"steps": [{"name": "break", "kind": "transform", "input": "{{ 1 // 0 }
 
 @pytest.mark.parametrize(("definition", "status"), [(ECHO, "SUCCEEDED"), (BROKEN, "FAILED")])
 async def test_answer_comes_as_soon_as_the_run_has_ended(
-    fake_clock: FakeClock, api: Api, definition: dict[str, object], status: str
+    fake_clock: FakeClock, app: App, definition: dict[str, object], status: str
 ) -> None:
-    flow = await api.create_flow(definition)
-    answer = await api.start(flow, input=7, waitMs=60_000, select="status finishedAt")
+    flow = await app.create_flow(definition)
+    answer = await app.start(flow, input=7, waitMs=60_000, select="status finishedAt")
     assert answer["run"] == {"status": status, "finishedAt": "2026-01-01T00:00:00.000000Z"}
 
 
-async def test_answer_comes_when_the_time_is_over(fake_clock: FakeClock, idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    answer = await fake_clock.drive(idle_api.start(flow, waitMs=2_500, select="status"))
+async def test_answer_comes_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    answer = await fake_clock.drive(idle_app.start(flow, waitMs=2_500, select="status"))
     assert answer["run"]["status"] == "QUEUED"
     assert (clock.now() - START).total_seconds() == 2.5
 
 
-async def test_answer_does_not_wait_unless_asked(fake_clock: FakeClock, idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
+async def test_answer_does_not_wait_unless_asked(fake_clock: FakeClock, idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
     for wait in (None, 0):
-        assert (await idle_api.start(flow, waitMs=wait, select="status"))["run"]["status"] == "QUEUED"
+        assert (await idle_app.start(flow, waitMs=wait, select="status"))["run"]["status"] == "QUEUED"
 
 
-async def test_a_run_that_ended_before_is_not_waited_for(fake_clock: FakeClock, api: Api) -> None:
-    flow = await api.create_flow(ECHO)
+async def test_a_run_that_ended_before_is_not_waited_for(fake_clock: FakeClock, app: App) -> None:
+    flow = await app.create_flow(ECHO)
     for _ in range(2):
-        answer = await api.start(flow, idempotencyKey="k", waitMs=60_000, select="status")
+        answer = await app.start(flow, idempotencyKey="k", waitMs=60_000, select="status")
         assert answer["run"]["status"] == "SUCCEEDED"
 
 
 async def test_an_end_written_by_another_process_is_seen_within_a_second(
-    fake_clock: FakeClock, idle_api: Api, database_url: str
+    fake_clock: FakeClock, idle_app: App, database_url: str
 ) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    started = asyncio.create_task(idle_api.start(flow, waitMs=60_000, select="status"))
+    flow = await idle_app.create_flow(ECHO)
+    started = asyncio.create_task(idle_app.start(flow, waitMs=60_000, select="status"))
     await fake_clock.waiting()
     # No signal comes of a write that is not made through this process's Database.
     await query(database_url, "UPDATE flow_run SET status = 'STOPPED'")

@@ -33,14 +33,14 @@ from db.sql.rows import AnyRow
 from domain import clock, ids
 from domain.enums import Role
 from engine.errors import StepError
-from live.hub import Batch, Event, MatchedEvent
+from live.events import LogEvent, MatchedEvent, ReadBatch
 from resolvers.context import Context, Viewer
 from schema import subscription
 from schema.build import build_schema
 from schema.compiled_selection import UnplannedError, plan_of
 from schema.subscription import CaughtUp, FlowRunStatusChanged, FlowRunUpdated
-from tests.support.api import statements
-from tests.support.engine import Bench, Engine, python, transform
+from tests.support.app import statements
+from tests.support.worker import WorkerHarness, python, transform
 
 SCHEMA = build_schema()._schema
 ROW = SimpleNamespace(
@@ -173,31 +173,31 @@ async def fail() -> None:
 
 
 @pytest.fixture
-async def engine(database: Database) -> Any:
+async def worker(database: Database) -> Any:
     async with AsyncExitStack() as closing:
-        yield Engine(database, (await Bench.on(database)).project_id, closing)
+        yield await WorkerHarness.on(database, closing)
 
 
 @pytest.fixture
-async def told(engine: Engine) -> Sequence[Any]:
+async def told(worker: WorkerHarness) -> Sequence[Any]:
     """What is told of runs that succeed, fail, are retried and archived."""
-    flow = await engine.publish(transform("only", 1), transform("more", 2))
-    broken = await engine.publish(transform("first", 1), python("bad", "fail"))
-    run_id = await engine.execute(flow)
-    await engine.retry(await engine.execute(broken, fail=fail))
-    updated = {"run_id": run_id, "project_id": engine.project_id, "flow_id": flow.id, "at": clock.now()}
-    await engine.database.write(
+    flow = await worker.publish(transform("only", 1), transform("more", 2))
+    broken = await worker.publish(transform("first", 1), python("bad", "fail"))
+    run_id = await worker.execute(flow)
+    await worker.retry(await worker.execute(broken, fail=fail))
+    updated = {"run_id": run_id, "project_id": worker.project_id, "flow_id": flow.id, "at": clock.now()}
+    await worker.database.write(
         lambda uow: event_log.append(uow, [{**updated, "kind": kind} for kind in ("RUN_ARCHIVED", "RUN_RECOVERED")])
     )
     # Straight from the table: what is read of the log waits for transactions elsewhere on the server.
     log = table(RunEvent)
-    rows = await engine.database.read(lambda conn: conn.execute(select(log).order_by(log.c.seq)).all())
-    batch = Batch()
-    return [MatchedEvent(Event(row, batch), matches=True) for row in rows]
+    rows = await worker.database.read(lambda conn: conn.execute(select(log).order_by(log.c.seq)).all())
+    batch = ReadBatch()
+    return [MatchedEvent(LogEvent(row, batch), matches=True) for row in rows]
 
 
 def as_told(item: MatchedEvent, root: str) -> object:
-    return (subscription._told if root == "flowRunStatusChanged" else subscription._told_of_run)(item)
+    return (subscription.run_event if root == "flowRunStatusChanged" else subscription.progress_event)(item)
 
 
 @settings(
@@ -209,7 +209,7 @@ def as_told(item: MatchedEvent, root: str) -> object:
 )
 @given(subscriptions())
 async def test_what_a_plan_loads_is_what_graphql_core_loads(
-    engine: Engine, told: Sequence[MatchedEvent], text: str
+    worker: WorkerHarness, told: Sequence[MatchedEvent], text: str
 ) -> None:
     document = parse(text)
     if validate(SCHEMA, document):
@@ -224,33 +224,33 @@ async def test_what_a_plan_loads_is_what_graphql_core_loads(
     known, expected = [], []
     for value in values:
         executor = built.build_per_event_executor(value)
-        executor.context_value = context(engine)
+        executor.context_value = context(worker)
         result = execute_subscription_event(executor)
         if isinstance(result, Awaitable):
             result = await result
         assert isinstance(result, ExecutionResult)
         if result.errors:
             with pytest.raises(Exception, match=r"."):
-                await plan.load([value], context(engine))
+                await plan.load([value], context(worker))
         else:
             known.append(value)
             expected.append(orjson.dumps(result.data))
-    assert [orjson.dumps(data) for data in await plan.load(known, context(engine))] == expected
+    assert [orjson.dumps(data) for data in await plan.load(known, context(worker))] == expected
 
 
-def context(engine: Engine) -> Context:
-    viewer = Viewer(ids.new_uuid(), engine.project_id, Role.ADMIN, "watcher")
-    return Context(engine.database, engine.flows, viewer)
+def context(worker: WorkerHarness) -> Context:
+    viewer = Viewer(ids.new_uuid(), worker.project_id, Role.ADMIN, "watcher")
+    return Context(worker.database, worker.flows, viewer)
 
 
-async def test_a_level_is_one_batch_however_many_events(engine: Engine, told: Sequence[MatchedEvent]) -> None:
+async def test_a_level_is_one_batch_however_many_events(worker: WorkerHarness, told: Sequence[MatchedEvent]) -> None:
     built = executor("... on FlowRunStatusChanged { run { id flow { name project { name } } steps { name } } }")
     plan = plan_of(built)
     assert plan is not None
     assert not plan.is_immediate
     values = [as_told(item, "flowRunStatusChanged") for item in told if item.event.row.kind == event_log.RUN_STATUS]
     with statements() as found:
-        made = await plan.load(values * 20, context(engine))
+        made = await plan.load(values * 20, context(worker))
     assert len(made) == len(values) * 20
     # Runs, flows, steps, and the projects of the flows.
     assert len(found.texts) == 4

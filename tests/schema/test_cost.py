@@ -9,7 +9,7 @@ from graphql import get_introspection_query, parse, specified_rules, validate
 from domain.errors import QueryTooComplexError
 from schema.build import build_schema
 from schema.cost import MAX_DEPTH, MAX_FIELDS, MAX_REPEATED, RepeatedNames, check
-from tests.support.api import Api, statements
+from tests.support.app import App, statements
 
 TOO_MUCH, FAULTY = "QUERY_TOO_COMPLEX", "BAD_REQUEST"
 
@@ -68,10 +68,10 @@ GREEDY = {
 
 @pytest.mark.parametrize("name", GREEDY)
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_greedy_document_is_refused_before_anything_is_read(idle_api: Api, name: str) -> None:
+async def test_greedy_document_is_refused_before_anything_is_read(idle_app: App, name: str) -> None:
     text, code = GREEDY[name]
     with statements() as executed:
-        body = await idle_api.execute(text)
+        body = await idle_app.execute(text)
     if code is None:
         assert "errors" not in body
     else:
@@ -142,16 +142,16 @@ def test_the_explorers_introspection_is_within_the_limits() -> None:
     assert validate(build_schema()._schema, document, [*specified_rules, RepeatedNames]) == []
 
 
-async def test_a_page_of_a_thousand_runs_with_their_steps_is_within_the_limits(idle_api: Api) -> None:
+async def test_a_page_of_a_thousand_runs_with_their_steps_is_within_the_limits(idle_app: App) -> None:
     fields = "id status tags metadata input output createdAt startedAt finishedAt durationMs flow { id name }"
-    await idle_api.query(f"{{ flowRuns(first: 1000) {{ nodes {{ {fields} steps {{ name status output }} }} }} }}")
+    await idle_app.query(f"{{ flowRuns(first: 1000) {{ nodes {{ {fields} steps {{ name status output }} }} }} }}")
 
 
-async def test_a_dashboard_is_within_the_limits(idle_api: Api) -> None:
+async def test_a_dashboard_is_within_the_limits(idle_app: App) -> None:
     counts = "byStatus { status count }"
     text = f"""{{ flowRunStats {{ at total {counts} durations {{ count p50Ms p95Ms p99Ms }}
         hours: timeBuckets(size: HOUR) {{ start end total {counts} }}
         days: timeBuckets(size: DAY) {{ start end total {counts} }}
         topFailingSteps(first: 100) {{ stepName count flow {{ id name }}
             errors(first: 20) {{ fingerprint message count lastSeenAt sampleRun {{ id status }} }} }} }} }}"""
-    await idle_api.query(text)
+    await idle_app.query(text)

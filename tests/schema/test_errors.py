@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Api
+from tests.support.app import App
 from tests.support.query import query
-from tests.support.world import add_world
+from tests.support.run_family import make_run_family
 
 PRIVATE = ("Traceback", "File ", "SELECT", "flow_run", "sqlalchemy", "asyncpg", "aiosqlite", "OperationalError")
 
@@ -29,25 +29,25 @@ PRIVATE = ("Traceback", "File ", "SELECT", "flow_run", "sqlalchemy", "asyncpg", 
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 async def test_faulty_document_is_a_bad_request(
-    idle_api: Api, text: str, variables: dict[str, Any], said: str | None
+    idle_app: App, text: str, variables: dict[str, Any], said: str | None
 ) -> None:
-    body = await idle_api.execute(text, variables)
+    body = await idle_app.execute(text, variables)
     assert "data" not in body
     assert {error["extensions"]["code"] for error in body["errors"]} == {"BAD_REQUEST"}
     assert said is None or said in body["errors"][0]["message"]
 
 
-async def test_operation_is_chosen_by_its_name(idle_api: Api) -> None:
+async def test_operation_is_chosen_by_its_name(idle_app: App) -> None:
     text = "query A { viewer { role } } query B { viewer { keyName } }"
-    assert "role" in (await idle_api.query(text, operation="A"))["viewer"]
-    assert "keyName" in (await idle_api.query(text, operation="B"))["viewer"]
-    assert await idle_api.refused(text, operation="C") == "BAD_REQUEST"
-    assert await idle_api.refused(text) == "BAD_REQUEST"
-    assert "role" in (await idle_api.query("query A { viewer { role } }"))["viewer"]
+    assert "role" in (await idle_app.query(text, operation="A"))["viewer"]
+    assert "keyName" in (await idle_app.query(text, operation="B"))["viewer"]
+    assert await idle_app.error_code(text, operation="C") == "BAD_REQUEST"
+    assert await idle_app.error_code(text) == "BAD_REQUEST"
+    assert "role" in (await idle_app.query("query A { viewer { role } }"))["viewer"]
 
 
-async def test_error_of_a_field_says_where_and_leaves_the_rest(idle_api: Api) -> None:
-    body = await idle_api.execute('{ bad: flow(id: "x") { id } viewer { role } }')
+async def test_error_of_a_field_says_where_and_leaves_the_rest(idle_app: App) -> None:
+    body = await idle_app.execute('{ bad: flow(id: "x") { id } viewer { role } }')
     assert body["data"] == {"bad": None, "viewer": {"role": "ADMIN"}}
     (error,) = body["errors"]
     assert error["path"] == ["bad"]
@@ -56,12 +56,12 @@ async def test_error_of_a_field_says_where_and_leaves_the_rest(idle_api: Api) ->
 
 
 async def test_internal_error_is_masked_and_its_number_stands_in_the_log(
-    idle_api: Api, database_url: str, caplog: pytest.LogCaptureFixture
+    idle_app: App, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = await add_world(idle_api)
+    family = await make_run_family(idle_app)
     await query(database_url, "UPDATE flow_run SET status = 'NONSENSE'")
     with caplog.at_level(logging.ERROR):
-        response = await idle_api.post("query($id: ID!) { flowRun(id: $id) { status } }", {"id": world.failed})
+        response = await idle_app.post("query($id: ID!) { flowRun(id: $id) { status } }", {"id": family.failed})
     (error,) = response.json()["errors"]
     number = error["extensions"]["correlationId"]
     assert error["extensions"] == {"code": "INTERNAL_ERROR", "correlationId": number}
@@ -74,28 +74,28 @@ async def test_internal_error_is_masked_and_its_number_stands_in_the_log(
 
 
 async def test_fault_of_the_database_is_masked_too(
-    idle_api: Api, database_url: str, caplog: pytest.LogCaptureFixture
+    idle_app: App, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await query(database_url, "ALTER TABLE flow RENAME TO elsewhere")
-    response = await idle_api.post("{ flows { nodes { id } } }")
+    response = await idle_app.post("{ flows { nodes { id } } }")
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] in {"INTERNAL_ERROR", "DATABASE_UNAVAILABLE"}
     assert [word for word in (*PRIVATE, "elsewhere") if word in response.text] == []
 
 
 async def test_two_internal_errors_have_two_numbers(
-    idle_api: Api, database_url: str, caplog: pytest.LogCaptureFixture
+    idle_app: App, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = await add_world(idle_api)
+    family = await make_run_family(idle_app)
     await query(database_url, "UPDATE flow_run SET status = 'NONSENSE'")
     text = "query($id: ID!) { a: flowRun(id: $id) { status } b: flowRun(id: $id) { status } }"
-    errors = (await idle_api.execute(text, {"id": world.failed}))["errors"]
+    errors = (await idle_app.execute(text, {"id": family.failed}))["errors"]
     assert len({error["extensions"]["correlationId"] for error in errors}) == 2
 
 
-async def test_messages_for_people_stand_in_the_contract_of_mutations(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(None)
-    answer = await idle_api.start(flow)
+async def test_messages_for_people_stand_in_the_contract_of_mutations(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None)
+    answer = await idle_app.start(flow)
     assert answer == {
         "__typename": "FlowNotPublished",
         "code": "FLOW_NOT_PUBLISHED",
@@ -103,8 +103,8 @@ async def test_messages_for_people_stand_in_the_contract_of_mutations(idle_api: 
     }
 
 
-async def test_step_name_that_cannot_be_is_unknown(idle_api: Api) -> None:
-    world = await add_world(idle_api)
+async def test_step_name_that_cannot_be_is_unknown(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
     text = "query($id: ID!, $name: String!) { flowRun(id: $id) { step(name: $name) { name } } }"
     for name in ("a\0b", "", "nope", "x" * 10_000):
-        assert (await idle_api.query(text, {"id": world.failed, "name": name}))["flowRun"]["step"] is None
+        assert (await idle_app.query(text, {"id": family.failed, "name": name}))["flowRun"]["step"] is None

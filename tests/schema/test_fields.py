@@ -11,9 +11,9 @@ from domain import clock
 from domain.enums import RunStatus, StepStatus
 from schema.build import build_schema
 from tests.support import factory
-from tests.support.api import Api
+from tests.support.app import App
 from tests.support.clock import FakeClock
-from tests.support.world import World, add_home, add_runs, add_world
+from tests.support.run_family import RunFamily, make_flow, make_run_family, make_runs
 
 SCHEMA = build_schema()._schema
 
@@ -112,15 +112,15 @@ def leaves(name: str) -> str:
     return " ".join(["__typename", *found])
 
 
-def document(world: World, way: str, selections: list[str]) -> str:
+def document(family: RunFamily, way: str, selections: list[str]) -> str:
     """A query that goes the way once for each selection, as `f0`, `f1`, …; each is read by itself."""
     fields = " ".join(f"f{number}: {way.replace('%s', what)}" for number, what in enumerate(selections))
-    names = [name for name in world.variables if f"${name}" in way]
+    names = [name for name in family.variables if f"${name}" in way]
     return (f"query({', '.join(f'${name}: ID!' for name in names)}) " if names else "") + f"{{ {fields} }}"
 
 
-async def ask(api: Api, world: World, way: str, *selections: str) -> list[Any]:
-    data = await api.query(document(world, way, list(selections)), world.variables)
+async def ask(app: App, family: RunFamily, way: str, *selections: str) -> list[Any]:
+    data = await app.query(document(family, way, list(selections)), family.variables)
     return list(data.values())
 
 
@@ -134,21 +134,21 @@ def merged(left: Any, right: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", WAYS)
-async def test_field_alone_equals_field_selected_with_others(fake_clock: FakeClock, idle_api: Api, name: str) -> None:
-    world = await add_world(idle_api)
+async def test_field_alone_equals_field_selected_with_others(fake_clock: FakeClock, idle_app: App, name: str) -> None:
+    family = await make_run_family(idle_app)
     selections = [selection(field_name, field) for field_name, field in fields_of(name).items()]
     for way in WAYS[name]:
-        *alone, together = await ask(idle_api, world, way, *selections, " ".join(selections))
+        *alone, together = await ask(idle_app, family, way, *selections, " ".join(selections))
         assert reduce(merged, alone) == together, way
 
 
-async def test_columns_of_fragment_fields_are_read(idle_api: Api) -> None:
-    world = await add_world(idle_api)
+async def test_columns_of_fragment_fields_are_read(idle_app: App) -> None:
+    family = await make_run_family(idle_app)
     text = """query($id: ID!) { flowRun(id: $id) { ...a ... on FlowRun { tags } ... @include(if: true) { source } } }
         fragment a on FlowRun { ...b status }
         fragment b on FlowRun { metadata flow { ...c } }
         fragment c on Flow { name }"""
-    found = (await idle_api.query(text, {"id": world.failed}))["flowRun"]
+    found = (await idle_app.query(text, {"id": family.failed}))["flowRun"]
     assert found == {
         "tags": ["red", "blue"],
         "source": "shop",
@@ -158,18 +158,18 @@ async def test_columns_of_fragment_fields_are_read(idle_api: Api) -> None:
     }
 
 
-async def test_duration_is_null_then_grows_then_is_frozen(fake_clock: FakeClock, idle_api: Api) -> None:
-    home = await add_home(idle_api)
+async def test_duration_is_null_then_grows_then_is_frozen(fake_clock: FakeClock, idle_app: App) -> None:
+    published = await make_flow(idle_app)
     rows: list[dict[str, Any]] = [{}, {"status": RunStatus.RUNNING}, {"status": RunStatus.FAILED}]
-    _, live, _ = await idle_api.database.write(factory.add_runs, home, rows)
+    _, live, _ = await idle_app.database.write(factory.make_runs, published, rows)
     step = {"status": StepStatus.RUNNING, "finished_at": None, "duration_ms": None}
-    await idle_api.database.write(factory.add_steps, live, [step])
+    await idle_app.database.write(factory.make_steps, live, [step])
     text = """{ flowRuns(orderBy: {direction: ASC}) { nodes {
         durationMs stepData steps { durationMs attempts { durationMs } } } } }"""
     start = clock.now()
     for seconds in (0, 90):
         await fake_clock.advance(seconds)
-        waiting, running, ended = (await idle_api.query(text))["flowRuns"]["nodes"]
+        waiting, running, ended = (await idle_app.query(text))["flowRuns"]["nodes"]
         assert (waiting["durationMs"], waiting["stepData"]) == (None, "NOT_STARTED")
         elapsed = (clock.now() - start) // timedelta(milliseconds=1)
         assert (running["durationMs"], running["stepData"]) == (elapsed, "AVAILABLE")
@@ -177,10 +177,10 @@ async def test_duration_is_null_then_grows_then_is_frozen(fake_clock: FakeClock,
         assert ended["durationMs"] == 1_000
 
 
-async def test_step_data_is_purged_after_a_purge(idle_api: Api) -> None:
+async def test_step_data_is_purged_after_a_purge(idle_app: App) -> None:
     done = {"status": RunStatus.FAILED, "steps_purged_at": clock.now()}
-    await add_runs(idle_api, await add_home(idle_api), done)
-    assert (await idle_api.query("{ flowRuns { nodes { stepData } } }"))["flowRuns"]["nodes"] == [
+    await make_runs(idle_app, await make_flow(idle_app), done)
+    assert (await idle_app.query("{ flowRuns { nodes { stepData } } }"))["flowRuns"]["nodes"] == [
         {"stepData": "PURGED"}
     ]
 

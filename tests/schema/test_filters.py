@@ -7,9 +7,10 @@ from domain import ids
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
 from tests.support import factory
-from tests.support.api import Api
+from tests.support.app import App
 from tests.support.clock import FakeClock
-from tests.support.world import add_home, add_runs, run_id
+from tests.support.factory import encode_run_id
+from tests.support.run_family import make_flow, make_runs
 
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
 LIST = """query($filter: FlowRunFilter) {
@@ -105,55 +106,60 @@ CASES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def sources(api: Api, key: str | None = None, **where: Any) -> str:
+async def sources(app: App, key: str | None = None, **where: Any) -> str:
     """The `source` of each run that matches the filter."""
-    page = (await api.query(LIST, {"filter": where}, key=key))["flowRuns"]
+    page = (await app.query(LIST, {"filter": where}, key=key))["flowRuns"]
     assert page["totalCount"] == len(page["nodes"])
     return " ".join(node["source"] for node in page["nodes"])
 
 
-async def test_each_field_matches_expected_runs(fake_clock: FakeClock, idle_api: Api) -> None:
-    home = await add_home(idle_api)
-    await add_runs(idle_api, home, *({"source": word, **row} for word, row in ROWS.items()))
+async def test_each_field_matches_expected_runs(fake_clock: FakeClock, idle_app: App) -> None:
+    published = await make_flow(idle_app)
+    await make_runs(idle_app, published, *({"source": word, **row} for word, row in ROWS.items()))
     for where, expected in CASES:
-        assert await sources(idle_api, **where) == expected, where
+        assert await sources(idle_app, **where) == expected, where
 
 
-async def test_every_field_of_the_filter_is_covered(idle_api: Api) -> None:
-    kind = (await idle_api.query('{ __type(name: "FlowRunFilter") { inputFields { name } } }'))["__type"]
+async def test_every_field_of_the_filter_is_covered(idle_app: App) -> None:
+    kind = (await idle_app.query('{ __type(name: "FlowRunFilter") { inputFields { name } } }'))["__type"]
     by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "retryOfId"}
     assert {field["name"] for field in kind["inputFields"]} == by_id.union(*(where for where, _ in CASES))
 
 
-async def test_id_fields_match_runs_flows_versions_and_relatives(idle_api: Api) -> None:
-    home, other = await add_home(idle_api), await add_home(idle_api, "other")
-    first, second = await idle_api.database.write(factory.add_runs, home, [{"source": "first"}, {"source": "second"}])
+async def test_id_fields_match_runs_flows_versions_and_relatives(idle_app: App) -> None:
+    published, other = await make_flow(idle_app), await make_flow(idle_app, "other")
+    first, second = await idle_app.database.write(
+        factory.make_runs, published, [{"source": "first"}, {"source": "second"}]
+    )
     related = [{"source": "child", "parent_run_id": first}, {"source": "retry", "retry_of_id": second}]
-    await add_runs(idle_api, other, *related)
-    flow, version = ids.encode(IdKind.FLOW, other.flow_id), ids.encode(IdKind.FLOW_VERSION, home.version_id)
-    assert await sources(idle_api, ids=[run_id(second), run_id(first), run_id(ids.new_uuid())]) == "first second"
-    assert await sources(idle_api, ids=[]) == ""
-    assert await sources(idle_api, flowIds=[flow]) == "child retry"
-    assert await sources(idle_api, flowIds=[]) == ""
-    assert await sources(idle_api, flowVersionIds=[version]) == "first second"
-    assert await sources(idle_api, flowVersionIds=[]) == ""
-    assert await sources(idle_api, parentRunId=run_id(first)) == "child"
-    assert await sources(idle_api, retryOfId=run_id(second)) == "retry"
-    assert await sources(idle_api, rootsOnly=True) == "first second retry"
+    await make_runs(idle_app, other, *related)
+    flow, version = ids.encode(IdKind.FLOW, other.flow_id), ids.encode(IdKind.FLOW_VERSION, published.version_id)
+    assert (
+        await sources(idle_app, ids=[encode_run_id(second), encode_run_id(first), encode_run_id(ids.new_uuid())])
+        == "first second"
+    )
+    assert await sources(idle_app, ids=[]) == ""
+    assert await sources(idle_app, flowIds=[flow]) == "child retry"
+    assert await sources(idle_app, flowIds=[]) == ""
+    assert await sources(idle_app, flowVersionIds=[version]) == "first second"
+    assert await sources(idle_app, flowVersionIds=[]) == ""
+    assert await sources(idle_app, parentRunId=encode_run_id(first)) == "child"
+    assert await sources(idle_app, retryOfId=encode_run_id(second)) == "retry"
+    assert await sources(idle_app, rootsOnly=True) == "first second retry"
 
 
-async def test_project_ids_apply_only_to_operator_keys(idle_api: Api) -> None:
-    await add_runs(idle_api, await add_home(idle_api), {"source": "own"})
-    foreign = await add_home(idle_api, "foreign", project=idle_api.other_project)
-    await add_runs(idle_api, foreign, {"source": "foreign"})
-    everywhere = idle_api.keys.all_projects
-    assert await sources(idle_api, everywhere) == "own foreign"
-    assert await sources(idle_api, everywhere, projectIds=[idle_api.other_project]) == "foreign"
-    assert await sources(idle_api, everywhere, projectIds=[]) == ""
-    assert await sources(idle_api) == "own"
-    assert await sources(idle_api, projectIds=[idle_api.project, idle_api.other_project]) == "own"
-    assert await sources(idle_api, projectIds=[idle_api.other_project]) == ""
-    assert await sources(idle_api, projectIds=[]) == ""
+async def test_project_ids_apply_only_to_operator_keys(idle_app: App) -> None:
+    await make_runs(idle_app, await make_flow(idle_app), {"source": "own"})
+    foreign = await make_flow(idle_app, "foreign", project=idle_app.other_project)
+    await make_runs(idle_app, foreign, {"source": "foreign"})
+    everywhere = idle_app.keys.all_projects
+    assert await sources(idle_app, everywhere) == "own foreign"
+    assert await sources(idle_app, everywhere, projectIds=[idle_app.other_project]) == "foreign"
+    assert await sources(idle_app, everywhere, projectIds=[]) == ""
+    assert await sources(idle_app) == "own"
+    assert await sources(idle_app, projectIds=[idle_app.project, idle_app.other_project]) == "own"
+    assert await sources(idle_app, projectIds=[idle_app.other_project]) == ""
+    assert await sources(idle_app, projectIds=[]) == ""
 
 
 NUL = "a\0b"
@@ -193,14 +199,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-async def test_invalid_values_are_refused(idle_api: Api) -> None:
+async def test_invalid_values_are_refused(idle_app: App) -> None:
     for where, code in REFUSED:
-        assert await idle_api.refused(LIST, {"filter": where}) == code, where
+        assert await idle_app.error_code(LIST, {"filter": where}) == code, where
 
 
-async def test_times_at_the_ends_of_the_calendar_are_accepted(idle_api: Api) -> None:
-    await add_runs(idle_api, await add_home(idle_api), {"source": "one", "status": RunStatus.FAILED})
+async def test_times_at_the_ends_of_the_calendar_are_accepted(idle_app: App) -> None:
+    await make_runs(idle_app, await make_flow(idle_app), {"source": "one", "status": RunStatus.FAILED})
     first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
     for name in ("created", "started", "finished"):
-        assert await sources(idle_api, **{f"{name}After": first, f"{name}Before": last}) == "one"
-        assert await sources(idle_api, **{f"{name}After": last, f"{name}Before": first}) == ""
+        assert await sources(idle_app, **{f"{name}After": first, f"{name}Before": last}) == "one"
+        assert await sources(idle_app, **{f"{name}After": last, f"{name}Before": first}) == ""

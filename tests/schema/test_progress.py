@@ -18,10 +18,11 @@ from domain.ids import IdKind
 from engine.errors import StepError
 from live.hub import Hub
 from resolvers.context import Context, Viewer
-from resolvers.subscriptions import cursor_of_position
+from resolvers.subscriptions import encode_position
 from schema.build import build_schema
 from service.subscription_rendering import Failure, Operation, Payload, Streams
-from tests.support.engine import LEASE, Bench, Document, Engine, python, shown, transform
+from tests.support.factory import encode_run_id
+from tests.support.worker import LEASE, Document, WorkerHarness, python, transform
 
 WATCH = """subscription($run: ID!, $after: String) { flowRunProgressed(runId: $run, after: $after) {
     __typename
@@ -41,8 +42,8 @@ Item = dict[str, Any]
 class Watcher:
     """Subscribes to the runs of an engine."""
 
-    def __init__(self, engine: Engine, hub: Hub) -> None:
-        self.engine = engine
+    def __init__(self, worker: WorkerHarness, hub: Hub) -> None:
+        self.engine = worker
         self._hub = hub
         self._streams = Streams(build_schema())
 
@@ -71,7 +72,7 @@ class Watcher:
         they were told once.
         """
         async with asyncio.timeout(PATIENCE):
-            return [item async for item in self.events(shown(run_id), after)]
+            return [item async for item in self.events(encode_run_id(run_id), after)]
 
     async def code(self, run: str, after: str | None = None, **more: Any) -> str:
         """That of the error by which a stream ends."""
@@ -104,15 +105,15 @@ def short(item: Item) -> str:
 
 
 @pytest.fixture
-async def engine(database: Database) -> AsyncIterator[Engine]:
+async def worker(database: Database) -> AsyncIterator[WorkerHarness]:
     async with AsyncExitStack() as closing:
-        yield Engine(database, (await Bench.on(database)).project_id, closing)
+        yield await WorkerHarness.on(database, closing)
 
 
 @pytest.fixture
-async def watcher(engine: Engine) -> AsyncIterator[Watcher]:
-    hub = Hub(engine.database)
-    yield Watcher(engine, hub)
+async def watcher(worker: WorkerHarness) -> AsyncIterator[Watcher]:
+    hub = Hub(worker.database)
+    yield Watcher(worker, hub)
     await hub.close()
 
 
@@ -120,9 +121,9 @@ async def fail() -> None:
     raise StepError("DOWN", "It is down.")
 
 
-async def work_off(engine: Engine, **actions: Callable[..., Any]) -> None:
-    executor = await engine.executor(**actions)
-    while claimed := await engine.database.write(step_journal.claim, 10, LEASE):
+async def work_off(worker: WorkerHarness, **actions: Callable[..., Any]) -> None:
+    executor = await worker.executor(**actions)
+    while claimed := await worker.database.write(step_journal.claim, 10, LEASE):
         for each in claimed:
             await executor.execute(each)
 
@@ -130,7 +131,7 @@ async def work_off(engine: Engine, **actions: Callable[..., Any]) -> None:
 async def from_the_beginning(watcher: Watcher) -> str:
     """A cursor before all that happens next."""
     run_id = await watcher.engine.start(await watcher.engine.publish(transform("x", 1)))
-    async with aclosing(watcher.events(shown(run_id))) as stream:
+    async with aclosing(watcher.events(encode_run_id(run_id))) as stream:
         cursor: str = (await anext(stream))["cursor"]
     await watcher.engine.database.write(step_journal.stop, run_id, "Not this one")
     return cursor
@@ -138,8 +139,8 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
     """Wait until what happened can be told, which transactions that write events hold up."""
-    last = cursor_of_position((await watcher.engine.events(run_id))[-1].seq)
-    async with aclosing(watcher.events(shown(run_id), cursor_of_position(0))) as stream:
+    last = encode_position((await watcher.engine.events(run_id))[-1].seq)
+    async with aclosing(watcher.events(encode_run_id(run_id), encode_position(0))) as stream:
         async for item in stream:
             if item["cursor"] == last:
                 return
@@ -150,7 +151,7 @@ async def live(watcher: Watcher, run_id: UUID) -> AsyncIterator[Callable[[], Any
     """Gives what is told from now on, one after the other."""
     async with asyncio.timeout(PATIENCE):
         await complete(watcher, run_id)
-    async with asyncio.timeout(PATIENCE), aclosing(watcher.events(shown(run_id))) as stream:
+    async with asyncio.timeout(PATIENCE), aclosing(watcher.events(encode_run_id(run_id))) as stream:
         assert short(await anext(stream)) == "CaughtUp"
         yield lambda: anext(stream, None)
 
@@ -169,13 +170,13 @@ EXPECTED = [
 
 
 @pytest.fixture
-async def failed(engine: Engine, watcher: Watcher) -> tuple[UUID, str]:
+async def failed(worker: WorkerHarness, watcher: Watcher) -> tuple[UUID, str]:
     """A run that failed at its second try, of which all was told once, and a cursor from before it was created."""
     cursor = await from_the_beginning(watcher)
-    run_id = await engine.start(await engine.publish(python("a", "fail", retry=AGAIN)))
-    await work_off(engine, fail=fail)
-    await engine.change(run_id, due_at=clock.now())
-    await work_off(engine, fail=fail)
+    run_id = await worker.start(await worker.publish(python("a", "fail", retry=AGAIN)))
+    await work_off(worker, fail=fail)
+    await worker.change(run_id, due_at=clock.now())
+    await work_off(worker, fail=fail)
     assert [short(item) for item in await watcher.all(run_id, cursor) if short(item) != "CaughtUp"] == EXPECTED
     return run_id, cursor
 
@@ -184,7 +185,7 @@ async def test_all_that_was_missed_of_a_run_that_ended(watcher: Watcher, failed:
     run_id, cursor = failed
     items = await watcher.all(run_id, cursor)
     assert [short(item) for item in items] == [*EXPECTED, "CaughtUp"]
-    assert {item["runId"] for item in items[:-1]} == {shown(run_id)}
+    assert {item["runId"] for item in items[:-1]} == {encode_run_id(run_id)}
     assert items[3]["lines"][0]["message"].startswith("Attempt 1 failed; retrying")
     assert items[2]["step"] == {"name": "a", "attempts": [{"number": 1}, {"number": 2}]}
 
@@ -197,16 +198,16 @@ async def test_every_cursor_goes_on_from_its_place(watcher: Watcher, failed: tup
         assert [short(each) for each in rest] == [*EXPECTED[number + 1 :], "CaughtUp"]
 
 
-async def test_what_happens_is_told_as_it_happens_until_the_end(engine: Engine, watcher: Watcher) -> None:
-    run_id = await engine.start(await engine.publish(ASK, transform("no", 1, when="{{ false }}")))
+async def test_what_happens_is_told_as_it_happens_until_the_end(worker: WorkerHarness, watcher: Watcher) -> None:
+    run_id = await worker.start(await worker.publish(ASK, transform("no", 1, when="{{ false }}")))
     async with live(watcher, run_id) as following:
-        await work_off(engine)
+        await work_off(worker)
         begun = [short(await following()) for _ in range(4)]
         assert begun == ["QUEUED>RUNNING", "lines 1-1", "ask#1 PENDING>PAUSED", "RUNNING>PAUSED"]
-        request = await engine.database.read(input_requests.of_step, run_id, 0)
-        await engine.database.write(input_requests.answer, request.id, "true")
-        await engine.database.write(transitions.resume, run_id, "Answered")
-        await work_off(engine)
+        request = await worker.database.read(input_requests.of_step, run_id, 0)
+        await worker.database.write(input_requests.answer, request.id, "true")
+        await worker.database.write(transitions.resume, run_id, "Answered")
+        await work_off(worker)
         assert [short(await following()) for _ in range(5)] == [
             "PAUSED>RUNNING",
             "lines 2-2",
@@ -217,20 +218,20 @@ async def test_what_happens_is_told_as_it_happens_until_the_end(engine: Engine, 
         assert await following() is None
 
 
-async def test_a_run_that_is_cancelled_ends_its_stream(engine: Engine, watcher: Watcher) -> None:
-    run_id = await engine.start(await engine.publish(ASK))
-    await work_off(engine)
+async def test_a_run_that_is_cancelled_ends_its_stream(worker: WorkerHarness, watcher: Watcher) -> None:
+    run_id = await worker.start(await worker.publish(ASK))
+    await work_off(worker)
     async with live(watcher, run_id) as following:
-        await engine.database.write(step_journal.stop, run_id, "Cancelled")
+        await worker.database.write(step_journal.stop, run_id, "Cancelled")
         assert [short(await following()) for _ in range(2)] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
         assert await following() is None
 
 
-async def test_of_other_runs_nothing_is_told(engine: Engine, watcher: Watcher) -> None:
-    run_id, other = await engine.start_many(await engine.publish(transform("a", 1)), 2)
+async def test_of_other_runs_nothing_is_told(worker: WorkerHarness, watcher: Watcher) -> None:
+    run_id, other = await worker.start_many(await worker.publish(transform("a", 1)), 2)
     async with live(watcher, run_id) as following:
-        await engine.database.write(step_journal.stop, other, "Cancelled")
-        await engine.database.write(step_journal.stop, run_id, "Cancelled")
+        await worker.database.write(step_journal.stop, other, "Cancelled")
+        await worker.database.write(step_journal.stop, run_id, "Cancelled")
         assert short(await following()) == "QUEUED>STOPPED"
         assert await following() is None
 
@@ -241,13 +242,13 @@ async def test_without_a_cursor_a_run_that_ended_is_only_caught_up_with(
     assert [short(item) for item in await watcher.all(failed[0])] == ["CaughtUp"]
 
 
-async def test_many_lines_come_in_portions_each_with_its_own(engine: Engine, watcher: Watcher) -> None:
+async def test_many_lines_come_in_portions_each_with_its_own(worker: WorkerHarness, watcher: Watcher) -> None:
     async def talk(ctx: Any) -> None:
         for number in range(LINES_IN_EVENT + 50):
             ctx.log(f"line {number + 1}")
 
     cursor = await from_the_beginning(watcher)
-    run_id = await engine.execute(await engine.publish(python("talk")), talk=talk)
+    run_id = await worker.execute(await worker.publish(python("talk")), talk=talk)
     portions = [item["lines"] for item in await watcher.all(run_id, cursor) if "lines" in item]
     assert [len(lines) for lines in portions] == [LINES_IN_EVENT, 50]
     lines = [line for portion in portions for line in portion]
@@ -255,9 +256,9 @@ async def test_many_lines_come_in_portions_each_with_its_own(engine: Engine, wat
     assert [line["message"] for line in lines] == [f"line {number}" for number in range(1, LINES_IN_EVENT + 51)]
 
 
-async def test_who_may_not_see_the_run_is_told_that_there_is_none(engine: Engine, watcher: Watcher) -> None:
-    run_id = await engine.start(await engine.publish(transform("a", 1)))
-    assert await watcher.code(shown(run_id), project=ids.new_uuid()) == "RUN_NOT_FOUND"
+async def test_who_may_not_see_the_run_is_told_that_there_is_none(worker: WorkerHarness, watcher: Watcher) -> None:
+    run_id = await worker.start(await worker.publish(transform("a", 1)))
+    assert await watcher.code(encode_run_id(run_id), project=ids.new_uuid()) == "RUN_NOT_FOUND"
     assert await watcher.code(ids.encode(IdKind.RUN, ids.new_uuid())) == "RUN_NOT_FOUND"
     assert await watcher.code(ids.encode(IdKind.FLOW, ids.new_uuid())) == "INVALID_ID"
-    assert await watcher.code(shown(run_id), "nonsense") == "INVALID_CURSOR"
+    assert await watcher.code(encode_run_id(run_id), "nonsense") == "INVALID_CURSOR"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from db.migrate import upgrade
-from tests.support.api import Api, serving
+from tests.support.app import App, run_app
 from tests.support.postgres import PostgresServer
 
 LIST = "{ flowRuns { totalCount } viewer { role } }"
@@ -14,36 +14,36 @@ ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }
 
 
 @pytest.fixture
-async def own_api(own_postgres: PostgresServer) -> AsyncIterator[Api]:
+async def own_app(own_postgres: PostgresServer) -> AsyncIterator[App]:
     """A service without a worker, on a server that the test may stop."""
     await asyncio.to_thread(upgrade, own_postgres.url())
-    async with serving(own_postgres.url(), with_worker=False) as api:
-        yield api
+    async with run_app(own_postgres.url(), with_worker=False) as app:
+        yield app
 
 
 async def test_service_says_that_the_database_is_away_and_goes_on_when_it_is_back(
-    own_api: Api, own_postgres: PostgresServer
+    own_app: App, own_postgres: PostgresServer
 ) -> None:
-    flow = await own_api.create_flow(ECHO)
+    flow = await own_app.create_flow(ECHO)
     await asyncio.to_thread(own_postgres.stop)
-    away = await own_api.post(LIST)
+    away = await own_app.post(LIST)
     assert away.status_code == 503
     (error,) = away.json()["errors"]
     assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE"}
     assert "reached" in error["message"]
-    assert (await own_api.http.get("/readyz")).status_code == 503
-    assert (await own_api.http.get("/healthz")).status_code == 200
+    assert (await own_app.http.get("/readyz")).status_code == 503
+    assert (await own_app.http.get("/healthz")).status_code == 200
 
     await asyncio.to_thread(own_postgres.start)
-    assert (await own_api.query(LIST))["viewer"]["role"] == "ADMIN"
-    assert (await own_api.start(flow))["__typename"] == "StartRunSuccess"
-    assert (await own_api.http.get("/readyz")).status_code == 200
+    assert (await own_app.query(LIST))["viewer"]["role"] == "ADMIN"
+    assert (await own_app.start(flow))["__typename"] == "StartRunSuccess"
+    assert (await own_app.http.get("/readyz")).status_code == 200
 
 
 async def test_database_that_goes_away_within_a_request_is_a_coded_error(
-    own_api: Api, own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    own_app: App, own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = own_api.database.read
+    read = own_app.database.read
     calls = 0
 
     async def read_once(*args: object) -> object:
@@ -54,8 +54,8 @@ async def test_database_that_goes_away_within_a_request_is_a_coded_error(
             await asyncio.to_thread(own_postgres.stop)
         return await read(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(own_api.database, "read", read_once)
-    response = await own_api.post("{ flowRuns { totalCount } }")
+    monkeypatch.setattr(own_app.database, "read", read_once)
+    response = await own_app.post("{ flowRuns { totalCount } }")
     assert response.status_code == 200
     (error,) = response.json()["errors"]
     assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE"}
@@ -63,11 +63,11 @@ async def test_database_that_goes_away_within_a_request_is_a_coded_error(
 
 
 async def test_killed_server_breaks_no_answer_and_its_successor_is_found(
-    own_api: Api, own_postgres: PostgresServer
+    own_app: App, own_postgres: PostgresServer
 ) -> None:
-    await own_api.query(LIST)
+    await own_app.query(LIST)
     own_postgres.kill()
     # Its sessions live on until they notice.
-    assert (await own_api.post(LIST)).status_code in (200, 503)
+    assert (await own_app.post(LIST)).status_code in (200, 503)
     await asyncio.to_thread(own_postgres.start)
-    assert (await own_api.query(LIST))["flowRuns"]["totalCount"] == 0
+    assert (await own_app.query(LIST))["flowRuns"]["totalCount"] == 0

@@ -1,4 +1,4 @@
-"""The log of a run as text, and its files."""
+"""Tests of downloads: the run log as text, and run files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support.api import Api, serving
+from tests.support.app import App, run_app
 
 PAGE = "<script>alert(document.domain)</script>"
 Document = dict[str, Any]
@@ -19,35 +19,35 @@ def step(step_name: str, action: str, **args: Any) -> Document:
 
 
 @pytest.fixture
-async def notes_api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    """A service whose steps can log and store files."""
-    settings = {"actions": "tests.support.note_actions", "files_url": str(tmp_path / "files"), "max_log_lines": 3_000}
-    async with serving(database_url, with_worker=True, **settings) as served:
+async def output_app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
+    """An application whose steps can log and store files."""
+    settings = {"actions": "tests.support.output_actions", "files_url": str(tmp_path / "files"), "max_log_lines": 3_000}
+    async with run_app(database_url, with_worker=True, **settings) as served:
         yield served
 
 
-async def finished(api: Api, *steps: Document, select: str = "id") -> Any:
-    """A run of these steps, when it has ended."""
-    flow_id = await api.create_flow({"steps": list(steps)}, f"flow {uuid4()}")
-    started = await api.start(flow_id)
-    return await api.finished(started["run"]["id"], f"id status {select}")
+async def finished(app: App, *steps: Document, select: str = "id") -> Any:
+    """Executes a run of these steps, and returns it."""
+    flow_id = await app.create_flow({"steps": list(steps)}, f"flow {uuid4()}")
+    started = await app.start(flow_id)
+    return await app.wait_until_final(started["run"]["id"], f"id status {select}")
 
 
-async def get(api: Api, path: str, key: str | None = None, **headers: str) -> httpx.Response:
-    return await api.http.get(path, headers={"authorization": f"Bearer {key or api.keys.viewer}", **headers})
+async def get(app: App, path: str, key: str | None = None, **headers: str) -> httpx.Response:
+    return await app.http.get(path, headers={"authorization": f"Bearer {key or app.keys.viewer}", **headers})
 
 
-async def stored(api: Api, **args: Any) -> Any:
-    """A file that a run stored."""
-    run = await finished(api, step("store", "store", **args), select="files { id url name size mediaType }")
+async def stored(app: App, **args: Any) -> Any:
+    """Returns a run file that a run stored."""
+    run = await finished(app, step("store", "store", **args), select="files { id url name size mediaType }")
     assert run["status"] == "SUCCEEDED"
     return run["files"][0]
 
 
-async def test_the_log_as_text(notes_api: Api) -> None:
-    lines = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
-    run = await finished(notes_api, step("talk", "log", lines=lines))
-    response = await get(notes_api, f"/runs/{run['id']}/log")
+async def test_log_is_downloaded_as_text(output_app: App) -> None:
+    messages = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
+    run = await finished(output_app, step("talk", "log", messages=messages))
+    response = await get(output_app, f"/runs/{run['id']}/log")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.headers["content-disposition"] == f'inline; filename="{run["id"]}.log"'
@@ -59,27 +59,27 @@ async def test_the_log_as_text(notes_api: Api) -> None:
 
 
 @pytest.mark.parametrize("count", [1_000, 2_500, 5_000])
-async def test_a_long_log_is_sent_in_pages(notes_api: Api, count: int) -> None:
-    run = await finished(notes_api, step("count", "count", to=count))
-    lines = (await get(notes_api, f"/runs/{run['id']}/log")).text.splitlines()
+async def test_long_log_is_sent_in_pages(output_app: App, count: int) -> None:
+    run = await finished(output_app, step("count", "count", to=count))
+    log_lines = (await get(output_app, f"/runs/{run['id']}/log")).text.splitlines()
     kept = min(count, 3_000)
-    assert [line.rpartition(" ")[2] for line in lines[:kept]] == [str(number) for number in range(1, kept + 1)]
-    assert [line.partition("Z ")[2] for line in lines[kept:]] == (
+    assert [line.rpartition(" ")[2] for line in log_lines[:kept]] == [str(number) for number in range(1, kept + 1)]
+    assert [line.partition("Z ")[2] for line in log_lines[kept:]] == (
         ["WARNING The log ends here: a run keeps at most 3,000 lines."] if count > kept else []
     )
 
 
-async def test_a_run_that_logged_nothing(notes_api: Api) -> None:
-    run = await finished(notes_api, {"name": "quiet", "kind": "transform", "input": 1})
-    assert (await get(notes_api, f"/runs/{run['id']}/log")).text == ""
+async def test_empty_log_is_empty_text(output_app: App) -> None:
+    run = await finished(output_app, {"name": "quiet", "kind": "transform", "input": 1})
+    assert (await get(output_app, f"/runs/{run['id']}/log")).text == ""
 
 
-async def test_a_file(notes_api: Api) -> None:
-    file = await stored(notes_api, name="../übersicht.html", text=PAGE)
+async def test_file_is_downloaded(output_app: App) -> None:
+    file = await stored(output_app, name="../übersicht.html", text=PAGE)
     assert file["name"] == "übersicht.html"
     assert file["mediaType"] == "text/html"
     assert file["size"] == len(PAGE)
-    response = await get(notes_api, file["url"])
+    response = await get(output_app, file["url"])
     assert response.status_code == 200
     assert response.text == PAGE
     headers = response.headers
@@ -90,15 +90,15 @@ async def test_a_file(notes_api: Api) -> None:
     assert headers["content-security-policy"].startswith("sandbox;")
 
 
-async def test_the_head_of_a_file(notes_api: Api, tmp_path: Path) -> None:
-    file = await stored(notes_api, name="a.txt", text="0123456789")
-    headers = {"authorization": f"Bearer {notes_api.keys.viewer}"}
-    response = await notes_api.http.head(file["url"], headers=headers)
+async def test_head_request_has_headers_of_file(output_app: App, tmp_path: Path) -> None:
+    file = await stored(output_app, name="a.txt", text="0123456789")
+    headers = {"authorization": f"Bearer {output_app.keys.viewer}"}
+    response = await output_app.http.head(file["url"], headers=headers)
     assert (response.status_code, response.content, response.headers["content-length"]) == (200, b"", "10")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status", "text"),
+    ("byte_range", "status", "text"),
     [
         ("bytes=2-4", 206, "234"),
         ("bytes=7-", 206, "789"),
@@ -115,9 +115,11 @@ async def test_the_head_of_a_file(notes_api: Api, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_ranges(notes_api: Api, wanted: str, status: int, text: str | None) -> None:
-    file = await stored(notes_api, name="digits.txt", text="0123456789")
-    response = await get(notes_api, file["url"], range=wanted)
+async def test_range_request_returns_part_of_file(
+    output_app: App, byte_range: str, status: int, text: str | None
+) -> None:
+    file = await stored(output_app, name="digits.txt", text="0123456789")
+    response = await get(output_app, file["url"], range=byte_range)
     assert response.status_code == status
     if text is not None:
         assert response.text == text
@@ -127,31 +129,31 @@ async def test_ranges(notes_api: Api, wanted: str, status: int, text: str | None
         assert response.headers["content-range"] == f"bytes {start}-{start + len(response.text) - 1}/10"
 
 
-async def test_an_empty_file(notes_api: Api) -> None:
-    file = await stored(notes_api, name="empty", text="")
-    response = await get(notes_api, file["url"])
+async def test_empty_file_is_downloaded(output_app: App) -> None:
+    file = await stored(output_app, name="empty", text="")
+    response = await get(output_app, file["url"])
     assert (response.status_code, response.content) == (200, b"")
 
 
-async def test_only_keys_of_the_project_download(notes_api: Api) -> None:
-    file = await stored(notes_api, name="a.txt", text="secret")
-    run = await finished(notes_api, step("talk", "log", lines=[["INFO", "secret"]]))
-    keys = notes_api.keys
+async def test_download_requires_key_of_project(output_app: App) -> None:
+    file = await stored(output_app, name="a.txt", text="secret")
+    run = await finished(output_app, step("talk", "log", messages=[["INFO", "secret"]]))
+    keys = output_app.keys
     for path, code in ((file["url"], "FILE_NOT_FOUND"), (f"/runs/{run['id']}/log", "RUN_NOT_FOUND")):
-        nobody = await notes_api.http.get(path)
-        assert nobody.status_code == 401
-        assert nobody.headers["www-authenticate"] == "Bearer"
-        assert (await get(notes_api, path, "wrong")).status_code == 401
-        foreign = await get(notes_api, path, keys.other_admin)
+        response = await output_app.http.get(path)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert (await get(output_app, path, "wrong")).status_code == 401
+        foreign = await get(output_app, path, keys.other_admin)
         assert foreign.status_code == 404
         assert foreign.json()["errors"][0]["extensions"]["code"] == code
-        assert "secret" in (await get(notes_api, path, keys.all_projects)).text
+        assert "secret" in (await get(output_app, path, keys.all_projects)).text
         cookie = {"cookie": f"flow_runs_session={keys.viewer}"}
-        assert "secret" in (await notes_api.http.get(path, headers=cookie)).text
+        assert "secret" in (await output_app.http.get(path, headers=cookie)).text
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_ids_that_name_nothing(notes_api: Api) -> None:
+async def test_unknown_ids_are_not_found(output_app: App) -> None:
     unknown = "0" * 32
     for path, status, code in (
         (f"/runs/run_{unknown}/log", 404, "RUN_NOT_FOUND"),
@@ -159,17 +161,17 @@ async def test_ids_that_name_nothing(notes_api: Api) -> None:
         (f"/runs/flow_{unknown}/log", 400, "INVALID_ID"),
         ("/files/passwd", 400, "INVALID_ID"),
     ):
-        response = await get(notes_api, path)
+        response = await get(output_app, path)
         assert response.status_code == status
         assert response.json()["errors"][0]["extensions"]["code"] == code
-    assert (await get(notes_api, "/files/..%2f..%2fetc%2fpasswd")).status_code == 404
+    assert (await get(output_app, "/files/..%2f..%2fetc%2fpasswd")).status_code == 404
 
 
-async def test_a_file_that_the_store_lost(notes_api: Api, tmp_path: Path) -> None:
-    file = await stored(notes_api, name="a.txt", text="gone")
+async def test_file_missing_from_store_is_reported(output_app: App, tmp_path: Path) -> None:
+    file = await stored(output_app, name="a.txt", text="gone")
     (kept,) = (path for path in (tmp_path / "files").rglob("*") if path.is_file())
     kept.unlink()
-    response = await get(notes_api, file["url"])
+    response = await get(output_app, file["url"])
     assert response.status_code == 410
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "FILE_GONE"
@@ -177,14 +179,14 @@ async def test_a_file_that_the_store_lost(notes_api: Api, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_store_that_is_away(notes_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = await stored(notes_api, name="a.txt", text="text")
+async def test_unavailable_store_is_reported(output_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = await stored(output_app, name="a.txt", text="text")
 
     async def away(*_: Any, **__: Any) -> None:
         raise PermissionError("secret detail")
 
     monkeypatch.setattr("obstore.get_async", away)
-    response = await get(notes_api, file["url"])
+    response = await get(output_app, file["url"])
     assert response.status_code == 503
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "FILE_STORE_UNAVAILABLE"

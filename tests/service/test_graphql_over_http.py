@@ -1,11 +1,11 @@
-"""The endpoint, by the GraphQL-over-HTTP specification."""
+"""Tests of the endpoint against the GraphQL-over-HTTP specification."""
 
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.api import Api, serving
+from tests.support.app import App, run_app
 
 JSON, GRAPHQL = "application/json", "application/graphql-response+json"
 ROLE = "{ viewer { role } }"
@@ -19,16 +19,16 @@ FAULTY = {
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 
 
-async def post(api: Api, body: Any, accept: str = JSON, **headers: str) -> httpx.Response:
-    shown = {"authorization": f"Bearer {api.keys.admin}", "accept": accept, "content-type": JSON, **headers}
+async def post(app: App, body: Any, accept: str = JSON, **headers: str) -> httpx.Response:
+    shown = {"authorization": f"Bearer {app.keys.admin}", "accept": accept, "content-type": JSON, **headers}
     if isinstance(body, bytes):
-        return await api.http.post("/graphql", content=body, headers=shown)
-    return await api.http.post("/graphql", json=body, headers=shown)
+        return await app.http.post("/graphql", content=body, headers=shown)
+    return await app.http.post("/graphql", json=body, headers=shown)
 
 
-async def get(api: Api, **params: str) -> httpx.Response:
-    headers = {"authorization": f"Bearer {api.keys.admin}"}
-    return await api.http.get("/graphql", params=params, headers=headers)
+async def get(app: App, **params: str) -> httpx.Response:
+    headers = {"authorization": f"Bearer {app.keys.admin}"}
+    return await app.http.get("/graphql", params=params, headers=headers)
 
 
 def code(response: httpx.Response) -> str:
@@ -38,24 +38,22 @@ def code(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL, f"{GRAPHQL}, {JSON};q=0.9"])
-async def test_answer_has_the_media_type_that_was_asked_for(idle_api: Api, accept: str) -> None:
-    response = await post(idle_api, {"query": ROLE}, accept)
+async def test_response_has_accepted_media_type(idle_app: App, accept: str) -> None:
+    response = await post(idle_app, {"query": ROLE}, accept)
     assert response.status_code == 200
     assert response.headers["content-type"] == f"{accept.partition(',')[0]}; charset=utf-8"
     assert response.json() == {"data": {"viewer": {"role": "ADMIN"}}}
 
 
 @pytest.mark.parametrize("accept", ["*/*", "", "text/plain"])
-async def test_other_clients_get_json(idle_api: Api, accept: str) -> None:
-    response = await post(idle_api, {"query": ROLE}, accept)
+async def test_response_is_json_by_default(idle_app: App, accept: str) -> None:
+    response = await post(idle_app, {"query": ROLE}, accept)
     assert response.headers["content-type"] == f"{JSON}; charset=utf-8"
 
 
 @pytest.mark.parametrize("name", FAULTY)
-async def test_document_that_is_not_executed_has_no_data_and_says_400_where_the_media_type_allows(
-    idle_api: Api, name: str
-) -> None:
-    old, new = [await post(idle_api, FAULTY[name], accept) for accept in (JSON, GRAPHQL)]
+async def test_document_that_is_not_executed_has_no_data_and_status_of_media_type(idle_app: App, name: str) -> None:
+    old, new = [await post(idle_app, FAULTY[name], accept) for accept in (JSON, GRAPHQL)]
     assert (old.status_code, new.status_code) == (200, 400)
     assert old.json() == new.json()
     assert set(new.json()) == {"errors"}
@@ -63,28 +61,28 @@ async def test_document_that_is_not_executed_has_no_data_and_says_400_where_the_
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
-async def test_error_of_a_field_is_a_200_with_data(idle_api: Api, accept: str) -> None:
-    response = await post(idle_api, {"query": '{ flow(id: "x") { id } }'}, accept)
+async def test_field_error_has_status_200_and_data(idle_app: App, accept: str) -> None:
+    response = await post(idle_app, {"query": '{ flow(id: "x") { id } }'}, accept)
     assert response.status_code == 200
     assert response.json()["data"] == {"flow": None}
 
 
-async def test_queries_may_come_by_get(idle_api: Api) -> None:
-    assert (await get(idle_api, query=ROLE)).json() == {"data": {"viewer": {"role": "ADMIN"}}}
+async def test_get_executes_query(idle_app: App) -> None:
+    assert (await get(idle_app, query=ROLE)).json() == {"data": {"viewer": {"role": "ADMIN"}}}
     text = "query A($n: Int) { flows(first: $n) { totalCount } } query B { viewer { role } }"
-    response = await get(idle_api, query=text, variables='{"n": 1}', operationName="A")
+    response = await get(idle_app, query=text, variables='{"n": 1}', operationName="A")
     assert response.json() == {"data": {"flows": {"totalCount": 0}}}
 
 
-async def test_mutations_may_not_come_by_get(idle_api: Api) -> None:
-    response = await get(idle_api, query='mutation { createFlow(name: "x") { __typename } }')
+async def test_get_refuses_mutation(idle_app: App) -> None:
+    response = await get(idle_app, query='mutation { createFlow(name: "x") { __typename } }')
     assert (response.status_code, response.headers["allow"], code(response)) == (405, "POST", "BAD_REQUEST")
-    assert (await idle_api.query("{ flows { totalCount } }"))["flows"]["totalCount"] == 0
+    assert (await idle_app.query("{ flows { totalCount } }"))["flows"]["totalCount"] == 0
 
 
 @pytest.mark.parametrize("params", [{}, {"variables": "{}"}, {"query": ""}, {"query": ROLE, "variables": "{"}])
-async def test_get_without_a_query_is_a_bad_request(idle_api: Api, params: dict[str, str]) -> None:
-    response = await get(idle_api, **params)
+async def test_get_without_query_is_bad_request(idle_app: App, params: dict[str, str]) -> None:
+    response = await get(idle_app, **params)
     assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
 
 
@@ -109,45 +107,45 @@ async def test_get_without_a_query_is_a_bad_request(idle_api: Api, params: dict[
     ],
     ids=lambda body: repr(body[:60]),
 )
-async def test_what_is_no_request_is_told(idle_api: Api, body: bytes) -> None:
-    response = await post(idle_api, body)
+async def test_invalid_request_is_bad_request(idle_app: App, body: bytes) -> None:
+    response = await post(idle_app, body)
     assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/graphql", "application/x-www-form-urlencoded", ""])
-async def test_other_content_types_are_refused(idle_api: Api, kind: str) -> None:
-    response = await post(idle_api, b'{"query": "{ viewer { role } }"}', **{"content-type": kind})
+async def test_other_content_types_are_refused(idle_app: App, kind: str) -> None:
+    response = await post(idle_app, b'{"query": "{ viewer { role } }"}', **{"content-type": kind})
     assert (response.status_code, code(response)) == (415, "BAD_REQUEST")
 
 
-async def test_content_type_may_name_its_charset(idle_api: Api) -> None:
-    response = await post(idle_api, {"query": ROLE}, **{"content-type": f"{JSON}; charset=utf-8"})
+async def test_content_type_can_name_charset(idle_app: App) -> None:
+    response = await post(idle_app, {"query": ROLE}, **{"content-type": f"{JSON}; charset=utf-8"})
     assert response.status_code == 200
 
 
-async def test_body_that_is_too_large_is_refused(database_url: str) -> None:
-    async with serving(database_url, with_worker=False, max_body_bytes=10_000) as api:
-        assert (await post(api, {"query": ROLE + " " * 9_000})).status_code == 200
-        response = await post(api, {"query": ROLE + " " * 10_000})
+async def test_too_large_body_is_refused(database_url: str) -> None:
+    async with run_app(database_url, with_worker=False, max_body_bytes=10_000) as app:
+        assert (await post(app, {"query": ROLE + " " * 9_000})).status_code == 200
+        response = await post(app, {"query": ROLE + " " * 10_000})
         assert (response.status_code, code(response)) == (413, "PAYLOAD_TOO_LARGE")
 
         async def chunks() -> Any:
             for _ in range(20):
                 yield b" " * 1_000
 
-        headers = {"authorization": f"Bearer {api.keys.admin}", "content-type": JSON}
-        response = await api.http.post("/graphql", content=chunks(), headers=headers)
+        headers = {"authorization": f"Bearer {app.keys.admin}", "content-type": JSON}
+        response = await app.http.post("/graphql", content=chunks(), headers=headers)
         assert (response.status_code, code(response)) == (413, "PAYLOAD_TOO_LARGE")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-async def test_other_methods_are_refused(idle_api: Api, method: str) -> None:
-    response = await idle_api.http.request(method, "/graphql")
+async def test_other_methods_are_refused(idle_app: App, method: str) -> None:
+    response = await idle_app.http.request(method, "/graphql")
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) >= {"GET", "POST"}
 
 
-async def test_json_columns_go_out_as_they_were_kept(idle_api: Api) -> None:
-    flow = await idle_api.create_flow({"steps": [{"name": "a", "kind": "transform", "input": 1}]})
-    answer = await idle_api.start(flow, input={"z": 1, "a": "é\u2028"}, select="input")
+async def test_json_columns_are_returned_as_stored(idle_app: App) -> None:
+    flow = await idle_app.create_flow({"steps": [{"name": "a", "kind": "transform", "input": 1}]})
+    answer = await idle_app.start(flow, input={"z": 1, "a": "é\u2028"}, select="input")
     assert list(answer["run"]["input"].items()) == [("z", 1), ("a", "é\u2028")]

@@ -16,7 +16,7 @@ from service.asgi import create_service
 from service.demo import FLOWS
 from service.graphiql import POLICY, Explorer
 from service.settings import Settings
-from tests.support.api import BASE_URL, Api
+from tests.support.app import BASE_URL, App
 from tests.support.query import query
 
 PAGE = {"accept": "text/html,application/xhtml+xml"}
@@ -98,29 +98,29 @@ def test_the_page_is_for_browsers_that_ask_for_one(tmp_path: Path) -> None:
     assert not explorer.is_page_request(request_of("POST", PAGE["accept"]))
 
 
-async def test_the_root_leads_to_the_explorer(idle_api: Api) -> None:
-    response = await idle_api.http.get("/")
+async def test_the_root_leads_to_the_explorer(idle_app: App) -> None:
+    response = await idle_app.http.get("/")
     assert (response.status_code, response.headers["location"]) == (307, "/graphql")
 
 
-async def test_the_page_needs_no_key(idle_api: Api) -> None:
-    assert (await idle_api.http.get("/graphql", headers=PAGE)).status_code in (200, 404)
+async def test_the_page_needs_no_key(idle_app: App) -> None:
+    assert (await idle_app.http.get("/graphql", headers=PAGE)).status_code in (200, 404)
 
 
-async def test_service_is_healthy_and_ready(idle_api: Api) -> None:
-    assert (await idle_api.http.get("/healthz")).text == "ok\n"
-    assert (await idle_api.http.get("/readyz")).text == "ready\n"
+async def test_service_is_healthy_and_ready(idle_app: App) -> None:
+    assert (await idle_app.http.get("/healthz")).text == "ok\n"
+    assert (await idle_app.http.get("/readyz")).text == "ready\n"
 
 
 @pytest.mark.parametrize("change", ["UPDATE alembic_version SET version_num = 'x'", "DROP TABLE alembic_version"])
 async def test_service_is_not_ready_before_its_database_is_migrated(
-    idle_api: Api, database_url: str, change: str
+    idle_app: App, database_url: str, change: str
 ) -> None:
     await query(database_url, change)
-    response = await idle_api.http.get("/readyz")
+    response = await idle_app.http.get("/readyz")
     assert response.status_code == 503
     assert "python -m service migrate" in response.text
-    assert (await idle_api.http.get("/healthz")).status_code == 200
+    assert (await idle_app.http.get("/healthz")).status_code == 200
 
 
 async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None
     await database.close()
 
 
-async def test_schema_of_the_flow_language_accepts_the_demo_flows(idle_api: Api) -> None:
-    response = await idle_api.http.get("/schemas/flow-definition.json")
+async def test_schema_of_the_flow_language_accepts_the_demo_flows(idle_app: App) -> None:
+    response = await idle_app.http.get("/schemas/flow-definition.json")
     assert response.headers["content-type"] == "application/schema+json"
     validator = jsonschema_rs.Draft202012Validator(response.json())
     for definition in FLOWS.values():

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.service.test_socket import ask, received, signed_in
-from tests.support.api import LiveServer
-from tests.support.commands import serving, working
+from tests.service.test_socket import receive, signed_in, subscribe
+from tests.support.commands import run_service, run_worker
+from tests.support.server import Server
 
 KEY = "a-key-fixed-by-the-operator"
 PATIENCE = 60.0
@@ -27,21 +27,21 @@ START = """mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 30000}
 
 
 @pytest.fixture
-async def two(database_url: str) -> AsyncIterator[tuple[LiveServer, LiveServer]]:
+async def two(database_url: str) -> AsyncIterator[tuple[Server, Server]]:
     """Two processes that serve one database, and a worker."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
     settings = {"DATABASE_URL": database_url, "PORT": "0", "BOOTSTRAP_KEY": KEY}
     environment = {**kept, **{f"FLOWRUNS_{name}": value for name, value in settings.items()}, "PYTHONUNBUFFERED": "1"}
     # The second finds what the first one set up.
     async with (
-        serving(environment, "api") as (one, _),
-        serving(environment, "api") as (other, _),
-        working(environment),
+        run_service(environment, "api") as (one, _),
+        run_service(environment, "api") as (other, _),
+        run_worker(environment),
     ):
-        yield LiveServer(one, KEY, ""), LiveServer(other, KEY, "")
+        yield Server(one, KEY, ""), Server(other, KEY, "")
 
 
-async def query(server: LiveServer, text: str, **variables: Any) -> Any:
+async def query(server: Server, text: str, **variables: Any) -> Any:
     asked = {"query": text, "variables": variables}
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
         response = await http.post("/graphql", json=asked, headers={"authorization": f"Bearer {server.admin_key}"})
@@ -50,26 +50,26 @@ async def query(server: LiveServer, text: str, **variables: Any) -> Any:
     return body["data"]
 
 
-async def told(socket: ClientConnection) -> Any:
-    return (await received(socket))["payload"]["data"]["told"]
+async def next_event(socket: ClientConnection) -> Any:
+    return (await receive(socket))["payload"]["data"]["told"]
 
 
-async def told_until(socket: ClientConnection, run_id: str) -> list[Any]:
+async def events_until(socket: ClientConnection, run_id: str) -> list[Any]:
     """All changes up to the end of a run."""
     heard: list[Any] = []
     while not heard or (heard[-1]["runId"], heard[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
-        event = await told(socket)
+        event = await next_event(socket)
         heard += [event] if event["__typename"] == "FlowRunStatusChanged" else []
     return heard
 
 
-async def start_some(server: LiveServer, flow: str) -> list[str]:
+async def start_some(server: Server, flow: str) -> list[str]:
     runs = [(await query(server, START, flow=flow))["startRun"]["run"] for _ in range(RUNS)]
     assert {run["status"] for run in runs} == {"SUCCEEDED"}
     return [run["id"] for run in runs]
 
 
-async def test_subscribers_of_two_servers_are_told_the_very_same_order(two: tuple[LiveServer, LiveServer]) -> None:
+async def test_subscribers_of_two_servers_are_told_the_very_same_order(two: tuple[Server, Server]) -> None:
     """Runs are started through both, by several at once. Of each, one client is there from the beginning on, and one
     joins in the midst of it, from where the others began."""
     flow = (await query(two[0], FLOWS))["flows"]["nodes"][0]["id"]
@@ -77,17 +77,17 @@ async def test_subscribers_of_two_servers_are_told_the_very_same_order(two: tupl
         early = [await stack.enter_async_context(signed_in(server)) for server in two]
         begun = []
         for socket in early:
-            await ask(socket, WATCH)
-            begun.append((await told(socket))["cursor"])
+            await subscribe(socket, WATCH)
+            begun.append((await next_event(socket))["cursor"])
         writing = [asyncio.create_task(start_some(server, flow)) for server in two for _ in range(STARTERS)]
-        first = [await told(socket) for socket in early]
+        first = [await next_event(socket) for socket in early]
         late = [await stack.enter_async_context(signed_in(server)) for server in two]
         for socket in late:
-            await ask(socket, WATCH, after=begun[0])
+            await subscribe(socket, WATCH, after=begun[0])
         run_ids = [run_id for part in await asyncio.gather(*writing) for run_id in part]
         last = (await query(two[1], START, flow=flow))["startRun"]["run"]["id"]
-        heard = [[event, *(await told_until(socket, last))] for event, socket in zip(first, early, strict=True)]
-        heard += [await told_until(socket, last) for socket in late]
+        heard = [[event, *(await events_until(socket, last))] for event, socket in zip(first, early, strict=True)]
+        heard += [await events_until(socket, last) for socket in late]
     changes = [(event["runId"], event["change"]["to"]) for event in heard[0]]
     expected = {(run_id, status) for run_id in (*run_ids, last) for status in ("QUEUED", "RUNNING", "SUCCEEDED")}
     assert len(changes) == len(expected) == 3 * (2 * STARTERS * RUNS + 1)

@@ -17,9 +17,9 @@ from starlette.websockets import WebSocket
 
 from service.log_output import ContextFilter, JsonFormatter
 from service.request_ids import HEADER, RequestIds, internal_error
-from tests.support.api import BASE_URL, Api
+from tests.support.app import BASE_URL, App
 from tests.support.query import query
-from tests.support.world import add_world
+from tests.support.run_family import make_run_family
 
 
 @pytest.fixture
@@ -52,29 +52,29 @@ APP = Starlette(
 
 
 @pytest.mark.parametrize("given", ["a", "0f5e6098-1d2c", "Root=1-67/x:y+z.w_v", "x" * 128])
-async def test_safe_id_is_taken_from_the_client(idle_api: Api, given: str) -> None:
-    response = await idle_api.http.get("/healthz", headers={HEADER: given})
+async def test_safe_id_is_taken_from_the_client(idle_app: App, given: str) -> None:
+    response = await idle_app.http.get("/healthz", headers={HEADER: given})
     assert response.headers[HEADER] == given
 
 
 @pytest.mark.parametrize("given", ["", " ", "a b", "x" * 129, 'a"b', "a;b", "a\tb", "{}"])
-async def test_unsafe_id_is_replaced(idle_api: Api, given: str) -> None:
-    response = await idle_api.http.get("/healthz", headers={HEADER: given})
+async def test_unsafe_id_is_replaced(idle_app: App, given: str) -> None:
+    response = await idle_app.http.get("/healthz", headers={HEADER: given})
     made = response.headers[HEADER]
     assert made != given
     assert len(made) == 16
 
 
-async def test_each_request_gets_an_id_of_its_own(idle_api: Api) -> None:
-    responses = [await idle_api.post("{ viewer { role } }") for _ in range(2)]
+async def test_each_request_gets_an_id_of_its_own(idle_app: App) -> None:
+    responses = [await idle_app.post("{ viewer { role } }") for _ in range(2)]
     assert len({response.headers[HEADER] for response in responses}) == 2
 
 
-async def test_masked_error_has_its_request_in_the_log(idle_api: Api, database_url: str, log: io.StringIO) -> None:
-    world = await add_world(idle_api)
+async def test_masked_error_has_its_request_in_the_log(idle_app: App, database_url: str, log: io.StringIO) -> None:
+    family = await make_run_family(idle_app)
     await query(database_url, "UPDATE flow_run SET status = 'NONSENSE'")
     text = "query($id: ID!) { flowRun(id: $id) { status } }"
-    response = await idle_api.post(text, {"id": world.failed})
+    response = await idle_app.post(text, {"id": family.failed})
     (error,) = response.json()["errors"]
     (entry,) = [json.loads(line) for line in log.getvalue().splitlines()]
     assert entry["message"] == "internal error"

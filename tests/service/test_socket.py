@@ -11,7 +11,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from tests.support.api import PATIENCE, LiveServer
+from tests.support.app import PATIENCE
+from tests.support.server import Server
 
 WATCH = """subscription($after: String, $filter: FlowRunFilter) {
     flowRunStatusChanged(after: $after, filter: $filter) {
@@ -22,8 +23,8 @@ START = """mutation($flow: ID!) { startRun(input: {flowId: $flow}) { ... on Star
 
 
 @asynccontextmanager
-async def connected(
-    server: LiveServer, params: dict[str, Any] | None = None, **headers: str
+async def connect(
+    server: Server, params: dict[str, Any] | None = None, **headers: str
 ) -> AsyncIterator[ClientConnection]:
     url = server.url.replace("http", "ws") + "/graphql"
     async with websockets.connect(
@@ -34,101 +35,101 @@ async def connected(
 
 
 @asynccontextmanager
-async def signed_in(server: LiveServer) -> AsyncIterator[ClientConnection]:
-    async with connected(server, {"Authorization": f"Bearer {server.admin_key}"}) as socket:
-        assert await received(socket) == {"type": "connection_ack"}
+async def signed_in(server: Server) -> AsyncIterator[ClientConnection]:
+    async with connect(server, {"Authorization": f"Bearer {server.admin_key}"}) as socket:
+        assert await receive(socket) == {"type": "connection_ack"}
         yield socket
 
 
-async def received(socket: ClientConnection) -> Any:
+async def receive(socket: ClientConnection) -> Any:
     return json.loads(await socket.recv())
 
 
-async def ask(socket: ClientConnection, query: str, name: str = "1", **variables: Any) -> None:
+async def subscribe(socket: ClientConnection, query: str, name: str = "1", **variables: Any) -> None:
     message = {"id": name, "type": "subscribe", "payload": {"query": query, "variables": variables}}
     await socket.send(json.dumps(message))
 
 
 async def answer(socket: ClientConnection, query: str, **variables: Any) -> Any:
     """The one result of a query or mutation on a socket."""
-    await ask(socket, query, "once", **variables)
-    result = await received(socket)
-    assert await received(socket) == {"id": "once", "type": "complete"}
+    await subscribe(socket, query, "once", **variables)
+    result = await receive(socket)
+    assert await receive(socket) == {"id": "once", "type": "complete"}
     return result["payload"]["data"]
 
 
-async def told(socket: ClientConnection) -> Any:
-    return (await received(socket))["payload"]["data"]["flowRunStatusChanged"]
+async def next_event(socket: ClientConnection) -> Any:
+    return (await receive(socket))["payload"]["data"]["flowRunStatusChanged"]
 
 
-async def start(server: LiveServer) -> str:
+async def start(server: Server) -> str:
     async with signed_in(server) as socket:
         flows = (await answer(socket, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'))["flows"]["nodes"]
         run = (await answer(socket, START, flow=flows[0]["id"]))["startRun"]["run"]
         return str(run["id"])
 
 
-async def test_what_happens_is_told_in_order(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH)
-        assert (await told(socket))["__typename"] == "CaughtUp"
-        run_id = await start(live_server)
-        events = [await told(socket) for _ in range(3)]
+async def test_what_happens_is_told_in_order(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH)
+        assert (await next_event(socket))["__typename"] == "CaughtUp"
+        run_id = await start(server)
+        events = [await next_event(socket) for _ in range(3)]
         assert {event["runId"] for event in events} == {run_id}
         assert [event["status"] for event in events] == ["QUEUED", "RUNNING", "SUCCEEDED"]
         assert [event["change"]["from"] for event in events] == [None, "QUEUED", "RUNNING"]
         assert {event["run"]["flow"]["name"] for event in events} == {"hello"}
 
 
-async def test_a_client_that_was_cut_off_gets_what_it_missed(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH)
-        await told(socket)
-        first_id = await start(live_server)
-        first = await told(socket)
-    second_id = await start(live_server)
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH, after=first["cursor"])
+async def test_a_client_that_was_cut_off_gets_what_it_missed(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH)
+        await next_event(socket)
+        first_id = await start(server)
+        first = await next_event(socket)
+    second_id = await start(server)
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH, after=first["cursor"])
         # What had not happened by then comes behind CaughtUp, and the two runs are under way at once.
-        heard = [event for event in [await told(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"]
+        heard = [event for event in [await next_event(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"]
     of_run = {run_id: [each["status"] for each in heard if each["runId"] == run_id] for run_id in (first_id, second_id)}
     assert of_run == {first_id: ["RUNNING", "SUCCEEDED"], second_id: ["QUEUED", "RUNNING", "SUCCEEDED"]}
 
 
-async def test_the_filter_of_lists_is_that_of_the_stream(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH, filter={"statuses": ["SUCCEEDED"]})
-        await told(socket)
-        await start(live_server)
-        told_of = await told(socket)
+async def test_the_filter_of_lists_is_that_of_the_stream(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH, filter={"statuses": ["SUCCEEDED"]})
+        await next_event(socket)
+        await start(server)
+        told_of = await next_event(socket)
         while told_of["status"] != "SUCCEEDED":
-            told_of = await told(socket)
+            told_of = await next_event(socket)
         assert told_of["run"]["flow"]["name"] == "hello"
 
 
-async def test_errors_have_codes_on_a_socket_too(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH, after="damaged")
-        message = await received(socket)
+async def test_errors_have_codes_on_a_socket_too(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH, after="damaged")
+        message = await receive(socket)
         errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
         assert errors[0]["extensions"]["code"] == "INVALID_CURSOR"
 
 
-async def test_the_cookie_of_the_explorer_opens_a_socket(live_server: LiveServer) -> None:
-    async with connected(live_server, Cookie=f"flow_runs_session={live_server.admin_key}") as socket:
-        assert await received(socket) == {"type": "connection_ack"}
+async def test_the_cookie_of_the_explorer_opens_a_socket(server: Server) -> None:
+    async with connect(server, Cookie=f"flow_runs_session={server.admin_key}") as socket:
+        assert await receive(socket) == {"type": "connection_ack"}
 
 
 @pytest.mark.parametrize("params", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": 5}])
-async def test_a_socket_without_a_key_is_closed(live_server: LiveServer, params: dict[str, Any]) -> None:
-    async with connected(live_server, params) as socket:
+async def test_a_socket_without_a_key_is_closed(server: Server, params: dict[str, Any]) -> None:
+    async with connect(server, params) as socket:
         with pytest.raises(websockets.ConnectionClosed) as closed:
             await socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4403
 
 
-async def closed_with(socket: ClientConnection) -> int:
+async def close_code(socket: ClientConnection) -> int:
     """The code with which the service closes the socket, whatever it says before."""
 
     async def read_on() -> None:
@@ -163,49 +164,49 @@ async def closed_with(socket: ClientConnection) -> int:
     ],
     ids=str,
 )
-async def test_what_is_no_message_of_the_protocol_closes_the_socket(live_server: LiveServer, message: Any) -> None:
-    async with signed_in(live_server) as socket:
+async def test_what_is_no_message_of_the_protocol_closes_the_socket(server: Server, message: Any) -> None:
+    async with signed_in(server) as socket:
         await socket.send(json.dumps(message) if isinstance(message, dict) else message)
-        assert await closed_with(socket) == 4400
+        assert await close_code(socket) == 4400
 
 
-async def test_who_subscribes_without_having_been_let_in_is_closed(live_server: LiveServer) -> None:
-    url = live_server.url.replace("http", "ws") + "/graphql"
+async def test_who_subscribes_without_having_been_let_in_is_closed(server: Server) -> None:
+    url = server.url.replace("http", "ws") + "/graphql"
     async with websockets.connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
-        await ask(socket, WATCH)
-        assert await closed_with(socket) == 4401
+        await subscribe(socket, WATCH)
+        assert await close_code(socket) == 4401
 
 
-async def test_two_operations_under_one_id_close_the_socket(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH)
-        await told(socket)
-        await ask(socket, WATCH)
-        assert await closed_with(socket) == 4409
+async def test_two_operations_under_one_id_close_the_socket(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH)
+        await next_event(socket)
+        await subscribe(socket, WATCH)
+        assert await close_code(socket) == 4409
 
 
-async def test_two_initialisations_close_the_socket(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
+async def test_two_initialisations_close_the_socket(server: Server) -> None:
+    async with signed_in(server) as socket:
         await socket.send(json.dumps({"type": "connection_init"}))
-        assert await closed_with(socket) == 4429
+        assert await close_code(socket) == 4429
 
 
-async def test_pings_are_answered_at_any_time(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
+async def test_pings_are_answered_at_any_time(server: Server) -> None:
+    async with signed_in(server) as socket:
         await socket.send(json.dumps({"type": "ping", "payload": {"a": 1}}))
-        assert await received(socket) == {"type": "pong"}
+        assert await receive(socket) == {"type": "pong"}
         await socket.send(json.dumps({"type": "pong"}))
-        await ask(socket, WATCH)
-        assert (await told(socket))["__typename"] == "CaughtUp"
+        await subscribe(socket, WATCH)
+        assert (await next_event(socket))["__typename"] == "CaughtUp"
 
 
-async def test_a_subscription_ends_when_its_client_says_so_and_its_id_is_free(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH)
-        await told(socket)
+async def test_a_subscription_ends_when_its_client_says_so_and_its_id_is_free(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH)
+        await next_event(socket)
         await socket.send(json.dumps({"id": "1", "type": "complete"}))
-        await ask(socket, WATCH)
-        assert (await told(socket))["__typename"] == "CaughtUp"
+        await subscribe(socket, WATCH)
+        assert (await next_event(socket))["__typename"] == "CaughtUp"
 
 
 @pytest.mark.parametrize(
@@ -218,33 +219,33 @@ async def test_a_subscription_ends_when_its_client_says_so_and_its_id_is_free(li
         "",
     ],
 )
-async def test_a_document_at_fault_ends_its_operation_alone(live_server: LiveServer, document: str) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, document, "bad")
-        message = await received(socket)
+async def test_a_document_at_fault_ends_its_operation_alone(server: Server, document: str) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, document, "bad")
+        message = await receive(socket)
         assert (message["id"], message["type"]) == ("bad", "error")
         assert message["payload"][0]["extensions"]["code"] == "BAD_REQUEST"
         assert (await answer(socket, "{ viewer { role } }"))["viewer"]["role"] == "ADMIN"
 
 
-async def test_errors_of_a_query_come_with_its_data(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, '{ viewer { role } flowRun(id: "nonsense") { id } }', "q")
-        message = await received(socket)
+async def test_errors_of_a_query_come_with_its_data(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, '{ viewer { role } flowRun(id: "nonsense") { id } }', "q")
+        message = await receive(socket)
         assert (message["id"], message["type"]) == ("q", "next")
         assert message["payload"]["data"] == {"viewer": {"role": "ADMIN"}, "flowRun": None}
         assert message["payload"]["errors"][0]["extensions"]["code"] == "INVALID_ID"
 
 
-async def test_messages_are_text(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH)
+async def test_messages_are_text(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH)
         assert isinstance(await socket.recv(), str)
         assert not socket.protocol.extensions  # deflate costs 40 KiB a connection
 
 
-async def test_the_older_protocol_is_not_spoken(live_server: LiveServer) -> None:
-    url = live_server.url.replace("http", "ws") + "/graphql"
+async def test_the_older_protocol_is_not_spoken(server: Server) -> None:
+    url = server.url.replace("http", "ws") + "/graphql"
     async with websockets.connect(url, subprotocols=[Subprotocol("graphql-ws")]) as socket:
         with pytest.raises(websockets.ConnectionClosed) as closed:
             await socket.recv()
@@ -256,17 +257,17 @@ PROGRESS = """subscription($id: ID!, $after: String) { bulkOperationProgressed(i
     cursor operationId counts { status matched processed succeeded skipped failed } operation { id status kind } } }"""
 
 
-async def test_a_bulk_operation_is_told_to_its_end(live_server: LiveServer) -> None:
-    await start(live_server)
+async def test_a_bulk_operation_is_told_to_its_end(server: Server) -> None:
+    await start(server)
     archive = """mutation { bulkArchive(filter: {createdAfter: "2000-01-01"}) {
         ... on BulkOperationSuccess { operation { id status } } } }"""
-    async with signed_in(live_server) as socket:
+    async with signed_in(server) as socket:
         operation = (await answer(socket, archive))["bulkArchive"]["operation"]
-        await ask(socket, PROGRESS, id=operation["id"])
-        event = (await received(socket))["payload"]["data"]["bulkOperationProgressed"]
+        await subscribe(socket, PROGRESS, id=operation["id"])
+        event = (await receive(socket))["payload"]["data"]["bulkOperationProgressed"]
         assert event["operationId"] == operation["id"]
         assert event["counts"]["status"] == event["operation"]["status"] == "COMPLETED"
         assert event["counts"]["matched"] == event["counts"]["processed"] == 1
-        assert await received(socket) == {"id": "1", "type": "complete"}
-        await ask(socket, PROGRESS, name="2", id=operation["id"], after=event["cursor"])
-        assert await received(socket) == {"id": "2", "type": "complete"}
+        assert await receive(socket) == {"id": "1", "type": "complete"}
+        await subscribe(socket, PROGRESS, name="2", id=operation["id"], after=event["cursor"])
+        assert await receive(socket) == {"id": "2", "type": "complete"}

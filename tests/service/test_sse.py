@@ -11,10 +11,12 @@ import pytest
 from starlette.routing import WebSocketRoute
 
 from db import api_keys
-from live.hub import SlowConsumerError, Subscription
+from live.events import QueueFullError
+from live.subscription import Subscription
 from service import sse
 from service.graphql import GraphQLEndpoint
-from tests.support.api import Api, Listening, listening_on
+from tests.support.app import App
+from tests.support.server import AppServer, run_server
 
 PATIENCE = 30.0
 WATCH = """subscription($after: String) { flowRunStatusChanged(after: $after) {
@@ -30,13 +32,13 @@ Event = dict[str, Any]
 class Client:
     """Speaks to a service over HTTP."""
 
-    def __init__(self, served: Listening, http: httpx.AsyncClient) -> None:
-        self.api: Api = served.api
+    def __init__(self, served: AppServer, http: httpx.AsyncClient) -> None:
+        self.app: App = served.app
         self.http = http
         self.served = served
 
     def headers(self, key: str | None = None, **more: str) -> dict[str, str]:
-        return {"accept": STREAM, "authorization": f"Bearer {key or self.api.keys.admin}", **more}
+        return {"accept": STREAM, "authorization": f"Bearer {key or self.app.keys.admin}", **more}
 
     @asynccontextmanager
     async def stream(
@@ -69,7 +71,7 @@ async def events(response: httpx.Response) -> AsyncIterator[Event]:
             event = {}
 
 
-async def told(stream: AsyncIterator[Event]) -> Event:
+async def next_event(stream: AsyncIterator[Event]) -> Event:
     """The next event, which tells a result without errors."""
     event = await asyncio.wait_for(anext(stream), PATIENCE)
     assert event["event"] == "next"
@@ -79,46 +81,46 @@ async def told(stream: AsyncIterator[Event]) -> Event:
 
 
 @pytest.fixture
-async def client(listening: Listening) -> AsyncIterator[Client]:
-    async with httpx.AsyncClient(base_url=listening.url) as http:
-        yield Client(listening, http)
+async def client(app_server: AppServer) -> AsyncIterator[Client]:
+    async with httpx.AsyncClient(base_url=app_server.url) as http:
+        yield Client(app_server, http)
 
 
 async def test_what_happens_comes_as_it_happens_and_a_cursor_goes_on(client: Client) -> None:
-    flow_id = await client.api.create_flow(FLOW)
+    flow_id = await client.app.create_flow(FLOW)
     async with client.stream(WATCH) as response:
         stream = events(response)
-        assert (await told(stream))["__typename"] == "CaughtUp"
-        run = await client.api.start(flow_id)
-        seen = [await told(stream) for _ in range(3)]
+        assert (await next_event(stream))["__typename"] == "CaughtUp"
+        run = await client.app.start(flow_id)
+        seen = [await next_event(stream) for _ in range(3)]
         assert [(each["runId"], each["status"]) for each in seen] == [
             (run["run"]["id"], status) for status in ("QUEUED", "RUNNING", "SUCCEEDED")
         ]
         assert all(each["id"] == each["cursor"] for each in seen)
     async with client.stream(WATCH, after=seen[0]["cursor"]) as response:
         stream = events(response)
-        assert [await told(stream) for _ in range(2)] == seen[1:]
+        assert [await next_event(stream) for _ in range(2)] == seen[1:]
 
 
 async def test_a_browser_goes_on_where_it_was_cut_off(client: Client) -> None:
     """It sends the ID of the last event, and has only the URL that it began with."""
-    flow_id = await client.api.create_flow(FLOW)
+    flow_id = await client.app.create_flow(FLOW)
     async with client.stream(WATCH) as response:
-        start = await told(events(response))
-    await client.api.finished((await client.api.start(flow_id))["run"]["id"])
+        start = await next_event(events(response))
+    await client.app.wait_until_final((await client.app.start(flow_id))["run"]["id"])
     parameters = {"query": WATCH, "variables": orjson.dumps({"after": None}).decode()}
     headers = client.headers(**{"last-event-id": start["id"]})
     async with client.http.stream("GET", "/graphql", params=parameters, headers=headers) as response:
         stream = events(response)
         # The reader may still be the one of the first stream, and not have come so far: then they follow CaughtUp.
-        heard = [event for event in [await told(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"]
+        heard = [event for event in [await next_event(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"]
         assert [event["status"] for event in heard] == ["QUEUED", "RUNNING", "SUCCEEDED"]
 
 
 async def test_the_cookie_of_the_explorer_is_a_key_too(client: Client) -> None:
-    headers = {"accept": STREAM, "cookie": f"flow_runs_session={client.api.keys.viewer}"}
+    headers = {"accept": STREAM, "cookie": f"flow_runs_session={client.app.keys.viewer}"}
     async with client.stream(WATCH, headers=headers) as response:
-        assert (await told(events(response)))["__typename"] == "CaughtUp"
+        assert (await next_event(events(response)))["__typename"] == "CaughtUp"
 
 
 async def test_who_shows_no_key_gets_no_stream(client: Client) -> None:
@@ -165,10 +167,10 @@ async def test_what_is_no_request_is_refused_as_ever(client: Client) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json", "*/*", "text/plain"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_subscription_needs_a_stream(idle_api: Api, accept: str, method: str) -> None:
+async def test_a_subscription_needs_a_stream(idle_app: App, accept: str, method: str) -> None:
     asked: dict[str, Any] = {"params" if method == "GET" else "json": {"query": WATCH}}
-    headers = {"accept": accept, "authorization": f"Bearer {idle_api.keys.viewer}"}
-    response = await idle_api.http.request(method, "/graphql", headers=headers, **asked)
+    headers = {"accept": accept, "authorization": f"Bearer {idle_app.keys.viewer}"}
+    response = await idle_app.http.request(method, "/graphql", headers=headers, **asked)
     assert response.status_code == 406
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "NOT_ACCEPTABLE"
@@ -181,11 +183,11 @@ async def test_who_takes_either_gets_json_for_what_has_one_result(client: Client
     response = await client.http.post("/graphql", json={"query": "{ viewer { role } }"}, headers=headers)
     assert response.json() == {"data": {"viewer": {"role": "ADMIN"}}}
     async with client.stream(WATCH, headers=headers) as response:
-        assert (await told(events(response)))["__typename"] == "CaughtUp"
+        assert (await next_event(events(response)))["__typename"] == "CaughtUp"
 
 
 async def test_a_run_that_ends_completes_its_stream(client: Client) -> None:
-    run = await client.api.start(await client.api.create_flow(FLOW))
+    run = await client.app.start(await client.app.create_flow(FLOW))
     query = f'subscription {{ flowRunProgressed(runId: "{run["run"]["id"]}") {{ __typename }} }}'
     assert (await client.all(query))[-1] == {"event": "complete", "data": ""}
 
@@ -193,7 +195,7 @@ async def test_a_run_that_ends_completes_its_stream(client: Client) -> None:
 async def test_a_client_that_goes_takes_its_subscription_with_it(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub, gone = client.api.service.hub, asyncio.Event()
+    hub, gone = client.app.service.hub, asyncio.Event()
 
     def leave(feed: Subscription, really: Callable[[Subscription], None] = hub.leave) -> None:
         really(feed)
@@ -202,19 +204,19 @@ async def test_a_client_that_goes_takes_its_subscription_with_it(
     monkeypatch.setattr(hub, "leave", leave)
     async with client.stream(WATCH) as response:
         stream = events(response)
-        await told(stream)
+        await next_event(stream)
         assert hub.subscribers == 1
     await asyncio.wait_for(gone.wait(), PATIENCE)
     assert hub.subscribers == 0
 
 
 async def test_a_key_that_is_revoked_ends_its_streams(client: Client) -> None:
-    async with client.stream(WATCH, headers=client.headers(client.api.keys.viewer)) as response:
+    async with client.stream(WATCH, headers=client.headers(client.app.keys.viewer)) as response:
         stream = events(response)
-        await told(stream)
-        row = await client.api.database.read(api_keys.by_secret, client.api.keys.viewer)
+        await next_event(stream)
+        row = await client.app.database.read(api_keys.by_secret, client.app.keys.viewer)
         assert row is not None
-        await client.api.database.write(api_keys.revoke, row.id)
+        await client.app.database.write(api_keys.revoke, row.id)
         failed = await asyncio.wait_for(anext(stream), PATIENCE)
         assert failed["data"]["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"
@@ -222,38 +224,38 @@ async def test_a_key_that_is_revoked_ends_its_streams(client: Client) -> None:
 
 async def test_a_key_has_so_many_connections_and_no_more(database_url: str) -> None:
     async with (
-        listening_on(database_url, max_connections_per_key=1) as served,
+        run_server(database_url, with_worker=True, max_connections_per_key=1) as served,
         httpx.AsyncClient(base_url=served.url) as http,
     ):
         client = Client(served, http)
         async with client.stream(WATCH) as response:
             stream = events(response)
-            await told(stream)
+            await next_event(stream)
             async with client.stream(WATCH) as refused:
                 assert refused.status_code == 429
                 assert orjson.loads(await refused.aread())["errors"][0]["extensions"]["code"] == "TOO_MANY_CONNECTIONS"
-            async with client.stream(WATCH, headers=client.headers(client.api.keys.viewer)) as other:
-                await told(events(other))
+            async with client.stream(WATCH, headers=client.headers(client.app.keys.viewer)) as other:
+                await next_event(events(other))
 
 
 async def test_a_client_that_is_too_slow_is_told_from_where_to_go_on(client: Client) -> None:
     async with client.stream(WATCH) as response:
         stream = events(response)
-        start = await told(stream)
-        for feed in list(client.api.service.hub._feeds):
-            assert feed.place is not None
-            feed.fail(SlowConsumerError(feed.place))
+        start = await next_event(stream)
+        for feed in list(client.app.service.hub._subscriptions):
+            assert feed.position is not None
+            feed.fail(QueueFullError(feed.position))
         failed = await asyncio.wait_for(anext(stream), PATIENCE)
         assert failed["data"]["errors"][0]["extensions"] == {"code": "SLOW_CONSUMER", "cursor": start["cursor"]}
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
-    (endpoint,) = {route.endpoint for route in client.api.service.app.routes if isinstance(route, WebSocketRoute)}
+    (endpoint,) = {route.endpoint for route in client.app.service.app.routes if isinstance(route, WebSocketRoute)}
     assert isinstance(endpoint, GraphQLEndpoint)
     async with client.stream(WATCH) as response:
         stream = events(response)
-        await told(stream)
+        await next_event(stream)
         ((connection,),) = endpoint.connections._open.values()
         connection.cut()
         with pytest.raises(httpx.TransportError):
@@ -273,8 +275,8 @@ async def test_a_silent_stream_is_kept_alive(client: Client, monkeypatch: pytest
 async def test_a_server_that_stops_says_so_at_once(client: Client) -> None:
     async with client.stream(WATCH) as response:
         stream = events(response)
-        await told(stream)
-        client.served.server.should_exit = True
+        await next_event(stream)
+        client.served.uvicorn.should_exit = True
         failed = await asyncio.wait_for(anext(stream), PATIENCE)
         assert failed["data"]["errors"][0]["extensions"]["code"] == "SERVICE_STOPPING"
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"

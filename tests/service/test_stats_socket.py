@@ -4,16 +4,16 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
-from tests.service.test_socket import ask, received, signed_in, start
-from tests.support.api import LiveServer
+from tests.service.test_socket import receive, signed_in, start, subscribe
+from tests.support.server import Server
 
 WATCH = """subscription($filter: FlowRunFilter) { flowRunStatsChanged(filter: $filter) {
     at total byStatus { status count } durations { count maxMs } timeBuckets(size: MINUTE) { total }
     topFailingSteps { stepName count flow { name } errors { count sampleRun { status } } } } }"""
 
 
-async def told(socket: ClientConnection, name: str = "1") -> Any:
-    message = await received(socket)
+async def next_event(socket: ClientConnection, name: str = "1") -> Any:
+    message = await receive(socket)
     assert (message["id"], message["type"]) == (name, "next")
     assert "errors" not in message["payload"], message["payload"]
     return message["payload"]["data"]["flowRunStatsChanged"]
@@ -21,9 +21,9 @@ async def told(socket: ClientConnection, name: str = "1") -> Any:
 
 async def until_succeeded(socket: ClientConnection, count: int) -> list[Any]:
     """What is told until so many runs have succeeded."""
-    found = [await told(socket)]
+    found = [await next_event(socket)]
     while succeeded(found[-1]) < count:
-        found.append(await told(socket))
+        found.append(await next_event(socket))
     return found
 
 
@@ -32,13 +32,13 @@ def succeeded(stats: Any) -> int:
     return counts["SUCCEEDED"]
 
 
-async def test_statistics_are_told_at_the_start_and_when_runs_change(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket, signed_in(live_server) as other:
-        await ask(socket, WATCH)
-        first = await told(socket)
-        await ask(other, WATCH, filter={"flowIds": []})
-        assert (await told(other))["total"] == 0
-        await start(live_server)
+async def test_statistics_are_told_at_the_start_and_when_runs_change(server: Server) -> None:
+    async with signed_in(server) as socket, signed_in(server) as other:
+        await subscribe(socket, WATCH)
+        first = await next_event(socket)
+        await subscribe(other, WATCH, filter={"flowIds": []})
+        assert (await next_event(other))["total"] == 0
+        await start(server)
         last = (await until_succeeded(socket, succeeded(first) + 1))[-1]
         assert last["total"] == first["total"] + 1
         assert last["durations"]["count"] >= 1
@@ -46,16 +46,16 @@ async def test_statistics_are_told_at_the_start_and_when_runs_change(live_server
         assert last["at"] > first["at"]
 
 
-async def test_several_streams_of_one_socket_are_told_apart(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, WATCH, "a")
-        first = await told(socket, "a")
-        await ask(socket, WATCH, "b", filter={"statuses": ["SUCCEEDED"]})
-        assert (await told(socket, "b"))["total"] == succeeded(first)
+async def test_several_streams_of_one_socket_are_told_apart(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, WATCH, "a")
+        first = await next_event(socket, "a")
+        await subscribe(socket, WATCH, "b", filter={"statuses": ["SUCCEEDED"]})
+        assert (await next_event(socket, "b"))["total"] == succeeded(first)
 
 
-async def test_bad_arguments_have_codes_on_a_socket_too(live_server: LiveServer) -> None:
-    async with signed_in(live_server) as socket:
-        await ask(socket, 'subscription { flowRunStatsChanged { timeBuckets(timeZone: "Mars") { total } } }')
-        (error,) = (await received(socket))["payload"]["errors"]
+async def test_bad_arguments_have_codes_on_a_socket_too(server: Server) -> None:
+    async with signed_in(server) as socket:
+        await subscribe(socket, 'subscription { flowRunStatsChanged { timeBuckets(timeZone: "Mars") { total } } }')
+        (error,) = (await receive(socket))["payload"]["errors"]
         assert error["extensions"]["code"] == "INVALID_ARGUMENT"

@@ -27,8 +27,9 @@ from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from service import subscription_rendering
 from service.connection_registry import LOOKS_STUCK
-from tests.service.test_socket import ask, closed_with, connected, received
-from tests.support.api import PATIENCE, Api, LiveApi, serving_live, statements
+from tests.service.test_socket import close_code, connect, receive, subscribe
+from tests.support.app import PATIENCE, App, statements
+from tests.support.server import AppServer, run_server
 
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
 WATCH = """subscription($after: String, $filter: FlowRunFilter) {
@@ -40,46 +41,46 @@ NESTED = WATCH % "run { id flow { name project { name } } steps { name } }"
 
 
 @pytest.fixture
-async def live(database_url: str) -> AsyncIterator[LiveApi]:
-    async with serving_live(database_url) as served:
+async def server(database_url: str) -> AsyncIterator[AppServer]:
+    async with run_server(database_url) as served:
         yield served
 
 
 @asynccontextmanager
-async def let_in(live: LiveApi, key: str | None = None) -> AsyncIterator[ClientConnection]:
-    shown = {"Authorization": f"Bearer {key or live.api.keys.admin}"}
-    async with connected(live.server, shown) as socket:
-        assert await received(socket) == {"type": "connection_ack"}
+async def let_in(server: AppServer, key: str | None = None) -> AsyncIterator[ClientConnection]:
+    shown = {"Authorization": f"Bearer {key or server.app.keys.admin}"}
+    async with connect(server, shown) as socket:
+        assert await receive(socket) == {"type": "connection_ack"}
         yield socket
 
 
-async def told(socket: ClientConnection, name: str = "1") -> Any:
+async def next_event(socket: ClientConnection, name: str = "1") -> Any:
     async with asyncio.timeout(PATIENCE):
-        message = await received(socket)
+        message = await receive(socket)
     assert (message["id"], message["type"]) == (name, "next"), message
     return message["payload"]["data"]["told"]
 
 
-async def subscribed(stack: AsyncExitStack, live: LiveApi, query: str, **more: Any) -> ClientConnection:
+async def subscribed(stack: AsyncExitStack, server: AppServer, query: str, **more: Any) -> ClientConnection:
     """A client that has caught up."""
-    socket = await stack.enter_async_context(let_in(live, more.pop("key", None)))
-    await ask(socket, query, **more)
-    assert (await told(socket))["__typename"] == "CaughtUp"
+    socket = await stack.enter_async_context(let_in(server, more.pop("key", None)))
+    await subscribe(socket, query, **more)
+    assert (await next_event(socket))["__typename"] == "CaughtUp"
     return socket
 
 
-async def test_what_many_ask_for_in_the_same_words_is_read_once(live: LiveApi) -> None:
-    flow = await live.api.create_flow(ECHO)
+async def test_what_many_ask_for_in_the_same_words_is_read_once(server: AppServer) -> None:
+    flow = await server.app.create_flow(ECHO)
     # One asks for the same in other words: what is read is shared with it too.
     others = NESTED.replace("flow { name", "ofFlow: flow { name")
     async with AsyncExitStack() as stack:
-        clients = [await subscribed(stack, live, NESTED) for _ in range(9)]
-        clients.append(await subscribed(stack, live, others))
-        clients.append(await subscribed(stack, live, NESTED, filter={"flowIds": [flow]}))
-        clients.append(await subscribed(stack, live, NESTED, key=live.api.keys.all_projects))
+        clients = [await subscribed(stack, server, NESTED) for _ in range(9)]
+        clients.append(await subscribed(stack, server, others))
+        clients.append(await subscribed(stack, server, NESTED, filter={"flowIds": [flow]}))
+        clients.append(await subscribed(stack, server, NESTED, key=server.app.keys.all_projects))
         with statements() as found:
-            run = await live.api.start(flow)
-            heard = [await told(client) for client in clients]
+            run = await server.app.start(flow)
+            heard = [await next_event(client) for client in clients]
     assert {each["runId"] for each in heard} == {run["run"]["id"]}
     assert all(one == heard[0] for one in heard[:9])
     assert heard[9]["run"]["ofFlow"] == heard[0]["run"]["flow"]
@@ -89,57 +90,57 @@ async def test_what_many_ask_for_in_the_same_words_is_read_once(live: LiveApi) -
         assert sum(source in text for text in reads) <= 2, [text for text in reads if source in text]
 
 
-async def test_nobody_is_told_of_another_project(live: LiveApi) -> None:
-    keys = live.api.keys
-    mine = await live.api.create_flow(ECHO)
-    theirs = await live.api.create_flow(ECHO, key=keys.other_admin)
+async def test_nobody_is_told_of_another_project(server: AppServer) -> None:
+    keys = server.app.keys
+    mine = await server.app.create_flow(ECHO)
+    theirs = await server.app.create_flow(ECHO, key=keys.other_admin)
     async with AsyncExitStack() as stack:
-        own = await subscribed(stack, live, NESTED)
-        viewer = await subscribed(stack, live, NESTED, key=keys.viewer)
-        other = await subscribed(stack, live, NESTED, key=keys.other_viewer)
-        everybody = await subscribed(stack, live, NESTED, key=keys.all_projects)
-        foreign = await subscribed(stack, live, NESTED, filter={"projectIds": [live.api.other_project]})
-        first = (await live.api.start(theirs, key=keys.other_operator))["run"]["id"]
-        second = (await live.api.start(mine))["run"]["id"]
-        assert [(await told(client))["runId"] for client in (own, viewer, other)] == [second, second, first]
-        assert {(await told(everybody))["runId"], (await told(everybody))["runId"]} == {first, second}
+        own = await subscribed(stack, server, NESTED)
+        viewer = await subscribed(stack, server, NESTED, key=keys.viewer)
+        other = await subscribed(stack, server, NESTED, key=keys.other_viewer)
+        everybody = await subscribed(stack, server, NESTED, key=keys.all_projects)
+        foreign = await subscribed(stack, server, NESTED, filter={"projectIds": [server.app.other_project]})
+        first = (await server.app.start(theirs, key=keys.other_operator))["run"]["id"]
+        second = (await server.app.start(mine))["run"]["id"]
+        assert [(await next_event(client))["runId"] for client in (own, viewer, other)] == [second, second, first]
+        assert {(await next_event(everybody))["runId"], (await next_event(everybody))["runId"]} == {first, second}
         # Would the foreign one be told of anything, it would be of these.
-        await ask(foreign, "{ viewer { role } }", "2")
-        assert (await received(foreign))["id"] == "2"
+        await subscribe(foreign, "{ viewer { role } }", "2")
+        assert (await receive(foreign))["id"] == "2"
 
 
-async def test_variables_of_the_selection_are_told_apart_and_cursors_are_not(live: LiveApi) -> None:
+async def test_variables_of_the_selection_are_told_apart_and_cursors_are_not(server: AppServer) -> None:
     query = """subscription($after: String, $full: Boolean!) { told: flowRunStatusChanged(after: $after)
         { __typename ... on FlowRunStatusChanged { cursor runId @include(if: $full) } } }"""
-    flow = await live.api.create_flow(ECHO)
+    flow = await server.app.create_flow(ECHO)
     async with AsyncExitStack() as stack:
-        full = await subscribed(stack, live, query, full=True)
-        short = await subscribed(stack, live, query, full=False)
-        cursor = (await told_after(live, short, flow))["cursor"]
-        await told(full)
-        late = await subscribed(stack, live, query, full=False, after=cursor)
-        renderers = live.endpoint.streams._renderers
+        full = await subscribed(stack, server, query, full=True)
+        short = await subscribed(stack, server, query, full=False)
+        cursor = (await next_event_after(server, short, flow))["cursor"]
+        await next_event(full)
+        late = await subscribed(stack, server, query, full=False, after=cursor)
+        renderers = server.endpoint.streams._renderers
         assert len(renderers) == 2
-        heard = await told_after(live, late, flow)
-        assert (heard, await told(short)) == (heard, heard)
+        heard = await next_event_after(server, late, flow)
+        assert (heard, await next_event(short)) == (heard, heard)
         assert set(heard) == {"__typename", "cursor"}
-        assert set(await told(full)) == {"__typename", "cursor", "runId"}
+        assert set(await next_event(full)) == {"__typename", "cursor", "runId"}
 
 
-async def told_after(live: LiveApi, client: ClientConnection, flow: str) -> Any:
-    await live.api.start(flow)
-    return await told(client)
+async def next_event_after(server: AppServer, client: ClientConnection, flow: str) -> Any:
+    await server.app.start(flow)
+    return await next_event(client)
 
 
 async def test_a_run_that_leaves_the_filter_is_told_and_does_not_match(database_url: str) -> None:
-    async with serving_live(database_url, with_worker=True) as live, AsyncExitStack() as stack:
-        flow = await live.api.create_flow(ECHO)
-        running = await subscribed(stack, live, PLAIN, filter={"statuses": ["RUNNING"]})
-        queued = await subscribed(stack, live, NESTED, filter={"statuses": ["QUEUED"]})
-        await live.api.start(flow)
-        heard = [await told(running) for _ in range(2)]
+    async with run_server(database_url, with_worker=True) as server, AsyncExitStack() as stack:
+        flow = await server.app.create_flow(ECHO)
+        running = await subscribed(stack, server, PLAIN, filter={"statuses": ["RUNNING"]})
+        queued = await subscribed(stack, server, NESTED, filter={"statuses": ["QUEUED"]})
+        await server.app.start(flow)
+        heard = [await next_event(running) for _ in range(2)]
         assert [(each["status"], each["matches"]) for each in heard] == [("RUNNING", True), ("SUCCEEDED", False)]
-        heard = [await told(queued) for _ in range(2)]
+        heard = [await next_event(queued) for _ in range(2)]
         assert [(each["status"], each["matches"]) for each in heard] == [("QUEUED", True), ("RUNNING", False)]
 
 
@@ -151,24 +152,26 @@ def archive(uow: UnitOfWork, key: UUID) -> None:
     event_log.append(uow, [{**event, "message": "Archived", "at": now}])
 
 
-async def test_other_changes_of_runs_are_told_in_the_same_stream(live: LiveApi) -> None:
-    flow = await live.api.create_flow(ECHO)
+async def test_other_changes_of_runs_are_told_in_the_same_stream(server: AppServer) -> None:
+    flow = await server.app.create_flow(ECHO)
     async with AsyncExitStack() as stack:
-        lists = [await subscribed(stack, live, PLAIN, filter={"archived": how}) for how in ("EXCLUDE", "ONLY")]
-        run_id = (await live.api.start(flow))["run"]["id"]
-        assert (await told(lists[0]))["matches"] is True
-        await live.api.database.write(archive, ids.decode(IdKind.RUN, run_id))
+        lists = [await subscribed(stack, server, PLAIN, filter={"archived": how}) for how in ("EXCLUDE", "ONLY")]
+        run_id = (await server.app.start(flow))["run"]["id"]
+        assert (await next_event(lists[0]))["matches"] is True
+        await server.app.database.write(archive, ids.decode(IdKind.RUN, run_id))
         for client, matches in zip(lists, (False, True), strict=True):
-            heard = await told(client)
+            heard = await next_event(client)
             assert heard["__typename"] == "FlowRunUpdated"
             assert (heard["runId"], heard["kind"], heard["matches"]) == (run_id, "ARCHIVED", matches)
             assert heard["run"]["archivedAt"] is not None
 
 
-async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_is_not_told_without_what_was_asked_for(
+    server: AppServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The database goes away between the event and the fields of its run."""
     monkeypatch.setattr(subscription_rendering, "RETRY_SECONDS", 0.0)
-    read, failures = live.api.database.read, 0
+    read, failures = server.app.database.read, 0
 
     async def fails_thrice(query: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal failures
@@ -177,12 +180,12 @@ async def test_an_event_is_not_told_without_what_was_asked_for(live: LiveApi, mo
             raise DatabaseUnavailableError
         return await read(query, *args, **kwargs)
 
-    flow = await live.api.create_flow(ECHO)
+    flow = await server.app.create_flow(ECHO)
     async with AsyncExitStack() as stack:
-        clients = [await subscribed(stack, live, NESTED) for _ in range(2)]
-        monkeypatch.setattr(live.api.database, "read", fails_thrice)
-        await live.api.start(flow)
-        heard = [await told(client) for client in clients]
+        clients = [await subscribed(stack, server, NESTED) for _ in range(2)]
+        monkeypatch.setattr(server.app.database, "read", fails_thrice)
+        await server.app.start(flow)
+        heard = [await next_event(client) for client in clients]
         assert heard[0] == heard[1]
         assert heard[0]["run"]["flow"]["name"] == "flow"
     assert failures == 3
@@ -197,32 +200,32 @@ def with_a_bad_one(uow: UnitOfWork, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
-async def test_an_event_that_cannot_be_told_is_an_error_in_its_place_alone(live: LiveApi, query: str) -> None:
+async def test_an_event_that_cannot_be_told_is_an_error_in_its_place_alone(server: AppServer, query: str) -> None:
     async def heard(client: ClientConnection) -> list[str]:
         """The statuses told, and of what cannot be told the first part of the path."""
         found = []
         for _ in range(3):
-            payload = (await received(client))["payload"]
+            payload = (await receive(client))["payload"]
             found.append(payload["data"]["told"]["status"] if "errors" not in payload else payload["errors"][0]["path"])
         return found
 
     async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
-        clients = [await subscribed(stack, live, query) for _ in range(3)]
-        blind = await subscribed(stack, live, query.replace("status", "__typename"))
-        run_id = (await live.api.start(await live.api.create_flow(ECHO)))["run"]["id"]
-        started = [await told(client) for client in (*clients, blind)]
-        await live.api.database.write(with_a_bad_one, run_id)
+        clients = [await subscribed(stack, server, query) for _ in range(3)]
+        blind = await subscribed(stack, server, query.replace("status", "__typename"))
+        run_id = (await server.app.start(await server.app.create_flow(ECHO)))["run"]["id"]
+        started = [await next_event(client) for client in (*clients, blind)]
+        await server.app.database.write(with_a_bad_one, run_id)
         expected = ["RUNNING", ["told", "status"], "PAUSED"]
         for client in clients:
             assert await heard(client) == expected
-        assert [(await told(blind))["runId"] for _ in range(3)] == [run_id] * 3
-        late = await stack.enter_async_context(let_in(live))
-        await ask(late, query, after=started[0]["cursor"])
+        assert [(await next_event(blind))["runId"] for _ in range(3)] == [run_id] * 3
+        late = await stack.enter_async_context(let_in(server))
+        await subscribe(late, query, after=started[0]["cursor"])
         assert await heard(late) == expected
-        assert (await told(late))["__typename"] == "CaughtUp"
+        assert (await next_event(late))["__typename"] == "CaughtUp"
         # And all of them go on.
-        other = (await live.api.start(await live.api.create_flow(ECHO, name="other")))["run"]["id"]
-        assert {(await told(client))["runId"] for client in (*clients, blind, late)} == {other}
+        other = (await server.app.start(await server.app.create_flow(ECHO, name="other")))["run"]["id"]
+        assert {(await next_event(client))["runId"] for client in (*clients, blind, late)} == {other}
 
 
 # Those who cannot follow
@@ -236,11 +239,11 @@ class Deaf:
         self._data = b""
 
     @classmethod
-    async def connected(cls, live: LiveApi) -> Self:
+    async def connect(cls, server: AppServer) -> Self:
         raw = sockets.socket()
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         raw.setblocking(False)
-        port = int(live.server.url.rsplit(":", 1)[1])
+        port = int(server.url.rsplit(":", 1)[1])
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
         return cls(raw)
 
@@ -269,13 +272,13 @@ class DeafClient(Deaf):
     """On a WebSocket; nobody answers pings."""
 
     @classmethod
-    async def on(cls, live: LiveApi) -> Self:
-        client = await cls.connected(live)
+    async def on(cls, server: AppServer) -> Self:
+        client = await cls.connect(server)
         await client._send(
             b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n"
-            + f"Authorization: Bearer {live.api.keys.admin}\r\n\r\n".encode()
+            + f"Authorization: Bearer {server.app.keys.admin}\r\n\r\n".encode()
         )
         await client._headers()
         await client.tell({"type": "connection_init"})
@@ -318,12 +321,12 @@ class DeafStream(Deaf):
         self._text = b""
 
     @classmethod
-    async def on(cls, live: LiveApi, after: str | None = None) -> Self:
-        client = await cls.connected(live)
+    async def on(cls, server: AppServer, after: str | None = None) -> Self:
+        client = await cls.connect(server)
         body = json.dumps({"query": LOUD, "variables": {"after": after}}).encode()
         await client._send(
             b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
-            + f"Content-Length: {len(body)}\r\nAuthorization: Bearer {live.api.keys.admin}\r\n\r\n".encode()
+            + f"Content-Length: {len(body)}\r\nAuthorization: Bearer {server.app.keys.admin}\r\n\r\n".encode()
             + body
         )
         assert b"transfer-encoding: chunked" in await client._headers()
@@ -361,7 +364,7 @@ LONG = "x" * 4_000
 MANY = 6_000
 
 
-def fill_the_log(uow: UnitOfWork, api: Api, run_id: str) -> None:
+def fill_the_log(uow: UnitOfWork, app: App, run_id: str) -> None:
     """More than all buffers between the service and a client hold."""
     (row,) = run_reads.by_ids(uow.conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
     event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_STATUS}
@@ -374,11 +377,11 @@ D = TypeVar("D", bound=Deaf)
 
 @asynccontextmanager
 async def deaf(
-    live: LiveApi, monkeypatch: pytest.MonkeyPatch, connect: Callable[[LiveApi], Awaitable[D]]
+    server: AppServer, monkeypatch: pytest.MonkeyPatch, connect: Callable[[AppServer], Awaitable[D]]
 ) -> AsyncIterator[D]:
     """A client that has taken nothing of more than it can be sent, and for which too many events wait."""
     left = asyncio.Event()
-    hub = live.endpoint._hub
+    hub = server.endpoint._hub
     leave = hub.leave
 
     def noted(feed: Any) -> None:
@@ -386,11 +389,11 @@ async def deaf(
         left.set()
 
     monkeypatch.setattr(hub, "leave", noted)
-    flow = await live.api.create_flow(ECHO)
-    client = await connect(live)
+    flow = await server.app.create_flow(ECHO)
+    client = await connect(server)
     try:
-        run_id = (await live.api.start(flow))["run"]["id"]
-        await live.api.database.write(fill_the_log, live.api, run_id)
+        run_id = (await server.app.start(flow))["run"]["id"]
+        await server.app.database.write(fill_the_log, server.app, run_id)
         await asyncio.wait_for(left.wait(), PATIENCE)
         yield client
     finally:
@@ -402,9 +405,9 @@ LOUD = """subscription($after: String) { told: flowRunStatusChanged(after: $afte
 
 
 async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_from(
-    live: LiveApi, monkeypatch: pytest.MonkeyPatch
+    server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with deaf(live, monkeypatch, DeafClient.on) as client:
+    async with deaf(server, monkeypatch, DeafClient.on) as client:
         heard: list[str] = []
         while (message := await client.message())["type"] == "next":
             heard.append(message["payload"]["data"]["told"]["cursor"])
@@ -421,10 +424,10 @@ async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_fr
 
 
 async def test_a_stream_that_is_not_read_is_ended_with_the_cursor_to_go_on_from(
-    live: LiveApi, monkeypatch: pytest.MonkeyPatch
+    server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with deaf(live, monkeypatch, DeafStream.on) as client:
-        assert live.endpoint._hub.subscribers == 0
+    async with deaf(server, monkeypatch, DeafStream.on) as client:
+        assert server.endpoint._hub.subscribers == 0
         heard: list[str] = []
         while "errors" not in (result := await client.event()):
             heard.append(result["data"]["told"]["cursor"])
@@ -432,7 +435,7 @@ async def test_a_stream_that_is_not_read_is_ended_with_the_cursor_to_go_on_from(
         assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
         assert 1 < len(heard) < MANY
         assert await client.event() is None
-    again = await DeafStream.on(live, after=heard[-1])
+    again = await DeafStream.on(server, after=heard[-1])
     while (item := (await again.event())["data"]["told"])["__typename"] != "CaughtUp":
         heard.append(item["cursor"])
     again.close()
@@ -441,9 +444,9 @@ async def test_a_stream_that_is_not_read_is_ended_with_the_cursor_to_go_on_from(
 
 @pytest.mark.parametrize("connect", [DeafClient.on, DeafStream.on], ids=["socket", "stream"])
 async def test_a_client_that_takes_nothing_for_long_is_cut_off(
-    live: LiveApi, monkeypatch: pytest.MonkeyPatch, connect: Callable[[LiveApi], Awaitable[Deaf]]
+    server: AppServer, monkeypatch: pytest.MonkeyPatch, connect: Callable[[AppServer], Awaitable[Deaf]]
 ) -> None:
-    connections = live.endpoint.connections
+    connections = server.endpoint.connections
     gone = asyncio.Event()
     forget = connections.forget
 
@@ -452,12 +455,12 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
         gone.set()
 
     monkeypatch.setattr(connections, "forget", noted)
-    async with deaf(live, monkeypatch, connect) as client:
+    async with deaf(server, monkeypatch, connect) as client:
         for _ in range(LOOKS_STUCK + 1):
             assert not gone.is_set()
             connections._cut_off_the_stuck()
         await asyncio.wait_for(gone.wait(), PATIENCE)
-        assert live.endpoint._hub.subscribers == 0
+        assert server.endpoint._hub.subscribers == 0
         while await client._more():
             pass
 
@@ -465,64 +468,64 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
 # Keys
 
 
-async def test_the_streams_of_a_revoked_key_end(live: LiveApi) -> None:
-    secret = await live.api.database.write(
+async def test_the_streams_of_a_revoked_key_end(server: AppServer) -> None:
+    secret = await server.app.database.write(
         lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name="to be revoked")
     )
     async with AsyncExitStack() as stack:
-        clients = [await subscribed(stack, live, PLAIN, key=secret) for _ in range(3)]
-        other = await subscribed(stack, live, PLAIN)
-        await live.endpoint.connections._end_revoked()
-        row = await live.api.database.read(api_keys.by_secret, secret)
+        clients = [await subscribed(stack, server, PLAIN, key=secret) for _ in range(3)]
+        other = await subscribed(stack, server, PLAIN)
+        await server.endpoint.connections._end_revoked()
+        row = await server.app.database.read(api_keys.by_secret, secret)
         assert row is not None
-        await live.api.database.write(api_keys.revoke, row.id)
+        await server.app.database.write(api_keys.revoke, row.id)
         with statements() as found:
-            await live.endpoint.connections._end_revoked()
+            await server.endpoint.connections._end_revoked()
         # The log's reader may look at the log just then.
         assert len([text for text in found.texts if "api_key" in text]) == 1
         for client in clients:
-            assert await closed_with(client) == 4403
-        await live.api.start(await live.api.create_flow(ECHO))
-        assert (await told(other))["status"] == "QUEUED"
+            assert await close_code(client) == 4403
+        await server.app.start(await server.app.create_flow(ECHO))
+        assert (await next_event(other))["status"] == "QUEUED"
 
 
 async def test_a_key_has_a_limited_number_of_subscriptions(database_url: str) -> None:
     async with (
-        serving_live(database_url, max_subscriptions_per_key=2) as live,
-        let_in(live) as one,
-        let_in(live) as two,
-        let_in(live, live.api.keys.viewer) as other,
+        run_server(database_url, max_subscriptions_per_key=2) as server,
+        let_in(server) as one,
+        let_in(server) as two,
+        let_in(server, server.app.keys.viewer) as other,
     ):
         for socket, name in ((one, "a"), (two, "b"), (other, "a")):
-            await ask(socket, PLAIN, name)
-            assert (await told(socket, name))["__typename"] == "CaughtUp"
-        await ask(one, PLAIN, "c")
-        message = await received(one)
+            await subscribe(socket, PLAIN, name)
+            assert (await next_event(socket, name))["__typename"] == "CaughtUp"
+        await subscribe(one, PLAIN, "c")
+        message = await receive(one)
         assert (message["id"], message["type"]) == ("c", "error")
         assert message["payload"][0]["extensions"] == {"code": "TOO_MANY_SUBSCRIPTIONS"}
         await one.send(json.dumps({"id": "a", "type": "complete"}))
         # The end of the stream takes its course; a query finds room when it has.
         async with asyncio.timeout(PATIENCE):
             while True:
-                await ask(one, PLAIN, "c")
-                message = await received(one)
+                await subscribe(one, PLAIN, "c")
+                message = await receive(one)
                 if message["type"] == "next":
                     break
 
 
 async def test_a_key_has_a_limited_number_of_connections(database_url: str) -> None:
-    async with serving_live(database_url, max_connections_per_key=1) as live:
-        shown = {"Authorization": f"Bearer {live.api.keys.admin}"}
-        async with let_in(live), let_in(live, live.api.keys.viewer):
-            async with connected(live.server, shown) as second:
+    async with run_server(database_url, max_connections_per_key=1) as server:
+        shown = {"Authorization": f"Bearer {server.app.keys.admin}"}
+        async with let_in(server), let_in(server, server.app.keys.viewer):
+            async with connect(server, shown) as second:
                 with pytest.raises(websockets.ConnectionClosed) as closed:
                     await second.recv()
             assert closed.value.rcvd is not None
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4429, "TOO_MANY_CONNECTIONS")
 
 
-async def test_who_does_not_initialise_is_closed_in_time(live: LiveApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live.endpoint, "connection_init_wait_timeout", timedelta(milliseconds=1))
-    url = live.server.url.replace("http", "ws") + "/graphql"
+async def test_who_does_not_initialise_is_closed_in_time(server: AppServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.endpoint, "connection_init_wait_timeout", timedelta(milliseconds=1))
+    url = server.url.replace("http", "ws") + "/graphql"
     async with websockets.connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
-        assert await closed_with(socket) == 4408
+        assert await close_code(socket) == 4408

@@ -1,4 +1,4 @@
-"""Calls of webhooks, over HTTP."""
+"""Tests of webhook deliveries over HTTP."""
 
 import asyncio
 import base64
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.api import Api, serving
+from tests.support.app import App, run_app
 from tests.support.clock import FakeClock
 
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
@@ -29,23 +29,23 @@ DELETE = """mutation($id: ID!) { result: deleteWebhook(id: $id) {
     __typename ... on UserError { code } ... on DeleteWebhookSuccess { webhookId } } }"""
 
 
-async def create(api: Api, definition: Any = ECHO, **variables: Any) -> dict[str, Any]:
-    flow = variables.pop("flow", None) or await api.create_flow(definition)
-    created: dict[str, Any] = (await api.query(CREATE, {"flow": flow, **variables}))["result"]
+async def create(app: App, definition: Any = ECHO, **variables: Any) -> dict[str, Any]:
+    flow = variables.pop("flow", None) or await app.create_flow(definition)
+    created: dict[str, Any] = (await app.query(CREATE, {"flow": flow, **variables}))["result"]
     return created
 
 
-async def echoed(api: Api, **request: Any) -> dict[str, Any]:
-    """The input that a call becomes."""
-    webhook = await create(api)
-    response = await api.http.post(f"{webhook['path']}?wait=30000", **request)
+async def echoed(app: App, **request: Any) -> dict[str, Any]:
+    """Returns the input of the run that a delivery started."""
+    webhook = await create(app)
+    response = await app.http.post(f"{webhook['path']}?wait=30000", **request)
     assert response.status_code == 200, response.text
     output: dict[str, Any] = response.json()["output"]
     return output
 
 
-async def run_count(api: Api) -> int:
-    count: int = (await api.query("{ flowRuns { totalCount } }"))["flowRuns"]["totalCount"]
+async def run_count(app: App) -> int:
+    count: int = (await app.query("{ flowRuns { totalCount } }"))["flowRuns"]["totalCount"]
     return count
 
 
@@ -57,12 +57,12 @@ def code_of(response: httpx.Response) -> str:
     return code
 
 
-async def test_call_starts_a_run_at_once(idle_api: Api) -> None:
-    webhook = await create(idle_api)
-    response = await idle_api.http.post(webhook["path"], json={"order": 7})
+async def test_call_starts_run_at_once(idle_app: App) -> None:
+    webhook = await create(idle_app)
+    response = await idle_app.http.post(webhook["path"], json={"order": 7})
     assert response.status_code == 202
     text = "query($id: ID!) { flowRun(id: $id) { status triggerMethod source environment input } }"
-    run = (await idle_api.query(text, {"id": response.json()["runId"]}))["flowRun"]
+    run = (await idle_app.query(text, {"id": response.json()["runId"]}))["flowRun"]
     given = run.pop("input")
     assert given["body"] == {"order": 7}
     assert given["method"] == "POST"
@@ -93,16 +93,18 @@ async def test_call_starts_a_run_at_once(idle_api: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_body_is_read_by_its_type(api: Api, content_type: str, content: bytes, expected: dict[str, Any]) -> None:
-    given = await echoed(api, content=content, headers={"content-type": content_type})
+async def test_body_is_parsed_by_content_type(
+    app: App, content_type: str, content: bytes, expected: dict[str, Any]
+) -> None:
+    given = await echoed(app, content=content, headers={"content-type": content_type})
     assert {name: given[name] for name in given if name.startswith("body")} == expected
 
 
-async def test_query_and_headers_come_along_without_secrets(api: Api) -> None:
-    webhook = await create(api)
+async def test_input_has_query_and_headers_without_secrets(app: App) -> None:
+    webhook = await create(app)
     secret = {"authorization": "Bearer x", "cookie": "a=b", "proxy-authorization": "x"}
     headers = [("X-Event", "paid"), ("X-Many", "1"), ("X-Many", "2"), *secret.items()]
-    response = await api.http.post(f"{webhook['path']}?wait=30000&a=1&b=2&b=3", headers=headers)
+    response = await app.http.post(f"{webhook['path']}?wait=30000&a=1&b=2&b=3", headers=headers)
     given = response.json()["output"]
     assert given["query"] == {"a": "1", "b": ["2", "3"]}
     assert given["headers"]["x-event"] == "paid"
@@ -122,151 +124,151 @@ async def test_query_and_headers_come_along_without_secrets(api: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_faulty_body_is_refused(idle_api: Api, content_type: str, content: bytes) -> None:
-    webhook = await create(idle_api)
-    response = await idle_api.http.post(webhook["path"], content=content, headers={"content-type": content_type})
+async def test_malformed_body_is_refused(idle_app: App, content_type: str, content: bytes) -> None:
+    webhook = await create(idle_app)
+    response = await idle_app.http.post(webhook["path"], content=content, headers={"content-type": content_type})
     assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
-    assert await run_count(idle_api) == 0
+    assert await run_count(idle_app) == 0
 
 
-async def test_input_schema_applies(idle_api: Api) -> None:
-    webhook = await create(idle_api, STRICT)
-    response = await idle_api.http.post(webhook["path"], json={})
+async def test_input_must_match_schema(idle_app: App) -> None:
+    webhook = await create(idle_app, STRICT)
+    response = await idle_app.http.post(webhook["path"], json={})
     assert (response.status_code, code_of(response)) == (422, "INPUT_INVALID")
     assert response.json()["error"]["problems"][0]["path"] == "input.body"
-    assert (await idle_api.http.post(webhook["path"], json={"order": 1})).status_code == 202
+    assert (await idle_app.http.post(webhook["path"], json={"order": 1})).status_code == 202
 
 
-async def test_waiting_gives_the_output(api: Api) -> None:
-    flow = await api.create_flow({"steps": [{"name": "a", "kind": "transform", "input": {"x": 1}}]})
-    webhook = await create(api, flow=flow)
-    response = await api.http.post(f"{webhook['path']}?wait=30000")
+async def test_waiting_call_returns_output(app: App) -> None:
+    flow = await app.create_flow({"steps": [{"name": "a", "kind": "transform", "input": {"x": 1}}]})
+    webhook = await create(app, flow=flow)
+    response = await app.http.post(f"{webhook['path']}?wait=30000")
     assert response.status_code == 200
-    told = response.json()
-    assert told == {"runId": told["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
+    body = response.json()
+    assert body == {"runId": body["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
 
 
-async def test_waiting_for_a_run_that_fails_gives_its_error(api: Api) -> None:
-    webhook = await create(api, FAILING)
-    response = await api.http.post(f"{webhook['path']}?wait=30000")
+async def test_waiting_call_returns_error_of_failed_run(app: App) -> None:
+    webhook = await create(app, FAILING)
+    response = await app.http.post(f"{webhook['path']}?wait=30000")
     assert response.status_code == 500
-    told = response.json()
-    assert told["status"] == "FAILED"
-    assert told["runId"].startswith("run_")
-    assert told["error"]["stepName"] == "fail"
-    assert told["error"]["code"]
-    assert told["error"]["message"]
+    body = response.json()
+    assert body["status"] == "FAILED"
+    assert body["runId"].startswith("run_")
+    assert body["error"]["stepName"] == "fail"
+    assert body["error"]["code"]
+    assert body["error"]["message"]
 
 
-async def test_waiting_ends(idle_api: Api) -> None:
-    webhook = await create(idle_api)
-    response = await idle_api.http.post(f"{webhook['path']}?wait=1")
-    told = response.json()
+async def test_waiting_call_times_out(idle_app: App) -> None:
+    webhook = await create(idle_app)
+    response = await idle_app.http.post(f"{webhook['path']}?wait=1")
+    body = response.json()
     assert response.status_code == 504
-    assert told == {"runId": told["runId"], "status": "QUEUED"}
+    assert body == {"runId": body["runId"], "status": "QUEUED"}
 
 
 @pytest.mark.parametrize("wait", ["", "x", "-1", "1.5", "60001", "9" * 5_000, "٣"])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_time_to_wait_is_bounded(idle_api: Api, wait: str) -> None:
-    webhook = await create(idle_api)
-    response = await idle_api.http.post(webhook["path"], params={"wait": wait})
+async def test_wait_time_is_bounded(idle_app: App, wait: str) -> None:
+    webhook = await create(idle_app)
+    response = await idle_app.http.post(webhook["path"], params={"wait": wait})
     assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
-    assert await run_count(idle_api) == 0
+    assert await run_count(idle_app) == 0
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id", "X-GitHub-Delivery", "X-Shopify-Webhook-Id"])
-async def test_delivery_that_is_tried_again_finds_its_run(idle_api: Api, header: str) -> None:
-    webhook = await create(idle_api)
+async def test_repeated_delivery_returns_same_run(idle_app: App, header: str) -> None:
+    webhook = await create(idle_app)
 
     async def deliver(body: int, time: str) -> httpx.Response:
-        return await idle_api.http.post(webhook["path"], json=body, headers={header: "1", "x-time": time})
+        return await idle_app.http.post(webhook["path"], json=body, headers={header: "1", "x-time": time})
 
     first, second = await deliver(7, "12:00"), await deliver(7, "12:01")
     assert first.json() == second.json()
     assert second.status_code == 202
     conflict = await deliver(8, "12:02")
     assert (conflict.status_code, code_of(conflict)) == (409, "IDEMPOTENCY_CONFLICT")
-    assert await run_count(idle_api) == 1
+    assert await run_count(idle_app) == 1
 
 
-async def test_deliveries_at_once_start_one_run(idle_api: Api) -> None:
-    webhook = await create(idle_api)
-    calls = [idle_api.http.post(webhook["path"], json=1, headers={"webhook-id": "m"}) for _ in range(5)]
+async def test_concurrent_deliveries_start_one_run(idle_app: App) -> None:
+    webhook = await create(idle_app)
+    calls = [idle_app.http.post(webhook["path"], json=1, headers={"webhook-id": "m"}) for _ in range(5)]
     assert len({response.json()["runId"] for response in await asyncio.gather(*calls)}) == 1
-    assert await run_count(idle_api) == 1
+    assert await run_count(idle_app) == 1
 
 
-async def test_keys_of_other_webhooks_and_of_the_api_do_not_collide(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    for webhook in [await create(idle_api, flow=flow), await create(idle_api, flow=flow)]:
-        response = await idle_api.http.post(webhook["path"], headers={"idempotency-key": "k"})
+async def test_idempotency_keys_of_webhooks_and_api_are_independent(idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    for webhook in [await create(idle_app, flow=flow), await create(idle_app, flow=flow)]:
+        response = await idle_app.http.post(webhook["path"], headers={"idempotency-key": "k"})
         assert response.status_code == 202
-    await idle_api.start(flow, idempotencyKey="k")
-    assert await run_count(idle_api) == 3
+    await idle_app.start(flow, idempotencyKey="k")
+    assert await run_count(idle_app) == 3
 
 
-async def test_token_is_shown_once_and_kept_nowhere(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    created = await create(idle_api, flow=flow)
+async def test_token_is_shown_once_and_never_stored(idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    created = await create(idle_app, flow=flow)
     token = created["token"]
     assert token.startswith("frh_")
     assert len(token) >= 43 + len("frh_")
     assert created["path"] == f"/hooks/{token}"
     text = "query($id: ID!) { flow(id: $id) { webhooks { id name hint signatureHeader createdAt flow { id } } } }"
-    response = await idle_api.post(text, {"id": flow}, key=idle_api.keys.viewer)
+    response = await idle_app.post(text, {"id": flow}, key=idle_app.keys.viewer)
     (listed,) = response.json()["data"]["flow"]["webhooks"]
     assert listed["id"] == created["webhook"]["id"]
     assert listed["hint"] == token[:8]
     assert token not in response.text
 
 
-async def test_rotated_token_ends_at_once(idle_api: Api) -> None:
-    created = await create(idle_api)
-    rotated = (await idle_api.query(ROTATE, {"id": created["webhook"]["id"]}))["result"]
+async def test_rotated_token_is_refused_at_once(idle_app: App) -> None:
+    created = await create(idle_app)
+    rotated = (await idle_app.query(ROTATE, {"id": created["webhook"]["id"]}))["result"]
     assert rotated["webhook"]["rotatedAt"] is not None
     assert rotated["token"] != created["token"]
-    old, new = [await idle_api.http.post(each["path"]) for each in (created, rotated)]
+    old, new = [await idle_app.http.post(each["path"]) for each in (created, rotated)]
     assert (old.status_code, code_of(old)) == (404, "WEBHOOK_NOT_FOUND")
     assert new.status_code == 202
 
 
-async def test_deleted_webhook_is_gone_and_its_runs_stay(idle_api: Api) -> None:
-    created = await create(idle_api)
-    await idle_api.http.post(created["path"])
+async def test_deleted_webhook_is_not_found_and_its_runs_remain(idle_app: App) -> None:
+    created = await create(idle_app)
+    await idle_app.http.post(created["path"])
     variables = {"id": created["webhook"]["id"]}
-    assert (await idle_api.query(DELETE, variables))["result"]["webhookId"] == variables["id"]
-    assert (await idle_api.http.post(created["path"])).status_code == 404
+    assert (await idle_app.query(DELETE, variables))["result"]["webhookId"] == variables["id"]
+    assert (await idle_app.http.post(created["path"])).status_code == 404
     for text in (DELETE, ROTATE):
-        assert (await idle_api.query(text, variables))["result"]["code"] == "WEBHOOK_NOT_FOUND"
-    assert await run_count(idle_api) == 1
+        assert (await idle_app.query(text, variables))["result"]["code"] == "WEBHOOK_NOT_FOUND"
+    assert await run_count(idle_app) == 1
 
 
 @pytest.mark.parametrize("token", ["frh_x", "x", "%00", "%2e%2e", "a" * 5_000, "ä"])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_unknown_token_is_not_found(idle_api: Api, token: str) -> None:
-    response = await idle_api.http.post(f"/hooks/{token}", json={})
+async def test_unknown_token_is_not_found(idle_app: App, token: str) -> None:
+    response = await idle_app.http.post(f"/hooks/{token}", json={})
     assert (response.status_code, code_of(response)) == (404, "WEBHOOK_NOT_FOUND")
 
 
-async def test_key_or_hash_is_no_token(idle_api: Api) -> None:
-    created = await create(idle_api)
-    for token in (idle_api.keys.admin, hashlib.sha256(created["token"].encode()).hexdigest(), created["token"][:-1]):
-        assert (await idle_api.http.post(f"/hooks/{token}")).status_code == 404
+async def test_key_or_hash_is_refused_as_token(idle_app: App) -> None:
+    created = await create(idle_app)
+    for token in (idle_app.keys.admin, hashlib.sha256(created["token"].encode()).hexdigest(), created["token"][:-1]):
+        assert (await idle_app.http.post(f"/hooks/{token}")).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_webhooks_take_post_alone(idle_api: Api, method: str) -> None:
-    created = await create(idle_api)
-    assert (await idle_api.http.request(method, created["path"])).status_code == 405
-    assert await run_count(idle_api) == 0
+async def test_webhook_accepts_only_post(idle_app: App, method: str) -> None:
+    created = await create(idle_app)
+    assert (await idle_app.http.request(method, created["path"])).status_code == 405
+    assert await run_count(idle_app) == 0
 
 
 @pytest.fixture
-async def small_api(database_url: str) -> AsyncIterator[Api]:
-    """A service that takes bodies of 2,048 bytes."""
-    async with serving(database_url, with_worker=False, max_body_bytes=2_048) as served:
+async def small_app(database_url: str) -> AsyncIterator[App]:
+    """An application that accepts bodies of up to 2,048 bytes."""
+    async with run_app(database_url, with_worker=False, max_body_bytes=2_048) as served:
         yield served
 
 
@@ -277,37 +279,37 @@ async def in_chunks(size: int) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_oversized_body_is_refused(small_api: Api, chunked: bool) -> None:
-    created = await create(small_api)
+async def test_oversized_body_is_refused(small_app: App, chunked: bool) -> None:
+    created = await create(small_app)
     for size, status in ((2_048, 202), (2_304, 413)):
         content: Any = in_chunks(size) if chunked else b"x" * size
-        response = await small_api.http.post(created["path"], content=content, headers={"content-type": "text/plain"})
+        response = await small_app.http.post(created["path"], content=content, headers={"content-type": "text/plain"})
         assert response.status_code == status
     assert code_of(response) == "PAYLOAD_TOO_LARGE"
-    assert await run_count(small_api) == 1
+    assert await run_count(small_app) == 1
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_body_that_makes_too_large_an_input_is_refused(idle_api: Api) -> None:
-    created = await create(idle_api)
-    response = await idle_api.http.post(created["path"], json="x" * 1_100_000)
+async def test_body_that_exceeds_input_size_is_refused(idle_app: App) -> None:
+    created = await create(idle_app)
+    response = await idle_app.http.post(created["path"], json="x" * 1_100_000)
     assert (response.status_code, code_of(response)) == (413, "INPUT_TOO_LARGE")
 
 
-async def test_flow_that_cannot_be_started_refuses_the_call(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    created = await create(idle_api, flow=flow)
-    await idle_api.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
-    response = await idle_api.http.post(created["path"])
+async def test_call_of_flow_that_cannot_start_is_refused(idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    created = await create(idle_app, flow=flow)
+    await idle_app.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
+    response = await idle_app.http.post(created["path"])
     assert (response.status_code, code_of(response)) == (409, "FLOW_DISABLED")
-    unpublished = await create(idle_api, flow=await idle_api.create_flow(None, "new"))
-    response = await idle_api.http.post(unpublished["path"])
+    unpublished = await create(idle_app, flow=await idle_app.create_flow(None, "new"))
+    response = await idle_app.http.post(unpublished["path"])
     assert (response.status_code, code_of(response)) == (409, "FLOW_NOT_PUBLISHED")
 
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
-# GitHub's own example of a signed body.
+# The example of a signed body in GitHub's documentation.
 SIGNED = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
 
@@ -326,82 +328,80 @@ SIGNED = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_signature_is_checked(idle_api: Api, shown: str | None, status: int) -> None:
-    created = await create(idle_api, header="X-Hub-Signature-256", secret=SECRET)
+async def test_signature_is_checked(idle_app: App, shown: str | None, status: int) -> None:
+    created = await create(idle_app, header="X-Hub-Signature-256", secret=SECRET)
     assert created["webhook"]["signatureHeader"] == "x-hub-signature-256"
     headers = {b"x-hub-signature-256": shown.encode("latin-1")} if shown is not None else {}
-    response = await idle_api.http.post(created["path"], content=HELLO, headers=headers)
+    response = await idle_app.http.post(created["path"], content=HELLO, headers=headers)
     assert response.status_code == status
     assert status == 202 or code_of(response) == "SIGNATURE_INVALID"
-    assert await run_count(idle_api) == (status == 202)
+    assert await run_count(idle_app) == (status == 202)
 
 
 @pytest.mark.parametrize(
     "variables", [{"header": "x"}, {"secret": "x"}, {"header": "a b", "secret": "x"}, {"header": "x", "secret": ""}]
 )
-async def test_header_and_secret_of_a_signature_go_together(idle_api: Api, variables: dict[str, str]) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    assert await idle_api.refused(CREATE, {"flow": flow, **variables}) == "INVALID_ARGUMENT"
+async def test_signature_requires_both_header_and_secret(idle_app: App, variables: dict[str, str]) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    assert await idle_app.error_code(CREATE, {"flow": flow, **variables}) == "INVALID_ARGUMENT"
 
 
-async def test_foreign_webhooks_are_as_if_unknown(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    created = await create(idle_api, flow=flow)
-    variables, other = {"id": created["webhook"]["id"]}, idle_api.keys.other_admin
-    assert (await idle_api.query(CREATE, {"flow": flow}, key=other))["result"]["code"] == "FLOW_NOT_FOUND"
+async def test_foreign_webhook_is_not_found(idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    created = await create(idle_app, flow=flow)
+    variables, other = {"id": created["webhook"]["id"]}, idle_app.keys.other_admin
+    assert (await idle_app.query(CREATE, {"flow": flow}, key=other))["result"]["code"] == "FLOW_NOT_FOUND"
     for text in (ROTATE, DELETE):
-        assert (await idle_api.query(text, variables, key=other))["result"]["code"] == "WEBHOOK_NOT_FOUND"
+        assert (await idle_app.query(text, variables, key=other))["result"]["code"] == "WEBHOOK_NOT_FOUND"
     node = "query($id: ID!) { node(id: $id) { id } }"
-    assert (await idle_api.query(node, variables, key=other))["node"] is None
-    assert (await idle_api.query(node, variables, key=idle_api.keys.viewer))["node"] == variables
-    assert (await idle_api.http.post(created["path"])).status_code == 202
+    assert (await idle_app.query(node, variables, key=other))["node"] is None
+    assert (await idle_app.query(node, variables, key=idle_app.keys.viewer))["node"] == variables
+    assert (await idle_app.http.post(created["path"])).status_code == 202
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-async def test_webhooks_are_changed_by_admins_alone(idle_api: Api, role: str) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    variables = {"id": (await create(idle_api, flow=flow))["webhook"]["id"]}
-    key = getattr(idle_api.keys, role)
-    assert await idle_api.refused(CREATE, {"flow": flow}, key=key) == "FORBIDDEN"
+async def test_only_admins_change_webhooks(idle_app: App, role: str) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    variables = {"id": (await create(idle_app, flow=flow))["webhook"]["id"]}
+    key = getattr(idle_app.keys, role)
+    assert await idle_app.error_code(CREATE, {"flow": flow}, key=key) == "FORBIDDEN"
     for text in (ROTATE, DELETE):
-        assert await idle_api.refused(text, variables, key=key) == "FORBIDDEN"
+        assert await idle_app.error_code(text, variables, key=key) == "FORBIDDEN"
 
 
-async def test_run_belongs_to_the_project_of_the_webhook(idle_api: Api) -> None:
-    created = await create(idle_api)
-    await idle_api.http.post(created["path"], headers={"authorization": f"Bearer {idle_api.keys.other_admin}"})
-    assert await run_count(idle_api) == 1
-    found = await idle_api.query("{ flowRuns { totalCount } }", key=idle_api.keys.other_viewer)
+async def test_run_belongs_to_project_of_webhook(idle_app: App) -> None:
+    created = await create(idle_app)
+    await idle_app.http.post(created["path"], headers={"authorization": f"Bearer {idle_app.keys.other_admin}"})
+    assert await run_count(idle_app) == 1
+    found = await idle_app.query("{ flowRuns { totalCount } }", key=idle_app.keys.other_viewer)
     assert found["flowRuns"]["totalCount"] == 0
 
 
-async def test_call_beyond_the_quota_is_told_its_run_and_when_to_come_back(
-    fake_clock: FakeClock, idle_api: Api
-) -> None:
-    fake_clock.watch(idle_api.database)
-    webhook = await create(idle_api)
+async def test_call_beyond_quota_returns_run_and_retry_time(fake_clock: FakeClock, idle_app: App) -> None:
+    fake_clock.watch(idle_app.database)
+    webhook = await create(idle_app)
     limit = "mutation { updateProject(input: {quotaRuns: 1, quotaPeriod: HOUR}) { __typename } }"
-    await idle_api.query(limit)
-    assert (await idle_api.http.post(webhook["path"], json=1)).status_code == 202
+    await idle_app.query(limit)
+    assert (await idle_app.http.post(webhook["path"], json=1)).status_code == 202
     await fake_clock.advance(600.5)
     for headers in ({}, {"idempotency-key": "k"}, {"idempotency-key": "k"}):
-        refused = await idle_api.http.post(f"{webhook['path']}?wait=1000", json={"order": 7}, headers=headers)
+        refused = await idle_app.http.post(f"{webhook['path']}?wait=1000", json={"order": 7}, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "3000")
         assert code_of(refused) == "QUOTA_EXCEEDED"
-    assert await run_count(idle_api) == 3
+    assert await run_count(idle_app) == 3
     text = "query($id: ID!) { flowRun(id: $id) { status input } }"
-    run = (await idle_api.query(text, {"id": refused.json()["runId"]}))["flowRun"]
+    run = (await idle_app.query(text, {"id": refused.json()["runId"]}))["flowRun"]
     assert (run["status"], run["input"]["body"]) == ("QUOTA_EXCEEDED", {"order": 7})
     await fake_clock.advance(3_000)
-    assert (await idle_api.http.post(webhook["path"], json=1)).status_code == 202
+    assert (await idle_app.http.post(webhook["path"], json=1)).status_code == 202
 
 
-async def test_delivery_is_known_again_after_its_flow_was_disabled(idle_api: Api) -> None:
-    flow = await idle_api.create_flow(ECHO)
-    webhook = await create(idle_api, flow=flow)
+async def test_repeated_delivery_returns_run_after_flow_was_disabled(idle_app: App) -> None:
+    flow = await idle_app.create_flow(ECHO)
+    webhook = await create(idle_app, flow=flow)
     headers = {"idempotency-key": "k"}
-    first = await idle_api.http.post(webhook["path"], json=1, headers=headers)
-    await idle_api.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
-    again = await idle_api.http.post(webhook["path"], json=1, headers=headers)
+    first = await idle_app.http.post(webhook["path"], json=1, headers=headers)
+    await idle_app.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
+    again = await idle_app.http.post(webhook["path"], json=1, headers=headers)
     assert (again.status_code, again.json()) == (202, first.json())
-    assert code_of(await idle_api.http.post(webhook["path"], json=1)) == "FLOW_DISABLED"
+    assert code_of(await idle_app.http.post(webhook["path"], json=1)) == "FLOW_DISABLED"

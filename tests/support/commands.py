@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.api import PATIENCE
+from tests.support.app import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subp
 
 
 @asynccontextmanager
-async def serving(
+async def run_service(
     environment: Mapping[str, str], command: str, *, stopped_by: signal.Signals = signal.SIGTERM
 ) -> AsyncIterator[tuple[str, str]]:
     """Where the service listens, and all it said by then; it is stopped as an operator stops it."""
@@ -51,7 +51,7 @@ async def serving(
 
 
 @asynccontextmanager
-async def working(environment: Mapping[str, str]) -> AsyncIterator[None]:
+async def run_worker(environment: Mapping[str, str]) -> AsyncIterator[None]:
     """A worker; it is stopped as an operator stops it."""
     process = await start(environment, "worker")
     try:

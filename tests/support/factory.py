@@ -1,6 +1,6 @@
-"""Rows for tests, put straight into the tables: many at once, in any state in which the service could have left them.
+"""Factories of rows. The `make_…` functions insert rows in any state, `create_run` creates a run as the service does.
 
-Each function is one of a connection, for `Database.write`.
+Each function takes a connection, for `Database.write`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +17,10 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
+from db.runs import transitions
 from domain import clock, ids
 from domain.enums import AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
+from domain.ids import IdKind
 from domain.state_machine import FINAL
 
 MINUTE = timedelta(minutes=1)
@@ -27,8 +29,8 @@ _STEP_NAMES = ("a", "b", "c")
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """Where runs are at home."""
+class PublishedFlow:
+    """IDs of a project, a flow in it, and the published version of the flow."""
 
     project_id: UUID
     flow_id: UUID
@@ -36,52 +38,52 @@ class Home:
 
 
 def uuid_at(instant: datetime, number: int = 0) -> UUID:
-    """A UUIDv7 made at `instant`; those of one millisecond are in the order of their numbers (up to 4095)."""
+    """Returns a UUIDv7 for `instant`. `number`, up to 4095, orders the UUIDs of one millisecond."""
     return UUID(int=ids.first_uuid_at(instant).int | 0x7 << 76 | number << 64 | 0b10 << 62)
 
 
 def definition(names: Iterable[str] = _STEP_NAMES) -> str:
-    """The definition of a flow of transform steps with these names."""
+    """Returns the definition of a flow with a transform step for each name, as JSON text."""
     steps = [{"name": name, "kind": "transform", "input": name} for name in names]
     return orjson.dumps({"steps": steps}).decode()
 
 
-def add_home(uow: UnitOfWork, name: str = "home", steps: Sequence[str] = _STEP_NAMES) -> Home:
-    """A project with a flow of that name, published once."""
-    return add_flow(uow, projects.create(uow, name), name, steps)
+def make_project_with_flow(uow: UnitOfWork, name: str = "home", steps: Sequence[str] = _STEP_NAMES) -> PublishedFlow:
+    """Makes a project and a flow in it, both with this name, and publishes the flow once."""
+    return make_flow(uow, projects.create(uow, name), name, steps)
 
 
-def add_flow(uow: UnitOfWork, project_id: UUID, name: str, steps: Sequence[str] = _STEP_NAMES) -> Home:
-    """A flow in a project, published once."""
+def make_flow(uow: UnitOfWork, project_id: UUID, name: str, steps: Sequence[str] = _STEP_NAMES) -> PublishedFlow:
+    """Makes a flow in a project and publishes it once."""
     flow_id = flows.create(uow, project_id, name)
-    return Home(project_id, flow_id, add_version(uow, project_id, flow_id, steps))
+    return PublishedFlow(project_id, flow_id, make_version(uow, project_id, flow_id, steps))
 
 
-def add_version(uow: UnitOfWork, project_id: UUID, flow_id: UUID, steps: Sequence[str] = _STEP_NAMES) -> UUID:
-    """The next version of a flow."""
+def make_version(uow: UnitOfWork, project_id: UUID, flow_id: UUID, steps: Sequence[str] = _STEP_NAMES) -> UUID:
+    """Publishes the next version of a flow."""
     return flows.publish(uow, flow_id, project_id, definition(steps), len(steps))
 
 
-def add_run(uow: UnitOfWork, /, home: Home, **values: Any) -> UUID:
-    """A run, QUEUED unless told otherwise; `values` are columns."""
-    return add_runs(uow, home, [values])[0]
+def make_run(uow: UnitOfWork, /, published: PublishedFlow, **values: Any) -> UUID:
+    """Inserts a run. `values` are columns; the default status is QUEUED."""
+    return make_runs(uow, published, [values])[0]
 
 
-def add_runs(uow: UnitOfWork, home: Home, rows: Iterable[Mapping[str, Any]]) -> list[UUID]:
-    """Runs, each with the columns told, and with others that go with its status."""
-    complete = [_run(home, values) for values in rows]
+def make_runs(uow: UnitOfWork, published: PublishedFlow, rows: Iterable[Mapping[str, Any]]) -> list[UUID]:
+    """Inserts a run for each row. Columns that a row leaves out get values that suit its status."""
+    complete = [_run(published, values) for values in rows]
     if complete:
         uow.conn.execute(insert(table(FlowRun)), complete)
     return [row["id"] for row in complete]
 
 
-def add_steps(uow: UnitOfWork, run_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
-    """The first steps of a run, SUCCEEDED unless told otherwise, each after one attempt."""
-    add_steps_of_runs(uow, {run_id: rows})
+def make_steps(uow: UnitOfWork, run_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Inserts the first steps of a run, each with one attempt. The default status is SUCCEEDED."""
+    make_steps_of_runs(uow, {run_id: rows})
 
 
-def add_steps_of_runs(uow: UnitOfWork, by_run: Mapping[UUID, Iterable[Mapping[str, Any]]]) -> None:
-    """The first steps of each of these runs."""
+def make_steps_of_runs(uow: UnitOfWork, by_run: Mapping[UUID, Iterable[Mapping[str, Any]]]) -> None:
+    """Inserts the first steps of each of these runs."""
     complete = [
         _step(run_id, position, values) for run_id, rows in by_run.items() for position, values in enumerate(rows)
     ]
@@ -90,40 +92,63 @@ def add_steps_of_runs(uow: UnitOfWork, by_run: Mapping[UUID, Iterable[Mapping[st
         uow.conn.execute(insert(table(StepAttempt)), [_attempt(row) for row in complete])
 
 
-def add_events(uow: UnitOfWork, home: Home, run_id: UUID, statuses: Sequence[RunStatus]) -> None:
-    """The events of a run that was created with the first status and then had the others."""
+def make_events(uow: UnitOfWork, published: PublishedFlow, run_id: UUID, statuses: Sequence[RunStatus]) -> None:
+    """Appends the status events of a run that was created with the first status and then had the others."""
     at = clock.now()
-    event = {"run_id": run_id, "project_id": home.project_id, "flow_id": home.flow_id, "kind": event_log.RUN_STATUS}
+    event = {
+        "run_id": run_id,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
+        "kind": event_log.RUN_STATUS,
+    }
     pairs = zip([None, *statuses], statuses, strict=False)
     event_log.append(
         uow, [{**event, "from_status": old, "to_status": new, "message": f"{new}", "at": at} for old, new in pairs]
     )
 
 
-def _run(home: Home, values: Mapping[str, Any]) -> dict[str, Any]:
+def run_values(published: PublishedFlow, **values: Any) -> dict[str, Any]:
+    """Returns the columns that every new run needs, for tests and benchmarks; `values` are further columns."""
     run_id: UUID = values.get("id") or ids.new_uuid()
-    status = values.get("status", RunStatus.QUEUED)
-    created_at = values.get("created_at") or ids.created_at(run_id)
-    row = dict.fromkeys(column.name for column in table(FlowRun).c if column.server_default is None) | {
+    defaults = {
         "id": run_id,
-        "project_id": home.project_id,
-        "flow_id": home.flow_id,
-        "flow_version_id": home.version_id,
-        "status": status,
+        "root_run_id": run_id,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
+        "flow_version_id": published.version_id,
         "environment": Environment.PRODUCTION,
         "trigger_method": TriggerMethod.API,
-        "created_at": created_at,
-        "updated_at": created_at,
-        "root_run_id": run_id,
+        "created_at": ids.created_at(run_id),
         "fail_parent_on_failure": False,
         "attempt": 1,
-        "epoch": 1,
         "interruptions": 0,
         "tags": [],
         "metadata": "{}",
         "input": "{}",
     }
-    return row | _times(status, created_at) | dict(values)
+    return defaults | values
+
+
+def create_run(uow: UnitOfWork, /, published: PublishedFlow, **values: Any) -> UUID:
+    """Creates a QUEUED run as the service does, with its event and its place in the queue."""
+    row = run_values(published, **values)
+    transitions.create(uow, row, "Created by a test")
+    run_id: UUID = row["id"]
+    return run_id
+
+
+def encode_run_id(run_id: UUID) -> str:
+    """Returns the run ID in the form that clients see."""
+    return ids.encode(IdKind.RUN, run_id)
+
+
+def _run(published: PublishedFlow, values: Mapping[str, Any]) -> dict[str, Any]:
+    required = run_values(published, **values)
+    created_at: datetime = required["created_at"]
+    row = dict.fromkeys(column.name for column in table(FlowRun).c if column.server_default is None) | required
+    status = values.get("status", RunStatus.QUEUED)
+    state = {"status": status, "updated_at": created_at}
+    return row | state | _times(status, created_at) | dict(values)
 
 
 def _times(status: RunStatus, created_at: datetime) -> dict[str, Any]:

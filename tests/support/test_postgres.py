@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.binaries import find_binaries, system_places
+from tests.support.binaries import find_binaries, system_directories
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.query import query
 
@@ -48,7 +48,7 @@ def test_links_lead_to_the_programs_beside_the_original(tmp_path: Path) -> None:
 
 def test_the_newest_version_of_the_machine_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/somewhere")
-    first, *others = system_places()
+    first, *others = system_directories()
     assert first == Path("/somewhere")
     versions = [int(place.parent.name) for place in others]
     assert versions == sorted(versions, reverse=True)

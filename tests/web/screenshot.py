@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from playwright.async_api import async_playwright, expect
 
-from tests.support.commands import serving
+from tests.support.commands import run_service
 from tests.web.test_graphiql import BROWSER_ARGS, BROWSERS, editor, play_button
 
 IMAGE = Path(__file__).parents[2] / "docs" / "images" / "graphiql.png"
@@ -48,7 +48,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite+aiosqlite:///{folder}/flowruns.db"
         environment = {**os.environ, "FLOWRUNS_DATABASE_URL": url, "FLOWRUNS_PORT": "0", "PYTHONUNBUFFERED": "1"}
-        async with serving(environment, "serve") as (url, said):
+        async with run_service(environment, "serve") as (url, said):
             key = (Path(folder) / "admin.key").read_text().strip()
             await run_failing_flow(url, key)
             sign_in = next(word for word in said.split() if "/sign-in?token=" in word)

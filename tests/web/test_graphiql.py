@@ -26,7 +26,7 @@ BROWSER_ARGS = [
 ]
 
 
-class LiveServer(Protocol):
+class Server(Protocol):
     url: str
     admin_key: str
     sign_in_url: str
@@ -91,10 +91,10 @@ def key_field(page: Page) -> Locator:
     return page.get_by_label("API key")
 
 
-async def test_one_time_url_opens_graphiql_and_the_flows_example_runs(page: Page, live_server: LiveServer) -> None:
+async def test_one_time_url_opens_graphiql_and_the_flows_example_runs(page: Page, server: Server) -> None:
     watch = Watch(page)
-    await page.goto(live_server.sign_in_url)
-    await expect(page).to_have_url(f"{live_server.url}/graphql")
+    await page.goto(server.sign_in_url)
+    await expect(page).to_have_url(f"{server.url}/graphql")
     for name in TABS:
         await expect(page.get_by_role("tablist").get_by_role("button", name=name, exact=True)).to_be_visible()
     await expect(page.get_by_role("group", name="Session")).to_be_visible()
@@ -104,13 +104,13 @@ async def test_one_time_url_opens_graphiql_and_the_flows_example_runs(page: Page
     await play_button(page).click()
     await expect(page.get_by_role("region", name="Result Window")).to_contain_text("flaky-checkout")
 
-    assert watch.requests_outside(live_server.url) == []
+    assert watch.requests_outside(server.url) == []
     assert watch.errors == []
 
 
-async def test_editor_checks_a_query_against_the_schema(page: Page, live_server: LiveServer) -> None:
+async def test_editor_checks_a_query_against_the_schema(page: Page, server: Server) -> None:
     watch = Watch(page)
-    await page.goto(live_server.sign_in_url)
+    await page.goto(server.sign_in_url)
     await expect(editor(page)).to_contain_text("publishedVersion")
     await editor(page).get_by_role("textbox").focus()
     await page.keyboard.press("ControlOrMeta+A")
@@ -122,20 +122,20 @@ async def test_editor_checks_a_query_against_the_schema(page: Page, live_server:
     assert watch.errors == []
 
 
-async def test_form_shows_why_a_key_is_refused_and_lets_the_right_one_in(page: Page, live_server: LiveServer) -> None:
-    await page.goto(f"{live_server.url}/graphql")
+async def test_form_shows_why_a_key_is_refused_and_lets_the_right_one_in(page: Page, server: Server) -> None:
+    await page.goto(f"{server.url}/graphql")
     await key_field(page).fill("fr_wrong")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).not_to_be_empty()
     await expect(play_button(page)).to_have_count(0)
 
-    await key_field(page).fill(live_server.admin_key)
+    await key_field(page).fill(server.admin_key)
     await page.get_by_role("button", name="Sign in").click()
     await expect(play_button(page)).to_be_visible()
 
 
-async def test_signing_out_returns_to_the_form_for_good(page: Page, live_server: LiveServer) -> None:
-    await page.goto(live_server.sign_in_url)
+async def test_signing_out_returns_to_the_form_for_good(page: Page, server: Server) -> None:
+    await page.goto(server.sign_in_url)
     await page.get_by_role("button", name="Sign out").click()
     await expect(key_field(page)).to_be_visible()
 

@@ -11,7 +11,7 @@ from db.sql.rows import AnyRow
 from domain.enums import RunStatus
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 Q, R, S = RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED
 
@@ -21,11 +21,11 @@ def all_rows(conn: Connection) -> Sequence[AnyRow]:
     return conn.execute(select(event.seq, event.run_id, event.kind, event.to_status).order_by(event.seq)).all()
 
 
-async def test_the_changes_of_each_run_come_oldest_first(database: Database, home: Home) -> None:
-    one, other, none = await database.write(factory.add_runs, home, [{}, {}, {}])
-    await database.write(factory.add_events, home, one, [Q, R])
-    await database.write(factory.add_events, home, other, [Q])
-    await database.write(factory.add_events, home, one, [S])
+async def test_status_changes_of_run_are_oldest_first(database: Database, published: PublishedFlow) -> None:
+    one, other, none = await database.write(factory.make_runs, published, [{}, {}, {}])
+    await database.write(factory.make_events, published, one, [Q, R])
+    await database.write(factory.make_events, published, other, [Q])
+    await database.write(factory.make_events, published, one, [S])
     found = await database.read(event_log.status_changes_by_runs, [one, other, none])
     assert {key: [(row.from_status, row.to_status) for row in rows] for key, rows in found.items()} == {
         one: [(None, "QUEUED"), ("QUEUED", "RUNNING"), (None, "SUCCEEDED")],
@@ -34,48 +34,53 @@ async def test_the_changes_of_each_run_come_oldest_first(database: Database, hom
     assert {(row.message, row.at) for row in found[other]} == {("QUEUED", START)}
 
 
-async def test_events_of_another_kind_are_no_status_changes(database: Database, home: Home) -> None:
-    key = await database.write(factory.add_run, home)
-    row = {"run_id": key, "project_id": home.project_id, "flow_id": home.flow_id, "kind": event_log.STEP_STATUS}
+async def test_status_changes_omit_events_of_other_kinds(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(factory.make_run, published)
+    row = {
+        "run_id": key,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
+        "kind": event_log.STEP_STATUS,
+    }
     change = {"from_status": None, "to_status": "RUNNING", "message": "", "at": START}
     await database.write(event_log.append, [{**row, **change}])
     assert await database.read(event_log.status_changes_by_runs, [key]) == {}
 
 
-async def test_a_number_is_never_given_out_again(database: Database, home: Home) -> None:
-    key = await database.write(factory.add_run, home)
-    await database.write(factory.add_events, home, key, [Q, R])
+async def test_log_position_is_never_reused(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(factory.make_run, published)
+    await database.write(factory.make_events, published, key, [Q, R])
     last = (await database.read(all_rows))[-1].seq
     await database.write(lambda uow: uow.conn.execute(text("DELETE FROM run_event")) and None)
-    await database.write(factory.add_events, home, key, [Q])
+    await database.write(factory.make_events, published, key, [Q])
     assert (await database.read(all_rows))[0].seq > last
 
 
-async def test_pages_of_a_part_of_the_log_join_up(database: Database, home: Home) -> None:
-    one, other = await database.write(factory.add_runs, home, [{}, {}])
+async def test_consecutive_pages_cover_log_without_gap(database: Database, published: PublishedFlow) -> None:
+    one, other = await database.write(factory.make_runs, published, [{}, {}])
     for key in (one, other, one):
-        await database.write(factory.add_events, home, key, [Q, R])
-    places = [row.seq for row in await database.read(all_rows)]
+        await database.write(factory.make_events, published, key, [Q, R])
+    positions = [row.seq for row in await database.read(all_rows)]
     whole, part = event_log.EVERYTHING, event_log.Scope(run_id=one, kinds=frozenset({event_log.RUN_STATUS}))
-    last = places[-1]
+    last = positions[-1]
     page = await database.read(event_log.page, 0, last, whole, 4)
-    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[:4], places[3], False)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[:4], positions[3], False)
     page = await database.read(event_log.page, page.end, last, whole, 4)
-    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[4:], last, True)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[4:], last, True)
     page = await database.read(event_log.page, last, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last, True)
     page = await database.read(event_log.page, last + 1, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last + 1, True)
     page = await database.read(event_log.page, 0, last, part, 10, ("status",))
-    assert [row.seq for row in page.rows] == [*places[:2], *places[4:]]
+    assert [row.seq for row in page.rows] == [*positions[:2], *positions[4:]]
     assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
 
 
-async def test_the_tail_of_the_log_goes_on_where_it_ended(database: Database, home: Home) -> None:
-    key = await database.write(factory.add_run, home)
+async def test_tail_continues_at_its_last_end(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(factory.make_run, published)
     end = await database.read(event_log.end)
     assert end.writers == frozenset()
-    await database.write(factory.add_events, home, key, [Q, R, S])
+    await database.write(factory.make_events, published, key, [Q, R, S])
     first = await database.read(event_log.tail, end.until, None, 2, ("status",))
     assert ([row.to_status for row in first.rows], first.is_last, first.gaps) == (["QUEUED", "RUNNING"], False, None)
     assert {run_id: run.status for run_id, run in first.runs.items()} == {key: "QUEUED"}
@@ -84,11 +89,11 @@ async def test_the_tail_of_the_log_goes_on_where_it_ended(database: Database, ho
     assert rest.end == (await database.read(event_log.end)).until
 
 
-async def test_numbers_that_nobody_has_any_more_are_passed_over(database: Database, home: Home) -> None:
-    """On PostgreSQL it takes a second look: what is missing may have come just after the first."""
-    key = await database.write(factory.add_run, home)
+async def test_tail_skips_unused_log_positions(database: Database, published: PublishedFlow) -> None:
+    """On PostgreSQL a second read is needed: a missing event may be committed just after the first one."""
+    key = await database.write(factory.make_run, published)
     for _ in range(3):
-        await database.write(factory.add_events, home, key, [Q])
+        await database.write(factory.make_events, published, key, [Q])
         await database.write(_take_a_number)
     found = await database.read(event_log.tail, 0, None, 10)
     if database.dialect == "postgresql":
@@ -101,7 +106,7 @@ async def test_numbers_that_nobody_has_any_more_are_passed_over(database: Databa
 
 
 def _take_a_number(uow: UnitOfWork) -> None:
-    """As a transaction does that is rolled back, on PostgreSQL; on SQLite by deleting what was written."""
+    """Uses up a log position: PostgreSQL loses one in a rollback, SQLite when an event is deleted."""
     if uow.conn.dialect.name == "postgresql":
         uow.conn.execute(text("SELECT nextval('run_event_seq_seq')"))
     else:

@@ -16,74 +16,75 @@ from db.queue import quota
 from db.runs import step_journal
 from domain.quota import QuotaPeriod
 from tests.support.clock import FakeClock
-from tests.support.places import Places, create
+from tests.support.factory import create_run
+from tests.support.slot_harness import SlotHarness
 
 
 class _OopsError(Exception):
     pass
 
 
-async def with_quota(database: Database, runs: int, period: QuotaPeriod = QuotaPeriod.DAY) -> Places:
-    places = await Places.on(database)
-    await database.write(projects.change, places.home.project_id, {"quota_runs": runs, "quota_period": period})
-    return places
+async def with_quota(database: Database, runs: int, period: QuotaPeriod = QuotaPeriod.DAY) -> SlotHarness:
+    harness = await SlotHarness.on(database)
+    await database.write(projects.change, harness.published.project_id, {"quota_runs": runs, "quota_period": period})
+    return harness
 
 
-async def used(places: Places) -> int:
-    key = places.home.project_id
-    return (await places.database.read(quota.used_by_projects, [key])).get(key, 0)
+async def used(harness: SlotHarness) -> int:
+    key = harness.published.project_id
+    return (await harness.database.read(quota.used_by_projects, [key])).get(key, 0)
 
 
 async def test_one_transaction_creates_as_many_as_the_quota_has_left(database: Database) -> None:
-    places = await with_quota(database, 5)
-    await places.start(3)
-    runs = await places.start(4)
-    assert await places.statuses() == {"QUEUED": 5, "QUOTA_EXCEEDED": 2}
-    assert {run for run in runs if (await places.run(run)).finished_at is not None} == set(runs[2:])
-    assert await places.due() == set(await places.claimed())
-    assert await used(places) == 5
+    harness = await with_quota(database, 5)
+    await harness.start(3)
+    runs = await harness.start(4)
+    assert await harness.statuses() == {"QUEUED": 5, "QUOTA_EXCEEDED": 2}
+    assert {run for run in runs if (await harness.run(run)).finished_at is not None} == set(runs[2:])
+    assert await harness.due() == set(await harness.claimed())
+    assert await used(harness) == 5
 
 
 async def test_what_is_rolled_back_was_not_counted(database: Database) -> None:
-    places = await with_quota(database, 5)
+    harness = await with_quota(database, 5)
 
     def fail(uow: UnitOfWork) -> None:
-        create(uow, places.home)
+        create_run(uow, harness.published)
         step_journal.apply_quota(uow)
         raise _OopsError
 
     with pytest.raises(_OopsError):
         await database.write(fail)
-    assert await used(places) == 0
-    await places.start()
-    assert await used(places) == 1
+    assert await used(harness) == 0
+    await harness.start()
+    assert await used(harness) == 1
 
 
 async def test_each_period_has_a_quota_of_its_own_and_the_last_is_forgotten(
     fake_clock: FakeClock, database: Database
 ) -> None:
-    places = await with_quota(database, 2, QuotaPeriod.HOUR)
-    await places.start(3)
-    assert (await used(places), (await places.statuses())["QUOTA_EXCEEDED"]) == (2, 1)
+    harness = await with_quota(database, 2, QuotaPeriod.HOUR)
+    await harness.start(3)
+    assert (await used(harness), (await harness.statuses())["QUOTA_EXCEEDED"]) == (2, 1)
     fake_clock.block(timedelta(hours=1).total_seconds())
-    assert await used(places) == 0
-    await places.start(2)
-    assert (await used(places), (await places.statuses())["QUOTA_EXCEEDED"]) == (2, 1)
+    assert await used(harness) == 0
+    await harness.start(2)
+    assert (await used(harness), (await harness.statuses())["QUOTA_EXCEEDED"]) == (2, 1)
     rows = await database.read(lambda conn: conn.execute(select(func.count()).select_from(table(QuotaUse))).scalar())
     assert rows == 1
 
 
 async def test_a_raised_quota_holds_at_once(database: Database) -> None:
-    places = await with_quota(database, 1)
-    await places.start(2)
-    await database.write(projects.change, places.home.project_id, {"quota_runs": 3})
-    more: list[UUID] = await places.start(3)
-    assert [(await places.run(run)).status for run in more] == ["QUEUED", "QUEUED", "QUOTA_EXCEEDED"]
+    harness = await with_quota(database, 1)
+    await harness.start(2)
+    await database.write(projects.change, harness.published.project_id, {"quota_runs": 3})
+    more: list[UUID] = await harness.start(3)
+    assert [(await harness.run(run)).status for run in more] == ["QUEUED", "QUEUED", "QUOTA_EXCEEDED"]
 
 
 async def test_projects_are_counted_apart(database: Database) -> None:
-    places = await with_quota(database, 1)
-    await places.start()
+    harness = await with_quota(database, 1)
+    await harness.start()
 
     def other(uow: UnitOfWork) -> UUID:
         return projects.create(uow, "other")
@@ -97,7 +98,7 @@ async def test_a_set_of_runs_is_told_how_many_may_go(fake_clock: FakeClock, data
     assert await database.write(quota.take, free, 1_000) == 1_000
     limited = await with_quota(database, 5, QuotaPeriod.HOUR)
     await limited.start()
-    key = limited.home.project_id
+    key = limited.published.project_id
     assert [await database.write(quota.take, key, wanted) for wanted in (3, 4, 4)] == [3, 1, 0]
     assert await used(limited) == 5
     await limited.start()
@@ -107,19 +108,19 @@ async def test_a_set_of_runs_is_told_how_many_may_go(fake_clock: FakeClock, data
 
 
 async def test_sets_taken_at_the_same_time_share_a_quota_exactly(database: Database) -> None:
-    places = await with_quota(database, 50)
-    taken = await asyncio.gather(*(database.write(quota.take, places.home.project_id, 7) for _ in range(10)))
+    harness = await with_quota(database, 50)
+    taken = await asyncio.gather(*(database.write(quota.take, harness.published.project_id, 7) for _ in range(10)))
     assert sum(taken) == 50
-    assert await used(places) == 50
+    assert await used(harness) == 50
 
 
 async def test_a_set_that_is_rolled_back_was_not_counted(database: Database) -> None:
-    places = await with_quota(database, 5)
+    harness = await with_quota(database, 5)
 
     def fail(uow: UnitOfWork) -> None:
-        assert quota.take(uow, places.home.project_id, 9) == 5
+        assert quota.take(uow, harness.published.project_id, 9) == 5
         raise _OopsError
 
     with pytest.raises(_OopsError):
         await database.write(fail)
-    assert await used(places) == 0
+    assert await used(harness) == 0

@@ -11,204 +11,204 @@ from db.assembly import open_database
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.queue import slots
+from db.queue import due, slots
 from db.runs import step_journal
 from db.runs.children import ChildBatch
 from db.runs.step_journal import AttemptStart, Claimed
 from domain.enums import RunStatus
-from engine.polling import PollingDispatcher, PollingSettings
-from tests.support.api import PATIENCE, statements
+from engine.dispatcher import Dispatcher, DispatcherSettings
+from tests.support.app import PATIENCE, statements
 from tests.support.clock import FakeClock
-from tests.support.places import LEASE, Places, finish, ids_of
+from tests.support.slot_harness import LEASE, SlotHarness, finish, ids_of
 
 _RUNS = table(FlowRun)
 
 
 async def test_runs_beyond_the_limit_of_their_flow_stay_queued(database: Database) -> None:
-    places = await Places.on(database, flow=2)
-    runs = await places.start(5)
-    assert await places.claimed() == runs[:2]
-    assert await places.statuses() == {"RUNNING": 2, "QUEUED": 3}
-    assert await places.due() == set()
-    assert await database.read(step_journal.next_due) == (await places.run(runs[0])).due_at  # nobody looks in vain
+    harness = await SlotHarness.on(database, flow=2)
+    runs = await harness.start(5)
+    assert await harness.claimed() == runs[:2]
+    assert await harness.statuses() == {"RUNNING": 2, "QUEUED": 3}
+    assert await harness.due() == set()
+    assert await database.read(due.next_due) == (await harness.run(runs[0])).due_at  # nobody looks in vain
 
 
 async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> None:
-    places = await Places.on(database, project=3)
-    other = await places.another_flow()
-    runs = [*await places.start(2), *await places.start(2, other)]
-    assert await places.claimed() == runs[:3]
-    assert (await places.run(runs[3])).held_by == places.home.project_id
+    harness = await SlotHarness.on(database, project=3)
+    other = await harness.another_flow()
+    runs = [*await harness.start(2), *await harness.start(2, other)]
+    assert await harness.claimed() == runs[:3]
+    assert (await harness.run(runs[3])).blocked_by == harness.published.project_id
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
 async def test_whoever_ends_lets_the_oldest_go_on(database: Database, scope: str) -> None:
-    places = await Places.on(database, **{scope: 2})
-    runs = await places.start(5)
-    first, second = await places.claim()
-    await places.finish(second.lease)
-    assert await places.due() == {runs[2]}
-    await places.finish(first.lease, RunStatus.FAILED)
-    assert await places.due() == {runs[2], runs[3]}
-    assert await places.claimed() == runs[2:4]
+    harness = await SlotHarness.on(database, **{scope: 2})
+    runs = await harness.start(5)
+    first, second = await harness.claim()
+    await harness.finish(second.lease)
+    assert await harness.due() == {runs[2]}
+    await harness.finish(first.lease, RunStatus.FAILED)
+    assert await harness.due() == {runs[2], runs[3]}
+    assert await harness.claimed() == runs[2:4]
 
 
 async def test_a_paused_run_leaves_its_place_and_asks_again(database: Database) -> None:
-    places = await Places.on(database, flow=1)
-    first, second, third = await places.start(3)
-    (claim,) = await places.claim()
-    await places.pause(claim.lease)
-    (other,) = await places.claim()
+    harness = await SlotHarness.on(database, flow=1)
+    first, second, third = await harness.start(3)
+    (claim,) = await harness.claim()
+    await harness.pause(claim.lease)
+    (other,) = await harness.claim()
     assert other.lease.run_id == second
-    assert await places.resume(first)
-    assert (await places.run(first)).status == RunStatus.PAUSED
-    assert await places.claimed() == []
-    await places.finish(other.lease)
-    assert await places.claimed() == [third]  # it has waited longer
-    assert (await places.run(first)).held_by == places.home.flow_id
+    assert await harness.resume(first)
+    assert (await harness.run(first)).status == RunStatus.PAUSED
+    assert await harness.claimed() == []
+    await harness.finish(other.lease)
+    assert await harness.claimed() == [third]  # it has waited longer
+    assert (await harness.run(first)).blocked_by == harness.published.flow_id
 
 
 async def test_an_answered_run_goes_on_at_once_where_there_is_a_place(database: Database) -> None:
-    places = await Places.on(database, flow=1)
-    (run,) = await places.start()
-    (claim,) = await places.claim()
-    await places.pause(claim.lease)
-    assert await places.resume(run)
-    assert (await places.run(run)).status == RunStatus.RUNNING
-    await places.start()
-    assert await places.claimed() == [run]
+    harness = await SlotHarness.on(database, flow=1)
+    (run,) = await harness.start()
+    (claim,) = await harness.claim()
+    await harness.pause(claim.lease)
+    assert await harness.resume(run)
+    assert (await harness.run(run)).status == RunStatus.RUNNING
+    await harness.start()
+    assert await harness.claimed() == [run]
 
 
 async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(database: Database) -> None:
-    places = await Places.on(database, flow=1)
-    runs = await places.start(4)
-    await places.claim()
+    harness = await SlotHarness.on(database, flow=1)
+    runs = await harness.start(4)
+    await harness.claim()
     assert await database.write(step_journal.stop, runs[1], "Cancelled")
-    stopped = await places.run(runs[1])
-    assert (stopped.held_at, stopped.held_by, stopped.finished_at is None) == (None, None, False)
-    assert await places.due() == set()
+    stopped = await harness.run(runs[1])
+    assert (stopped.blocked_since, stopped.blocked_by, stopped.finished_at is None) == (None, None, False)
+    assert await harness.due() == set()
     assert await database.write(step_journal.stop, runs[0], "Cancelled")
-    assert await places.due() == {runs[2]}
+    assert await harness.due() == {runs[2]}
     assert await database.write(step_journal.stop, runs[2], "Cancelled")  # it had been let go on, and never did
-    assert await places.claimed() == [runs[3]]
+    assert await harness.claimed() == [runs[3]]
 
 
 async def test_a_run_taken_over_from_a_lost_worker_keeps_its_place(database: Database) -> None:
-    places = await Places.on(database, flow=1)
-    runs = await places.start(2)
-    await places.claim()
+    harness = await SlotHarness.on(database, flow=1)
+    runs = await harness.start(2)
+    await harness.claim()
     await database.write(step_journal.release_leases)
-    assert await places.claimed() == runs[:1]
-    assert (await places.run(runs[0])).interruptions == 1
+    assert await harness.claimed() == runs[:1]
+    assert (await harness.run(runs[0])).interruptions == 1
 
 
 async def test_thousands_of_held_runs_are_in_nobodys_way(database: Database) -> None:
-    places = await Places.on(database, flow=1)
-    held = await places.start(1_500)
-    other = await places.another_flow()
-    free = await places.start(3, other)
-    assert await places.claimed(10) == [held[0], *free]
-    assert len(await places.due()) == 1_500 - 1 - 1_000  # these were put aside at once
-    while await places.due():
-        assert await places.claimed(10) == []
-    assert (await places.statuses())["RUNNING"] == 4
-    (late,) = await places.start(1, other)
-    assert await places.claimed(10) == [late]
+    harness = await SlotHarness.on(database, flow=1)
+    held = await harness.start(1_500)
+    other = await harness.another_flow()
+    free = await harness.start(3, other)
+    assert await harness.claimed(10) == [held[0], *free]
+    assert len(await harness.due()) == 1_500 - 1 - 1_000  # these were put aside at once
+    while await harness.due():
+        assert await harness.claimed(10) == []
+    assert (await harness.statuses())["RUNNING"] == 4
+    (late,) = await harness.start(1, other)
+    assert await harness.claimed(10) == [late]
 
 
 async def test_flows_of_a_limited_project_share_without_starving(database: Database) -> None:
-    places = await Places.on(database, flow=1, project=2)
-    other = await places.another_flow()
-    limited, others = await places.start(20), await places.start(3, other)
+    harness = await SlotHarness.on(database, flow=1, project=2)
+    other = await harness.another_flow()
+    limited, others = await harness.start(20), await harness.start(3, other)
     ran: list[UUID] = []
-    while claims := await places.claim():
-        while await places.due() and (more := await places.claim()):
+    while claims := await harness.claim():
+        while await harness.due() and (more := await harness.claim()):
             claims += more
         assert len(claims) <= 2
         ran += ids_of(claims)
         for claim in claims:
-            await places.finish(claim.lease)
+            await harness.finish(claim.lease)
     assert sorted(ran) == sorted([*limited, *others])
     assert set(others) <= set(ran[:8])
-    assert await places.most_at_once(places.home.flow_id, other.flow_id) == 2
-    assert await places.most_at_once(places.home.flow_id) == 1
+    assert await harness.most_at_once(harness.published.flow_id, other.flow_id) == 2
+    assert await harness.most_at_once(harness.published.flow_id) == 1
 
 
 async def test_a_parent_does_not_keep_its_children_from_running(database: Database) -> None:
-    places = await Places.on(database, flow=1, project=1)
-    (parent,) = await places.start()
-    (claim,) = await places.claim()
-    brood = ChildBatch(places.home.flow_id, places.home.version_id, True, ["1", "2"], 0, 1)
+    harness = await SlotHarness.on(database, flow=1, project=1)
+    (parent,) = await harness.start()
+    (claim,) = await harness.claim()
+    brood = ChildBatch(harness.published.flow_id, harness.published.version_id, True, ["1", "2"], 0, 1)
     step = AttemptStart(0, "children", None, "flow", 1, '{"inputs": [1, 2]}')
     await database.write(step_journal.pause, claim.lease, None, step, "Waiting", None, None, brood)
     for _ in range(2):
-        (child,) = await places.claim()
+        (child,) = await harness.claim()
         assert child.run.parent_run_id == parent
-        assert await places.claimed() == []
-        await places.finish(child.lease)
-    assert await places.claimed() == [parent]
+        assert await harness.claimed() == []
+        await harness.finish(child.lease)
+    assert await harness.claimed() == [parent]
 
 
 async def test_a_lowered_limit_holds_for_runs_that_begin_later(database: Database) -> None:
-    places = await Places.on(database, flow=3)
-    runs = await places.start(6)
-    claims = await places.claim()
-    await places.limit_flow(1)
+    harness = await SlotHarness.on(database, flow=3)
+    runs = await harness.start(6)
+    claims = await harness.claim()
+    await harness.limit_flow(1)
     for claim in claims[:2]:
-        await places.finish(claim.lease)
-        assert await places.claimed() == []
-    await places.finish(claims[2].lease)
-    assert await places.claimed() == runs[3:4]
+        await harness.finish(claim.lease)
+        assert await harness.claimed() == []
+    await harness.finish(claims[2].lease)
+    assert await harness.claimed() == runs[3:4]
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
 async def test_a_raised_limit_lets_waiting_runs_go_on(database: Database, scope: str) -> None:
-    places = await Places.on(database, **{scope: 1})
-    runs = await places.start(6)
-    await places.claim()
-    change = places.limit_flow if scope == "flow" else places.limit_project
+    harness = await SlotHarness.on(database, **{scope: 1})
+    runs = await harness.start(6)
+    await harness.claim()
+    change = harness.limit_flow if scope == "flow" else harness.limit_project
     await change(3)
-    assert await places.due() == set(runs[1:3])
-    assert await places.claimed() == runs[1:3]
+    assert await harness.due() == set(runs[1:3])
+    assert await harness.claimed() == runs[1:3]
     await change(None)
-    assert await places.claimed() == runs[3:]
+    assert await harness.claimed() == runs[3:]
 
 
 async def test_a_limit_set_on_the_flow_moves_runs_out_of_the_projects_line(database: Database) -> None:
-    places = await Places.on(database, project=2)
-    other = await places.another_flow()
-    mine, theirs = await places.start(4), await places.start(2, other)
-    claims = await places.claim()
+    harness = await SlotHarness.on(database, project=2)
+    other = await harness.another_flow()
+    mine, theirs = await harness.start(4), await harness.start(2, other)
+    claims = await harness.claim()
     assert ids_of(claims) == mine[:2]
-    await places.limit_flow(1)
+    await harness.limit_flow(1)
     for claim in claims:
-        await places.finish(claim.lease)
+        await harness.finish(claim.lease)
     found: list[UUID] = []
-    while await places.due():
-        found += await places.claimed()
+    while await harness.due():
+        found += await harness.claimed()
     assert sorted(found) == sorted([mine[2], theirs[0]])
 
 
 async def test_the_sweep_finds_whom_nobody_made_way_for(database: Database) -> None:
-    places = await Places.on(database, flow=2)
-    runs = await places.start(5)
-    (first, _) = await places.claim()
+    harness = await SlotHarness.on(database, flow=2)
+    runs = await harness.start(5)
+    (first, _) = await harness.claim()
     ended = update(_RUNS).where(_RUNS.c.id == first.lease.run_id).values(status="SUCCEEDED", due_at=None)
     await database.write(lambda uow: uow.conn.execute(ended))  # past all rules
-    assert await places.due() == set()
+    assert await harness.due() == set()
     (line,) = await database.read(slots.wait_queues)
-    assert line == (places.home.project_id, places.home.flow_id)
+    assert line == (harness.published.project_id, harness.published.flow_id)
     await database.write(slots.rescue_wait_queue, *line)
-    assert await places.due() == {runs[2]}
+    assert await harness.due() == {runs[2]}
 
 
 async def test_runs_without_limits_cost_no_statement_more(database: Database) -> None:
-    places = await Places.on(database)
-    await places.start(2)
+    harness = await SlotHarness.on(database)
+    await harness.start(2)
     with statements() as claim:
-        claims = await places.claim()
+        claims = await harness.claim()
     with statements() as end:
-        await places.finish(claims[0].lease)
+        await harness.finish(claims[0].lease)
     counted = [each for each in [*claim.texts, *end.texts] if not each.startswith(("SAVEPOINT", "RELEASE", "BEGIN"))]
     assert len(counted) == 5 + 2  # due, claim, begin, claimed, event; finish, event
     assert not any("advisory" in each for each in counted)
@@ -225,10 +225,10 @@ async def databases(database_url: str) -> AsyncIterator[list[Database]]:
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
 async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[Database], scope: str) -> None:
-    places = await Places.on(databases[0], **{scope: 4})
+    harness = await SlotHarness.on(databases[0], **{scope: 4})
     # Processes that want to write to SQLite at the same time wait for each other asleep.
     count = 60 if databases[0].dialect == "postgresql" else 30
-    await places.start(count)
+    await harness.start(count)
     over = asyncio.Event()
     ended: list[UUID] = []
     seen: list[int] = []
@@ -244,7 +244,7 @@ async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[D
 
         return work
 
-    dispatchers = [PollingDispatcher(each, PollingSettings(concurrency=16, interval=0.05)) for each in databases]
+    dispatchers = [Dispatcher(each, DispatcherSettings(concurrency=16, interval=0.05)) for each in databases]
     tasks = [
         asyncio.create_task(dispatcher.run(execute(each)))  # type: ignore[arg-type]
         for dispatcher, each in zip(dispatchers, databases, strict=True)
@@ -255,24 +255,24 @@ async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[D
         dispatcher.stop()
     await asyncio.gather(*tasks)
     assert len(set(ended)) == count
-    assert await places.most_at_once(places.home.flow_id) == 4
+    assert await harness.most_at_once(harness.published.flow_id) == 4
     assert max(seen) <= 4
 
 
 async def test_claims_at_the_same_time_share_what_is_free(databases: list[Database]) -> None:
-    places = await Places.on(databases[0], flow=5)
-    await places.start(60)
+    harness = await SlotHarness.on(databases[0], flow=5)
+    await harness.start(60)
     claims = await asyncio.gather(*(each.write(step_journal.claim, 4, LEASE) for each in databases for _ in range(4)))
     assert sum(len(each) for each in claims) <= 5
-    while await places.due():
-        await places.claim()
-    assert (await places.statuses()) == {"RUNNING": 5, "QUEUED": 55}
+    while await harness.due():
+        await harness.claim()
+    assert (await harness.statuses()) == {"RUNNING": 5, "QUEUED": 55}
 
 
 async def test_a_dispatcher_does_not_wait_for_its_interval(fake_clock: FakeClock, database: Database) -> None:
     fake_clock.watch(database)
-    places = await Places.on(database, flow=1)
-    await places.start(5)
+    harness = await SlotHarness.on(database, flow=1)
+    await harness.start(5)
     ended = asyncio.Event()
     count = 0
 
@@ -284,7 +284,7 @@ async def test_a_dispatcher_does_not_wait_for_its_interval(fake_clock: FakeClock
             ended.set()
 
     began_at = fake_clock.now()
-    dispatcher = PollingDispatcher(database)
+    dispatcher = Dispatcher(database)
     task = asyncio.create_task(dispatcher.run(execute))
     await fake_clock.happened(ended)
     assert fake_clock.now() == began_at

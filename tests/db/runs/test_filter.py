@@ -27,11 +27,11 @@ from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
 from domain.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
 from domain.state_machine import FINAL, UNSUCCESSFUL
-from live.matching import now
+from live.matching import snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 COUNT = 300
 MS = timedelta(milliseconds=1)
@@ -75,13 +75,13 @@ SHORT = [0, 1, 20, 999, 1_000]
 def fill(uow: UnitOfWork) -> None:
     """Two projects, three flows, four versions, and runs of every kind."""
     first, second = projects.create(uow, "first"), projects.create(uow, "second")
-    homes = [factory.add_flow(uow, first, "one"), factory.add_flow(uow, first, "two")]
-    homes.append(Home(first, homes[0].flow_id, factory.add_version(uow, first, homes[0].flow_id)))
-    homes.append(factory.add_flow(uow, second, "one"))
+    homes = [factory.make_flow(uow, first, "one"), factory.make_flow(uow, first, "two")]
+    homes.append(PublishedFlow(first, homes[0].flow_id, factory.make_version(uow, first, homes[0].flow_id)))
+    homes.append(factory.make_flow(uow, second, "one"))
     draw = random.Random(7)
     keys = [factory.uuid_at(OLDEST + number // 3 * 7 * MS, number) for number in range(COUNT)]
     for number, key in enumerate(keys):
-        factory.add_run(uow, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
+        factory.make_run(uow, draw.choice(homes), id=key, **run(draw, key, keys[:number]))
 
 
 def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, Any]:
@@ -339,7 +339,7 @@ def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
 
 def ids_in_memory(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
     compiled = CompiledFilter(where)
-    return [row.id for row in reversed(rows) if compiled.matches(now(row))]
+    return [row.id for row in reversed(rows) if compiled.matches(snapshot_now(row))]
 
 
 def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[str, Any]]) -> list[int]:

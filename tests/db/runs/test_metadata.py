@@ -15,7 +15,7 @@ from db.runs import reads as run_reads
 from db.sql.keyset import Page
 from domain.run_filter import RunFilter, RunOrder
 from tests.support import factory
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 CASES: list[tuple[Any, Any, bool]] = [
     ({}, {}, True),
@@ -71,21 +71,21 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def found(uow: UnitOfWork, home: Home, document: Any, probe: Any) -> bool:
+def found(uow: UnitOfWork, published: PublishedFlow, document: Any, probe: Any) -> bool:
     """True if a run with the metadata `document` matches `probe`. The run is removed again."""
     point = uow.conn.begin_nested()
-    factory.add_run(uow, home, metadata=dumps(document))
+    factory.make_run(uow, published, metadata=dumps(document))
     rows = run_reads.page(uow.conn, (), RunFilter(metadata=dumps(probe)), RunOrder(), Page(2))
     point.rollback()
     return len(rows) == 1
 
 
-def all_found(uow: UnitOfWork, home: Home) -> list[bool]:
-    return [found(uow, home, document, probe) for document, probe, _ in CASES]
+def all_found(uow: UnitOfWork, published: PublishedFlow) -> list[bool]:
+    return [found(uow, published, document, probe) for document, probe, _ in CASES]
 
 
-async def test_metadata_filter_matches_contained_documents(database: Database, home: Home) -> None:
-    answers = await database.write(all_found, home)
+async def test_metadata_filter_matches_contained_documents(database: Database, published: PublishedFlow) -> None:
+    answers = await database.write(all_found, published)
     wrong = [case for case, answer in zip(CASES, answers, strict=True) if answer is not case[2]]
     assert wrong == []
 
@@ -124,7 +124,7 @@ async def test_sqlite_containment_equals_postgresql(database: Database, pairs: l
     assert ours == await database.read(postgresql_contains, pairs)
 
 
-async def test_metadata_is_read_as_text(database: Database, home: Home) -> None:
-    key = await database.write(factory.add_run, home, metadata='{"a": [1.0, null, "ü"]}')
+async def test_metadata_is_read_as_text(database: Database, published: PublishedFlow) -> None:
+    key = await database.write(factory.make_run, published, metadata='{"a": [1.0, null, "ü"]}')
     row = (await database.read(run_reads.by_ids, [key], {"metadata"}))[key]
     assert row.metadata == '{"a": [1.0, null, "ü"]}'

@@ -20,7 +20,7 @@ from db.sql.keyset import Edge, Page, Position, sort_value
 from domain.run_filter import Archived, RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 ORDERS = [RunOrder(field, descending) for field in RunOrderField for descending in (False, True)]
 ALL = RunFilter(archived=Archived.INCLUDE)
@@ -46,10 +46,10 @@ def run(number: int) -> dict[str, Any]:
 
 
 def fill(uow: UnitOfWork) -> None:
-    home = factory.add_home(uow)
+    published = factory.make_project_with_flow(uow)
     numbers = list(range(COUNT))
     random.Random(1).shuffle(numbers)
-    factory.add_runs(uow, home, map(run, numbers))
+    factory.make_runs(uow, published, map(run, numbers))
 
 
 def position(row: RunRow, order: RunOrder) -> Position:
@@ -136,8 +136,8 @@ def beyond_removed(uow: UnitOfWork, order: RunOrder) -> tuple[bool, ...]:
     return tuple(run_reads.has_more(uow.conn, ALL, order, edge) for edge in edges)
 
 
-async def test_position_of_deleted_row_stays_valid(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, map(run, range(len(ORDERS) + 2)))
+async def test_position_of_deleted_row_stays_valid(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, map(run, range(len(ORDERS) + 2)))
     for order in ORDERS:
         assert await database.write(beyond_removed, order) == (False, False, True, True), order
 
@@ -145,7 +145,7 @@ async def test_position_of_deleted_row_stays_valid(database: Database, home: Hom
 OLD = {key_of(number) for number in range(COUNT)}
 
 
-def page_while_others_come(uow: UnitOfWork, home: Home, order: RunOrder, *, backward: bool) -> list[UUID]:
+def page_while_others_come(uow: UnitOfWork, published: PublishedFlow, order: RunOrder, *, backward: bool) -> list[UUID]:
     """The rows of all pages, with rows inserted everywhere after each page, which are deleted afterwards."""
     point = uow.conn.begin_nested()
     seen: list[UUID] = []
@@ -160,14 +160,16 @@ def page_while_others_come(uow: UnitOfWork, home: Home, order: RunOrder, *, back
             return seen
         edge = position(rows[0] if backward else rows[-1], order)
         if len(seen) < 2 * COUNT:
-            factory.add_runs(uow, home, [run(next(new)) for _ in range(5)])
+            factory.make_runs(uow, published, [run(next(new)) for _ in range(5)])
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
-async def test_concurrent_inserts_duplicate_and_hide_no_row(database: Database, home: Home, backward: bool) -> None:
-    await database.write(factory.add_runs, home, map(run, range(COUNT)))
+async def test_concurrent_inserts_duplicate_and_hide_no_row(
+    database: Database, published: PublishedFlow, backward: bool
+) -> None:
+    await database.write(factory.make_runs, published, map(run, range(COUNT)))
     for order in ORDERS:
-        seen = await database.write(page_while_others_come, home, order, backward=backward)
+        seen = await database.write(page_while_others_come, published, order, backward=backward)
         assert len(seen) == len(set(seen)), order
         old = [key for key in seen if key in OLD]
         expected = in_order(range(COUNT), order)
@@ -177,11 +179,11 @@ async def test_concurrent_inserts_duplicate_and_hide_no_row(database: Database, 
 OWNERS = [factory.uuid_at(START, number) for number in range(4)]
 
 
-def add_family(uow: UnitOfWork, home: Home) -> None:
+def add_family(uow: UnitOfWork, published: PublishedFlow) -> None:
     """Children of the first three owners, one of them with one child; the fourth has none."""
     owners = [OWNERS[number % 2] for number in range(COUNT - 1)] + [OWNERS[2]]
     rows = [run(number) | {"parent_run_id": owner} for number, owner in enumerate(owners)]
-    factory.add_runs(uow, home, [row | {"archived_at": START} if number % 5 == 0 else row
+    factory.make_runs(uow, published, [row | {"archived_at": START} if number % 5 == 0 else row
                                   for number, row in enumerate(rows)])  # fmt: skip
 
 
@@ -209,8 +211,8 @@ def together(conn: Connection, page: Page, order: RunOrder) -> dict[UUID, list[U
     return {owner: [row.id for row in rows] for owner, rows in found.items()}
 
 
-async def test_batched_pages_equal_single_pages(database: Database, home: Home) -> None:
-    await database.write(add_family, home)
+async def test_batched_pages_equal_single_pages(database: Database, published: PublishedFlow) -> None:
+    await database.write(add_family, published)
     for page, descending in itertools.product(PAGES, (False, True)):
         order = RunOrder(descending=descending)
         assert await database.read(together, page, order) == await database.read(per_owner, page, order)
@@ -218,8 +220,8 @@ async def test_batched_pages_equal_single_pages(database: Database, home: Home) 
         assert await database.read(together, Page(5), order) == await database.read(per_owner, Page(5), order)
 
 
-async def test_child_counts_are_batched(database: Database, home: Home) -> None:
-    await database.write(add_family, home)
+async def test_child_counts_are_batched(database: Database, published: PublishedFlow) -> None:
+    await database.write(add_family, published)
     assert await database.read(run_reads.counts_by, OWNERS, "parent_run_id") == {
         OWNERS[0]: 20,
         OWNERS[1]: 19,
@@ -243,8 +245,8 @@ def beyond_each(conn: Connection, order: RunOrder) -> tuple[dict[Any, bool], dic
     return dict(found), alone
 
 
-async def test_has_more_is_batched_over_owners(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [
+async def test_has_more_is_batched_over_owners(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [
         run(number) | {"parent_run_id": OWNERS[number % 2]} for number in range(8)
     ])  # fmt: skip
     for order in ORDERS:
@@ -254,8 +256,8 @@ async def test_has_more_is_batched_over_owners(database: Database, home: Home) -
     assert await database.read(run_reads.owners_with_more, [], "parent_run_id", RunOrder()) == {}
 
 
-async def test_a_thousand_owners_fit_in_one_read(database: Database, home: Home) -> None:
-    await database.write(factory.add_runs, home, [{"parent_run_id": OWNERS[0]}])
+async def test_a_thousand_owners_fit_in_one_read(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_runs, published, [{"parent_run_id": OWNERS[0]}])
     edge = Edge(Position(0, factory.uuid_at(START - SECOND)), before=False)
     asked = [(factory.uuid_at(START, number), edge) for number in range(1_000)]
     order = RunOrder(descending=False)
@@ -272,8 +274,8 @@ async def test_page_has_requested_columns_and_sort_column(filled: Database) -> N
         assert set(row._fields) == {"id", *columns, *([column] if column else [])}
 
 
-def add_flows(uow: UnitOfWork, home: Home) -> list[UUID]:
-    return [flows.create(uow, home.project_id, f"flow {number}") for number in range(10)]
+def add_flows(uow: UnitOfWork, published: PublishedFlow) -> list[UUID]:
+    return [flows.create(uow, published.project_id, f"flow {number}") for number in range(10)]
 
 
 def walk_flows(conn: Connection, where: FlowFilter, *, backward: bool) -> list[list[UUID]]:
@@ -288,8 +290,8 @@ def walk_flows(conn: Connection, where: FlowFilter, *, backward: bool) -> list[l
         edge = Position(0, (rows[0] if backward else rows[-1]).id)
 
 
-async def test_flows_page_newest_first_in_both_directions(database: Database, home: Home) -> None:
-    expected = (await database.write(add_flows, home))[::-1]
+async def test_flows_page_newest_first_in_both_directions(database: Database, published: PublishedFlow) -> None:
+    expected = (await database.write(add_flows, published))[::-1]
     where = FlowFilter(name_contains="flow ")
     forward = await database.read(walk_flows, where, backward=False)
     backward = await database.read(walk_flows, where, backward=True)

@@ -24,7 +24,7 @@ from tests.db.runs import test_filter as of_filters
 from tests.db.test_plans import statements_on
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 OLDEST = of_filters.OLDEST
 MS = timedelta(milliseconds=1)
@@ -78,18 +78,22 @@ async def test_durations_cover_ended_runs(filled: Database, where: RunFilter, ma
 
 
 @pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 99, 100, 101, 200])
-async def test_percentiles_are_exact_for_any_number_of_runs(database: Database, home: Home, count: int) -> None:
+async def test_percentiles_are_exact_for_any_number_of_runs(
+    database: Database, published: PublishedFlow, count: int
+) -> None:
     """They equal PostgreSQL's `percentile_disc`, without its rounding."""
     done = {"status": RunStatus.SUCCEEDED}
-    await database.write(factory.add_runs, home, [{**done, "duration_ms": 10 * n} for n in range(1, count + 1)])
+    await database.write(factory.make_runs, published, [{**done, "duration_ms": 10 * n} for n in range(1, count + 1)])
     found = await database.read(stats.durations, RunFilter(), START)
     assert found is not None
     assert list(found.percentiles) == [10 * math.ceil(count * part / 100) for part in (50, 90, 95, 99)]
 
 
-async def test_very_long_durations_do_not_overflow(database: Database, home: Home) -> None:
+async def test_very_long_durations_do_not_overflow(database: Database, published: PublishedFlow) -> None:
     most = 2**53
-    await database.write(factory.add_runs, home, [{"status": RunStatus.FAILED, "duration_ms": most} for _ in range(9)])
+    await database.write(
+        factory.make_runs, published, [{"status": RunStatus.FAILED, "duration_ms": most} for _ in range(9)]
+    )
     found = await database.read(stats.durations, RunFilter(), START)
     assert found == stats.Durations(9, most, most, float(most), [most] * 4)
 
@@ -158,8 +162,8 @@ def summary(fingerprint: str, runs: list[AnyRow]) -> tuple[Any, ...]:
     return fingerprint, len(runs), last, newest.id, newest.error_message
 
 
-async def test_running_runs_last_until_the_given_instant(database: Database, home: Home) -> None:
-    await database.write(factory.add_run, home, status=RunStatus.RUNNING, started_at=START)
+async def test_running_runs_last_until_the_given_instant(database: Database, published: PublishedFlow) -> None:
+    await database.write(factory.make_run, published, status=RunStatus.RUNNING, started_at=START)
     where = RunFilter(min_duration_ms=5_000)
     sizes = [await database.read(stats.counts, where, START + timedelta(seconds=n)) for n in (4, 5)]
     assert sizes == [{}, {"RUNNING": 1}]

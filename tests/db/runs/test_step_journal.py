@@ -15,6 +15,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
+from db.queue import due
 from db.runs import reads as run_reads
 from db.runs import step_journal
 from db.runs.step_journal import AttemptResult, AttemptStart, LeaseLostError
@@ -24,7 +25,7 @@ from domain import ids
 from domain.enums import RunStatus, StepStatus
 from tests.support import factory
 from tests.support.clock import START, FakeClock
-from tests.support.factory import MINUTE, Home
+from tests.support.factory import MINUTE, PublishedFlow
 
 FIRST_TRY = AttemptStart(position=0, name="a", display_name="A", kind="transform", number=1, input='{"n":1}')
 SECOND_TRY = AttemptStart(position=0, name="a", display_name="A", kind="transform", number=2, input='{"n":2}')
@@ -43,23 +44,23 @@ async def claim(database: Database, limit: int, lease: timedelta = MINUTE) -> li
     return [each.lease for each in await database.write(step_journal.claim, limit, lease)]
 
 
-async def claimed(database: Database, home: Home, count: int = 1) -> Sequence[Lease]:
-    await database.write(factory.add_runs, home, [{} for _ in range(count)])
+async def claimed(database: Database, published: PublishedFlow, count: int = 1) -> Sequence[Lease]:
+    await database.write(factory.make_runs, published, [{} for _ in range(count)])
     return await claim(database, count)
 
 
 @pytest.fixture
-async def lease(database: Database, home: Home) -> Lease:
+async def lease(database: Database, published: PublishedFlow) -> Lease:
     """A run that is claimed for a minute."""
-    return (await claimed(database, home))[0]
+    return (await claimed(database, published))[0]
 
 
-def add_due_runs(uow: UnitOfWork, home: Home, seconds: Sequence[float]) -> list[UUID]:
-    return factory.add_runs(uow, home, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
+def add_due_runs(uow: UnitOfWork, published: PublishedFlow, seconds: Sequence[float]) -> list[UUID]:
+    return factory.make_runs(uow, published, [{"due_at": START + timedelta(seconds=each)} for each in seconds])
 
 
 def run_row(conn: Connection, run_id: UUID) -> Any:
-    columns = ("status", "due_at", "lease_token", "interruptions", "epoch", "started_at", "recovered_by_id", "output")
+    columns = ("status", "due_at", "lease_token", "interruptions", "started_at", "recovered_by_id", "output")
     return run_reads.by_ids(conn, [run_id], columns)[run_id]
 
 
@@ -82,10 +83,10 @@ def attempt_rows(conn: Connection, run_id: UUID) -> list[tuple[Any, ...]]:
 
 class TestClaims:
     async def test_what_is_due_is_claimed_longest_due_first(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         await fake_clock.advance(10)
-        keys = await database.write(add_due_runs, home, [5, 11, 3, 10, 4])
+        keys = await database.write(add_due_runs, published, [5, 11, 3, 10, 4])
         assert {each.run_id for each in await claim(database, 3)} == {keys[2], keys[4], keys[0]}
         assert [each.run_id for each in await claim(database, 3)] == [keys[3]]
         assert await claim(database, 3) == []
@@ -107,13 +108,13 @@ class TestClaims:
         assert len((await database.read(contents))[3]) == 1
 
     async def test_a_claim_brings_the_runs_as_they_are_then_with_their_journals(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        (begun,) = await claimed(database, home)
+        (begun,) = await claimed(database, published)
         await database.write(step_journal.advance, begun, None, FIRST_TRY)
         await database.write(step_journal.advance, begun, SUCCESS, NEXT_STEP)
         await fake_clock.advance(60)
-        new = await database.write(factory.add_run, home, metadata='{"a": 1}')
+        new = await database.write(factory.make_run, published, metadata='{"a": 1}')
         brought = {each.run.id: each for each in await database.write(step_journal.claim, 2, MINUTE)}
         assert brought.keys() == {begun.run_id, new}
         assert [step.name for step in brought[begun.run_id].steps] == ["a", "b"]
@@ -124,13 +125,15 @@ class TestClaims:
             Lease(key, brought[new].run.lease_token) for key in brought
         }
 
-    async def test_nothing_that_is_final_is_claimed(self, database: Database, home: Home) -> None:
+    async def test_nothing_that_is_final_is_claimed(self, database: Database, published: PublishedFlow) -> None:
         finals = [{"status": status} for status in RunStatus if status not in ("QUEUED", "RUNNING", "PAUSED")]
-        await database.write(factory.add_runs, home, finals)
+        await database.write(factory.make_runs, published, finals)
         assert await claim(database, 10) == []
 
-    async def test_each_due_run_goes_to_one_of_many_claimers(self, database: Database, home: Home) -> None:
-        keys = await database.write(factory.add_runs, home, [{} for _ in range(100)])
+    async def test_each_due_run_goes_to_one_of_many_claimers(
+        self, database: Database, published: PublishedFlow
+    ) -> None:
+        keys = await database.write(factory.make_runs, published, [{} for _ in range(100)])
         batches = await asyncio.gather(*(claim(database, 7) for _ in range(20)))
         # One that finds the others' runs locked takes fewer than it could; nobody takes what another has.
         taken = [each for batch in batches for each in batch]
@@ -142,14 +145,14 @@ class TestClaims:
             assert (row.lease_token, row.interruptions) == (each.token, 0)
 
     async def test_the_next_run_is_due_when_the_earliest_is(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        assert await database.read(step_journal.next_due) is None
-        await database.write(add_due_runs, home, [50, 30, 90])
-        assert await database.read(step_journal.next_due) == START + timedelta(seconds=30)
+        assert await database.read(due.next_due) is None
+        await database.write(add_due_runs, published, [50, 30, 90])
+        assert await database.read(due.next_due) == START + timedelta(seconds=30)
         await fake_clock.advance(30)
         await claim(database, 1, timedelta(seconds=10))
-        assert await database.read(step_journal.next_due) == START + timedelta(seconds=40)
+        assert await database.read(due.next_due) == START + timedelta(seconds=40)
 
     async def test_a_lease_that_is_renewed_is_claimed_later(
         self, database: Database, lease: Lease, fake_clock: FakeClock
@@ -162,17 +165,17 @@ class TestClaims:
         assert [each.run_id for each in await claim(database, 1)] == [lease.run_id]
 
     async def test_a_renewal_tells_which_runs_are_still_held(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        first, second, third = await claimed(database, home, 3)
+        first, second, third = await claimed(database, published, 3)
         await database.write(finish, second)
         await database.write(step_journal.release, [third])
         assert await database.write(step_journal.renew, [first, second, third], MINUTE) == {first.run_id}
 
     async def test_released_runs_are_due_at_once_and_count_no_interruption(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        first, second, third = await claimed(database, home, 3)
+        first, second, third = await claimed(database, published, 3)
         await fake_clock.advance(5)
         await database.write(step_journal.release, [first, third])
         again = await claim(database, 3)
@@ -188,10 +191,10 @@ class TestClaims:
         assert await database.read(contents) == before
 
     async def test_after_a_crash_all_that_was_claimed_is_due_at_once(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        held = await claimed(database, home, 2)
-        await database.write(factory.add_runs, home, [{"status": "FAILED"}, {"due_at": START + 2 * MINUTE}])
+        held = await claimed(database, published, 2)
+        await database.write(factory.make_runs, published, [{"status": "FAILED"}, {"due_at": START + 2 * MINUTE}])
         await fake_clock.advance(1)
         assert await database.write(step_journal.release_leases) == 2
         again = await claim(database, 10)
@@ -221,7 +224,7 @@ class TestHandingBack:
             await database.write(step_journal.snooze, lease, None, START + timedelta(seconds=30))
         assert told.is_set()
         row = await database.read(run_row, lease.run_id)
-        assert (row.due_at, row.lease_token, row.epoch) == (START + timedelta(seconds=30), None, 2)
+        assert (row.due_at, row.lease_token) == (START + timedelta(seconds=30), None)
         await fake_clock.advance(29)
         assert await claim(database, 1) == []
         await fake_clock.advance(1)
@@ -360,21 +363,21 @@ class TestFinishing:
         ],
     )
     async def test_a_retry_that_succeeds_recovers_what_it_retried(
-        self, database: Database, home: Home, status: RunStatus, is_retry: bool, recovers: bool
+        self, database: Database, published: PublishedFlow, status: RunStatus, is_retry: bool, recovers: bool
     ) -> None:
-        old = await database.write(factory.add_run, home, status="FAILED")
-        new = await database.write(factory.add_run, home, retry_of_id=old)
+        old = await database.write(factory.make_run, published, status="FAILED")
+        new = await database.write(factory.make_run, published, retry_of_id=old)
         (lease,) = await claim(database, 1)
         await database.write(finish, lease, None, status, is_retry=is_retry)
         assert (await database.read(run_row, old)).recovered_by_id == (new if recovers else None)
         log = table(RunEvent)
         told = await database.read(lambda conn: conn.execute(select(log).where(log.c.run_id == old)).all())
         assert [(row.kind, row.project_id) for row in told] == (
-            [(event_log.RUN_RECOVERED, home.project_id)] if recovers else []
+            [(event_log.RUN_RECOVERED, published.project_id)] if recovers else []
         )
 
-    async def test_of_two_racing_ends_one_wins(self, database: Database, home: Home) -> None:
-        for lease in await claimed(database, home, 10):
+    async def test_of_two_racing_ends_one_wins(self, database: Database, published: PublishedFlow) -> None:
+        for lease in await claimed(database, published, 10):
             results = await asyncio.gather(
                 *(database.write(finish, lease, None, status) for status in (RunStatus.SUCCEEDED, RunStatus.FAILED)),
                 return_exceptions=True,
@@ -408,10 +411,10 @@ WRITES: dict[str, Callable[[UnitOfWork, Lease], object]] = {
 }
 
 
-async def taken_over(database: Database, home: Home, fake_clock: FakeClock) -> tuple[Lease, Lease]:
+async def taken_over(database: Database, published: PublishedFlow, fake_clock: FakeClock) -> tuple[Lease, Lease]:
     """A lease that ran out in the middle of a step, and the one of another worker that has the run now."""
-    old = await database.write(factory.add_run, home, status="FAILED")
-    new = await database.write(factory.add_run, home, retry_of_id=old)
+    old = await database.write(factory.make_run, published, status="FAILED")
+    new = await database.write(factory.make_run, published, retry_of_id=old)
     stale = next(each for each in await claim(database, 10) if each.run_id == new)
     await database.write(step_journal.advance, stale, None, FIRST_TRY)
     await fake_clock.advance(60)
@@ -428,8 +431,10 @@ async def assert_refused(database: Database, lease: Lease) -> None:
 
 
 class TestFencing:
-    async def test_a_stale_lease_changes_nothing(self, database: Database, home: Home, fake_clock: FakeClock) -> None:
-        stale, fresh = await taken_over(database, home, fake_clock)
+    async def test_a_stale_lease_changes_nothing(
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
+    ) -> None:
+        stale, fresh = await taken_over(database, published, fake_clock)
         await assert_refused(database, stale)
         await database.write(finish, fresh, SUCCESS, is_retry=True)
 
@@ -438,17 +443,17 @@ class TestFencing:
         await assert_refused(database, lease)
 
     async def test_what_a_stale_lease_may_not_a_good_one_may(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         # Else the refusals would prove nothing.
         for write in WRITES.values():
-            _, fresh = await taken_over(database, home, fake_clock)
+            _, fresh = await taken_over(database, published, fake_clock)
             await database.write(write, fresh)
 
     async def test_a_stale_lease_is_neither_renewed_nor_released(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        stale, _ = await taken_over(database, home, fake_clock)
+        stale, _ = await taken_over(database, published, fake_clock)
         before = await database.read(contents)
         await fake_clock.advance(1)
         assert await database.write(step_journal.renew, [stale], MINUTE) == set()
@@ -456,9 +461,9 @@ class TestFencing:
         assert await database.read(contents) == before
 
     async def test_a_stale_lease_is_no_better_in_the_company_of_a_good_one(
-        self, database: Database, home: Home, fake_clock: FakeClock
+        self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        lost, other = await claimed(database, home, 2)
+        lost, other = await claimed(database, published, 2)
         await fake_clock.advance(60)
         # One claim has one token for all its runs, the lost one among them.
         fresh = {each.run_id: each for each in await claim(database, 2)}

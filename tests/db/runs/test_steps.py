@@ -16,7 +16,7 @@ from domain.definition import MAX_STEPS
 from domain.enums import RunStatus
 from tests.support import factory
 from tests.support.clock import START
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 OK: dict[str, Any] = {"output": '"kept"'}
 FAILED: dict[str, Any] = {"status": "FAILED", "error": '{"code":"E"}'}
@@ -68,14 +68,16 @@ KEPT: dict[str, Ended] = {
 }
 
 
-def add_ended_run(uow: UnitOfWork, home: Home, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> UUID:
-    run_id = factory.add_run(uow, home, **{"status": RunStatus.FAILED, **values})
-    factory.add_steps(uow, run_id, rows)
+def add_ended_run(
+    uow: UnitOfWork, published: PublishedFlow, values: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> UUID:
+    run_id = factory.make_run(uow, published, **{"status": RunStatus.FAILED, **values})
+    factory.make_steps(uow, run_id, rows)
     return run_id
 
 
-def retried(uow: UnitOfWork, home: Home, source: UUID, failed_step_name: str | None = None) -> UUID:
-    target = factory.add_run(uow, home, retry_of_id=source, failed_step_name=failed_step_name)
+def retried(uow: UnitOfWork, published: PublishedFlow, source: UUID, failed_step_name: str | None = None) -> UUID:
+    target = factory.make_run(uow, published, retry_of_id=source, failed_step_name=failed_step_name)
     retries.copy_kept(uow.conn, [target])
     return target
 
@@ -84,31 +86,31 @@ async def results(database: Database, run_id: UUID) -> list[StepRow]:
     return (await database.read(run_reads.steps_by_runs, [run_id], ALL_COLUMNS)).get(run_id, [])
 
 
-async def test_retry_keeps_steps_before_the_failed_one(database: Database, home: Home) -> None:
+async def test_retry_keeps_steps_before_the_failed_one(database: Database, published: PublishedFlow) -> None:
     found = {}
     for name, (values, rows, _) in KEPT.items():
-        source = await database.write(add_ended_run, home, values, rows)
-        copies = await results(database, await database.write(retried, home, source))
+        source = await database.write(add_ended_run, published, values, rows)
+        copies = await results(database, await database.write(retried, published, source))
         found[name] = [step.name for step in copies]
         assert await database.read(retries.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
     assert found == {name: kept for name, (_, _, kept) in KEPT.items()}
 
 
-async def test_kept_step_equals_original_except_for_reused_from(database: Database, home: Home) -> None:
+async def test_kept_step_equals_original_except_for_reused_from(database: Database, published: PublishedFlow) -> None:
     rows = [{**OK, "input": "1", "display_name": "A", "duration_ms": 7, "attempts_count": 3}, SKIPPED, FAILED, FAILED]
-    source = await database.write(add_ended_run, home, {"failed_step_name": "d"}, rows)
-    copies = await results(database, await database.write(retried, home, source))
+    source = await database.write(add_ended_run, published, {"failed_step_name": "d"}, rows)
+    copies = await results(database, await database.write(retried, published, source))
     same = [column for column in ALL_COLUMNS if column != "reused_from_id"]
     for step, copy in zip((await results(database, source))[:3], copies, strict=True):
         assert [getattr(step, name) for name in same] == [getattr(copy, name) for name in same]
         assert copy.reused_from_id == source
 
 
-async def test_step_kept_twice_names_the_run_that_executed_it(database: Database, home: Home) -> None:
-    first = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    second = await database.write(retried, home, first, failed_step_name="c")
+async def test_step_kept_twice_names_the_run_that_executed_it(database: Database, published: PublishedFlow) -> None:
+    first = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    second = await database.write(retried, published, first, failed_step_name="c")
     await database.write(add_later_steps, second)
-    third = await database.write(retried, home, second)
+    third = await database.write(retried, published, second)
     assert [(step.name, step.reused_from_id) for step in await results(database, third)] == [
         ("a", first),
         ("b", second),
@@ -118,36 +120,36 @@ async def test_step_kept_twice_names_the_run_that_executed_it(database: Database
 def add_later_steps(uow: UnitOfWork, run_id: UUID) -> None:
     """The run executes its second step, and fails at the third."""
     rows = [{"position": 1, "name": "b", **OK}, {"position": 2, "name": "c", **FAILED}]
-    factory.add_steps(uow, run_id, rows)
+    factory.make_steps(uow, run_id, rows)
 
 
-async def test_retry_copies_no_attempts(database: Database, home: Home) -> None:
-    source = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    target = await database.write(retried, home, source)
+async def test_retry_copies_no_attempts(database: Database, published: PublishedFlow) -> None:
+    source = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    target = await database.write(retried, published, source)
     assert await database.read(run_reads.attempts_by_steps, [(target, 0), (target, 1)]) == {}
 
 
-async def test_retry_keeps_all_steps_of_the_largest_run(database: Database, home: Home) -> None:
+async def test_retry_keeps_all_steps_of_the_largest_run(database: Database, published: PublishedFlow) -> None:
     rows = [{"name": f"s{number}"} for number in range(MAX_STEPS)]
-    source = await database.write(add_ended_run, home, {"status": RunStatus.INTERNAL_ERROR}, rows)
-    target = await database.write(retried, home, source)
+    source = await database.write(add_ended_run, published, {"status": RunStatus.INTERNAL_ERROR}, rows)
+    target = await database.write(retried, published, source)
     assert len(await results(database, target)) == MAX_STEPS
 
 
-async def test_kept_counts_are_batched(database: Database, home: Home) -> None:
-    one = await database.write(add_ended_run, home, {"failed_step_name": "c"}, [OK, OK, FAILED])
-    other = await database.write(add_ended_run, home, {"failed_step_name": "b"}, [OK, FAILED])
-    none = await database.write(add_ended_run, home, {"failed_step_name": "a"}, [FAILED])
+async def test_kept_counts_are_batched(database: Database, published: PublishedFlow) -> None:
+    one = await database.write(add_ended_run, published, {"failed_step_name": "c"}, [OK, OK, FAILED])
+    other = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
+    none = await database.write(add_ended_run, published, {"failed_step_name": "a"}, [FAILED])
     assert await database.read(retries.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
 
 
 class TestReads:
     @pytest.fixture
-    async def keys(self, database: Database, home: Home) -> list[UUID]:
+    async def keys(self, database: Database, published: PublishedFlow) -> list[UUID]:
         """Three runs: two with steps, one without."""
-        keys = await database.write(factory.add_runs, home, [{}, {}, {}])
-        await database.write(factory.add_steps, keys[0], [OK, {"output": "2"}, FAILED])
-        await database.write(factory.add_steps, keys[1], [{"output": "3"}])
+        keys = await database.write(factory.make_runs, published, [{}, {}, {}])
+        await database.write(factory.make_steps, keys[0], [OK, {"output": "2"}, FAILED])
+        await database.write(factory.make_steps, keys[1], [{"output": "3"}])
         return keys
 
     async def test_steps_are_ordered_by_position(self, database: Database, keys: list[UUID]) -> None:

@@ -1,4 +1,4 @@
-"""Runs that take places: claims and ends them without an executor, and reads the log for how many ran at once."""
+"""Runs under concurrency limits: claims and ends them without an executor, and counts how many ran at once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,10 +18,9 @@ from db.runs import step_journal, transitions
 from db.runs.step_journal import AttemptStart, Claimed
 from db.runs.transitions import Lease
 from db.sql.rows import AnyRow
-from domain import ids
-from domain.enums import Environment, RunStatus, TriggerMethod
+from domain.enums import RunStatus
 from tests.support import factory
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
 
 LEASE = timedelta(seconds=15)
 _RUNS = table(FlowRun)
@@ -31,36 +30,38 @@ _STEP = AttemptStart(0, "wait", None, "humanInput", 1, "{}")
 
 
 @dataclass(frozen=True)
-class Places:
-    """A database, and a flow in it whose runs take places."""
+class SlotHarness:
+    """A database, and a flow in it whose runs need slots."""
 
     database: Database
-    home: Home
+    published: PublishedFlow
 
     @classmethod
-    async def on(cls, database: Database, *, flow: int | None = None, project: int | None = None) -> "Places":
-        """A new project and flow with these limits."""
-        places = cls(database, await database.write(factory.add_home))
-        await database.write(_set_limits, places.home, flow, project)
-        return places
+    async def on(cls, database: Database, *, flow: int | None = None, project: int | None = None) -> "SlotHarness":
+        """Makes a project and a flow with these limits."""
+        harness = cls(database, await database.write(factory.make_project_with_flow))
+        await database.write(_set_limits, harness.published, flow, project)
+        return harness
 
-    async def another_flow(self, name: str = "another", *, limit: int | None = None) -> Home:
-        """One more flow of the project."""
-        home = await self.database.write(factory.add_flow, self.home.project_id, name)
-        await self.database.write(_set_flow_limit, home, limit)
-        return home
+    async def another_flow(self, name: str = "another", *, limit: int | None = None) -> PublishedFlow:
+        """Makes another flow in the project."""
+        published = await self.database.write(factory.make_flow, self.published.project_id, name)
+        await self.database.write(_set_flow_limit, published, limit)
+        return published
 
-    async def start(self, count: int = 1, home: Home | None = None, **values: Any) -> list[UUID]:
-        """New QUEUED runs, oldest first."""
-        return await self.database.write(lambda uow: [create(uow, home or self.home, **values) for _ in range(count)])
+    async def start(self, count: int = 1, published: PublishedFlow | None = None, **values: Any) -> list[UUID]:
+        """Creates QUEUED runs and returns their IDs, oldest first."""
+        return await self.database.write(
+            lambda uow: [factory.create_run(uow, published or self.published, **values) for _ in range(count)]
+        )
 
     async def claim(self, limit: int = 64) -> list[Claimed]:
-        """What one claim gets, oldest first."""
+        """Claims runs once, and returns the claims, oldest first."""
         claims = await self.database.write(step_journal.claim, limit, LEASE)
-        return sorted(claims, key=lambda each: each.lease.run_id)
+        return sorted(claims, key=lambda claimed: claimed.lease.run_id)
 
     async def claimed(self, limit: int = 64) -> list[UUID]:
-        """The IDs of what one claim gets."""
+        """Claims runs once, and returns their IDs, oldest first."""
         return ids_of(await self.claim(limit))
 
     async def finish(self, lease: Lease, status: RunStatus = RunStatus.SUCCEEDED) -> None:
@@ -74,28 +75,28 @@ class Places:
 
     async def limit_flow(self, limit: int | None) -> None:
         values = {"max_concurrent_runs": limit}
-        await self.database.write(flows.change, self.home.flow_id, values)
+        await self.database.write(flows.change, self.published.flow_id, values)
 
     async def limit_project(self, limit: int | None) -> None:
-        await self.database.write(projects.change, self.home.project_id, {"max_concurrent_runs": limit})
+        await self.database.write(projects.change, self.published.project_id, {"max_concurrent_runs": limit})
 
     async def due(self) -> set[UUID]:
-        """The runs that the next claim would look at."""
+        """Returns the runs that the next claim can take."""
         now = select(_RUNS.c.id).where(_RUNS.c.due_at.is_not(None), _RUNS.c.lease_token.is_(None))
         return set(await self.database.read(lambda conn: conn.execute(now).scalars().all()))
 
     async def statuses(self) -> Counter[str]:
-        """How many runs have each status."""
+        """Returns the number of runs in each status."""
         query = select(_RUNS.c.status, func.count()).group_by(_RUNS.c.status)
         rows = await self.database.read(lambda conn: conn.execute(query).all())
         return Counter({row[0]: row[1] for row in rows})
 
     async def run(self, run_id: UUID) -> AnyRow:
-        """The run, all columns."""
+        """Returns the row of the run."""
         return await self.database.read(lambda conn: conn.execute(select(_RUNS).where(_RUNS.c.id == run_id)).one())
 
     async def most_at_once(self, *flow_ids: UUID) -> int:
-        """The most runs of these flows that were RUNNING at one moment, by the event log."""
+        """Returns the largest number of runs of these flows that were RUNNING at once, by the event log."""
         event = table(RunEvent).c
         query = select(event.from_status, event.to_status).where(event.flow_id.in_(flow_ids)).order_by(event.seq)
         number = most = 0
@@ -105,43 +106,22 @@ class Places:
         return most
 
 
-def create(uow: UnitOfWork, home: Home, **values: Any) -> UUID:
-    """A QUEUED run, by the way that every run is created."""
-    run_id: UUID = ids.new_uuid()
-    row = {
-        "id": run_id,
-        "root_run_id": run_id,
-        "project_id": home.project_id,
-        "flow_id": home.flow_id,
-        "flow_version_id": home.version_id,
-        "environment": Environment.PRODUCTION,
-        "trigger_method": TriggerMethod.API,
-        "created_at": ids.created_at(run_id),
-        "fail_parent_on_failure": False,
-        "attempt": 1,
-        "interruptions": 0,
-        "tags": [],
-        "metadata": "{}",
-        "input": "{}",
-    }
-    transitions.create(uow, row | values, "Created by a test")
-    return run_id
-
-
 def finish(uow: UnitOfWork, lease: Lease, status: RunStatus = RunStatus.SUCCEEDED) -> None:
-    """End a claimed run."""
+    """Ends a claimed run."""
     step_journal.finish(uow, lease, None, status, "Ended by a test", {"duration_ms": 0}, is_retry=False)
 
 
 def ids_of(claims: Sequence[Claimed]) -> list[UUID]:
-    """The runs claimed."""
-    return [each.lease.run_id for each in claims]
+    """Returns the IDs of the claimed runs."""
+    return [claimed.lease.run_id for claimed in claims]
 
 
-def _set_limits(uow: UnitOfWork, home: Home, flow: int | None, project: int | None) -> None:
-    _set_flow_limit(uow, home, flow)
-    uow.conn.execute(update(_PROJECTS).where(_PROJECTS.c.id == home.project_id).values(max_concurrent_runs=project))
+def _set_limits(uow: UnitOfWork, published: PublishedFlow, flow: int | None, project: int | None) -> None:
+    _set_flow_limit(uow, published, flow)
+    uow.conn.execute(
+        update(_PROJECTS).where(_PROJECTS.c.id == published.project_id).values(max_concurrent_runs=project)
+    )
 
 
-def _set_flow_limit(uow: UnitOfWork, home: Home, limit: int | None) -> None:
-    uow.conn.execute(update(_FLOWS).where(_FLOWS.c.id == home.flow_id).values(max_concurrent_runs=limit))
+def _set_flow_limit(uow: UnitOfWork, published: PublishedFlow, limit: int | None) -> None:
+    uow.conn.execute(update(_FLOWS).where(_FLOWS.c.id == published.flow_id).values(max_concurrent_runs=limit))

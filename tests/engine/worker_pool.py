@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.engine.worker_processes import Order, start_request, wait_request
+from tests.engine.worker_processes import WorkerSpec, start_request, wait_request
 
 _ROOT = Path(__file__).parent.parent.parent
 
 
-class Processes:
+class WorkerPool:
     """Starts workers in processes of their own, and tells how they ended."""
 
     def __init__(self, pipe: "subprocess.Popen[str]") -> None:
         self._pipe = pipe
 
-    async def start(self, order: Order) -> int:
+    async def start(self, spec: WorkerSpec) -> int:
         """The ID of a new worker."""
-        return await asyncio.to_thread(self._ask, start_request(order))
+        return await asyncio.to_thread(self._ask, start_request(spec))
 
     async def ended(self, pid: int) -> int:
         """How a worker has ended: 0, or the number of the signal, negative. Waits for it."""
@@ -35,8 +35,8 @@ class Processes:
 
 
 @contextmanager
-def worker_processes() -> Iterator[Processes]:
+def run_worker_pool() -> Iterator[WorkerPool]:
     """Workers to be had for milliseconds each; all are gone at the end."""
     command = [sys.executable, "-m", "tests.engine.worker_processes"]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as pipe:
-        yield Processes(pipe)
+        yield WorkerPool(pipe)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select
 
+from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.events.log import RUN_STATUS
@@ -19,46 +20,47 @@ from domain import clock, ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.run_filter import RunFilter
 from domain.state_machine import FINAL
-from live.hub import Hub, MatchedEvent
+from live.events import MatchedEvent
+from live.hub import Hub
 from live.topics import RunsTopic
 from tests.support import factory
-from tests.support.engine import Bench, Flow
-from tests.support.factory import Home
+from tests.support.factory import PublishedFlow
+from tests.support.worker import Flow, WorkerHarness
 
 PATIENCE = 120.0
 """Real seconds after which a crowd that does not come to its end fails a test."""
 _ENDED = RunFilter(statuses=sorted(FINAL))
 
 
-async def enqueue(bench: Bench, flow: Flow, count: int, **values: Any) -> list[UUID]:
+async def enqueue(worker: WorkerHarness, flow: Flow, count: int, **values: Any) -> list[UUID]:
     """QUEUED runs that are due now."""
 
     def work(uow: UnitOfWork) -> list[UUID]:
-        keys = factory.add_runs(uow, _home(bench, flow), [values] * count)
-        uow.enqueue(keys)
+        keys = factory.make_runs(uow, _home(worker, flow), [values] * count)
+        uow.publish_after_commit(pubsub.RUNS_DUE)
         return keys
 
-    return await bench.database.write(work)
+    return await worker.database.write(work)
 
 
-async def delayed(bench: Bench, flow: Flow, count: int, until: datetime) -> list[UUID]:
+async def delayed(worker: WorkerHarness, flow: Flow, count: int, until: datetime) -> list[UUID]:
     """PAUSED runs whose first step, a delay, is over at `until`."""
 
     def work(uow: UnitOfWork) -> list[UUID]:
         keys = [ids.new_uuid() for _ in range(count)]
-        waiting = {"status": RunStatus.PAUSED, "due_at": until, "started_at": clock.now(), "epoch": 2}
-        factory.add_runs(uow, _home(bench, flow), [{"id": key, **waiting} for key in keys])
+        waiting = {"status": RunStatus.PAUSED, "due_at": until, "started_at": clock.now()}
+        factory.make_runs(uow, _home(worker, flow), [{"id": key, **waiting} for key in keys])
         uow.conn.execute(insert(table(StepResult)), [_delay(key, until) for key in keys])
         attempt = {"position": 0, "number": 1, "status": AttemptStatus.RUNNING, "started_at": clock.now()}
         uow.conn.execute(insert(table(StepAttempt)), [{"run_id": key, **attempt} for key in keys])
-        uow.enqueue(keys)
+        uow.publish_after_commit(pubsub.RUNS_DUE)
         return keys
 
-    return await bench.database.write(work)
+    return await worker.database.write(work)
 
 
-def _home(bench: Bench, flow: Flow) -> Home:
-    return Home(bench.project_id, flow.id, flow.version_id)
+def _home(worker: WorkerHarness, flow: Flow) -> PublishedFlow:
+    return PublishedFlow(worker.project_id, flow.id, flow.version_id)
 
 
 def _delay(run_id: UUID, until: datetime) -> dict[str, Any]:

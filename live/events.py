@@ -1,0 +1,178 @@
+"""What subscriptions hand out, and the errors by which they end.
+
+A subscription hands out items in batches. An item is an event of the log that matched (`MatchedEvent`), the mark
+between replayed and live events (`CaughtUp`), or statistics (`live.stats_feed.Statistics`). Subscribers of equal topics
+receive the same objects, so whatever is computed from an item is kept in its memo and computed once.
+"""
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from enum import Enum, auto
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from db.events.log import LogPosition
+from db.sql.rows import AnyRow
+
+Memo = dict[Hashable, Any]
+"""Results that are computed once and shared by all subscribers, by what they depend on."""
+
+
+class ReadBatch:
+    """Items that were read together. What rendering loads for one of them can be loaded for all."""
+
+    __slots__ = ("memo",)
+
+    def __init__(self) -> None:
+        self.memo: Memo = {}
+
+
+class Item(Protocol):
+    """What a subscription hands out."""
+
+    @property
+    def position(self) -> LogPosition | None:
+        """The position in the event log; None for items that are outside the log."""
+        ...
+
+    @property
+    def batch(self) -> ReadBatch:
+        """The items that were read together with this one."""
+        ...
+
+    @property
+    def memo(self) -> Memo:
+        """What was computed from this item."""
+        ...
+
+
+class LogEvent:
+    """A row of the event log: one object for all subscribers of the process."""
+
+    __slots__ = ("batch", "memo_if_matching", "memo_if_not_matching", "position", "row")
+
+    def __init__(self, row: AnyRow, batch: ReadBatch) -> None:
+        self.row = row
+        self.position: LogPosition = row.seq
+        self.batch = batch
+        self.memo_if_matching: Memo = {}
+        self.memo_if_not_matching: Memo = {}
+
+
+class MatchedEvent:
+    """An event that matched a topic."""
+
+    __slots__ = ("event", "matches")
+
+    def __init__(self, event: LogEvent, matches: bool) -> None:
+        self.event = event
+        self.matches = matches
+        """True if the run matches the topic's filter after the event; False if it matched, or may have, before only."""
+
+    @property
+    def row(self) -> AnyRow:
+        """The row of the event log."""
+        return self.event.row
+
+    @property
+    def position(self) -> LogPosition:
+        """See `Item`."""
+        return self.event.position
+
+    @property
+    def batch(self) -> ReadBatch:
+        """See `Item`."""
+        return self.event.batch
+
+    @property
+    def memo(self) -> Memo:
+        """See `Item`. Topics share it, except that `matches` may differ between them."""
+        return self.event.memo_if_matching if self.matches else self.event.memo_if_not_matching
+
+
+class CaughtUp:
+    """The mark between replayed and live events: every event up to `position` was handed out. One per subscription."""
+
+    __slots__ = ("batch", "memo", "position")
+
+    def __init__(self, position: LogPosition) -> None:
+        self.position = position
+        self.batch = ReadBatch()
+        self.memo: Memo = {}
+
+
+LogItem = MatchedEvent | CaughtUp
+"""What a subscription to the event log hands out."""
+
+I_co = TypeVar("I_co", bound=Item, covariant=True)
+
+
+class SendStatus(Enum):
+    """The outcome of trying to send events without waiting."""
+
+    SENT = auto()
+    """All events were sent."""
+    BLOCKED = auto()
+    """The connection takes no more for now. The subscriber's task sends the rest when it can."""
+    RENDERING = auto()
+    """The events are being rendered. Try again when `SendResult.rendered` is done."""
+    FAILED = auto()
+    """An event cannot be rendered. The subscriber's task meets the same error and reports it to the client."""
+
+
+class SendResult(NamedTuple):
+    """What became of events that were to be sent without waiting."""
+
+    status: SendStatus
+    sent: int = 0
+    """Number of events, from the first one, that were sent before the connection was BLOCKED."""
+    rendered: "asyncio.Future[None] | None" = None
+    """Done when it is worthwhile to try again; set if the status is RENDERING."""
+
+
+SENT = SendResult(SendStatus.SENT)
+FAILED = SendResult(SendStatus.FAILED)
+
+
+class TrySend(Protocol):
+    """Sends events to one subscriber without waiting."""
+
+    def __call__(self, events: Sequence[MatchedEvent], /) -> SendResult: ...
+
+
+class ItemSource(Protocol[I_co]):
+    """A subscription, as transports use it."""
+
+    async def batch(self, try_send: TrySend | None = None) -> Sequence[I_co]:
+        """Wait for the next items and return them; empty at the end of a subscription that ends.
+
+        While it waits, live events may be sent by `try_send` instead, as long as that sends all of them.
+
+        Raises:
+            SubscriptionError: there will be no more items.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End the subscription. Must be called once for each subscription that was iterated."""
+        ...
+
+
+class SubscriptionError(Exception):
+    """A subscription ends."""
+
+
+class QueueFullError(SubscriptionError):
+    """The subscriber takes events more slowly than they come."""
+
+    def __init__(self, position: LogPosition) -> None:
+        super().__init__("The subscriber is too slow.")
+        self.position = position
+        """The position of the last event that the subscriber took."""
+
+
+class TailerFailedError(SubscriptionError):
+    """The tailer met an unexpected error. It ends its subscriptions, which would otherwise wait for ever."""
+
+
+class HubClosedError(SubscriptionError):
+    """The process stops."""

@@ -1,0 +1,244 @@
+"""Subscriptions: what one subscriber follows. First the replay, then the mark, then live events from a queue."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from db.events.log import LogPosition
+from live.catch_up import CatchUp
+from live.events import (
+    FAILED,
+    CaughtUp,
+    HubClosedError,
+    LogEvent,
+    LogItem,
+    MatchedEvent,
+    QueueFullError,
+    ReadBatch,
+    SendResult,
+    SendStatus,
+    SubscriptionError,
+    TrySend,
+)
+from live.topics import Topic
+
+
+class SubscriptionHost(Protocol):
+    """What subscriptions need of the hub."""
+
+    def join(self, subscription: "Subscription", after: LogPosition | None) -> CatchUp:
+        """Count `subscription`, and return its replay.
+
+        Raises:
+            HubClosedError: the process stops.
+        """
+        ...
+
+    def leave(self, subscription: "Subscription") -> None:
+        """Count it no longer, and deliver nothing more to it."""
+        ...
+
+
+class Subscription:
+    """The events of one topic for one subscriber: an async iterator, and an `ItemSource` of batches.
+
+    Live events wait in a bounded queue. As long as the subscriber waits in `batch(try_send)`, they are sent by
+    `try_send` right when they are delivered: its task wakes up only for what could not be sent.
+
+    Raises:
+        QueueFullError: too many events waited. They are dropped; subscribe again from the error's position.
+        CursorExpiredError: the subscription begins at a position behind which events were pruned.
+        TailerFailedError, HubClosedError: there will be no more events.
+    """
+
+    __slots__ = (
+        "_after",
+        "_catch_up",
+        "_failure",
+        "_has_ended",
+        "_has_joined",
+        "_host",
+        "_is_rendering",
+        "_items",
+        "_max_queued",
+        "_queue",
+        "_queued",
+        "_try_send",
+        "_wake_up",
+        "position",
+        "topic",
+    )
+
+    def __init__(self, host: SubscriptionHost, topic: Topic, after: LogPosition | None, max_queued: int) -> None:
+        """See `Hub.subscribe`. Joins the hub when the first items are asked for."""
+        self.topic = topic
+        self.position = after
+        """The position of the last item handed out or sent; at first, the one where the subscription begins."""
+        self._host = host
+        self._max_queued = max_queued
+        self._has_joined = False
+        self._catch_up: CatchUp | None = None
+        self._after: LogPosition | None = after
+        """Queued events up to here were replayed already; None once all that wait are behind it."""
+        self._queue: list[Sequence[MatchedEvent]] = []
+        """What was delivered and not yet taken. Mostly empty, and then a list is ten times smaller than a deque."""
+        self._queued = 0
+        """The number of events in `_queue`."""
+        self._has_ended = False
+        """The last event of the topic was replayed or is in the queue."""
+        self._failure: Exception | None = None
+        self._wake_up: asyncio.Future[None] | None = None
+        self._try_send: TrySend | None = None
+        """Set while the subscriber waits in `batch`."""
+        self._is_rendering = False
+        """The first queued events are being rendered; `_send_queued` runs again when that is done."""
+        self._items: list[LogItem] = []
+        """What was handed out in a batch, and not yet by `__anext__`."""
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> LogItem:
+        if not self._items:
+            self._items = list(await self.batch())
+        if not self._items:
+            raise StopAsyncIteration
+        return self._items.pop(0)
+
+    async def batch(self, try_send: TrySend | None = None) -> Sequence[LogItem]:
+        """See `ItemSource.batch`."""
+        if not self._has_joined:
+            self._catch_up = self._host.join(self, self._after)
+            self._has_joined = True
+        items: Sequence[LogItem] = ()
+        while not items and not self._is_over:
+            items = await (self._live_batch(try_send) if self._catch_up is None else self._replay(self._catch_up))
+        if items:
+            self.position = items[-1].position
+        return items
+
+    async def aclose(self) -> None:
+        """See `ItemSource.aclose`."""
+        self._host.leave(self)
+        self._queue.clear()
+        self._queued = 0
+        self._items = []
+        self._failure = self._failure or HubClosedError()
+
+    # Called by the tailer and the hub
+
+    def deliver(self, events: Sequence[MatchedEvent], *, is_end: bool) -> None:
+        """Queue live events for the subscriber, or send them at once. Ends the subscription if its queue is full."""
+        if self._queued + len(events) > self._max_queued:
+            self._host.leave(self)
+            assert self.position is not None  # it has had one since it joined the tailer
+            self.fail(QueueFullError(self.position))
+            return
+        self._queue.append(events)
+        self._queued += len(events)
+        self._has_ended = self._has_ended or is_end
+        if self._try_send is None:
+            self._wake()
+        elif not self._is_rendering:
+            self._send_queued()
+
+    def fail(self, error: SubscriptionError) -> None:
+        """End the subscription by `error`; drops what is queued."""
+        self._failure = self._failure or error
+        self._queue.clear()
+        self._queued = 0
+        self._wake()
+
+    def _send_queued(self) -> None:
+        """Send what is queued as far as that needs no waiting, and leave the rest to the subscriber's task."""
+        while self._queue and self._try_send is not None:
+            events = self._next_queued()
+            if not events:
+                continue
+            result = _try(self._try_send, events)
+            if result.status is SendStatus.SENT:
+                self.position = events[-1].position
+                continue
+            if result.sent:
+                self.position = events[result.sent - 1].position
+                events = events[result.sent :]
+            self._queue.insert(0, events)
+            self._queued += len(events)
+            if result.rendered is not None:
+                self._is_rendering = True
+                result.rendered.add_done_callback(self._on_rendered)
+                return
+            self._wake()
+        if self._is_over:
+            self._wake()
+
+    def _on_rendered(self, _: "asyncio.Future[None]") -> None:
+        self._is_rendering = False
+        self._send_queued()
+
+    def _wake(self) -> None:
+        self._try_send = None
+        if self._wake_up is not None and not self._wake_up.done():
+            self._wake_up.set_result(None)
+
+    # Called by the subscriber's task
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the last event of the topic was handed out or sent."""
+        return self._has_ended and self._catch_up is None and not self._queue and self._failure is None
+
+    async def _live_batch(self, try_send: TrySend | None) -> Sequence[MatchedEvent]:
+        """Return the next queued events; empty when there are none, and to be called again."""
+        self._raise_failure()
+        if self._queue:
+            return self._next_queued()
+        self._wake_up, self._try_send = asyncio.get_running_loop().create_future(), try_send
+        try:
+            await self._wake_up
+        finally:
+            self._try_send = None
+        self._raise_failure()
+        return ()
+
+    def _next_queued(self) -> Sequence[MatchedEvent]:
+        """Take the first events off the queue, without those that were replayed: the tailer delivers both."""
+        events = self._queue.pop(0)
+        self._queued -= len(events)
+        if self._after is not None:
+            if events[0].position <= self._after:
+                return [event for event in events if event.position > self._after]
+            self._after = None
+        return events
+
+    async def _replay(self, catch_up: CatchUp) -> Sequence[LogItem]:
+        """Return the next replayed events; the last ones with what stands between them and live events."""
+        self._raise_failure()
+        events = await catch_up.next()
+        if self.position is None:
+            self.position = catch_up.position
+        self._raise_failure()
+        if not catch_up.is_done:
+            return events
+        state = await catch_up.state()
+        self._raise_failure()
+        assert catch_up.position is not None  # it is done
+        self._after, self._catch_up = catch_up.position, None
+        self._has_ended = self._has_ended or state.has_ended
+        if self.topic.marks_caught_up:
+            return [*events, CaughtUp(catch_up.position)]
+        if catch_up.is_from_now and state.latest is not None:
+            return [MatchedEvent(LogEvent(state.latest, ReadBatch()), matches=True)]
+        return events
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _try(try_send: TrySend, events: Sequence[MatchedEvent]) -> SendResult:
+    try:
+        return try_send(events)
+    except Exception:
+        # The subscriber's task meets the error too and reports it to the client; the tailer has to go on.
+        return FAILED

@@ -1,0 +1,157 @@
+"""Families of runs: a failed run with everything that refers to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from db import schedules, webhooks
+from db.core.unit_of_work import UnitOfWork
+from db.runs import input_requests
+from domain import clock, ids
+from domain.enums import Environment, MissedFires, RunStatus, StepStatus
+from domain.ids import IdKind
+from tests.support import factory
+from tests.support.app import App
+from tests.support.factory import PublishedFlow, encode_run_id
+
+ERROR = '{"code": "HTTP_STATUS", "message": "It answered 503", "details": {"status": 503}}'
+
+
+@dataclass(frozen=True)
+class RunFamily:
+    """IDs of a failed run, and of the objects that are related to it."""
+
+    project: str
+    flow: str
+    version: str
+    parent: str
+    failed: str
+    child: str
+    retry: str
+    queued: str
+    paused: str
+    request: str
+    schedule: str
+    webhook: str
+    bulk: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The IDs as variables of a GraphQL document."""
+        return vars(self)
+
+
+async def make_run_family(app: App) -> RunFamily:
+    """Makes a run that failed under a parent, had a child, and was retried with success."""
+    published = await make_flow(app)
+    runs = await app.database.write(_add_family, published)
+    kinds = [IdKind.PROJECT, IdKind.FLOW, IdKind.FLOW_VERSION]
+    around = [ids.encode(kind, key) for kind, key in zip(kinds, vars_of(published), strict=True)]
+    queued, paused, request = await app.database.write(_add_waiting, published)
+    waiting = (encode_run_id(queued), encode_run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
+    triggers = await app.database.write(_add_triggers, published)
+    bulk = await _add_bulk(app, runs[1])
+    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk])
+
+
+async def _add_bulk(app: App, key: UUID) -> str:
+    """Makes a bulk operation from a dry run, with one run that was not eligible."""
+    ask = "mutation($filter: FlowRunFilter, $plan: ID) { it: bulkUnarchive(filter: $filter, planId: $plan, dryRun: %s)"
+    selection = " { ... on BulkOperationSuccess { operation { id } } } }"
+    planned = await app.query(ask % "true" + selection, {"filter": {"ids": [encode_run_id(key)]}})
+    done = await app.query(ask % "false" + selection, {"plan": planned["it"]["operation"]["id"]})
+    operation: str = done["it"]["operation"]["id"]
+    return operation
+
+
+def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str]:
+    """Makes a disabled schedule, and a webhook whose secret is thrown away."""
+    own = {"project_id": published.project_id, "flow_id": published.flow_id, "environment": Environment.PRODUCTION}
+    schedule = ids.new_uuid()
+    timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
+    given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
+    schedules.create(uow, {"id": schedule, **own, **timing, **given})
+    webhook, _ = webhooks.create(uow, {**own, "name": "shop"})
+    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook)
+
+
+def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID, UUID]:
+    """Makes a QUEUED run, and a PAUSED one that waits for an answer to an input request."""
+    queued, paused = factory.make_runs(uow, published, [{}, {"status": RunStatus.PAUSED, "due_at": None}])
+    factory.make_steps(uow, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
+    request = ids.new_uuid()
+    asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
+    input_requests.create(uow, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    return queued, paused, request
+
+
+async def make_run_families(app: App, count: int) -> None:
+    """Makes `count` families like that of `make_run_family`, each in a flow of its own."""
+    project = ids.decode(IdKind.PROJECT, app.project)
+
+    def work(uow: UnitOfWork) -> None:
+        for number in range(count):
+            _add_family(uow, factory.make_flow(uow, project, f"flow {number}"))
+
+    await app.database.write(work)
+
+
+async def make_flow(app: App, name: str = "flow", *, project: str | None = None) -> PublishedFlow:
+    """Makes a published flow in a project, by default the first."""
+    return await app.database.write(factory.make_flow, ids.decode(IdKind.PROJECT, project or app.project), name)
+
+
+async def make_runs(app: App, published: PublishedFlow, *rows: Mapping[str, Any]) -> list[str]:
+    """Inserts runs with these columns and returns their IDs, as clients see them."""
+    return [encode_run_id(key) for key in await app.database.write(factory.make_runs, published, rows)]
+
+
+def vars_of(published: PublishedFlow) -> tuple[UUID, UUID, UUID]:
+    return published.project_id, published.flow_id, published.version_id
+
+
+def _add_family(uow: UnitOfWork, published: PublishedFlow) -> list[UUID]:
+    parent, failed, child, retry = family = [ids.new_uuid() for _ in range(4)]
+    shared = {
+        "tags": ["red", "blue"],
+        "metadata": '{"order": 7}',
+        "input": '{"name": "Ada"}',
+        "external_id": "order-7",
+        "source": "shop",
+        "fail_parent_on_failure": True,
+        "parent_run_id": parent,
+        "root_run_id": parent,
+    }
+    failure = {
+        "failed_step_name": "b",
+        "error_code": "HTTP_STATUS",
+        "error_message": "It answered 503",
+        "error_fingerprint": "0123456789abcdef",
+        "recovered_by_id": retry,
+    }
+    output = '{"greeting": "Hello"}'
+    factory.make_runs(
+        uow,
+        published,
+        [
+            {"id": parent, "status": RunStatus.PAUSED},
+            {"id": failed, "status": RunStatus.FAILED, **shared, **failure},
+            {"id": child, "status": RunStatus.SUCCEEDED, "parent_run_id": failed, "root_run_id": parent},
+            {
+                "id": retry,
+                "status": RunStatus.SUCCEEDED,
+                **shared,
+                "retry_of_id": failed,
+                "attempt": 2,
+                "output": output,
+            },
+        ],
+    )
+    done = {"input": '"in"', "output": '"out"', "display_name": "The first"}
+    broken = {"status": StepStatus.FAILED, "input": '"in"', "error": ERROR, "kind": "http"}
+    factory.make_steps(uow, failed, [done, broken])
+    factory.make_steps(uow, retry, [{**done, "reused_from_id": failed}, {"kind": "http", "output": "1"}])
+    for run, last in ((failed, RunStatus.FAILED), (retry, RunStatus.SUCCEEDED)):
+        factory.make_events(uow, published, run, [RunStatus.QUEUED, RunStatus.RUNNING, last])
+    return family
