@@ -1,4 +1,4 @@
-"""Cancelling runs."""
+"""Cancels runs."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from resolvers.context import Context
 
 
 async def cancel(context: Context, run_id: str) -> UUID:
-    """Stop a run, and every live run below it; returns its key. What a worker is doing for it is aborted.
+    """Cancels a run and its live descendants; returns its key. Workers abort their steps.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotCancellableError.

@@ -1,4 +1,4 @@
-"""What a request carries through the resolvers."""
+"""The context of a request, which resolvers share."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,18 +13,18 @@ from resolvers.loaders import Loaders
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The key in use."""
+    """The key that a request shows."""
 
     key_id: UUID
     project_id: UUID | None
-    """None: the operator's key, for all projects."""
+    """None for an operator key, which sees all projects."""
     role: Role
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ParentHeaders:
-    """The parent run that request headers name; arguments of the mutation come first."""
+    """The parent run that request headers name. Arguments of the mutation override it."""
 
     run_id: str | None = None
     fail_on_failure: bool | None = None
@@ -32,22 +32,22 @@ class ParentHeaders:
 
 @dataclass(slots=True)
 class Context:
-    """One request: who asks, and by which ways to get at the data."""
+    """The viewer of a request, and its access to data."""
 
     database: Database
     flows: FlowCache
     viewer: Viewer
     parent: ParentHeaders = ParentHeaders()
     long_lived: bool = False
-    """Whether it is that of a socket, on which operations come one after the other."""
+    """True for a socket, whose operations share the context."""
     connection_params: object = None
-    """What the client of a socket sent when it connected."""
+    """The payload of the `connection_init` of a socket."""
     hub: Hub | None = None
-    """Where streams come from; None where nobody can subscribe."""
+    """The source of streams; None if the transport has no subscriptions."""
     resume_after: str | None = None
-    """The cursor at which the client was cut off, known to its transport: it counts before the one it asked for."""
+    """The last cursor that the transport delivered before a reconnect. It overrides the one in the document."""
     stats: StatsFeeds | None = None
-    """Those of the process, where an operation may subscribe."""
+    """The statistics feeds of the process; None if the transport has no subscriptions."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What may be set as the limits of a project or a flow."""
+"""Checks the limits of projects and flows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ _BOUNDS = {
     "retry_limit": ("retryLimit", 0, 1_000),
     "retention_days": ("retentionDays", 1, 36_500),
 }
-"""By column: the field's name, the least and the most. To let no run start, a flow is disabled."""
+"""Name of the field, minimum and maximum by column. To start no runs, disable the flow."""
 
 
 def check_flow(values: Mapping[str, Any]) -> None:
-    """Make sure that a flow may have these values.
+    """Checks the limits of a flow.
 
     Raises:
-        SettingsInvalidError: with every fault.
+        SettingsInvalidError: with every problem.
     """
     _refuse(_out_of_bounds(values))
 
 
 def check_project(values: Mapping[str, Any]) -> None:
-    """Make sure that a project may have these values, all that it would have.
+    """Checks all limits that a project would have.
 
     Raises:
-        SettingsInvalidError: with every fault.
+        SettingsInvalidError: with every problem.
     """
     problems = _out_of_bounds(values)
     if values["retry_limit"] is None:

@@ -18,7 +18,7 @@ from resolvers.context import Context
 
 
 async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
-    """The project `project_id`; None when there is none that the viewer sees.
+    """Returns the project `project_id`; None if the viewer sees no such project.
 
     Raises:
         InvalidIdError: `project_id` is not the ID of a project.
@@ -30,13 +30,13 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Pro
 
 
 async def quota_resets_at(database: Database, key: UUID) -> datetime | None:
-    """When the next period of the project's quota begins; None when it has no quota."""
+    """Returns the start of the next period of the project's quota; None if it has no quota."""
     row = (await database.read(projects.by_ids, [key], frozenset({"quota_period"})))[key]
     return QuotaPeriod(row.quota_period).ends_at(clock.now()) if row.quota_period is not None else None
 
 
 async def update(context: Context, project_id: str | None, values: Mapping[str, Any]) -> UUID:
-    """Set columns of a project, by default of the viewer's own; returns its key.
+    """Sets columns of a project, by default of the viewer's own; returns its key.
 
     Raises:
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.

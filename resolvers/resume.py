@@ -1,4 +1,4 @@
-"""Answers to the questions on which runs wait."""
+"""Answers input requests, so that their runs resume."""
 
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from resolvers.context import Context
 
 
 async def resume(context: Context, run_id: str, request_id: str, response: Any) -> AnyRow:
-    """Answer a question, so that its run goes on; returns the question. Of answers that race, one wins.
+    """Answers an input request and resumes its run; returns the request. One of several concurrent answers wins.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
@@ -39,8 +39,8 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
     assert request is not None
     text = json_codec.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
     schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
-    if faults := json_schema.problems(schema, response, "response"):
-        raise InputInvalidError(faults)
+    if problems := json_schema.problems(schema, response, "response"):
+        raise InputInvalidError(problems)
     await context.database.write(_answer, key, request, text, context.viewer.name)
     return request
 
@@ -58,7 +58,7 @@ def _refuse_unanswerable(run: RunRow, request: AnyRow | None) -> None:
 
 
 def _answer(uow: UnitOfWork, run_id: UUID, request: AnyRow, text: str, answered_by: str) -> None:
-    # The run's row first, as everywhere: two units that lock in different orders lock each other out.
+    # Locks the run's row first, as all units of work do: another order would cause deadlocks.
     if not transitions.resume(uow, run_id, f"Answered with the key {answered_by!r}: {request.title}"):
         now = input_requests.get(uow.conn, run_id, request.id)
         if now is not None and now.status == InputRequestStatus.ANSWERED:

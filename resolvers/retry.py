@@ -1,4 +1,4 @@
-"""Retries: whether a run can be retried, and the new run that does it."""
+"""Retries: the retryability of a run, and the new run of a retry."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ from resolvers import authorize
 from resolvers.context import Context
 
 RUN_COLUMNS = frozenset({"flow_version_id"})
-"""Of a run, what `retryability` reads."""
+"""Columns of a run that `retryability` reads."""
 _PLAIN: dict[str, type[UserError]] = {
     error.code: error for error in (StepDataExpiredError, FlowDisabledError, FlowNotPublishedError)
 }
@@ -34,7 +34,7 @@ _PLAIN: dict[str, type[UserError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Retryability:
-    """Whether a run can be retried with a strategy, and what that would do."""
+    """What a retry with a strategy would do, or why it would be refused."""
 
     strategy: RetryStrategy
     refusal: UserError | None
@@ -43,7 +43,7 @@ class Retryability:
 
 
 async def retryability(context: Context, run: RunRow) -> list[Retryability]:
-    """For each strategy, whether `run` can be retried; the row has RUN_COLUMNS."""
+    """Returns the retryability of `run` for each strategy. The row must have RUN_COLUMNS."""
     judgement = await context.loaders.load_existing(retries.judgements_by_runs, run.id)
     kept = await context.loaders.load(retries.kept_counts_by_runs, run.id) or 0
     own = await _step_count(context, run.flow_version_id)
@@ -55,14 +55,14 @@ async def retryability(context: Context, run: RunRow) -> list[Retryability]:
 
 
 async def retry(context: Context, run_id: str, strategy: RetryStrategy, idempotency_key: str | None) -> UUID:
-    """Start a new run that retries `run_id`; returns its key.
+    """Starts a new run that retries `run_id`; returns its key.
 
     Tags, metadata, environment, parent and input carry over. The old run never changes.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotRetryableError, RetryLimitReachedError, StepDataExpiredError,
         FlowNotPublishedError, FlowDisabledError, IdempotencyConflictError,
-        QuotaExceededError (the new run was written all the same).
+        QuotaExceededError (the new run was written nevertheless).
     """
     key = ids.decode(IdKind.RUN, run_id)
     request = run_creation.Idempotency.of(idempotency_key, ["retry", run_id, strategy])
@@ -110,7 +110,7 @@ def _retryability(strategy: RetryStrategy, judgement: RetryJudgement, *, reused:
 
 
 def _refusal(code: str, run: RetryJudgement | LockedRun) -> UserError:
-    """The error that a code of `retries.refusal` stands for."""
+    """Returns the error for a code of `retries.refusal`."""
     if code == RunNotRetryableError.code:
         state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"
         return RunNotRetryableError(f"The run {state}; only runs that ended without success can be retried.")

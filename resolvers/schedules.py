@@ -1,4 +1,4 @@
-"""Schedules of flows."""
+"""Reads and writes of schedules."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,9 +23,9 @@ from resolvers import authorize, start
 from resolvers.context import Context
 
 MAX_SCHEDULES = 100
-"""Of one flow."""
+"""Schedules per flow."""
 MAX_PREVIEW = 100
-"""Fire times told at once."""
+"""Fire times in one response."""
 
 _CHECKS: Mapping[str, Any] = {
     "name": lambda name: start.checked_word("name", name),
@@ -34,13 +34,13 @@ _CHECKS: Mapping[str, Any] = {
     "tags": start.checked_tags,
     "cron": lambda text: " ".join(text.split()),
 }
-"""What becomes of a value before it is kept; of the others nothing."""
+"""Functions that check and normalize a value before it is stored. Other columns need none."""
 _TIMING = ("cron", "time_zone", "enabled")
-"""Columns on which the next fire time depends."""
+"""Columns that determine the next fire time."""
 
 
 async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> ScheduleRow | None:
-    """The schedule `schedule_id`; None when there is none that the viewer sees.
+    """Returns the schedule `schedule_id`; None if the viewer sees no such schedule.
 
     Raises:
         InvalidIdError: `schedule_id` is not the ID of a schedule.
@@ -50,30 +50,30 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> Sc
 
 
 async def written(context: Context, key: UUID, columns: frozenset[str]) -> ScheduleRow:
-    """A schedule as it is after a change; not what the request may have seen before."""
+    """Returns a schedule after a change. It bypasses the loaders, which may hold the row from before."""
     return (await context.database.read(schedules.by_ids, [key], columns))[key]
 
 
 def preview(cron: str, time_zone: str, count: int) -> list[datetime]:
-    """The next `count` fire times of a schedule, were it enabled; fewer when no more come.
+    """Returns the next `count` fire times of a schedule as if it were enabled; fewer if it has no more.
 
     Raises:
         InvalidArgumentError: `count` is out of range.
-        ScheduleInvalidError: there is no such time zone any more.
+        ScheduleInvalidError: the time zone no longer exists.
     """
     if not 1 <= count <= MAX_PREVIEW:
         raise InvalidArgumentError(f"`count` must be from 1 to {MAX_PREVIEW}.")
     timetable = _timetable(cron, time_zone)
-    found: list[datetime] = []
+    fire_times: list[datetime] = []
     at = timetable.after(clock.now())
-    while at is not None and len(found) < count:
-        found.append(at)
+    while at is not None and len(fire_times) < count:
+        fire_times.append(at)
         at = timetable.after(at)
-    return found
+    return fire_times
 
 
 async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UUID:
-    """Create a schedule from the columns `given`, all that a client may set; returns its key.
+    """Creates a schedule from the columns `given`, which are all that a client may set; returns its key.
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, ScheduleInvalidError, InputInvalidError,
@@ -101,7 +101,7 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
 
 
 async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -> UUID:
-    """Set the columns `given` of a schedule; returns its key. When the timing changes, what was missed is forgotten.
+    """Sets the columns `given` of a schedule; returns its key. A change of the timing drops missed fires.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ScheduleNotFoundError, ScheduleInvalidError, InputInvalidError,
@@ -133,7 +133,7 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
 
 
 async def remove(context: Context, schedule_id: str) -> None:
-    """Delete a schedule; the runs that it started stay.
+    """Deletes a schedule; the runs that it started stay.
 
     Raises:
         InvalidIdError, ScheduleNotFoundError.
@@ -172,6 +172,6 @@ def _next(timetable: CronSchedule, *, enabled: bool) -> datetime | None:
 
 
 async def _check_input(flow_cache: FlowCache, version_id: UUID | None, value: Any) -> None:
-    """Make sure that the published version takes `value`. Without one there is nothing to go by yet."""
+    """Checks `value` against the input schema of the published version, if there is one."""
     if version_id is not None:
         (await flow_cache.get(version_id)).check_input(value)

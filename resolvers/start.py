@@ -1,4 +1,4 @@
-"""Starting runs."""
+"""Starts runs."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ MAX_WAIT_MS = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
-    """What a client says of the run it wants."""
+    """The values that a client gives for a new run."""
 
     flow_id: str
     input: Any
@@ -44,27 +44,27 @@ class StartRequest:
     source: str | None
     idempotency_key: str | None
     same: Sequence[Any] | None = None
-    """JSON values that do not differ when the request comes again under its key; None: all of the request."""
+    """JSON values that are equal in repetitions of the request; None for the whole request."""
 
 
 async def start_run(context: Context, request: StartRequest) -> UUID:
-    """Write a QUEUED run of the flow's published version; returns its key.
+    """Writes a QUEUED run of the flow's published version; returns its key.
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowDisabledError, FlowNotPublishedError,
         InputInvalidError, InputTooLargeError, RunNotFoundError (the parent), ParentNotLiveError,
-        IdempotencyConflictError, QuotaExceededError (the run was written all the same).
+        IdempotencyConflictError, QuotaExceededError (the run was written nevertheless).
     """
     flow = await _existing_flow(context, request.flow_id)
     values = _checked(request) | {"fail_parent_on_failure": _fails_parent(context, request)}
     parent_id = _parent_id(context, request)
-    said = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
-    same = [request.flow_id, said, str(parent_id)] if request.same is None else request.same
+    content = values | {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
+    same = [request.flow_id, content, str(parent_id)] if request.same is None else request.same
     idempotency = run_creation.Idempotency.of(request.idempotency_key, ["start", *same])
     try:
         await _check_startable(context, flow, request.input)
     except (FlowDisabledError, FlowNotPublishedError, InputInvalidError):
-        # What was started before is found, whatever became of the flow since.
+        # A repetition gets the first run, even if the flow can no longer be started.
         earlier = await context.database.read(idempotency.earlier_run, flow.project_id)
         if earlier is None:
             raise
@@ -81,7 +81,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
 
 
 def check_wait(milliseconds: int | None) -> None:
-    """Make sure that one may wait for so long.
+    """Checks a waiting time.
 
     Raises:
         InvalidArgumentError: the time is negative or longer than allowed.
@@ -91,7 +91,7 @@ def check_wait(milliseconds: int | None) -> None:
 
 
 async def wait_for_stop(context: Context, key: UUID, milliseconds: int, stops: Collection[RunStatus]) -> None:
-    """Return when the run has one of the statuses `stops`, or after `milliseconds`."""
+    """Returns when the run has one of the statuses `stops`, or after `milliseconds`."""
 
     async def has_stopped() -> bool:
         row = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
@@ -117,7 +117,7 @@ async def _check_startable(context: Context, flow: FlowRow, value: Any) -> None:
 
 
 def encode_input(value: Any) -> str:
-    """The JSON text of a run's input.
+    """Returns the JSON text of a run's input.
 
     Raises:
         InputTooLargeError, InvalidArgumentError.
@@ -126,7 +126,7 @@ def encode_input(value: Any) -> str:
 
 
 def encode_metadata(value: Any) -> str:
-    """The JSON text of a run's metadata.
+    """Returns the JSON text of a run's metadata.
 
     Raises:
         InputTooLargeError, InvalidArgumentError.
@@ -140,10 +140,10 @@ def encode_metadata(value: Any) -> str:
 
 
 def checked_tags(tags: Sequence[str]) -> list[str]:
-    """A run's tags, each once.
+    """Returns the tags without duplicates.
 
     Raises:
-        InvalidArgumentError: there are too many, or one cannot be kept.
+        InvalidArgumentError: there are too many tags, or one is invalid.
     """
     if len(tags) > MAX_TAGS:
         raise InvalidArgumentError(f"A run has at most {MAX_TAGS} tags.")
@@ -151,10 +151,10 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
 
 
 def checked_word(name: str, word: str) -> str:
-    """`word`, the value of the argument `name`.
+    """Returns `word`, the checked value of the argument `name`.
 
     Raises:
-        InvalidArgumentError: it is empty, too long, or has a character that cannot be kept.
+        InvalidArgumentError: `word` is empty, too long, or has the character U+0000.
     """
     if not 1 <= len(word) <= MAX_WORD_LENGTH or "\0" in word:
         raise InvalidArgumentError(f"`{name}` must have 1 to {MAX_WORD_LENGTH} characters, and no U+0000.")
@@ -162,7 +162,7 @@ def checked_word(name: str, word: str) -> str:
 
 
 def _checked(request: StartRequest) -> dict[str, Any]:
-    """The columns that the request fills, bounded and encoded."""
+    """Returns the checked and encoded columns that the request sets."""
     if request.trigger_method is TriggerMethod.RETRY:
         raise InvalidArgumentError("A run is triggered by RETRY through the mutation `retry` alone.")
     metadata = encode_metadata(request.metadata)
@@ -182,5 +182,5 @@ def _parent_id(context: Context, request: StartRequest) -> UUID | None:
 
 
 def _fails_parent(context: Context, request: StartRequest) -> bool:
-    said = request.fail_parent_on_failure
-    return bool(context.parent.fail_on_failure if said is None else said)
+    requested = request.fail_parent_on_failure
+    return bool(context.parent.fail_on_failure if requested is None else requested)

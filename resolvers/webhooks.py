@@ -1,4 +1,4 @@
-"""Webhooks of flows: their management, and the calls that come in."""
+"""Reads and writes of webhooks, and the runs that their deliveries start."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ from resolvers import authorize, start
 from resolvers.context import Context, Viewer
 
 MAX_WEBHOOKS = 100
-"""Of one flow."""
+"""Webhooks per flow."""
 DELIVERY_HEADERS = (
     "idempotency-key",
     "webhook-id",  # Standard Webhooks
@@ -36,13 +36,13 @@ DELIVERY_HEADERS = (
     "x-gitlab-event-uuid",
     "x-shopify-webhook-id",
 )
-"""Headers that are the same when a delivery is tried again; the first that is there counts."""
+"""Headers that identify a delivery and its repetitions. The first one present counts."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """How calls of a webhook are signed: with the HMAC-SHA256 of the body, in a header."""
+    """The signature of deliveries: the HMAC-SHA256 of the body, in a header."""
 
     header: str
     secret: str
@@ -50,7 +50,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A webhook with a token, which cannot be read again."""
+    """A webhook with its token, which is shown once."""
 
     key: UUID
     token: str
@@ -58,17 +58,17 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a webhook as it came in."""
+    """A delivery as it was received."""
 
     body: bytes
     headers: Mapping[str, str]
-    """All of them, named in small letters."""
+    """All headers by lower-case name."""
     input: Mapping[str, Any]
-    """What the run is given."""
+    """The input of the run."""
 
 
 async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> WebhookRow | None:
-    """The webhook `webhook_id`; None when there is none that the viewer sees.
+    """Returns the webhook `webhook_id`; None if the viewer sees no such webhook.
 
     Raises:
         InvalidIdError: `webhook_id` is not the ID of a webhook.
@@ -78,14 +78,14 @@ async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> Web
 
 
 async def written(context: Context, key: UUID, columns: frozenset[str]) -> WebhookRow:
-    """A webhook as it is after a change; not what the request may have seen before."""
+    """Returns a webhook after a change. It bypasses the loaders, which may hold the row from before."""
     return (await context.database.read(webhooks.by_ids, [key], columns))[key]
 
 
 async def create(
     context: Context, flow_id: str, name: str, environment: Environment, signature: Signature | None
 ) -> Issued:
-    """Create a webhook.
+    """Creates a webhook.
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError.
@@ -110,7 +110,7 @@ async def create(
 
 
 async def rotate(context: Context, webhook_id: str) -> Issued:
-    """Give a webhook another token; the one it had ends at once.
+    """Gives a webhook a new token; the old one is invalid at once.
 
     Raises:
         InvalidIdError, WebhookNotFoundError.
@@ -123,7 +123,7 @@ async def rotate(context: Context, webhook_id: str) -> Issued:
 
 
 async def remove(context: Context, webhook_id: str) -> None:
-    """Delete a webhook; the runs that it started stay.
+    """Deletes a webhook; the runs that it started stay.
 
     Raises:
         InvalidIdError, WebhookNotFoundError.
@@ -134,10 +134,10 @@ async def remove(context: Context, webhook_id: str) -> None:
 
 
 async def find(database: Database, token: str) -> WebhookRow:
-    """The webhook whose token this is.
+    """Returns the webhook with this token.
 
     Raises:
-        WebhookNotFoundError: it is that of none.
+        WebhookNotFoundError: no webhook has this token.
     """
     row = await database.read(webhooks.by_token, token)
     if row is None:
@@ -146,13 +146,13 @@ async def find(database: Database, token: str) -> WebhookRow:
 
 
 def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
-    """What a webhook may do: start runs in its project."""
+    """Returns the context of a webhook, which may start runs in its project."""
     viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, f"webhook {webhook.name}")
     return Context(database, flow_cache, viewer)
 
 
 async def receive(context: Context, webhook: WebhookRow, call: Call) -> UUID:
-    """Start the run that a call asks for, or find the one that it started when it came before; returns its key.
+    """Starts the run of a delivery, or finds the one that an earlier repetition started; returns its key.
 
     Raises:
         SignatureInvalidError, InvalidArgumentError, FlowDisabledError, FlowNotPublishedError, InputInvalidError,
@@ -173,9 +173,9 @@ async def receive(context: Context, webhook: WebhookRow, call: Call) -> UUID:
         fail_parent_on_failure=None,
         external_id=None,
         source=webhook_id,
-        # The keys of `startRun`, and other webhooks, have nothing to do with it.
+        # Prefixed, so that it differs from keys of `startRun` and of other webhooks.
         idempotency_key=f"{webhook_id}:{delivery}" if delivery else None,
-        # Not the headers: a delivery that is tried again has other times and signatures there.
+        # Without the headers: a repeated delivery has other times and signatures.
         same=[webhook_id, call.input["query"], body_hash],
     )
     return await start.start_run(context, request)
