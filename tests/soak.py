@@ -351,7 +351,7 @@ async def service(server: PostgresServer | None, folder: Path) -> AsyncIterator[
 
 
 async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRow]:
-    """Runs clients and faults for `seconds`, waits until nothing is live, and returns the status changes of the event log."""
+    """Runs clients and faults for `seconds`, waits until nothing is live, and returns the log's status changes."""
     await soak.create_flows()
     ready = [asyncio.Event() for _ in range(SUBSCRIBERS)]
     async with asyncio.TaskGroup() as staying:
@@ -455,7 +455,7 @@ def misheard(soak: Soak, changes: Sequence[AnyRow]) -> Iterator[str]:
 
 
 async def main(dialect: str, seconds: float, seed: int) -> bool:
-    """Returns whether all checks pass."""
+    """Runs a soak, and returns whether all checks pass."""
     random.seed(seed)
     folder = Path(tempfile.mkdtemp(prefix="flowruns-soak-"))
     print(f"{dialect}, {seconds:g} s, seed {seed}; logs in {folder}")
