@@ -351,7 +351,7 @@ async def service(server: PostgresServer | None, folder: Path) -> AsyncIterator[
 
 
 async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRow]:
-    """Runs clients and faults for `seconds`, waits until nothing is live, and returns the status changes of the event log."""
+    """Runs clients and faults for `seconds`, waits until no run is live, and returns the status changes."""
     await soak.create_flows()
     ready = [asyncio.Event() for _ in range(SUBSCRIBERS)]
     async with asyncio.TaskGroup() as staying:

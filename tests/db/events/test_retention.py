@@ -1,4 +1,4 @@
-"""Tests of pruning the event log: old events are deleted in batches, the history of runs is kept, old cursors expire."""
+"""Tests of pruning the event log: old events go in batches, the history of runs is kept, old cursors expire."""
 
 from datetime import timedelta
 from typing import Any
