@@ -1,10 +1,10 @@
-"""Compiles the selection of a subscription once, instead of walking it for each event.
+"""A short way to what a subscription is told: selections are compiled once instead of walked for each event.
 
-A plan covers fields without arguments and directives. Fields with plain resolvers are completed at once. A field with a
-coroutine, which waits for a loader, is kept pending with its object; when all objects of a level are complete, their
-pending fields are resolved together, so that a level is one batch of each loader, and their values are the next level.
-Other selections have no plan, and a value that a plan does not expect raises `UnplannedError`. In both cases
-graphql-core executes the operation, so results are always the same as those of graphql-core.
+It knows fields without arguments and directives. What plain functions tell is told straight on. A field that is a
+coroutine, which has its loader to wait for, is noted with the object that it is asked of; when all objects of a level
+are done, those fields are asked together, so that the level is one batch of each loader, and what they give is the next
+level. Anything else has no plan, and a value that a plan does not expect raises `UnplannedError`, as a resolver may
+raise what it does: then graphql-core executes the operation, so what is told is what graphql-core would tell.
 """
 
 import asyncio
@@ -35,60 +35,60 @@ from graphql.pyutils import Path
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
-_PendingFields = dict["_Stage", list[tuple[object, dict[str, Any]]]]
-"""Fields that wait for the next level: their objects, and the part of the result that takes their value."""
+_Notes = dict["_Stage", list[tuple[object, dict[str, Any]]]]
+"""Of fields to be asked: the objects of which, and where in the result the answer goes."""
 _Get = Callable[[Any], Any]
-_Complete = Callable[[Any, _PendingFields], Any]
+_Complete = Callable[[Any, _Notes], Any]
 _Resolve = Callable[[Any, Info[Any, Any]], Coroutine[Any, Any, Any]]
 _BACKREF = "strawberry-definition"
 
 
 class UnplannedError(Exception):
-    """A value is not one that the plan covers."""
+    """The plan does not know this value."""
 
 
 class _NoPlanError(Exception):
-    """The selection has fields that no plan covers."""
+    """The selection is not of plain fields alone."""
 
 
 class Plan:
-    """Completes the values of the root field to the data of their results."""
+    """From objects that the root field tells to the data of their results."""
 
     def __init__(self, key: str, complete: _Complete, *, is_immediate: bool) -> None:
         self._key = key
         self._complete = complete
         self.is_immediate = is_immediate
-        """Whether no field waits: `data` is enough, and `load` is not needed."""
+        """Whether it never waits: `data` tells all, and `load` is not needed."""
 
     def data(self, value: object) -> dict[str, Any]:
-        """Return the data of one result; only for immediate plans.
+        """The data of one result, of a plan that is immediate.
 
         Raises:
-            UnplannedError: the plan does not cover the value. Errors of resolvers are raised too.
+            UnplannedError: the plan does not know the value. A resolver may raise whatever it does.
         """
         return self._begun(value, {})
 
     async def load(self, values: Sequence[object], context: object) -> list[dict[str, Any]]:
-        """Return the data of several results, whose fields load from `context` together.
+        """The data of several results; what their fields load, by the `context`, is loaded together.
 
         Raises:
-            UnplannedError: the plan does not cover one of the values. Errors of resolvers are raised too.
+            UnplannedError: the plan does not know one of the values. A resolver may raise whatever it does.
         """
-        pending: _PendingFields = {}
-        made = [self._begun(value, pending) for value in values]
-        while pending:
-            level, pending = pending, {}
-            await asyncio.gather(*(stage.fill(owners, context, pending) for stage, owners in level.items()))
+        notes: _Notes = {}
+        made = [self._begun(value, notes) for value in values]
+        while notes:
+            level, notes = notes, {}
+            await asyncio.gather(*(stage.fill(owners, context, notes) for stage, owners in level.items()))
         return made
 
-    def _begun(self, value: object, pending: _PendingFields) -> dict[str, Any]:
+    def _begun(self, value: object, notes: _Notes) -> dict[str, Any]:
         if value is None:
             raise UnplannedError
-        return {self._key: self._complete(value, pending)}
+        return {self._key: self._complete(value, notes)}
 
 
 def plan_of(executor: Executor[Any]) -> Plan | None:
-    """Return the plan of a subscription; None if its selection has fields that no plan covers."""
+    """The plan of the executor's operation, a subscription; None when it has none."""
     try:
         return _Planner(executor).plan()
     except _NoPlanError:
@@ -96,22 +96,20 @@ def plan_of(executor: Executor[Any]) -> Plan | None:
 
 
 class _Stage:
-    """A field with a coroutine, resolved for all objects of a level at once."""
+    """A field that is a coroutine, asked of all objects of a level at once."""
 
     def __init__(self, key: str, resolve: _Resolve, info: Callable[[object], Info[Any, Any]]) -> None:
         self._key = key
         self._resolve = resolve
         self._info = info
-        self.complete: _Complete
+        self.tell: _Complete
 
-    async def fill(
-        self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, pending: _PendingFields
-    ) -> None:
-        """Resolve the field of each owner, and store its value in the result beside it."""
-        info, resolve, key, complete = self._info(context), self._resolve, self._key, self.complete
+    async def fill(self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, notes: _Notes) -> None:
+        """Ask the field of each of the `owners`, and put what it tells into the result beside."""
+        info, resolve, key, tell = self._info(context), self._resolve, self._key, self.tell
         found = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
         for (_, data), value in zip(owners, found, strict=True):
-            data[key] = complete(value, pending)
+            data[key] = tell(value, notes)
 
 
 class _Planner:
@@ -133,31 +131,31 @@ class _Planner:
         return Plan(_key(node), complete, is_immediate=self._is_immediate)
 
     def _completer(self, output: Any, nodes: Sequence[FieldNode]) -> _Complete:
-        """Return what completes values that are not null."""
+        """Of values that are not null."""
         if is_leaf_type(output):
             serialize = _serializer(output)
             return lambda value, _: serialize(value)
         if is_list_type(output):
-            complete_item = self._nullable_completer(output.of_type, nodes)
-            return lambda values, pending: [complete_item(value, pending) for value in _listed(values)]
+            tell = self._teller(output.of_type, nodes)
+            return lambda values, notes: [tell(value, notes) for value in _listed(values)]
         sets = [node.selection_set for node in nodes if node.selection_set]
         if is_object_type(output):
             return self._object(output, sets)
         assert is_abstract_type(output)  # there is no other type
         return _abstract({self._origin(each): self._object(each, sets) for each in self._possible(output)})
 
-    def _nullable_completer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
-        """Return what completes values that may be null, even where `output` forbids that."""
+    def _teller(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
+        """Of values that may be null, although `output` should not."""
         complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
 
-        def complete_nullable(value: Any, pending: _PendingFields) -> Any:
+        def tell(value: Any, notes: _Notes) -> Any:
             if value is not None:
-                return complete(value, pending)
+                return complete(value, notes)
             if is_required:
                 raise UnplannedError
             return None
 
-        return complete_nullable
+        return tell
 
     def _possible(self, output: Any) -> Sequence[GraphQLObjectType]:
         return self._schema.get_possible_types(output)
@@ -172,7 +170,7 @@ class _Planner:
             by_key.setdefault(_key(node), []).append(node)
         fields = [(key, *self._field(output, nodes)) for key, nodes in by_key.items()]
 
-        def complete(value: Any, pending: _PendingFields) -> dict[str, Any]:
+        def complete(value: Any, notes: _Notes) -> dict[str, Any]:
             data: dict[str, Any] = {}
             for key, get, leaf, below, is_required in fields:
                 found = get(value)
@@ -183,10 +181,10 @@ class _Planner:
                 elif leaf is not None:
                     data[key] = leaf(found)
                 elif isinstance(below, _Stage):
-                    data[key] = None  # keeps the order of the keys; the stage fills it in
-                    pending.setdefault(below, []).append((value, data))
+                    data[key] = None  # it has its place among the others
+                    notes.setdefault(below, []).append((value, data))
                 else:
-                    data[key] = below(found, pending)
+                    data[key] = below(found, notes)
             return data
 
         return complete
@@ -194,7 +192,7 @@ class _Planner:
     def _field(
         self, output: GraphQLObjectType, nodes: list[FieldNode]
     ) -> tuple[_Get, _Get | None, "_Complete | _Stage", bool]:
-        """Return how to get a field's value, and how to complete it: as a leaf, or else by the selection below."""
+        """How to get its value, and what that becomes: as a leaf, or else by what is below."""
         name = nodes[0].name.value
         if name == "__typename":
             return (lambda _: output.name), str, _no_stage, True
@@ -227,7 +225,7 @@ class _Planner:
 
         resolve: Any = resolver.wrapped_func
         stage = _Stage(key, resolve, info)
-        stage.complete = self._nullable_completer(field.type, nodes)
+        stage.tell = self._teller(field.type, nodes)
         return stage
 
     def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
@@ -261,7 +259,7 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _no_stage(value: Any, _: _PendingFields) -> Any:
+def _no_stage(value: Any, _: _Notes) -> Any:
     return value
 
 
@@ -272,11 +270,11 @@ def _listed(values: Any) -> Any:
 
 
 def _abstract(by_type: dict[type, _Complete]) -> _Complete:
-    def complete(value: object, pending: _PendingFields) -> Any:
+    def complete(value: object, notes: _Notes) -> Any:
         plan = by_type.get(type(value))
         if plan is None:
             raise UnplannedError
-        return plan(value, pending)
+        return plan(value, notes)
 
     return complete
 
@@ -285,7 +283,7 @@ def _serializer(output: Any) -> _Get:
     serialize: _Get = output.serialize
     if not isinstance(output, GraphQLEnumType):
         return serialize
-    # graphql-core looks up each value again; there are only a few different ones.
+    # Of a few values, each is looked up anew by graphql-core.
     known: dict[Any, Any] = {}
 
     def of_enum(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The connections of this process that carry streams, over whatever transport: counted by key, and watched.
 
 One look every few seconds serves all of them. It ends the connections of keys that are no longer in force, by one query
-for all keys, and drops those whose client no longer reads.
+for all keys, and cuts off those whose client takes nothing any more.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ class Limits:
 class Connection:
     """A connection under watch. Its transport tells of each write: `is_writing` while it lasts, `written` after."""
 
-    __slots__ = ("_connections", "_looks", "_seen", "drop", "end", "is_writing", "key_id", "written")
+    __slots__ = ("_connections", "_looks", "_seen", "cut", "end", "is_writing", "key_id", "written")
 
     def __init__(
         self,
         connections: "Connections",
         key_id: UUID,
         end: Callable[[UnauthenticatedError], None],
-        drop: Callable[[], None],
+        cut: Callable[[], None],
     ) -> None:
         self._connections = connections
         self._seen = 0
@@ -55,7 +55,7 @@ class Connection:
         self.key_id = key_id
         self.end = end
         """Tells the client that its key is no longer in force, and closes the connection."""
-        self.drop = drop
+        self.cut = cut
         """Drops the connection, without waiting for the client."""
         self.is_writing = False
         self.written = 0
@@ -96,17 +96,15 @@ class Connections:
         self._subscriptions: defaultdict[UUID, int] = defaultdict(int)
         self._any = asyncio.Event()
 
-    def open(
-        self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], drop: Callable[[], None]
-    ) -> Connection:
-        """One more connection of a key, to be closed by whoever opened it; `end` and `drop`: see `Connection`.
+    def open(self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], cut: Callable[[], None]) -> Connection:
+        """One more connection of a key, to be closed by whoever opened it; `end` and `cut`: see `Connection`.
 
         Raises:
             TooManyConnectionsError: the key has no more.
         """
         if len(self._open[key_id]) >= self._limits.connections:
             raise TooManyConnectionsError
-        made = Connection(self, key_id, end, drop)
+        made = Connection(self, key_id, end, cut)
         self._open[key_id].add(made)
         self._any.set()
         return made
@@ -116,12 +114,12 @@ class Connections:
         while True:
             await self._any.wait()
             await clock.sleep(LOOK_SECONDS)
-            self._drop_stuck()
+            self._cut_off_the_stuck()
             await self._end_revoked()
 
-    def _drop_stuck(self) -> None:
+    def _cut_off_the_stuck(self) -> None:
         for connection in [each for opened in self._open.values() for each in opened if not each.look()]:
-            connection.drop()
+            connection.cut()
 
     async def _end_revoked(self) -> None:
         if not self._open:
@@ -129,7 +127,7 @@ class Connections:
         try:
             in_force = await self._database.read(api_keys.in_force, list(self._open))
         except DatabaseUnavailableError:
-            return  # the next look asks again
+            return  # nothing can be told while the database is away
         for key_id in self._open.keys() - in_force:
             for connection in list(self._open[key_id]):
                 connection.end(UnauthenticatedError("The key is no longer in force."))

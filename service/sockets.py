@@ -1,7 +1,7 @@
 """Subscriptions over `graphql-transport-ws`.
 
-Strawberry's handler implements the protocol; execution and writing are ours. Payloads are rendered once for all
-subscribers (service/subscription_rendering.py), and get the ID of the subscription here.
+Strawberry's handler keeps the protocol; what is executed and how it is written is ours. What a message tells is
+rendered elsewhere, once for all who are told the same (service/streams.py): here the subscription's ID goes in front.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from service.subscription_rendering import Failure, Operation, Payload
 if TYPE_CHECKING:
     from service.graphql import GraphQLEndpoint
 
-_DROP = "flow_runs.drop"
+_CUT = "flow_runs.cut"
 """The extension of an ASGI scope that drops the connection."""
 _WRITE = "flow_runs.write"
 """The extension of an ASGI scope that writes messages at once, as far as the connection takes them."""
@@ -68,7 +68,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Run the application, which may drop the connection."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
-        extensions[_DROP] = self.transport.abort
+        extensions[_CUT] = self.transport.abort
         extensions[_WRITE] = self.write_now
         try:
             await super().run_asgi()
@@ -76,7 +76,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self._drop_later()
 
     async def send(self, message: Any) -> None:
-        """Send a message of the application."""
+        """Send what the application tells."""
         await super().send(message)
         if message["type"] == "websocket.accept":
             # The handshake is over; its headers take more room than all that a subscription needs.
@@ -122,13 +122,13 @@ def _frame_head(length: int) -> bytes:
 
 
 class TextSocket(ASGIWebSocketAdapter):
-    """Sends text frames, because the protocol has no binary ones, and reports its writes to the connection."""
+    """Sends text frames: the protocol knows no binary ones. Tells of its writes."""
 
     def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
         super().__init__(view, request, response)
         extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
-        self.drop: Callable[[], None] | None = extensions.get(_DROP)
+        self.cut: Callable[[], None] | None = extensions.get(_CUT)
         """Drops the connection, where the server knows how."""
         self.write_now: Callable[[Sequence[bytes]], int] = extensions.get(_WRITE, _nothing_written)
         """Sends messages as far as that needs no waiting: how many, from the first one."""
@@ -158,7 +158,7 @@ class TextSocket(ASGIWebSocketAdapter):
 
 
 class _Messages:
-    """Sends the payloads of one subscription, each with its ID."""
+    """The way of what one subscription is told: each payload with the subscription's ID around it."""
 
     __slots__ = ("_head", "_socket")
 
@@ -215,7 +215,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         try:
             await self.view.on_ws_connect(self.context)
             self.websocket.connection = self.view.connections.open(
-                self.context.viewer.key_id, end=self._end, drop=self._drop()
+                self.context.viewer.key_id, end=self._end, cut=self._cut()
             )
         except ConnectionRejectionError:
             await self.websocket.close(code=4403, reason="Forbidden")
@@ -228,7 +228,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             self.connection_acknowledged = True
 
     async def run_operation(self, operation: ProtocolOperation[Context, None]) -> None:
-        """Execute an operation and send its results."""
+        """Execute an operation, and send what it tells."""
         connection = self.websocket.connection
         assert connection is not None  # it was let in
         try:
@@ -237,7 +237,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except TooManySubscriptionsError as error:
             await self._end_by(operation, Failure([to_client_error(GraphQLError(error.message, original_error=error))]))
         except WebSocketDisconnected:
-            pass  # the task that reads from the socket finds out too
+            pass  # whoever reads from the socket finds out too
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
         asked = Operation(operation.query, operation.variables, operation.operation_name)
@@ -264,7 +264,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         with suppress(WebSocketDisconnect, RuntimeError):  # it was closed meanwhile
             await self.websocket.close(code=4403, reason=error.message)
 
-    def _drop(self) -> Callable[[], None]:
+    def _cut(self) -> Callable[[], None]:
         task = asyncio.current_task()
         assert task is not None
 
@@ -272,7 +272,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             # A server that cannot drop a connection ends it when the application ends.
             task.cancel()
 
-        return self.websocket.drop or cancel
+        return self.websocket.cut or cancel
 
 
 def _is_message(message: object) -> bool:

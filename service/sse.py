@@ -1,9 +1,9 @@
 """Operations over server-sent events, as the protocol of `graphql-sse` has it in its distinct connections mode.
 
 A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before it
-executes come as `next` too, because a browser shows no body of a response that is not a stream. Payloads are rendered
-once for all subscribers (service/subscription_rendering.py) and framed here. An event's `id` is its cursor: a browser's
-EventSource sends the last one as `Last-Event-ID` when it reconnects, and resumes from there.
+executes come as `next` too, for a browser shows no body of a response that is not a stream. What is told is rendered
+elsewhere, once for all who are told the same (service/streams.py): here the frame goes around it. An event's `id` is
+its cursor, so a browser's EventSource, which sends the last one as `Last-Event-ID`, goes on where it was cut off.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from service.subscription_rendering import Failure, Operation, Payload, Streams
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
-"""Seconds between two comments on an idle connection: proxies drop silent connections after a minute."""
+"""Between two comments that keep a connection alive which tells nothing: proxies drop silent ones after a minute."""
 
 _WRITTEN_AT_ONCE = 65_536
 """Bytes from which on events that come together are another write."""
@@ -38,7 +38,7 @@ _HEADERS = {
 }
 _COMMENT = b":\n\n"
 _COMPLETE = b"event: complete\ndata:\n\n"  # a browser drops an event without data
-_DROP, _STOPPING = "flow_runs.drop", "flow_runs.stopping"
+_CUT, _STOPPING = "flow_runs.cut", "flow_runs.stopping"
 """Extensions of an ASGI scope: what drops the connection, and what is set when the server stops."""
 
 
@@ -52,7 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {_DROP: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
+        self.scope["extensions"] = {_CUT: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
 
     def shutdown(self) -> None:
         """Answer what was asked, and nothing more."""
@@ -88,7 +88,7 @@ class EventStream:
     """The response to an operation, an ASGI application. Ends at once when its client goes."""
 
     def __init__(self, streams: Streams, connections: Connections, asked: Operation, context: Context) -> None:
-        """Respond to `asked` on behalf of the viewer of `context`."""
+        """What `asked` tells whoever shows the key of `context`."""
         self._streams = streams
         self._connections = connections
         self._asked = asked
@@ -102,23 +102,23 @@ class EventStream:
         Raises:
             TooManyConnectionsError: before anything was sent.
         """
-        connection = self._connections.open(self._context.viewer.key_id, end=self._end, drop=_drop(scope))
+        connection = self._connections.open(self._context.viewer.key_id, end=self._end, cut=_cut(scope))
         tasks: list[asyncio.Task[None]] = []
         try:
             sink = _Sink(send, connection)
             await sink.start()
-            work = (self._send_results(sink, connection), _left(receive), sink.keep_alive(), self._end_at_stop(scope))
+            work = (self._tell(sink, connection), _left(receive), sink.keep_alive(), self._end_at_stop(scope))
             tasks = [asyncio.create_task(each) for each in work]
-            sending, left, *_ = tasks
-            awaited: list[asyncio.Future[Any]] = [sending, left, self._ended]
+            telling, left, *_ = tasks
+            awaited: list[asyncio.Future[Any]] = [telling, left, self._ended]
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if not left.done():
-                await self._finish(sink, sending)
+                await self._finish(sink, telling)
         finally:
             connection.close()
             await _cancel(tasks)
 
-    async def _send_results(self, sink: "_Sink", connection: Connection) -> None:
+    async def _tell(self, sink: "_Sink", connection: Connection) -> None:
         try:
             with connection.subscription():
                 async with aclosing(self._streams.results(self._asked, self._context)) as results:
@@ -131,12 +131,12 @@ class EventStream:
         except TooManySubscriptionsError as error:
             await sink.send(_refusal(error))
 
-    async def _finish(self, sink: "_Sink", sending: "asyncio.Task[None]") -> None:
+    async def _finish(self, sink: "_Sink", telling: "asyncio.Task[None]") -> None:
         if self._ended.done():
-            await _cancel([sending])
+            await _cancel([telling])
             await sink.send(_refusal(self._ended.result()))
         else:
-            sending.result()
+            telling.result()
         await sink.finish()
 
     def _end(self, error: FlowRunsError) -> None:
@@ -150,7 +150,7 @@ class EventStream:
 
 
 class _Sink:
-    """Writes the response, and reports its writes to the connection."""
+    """Where a stream goes. Tells of its writes."""
 
     def __init__(self, send: Send, connection: Connection) -> None:
         self._send = send
@@ -222,11 +222,11 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def _drop(scope: Scope) -> Callable[[], None]:
+def _cut(scope: Scope) -> Callable[[], None]:
     """What drops the connection; a server that does not know how ends it when the application ends."""
     task = asyncio.current_task()
     assert task is not None
-    known: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_DROP, {})
+    known: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_CUT, {})
 
     def cancel() -> None:
         task.cancel()

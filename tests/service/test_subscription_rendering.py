@@ -458,7 +458,7 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
     async with deaf(server, monkeypatch, connect) as client:
         for _ in range(LOOKS_STUCK + 1):
             assert not gone.is_set()
-            connections._drop_stuck()
+            connections._cut_off_the_stuck()
         await asyncio.wait_for(gone.wait(), PATIENCE)
         assert server.endpoint._hub.subscribers == 0
         while await client._more():
