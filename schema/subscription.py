@@ -17,7 +17,7 @@ from live.stats_feed import Statistics
 from resolvers import bulk, progress, runs, stats, subscriptions
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
-from schema.filters import FlowRunFilter
+from schema.inputs.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import LogLinesAppended, StepChanged

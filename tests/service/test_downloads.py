@@ -173,7 +173,7 @@ async def test_a_file_that_the_store_lost(output_app: App, tmp_path: Path) -> No
     assert response.status_code == 410
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "FILE_GONE"
-    assert error["message"] == "The file is not in the file store any more."
+    assert error["message"] == "The file is no longer in the file store."
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)

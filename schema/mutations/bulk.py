@@ -26,7 +26,7 @@ from resolvers import bulk, start
 from resolvers.bulk import BulkRequest
 from schema.enums import RetryStrategy, Role
 from schema.fields import Info, columns_of
-from schema.filters import FlowRunFilter, check_run_ids
+from schema.inputs.filters import FlowRunFilter, check_run_ids
 from schema.roles import mutation
 from schema.scalars import BigInt
 from schema.types.bulk_operation import BulkOperation
