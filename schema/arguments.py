@@ -25,6 +25,11 @@ def optional(description: str, default: Any = None) -> Any:
     return strawberry.field(default=default, description=description)
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """Returns the values that a client gives, null included: those that are not `strawberry.UNSET`."""
+    return {name: value for name, value in values.items() if value is not strawberry.UNSET}
+
+
 class FlatArguments(FieldExtension):
     """Makes each field of an input class an argument of the extended field, so that several fields can share them.
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import strawberry
 
-from schema.arguments import optional
+from schema.arguments import given, optional
 from schema.enums import QuotaPeriod
-from schema.inputs.given import given
 
 
 @strawberry.input(description="New limits of a project. A limit that is left out stays.")

@@ -22,7 +22,7 @@ def mutation(role: Role, description: str, arguments: type | None = None) -> Cal
     The resolver returns a `result`. With `arguments`, an input class, the resolver has one parameter for all arguments
     (`FlatArguments`).
     """
-    extensions: list[FieldExtension] = [_RequiresRole(role)]
+    extensions: list[FieldExtension] = [_MutationExtension(role)]
     if arguments is not None:
         extensions.append(FlatArguments(arguments))
     text = f"{description} Needs the role {role}."
@@ -53,15 +53,16 @@ def result(name: str, description: str) -> Any:
 @dataclass_transform(field_specifiers=(strawberry.field,))
 def success(declared: T) -> T:
     """Declares the type that a mutation returns if it succeeds. Its docstring is its description."""
-    return cast("T", strawberry.type(declared, description=declared.__doc__))
+    return strawberry.type(declared, description=declared.__doc__)
 
 
-class _RequiresRole(FieldExtension):
-    """Refuses a field to keys with a lower role."""
+class _MutationExtension(FieldExtension):
+    """Refuses a mutation to keys with a lower role, and lets it see what earlier mutations of the request wrote."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
 
     async def resolve_async(self, next_: AsyncExtensionResolver, source: Any, info: Any, **kwargs: Any) -> Any:
         authorize.require(info.context.viewer, self._role)
+        info.context.loaders.clear()
         return await next_(source, info, **kwargs)

@@ -17,10 +17,9 @@ from domain.errors import (
     SettingsInvalidError,
 )
 from resolvers import flows
-from schema.arguments import argument
+from schema.arguments import argument, given
 from schema.enums import Role
 from schema.fields import Info, columns_of
-from schema.inputs.given import given
 from schema.mutations.declaration import mutation, result, success
 from schema.types.flow import Flow, FlowVersion
 
@@ -98,8 +97,10 @@ class FlowMutation:
         ] = None,
         max_concurrent_runs: Annotated[
             int | None,
-            argument("The number of runs that can be RUNNING at once, at least 1. Null removes the limit."
-                     " Left out, it stays."),
+            argument(
+                "The number of runs that can be RUNNING at once, at least 1. Null removes the limit."
+                " Left out, it stays."
+            ),
         ] = strawberry.UNSET,
     ) -> UpdateFlowResult:
         changes = {column: value for column, value in (("name", name), ("enabled", enabled)) if value is not None}
@@ -116,10 +117,10 @@ class FlowMutation:
     ) -> PublishFlowVersionResult:
         version_id = await flows.publish(info.context, flow_id, definition)
         columns = columns_of(info, FlowVersion, "flowVersion")
-        row = await info.context.loaders.load_existing(db_flows.versions_by_ids, version_id, columns)
+        row = await info.context.loaders.load_written(db_flows.versions_by_ids, version_id, columns)
         return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
 
 
 async def _load_flow(info: Info, flow_id: UUID) -> Flow:
     columns = columns_of(info, Flow, "flow")
-    return Flow(row=await info.context.loaders.load_existing(db_flows.by_ids, flow_id, columns))
+    return Flow(row=await info.context.loaders.load_written(db_flows.by_ids, flow_id, columns))

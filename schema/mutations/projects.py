@@ -40,5 +40,5 @@ class ProjectMutation:
     ) -> UpdateProjectResult:
         project_id = await projects.update(info.context, input.project_id, input.columns())
         columns = columns_of(info, Project, "project")
-        row = await info.context.loaders.load_existing(db_projects.by_ids, project_id, columns)
+        row = await info.context.loaders.load_written(db_projects.by_ids, project_id, columns)
         return UpdateProjectSuccess(project=Project(row=row))

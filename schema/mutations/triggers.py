@@ -1,189 +1,190 @@
-"""Mutations of what starts runs by itself: schedules and webhooks."""
+"""Mutations of what starts runs automatically: schedules and webhooks."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import strawberry
 
+from db import schedules as db_schedules
+from db import webhooks as db_webhooks
 from domain.errors import (
     FlowNotFoundError,
     InputInvalidError,
     InputTooLargeError,
-    InvalidArgumentError,
     ScheduleInvalidError,
     ScheduleNotFoundError,
     WebhookNotFoundError,
 )
 from resolvers import schedules, webhooks
-from resolvers.webhooks import Issued, Signature
+from schema.arguments import argument
 from schema.enums import Environment, Role
 from schema.fields import Info, columns_of
-from schema.inputs import CreateScheduleInput, UpdateScheduleInput
-from schema.roles import mutation
+from schema.inputs.schedules import CreateScheduleInput, UpdateScheduleInput
+from schema.mutations.declaration import mutation, result, success
 from schema.types.flow import Schedule, Webhook
 
+_TOKEN = "The new token. It is returned only here: the service stores its hash."  # noqa: S105
+_PATH = "The path to call, which contains the token: `POST` it to this service."
 
-def _arg(description: str) -> Any:
-    return strawberry.argument(description=description)
 
-
-@strawberry.type(description="The schedule, created.")
+@success
 class CreateScheduleSuccess:
-    """The schedule, created."""
+    """The schedule was created."""
 
     schedule: Schedule = strawberry.field(description="The new schedule.")
 
 
-@strawberry.type(description="The schedule, changed.")
+@success
 class UpdateScheduleSuccess:
-    """The schedule, changed."""
+    """The schedule was changed."""
 
-    schedule: Schedule = strawberry.field(description="The schedule as it is now.")
+    schedule: Schedule = strawberry.field(description="The changed schedule.")
 
 
-@strawberry.type(description="The schedule, deleted.")
+@success
 class DeleteScheduleSuccess:
-    """The schedule, deleted."""
+    """The schedule was deleted."""
 
-    schedule_id: strawberry.ID = strawberry.field(description="The ID that it had.")
+    schedule_id: strawberry.ID = strawberry.field(description="The ID of the deleted schedule.")
 
 
-@strawberry.type(description="The webhook, created.")
+@success
 class CreateWebhookSuccess:
-    """The webhook, created."""
+    """The webhook was created."""
 
     webhook: Webhook = strawberry.field(description="The new webhook.")
-    token: str = strawberry.field(description="Its token, which cannot be read again.")
-    path: str = strawberry.field(description="Where it is called, from the root of this service; holds the token.")
+    token: str = strawberry.field(description=_TOKEN)
+    path: str = strawberry.field(description=_PATH)
 
 
-@strawberry.type(description="The webhook, with another token.")
+@success
 class RotateWebhookSuccess:
-    """The webhook, with another token."""
+    """The token of the webhook was replaced."""
 
-    webhook: Webhook = strawberry.field(description="The webhook as it is now.")
-    token: str = strawberry.field(description="Its new token, which cannot be read again.")
-    path: str = strawberry.field(description="Where it is called, from the root of this service; holds the token.")
+    webhook: Webhook = strawberry.field(description="The changed webhook.")
+    token: str = strawberry.field(description=_TOKEN)
+    path: str = strawberry.field(description=_PATH)
 
 
-@strawberry.type(description="The webhook, deleted.")
+@success
 class DeleteWebhookSuccess:
-    """The webhook, deleted."""
+    """The webhook was deleted."""
 
-    webhook_id: strawberry.ID = strawberry.field(description="The ID that it had.")
+    webhook_id: strawberry.ID = strawberry.field(description="The ID of the deleted webhook.")
 
 
 CreateScheduleResult = Annotated[
     CreateScheduleSuccess | FlowNotFoundError | ScheduleInvalidError | InputInvalidError | InputTooLargeError,
-    strawberry.union("CreateScheduleResult", description="The schedule, or why not."),
+    result("CreateScheduleResult", "The new schedule, or an error that says why it was not created."),
 ]
 UpdateScheduleResult = Annotated[
     UpdateScheduleSuccess | ScheduleNotFoundError | ScheduleInvalidError | InputInvalidError | InputTooLargeError,
-    strawberry.union("UpdateScheduleResult", description="The schedule, or why not."),
+    result("UpdateScheduleResult", "The changed schedule, or an error that says why it was not changed."),
 ]
 DeleteScheduleResult = Annotated[
     DeleteScheduleSuccess | ScheduleNotFoundError,
-    strawberry.union("DeleteScheduleResult", description="What was deleted, or why not."),
+    result("DeleteScheduleResult", "The ID of the schedule, or an error that says why it was not deleted."),
 ]
 CreateWebhookResult = Annotated[
     CreateWebhookSuccess | FlowNotFoundError,
-    strawberry.union("CreateWebhookResult", description="The webhook, or why not."),
+    result("CreateWebhookResult", "The new webhook, or an error that says why it was not created."),
 ]
 RotateWebhookResult = Annotated[
     RotateWebhookSuccess | WebhookNotFoundError,
-    strawberry.union("RotateWebhookResult", description="The webhook, or why not."),
+    result(
+        "RotateWebhookResult", "The webhook and its new token, or an error that says why the token was not replaced."
+    ),
 ]
 DeleteWebhookResult = Annotated[
     DeleteWebhookSuccess | WebhookNotFoundError,
-    strawberry.union("DeleteWebhookResult", description="What was deleted, or why not."),
+    result("DeleteWebhookResult", "The ID of the webhook, or an error that says why it was not deleted."),
 ]
 
 
-@strawberry.type(description="Writes of schedules and webhooks.")
+@strawberry.type(description="Mutations of schedules and webhooks.")
 class TriggerMutation:
-    """A part of the root of mutations."""
+    """The mutations of schedules and webhooks, a part of the root type."""
 
-    @mutation(Role.ADMIN, "Creates a schedule, which starts runs of a flow.")
+    @mutation(Role.ADMIN, "Creates a schedule, which starts runs of a flow at the times of a cron expression.")
     async def create_schedule(
         self,
         info: Info,
-        input: Annotated[CreateScheduleInput, _arg("Which schedule is wanted.")],  # noqa: A002
+        input: Annotated[CreateScheduleInput, argument("The schedule to create.")],  # noqa: A002
     ) -> CreateScheduleResult:
-        key = await schedules.create(info.context, input.flow_id, input.columns())
-        return CreateScheduleSuccess(schedule=await _schedule(info, key))
+        schedule_id = await schedules.create(info.context, input.flow_id, input.columns())
+        return CreateScheduleSuccess(schedule=await _load_schedule(info, schedule_id))
 
     @mutation(
         Role.ADMIN,
-        "Changes a schedule. Runs that were started go on; when its timing changes, it goes on from now.",
+        "Changes a schedule. Runs that have been started continue. If `cron`, `timeZone` or `enabled` changes, fire"
+        " times that were missed before are forgotten.",
     )
     async def update_schedule(
         self,
         info: Info,
-        input: Annotated[UpdateScheduleInput, _arg("What to change.")],  # noqa: A002
+        input: Annotated[UpdateScheduleInput, argument("The schedule and its changes.")],  # noqa: A002
     ) -> UpdateScheduleResult:
-        key = await schedules.update(info.context, input.id, input.columns())
-        return UpdateScheduleSuccess(schedule=await _schedule(info, key))
+        schedule_id = await schedules.update(info.context, input.id, input.columns())
+        return UpdateScheduleSuccess(schedule=await _load_schedule(info, schedule_id))
 
-    @mutation(Role.ADMIN, "Deletes a schedule. The runs that it started stay.")
+    @mutation(Role.ADMIN, "Deletes a schedule. Runs that it started stay.")
     async def delete_schedule(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _arg("The schedule.")],  # noqa: A002
+        id: Annotated[strawberry.ID, argument("The schedule to delete.")],  # noqa: A002
     ) -> DeleteScheduleResult:
         await schedules.remove(info.context, id)
         return DeleteScheduleSuccess(schedule_id=id)
 
-    @mutation(Role.ADMIN, "Creates a webhook: a secret URL that starts runs of a flow. Its token is shown once.")
+    @mutation(Role.ADMIN, "Creates a webhook: a secret URL, each call of which starts a run of a flow.")
     async def create_webhook(
         self,
         info: Info,
-        flow_id: Annotated[strawberry.ID, _arg("The flow.")],
-        name: Annotated[str, _arg("What to call the webhook, such as who calls it.")],
-        environment: Annotated[Environment, _arg("Live executions, or trials.")] = Environment.PRODUCTION,
+        flow_id: Annotated[strawberry.ID, argument("The flow. Runs execute its published version.")],
+        name: Annotated[str, argument("A name for people, such as the caller's: 1 to 200 characters.")],
+        environment: Annotated[
+            Environment, argument("PRODUCTION for live executions, TESTING for trials.")
+        ] = Environment.PRODUCTION,
         signature_header: Annotated[
             str | None,
-            _arg("The header that must bear the HMAC-SHA256 of the body, in hex or base64; with `signatureSecret`."),
+            argument(
+                "The header in which callers send the HMAC-SHA256 of the body, in hex or base64. Requires"
+                " `signatureSecret`. By default calls need no signature."
+            ),
         ] = None,
-        signature_secret: Annotated[str | None, _arg("The secret by which the caller signs.")] = None,
+        signature_secret: Annotated[
+            str | None, argument("The secret with which callers sign: 1 to 200 characters. Requires `signatureHeader`.")
+        ] = None,
     ) -> CreateWebhookResult:
-        signature = _signature(signature_header, signature_secret)
-        issued = await webhooks.create(info.context, flow_id, name, environment, signature)
-        return CreateWebhookSuccess(webhook=await _webhook(info, issued.key), token=issued.token, path=_path(issued))
+        issued = await webhooks.create(info.context, flow_id, name, environment, signature_header, signature_secret)
+        webhook = await _load_webhook(info, issued.webhook_id)
+        return CreateWebhookSuccess(webhook=webhook, token=issued.token, path=f"/hooks/{issued.token}")
 
-    @mutation(Role.ADMIN, "Gives a webhook another token, which is shown once. The one that it had ends at once.")
+    @mutation(Role.ADMIN, "Replaces the token of a webhook. The previous token is invalid from now on.")
     async def rotate_webhook(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _arg("The webhook.")],  # noqa: A002
+        id: Annotated[strawberry.ID, argument("The webhook.")],  # noqa: A002
     ) -> RotateWebhookResult:
         issued = await webhooks.rotate(info.context, id)
-        return RotateWebhookSuccess(webhook=await _webhook(info, issued.key), token=issued.token, path=_path(issued))
+        webhook = await _load_webhook(info, issued.webhook_id)
+        return RotateWebhookSuccess(webhook=webhook, token=issued.token, path=f"/hooks/{issued.token}")
 
-    @mutation(Role.ADMIN, "Deletes a webhook. The runs that it started stay.")
+    @mutation(Role.ADMIN, "Deletes a webhook. Runs that it started stay.")
     async def delete_webhook(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _arg("The webhook.")],  # noqa: A002
+        id: Annotated[strawberry.ID, argument("The webhook to delete.")],  # noqa: A002
     ) -> DeleteWebhookResult:
         await webhooks.remove(info.context, id)
         return DeleteWebhookSuccess(webhook_id=id)
 
 
-def _signature(header: str | None, secret: str | None) -> Signature | None:
-    if header is None and secret is None:
-        return None
-    if header is None or secret is None:
-        raise InvalidArgumentError("`signatureHeader` and `signatureSecret` go together.")
-    return Signature(header, secret)
+async def _load_schedule(info: Info, schedule_id: UUID) -> Schedule:
+    columns = columns_of(info, Schedule, "schedule")
+    return Schedule(row=await info.context.loaders.load_written(db_schedules.by_ids, schedule_id, columns))
 
 
-def _path(issued: Issued) -> str:
-    return f"/hooks/{issued.token}"
-
-
-async def _schedule(info: Info, key: UUID) -> Schedule:
-    return Schedule(row=await schedules.written(info.context, key, columns_of(info, Schedule, "schedule")))
-
-
-async def _webhook(info: Info, key: UUID) -> Webhook:
-    return Webhook(row=await webhooks.written(info.context, key, columns_of(info, Webhook, "webhook")))
+async def _load_webhook(info: Info, webhook_id: UUID) -> Webhook:
+    columns = columns_of(info, Webhook, "webhook")
+    return Webhook(row=await info.context.loaders.load_written(db_webhooks.by_ids, webhook_id, columns))
