@@ -1,4 +1,4 @@
-"""The context of a request, which resolvers share."""
+"""The context of a request: who sends it, and the services that resolvers use."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,18 +13,18 @@ from resolvers.loaders import Loaders
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The key that a request shows."""
+    """The API key of a request."""
 
     key_id: UUID
     project_id: UUID | None
-    """None for an operator key, which sees all projects."""
+    """The project of the key; None for an operator key, which sees all projects."""
     role: Role
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ParentHeaders:
-    """The parent run that request headers name. Arguments of the mutation override it."""
+    """The parent run that request headers name. The arguments of a mutation take precedence."""
 
     run_id: str | None = None
     fail_on_failure: bool | None = None
@@ -32,7 +32,7 @@ class ParentHeaders:
 
 @dataclass(slots=True)
 class Context:
-    """The viewer of a request, and its access to data."""
+    """One request, or all operations of one socket."""
 
     database: Database
     flows: FlowCache
@@ -41,13 +41,13 @@ class Context:
     long_lived: bool = False
     """True for a socket, whose operations share the context."""
     connection_params: object = None
-    """The payload of the `connection_init` of a socket."""
+    """The payload of `connection_init` on a socket."""
     hub: Hub | None = None
-    """The source of streams; None if the transport has no subscriptions."""
+    """The source of live events; None where subscriptions are impossible."""
     resume_after: str | None = None
-    """The last cursor that the transport delivered before a reconnect. It overrides the one in the document."""
+    """The cursor of the last event that the client received, from its transport. It replaces the argument `after`."""
     stats: StatsFeeds | None = None
-    """The statistics feeds of the process; None if the transport has no subscriptions."""
+    """The statistics feeds of the process; None where subscriptions are impossible."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

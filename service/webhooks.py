@@ -28,7 +28,7 @@ from domain.errors import (
 from domain.ids import IdKind
 from domain.state_machine import FINAL
 from engine.compiled_flow import FlowCache
-from resolvers import projects, start, webhooks
+from resolvers import projects, waiting, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
 from service.request_limits import bounded
@@ -73,7 +73,7 @@ class Webhooks:
             return await self._beyond_quota(webhook, error)
         if not milliseconds:
             return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
-        await start.wait_for_stop(context, run_id, milliseconds, FINAL)
+        await waiting.wait_for_status(context, run_id, FINAL, milliseconds)
         return await _outcome(context, run_id)
 
     async def _beyond_quota(self, webhook: WebhookRow, error: QuotaExceededError) -> Response:
@@ -88,8 +88,8 @@ class Webhooks:
 
 def _wait_of(request: Request) -> int:
     text = request.query_params.get(WAIT, "0")
-    if not _MILLISECONDS.fullmatch(text) or int(text) > start.MAX_WAIT_MS:
-        raise InvalidArgumentError(f"`{WAIT}` must be a number of milliseconds from 0 to {start.MAX_WAIT_MS}.")
+    if not _MILLISECONDS.fullmatch(text) or int(text) > waiting.MAX_WAIT_MS:
+        raise InvalidArgumentError(f"`{WAIT}` must be a number of milliseconds from 0 to {waiting.MAX_WAIT_MS}.")
     return int(text)
 
 
