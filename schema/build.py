@@ -1,4 +1,4 @@
-"""The schema, assembled."""
+"""Builds the schema from its root types, extensions and limits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ from schema.subscription import Subscription
 SDL_FILE = Path(__file__).parent / "schema.graphql"
 
 CACHED_DOCUMENTS = 1_000
-"""Documents kept parsed and validated: what applications send comes again and again."""
+"""Documents that are kept parsed and validated: applications send the same ones again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """A subscription under way."""
+    """An active subscription."""
 
     executor: Executor[Any]
     """Executes the operation for one event, by `build_per_event_executor`."""
@@ -63,7 +63,7 @@ class FlowRunsSchema(strawberry.Schema):
                         declared.default_value = Undefined
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
-        """The result of an operation."""
+        """Returns the result of an operation."""
         result = await super().execute(*args, **kwargs)
         if result.errors:
             result.errors = [to_client_error(error) for error in result.errors]
@@ -72,7 +72,7 @@ class FlowRunsSchema(strawberry.Schema):
     async def subscribe_to(
         self, query: str | None, variables: dict[str, Any] | None, operation_name: str | None, context: object
     ) -> "Subscribed | list[GraphQLError] | None":
-        """The source of a subscription, or why there is none; None when the operation is not a subscription."""
+        """Starts a subscription; returns it, or errors. None: the operation is not a subscription."""
         execution = self._create_execution_context(
             query=query,
             allowed_operation_types=OperationType,
@@ -86,15 +86,15 @@ class FlowRunsSchema(strawberry.Schema):
         runner = self.create_extensions_runner(execution, extensions)
         try:
             async with runner.operation():
-                refused = await self._prepare_operation_async(execution, runner)
-                if refused is not None:
-                    return [to_client_error(error) for error in refused.errors or ()]
+                invalid = await self._prepare_operation_async(execution, runner)
+                if invalid is not None:
+                    return [to_client_error(error) for error in invalid.errors or ()]
                 if execution.operation_type is not OperationType.SUBSCRIPTION:
                     return None
                 async with runner.executing():
                     return await self._source(execution, self._get_middleware_manager(extensions))
         except MissingQueryError:
-            return [to_client_error(GraphQLError("There is no query."))]
+            return [to_client_error(GraphQLError("The request has no `query`. Send a GraphQL document."))]
         except CannotGetOperationTypeError as error:
             return [to_client_error(GraphQLError(error.as_http_error_reason()))]
         except Exception as error:
@@ -127,11 +127,11 @@ class FlowRunsSchema(strawberry.Schema):
         return Subscribed(executor, document, cast("SourceStream[Any, Any]", source))
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Leaves the log to `told`, which knows which errors are ours."""
+        """Logs nothing: `to_client_error` logs internal errors, and only these."""
 
 
 class StreamErrorExtension(SchemaExtension):
-    """Does for what is sent over a socket what `FlowRunsSchema.execute` does for responses."""
+    """Turns the errors of streamed results into client errors, as `FlowRunsSchema.execute` does for responses."""
 
     def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
         if isinstance(result, ExecutionResult | GraphQLExecutionResult) and result.errors:
@@ -140,7 +140,7 @@ class StreamErrorExtension(SchemaExtension):
 
 
 class NamedOperation(SchemaExtension):
-    """Refuses a document with several operations when the request names none: Strawberry would take the first."""
+    """Refuses a document with several operations if the request names none. Strawberry would execute the first."""
 
     def on_execute(self) -> Iterator[None]:
         context = self.execution_context
@@ -148,13 +148,13 @@ class NamedOperation(SchemaExtension):
         nodes = context.graphql_document.definitions
         operations = sum(isinstance(node, OperationDefinitionNode) for node in nodes)
         if operations > 1 and context._provided_operation_name is None:  # noqa: SLF001
-            raise GraphQLError("The document has several operations: say which with `operationName`.")
+            raise GraphQLError("The document has several operations. Name one with `operationName`.")
         yield
 
 
 @cache
 def build_schema() -> FlowRunsSchema:
-    """The schema that clients see; holds nothing of a request."""
+    """Returns the schema of the service. All requests share it."""
     return FlowRunsSchema(
         query=Query,
         mutation=Mutation,
@@ -173,5 +173,5 @@ def build_schema() -> FlowRunsSchema:
 
 
 def sdl() -> str:
-    """The schema in GraphQL's definition language, as schema.graphql holds it."""
+    """Returns the schema in GraphQL's schema definition language: the content of schema.graphql."""
     return build_schema().as_str() + "\n"

@@ -1,4 +1,4 @@
-"""What one document may ask for: its size, its depth, and its cost in fields times page sizes."""
+"""Limits of one document: its size, its depth, and its cost, which is the number of fields times page sizes."""
 
 import math
 from collections import defaultdict
@@ -27,22 +27,22 @@ from resolvers.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS
 from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
 MAX_TOKENS = 4_000
-"""Words and brackets in a document."""
+"""Tokens in a document: names, values and punctuation."""
 MAX_DEPTH = 15
-"""Levels of nested fields; GraphiQL's introspection is exempt."""
+"""Levels of nested fields. Introspection, which GraphiQL uses, is exempt."""
 MAX_COST = 500_000
-"""A page of 1,000 runs with 30 fields and 100 steps each costs 300,000."""
+"""Fields in a response, at most. A page of 1,000 runs with 30 fields and 100 steps each costs 300,000."""
 MAX_FIELDS = 2_000
-"""Fields in one operation, fragments counted wherever they are spread."""
+"""Fields in one operation. A fragment counts wherever it is spread."""
 SCAN_COST = 20_000
-"""Of a statistic that reads all runs which a filter means: two dozen of them in one query."""
+"""The cost of a statistic that reads all runs of a filter. One query can have two dozen of them."""
 STEPS_ASSUMED = 10
-"""Items in a list without pages, such as the steps of a run."""
+"""Assumed length of a list without pages, such as the steps of a run."""
 
 MAX_REPEATED = 50
-"""Fields of one name at one place: validation compares each with each, which takes a second for 400."""
-_DEEPEST = 30
-"""Levels of a document that validation is spared; introspection, which is exempt from MAX_DEPTH, has about 15."""
+"""Fields with the same name in one selection: validation compares each with each, which takes a second for 400."""
+_MAX_VALIDATED_DEPTH = 30
+"""Levels of a document that is validated. Introspection, which is exempt from MAX_DEPTH, has about 15."""
 
 _PAGED = {
     "flows",
@@ -74,7 +74,7 @@ _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enum
 
 
 class QueryLimits(SchemaExtension):
-    """Refuses a document that asks for too much, before it is executed."""
+    """Refuses a document that exceeds the limits, before it is executed."""
 
     def on_operation(self) -> Iterator[None]:
         self.execution_context.parse_options["max_tokens"] = MAX_TOKENS
@@ -88,15 +88,15 @@ class QueryLimits(SchemaExtension):
 
 
 def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> None:
-    """Make sure that the operation stays within the limits.
+    """Checks that an operation of the document is within the limits.
 
     Raises:
-        QueryTooComplexError: it does not.
+        QueryTooComplexError: the operation exceeds a limit.
     """
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
-            _Meter(fragments, {**_defaults(node), **variables}).cost(node.selection_set, depth=1)
+            _CostCalculator(fragments, {**_defaults(node), **variables}).cost(node.selection_set, depth=1)
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
 
 
 class RepeatedNames(ASTValidationRule):
-    """Refuses a document that repeats fields beyond reason, before the rules that would take their time over it."""
+    """Refuses a document that repeats fields too often, before the validation rules that would be slow on it."""
 
     def enter_document(self, document: DocumentNode, *_: Any) -> None:
         fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
@@ -118,23 +118,27 @@ class RepeatedNames(ASTValidationRule):
 
 
 class _Merger:
-    """Merges the selections of one operation, as validation and execution do, and counts what falls together."""
+    """Merges the selections of one operation, as validation and execution do, and counts fields with the same name."""
 
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
         self._fields = 0
 
     def check(self, sets: list[SelectionSetNode], depth: int) -> None:
-        """Make sure that no field of `sets`, or below them, is repeated too often."""
-        if depth > _DEEPEST:
-            # A fragment that holds itself gets here too.
-            raise QueryTooComplexError(f"The query nests deeper than {MAX_DEPTH} levels.")
+        """Checks that no field in `sets`, or below them, is repeated too often."""
+        if depth > _MAX_VALIDATED_DEPTH:
+            # A fragment that spreads itself gets here too.
+            raise QueryTooComplexError(
+                f"The query has more than {MAX_DEPTH} levels of nested fields. Select fewer levels."
+            )
         groups: dict[str, list[FieldNode]] = defaultdict(list)
         for field in self._fields_of(sets, set()):
             groups[(field.alias or field.name).value].append(field)
         for name, group in groups.items():
             if len(group) > MAX_REPEATED:
-                raise QueryTooComplexError(f"The query selects {name!r} {len(group)} times at one place.")
+                raise QueryTooComplexError(
+                    f"The query selects `{name}` {len(group)} times in one selection, more than {MAX_REPEATED}."
+                )
             if below := [field.selection_set for field in group if field.selection_set]:
                 self.check(below, depth + 1)
 
@@ -143,7 +147,9 @@ class _Merger:
             if isinstance(node, FieldNode):
                 self._fields += 1
                 if self._fields > MAX_FIELDS:
-                    raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields.")
+                    raise QueryTooComplexError(
+                        f"The query selects more than {MAX_FIELDS:,} fields. Select fewer fields."
+                    )
                 yield node
             elif isinstance(node, InlineFragmentNode):
                 yield from self._fields_of([node.selection_set], spread)
@@ -153,8 +159,8 @@ class _Merger:
                 yield from self._fields_of([fragment.selection_set] if fragment else [], spread)
 
 
-class _Meter:
-    """Adds up one operation, and stops as soon as it is too much."""
+class _CostCalculator:
+    """Adds up the cost of one operation, and stops as soon as a limit is exceeded."""
 
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: Mapping[str, Any]) -> None:
         self._fragments = fragments
@@ -162,25 +168,29 @@ class _Meter:
         self._fields = 0
 
     def cost(self, selections: SelectionSetNode, depth: float) -> int:
-        """Of `selections`, at `depth`."""
+        """Returns the cost of `selections`, which are at `depth`."""
         if depth > MAX_DEPTH:
-            raise QueryTooComplexError(f"The query nests deeper than {MAX_DEPTH} levels.")
+            raise QueryTooComplexError(
+                f"The query has more than {MAX_DEPTH} levels of nested fields. Select fewer levels."
+            )
         total = sum(self._field_cost(field, depth) for field in self._fields_of(selections))
         if total > MAX_COST:
-            raise QueryTooComplexError(f"The query may cost at most {MAX_COST:,} fields; ask for smaller pages.")
+            raise QueryTooComplexError(
+                f"The query can return more than {MAX_COST:,} fields. Ask for smaller pages or fewer fields."
+            )
         return total
 
     def _field_cost(self, field: FieldNode, depth: float) -> int:
         self._fields += 1
         if self._fields > MAX_FIELDS:
-            raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields.")
+            raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields. Select fewer fields.")
         if field.selection_set is None:
             return 1
         deeper = -math.inf if field.name.value.startswith("__") else depth + 1
         scan = SCAN_COST if field.name.value in _SCANNING else 0
-        return 1 + scan + self._factor(field, deeper) * self.cost(field.selection_set, deeper)
+        return 1 + scan + self._multiplier(field, deeper) * self.cost(field.selection_set, deeper)
 
-    def _factor(self, field: FieldNode, depth: float) -> int:
+    def _multiplier(self, field: FieldNode, depth: float) -> int:
         if depth == -math.inf:
             return _INTROSPECTED.get(field.name.value, 1)
         if field.name.value in _LISTS:
@@ -188,28 +198,31 @@ class _Meter:
         if field.name.value in _SIZES:
             return _SIZES[field.name.value]
         if field.name.value == "nodes" and field.arguments:
-            return self._listed(field.arguments[0].value)
+            return self._number_of_ids(field.arguments[0].value)
         if field.name.value not in _PAGED:
             return 1
         sizes = [
-            self._size(argument.value) for argument in field.arguments or () if argument.name.value in {"first", "last"}
+            self._page_size(argument.value)
+            for argument in field.arguments or ()
+            if argument.name.value in {"first", "last"}
         ]
         return max((size for size in sizes if size is not None), default=_DEFAULTS.get(field.name.value, DEFAULT_PAGE))
 
-    def _listed(self, value: Any) -> int:
-        given = (
-            self._variables.get(value.name.value) if isinstance(value, VariableNode) else getattr(value, "values", ())
-        )
-        return max(len(given), 1) if isinstance(given, list | tuple) else 1
+    def _number_of_ids(self, argument: Any) -> int:
+        if isinstance(argument, VariableNode):
+            ids = self._variables.get(argument.name.value)
+        else:
+            ids = getattr(argument, "values", ())
+        return max(len(ids), 1) if isinstance(ids, list | tuple) else 1
 
-    def _size(self, value: Any) -> int | None:
-        given = value
-        if isinstance(value, VariableNode):
-            given = self._variables.get(value.name.value)
-        elif isinstance(value, IntValueNode):
-            given = int(value.value)
-        # What is out of range is refused later, with a message of its own.
-        return min(max(given, 1), MAX_PAGE) if isinstance(given, int) else None
+    def _page_size(self, argument: Any) -> int | None:
+        size = None
+        if isinstance(argument, VariableNode):
+            size = self._variables.get(argument.name.value)
+        elif isinstance(argument, IntValueNode):
+            size = int(argument.value)
+        # The resolver refuses a size that is out of range, with a message of its own.
+        return min(max(size, 1), MAX_PAGE) if isinstance(size, int) else None
 
     def _fields_of(self, selections: SelectionSetNode) -> Iterator[FieldNode]:
         for node in selections.selections:

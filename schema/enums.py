@@ -1,6 +1,6 @@
-"""The enums of domain, as GraphQL enums; their docstrings are their descriptions.
+"""The enums of domain as GraphQL enums. Their docstrings are the descriptions.
 
-The other modules of schema import them from here, where they are declared.
+The other modules of schema import enums from here, so that they are declared before they are used.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class StepData(StrEnum):
 
 
 class OrderDirection(StrEnum):
-    """Which way an order goes."""
+    """The direction of an order."""
 
     ASC = "ASC"
     DESC = "DESC"

@@ -12,7 +12,6 @@ import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import get_object_definition
-from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
 from domain import ids
@@ -61,15 +60,7 @@ def field(description: str, *columns: str, name: str | None = None, graphql_type
     declare = strawberry.field(
         name=name, description=description, metadata={COLUMNS: columns}, graphql_type=graphql_type
     )
-    return cast("Callable[[F], F]", lambda resolver: without_null_defaults(declare(resolver)))
-
-
-def without_null_defaults(declared: StrawberryField) -> StrawberryField:
-    """Removes defaults of null from the arguments in the schema. Resolvers get None for what a client leaves out."""
-    for argument in declared.arguments:
-        if argument.default is None:
-            argument.default = strawberry.UNSET
-    return declared
+    return cast("Callable[[F], F]", declare)
 
 
 def columns_of(info: StrawberryInfo[Any, Any], of: type, *path: str) -> frozenset[str]:

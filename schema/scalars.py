@@ -1,4 +1,4 @@
-"""Scalars, and how they travel."""
+"""Custom scalars: how they are parsed from requests and serialized to responses."""
 
 from datetime import UTC, datetime
 from typing import Any, NewType
@@ -8,18 +8,19 @@ import strawberry
 from graphql import GraphQLError
 
 _MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that JavaScript numbers represent exactly."""
 
 BigInt = NewType("BigInt", int)
 
 
 def raw_json(text: str) -> Any:
-    """JSON text as a value that is written into the response as it is."""
+    """Returns JSON text as a value that is written into the response unchanged."""
     return orjson.Fragment(text)
 
 
 def _parse_big_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE_INTEGER:
-        raise GraphQLError(f"BigInt must be a whole number of at most 2^53 - 1, got {value!r:.80}")
+        raise GraphQLError(f"BigInt must be an integer between -(2^53 - 1) and 2^53 - 1, got {value!r:.80}.")
     return value
 
 
@@ -28,7 +29,9 @@ def _parse_instant(value: Any) -> datetime:
         instant = datetime.fromisoformat(value)
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        raise GraphQLError(f"DateTime must be a time in ISO 8601, got {value!r:.80}") from None
+        raise GraphQLError(
+            f"DateTime must be a time in ISO 8601, such as `2026-01-31T12:00:00Z`, got {value!r:.80}."
+        ) from None
 
 
 def _write_instant(instant: datetime) -> str:
@@ -38,13 +41,13 @@ def _write_instant(instant: datetime) -> str:
 SCALARS: dict[object, Any] = {
     BigInt: strawberry.scalar(
         name="BigInt",
-        description="A whole number up to 2^53 - 1, as a JSON number.",
+        description="An integer between -(2^53 - 1) and 2^53 - 1, as a JSON number.",
         serialize=int,
         parse_value=_parse_big_int,
     ),
     datetime: strawberry.scalar(
         name="DateTime",
-        description="An instant in ISO 8601, to the microsecond. Without an offset it is taken as UTC.",
+        description="An instant in ISO 8601, with microseconds. Without an offset it is in UTC, as all responses are.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=_write_instant,
         parse_value=_parse_instant,

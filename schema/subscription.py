@@ -15,7 +15,7 @@ from live.events import LogItem, MatchedEvent
 from resolvers import bulk, runs, subscriptions
 from resolvers.subscriptions import encode_position
 from schema.enums import BulkStatus, RunStatus
-from schema.fields import Info, columns_of, field, without_null_defaults
+from schema.fields import Info, columns_of, field
 from schema.inputs.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
@@ -184,8 +184,7 @@ After = Annotated[
 
 
 def _subscription(description: str) -> Callable[[F], F]:
-    declare: Any = strawberry.subscription(description=description)
-    return cast("Callable[[F], F]", lambda resolver: without_null_defaults(declare(resolver)))
+    return cast("Callable[[F], F]", strawberry.subscription(description=description))
 
 
 @strawberry.type(

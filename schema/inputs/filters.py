@@ -16,6 +16,7 @@ from domain import ids, json_codec
 from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
 from domain.run_filter import FILTER_FIELDS, FilterField, RunFilter, RunOrder, ValueType
+from schema.arguments import optional
 from schema.enums import Archived, OrderDirection, RunOrderField
 from schema.scalars import BigInt
 
@@ -37,7 +38,7 @@ def _with_declared_fields(cls: type[T]) -> type[T]:
     """Adds an optional input field to `cls` for each field that `RunFilter` declares, in front of its own."""
     declared = {name: _input_type(field) for name, field in FILTER_FIELDS.items()}
     for name, field in FILTER_FIELDS.items():
-        setattr(cls, name, _optional(field.description))
+        setattr(cls, name, optional(field.description))
     cls.__annotations__ = declared | cls.__annotations__
     return cls
 
@@ -51,10 +52,6 @@ def _input_type(field: FilterField) -> Any:
     return list[scalar] | None if field.is_list else scalar | None
 
 
-def _optional(description: str) -> Any:
-    return strawberry.field(default=strawberry.UNSET, description=description)
-
-
 @strawberry.input(
     description="A filter of runs. Fields are ANDed, the values of a list are ORed, except `tags`. A field that is null"
     " or left out restricts nothing, except `archived`; an empty list matches no run."
@@ -63,7 +60,7 @@ def _optional(description: str) -> Any:
 class FlowRunFilter:
     """A filter of runs. Its fields are those that `RunFilter` declares, and `include_archived`."""
 
-    include_archived: bool | None = _optional(
+    include_archived: bool | None = optional(
         "If true, the same as `archived: INCLUDE`. Ignored when `archived` is given. By default false."
     )
 
@@ -78,7 +75,7 @@ class FlowRunFilter:
         values = {
             name: _to_domain(to_camel_case(name), field, value)
             for name, field in FILTER_FIELDS.items()
-            if (value := self._given(name)) is not None
+            if (value := getattr(self, name)) is not None
         }
         if self.include_archived:
             values.setdefault("archived", Archived.INCLUDE)
@@ -87,7 +84,7 @@ class FlowRunFilter:
     @property
     def constrains_archived(self) -> bool:
         """True if the client says what to do with archived runs."""
-        return self._given("archived") is not None or self._given("include_archived") is not None
+        return any(getattr(self, name) is not None for name in ("archived", "include_archived"))
 
     def text(self) -> str:
         """Returns the fields that are given, as JSON text.
@@ -96,15 +93,8 @@ class FlowRunFilter:
             InputTooLargeError: the text is larger than a run's input may be.
         """
         names = (field.name for field in fields(cast("Any", self)))
-        given = {to_camel_case(name): value for name in names if (value := self._given(name)) is not None}
+        given = {to_camel_case(name): value for name in names if (value := getattr(self, name)) is not None}
         return json_codec.encode(given, limit=json_codec.MAX_INPUT_BYTES, what="filter")
-
-    def _given(self, name: str) -> Any:
-        return _or_none(getattr(self, name))
-
-
-def _or_none(value: Any) -> Any:
-    return None if value is strawberry.UNSET else value
 
 
 def _to_domain(name: str, field: FilterField, value: Any) -> Any:
@@ -156,11 +146,11 @@ _CONVERTERS: dict[ValueType | IdKind | type[StrEnum], Callable[[str, Any], Any]]
 class FlowRunOrder:
     """An order of runs."""
 
-    field: RunOrderField = strawberry.field(
-        default=RunOrderField.CREATED_AT,
-        description="The value to order by. A run that has no such value yet comes last in descending order.",
+    field: RunOrderField = optional(
+        "The value to order by. A run that has no such value yet comes last in descending order.",
+        RunOrderField.CREATED_AT,
     )
-    direction: OrderDirection = strawberry.field(default=OrderDirection.DESC, description="The direction of the order.")
+    direction: OrderDirection = optional("The direction of the order.", OrderDirection.DESC)
 
     def to_domain(self) -> RunOrder:
         """Returns the order."""
@@ -174,14 +164,14 @@ class FlowRunOrder:
 class FlowFilter:
     """A filter of flows."""
 
-    project_ids: list[strawberry.ID] | None = _optional(
+    project_ids: list[strawberry.ID] | None = optional(
         "Flows of these projects. Only for operator keys. Ignored for all other keys, which always see their own"
         " project."
     )
-    ids: list[strawberry.ID] | None = _optional("Flows with one of these IDs.")
-    name_contains: str | None = _optional("Flows whose name contains this text (case-insensitive).")
-    enabled: bool | None = _optional("If true, only enabled flows; if false, only disabled ones.")
-    published: bool | None = _optional("If true, only flows with a published version; if false, only those without.")
+    ids: list[strawberry.ID] | None = optional("Flows with one of these IDs.")
+    name_contains: str | None = optional("Flows whose name contains this text (case-insensitive).")
+    enabled: bool | None = optional("If true, only enabled flows; if false, only disabled ones.")
+    published: bool | None = optional("If true, only flows with a published version; if false, only those without.")
 
     def to_domain(self) -> flows.FlowFilter:
         """Returns the filter with its IDs decoded.
@@ -190,13 +180,13 @@ class FlowFilter:
             InvalidIdError: a value is not an ID of the expected type.
             InvalidArgumentError: a list is too long, or the text has a character that no name has.
         """
-        project_ids, flow_ids, text = _or_none(self.project_ids), _or_none(self.ids), _or_none(self.name_contains)
+        project_ids, flow_ids, text = self.project_ids, self.ids, self.name_contains
         return flows.FlowFilter(
             project_ids=None if project_ids is None else decode_ids(IdKind.PROJECT, "projectIds", project_ids),
             ids=None if flow_ids is None else decode_ids(IdKind.FLOW, "ids", flow_ids),
             name_contains=None if text is None else _text("nameContains", text),
-            enabled=_or_none(self.enabled),
-            published=_or_none(self.published),
+            enabled=self.enabled,
+            published=self.published,
         )
 
 
