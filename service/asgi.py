@@ -24,7 +24,7 @@ from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.auth import BrowserSessions
-from service.connection_registry import Connections, Limits
+from service.connection_registry import ConnectionRegistry, Limits
 from service.downloads import Downloads
 from service.graphiql import Explorer
 from service.graphql import GraphQLEndpoint
@@ -53,7 +53,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     downloads = Downloads(database, flows, FileStore(settings.files_place))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
-    connections = Connections(database, limits)
+    connections = ConnectionRegistry(database, limits)
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
@@ -69,7 +69,16 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections, settings.max_body_bytes)
+    endpoint = GraphQLEndpoint(
+        build_schema(),
+        database,
+        flows,
+        explorer,
+        hub,
+        connections,
+        settings.max_body_bytes,
+        compiled_subscriptions=settings.compiled_subscriptions,
+    )
     app = Starlette(
         routes=[
             Route("/", _to_explorer),

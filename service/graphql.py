@@ -38,7 +38,7 @@ from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import FlowRunsSchema
 from service.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
-from service.connection_registry import Connections
+from service.connection_registry import ConnectionRegistry
 from service.graphiql import Explorer
 from service.request_limits import bounded
 from service.sockets import SocketHandler, TextSocket
@@ -66,8 +66,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
-        connections: Connections,
+        connections: ConnectionRegistry,
         max_body_bytes: int,
+        *,
+        compiled_subscriptions: bool,
     ) -> None:
         super().__init__(
             schema,
@@ -76,7 +78,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema)
+        self.streams = Streams(schema, is_compiled=compiled_subscriptions)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
