@@ -74,7 +74,6 @@ def run_row(flow: Flow, status: RunStatus) -> dict[str, Any]:
         "error_message": "It answered 503" if status is RunStatus.FAILED else None,
         "fail_parent_on_failure": False,
         "attempt": 1,
-        "epoch": 1,
         "interruptions": 0,
         "tags": ["bench", "bulk"],
         "metadata": '{"order": 7}',

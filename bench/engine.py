@@ -6,7 +6,6 @@ they would be on other machines. Prints, beside what is aimed at, runs per secon
 runs (100,000), how long single runs take from start to end and from resume to end, and how soon the runs of a killed
 worker go on.
 
-On PostgreSQL `--table` lets the workers look at the run table instead of at tickets, for comparison.
 """
 
 import asyncio
@@ -42,9 +41,8 @@ from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.run_filter import RunFilter
 from engine import run_creation
 from engine.compiled_flow import FlowCache, check
+from engine.dispatcher import Dispatcher, DispatcherSettings
 from engine.executor import Executor
-from engine.pgqueuer import ticket_dispatcher
-from engine.polling import PollingDispatcher, PollingSettings
 from engine.steps import KINDS, StepSettings
 
 NO_OP = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
@@ -118,12 +116,9 @@ def answer(uow: UnitOfWork, run_id: UUID, request_id: UUID) -> None:
 # Workers
 
 
-def dispatcher(database: Database, *, table: bool) -> PollingDispatcher:
-    """What executes runs: by tickets on PostgreSQL, unless they shall be looked for in the `table`."""
-    settings = PollingSettings(lease=LEASE)
-    if table or database.dialect == "sqlite":
-        return PollingDispatcher(database, settings)
-    return ticket_dispatcher(database, settings)
+def dispatcher(database: Database) -> Dispatcher:
+    """What executes runs."""
+    return Dispatcher(database, DispatcherSettings(lease=LEASE))
 
 
 @asynccontextmanager
@@ -131,17 +126,17 @@ async def working_here(database: Database) -> AsyncIterator[None]:
     """A worker in this process, for as long as the block lasts."""
     async with KINDS.open(StepSettings()) as kinds:
         executor = Executor(database, FlowCache(database), kinds)
-        working = dispatcher(database, table=False)
+        working = dispatcher(database)
         task = asyncio.create_task(working.run(executor.execute))
         yield
         working.stop()
         await task
 
 
-async def work(url: str, ready: Any, *, table: bool, hang: bool) -> None:
+async def work(url: str, ready: Any, *, hang: bool) -> None:
     """Be a worker until SIGTERM; one that hangs claims runs and does nothing with them."""
     database = open_database(url)
-    working = dispatcher(database, table=table)
+    working = dispatcher(database)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.stop)
     async with KINDS.open(StepSettings()) as kinds, pg_notify.listen_for_other_processes(database, url):
         executor = Executor(database, FlowCache(database), kinds)
@@ -155,25 +150,25 @@ async def hanging(_: object) -> None:
     await asyncio.Event().wait()
 
 
-def be_worker(url: str, ready: Any, table: bool, hang: bool) -> None:
+def be_worker(url: str, ready: Any, hang: bool) -> None:
     """What a worker process runs."""
-    asyncio.run(work(url, ready, table=table, hang=hang))
+    asyncio.run(work(url, ready, hang=hang))
 
 
-async def started(url: str, *, table: bool, hang: bool = False) -> Any:
+async def started(url: str, *, hang: bool = False) -> Any:
     """A worker process, once it looks for runs."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=be_worker, args=(url, ready, table, hang), daemon=True)
+    process = context.Process(target=be_worker, args=(url, ready, hang), daemon=True)
     process.start()
     await asyncio.to_thread(ready.wait)
     return process
 
 
 @asynccontextmanager
-async def working(url: str, count: int, *, table: bool) -> AsyncIterator[None]:
+async def working(url: str, count: int) -> AsyncIterator[None]:
     """Worker processes, for as long as the block lasts."""
-    processes = [await started(url, table=table) for _ in range(count)]
+    processes = [await started(url) for _ in range(count)]
     yield
     for process in processes:
         process.terminate()
@@ -260,13 +255,13 @@ async def taken(doing: Awaitable[None]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-async def take_over(database: Database, url: str, flow: Flow, *, table: bool) -> float:
+async def take_over(database: Database, url: str, flow: Flow) -> float:
     """Seconds from the kill -9 of a worker to the end of the last of its runs, with another worker there."""
-    lost = await started(url, table=table, hang=True)
+    lost = await started(url, hang=True)
     run_ids = await database.write(enqueue, flow, KILLED_RUNS)
     for run_id in run_ids:
         await until(database, run_id, {RunStatus.RUNNING})
-    async with working(url, 1, table=table):
+    async with working(url, 1):
         os.kill(lost.pid, signal.SIGKILL)
         began = time.perf_counter()
         for run_id in run_ids:
@@ -294,10 +289,10 @@ def spread(milliseconds: list[float]) -> str:
     return f"{statistics.median(ordered):.1f} ms p50, {ordered[int(len(ordered) * 0.99)]:.1f} ms p99"
 
 
-async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
+async def measure(url: str, count: int, backlog: int) -> None:
     """Print the figures."""
     database = open_database(url)
-    row("what", f"{database.dialect}{', from the run table' if table else ''}, {count} runs", "target (stretch)")
+    row("what", f"{database.dialect}, {count} runs", "target (stretch)")
 
     def target(what: str) -> str:
         return TARGETS[what, database.dialect]
@@ -305,9 +300,7 @@ async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
     async with pg_notify.listen_for_other_processes(database, url):
         for number in (1,) if database.dialect == "sqlite" else (1, 2):
             workers: Workers = (
-                partial(working_here, database)
-                if database.dialect == "sqlite"
-                else partial(working, url, number, table=table)
+                partial(working_here, database) if database.dialect == "sqlite" else partial(working, url, number)
             )
             no_op = await new_flow(database, f"no-op {number}", NO_OP)
             asking = await new_flow(database, f"asking {number}", ASKING)
@@ -322,7 +315,7 @@ async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
                     target("start to end"),
                 )
                 row(f"resume to end, {number} worker(s)", spread(await resumes(database, asking)))
-        seconds = await take_over(database, url, no_op, table=table)
+        seconds = await take_over(database, url, no_op)
         row(f"kill -9 to end, lease of {LEASE:g} s", f"{seconds:.1f} s", target("kill -9 to end"))
         waiting = await new_flow(database, "waiting", NO_OP)
         enqueued, with_backlog = await throughput(database, waiting, count, workers, backlog=backlog)
@@ -337,13 +330,13 @@ async def measure(url: str, count: int, backlog: int, *, table: bool) -> None:
 
 def main() -> None:
     """Measure one database."""
-    words = [word for word in sys.argv[1:] if word != "--table"]
+    words = sys.argv[1:]
     count = int(words[1]) if len(words) > 1 else 4_000
     backlog = int(words[2]) if len(words) > 2 else 100_000
     with tempfile.TemporaryDirectory() if not words else nullcontext() as folder:
         url = words[0] if words else f"sqlite+aiosqlite:///{folder}/bench.db"
         upgrade(url)
-        asyncio.run(measure(url, count, backlog, table="--table" in sys.argv))
+        asyncio.run(measure(url, count, backlog))
 
 
 if __name__ == "__main__":

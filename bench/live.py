@@ -124,7 +124,7 @@ async def stream(database: Database, flow: Flow) -> list[float]:
 
 async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     """Write events of which nobody is told; returns the cursor before them, and the one before the last tenth."""
-    places = [(await database.read(event_log.end)).until]
+    positions = [(await database.read(event_log.end)).until]
     (run_id,) = await database.write(enqueue, flow, 1)
     event = {
         "run_id": run_id,
@@ -138,9 +138,9 @@ async def miss(database: Database, flow: Flow) -> tuple[str, str]:
     }
     for number in range(MISSED // CHUNK):
         if number == MISSED // CHUNK * 9 // 10:
-            places.append((await database.read(event_log.end)).until)
+            positions.append((await database.read(event_log.end)).until)
         await database.write(event_log.append, [event] * CHUNK)
-    return subscriptions.encode_position(places[0]), subscriptions.encode_position(places[1])
+    return subscriptions.encode_position(positions[0]), subscriptions.encode_position(positions[1])
 
 
 COMMANDS: dict[str, Callable[[Database, Flow], Awaitable[Any]]] = {

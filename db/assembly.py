@@ -3,19 +3,17 @@
 from db.core.database import POOL_SIZE, Database
 from db.core.unit_of_work import CommitSteps
 from db.events import log as event_log
-from db.queue import slots, tickets
+from db.queue import slots
 from db.runs import step_journal
 
 COMMIT_STEPS = CommitSteps(
     of_unit=(
         step_journal.apply_quota,  # may wait for the row of a quota, and ends the runs beyond it
-        tickets.issue,  # may wait for a ticket
         slots.promote_waiting,  # takes the lock on slots, which must be the last that a transaction waits for
-        tickets.issue,  # those of the promoted runs, which no other transaction knows yet
     ),
     append_events=event_log.write,  # takes the numbers of the events while the transaction holds all its locks
 )
-"""Charge quotas, enqueue runs, promote waiting runs, append the events of all units of the transaction."""
+"""Charge quotas, promote waiting runs, append the events of all units of the transaction."""
 
 
 def open_database(url: str, *, pool_size: int = POOL_SIZE) -> Database:

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from db.core import sqlite
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+_TARGET = "head"
+"""Revision to which databases are brought."""
 _ADVISORY_LOCK = 7_366_201
 """Any number: processes that start together migrate one after the other."""
 
@@ -52,7 +54,7 @@ async def _upgrade_postgresql(url: str) -> None:
 def _run(conn: Connection) -> None:
     config = _config()
     config.attributes["connection"] = conn
-    command.upgrade(config, "head")
+    command.upgrade(config, _TARGET)
 
 
 def is_current(conn: Connection) -> bool:

@@ -55,8 +55,8 @@ def trim_logs(uow: UnitOfWork, default_days: int | None, limit: int, max_lines: 
     expired = _expired(uow, default_days, limit)
     if not expired:
         return 0
-    lines = select(_line.run_id, _line.number).where(_line.run_id.in_(expired)).limit(max_lines)
-    return uow.conn.execute(delete(_logs).where(tuple_(_line.run_id, _line.number).in_(lines))).rowcount
+    log_lines = select(_line.run_id, _line.number).where(_line.run_id.in_(expired)).limit(max_lines)
+    return uow.conn.execute(delete(_logs).where(tuple_(_line.run_id, _line.number).in_(log_lines))).rowcount
 
 
 def _expired(uow: UnitOfWork, default_days: int | None, limit: int) -> list[UUID]:

@@ -1,449 +1,341 @@
-"""Every error a client can meet, one class each. The docstring is the default message, the code is stable.
+"""Every error that a client can meet: one class for each, which is its only declaration.
 
-`UserError`s are answers of a mutation, told in its result. `RequestError`s are top-level errors of a GraphQL
-response: who asks may not, or asked in a way that has no answer. Anything else is ours, and is masked.
+A class states the stable code, the HTTP status and, in its docstring, the default message. Its annotated fields are
+what a client gets beside them. The GraphQL enum `ErrorCode`, the error types in the results of mutations and the
+statuses of HTTP responses derive from the classes.
+
+A mutation returns `UserError`s in its result. `RequestError`s are top-level errors of a GraphQL response: the request
+is not allowed or has no answer. Every other exception is a fault of the service, and is masked as `InternalError`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import ClassVar
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 
-class ErrorCode(StrEnum):
-    """Stable codes of errors, in a mutation's result or in `extensions.code`."""
-
-    UNAUTHENTICATED = "UNAUTHENTICATED"
-    FORBIDDEN = "FORBIDDEN"
-    BAD_REQUEST = "BAD_REQUEST"
-    INVALID_ID = "INVALID_ID"
-    INVALID_CURSOR = "INVALID_CURSOR"
-    INVALID_ARGUMENT = "INVALID_ARGUMENT"
-    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
-    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
-    FILE_NOT_FOUND = "FILE_NOT_FOUND"
-    FILE_GONE = "FILE_GONE"
-    FILE_STORE_UNAVAILABLE = "FILE_STORE_UNAVAILABLE"
-    RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
-    CURSOR_EXPIRED = "CURSOR_EXPIRED"
-    NOT_ACCEPTABLE = "NOT_ACCEPTABLE"
-    SLOW_CONSUMER = "SLOW_CONSUMER"
-    TOO_MANY_SUBSCRIPTIONS = "TOO_MANY_SUBSCRIPTIONS"
-    TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"
-    SERVICE_STOPPING = "SERVICE_STOPPING"
-
-    PROJECT_REQUIRED = "PROJECT_REQUIRED"
-    PROJECT_NOT_FOUND = "PROJECT_NOT_FOUND"
-    FLOW_NOT_FOUND = "FLOW_NOT_FOUND"
-    FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
-    FLOW_DISABLED = "FLOW_DISABLED"
-    FLOW_NAME_TAKEN = "FLOW_NAME_TAKEN"
-    DEFINITION_INVALID = "DEFINITION_INVALID"
-    RUN_NOT_FOUND = "RUN_NOT_FOUND"
-    RUN_NOT_RETRYABLE = "RUN_NOT_RETRYABLE"
-    RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED"
-    STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED"
-    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
-    SETTINGS_INVALID = "SETTINGS_INVALID"
-    PARENT_NOT_LIVE = "PARENT_NOT_LIVE"
-    RUN_NOT_CANCELLABLE = "RUN_NOT_CANCELLABLE"
-    RUN_NOT_PAUSED = "RUN_NOT_PAUSED"
-    INPUT_REQUEST_NOT_FOUND = "INPUT_REQUEST_NOT_FOUND"
-    INPUT_ALREADY_ANSWERED = "INPUT_ALREADY_ANSWERED"
-    INPUT_EXPIRED = "INPUT_EXPIRED"
-    INPUT_INVALID = "INPUT_INVALID"
-    INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
-    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
-    SCHEDULE_NOT_FOUND = "SCHEDULE_NOT_FOUND"
-    SCHEDULE_INVALID = "SCHEDULE_INVALID"
-    WEBHOOK_NOT_FOUND = "WEBHOOK_NOT_FOUND"
-    SIGNATURE_INVALID = "SIGNATURE_INVALID"
-    EMPTY_FILTER = "EMPTY_FILTER"
-    PLAN_NOT_FOUND = "PLAN_NOT_FOUND"
-    PLAN_MISMATCH = "PLAN_MISMATCH"
-    PLAN_EXPIRED = "PLAN_EXPIRED"
-    PLAN_USED = "PLAN_USED"
-    BULK_OPERATION_NOT_FOUND = "BULK_OPERATION_NOT_FOUND"
-    BULK_OPERATION_MISMATCH = "BULK_OPERATION_MISMATCH"
-    BULK_OPERATION_UNDER_WAY = "BULK_OPERATION_UNDER_WAY"
-    BULK_OPERATION_ENDED = "BULK_OPERATION_ENDED"
-    TOO_MANY_BULK_OPERATIONS = "TOO_MANY_BULK_OPERATIONS"
-
-
 class FlowRunsError(Exception):
-    """Something went wrong."""
+    """An error of the service."""
 
-    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
+    code: ClassVar[str]
+    """Identifies the error to clients. It never changes."""
+    http_status: ClassVar[HTTPStatus]
+    """The status of an HTTP response that reports the error; a response of the GraphQL endpoint mostly has 200."""
+
+    def __init_subclass__(cls, code: str | None = None, http_status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        """Declares an error; a class without a code is a base of others."""
+        if code is not None:
+            cls.code, cls.http_status = code, http_status
 
     def __init__(self, message: str | None = None) -> None:
-        self.message = message or (self.__class__.__doc__ or "").strip()
+        self.message = message or default_message(type(self))
         super().__init__(self.message)
 
     @property
-    def details(self) -> Mapping[str, str]:
-        """What `extensions` tells beside the code."""
-        return {}
+    def details(self) -> Mapping[str, Any]:
+        """The values of the error's fields, by name."""
+        return {name: getattr(self, name) for name in fields_of(type(self))}
+
+
+E = TypeVar("E", bound=FlowRunsError)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorField:
+    """A field of an error beside `code` and `message`."""
+
+    type: Any
+    description: str
+
+
+def default_message(error: type[FlowRunsError]) -> str:
+    """The message of an error that is raised without one."""
+    return (error.__doc__ or "").strip()
+
+
+def fields_of(error: type[FlowRunsError]) -> Mapping[str, ErrorField]:
+    """The fields that an error declares as `name: Annotated[type, description]`, by name."""
+    hints = get_type_hints(error, include_extras=True)
+    return {name: ErrorField(*get_args(hint)) for name, hint in hints.items() if get_origin(hint) is Annotated}
+
+
+def declared(base: type[E]) -> Iterator[type[E]]:
+    """The errors below `base`, in the order of their declaration."""
+    for error in base.__subclasses__():
+        if "code" in vars(error):
+            yield error
+        yield from declared(error)
+
+
+class InternalError(FlowRunsError, code="INTERNAL_ERROR", http_status=HTTPStatus.INTERNAL_SERVER_ERROR):
+    """Internal error. The service log has its details under the correlation ID."""
+
+    correlation_id: Annotated[str, "Identifies the log entry with the details."]
+
+    def __init__(self, correlation_id: str) -> None:
+        super().__init__(f"Internal error. The service log has its details under the correlation ID {correlation_id}.")
+        self.correlation_id = correlation_id
 
 
 class RequestError(FlowRunsError):
-    """The request has no answer."""
+    """The request is not allowed, or has no answer."""
+
+
+class BadRequestError(RequestError, code="BAD_REQUEST"):
+    """The request is not a valid GraphQL request. Correct the document, its variables or the request body."""
+
+
+class UnauthenticatedError(RequestError, code="UNAUTHENTICATED", http_status=HTTPStatus.UNAUTHORIZED):
+    """The request has no valid API key. Send one as `Authorization: Bearer <key>`."""
+
+
+class ForbiddenError(RequestError, code="FORBIDDEN", http_status=HTTPStatus.FORBIDDEN):
+    """The API key has no permission for this. Use a key with a higher role."""
+
+
+class InvalidIdError(RequestError, code="INVALID_ID"):
+    """The ID is invalid. Pass an ID as the API returned it, such as `run_0192f0c1…`."""
+
+
+class InvalidCursorError(RequestError, code="INVALID_CURSOR"):
+    """The cursor is damaged, or belongs to another ordering. Start again without a cursor."""
+
+
+class InvalidArgumentError(RequestError, code="INVALID_ARGUMENT"):
+    """An argument has a value that is not allowed."""
+
+
+class QueryTooComplexError(RequestError, code="QUERY_TOO_COMPLEX"):
+    """The query exceeds the limits of one request. Select fewer fields or ask for smaller pages."""
+
+
+class PayloadTooLargeError(RequestError, code="PAYLOAD_TOO_LARGE", http_status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+    """The request body is larger than the service accepts. Send a smaller one."""
+
+
+class DatabaseUnavailableError(RequestError, code="DATABASE_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+    """The database is unavailable. Try again later."""
+
+
+class RunFileNotFoundError(RequestError, code="FILE_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No file with this ID exists, or the API key cannot see it."""
+
+
+class RunFileGoneError(RequestError, code="FILE_GONE", http_status=HTTPStatus.GONE):
+    """The file is no longer in the file store."""
+
+
+class FileStoreUnavailableError(
+    RequestError, code="FILE_STORE_UNAVAILABLE", http_status=HTTPStatus.SERVICE_UNAVAILABLE
+):
+    """The file store is unavailable. Try again later."""
+
+
+class RangeNotSatisfiableError(
+    RequestError, code="RANGE_NOT_SATISFIABLE", http_status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+):
+    """The requested range of bytes lies outside the file."""
+
+
+class CursorExpiredError(RequestError, code="CURSOR_EXPIRED", http_status=HTTPStatus.GONE):
+    """Events after this cursor have been deleted. Query the current state and subscribe without a cursor."""
+
+
+class NotAcceptableError(RequestError, code="NOT_ACCEPTABLE", http_status=HTTPStatus.NOT_ACCEPTABLE):
+    """A subscription needs a stream. Accept text/event-stream, or open a graphql-transport-ws WebSocket at this URL."""
+
+
+class SlowConsumerError(RequestError, code="SLOW_CONSUMER", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+    """The client reads events slower than they occur. Subscribe again with `after: extensions.cursor` to miss none."""
+
+    cursor: Annotated[str, "The cursor of the last event that was sent."]
+
+    def __init__(self, message: str | None = None, *, cursor: str = "") -> None:
+        super().__init__(message)
+        self.cursor = cursor
+
+
+class ServiceStoppingError(RequestError, code="SERVICE_STOPPING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+    """The service is stopping. Subscribe again with the last cursor."""
+
+
+class TooManySubscriptionsError(RequestError, code="TOO_MANY_SUBSCRIPTIONS", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+    """The API key has reached its limit of simultaneous subscriptions. End one of them first."""
+
+
+class TooManyConnectionsError(RequestError, code="TOO_MANY_CONNECTIONS", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+    """The API key has reached its limit of simultaneous streaming connections. Close one of them first."""
+
+
+class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=HTTPStatus.UNAUTHORIZED):
+    """The request lacks a valid signature. Send the body's HMAC-SHA256 in the header that the webhook names."""
 
 
 class UserError(FlowRunsError):
     """The mutation was refused."""
 
 
-class UnauthenticatedError(RequestError):
-    """A valid API key is needed: send it as `Authorization: Bearer <key>`."""
-
-    code = ErrorCode.UNAUTHENTICATED
-
-
-class ForbiddenError(RequestError):
-    """The key in use may not do this."""
-
-    code = ErrorCode.FORBIDDEN
-
-
-class InvalidIdError(RequestError):
-    """This is not an ID."""
-
-    code = ErrorCode.INVALID_ID
-
-
-class InvalidCursorError(RequestError):
-    """The cursor is damaged, or belongs to another ordering: start again without it."""
-
-    code = ErrorCode.INVALID_CURSOR
-
-
-class InvalidArgumentError(RequestError):
-    """An argument has a value that is not allowed."""
-
-    code = ErrorCode.INVALID_ARGUMENT
-
-
-class QueryTooComplexError(RequestError):
-    """The query asks for more than one request may."""
-
-    code = ErrorCode.QUERY_TOO_COMPLEX
-
-
-class PayloadTooLargeError(RequestError):
-    """The request body is too large."""
-
-    code = ErrorCode.PAYLOAD_TOO_LARGE
-
-
-class DatabaseUnavailableError(RequestError):
-    """The database cannot be reached at the moment; try again."""
-
-    code = ErrorCode.DATABASE_UNAVAILABLE
-
-
-class RunFileNotFoundError(RequestError):
-    """There is no such file."""
-
-    code = ErrorCode.FILE_NOT_FOUND
-
-
-class RunFileGoneError(RequestError):
-    """The file is not in the file store any more."""
-
-    code = ErrorCode.FILE_GONE
-
-
-class FileStoreUnavailableError(RequestError):
-    """The file store cannot be reached at the moment; try again."""
-
-    code = ErrorCode.FILE_STORE_UNAVAILABLE
-
-
-class RangeNotSatisfiableError(RequestError):
-    """The file has no such range of bytes."""
-
-    code = ErrorCode.RANGE_NOT_SATISFIABLE
-
-
-class CursorExpiredError(RequestError):
-    """What came after this cursor is no longer kept in full: list, and start anew without it."""
-
-    code = ErrorCode.CURSOR_EXPIRED
-
-
-class NotAcceptableError(RequestError):
-    """A subscription is a stream: accept text/event-stream, or open a WebSocket here for graphql-transport-ws."""
-
-    code = ErrorCode.NOT_ACCEPTABLE
-
-
-class SlowConsumerError(RequestError):
-    """Events came faster than they were taken. Subscribe again with `after: extensions.cursor` to miss none."""
-
-    code = ErrorCode.SLOW_CONSUMER
-
-    def __init__(self, message: str | None = None, *, cursor: str = "") -> None:
-        super().__init__(message)
-        self.cursor = cursor
-        """That of the last event told."""
-
-    @property
-    def details(self) -> Mapping[str, str]:
-        return {"cursor": self.cursor}
-
-
-class ServiceStoppingError(RequestError):
-    """The service stops. Subscribe again with the last cursor."""
-
-    code = ErrorCode.SERVICE_STOPPING
-
-
-class TooManySubscriptionsError(RequestError):
-    """The key in use has as many subscriptions as it may have at a time."""
-
-    code = ErrorCode.TOO_MANY_SUBSCRIPTIONS
-
-
-class TooManyConnectionsError(RequestError):
-    """The key in use has as many connections for streams as it may have at a time."""
-
-    code = ErrorCode.TOO_MANY_CONNECTIONS
-
-
-class ProjectRequiredError(UserError):
-    """The operator's key sees every project: say which with `projectId`."""
-
-    code = ErrorCode.PROJECT_REQUIRED
-
-
-class ProjectNotFoundError(UserError):
-    """There is no such project."""
-
-    code = ErrorCode.PROJECT_NOT_FOUND
-
-
-class FlowNotFoundError(UserError):
-    """There is no such flow."""
-
-    code = ErrorCode.FLOW_NOT_FOUND
-
-
-class FlowNotPublishedError(UserError):
-    """The flow has no published version yet."""
-
-    code = ErrorCode.FLOW_NOT_PUBLISHED
-
-
-class FlowDisabledError(UserError):
-    """The flow is disabled."""
-
-    code = ErrorCode.FLOW_DISABLED
-
-
-class FlowNameTakenError(UserError):
-    """The project already has a flow of that name."""
-
-    code = ErrorCode.FLOW_NAME_TAKEN
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault in a document: where it is (`steps[2].input.url`), and what was expected."""
+    """One problem in a document: its path (`steps[2].input.url`), and what is wrong or expected there."""
 
     path: str
     message: str
 
 
 class ProblemsError(UserError):
-    """The document has faults."""
+    """The document has problems."""
+
+    problems: Annotated[tuple[Problem, ...], "The problems that were found."]
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{fault.path or 'it'}: {fault.message}" for fault in problems[:5]))
+        texts = (f"{problem.path}: {problem.message}" if problem.path else problem.message for problem in problems[:5])
+        super().__init__("; ".join(texts))
         self.problems = tuple(problems)
 
 
-class DefinitionInvalidError(ProblemsError):
-    """The flow definition has faults."""
-
-    code = ErrorCode.DEFINITION_INVALID
+class ProjectRequiredError(UserError, code="PROJECT_REQUIRED"):
+    """An operator key sees every project. Name one with `projectId`."""
 
 
-class InputInvalidError(ProblemsError):
-    """The input does not fit the JSON Schema that it must."""
-
-    code = ErrorCode.INPUT_INVALID
+class ProjectNotFoundError(UserError, code="PROJECT_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No project with this ID exists, or the API key cannot see it."""
 
 
-class InputTooLargeError(UserError):
-    """The JSON is larger than allowed."""
-
-    code = ErrorCode.INPUT_TOO_LARGE
+class SettingsInvalidError(ProblemsError, code="SETTINGS_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The new settings are invalid."""
 
 
-class RunNotFoundError(UserError):
-    """There is no such flow run."""
-
-    code = ErrorCode.RUN_NOT_FOUND
+class FlowNotFoundError(UserError, code="FLOW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No flow with this ID exists, or the API key cannot see it."""
 
 
-class RunNotRetryableError(UserError):
+class FlowNotPublishedError(UserError, code="FLOW_NOT_PUBLISHED", http_status=HTTPStatus.CONFLICT):
+    """The flow has no published version. Publish one with `publishFlowVersion`."""
+
+
+class FlowDisabledError(UserError, code="FLOW_DISABLED", http_status=HTTPStatus.CONFLICT):
+    """The flow is disabled. Enable it with `updateFlow`."""
+
+
+class FlowNameTakenError(UserError, code="FLOW_NAME_TAKEN", http_status=HTTPStatus.CONFLICT):
+    """The project already has a flow with this name. Choose another name."""
+
+
+class DefinitionInvalidError(ProblemsError, code="DEFINITION_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The flow definition is invalid."""
+
+
+class InputInvalidError(ProblemsError, code="INPUT_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The input or response does not match its JSON Schema."""
+
+
+class InputTooLargeError(UserError, code="INPUT_TOO_LARGE", http_status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+    """The JSON value is larger than allowed. Store large data elsewhere and pass its URL."""
+
+
+class RunNotFoundError(UserError, code="RUN_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No flow run with this ID exists, or the API key cannot see it."""
+
+
+class RunNotRetryableError(UserError, code="RUN_NOT_RETRYABLE", http_status=HTTPStatus.CONFLICT):
     """Only runs that ended without success can be retried."""
 
-    code = ErrorCode.RUN_NOT_RETRYABLE
+
+class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=HTTPStatus.CONFLICT):
+    """The chain of retries has reached the project's `retryLimit`. Start a new run instead."""
 
 
-class RetryLimitReachedError(UserError):
-    """The chain of retries has reached the project's limit."""
-
-    code = ErrorCode.RETRY_LIMIT_REACHED
+class StepDataExpiredError(UserError, code="STEP_DATA_EXPIRED", http_status=HTTPStatus.CONFLICT):
+    """The outputs of the run's steps have been deleted. Retry with the strategy ON_LATEST_VERSION instead."""
 
 
-class StepDataExpiredError(UserError):
-    """The outputs of the run's steps are no longer kept: retry on the latest version instead."""
+class QuotaExceededError(UserError, code="QUOTA_EXCEEDED", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+    """The project's quota of runs is used up. The run was created as QUOTA_EXCEEDED and can be retried later."""
 
-    code = ErrorCode.STEP_DATA_EXPIRED
+    run_id: Annotated[UUID, "The run that was created with the status QUOTA_EXCEEDED."]
 
-
-class QuotaExceededError(UserError):
-    """The project has used up its quota of runs: the run was written, and can be retried later."""
-
-    code = ErrorCode.QUOTA_EXCEEDED
-
-    def __init__(self, run_key: UUID) -> None:
+    def __init__(self, run_id: UUID) -> None:
         super().__init__()
-        self.run_key = run_key
+        self.run_id = run_id
 
 
-class SettingsInvalidError(ProblemsError):
-    """The settings cannot be as they would be."""
+class ParentNotLiveError(UserError, code="PARENT_NOT_LIVE", http_status=HTTPStatus.CONFLICT):
+    """The parent run has ended. Only live runs can start child runs."""
 
-    code = ErrorCode.SETTINGS_INVALID
 
+class IdempotencyConflictError(UserError, code="IDEMPOTENCY_CONFLICT", http_status=HTTPStatus.CONFLICT):
+    """The idempotency key was already used with other arguments. Use a new key for a new request."""
 
-class ParentNotLiveError(UserError):
-    """The parent run has ended."""
 
-    code = ErrorCode.PARENT_NOT_LIVE
+class RunNotCancellableError(UserError, code="RUN_NOT_CANCELLABLE", http_status=HTTPStatus.CONFLICT):
+    """The run has already ended. Only QUEUED, RUNNING and PAUSED runs can be cancelled."""
 
 
-class RunNotCancellableError(UserError):
-    """The run has ended."""
+class RunNotPausedError(UserError, code="RUN_NOT_PAUSED", http_status=HTTPStatus.CONFLICT):
+    """The run is not waiting for a response."""
 
-    code = ErrorCode.RUN_NOT_CANCELLABLE
 
+class InputRequestNotFoundError(UserError, code="INPUT_REQUEST_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """The run has no input request with this ID. Its `pendingInputs` lists the open ones."""
 
-class RunNotPausedError(UserError):
-    """The run does not wait for an answer."""
 
-    code = ErrorCode.RUN_NOT_PAUSED
+class InputAlreadyAnsweredError(UserError, code="INPUT_ALREADY_ANSWERED", http_status=HTTPStatus.CONFLICT):
+    """The input request has already been answered."""
 
 
-class InputRequestNotFoundError(UserError):
-    """The run has no such question."""
+class InputExpiredError(UserError, code="INPUT_EXPIRED", http_status=HTTPStatus.CONFLICT):
+    """The input request expired before the response arrived."""
 
-    code = ErrorCode.INPUT_REQUEST_NOT_FOUND
 
+class ScheduleNotFoundError(UserError, code="SCHEDULE_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No schedule with this ID exists, or the API key cannot see it."""
 
-class InputAlreadyAnsweredError(UserError):
-    """The question was answered before."""
 
-    code = ErrorCode.INPUT_ALREADY_ANSWERED
+class ScheduleInvalidError(ProblemsError, code="SCHEDULE_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The schedule is invalid."""
 
 
-class InputExpiredError(UserError):
-    """The time for an answer has passed."""
+class WebhookNotFoundError(UserError, code="WEBHOOK_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No webhook with this ID or token exists, or the API key cannot see it."""
 
-    code = ErrorCode.INPUT_EXPIRED
 
+class EmptyFilterError(UserError, code="EMPTY_FILTER"):
+    """The filter is empty and would match every run. Set at least one field."""
 
-class IdempotencyConflictError(UserError):
-    """The idempotency key was used before, with other arguments."""
 
-    code = ErrorCode.IDEMPOTENCY_CONFLICT
+class PlanNotFoundError(UserError, code="PLAN_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No plan with this ID exists, or the API key cannot see it. Create one with `dryRun: true`."""
 
 
-class ScheduleNotFoundError(UserError):
-    """There is no such schedule."""
+class PlanMismatchError(UserError, code="PLAN_MISMATCH", http_status=HTTPStatus.CONFLICT):
+    """The plan belongs to another mutation. Pass it to the mutation whose dry run created it."""
 
-    code = ErrorCode.SCHEDULE_NOT_FOUND
 
+class PlanExpiredError(UserError, code="PLAN_EXPIRED", http_status=HTTPStatus.CONFLICT):
+    """The plan has expired. Create a new one with `dryRun: true`."""
 
-class ScheduleInvalidError(ProblemsError):
-    """The schedule has faults."""
 
-    code = ErrorCode.SCHEDULE_INVALID
+class PlanUsedError(UserError, code="PLAN_USED", http_status=HTTPStatus.CONFLICT):
+    """The plan has already been executed or cancelled. Create a new one with `dryRun: true`."""
 
 
-class WebhookNotFoundError(UserError):
-    """There is no such webhook."""
+class BulkOperationNotFoundError(UserError, code="BULK_OPERATION_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No bulk operation with this ID exists, or the API key cannot see it."""
 
-    code = ErrorCode.WEBHOOK_NOT_FOUND
 
+class BulkOperationMismatchError(UserError, code="BULK_OPERATION_MISMATCH", http_status=HTTPStatus.CONFLICT):
+    """The bulk operation has the wrong kind for this mutation."""
 
-class SignatureInvalidError(RequestError):
-    """The request does not bear the signature that the webhook asks for."""
 
-    code = ErrorCode.SIGNATURE_INVALID
+class BulkOperationUnderWayError(UserError, code="BULK_OPERATION_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
+    """The bulk operation has not ended yet. Wait for its end."""
 
 
-class EmptyFilterError(UserError):
-    """The filter says nothing, which would mean every run: say which runs are meant."""
+class BulkOperationEndedError(UserError, code="BULK_OPERATION_ENDED", http_status=HTTPStatus.CONFLICT):
+    """The bulk operation has already ended."""
 
-    code = ErrorCode.EMPTY_FILTER
 
-
-class PlanNotFoundError(UserError):
-    """There is no such plan."""
-
-    code = ErrorCode.PLAN_NOT_FOUND
-
-
-class PlanMismatchError(UserError):
-    """The plan is one for another operation."""
-
-    code = ErrorCode.PLAN_MISMATCH
-
-
-class PlanExpiredError(UserError):
-    """The plan has expired: make another dry run."""
-
-    code = ErrorCode.PLAN_EXPIRED
-
-
-class PlanUsedError(UserError):
-    """The plan was carried out before, or cancelled."""
-
-    code = ErrorCode.PLAN_USED
-
-
-class BulkOperationNotFoundError(UserError):
-    """There is no such bulk operation."""
-
-    code = ErrorCode.BULK_OPERATION_NOT_FOUND
-
-
-class BulkOperationMismatchError(UserError):
-    """The bulk operation is of a kind for which this cannot be done."""
-
-    code = ErrorCode.BULK_OPERATION_MISMATCH
-
-
-class BulkOperationUnderWayError(UserError):
-    """The bulk operation has not ended yet."""
-
-    code = ErrorCode.BULK_OPERATION_UNDER_WAY
-
-
-class BulkOperationEndedError(UserError):
-    """The bulk operation has ended."""
-
-    code = ErrorCode.BULK_OPERATION_ENDED
-
-
-class TooManyBulkOperationsError(UserError):
-    """The project has as many bulk operations under way as it may: wait for one to end."""
-
-    code = ErrorCode.TOO_MANY_BULK_OPERATIONS
+class TooManyBulkOperationsError(UserError, code="TOO_MANY_BULK_OPERATIONS", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+    """The project has reached its limit of active bulk operations. Wait for one of them to end."""

@@ -41,8 +41,8 @@ async def update(context: Context, project_id: str | None, values: Mapping[str, 
     Raises:
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
     """
-    wanted = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    key = authorize.target_project(context.viewer, wanted)
+    requested_id = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
+    key = authorize.target_project(context.viewer, requested_id)
 
     def work(uow: UnitOfWork) -> UUID:
         before = projects.settings(uow, key) if key is not None else None

@@ -12,7 +12,6 @@ from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
-    ErrorCode,
     FlowDisabledError,
     FlowNotPublishedError,
     RetryLimitReachedError,
@@ -112,10 +111,10 @@ def _retryability(strategy: RetryStrategy, judgement: RetryJudgement, *, reused:
 
 def _refusal(code: str, run: RetryJudgement | LockedRun) -> UserError:
     """The error that a code of `retries.refusal` stands for."""
-    if code == ErrorCode.RUN_NOT_RETRYABLE:
+    if code == RunNotRetryableError.code:
         state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"
         return RunNotRetryableError(f"The run {state}; only runs that ended without success can be retried.")
-    if code == ErrorCode.RETRY_LIMIT_REACHED:
-        told = f"This is retry {run.attempt - 1} of its chain; the project allows {run.retry_limit}."
-        return RetryLimitReachedError(told)
+    if code == RetryLimitReachedError.code:
+        message = f"This is retry {run.attempt - 1} of its chain; the project allows {run.retry_limit}."
+        return RetryLimitReachedError(message)
     return _PLAIN[code]()

@@ -70,14 +70,14 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
             raise
         return earlier
     assert flow.published_version_id is not None  # `_check_startable` has checked it
-    wanted = run_creation.NewRun(
+    new_run = run_creation.NewRun(
         target=run_creation.FlowRef(flow.project_id, flow.id, flow.published_version_id),
         values=values,
         trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
         parent_id=parent_id,
         idempotency=idempotency,
     )
-    return await run_creation.create_idempotent(context.database, lambda uow: run_creation.create(uow, wanted))
+    return await run_creation.create_idempotent(context.database, lambda uow: run_creation.create(uow, new_run))
 
 
 def check_wait(milliseconds: int | None) -> None:

@@ -7,24 +7,24 @@ from uuid import UUID
 import strawberry
 
 from domain.bulk import BulkKind
+from domain.errors import (
+    BulkOperationEndedError,
+    BulkOperationMismatchError,
+    BulkOperationNotFoundError,
+    BulkOperationUnderWayError,
+    EmptyFilterError,
+    IdempotencyConflictError,
+    PlanExpiredError,
+    PlanMismatchError,
+    PlanNotFoundError,
+    PlanUsedError,
+    ProjectNotFoundError,
+    TooManyBulkOperationsError,
+)
 from domain.run_filter import Archived
 from resolvers import bulk, start
 from resolvers.bulk import BulkRequest
 from schema.enums import RetryStrategy, Role
-from schema.errors import (
-    BulkOperationEnded,
-    BulkOperationMismatch,
-    BulkOperationNotFound,
-    BulkOperationUnderWay,
-    EmptyFilter,
-    IdempotencyConflict,
-    PlanExpired,
-    PlanMismatch,
-    PlanNotFound,
-    PlanUsed,
-    ProjectNotFound,
-    TooManyBulkOperations,
-)
 from schema.fields import Info, columns_of
 from schema.filters import FlowRunFilter, check_run_ids
 from schema.roles import mutation
@@ -123,16 +123,16 @@ class BulkOperationSuccess:
 
 
 _Error = (
-    EmptyFilter
-    | ProjectNotFound
-    | PlanNotFound
-    | PlanMismatch
-    | PlanExpired
-    | PlanUsed
-    | TooManyBulkOperations
-    | IdempotencyConflict
+    EmptyFilterError
+    | ProjectNotFoundError
+    | PlanNotFoundError
+    | PlanMismatchError
+    | PlanExpiredError
+    | PlanUsedError
+    | TooManyBulkOperationsError
+    | IdempotencyConflictError
 )
-_SourceError = BulkOperationNotFound | BulkOperationMismatch | BulkOperationUnderWay
+_SourceError = BulkOperationNotFoundError | BulkOperationMismatchError | BulkOperationUnderWayError
 
 _RESULT = "The operation, or an error that says why it was not started."
 BulkCancelResult = Annotated[BulkOperationSuccess | _Error, strawberry.union("BulkCancelResult", description=_RESULT)]
@@ -144,7 +144,7 @@ BulkUnarchiveResult = Annotated[
     BulkOperationSuccess | _Error | _SourceError, strawberry.union("BulkUnarchiveResult", description=_RESULT)
 ]
 CancelBulkOperationResult = Annotated[
-    BulkOperationSuccess | BulkOperationNotFound | BulkOperationEnded,
+    BulkOperationSuccess | BulkOperationNotFoundError | BulkOperationEndedError,
     strawberry.union(
         "CancelBulkOperationResult", description="The operation, or an error that says why it was not cancelled."
     ),

@@ -3,10 +3,13 @@
 The other modules of schema import them from here, where they are declared.
 """
 
-from enum import StrEnum
+from collections.abc import Callable
+from enum import Enum, StrEnum
+from typing import Any
 
 import strawberry
 
+from domain import errors
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.enums import (
     AttemptStatus,
@@ -19,11 +22,22 @@ from domain.enums import (
     StepStatus,
     TriggerMethod,
 )
-from domain.errors import ErrorCode
 from domain.quota import QuotaPeriod
 from domain.run_filter import Archived, RunOrderField
 from domain.run_log import LogLevel
 from domain.time_buckets import BucketSize
+
+_enum_of: Callable[..., Any] = Enum
+"""Without the type of `Enum`, from which mypy expects a literal list of members."""
+
+ErrorCode = _enum_of(
+    "ErrorCode",
+    {
+        error.code: strawberry.enum_value(error.code, description=errors.default_message(error))
+        for error in sorted(errors.declared(errors.FlowRunsError), key=lambda declared: declared.code)
+    },
+)
+"""The codes of all errors. To Python code an error code is text: pass `graphql_type=ErrorCode` to a field of them."""
 
 
 class StepData(StrEnum):
@@ -75,7 +89,6 @@ _NAMES: dict[type[StrEnum], str] = {
     MissedFires: "MissedFirePolicy",
     SkipReason: "ScheduleSkipReason",
     Role: "Role",
-    ErrorCode: "ErrorCode",
     LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
@@ -91,3 +104,7 @@ _NAMES: dict[type[StrEnum], str] = {
 
 for _enum, _name in _NAMES.items():
     strawberry.enum(_enum, name=_name, description=_enum.__doc__)
+strawberry.enum(
+    ErrorCode,
+    description="Identifies an error, in the result of a mutation or in `extensions.code`. Codes never change.",
+)

@@ -1,16 +1,18 @@
-"""The errors of mutations as GraphQL types, and what becomes of every other error."""
+"""The errors of domain in GraphQL: as types in the results of mutations, and at the top level of a response."""
 
 import logging
 import secrets
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 import strawberry
 from graphql import GraphQLError
+from strawberry.utils.str_converters import to_camel_case
 
 from db.runs import reads
 from domain import errors
+from domain.errors import BadRequestError, ErrorField, FlowRunsError, InternalError
 from schema.enums import ErrorCode
 from schema.fields import Info, columns_of, field
 from schema.types.flow_run import FlowRun
@@ -18,259 +20,115 @@ from schema.types.flow_run import FlowRun
 _logger = logging.getLogger(__name__)
 
 
-@strawberry.interface(description="Why a mutation was refused; `... on UserError { code message }` catches them all.")
+@strawberry.interface(
+    description="Why a mutation was refused. `... on UserError { code message }` selects every such error."
+)
 class UserError:
     """Why a mutation was refused."""
 
-    code: ErrorCode = strawberry.field(description="A stable code.")
-    message: str = strawberry.field(description="For people.")
+    error: strawberry.Private[errors.UserError]
+
+    @field("Identifies the error. Codes never change.", graphql_type=ErrorCode)
+    def code(self) -> str:
+        return self.error.code
+
+    @field("Human-readable message. Do not parse it: use `code`.")
+    def message(self) -> str:
+        return self.error.message
 
 
-@strawberry.type(description="One fault in a document.")
+@strawberry.type(description="One problem in a document.")
 class Problem:
-    """One fault in a document."""
+    """One problem in a document."""
 
-    path: str = strawberry.field(description="Where it is, such as `steps[2].input.url`.")
-    message: str = strawberry.field(description="What was expected.")
+    path: str = strawberry.field(
+        description="The place in the document, such as `steps[2].input.url`. Empty for the document as a whole."
+    )
+    message: str = strawberry.field(description="Human-readable: what is wrong or expected there. Do not parse it.")
 
 
-T = TypeVar("T", bound=type[UserError])
-ERROR_MAPPINGS: list["_ErrorMapping"] = []
-"""Turn the user errors of domain into members of a mutation's union."""
+def _problems_field(name: str, declared: ErrorField) -> tuple[str, Any]:
+    def problems(root: UserError) -> list[Problem]:
+        return [Problem(path=problem.path, message=problem.message) for problem in getattr(root.error, name)]
+
+    return name, strawberry.field(problems, description=declared.description)
+
+
+def _run_field(name: str, declared: ErrorField) -> tuple[str, Any]:
+    async def run(root: UserError, info: Info) -> FlowRun:
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, getattr(root.error, name), columns))
+
+    return name.removesuffix("_id"), strawberry.field(run, description=declared.description)
+
+
+_FIELDS: Mapping[Any, Callable[[str, ErrorField], tuple[str, Any]]] = {
+    tuple[errors.Problem, ...]: _problems_field,
+    UUID: _run_field,
+}
+"""By the type of an error's field: the field of its GraphQL type. A UUID identifies a run, which clients can select."""
+
+
+def _declare_type(error: type[errors.UserError]) -> type[UserError]:
+    name = error.__name__.removesuffix("Error")
+    fields = dict(_FIELDS[field.type](name, field) for name, field in errors.fields_of(error).items())
+    declared: type[UserError] = strawberry.type(
+        type(name, (UserError,), {"__doc__": error.__doc__, **fields}), description=errors.default_message(error)
+    )
+    return declared
+
+
+ERROR_TYPES: Mapping[type, type[UserError]] = {
+    error: _declare_type(error) for error in errors.declared(errors.UserError)
+}
+"""The GraphQL types of the errors that mutations return. Name, description and fields are those of the classes."""
 
 
 class _ErrorMapping:
-    """Turns one kind of error into the GraphQL type that tells it, where the mutation's union has that type."""
+    """Turns one kind of error into its GraphQL type, in the results of the mutations that declare it."""
 
     def __init__(self, exception_type: type[errors.UserError], error_type: type[UserError]) -> None:
         self.exception_type = exception_type
         self.error_type = error_type
 
     def handle(self, exception: errors.UserError, *, field: object, info: Info) -> UserError:
-        values: dict[str, Any] = {"code": exception.code, "message": exception.message}
-        if isinstance(exception, errors.ProblemsError):
-            values["problems"] = [Problem(path=fault.path, message=fault.message) for fault in exception.problems]
-        if isinstance(exception, errors.QuotaExceededError):
-            values["run_key"] = exception.run_key
-        return self.error_type(**values)
+        return self.error_type(error=exception)
 
 
-def _maps(error: type[errors.UserError]) -> Callable[[T], T]:
-    def declare(told: T) -> T:
-        declared: T = strawberry.type(told, description=error.__doc__)
-        ERROR_MAPPINGS.append(_ErrorMapping(error, declared))
-        return declared
-
-    return declare
-
-
-@_maps(errors.ProjectRequiredError)
-class ProjectRequired(UserError):
-    __doc__ = errors.ProjectRequiredError.__doc__
-
-
-@_maps(errors.ProjectNotFoundError)
-class ProjectNotFound(UserError):
-    __doc__ = errors.ProjectNotFoundError.__doc__
-
-
-@_maps(errors.FlowNotFoundError)
-class FlowNotFound(UserError):
-    __doc__ = errors.FlowNotFoundError.__doc__
-
-
-@_maps(errors.FlowNotPublishedError)
-class FlowNotPublished(UserError):
-    __doc__ = errors.FlowNotPublishedError.__doc__
-
-
-@_maps(errors.FlowDisabledError)
-class FlowDisabled(UserError):
-    __doc__ = errors.FlowDisabledError.__doc__
-
-
-@_maps(errors.FlowNameTakenError)
-class FlowNameTaken(UserError):
-    __doc__ = errors.FlowNameTakenError.__doc__
-
-
-@_maps(errors.DefinitionInvalidError)
-class DefinitionInvalid(UserError):
-    __doc__ = errors.DefinitionInvalidError.__doc__
-    problems: list[Problem] = strawberry.field(description="Every fault found.")
-
-
-@_maps(errors.InputInvalidError)
-class InputInvalid(UserError):
-    __doc__ = errors.InputInvalidError.__doc__
-    problems: list[Problem] = strawberry.field(description="Every fault found.")
-
-
-@_maps(errors.InputTooLargeError)
-class InputTooLarge(UserError):
-    __doc__ = errors.InputTooLargeError.__doc__
-
-
-@_maps(errors.RunNotFoundError)
-class RunNotFound(UserError):
-    __doc__ = errors.RunNotFoundError.__doc__
-
-
-@_maps(errors.RunNotRetryableError)
-class RunNotRetryable(UserError):
-    __doc__ = errors.RunNotRetryableError.__doc__
-
-
-@_maps(errors.RetryLimitReachedError)
-class RetryLimitReached(UserError):
-    __doc__ = errors.RetryLimitReachedError.__doc__
-
-
-@_maps(errors.StepDataExpiredError)
-class StepDataExpired(UserError):
-    __doc__ = errors.StepDataExpiredError.__doc__
-
-
-@_maps(errors.QuotaExceededError)
-class QuotaExceeded(UserError):
-    __doc__ = errors.QuotaExceededError.__doc__
-    run_key: strawberry.Private[UUID]
-
-    @field("The run that was written as QUOTA_EXCEEDED.")
-    async def run(self, info: Info) -> FlowRun:
-        columns = columns_of(info, FlowRun)
-        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.run_key, columns))
-
-
-@_maps(errors.SettingsInvalidError)
-class SettingsInvalid(UserError):
-    __doc__ = errors.SettingsInvalidError.__doc__
-    problems: list[Problem] = strawberry.field(description="Every fault found.")
-
-
-@_maps(errors.ParentNotLiveError)
-class ParentNotLive(UserError):
-    __doc__ = errors.ParentNotLiveError.__doc__
-
-
-@_maps(errors.RunNotCancellableError)
-class RunNotCancellable(UserError):
-    __doc__ = errors.RunNotCancellableError.__doc__
-
-
-@_maps(errors.RunNotPausedError)
-class RunNotPaused(UserError):
-    __doc__ = errors.RunNotPausedError.__doc__
-
-
-@_maps(errors.InputRequestNotFoundError)
-class InputRequestNotFound(UserError):
-    __doc__ = errors.InputRequestNotFoundError.__doc__
-
-
-@_maps(errors.InputAlreadyAnsweredError)
-class InputAlreadyAnswered(UserError):
-    __doc__ = errors.InputAlreadyAnsweredError.__doc__
-
-
-@_maps(errors.InputExpiredError)
-class InputExpired(UserError):
-    __doc__ = errors.InputExpiredError.__doc__
-
-
-@_maps(errors.IdempotencyConflictError)
-class IdempotencyConflict(UserError):
-    __doc__ = errors.IdempotencyConflictError.__doc__
-
-
-@_maps(errors.ScheduleNotFoundError)
-class ScheduleNotFound(UserError):
-    __doc__ = errors.ScheduleNotFoundError.__doc__
-
-
-@_maps(errors.ScheduleInvalidError)
-class ScheduleInvalid(UserError):
-    __doc__ = errors.ScheduleInvalidError.__doc__
-    problems: list[Problem] = strawberry.field(description="Every fault found.")
-
-
-@_maps(errors.WebhookNotFoundError)
-class WebhookNotFound(UserError):
-    __doc__ = errors.WebhookNotFoundError.__doc__
-
-
-@_maps(errors.EmptyFilterError)
-class EmptyFilter(UserError):
-    __doc__ = errors.EmptyFilterError.__doc__
-
-
-@_maps(errors.PlanNotFoundError)
-class PlanNotFound(UserError):
-    __doc__ = errors.PlanNotFoundError.__doc__
-
-
-@_maps(errors.PlanMismatchError)
-class PlanMismatch(UserError):
-    __doc__ = errors.PlanMismatchError.__doc__
-
-
-@_maps(errors.PlanExpiredError)
-class PlanExpired(UserError):
-    __doc__ = errors.PlanExpiredError.__doc__
-
-
-@_maps(errors.PlanUsedError)
-class PlanUsed(UserError):
-    __doc__ = errors.PlanUsedError.__doc__
-
-
-@_maps(errors.BulkOperationNotFoundError)
-class BulkOperationNotFound(UserError):
-    __doc__ = errors.BulkOperationNotFoundError.__doc__
-
-
-@_maps(errors.BulkOperationMismatchError)
-class BulkOperationMismatch(UserError):
-    __doc__ = errors.BulkOperationMismatchError.__doc__
-
-
-@_maps(errors.BulkOperationUnderWayError)
-class BulkOperationUnderWay(UserError):
-    __doc__ = errors.BulkOperationUnderWayError.__doc__
-
-
-@_maps(errors.BulkOperationEndedError)
-class BulkOperationEnded(UserError):
-    __doc__ = errors.BulkOperationEndedError.__doc__
-
-
-@_maps(errors.TooManyBulkOperationsError)
-class TooManyBulkOperations(UserError):
-    __doc__ = errors.TooManyBulkOperationsError.__doc__
+ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in errors.declared(errors.UserError)]
 
 
 def to_client_error(error: GraphQLError) -> GraphQLError:
-    """`error` as a client may see it, with a code. Ours are masked: the client gets a number that stands in the log."""
+    """`error` as a client sees it, with a code. Internal errors are masked: the log has them under a correlation ID."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
-    if isinstance(cause, errors.FlowRunsError):
-        return _copy(error, cause.message, {"code": cause.code.value, **cause.details})
+    if isinstance(cause, FlowRunsError):
+        return _copy(error, cause.message, extensions(cause))
     if cause is None or isinstance(cause, GraphQLError) or (error.path is None and isinstance(cause, ValueError)):
-        # The document or its variables are at fault, and graphql-core says how; a number may have too many digits.
-        return _copy(error, error.message, {"code": ErrorCode.BAD_REQUEST.value})
-    number = secrets.token_hex(8)
-    _logger.error("internal error", extra={"correlation_id": number, "path": error.path}, exc_info=cause)
-    message = f"Something went wrong in the service. Its log has more under {number}."
-    return _copy(error, message, {"code": ErrorCode.INTERNAL_ERROR.value, "correlationId": number})
+        # The document or its variables are invalid, and graphql-core's message says how. A ValueError comes from a
+        # number with too many digits.
+        return _copy(error, error.message, {"code": BadRequestError.code})
+    internal = InternalError(secrets.token_hex(8))
+    _logger.error(
+        "internal error", extra={"correlation_id": internal.correlation_id, "path": error.path}, exc_info=cause
+    )
+    return _copy(error, internal.message, extensions(internal))
 
 
-def _copy(error: GraphQLError, message: str, extensions: dict[str, Any]) -> GraphQLError:
+def extensions(error: FlowRunsError) -> Mapping[str, Any]:
+    """The `extensions` of a top-level error: its code and its fields."""
+    # The fields of a UserError are a part of its GraphQL type alone.
+    details = {} if isinstance(error, errors.UserError) else error.details
+    return {"code": error.code, **{to_camel_case(name): value for name, value in details.items()}}
+
+
+def _copy(error: GraphQLError, message: str, extensions: Mapping[str, Any]) -> GraphQLError:
     return GraphQLError(
         message,
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,
         path=error.path,
-        extensions=extensions,
+        extensions=dict(extensions),
     )

@@ -53,9 +53,14 @@ def json_column(name: str, description: str) -> Any:
     return column(name, description, convert=raw_json)
 
 
-def field(description: str, *columns: str, name: str | None = None) -> Callable[[F], F]:
-    """Declares a field with a resolver that reads `columns` of its row."""
-    declare = strawberry.field(name=name, description=description, metadata={COLUMNS: columns})
+def field(description: str, *columns: str, name: str | None = None, graphql_type: Any = None) -> Callable[[F], F]:
+    """Declares a field with a resolver that reads `columns` of its row.
+
+    Its type is that of the resolver's result, unless `graphql_type` names another.
+    """
+    declare = strawberry.field(
+        name=name, description=description, metadata={COLUMNS: columns}, graphql_type=graphql_type
+    )
     return cast("Callable[[F], F]", lambda resolver: without_null_defaults(declare(resolver)))
 
 

@@ -10,35 +10,35 @@ from db import flows as db_flows
 from db import projects as db_projects
 from db.runs import reads
 from domain import ids
+from domain.errors import (
+    DefinitionInvalidError,
+    FlowDisabledError,
+    FlowNameTakenError,
+    FlowNotFoundError,
+    FlowNotPublishedError,
+    IdempotencyConflictError,
+    InputAlreadyAnsweredError,
+    InputExpiredError,
+    InputInvalidError,
+    InputRequestNotFoundError,
+    InputTooLargeError,
+    ParentNotLiveError,
+    ProjectNotFoundError,
+    ProjectRequiredError,
+    QuotaExceededError,
+    RetryLimitReachedError,
+    RunNotCancellableError,
+    RunNotFoundError,
+    RunNotPausedError,
+    RunNotRetryableError,
+    SettingsInvalidError,
+    StepDataExpiredError,
+)
 from domain.ids import IdKind
 from domain.state_machine import FINAL, STOPS
 from resolvers import cancel, flows, projects, resume, retry, runs, start
 from schema.bulk_mutation import BulkMutation
 from schema.enums import RetryStrategy, Role
-from schema.errors import (
-    DefinitionInvalid,
-    FlowDisabled,
-    FlowNameTaken,
-    FlowNotFound,
-    FlowNotPublished,
-    IdempotencyConflict,
-    InputAlreadyAnswered,
-    InputExpired,
-    InputInvalid,
-    InputRequestNotFound,
-    InputTooLarge,
-    ParentNotLive,
-    ProjectNotFound,
-    ProjectRequired,
-    QuotaExceeded,
-    RetryLimitReached,
-    RunNotCancellable,
-    RunNotFound,
-    RunNotPaused,
-    RunNotRetryable,
-    SettingsInvalid,
-    StepDataExpired,
-)
 from schema.fields import Info, columns_of
 from schema.inputs import StartRunInput, UpdateProjectInput, given
 from schema.roles import mutation
@@ -110,61 +110,66 @@ class ResumeRunSuccess:
 
 
 CreateFlowResult = Annotated[
-    CreateFlowSuccess | FlowNameTaken | DefinitionInvalid | InputTooLarge | ProjectRequired | ProjectNotFound,
+    CreateFlowSuccess
+    | FlowNameTakenError
+    | DefinitionInvalidError
+    | InputTooLargeError
+    | ProjectRequiredError
+    | ProjectNotFoundError,
     strawberry.union("CreateFlowResult", description="The flow, or why not."),
 ]
 UpdateFlowResult = Annotated[
-    UpdateFlowSuccess | FlowNotFound | FlowNameTaken | SettingsInvalid,
+    UpdateFlowSuccess | FlowNotFoundError | FlowNameTakenError | SettingsInvalidError,
     strawberry.union("UpdateFlowResult", description="The flow, or why not."),
 ]
 UpdateProjectResult = Annotated[
-    UpdateProjectSuccess | ProjectRequired | ProjectNotFound | SettingsInvalid,
+    UpdateProjectSuccess | ProjectRequiredError | ProjectNotFoundError | SettingsInvalidError,
     strawberry.union("UpdateProjectResult", description="The project, or why not."),
 ]
 PublishFlowVersionResult = Annotated[
-    PublishFlowVersionSuccess | FlowNotFound | DefinitionInvalid | InputTooLarge,
+    PublishFlowVersionSuccess | FlowNotFoundError | DefinitionInvalidError | InputTooLargeError,
     strawberry.union("PublishFlowVersionResult", description="The version, or why not."),
 ]
 StartRunResult = Annotated[
     StartRunSuccess
-    | FlowNotFound
-    | FlowNotPublished
-    | FlowDisabled
-    | InputInvalid
-    | InputTooLarge
-    | RunNotFound
-    | ParentNotLive
-    | QuotaExceeded
-    | IdempotencyConflict,
+    | FlowNotFoundError
+    | FlowNotPublishedError
+    | FlowDisabledError
+    | InputInvalidError
+    | InputTooLargeError
+    | RunNotFoundError
+    | ParentNotLiveError
+    | QuotaExceededError
+    | IdempotencyConflictError,
     strawberry.union("StartRunResult", description="The run, or why not."),
 ]
 RetryResult = Annotated[
     RetrySuccess
-    | RunNotFound
-    | RunNotRetryable
-    | RetryLimitReached
-    | StepDataExpired
-    | FlowNotPublished
-    | FlowDisabled
-    | QuotaExceeded
-    | IdempotencyConflict,
+    | RunNotFoundError
+    | RunNotRetryableError
+    | RetryLimitReachedError
+    | StepDataExpiredError
+    | FlowNotPublishedError
+    | FlowDisabledError
+    | QuotaExceededError
+    | IdempotencyConflictError,
     strawberry.union("RetryResult", description="The new run, or why not."),
 ]
 
 
 CancelResult = Annotated[
-    CancelSuccess | RunNotFound | RunNotCancellable,
+    CancelSuccess | RunNotFoundError | RunNotCancellableError,
     strawberry.union("CancelResult", description="The run, or why not."),
 ]
 ResumeRunResult = Annotated[
     ResumeRunSuccess
-    | RunNotFound
-    | RunNotPaused
-    | InputRequestNotFound
-    | InputAlreadyAnswered
-    | InputInvalid
-    | InputTooLarge
-    | InputExpired,
+    | RunNotFoundError
+    | RunNotPausedError
+    | InputRequestNotFoundError
+    | InputAlreadyAnsweredError
+    | InputInvalidError
+    | InputTooLargeError
+    | InputExpiredError,
     strawberry.union("ResumeRunResult", description="The run and the step that asked, or why not."),
 ]
 

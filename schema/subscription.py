@@ -88,7 +88,8 @@ class CaughtUp:
     """Replay is complete; all further events are live."""
 
     cursor: str = strawberry.field(
-        description="Position in the event log up to which every event was delivered. Pass it as `after` to resume from here."
+        description="Position in the event log up to which every event was delivered. Pass it as `after` to resume from"
+        " here."
     )
 
 

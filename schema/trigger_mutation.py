@@ -5,18 +5,18 @@ from uuid import UUID
 
 import strawberry
 
-from domain.errors import InvalidArgumentError
+from domain.errors import (
+    FlowNotFoundError,
+    InputInvalidError,
+    InputTooLargeError,
+    InvalidArgumentError,
+    ScheduleInvalidError,
+    ScheduleNotFoundError,
+    WebhookNotFoundError,
+)
 from resolvers import schedules, webhooks
 from resolvers.webhooks import Issued, Signature
 from schema.enums import Environment, Role
-from schema.errors import (
-    FlowNotFound,
-    InputInvalid,
-    InputTooLarge,
-    ScheduleInvalid,
-    ScheduleNotFound,
-    WebhookNotFound,
-)
 from schema.fields import Info, columns_of
 from schema.inputs import CreateScheduleInput, UpdateScheduleInput
 from schema.roles import mutation
@@ -74,27 +74,27 @@ class DeleteWebhookSuccess:
 
 
 CreateScheduleResult = Annotated[
-    CreateScheduleSuccess | FlowNotFound | ScheduleInvalid | InputInvalid | InputTooLarge,
+    CreateScheduleSuccess | FlowNotFoundError | ScheduleInvalidError | InputInvalidError | InputTooLargeError,
     strawberry.union("CreateScheduleResult", description="The schedule, or why not."),
 ]
 UpdateScheduleResult = Annotated[
-    UpdateScheduleSuccess | ScheduleNotFound | ScheduleInvalid | InputInvalid | InputTooLarge,
+    UpdateScheduleSuccess | ScheduleNotFoundError | ScheduleInvalidError | InputInvalidError | InputTooLargeError,
     strawberry.union("UpdateScheduleResult", description="The schedule, or why not."),
 ]
 DeleteScheduleResult = Annotated[
-    DeleteScheduleSuccess | ScheduleNotFound,
+    DeleteScheduleSuccess | ScheduleNotFoundError,
     strawberry.union("DeleteScheduleResult", description="What was deleted, or why not."),
 ]
 CreateWebhookResult = Annotated[
-    CreateWebhookSuccess | FlowNotFound,
+    CreateWebhookSuccess | FlowNotFoundError,
     strawberry.union("CreateWebhookResult", description="The webhook, or why not."),
 ]
 RotateWebhookResult = Annotated[
-    RotateWebhookSuccess | WebhookNotFound,
+    RotateWebhookSuccess | WebhookNotFoundError,
     strawberry.union("RotateWebhookResult", description="The webhook, or why not."),
 ]
 DeleteWebhookResult = Annotated[
-    DeleteWebhookSuccess | WebhookNotFound,
+    DeleteWebhookSuccess | WebhookNotFoundError,
     strawberry.union("DeleteWebhookResult", description="What was deleted, or why not."),
 ]
 

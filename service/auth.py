@@ -14,6 +14,7 @@ from db.core.database import Database
 from domain.enums import Role
 from domain.errors import FlowRunsError, UnauthenticatedError
 from resolvers.context import Viewer
+from schema.errors import extensions
 
 COOKIE = "flow_runs_session"
 SESSION_NAME = "browser session"
@@ -58,11 +59,11 @@ async def find_viewer(database: Database, secret: str | None) -> Viewer | None:
     return Viewer(row.id, row.project_id, Role(row.role), row.name) if row else None
 
 
-def error_response(error: FlowRunsError, status: int) -> Response:
-    """`error` in the shape of a GraphQL response."""
-    body = {"errors": [{"message": error.message, "extensions": {"code": error.code.value}}]}
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(body, status_code=status, headers=headers)
+def error_response(error: FlowRunsError, status: int | None = None) -> Response:
+    """`error` in the shape of a GraphQL response; `status` replaces the HTTP status of the error's class."""
+    body = {"errors": [{"message": error.message, "extensions": extensions(error)}]}
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else None
+    return JSONResponse(body, status_code=status or error.http_status, headers=headers)
 
 
 class BrowserSessions:
@@ -103,7 +104,7 @@ class BrowserSessions:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
         if not isinstance(secret, str) or await find_viewer(self._database, secret) is None:
-            return error_response(UnauthenticatedError("This is not a valid API key."), 401)
+            return error_response(UnauthenticatedError("This is not a valid API key."))
         response = Response(status_code=204)
         _set_cookie(request, response, secret)
         return response

@@ -27,7 +27,7 @@ class Bootstrapped:
 
 
 async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:
-    """Make sure that there is a default project with an ADMIN key, and the demo flows if they are wanted."""
+    """Creates the default project with an ADMIN key if it has none, and the demo flows if `seed_demo` is set."""
     key_file = settings.database_file.parent / "admin.key" if settings.database_file else None
     fixed = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
     project_id, secret = await database.write(_ensure, fixed)
@@ -40,8 +40,8 @@ async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:
 
 def _ensure(uow: UnitOfWork, fixed_secret: str | None) -> tuple[UUID, str | None]:
     project_id = projects.by_name(uow.conn, projects.DEFAULT_NAME) or projects.create(uow, projects.DEFAULT_NAME)
-    wanted = not api_keys.is_known(uow.conn, fixed_secret) if fixed_secret else not api_keys.listed(uow.conn)
-    if not wanted:
+    has_key = api_keys.is_known(uow.conn, fixed_secret) if fixed_secret else bool(api_keys.listed(uow.conn))
+    if has_key:
         return project_id, None
     secret = api_keys.create(uow, project_id=project_id, role=Role.ADMIN, name=KEY_NAME, secret=fixed_secret)
     return project_id, secret

@@ -185,9 +185,15 @@ async def _work(settings: Settings) -> None:
 
 
 def _run_server(settings: Settings, *, with_worker: bool) -> None:
-    # The loop that uvicorn would take, for what is done before it listens too. Ctrl+C is the way to end it.
-    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+    # Ctrl+C is the usual way to end the service, so it is not reported as a failure.
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, with_worker=with_worker))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Returns the factory of uvicorn's event loop, so that start-up before uvicorn runs uses the same loop."""
+    # Without `log_config=None`, making a Config gives uvicorn's loggers handlers of their own.
+    return uvicorn.Config("", log_config=None).get_loop_factory()
 
 
 async def _serve(settings: Settings, *, with_worker: bool) -> None:

@@ -1,7 +1,7 @@
 """What a key can download: the logs of runs as text, and the files that runs produced."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
 from typing import TypeAlias
 from urllib.parse import quote
@@ -14,15 +14,12 @@ from db.row_types import LogLineRow, RunRow
 from db.runs import logs
 from db.sql.keyset import Page, Position
 from domain.errors import (
-    DatabaseUnavailableError,
     FileStoreUnavailableError,
     FlowRunsError,
-    InvalidIdError,
     RangeNotSatisfiableError,
     RunFileGoneError,
     RunFileNotFoundError,
     RunNotFoundError,
-    UnauthenticatedError,
 )
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileGoneError, FileStore, FileStoreError
@@ -34,18 +31,8 @@ LINES_AT_ONCE = 1_000
 """Of a log, read by one statement: what a download holds in memory."""
 
 _FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
-_STATUSES: Mapping[type[FlowRunsError], int] = {
-    UnauthenticatedError: 401,
-    InvalidIdError: 400,
-    RunNotFoundError: 404,
-    RunFileNotFoundError: 404,
-    RunFileGoneError: 410,
-    RangeNotSatisfiableError: 416,
-    DatabaseUnavailableError: 503,
-    FileStoreUnavailableError: 503,
-}
 _HEADERS = {
-    # What steps stored may be a page with scripts: it must not become one of ours.
+    # A stored file may be a page with scripts: it must not run in the origin of the service.
     "x-content-type-options": "nosniff",
     "content-security-policy": "sandbox; default-src 'none'",
     "cross-origin-resource-policy": "same-origin",
@@ -53,43 +40,45 @@ _HEADERS = {
 }
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
-Answer: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
+Endpoint: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
 
 
-def _telling_errors(answer: Answer) -> Answer:
-    @wraps(answer)
-    async def told(downloads: "Downloads", request: Request) -> Response:
+def _with_error_responses(endpoint: Endpoint) -> Endpoint:
+    """Turns the errors that clients may see into responses."""
+
+    @wraps(endpoint)
+    async def respond(downloads: "Downloads", request: Request) -> Response:
         try:
-            return await answer(downloads, request)
-        except tuple(_STATUSES) as error:
-            return error_response(error, _STATUSES[type(error)])
+            return await endpoint(downloads, request)
+        except FlowRunsError as error:
+            return error_response(error)
 
-    return told
+    return respond
 
 
 class Downloads:
-    """Answers whoever shows a key of the project."""
+    """Serves run logs and run files to clients with a key of the project."""
 
     def __init__(self, database: Database, flows: FlowCache, store: FileStore) -> None:
         self._database = database
         self._flows = flows
         self._store = store
 
-    @_telling_errors
+    @_with_error_responses
     async def log(self, request: Request) -> Response:
-        """`GET /runs/<run ID>/log`: the whole log of a run, read and sent in pages."""
+        """Responds to `GET /runs/<run ID>/log` with the whole log of a run, which is read and sent in pages."""
         run_id = request.path_params["run_id"]
         run = await runs.get(await self._context(request), run_id, frozenset())
         if run is None:
             raise RunNotFoundError
-        first = await self._lines(run, None)
+        first = await self._log_page(run, None)
         headers = _HEADERS | {"content-disposition": f'inline; filename="{run_id}.log"'}
         text = self._text(run, first)
         return StreamingResponse(text, media_type="text/plain", headers=headers)
 
-    @_telling_errors
+    @_with_error_responses
     async def file(self, request: Request) -> Response:
-        """`GET /files/<file ID>`: a file, or the range of it that is asked for."""
+        """Responds to `GET /files/<file ID>` with a file, or with the requested range of it."""
         row = await files.get(await self._context(request), request.path_params["file_id"], _FILE_COLUMNS)
         if row is None:
             raise RunFileNotFoundError
@@ -111,14 +100,14 @@ class Downloads:
     async def _context(self, request: Request) -> Context:
         return Context(self._database, self._flows, await authenticate(request, self._database))
 
-    async def _lines(self, run: RunRow, after: LogLineRow | None) -> Sequence[LogLineRow]:
-        place = None if after is None else Position(after.number, after.run_id)
-        return await self._database.read(logs.page, run.id, Page(LINES_AT_ONCE, after=place))
+    async def _log_page(self, run: RunRow, after: LogLineRow | None) -> Sequence[LogLineRow]:
+        position = None if after is None else Position(after.number, after.run_id)
+        return await self._database.read(logs.page, run.id, Page(LINES_AT_ONCE, after=position))
 
-    async def _text(self, run: RunRow, lines: Sequence[LogLineRow]) -> AsyncIterator[str]:
-        while lines:
-            yield "".join(_text_of(line) for line in lines)
-            lines = await self._lines(run, lines[-1]) if len(lines) == LINES_AT_ONCE else ()
+    async def _text(self, run: RunRow, log_lines: Sequence[LogLineRow]) -> AsyncIterator[str]:
+        while log_lines:
+            yield "".join(_text_of(line) for line in log_lines)
+            log_lines = await self._log_page(run, log_lines[-1]) if len(log_lines) == LINES_AT_ONCE else ()
 
     async def _content(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         try:
@@ -132,22 +121,22 @@ class Downloads:
 def _text_of(line: LogLineRow) -> str:
     at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     where = f" [{line.step_name} #{line.attempt}]" if line.step_name is not None else ""
-    # Indented, so that what a step logs cannot pass for a line of its own.
+    # Indented, so that a line break in a message cannot forge a log line.
     message = "\n    ".join(line.message.splitlines())
     return f"{at} {line.level:<7}{where} {message}\n"
 
 
 def _range_of(request: Request, size: int) -> tuple[int, int]:
-    """Which bytes are asked for: from the first to before the second.
+    """Returns the offsets of the requested bytes: that of the first one, and the one after the last.
 
     Raises:
-        RangeNotSatisfiableError: the file has none of them.
+        RangeNotSatisfiableError: the file has none of the requested bytes.
     """
-    wanted = _RANGE.fullmatch(request.headers.get("range", "").strip())
-    # Several ranges at once, and ranges of what may have changed meanwhile, get the whole file, as HTTP allows.
-    if wanted is None or wanted.group(0) == "bytes=-" or "if-range" in request.headers:
+    requested = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    # Requests for several ranges, and conditional ones, get the whole file, as HTTP allows.
+    if requested is None or requested.group(0) == "bytes=-" or "if-range" in request.headers:
         return 0, size
-    first, last = wanted.groups()
+    first, last = requested.groups()
     if not first:
         start, end = max(size - int(last), 0), size
     else:

@@ -34,28 +34,28 @@ class _Assets(StaticFiles):
 
 
 class Explorer:
-    """The built page in `folder`, or a word on what is missing."""
+    """Serves the built GraphiQL page in `folder`, or a message that says how to build it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @property
     def is_built(self) -> bool:
-        """Whether there is a page to show."""
+        """True if the page was built."""
         return (self._folder / "index.html").is_file()
 
-    def is_wanted(self, request: Request) -> bool:
-        """Whether the request is a browser's, for a page."""
+    def is_page_request(self, request: Request) -> bool:
+        """Returns True if a browser requests the page, not a GraphQL response."""
         wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         return wants_page and "query" not in request.query_params
 
     def page(self) -> Response:
-        """The page; its scripts ask who is signed in."""
+        """Returns the page. Its scripts request the signed-in viewer."""
         if not self.is_built:
             return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | {"vary": "accept"})
         headers = {"cache-control": "no-cache", "vary": "accept", "content-security-policy": POLICY, **_HEADERS}
         return FileResponse(self._folder / "index.html", headers=headers)
 
     def assets(self) -> Mount:
-        """The route of the page's scripts, styles and fonts."""
+        """Returns the route of the page's scripts, styles and fonts."""
         return Mount("/graphiql/assets", _Assets(directory=self._folder / "assets", check_dir=False))

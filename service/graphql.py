@@ -24,13 +24,10 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
 from domain.errors import (
-    DatabaseUnavailableError,
-    ErrorCode,
+    BadRequestError,
     FlowRunsError,
     NotAcceptableError,
-    PayloadTooLargeError,
     TooManyConnectionsError,
-    UnauthenticatedError,
 )
 from engine.compiled_flow import FlowCache
 from live.hub import Hub
@@ -48,12 +45,6 @@ from service.subscription_rendering import Operation, Streams
 _RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
 """From the handshake of a socket to its `connection_init`."""
-
-
-class BadRequestError(FlowRunsError):
-    """The request is not a GraphQL request."""
-
-    code = ErrorCode.BAD_REQUEST
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
@@ -104,21 +95,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         try:
             await response(scope, receive, send)
         except TooManyConnectionsError as error:
-            await error_response(error, 429)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
-        if self._explorer.is_wanted(request):
+        if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
             return await self._stream(request) or await self.run(request)
-        except UnauthenticatedError as error:
-            return error_response(error, 401)
-        except NotAcceptableError as error:
-            return error_response(error, 406)
-        except DatabaseUnavailableError as error:
-            return error_response(error, 503)
-        except PayloadTooLargeError as error:
-            return error_response(error, 413)
+        except FlowRunsError as error:
+            return error_response(error)
         except HTTPException as error:
             return _refusal(error)
 

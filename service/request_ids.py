@@ -5,11 +5,12 @@ import secrets
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import ErrorCode
+from domain.errors import InternalError
 from domain.log_context import add_log_fields, current_log_fields
+from service.auth import error_response
 
 HEADER = "x-request-id"
 FIELD = "request_id"
@@ -47,7 +48,6 @@ class RequestIds:
 async def internal_error(_: Request, __: Exception) -> Response:
     """Returns the response to a request in which the service failed; the server logs the exception."""
     request_id = str(current_log_fields().get(FIELD, ""))
-    message = f"The service failed. Its log has the details under {request_id}."
-    extensions = {"code": ErrorCode.INTERNAL_ERROR.value, "correlationId": request_id}
-    body = {"errors": [{"message": message, "extensions": extensions}]}
-    return JSONResponse(body, status_code=500, headers={HEADER: request_id})
+    response = error_response(InternalError(request_id))
+    response.headers[HEADER] = request_id
+    return response

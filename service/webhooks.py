@@ -20,7 +20,6 @@ from db.runs import reads
 from domain import clock, ids
 from domain.enums import RunStatus
 from domain.errors import (
-    ErrorCode,
     FlowRunsError,
     InvalidArgumentError,
     ProblemsError,
@@ -41,19 +40,6 @@ WITHHELD_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 
-_STATUSES = {
-    ErrorCode.WEBHOOK_NOT_FOUND: 404,
-    ErrorCode.SIGNATURE_INVALID: 401,
-    ErrorCode.FLOW_DISABLED: 409,
-    ErrorCode.FLOW_NOT_PUBLISHED: 409,
-    ErrorCode.IDEMPOTENCY_CONFLICT: 409,
-    ErrorCode.PAYLOAD_TOO_LARGE: 413,
-    ErrorCode.INPUT_TOO_LARGE: 413,
-    ErrorCode.INPUT_INVALID: 422,
-    ErrorCode.QUOTA_EXCEEDED: 429,
-    ErrorCode.DATABASE_UNAVAILABLE: 503,
-}
-"""Of a response that tells an error; of others it is 400."""
 _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed_step_name"})
 
 
@@ -95,7 +81,7 @@ class Webhooks:
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
         # None: there is no quota any more.
         seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
-        response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_key))
+        response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_id))
         response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
         return response
 
@@ -110,9 +96,11 @@ def _wait_of(request: Request) -> int:
 def _call(request: Request, body: bytes) -> Call:
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     query = [(name, value) for name, value in request.query_params.multi_items() if name != WAIT]
-    told = {name: value for name, value in headers.items() if name not in WITHHELD_HEADERS}
+    shown_headers = {name: value for name, value in headers.items() if name not in WITHHELD_HEADERS}
     content = _content(body, headers.get("content-type", ""))
-    return Call(body, headers, {"method": request.method, "query": _collected(query), "headers": told, **content})
+    return Call(
+        body, headers, {"method": request.method, "query": _collected(query), "headers": shown_headers, **content}
+    )
 
 
 def _content(body: bytes, content_type: str) -> dict[str, Any]:
@@ -171,12 +159,12 @@ async def _outcome(context: Context, key: UUID) -> Response:
     """How the run ended; or that it has not, when the time is up."""
     run = await context.loaders.load(reads.by_ids, key, _OUTCOME)
     assert run is not None  # it was started a moment ago
-    told = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
+    result = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
     if run.status == RunStatus.SUCCEEDED:
-        return _json({**told, "output": orjson.Fragment(run.output or "null")}, 200)
+        return _json({**result, "output": orjson.Fragment(run.output or "null")}, 200)
     if run.status not in FINAL:
-        return _json(told, 504)
-    return _json({**told, "error": _run_error(run)}, 500)
+        return _json(result, 504)
+    return _json({**result, "error": _run_error(run)}, 500)
 
 
 def _run_error(run: RunRow) -> dict[str, Any] | None:
@@ -186,10 +174,10 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
 
 
 def _refusal(error: FlowRunsError, **more: str) -> Response:
-    told: dict[str, Any] = {"code": error.code.value, "message": error.message}
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
     if isinstance(error, ProblemsError):
-        told["problems"] = [{"path": fault.path, "message": fault.message} for fault in error.problems]
-    return _json({**more, "error": told}, _STATUSES.get(error.code, 400))
+        content["problems"] = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+    return _json({**more, "error": content}, error.http_status)
 
 
 def _json(content: dict[str, Any], status: int) -> Response:

@@ -14,12 +14,10 @@ from domain import clock
 from engine import actions
 from engine.bulk_worker import BulkWorker
 from engine.compiled_flow import FlowCache
-from engine.dispatcher import Dispatcher
+from engine.dispatcher import Dispatcher, DispatcherSettings
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.maintenance import MaintenanceRunner, maintenance_jobs
-from engine.pgqueuer import ticket_dispatcher
-from engine.polling import PollingDispatcher, PollingSettings
 from engine.run_output import OutputLimits
 from engine.scheduler import Scheduler
 from engine.steps import KINDS, StepSettings
@@ -128,14 +126,12 @@ class Worker:
             _logger.info("leases of the last worker released", extra={"runs": count})
 
     def _new_dispatcher(self) -> Dispatcher:
-        settings = PollingSettings(
+        settings = DispatcherSettings(
             concurrency=self._settings.worker_concurrency,
             lease=self._settings.worker_lease_seconds,
             grace=self._settings.shutdown_grace_seconds,
         )
-        if self._database.dialect == "postgresql":
-            return ticket_dispatcher(self._database, settings)
-        return PollingDispatcher(self._database, settings)
+        return Dispatcher(self._database, settings)
 
 
 def _lock_alone(lock: BinaryIO) -> bool:

@@ -45,7 +45,7 @@ LEASE = 5
 SUBSCRIBERS = 4
 STARTERS = 4
 REST_SECONDS = 120
-"""After which what has not come to rest is stuck."""
+"""Seconds after which a run that is still live counts as stuck."""
 
 _python = {"kind": "python", "input": {"action": "soak.work", "args": {}}}
 _FLOWS: dict[str, tuple[int, Sequence[dict[str, Any]]]] = {
@@ -87,7 +87,7 @@ _FLOWS: dict[str, tuple[int, Sequence[dict[str, Any]]]] = {
         ],
     ),
 }
-"""How often each is started, among the others, and its steps."""
+"""The relative frequency of each flow, and its steps."""
 CHILDREN = 5
 
 _START = """mutation ($flow: ID!, $key: String!, $tag: String!) {
@@ -110,7 +110,7 @@ Change = tuple[str, str | None, str]
 
 
 class SoakError(Exception):
-    """The service answered as it never should."""
+    """The service gave an invalid answer."""
 
 
 class Process:
@@ -128,16 +128,16 @@ class Process:
             return subprocess.Popen(command, cwd=ROOT, env=self._settings, stdout=log, stderr=log)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Sends a signal to the process."""
         self._process.send_signal(number)
 
     async def replace(self, number: signal.Signals) -> None:
-        """End it by a signal, and start another one like it."""
+        """Ends the process by a signal, and starts another one like it."""
         await self.end(number)
         self._process = self._start()
 
     async def end(self, number: signal.Signals) -> None:
-        """End it by a signal."""
+        """Ends the process by a signal."""
         self.send(number)
         async with asyncio.timeout(60):
             await asyncio.to_thread(self._process.wait)
@@ -145,7 +145,7 @@ class Process:
 
 @dataclass
 class Soak:
-    """What goes on, and what came of it."""
+    """The clients and faults of a soak, and their results."""
 
     client: httpx.AsyncClient
     ports: Sequence[int]
@@ -156,13 +156,13 @@ class Soak:
     started: dict[str, str] = field(default_factory=dict)
     """Run IDs by idempotency keys."""
     heard: list[list[Change]] = field(default_factory=list)
-    """What each subscriber was told, behind the same beginning."""
+    """The status changes that each subscriber received, from the same log position on."""
     seen: Counter[str] = field(default_factory=Counter)
     is_rough: bool = True
-    """Whether faults are still made."""
+    """Whether faults are still injected."""
 
     async def ask(self, query: str, **variables: Any) -> Any:
-        """The data of an answer, in the end."""
+        """Returns the data of an answer; repeats the request until there is one."""
         for _ in range(300):
             url = f"http://127.0.0.1:{random.choice(self.ports)}/graphql"
             try:
@@ -183,7 +183,7 @@ class Soak:
     # Clients
 
     async def create_flows(self) -> None:
-        """Publish the flows."""
+        """Publishes the flows."""
         for name, (_, steps) in _FLOWS.items():
             found = await self.ask(
                 """mutation ($name: String!, $definition: JSON) { createFlow(name: $name, definition: $definition) {
@@ -194,7 +194,7 @@ class Soak:
             self.flows[name] = found["createFlow"]["flow"]["id"]
 
     async def start_runs(self, number: int) -> None:
-        """Start runs, some of them twice by one key, while it is rough."""
+        """Starts runs, some of them twice with one idempotency key, while faults are injected."""
         weights = [weight for weight, _ in _FLOWS.values()]
         count = 0
         while self.is_rough:
@@ -209,7 +209,7 @@ class Soak:
             await asyncio.sleep(random.random() / 10)
 
     async def answer(self) -> None:
-        """Answer what runs ask for, beside others who do the same."""
+        """Answers input requests of runs, concurrently with other clients that do the same."""
         while True:
             paused = "{ flowRuns(first: 50, filter: {statuses: [PAUSED]}) { nodes { id pendingInputs { id } } } }"
             runs = (await self.ask(paused))["flowRuns"]["nodes"]
@@ -222,7 +222,7 @@ class Soak:
             await asyncio.sleep(0.5)
 
     async def cancel(self) -> None:
-        """Cancel runs that were just started."""
+        """Cancels runs that were just started."""
         while self.is_rough:
             await asyncio.sleep(random.random() / 2)
             if self.started:
@@ -231,7 +231,7 @@ class Soak:
                 self.seen[found["cancel"]["__typename"]] += 1
 
     async def act_in_bulk(self) -> None:
-        """Begin one bulk operation after the other."""
+        """Starts one bulk operation after the other."""
         while self.is_rough:
             await asyncio.sleep(random.random() * 3)
             name, arguments = random.choice(list(_BULK.items()))
@@ -239,13 +239,13 @@ class Soak:
             self.seen[found[name]["__typename"]] += 1
 
     async def watch(self, ready: asyncio.Event) -> None:
-        """Follow all changes, by one connection after the other."""
+        """Subscribes to all status changes, over one connection after the other."""
         heard: list[Change] = []
         self.heard.append(heard)
         cursor: str | None = None
         while True:
             try:
-                # The first one is not cut off before it knows where it began.
+                # The first connection stays open until its start cursor is known.
                 async with asyncio.timeout(random.uniform(0.5, 8) if ready.is_set() and self.is_rough else None):
                     async for event in self._events(cursor):
                         cursor = event["cursor"]
@@ -274,8 +274,8 @@ class Soak:
     # Faults
 
     async def make_faults(self) -> None:
-        """One after the other, while it is rough."""
-        kinds: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._stop_for_a_while, self._tell_to_go]
+        """Injects one fault after the other, while `is_rough`."""
+        kinds: list[Callable[[], Awaitable[None]]] = [self._kill, self._kill, self._stop_for_a_while, self._terminate]
         if self.server is not None:
             kinds.append(self._restart_database)
         while self.is_rough:
@@ -287,7 +287,7 @@ class Soak:
     async def _kill(self) -> None:
         await random.choice(self.processes).replace(signal.SIGKILL)
 
-    async def _tell_to_go(self) -> None:
+    async def _terminate(self) -> None:
         await random.choice(self.processes).replace(signal.SIGTERM)
 
     async def _stop_for_a_while(self) -> None:
@@ -305,7 +305,7 @@ class Soak:
     # The end
 
     async def rest(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Waits until no run and no bulk operation is live."""
         live = ", ".join(sorted(LIVE))
         query = f"""{{ flowRuns(filter: {{statuses: [{live}], archived: INCLUDE}}) {{ totalCount }}
                        bulkOperations(first: 1000) {{ nodes {{ finishedAt }} }} }}"""
@@ -319,7 +319,7 @@ class Soak:
             await asyncio.sleep(0.5)
 
     async def have_heard(self, count: int) -> None:
-        """Wait until each subscriber was told of so many changes."""
+        """Waits until each subscriber has received `count` changes."""
         deadline = time.monotonic() + REST_SECONDS
         while time.monotonic() < deadline and any(len(heard) < count for heard in self.heard):
             await asyncio.sleep(0.5)
@@ -327,7 +327,7 @@ class Soak:
 
 @asynccontextmanager
 async def service(server: PostgresServer | None, folder: Path) -> AsyncIterator[Soak]:
-    """Two processes that serve the API, and two workers; their logs are in `folder`."""
+    """Starts two processes that serve the API, and two workers; their logs are in `folder`."""
     url = server.url() if server is not None else f"sqlite+aiosqlite:///{folder / 'soak.db'}"
     settings = {
         **os.environ,
@@ -351,7 +351,7 @@ async def service(server: PostgresServer | None, folder: Path) -> AsyncIterator[
 
 
 async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRow]:
-    """All that goes on, for so long, and then until rest; returns the changes that the log has."""
+    """Runs clients and faults for `seconds`, waits until no run is live, and returns the status changes."""
     await soak.create_flows()
     ready = [asyncio.Event() for _ in range(SUBSCRIBERS)]
     async with asyncio.TaskGroup() as staying:
@@ -362,8 +362,8 @@ async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRo
         async with asyncio.TaskGroup() as busy:
             for number in range(STARTERS):
                 busy.create_task(soak.start_runs(number))
-            for go_on in (soak.cancel, soak.act_in_bulk, soak.make_faults):
-                busy.create_task(go_on())
+            for activity in (soak.cancel, soak.act_in_bulk, soak.make_faults):
+                busy.create_task(activity())
             await asyncio.sleep(seconds)
             soak.is_rough = False
         await soak.rest()
@@ -374,19 +374,19 @@ async def live(soak: Soak, seconds: float, database: Database) -> Sequence[AnyRo
     return changes
 
 
-# What must be true
+# Checks
 
 _run, _event, _attempt = table(FlowRun).c, table(RunEvent).c, table(StepAttempt).c
 
 
 def logged(conn: Connection) -> Sequence[AnyRow]:
-    """The changes of all runs, in the order of the log."""
+    """Returns the status changes of all runs, in the order of the log."""
     query = select(_event.run_id, _event.from_status, _event.to_status).where(_event.kind == RUN_STATUS)
     return conn.execute(query.order_by(_event.seq)).all()
 
 
 def broken_histories(conn: Connection) -> list[str]:
-    """Runs whose changes do not begin where the one before ended, or do not lead to how they stand."""
+    """Reports runs whose changes do not join up, or do not lead to the run's status."""
     stands: dict[Any, str] = {}
     broken = []
     for change in logged(conn):
@@ -446,7 +446,7 @@ CHECKS: dict[str, Callable[[Connection], list[str]]] = {
 
 
 def misheard(soak: Soak, changes: Sequence[AnyRow]) -> Iterator[str]:
-    """How what subscribers were told differs from the log."""
+    """Reports differences between the received changes and the log."""
     log = [(ids.encode(IdKind.RUN, row.run_id), row.from_status, row.to_status) for row in changes]
     for number, heard in enumerate(soak.heard):
         if heard != log:
@@ -455,7 +455,7 @@ def misheard(soak: Soak, changes: Sequence[AnyRow]) -> Iterator[str]:
 
 
 async def main(dialect: str, seconds: float, seed: int) -> bool:
-    """Whether all is as it must be."""
+    """Returns whether all checks pass."""
     random.seed(seed)
     folder = Path(tempfile.mkdtemp(prefix="flowruns-soak-"))
     print(f"{dialect}, {seconds:g} s, seed {seed}; logs in {folder}")

@@ -62,8 +62,8 @@ _COUNT = select(
     func.count().filter(_has_succeeded),
     func.count().filter(_outcome.result == BulkResult.SKIPPED),
     func.count().filter(_outcome.result == BulkResult.FAILED),
-    func.count().filter(_has_succeeded, _outcome.foretold != ELIGIBLE),
-    func.count().filter(~_has_succeeded, _outcome.foretold == ELIGIBLE),
+    func.count().filter(_has_succeeded, _outcome.planned_reason != ELIGIBLE),
+    func.count().filter(~_has_succeeded, _outcome.planned_reason == ELIGIBLE),
 ).where(IN_CHUNK)
 _counters = ("processed", "succeeded", "skipped", "failed", "became_eligible", "became_ineligible")
 _ADD_COUNTS = (

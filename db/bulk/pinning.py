@@ -98,7 +98,7 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
         before_first = UUID(int=run_ids[0].int - 1)
         chunk = Chunk(operation, before_first, run_ids[-1], len(run_ids), len(run_ids), clock.now())
         reason = actions.of_operation(operation).planned_reason
-        statement = update(OUTCOMES).where(IN_CHUNK).values(foretold=reason)
+        statement = update(OUTCOMES).where(IN_CHUNK).values(planned_reason=reason)
         uow.conn.execute(statement, {**chunk.parameters, "source_id": operation.source_id})
 
 

@@ -80,7 +80,7 @@ def reasons_by_operations(conn: Connection, operation_ids: Sequence[UUID]) -> Ma
 
 def planned_reasons_by_operations(conn: Connection, operation_ids: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:
     """Returns for each plan the number of its runs that are ELIGIBLE, or would be skipped for a reason."""
-    return _counts_by_value(conn, operation_ids, _outcome.foretold)
+    return _counts_by_value(conn, operation_ids, _outcome.planned_reason)
 
 
 def _counts_by_value(

@@ -51,7 +51,7 @@ class Database:
         self.signals = pubsub.PubSub()
         self._steps = steps
         self._under_way: set[asyncio.Future[Any]] = set()
-        self._gatherings: dict[BatchWrite, WriteBatcher] = {}
+        self._batchers: dict[BatchWrite, WriteBatcher] = {}
         self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
         if self.dialect == "sqlite":
@@ -73,7 +73,7 @@ class Database:
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `query(connection, …)`, which only reads."""
+        """Returns the result of `query(connection, …)`, which only reads."""
         return await self._to_its_end(self._read_again(query, *args, **kwargs))
 
     async def _read_again(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -81,15 +81,15 @@ class Database:
             try:
                 return await self._read(query, *args, **kwargs)
             except DBAPIError as error:
-                # A pooled connection that the server closed meanwhile; reading twice does no harm.
+                # The server closed the pooled connection while it was idle. A read can be repeated safely.
                 if not error.connection_invalidated:
                     raise
             return await self._read(query, *args, **kwargs)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, which goes on when the caller is cancelled.
+        """Returns the result of `work`, which continues when the caller is cancelled.
 
-        A client that vanishes in the middle of a statement must not leave a connection in a state that nobody knows.
+        A client that disconnects during a statement must not leave a connection in an unknown state.
         """
         return await asyncio.shield(self._start(work))
 
@@ -102,7 +102,7 @@ class Database:
     def _done(self, task: "asyncio.Future[Any]") -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # seen, also when nobody waits for it any more
+            task.exception()  # marks the exception as retrieved: the caller may have been cancelled
 
     async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._readers is not None:
@@ -115,15 +115,16 @@ class Database:
         return await self._to_its_end(self._write(lambda uow: work(uow, *args, **kwargs)))
 
     async def write_together(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
-        """Have `work` done for `item`, whose key is `key`, and for what others give it just now, in one transaction.
+        """Runs `work` for `item`, and for the items that other callers add at this time, in one transaction.
 
-        False: nothing was written for this one; it has to be written by itself, which tells why.
+        `key` identifies the item within the batch. Returns False if nothing was written for this item: the caller
+        must write it in a transaction of its own, which raises the reason.
         """
-        if (gathering := self._gatherings.get(work)) is None:
-            gathering = self._gatherings[work] = WriteBatcher(lambda items: self.write(work, items))
-        done = gathering.put(key, item)
-        if gathering.has_room:
-            self._start(gathering.serve())
+        if (batcher := self._batchers.get(work)) is None:
+            batcher = self._batchers[work] = WriteBatcher(lambda items: self.write(work, items))
+        done = batcher.put(key, item)
+        if batcher.has_room:
+            self._start(batcher.serve())
         return await done
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
@@ -139,7 +140,7 @@ class Database:
             try:
                 return await self._transaction(work)
             except DBAPIError as error:
-                # PostgreSQL broke it off, because it and another one waited for each other.
+                # PostgreSQL aborted the transaction because of a deadlock.
                 if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
                     raise
         return await self._transaction(work)

@@ -25,7 +25,7 @@ PendingEvent = Mapping[str, Any] | tuple[Insert, Mapping[str, Any]]
 class UnitOfWork:
     """One unit of work. It is used by one thread, and void when its transaction or its savepoint is rolled back."""
 
-    __slots__ = ("charges", "conn", "due_runs", "events", "quotas", "released_slots", "steps", "topics")
+    __slots__ = ("charges", "conn", "events", "quotas", "released_slots", "steps", "topics")
 
     def __init__(self, conn: Connection, steps: "CommitSteps") -> None:
         self.conn = conn
@@ -40,8 +40,6 @@ class UnitOfWork:
         """Runs that this unit created in projects with a quota, and that are not yet charged."""
         self.released_slots: Counter[tuple[UUID, UUID | None]] = Counter()
         """Slots that this unit released, by project and flow; None is a slot of the project alone."""
-        self.due_runs: set[UUID] = set()
-        """Runs that this unit made due, now or later, and that are not yet enqueued."""
 
     def publish_after_commit(self, topic: Hashable) -> None:
         """Publish `topic` once the transaction is committed."""
@@ -54,11 +52,6 @@ class UnitOfWork:
     def release_slots(self, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
         """Promote waiting runs before the commit: a flow (None: the project alone) has `number` more free slots."""
         self.released_slots[project_id, flow_id] += number
-
-    def enqueue(self, run_ids: Sequence[UUID]) -> None:
-        """Enqueue runs that this unit has made due, now or later, and wake the workers after the commit."""
-        self.due_runs.update(run_ids)
-        self.topics.append(pubsub.RUNS_DUE)
 
     def flush(self) -> None:
         """Append the events so far, before the unit waits for another one. Does nothing on SQLite: nobody waits there.

@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 from db.models.api_key import ApiKey
 from db.models.bulk_operation import BulkOperation
 from db.models.bulk_outcome import BulkOutcome
-from db.models.event_horizon import EventLowWatermark
+from db.models.event_low_watermark import EventLowWatermark
 from db.models.flow import Flow
 from db.models.flow_run import FlowRun
 from db.models.flow_version import FlowVersion

@@ -23,7 +23,7 @@ class BulkOutcome(SQLModel, table=True):
     run_id: UUID = Field(sa_column=key(primary_key=True))
     result: str = Field(sa_column=Column(Text, nullable=False))
     reason: str | None = Field(sa_column=Column(Text))
-    foretold: str | None = Field(sa_column=Column(Text))
+    planned_reason: str | None = Field(sa_column=Column(Text))
     """What the dry run found: ELIGIBLE, or the reason why not; None: there was no dry run."""
     new_run_id: UUID | None = Field(sa_column=key(nullable=True))
     """The retry."""

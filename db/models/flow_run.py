@@ -77,13 +77,13 @@ class FlowRun(SQLModel, table=True):
     """Of the arguments that came with the idempotency key."""
 
     due_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When a worker shall look at the run next; while one holds it, when its lease ends. None: never."""
-    held_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When a run that no worker may take yet became due, which is its place in the line; see db/admission.py."""
-    held_by: UUID | None = Field(sa_column=key(nullable=True))
-    """The line in which it waits: its flow, if that has a limit of concurrency, or else its project."""
-    epoch: int = Field(sa_column=Column(Integer, nullable=False))
-    """Grows each time the run is handed to the workers."""
+    """When a worker has to look at the run next. While a worker holds it, when its lease ends. None: never."""
+    priority: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    """Its place in the queue of due runs, before `due_at`: see `db.queue.due`."""
+    blocked_since: datetime | None = Field(sa_column=Column(Timestamp))
+    """When a run that waits for a slot became due, which is its place in the wait queue; see `db.queue.slots`."""
+    blocked_by: UUID | None = Field(sa_column=key(nullable=True))
+    """The wait queue it stands in: that of its flow, if the flow has a concurrency limit, or else of its project."""
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
     """Of the claim under way; a worker that cannot show it changes nothing."""
     interruptions: int = Field(sa_column=Column(Integer, nullable=False))
@@ -131,11 +131,12 @@ def _indexes(c: Any) -> None:
         sqlite_where=keyed,
         postgresql_where=keyed,
     )
-    # What the workers poll: only live runs are in it.
+    # The queue that workers claim from: only live runs are in it.
     due = c.due_at.is_not(None)
-    Index("ix_run_due", c.due_at, sqlite_where=due, postgresql_where=due)
-    held = c.held_by.is_not(None)
-    Index("ix_run_held", c.held_by, c.held_at, sqlite_where=held, postgresql_where=held)
+    Index("ix_run_due", c.priority, c.due_at, sqlite_where=due, postgresql_where=due)
+    # The wait queues of concurrency limits.
+    blocked = c.blocked_by.is_not(None)
+    Index("ix_run_blocked", c.blocked_by, c.blocked_since, sqlite_where=blocked, postgresql_where=blocked)
     # What the purge of step data looks for.
     kept = and_(c.finished_at.is_not(None), c.steps_purged_at.is_(None))
     Index("ix_run_kept", c.project_id, c.finished_at, sqlite_where=kept, postgresql_where=kept)

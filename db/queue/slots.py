@@ -4,10 +4,10 @@ A run takes a place of its flow and of its project while it is RUNNING. A paused
 when it goes on, so a parent that waits for its children never keeps them from running. RUNNING runs wait for time and
 for the outside world alone, never for a place, so every place becomes free some day.
 
-A worker that claims due runs asks here. A run for which there is no place leaves the queue of due runs for a line, that
-of its flow, if that has a limit, or else that of its project: `held_at` keeps the instant since when it was due, so
-that it can come back to where it stood. Whoever frees a place puts the first of the queues that have room back
-among the due runs, in the same transaction. Only a claim, and an answer that lets a run go on, give places away.
+A claim of due runs asks here. A run without a free slot leaves the queue of due runs for a wait queue: its flow's,
+if the flow has a limit, or else its project's. `blocked_since` keeps the time at which it became due, so that it
+comes back to where it stood. The transaction that releases a slot promotes the first run of the wait queues that have
+a free slot: it is due again. Only a claim, and an answer that resumes a run, take slots.
 
 On PostgreSQL one advisory lock for each project makes this exact. It is taken by a statement of its own, before the one
 that counts: a statement sees what was committed when it began, so one that both locks and counts would count what was
@@ -36,9 +36,11 @@ from sqlalchemy import (
     update,
 )
 
+from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project
 from db.models.types import table
+from db.queue import due
 from db.sql.rows import AnyRow
 from domain import clock
 from domain.enums import RunStatus
@@ -82,20 +84,15 @@ def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
 
 
 # Others of those that were refused; ones that somebody else has in hand are not waited for.
-_DUE_WITHOUT_SLOT = (
-    select(_run.id)
-    .where(
-        _run.due_at <= bindparam("now"),
-        _run.id.not_in(bindparam("but_not", expanding=True)),
-        _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
-        or_(
-            _unindexed(_run.flow_id).in_(bindparam("full", expanding=True)),
-            _unindexed(_run.project_id).in_(bindparam("full", expanding=True)),
-        ),
-    )
-    .order_by(_run.due_at)
-    .limit(_BATCH)
-    .with_for_update(key_share=True, skip_locked=True)
+_DUE_WITHOUT_SLOT = due.select_due(
+    [_run.id],
+    _run.id.not_in(bindparam("but_not", expanding=True)),
+    _run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]),
+    or_(
+        _unindexed(_run.flow_id).in_(bindparam("full", expanding=True)),
+        _unindexed(_run.project_id).in_(bindparam("full", expanding=True)),
+    ),
+    limit="at_most",
 )
 _LOCK = select(func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)))
 _RANDOM_BITS = 2**62 - 1
@@ -157,20 +154,20 @@ def lock(conn: Connection, project_ids: Collection[UUID]) -> None:
         conn.execute(_LOCK, {"key": project_id.int & _RANDOM_BITS})
 
 
-def admit(uow: UnitOfWork, due: Sequence[AnyRow]) -> list[UUID]:
+def admit(uow: UnitOfWork, rows: Sequence[AnyRow]) -> list[UUID]:
     """Of runs that are due, and locked, those for which there is a place; the others are put in their queues.
 
     With them go other due runs of the same full flows and projects, so that the next claim need not pass them.
     """
-    asking = [row for row in due if row.limited and row.status != RunStatus.RUNNING]
+    asking = [row for row in rows if row.limited and row.status != RunStatus.RUNNING]
     if not asking:
-        return [row.id for row in due]
+        return [row.id for row in rows]
     rooms = _SlotAllocator(uow.conn, {row.project_id for row in asking})
     refused = {row.id: row for row in asking if not rooms.take(row.project_id, row.flow_id)}
-    admitted = [row.id for row in due if row.id not in refused]
+    admitted = [row.id for row in rows if row.id not in refused]
     if refused:
         alike = uow.conn.execute(
-            _DUE_WITHOUT_SLOT, {"now": clock.now(), "full": rooms.full, "but_not": admitted}
+            _DUE_WITHOUT_SLOT, {"now": clock.now(), "full": rooms.full, "but_not": admitted, "at_most": _BATCH}
         ).scalars()
         _move_to_wait_queue(uow, {*refused, *alike}, rooms)
         for project_id in {row.project_id for row in refused.values()}:
@@ -216,7 +213,7 @@ def _promote(uow: UnitOfWork, rooms: _SlotAllocator, project_id: UUID, queues: S
         for start in range(0, len(waiting), _MAX_QUEUES_PER_STATEMENT)
         for row in _first_waiting(uow.conn, waiting[start:], number)
     ]
-    heads.sort(key=lambda row: (row.held_at, row.id))
+    heads.sort(key=lambda row: (row.blocked_since, row.id))
     admissible = (row.id for row in heads if rooms.take(project_id, row.flow_id))
     _make_due(uow, _run.id.in_(list(islice(admissible, number))))
 
@@ -224,19 +221,19 @@ def _promote(uow: UnitOfWork, rooms: _SlotAllocator, project_id: UUID, queues: S
 def limit_changed(uow: UnitOfWork, project_id: UUID, flow_id: UUID | None, limit: int | None) -> None:
     """Let runs go on for which a flow (None: the project), whose limit was changed, has places now; after `lock`."""
     if limit is None:
-        while _make_due(uow, _run.held_by == (flow_id or project_id)):
+        while _make_due(uow, _run.blocked_by == (flow_id or project_id)):
             continue
     elif flow_id is not None:
         # Its runs may stand in the project's line, where they would keep others from going on.
-        while run_ids := _lock_waiting(uow, _run.held_by == project_id, _unindexed(_run.flow_id) == flow_id):
-            uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_by=flow_id))
+        while run_ids := _lock_waiting(uow, _run.blocked_by == project_id, _unindexed(_run.flow_id) == flow_id):
+            uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(blocked_by=flow_id))
     uow.release_slots(project_id, flow_id, _BATCH)
 
 
 def wait_queues(conn: Connection) -> Sequence[tuple[UUID, UUID]]:
     """Who waits: for each line that is not empty its project, and the flow or project whose line it is."""
-    of_flows = select(_flow.project_id, _flow.id).where(exists().where(_run.held_by == _flow.id))
-    of_projects = select(_project.id, _project.id).where(exists().where(_run.held_by == _project.id))
+    of_flows = select(_flow.project_id, _flow.id).where(exists().where(_run.blocked_by == _flow.id))
+    of_projects = select(_project.id, _project.id).where(exists().where(_run.blocked_by == _project.id))
     return [(row[0], row[1]) for row in conn.execute(union_all(of_flows, of_projects))]
 
 
@@ -244,7 +241,7 @@ def rescue_wait_queue(uow: UnitOfWork, project_id: UUID, line: UUID) -> None:
     """Let runs of a line go on for whom somebody forgot to make way."""
     rooms = _SlotAllocator(uow.conn, {project_id})
     if not rooms.has_limit(line):
-        _make_due(uow, _run.held_by == line)
+        _make_due(uow, _run.blocked_by == line)
     _promote(uow, rooms, project_id, [project_id, *rooms.flows_of[project_id]], _BATCH)
 
 
@@ -252,29 +249,30 @@ def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Seq
     """The first runs of each line."""
     parts = []
     for line in queues[:_MAX_QUEUES_PER_STATEMENT]:
-        of_line = select(_run.id, _run.flow_id, _run.held_at).where(_run.held_by == line)
-        part = of_line.order_by(_run.held_at).limit(number).subquery()
+        of_line = select(_run.id, _run.flow_id, _run.blocked_since).where(_run.blocked_by == line)
+        part = of_line.order_by(_run.blocked_since).limit(number).subquery()
         parts.append(select(part))
     return conn.execute(union_all(*parts)).all()
 
 
 def _move_to_wait_queue(uow: UnitOfWork, run_ids: Collection[UUID], rooms: _SlotAllocator) -> None:
     line = case((_run.flow_id.in_(rooms.limited_flows), _run.flow_id), else_=_run.project_id)
-    uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(held_at=_run.due_at, held_by=line, due_at=None))
+    blocked = {"blocked_since": _run.due_at, "blocked_by": line, "due_at": None}
+    uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(blocked))
 
 
 def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:
     """Make held runs due again, where they stood; whether there were any."""
     run_ids = _lock_waiting(uow, which)
     if run_ids:
-        again = {"due_at": _run.held_at, "held_at": None, "held_by": None, "epoch": _run.epoch + 1}
+        again = {"due_at": _run.blocked_since, "blocked_since": None, "blocked_by": None}
         uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(again))
-        uow.enqueue(run_ids)
+        uow.publish_after_commit(pubsub.RUNS_DUE)
     return bool(run_ids)
 
 
 def _lock_waiting(uow: UnitOfWork, *which: ColumnElement[bool]) -> Sequence[UUID]:
     """Some of those runs, locked, that are in a line."""
     # Never wait for a run: whoever has it may be waiting for the lock of the places.
-    query = select(_run.id).where(*which, _run.held_by.is_not(None)).limit(_BATCH)
+    query = select(_run.id).where(*which, _run.blocked_by.is_not(None)).limit(_BATCH)
     return uow.conn.execute(query.with_for_update(key_share=True, skip_locked=True)).scalars().all()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select, update
 
+from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepResult
 from db.models.types import table
@@ -81,7 +82,7 @@ def wake_parent_if_done(uow: UnitOfWork, parent_id: UUID, position: int, attempt
     if uow.conn.execute(select(_run.id).where(siblings, _live).limit(1)).first() is None:
         paused = (_run.id == parent_id, _run.status == RunStatus.PAUSED)
         uow.conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
-        uow.enqueue([parent_id])
+        uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def _create_next(uow: UnitOfWork, parent: AnyRow, child: AnyRow) -> bool:

@@ -41,7 +41,7 @@ _run = table(FlowRun).c
 # Lines are compared within one run, so the number alone decides.
 _BY_NUMBER = Keyset(_line.run_id, _line.number, descending=False)
 Range = tuple[UUID, int, int]
-"""A run, and the numbers of the first and the last of some of its lines."""
+"""A run, and the numbers of the first and the last of some of its log lines."""
 
 LINES_IN_EVENT = 200
 """Lines that one event announces at most."""
@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """A filter of lines. Fields are ANDed; a field that is None restricts nothing."""
+    """A filter of log lines. Fields are ANDed; a field that is None restricts nothing."""
 
     step_name: str | None = None
     level: LogLevel | None = None
@@ -75,8 +75,8 @@ class LogFilter:
     """Text in the message, case-insensitive."""
 
 
-def append(uow: UnitOfWork, run_id: UUID, lines: Sequence[Line], max_lines: int) -> None:
-    """Appends `lines` to a run's log. A log ends after `max_lines` lines, with one more that says so.
+def append(uow: UnitOfWork, run_id: UUID, log_lines: Sequence[Line], max_lines: int) -> None:
+    """Appends `log_lines` to a run's log. A log ends after `max_lines` lines, with one more that says so.
 
     The caller holds the run's lease until the end of the transaction, so that no number is used twice.
     """
@@ -84,8 +84,8 @@ def append(uow: UnitOfWork, run_id: UUID, lines: Sequence[Line], max_lines: int)
     last = run.last
     if last > max_lines:
         return
-    rows = [_row(run_id, last + index, line) for index, line in enumerate(lines[: max_lines - last], start=1)]
-    if last + len(lines) > max_lines:
+    rows = [_row(run_id, last + index, line) for index, line in enumerate(log_lines[: max_lines - last], start=1)]
+    if last + len(log_lines) > max_lines:
         rows.append(_end_of_log(run_id, max_lines))
     uow.conn.execute(_INSERT, rows)
     # Prepended: lines were logged before the journal write of the same transaction.
@@ -102,13 +102,13 @@ def page(conn: Connection, run_id: UUID, page: Page) -> Sequence[LogLineRow]:
 
 
 def by_runs(conn: Connection, run_ids: Sequence[UUID], where: LogFilter, page: Page) -> Mapping[UUID, list[LogLineRow]]:
-    """Returns for each run the page of its matching lines, in one statement."""
-    lines = select(_table).where(_line.run_id.in_(run_ids), *_conditions(where), *_BY_NUMBER.within(page))
+    """Returns for each run the page of its matching log lines, in one statement."""
+    query = select(_table).where(_line.run_id.in_(run_ids), *_conditions(where), *_BY_NUMBER.within(page))
     if len(run_ids) > 1:
-        lines = _first_of_each(lines, page)
+        query = _first_of_each(query, page)
     else:
-        lines = lines.order_by(*_BY_NUMBER.order(backward=page.backward)).limit(page.limit)
-    return group_by(in_order(fetch_all(conn, lines), page), "run_id")
+        query = query.order_by(*_BY_NUMBER.order(backward=page.backward)).limit(page.limit)
+    return group_by(in_order(fetch_all(conn, query), page), "run_id")
 
 
 def runs_with_more(
@@ -136,13 +136,13 @@ def by_ranges(conn: Connection, ranges: Sequence[Range]) -> Mapping[Range, list[
     # The ranges of one run are adjacent, so one range over all of them reads little else.
     in_spans = (and_(_line.run_id == key, _line.number.between(*span)) for key, span in spans.items())
     query = select(_table).where(or_(*in_spans)).order_by(_line.run_id, _line.number)
-    lines = group_by(fetch_all(conn, query), "run_id")
-    return {(run_id, first, last): _between(lines.get(run_id, []), first, last) for run_id, first, last in ranges}
+    log_lines = group_by(fetch_all(conn, query), "run_id")
+    return {(run_id, first, last): _between(log_lines.get(run_id, []), first, last) for run_id, first, last in ranges}
 
 
-def _between(lines: list[LogLineRow], first: int, last: int) -> list[LogLineRow]:
+def _between(log_lines: list[LogLineRow], first: int, last: int) -> list[LogLineRow]:
     number = attrgetter("number")
-    return lines[bisect_left(lines, first, key=number) : bisect_right(lines, last, key=number)]
+    return log_lines[bisect_left(log_lines, first, key=number) : bisect_right(log_lines, last, key=number)]
 
 
 def counts_by_runs(conn: Connection, run_ids: Sequence[UUID], where: LogFilter) -> Mapping[UUID, int]:
@@ -187,8 +187,8 @@ def _conditions(where: LogFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _first_of_each(lines: Select[Any], page: Page) -> Select[Any]:
+def _first_of_each(query: Select[Any], page: Page) -> Select[Any]:
     order = _BY_NUMBER.order(backward=page.backward)
-    ranked = lines.add_columns(func.row_number().over(partition_by=_line.run_id, order_by=order).label("rank"))
+    ranked = query.add_columns(func.row_number().over(partition_by=_line.run_id, order_by=order).label("rank"))
     inner = ranked.subquery()
     return select(inner).where(inner.c.rank <= page.limit).order_by(inner.c.rank)

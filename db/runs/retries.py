@@ -32,7 +32,13 @@ from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
 from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, StepStatus
-from domain.errors import ErrorCode
+from domain.errors import (
+    FlowDisabledError,
+    FlowNotPublishedError,
+    RetryLimitReachedError,
+    RunNotRetryableError,
+    StepDataExpiredError,
+)
 from domain.state_machine import UNSUCCESSFUL
 
 _runs = table(FlowRun)
@@ -99,13 +105,13 @@ class RetryJudgement:
 def refusal(strategy: RetryStrategy) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses to retry a row of WITH_FLOWS; null if it can be retried."""
     if strategy is RetryStrategy.FROM_FAILED_STEP:
-        last = (_run.steps_purged_at.is_not(None), ErrorCode.STEP_DATA_EXPIRED.value)
+        last = (_run.steps_purged_at.is_not(None), StepDataExpiredError.code)
     else:
-        last = (_flow.published_version_id.is_(None), ErrorCode.FLOW_NOT_PUBLISHED.value)
+        last = (_flow.published_version_id.is_(None), FlowNotPublishedError.code)
     return case(
-        (_run.status.not_in(sorted(UNSUCCESSFUL)), ErrorCode.RUN_NOT_RETRYABLE.value),
-        (_run.attempt > _project.retry_limit, ErrorCode.RETRY_LIMIT_REACHED.value),
-        (_flow.enabled.is_(False), ErrorCode.FLOW_DISABLED.value),
+        (_run.status.not_in(sorted(UNSUCCESSFUL)), RunNotRetryableError.code),
+        (_run.attempt > _project.retry_limit, RetryLimitReachedError.code),
+        (_flow.enabled.is_(False), FlowDisabledError.code),
         last,
         else_=None,
     )

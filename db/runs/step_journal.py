@@ -11,29 +11,25 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Connection,
-    Integer,
-    Uuid,
     and_,
     bindparam,
     case,
     func,
     insert,
-    or_,
     select,
     tuple_,
     update,
 )
 
+from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import AttemptRef, RunRef
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
-from db.queue import quota, slots, tickets
-from db.queue.tickets import Ticket
+from db.queue import due, quota, slots
 from db.runs import children, files, input_requests, logs, transitions
 from db.runs import reads as run_reads
 from db.runs.children import ChildBatch
@@ -43,7 +39,7 @@ from db.sql.rows import AnyRow, group_by
 from domain import clock, ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.state_machine import LIVE, UNFINISHED
+from domain.state_machine import UNFINISHED
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -143,58 +139,24 @@ _same_run = _run.id == bindparam("of_run")
 _same_step = and_(_step.run_id == bindparam("of_run"), _step.position == bindparam("at"))
 _same_attempts = and_(_attempt.run_id == bindparam("of_run"), _attempt.position == bindparam("at"))
 
-_DUE = (
-    select(_run.id, _run.status, _run.project_id, _run.flow_id, slots.LIMITED.label("limited"))
-    .where(_run.due_at <= bindparam("now"))
-    .order_by(_run.due_at)
-    .limit(bindparam("at_most", type_=Integer))
-    .with_for_update(skip_locked=True, of=_runs)
+_DUE_COLUMNS = (_run.id, _run.status, _run.project_id, _run.flow_id, slots.LIMITED.label("limited"))
+_DUE = due.select_due(_DUE_COLUMNS, limit="at_most")
+_DUE_WITHOUT_LIMIT = due.select_due(
+    [_run.id], ~slots.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)), limit="at_most"
 )
-_DUE_WITHOUT_LIMIT = _DUE.where(~slots.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)))
-# The condition lets SQLite use the index, in which only live runs are.
-_NEXT_DUE = select(func.min(_run.due_at)).where(_run.due_at.is_not(None))
 _CLAIM = (
     update(_runs)
     .where(any_of(_run.id, "run_ids"))
     .values(
         lease_token=bindparam("token"),
         due_at=bindparam("until"),
-        held_at=None,
-        held_by=None,
+        priority=due.STARTED,
+        blocked_since=None,
+        blocked_by=None,
         # A token that nobody gave back is that of a worker that was lost.
         interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
     )
     .returning(_run.id, _run.status)
-)
-_ticket = (
-    func.unnest(bindparam("run_ids", type_=ARRAY(Uuid())), bindparam("epochs", type_=ARRAY(Integer())))
-    .table_valued("run_id", "epoch")
-    .render_derived()
-)
-_TICKETED = (
-    select(_run.id)
-    .where(
-        tuple_(_run.id, _run.epoch).in_(select(_ticket.c.run_id, _ticket.c.epoch)),
-        _run.due_at <= bindparam("now"),
-        _run.status.in_(sorted(LIVE)),
-    )
-    .with_for_update(skip_locked=True, of=_runs)
-)
-# Those that need not ask for a place: they have one, or nothing limits them.
-_CLAIM_TICKETS = (
-    update(_runs)
-    .where(_run.id.in_(_TICKETED.where(or_(_run.status == RunStatus.RUNNING, ~slots.LIMITED))))
-    .values(
-        lease_token=bindparam("token"),
-        due_at=bindparam("until"),
-        held_at=None,
-        held_by=None,
-        interruptions=_run.interruptions + case((_run.lease_token.is_(None), 0), else_=1),
-    )
-    .returning(_run.id, _run.status)
-)
-_ASKING = _TICKETED.add_columns(_run.status, _run.project_id, _run.flow_id, slots.LIMITED.label("limited")).where(
-    _run.status != RunStatus.RUNNING, slots.LIMITED
 )
 _CLAIMED = select(_runs).where(any_of(_run.id, "run_ids"))
 _FAILURES = (
@@ -228,11 +190,7 @@ _LOCK_ALL = (
     .with_for_update(key_share=True, skip_locked=True, of=_runs)
 )
 _RESET_INTERRUPTIONS = update(_runs).where(_same_run).values(interruptions=0)
-_SNOOZE = (
-    update(_runs)
-    .where(_same_run)
-    .values(due_at=bindparam("due"), lease_token=None, interruptions=0, epoch=_run.epoch + 1)
-)
+_SNOOZE = update(_runs).where(_same_run).values(due_at=bindparam("due"), lease_token=None, interruptions=0)
 _INSERT_STEP = insert(_results)
 _INSERT_ATTEMPT = insert(_attempts)
 _RESTART_STEP = (
@@ -307,41 +265,6 @@ def claim(uow: UnitOfWork, limit: int, lease: timedelta) -> Sequence[Claimed]:
     return _mark_started(uow, run_ids, token, {row.id: row.status for row in claimed})
 
 
-def claim_tickets(uow: UnitOfWork, limit: int, lease: timedelta) -> Sequence[Claimed]:
-    """Take up to `limit` tickets, by priority, and claim their runs for as long as `lease`; stale ones are dropped.
-
-    A run that somebody else writes just now is not waited for: its ticket stays, unless that makes it stale.
-    """
-    now = clock.now()
-    taken = tickets.take(uow, limit, now)
-    if not taken:
-        return []
-    token = ids.new_uuid()
-    to_claim = {"token": token, "until": now + lease}
-    at_once = uow.conn.execute(_CLAIM_TICKETS, _named(taken, now) | to_claim)
-    claimed = {row.id: row.status for row in at_once}
-    left = [each for each in taken if each.run_id not in claimed]
-    if left and (admitted := _admitted(uow, left, now)):
-        later = uow.conn.execute(_CLAIM, {"run_ids": admitted, **to_claim})
-        claimed |= {row.id: row.status for row in later}
-    run_ids = list(dict.fromkeys(each.run_id for each in taken if each.run_id in claimed))
-    return _mark_started(uow, run_ids, token, claimed) if run_ids else []
-
-
-def _named(taken: Sequence[Ticket], now: datetime) -> dict[str, Any]:
-    return {"run_ids": [each.run_id for each in taken], "epochs": [each.epoch for each in taken], "now": now}
-
-
-def _admitted(uow: UnitOfWork, taken: Sequence[Ticket], now: datetime) -> Sequence[UUID]:
-    """Of the runs with these tickets, in their order, those for which a limit leaves a place; they are locked."""
-    asking = {row.id: row for row in uow.conn.execute(_ASKING, _named(taken, now))}
-    # Before the lock on places, which must be the last; those refused come back with tickets of their own.
-    tickets.give_back(uow.conn, [each for each in taken if each.run_id not in asking])
-    # A run may have a stale ticket too.
-    in_order = dict.fromkeys(each.run_id for each in taken if each.run_id in asking)
-    return slots.admit(uow, [asking[run_id] for run_id in in_order])
-
-
 def _mark_started(
     uow: UnitOfWork, run_ids: Sequence[UUID], token: UUID, statuses: Mapping[UUID, str]
 ) -> Sequence[Claimed]:
@@ -355,20 +278,15 @@ def _mark_started(
 
 
 def _admissible(uow: UnitOfWork, now: datetime, limit: int) -> list[UUID]:
-    """Runs that are due, and may run; they are locked."""
-    due = uow.conn.execute(_DUE, {"now": now, "at_most": limit}).all()
-    admitted = slots.admit(uow, due)
-    refused = len(due) - len(admitted)
+    """Returns runs that are due and may run, in the order of the queue; they are locked."""
+    rows = due.in_order(uow.conn.execute(_DUE, {"now": now, "at_most": limit}).all())
+    admitted = slots.admit(uow, rows)
+    refused = len(rows) - len(admitted)
     if refused:
-        # Those without limits do not wait behind the others; no further places are locked, see db/admission.py.
+        # Runs without limits do not wait behind the others. No further slots are locked, see `db.queue.slots`.
         more = {"now": now, "at_most": refused, "but_not": admitted}
-        admitted += uow.conn.execute(_DUE_WITHOUT_LIMIT, more).scalars()
+        admitted += [row.id for row in due.in_order(uow.conn.execute(_DUE_WITHOUT_LIMIT, more).all())]
     return admitted
-
-
-def next_due(conn: Connection) -> datetime | None:
-    """When the next run is due."""
-    return conn.execute(_NEXT_DUE).scalar()
 
 
 def renew(uow: UnitOfWork, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
@@ -390,16 +308,18 @@ def find_cancelled(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
 
 def release(uow: UnitOfWork, leases: Sequence[Lease]) -> None:
     """End claims whose work was broken off; the runs are due at once."""
-    due_now = update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None).returning(_run.id)
-    uow.enqueue(uow.conn.execute(due_now).scalars().all())
+    uow.conn.execute(update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None))
+    uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def reschedule_after_clock_change(uow: UnitOfWork, before: datetime) -> int:
     """After the clock was set back from `before`: what waited for a worker then shall not wait until then again."""
     now = clock.now()
-    waiting = and_(_run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None))
+    waiting = and_(
+        _run.priority.in_(due.PRIORITIES), _run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None)
+    )
     run_ids = uow.conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
-    uow.enqueue(run_ids)
+    uow.publish_after_commit(pubsub.RUNS_DUE)
     return len(run_ids)
 
 
@@ -679,7 +599,7 @@ def snooze(uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, due_at:
     """End the claim; the run shall be looked at again at `due_at`."""
     _pass(uow, lease, outcome)
     uow.conn.execute(_SNOOZE, {"of_run": lease.run_id, "due": due_at})
-    uow.enqueue([lease.run_id])
+    uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def finish(

@@ -28,7 +28,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
-from db.queue import quota, slots
+from db.queue import due, quota, slots
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
 from domain import clock
@@ -94,7 +94,6 @@ _PAUSE = (
         running_since=None,
         lease_token=None,
         interruptions=0,
-        epoch=_run.epoch + 1,
     )
     .returning(_run.project_id, _run.flow_id, _limited)
 )
@@ -109,11 +108,10 @@ _RESUME = (
     .values(
         status=RunStatus.RUNNING,
         due_at=_NOW,
-        held_at=None,
-        held_by=None,
+        blocked_since=None,
+        blocked_by=None,
         running_since=_NOW,
         updated_at=_NOW,
-        epoch=_run.epoch + 1,
     )
     .returning(_run.project_id, _run.flow_id)
 )
@@ -134,8 +132,8 @@ _END = (
         updated_at=_NOW,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
-        held_at=None,
-        held_by=None,
+        blocked_since=None,
+        blocked_by=None,
         lease_token=None,
         error_code=bindparam("code"),
         error_message=bindparam("why"),
@@ -205,7 +203,9 @@ class Creation:
 def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
     now = values["created_at"]
-    row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now, "epoch": 1}
+    row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now}
+    in_bulk = values.get("retry_operation_id") is not None
+    row["priority"] = due.initial_priority(values["trigger_method"], in_bulk=in_bulk)
     project_id, quotas = values["project_id"], uow.quotas
     if project_id in quotas:
         uow.conn.execute(_CREATE, row)
@@ -216,13 +216,13 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     if (own := quotas[project_id]) is not None:
         uow.charge(own, values["id"])
     event_log.append(uow, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
-    uow.enqueue([values["id"]])
+    uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
     """Of the runs whose columns a query gives; `message`, with which their histories begin, is a column of theirs."""
     given = rows.subquery().c
-    begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at, _run.epoch: literal(1)}
+    begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at}
     values = {**{_run[column.name]: column for column in given}, **begun}
     told = {"kind": literal(event_log.RUN_STATUS), "to_status": literal(RunStatus.QUEUED.value), "message": message}
     columns = [column.label(name) for name, column in {**told, "at": _run.created_at}.items()]
@@ -240,7 +240,7 @@ def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_
     """
     uow.conn.execute(made.runs, values)
     event_log.append_from(uow, made.events, {"run_ids": run_ids})
-    uow.enqueue(run_ids)
+    uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
 def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
@@ -274,7 +274,7 @@ def pause(uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None) 
     _release_slots(uow, row)
     _append_event(uow, lease.run_id, row, RunStatus.PAUSED, message, now, source=RunStatus.RUNNING)
     if due_at is not None:
-        uow.enqueue([lease.run_id])
+        uow.publish_after_commit(pubsub.RUNS_DUE)
     return True
 
 
@@ -291,7 +291,7 @@ def resume(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
     now = clock.now()
     row = uow.conn.execute(_RESUME, {"of_run": run_id, "now": now}).one()
     _append_event(uow, run_id, row, RunStatus.RUNNING, message, now, source=RunStatus.PAUSED)
-    uow.enqueue([run_id])
+    uow.publish_after_commit(pubsub.RUNS_DUE)
     return True
 
 

@@ -1,9 +1,9 @@
-"""Templates in flow definitions: any JSON value whose strings may hold Jinja2 expressions over `run` and `steps`.
+"""Templates in flow definitions: JSON values whose strings may hold Jinja2 expressions over `run` and `steps`.
 
-A string that is one `{{ expression }}` becomes the expression's value, of whatever type. Other strings with `{{` or
-`{%` become text; in text, values that are not strings are written as JSON. Strings with neither stay what they are.
+A string that is one `{{ expression }}` renders to the expression's value and keeps its type. Other strings with `{{` or
+`{%` render to text, in which values that are not strings are written as JSON. Strings with neither stay unchanged.
 """
 
-from engine.templates.template import Scope, Template, TemplateFaultError, compile_problems, compile_value
+from engine.templates.template import Scope, Template, TemplateCompileError, compile_problems, compile_value
 
-__all__ = ["Scope", "Template", "TemplateFaultError", "compile_problems", "compile_value"]
+__all__ = ["Scope", "Template", "TemplateCompileError", "compile_problems", "compile_value"]

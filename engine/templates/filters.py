@@ -1,6 +1,6 @@
-"""The filters and tests that templates may use. Named and called as Jinja's, written anew within the meter's bounds.
+"""The filters and tests that templates may use. They have the names and arguments of Jinja's, and pay the meter.
 
-Filters that give many values give a list. Text is text: nothing is escaped for HTML.
+Filters that return several values return a list. Text is not escaped for HTML.
 """
 
 import math
@@ -24,52 +24,52 @@ _PRINTF = re.compile(r"%(?:%|[-+ #0]{0,5}(\d{0,4})(?:\.(\d{1,4}))?([sdifFeEgGxXo
 
 
 def default(_: Meter, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    """`default_value` for an undefined value; with `boolean` also for an empty, zero, false or null one."""
+    """Returns `default_value` for an undefined value; with `boolean` also for an empty, zero, false or null one."""
     return default_value if isinstance(value, Undefined) or (boolean and not value) else value
 
 
 def length(_: Meter, value: Any) -> int:
-    """Number of elements, keys or characters."""
+    """Returns the number of elements, keys or characters."""
     return len(operations.elements(value))
 
 
 def first(_: Meter, value: Any) -> Any:
-    """The first element; undefined when there is none."""
+    """Returns the first element; undefined if there is none."""
     return next(iter(operations.elements(value)), StrictUndefined("There is no first element: it is empty"))
 
 
 def last(_: Meter, value: Any) -> Any:
-    """The last element; undefined when there is none."""
+    """Returns the last element; undefined if there is none."""
     return next(reversed(operations.elements(value)), StrictUndefined("There is no last element: it is empty"))
 
 
 def to_json(meter: Meter, value: Any) -> str:
-    """`value` as JSON text."""
+    """Returns `value` as JSON text."""
     return meter.made(orjson.dumps(meter.read(value)).decode())
 
 
 def join(meter: Meter, value: Any, d: str = "", attribute: Any = None) -> str:
-    """The elements as text, with `d` between them."""
+    """Returns the elements as text, separated by `d`."""
 
     def pieces() -> Iterator[str]:
-        for index, each in enumerate(picked(meter, value, attribute)):
+        for index, element in enumerate(picked(meter, value, attribute)):
             if index:
                 yield operations.text_of(meter, d)
-            yield operations.text_of(meter, each)
+            yield operations.text_of(meter, element)
 
     return operations.join_text(meter, pieces())
 
 
 def picked(meter: Meter, value: Any, attribute: Any) -> Iterator[Any]:
-    """The elements of `value`, or of each the part that the dotted `attribute` names."""
-    found = operations.elements(value)
-    meter.work(len(found))
-    for each in found:
-        yield each if attribute is None else part(meter, each, attribute)
+    """Yields the elements of `value`, or the part of each element at the dotted path `attribute`."""
+    elements = operations.elements(value)
+    meter.work(len(elements))
+    for element in elements:
+        yield element if attribute is None else part(meter, element, attribute)
 
 
 def part(meter: Meter, value: Any, attribute: Any) -> Any:
-    """What the dotted path `attribute` leads to, starting at `value`; undefined when it leads nowhere."""
+    """Returns the part of `value` at the dotted path `attribute`; undefined if there is none."""
     names = str(attribute).split(".", _MAX_PATH)
     meter.work(len(names))
     for name in names:
@@ -78,12 +78,12 @@ def part(meter: Meter, value: Any, attribute: Any) -> Any:
 
 
 def mapped(meter: Meter, value: Any, *args: Any, attribute: Any = None, **kwargs: Any) -> list[Any]:
-    """`map('upper')` applies a filter to each element, `map(attribute='a.b')` takes a part of each."""
+    """Applies a filter to each element (`map('upper')`), or takes a part of each element (`map(attribute='a.b')`)."""
     if attribute is None:
         function, args = _named(FILTERS, "filter", args)
-        return meter.made([function(meter, each, *args, **kwargs) for each in picked(meter, value, None)])
+        return meter.made([function(meter, element, *args, **kwargs) for element in picked(meter, value, None)])
     if "default" in kwargs:
-        return meter.made([default(meter, each, kwargs["default"]) for each in picked(meter, value, attribute)])
+        return meter.made([default(meter, element, kwargs["default"]) for element in picked(meter, value, attribute)])
     return meter.made(list(picked(meter, value, attribute)))
 
 
@@ -96,13 +96,15 @@ def _named(table: dict[str, Operation], noun: str, args: tuple[Any, ...]) -> tup
     return table[name], args[1:]
 
 
-def _choice(*, wanted: bool, by_attribute: bool) -> Operation:
+def _choice(*, keeps: bool, by_attribute: bool) -> Operation:
     def choose(meter: Meter, value: Any, *args: Any) -> list[Any]:
         attribute, rest = (args[0] if args else None, args[1:]) if by_attribute else (None, args)
         test, rest = _named(TESTS, "test", rest) if rest else (_true, ())
         subjects = picked(meter, value, attribute)
         chosen = [
-            each for each, subject in zip(value, subjects, strict=True) if bool(test(meter, subject, *rest)) is wanted
+            element
+            for element, subject in zip(value, subjects, strict=True)
+            if bool(test(meter, subject, *rest)) is keeps
         ]
         return meter.made(chosen)
 
@@ -119,14 +121,14 @@ def _folded(value: Any) -> Any:
 
 def _keys(meter: Meter, value: Any, attribute: Any, case_sensitive: bool) -> list[Any]:
     meter.read(value)
-    found = [meter.read(each) for each in picked(meter, value, attribute)]
-    return found if case_sensitive else [_folded(each) for each in found]
+    keys = [meter.read(key) for key in picked(meter, value, attribute)]
+    return keys if case_sensitive else [_folded(key) for key in keys]
 
 
 def ordered(
     meter: Meter, value: Any, reverse: bool = False, case_sensitive: bool = False, attribute: Any = None
 ) -> list[Any]:
-    """The elements in order: numbers, or strings, or lists of them."""
+    """Returns the elements in order; all are numbers, all strings, or all lists of them."""
     keys = _keys(meter, value, attribute, case_sensitive)
     meter.work(len(keys) * 2)
     elements = list(value)
@@ -135,10 +137,10 @@ def ordered(
 
 
 def unique(meter: Meter, value: Any, case_sensitive: bool = False, attribute: Any = None) -> list[Any]:
-    """The elements without repetitions, the first of each kept."""
+    """Returns the elements without duplicates; the first of equal elements is kept."""
     seen: dict[bytes, Any] = {}
-    for key, each in zip(_keys(meter, value, attribute, case_sensitive), value, strict=True):
-        seen.setdefault(orjson.dumps(key, option=orjson.OPT_SORT_KEYS), each)
+    for key, element in zip(_keys(meter, value, attribute, case_sensitive), value, strict=True):
+        seen.setdefault(orjson.dumps(key, option=orjson.OPT_SORT_KEYS), element)
     return meter.made(list(seen.values()))
 
 
@@ -153,9 +155,9 @@ def _extreme(best: Callable[..., int]) -> Operation:
 
 
 def total(meter: Meter, value: Any, attribute: Any = None, start: Any = 0) -> Any:
-    """The sum of numbers, and of `start`."""
-    for each in picked(meter, value, attribute):
-        start = operations.add(meter, start, each) if operations.is_number(each) else _refuse_sum(each)
+    """Returns the sum of `start` and the numbers."""
+    for element in picked(meter, value, attribute):
+        start = operations.add(meter, start, element) if operations.is_number(element) else _refuse_sum(element)
     return operations.number(start)
 
 
@@ -164,28 +166,28 @@ def _refuse_sum(value: Any) -> Any:
 
 
 def backward(meter: Meter, value: Any) -> Any:
-    """The elements, or the characters, in opposite order."""
+    """Returns the elements, or the characters, in reverse order."""
     if isinstance(value, str):
         return meter.made(meter.read(value)[::-1])
     return meter.made(list(operations.elements(value))[::-1])
 
 
 def to_list(meter: Meter, value: Any) -> list[Any]:
-    """A list of the elements, keys or characters."""
-    found = operations.elements(value)
-    meter.work(len(found))
-    return meter.made(list(found))
+    """Returns a list of the elements, keys or characters."""
+    elements = operations.elements(value)
+    meter.work(len(elements))
+    return meter.made(list(elements))
 
 
 def items(meter: Meter, value: Any) -> list[list[Any]]:
-    """The keys and values of an object, in pairs."""
+    """Returns the pairs of key and value of an object."""
     if not isinstance(value, dict):
         raise template_error(f"An object is needed here; this is {type_name(value)}")
     return operations.items(meter, value)
 
 
 def to_int(meter: Meter, value: Any, default: Any = 0, base: int = 10) -> Any:
-    """A whole number; `default` where `value` is none. What follows the decimal point is cut off."""
+    """Returns `value` as an integer, truncated toward zero; `default` if `value` is not a number."""
     try:
         if isinstance(value, str):
             return operations.number(int(_short(value), base) if base != 10 else _decimal(value))
@@ -202,7 +204,7 @@ def _decimal(value: str) -> int:
 
 
 def to_float(meter: Meter, value: Any, default: Any = 0.0) -> Any:
-    """A number with decimals; `default` where `value` is none."""
+    """Returns `value` as a floating-point number; `default` if `value` is not a number."""
     try:
         return operations.number(float(_short(value) if isinstance(value, str) else meter.read(value)))
     except (ValueError, TypeError, OverflowError):
@@ -216,12 +218,12 @@ def _short(value: str) -> str:
 
 
 def to_string(meter: Meter, value: Any) -> str:
-    """A string as it is, anything else as JSON."""
+    """Returns a string unchanged, and any other value as JSON."""
     return meter.made(operations.text_of(meter, value))
 
 
 def rounded(_: Meter, value: Any, precision: int = 0, method: str = "common") -> Any:
-    """`value` with `precision` decimals; the method is common, ceil or floor."""
+    """Returns `value` rounded to `precision` decimals; `method` is common, ceil or floor."""
     if not operations.is_number(value) or not isinstance(precision, int) or abs(precision) > _MAX_DECIMALS:
         raise template_error(f"round() takes a number, and at most {_MAX_DECIMALS} decimals")
     if method == "common":
@@ -233,20 +235,20 @@ def rounded(_: Meter, value: Any, precision: int = 0, method: str = "common") ->
 
 
 def absolute(_: Meter, value: Any) -> Any:
-    """The number without its sign."""
+    """Returns the absolute value of a number."""
     if not operations.is_number(value):
         raise template_error(f"abs takes a number; this is {type_name(value)}")
     return operations.number(abs(value))
 
 
 def center(meter: Meter, value: Any, width: int = 80) -> str:
-    """The text in the middle of `width` characters."""
+    """Returns the text centred in `width` characters."""
     meter.room(width)
     return meter.made(operations.text_of(meter, value).center(width))
 
 
 def indent(meter: Meter, value: Any, width: int = 4, first: bool = False, blank: bool = False) -> str:
-    """The text with each line but the first (with `first`: each) moved by `width` blanks; empty ones if `blank`."""
+    """Returns the text indented by `width` spaces: the first line only with `first`, empty lines only with `blank`."""
     text = operations.text_of(meter, value)
     meter.work(text.count("\n"))
     margin = " " * max(0, min(width, MAX_WEIGHT))
@@ -262,38 +264,38 @@ def indent(meter: Meter, value: Any, width: int = 4, first: bool = False, blank:
 
 
 def replace(meter: Meter, value: Any, old: str, new: str, count: int | None = None) -> str:
-    """The text with `old` replaced by `new`."""
+    """Returns the text with `old` replaced by `new`, at most `count` times if it is given."""
     return operations.replace(meter, operations.text_of(meter, value), old, new, -1 if count is None else count)
 
 
 def trim(meter: Meter, value: Any, chars: str | None = None) -> str:
-    """The text without white space, or without `chars`, at both ends."""
+    """Returns the text without white space, or without `chars`, at both ends."""
     return operations.strip(meter, operations.text_of(meter, value), chars)
 
 
 def split(meter: Meter, value: Any, sep: str | None = None, maxsplit: int = -1) -> list[str]:
-    """The parts of the text between its separators (by default: white space)."""
+    """Returns the parts of the text between its separators (default: white space)."""
     return operations.split(meter, operations.text_of(meter, value), sep, maxsplit)
 
 
 def urlencode(meter: Meter, value: Any) -> str:
-    """Text made fit for a part of a URL; of an object, a query string."""
+    """Returns text percent-encoded for a URL; for an object, a query string."""
     if isinstance(value, dict):
-        parts = [f"{_quoted(meter, key)}={_quoted(meter, each)}" for key, each in value.items()]
+        parts = [f"{_quoted(meter, key)}={_quoted(meter, entry)}" for key, entry in value.items()]
         return join(meter, parts, "&")
     return _quoted(meter, value)
 
 
 def _quoted(meter: Meter, value: Any) -> str:
     text = operations.text_of(meter, value)
-    # Before it is done: it is slow, and each byte may become three.
+    # Paid before quoting, which is slow and may turn each byte into three.
     meter.work(len(text) // 4)
     meter.room(len(text.encode()))
     return meter.made(quote(text, safe=""))
 
 
 def printf(meter: Meter, value: Any, *args: Any) -> str:
-    """`"%s: %.2f"|format(name, price)`: the conversions of C, with widths and decimals up to 1000."""
+    """Formats as printf in C does, with widths and decimals up to 1000: `"%s: %.2f"|format(name, price)`."""
     if not isinstance(value, str):
         raise template_error("format works on a string")
     meter.work(value.count("%") * 4)
@@ -313,7 +315,7 @@ def _converted(meter: Meter, match: re.Match[str], args: Iterator[Any]) -> str:
     missing = StrictUndefined("The format has more conversions than arguments")
     value = next(args, missing)
     value = operations.text_of(meter, value) if conversion == "s" else meter.read(value)
-    # Paid for here: the pieces are all made before they are joined.
+    # Paid here, because all pieces exist before `join_text` counts them.
     return meter.made(str(directive % value))
 
 
@@ -347,13 +349,13 @@ FILTERS: dict[str, Operation] = {
     "map": mapped,
     "max": _extreme(max),
     "min": _extreme(min),
-    "reject": _choice(wanted=False, by_attribute=False),
-    "rejectattr": _choice(wanted=False, by_attribute=True),
+    "reject": _choice(keeps=False, by_attribute=False),
+    "rejectattr": _choice(keeps=False, by_attribute=True),
     "replace": replace,
     "reverse": backward,
     "round": rounded,
-    "select": _choice(wanted=True, by_attribute=False),
-    "selectattr": _choice(wanted=True, by_attribute=True),
+    "select": _choice(keeps=True, by_attribute=False),
+    "selectattr": _choice(keeps=True, by_attribute=True),
     "sort": ordered,
     "split": split,
     "string": to_string,
@@ -376,9 +378,9 @@ def _is(*types: type, but: type = Undefined) -> Operation:
     return decide
 
 
-def _remainder(_: Meter, value: Any, divisor: Any, wanted: int) -> bool:
+def _remainder(_: Meter, value: Any, divisor: Any, remainder: int) -> bool:
     if isinstance(value, int) and isinstance(divisor, int):
-        return value % divisor == wanted
+        return value % divisor == remainder
     raise template_error(f"A whole number is needed here; this is {type_name(value)}")
 
 

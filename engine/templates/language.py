@@ -1,10 +1,10 @@
-"""What a template may say, and how it is made safe to run.
+"""The template language: which templates are allowed, and how they are compiled to safe code.
 
-The source is parsed by Jinja2. The tree may hold only the nodes, names, filters, tests and methods listed here;
-the rest is refused when a flow is published. Then each operation in it is turned into a call of ours
-(operations.py, filters.py), so that what Jinja2 compiles does nothing but assign, branch, loop and call those.
-That runs in Jinja2's immutable sandbox, which is a second wall: no operator, attribute or method of Python's is left
-in the code for it to watch.
+Jinja2 parses the source. The tree may hold only the nodes, names, filters, tests and methods listed here; other
+templates are refused when a flow is published. Then each operation in the tree is replaced by a call of our functions
+(operations.py, filters.py), so the code that Jinja2 compiles only assigns, branches, loops and calls those functions.
+It runs in Jinja2's immutable sandbox as a second line of defence: the code holds no operator, attribute or method of
+Python that the sandbox would have to check.
 """
 
 import inspect
@@ -24,13 +24,13 @@ from engine.templates.operations import METHODS, OPERATIONS, Operation
 MAX_SOURCE = 16 * KIB
 """Characters of one template."""
 MAX_DEPTH = 40
-"""Nesting of the parsed template. Python's own compiler gives up at about twice as much."""
+"""Levels of the parsed template. Python's own compiler fails at about twice as many."""
 MAX_NODES = 2_000
-"""Nodes of one template: each takes about 50 µs to compile."""
+"""Nodes of one template. Each takes about 50 µs to compile."""
 SCOPE_NAMES = frozenset({"run", "steps", "item", "index"})
 
 _MARK = "\N{SECTION SIGN}"
-"""Begins the names under which our operations are called: no template can write such a name."""
+"""Prefix of the names of our operations. No template can use such a name."""
 
 _BINARY: dict[type[nodes.Node], str] = {
     nodes.Add: "add",
@@ -77,7 +77,7 @@ _ALLOWED: frozenset[type[nodes.Node]] = frozenset(
 
 
 class LanguageError(ValueError):
-    """A template does not compile, or says what it may not."""
+    """A template does not compile, or uses something that is not allowed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -85,7 +85,7 @@ class LanguageError(ValueError):
 
 
 class MeteredContext(Context):
-    """The variables of a render, and the meter that it is bounded by."""
+    """The variables of a render, and its meter."""
 
     meter: Meter
 
@@ -104,44 +104,44 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 def _environment() -> _Environment:
-    # A JSON string means each of its characters, its last line break too. What is constant is not computed while
-    # compiling: it would not be metered.
-    found = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, optimized=False, cache_size=0)
-    found.globals = {}
-    found.tests = {name: _bound(test) for name, test in TESTS.items()}
-    found.filters = {name: _bound(function) for name, function in FILTERS.items()}
-    found.filters.update({_MARK + name: _bound(operation) for name, operation in OPERATIONS.items()})
-    return found
+    # The last line break of a JSON string is kept. Constants are not folded when compiling: that would not be
+    # metered.
+    environment = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, optimized=False, cache_size=0)
+    environment.globals = {}
+    environment.tests = {name: _bound(test) for name, test in TESTS.items()}
+    environment.filters = {name: _bound(function) for name, function in FILTERS.items()}
+    environment.filters.update({_MARK + name: _bound(operation) for name, operation in OPERATIONS.items()})
+    return environment
 
 
 ENVIRONMENT = _environment()
 
 
 class Compiled(NamedTuple):
-    """A template, ready to run."""
+    """A compiled template."""
 
     template: Template
     is_expression: bool
-    """Whether it is a single `{{ … }}`, whose value it gives as it is."""
+    """True if the template is a single `{{ … }}`, which renders to its value instead of text."""
     cost: int
-    """Its nodes: what its evaluation costs beside its loops."""
+    """Number of nodes: the steps of one evaluation without the iterations of its loops."""
 
 
 def compile_source(source: str) -> Compiled:
-    """The template in `source`.
+    """Compiles the template in `source`.
 
     Raises:
-        LanguageError: it is not a template, or not one that is allowed.
+        LanguageError: `source` is not a template, or not an allowed one.
     """
     tree = _parsed(source)
     is_expression = _is_expression(tree)
-    nodes_in_all = _cost(tree)
+    cost = _cost(tree)
     try:
         template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else "text"))
     except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
-        # The checks leave nothing that should end here; Python's compiler has bounds of its own.
+        # The checks should leave no such error, but Python's compiler has limits of its own.
         raise LanguageError(f"The template does not compile: {error}") from None
-    return Compiled(template, is_expression, nodes_in_all)
+    return Compiled(template, is_expression, cost)
 
 
 def _parsed(source: str) -> nodes.Template:
@@ -173,7 +173,7 @@ def _is_expression(tree: nodes.Template) -> bool:
 
 
 def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
-    """`tree`, with its operations turned into calls of ours; what it puts out goes through the operation `shown`."""
+    """Returns `tree` with its operations replaced by calls of ours; its output passes through the operation `shown`."""
     for output in tree.find_all(nodes.Output):
         output.nodes = [
             node if isinstance(node, nodes.TemplateData) else _operation(shown, node) for node in output.nodes
@@ -186,7 +186,7 @@ def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
 def _check(tree: nodes.Template) -> None:
     known = SCOPE_NAMES | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     if "loop" in known:
-        raise LanguageError("`loop` is the name of what a loop tells about itself")
+        raise LanguageError("`loop` is the name of the object that describes a loop")
     if tree.find(nodes.For) is not None:
         known |= {"loop"}
     for node in _by_depth(tree):
@@ -215,7 +215,7 @@ def _by_depth(tree: nodes.Template) -> Iterator[nodes.Node]:
 
 def _checked_children(node: nodes.Node) -> Iterator[nodes.Node]:
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
-        # The name of a function is no variable.
+        # The name of a function is not a variable.
         yield from node.iter_child_nodes(exclude=("node",))
     else:
         yield from node.iter_child_nodes()
@@ -259,7 +259,7 @@ def _check_test(node: nodes.Test) -> None:
 def _check_arguments(node: nodes.Filter | nodes.Test | nodes.Call, function: Operation | None, what: str) -> None:
     if node.dyn_args is not None or node.dyn_kwargs is not None:
         raise _refused(node, "`*` and `**` are not available in calls")
-    names = [str(each.key) for each in node.kwargs]
+    names = [str(keyword.key) for keyword in node.kwargs]
     if len(names) > len(set(names)):
         raise _refused(node, f"{what}: an argument is given twice")
     if function is None:
@@ -296,7 +296,7 @@ _CHECKS: dict[type[nodes.Node], Callable[[Any], None]] = {
 def _rewrite_children(node: nodes.Node) -> None:
     for field, value in node.iter_fields():
         if isinstance(value, list):
-            setattr(node, field, [_rewritten(each) if isinstance(each, nodes.Node) else each for each in value])
+            setattr(node, field, [_rewritten(child) if isinstance(child, nodes.Node) else child for child in value])
         elif isinstance(value, nodes.Node):
             setattr(node, field, _rewritten(value))
 
@@ -331,12 +331,12 @@ def _subscript(node: nodes.Getitem) -> nodes.Node:
     arg = node.arg
     if isinstance(arg, nodes.Slice):
         bounds: list[nodes.Expr] = [bound or nodes.Const(None) for bound in (arg.start, arg.stop, arg.step)]
-        return _operation("cut", node.node, *bounds)
+        return _operation("slice", node.node, *bounds)
     return _operation("item", node.node, arg, nodes.Const(_path(node.node)))
 
 
 def _path(node: nodes.Node) -> str:
-    """How the template calls what `node` stands for; empty when that is not a plain path."""
+    """Returns the path of `node` as the template writes it; empty if it is not a plain path."""
     if isinstance(node, nodes.Name):
         return node.name
     if isinstance(node, nodes.Getattr):
@@ -378,13 +378,13 @@ def _concat(node: nodes.Concat) -> nodes.Node:
 
 def _conditional(node: nodes.CondExpr) -> nodes.Node:
     if node.expr2 is None:
-        # Jinja's own undefined value of this case is not a strict one.
+        # Jinja's own undefined value for this case is not strict.
         node.expr2 = _operation("nothing", None)
     return node
 
 
 def _for(node: nodes.For) -> nodes.Node:
-    # Each turn pays for the whole body beforehand; then branches and names in it need no counting.
+    # Each iteration pays for the whole body in advance, so branches and names in it need no counting.
     node.iter = _operation("loop", node.iter, nodes.Const(_cost(node)))
     return node
 

@@ -1,17 +1,17 @@
-"""What one render may cost, in work, in size and in processor time.
+"""The limits of one render: work, size of values, and processor time.
 
-Rendering runs on the event loop, over data and templates that nobody vouches for. The bounds rest on three rules:
+Renders run on the event loop, over untrusted data and templates. Three rules bound them:
 
-- Work that does not depend on data is paid in *steps*: the nodes of a template when it starts, and the nodes of a
-  loop's body at each turn of it.
-- A *weight* is about the length of a value as JSON. No value heavier than `MAX_WEIGHT` comes into being, so that
-  whatever walks through one (comparing, sorting, writing it as JSON) is bounded too. A container's weight counts
-  what it refers to as often as it refers to it: `[x, x]` made of `[y, y]` made of `[z, z]` costs no memory, but
+- *Steps* measure work that does not depend on the size of values: a render pays for each node of the template when it
+  starts, and for each node of a loop's body at each iteration.
+- The *weight* of a value is approximately its length as JSON. No value heavier than `MAX_WEIGHT` is made, so the
+  operations that traverse one (comparing, sorting, writing JSON) are bounded too. The weight of a container counts an
+  element as often as the container refers to it: `[x, x]` where x is `[y, y]` where y is `[z, z]` costs no memory, but
   takes exponential time to compare.
-- Operations pay the weight of what they read and make.
+- Operations pay the weight of the values that they read and make.
 
-The processor time is a last wall behind these. It is that of the thread, not the time of day, so a busy machine does
-not fail a render that is within its bounds.
+Processor time is the last line of defence. It is the time of the thread, not wall-clock time, so a busy machine does
+not fail a render that is within its limits. README.md in this folder explains the design.
 """
 
 import time
@@ -25,11 +25,11 @@ from domain.json_codec import KIB, MAX_INPUT_BYTES
 from engine.errors import StepError
 
 MAX_STEPS = 200_000
-"""Nodes evaluated, and elements visited by filters, in one render."""
+"""Steps of one render: evaluated nodes, and elements that filters visit."""
 MAX_WEIGHT = MAX_INPUT_BYTES
-"""Of one value, and of all that a render gives back: what a step's input may have."""
+"""Characters of JSON of one value, and of the whole result of a render: the limit of a step's input."""
 MAX_TRAFFIC = 8 * 1024 * KIB
-"""Weight that the operations of one render may read and make."""
+"""Total weight that the operations of one render may read and make."""
 MAX_CPU_SECONDS = 0.2
 
 _SCALAR_WEIGHT = 4
@@ -46,36 +46,36 @@ T = TypeVar("T")
 
 
 def template_error(message: str) -> StepError:
-    """The template does not go with its data."""
+    """Returns the error of a template that cannot be rendered with its data."""
     return StepError("TEMPLATE_ERROR", message, retryable=False)
 
 
 def limit_exceeded(message: str) -> StepError:
-    """The template asks for more than a render may cost."""
+    """Returns the error of a render that exceeds a limit."""
     return StepError("TEMPLATE_LIMIT", message, retryable=False)
 
 
 def type_name(value: Any) -> str:
-    """What `value` is, in words for a message; an undefined one raises its own error."""
+    """Returns the JSON type of `value` for a message; raises the error of an undefined value."""
     if isinstance(value, Undefined):
         str(value)
     return "null" if value is None else _JSON_TYPES.get(type(value), "the loop itself")
 
 
 class Meter:
-    """Counts what a render costs, and stops it with TEMPLATE_LIMIT."""
+    """Counts the cost of a render, and stops it with TEMPLATE_LIMIT at a limit."""
 
     def __init__(self, outputs: Any) -> None:
-        """`outputs` is the scope's `steps`: many values, each within the bound, but not their sum."""
+        """`outputs` is the scope's `steps`: each output is within MAX_WEIGHT, but their sum may exceed it."""
         self._outputs = outputs
         self._steps = MAX_STEPS
         self._traffic = MAX_TRAFFIC
         self._deadline = time.thread_time() + MAX_CPU_SECONDS
-        # The container is kept with its weight: its id must not go to another one.
+        # Keeps a reference to the container, so that its id is not reused for another one.
         self._weights: dict[int, tuple[Any, int]] = {}
 
     def work(self, steps: int) -> None:
-        """Pay for `steps` evaluations."""
+        """Pays for `steps` evaluations."""
         self._steps -= steps
         if self._steps < 0:
             raise limit_exceeded(f"The template takes more than {MAX_STEPS:,} steps.")
@@ -83,24 +83,24 @@ class Meter:
             raise limit_exceeded(f"The template takes more than {MAX_CPU_SECONDS * 1000:.0f} ms.")
 
     def carry(self, weight: int) -> None:
-        """Pay for reading or making `weight`."""
+        """Pays for reading or making values of this weight."""
         self._traffic -= weight
         if self._traffic < 0:
             raise limit_exceeded(f"The template works through more than {MAX_TRAFFIC:,} characters.")
         self.work(1)
 
     def room(self, weight: int) -> None:
-        """Check, before it is made, that something of this weight may be."""
+        """Checks that a value of this weight is allowed, before it is made."""
         if weight > MAX_WEIGHT:
             raise limit_exceeded(f"A value would have more than {MAX_WEIGHT:,} characters.")
 
     def read(self, value: T) -> T:
-        """`value`, paid for as something that is walked through."""
+        """Returns `value`, and pays for traversing it."""
         self.carry(self.weigh(value))
         return value
 
     def made(self, value: T) -> T:
-        """`value`, new and within bounds; its weight is known from now on."""
+        """Returns the new `value`; checks, pays and remembers its weight."""
         if isinstance(value, list):
             self._register(value, value)
         elif isinstance(value, dict):
@@ -111,7 +111,7 @@ class Meter:
         return value
 
     def weigh(self, value: Any) -> int:
-        """About the length of `value` as JSON."""
+        """Returns the approximate length of `value` as JSON."""
         if isinstance(value, str):
             return len(value) + 2
         if isinstance(value, list | dict):
@@ -126,8 +126,8 @@ class Meter:
             return known[1]
         if value is self._outputs:
             return self._register(value, value.values())
-        # What a template makes is registered, so this is data: a tree, read from JSON of bounded length. Writing it
-        # is thirty times as fast as walking through it.
+        # Containers that a template makes are registered, so this one is data: a tree, read from JSON of bounded
+        # length. Writing it as JSON is thirty times as fast as traversing it.
         weight = len(orjson.dumps(value))
         self._weights[id(value)] = value, weight
         self.carry(weight)

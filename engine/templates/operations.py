@@ -1,7 +1,7 @@
-"""The operators, lookups and methods of templates, each within the bounds of the render's meter.
+"""The operators, lookups and methods of templates. Each pays the meter of the render.
 
-A template is rewritten when compiled so that all its operations come here (language.py); none reaches Python's own
-operators or attributes.
+The compiler of templates (language.py) replaces all operations by calls of these functions, so no template reaches
+Python's own operators or attributes.
 """
 
 import math
@@ -16,7 +16,7 @@ from jinja2.runtime import LoopContext
 from engine.templates.meter import MAX_STEPS, Meter, template_error, type_name
 
 Operation = Callable[..., Any]
-"""Takes the meter, the value it works on, and the arguments as the template gives them."""
+"""A function of the meter, a value, and the arguments that the template gives."""
 
 _LOOP_FIELDS = frozenset(
     {"index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"}
@@ -26,7 +26,7 @@ _MAX_STRIPPED = 100
 
 
 def text_of(meter: Meter, value: Any) -> str:
-    """`value` inside text: a string as it is, anything else as JSON."""
+    """Returns `value` as text: a string unchanged, any other value as JSON."""
     if isinstance(value, str):
         return value
     meter.read(value)
@@ -34,7 +34,7 @@ def text_of(meter: Meter, value: Any) -> str:
 
 
 def number(value: Any) -> Any:
-    """`value`, a number that JSON can hold: 64 bits, finite."""
+    """Returns `value`, checked to be a number that JSON can hold: finite, and at most 64 bits."""
     if isinstance(value, int):
         if _MIN_INT <= value <= _MAX_INT:
             return value
@@ -44,45 +44,45 @@ def number(value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a number; booleans count as 0 and 1."""
+    """Returns True if `value` is a number; booleans count as 0 and 1."""
     return isinstance(value, int | float)
 
 
 def output(meter: Meter, value: Any) -> Any:
-    """What a template that is one expression gives."""
+    """Returns the result of a template that is one expression."""
     meter.room(meter.weigh(value))
     return value
 
 
 def nothing(_: Meter, __: None) -> Undefined:
-    """What an `if` without `else` in an expression gives when it does not hold."""
+    """Returns the value of an `if` expression without `else` whose condition is false."""
     return StrictUndefined("The condition does not hold, and there is no `else`")
 
 
 def concat(meter: Meter, *values: Any) -> str:
-    """The `~` operator."""
+    """Implements the `~` operator."""
     return join_text(meter, (text_of(meter, value) for value in values))
 
 
 def join_text(meter: Meter, pieces: Iterator[str]) -> str:
-    """The pieces as one string; its length is watched while they come."""
-    found: list[str] = []
+    """Joins the pieces to one string, and checks its length at each piece."""
+    joined: list[str] = []
     length = 0
     for piece in pieces:
         length += len(piece)
         meter.room(length)
         meter.carry(len(piece))
-        found.append(piece)
-    return "".join(found)
+        joined.append(piece)
+    return "".join(joined)
 
 
 def make_list(meter: Meter, _: None, *items: Any) -> list[Any]:
-    """A list or tuple as written in a template."""
+    """Returns a list or tuple that a template writes out."""
     return meter.made(list(items))
 
 
 def make_dict(meter: Meter, _: None, *items: Any) -> dict[str, Any]:
-    """An object as written in a template; `items` are its keys and values in turn."""
+    """Returns an object that a template writes out; `items` alternates keys and values."""
     keys = items[::2]
     for key in keys:
         if not isinstance(key, str):
@@ -91,7 +91,7 @@ def make_dict(meter: Meter, _: None, *items: Any) -> dict[str, Any]:
 
 
 def make_range(meter: Meter, _: None, *bounds: Any) -> list[int]:
-    """`range(stop)`, `range(start, stop)` or `range(start, stop, step)`."""
+    """Implements `range(stop)`, `range(start, stop)` and `range(start, stop, step)`."""
     numbers = range(*bounds)
     # A range longer than a machine word has no len().
     meter.work(MAX_STEPS + 1 if numbers and abs(numbers[-1] - numbers[0]) > 2**62 else len(numbers))
@@ -99,32 +99,32 @@ def make_range(meter: Meter, _: None, *bounds: Any) -> list[int]:
 
 
 def loop_over(meter: Meter, values: Any, steps: int) -> Iterator[Any]:
-    """The elements of what a `for` goes over; each turn is paid with `steps`."""
+    """Yields the elements that a `for` iterates over; each iteration pays `steps`."""
     for value in elements(values):
         meter.work(steps)
         yield value
 
 
 def elements(value: Any) -> Any:
-    """`value`, which can be gone through: a list, the keys of an object, the characters of a string."""
+    """Returns `value`, checked to be iterable: a list, an object (its keys) or a string (its characters)."""
     if isinstance(value, list | dict | str):
         return value
     raise template_error(f"A list is needed here; this is {type_name(value)}")
 
 
 def item(meter: Meter, container: Any, key: Any, path: str) -> Any:
-    """`container.key` or `container[key]`; undefined when it has none. `path` is how the template calls it."""
+    """Returns `container.key` or `container[key]`; undefined if there is none. `path` is for messages."""
     if isinstance(container, Undefined):
-        # What is missing in something missing: `a.b.c | default(…)` works, and an error names the first.
+        # A part of an undefined value is undefined: `a.b.c | default(…)` works, and the error names the first gap.
         return container
     if isinstance(container, LoopContext):
         return getattr(container, key) if key in _LOOP_FIELDS else StrictUndefined(f"loop has no {key!r}")
-    found = _lookup(container, key)
-    if found is _ABSENT:
+    value = _lookup(container, key)
+    if value is _ABSENT:
         kind = type_name(container)
         owner = path if path and isinstance(container, dict) else f"{path} ({kind})" if path else kind
         return StrictUndefined(f"{owner} has no {_shown(key)}")
-    return found
+    return value
 
 
 _ABSENT = object()
@@ -143,14 +143,14 @@ def _shown(key: Any) -> str:
 
 
 def slice_(meter: Meter, value: Any, start: Any, stop: Any, step: Any) -> Any:
-    """`value[start:stop:step]`."""
+    """Implements `value[start:stop:step]`."""
     if not isinstance(value, list | str):
-        raise template_error(f"Only lists and strings can be cut; this is {type_name(value)}")
+        raise template_error(f"Only lists and strings can be sliced; this is {type_name(value)}")
     return meter.made(value[start:stop:step])
 
 
 def add(meter: Meter, left: Any, right: Any) -> Any:
-    """The `+` operator: numbers, two strings, two lists."""
+    """Implements the `+` operator for two numbers, strings or lists."""
     if is_number(left) and is_number(right):
         return number(left + right)
     if isinstance(left, str) and isinstance(right, str):
@@ -162,7 +162,7 @@ def add(meter: Meter, left: Any, right: Any) -> Any:
 
 
 def multiply(meter: Meter, left: Any, right: Any) -> Any:
-    """The `*` operator: numbers, or a string or list and how often."""
+    """Implements the `*` operator for two numbers, or for a string or list and a count."""
     if is_number(left) and is_number(right):
         return number(left * right)
     if isinstance(left, int):
@@ -174,7 +174,7 @@ def multiply(meter: Meter, left: Any, right: Any) -> Any:
 
 
 def power(_: Meter, left: Any, right: Any) -> Any:
-    """The `**` operator."""
+    """Implements the `**` operator."""
     _numbers("raise", left, right)
     if isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right > 64:
         raise template_error("The number is out of range")
@@ -196,19 +196,19 @@ def _numbers(verb: str, *operands: Any) -> None:
 
 
 def negative(_: Meter, value: Any) -> Any:
-    """The sign `-`."""
+    """Implements the sign `-`."""
     _numbers("negate", value)
     return number(-value)
 
 
 def positive(_: Meter, value: Any) -> Any:
-    """The sign `+`."""
+    """Implements the sign `+`."""
     _numbers("take the sign of", value)
     return number(+value)
 
 
 def compare(meter: Meter, left: Any, *steps: Any) -> bool:
-    """A comparison, or a chain of them: `steps` are operators and their right sides in turn."""
+    """Evaluates a chain of comparisons: `steps` alternates operators and right operands."""
     for name, right in zip(steps[::2], steps[1::2], strict=True):
         if not COMPARISONS[name](meter, left, right):
             return False
@@ -226,7 +226,7 @@ def _comparison(operate: Callable[[Any, Any], bool]) -> Operation:
 
 
 def contains(meter: Meter, value: Any, container: Any) -> bool:
-    """The `in` operator."""
+    """Implements the `in` operator."""
     meter.weigh(value)
     if isinstance(container, dict):
         return isinstance(value, str) and value in container
@@ -250,7 +250,7 @@ COMPARISONS: dict[str, Operation] = {
 
 
 def call_method(meter: Meter, value: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-    """`value.method(…)`, for the few methods that there are."""
+    """Calls `value.method(…)` if it is one of METHODS."""
     function = METHODS[method].get(type(value))
     if function is None:
         raise template_error(f"{type_name(value)} has no method {method}()")
@@ -258,73 +258,73 @@ def call_method(meter: Meter, value: Any, method: str, *args: Any, **kwargs: Any
 
 
 def _string_method(name: str) -> Operation:
-    """A method of strings whose result is not much longer than the string."""
+    """Returns the operation of a string method whose result is not much longer than the string."""
     function = getattr(str, name)
 
     def call(meter: Meter, value: str, *args: Any) -> Any:
-        for each in (value, *args):
-            meter.read(each)
+        for text in (value, *args):
+            meter.read(text)
         return meter.made(function(value, *args))
 
     return call
 
 
 def lstrip(meter: Meter, value: str, chars: str | None = None) -> str:
-    """The string without leading white space, or without leading `chars`."""
+    """Returns the string without leading white space, or without leading `chars`."""
     if chars is not None and len(chars) > _MAX_STRIPPED:
-        # Python looks through all of them for each character of the string.
+        # Python compares each character of the string with all of them.
         raise template_error(f"At most {_MAX_STRIPPED} characters can be stripped")
     return meter.made(meter.read(value).lstrip(chars))
 
 
 def rstrip(meter: Meter, value: str, chars: str | None = None) -> str:
-    """The string without trailing white space, or without trailing `chars`."""
+    """Returns the string without trailing white space, or without trailing `chars`."""
     return lstrip(meter, value[::-1], chars)[::-1]
 
 
 def strip(meter: Meter, value: str, chars: str | None = None) -> str:
-    """The string without white space, or without `chars`, at both ends."""
+    """Returns the string without white space, or without `chars`, at both ends."""
     return rstrip(meter, lstrip(meter, value, chars), chars)
 
 
 def split(meter: Meter, value: str, sep: str | None = None, maxsplit: int = -1) -> list[str]:
-    """The parts of a string between its separators (by default: white space)."""
+    """Returns the parts of a string between its separators (default: white space)."""
     most = MAX_STEPS if maxsplit < 0 else min(maxsplit, MAX_STEPS)
     return meter.made(meter.read(value).split(sep, most))
 
 
 def replace(meter: Meter, value: str, old: str, new: str, count: int = -1) -> str:
-    """The string with `old` replaced by `new`, the first `count` times or always."""
-    found = meter.read(value).count(old)
-    found = found if count < 0 else min(found, count)
-    meter.room(len(value) + found * max(len(new) - len(old), 0))
-    return meter.made(value.replace(old, new, found))
+    """Returns the string with `old` replaced by `new`: the first `count` times, or everywhere if it is negative."""
+    occurrences = meter.read(value).count(old)
+    replaced = occurrences if count < 0 else min(occurrences, count)
+    meter.room(len(value) + replaced * max(len(new) - len(old), 0))
+    return meter.made(value.replace(old, new, replaced))
 
 
 def get(_: Meter, value: dict[str, Any], key: str, default: Any = None) -> Any:
-    """The object's entry, or `default`."""
+    """Returns the value of `key` in an object, or `default`."""
     return value.get(key, default)
 
 
 def keys(meter: Meter, value: dict[str, Any]) -> list[str]:
-    """The keys of an object."""
+    """Returns the keys of an object."""
     return meter.made(list(value))
 
 
 def values(meter: Meter, value: dict[str, Any]) -> list[Any]:
-    """The values of an object."""
+    """Returns the values of an object."""
     return meter.made(list(value.values()))
 
 
 def items(meter: Meter, value: dict[str, Any]) -> list[list[Any]]:
-    """The keys and values of an object, in pairs."""
-    return meter.made([meter.made([key, each]) for key, each in value.items()])
+    """Returns the pairs of key and value of an object."""
+    return meter.made([meter.made([key, entry]) for key, entry in value.items()])
 
 
-def count_of(meter: Meter, value: Any, wanted: Any) -> int:
-    """How often `wanted` is in a list or a string."""
-    meter.read(wanted)
-    return int(meter.read(value).count(wanted))
+def count_of(meter: Meter, value: Any, element: Any) -> int:
+    """Returns how often a list contains `element`, or a string contains it as a substring."""
+    meter.read(element)
+    return int(meter.read(value).count(element))
 
 
 _STRING_METHODS = (
@@ -346,7 +346,7 @@ METHODS: dict[str, dict[type, Operation]] = {
     "values": {dict: values},
     "items": {dict: items},
 }
-"""By name, then by the type that has it."""
+"""By method name, then by the type of the value."""
 
 OPERATIONS: dict[str, Operation] = {
     "value": output,
@@ -358,7 +358,7 @@ OPERATIONS: dict[str, Operation] = {
     "range": make_range,
     "loop": loop_over,
     "item": item,
-    "cut": slice_,
+    "slice": slice_,
     "call": call_method,
     "compare": compare,
     "add": add,
@@ -371,4 +371,4 @@ OPERATIONS: dict[str, Operation] = {
     "neg": negative,
     "pos": positive,
 }
-"""By the name under which rewritten templates call them."""
+"""By the name in compiled templates."""

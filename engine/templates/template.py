@@ -1,4 +1,4 @@
-"""Compiling and rendering the JSON values that hold templates."""
+"""Compiles and renders JSON values that hold templates."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, cast
@@ -14,19 +14,19 @@ from engine.templates.meter import MAX_WEIGHT, Meter, limit_exceeded, template_e
 from engine.templates.operations import join_text
 
 Scope: TypeAlias = Mapping[str, Any]
-"""What templates see: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`, plain JSON throughout."""
+"""The variables of templates, as plain JSON: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`."""
 Path: TypeAlias = tuple[str | int, ...]
 
 MAX_TEMPLATES = 1_000
-"""Templates in one value: each takes some hundred microseconds to compile."""
+"""Templates in one value. Each takes some hundred microseconds to compile."""
 MAX_TOTAL_SOURCE = 64 * KIB
 """Characters of all templates in one value."""
 MAX_NESTING = 100
 """Levels of lists and objects in a value."""
 
 
-class TemplateFaultError(ValueError):
-    """A template in a value does not compile; `path` says where in the value it is."""
+class TemplateCompileError(ValueError):
+    """A template in a value does not compile; `path` is its position in the value."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(f"{path_text(path)}: {message}" if path else message)
@@ -35,46 +35,46 @@ class TemplateFaultError(ValueError):
 
 
 class Template:
-    """A JSON value, compiled. Safe to keep and to render from several threads."""
+    """A compiled JSON value. It can be cached, and rendered by several threads."""
 
     def __init__(self, root: "_Part") -> None:
         self._root = root
 
     def render(self, scope: Scope) -> Any:
-        """The value, with its templates filled in from `scope`.
+        """Returns the value with its templates rendered from `scope`.
 
-        The result may share parts with the scope, so neither may be changed afterwards.
+        The result may share parts with the scope: callers must change neither afterwards.
 
         Raises:
-            StepError: TEMPLATE_ERROR, the templates do not go with the data; TEMPLATE_LIMIT, they ask for too much.
+            StepError: TEMPLATE_ERROR if the data does not fit the templates; TEMPLATE_LIMIT if they exceed a limit.
         """
         return self._root.render(_Render(scope))
 
 
 def compile_value(value: Any) -> Template:
-    """`value`, ready to be rendered.
+    """Compiles `value`.
 
-    It takes up to a second for values near the bounds, so what is large is compiled off the event loop.
+    This takes up to a second for values near the limits: callers must compile large ones off the event loop.
 
     Raises:
-        TemplateFaultError: the first template that does not compile.
+        TemplateCompileError: the first template that does not compile.
     """
     _check_size(value)
     return Template(_part(value, ()))
 
 
 def compile_problems(value: Any, path: str) -> list[Problem]:
-    """What is wrong with the templates in `value`, which is at `path` in its document; at most 20 faults."""
+    """Returns the problems of the templates in `value`, at most 20; `path` is its position in the document."""
     problems: list[Problem] = []
     try:
         for where, source in _check_size(value):
             try:
                 _Text(source, where)
-            except TemplateFaultError as error:
+            except TemplateCompileError as error:
                 problems.append(Problem(path_text(error.path, path), error.message))
                 if len(problems) == MAX_PROBLEMS:
                     break
-    except TemplateFaultError as error:
+    except TemplateCompileError as error:
         return [Problem(path_text(error.path, path), error.message)]
     return problems
 
@@ -84,39 +84,39 @@ def _is_template(text: str) -> bool:
 
 
 def _check_size(value: Any) -> list[tuple[Path, str]]:
-    """The templates in `value`, each with its path; fails when there are too many."""
-    found = list(_templates(value, ()))
-    if len(found) > MAX_TEMPLATES or sum(len(source) for _, source in found) > MAX_TOTAL_SOURCE:
+    """Returns the templates in `value` with their paths; raises TemplateCompileError if there are too many."""
+    templates = list(_templates(value, ()))
+    if len(templates) > MAX_TEMPLATES or sum(len(source) for _, source in templates) > MAX_TOTAL_SOURCE:
         message = f"At most {MAX_TEMPLATES:,} templates, with {MAX_TOTAL_SOURCE:,} characters in all, are allowed here"
-        raise TemplateFaultError(message, ())
-    return found
+        raise TemplateCompileError(message, ())
+    return templates
 
 
 def _templates(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if len(path) > MAX_NESTING:
-        raise TemplateFaultError(f"The value is nested more than {MAX_NESTING} levels deep", path)
+        raise TemplateCompileError(f"The value is nested more than {MAX_NESTING} levels deep", path)
     if isinstance(value, str):
         if _is_template(value):
             yield path, value
     elif isinstance(value, dict):
-        for key, each in value.items():
+        for key, entry in value.items():
             yield from _templates(key, (*path, key))
-            yield from _templates(each, (*path, key))
+            yield from _templates(entry, (*path, key))
     elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _templates(each, (*path, index))
+        for index, element in enumerate(value):
+            yield from _templates(element, (*path, index))
 
 
 class _Render:
-    """One render: the variables, the meter, and how much has come out."""
+    """The state of one render: variables, meter, and weight of the result."""
 
     def __init__(self, scope: Scope) -> None:
         self.variables = dict(scope)
         self.meter = Meter(scope.get("steps"))
         self._weight = 0
 
-    def give(self, value: Any) -> Any:
-        """`value`, counted as part of the result."""
+    def add_to_result(self, value: Any) -> Any:
+        """Returns `value`, and counts its weight as part of the result."""
         self._weight += self.meter.weigh(value)
         if self._weight > MAX_WEIGHT:
             raise limit_exceeded(f"The rendered value has more than {MAX_WEIGHT:,} characters")
@@ -127,12 +127,12 @@ class _Part(Protocol):
     """A part of a compiled value."""
 
     def render(self, render: _Render) -> Any:
-        """The part, filled in."""
+        """Returns the rendered part."""
         ...
 
 
 class _Constant:
-    """Has no templates in it."""
+    """A part without templates."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -166,28 +166,28 @@ class _Object:
 
 
 class _Text:
-    """A string with templates in it."""
+    """A string with templates."""
 
     def __init__(self, source: str, path: Path) -> None:
         try:
             compiled = language.compile_source(source)
         except language.LanguageError as error:
-            raise TemplateFaultError(error.message, path) from None
+            raise TemplateCompileError(error.message, path) from None
         self._template, self._is_expression, self._cost = compiled
         self._path = path_text(path)
 
     def render(self, render: _Render) -> Any:
         try:
-            return render.give(self._rendered(render))
+            return render.add_to_result(self._rendered(render))
         except StepError as error:
-            raise self._placed(error) from None
+            raise self._located(error) from None
         except UndefinedError as error:
-            raise self._placed(template_error(str(error))) from None
+            raise self._located(template_error(str(error))) from None
         except ZeroDivisionError:
-            raise self._placed(template_error("Division by zero")) from None
+            raise self._located(template_error("Division by zero")) from None
         except Exception as error:
-            # What the data makes of an operation has no end of kinds: TypeError, KeyError, OverflowError, …
-            raise self._placed(template_error(f"{type(error).__name__}: {error}"[:500])) from None
+            # Operations on unexpected data raise errors of many classes: TypeError, KeyError, OverflowError, …
+            raise self._located(template_error(f"{type(error).__name__}: {error}"[:500])) from None
 
     def _rendered(self, render: _Render) -> Any:
         context = cast("language.MeteredContext", self._template.new_context(render.variables, shared=True))
@@ -196,7 +196,7 @@ class _Text:
         pieces = self._template.root_render_func(context)
         return next(iter(pieces)) if self._is_expression else join_text(render.meter, pieces)
 
-    def _placed(self, error: StepError) -> StepError:
+    def _located(self, error: StepError) -> StepError:
         message = f"{self._path}: {error.message}" if self._path else error.message
         return StepError(error.code, message, retryable=False, details={"path": self._path})
 
@@ -205,11 +205,11 @@ def _part(value: Any, path: Path) -> _Part:
     if isinstance(value, str) and _is_template(value):
         return _Text(value, path)
     if isinstance(value, dict):
-        pairs = [(_part(key, (*path, key)), _part(each, (*path, key))) for key, each in value.items()]
-        if not all(isinstance(each, _Constant) for pair in pairs for each in pair):
+        pairs = [(_part(key, (*path, key)), _part(entry, (*path, key))) for key, entry in value.items()]
+        if not all(isinstance(part, _Constant) for pair in pairs for part in pair):
             return _Object(pairs)
     elif isinstance(value, list):
-        parts = [_part(each, (*path, index)) for index, each in enumerate(value)]
-        if not all(isinstance(each, _Constant) for each in parts):
+        parts = [_part(element, (*path, index)) for index, element in enumerate(value)]
+        if not all(isinstance(part, _Constant) for part in parts):
             return _List(parts)
     return _Constant(value)

@@ -54,9 +54,12 @@ class BulkOutcome:
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("Why the dry run found the run ineligible. Null if it was eligible, or if there was no dry run.", "foretold")
+    @field(
+        "Why the dry run found the run ineligible. Null if it was eligible, or if there was no dry run.",
+        "planned_reason",
+    )
     def planned_reason(self) -> BulkReason | None:
-        reason = self.row.foretold
+        reason = self.row.planned_reason
         return None if reason in (None, ELIGIBLE) else BulkReason(reason)
 
     @field("The run. Null if it no longer exists.", "run_id")

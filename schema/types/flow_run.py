@@ -97,8 +97,8 @@ class Retryability:
     def allowed(self) -> bool:
         return self.retryability.refusal is None
 
-    @field("The code of the error that `retry` would return; null if it is allowed.")
-    def reason(self) -> ErrorCode | None:
+    @field("The code of the error that `retry` would return; null if it is allowed.", graphql_type=ErrorCode | None)
+    def reason(self) -> str | None:
         return self.retryability.refusal.code if self.retryability.refusal else None
 
     @field("Human-readable reason. Do not parse it: use `reason`. Null if the retry is allowed.")

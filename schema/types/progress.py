@@ -87,6 +87,6 @@ class LogLinesAppended:
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("The lines, in order. Fewer than were added if lines were deleted by retention.")
-    async def lines(self, info: Info) -> list[LogLine]:
+    @field("The lines, in order. Fewer than were added if lines were deleted by retention.", name="lines")
+    async def log_lines(self, info: Info) -> list[LogLine]:
         return [LogLine(row=row) for row in await progress.log_lines(info.context, self.row)]

@@ -2,18 +2,24 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, column, insert, inspect, select, text
+from sqlalchemy import table as sql_table
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db import migrate, projects
 from db.assembly import open_database
 from db.core.database import Database
-from db.models import metadata
+from db.models import FlowRun, metadata
+from db.models.types import table
+from db.queue import due
+from domain import ids
 from tests.conftest import Dialect
+from tests.support.clock import START
 from tests.support.query import query
 
 POSTGRESQL_CATALOG = {
@@ -22,7 +28,8 @@ POSTGRESQL_CATALOG = {
                pg_get_expr(d.adbin, d.adrelid), a.attcollation
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 ORDER BY 1, a.attnum""",
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY 1, 2""",
     "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
     "constraints": """
         SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid) FROM pg_constraint
@@ -52,8 +59,20 @@ def _is_foreign(name: Any) -> bool:
 
 
 def normal(row: Any) -> tuple[Any, ...]:
-    """A row without the white space in which SQLite keeps statements."""
-    return tuple(re.sub(r"\s+", " ", value).replace(" )", ")") if isinstance(value, str) else value for value in row)
+    """Returns the row without white space and quotes, as SQLite keeps statements, and without the order of columns.
+
+    A column that a migration adds is the last one of its table, and comes after the constraints.
+    """
+    return tuple(_without_order(value) if isinstance(value, str) else value for value in row)
+
+
+def _without_order(statement: str) -> str:
+    statement = re.sub(r"\s+", " ", statement).replace(" )", ")").replace('"', "")
+    if not statement.startswith("CREATE TABLE"):
+        return statement
+    head, _, rest = statement.partition("(")
+    body, _, options = rest.rpartition(")")
+    return f"{head}({sorted(re.split(r',(?![^()]*[)])', body.replace(', ', ',').replace('( ', '(').strip()))}){options}"
 
 
 @pytest.fixture
@@ -176,4 +195,100 @@ async def test_a_failed_upgrade_leaves_nothing_behind(empty_url: str, monkeypatc
         await asyncio.to_thread(migrate.upgrade, empty_url)
     database = open_database(empty_url)
     assert "half" not in await database.read(lambda conn: inspect(conn).get_table_names())
+    await database.close()
+
+
+# From the revision before the one queue
+
+_WAITING: dict[str, dict[str, Any]] = {
+    "new": {"status": "QUEUED", "due_at": 0},
+    "retried by hand": {"status": "QUEUED", "due_at": 0, "trigger_method": "RETRY"},
+    "retried in bulk": {"status": "QUEUED", "due_at": 0, "trigger_method": "RETRY", "retry_operation_id": "op"},
+    "leased": {"status": "RUNNING", "due_at": 60, "started_at": 0, "lease_token": "token"},
+    "snoozed": {"status": "RUNNING", "due_at": 30, "started_at": 0},
+    "asking": {"status": "PAUSED", "due_at": None, "started_at": 0},
+    "delayed": {"status": "PAUSED", "due_at": 30, "started_at": 0},
+    "blocked": {"status": "QUEUED", "due_at": None, "held_at": 0, "held_by": "flow"},
+    "ended": {"status": "SUCCEEDED", "due_at": None, "started_at": 0, "finished_at": 1},
+}
+"""Runs of a database of revision 0007; times are in seconds from the start."""
+
+
+def _instant(seconds: int | None) -> datetime | None:
+    return None if seconds is None else START + timedelta(seconds=seconds)
+
+
+def _fill_old(conn: Connection) -> None:
+    """Write runs, a wait queue, an outcome and the low watermark as revision 0007 has them."""
+    model = table(FlowRun).c
+    renamed = {"held_at": model.blocked_since, "held_by": model.blocked_by, "epoch": model.attempt}
+    keys = ("retry_operation_id", "lease_token")
+    instants = ("due_at", "held_at", "started_at", "finished_at", "created_at", "updated_at")
+    for name, given in _WAITING.items():
+        values: dict[str, Any] = {
+            **{"environment": "test", "trigger_method": "API", "attempt": 1, "interruptions": 0, "epoch": 3},
+            **{"fail_parent_on_failure": False, "created_at": 0, "updated_at": 0, "input": "{}", "external_id": name},
+            **{"tags": [], "metadata": "{}", "depth": 0, "ran_ms": 0},
+            **given,
+        }
+        values |= {key: KEYS[key] for key in ("project_id", "flow_id", "flow_version_id")}
+        values |= {key: KEYS[key] for key in keys if key in given}
+        values |= {"held_by": KEYS["flow_id"]} if "held_by" in given else {}
+        values |= {key: _instant(values[key]) for key in instants if key in values}
+        values["id"] = values["root_run_id"] = ids.new_uuid()
+        columns = [column(key, (renamed[key] if key in renamed else model[key]).type) for key in values]
+        conn.execute(insert(sql_table("flow_run", *columns)).values(values))
+    key_type = model.id.type
+    outcome = sql_table(
+        "bulk_outcome",
+        column("operation_id", key_type),
+        column("run_id", key_type),
+        column("result"),
+        column("foretold"),
+    )
+    planned = {"operation_id": KEYS["retry_operation_id"], "run_id": KEYS["flow_id"], "result": "NONE", "foretold": "X"}
+    conn.execute(insert(outcome).values(planned))
+    conn.execute(text("UPDATE event_horizon SET seq = 41"))
+
+
+KEYS = {
+    name: ids.new_uuid()
+    for name in ("project_id", "flow_id", "flow_version_id", "retry_operation_id", "lease_token", "held_by")
+}
+
+
+async def test_what_waited_before_the_one_queue_goes_on_waiting(
+    empty_url: str, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(migrate, "_TARGET", "0007")
+        await asyncio.to_thread(migrate.upgrade, empty_url)
+    database = open_database(empty_url)
+    if dialect == "postgresql":
+        # What 0003 once installed.
+        await query(
+            empty_url,
+            "CREATE TYPE pgqueuer_status AS ENUM ('queued', 'picked')",
+            "CREATE TABLE pgqueuer (id SERIAL PRIMARY KEY, status pgqueuer_status NOT NULL)",
+            "CREATE TABLE pgqueuer_log (id BIGSERIAL PRIMARY KEY)",
+        )
+    await database.write(lambda uow: _fill_old(uow.conn))
+    await database.close()
+    await asyncio.to_thread(migrate.upgrade, empty_url)
+    database = open_database(empty_url)
+    run = table(FlowRun)
+    rows = {row.external_id: row for row in await database.read(lambda conn: conn.execute(select(run)).all())}
+    assert {name: row.priority for name, row in rows.items()} == {
+        **{"new": due.NEW, "retried by hand": due.BY_HAND, "retried in bulk": due.NEW, "blocked": due.NEW},
+        **{"leased": due.UNDER_WAY, "snoozed": due.UNDER_WAY, "asking": due.UNDER_WAY, "delayed": due.UNDER_WAY},
+        "ended": due.NEW,
+    }
+    for name, given in _WAITING.items():
+        assert (rows[name].status, rows[name].due_at) == (given["status"], _instant(given["due_at"])), name
+    assert (rows["blocked"].blocked_since, rows["blocked"].blocked_by) == (START, KEYS["flow_id"])
+    assert rows["leased"].lease_token == KEYS["lease_token"]
+    assert await query(empty_url, "SELECT planned_reason FROM bulk_outcome") == "X"
+    assert await query(empty_url, "SELECT seq FROM event_low_watermark") == 41
+    names = await database.read(lambda conn: inspect(conn).get_table_names())
+    assert not [name for name in names if name.startswith("pgqueuer") or name == "event_horizon"]
     await database.close()

@@ -20,7 +20,7 @@ from db.events import log as event_log
 from db.events.log import Scope
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
-from db.queue import slots
+from db.queue import due, slots
 from db.runs import reads as run_reads
 from db.runs import step_journal
 from db.runs.transitions import Lease
@@ -176,9 +176,9 @@ PLANS: dict[str, tuple[str, Read]] = {
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
     "due": ("ix_run_due", lambda conn, *_: step_journal.claim(unit(conn), 10, SECOND)),
-    "waiting in a line": ("ix_run_held", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
+    "waiting in a line": ("ix_run_blocked", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
     "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(unit(conn), project, SECOND, 10)),
-    "the next due": ("ix_run_due", lambda conn, *_: step_journal.next_due(conn)),
+    "the next due": ("ix_run_due", lambda conn, *_: due.next_due(conn)),
     "of an idempotency key": (
         "uq_run_idempotency",
         lambda conn, project, _: run_reads.by_idempotency_key(conn, project, "x"),

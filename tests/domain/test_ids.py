@@ -20,7 +20,7 @@ KEY = UUID("0193a5b4-c3d2-7e1f-8a9b-0c1d2e3f4a5b")
 
 
 class HandClock(SystemClock):
-    """Shows what it is set to."""
+    """A clock that shows the time it is set to."""
 
     def __init__(self) -> None:
         self.time = NOON
@@ -39,21 +39,21 @@ def hand_clock() -> Iterator[HandClock]:
 
 
 def uuid7(ms: int, filler: int) -> UUID:
-    """The UUIDv7 of a millisecond with all its other bits taken from `filler`."""
+    """Returns the UUIDv7 of a millisecond with all its other bits taken from `filler`."""
     return UUID(int=ms << 80 | 0x7 << 76 | (filler >> 62 & 0xFFF) << 64 | 0b10 << 62 | filler & (1 << 62) - 1)
 
 
-def test_new_uuids_are_version_7_of_the_rfc() -> None:
+def test_new_uuids_have_version_7() -> None:
     key = ids.new_uuid()
     assert (key.version, key.variant) == (7, "specified in RFC 4122")
 
 
-def test_creation_order_is_sort_order_within_one_millisecond(hand_clock: HandClock) -> None:
+def test_ids_of_one_millisecond_sort_by_creation(hand_clock: HandClock) -> None:
     keys = [ids.new_uuid() for _ in range(10_000)]
     assert keys == sorted(set(keys))
 
 
-def test_creation_order_is_sort_order_across_threads(hand_clock: HandClock) -> None:
+def test_ids_of_many_threads_sort_by_creation(hand_clock: HandClock) -> None:
     order = itertools.count()
 
     def create(_: int) -> list[tuple[int, UUID, int]]:
@@ -63,7 +63,7 @@ def test_creation_order_is_sort_order_across_threads(hand_clock: HandClock) -> N
         made = [each for batch in threads.map(create, range(8)) for each in batch]
     made.sort(key=lambda each: each[1])
     assert len({key for _, key, _ in made}) == 4_000
-    # One that was made before another had begun is smaller.
+    # An ID that was created before another one was requested is smaller.
     first_end = made[-1][2]
     for begun, _, ended in reversed(made):
         first_end = min(first_end, ended)
@@ -71,33 +71,33 @@ def test_creation_order_is_sort_order_across_threads(hand_clock: HandClock) -> N
 
 
 @pytest.mark.parametrize("back", [MS, timedelta(seconds=9.999)])
-def test_a_clock_set_back_a_little_keeps_the_order(hand_clock: HandClock, back: timedelta) -> None:
+def test_small_step_back_of_clock_keeps_order(hand_clock: HandClock, back: timedelta) -> None:
     before = ids.new_uuid()
     hand_clock.time -= back
     assert ids.new_uuid() > before
 
 
-def test_a_clock_set_back_far_is_followed(hand_clock: HandClock) -> None:
+def test_large_step_back_of_clock_is_followed(hand_clock: HandClock) -> None:
     ids.new_uuid()
     hand_clock.time -= timedelta(seconds=10)
     assert ids.created_at(ids.new_uuid()) == hand_clock.time
     assert ids.new_uuid() < ids.new_uuid()
 
 
-def test_creation_time_is_read_from_the_key(hand_clock: HandClock) -> None:
+def test_key_contains_creation_time(hand_clock: HandClock) -> None:
     hand_clock.time = NOON + 1.999 * MS
     assert ids.created_at(ids.new_uuid()) == NOON + MS
 
 
 @pytest.mark.parametrize("kind", IdKind)
-def test_an_id_begins_with_its_kind_and_reads_back(kind: IdKind) -> None:
+def test_encoded_id_starts_with_its_kind_and_decodes(kind: IdKind) -> None:
     text = ids.encode(kind, KEY)
     assert text == f"{kind.value}_0193a5b4c3d27e1f8a9b0c1d2e3f4a5b"
     assert ids.decode(kind, text) == KEY
     assert ids.decode_any(text) == (kind, KEY)
 
 
-def test_prefixes_are_those_of_the_contract() -> None:
+def test_prefixes_match_contract() -> None:
     assert sorted(IdKind) == ["bulk", "file", "flow", "hook", "key", "proj", "req", "run", "sched", "ver"]
 
 
@@ -107,7 +107,7 @@ def test_encoded_ids_sort_by_creation(hand_clock: HandClock) -> None:
 
 
 @pytest.mark.parametrize(("expected", "got"), list(itertools.permutations(IdKind, 2)))
-def test_an_id_of_another_kind_says_what_was_expected(expected: IdKind, got: IdKind) -> None:
+def test_id_of_other_kind_names_expected_kind(expected: IdKind, got: IdKind) -> None:
     nouns = {kind: kind.name.lower().replace("_", " ") for kind in IdKind}
     with pytest.raises(InvalidIdError) as refused:
         ids.decode(expected, ids.encode(got, KEY))
@@ -147,19 +147,19 @@ DAMAGED: dict[str, str] = {
 
 @pytest.mark.parametrize("text", list(DAMAGED.values()), ids=list(DAMAGED))
 @pytest.mark.parametrize("decode", [ids.decode_any, lambda text: ids.decode(IdKind.RUN, text)], ids=["any", "run"])
-def test_damaged_text_is_no_id(decode: Callable[[str], object], text: str) -> None:
+def test_damaged_text_is_refused(decode: Callable[[str], object], text: str) -> None:
     with pytest.raises(InvalidIdError, match=r"^Not an ID: "):
         decode(text)
 
 
-def test_what_is_damaged_is_told_in_short() -> None:
+def test_error_truncates_damaged_text() -> None:
     with pytest.raises(InvalidIdError) as refused:
         ids.decode_any("x" * 1_000_000)
     assert len(refused.value.message) < 100
 
 
 @given(st.text())
-def test_no_text_does_anything_but_read_or_be_refused(text: str) -> None:
+def test_any_text_decodes_or_is_refused(text: str) -> None:
     try:
         kind, key = ids.decode_any(text)
     except InvalidIdError:
@@ -167,8 +167,8 @@ def test_no_text_does_anything_but_read_or_be_refused(text: str) -> None:
     assert ids.encode(kind, key) == text
 
 
-def test_any_key_reads_back() -> None:
-    # Not only ours: what is no UUIDv7 is an ID that nothing has.
+def test_any_key_survives_encoding() -> None:
+    # A UUID of another version decodes too; no row has it.
     key = uuid4()
     assert ids.decode(IdKind.FLOW, ids.encode(IdKind.FLOW, key)) == key
 
@@ -179,7 +179,7 @@ INSTANTS = st.integers(0, (datetime.max.replace(tzinfo=UTC) - ids._EPOCH - 3 * M
 
 
 @given(INSTANTS, st.integers(0, (1 << 74) - 1))
-def test_bounds_hold_for_every_uuid_of_every_millisecond(instant: datetime, filler: int) -> None:
+def test_bounds_enclose_every_uuid_of_millisecond(instant: datetime, filler: int) -> None:
     ms = (instant - ids._EPOCH) // MS
     for near in range(max(ms - 1, 0), ms + 3):
         key, made_at = uuid7(near, filler), ids._EPOCH + near * MS
@@ -187,7 +187,7 @@ def test_bounds_hold_for_every_uuid_of_every_millisecond(instant: datetime, fill
         assert (key >= ids.first_uuid_after(instant)) is (made_at > instant)
 
 
-def test_bounds_at_the_edge_of_a_millisecond_are_exact() -> None:
+def test_bounds_are_exact_at_edge_of_millisecond() -> None:
     def bound(ms: int) -> UUID:
         return UUID(int=ms << 80)
 
@@ -204,12 +204,12 @@ def test_bounds_before_1970_are_below_every_uuid() -> None:
         assert ids.first_uuid_at(instant) == ids.first_uuid_after(instant) == UUID(int=0)
 
 
-def test_bounds_at_the_end_of_time_are_above_every_uuid_made_now() -> None:
+def test_bounds_at_end_of_time_exceed_every_new_uuid() -> None:
     for instant in (datetime.max.replace(tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)):
         assert ids.first_uuid_after(instant) >= ids.first_uuid_at(instant) > ids.new_uuid()
 
 
-def test_bounds_take_times_of_any_zone() -> None:
+def test_bounds_accept_any_time_zone() -> None:
     elsewhere = datetime.fromisoformat("2026-01-01T14:00:00+02:00")
     assert ids.first_uuid_at(elsewhere) == ids.first_uuid_at(NOON)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select
 
+from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.events.log import RUN_STATUS
@@ -36,7 +37,7 @@ async def enqueue(worker: WorkerHarness, flow: Flow, count: int, **values: Any) 
 
     def work(uow: UnitOfWork) -> list[UUID]:
         keys = factory.make_runs(uow, _home(worker, flow), [values] * count)
-        uow.enqueue(keys)
+        uow.publish_after_commit(pubsub.RUNS_DUE)
         return keys
 
     return await worker.database.write(work)
@@ -47,12 +48,12 @@ async def delayed(worker: WorkerHarness, flow: Flow, count: int, until: datetime
 
     def work(uow: UnitOfWork) -> list[UUID]:
         keys = [ids.new_uuid() for _ in range(count)]
-        waiting = {"status": RunStatus.PAUSED, "due_at": until, "started_at": clock.now(), "epoch": 2}
+        waiting = {"status": RunStatus.PAUSED, "due_at": until, "started_at": clock.now()}
         factory.make_runs(uow, _home(worker, flow), [{"id": key, **waiting} for key in keys])
         uow.conn.execute(insert(table(StepResult)), [_delay(key, until) for key in keys])
         attempt = {"position": 0, "number": 1, "status": AttemptStatus.RUNNING, "started_at": clock.now()}
         uow.conn.execute(insert(table(StepAttempt)), [{"run_id": key, **attempt} for key in keys])
-        uow.enqueue(keys)
+        uow.publish_after_commit(pubsub.RUNS_DUE)
         return keys
 
     return await worker.database.write(work)

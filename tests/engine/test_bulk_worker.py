@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from db import projects
 from db.assembly import COMMIT_STEPS, open_database
@@ -23,7 +23,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
-from db.queue import tickets
+from db.queue import due
 from db.runs import reads as run_reads
 from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
@@ -36,7 +36,6 @@ from domain.state_machine import FINAL
 from engine import maintenance
 from engine.bulk_worker import EXPIRE_INTERVAL, LEASE, PLANS_KEPT, BulkWorker, ChunkPipeline
 from engine.file_store import FileStore
-from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
 from tests.support.factory import PublishedFlow
@@ -584,7 +583,7 @@ async def test_retries_keep_succeeded_steps(fake_clock: FakeClock, worker: Worke
     by_run = await outcomes(worker, operation_id)
     for row in await retries_of(worker, run_ids):
         assert by_run[row.retry_of_id].new_run_id == row.id
-        assert (row.status, row.due_at, row.epoch, row.root_run_id) == ("QUEUED", clock.now(), 1, row.id)
+        assert (row.status, row.due_at, row.root_run_id) == ("QUEUED", clock.now(), row.id)
         assert row.retry_operation_id == operation_id
         (kept,) = await worker.steps(row.id)
         assert (kept.name, kept.output, kept.reused_from_id) == ("a", "1", row.retry_of_id)
@@ -637,7 +636,7 @@ async def test_paced_retry_is_claimed_when_it_is_due(fake_clock: FakeClock, work
         worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION, spread_over_ms=30_000
     )
     await BulkWorker(worker.database).drain()
-    claim = step_journal.claim if worker.database.dialect == "sqlite" else step_journal.claim_tickets
+    claim = step_journal.claim
     claimed: list[UUID] = []
     for number, row in enumerate(await retries_of(worker, run_ids)):
         fake_clock.block((row.due_at - clock.now()).total_seconds())
@@ -646,16 +645,13 @@ async def test_paced_retry_is_claimed_when_it_is_due(fake_clock: FakeClock, work
     assert claimed == [row.id for row in await retries_of(worker, run_ids)]
 
 
-@pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_single_retry_is_claimed_before_bulk_retries(worker: WorkerHarness, flow: Flow, dialect: Dialect) -> None:
+async def test_single_retry_is_claimed_before_bulk_retries(worker: WorkerHarness, flow: Flow) -> None:
     run_ids = await add(worker, flow, *[RunStatus.FAILED] * 2)
     await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
     await BulkWorker(worker.database).drain()
     by_hand = await worker.retry(run_ids[0])
-    query = text("SELECT split_part(dedupe_key, ':', 1), priority FROM pgqueuer ORDER BY id")
-    queued = await worker.database.read(lambda conn: conn.execute(query).all())
-    assert [priority for _, priority in queued] == [tickets.NEW, tickets.NEW, tickets.BY_HAND]
-    (first,) = await worker.database.write(step_journal.claim_tickets, 1, RUN_LEASE)
+    assert sorted(row.priority for row in await retries_of(worker, run_ids)) == [due.NEW, due.NEW, due.BY_HAND]
+    (first,) = await worker.database.write(step_journal.claim, 1, RUN_LEASE)
     assert first.lease.run_id == by_hand
 
 

@@ -371,7 +371,7 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
     spec: WorkerSpec, worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = await worker.start(await worker.publish(transform("a", 1)))
-    name = "claim_tickets" if worker.database.dialect == "postgresql" else "claim"
+    name = "claim"
     working = getattr(step_journal, name)
 
     def claim(*arguments: Any) -> Any:

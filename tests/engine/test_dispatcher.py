@@ -1,6 +1,6 @@
 """What every dispatcher does: one suite for all adapters, each on the databases that it serves.
 
-A new adapter joins by an entry in ADAPTERS (adapters.py).
+A new backend joins by an entry in BACKENDS (backends.py).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
 from db import flows, projects
 from db.assembly import open_database
@@ -29,7 +29,7 @@ from domain.enums import RunStatus
 from engine.dispatcher import Dispatcher, Execute
 from engine.steps import StepContext
 from tests.conftest import Dialect
-from tests.engine.backends import BACKENDS, Backend, Limits, polling
+from tests.engine.backends import Backend, Limits, dispatcher
 from tests.support.clock import START, FakeClock
 from tests.support.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, python, transform
@@ -155,9 +155,6 @@ async def test_what_is_due_longest_comes_first(
     ages = [3, 9, 1, 5]
     for run_id, age in zip(run_ids, ages, strict=True):
         await worker.change(run_id, due_at=START - timedelta(seconds=age))
-    if backend is BACKENDS["tickets"]:
-        # The tickets know nothing of a change past all rules; without them the sweep writes new ones.
-        await worker.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
     async with at_work(backend.create(worker.database, Limits(concurrency=1)), work):
         await still.settle()
         assert work.runs == [run_ids[1], run_ids[3], run_ids[0], run_ids[2]]
@@ -573,7 +570,6 @@ async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
     async with at_work(backend.create(worker.database, Limits()), held_up) as task:
         await still.settle()
         monkeypatch.setattr(step_journal, "claim", broken)
-        monkeypatch.setattr(step_journal, "claim_tickets", broken)
         await still.advance(2)
         assert task.done()
         assert "a bug" in str(task.exception())
@@ -591,8 +587,7 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
     work = Work(worker)
     flow = await worker.publish(transform("a", 1))
     before = await worker.start(flow)
-    # Each adapter that serves PostgreSQL would be asked here.
-    async with at_work(polling(database, Limits(lease=15)), work) as task:
+    async with at_work(dispatcher(database, Limits(lease=15)), work) as task:
         await fake_clock.settle()
         await asyncio.to_thread(own_postgres.stop)
         await fake_clock.advance(6)

@@ -80,7 +80,7 @@ def killed(server: PostgresServer) -> None:
     server.kill()
 
 
-@pytest.mark.parametrize("backend", [pytest.param(BACKENDS[name], id=name) for name in ("polling", "tickets")])
+@pytest.mark.parametrize("backend", [pytest.param(BACKENDS[name], id=name) for name in BACKENDS])
 @pytest.mark.parametrize("fail", [stopped_at_once, killed])
 async def test_crashed_server_neither_loses_nor_repeats_steps(
     own_postgres: PostgresServer, backend: Backend, fail: Callable[[PostgresServer], None]
@@ -148,7 +148,7 @@ async def test_unwritable_file_neither_loses_nor_repeats_steps(database_url: str
         run_ids = await enqueue(worker, await worker.publish(python("a", "act"), python("b", "act")), 300)
         echo = await app.create_flow(ECHO)
         action = Counted()
-        async with two_workers(BACKENDS["polling"], worker, database_url, action):
+        async with two_workers(BACKENDS["dispatcher"], worker, database_url, action):
             await action.called(150)
             with fail(file):
                 started = await started_until_refused(app, echo)

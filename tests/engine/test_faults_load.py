@@ -3,14 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from db.core.database import Database
 from db.models import FlowRun
@@ -19,10 +19,9 @@ from db.runs import step_journal
 from db.runs.step_journal import Claimed
 from domain import json_codec
 from domain.enums import TriggerMethod
-from engine.dispatcher import Execute
-from engine.polling import PollingDispatcher
+from engine.dispatcher import Dispatcher, Execute
 from tests.conftest import Dialect
-from tests.engine.backends import BACKENDS, Backend, Limits
+from tests.engine.backends import Backend, Limits
 from tests.engine.load import PATIENCE, all_succeeded, delayed, ended, enqueue, tally
 from tests.engine.test_dispatcher import at_work
 from tests.engine.worker_pool import WorkerPool
@@ -94,8 +93,7 @@ class Meter:
 async def meter(worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> Meter:
     """An executor with a meter."""
     meter = Meter((await worker.executor()).execute)
-    for name in ("claim", "claim_tickets"):
-        monkeypatch.setattr(step_journal, name, meter.counting(getattr(step_journal, name)))
+    monkeypatch.setattr(step_journal, "claim", meter.counting(step_journal.claim))
     return meter
 
 
@@ -117,7 +115,7 @@ class TestWaiting:
         asking = {"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}
         flow = await worker.publish(asking)
         dispatcher = backend.create(worker.database, Limits())
-        assert isinstance(dispatcher, PollingDispatcher)
+        assert isinstance(dispatcher, Dispatcher)
         async with at_work(dispatcher, meter):
             await still.settle()
             idle = len(asyncio.all_tasks())
@@ -131,8 +129,7 @@ class TestWaiting:
             meter.claims = 0
             await still.advance(30)
             assert meter.claims <= 31
-        of_queue = {"tickets": 0} if backend is BACKENDS["tickets"] else {}
-        assert await worker.database.read(held, of_queue) == {"due": 0, "leases": 0, **of_queue}
+        assert await worker.database.read(held) == {"due": 0, "leases": 0}
         assert (await tally(worker.database))["runs PAUSED"] == PAUSED
 
     async def test_ten_thousand_delays_due_at_once_are_claimed_in_batches(
@@ -154,15 +151,13 @@ class TestWaiting:
         assert meter.max_executing <= Limits().concurrency
         # A claim for each run would be 10,000.
         assert meter.claims < DELAYED / 8
-        if backend is BACKENDS["tickets"]:
-            # Retries by hand come before runs that are under way.
-            assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
+        # Retries by hand come before runs that are under way.
+        assert meter.order.index(fresh) - before <= 2 * Limits().concurrency
         counts = await tally(worker.database)
         assert (counts["runs SUCCEEDED"], counts["runs PAUSED"]) == (DELAYED, 1)
 
 
-def held(conn: Any, of_queue: Collection[str]) -> dict[str, int]:
+def held(conn: Any) -> dict[str, int]:
     run = table(FlowRun).c
     columns = conn.execute(select(func.count(run.due_at), func.count(run.lease_token))).one()
-    queued = {name: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar_one() for name in of_queue}
-    return {"due": columns[0], "leases": columns[1], **queued}
+    return {"due": columns[0], "leases": columns[1]}

@@ -30,7 +30,6 @@ ACTIONS = "tests.engine.crash_actions"
 _JOURNAL = frozenset(
     {
         step_journal.claim,
-        step_journal.claim_tickets,
         step_journal.release_leases,
         step_journal.interrupt,
         step_journal.advance,
@@ -44,9 +43,7 @@ _JOURNAL = frozenset(
         chunks.process_chunk,
     }
 )
-_MAY_FIND_NOTHING = frozenset(
-    {step_journal.claim, step_journal.claim_tickets, step_journal.release_leases, step_journal.advance_batch}
-)
+_MAY_FIND_NOTHING = frozenset({step_journal.claim, step_journal.release_leases, step_journal.advance_batch})
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ async def test_without_a_place_only_what_happens_from_now_on_comes(worker: Worke
         assert (row.run_id, row.from_status, row.to_status) == (run_id, None, "QUEUED")
 
 
-async def test_other_projects_are_not_told_of(worker: WorkerHarness, flow: Flow, database: Database, hub: Hub) -> None:
+async def test_subscriber_receives_no_events_of_other_projects(
+    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
+) -> None:
     await worker.start(flow)
     other = await WorkerHarness.on(database)
     mine = await other.start(await other.publish(transform("only", 1)))
@@ -114,9 +116,7 @@ def create_project(conn: Connection, name: str) -> None:
     projects.create(UnitOfWork(conn, COMMIT_STEPS), name)
 
 
-async def test_what_is_rolled_back_is_never_told(
-    worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
-) -> None:
+async def test_rolled_back_change_has_no_event(worker: WorkerHarness, flow: Flow, database: Database, hub: Hub) -> None:
     run_id = await worker.start(flow)
     with pytest.raises(ZeroDivisionError):
         await database.write(lambda uow: (worker._create(uow, flow, {}), 1 / 0))
@@ -150,7 +150,7 @@ async def test_who_follows_waits_for_a_number_that_was_given_out(
 
 
 @on_postgresql
-async def test_what_happened_to_a_run_is_told_in_that_order(
+async def test_events_of_a_run_arrive_in_the_order_of_its_changes(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     """The one who changes the run last began to write first, elsewhere, and waited for the run."""
@@ -165,7 +165,7 @@ async def test_what_happened_to_a_run_is_told_in_that_order(
 
 
 @on_postgresql
-async def test_transactions_that_write_no_event_hold_nobody_up(
+async def test_open_transaction_without_events_delays_no_subscriber(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     async with database._engine.begin() as long_one:
@@ -424,7 +424,7 @@ async def test_closing_the_hub_ends_every_subscription(worker: WorkerHarness, fl
         await anext(hub.subscribe(ALL, None))
 
 
-async def test_a_database_that_was_away_costs_nobody_an_event(own_postgres: PostgresServer) -> None:
+async def test_unavailable_database_loses_no_event(own_postgres: PostgresServer) -> None:
     await asyncio.to_thread(upgrade, own_postgres.url())
     database = open_database(own_postgres.url())
     hub = Hub(database)
@@ -515,9 +515,7 @@ def messages_of(batch: Sequence[LogItem]) -> list[str | None]:
     return [each.event.row.message for each in batch if isinstance(each, MatchedEvent)]
 
 
-async def test_what_is_taken_on_the_spot_wakes_nobody(
-    worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
-) -> None:
+async def test_events_sent_at_once_wake_no_task(worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID) -> None:
     sender = RecordingSender()
     async with aclosing(hub.subscribe(ALL, None)) as feed, aclosing(hub.subscribe(ALL, None)) as other:
         await anext(feed)
@@ -601,7 +599,7 @@ async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, f
     await hub.close()
 
 
-# What is told
+# Topics
 
 
 def step_event(worker: WorkerHarness, flow: Flow, run_id: UUID, kind: str, **more: Any) -> dict[str, Any]:
@@ -616,10 +614,16 @@ async def test_each_hears_of_its_own_part_of_the_log(
     await complete(hub, 2)
     operation = uuid4()
     start = BEGINNING
+    progress = step_event(worker, flow, one, "BULK_PROGRESS", operation_id=operation, data='{"status": "RUNNING"}') | {
+        "run_id": None,
+        "flow_id": None,
+    }
+    # Subscribers of an operation receive its present state first, in place of the mark.
+    await database.write(event_log.append, [progress])
     written = [
         step_event(worker, flow, one, "STEP_STATUS", step_name="only", data='{"attempt": 1}'),
         step_event(worker, flow, other, "STEP_STATUS", step_name="only"),
-        {**step_event(worker, flow, one, "BULK_PROGRESS", operation_id=operation), "run_id": None, "flow_id": None},
+        progress,
         step_event(worker, flow, one, event_log.RUN_ARCHIVED),
     ]
 
@@ -638,19 +642,19 @@ async def test_each_hears_of_its_own_part_of_the_log(
         RunsTopic(RunFilter(ids=[other], archived=Archived.ONLY)): [],
     }
     ready = asyncio.Semaphore(0)
-    live = {each: asyncio.create_task(heard(each, None, len(told))) for each, told in expected.items()}
+    live = {each: asyncio.create_task(heard(each, None, len(events))) for each, events in expected.items()}
     async with asyncio.timeout(PATIENCE):
         for _ in live:
             await ready.acquire()
         await database.write(event_log.append, written)
-        for selector, told in expected.items():
+        for selector, events in expected.items():
             found = await live[selector]
-            assert found == told, selector
+            assert found == events, selector
     caught_up = await heard(RunTopic(one), start, 3)
     assert caught_up == [(event_log.RUN_STATUS, one), *expected[RunTopic(one)]]
 
 
-async def test_who_joins_while_a_page_is_read_is_told_by_its_own_columns(
+async def test_subscriber_that_joins_during_a_read_is_matched_by_its_own_columns(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joined = hub.subscribe(RunsTopic(RunFilter(external_ids=["mine"], archived=Archived.INCLUDE)), None)

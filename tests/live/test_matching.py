@@ -105,7 +105,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_run_is_told_as_long_as_it_is_meant_and_when_it_ceases_to_be(
+async def test_events_match_while_the_run_matches_and_when_it_ceases_to(
     name: str, published: PublishedFlow, database: Database
 ) -> None:
     fields, expected = CASES[name]
@@ -121,9 +121,7 @@ async def test_a_run_is_told_as_long_as_it_is_meant_and_when_it_ceases_to_be(
     assert "".join(signs[match(event, row)] for event in log) == expected
 
 
-async def test_what_was_told_while_it_happened_is_told_again_later(
-    published: PublishedFlow, database: Database
-) -> None:
+async def test_replay_matches_the_same_events_as_live(published: PublishedFlow, database: Database) -> None:
     """The row of a run that went on tells of each event what the row told when the event had just happened."""
     row, log = await database.write(lambda uow: live(uow, published))
     for name, (fields, _) in CASES.items():

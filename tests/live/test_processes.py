@@ -50,7 +50,7 @@ async def start_many(worker: WorkerHarness, flow: Flow, times: int) -> None:
         await worker.start_many(flow, 3)
 
 
-async def test_subscribers_of_two_processes_are_told_the_very_same_order(database_url: str) -> None:
+async def test_subscribers_of_two_processes_receive_the_same_order(database_url: str) -> None:
     """Both write, by several at once; each tells two subscribers: one from now on, one from where the first began."""
     async with process(database_url) as (one, hub), process(database_url) as (other, other_hub):
         workers = await WorkerHarness.on(one), await WorkerHarness.on(other)
@@ -63,14 +63,14 @@ async def test_subscribers_of_two_processes_are_told_the_very_same_order(databas
             starts.append(first.position)
         missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
         async with asyncio.timeout(PATIENCE):
-            telling = [asyncio.create_task(heard(feed)) for feed in (*live, *missed)]
+            receiving = [asyncio.create_task(heard(feed)) for feed in (*live, *missed)]
             work = [start_many(worker, flow, 20) for worker, flow in zip(workers, flows, strict=True) for _ in range(3)]
             await asyncio.gather(*work)
             await other.write(event_log.append, [await last(workers[1], flows[1])])
-            told = [await each for each in telling]
-        assert len(told[0]) == 2 * 3 * 20 * 3 + 2
-        assert told[0] == sorted(set(told[0]))
-        assert all(each == told[0] for each in told)
+            received = [await each for each in receiving]
+        assert len(received[0]) == 2 * 3 * 20 * 3 + 2
+        assert received[0] == sorted(set(received[0]))
+        assert all(each == received[0] for each in received)
         for feed in (*live, *missed):
             await feed.aclose()
 
@@ -84,7 +84,7 @@ async def last(worker: WorkerHarness, flow: Flow) -> dict[str, object]:
     return {**subject, **change, "at": event.at}
 
 
-async def test_what_another_process_writes_is_told_without_waiting_for_the_next_look(
+async def test_event_of_another_process_arrives_without_waiting_for_the_next_read(
     database_url: str, dialect: str, fake_clock: FakeClock
 ) -> None:
     """Time stands still: the reader, who looks every second by itself, does so no more after its first look."""

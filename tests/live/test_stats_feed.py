@@ -89,7 +89,7 @@ async def following(feeds: StatsFeeds, still: FakeClock, database: Database) -> 
     assert still.timers == 0
 
 
-async def test_statistics_are_told_at_the_start_and_when_a_run_changed(
+async def test_statistics_are_delivered_at_the_start_and_after_changes(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     await worker.start(flow)
@@ -102,7 +102,7 @@ async def test_statistics_are_told_at_the_start_and_when_a_run_changed(
         assert follower.totals == [1, 2]
 
 
-async def test_many_changes_are_told_once_a_second(
+async def test_many_changes_are_delivered_once_a_second(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following() as follower:
@@ -115,7 +115,7 @@ async def test_many_changes_are_told_once_a_second(
         assert follower.totals[-1] == 40
 
 
-async def test_what_is_out_of_scope_tells_nothing(
+async def test_changes_out_of_scope_deliver_nothing(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, database: Database
 ) -> None:
     other = await WorkerHarness.on(database)
@@ -138,7 +138,7 @@ async def test_what_is_out_of_scope_tells_nothing(
         assert (of_project.totals, of_flow.totals, of_run.totals) == ([1, 2, 3], [1, 2], [1])
 
 
-async def test_a_run_that_the_filter_no_longer_means_is_told(
+async def test_run_that_ceases_to_match_delivers_statistics(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     await worker.start(flow)
@@ -161,7 +161,7 @@ async def test_who_follows_the_same_shares_what_is_computed(
         assert len([text for text in executed.texts if "flow_run.status, count(" in text]) == 2
 
 
-async def test_who_comes_later_is_told_what_is_so_now(
+async def test_later_subscriber_receives_current_statistics(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following() as first:
@@ -209,7 +209,7 @@ async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
     assert len(executed.texts) == 3
 
 
-async def test_after_a_clock_was_set_back_who_comes_is_not_told_what_was_so_before(
+async def test_new_subscriber_gets_no_stale_statistics_after_the_clock_was_set_back(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following
 ) -> None:
     async with following():
@@ -219,7 +219,7 @@ async def test_after_a_clock_was_set_back_who_comes_is_not_told_what_was_so_befo
             assert second.totals == [1]
 
 
-async def test_what_a_database_that_was_away_did_not_tell_is_asked_again(
+async def test_part_that_failed_for_an_unavailable_database_is_read_again(
     worker: WorkerHarness, flow: Flow, still: FakeClock, feeds: StatsFeeds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: Any) -> None:

@@ -166,7 +166,7 @@ async def test_bulk_retry_creates_the_same_run_as_a_single_retry(idle_app: App, 
     assert await idle_app.query(text, {"id": outcome["newRun"]["id"]}) == await idle_app.query(text, {"id": one})
 
 
-async def test_retry_of_a_run_without_a_parent_is_its_own_root(idle_app: App) -> None:
+async def test_retry_of_run_without_parent_is_its_own_root(idle_app: App) -> None:
     runs = await add_flow_runs(idle_app, RunStatus.FAILED)
     operation = await done(idle_app, f"bulkRetry(filter: {{ids: {listed(runs)}}}, strategy: FROM_FAILED_STEP)")
     new = operation["outcomes"]["nodes"][0]["newRun"]["id"]
@@ -389,7 +389,7 @@ async def test_filter_that_restricts_nothing_is_refused(idle_app: App, name: str
 
 
 @pytest.mark.parametrize("where", ["ids: []", "flowIds: []", "statuses: []", "tags: []", "externalIds: []"])
-async def test_an_empty_list_matches_nothing(idle_app: App, where: str) -> None:
+async def test_empty_list_matches_no_runs(idle_app: App, where: str) -> None:
     await add_flow_runs(idle_app, *RunStatus)
     before = await everything(idle_app)
     for name in ("bulkCancel", "bulkRetry", "bulkArchive", "bulkUnarchive"):
@@ -565,12 +565,12 @@ async def test_plan_is_executed_on_its_runs_only_and_counts_what_drifted(idle_ap
         waiting: ("SKIPPED", "RUN_NOT_CANCELLABLE"),
         late: ("SUCCEEDED", None),
     }
-    told = {each["runId"]: each["plannedReason"] for each in operation["outcomes"]["nodes"]}
-    assert told == {ready: None, turned: None, waiting: "RUN_NOT_CANCELLABLE", late: "RUN_NOT_CANCELLABLE"}
+    reasons = {each["runId"]: each["plannedReason"] for each in operation["outcomes"]["nodes"]}
+    assert reasons == {ready: None, turned: None, waiting: "RUN_NOT_CANCELLABLE", late: "RUN_NOT_CANCELLABLE"}
 
 
 def _requeue(uow: UnitOfWork, key: Any) -> None:
-    """Make a final run live again. No run does that itself, but plans must count drift in both directions."""
+    """Make a final run live again. Runs never do so, but plans must count drift in both directions."""
     runs = table(FlowRun)
     uow.conn.execute(runs.update().where(runs.c.id == key).values(status=RunStatus.QUEUED))
 

@@ -1,4 +1,4 @@
-"""The mutations `cancel` and `resumeRun`."""
+"""Tests of the mutations `cancel` and `resumeRun`."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +28,7 @@ UNKNOWN = f"run_{'0' * 32}"
 
 
 async def paused(app: App, definition: Any = ASK) -> tuple[str, dict[str, Any]]:
-    """A run that waits, and its first question."""
+    """Returns the ID of a PAUSED run, and its first input request."""
     flow = await app.create_flow(definition)
     run_id = (await app.start(flow))["run"]["id"]
     with app.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
@@ -47,7 +47,7 @@ async def cancel(app: App, run_id: str, **more: Any) -> Any:
     return (await app.query(CANCEL, {"id": run_id}, **more))["result"]
 
 
-async def test_a_question_can_be_read_and_answered(app: App) -> None:
+async def test_input_request_is_listed_and_answered(app: App) -> None:
     run_id, asked = await paused(app)
     assert (asked["stepName"], asked["title"], asked["schema"]) == ("ask", "Well?", SCHEMA)
     assert asked["id"].startswith("req_")
@@ -57,14 +57,14 @@ async def test_a_question_can_be_read_and_answered(app: App) -> None:
     assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["pendingInputs"] == []
 
 
-async def test_an_answer_must_fit_the_schema(app: App) -> None:
+async def test_response_must_match_schema(app: App) -> None:
     run_id, asked = await paused(app)
     refused = await resume(app, run_id, asked["id"], {"ok": "yes"})
     assert (refused["code"], refused["problems"]) == ("INPUT_INVALID", [{"path": "response.ok"}])
     assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
 
 
-async def test_of_answers_that_race_one_wins(app: App) -> None:
+async def test_one_of_concurrent_responses_wins(app: App) -> None:
     run_id, asked = await paused(app)
     answers = await asyncio.gather(*(resume(app, run_id, asked["id"], {"ok": bool(n % 2)}) for n in range(8)))
     codes = Counter(answer.get("code") for answer in answers)
@@ -72,7 +72,7 @@ async def test_of_answers_that_race_one_wins(app: App) -> None:
     assert (await app.wait_until_final(run_id))["status"] == "SUCCEEDED"
 
 
-async def test_an_answer_to_another_question_resumes_nothing(app: App) -> None:
+async def test_response_to_other_input_request_is_refused(app: App) -> None:
     run_id, asked = await paused(app)
     other_flow = await app.create_flow(ASK, "other")
     other = (await app.start(other_flow))["run"]["id"]
@@ -83,7 +83,7 @@ async def test_an_answer_to_another_question_resumes_nothing(app: App) -> None:
     assert (await app.query(PENDING, {"id": run_id}))["flowRun"]["status"] == "PAUSED"
 
 
-async def test_a_run_that_was_stopped_takes_no_answer(app: App) -> None:
+async def test_stopped_run_refuses_response(app: App) -> None:
     run_id, asked = await paused(app)
     stopped = await cancel(app, run_id)
     assert stopped["run"]["status"] == "STOPPED"
@@ -91,7 +91,7 @@ async def test_a_run_that_was_stopped_takes_no_answer(app: App) -> None:
     assert (await resume(app, run_id, asked["id"], {"ok": True}))["code"] == "RUN_NOT_PAUSED"
 
 
-async def test_a_queued_run_is_stopped(idle_app: App) -> None:
+async def test_queued_run_is_cancelled(idle_app: App) -> None:
     run_id = (await idle_app.start(await idle_app.create_flow(WAIT)))["run"]["id"]
     assert (await cancel(idle_app, run_id))["run"] == {
         "status": "STOPPED",
@@ -102,26 +102,26 @@ async def test_a_queued_run_is_stopped(idle_app: App) -> None:
     }
 
 
-async def test_a_run_that_has_ended_is_not_stopped(app: App) -> None:
+async def test_final_run_cannot_be_cancelled(app: App) -> None:
     run_id, _ = await paused(app, WAIT)
     await cancel(app, run_id)
     assert (await cancel(app, run_id))["code"] == "RUN_NOT_CANCELLABLE"
 
 
 @pytest.mark.parametrize("text", [CANCEL, RESUME])
-async def test_runs_of_other_projects_do_not_exist(app: App, text: str) -> None:
+async def test_run_of_other_project_is_not_found(app: App, text: str) -> None:
     run_id, asked = await paused(app)
-    for wanted, key in ((run_id, app.keys.other_admin), (UNKNOWN, app.keys.admin)):
+    for requested_id, key in ((run_id, app.keys.other_admin), (UNKNOWN, app.keys.admin)):
         variables: dict[str, Any] = (
-            {"id": wanted}
+            {"id": requested_id}
             if text is CANCEL
-            else {"run": wanted, "request": asked["id"], "response": {"ok": True}, "wait": None}
+            else {"run": requested_id, "request": asked["id"], "response": {"ok": True}, "wait": None}
         )
         assert (await app.query(text, variables, key=key))["result"]["code"] == "RUN_NOT_FOUND"
 
 
 @pytest.mark.parametrize("text", [CANCEL, RESUME])
-async def test_a_viewer_may_neither_cancel_nor_answer(app: App, text: str) -> None:
+async def test_viewer_cannot_cancel_or_resume(app: App, text: str) -> None:
     run_id, asked = await paused(app)
     variables = (
         {"id": run_id}

@@ -1,4 +1,4 @@
-"""One run for one key, however often and at whatever time it is asked for."""
+"""Tests of idempotency keys: repeated requests with one key get the first one's response."""
 
 import asyncio
 from typing import Any
@@ -23,7 +23,7 @@ async def echo(idle_app: App) -> str:
     return await idle_app.create_flow(ECHO)
 
 
-async def test_same_key_with_same_arguments_finds_the_run(idle_app: App, echo: str) -> None:
+async def test_same_key_and_arguments_return_same_run(idle_app: App, echo: str) -> None:
     values: dict[str, Any] = {"idempotencyKey": "k", "input": {"b": 1, "a": 2}, "metadata": {"x": 1}, "tags": ["t"]}
     first = await idle_app.start(echo, **values)
     again = await idle_app.start(echo, **values | {"input": {"a": 2, "b": 1}})
@@ -43,14 +43,14 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 
-async def test_same_key_with_other_arguments_is_a_conflict(idle_app: App, echo: str) -> None:
+async def test_same_key_with_other_arguments_is_conflict(idle_app: App, echo: str) -> None:
     await idle_app.start(echo, idempotencyKey="k", input={"a": 1})
     for other in OTHERS:
         answer = await idle_app.start(echo, **{"idempotencyKey": "k", "input": {"a": 1}, **other})
         assert answer["__typename"] == "IdempotencyConflict", other
 
 
-async def test_same_key_for_another_flow_or_parent_is_a_conflict(idle_app: App, echo: str) -> None:
+async def test_same_key_for_other_flow_or_parent_is_conflict(idle_app: App, echo: str) -> None:
     (parent,) = await make_runs(idle_app, await make_flow(idle_app, "parent"), {"status": RunStatus.RUNNING})
     await idle_app.start(echo, idempotencyKey="k")
     other = await idle_app.create_flow(ECHO, "other")
@@ -58,24 +58,24 @@ async def test_same_key_for_another_flow_or_parent_is_a_conflict(idle_app: App, 
     assert (await idle_app.start(echo, idempotencyKey="k", parentRunId=parent))["code"] == "IDEMPOTENCY_CONFLICT"
 
 
-async def test_keys_of_two_projects_do_not_meet(idle_app: App, echo: str) -> None:
+async def test_keys_of_two_projects_are_independent(idle_app: App, echo: str) -> None:
     foreign = await idle_app.create_flow(ECHO, key=idle_app.keys.other_admin)
     own = await idle_app.start(echo, idempotencyKey="k")
     other = await idle_app.start(foreign, idempotencyKey="k", key=idle_app.keys.other_admin)
     assert own["run"]["id"] != other["run"]["id"]
 
 
-async def test_without_a_key_each_request_starts_a_run(idle_app: App, echo: str) -> None:
+async def test_request_without_key_starts_new_run(idle_app: App, echo: str) -> None:
     assert (await idle_app.start(echo))["run"] != (await idle_app.start(echo))["run"]
 
 
-async def test_twenty_identical_requests_at_once_start_one_run(idle_app: App, echo: str) -> None:
+async def test_concurrent_identical_requests_start_one_run(idle_app: App, echo: str) -> None:
     answers = await asyncio.gather(*(idle_app.start(echo, idempotencyKey="k") for _ in range(20)))
     assert len({answer["run"]["id"] for answer in answers}) == 1
     assert (await idle_app.query(COUNT))["flowRuns"]["totalCount"] == 1
 
 
-async def test_retries_are_done_once_under_a_key(idle_app: App) -> None:
+async def test_same_key_retries_run_once(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     variables = {"id": family.failed, "strategy": "FROM_FAILED_STEP", "key": "k"}
     answers = await asyncio.gather(*(idle_app.query(RETRY, variables) for _ in range(10)))
@@ -84,7 +84,7 @@ async def test_retries_are_done_once_under_a_key(idle_app: App) -> None:
     assert other["result"]["code"] == "IDEMPOTENCY_CONFLICT"
 
 
-async def test_keys_out_of_bounds_are_refused(idle_app: App) -> None:
+async def test_key_of_invalid_length_is_refused(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     for key in ("", "x" * 201, "a\0b"):
         variables = {"id": family.failed, "strategy": "FROM_FAILED_STEP", "key": key}
@@ -92,7 +92,7 @@ async def test_keys_out_of_bounds_are_refused(idle_app: App) -> None:
 
 
 @pytest.mark.parametrize("change", ["disabled", "stricter"])
-async def test_a_run_is_found_by_its_key_whatever_became_of_its_flow(idle_app: App, echo: str, change: str) -> None:
+async def test_key_returns_run_after_its_flow_changed(idle_app: App, echo: str, change: str) -> None:
     first = await idle_app.start(echo, idempotencyKey="k", input={"a": 1})
     if change == "disabled":
         await idle_app.query(
@@ -121,29 +121,29 @@ OPERATIONS = "{ bulkOperations { nodes { id status succeeded } } }"
 
 
 async def archive(app: App, secret: str | None = None, **variables: Any) -> dict[str, Any]:
-    """What `bulkArchive` answers, of the runs that failed unless it is told otherwise."""
+    """Returns the answer of `bulkArchive`; without a filter it archives the FAILED runs."""
     answer = await app.query(ARCHIVE, {"filter": FAILED, "key": "k", **variables}, key=secret)
     result: dict[str, Any] = answer["result"]
     return result
 
 
 @pytest.mark.parametrize("who", ["admin", "all_projects"])
-async def test_a_bulk_operation_is_begun_once_under_a_key(idle_app: App, who: str) -> None:
-    """Also where no project is named, as the operator's key may."""
+async def test_same_key_starts_one_bulk_operation(idle_app: App, who: str) -> None:
+    """The operator key names no project."""
     await make_run_family(idle_app)
     secret = getattr(idle_app.keys, who)
     before = {each["id"] for each in (await idle_app.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]}
     answers = await asyncio.gather(*(archive(idle_app, secret) for _ in range(10)))
     assert len({answer["operation"]["id"] for answer in answers}) == 1
-    # The same filter, said in another order.
-    wanted = {"tags": ["t"], "statuses": ["FAILED"]}
-    first = await archive(idle_app, secret, filter=wanted, key="other")
-    assert first == await archive(idle_app, secret, filter=dict(reversed(wanted.items())), key="other")
+    # The same filter with its fields in another order.
+    run_filter = {"tags": ["t"], "statuses": ["FAILED"]}
+    first = await archive(idle_app, secret, filter=run_filter, key="other")
+    assert first == await archive(idle_app, secret, filter=dict(reversed(run_filter.items())), key="other")
     others = {each["id"] for each in (await idle_app.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]} - before
     assert len(others) == 2
 
 
-async def test_a_bulk_operation_of_other_arguments_is_a_conflict(idle_app: App) -> None:
+async def test_same_key_for_other_bulk_operation_is_conflict(idle_app: App) -> None:
     await make_run_family(idle_app)
     await archive(idle_app)
     others: list[dict[str, Any]] = [{"filter": {"statuses": ["STOPPED"]}}, {"dryRun": True}]
@@ -155,7 +155,7 @@ async def test_a_bulk_operation_of_other_arguments_is_a_conflict(idle_app: App) 
     assert foreign["operation"]["matched"] == 0
 
 
-async def test_a_plan_is_made_once_under_a_key_and_carried_out_without_one(idle_app: App) -> None:
+async def test_same_key_creates_one_plan_which_needs_no_key_to_execute(idle_app: App) -> None:
     await make_run_family(idle_app)
     first, again = [await archive(idle_app, dryRun=True) for _ in range(2)]
     assert first == again
@@ -165,13 +165,11 @@ async def test_a_plan_is_made_once_under_a_key_and_carried_out_without_one(idle_
     assert response.json()["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
     carried_out = await archive(idle_app, filter=None, key=None, planId=plan_id)
     assert carried_out["operation"]["status"] == "COMPLETED"
-    # The plan is the operation, so the request that planned it finds it.
+    # A plan is a bulk operation, so the repeated dry run returns it.
     assert (await archive(idle_app, dryRun=True))["operation"]["status"] == "COMPLETED"
 
 
-async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
-    idle_app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_repeated_request_waits_until_runs_are_pinned(idle_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     await make_run_family(idle_app)
     asked_again: list[asyncio.Task[dict[str, Any]]] = []
     waits, find = asyncio.Event(), operations.find_by_idempotency_key
@@ -198,7 +196,7 @@ async def test_who_asks_again_meanwhile_waits_until_the_set_is_pinned(
     assert (await asked_again[0])["operation"]["id"] == first["operation"]["id"]
 
 
-async def test_a_preparation_that_was_lost_leaves_its_key_to_others(
+async def test_key_of_lost_preparation_can_be_reused(
     fake_clock: FakeClock, idle_app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_run_family(idle_app)

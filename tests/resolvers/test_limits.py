@@ -1,4 +1,4 @@
-"""Limits and quotas as clients meet them: set by an ADMIN, shown, enforced, and retried later."""
+"""Tests of limits and quotas through the API: setting, reading, enforcement and later retries."""
 
 import asyncio
 from collections import Counter
@@ -42,13 +42,13 @@ async def used(app: App) -> int:
     return number
 
 
-async def test_a_project_begins_without_limits(idle_app: App) -> None:
+async def test_new_project_has_no_limits(idle_app: App) -> None:
     found = (await idle_app.query(f"{{ viewer {{ project {{ {FIELDS} }} }} }}"))["viewer"]["project"]
     assert found.pop("retryLimit") == 10
     assert set(found.values()) == {None}
 
 
-async def test_what_is_left_out_stays_and_null_takes_a_limit_away(idle_app: App) -> None:
+async def test_update_keeps_omitted_limits_and_removes_null_limits(idle_app: App) -> None:
     changed = await update(
         idle_app, maxConcurrentRuns=5, quotaRuns=7, quotaPeriod="DAY", retryLimit=3, retentionDays=30
     )
@@ -74,15 +74,13 @@ async def test_what_is_left_out_stays_and_null_takes_a_limit_away(idle_app: App)
         ({"retryLimit": -1}, ["retryLimit"]),
     ],
 )
-async def test_impossible_settings_are_refused_with_every_fault(
-    idle_app: App, values: dict[str, Any], paths: list[str]
-) -> None:
+async def test_invalid_settings_report_every_problem(idle_app: App, values: dict[str, Any], paths: list[str]) -> None:
     refused = await update(idle_app, **values)
     assert (refused["__typename"], refused["code"]) == ("SettingsInvalid", "SETTINGS_INVALID")
     assert [problem["path"] for problem in refused["problems"]] == paths
 
 
-async def test_only_an_admin_changes_a_project_and_only_its_own(idle_app: App) -> None:
+async def test_only_admin_changes_its_own_project(idle_app: App) -> None:
     for key in (idle_app.keys.viewer, idle_app.keys.operator):
         (error,) = (await idle_app.execute(UPDATE, {"input": {"retryLimit": 1}}, key=key))["errors"]
         assert "needs a key with the role ADMIN" in error["message"]
@@ -94,7 +92,7 @@ async def test_only_an_admin_changes_a_project_and_only_its_own(idle_app: App) -
     assert changed["project"]["id"] == idle_app.other_project
 
 
-async def test_a_flows_limit_is_set_kept_and_taken_away(idle_app: App) -> None:
+async def test_flow_limit_is_set_kept_and_removed(idle_app: App) -> None:
     flow = await idle_app.create_flow(FLOW)
     assert (await idle_app.query(LIMIT, {"id": flow, "most": 2}))["result"]["flow"]["maxConcurrentRuns"] == 2
     rename = f'mutation {{ updateFlow(flowId: "{flow}", name: "x") {{ __typename }} }}'
@@ -106,7 +104,7 @@ async def test_a_flows_limit_is_set_kept_and_taken_away(idle_app: App) -> None:
     assert [problem["path"] for problem in refused["problems"]] == ["maxConcurrentRuns"]
 
 
-async def test_limited_runs_all_end(app: App) -> None:
+async def test_all_runs_end_under_concurrency_limit(app: App) -> None:
     flow = await app.create_flow(FLOW)
     await app.query(LIMIT, {"id": flow, "most": 1})
     started = await asyncio.gather(*(start(app, flow) for _ in range(8)))
@@ -114,7 +112,7 @@ async def test_limited_runs_all_end(app: App) -> None:
         assert await app.wait_until_final(each["run"]["id"]) == {"status": "SUCCEEDED"}
 
 
-async def test_a_run_beyond_the_quota_is_written_and_told(idle_app: App) -> None:
+async def test_run_beyond_quota_is_stored_and_reported(idle_app: App) -> None:
     flow = await idle_app.create_flow(FLOW)
     await update(idle_app, quotaRuns=1, quotaPeriod="DAY")
     assert (await start(idle_app, flow))["run"]["status"] == "QUEUED"
@@ -135,7 +133,7 @@ async def test_a_run_beyond_the_quota_is_written_and_told(idle_app: App) -> None
     assert await used(idle_app) == 1
 
 
-async def test_the_same_request_has_the_same_answer(idle_app: App) -> None:
+async def test_repeated_request_beyond_quota_has_same_answer(idle_app: App) -> None:
     flow = await idle_app.create_flow(FLOW)
     await update(idle_app, quotaRuns=1, quotaPeriod="DAY")
     accepted = await start(idle_app, flow, idempotencyKey="a")
@@ -145,7 +143,7 @@ async def test_the_same_request_has_the_same_answer(idle_app: App) -> None:
     assert refused["__typename"] == "QuotaExceeded"
 
 
-async def test_fifty_at_once_use_a_quota_up_exactly(idle_app: App) -> None:
+async def test_concurrent_starts_charge_quota_exactly(idle_app: App) -> None:
     flow = await idle_app.create_flow(FLOW)
     await update(idle_app, quotaRuns=20, quotaPeriod="MONTH")
     results = await asyncio.gather(*(start(idle_app, flow) for _ in range(50)))
@@ -155,7 +153,7 @@ async def test_fifty_at_once_use_a_quota_up_exactly(idle_app: App) -> None:
     assert (await idle_app.query(count))["flowRuns"]["totalCount"] == 30
 
 
-async def test_a_refused_run_is_retried_when_the_next_period_has_begun(fake_clock: FakeClock, idle_app: App) -> None:
+async def test_refused_run_is_retried_in_next_period(fake_clock: FakeClock, idle_app: App) -> None:
     fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(FLOW)
     await update(idle_app, quotaRuns=1, quotaPeriod="HOUR")
@@ -172,7 +170,7 @@ async def test_a_refused_run_is_retried_when_the_next_period_has_begun(fake_cloc
     assert (await start(idle_app, flow))["__typename"] == "QuotaExceeded"
 
 
-async def test_child_runs_count_and_a_refused_child_fails_its_parent(app: App) -> None:
+async def test_child_runs_are_charged_and_refused_child_fails_parent(app: App) -> None:
     await app.create_flow(FLOW, "child")
     parent = await app.create_flow(PARENT, "parent")
     await update(app, quotaRuns=3, quotaPeriod="DAY")
@@ -186,12 +184,12 @@ async def test_child_runs_count_and_a_refused_child_fails_its_parent(app: App) -
     (step,) = failed["steps"]
     assert (failed["status"], failed["error"]) == ("FAILED", {"code": "CHILD_FAILED"})
     assert child["status"] == "QUOTA_EXCEEDED"
-    told = {"runId": child["id"], "status": "QUOTA_EXCEEDED", "code": "QUOTA_EXCEEDED"}
-    assert step["error"] == {"code": "CHILD_FAILED", "details": told}
+    details = {"runId": child["id"], "status": "QUOTA_EXCEEDED", "code": "QUOTA_EXCEEDED"}
+    assert step["error"] == {"code": "CHILD_FAILED", "details": details}
     assert await used(app) == 3
 
 
-async def test_the_limit_of_a_chain_of_retries_can_be_set(idle_app: App) -> None:
+async def test_retry_beyond_project_limit_is_refused(idle_app: App) -> None:
     flow = await idle_app.create_flow(FLOW)
     await update(idle_app, retryLimit=0)
     run = (await start(idle_app, flow))["run"]["id"]

@@ -1,4 +1,4 @@
-"""Retries: both strategies, what carries over, every refusal, and the word about it beforehand."""
+"""Tests of retries: both strategies, copied arguments, refusals and retryability."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ async def abilities(app: App, run: str) -> dict[str, dict[str, Any]]:
 
 
 async def failed_run(app: App) -> tuple[str, str]:
-    """A flow, and a run of it that failed at its third step."""
+    """Publishes a flow, and executes a run of it that fails at its third step."""
     flow = await app.create_flow(FAILS_ONCE)
     run: str = (await app.start(flow, input={"x": 5}))["run"]["id"]
     assert (await app.wait_until_final(run, "status failedStepName")) == {
@@ -54,7 +54,7 @@ async def failed_run(app: App) -> tuple[str, str]:
     return flow, run
 
 
-async def test_from_the_failed_step_keeps_what_succeeded(app: App) -> None:
+async def test_retry_from_failed_step_reuses_succeeded_steps(app: App) -> None:
     _, run = await failed_run(app)
     again = (await retry(app, run))["run"]["id"]
     select = """status output triggerMethod attempt retryOf { id }
@@ -74,7 +74,7 @@ async def test_from_the_failed_step_keeps_what_succeeded(app: App) -> None:
     }
 
 
-async def test_on_the_latest_version_starts_over(app: App) -> None:
+async def test_retry_on_latest_version_starts_over(app: App) -> None:
     flow, run = await failed_run(app)
     publish = "mutation($id: ID!, $d: JSON!) { publishFlowVersion(flowId: $id, definition: $d) { __typename } }"
     await app.query(publish, {"id": flow, "d": RIGHT})
@@ -88,7 +88,7 @@ async def test_on_the_latest_version_starts_over(app: App) -> None:
     }
 
 
-async def test_success_of_a_retry_is_noted_in_the_whole_chain(app: App) -> None:
+async def test_successful_retry_is_recorded_in_whole_chain(app: App) -> None:
     _, run = await failed_run(app)
     again = (await retry(app, run))["run"]["id"]
     await app.wait_until_final(again)
@@ -100,7 +100,7 @@ async def test_success_of_a_retry_is_noted_in_the_whole_chain(app: App) -> None:
     assert (await app.query(unrecovered))["flowRuns"]["totalCount"] == 0
 
 
-async def test_retry_leaves_the_old_run_as_it_was(app: App) -> None:
+async def test_retry_does_not_change_original_run(app: App) -> None:
     _, run = await failed_run(app)
     select = "status updatedAt finishedAt error { message } steps { name status } statusHistory { to }"
     before = await app.wait_until_final(run, select)
@@ -108,7 +108,7 @@ async def test_retry_leaves_the_old_run_as_it_was(app: App) -> None:
     assert await app.wait_until_final(run, select) == before
 
 
-async def test_what_its_starter_said_carries_over(idle_app: App) -> None:
+async def test_retry_copies_start_arguments(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     said = """environment tags metadata input externalId source failParentOnFailure parentRun { id } rootRun { id }
         flow { id } project { id }"""
@@ -119,14 +119,14 @@ async def test_what_its_starter_said_carries_over(idle_app: App) -> None:
         assert await idle_app.query(text, {"id": again}) == old
 
 
-async def test_retry_of_a_run_without_a_parent_is_its_own_root(idle_app: App) -> None:
+async def test_retry_of_run_without_parent_is_its_own_root(idle_app: App) -> None:
     (run,) = await make_runs(idle_app, await make_flow(idle_app), {"status": RunStatus.FAILED})
     again = (await retry(idle_app, run))["run"]["id"]
     found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { rootRun { id } } }", {"id": again})
     assert found["flowRun"]["rootRun"]["id"] == again
 
 
-async def test_results_kept_twice_name_the_run_that_executed_them(idle_app: App) -> None:
+async def test_step_reused_twice_names_run_that_executed_it(idle_app: App) -> None:
     published = await make_flow(idle_app)
     failed = {"status": RunStatus.FAILED, "failed_step_name": "b"}
     first, second = await idle_app.database.write(factory.make_runs, published, [failed, {**failed, "attempt": 2}])
@@ -139,7 +139,7 @@ async def test_results_kept_twice_name_the_run_that_executed_them(idle_app: App)
     }
 
 
-async def test_the_first_entry_of_its_history_says_what_was_retried_and_how(idle_app: App) -> None:
+async def test_first_history_entry_names_original_run_and_strategy(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     text = "query($id: ID!) { flowRun(id: $id) { statusHistory { to message } } }"
     for strategy, how in [(FROM_FAILED, "from its failed step"), (ON_LATEST, "on the latest version")]:
@@ -148,7 +148,7 @@ async def test_the_first_entry_of_its_history_says_what_was_retried_and_how(idle
         assert history == [{"to": "QUEUED", "message": f"Retry of {family.failed} {how}"}]
 
 
-# What makes a retry impossible, as changes of the world, and the code that tells it for each strategy.
+# Changes that make a retry impossible, and the error code of each strategy.
 STATES: dict[str, tuple[list[str], str | None, str | None]] = {
     "fit": ([], None, None),
     "limit reached": (["UPDATE flow_run SET attempt = 11"], "RETRY_LIMIT_REACHED", "RETRY_LIMIT_REACHED"),
@@ -161,43 +161,43 @@ STATES: dict[str, tuple[list[str], str | None, str | None]] = {
 
 
 @pytest.mark.parametrize("name", STATES)
-async def test_refusal_is_told_and_foretold(idle_app: App, database_url: str, name: str) -> None:
+async def test_retryability_predicts_refusal_and_its_message(idle_app: App, database_url: str, name: str) -> None:
     family = await make_run_family(idle_app)
     changes, *codes = STATES[name]
     if changes:
         await query(database_url, *changes)
-    foretold = await abilities(idle_app, family.failed)
+    retryability = await abilities(idle_app, family.failed)
     for strategy, code in zip([FROM_FAILED, ON_LATEST], codes, strict=True):
         answer = await retry(idle_app, family.failed, strategy)
         assert answer.get("code") == code
-        assert foretold[strategy]["allowed"] == (code is None)
-        assert foretold[strategy]["reason"] == code
-        assert foretold[strategy]["message"] == answer.get("message")
+        assert retryability[strategy]["allowed"] == (code is None)
+        assert retryability[strategy]["reason"] == code
+        assert retryability[strategy]["message"] == answer.get("message")
 
 
-async def test_every_status_is_foretold_as_it_is_told(idle_app: App) -> None:
+async def test_retryability_matches_retry_for_every_status(idle_app: App) -> None:
     published = await make_flow(idle_app)
     for status in RunStatus:
         (run,) = await make_runs(idle_app, published, {"status": status})
-        foretold = await abilities(idle_app, run)
+        retryability = await abilities(idle_app, run)
         expected = None if status in UNSUCCESSFUL else "RUN_NOT_RETRYABLE"
         for strategy in (FROM_FAILED, ON_LATEST):
             answer = await retry(idle_app, run, strategy)
-            assert (answer.get("code"), foretold[strategy]["reason"]) == (expected, expected)
-            assert foretold[strategy]["allowed"] == (expected is None)
+            assert (answer.get("code"), retryability[strategy]["reason"]) == (expected, expected)
+            assert retryability[strategy]["allowed"] == (expected is None)
 
 
-async def test_foretold_numbers_of_steps_are_those_of_the_retry(idle_app: App) -> None:
+async def test_retryability_predicts_numbers_of_steps(idle_app: App) -> None:
     family = await make_run_family(idle_app)
-    foretold = await abilities(idle_app, family.failed)
-    numbers = {strategy: (told["reusedSteps"], told["rerunSteps"]) for strategy, told in foretold.items()}
+    retryability = await abilities(idle_app, family.failed)
+    numbers = {strategy: (answer["reusedSteps"], answer["rerunSteps"]) for strategy, answer in retryability.items()}
     assert numbers == {FROM_FAILED: (1, 2), ON_LATEST: (0, 3)}
     again = (await retry(idle_app, family.failed))["run"]["id"]
     found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { stepsCount } }", {"id": again})
     assert found["flowRun"]["stepsCount"] == 1
 
 
-async def test_chain_ends_at_the_projects_limit(idle_app: App, database_url: str) -> None:
+async def test_chain_of_retries_ends_at_project_limit(idle_app: App, database_url: str) -> None:
     (run,) = await make_runs(idle_app, await make_flow(idle_app), {"status": RunStatus.FAILED})
     await query(database_url, "UPDATE project SET retry_limit = 3")
     for _ in range(3):
@@ -206,7 +206,7 @@ async def test_chain_ends_at_the_projects_limit(idle_app: App, database_url: str
     assert (await retry(idle_app, run))["message"] == "This is retry 3 of its chain; the project allows 3."
 
 
-async def test_unknown_and_foreign_runs_are_told_alike(idle_app: App) -> None:
+async def test_unknown_and_foreign_runs_have_same_error(idle_app: App) -> None:
     family: RunFamily = await make_run_family(idle_app)
     for strategy in (FROM_FAILED, ON_LATEST):
         foreign = await retry(idle_app, family.failed, strategy, key=idle_app.keys.other_admin)
@@ -223,7 +223,7 @@ async def test_archived_run_can_be_retried(idle_app: App) -> None:
     assert found["flowRun"]["archivedAt"] is None
 
 
-async def test_one_run_may_be_retried_twice_oldest_first(idle_app: App) -> None:
+async def test_run_can_be_retried_twice_and_lists_oldest_retry_first(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     new = [(await retry(idle_app, family.failed, strategy))["run"]["id"] for strategy in (FROM_FAILED, ON_LATEST)]
     text = "query($id: ID!) { flowRun(id: $id) { retries { nodes { id } } } }"
@@ -231,7 +231,7 @@ async def test_one_run_may_be_retried_twice_oldest_first(idle_app: App) -> None:
     assert [node["id"] for node in found["flowRun"]["retries"]["nodes"]] == [family.retry, *new]
 
 
-async def test_retry_of_a_flow_of_another_version_keeps_its_own(idle_app: App) -> None:
+async def test_strategy_decides_flow_version_of_retry(idle_app: App) -> None:
     published = await make_flow(idle_app)
     (run,) = await make_runs(idle_app, published, {"status": RunStatus.FAILED})
     await idle_app.database.write(factory.make_version, published.project_id, published.flow_id)

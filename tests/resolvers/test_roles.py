@@ -1,4 +1,4 @@
-"""Who may do what, and that what belongs to another project does not exist."""
+"""Tests of roles, and of the isolation of projects."""
 
 import pytest
 
@@ -35,11 +35,11 @@ def mutation(name: str, family: RunFamily) -> str:
 
 
 ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation"}
-"""What does not succeed twice has its roles tested with what it does."""
+"""Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS.keys() - ONLY_ONCE))
-async def test_mutation_is_for_its_role_and_those_above(idle_app: App, name: str) -> None:
+async def test_mutation_requires_its_role_or_higher(idle_app: App, name: str) -> None:
     family = await make_run_family(idle_app)
     for role in Role:
         body = await idle_app.execute(mutation(name, family), key=getattr(idle_app.keys, role.lower()))
@@ -52,7 +52,7 @@ async def test_mutation_is_for_its_role_and_those_above(idle_app: App, name: str
             assert role in error["message"]
 
 
-async def test_every_mutation_is_in_the_table(idle_app: App) -> None:
+async def test_table_lists_every_mutation(idle_app: App) -> None:
     found = await idle_app.query('{ __type(name: "Mutation") { fields { name description } } }')
     fields = {field["name"]: field["description"] for field in found["__type"]["fields"]}
     assert set(fields) == set(MUTATIONS)
@@ -69,12 +69,12 @@ async def test_refused_mutation_changes_nothing(idle_app: App) -> None:
     assert await idle_app.query(text) == before
 
 
-async def test_one_refused_field_leaves_the_others_alone(idle_app: App) -> None:
+async def test_refused_field_does_not_stop_other_fields(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     start = f'startRun(input: {{flowId: "{family.flow}"}}) {{ __typename }}'
     text = f'mutation {{ {start} createFlow(name: "x") {{ __typename }} }}'
     body = await idle_app.execute(text, key=idle_app.keys.operator)
-    # The root's fields are not nullable, so the whole answer is null; what was done stays done.
+    # The root's fields are not nullable, so the whole answer is null; completed mutations stay committed.
     assert [error["path"] for error in body["errors"]] == [["createFlow"]]
     assert (await idle_app.query("{ flowRuns(filter: {statuses: QUEUED}) { totalCount } }"))["flowRuns"] == {
         "totalCount": 2
@@ -92,7 +92,7 @@ FILTERS = [
 ]
 
 
-async def test_foreign_ids_in_queries_are_as_if_unknown(idle_app: App) -> None:
+async def test_queries_treat_foreign_ids_as_unknown(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     for read in READS:
         text = f"{{ {read.format(**family.variables)} {{ id }} }}"
@@ -102,10 +102,10 @@ async def test_foreign_ids_in_queries_are_as_if_unknown(idle_app: App) -> None:
         assert foreign is None
 
 
-async def test_foreign_ids_in_filters_match_nothing(idle_app: App) -> None:
+async def test_filters_by_foreign_ids_match_no_runs(idle_app: App) -> None:
     family = await make_run_family(idle_app)
-    for wanted in FILTERS:
-        condition = wanted.format(**family.variables)
+    for template in FILTERS:
+        condition = template.format(**family.variables)
         text = f"{{ flowRuns(filter: {{{condition}}}) {{ nodes {{ id }} totalCount }} }}"
         own = (await idle_app.query(text))["flowRuns"]
         foreign = (await idle_app.query(text, key=idle_app.keys.other_viewer))["flowRuns"]
@@ -114,7 +114,7 @@ async def test_foreign_ids_in_filters_match_nothing(idle_app: App) -> None:
         assert (await idle_app.query(text, key=idle_app.keys.all_projects))["flowRuns"] == own
 
 
-async def test_foreign_ids_in_mutations_are_as_if_unknown(idle_app: App) -> None:
+async def test_mutations_treat_foreign_ids_as_unknown(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     unknown = RunFamily(**{name: f"{text.partition('_')[0]}_{'0' * 32}" for name, text in family.variables.items()})
     for name in ("updateFlow", "publishFlowVersion", "startRun", "retry"):
@@ -123,7 +123,7 @@ async def test_foreign_ids_in_mutations_are_as_if_unknown(idle_app: App) -> None
         assert foreign[name]["__typename"] in ("FlowNotFound", "RunNotFound")
 
 
-async def test_operators_key_acts_in_every_project(idle_app: App) -> None:
+async def test_operator_key_acts_in_every_project(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     foreign = await idle_app.create_flow(None, key=idle_app.keys.other_admin)
     text = "mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }"
@@ -132,7 +132,7 @@ async def test_operators_key_acts_in_every_project(idle_app: App) -> None:
         assert found["updateFlow"]["__typename"] == "UpdateFlowSuccess"
 
 
-async def test_lists_hold_ones_own_project_and_for_the_operators_key_all(idle_app: App) -> None:
+async def test_lists_show_own_project_and_all_to_operator_key(idle_app: App) -> None:
     await make_run_family(idle_app)
     text = "{ flowRuns { totalCount } flows { totalCount } }"
     assert await idle_app.query(text) == {"flowRuns": {"totalCount": 6}, "flows": {"totalCount": 1}}

@@ -1,4 +1,4 @@
-"""Logs and files of runs through the API."""
+"""Tests of logs and files of runs through the API."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,17 +19,17 @@ from tests.support import factory
 from tests.support.app import App, statements
 
 LEVELS = list(LogLevel)
-LINES = 8
+LINE_COUNT = 8
 
 
 async def runs_with_output(app: App, count: int = 1) -> list[str]:
-    """The IDs of runs with lines 1 to 8 and two files each; the levels take turns, and so do the steps a and b."""
+    """Creates runs with log lines 1 to 8 and two files each; levels alternate, and so do the steps a and b."""
     published = await app.database.write(
         lambda uow: factory.make_flow(uow, ids.decode(IdKind.PROJECT, app.project), f"flow {ids.new_uuid()}")
     )
     keys = await app.database.write(factory.make_runs, published, [{"ran_ms": 0, "depth": 0}] * count)
     for key in keys:
-        await app.database.write(logs.append, key, [_line(number) for number in range(1, LINES + 1)], 100)
+        await app.database.write(logs.append, key, [_line(number) for number in range(1, LINE_COUNT + 1)], 100)
         await app.database.write(files.create, [_file(key, name) for name in ("one.txt", "two.txt")])
     return [ids.encode(IdKind.RUN, key) for key in keys]
 
@@ -64,7 +64,7 @@ def numbers(found: Any) -> list[int]:
 async def test_log_is_paged(idle_app: App) -> None:
     (run_id,) = await runs_with_output(idle_app)
     found = await page(idle_app, run_id)
-    assert numbers(found) == list(range(1, LINES + 1))
+    assert numbers(found) == list(range(1, LINE_COUNT + 1))
     assert found["nodes"][2]["message"] == "Line 3"
     assert found["nodes"][2]["level"] == "WARNING"
     seen: list[int] = []
@@ -76,7 +76,7 @@ async def test_log_is_paged(idle_app: App) -> None:
         after = found["pageInfo"]["endCursor"]
         if not found["pageInfo"]["hasNextPage"]:
             break
-    assert seen == list(range(1, LINES + 1))
+    assert seen == list(range(1, LINE_COUNT + 1))
     last = await page(idle_app, run_id, last=3)
     assert numbers(last) == [6, 7, 8]
     before = await page(idle_app, run_id, last=3, before=last["pageInfo"]["startCursor"])
@@ -106,7 +106,7 @@ async def test_reader_continues_at_the_end_of_the_log(idle_app: App) -> None:
         ({"level": "WARNING", "stepName": "b", "search": "line"}, [3, 7]),
     ],
 )
-async def test_filters(idle_app: App, arguments: dict[str, str], expected: list[int]) -> None:
+async def test_log_filters_select_lines(idle_app: App, arguments: dict[str, str], expected: list[int]) -> None:
     (run_id,) = await runs_with_output(idle_app)
     found = await page(idle_app, run_id, **arguments)
     assert numbers(found) == expected
@@ -161,7 +161,7 @@ async def test_file_inserted_twice_exists_once(idle_app: App) -> None:
     assert names == ["one.txt", "two.txt", "three.txt", "four.txt"]
 
 
-async def test_files(idle_app: App) -> None:
+async def test_files_are_listed_with_urls(idle_app: App) -> None:
     (run_id,) = await runs_with_output(idle_app)
     text = """query($id: ID!) { flowRun(id: $id) {
         files { id name size mediaType url stepName attempt createdAt } } }"""

@@ -1,4 +1,4 @@
-"""Schedules through the API: what is taken, what is told, and who may."""
+"""Tests of schedules through the API: settings, errors and permissions."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ async def update(app: App, schedule: str, **values: Any) -> Any:
     return (await app.query(UPDATE, {"input": {"id": schedule, **values}}, key=key))["result"]
 
 
-async def test_schedule_is_as_it_was_asked_for(idle_app: App) -> None:
+async def test_created_schedule_has_given_settings(idle_app: App) -> None:
     flow = await idle_app.create_flow(DEFINITION)
-    told = {
+    settings = {
         "name": "nightly",
         "timeZone": "Europe/Berlin",
         "missedFires": "FIRE_ONCE",
@@ -40,9 +40,9 @@ async def test_schedule_is_as_it_was_asked_for(idle_app: App) -> None:
         "metadata": {"x": [1]},
         "input": {"n": 1},
     }
-    schedule = (await create(idle_app, flow, " 0  9 * * MON-FRI ", **told))["schedule"]
+    schedule = (await create(idle_app, flow, " 0  9 * * MON-FRI ", **settings))["schedule"]
     assert schedule["id"].startswith("sched_")
-    assert {name: schedule[name] for name in told} == told
+    assert {name: schedule[name] for name in settings} == settings
     assert schedule["cron"] == "0 9 * * MON-FRI"
     assert schedule["enabled"] is True
     assert schedule["flow"] == {"id": flow}
@@ -51,10 +51,10 @@ async def test_schedule_is_as_it_was_asked_for(idle_app: App) -> None:
     assert (await idle_app.query(NODE, {"id": schedule["id"]}))["node"] == {"__typename": "Schedule", **schedule}
 
 
-async def test_defaults_are_modest(idle_app: App) -> None:
+async def test_schedule_has_defaults(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(None), "@daily"))["schedule"]
-    told = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
-    assert told == {
+    defaults = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
+    assert defaults == {
         "name": None,
         "timeZone": "UTC",
         "missedFires": "SKIP",
@@ -74,7 +74,9 @@ async def test_defaults_are_modest(idle_app: App) -> None:
         ({"cron": "* * * *", "timeZone": ""}, ["timeZone", "cron"]),
     ],
 )
-async def test_faults_are_told_with_their_paths(idle_app: App, values: dict[str, str], paths: list[str]) -> None:
+async def test_invalid_schedule_reports_problems_with_paths(
+    idle_app: App, values: dict[str, str], paths: list[str]
+) -> None:
     flow = await idle_app.create_flow(DEFINITION)
     refused = await create(idle_app, flow, **values)
     assert refused["code"] == "SCHEDULE_INVALID"
@@ -84,7 +86,7 @@ async def test_faults_are_told_with_their_paths(idle_app: App, values: dict[str,
     assert (await idle_app.query(NODE, {"id": made["id"]}))["node"]["cron"] == "0 9 * * *"
 
 
-async def test_input_must_fit_the_published_version(idle_app: App) -> None:
+async def test_input_must_match_published_version(idle_app: App) -> None:
     flow = await idle_app.create_flow(STRICT)
     assert (await create(idle_app, flow))["code"] == "INPUT_INVALID"
     schedule = (await create(idle_app, flow, input={"n": 1}))["schedule"]
@@ -95,13 +97,13 @@ async def test_input_must_fit_the_published_version(idle_app: App) -> None:
 @pytest.mark.parametrize(
     "values", [{"tags": [""]}, {"metadata": []}, {"metadata": {"a": "\0"}}, {"name": ""}, {"name": "\0"}]
 )
-async def test_what_no_run_may_have_no_schedule_may(idle_app: App, values: dict[str, Any]) -> None:
+async def test_schedule_refuses_values_that_runs_refuse(idle_app: App, values: dict[str, Any]) -> None:
     flow = await idle_app.create_flow(DEFINITION)
     asked = {"input": {"flowId": flow, "cron": "@daily", **values}}
     assert await idle_app.error_code(CREATE, asked) == "INVALID_ARGUMENT"
 
 
-async def test_preview_is_bounded(idle_app: App) -> None:
+async def test_preview_of_fire_times_is_bounded(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]
     text = "query($id: ID!, $n: Int!) { node(id: $id) { ... on Schedule { nextFires(count: $n) } } }"
     found = await idle_app.query(text, {"id": schedule["id"], "n": 100})
@@ -110,7 +112,7 @@ async def test_preview_is_bounded(idle_app: App) -> None:
         assert await idle_app.error_code(text, {"id": schedule["id"], "n": number}) == "INVALID_ARGUMENT"
 
 
-async def test_disabled_schedule_has_no_next_fire_until_it_is_enabled(idle_app: App) -> None:
+async def test_disabled_schedule_has_no_next_fire_time_until_enabled(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION), enabled=False))["schedule"]
     assert schedule["nextFireAt"] is None
     assert len(schedule["nextFires"]) == 2
@@ -118,7 +120,7 @@ async def test_disabled_schedule_has_no_next_fire_until_it_is_enabled(idle_app: 
     assert (await update(idle_app, schedule["id"], enabled=False))["schedule"]["nextFireAt"] is None
 
 
-async def test_update_changes_what_is_given_and_nothing_else(idle_app: App) -> None:
+async def test_update_changes_only_given_settings(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION), tags=["a"], name="n"))["schedule"]
     changed = (await update(idle_app, schedule["id"], tags=["b"], missedFires="FIRE_ALL"))["schedule"]
     assert changed == {**schedule, "tags": ["b"], "missedFires": "FIRE_ALL", "updatedAt": changed["updatedAt"]}
@@ -126,7 +128,7 @@ async def test_update_changes_what_is_given_and_nothing_else(idle_app: App) -> N
     assert moved["nextFireAt"] == moved["nextFires"][0] != schedule["nextFireAt"]
 
 
-async def test_two_updates_in_one_document_each_tell_what_they_did(idle_app: App) -> None:
+async def test_each_update_of_document_returns_its_own_result(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
     one = 'updateSchedule(input: {{id: "{}", name: "{}"}}) {{ ... on UpdateScheduleSuccess {{ schedule {{ name }} }} }}'
     text = f"mutation {{ a: {one.format(schedule, 'x')} b: {one.format(schedule, 'y')} }}"
@@ -134,7 +136,7 @@ async def test_two_updates_in_one_document_each_tell_what_they_did(idle_app: App
     assert [each["schedule"]["name"] for each in found.values()] == ["x", "y"]
 
 
-async def test_deleted_schedule_is_gone(idle_app: App) -> None:
+async def test_deleted_schedule_is_not_found(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
     deleted = {"__typename": "DeleteScheduleSuccess", "scheduleId": schedule}
     assert (await idle_app.query(DELETE, {"id": schedule}))["result"] == deleted
@@ -143,7 +145,7 @@ async def test_deleted_schedule_is_gone(idle_app: App) -> None:
     assert (await idle_app.query(NODE, {"id": schedule}))["node"] is None
 
 
-async def test_foreign_schedules_are_as_if_unknown(idle_app: App) -> None:
+async def test_foreign_schedule_is_not_found(idle_app: App) -> None:
     flow = await idle_app.create_flow(DEFINITION)
     other = idle_app.keys.other_admin
     schedule = (await create(idle_app, flow))["schedule"]["id"]
@@ -155,7 +157,7 @@ async def test_foreign_schedules_are_as_if_unknown(idle_app: App) -> None:
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-async def test_schedules_are_changed_by_admins_alone(idle_app: App, role: str) -> None:
+async def test_only_admins_change_schedules(idle_app: App, role: str) -> None:
     flow = await idle_app.create_flow(DEFINITION)
     schedule = (await create(idle_app, flow))["schedule"]["id"]
     key = getattr(idle_app.keys, role)
@@ -175,7 +177,7 @@ async def test_schedules_of_many_flows_cost_one_statement(idle_app: App) -> None
     assert len([each for each in counted.of_resolvers if each.startswith("SELECT")]) == 4
 
 
-async def test_run_of_a_schedule_knows_its_time(app: App) -> None:
+async def test_scheduled_run_has_its_fire_time(app: App) -> None:
     flow = await app.create_flow(DEFINITION)
     schedule = (await create(app, flow))["schedule"]["id"]
     assert schedule

@@ -1,4 +1,4 @@
-"""Starting runs: what the run gets, and why it is refused."""
+"""Tests of starting runs: values of the run, and refusals."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ async def echo(idle_app: App) -> str:
 
 
 async def start_code(app: App, flow: str, **values: Any) -> str:
-    """The code of the top-level error that `startRun` meets."""
+    """Returns the code of the top-level error of `startRun`."""
     text = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
     return await app.error_code(text, {"input": {"flowId": flow, **values}})
 
 
-async def test_run_has_what_its_starter_said(idle_app: App, echo: str) -> None:
+async def test_run_has_start_arguments(idle_app: App, echo: str) -> None:
     (parent,) = await make_runs(idle_app, await make_flow(idle_app, "parent"), {"status": RunStatus.RUNNING})
     said: dict[str, Any] = {
         "input": {"name": ["Ada", 1, 1.5, None, True]},
@@ -58,11 +58,11 @@ async def test_run_has_what_its_starter_said(idle_app: App, echo: str) -> None:
     }
 
 
-async def test_run_of_which_nothing_is_said_has_the_defaults(idle_app: App, echo: str) -> None:
+async def test_run_without_arguments_has_defaults(idle_app: App, echo: str) -> None:
     run = (await idle_app.start(echo, select=f"id {EVERYTHING}"))["run"]
     assert run["rootRun"]["id"] == run["id"]
-    told = {name: run[name] for name in ("input", "environment", "tags", "metadata", "triggerMethod", "parentRun")}
-    assert told == {
+    defaults = {name: run[name] for name in ("input", "environment", "tags", "metadata", "triggerMethod", "parentRun")}
+    assert defaults == {
         "input": {},
         "environment": "PRODUCTION",
         "tags": [],
@@ -72,11 +72,11 @@ async def test_run_of_which_nothing_is_said_has_the_defaults(idle_app: App, echo
     }
 
 
-async def test_equal_tags_are_kept_once_in_their_order(idle_app: App, echo: str) -> None:
+async def test_duplicate_tags_are_removed_in_order(idle_app: App, echo: str) -> None:
     assert (await idle_app.start(echo, tags=["b", "a", "b"], select="tags"))["run"]["tags"] == ["b", "a"]
 
 
-async def test_run_is_executed_and_its_history_kept(app: App) -> None:
+async def test_run_is_executed_and_has_history(app: App) -> None:
     flow = await app.create_flow(HELLO)
     started = await app.start(flow, input={"name": "Ada"})
     select = "status output durationMs stepData steps { name status output } statusHistory { from to message }"
@@ -94,7 +94,7 @@ async def test_run_is_executed_and_its_history_kept(app: App) -> None:
     }
 
 
-async def test_run_keeps_the_version_that_was_published_when_it_started(idle_app: App, echo: str) -> None:
+async def test_run_keeps_version_published_at_its_start(idle_app: App, echo: str) -> None:
     run = (await idle_app.start(echo))["run"]["id"]
     publish = "mutation($id: ID!, $d: JSON!) { publishFlowVersion(flowId: $id, definition: $d) { __typename } }"
     await idle_app.query(publish, {"id": echo, "d": HELLO})
@@ -104,7 +104,7 @@ async def test_run_keeps_the_version_that_was_published_when_it_started(idle_app
     assert again["run"]["flowVersion"]["number"] == 2
 
 
-async def test_input_that_does_not_fit_is_told_with_paths(idle_app: App) -> None:
+async def test_invalid_input_reports_problems_with_paths(idle_app: App) -> None:
     flow = await idle_app.create_flow(HELLO)
     for value, path in [({"name": "A"}, "input.name"), ({"name": 7}, "input.name"), ({}, "input"), ([1], "input")]:
         answer = await idle_app.start(flow, input=value)
@@ -112,15 +112,15 @@ async def test_input_that_does_not_fit_is_told_with_paths(idle_app: App) -> None
         assert [problem["path"] for problem in answer["problems"]] == [path]
 
 
-async def test_unknown_flow_is_told(idle_app: App) -> None:
+async def test_unknown_flow_is_refused(idle_app: App) -> None:
     assert (await idle_app.start("flow_" + "0" * 32))["code"] == "FLOW_NOT_FOUND"
 
 
-async def test_flow_without_a_version_is_told(idle_app: App) -> None:
+async def test_unpublished_flow_is_refused(idle_app: App) -> None:
     assert (await idle_app.start(await idle_app.create_flow(None)))["code"] == "FLOW_NOT_PUBLISHED"
 
 
-async def test_disabled_flow_is_told(idle_app: App, echo: str) -> None:
+async def test_disabled_flow_is_refused(idle_app: App, echo: str) -> None:
     await idle_app.database.write(flows.change, ids.decode(IdKind.FLOW, echo), {"enabled": False})
     assert (await idle_app.start(echo))["code"] == "FLOW_DISABLED"
 
@@ -136,17 +136,17 @@ async def test_parent_must_be_live(idle_app: App, echo: str) -> None:
             assert answer["code"] == "PARENT_NOT_LIVE"
 
 
-async def test_parent_of_another_project_is_as_if_there_were_none(idle_app: App, echo: str) -> None:
+async def test_parent_of_other_project_is_not_found(idle_app: App, echo: str) -> None:
     foreign = await make_flow(idle_app, "parent", project=idle_app.other_project)
     (parent,) = await make_runs(idle_app, foreign, {"status": RunStatus.RUNNING})
     for key in (idle_app.keys.admin, idle_app.keys.all_projects):
-        told = await idle_app.start(echo, parentRunId=parent, key=key)
+        refusal = await idle_app.start(echo, parentRunId=parent, key=key)
         unknown = await idle_app.start(echo, parentRunId="run_" + "0" * 32, key=key)
-        assert told == unknown
-        assert told["code"] == "RUN_NOT_FOUND"
+        assert refusal == unknown
+        assert refusal["code"] == "RUN_NOT_FOUND"
 
 
-async def test_headers_name_the_parent_and_arguments_come_first(idle_app: App, echo: str) -> None:
+async def test_headers_name_parent_unless_arguments_do(idle_app: App, echo: str) -> None:
     published = await make_flow(idle_app, "parent")
     first, second = await make_runs(idle_app, published, *[{"status": RunStatus.RUNNING}] * 2)
     text = """mutation($input: StartRunInput!) { startRun(input: $input) { ... on StartRunSuccess {
@@ -168,7 +168,7 @@ async def test_headers_name_the_parent_and_arguments_come_first(idle_app: App, e
     )
 
 
-async def test_json_that_is_too_large_is_told(idle_app: App, echo: str) -> None:
+async def test_too_large_json_is_refused(idle_app: App, echo: str) -> None:
     too_large: list[dict[str, Any]] = [
         {"metadata": {"blob": "x" * 1_000_000}},
         {"metadata": {"blob": "x" * 65_536}},
@@ -180,7 +180,7 @@ async def test_json_that_is_too_large_is_told(idle_app: App, echo: str) -> None:
         assert "bytes of JSON" in answer["message"]
 
 
-async def test_json_of_the_largest_size_is_taken(idle_app: App, echo: str) -> None:
+async def test_json_of_largest_size_is_accepted(idle_app: App, echo: str) -> None:
     metadata, value = {"blob": "x" * (65_536 - 11)}, "x" * (1_048_576 - 2)
     answer = await idle_app.start(echo, metadata=metadata, input=value, select="metadata input")
     assert answer["run"] == {"metadata": metadata, "input": value}
@@ -210,18 +210,18 @@ OUT_OF_BOUNDS: list[dict[str, Any]] = [
 ]
 
 
-async def test_arguments_out_of_bounds_are_refused(idle_app: App, echo: str) -> None:
+async def test_out_of_range_arguments_are_refused(idle_app: App, echo: str) -> None:
     for values in OUT_OF_BOUNDS:
         assert await start_code(idle_app, echo, **values) == "INVALID_ARGUMENT", values
 
 
-async def test_what_is_no_id_is_refused(idle_app: App, echo: str) -> None:
+async def test_invalid_id_is_refused(idle_app: App, echo: str) -> None:
     for text in ("x", NUL, "proj_" + "0" * 32):
         for name in ("flowId", "parentRunId"):
             assert await start_code(idle_app, echo, **{name: text}) == "INVALID_ID"
 
 
-async def test_any_json_goes_in_and_out_of_a_run_unchanged(app: App) -> None:
+async def test_any_json_input_is_stored_unchanged(app: App) -> None:
     flow = await app.create_flow(ECHO)
     values: list[Any] = [NUL, {NUL: [NUL]}, "\U0001f600", 2**63 - 1, -(2**63), 1e300, [], "", "é"]
     for value in values:
@@ -241,18 +241,18 @@ def nested(levels: int) -> Any:
     return value
 
 
-async def test_deep_json_is_taken_up_to_a_bound(idle_app: App, echo: str) -> None:
+async def test_nested_json_is_accepted_up_to_limit(idle_app: App, echo: str) -> None:
     assert (await idle_app.start(echo, input=nested(90), select="input"))["run"]["input"] == nested(90)
     assert await start_code(idle_app, echo, input=nested(500)) == "INVALID_ARGUMENT"
     assert await start_code(idle_app, echo, metadata={"a": nested(500)}) == "INVALID_ARGUMENT"
 
 
-async def test_integers_of_more_than_64_bits_are_refused_in_a_document(idle_app: App, echo: str) -> None:
+async def test_document_refuses_integers_of_more_than_64_bits(idle_app: App, echo: str) -> None:
     text = f'mutation {{ startRun(input: {{flowId: "{echo}", input: {{n: {2**70}}}}}) {{ __typename }} }}'
     assert await idle_app.error_code(text) == "INVALID_ARGUMENT"
 
 
-async def test_lone_surrogates_are_no_text(idle_app: App, echo: str) -> None:
+async def test_lone_surrogates_are_refused(idle_app: App, echo: str) -> None:
     headers = {"authorization": f"Bearer {idle_app.keys.admin}", "content-type": "application/json"}
     for literal in (r'"\uD800"', r'"\u{D800}"', r'"\uDC00\uD800"'):
         text = f'mutation {{ startRun(input: {{flowId: "{echo}", source: {literal}}}) {{ __typename }} }}'

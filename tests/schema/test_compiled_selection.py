@@ -57,7 +57,7 @@ def row(**values: Any) -> AnyRow:
     return cast("AnyRow", SimpleNamespace(**{**vars(ROW), **values}))
 
 
-TOLD = [
+OBJECTS = [
     FlowRunStatusChanged(row=row(), cursor="one", matches=True),
     FlowRunStatusChanged(row=row(from_status=None, to_status="QUEUED"), cursor="two", matches=False),
     *(FlowRunUpdated(row=row(kind=kind), cursor=kind, matches=True) for kind in ("RUN_ARCHIVED", "RUN_RECOVERED")),
@@ -93,17 +93,17 @@ def executor(selection: str) -> Executor[Any]:
 
 
 @pytest.mark.parametrize("selection", PLANNED)
-def test_a_plan_tells_what_graphql_core_tells(selection: str) -> None:
+def test_plan_returns_what_graphql_core_returns(selection: str) -> None:
     built = executor(selection)
     plan = plan_of(built)
     assert plan is not None
     assert plan.is_immediate
-    for told in TOLD:
-        result = execute_subscription_event(built.build_per_event_executor(told))
+    for value in OBJECTS:
+        result = execute_subscription_event(built.build_per_event_executor(value))
         assert isinstance(result, ExecutionResult)
         assert result.errors is None
         # Their order too.
-        assert orjson.dumps(plan.data(told)) == orjson.dumps(result.data)
+        assert orjson.dumps(plan.data(value)) == orjson.dumps(result.data)
 
 
 @pytest.mark.parametrize("selection", UNPLANNED)
@@ -179,8 +179,8 @@ async def worker(database: Database) -> Any:
 
 
 @pytest.fixture
-async def told(worker: WorkerHarness) -> Sequence[Any]:
-    """What is told of runs that succeed, fail, are retried and archived."""
+async def matched_events(worker: WorkerHarness) -> Sequence[Any]:
+    """What is matched_events of runs that succeed, fail, are retried and archived."""
     flow = await worker.publish(transform("only", 1), transform("more", 2))
     broken = await worker.publish(transform("first", 1), python("bad", "fail"))
     run_id = await worker.execute(flow)
@@ -196,7 +196,7 @@ async def told(worker: WorkerHarness) -> Sequence[Any]:
     return [MatchedEvent(LogEvent(row, batch), matches=True) for row in rows]
 
 
-def as_told(item: MatchedEvent, root: str) -> object:
+def object_of(item: MatchedEvent, root: str) -> object:
     return (subscription.run_event if root == "flowRunStatusChanged" else subscription.progress_event)(item)
 
 
@@ -209,7 +209,7 @@ def as_told(item: MatchedEvent, root: str) -> object:
 )
 @given(subscriptions())
 async def test_what_a_plan_loads_is_what_graphql_core_loads(
-    worker: WorkerHarness, told: Sequence[MatchedEvent], text: str
+    worker: WorkerHarness, matched_events: Sequence[MatchedEvent], text: str
 ) -> None:
     document = parse(text)
     if validate(SCHEMA, document):
@@ -220,7 +220,7 @@ async def test_what_a_plan_loads_is_what_graphql_core_loads(
     assert plan is not None, text
     root = next(name for name in ("flowRunStatusChanged", "flowRunProgressed") if name in text)
     kinds = event_log.RUN_KINDS if root == "flowRunStatusChanged" else PROGRESS
-    values = [as_told(item, root) for item in told if item.event.row.kind in kinds]
+    values = [object_of(item, root) for item in matched_events if item.event.row.kind in kinds]
     known, expected = [], []
     for value in values:
         executor = built.build_per_event_executor(value)
@@ -243,12 +243,18 @@ def context(worker: WorkerHarness) -> Context:
     return Context(worker.database, worker.flows, viewer)
 
 
-async def test_a_level_is_one_batch_however_many_events(worker: WorkerHarness, told: Sequence[MatchedEvent]) -> None:
+async def test_a_level_is_one_batch_however_many_events(
+    worker: WorkerHarness, matched_events: Sequence[MatchedEvent]
+) -> None:
     built = executor("... on FlowRunStatusChanged { run { id flow { name project { name } } steps { name } } }")
     plan = plan_of(built)
     assert plan is not None
     assert not plan.is_immediate
-    values = [as_told(item, "flowRunStatusChanged") for item in told if item.event.row.kind == event_log.RUN_STATUS]
+    values = [
+        object_of(item, "flowRunStatusChanged")
+        for item in matched_events
+        if item.event.row.kind == event_log.RUN_STATUS
+    ]
     with statements() as found:
         made = await plan.load(values * 20, context(worker))
     assert len(made) == len(values) * 20

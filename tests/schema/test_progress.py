@@ -63,13 +63,13 @@ class Watcher:
 
     async def events(self, run: str, after: str | None = None) -> AsyncGenerator[Item, None]:
         async for result in self.results(run, after):
-            yield told(result)
+            yield item_of(result)
 
     async def all(self, run_id: UUID, after: str | None = None) -> list[Item]:
-        """What is told until the stream completes.
+        """What is item_of until the stream completes.
 
         A reader that others follow may not have come to the newest events yet: these come behind `CaughtUp`, unless
-        they were told once.
+        they were item_of once.
         """
         async with asyncio.timeout(PATIENCE):
             return [item async for item in self.events(encode_run_id(run_id), after)]
@@ -83,7 +83,7 @@ class Watcher:
         return code
 
 
-def told(result: Payload | Failure) -> Item:
+def item_of(result: Payload | Failure) -> Item:
     assert isinstance(result, Payload), result
     body = orjson.loads(result.body)
     assert "errors" not in body, body
@@ -138,7 +138,7 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
-    """Wait until what happened can be told, which transactions that write events hold up."""
+    """Wait until what happened can be item_of, which transactions that write events hold up."""
     last = encode_position((await watcher.engine.events(run_id))[-1].seq)
     async with aclosing(watcher.events(encode_run_id(run_id), encode_position(0))) as stream:
         async for item in stream:
@@ -148,7 +148,7 @@ async def complete(watcher: Watcher, run_id: UUID) -> None:
 
 @asynccontextmanager
 async def live(watcher: Watcher, run_id: UUID) -> AsyncIterator[Callable[[], Any]]:
-    """Gives what is told from now on, one after the other."""
+    """Gives what is item_of from now on, one after the other."""
     async with asyncio.timeout(PATIENCE):
         await complete(watcher, run_id)
     async with asyncio.timeout(PATIENCE), aclosing(watcher.events(encode_run_id(run_id))) as stream:
@@ -171,7 +171,7 @@ EXPECTED = [
 
 @pytest.fixture
 async def failed(worker: WorkerHarness, watcher: Watcher) -> tuple[UUID, str]:
-    """A run that failed at its second try, of which all was told once, and a cursor from before it was created."""
+    """A run that failed at its second try, of which all was item_of once, and a cursor from before it was created."""
     cursor = await from_the_beginning(watcher)
     run_id = await worker.start(await worker.publish(python("a", "fail", retry=AGAIN)))
     await work_off(worker, fail=fail)
@@ -198,7 +198,7 @@ async def test_every_cursor_goes_on_from_its_place(watcher: Watcher, failed: tup
         assert [short(each) for each in rest] == [*EXPECTED[number + 1 :], "CaughtUp"]
 
 
-async def test_what_happens_is_told_as_it_happens_until_the_end(worker: WorkerHarness, watcher: Watcher) -> None:
+async def test_events_are_delivered_live_until_the_end(worker: WorkerHarness, watcher: Watcher) -> None:
     run_id = await worker.start(await worker.publish(ASK, transform("no", 1, when="{{ false }}")))
     async with live(watcher, run_id) as following:
         await work_off(worker)
@@ -227,7 +227,7 @@ async def test_a_run_that_is_cancelled_ends_its_stream(worker: WorkerHarness, wa
         assert await following() is None
 
 
-async def test_of_other_runs_nothing_is_told(worker: WorkerHarness, watcher: Watcher) -> None:
+async def test_events_of_other_runs_are_not_delivered(worker: WorkerHarness, watcher: Watcher) -> None:
     run_id, other = await worker.start_many(await worker.publish(transform("a", 1)), 2)
     async with live(watcher, run_id) as following:
         await worker.database.write(step_journal.stop, other, "Cancelled")
@@ -250,13 +250,13 @@ async def test_many_lines_come_in_portions_each_with_its_own(worker: WorkerHarne
     cursor = await from_the_beginning(watcher)
     run_id = await worker.execute(await worker.publish(python("talk")), talk=talk)
     portions = [item["lines"] for item in await watcher.all(run_id, cursor) if "lines" in item]
-    assert [len(lines) for lines in portions] == [LINES_IN_EVENT, 50]
-    lines = [line for portion in portions for line in portion]
-    assert [line["number"] for line in lines] == list(range(1, LINES_IN_EVENT + 51))
-    assert [line["message"] for line in lines] == [f"line {number}" for number in range(1, LINES_IN_EVENT + 51)]
+    assert [len(portion) for portion in portions] == [LINES_IN_EVENT, 50]
+    log = [line for portion in portions for line in portion]
+    assert [line["number"] for line in log] == list(range(1, LINES_IN_EVENT + 51))
+    assert [line["message"] for line in log] == [f"line {number}" for number in range(1, LINES_IN_EVENT + 51)]
 
 
-async def test_who_may_not_see_the_run_is_told_that_there_is_none(worker: WorkerHarness, watcher: Watcher) -> None:
+async def test_run_that_the_viewer_cannot_see_is_not_found(worker: WorkerHarness, watcher: Watcher) -> None:
     run_id = await worker.start(await worker.publish(transform("a", 1)))
     assert await watcher.code(encode_run_id(run_id), project=ids.new_uuid()) == "RUN_NOT_FOUND"
     assert await watcher.code(ids.encode(IdKind.RUN, ids.new_uuid())) == "RUN_NOT_FOUND"

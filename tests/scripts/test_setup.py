@@ -1,4 +1,4 @@
-"""`scripts/setup` installs what the lock files say, whatever has been released since they were written."""
+"""Tests that `scripts/setup` installs the versions of the lock files, although newer ones exist."""
 
 import hashlib
 import os
@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def locked(name: str) -> Mapping[str, Requirement]:
-    """The packages of a lock file that this machine installs, by name."""
-    lines = (ROOT / "requirements" / f"{name}.lock").read_text().splitlines()
-    packages = [Requirement(line.rstrip("\\ ")) for line in lines if line[:1].isalnum()]
+    """Returns the packages of a lock file that this machine installs, by name."""
+    lock_lines = (ROOT / "requirements" / f"{name}.lock").read_text().splitlines()
+    packages = [Requirement(line.rstrip("\\ ")) for line in lock_lines if line[:1].isalnum()]
     return {canonicalize_name(each.name): each for each in packages if each.marker is None or each.marker.evaluate()}
 
 
@@ -59,13 +59,15 @@ class Registry:
         self.url = folder.as_uri()
 
     def release(self, name: str, version: str, *requires: str) -> str:
-        """Publish a version of a package; returns the hash of its wheel."""
+        """Publishes a version of a package, and returns the hash of its wheel."""
         page = self._folder / name
         page.mkdir(parents=True, exist_ok=True)
         wheel, info = page / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Provides-Extra: more"]
+        metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", "Provides-Extra: more"]
         with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr(f"{info}/METADATA", "\n".join([*lines, *(f"Requires-Dist: {each}" for each in requires)]))
+            archive.writestr(
+                f"{info}/METADATA", "\n".join([*metadata, *(f"Requires-Dist: {each}" for each in requires)])
+            )
             archive.writestr(
                 f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
             )
@@ -89,14 +91,14 @@ def installed(checkout: Path) -> dict[str, str]:
 
 def test_setup_installs_locked_versions_although_newer_ones_exist(tmp_path: Path) -> None:
     registry, checkout = Registry(tmp_path / "registry"), tmp_path / "checkout"
-    # The shape that broke: a locked package requires an extra of another one, without a version of its own.
+    # The case that failed once: a locked package requires an extra of another one, without a version of its own.
     hashes = {"uses": registry.release("uses", "1.0", "given[more]>=1.0"), "given": registry.release("given", "1.0")}
     registry.release("uses", "1.1")
     registry.release("given", "1.1")
     for folder in ("scripts", "requirements"):
         (checkout / folder).mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "setup", checkout / "scripts")
-    lines = [f"{name}==1.0 --hash=sha256:{digest}\n" for name, digest in hashes.items()]
-    (checkout / "requirements" / "run.lock").write_text("".join(lines))
+    requirements = [f"{name}==1.0 --hash=sha256:{digest}\n" for name, digest in hashes.items()]
+    (checkout / "requirements" / "run.lock").write_text("".join(requirements))
     run_setup(checkout, registry)
     assert installed(checkout) == {"uses": "1.0", "given": "1.0"}

@@ -1,4 +1,4 @@
-"""Who may in: keys, the browser's cookie, the token of a start."""
+"""Tests of authentication: API keys, browser sessions and the sign-in token."""
 
 from datetime import timedelta
 
@@ -36,7 +36,7 @@ async def new_key(app: App, lifetime: timedelta | None = None) -> str:
 @pytest.mark.parametrize(
     "shown", [None, "", "Bearer", "Bearer ", "Bearer fr_wrong", "Basic eDp5", "fr_x", "Bearer \xe9"]
 )
-async def test_without_a_valid_key_nobody_gets_in(idle_app: App, shown: str | None) -> None:
+async def test_request_without_valid_key_is_refused(idle_app: App, shown: str | None) -> None:
     headers: dict[bytes, bytes] = {} if shown is None else {b"authorization": shown.encode("latin-1")}
     response = await idle_app.http.post("/graphql", json=ROLE, headers=headers)
     assert response.status_code == 401
@@ -44,18 +44,18 @@ async def test_without_a_valid_key_nobody_gets_in(idle_app: App, shown: str | No
     assert response.json()["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
 
 
-async def test_whoever_has_no_key_learns_nothing_of_his_document(idle_app: App) -> None:
+async def test_anonymous_request_is_refused_before_document_is_parsed(idle_app: App) -> None:
     for body in (b"{", b'{"query": "{ nope }"}'):
         response = await idle_app.http.post("/graphql", content=body, headers={"content-type": "application/json"})
         assert response.status_code == 401
 
 
-async def test_scheme_is_read_in_any_case(idle_app: App) -> None:
+async def test_authorization_scheme_is_case_insensitive(idle_app: App) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert (await ask(idle_app, authorization=f"{scheme}  {idle_app.keys.viewer} ")).status_code == 200
 
 
-async def test_revoked_key_is_out_at_once(idle_app: App) -> None:
+async def test_revoked_key_is_refused_at_once(idle_app: App) -> None:
     secret = await new_key(idle_app)
     assert await is_in(idle_app, secret)
     key = await idle_app.database.read(api_keys.by_secret, secret)
@@ -64,7 +64,7 @@ async def test_revoked_key_is_out_at_once(idle_app: App) -> None:
     assert not await is_in(idle_app, secret)
 
 
-async def test_key_expires_at_its_time(fake_clock: FakeClock, idle_app: App) -> None:
+async def test_key_expires_on_time(fake_clock: FakeClock, idle_app: App) -> None:
     secret = await new_key(idle_app, timedelta(hours=1))
     await fake_clock.advance(3_599)
     assert await is_in(idle_app, secret)
@@ -72,14 +72,14 @@ async def test_key_expires_at_its_time(fake_clock: FakeClock, idle_app: App) -> 
     assert not await is_in(idle_app, secret)
 
 
-async def test_key_of_a_header_comes_before_the_cookie(idle_app: App) -> None:
+async def test_key_in_header_overrides_cookie(idle_app: App) -> None:
     cookie = {"cookie": f"flow_runs_session={idle_app.keys.admin}"}
     both = await ask(idle_app, authorization=f"Bearer {idle_app.keys.viewer}", **cookie)
     assert both.json()["data"]["viewer"]["role"] == "VIEWER"
     assert (await ask(idle_app, authorization="Bearer wrong", **cookie)).status_code == 401
 
 
-async def test_browser_signs_in_with_a_key_and_out(idle_app: App) -> None:
+async def test_browser_signs_in_with_key_and_signs_out(idle_app: App) -> None:
     response = await idle_app.http.post("/sign-in", json={"key": idle_app.keys.operator})
     assert response.status_code == 204
     cookie = response.headers["set-cookie"]
@@ -91,7 +91,7 @@ async def test_browser_signs_in_with_a_key_and_out(idle_app: App) -> None:
     assert await is_in(idle_app, idle_app.keys.operator)
 
 
-async def test_cookie_is_for_https_alone_where_there_is_https(idle_app: App) -> None:
+async def test_cookie_is_secure_under_https(idle_app: App) -> None:
     secure = BASE_URL.replace("http:", "https:")
     response = await idle_app.http.post(f"{secure}/sign-in", json={"key": idle_app.keys.viewer})
     assert "Secure" in response.headers["set-cookie"]
@@ -101,7 +101,7 @@ async def test_cookie_is_for_https_alone_where_there_is_https(idle_app: App) -> 
     "body",
     [b"", b"{", b"5", b"{}", b'{"key": 5}', b'{"key": ""}', b'{"key": "x"}', b'{"key": "\\ud800"}', b"[" * 9_999],
 )
-async def test_sign_in_refuses_everything_but_a_key(idle_app: App, body: bytes) -> None:
+async def test_sign_in_requires_key(idle_app: App, body: bytes) -> None:
     response = await idle_app.http.post("/sign-in", content=body)
     assert response.status_code == 401
     assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
@@ -110,11 +110,11 @@ async def test_sign_in_refuses_everything_but_a_key(idle_app: App, body: bytes) 
 
 @pytest.fixture
 def sessions(idle_app: App) -> BrowserSessions:
-    """Those of the application that `idle_app` asks."""
+    """The browser sessions of the application of `idle_app`."""
     return idle_app.sessions
 
 
-async def test_token_signs_in_once(idle_app: App, sessions: BrowserSessions) -> None:
+async def test_sign_in_token_works_once(idle_app: App, sessions: BrowserSessions) -> None:
     address = f"/sign-in?token={sessions.issue_token()}"
     first = await idle_app.http.get(address)
     assert (first.status_code, first.headers["location"]) == (303, "/graphql")
@@ -129,12 +129,12 @@ async def test_token_signs_in_once(idle_app: App, sessions: BrowserSessions) -> 
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=wrong"])
-async def test_other_tokens_sign_nobody_in(idle_app: App, query: str) -> None:
+async def test_invalid_token_does_not_sign_in(idle_app: App, query: str) -> None:
     response = await idle_app.http.get(f"/sign-in{query}")
     assert (response.status_code, "set-cookie" in response.headers) == (303, False)
 
 
-async def test_signing_out_ends_a_session_for_good(idle_app: App, sessions: BrowserSessions) -> None:
+async def test_sign_out_ends_browser_session(idle_app: App, sessions: BrowserSessions) -> None:
     await idle_app.http.get(f"/sign-in?token={sessions.issue_token()}")
     secret = idle_app.http.cookies["flow_runs_session"]
     assert await is_in(idle_app, secret)
@@ -142,11 +142,11 @@ async def test_signing_out_ends_a_session_for_good(idle_app: App, sessions: Brow
     assert not await is_in(idle_app, secret)
 
 
-async def test_signing_out_without_a_session_does_nothing(idle_app: App) -> None:
+async def test_sign_out_without_browser_session_does_nothing(idle_app: App) -> None:
     assert (await idle_app.http.post("/sign-out")).status_code == 204
 
 
-async def test_session_ends_by_itself(fake_clock: FakeClock, idle_app: App, sessions: BrowserSessions) -> None:
+async def test_browser_session_expires(fake_clock: FakeClock, idle_app: App, sessions: BrowserSessions) -> None:
     await idle_app.http.get(f"/sign-in?token={sessions.issue_token()}")
     secret = idle_app.http.cookies["flow_runs_session"]
     await fake_clock.advance(SESSION_LIFETIME.total_seconds())

@@ -1,4 +1,4 @@
-"""The first start makes a project, a key and the demo flows; later ones change nothing."""
+"""Tests of the first start: it creates a project, a key and the demo flows; later starts change nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def settings(url: str, **values: Any) -> Settings:
 
 
 async def contents(url: str, dialect: str) -> list[Any]:
-    """Every row of every table, as text."""
+    """Returns every row of every table as text."""
     gather = "string_agg(t::text, ';' ORDER BY id)" if dialect == "postgresql" else "group_concat(hex(id))"
     return [await query(url, f"SELECT {gather} FROM {table} t") for table in TABLES]
 
@@ -37,7 +37,7 @@ async def test_second_start_changes_nothing(database: Database, database_url: st
     assert await contents(database_url, dialect) == before
 
 
-async def test_new_key_is_an_admins_and_of_the_default_project(database: Database, database_url: str) -> None:
+async def test_new_key_is_admin_of_default_project(database: Database, database_url: str) -> None:
     found = await bootstrap(database, settings(database_url))
     key = await database.read(api_keys.by_secret, found.new_secret or "")
     assert key is not None
@@ -46,7 +46,7 @@ async def test_new_key_is_an_admins_and_of_the_default_project(database: Databas
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_generated_key_is_kept_beside_an_embedded_database_for_its_owner_alone(
+async def test_generated_key_is_stored_beside_embedded_database_readable_by_owner_only(
     database: Database, database_url: str, tmp_path: Path
 ) -> None:
     found = await bootstrap(database, settings(database_url))
@@ -57,11 +57,11 @@ async def test_generated_key_is_kept_beside_an_embedded_database_for_its_owner_a
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_generated_key_of_a_server_is_told_once(database: Database, database_url: str) -> None:
+async def test_generated_key_is_not_stored_beside_server_database(database: Database, database_url: str) -> None:
     assert (await bootstrap(database, settings(database_url))).key_file is None
 
 
-async def test_fixed_key_is_used_and_not_written_down(database: Database, database_url: str, tmp_path: Path) -> None:
+async def test_fixed_key_is_used_and_not_stored_in_file(database: Database, database_url: str, tmp_path: Path) -> None:
     found = await bootstrap(database, settings(database_url, bootstrap_key=FIXED))
     assert found.new_secret == FIXED
     assert not (tmp_path / "admin.key").exists()
@@ -71,7 +71,7 @@ async def test_fixed_key_is_used_and_not_written_down(database: Database, databa
     assert key.role == "ADMIN"
 
 
-async def test_fixed_key_may_come_later_and_another_after_it(database: Database, database_url: str) -> None:
+async def test_fixed_key_can_be_added_and_replaced_later(database: Database, database_url: str) -> None:
     generated = (await bootstrap(database, settings(database_url))).new_secret
     for secret in (FIXED, f"{FIXED}-too"):
         await bootstrap(database, settings(database_url, bootstrap_key=secret))
@@ -79,7 +79,7 @@ async def test_fixed_key_may_come_later_and_another_after_it(database: Database,
         assert await database.read(api_keys.by_secret, known) is not None
 
 
-async def test_fixed_key_that_was_revoked_stays_so(database: Database, database_url: str) -> None:
+async def test_revoked_fixed_key_stays_revoked(database: Database, database_url: str) -> None:
     await bootstrap(database, settings(database_url, bootstrap_key=FIXED))
     key = await database.read(api_keys.by_secret, FIXED)
     assert key is not None
@@ -88,9 +88,7 @@ async def test_fixed_key_that_was_revoked_stays_so(database: Database, database_
     assert await database.read(api_keys.by_secret, FIXED) is None
 
 
-async def test_demo_flows_are_seeded_where_there_is_no_flow_and_if_wanted(
-    database: Database, database_url: str
-) -> None:
+async def test_demo_flows_are_seeded_if_enabled_and_no_flow_exists(database: Database, database_url: str) -> None:
     found = await bootstrap(database, settings(database_url, seed_demo=False))
     mine = FlowFilter(project_ids=[found.project_id])
     assert await database.read(flows.count, mine, None) == 0

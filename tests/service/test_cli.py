@@ -1,4 +1,4 @@
-"""The command line, in processes of its own."""
+"""Tests of the command line."""
 
 import asyncio
 import json
@@ -24,14 +24,14 @@ GOOD = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a process that works in an empty folder."""
+    """The environment of a process that works in an empty folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
     url = f"sqlite+aiosqlite:///{tmp_path / 'data' / 'flowruns.db'}"
     return {**kept, "FLOWRUNS_DATABASE_URL": url, "FLOWRUNS_PORT": "0", "PYTHONUNBUFFERED": "1"}
 
 
 def invoke(environment: Mapping[str, str], *arguments: str) -> Result:
-    """What a command says, run in this process: a new one takes seconds."""
+    """Returns the output of a command; it runs in this process, because a new one takes seconds to start."""
     return CliRunner(env=environment).invoke(cli.main, arguments)
 
 
@@ -42,7 +42,7 @@ def succeed(environment: Mapping[str, str], *arguments: str) -> str:
 
 
 def fail(environment: Mapping[str, str], *arguments: str) -> str:
-    """The one line in which a command says why it failed."""
+    """Returns the one line of a failed command's error message."""
     result = invoke(environment, *arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
@@ -54,13 +54,15 @@ async def ask(url: str, key: str, text: str) -> httpx.Response:
         return await http.post(f"{url}/graphql", json={"query": text}, headers={"authorization": f"Bearer {key}"})
 
 
-async def test_schema_is_printed_as_it_is_exported(environment: dict[str, str]) -> None:
+async def test_schema_command_prints_exported_schema(environment: dict[str, str]) -> None:
     process = await start(environment, "schema")
     out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert out.decode() == SDL_FILE.read_text()
 
 
-async def test_service_starts_from_nothing_and_finds_all_again(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_service_starts_in_empty_folder_and_keeps_data_across_restart(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     key_file = tmp_path / "data" / "admin.key"
     flows = "{ flows { nodes { id name publishedVersion { id } } } }"
     async with run_service(environment, "serve") as (url, said):
@@ -79,15 +81,29 @@ async def test_service_starts_from_nothing_and_finds_all_again(environment: dict
     assert (key_file.stat().st_mtime_ns, key_file.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-async def test_api_and_worker_are_two_processes_on_one_database(environment: dict[str, str]) -> None:
+async def test_api_and_worker_share_one_database(environment: dict[str, str]) -> None:
     environment = {**environment, "FLOWRUNS_BOOTSTRAP_KEY": FIXED}
     await asyncio.to_thread(upgrade, environment["FLOWRUNS_DATABASE_URL"])
     async with run_worker(environment), run_service(environment, "api") as (url, _):
         assert await end_of_a_run(url, FIXED) == "SUCCEEDED"
 
 
+async def test_log_of_the_service_is_json_alone(environment: dict[str, str]) -> None:
+    """With FLOWRUNS_LOG_FORMAT=json, every line on standard error is an event in JSON, uvicorn's lines included."""
+    process = await start({**environment, "FLOWRUNS_LOG_FORMAT": "json"}, "serve")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"curl" not in await process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, log = await process.communicate()
+    events = [json.loads(line) for line in log.decode().splitlines()]
+    assert any("Uvicorn running on" in event["message"] for event in events)
+
+
 async def end_of_a_run(url: str, key: str) -> str:
-    """The status in which a new run of the flow `hello` ends."""
+    """Returns the final status of a new run of the flow `hello`."""
     flows = await ask(url, key, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }')
     flow = flows.json()["data"]["flows"]["nodes"][0]["id"]
     start = f'startRun(input: {{flowId: "{flow}", waitMs: 30000}})'
@@ -96,14 +112,14 @@ async def end_of_a_run(url: str, key: str) -> str:
     return status
 
 
-def test_bad_settings_are_told_in_one_line(environment: dict[str, str]) -> None:
+def test_invalid_settings_are_reported_in_one_line(environment: dict[str, str]) -> None:
     said = fail({**environment, "FLOWRUNS_PORT": "x", "FLOWRUNS_BOOTSTRAP_KEY": "s3cret"}, "migrate")
     assert "FLOWRUNS_PORT: " in said
     assert "FLOWRUNS_BOOTSTRAP_KEY: " in said
     assert "s3cret" not in said
 
 
-def test_migrating_creates_the_database_and_may_be_repeated(environment: dict[str, str], tmp_path: Path) -> None:
+def test_migrate_creates_database_and_can_be_repeated(environment: dict[str, str], tmp_path: Path) -> None:
     for _ in range(2):
         succeed(environment, "migrate")
     assert (tmp_path / "data" / "flowruns.db").exists()
@@ -114,15 +130,15 @@ def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> Non
     operator = succeed(environment, "key", "create", "--name", "ops", "--role", "ADMIN", "--operator")
     assert viewer.startswith("fr_")
     listed = succeed(environment, "key", "list")
-    lines = {line.split()[-1]: line for line in listed.splitlines()}
-    assert "VIEWER" in lines["dashboard"]
-    assert "default" in lines["dashboard"]
-    assert "all projects" in lines["ops"]
-    assert "valid" in lines["ops"]
+    line_by_name = {line.split()[-1]: line for line in listed.splitlines()}
+    assert "VIEWER" in line_by_name["dashboard"]
+    assert "default" in line_by_name["dashboard"]
+    assert "all projects" in line_by_name["ops"]
+    assert "valid" in line_by_name["ops"]
     assert viewer not in listed
     assert operator not in listed
 
-    key_id = lines["dashboard"].split()[0]
+    key_id = line_by_name["dashboard"].split()[0]
     assert key_id.startswith("key_")
     succeed(environment, "key", "revoke", key_id)
     assert "revoked" in succeed(environment, "key", "list")
@@ -130,7 +146,7 @@ def test_keys_are_created_listed_and_revoked(environment: dict[str, str]) -> Non
     assert "got that of a run" in fail(environment, "key", "revoke", "run_" + "0" * 32)
 
 
-def test_project_of_a_key_is_created_once(environment: dict[str, str]) -> None:
+def test_project_of_key_is_created_once(environment: dict[str, str]) -> None:
     for name in ("one", "two"):
         succeed(environment, "key", "create", "--name", name, "--project", "shop")
     assert succeed(environment, "key", "list").count(" shop ") == 2

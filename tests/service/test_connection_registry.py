@@ -38,9 +38,9 @@ class Ends:
     def __init__(self, connections: Connections, key_id: UUID) -> None:
         self.errors: list[UnauthenticatedError] = []
         self.cuts = 0
-        self.connection: Connection = connections.open(key_id, end=self.errors.append, cut=self.cut)
+        self.connection: Connection = connections.open(key_id, end=self.errors.append, drop=self.drop)
 
-    def cut(self) -> None:
+    def drop(self) -> None:
         self.cuts += 1
         self.connection.close()
 
@@ -55,7 +55,7 @@ async def new_key(database: Database) -> UUID:
     return found
 
 
-async def test_the_connections_of_a_revoked_key_are_told_within_a_look(
+async def test_connections_of_a_revoked_key_end_within_a_look(
     connections: Connections, database: Database, fake_clock: FakeClock
 ) -> None:
     one, other = await new_key(database), await new_key(database)
@@ -67,7 +67,7 @@ async def test_the_connections_of_a_revoked_key_are_told_within_a_look(
     assert [[error.code for error in each.errors] for each in ends] == [["UNAUTHENTICATED"], ["UNAUTHENTICATED"], []]
 
 
-async def test_a_database_that_is_away_ends_nobody(
+async def test_unavailable_database_ends_no_connection(
     connections: Connections, database: Database, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await new_key(database)

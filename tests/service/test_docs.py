@@ -1,4 +1,4 @@
-"""The documentation is true: its examples run, its definitions are valid, and its links lead somewhere."""
+"""Tests of the documentation: its examples run, its definitions are valid, and its links have targets."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ _ID = re.compile(r"\b(flow|run|bulk)_[0-9a-f]{32}\b")
 
 
 def blocks(language: str) -> list[Any]:
-    """Test parameters: the page and the text of each example in `language`."""
+    """Returns test parameters: the page and the text of each example in `language`."""
     found = []
     for page in PAGES:
         texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
@@ -37,7 +37,7 @@ def blocks(language: str) -> list[Any]:
 
 
 def pages_with(language: str) -> list[Any]:
-    """Test parameters: the page and the texts of all its examples in `language`."""
+    """Returns test parameters: the page and the texts of all its examples in `language`."""
     texts: dict[Path, list[str]] = {}
     for parameter in blocks(language):
         page, text = parameter.values
@@ -57,7 +57,7 @@ async def execute(server: Server, text: str) -> dict[str, Any]:
 
 
 async def hello_flow(server: Server) -> str:
-    """The ID of the demo flow `hello`."""
+    """Returns the ID of the demo flow `hello`."""
     data = await execute(server, '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }')
     flow_id: str = data["flows"]["nodes"][0]["id"]
     return flow_id
@@ -81,7 +81,7 @@ async def run_shell(server: Server, script: str, folder: Path) -> list[Any]:
     return [json.loads(line) if line.startswith("{") else line for line in out.decode().splitlines()]
 
 
-async def test_examples_of_readme_work_in_a_shell(server: Server, tmp_path: Path) -> None:
+async def test_readme_examples_run_in_shell(server: Server, tmp_path: Path) -> None:
     (readme,) = [parameter.values[0] for parameter in pages_with("sh") if parameter.id == "README"]
     results = [line["data"] for line in await run_shell(server, "\n".join(readme), tmp_path)]
     greeted, failed, retried, both = results
@@ -91,7 +91,7 @@ async def test_examples_of_readme_work_in_a_shell(server: Server, tmp_path: Path
     assert both["flowRuns"]["totalCount"] == 2
 
 
-async def test_webhook_of_the_docs_starts_a_run(server: Server, tmp_path: Path) -> None:
+async def test_documented_webhook_starts_run(server: Server, tmp_path: Path) -> None:
     (script,) = [parameter.values[0] for parameter in pages_with("sh") if parameter.id == "triggers"]
     text = """mutation { createWebhook(flowId: "%s", name: "docs") { ... on CreateWebhookSuccess { token } } }"""
     token = (await execute(server, text % await hello_flow(server)))["createWebhook"]["token"]
@@ -99,12 +99,12 @@ async def test_webhook_of_the_docs_starts_a_run(server: Server, tmp_path: Path) 
     assert result["status"] == "SUCCEEDED"
 
 
-async def test_health_of_the_service_is_asked_as_documented(server: Server, tmp_path: Path) -> None:
+async def test_documented_health_check_succeeds(server: Server, tmp_path: Path) -> None:
     (script,) = [parameter.values[0] for parameter in pages_with("sh") if parameter.id == "running"]
     assert await run_shell(server, script[0], tmp_path) == ["ok", "ready"]
 
 
-def test_every_shell_example_is_executed_here() -> None:
+def test_every_shell_example_is_executed() -> None:
     assert {parameter.id for parameter in pages_with("sh")} == {"README", "triggers", "running"}
 
 
@@ -129,17 +129,17 @@ def test_python_action_can_be_loaded_and_called(
 ) -> None:
     class Context:
         def __init__(self) -> None:
-            self.lines: list[str] = []
+            self.messages: list[str] = []
 
         def log(self, message: str) -> None:
-            self.lines.append(message)
+            self.messages.append(message)
 
     (tmp_path / "documented_actions.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     context = Context()
     price = actions.load(["documented_actions"])["shop.price"].function
     assert price([{"price": 2}, {"price": 3}], context) == 5
-    assert context.lines == ["2 lines"]
+    assert context.messages == ["2 lines"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -150,13 +150,13 @@ def test_links_and_scripts_exist(page: Path) -> None:
     assert [name for name in re.findall(r"\bscripts/[a-z-]+", text) if not (ROOT / name).exists()] == []
 
 
-def test_state_diagram_is_the_table_of_transitions() -> None:
+def test_state_diagram_matches_transitions() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     drawn = set(re.findall(r"^ +([A-Z_]+) --> ([A-Z_]+)$", text, re.MULTILINE))
     assert drawn == {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
 
 
-async def test_live_list_shows_all_runs_across_a_lost_connection(app_server: AppServer) -> None:
+async def test_live_list_shows_all_runs_after_lost_connection(app_server: AppServer) -> None:
     ((_, script),) = [parameter.values for parameter in blocks("js")]
     app, proxy = app_server.app, Proxy(app_server.url)
     asking_flow = await app.create_flow(
@@ -170,7 +170,7 @@ async def test_live_list_shows_all_runs_across_a_lost_connection(app_server: App
     ):
 
         async def list_shows(expected: set[str]) -> None:
-            """Return when these runs are listed, all of them PAUSED."""
+            """Waits until these runs are listed, all of them PAUSED."""
             assert process.stdout is not None
             while True:
                 line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
@@ -190,7 +190,7 @@ async def test_live_list_shows_all_runs_across_a_lost_connection(app_server: App
 
 
 async def _paused(app_server: AppServer, flow_id: str) -> str:
-    """A run that waits for an answer."""
+    """Starts a run and waits until it is PAUSED."""
     app = app_server.app
     run_id: str = (await app.start(flow_id))["run"]["id"]
     key = ids.decode(IdKind.RUN, run_id)

@@ -1,4 +1,4 @@
-"""The log of a run as text, and its files."""
+"""Tests of downloads: the run log as text, and run files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,14 +20,14 @@ def step(step_name: str, action: str, **args: Any) -> Document:
 
 @pytest.fixture
 async def output_app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
-    """A service whose steps can log and store files."""
+    """An application whose steps can log and store files."""
     settings = {"actions": "tests.support.output_actions", "files_url": str(tmp_path / "files"), "max_log_lines": 3_000}
     async with run_app(database_url, with_worker=True, **settings) as served:
         yield served
 
 
 async def finished(app: App, *steps: Document, select: str = "id") -> Any:
-    """A run of these steps, when it has ended."""
+    """Executes a run of these steps, and returns it."""
     flow_id = await app.create_flow({"steps": list(steps)}, f"flow {uuid4()}")
     started = await app.start(flow_id)
     return await app.wait_until_final(started["run"]["id"], f"id status {select}")
@@ -38,15 +38,15 @@ async def get(app: App, path: str, key: str | None = None, **headers: str) -> ht
 
 
 async def stored(app: App, **args: Any) -> Any:
-    """A file that a run stored."""
+    """Returns a run file that a run stored."""
     run = await finished(app, step("store", "store", **args), select="files { id url name size mediaType }")
     assert run["status"] == "SUCCEEDED"
     return run["files"][0]
 
 
-async def test_the_log_as_text(output_app: App) -> None:
-    lines = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
-    run = await finished(output_app, step("talk", "log", lines=lines))
+async def test_log_is_downloaded_as_text(output_app: App) -> None:
+    messages = [["INFO", "hello"], ["ERROR", "bad\n2026-01-01 INFO forged"]]
+    run = await finished(output_app, step("talk", "log", messages=messages))
     response = await get(output_app, f"/runs/{run['id']}/log")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
@@ -59,22 +59,22 @@ async def test_the_log_as_text(output_app: App) -> None:
 
 
 @pytest.mark.parametrize("count", [1_000, 2_500, 5_000])
-async def test_a_long_log_is_sent_in_pages(output_app: App, count: int) -> None:
+async def test_long_log_is_sent_in_pages(output_app: App, count: int) -> None:
     run = await finished(output_app, step("count", "count", to=count))
-    lines = (await get(output_app, f"/runs/{run['id']}/log")).text.splitlines()
+    log_lines = (await get(output_app, f"/runs/{run['id']}/log")).text.splitlines()
     kept = min(count, 3_000)
-    assert [line.rpartition(" ")[2] for line in lines[:kept]] == [str(number) for number in range(1, kept + 1)]
-    assert [line.partition("Z ")[2] for line in lines[kept:]] == (
+    assert [line.rpartition(" ")[2] for line in log_lines[:kept]] == [str(number) for number in range(1, kept + 1)]
+    assert [line.partition("Z ")[2] for line in log_lines[kept:]] == (
         ["WARNING The log ends here: a run keeps at most 3,000 lines."] if count > kept else []
     )
 
 
-async def test_a_run_that_logged_nothing(output_app: App) -> None:
+async def test_empty_log_is_empty_text(output_app: App) -> None:
     run = await finished(output_app, {"name": "quiet", "kind": "transform", "input": 1})
     assert (await get(output_app, f"/runs/{run['id']}/log")).text == ""
 
 
-async def test_a_file(output_app: App) -> None:
+async def test_file_is_downloaded(output_app: App) -> None:
     file = await stored(output_app, name="../übersicht.html", text=PAGE)
     assert file["name"] == "übersicht.html"
     assert file["mediaType"] == "text/html"
@@ -90,7 +90,7 @@ async def test_a_file(output_app: App) -> None:
     assert headers["content-security-policy"].startswith("sandbox;")
 
 
-async def test_the_head_of_a_file(output_app: App, tmp_path: Path) -> None:
+async def test_head_request_has_headers_of_file(output_app: App, tmp_path: Path) -> None:
     file = await stored(output_app, name="a.txt", text="0123456789")
     headers = {"authorization": f"Bearer {output_app.keys.viewer}"}
     response = await output_app.http.head(file["url"], headers=headers)
@@ -98,7 +98,7 @@ async def test_the_head_of_a_file(output_app: App, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status", "text"),
+    ("byte_range", "status", "text"),
     [
         ("bytes=2-4", 206, "234"),
         ("bytes=7-", 206, "789"),
@@ -115,9 +115,11 @@ async def test_the_head_of_a_file(output_app: App, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_ranges(output_app: App, wanted: str, status: int, text: str | None) -> None:
+async def test_range_request_returns_part_of_file(
+    output_app: App, byte_range: str, status: int, text: str | None
+) -> None:
     file = await stored(output_app, name="digits.txt", text="0123456789")
-    response = await get(output_app, file["url"], range=wanted)
+    response = await get(output_app, file["url"], range=byte_range)
     assert response.status_code == status
     if text is not None:
         assert response.text == text
@@ -127,20 +129,20 @@ async def test_ranges(output_app: App, wanted: str, status: int, text: str | Non
         assert response.headers["content-range"] == f"bytes {start}-{start + len(response.text) - 1}/10"
 
 
-async def test_an_empty_file(output_app: App) -> None:
+async def test_empty_file_is_downloaded(output_app: App) -> None:
     file = await stored(output_app, name="empty", text="")
     response = await get(output_app, file["url"])
     assert (response.status_code, response.content) == (200, b"")
 
 
-async def test_only_keys_of_the_project_download(output_app: App) -> None:
+async def test_download_requires_key_of_project(output_app: App) -> None:
     file = await stored(output_app, name="a.txt", text="secret")
-    run = await finished(output_app, step("talk", "log", lines=[["INFO", "secret"]]))
+    run = await finished(output_app, step("talk", "log", messages=[["INFO", "secret"]]))
     keys = output_app.keys
     for path, code in ((file["url"], "FILE_NOT_FOUND"), (f"/runs/{run['id']}/log", "RUN_NOT_FOUND")):
-        nobody = await output_app.http.get(path)
-        assert nobody.status_code == 401
-        assert nobody.headers["www-authenticate"] == "Bearer"
+        response = await output_app.http.get(path)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
         assert (await get(output_app, path, "wrong")).status_code == 401
         foreign = await get(output_app, path, keys.other_admin)
         assert foreign.status_code == 404
@@ -151,7 +153,7 @@ async def test_only_keys_of_the_project_download(output_app: App) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_ids_that_name_nothing(output_app: App) -> None:
+async def test_unknown_ids_are_not_found(output_app: App) -> None:
     unknown = "0" * 32
     for path, status, code in (
         (f"/runs/run_{unknown}/log", 404, "RUN_NOT_FOUND"),
@@ -165,7 +167,7 @@ async def test_ids_that_name_nothing(output_app: App) -> None:
     assert (await get(output_app, "/files/..%2f..%2fetc%2fpasswd")).status_code == 404
 
 
-async def test_a_file_that_the_store_lost(output_app: App, tmp_path: Path) -> None:
+async def test_file_missing_from_store_is_reported(output_app: App, tmp_path: Path) -> None:
     file = await stored(output_app, name="a.txt", text="gone")
     (kept,) = (path for path in (tmp_path / "files").rglob("*") if path.is_file())
     kept.unlink()
@@ -177,7 +179,7 @@ async def test_a_file_that_the_store_lost(output_app: App, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_store_that_is_away(output_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unavailable_store_is_reported(output_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     file = await stored(output_app, name="a.txt", text="text")
 
     async def away(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""The endpoint, by the GraphQL-over-HTTP specification."""
+"""Tests of the endpoint against the GraphQL-over-HTTP specification."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def code(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL, f"{GRAPHQL}, {JSON};q=0.9"])
-async def test_answer_has_the_media_type_that_was_asked_for(idle_app: App, accept: str) -> None:
+async def test_response_has_accepted_media_type(idle_app: App, accept: str) -> None:
     response = await post(idle_app, {"query": ROLE}, accept)
     assert response.status_code == 200
     assert response.headers["content-type"] == f"{accept.partition(',')[0]}; charset=utf-8"
@@ -46,15 +46,13 @@ async def test_answer_has_the_media_type_that_was_asked_for(idle_app: App, accep
 
 
 @pytest.mark.parametrize("accept", ["*/*", "", "text/plain"])
-async def test_other_clients_get_json(idle_app: App, accept: str) -> None:
+async def test_response_is_json_by_default(idle_app: App, accept: str) -> None:
     response = await post(idle_app, {"query": ROLE}, accept)
     assert response.headers["content-type"] == f"{JSON}; charset=utf-8"
 
 
 @pytest.mark.parametrize("name", FAULTY)
-async def test_document_that_is_not_executed_has_no_data_and_says_400_where_the_media_type_allows(
-    idle_app: App, name: str
-) -> None:
+async def test_document_that_is_not_executed_has_no_data_and_status_of_media_type(idle_app: App, name: str) -> None:
     old, new = [await post(idle_app, FAULTY[name], accept) for accept in (JSON, GRAPHQL)]
     assert (old.status_code, new.status_code) == (200, 400)
     assert old.json() == new.json()
@@ -63,27 +61,27 @@ async def test_document_that_is_not_executed_has_no_data_and_says_400_where_the_
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
-async def test_error_of_a_field_is_a_200_with_data(idle_app: App, accept: str) -> None:
+async def test_field_error_has_status_200_and_data(idle_app: App, accept: str) -> None:
     response = await post(idle_app, {"query": '{ flow(id: "x") { id } }'}, accept)
     assert response.status_code == 200
     assert response.json()["data"] == {"flow": None}
 
 
-async def test_queries_may_come_by_get(idle_app: App) -> None:
+async def test_get_executes_query(idle_app: App) -> None:
     assert (await get(idle_app, query=ROLE)).json() == {"data": {"viewer": {"role": "ADMIN"}}}
     text = "query A($n: Int) { flows(first: $n) { totalCount } } query B { viewer { role } }"
     response = await get(idle_app, query=text, variables='{"n": 1}', operationName="A")
     assert response.json() == {"data": {"flows": {"totalCount": 0}}}
 
 
-async def test_mutations_may_not_come_by_get(idle_app: App) -> None:
+async def test_get_refuses_mutation(idle_app: App) -> None:
     response = await get(idle_app, query='mutation { createFlow(name: "x") { __typename } }')
     assert (response.status_code, response.headers["allow"], code(response)) == (405, "POST", "BAD_REQUEST")
     assert (await idle_app.query("{ flows { totalCount } }"))["flows"]["totalCount"] == 0
 
 
 @pytest.mark.parametrize("params", [{}, {"variables": "{}"}, {"query": ""}, {"query": ROLE, "variables": "{"}])
-async def test_get_without_a_query_is_a_bad_request(idle_app: App, params: dict[str, str]) -> None:
+async def test_get_without_query_is_bad_request(idle_app: App, params: dict[str, str]) -> None:
     response = await get(idle_app, **params)
     assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
 
@@ -109,7 +107,7 @@ async def test_get_without_a_query_is_a_bad_request(idle_app: App, params: dict[
     ],
     ids=lambda body: repr(body[:60]),
 )
-async def test_what_is_no_request_is_told(idle_app: App, body: bytes) -> None:
+async def test_invalid_request_is_bad_request(idle_app: App, body: bytes) -> None:
     response = await post(idle_app, body)
     assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
 
@@ -120,12 +118,12 @@ async def test_other_content_types_are_refused(idle_app: App, kind: str) -> None
     assert (response.status_code, code(response)) == (415, "BAD_REQUEST")
 
 
-async def test_content_type_may_name_its_charset(idle_app: App) -> None:
+async def test_content_type_can_name_charset(idle_app: App) -> None:
     response = await post(idle_app, {"query": ROLE}, **{"content-type": f"{JSON}; charset=utf-8"})
     assert response.status_code == 200
 
 
-async def test_body_that_is_too_large_is_refused(database_url: str) -> None:
+async def test_too_large_body_is_refused(database_url: str) -> None:
     async with run_app(database_url, with_worker=False, max_body_bytes=10_000) as app:
         assert (await post(app, {"query": ROLE + " " * 9_000})).status_code == 200
         response = await post(app, {"query": ROLE + " " * 10_000})
@@ -147,7 +145,7 @@ async def test_other_methods_are_refused(idle_app: App, method: str) -> None:
     assert set(response.headers["allow"].split(", ")) >= {"GET", "POST"}
 
 
-async def test_json_columns_go_out_as_they_were_kept(idle_app: App) -> None:
+async def test_json_columns_are_returned_as_stored(idle_app: App) -> None:
     flow = await idle_app.create_flow({"steps": [{"name": "a", "kind": "transform", "input": 1}]})
     answer = await idle_app.start(flow, input={"z": 1, "a": "é\u2028"}, select="input")
     assert list(answer["run"]["input"].items()) == [("z", 1), ("a", "é\u2028")]

@@ -1,4 +1,4 @@
-"""The process's log: fields, both formats, exceptions, and values that try to forge a line."""
+"""Tests of the process log: fields, both formats, exceptions, and values that try to forge a line."""
 
 import io
 import json
@@ -87,7 +87,7 @@ def test_arguments_of_library_messages_are_filled_in(console: Log, as_json: Log)
     assert "broken %d" in console("broken %d", "x")
 
 
-def test_fields_of_the_context_stand_on_the_line(console: Log, as_json: Log) -> None:
+def test_line_has_fields_of_context(console: Log, as_json: Log) -> None:
     with log_fields(request_id="r1", run_id="run_1"):
         assert console("lease lost").endswith("lease lost request_id=r1 run_id=run_1\n")
         entry = json.loads(as_json("lease lost", extra={"run_id": "run_2"}))
@@ -116,7 +116,7 @@ def test_field_values_of_every_type_are_written(
     assert entry["value"] == in_json if in_json is not None else "cannot be made" in entry["value"]
 
 
-def test_field_cannot_replace_what_every_json_line_has(as_json: Log) -> None:
+def test_field_cannot_replace_standard_json_keys(as_json: Log) -> None:
     entry = json.loads(as_json("event", extra={"level": "x", "time": "y", "logger": "z", "exception": "w"}))
     assert (entry["level"], entry["logger"]) == ("INFO", "tests.log_output")
     assert (entry["level_"], entry["time_"], entry["logger_"], entry["exception_"]) == ("x", "y", "z", "w")
@@ -152,23 +152,23 @@ def test_quoted_value_cannot_end_its_quotes(console: Log) -> None:
     assert console("event", extra={"value": 'a" run_id=run_2 \\'}).endswith(' value="a\\" run_id=run_2 \\\\"\n')
 
 
-def test_exception_has_its_traceback_below_the_line(console: Log, as_json: Log) -> None:
+def test_traceback_follows_line_of_exception(console: Log, as_json: Log) -> None:
     try:
         fail(HOSTILE)
     except ValueError:
-        lines = console("step failed", exc_info=True).rstrip("\n").split("\n")
+        log_lines = console("step failed", exc_info=True).rstrip("\n").split("\n")
         entry = json.loads(as_json("step failed", exc_info=True))
-    assert "step failed" in lines[0]
-    assert "Traceback" in lines[1]
-    assert all(line.startswith("    ") for line in lines[1:])
-    assert all(line.isprintable() for line in lines)
-    assert any("ValueError" in line for line in lines)
+    assert "step failed" in log_lines[0]
+    assert "Traceback" in log_lines[1]
+    assert all(line.startswith("    ") for line in log_lines[1:])
+    assert all(line.isprintable() for line in log_lines)
+    assert any("ValueError" in line for line in log_lines)
     assert entry["message"] == "step failed"
     assert entry["exception"].startswith("Traceback")
     assert "ValueError: x" in entry["exception"]
 
 
-def test_stack_is_written_like_a_traceback(console: Log, as_json: Log) -> None:
+def test_stack_is_written_like_traceback(console: Log, as_json: Log) -> None:
     assert "\n    Stack (most recent call last):\n" in console("here", stack_info=True)
     assert "Stack" in json.loads(as_json("here", stack_info=True))["exception"]
 
@@ -185,7 +185,7 @@ def _root_logger() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_root_logger")
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_configured_log_goes_to_standard_error(log_format: LogFormat, capfd: pytest.CaptureFixture[str]) -> None:
+def test_configured_log_is_written_to_standard_error(log_format: LogFormat, capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", log_format)
     logger = logging.getLogger("uvicorn.error")
     logger.debug("hidden")

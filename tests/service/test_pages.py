@@ -92,10 +92,10 @@ def request_of(method: str, accept: str, query_string: str = "") -> Request:
 
 def test_the_page_is_for_browsers_that_ask_for_one(tmp_path: Path) -> None:
     explorer = Explorer(tmp_path)
-    assert explorer.is_wanted(request_of("GET", PAGE["accept"]))
-    assert not explorer.is_wanted(request_of("GET", PAGE["accept"], "query=x"))
-    assert not explorer.is_wanted(request_of("GET", "*/*"))
-    assert not explorer.is_wanted(request_of("POST", PAGE["accept"]))
+    assert explorer.is_page_request(request_of("GET", PAGE["accept"]))
+    assert not explorer.is_page_request(request_of("GET", PAGE["accept"], "query=x"))
+    assert not explorer.is_page_request(request_of("GET", "*/*"))
+    assert not explorer.is_page_request(request_of("POST", PAGE["accept"]))
 
 
 async def test_the_root_leads_to_the_explorer(idle_app: App) -> None:

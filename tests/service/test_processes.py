@@ -69,7 +69,7 @@ async def start_some(server: Server, flow: str) -> list[str]:
     return [run["id"] for run in runs]
 
 
-async def test_subscribers_of_two_servers_are_told_the_very_same_order(two: tuple[Server, Server]) -> None:
+async def test_subscribers_of_two_servers_receive_the_same_order(two: tuple[Server, Server]) -> None:
     """Runs are started through both, by several at once. Of each, one client is there from the beginning on, and one
     joins in the midst of it, from where the others began."""
     flow = (await query(two[0], FLOWS))["flows"]["nodes"][0]["id"]

@@ -69,7 +69,7 @@ async def start(server: Server) -> str:
         return str(run["id"])
 
 
-async def test_what_happens_is_told_in_order(server: Server) -> None:
+async def test_events_arrive_in_order(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH)
         assert (await next_event(socket))["__typename"] == "CaughtUp"
@@ -101,10 +101,10 @@ async def test_the_filter_of_lists_is_that_of_the_stream(server: Server) -> None
         await subscribe(socket, WATCH, filter={"statuses": ["SUCCEEDED"]})
         await next_event(socket)
         await start(server)
-        told_of = await next_event(socket)
-        while told_of["status"] != "SUCCEEDED":
-            told_of = await next_event(socket)
-        assert told_of["run"]["flow"]["name"] == "hello"
+        event = await next_event(socket)
+        while event["status"] != "SUCCEEDED":
+            event = await next_event(socket)
+        assert event["run"]["flow"]["name"] == "hello"
 
 
 async def test_errors_have_codes_on_a_socket_too(server: Server) -> None:
@@ -257,7 +257,7 @@ PROGRESS = """subscription($id: ID!, $after: String) { bulkOperationProgressed(i
     cursor operationId counts { status matched processed succeeded skipped failed } operation { id status kind } } }"""
 
 
-async def test_a_bulk_operation_is_told_to_its_end(server: Server) -> None:
+async def test_bulk_operation_is_followed_to_its_end(server: Server) -> None:
     await start(server)
     archive = """mutation { bulkArchive(filter: {createdAfter: "2000-01-01"}) {
         ... on BulkOperationSuccess { operation { id status } } } }"""

@@ -148,7 +148,7 @@ async def test_queries_and_mutations_are_streams_of_one_result(client: Client) -
         ('subscription { flowRunProgressed(runId: "x") { __typename } }', "INVALID_ID"),
     ],
 )
-async def test_what_is_wrong_with_a_document_is_told_in_the_stream(client: Client, query: str, code: str) -> None:
+async def test_errors_of_a_document_are_sent_in_the_stream(client: Client, query: str, code: str) -> None:
     result, end = await client.all(query)
     assert [error["extensions"]["code"] for error in result["data"]["errors"]] == [code]
     assert "data" not in result["data"]
@@ -238,7 +238,7 @@ async def test_a_key_has_so_many_connections_and_no_more(database_url: str) -> N
                 await next_event(events(other))
 
 
-async def test_a_client_that_is_too_slow_is_told_from_where_to_go_on(client: Client) -> None:
+async def test_slow_client_receives_the_cursor_to_resume_from(client: Client) -> None:
     async with client.stream(WATCH) as response:
         stream = events(response)
         start = await next_event(stream)
@@ -257,7 +257,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
         stream = events(response)
         await next_event(stream)
         ((connection,),) = endpoint.connections._open.values()
-        connection.cut()
+        connection.drop()
         with pytest.raises(httpx.TransportError):
             await asyncio.wait_for(anext(stream), PATIENCE)
 

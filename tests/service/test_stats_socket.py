@@ -32,7 +32,7 @@ def succeeded(stats: Any) -> int:
     return counts["SUCCEEDED"]
 
 
-async def test_statistics_are_told_at_the_start_and_when_runs_change(server: Server) -> None:
+async def test_statistics_are_delivered_at_the_start_and_when_runs_change(server: Server) -> None:
     async with signed_in(server) as socket, signed_in(server) as other:
         await subscribe(socket, WATCH)
         first = await next_event(socket)
@@ -46,7 +46,7 @@ async def test_statistics_are_told_at_the_start_and_when_runs_change(server: Ser
         assert last["at"] > first["at"]
 
 
-async def test_several_streams_of_one_socket_are_told_apart(server: Server) -> None:
+async def test_several_streams_of_one_socket_are_kept_apart(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH, "a")
         first = await next_event(socket, "a")

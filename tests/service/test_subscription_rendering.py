@@ -90,7 +90,7 @@ async def test_what_many_ask_for_in_the_same_words_is_read_once(server: AppServe
         assert sum(source in text for text in reads) <= 2, [text for text in reads if source in text]
 
 
-async def test_nobody_is_told_of_another_project(server: AppServer) -> None:
+async def test_subscriber_receives_no_events_of_another_project(server: AppServer) -> None:
     keys = server.app.keys
     mine = await server.app.create_flow(ECHO)
     theirs = await server.app.create_flow(ECHO, key=keys.other_admin)
@@ -109,7 +109,7 @@ async def test_nobody_is_told_of_another_project(server: AppServer) -> None:
         assert (await receive(foreign))["id"] == "2"
 
 
-async def test_variables_of_the_selection_are_told_apart_and_cursors_are_not(server: AppServer) -> None:
+async def test_renderings_differ_by_variables_of_the_selection_and_not_by_cursors(server: AppServer) -> None:
     query = """subscription($after: String, $full: Boolean!) { told: flowRunStatusChanged(after: $after)
         { __typename ... on FlowRunStatusChanged { cursor runId @include(if: $full) } } }"""
     flow = await server.app.create_flow(ECHO)
@@ -132,7 +132,7 @@ async def next_event_after(server: AppServer, client: ClientConnection, flow: st
     return await next_event(client)
 
 
-async def test_a_run_that_leaves_the_filter_is_told_and_does_not_match(database_url: str) -> None:
+async def test_run_that_leaves_the_filter_is_delivered_and_does_not_match(database_url: str) -> None:
     async with run_server(database_url, with_worker=True) as server, AsyncExitStack() as stack:
         flow = await server.app.create_flow(ECHO)
         running = await subscribed(stack, server, PLAIN, filter={"statuses": ["RUNNING"]})
@@ -152,7 +152,7 @@ def archive(uow: UnitOfWork, key: UUID) -> None:
     event_log.append(uow, [{**event, "message": "Archived", "at": now}])
 
 
-async def test_other_changes_of_runs_are_told_in_the_same_stream(server: AppServer) -> None:
+async def test_other_changes_of_runs_are_delivered_in_the_same_stream(server: AppServer) -> None:
     flow = await server.app.create_flow(ECHO)
     async with AsyncExitStack() as stack:
         lists = [await subscribed(stack, server, PLAIN, filter={"archived": how}) for how in ("EXCLUDE", "ONLY")]
@@ -166,7 +166,7 @@ async def test_other_changes_of_runs_are_told_in_the_same_stream(server: AppServ
             assert heard["run"]["archivedAt"] is not None
 
 
-async def test_an_event_is_not_told_without_what_was_asked_for(
+async def test_event_is_not_delivered_without_its_selected_fields(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database goes away between the event and the fields of its run."""
@@ -200,7 +200,7 @@ def with_a_bad_one(uow: UnitOfWork, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
-async def test_an_event_that_cannot_be_told_is_an_error_in_its_place_alone(server: AppServer, query: str) -> None:
+async def test_event_that_cannot_be_rendered_is_an_error_in_its_position_alone(server: AppServer, query: str) -> None:
     async def heard(client: ClientConnection) -> list[str]:
         """The statuses told, and of what cannot be told the first part of the path."""
         found = []
@@ -281,13 +281,13 @@ class DeafClient(Deaf):
             + f"Authorization: Bearer {server.app.keys.admin}\r\n\r\n".encode()
         )
         await client._headers()
-        await client.tell({"type": "connection_init"})
+        await client.send({"type": "connection_init"})
         assert await client.message() == {"type": "connection_ack"}
-        await client.tell({"id": "1", "type": "subscribe", "payload": {"query": LOUD}})
+        await client.send({"id": "1", "type": "subscribe", "payload": {"query": LOUD}})
         assert (await client.message())["payload"]["data"]["told"]["__typename"] == "CaughtUp"
         return client
 
-    async def tell(self, message: Any) -> None:
+    async def send(self, message: Any) -> None:
         data = json.dumps(message).encode()
         await self._send(b"\x81\xfe" + len(data).to_bytes(2, "big") + b"\0\0\0\0" + data)
 
@@ -415,7 +415,7 @@ async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_fr
         assert (message["id"], message["type"]) == ("1", "error")
         assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
         assert 1 < len(heard) < MANY
-        await client.tell(
+        await client.send(
             {"id": "2", "type": "subscribe", "payload": {"query": LOUD, "variables": {"after": heard[-1]}}}
         )
         while (item := (await client.message())["payload"]["data"]["told"])["__typename"] != "CaughtUp":
@@ -458,7 +458,7 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
     async with deaf(server, monkeypatch, connect) as client:
         for _ in range(LOOKS_STUCK + 1):
             assert not gone.is_set()
-            connections._cut_off_the_stuck()
+            connections._drop_stuck()
         await asyncio.wait_for(gone.wait(), PATIENCE)
         assert server.endpoint._hub.subscribers == 0
         while await client._more():

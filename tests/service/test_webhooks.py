@@ -1,4 +1,4 @@
-"""Calls of webhooks, over HTTP."""
+"""Tests of webhook deliveries over HTTP."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ async def create(app: App, definition: Any = ECHO, **variables: Any) -> dict[str
 
 
 async def echoed(app: App, **request: Any) -> dict[str, Any]:
-    """The input that a call becomes."""
+    """Returns the input of the run that a delivery started."""
     webhook = await create(app)
     response = await app.http.post(f"{webhook['path']}?wait=30000", **request)
     assert response.status_code == 200, response.text
@@ -57,7 +57,7 @@ def code_of(response: httpx.Response) -> str:
     return code
 
 
-async def test_call_starts_a_run_at_once(idle_app: App) -> None:
+async def test_call_starts_run_at_once(idle_app: App) -> None:
     webhook = await create(idle_app)
     response = await idle_app.http.post(webhook["path"], json={"order": 7})
     assert response.status_code == 202
@@ -93,12 +93,14 @@ async def test_call_starts_a_run_at_once(idle_app: App) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_body_is_read_by_its_type(app: App, content_type: str, content: bytes, expected: dict[str, Any]) -> None:
+async def test_body_is_parsed_by_content_type(
+    app: App, content_type: str, content: bytes, expected: dict[str, Any]
+) -> None:
     given = await echoed(app, content=content, headers={"content-type": content_type})
     assert {name: given[name] for name in given if name.startswith("body")} == expected
 
 
-async def test_query_and_headers_come_along_without_secrets(app: App) -> None:
+async def test_input_has_query_and_headers_without_secrets(app: App) -> None:
     webhook = await create(app)
     secret = {"authorization": "Bearer x", "cookie": "a=b", "proxy-authorization": "x"}
     headers = [("X-Event", "paid"), ("X-Many", "1"), ("X-Many", "2"), *secret.items()]
@@ -122,14 +124,14 @@ async def test_query_and_headers_come_along_without_secrets(app: App) -> None:
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_faulty_body_is_refused(idle_app: App, content_type: str, content: bytes) -> None:
+async def test_malformed_body_is_refused(idle_app: App, content_type: str, content: bytes) -> None:
     webhook = await create(idle_app)
     response = await idle_app.http.post(webhook["path"], content=content, headers={"content-type": content_type})
     assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
     assert await run_count(idle_app) == 0
 
 
-async def test_input_schema_applies(idle_app: App) -> None:
+async def test_input_must_match_schema(idle_app: App) -> None:
     webhook = await create(idle_app, STRICT)
     response = await idle_app.http.post(webhook["path"], json={})
     assert (response.status_code, code_of(response)) == (422, "INPUT_INVALID")
@@ -137,38 +139,38 @@ async def test_input_schema_applies(idle_app: App) -> None:
     assert (await idle_app.http.post(webhook["path"], json={"order": 1})).status_code == 202
 
 
-async def test_waiting_gives_the_output(app: App) -> None:
+async def test_waiting_call_returns_output(app: App) -> None:
     flow = await app.create_flow({"steps": [{"name": "a", "kind": "transform", "input": {"x": 1}}]})
     webhook = await create(app, flow=flow)
     response = await app.http.post(f"{webhook['path']}?wait=30000")
     assert response.status_code == 200
-    told = response.json()
-    assert told == {"runId": told["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
+    body = response.json()
+    assert body == {"runId": body["runId"], "status": "SUCCEEDED", "output": {"x": 1}}
 
 
-async def test_waiting_for_a_run_that_fails_gives_its_error(app: App) -> None:
+async def test_waiting_call_returns_error_of_failed_run(app: App) -> None:
     webhook = await create(app, FAILING)
     response = await app.http.post(f"{webhook['path']}?wait=30000")
     assert response.status_code == 500
-    told = response.json()
-    assert told["status"] == "FAILED"
-    assert told["runId"].startswith("run_")
-    assert told["error"]["stepName"] == "fail"
-    assert told["error"]["code"]
-    assert told["error"]["message"]
+    body = response.json()
+    assert body["status"] == "FAILED"
+    assert body["runId"].startswith("run_")
+    assert body["error"]["stepName"] == "fail"
+    assert body["error"]["code"]
+    assert body["error"]["message"]
 
 
-async def test_waiting_ends(idle_app: App) -> None:
+async def test_waiting_call_times_out(idle_app: App) -> None:
     webhook = await create(idle_app)
     response = await idle_app.http.post(f"{webhook['path']}?wait=1")
-    told = response.json()
+    body = response.json()
     assert response.status_code == 504
-    assert told == {"runId": told["runId"], "status": "QUEUED"}
+    assert body == {"runId": body["runId"], "status": "QUEUED"}
 
 
 @pytest.mark.parametrize("wait", ["", "x", "-1", "1.5", "60001", "9" * 5_000, "٣"])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_time_to_wait_is_bounded(idle_app: App, wait: str) -> None:
+async def test_wait_time_is_bounded(idle_app: App, wait: str) -> None:
     webhook = await create(idle_app)
     response = await idle_app.http.post(webhook["path"], params={"wait": wait})
     assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
@@ -176,7 +178,7 @@ async def test_time_to_wait_is_bounded(idle_app: App, wait: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id", "X-GitHub-Delivery", "X-Shopify-Webhook-Id"])
-async def test_delivery_that_is_tried_again_finds_its_run(idle_app: App, header: str) -> None:
+async def test_repeated_delivery_returns_same_run(idle_app: App, header: str) -> None:
     webhook = await create(idle_app)
 
     async def deliver(body: int, time: str) -> httpx.Response:
@@ -190,14 +192,14 @@ async def test_delivery_that_is_tried_again_finds_its_run(idle_app: App, header:
     assert await run_count(idle_app) == 1
 
 
-async def test_deliveries_at_once_start_one_run(idle_app: App) -> None:
+async def test_concurrent_deliveries_start_one_run(idle_app: App) -> None:
     webhook = await create(idle_app)
     calls = [idle_app.http.post(webhook["path"], json=1, headers={"webhook-id": "m"}) for _ in range(5)]
     assert len({response.json()["runId"] for response in await asyncio.gather(*calls)}) == 1
     assert await run_count(idle_app) == 1
 
 
-async def test_keys_of_other_webhooks_and_of_the_api_do_not_collide(idle_app: App) -> None:
+async def test_idempotency_keys_of_webhooks_and_api_are_independent(idle_app: App) -> None:
     flow = await idle_app.create_flow(ECHO)
     for webhook in [await create(idle_app, flow=flow), await create(idle_app, flow=flow)]:
         response = await idle_app.http.post(webhook["path"], headers={"idempotency-key": "k"})
@@ -206,7 +208,7 @@ async def test_keys_of_other_webhooks_and_of_the_api_do_not_collide(idle_app: Ap
     assert await run_count(idle_app) == 3
 
 
-async def test_token_is_shown_once_and_kept_nowhere(idle_app: App) -> None:
+async def test_token_is_shown_once_and_never_stored(idle_app: App) -> None:
     flow = await idle_app.create_flow(ECHO)
     created = await create(idle_app, flow=flow)
     token = created["token"]
@@ -221,7 +223,7 @@ async def test_token_is_shown_once_and_kept_nowhere(idle_app: App) -> None:
     assert token not in response.text
 
 
-async def test_rotated_token_ends_at_once(idle_app: App) -> None:
+async def test_rotated_token_is_refused_at_once(idle_app: App) -> None:
     created = await create(idle_app)
     rotated = (await idle_app.query(ROTATE, {"id": created["webhook"]["id"]}))["result"]
     assert rotated["webhook"]["rotatedAt"] is not None
@@ -231,7 +233,7 @@ async def test_rotated_token_ends_at_once(idle_app: App) -> None:
     assert new.status_code == 202
 
 
-async def test_deleted_webhook_is_gone_and_its_runs_stay(idle_app: App) -> None:
+async def test_deleted_webhook_is_not_found_and_its_runs_remain(idle_app: App) -> None:
     created = await create(idle_app)
     await idle_app.http.post(created["path"])
     variables = {"id": created["webhook"]["id"]}
@@ -249,7 +251,7 @@ async def test_unknown_token_is_not_found(idle_app: App, token: str) -> None:
     assert (response.status_code, code_of(response)) == (404, "WEBHOOK_NOT_FOUND")
 
 
-async def test_key_or_hash_is_no_token(idle_app: App) -> None:
+async def test_key_or_hash_is_refused_as_token(idle_app: App) -> None:
     created = await create(idle_app)
     for token in (idle_app.keys.admin, hashlib.sha256(created["token"].encode()).hexdigest(), created["token"][:-1]):
         assert (await idle_app.http.post(f"/hooks/{token}")).status_code == 404
@@ -257,7 +259,7 @@ async def test_key_or_hash_is_no_token(idle_app: App) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_webhooks_take_post_alone(idle_app: App, method: str) -> None:
+async def test_webhook_accepts_only_post(idle_app: App, method: str) -> None:
     created = await create(idle_app)
     assert (await idle_app.http.request(method, created["path"])).status_code == 405
     assert await run_count(idle_app) == 0
@@ -265,7 +267,7 @@ async def test_webhooks_take_post_alone(idle_app: App, method: str) -> None:
 
 @pytest.fixture
 async def small_app(database_url: str) -> AsyncIterator[App]:
-    """A service that takes bodies of 2,048 bytes."""
+    """An application that accepts bodies of up to 2,048 bytes."""
     async with run_app(database_url, with_worker=False, max_body_bytes=2_048) as served:
         yield served
 
@@ -288,13 +290,13 @@ async def test_oversized_body_is_refused(small_app: App, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_body_that_makes_too_large_an_input_is_refused(idle_app: App) -> None:
+async def test_body_that_exceeds_input_size_is_refused(idle_app: App) -> None:
     created = await create(idle_app)
     response = await idle_app.http.post(created["path"], json="x" * 1_100_000)
     assert (response.status_code, code_of(response)) == (413, "INPUT_TOO_LARGE")
 
 
-async def test_flow_that_cannot_be_started_refuses_the_call(idle_app: App) -> None:
+async def test_call_of_flow_that_cannot_start_is_refused(idle_app: App) -> None:
     flow = await idle_app.create_flow(ECHO)
     created = await create(idle_app, flow=flow)
     await idle_app.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
@@ -307,7 +309,7 @@ async def test_flow_that_cannot_be_started_refuses_the_call(idle_app: App) -> No
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
-# GitHub's own example of a signed body.
+# The example of a signed body in GitHub's documentation.
 SIGNED = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 
 
@@ -339,12 +341,12 @@ async def test_signature_is_checked(idle_app: App, shown: str | None, status: in
 @pytest.mark.parametrize(
     "variables", [{"header": "x"}, {"secret": "x"}, {"header": "a b", "secret": "x"}, {"header": "x", "secret": ""}]
 )
-async def test_header_and_secret_of_a_signature_go_together(idle_app: App, variables: dict[str, str]) -> None:
+async def test_signature_requires_both_header_and_secret(idle_app: App, variables: dict[str, str]) -> None:
     flow = await idle_app.create_flow(ECHO)
     assert await idle_app.error_code(CREATE, {"flow": flow, **variables}) == "INVALID_ARGUMENT"
 
 
-async def test_foreign_webhooks_are_as_if_unknown(idle_app: App) -> None:
+async def test_foreign_webhook_is_not_found(idle_app: App) -> None:
     flow = await idle_app.create_flow(ECHO)
     created = await create(idle_app, flow=flow)
     variables, other = {"id": created["webhook"]["id"]}, idle_app.keys.other_admin
@@ -358,7 +360,7 @@ async def test_foreign_webhooks_are_as_if_unknown(idle_app: App) -> None:
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-async def test_webhooks_are_changed_by_admins_alone(idle_app: App, role: str) -> None:
+async def test_only_admins_change_webhooks(idle_app: App, role: str) -> None:
     flow = await idle_app.create_flow(ECHO)
     variables = {"id": (await create(idle_app, flow=flow))["webhook"]["id"]}
     key = getattr(idle_app.keys, role)
@@ -367,7 +369,7 @@ async def test_webhooks_are_changed_by_admins_alone(idle_app: App, role: str) ->
         assert await idle_app.error_code(text, variables, key=key) == "FORBIDDEN"
 
 
-async def test_run_belongs_to_the_project_of_the_webhook(idle_app: App) -> None:
+async def test_run_belongs_to_project_of_webhook(idle_app: App) -> None:
     created = await create(idle_app)
     await idle_app.http.post(created["path"], headers={"authorization": f"Bearer {idle_app.keys.other_admin}"})
     assert await run_count(idle_app) == 1
@@ -375,9 +377,7 @@ async def test_run_belongs_to_the_project_of_the_webhook(idle_app: App) -> None:
     assert found["flowRuns"]["totalCount"] == 0
 
 
-async def test_call_beyond_the_quota_is_told_its_run_and_when_to_come_back(
-    fake_clock: FakeClock, idle_app: App
-) -> None:
+async def test_call_beyond_quota_returns_run_and_retry_time(fake_clock: FakeClock, idle_app: App) -> None:
     fake_clock.watch(idle_app.database)
     webhook = await create(idle_app)
     limit = "mutation { updateProject(input: {quotaRuns: 1, quotaPeriod: HOUR}) { __typename } }"
@@ -396,7 +396,7 @@ async def test_call_beyond_the_quota_is_told_its_run_and_when_to_come_back(
     assert (await idle_app.http.post(webhook["path"], json=1)).status_code == 202
 
 
-async def test_delivery_is_known_again_after_its_flow_was_disabled(idle_app: App) -> None:
+async def test_repeated_delivery_returns_run_after_flow_was_disabled(idle_app: App) -> None:
     flow = await idle_app.create_flow(ECHO)
     webhook = await create(idle_app, flow=flow)
     headers = {"idempotency-key": "k"}

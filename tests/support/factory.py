@@ -147,7 +147,7 @@ def _run(published: PublishedFlow, values: Mapping[str, Any]) -> dict[str, Any]:
     created_at: datetime = required["created_at"]
     row = dict.fromkeys(column.name for column in table(FlowRun).c if column.server_default is None) | required
     status = values.get("status", RunStatus.QUEUED)
-    state = {"status": status, "updated_at": created_at, "epoch": 1}
+    state = {"status": status, "updated_at": created_at}
     return row | state | _times(status, created_at) | dict(values)
 
 

@@ -7,20 +7,20 @@ from engine.steps import StepContext, ThreadContext
 
 
 @action("notes.log")
-async def log(ctx: StepContext, lines: list[list[str]]) -> None:
-    """Log these lines, each a level and a message."""
-    for level, message in lines:
+async def log(ctx: StepContext, messages: list[list[str]]) -> None:
+    """Logs messages; each is a level and a text."""
+    for level, message in messages:
         ctx.log(message, level)
 
 
 @action("notes.count")
 def count(ctx: ThreadContext, to: int) -> None:
-    """Log the numbers from 1."""
+    """Logs the numbers from 1 to `to`."""
     for number in range(1, to + 1):
         ctx.log(f"line {number}")
 
 
 @action("notes.store")
 def store(ctx: ThreadContext, name: str, text: str, media_type: str | None = None) -> Any:
-    """Store a file."""
+    """Stores a file."""
     return ctx.store_file(name, text.encode(), media_type)

@@ -1,4 +1,4 @@
-"""A connection to a service that fails when a test says so."""
+"""A proxy in front of a service, whose connections a test can reset."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Passes bytes between clients and a service, until it cuts them off."""
+    """Passes bytes between clients and a service, until a test resets the connections."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._upstream = (parts.hostname, parts.port)
         self._transports: set[asyncio.WriteTransport] = set()
         self.disconnects = 0
-        """How often somebody was cut off."""
+        """The number of resets that closed at least one connection."""
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -24,7 +24,7 @@ class Proxy:
             self.cut()
 
     def cut(self) -> None:
-        """Reset every connection, on both sides."""
+        """Resets every connection, on both sides."""
         self.disconnects += bool(self._transports)
         for transport in self._transports:
             transport.abort()

@@ -23,37 +23,37 @@ def create_and_fail(uow: UnitOfWork, name: str) -> None:
     raise RuntimeError("no")
 
 
-async def test_what_is_written_is_read(database: Database) -> None:
+async def test_read_returns_committed_write(database: Database) -> None:
     key = await database.write(projects.create, "one")
     assert await database.read(projects.by_name, "one") == key
 
 
-async def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
+async def test_failed_write_leaves_no_rows(database: Database) -> None:
     with pytest.raises(RuntimeError, match="no"):
         await database.write(create_and_fail, "one")
     assert await database.read(projects.names) == []
 
 
-async def test_a_unique_name_taken_twice_is_a_conflict(database: Database) -> None:
+async def test_second_use_of_unique_name_is_conflict(database: Database) -> None:
     await database.write(projects.create, "one")
     with pytest.raises(ConflictError):
         await database.write(projects.create, "one")
     assert await database.read(projects.names) == ["one"]
 
 
-async def test_of_many_that_take_one_name_at_once_one_has_it(database: Database) -> None:
+async def test_one_of_concurrent_writers_gets_unique_name(database: Database) -> None:
     results = await asyncio.gather(*(database.write(projects.create, "one") for _ in range(10)), return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]
     assert [type(failure) for failure in failures] == [ConflictError] * 9
     assert await database.read(projects.names) == ["one"]
 
 
-async def test_a_row_that_points_nowhere_is_a_conflict(database: Database) -> None:
+async def test_dangling_foreign_key_is_conflict(database: Database) -> None:
     with pytest.raises(ConflictError):
         await database.write(flows.create, ids.new_uuid(), "flow")
 
 
-async def test_a_fault_of_ours_is_not_called_unavailability(database: Database) -> None:
+async def test_programming_error_is_not_reported_as_unavailable(database: Database) -> None:
     def divide(_: object) -> float:
         return 1 / 0
 
@@ -62,7 +62,7 @@ async def test_a_fault_of_ours_is_not_called_unavailability(database: Database) 
             await run(divide)
 
 
-async def test_a_read_that_was_cancelled_leaves_the_database_usable(database: Database) -> None:
+async def test_cancelled_read_leaves_database_usable(database: Database) -> None:
     for _ in range(30):
         reading = asyncio.create_task(database.read(projects.names))
         await asyncio.sleep(0)
@@ -71,20 +71,20 @@ async def test_a_read_that_was_cancelled_leaves_the_database_usable(database: Da
     assert await database.read(projects.names) == []
 
 
-async def test_signals_go_out_when_the_write_is_committed(database: Database) -> None:
+async def test_signals_are_sent_after_commit(database: Database) -> None:
     def announce(uow: UnitOfWork) -> None:
         uow.publish_after_commit("topic")
 
-    with database.signals.listen("topic") as told:
+    with database.signals.listen("topic") as woken:
         writing = asyncio.create_task(database.write(announce))
         await asyncio.sleep(0)
-        assert not told.is_set()
+        assert not woken.is_set()
         await writing
-        assert told.is_set()
+        assert woken.is_set()
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_a_file_that_is_no_database_is_unavailable(database_url: str, tmp_path: Path) -> None:
+async def test_corrupt_file_is_unavailable(database_url: str, tmp_path: Path) -> None:
     path = tmp_path / "text.db"
     path.write_text("no database at all, and longer than a header is" * 100)
     database = open_database(f"sqlite+aiosqlite:///{path}")
@@ -111,7 +111,7 @@ async def assert_unavailable(database: Database) -> None:
 
 
 async def until_unavailable(database: Database) -> None:
-    """The sessions of a killed server may answer until they notice that it is gone."""
+    """Waits until no session of the killed server answers any more."""
     try:
         while True:
             await database.read(projects.names)
@@ -120,11 +120,11 @@ async def until_unavailable(database: Database) -> None:
 
 
 async def warm_up(database: Database) -> None:
-    """Several connections in the pool."""
+    """Opens several connections in the pool."""
     await asyncio.gather(*(database.read(projects.names) for _ in range(6)))
 
 
-async def test_a_server_that_stops_is_unavailable_until_it_is_back(
+async def test_stopped_server_is_unavailable_until_restarted(
     on_own_server: Database, own_postgres: PostgresServer
 ) -> None:
     await warm_up(on_own_server)
@@ -139,9 +139,7 @@ async def test_a_server_that_stops_is_unavailable_until_it_is_back(
     assert await on_own_server.read(projects.names) == ["before", "stop", "kill"]
 
 
-async def test_a_restart_in_an_idle_moment_is_not_noticed(
-    on_own_server: Database, own_postgres: PostgresServer
-) -> None:
+async def test_restart_while_idle_causes_no_error(on_own_server: Database, own_postgres: PostgresServer) -> None:
     for name in ("first", "second"):
         await warm_up(on_own_server)
         await asyncio.to_thread(own_postgres.stop)
@@ -152,7 +150,7 @@ async def test_a_restart_in_an_idle_moment_is_not_noticed(
 
 
 @on_postgresql
-async def test_a_session_ended_by_the_operator_fails_its_write_alone(database: Database) -> None:
+async def test_terminated_session_fails_only_its_write(database: Database) -> None:
     def end_ourselves(uow: UnitOfWork) -> None:
         projects.create(uow, "lost")
         uow.conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
@@ -163,7 +161,7 @@ async def test_a_session_ended_by_the_operator_fails_its_write_alone(database: D
     assert await database.read(projects.names) == ["kept"]
 
 
-async def test_a_server_without_a_free_connection_is_unavailable(own_postgres: PostgresServer) -> None:
+async def test_server_without_free_connection_is_unavailable(own_postgres: PostgresServer) -> None:
     await asyncio.to_thread(migrate.upgrade, own_postgres.url())
     await query(own_postgres.url(), "CREATE ROLE guest LOGIN CONNECTION LIMIT 0")
     database = open_database(own_postgres.url().replace("flowruns@", "guest@"))
@@ -174,7 +172,7 @@ async def test_a_server_without_a_free_connection_is_unavailable(own_postgres: P
 
 
 @on_postgresql
-async def test_a_read_that_was_cut_off_is_read_again(database: Database) -> None:
+async def test_interrupted_read_is_retried(database: Database) -> None:
     answers: list[int] = []
 
     def read(conn: Connection) -> list[int]:
@@ -187,7 +185,7 @@ async def test_a_read_that_was_cut_off_is_read_again(database: Database) -> None
 
 
 @on_postgresql
-async def test_a_statement_that_makes_no_sense_is_a_fault_of_ours(database: Database) -> None:
+async def test_invalid_statement_is_programming_error(database: Database) -> None:
     statement = text("SELECT nothing FROM nowhere")
     with pytest.raises(ProgrammingError):
         await database.read(lambda conn: conn.execute(statement))
@@ -196,14 +194,14 @@ async def test_a_statement_that_makes_no_sense_is_a_fault_of_ours(database: Data
 
 
 @on_postgresql
-async def test_a_server_without_our_database_is_unavailable(database_url: str) -> None:
+async def test_missing_database_is_unavailable(database_url: str) -> None:
     database = open_database(make_url(database_url).set(database="gone").render_as_string(hide_password=False))
     await assert_unavailable(database)
     await database.close()
 
 
 @on_postgresql
-async def test_a_pool_that_stays_exhausted_is_unavailable(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_exhausted_pool_is_unavailable(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database._engine.pool, "_timeout", 0.0)
     monkeypatch.setattr(database._engine.pool, "_max_overflow", 0)
     async with AsyncExitStack() as taken:
@@ -218,14 +216,14 @@ _BARRIER = 4711
 
 
 def rename_both(uow: UnitOfWork, first: str, second: str) -> None:
-    """Change two projects, one after the other; between them waits whoever comes while the barrier is held."""
+    """Changes two projects in turn, and waits for the barrier in between."""
     uow.conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{first}%"})
     uow.conn.execute(text("SELECT pg_advisory_xact_lock_shared(:barrier)"), {"barrier": _BARRIER})
     uow.conn.execute(text("UPDATE project SET name = name || '!' WHERE name LIKE :name"), {"name": f"{second}%"})
 
 
 @on_postgresql
-async def test_of_two_writes_that_wait_for_each_other_both_happen(database: Database, database_url: str) -> None:
+async def test_deadlocked_writes_both_succeed(database: Database, database_url: str) -> None:
     for name in ("a", "b"):
         await database.write(projects.create, name)
     holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))

@@ -1,4 +1,4 @@
-"""Signals between processes, here between two databases' worth of one."""
+"""Tests of signals between processes; two `Database` objects stand for two processes."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.query import query
 
 PATIENCE = 30.0
-"""Real seconds after which what never happens fails the test."""
+"""Real seconds after which a missing signal fails the test."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def dialect() -> str:
 
 
 class Process:
-    """A database with a notifier, as a process has them."""
+    """A database with a notifier, as each process of the service has."""
 
     def __init__(self, url: str) -> None:
         self.database = open_database(url)
@@ -64,7 +64,7 @@ TOPICS += [pubsub.run_changed(UUID(int=7)), pubsub.operation_changed(UUID(int=7)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=str)
-async def test_what_one_process_commits_the_other_hears(processes: tuple[Process, Process], topic: Hashable) -> None:
+async def test_commit_signals_other_process(processes: tuple[Process, Process], topic: Hashable) -> None:
     one, other = processes
     with other.signals.listen(topic) as heard, other.signals.listen(pubsub.run_changed(uuid4())) as unrelated:
         await one.database.write(UnitOfWork.publish_after_commit, topic)
@@ -72,7 +72,7 @@ async def test_what_one_process_commits_the_other_hears(processes: tuple[Process
         assert not unrelated.is_set()
 
 
-async def test_many_changes_are_told_together_and_completely(processes: tuple[Process, Process]) -> None:
+async def test_every_topic_of_large_batch_is_signalled(processes: tuple[Process, Process]) -> None:
     one, other = processes
     topics = [made(uuid4()) for _ in range(500) for made in (pubsub.run_changed, pubsub.operation_changed)]
     async with AsyncExitStack() as stack:
@@ -82,34 +82,37 @@ async def test_many_changes_are_told_together_and_completely(processes: tuple[Pr
             await within(event)
 
 
-async def test_nobody_hears_his_own_signals_twice(processes: tuple[Process, Process]) -> None:
+async def test_process_ignores_its_own_notifications(processes: tuple[Process, Process]) -> None:
     one, other = processes
     with one.signals.listen(pubsub.EVENTS) as own, one.signals.listen(pubsub.RUNS_DUE) as answer:
         with other.signals.listen(pubsub.EVENTS) as heard:
             one.signals.send([pubsub.EVENTS])
             own.clear()
             await within(heard)
-        # What comes back would have come before this.
+        # A notification of its own would have arrived before this one.
         other.signals.send([pubsub.RUNS_DUE])
         await within(answer)
         assert not own.is_set()
 
 
-async def test_a_rolled_back_change_is_not_told(processes: tuple[Process, Process]) -> None:
+async def test_rolled_back_change_sends_no_signal(processes: tuple[Process, Process]) -> None:
     def fail(uow: UnitOfWork) -> None:
         uow.publish_after_commit(pubsub.RUNS_STOPPED)
         raise RuntimeError("a bug")
 
     one, other = processes
-    with other.signals.listen(pubsub.RUNS_STOPPED) as told, other.signals.listen(pubsub.RUNS_DUE) as later:
+    with (
+        other.signals.listen(pubsub.RUNS_STOPPED) as stopped_signal,
+        other.signals.listen(pubsub.RUNS_DUE) as due_signal,
+    ):
         with pytest.raises(RuntimeError):
             await one.database.write(fail)
         one.signals.send([pubsub.RUNS_DUE])
-        await within(later)
-        assert not told.is_set()
+        await within(due_signal)
+        assert not stopped_signal.is_set()
 
 
-async def test_a_lost_connection_is_made_anew_and_whoever_waits_looks_again(
+async def test_lost_connection_is_reopened_and_wakes_every_listener(
     processes: tuple[Process, Process], database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other = processes
@@ -126,7 +129,7 @@ async def test_a_lost_connection_is_made_anew_and_whoever_waits_looks_again(
         await within(heard)
 
 
-async def test_a_server_that_is_away_is_waited_for(
+async def test_notifier_reconnects_after_server_restart(
     own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Process(own_postgres.url()) as process:
@@ -137,7 +140,7 @@ async def test_a_server_that_is_away_is_waited_for(
     assert "Signals between processes are down" in caplog.text
 
 
-async def test_on_sqlite_nothing_is_passed_on_and_no_file_is_made(tmp_path: Path) -> None:
+async def test_sqlite_needs_no_notifier_and_creates_no_file(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/file.db"
     database = open_database(url)
     async with pg_notify.listen_for_other_processes(database, url):
@@ -149,5 +152,5 @@ async def test_on_sqlite_nothing_is_passed_on_and_no_file_is_made(tmp_path: Path
     await database.close()
 
 
-async def test_a_process_without_a_notifier_still_commits(database: Database) -> None:
+async def test_process_without_notifier_commits(database: Database) -> None:
     assert await database.write(projects.create, "quiet")

@@ -3,7 +3,7 @@ import pytest
 from db.core.pubsub import PubSub
 
 
-def test_everybody_who_listens_to_a_topic_is_woken_and_nobody_else() -> None:
+def test_signal_wakes_only_listeners_of_topic() -> None:
     signals = PubSub()
     with signals.listen("a") as one, signals.listen("a") as two, signals.listen("b") as other:
         signals.send(["a", "unheard"])
@@ -12,7 +12,7 @@ def test_everybody_who_listens_to_a_topic_is_woken_and_nobody_else() -> None:
         assert not other.is_set()
 
 
-def test_who_stopped_listening_is_not_woken() -> None:
+def test_signal_does_not_wake_removed_listener() -> None:
     signals = PubSub()
     with signals.listen("a") as stays:
         with signals.listen("a") as goes:
@@ -22,7 +22,7 @@ def test_who_stopped_listening_is_not_woken() -> None:
         assert not goes.is_set()
 
 
-def test_nothing_is_kept_of_topics_that_nobody_listens_to() -> None:
+def test_topic_without_listeners_is_forgotten() -> None:
     signals = PubSub()
     with signals.listen(("run", 1)):
         signals.send([("run", 1), ("run", 2)])
@@ -30,7 +30,7 @@ def test_nothing_is_kept_of_topics_that_nobody_listens_to() -> None:
     assert not signals._listeners
 
 
-def test_a_listener_that_fails_stops_listening() -> None:
+def test_failed_listener_is_removed() -> None:
     signals = PubSub()
     with pytest.raises(ZeroDivisionError), signals.listen("a"):
         _ = 1 / 0

@@ -1,4 +1,4 @@
-"""The thread that writes to SQLite, and what happens when SQLite refuses."""
+"""Tests of the thread that writes to SQLite, and of errors of SQLite."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ from domain.errors import DatabaseUnavailableError
 
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 PATIENCE = 20.0
-"""Real seconds after which a thread that should have moved on has failed the test."""
+"""Real seconds after which a blocked thread fails the test."""
 
 
 @pytest.fixture
@@ -30,14 +30,14 @@ def path(database_url: str) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections give up at once when another process writes; asked for before `database`."""
+    """Makes connections fail at once while another process writes; must be requested before `database`."""
     pragmas = tuple(each for each in sqlite.PRAGMAS if "busy_timeout" not in each)
     monkeypatch.setattr(sqlite, "PRAGMAS", (*pragmas, "PRAGMA busy_timeout = 0"))
 
 
 @contextmanager
 def commits_of(database: Database) -> Iterator[list[None]]:
-    """Grows by one with each commit of the writer."""
+    """Yields a list that grows by one with each commit of the writer."""
     assert database._writer is not None
     found: list[None] = []
 
@@ -49,7 +49,7 @@ def commits_of(database: Database) -> Iterator[list[None]]:
 
 
 class Gate:
-    """Keeps the writer busy until it is opened."""
+    """Blocks the writer until the gate is opened."""
 
     def __init__(self) -> None:
         self._entered = threading.Event()
@@ -68,7 +68,7 @@ class Gate:
 
 @pytest.fixture
 async def gate(database: Database) -> AsyncIterator[Gate]:
-    """A writer that is busy with one job; what is asked for now comes together in the next group."""
+    """Blocks the writer in one job, so that later jobs form the next group."""
     made = Gate()
     first = asyncio.create_task(database.write(made.pass_through))
     await made.entered()
@@ -78,9 +78,9 @@ async def gate(database: Database) -> AsyncIterator[Gate]:
 
 
 async def asked(*writes: Any) -> list[asyncio.Future[Any]]:
-    """Tasks that have put their jobs into the queue."""
+    """Returns tasks that have put their jobs into the queue."""
     tasks = [asyncio.ensure_future(each) for each in writes]
-    for _ in range(2):  # each does its writing in a task of its own
+    for _ in range(2):  # each write runs in a task of its own
         await asyncio.sleep(0)
     return tasks
 
@@ -94,17 +94,17 @@ def fail_after_writing(uow: UnitOfWork, name: str) -> None:
     raise RuntimeError(name)
 
 
-async def test_jobs_that_come_together_are_committed_together(database: Database, gate: Gate) -> None:
+async def test_concurrent_jobs_share_commit(database: Database, gate: Gate) -> None:
     with commits_of(database) as commits:
         tasks = await asked(*(database.write(projects.create, f"p{number}") for number in range(20)))
         gate.open()
         await asyncio.gather(*tasks)
-    # That of the gate, and one for all the others.
+    # One commit of the gate, and one of all other jobs.
     assert len(commits) == 2
     assert await database.read(projects.names) == [f"p{number}" for number in range(20)]
 
 
-async def test_a_group_is_bounded(database: Database, gate: Gate) -> None:
+async def test_group_has_bounded_size(database: Database, gate: Gate) -> None:
     with commits_of(database) as commits:
         tasks = await asked(*(database.write(projects.create, f"p{number}") for number in range(150)))
         gate.open()
@@ -112,7 +112,7 @@ async def test_a_group_is_bounded(database: Database, gate: Gate) -> None:
     assert len(commits) == 1 + 3
 
 
-async def test_jobs_are_done_in_the_order_in_which_they_were_asked_for(database: Database, gate: Gate) -> None:
+async def test_jobs_run_in_order_of_request(database: Database, gate: Gate) -> None:
     order: list[int] = []
 
     def note(uow: UnitOfWork, number: int) -> None:
@@ -124,7 +124,7 @@ async def test_jobs_are_done_in_the_order_in_which_they_were_asked_for(database:
     assert order == list(range(100))
 
 
-async def test_a_job_that_fails_takes_none_of_its_group_with_it(database: Database, gate: Gate) -> None:
+async def test_failed_job_leaves_rest_of_group_committed(database: Database, gate: Gate) -> None:
     writes = [
         database.write(projects.create, "before"),
         database.write(fail_after_writing, "bad"),
@@ -138,19 +138,19 @@ async def test_a_job_that_fails_takes_none_of_its_group_with_it(database: Databa
     assert await database.read(projects.names) == ["before", "after"]
 
 
-async def test_a_caller_who_gave_up_stops_nothing(database: Database, gate: Gate) -> None:
+async def test_cancelled_caller_does_not_stop_its_job(database: Database, gate: Gate) -> None:
     gone, other = await asked(database.write(projects.create, "gone"), database.write(projects.create, "other"))
     gone.cancel()
     gate.open()
     await other
     with pytest.raises(asyncio.CancelledError):
         await gone
-    # Whether it was done was not told; it was.
+    # The caller does not learn that its job was committed.
     assert await database.read(projects.names) == ["gone", "other"]
     await database.write(projects.create, "later")
 
 
-async def test_closing_finishes_what_was_asked_for(database_url: str) -> None:
+async def test_close_finishes_queued_jobs(database_url: str) -> None:
     database = open_database(database_url)
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through))
@@ -166,7 +166,7 @@ async def test_closing_finishes_what_was_asked_for(database_url: str) -> None:
     await again.close()
 
 
-async def test_what_is_asked_for_after_closing_is_refused(database_url: str) -> None:
+async def test_closed_database_refuses_reads_and_writes(database_url: str) -> None:
     database = open_database(database_url)
     await database.close()
     with pytest.raises(DatabaseUnavailableError):
@@ -176,7 +176,7 @@ async def test_what_is_asked_for_after_closing_is_refused(database_url: str) -> 
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_write_under_way_elsewhere_makes_it_unavailable_for_as_long(database: Database, path: Path) -> None:
+async def test_write_of_other_process_makes_writes_unavailable_until_it_ends(database: Database, path: Path) -> None:
     await database.write(projects.create, "first")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -190,7 +190,7 @@ async def test_a_write_under_way_elsewhere_makes_it_unavailable_for_as_long(data
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_all_of_a_group_that_could_not_begin_are_told(database: Database, path: Path) -> None:
+async def test_every_job_of_unstarted_group_fails_as_unavailable(database: Database, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         writes = (database.write(projects.create, f"p{number}") for number in range(5))
@@ -200,7 +200,7 @@ async def test_all_of_a_group_that_could_not_begin_are_told(database: Database, 
 
 
 def limit_pages(uow: UnitOfWork, more: int | None) -> None:
-    """Let the file grow by so many pages; None: as it likes."""
+    """Lets the file grow by at most `more` pages; None removes the limit."""
     count = uow.conn.exec_driver_sql("PRAGMA page_count").scalar_one()
     uow.conn.exec_driver_sql(f"PRAGMA max_page_count = {1_073_741_823 if more is None else count + more}")
 
@@ -212,7 +212,7 @@ def write_much(uow: UnitOfWork, name: str) -> None:
     projects.create(uow, name)
 
 
-async def test_a_full_disk_fails_what_needs_room_and_nothing_else(database: Database) -> None:
+async def test_full_disk_fails_only_jobs_that_need_space(database: Database) -> None:
     await database.write(limit_pages, 5)
     with pytest.raises(DatabaseUnavailableError):
         await database.write(write_much, "much")
@@ -223,7 +223,7 @@ async def test_a_full_disk_fails_what_needs_room_and_nothing_else(database: Data
     assert await database.read(projects.names) == ["little", "much"]
 
 
-async def test_a_full_disk_is_told_to_all_whom_it_concerns(database: Database) -> None:
+async def test_full_disk_fails_every_rolled_back_job(database: Database) -> None:
     await database.write(limit_pages, 5)
     gate = Gate()
     first = asyncio.create_task(database.write(gate.pass_through))
@@ -237,19 +237,19 @@ async def test_a_full_disk_is_told_to_all_whom_it_concerns(database: Database) -
     await first
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[1], DatabaseUnavailableError)
-    # SQLite may have rolled back what the others wrote; then they are told.
+    # SQLite may have rolled back the other jobs; then they fail too.
     assert await database.read(projects.names) == succeeded(["before", "much", "after"], results)
     await database.write(projects.create, "later")
 
 
 def lose_the_transaction(uow: UnitOfWork) -> None:
-    """As SQLite itself does after some errors of the disk."""
+    """Rolls back the transaction, as SQLite does after some disk errors."""
     projects.create(uow, "lost")
     uow.conn.exec_driver_sql("ROLLBACK")
     raise RuntimeError("The disk failed")
 
 
-async def test_a_transaction_that_is_lost_is_told_to_its_whole_group(database: Database, gate: Gate) -> None:
+async def test_lost_transaction_fails_every_job_of_group(database: Database, gate: Gate) -> None:
     tasks = await asked(
         database.write(projects.create, "before"),
         database.write(lose_the_transaction),
@@ -264,13 +264,13 @@ async def test_a_transaction_that_is_lost_is_told_to_its_whole_group(database: D
     assert await database.read(projects.names) == [*kept, "later"]
 
 
-async def test_a_conflict_is_told_from_unavailability(database: Database) -> None:
+async def test_conflict_is_not_reported_as_unavailable(database: Database) -> None:
     await database.write(projects.create, "one")
     with pytest.raises(ConflictError):
         await database.write(projects.create, "one")
 
 
-async def test_connections_are_set_up_as_documented(database: Database) -> None:
+async def test_connections_have_documented_pragmas(database: Database) -> None:
     def settings(conn: Connection) -> dict[str, Any]:
         names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
         return {name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
@@ -279,11 +279,11 @@ async def test_connections_are_set_up_as_documented(database: Database) -> None:
     assert await database.read(settings) == await database.write(lambda uow: settings(uow.conn)) == expected
 
 
-async def test_readers_do_not_wait_for_the_writer(database: Database, gate: Gate) -> None:
+async def test_reads_do_not_wait_for_writer(database: Database, gate: Gate) -> None:
     assert await database.read(projects.names) == []
 
 
-async def test_a_unit_that_reads_keeps_to_one_connection_and_sees_what_is_committed_meanwhile(
+async def test_read_unit_uses_one_connection_and_sees_later_commits(
     database: Database,
 ) -> None:
     gate = Gate()
@@ -302,7 +302,7 @@ async def test_a_unit_that_reads_keeps_to_one_connection_and_sees_what_is_commit
     assert database._pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-async def test_more_reads_than_connections_take_their_turns(database_url: str) -> None:
+async def test_reads_beyond_pool_size_wait_for_connection(database_url: str) -> None:
     database, gates = open_database(database_url, pool_size=2), [Gate(), Gate()]
     busy = [asyncio.create_task(database.read(gate.pass_through)) for gate in gates]
     for gate in gates:

@@ -1,4 +1,4 @@
-"""What runs under way write together."""
+"""Tests of writes of several runs in one transaction."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -50,13 +50,13 @@ _RUN = ("status", "due_at", "lease_token", "finished_at", "duration_ms", "failed
 _event = table(RunEvent).c
 
 
-def told_of(conn: Connection, run_id: UUID) -> list[Any]:
-    """What there is of a run, without what tells it from others."""
+def run_state(conn: Connection, run_id: UUID) -> list[Any]:
+    """Returns the stored data of a run without its IDs."""
     row: Any = run_reads.by_ids(conn, [run_id], _RUN)[run_id]
     run = tuple(row)[1:]
     steps = [tuple(row)[1:] for row in step_rows(conn, run_id)]
-    told = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
-    history = [tuple(row) for row in conn.execute(told.where(_event.run_id == run_id).order_by(_event.seq))]
+    columns = select(_event.kind, _event.step_name, _event.from_status, _event.to_status, _event.message, _event.data)
+    history = [tuple(row) for row in conn.execute(columns.where(_event.run_id == run_id).order_by(_event.seq))]
     return [run, steps, attempt_rows(conn, run_id), history]
 
 
@@ -77,25 +77,25 @@ async def together(database: Database, leases: Sequence[Lease]) -> None:
     assert await database.write(step_journal.advance_batch, ends) == {lease.run_id for lease in leases}
 
 
-async def test_written_together_is_what_is_written_alone(
+async def test_batched_writes_equal_single_writes(
     database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
     leases = await claimed(database, published, 3)
     await alone(database, leases[0])
     await together(database, leases[1:])
-    first, *others = [await database.read(told_of, lease.run_id) for lease in leases]
+    first, *others = [await database.read(run_state, lease.run_id) for lease in leases]
     assert [len(rows) for rows in first[1:]] == [2, 3, 8]
     assert others == [first] * 2
 
 
-async def test_who_lost_the_lease_is_left_out_and_no_other(database: Database, published: PublishedFlow) -> None:
+async def test_batch_omits_only_runs_with_lost_lease(database: Database, published: PublishedFlow) -> None:
     kept, lost = await claimed(database, published, 2)
     changes = [Advance(kept, None, FIRST), Advance(Lease(lost.run_id, ids.new_uuid()), None, FIRST)]
     assert await database.write(step_journal.advance_batch, changes) == {kept.run_id}
     assert [row[0] for row in (await database.read(contents))[1]] == [kept.run_id]
 
 
-async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, published: PublishedFlow) -> None:
+async def test_batch_does_not_change_final_run(database: Database, published: PublishedFlow) -> None:
     (lease,) = await claimed(database, published, 1)
     assert await database.write(step_journal.stop, lease.run_id, "Enough")
     before = await database.read(contents)
@@ -104,7 +104,7 @@ async def test_a_run_that_ended_meanwhile_changes_no_more(database: Database, pu
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"])
-async def test_a_run_that_somebody_else_writes_is_not_waited_for(database: Database, published: PublishedFlow) -> None:
+async def test_batch_skips_locked_run(database: Database, published: PublishedFlow) -> None:
     free, busy = await claimed(database, published, 2)
     locked, over = asyncio.Event(), asyncio.Event()
 
@@ -132,14 +132,14 @@ def create(uow: UnitOfWork, names: Sequence[str]) -> Collection[str]:
     return [name for name in names if name != "nothing"]
 
 
-async def test_those_who_come_at_once_are_served_at_once(database: Database) -> None:
+async def test_concurrent_writes_share_batch(database: Database) -> None:
     names = [f"{number:03}" for number in range(100)]
     done = await asyncio.gather(*(database.write_together(create, each, each) for each in [*names, "nothing"]))
     assert done == [True] * 100 + [False]
     assert sorted(await database.read(projects.names)) == names
 
 
-async def test_one_that_fails_leaves_all_of_its_group_to_themselves(database: Database) -> None:
+async def test_failed_write_rejects_whole_batch(database: Database) -> None:
     done = await asyncio.gather(*(database.write_together(create, each, each) for each in ("one", "bad", "two")))
     assert done == [False] * 3
     assert await database.read(projects.names) == []
@@ -147,7 +147,7 @@ async def test_one_that_fails_leaves_all_of_its_group_to_themselves(database: Da
 
 
 class Slow:
-    """Serves when told to."""
+    """Writes batches when `go` is set."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -162,19 +162,19 @@ class Slow:
         return items
 
 
-def put(gathering: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
-    done = gathering.put(name, name)
-    if gathering.has_room:
-        tasks.append(asyncio.create_task(gathering.serve()))
+def put(batcher: WriteBatcher, name: str, tasks: list[asyncio.Task[None]]) -> asyncio.Future[bool]:
+    done = batcher.put(name, name)
+    if batcher.has_room:
+        tasks.append(asyncio.create_task(batcher.serve()))
     return done
 
 
-async def test_who_comes_while_others_are_served_waits_for_the_next_turn() -> None:
+async def test_write_during_batch_waits_for_next_batch() -> None:
     slow, tasks = Slow(), list[asyncio.Task[None]]()
-    gathering = WriteBatcher(slow.write)
+    batcher = WriteBatcher(slow.write)
     waiting = []
     for some in ("ab", "cd", "ef", "g"):
-        waiting += [put(gathering, name, tasks) for name in some]
+        waiting += [put(batcher, name, tasks) for name in some]
         await asyncio.sleep(0)
     assert slow.served == [["a", "b"], ["c", "d"]]
     waiting[4].cancel()
@@ -184,12 +184,12 @@ async def test_who_comes_while_others_are_served_waits_for_the_next_turn() -> No
     assert [each.cancelled() or each.result() for each in waiting] == [True] * 7
 
 
-async def test_when_the_database_is_away_all_are_told() -> None:
+async def test_unavailable_database_fails_every_write_of_batch() -> None:
     slow, tasks = Slow(), list[asyncio.Task[None]]()
     slow.error = DatabaseUnavailableError()
     slow.go.set()
-    gathering = WriteBatcher(slow.write)
-    waiting = [put(gathering, name, tasks) for name in "ab"]
-    told = await asyncio.gather(*waiting, return_exceptions=True)
-    assert told == [slow.error] * 2
+    batcher = WriteBatcher(slow.write)
+    waiting = [put(batcher, name, tasks) for name in "ab"]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert results == [slow.error] * 2
     await asyncio.gather(*tasks)

@@ -21,7 +21,7 @@ def all_rows(conn: Connection) -> Sequence[AnyRow]:
     return conn.execute(select(event.seq, event.run_id, event.kind, event.to_status).order_by(event.seq)).all()
 
 
-async def test_the_changes_of_each_run_come_oldest_first(database: Database, published: PublishedFlow) -> None:
+async def test_status_changes_of_run_are_oldest_first(database: Database, published: PublishedFlow) -> None:
     one, other, none = await database.write(factory.make_runs, published, [{}, {}, {}])
     await database.write(factory.make_events, published, one, [Q, R])
     await database.write(factory.make_events, published, other, [Q])
@@ -34,7 +34,7 @@ async def test_the_changes_of_each_run_come_oldest_first(database: Database, pub
     assert {(row.message, row.at) for row in found[other]} == {("QUEUED", START)}
 
 
-async def test_events_of_another_kind_are_no_status_changes(database: Database, published: PublishedFlow) -> None:
+async def test_status_changes_omit_events_of_other_kinds(database: Database, published: PublishedFlow) -> None:
     key = await database.write(factory.make_run, published)
     row = {
         "run_id": key,
@@ -47,7 +47,7 @@ async def test_events_of_another_kind_are_no_status_changes(database: Database, 
     assert await database.read(event_log.status_changes_by_runs, [key]) == {}
 
 
-async def test_a_number_is_never_given_out_again(database: Database, published: PublishedFlow) -> None:
+async def test_log_position_is_never_reused(database: Database, published: PublishedFlow) -> None:
     key = await database.write(factory.make_run, published)
     await database.write(factory.make_events, published, key, [Q, R])
     last = (await database.read(all_rows))[-1].seq
@@ -56,27 +56,27 @@ async def test_a_number_is_never_given_out_again(database: Database, published: 
     assert (await database.read(all_rows))[0].seq > last
 
 
-async def test_pages_of_a_part_of_the_log_join_up(database: Database, published: PublishedFlow) -> None:
+async def test_consecutive_pages_cover_log_without_gap(database: Database, published: PublishedFlow) -> None:
     one, other = await database.write(factory.make_runs, published, [{}, {}])
     for key in (one, other, one):
         await database.write(factory.make_events, published, key, [Q, R])
-    places = [row.seq for row in await database.read(all_rows)]
+    positions = [row.seq for row in await database.read(all_rows)]
     whole, part = event_log.EVERYTHING, event_log.Scope(run_id=one, kinds=frozenset({event_log.RUN_STATUS}))
-    last = places[-1]
+    last = positions[-1]
     page = await database.read(event_log.page, 0, last, whole, 4)
-    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[:4], places[3], False)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[:4], positions[3], False)
     page = await database.read(event_log.page, page.end, last, whole, 4)
-    assert ([row.seq for row in page.rows], page.end, page.is_last) == (places[4:], last, True)
+    assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[4:], last, True)
     page = await database.read(event_log.page, last, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last, True)
     page = await database.read(event_log.page, last + 1, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last + 1, True)
     page = await database.read(event_log.page, 0, last, part, 10, ("status",))
-    assert [row.seq for row in page.rows] == [*places[:2], *places[4:]]
+    assert [row.seq for row in page.rows] == [*positions[:2], *positions[4:]]
     assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}
 
 
-async def test_the_tail_of_the_log_goes_on_where_it_ended(database: Database, published: PublishedFlow) -> None:
+async def test_tail_continues_at_its_last_end(database: Database, published: PublishedFlow) -> None:
     key = await database.write(factory.make_run, published)
     end = await database.read(event_log.end)
     assert end.writers == frozenset()
@@ -89,8 +89,8 @@ async def test_the_tail_of_the_log_goes_on_where_it_ended(database: Database, pu
     assert rest.end == (await database.read(event_log.end)).until
 
 
-async def test_numbers_that_nobody_has_any_more_are_passed_over(database: Database, published: PublishedFlow) -> None:
-    """On PostgreSQL it takes a second look: what is missing may have come just after the first."""
+async def test_tail_skips_unused_log_positions(database: Database, published: PublishedFlow) -> None:
+    """On PostgreSQL a second read is needed: a missing event may be committed just after the first one."""
     key = await database.write(factory.make_run, published)
     for _ in range(3):
         await database.write(factory.make_events, published, key, [Q])
@@ -106,7 +106,7 @@ async def test_numbers_that_nobody_has_any_more_are_passed_over(database: Databa
 
 
 def _take_a_number(uow: UnitOfWork) -> None:
-    """As a transaction does that is rolled back, on PostgreSQL; on SQLite by deleting what was written."""
+    """Uses up a log position: PostgreSQL loses one in a rollback, SQLite when an event is deleted."""
     if uow.conn.dialect.name == "postgresql":
         uow.conn.execute(text("SELECT nextval('run_event_seq_seq')"))
     else:

@@ -1,4 +1,4 @@
-"""Purging the event log: what is old goes in batches, the history of runs stays, and cursors from before expire."""
+"""Tests of pruning the event log: old events go in batches, the history of runs is kept, old cursors expire."""
 
 from datetime import timedelta
 from typing import Any
@@ -34,7 +34,7 @@ _EVENTS = table(RunEvent)
 
 
 def write(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> None:
-    """A change of the run's status, between one of a step and lines."""
+    """Appends a status change of the run, a step event and log lines."""
     run = RunRef(run_id, published.project_id, published.flow_id)
     now = clock.now()
     event_log.append(uow, [event_log.step_row(run, AttemptRef(0, "a", 1), "PENDING", "RUNNING", now)])
@@ -51,33 +51,33 @@ async def kinds(database: Database) -> list[str]:
     return await database.read(lambda c: list(c.execute(select(_EVENTS.c.kind).order_by(_EVENTS.c.seq)).scalars()))
 
 
-async def places(database: Database) -> list[LogPosition]:
+async def log_positions(database: Database) -> list[LogPosition]:
     query = select(_EVENTS.c.seq).order_by(_EVENTS.c.seq)
     return list(await database.read(lambda c: c.execute(query).scalars().all()))
 
 
-async def read_from(database: Database, place: LogPosition) -> Any:
+async def read_from(database: Database, position: LogPosition) -> Any:
     end = (await database.read(event_log.end)).until
-    return (await database.read(event_log.page, place, end, EVERYTHING, 1_000)).rows
+    return (await database.read(event_log.page, position, end, EVERYTHING, 1_000)).rows
 
 
-async def test_old_events_go_but_not_the_changes_of_runs(
+async def test_prune_deletes_old_events_except_run_status_changes(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
-    old = await places(database)
+    old = await log_positions(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
     await database.write(write, published, run_id)
     await prune_events(database, DAYS)
     assert await kinds(database) == ["RUN_STATUS", "STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
     assert len((await database.read(event_log.status_changes_by_runs, [run_id]))[run_id]) == 2
-    for place in [START, *old[:-1]]:
+    for position in [START, *old[:-1]]:
         with pytest.raises(CursorExpiredError):
-            await read_from(database, place)
+            await read_from(database, position)
     assert [row.kind for row in await read_from(database, old[-1])] == ["STEP_STATUS", "RUN_STATUS", "LOG_LINES"]
 
 
-async def test_nothing_goes_before_its_time(
+async def test_prune_keeps_events_within_retention(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
@@ -87,13 +87,13 @@ async def test_nothing_goes_before_its_time(
     assert len(await read_from(database, START)) == 3
 
 
-async def test_batches_come_to_the_same(
+async def test_prune_in_batches_deletes_same_events(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "EVENT_BATCH", 2)
     for _ in range(5):
         await database.write(write, published, run_id)
-    old = await places(database)
+    old = await log_positions(database)
     await fake_clock.advance(DAYS * 86_400 + 1)
     await fake_clock.drive(prune_events(database, DAYS))
     assert await kinds(database) == ["RUN_STATUS"] * 5
@@ -102,7 +102,7 @@ async def test_batches_come_to_the_same(
         await read_from(database, old[-2])
 
 
-async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
+async def test_second_prune_deletes_nothing(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
@@ -112,11 +112,11 @@ async def test_a_log_that_is_purged_twice_at_once_is_purged_once(
     assert await database.write(event_log.purge, before, 100) == 0
 
 
-async def test_a_subscriber_from_before_is_told_also_after_a_restart(
+async def test_old_cursor_is_expired_after_restart(
     database: Database, database_url: str, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock
 ) -> None:
     await database.write(write, published, run_id)
-    last = (await places(database))[-1]
+    last = (await log_positions(database))[-1]
     await fake_clock.advance(DAYS * 86_400 + 1)
     await prune_events(database, DAYS)
     again = open_database(database_url)
@@ -133,7 +133,7 @@ async def test_a_subscriber_from_before_is_told_also_after_a_restart(
     await again.close()
 
 
-async def test_a_worker_purges(
+async def test_worker_prunes_events(
     database: Database, published: PublishedFlow, run_id: UUID, fake_clock: FakeClock, tmp_path: Any
 ) -> None:
     await database.write(write, published, run_id)

@@ -11,12 +11,12 @@ from db.assembly import open_database
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.queue import slots
+from db.queue import due, slots
 from db.runs import step_journal
 from db.runs.children import ChildBatch
 from db.runs.step_journal import AttemptStart, Claimed
 from domain.enums import RunStatus
-from engine.polling import PollingDispatcher, PollingSettings
+from engine.dispatcher import Dispatcher, DispatcherSettings
 from tests.support.app import PATIENCE, statements
 from tests.support.clock import FakeClock
 from tests.support.slot_harness import LEASE, SlotHarness, finish, ids_of
@@ -30,7 +30,7 @@ async def test_runs_beyond_the_limit_of_their_flow_stay_queued(database: Databas
     assert await harness.claimed() == runs[:2]
     assert await harness.statuses() == {"RUNNING": 2, "QUEUED": 3}
     assert await harness.due() == set()
-    assert await database.read(step_journal.next_due) == (await harness.run(runs[0])).due_at  # nobody looks in vain
+    assert await database.read(due.next_due) == (await harness.run(runs[0])).due_at  # nobody looks in vain
 
 
 async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> None:
@@ -38,7 +38,7 @@ async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> N
     other = await harness.another_flow()
     runs = [*await harness.start(2), *await harness.start(2, other)]
     assert await harness.claimed() == runs[:3]
-    assert (await harness.run(runs[3])).held_by == harness.published.project_id
+    assert (await harness.run(runs[3])).blocked_by == harness.published.project_id
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
@@ -65,7 +65,7 @@ async def test_a_paused_run_leaves_its_place_and_asks_again(database: Database) 
     assert await harness.claimed() == []
     await harness.finish(other.lease)
     assert await harness.claimed() == [third]  # it has waited longer
-    assert (await harness.run(first)).held_by == harness.published.flow_id
+    assert (await harness.run(first)).blocked_by == harness.published.flow_id
 
 
 async def test_an_answered_run_goes_on_at_once_where_there_is_a_place(database: Database) -> None:
@@ -85,7 +85,7 @@ async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(databa
     await harness.claim()
     assert await database.write(step_journal.stop, runs[1], "Cancelled")
     stopped = await harness.run(runs[1])
-    assert (stopped.held_at, stopped.held_by, stopped.finished_at is None) == (None, None, False)
+    assert (stopped.blocked_since, stopped.blocked_by, stopped.finished_at is None) == (None, None, False)
     assert await harness.due() == set()
     assert await database.write(step_journal.stop, runs[0], "Cancelled")
     assert await harness.due() == {runs[2]}
@@ -244,7 +244,7 @@ async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[D
 
         return work
 
-    dispatchers = [PollingDispatcher(each, PollingSettings(concurrency=16, interval=0.05)) for each in databases]
+    dispatchers = [Dispatcher(each, DispatcherSettings(concurrency=16, interval=0.05)) for each in databases]
     tasks = [
         asyncio.create_task(dispatcher.run(execute(each)))  # type: ignore[arg-type]
         for dispatcher, each in zip(dispatchers, databases, strict=True)
@@ -284,7 +284,7 @@ async def test_a_dispatcher_does_not_wait_for_its_interval(fake_clock: FakeClock
             ended.set()
 
     began_at = fake_clock.now()
-    dispatcher = PollingDispatcher(database)
+    dispatcher = Dispatcher(database)
     task = asyncio.create_task(dispatcher.run(execute))
     await fake_clock.happened(ended)
     assert fake_clock.now() == began_at

@@ -23,7 +23,7 @@ def line(message: str, level: LogLevel = LogLevel.INFO, step: str = "a") -> Line
 
 @pytest.fixture
 async def run_ids(database: Database) -> list[UUID]:
-    """Two runs."""
+    """Creates two runs and returns their IDs."""
     published = await database.write(factory.make_project_with_flow)
     return await database.write(factory.make_runs, published, [{"ran_ms": 0, "depth": 0}] * 2)
 
@@ -55,7 +55,7 @@ async def test_log_of_exactly_the_limit_has_no_notice(database: Database, run_id
     assert len(await messages(database, run_ids[0])) == 10
 
 
-async def test_pages_of_several_runs_are_batched(database: Database, run_ids: list[UUID]) -> None:
+async def test_pages_of_several_runs_are_read_in_one_batch(database: Database, run_ids: list[UUID]) -> None:
     for run_id in run_ids:
         await database.write(logs.append, run_id, [line(f"{number}") for number in range(1, 8)], MOST)
     for page, expected in (
@@ -70,15 +70,15 @@ async def test_pages_of_several_runs_are_batched(database: Database, run_ids: li
             assert [row.message for row in both[run_ids[1]]] == expected
 
 
-async def test_filters(database: Database, run_ids: list[UUID]) -> None:
+async def test_filters_select_lines(database: Database, run_ids: list[UUID]) -> None:
     run_id = run_ids[0]
-    lines = [
+    log_lines = [
         line("Paid 100% of it", LogLevel.DEBUG),
         line("paid 10 of it", LogLevel.INFO, "b"),
         line("odd", LogLevel.WARNING, "b"),
         line("broken", LogLevel.ERROR),
     ]
-    await database.write(logs.append, run_id, lines, MOST)
+    await database.write(logs.append, run_id, log_lines, MOST)
     for where, expected in (
         (LogFilter(level=LogLevel.WARNING), [2, 3]),
         (LogFilter(level=LogLevel.DEBUG), [0, 1, 2, 3]),
@@ -88,7 +88,7 @@ async def test_filters(database: Database, run_ids: list[UUID]) -> None:
         (LogFilter(search="_"), []),
         (LogFilter("b", LogLevel.INFO, "paid"), [1]),
     ):
-        assert await messages(database, run_id, where) == [lines[index].message for index in expected]
+        assert await messages(database, run_id, where) == [log_lines[index].message for index in expected]
         counts = await database.read(logs.counts_by_runs, run_ids, where)
         assert counts.get(run_id, 0) == len(expected)
         edges = [
@@ -102,11 +102,11 @@ async def test_filters(database: Database, run_ids: list[UUID]) -> None:
 
 async def test_append_requires_the_lease(database: Database, run_ids: list[UUID]) -> None:
     (claimed, *_) = await database.write(step_journal.claim, 10, timedelta(seconds=15))
-    notes = RunOutput([line("kept")], MOST, [])
-    await database.write(step_journal.write_output, claimed.lease, notes)
+    output = RunOutput([line("kept")], MOST, [])
+    await database.write(step_journal.write_output, claimed.lease, output)
     zombie = Lease(claimed.lease.run_id, ids.new_uuid())
     with pytest.raises(LeaseLostError):
-        await database.write(step_journal.write_output, zombie, notes)
+        await database.write(step_journal.write_output, zombie, output)
     with pytest.raises(LeaseLostError):
-        await database.write(step_journal.with_output, zombie, notes, step_journal.advance, None, None)
+        await database.write(step_journal.with_output, zombie, output, step_journal.advance, None, None)
     assert await messages(database, claimed.lease.run_id) == ["kept"]

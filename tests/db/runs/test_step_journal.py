@@ -15,6 +15,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
+from db.queue import due
 from db.runs import reads as run_reads
 from db.runs import step_journal
 from db.runs.step_journal import AttemptResult, AttemptStart, LeaseLostError
@@ -59,7 +60,7 @@ def add_due_runs(uow: UnitOfWork, published: PublishedFlow, seconds: Sequence[fl
 
 
 def run_row(conn: Connection, run_id: UUID) -> Any:
-    columns = ("status", "due_at", "lease_token", "interruptions", "epoch", "started_at", "recovered_by_id", "output")
+    columns = ("status", "due_at", "lease_token", "interruptions", "started_at", "recovered_by_id", "output")
     return run_reads.by_ids(conn, [run_id], columns)[run_id]
 
 
@@ -146,12 +147,12 @@ class TestClaims:
     async def test_the_next_run_is_due_when_the_earliest_is(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        assert await database.read(step_journal.next_due) is None
+        assert await database.read(due.next_due) is None
         await database.write(add_due_runs, published, [50, 30, 90])
-        assert await database.read(step_journal.next_due) == START + timedelta(seconds=30)
+        assert await database.read(due.next_due) == START + timedelta(seconds=30)
         await fake_clock.advance(30)
         await claim(database, 1, timedelta(seconds=10))
-        assert await database.read(step_journal.next_due) == START + timedelta(seconds=40)
+        assert await database.read(due.next_due) == START + timedelta(seconds=40)
 
     async def test_a_lease_that_is_renewed_is_claimed_later(
         self, database: Database, lease: Lease, fake_clock: FakeClock
@@ -223,7 +224,7 @@ class TestHandingBack:
             await database.write(step_journal.snooze, lease, None, START + timedelta(seconds=30))
         assert told.is_set()
         row = await database.read(run_row, lease.run_id)
-        assert (row.due_at, row.lease_token, row.epoch) == (START + timedelta(seconds=30), None, 2)
+        assert (row.due_at, row.lease_token) == (START + timedelta(seconds=30), None)
         await fake_clock.advance(29)
         assert await claim(database, 1) == []
         await fake_clock.advance(1)

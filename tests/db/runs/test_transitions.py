@@ -25,7 +25,7 @@ NO_ENDINGS = [pair for pair in PAIRS if pair not in ENDINGS]
 
 
 def add_held_run(uow: UnitOfWork, published: PublishedFlow, status: RunStatus) -> Lease:
-    """A run of that status that some worker holds, as far as the row says."""
+    """Adds a run of a status, with a lease, and returns the lease."""
     token = ids.new_uuid()
     return Lease(factory.make_run(uow, published, status=status, lease_token=token), token)
 
@@ -40,7 +40,7 @@ def history(conn: Connection, lease: Lease) -> list[tuple[Any, ...]]:
     return [(change.from_status, change.to_status, change.message, change.at) for change in changes]
 
 
-async def test_a_run_ends_by_each_way_of_the_table(
+async def test_run_ends_by_each_allowed_transition(
     database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
     for source, target in ENDINGS:
@@ -54,7 +54,7 @@ async def test_a_run_ends_by_each_way_of_the_table(
         assert await database.read(history, lease) == [(source, target, "It ended", now)]
 
 
-async def test_a_run_ends_in_no_other_way(database: Database, published: PublishedFlow) -> None:
+async def test_disallowed_transition_is_refused(database: Database, published: PublishedFlow) -> None:
     for source, target in NO_ENDINGS:
         lease = await database.write(add_held_run, published, source)
         with pytest.raises(ValueError, match=f"{source} → {target}"):
@@ -63,7 +63,7 @@ async def test_a_run_ends_in_no_other_way(database: Database, published: Publish
         assert await database.read(history, lease) == []
 
 
-async def test_a_run_that_is_elsewhere_in_the_table_does_not_end(database: Database, published: PublishedFlow) -> None:
+async def test_run_in_other_status_does_not_end(database: Database, published: PublishedFlow) -> None:
     for status, (source, target) in itertools.product(RunStatus, ENDINGS):
         if status is not source:
             lease = await database.write(add_held_run, published, status)
@@ -72,7 +72,7 @@ async def test_a_run_that_is_elsewhere_in_the_table_does_not_end(database: Datab
             assert await database.read(history, lease) == []
 
 
-async def test_a_queued_run_begins(database: Database, published: PublishedFlow, fake_clock: FakeClock) -> None:
+async def test_queued_run_starts(database: Database, published: PublishedFlow, fake_clock: FakeClock) -> None:
     lease = await database.write(add_held_run, published, RunStatus.QUEUED)
     await fake_clock.advance(5)
     now = fake_clock.now()
@@ -82,7 +82,9 @@ async def test_a_queued_run_begins(database: Database, published: PublishedFlow,
     assert await database.read(history, lease) == [("QUEUED", "RUNNING", "Run started", now)]
 
 
-async def test_no_other_run_begins(database: Database, published: PublishedFlow, fake_clock: FakeClock) -> None:
+async def test_run_that_cannot_start_stays_unchanged(
+    database: Database, published: PublishedFlow, fake_clock: FakeClock
+) -> None:
     others = [status for status in RunStatus if RunStatus.RUNNING not in TRANSITIONS[status]]
     leases = [await database.write(add_held_run, published, status) for status in others]
     before = [await database.read(row, lease) for lease in leases]
@@ -116,10 +118,10 @@ def create(uow: UnitOfWork, published: PublishedFlow) -> Lease:
     return Lease(run_id, run_id)
 
 
-async def test_a_created_run_is_queued_and_due_and_told(database: Database, published: PublishedFlow) -> None:
-    with database.signals.listen(pubsub.RUNS_DUE) as told:
+async def test_created_run_is_queued_and_due_and_signalled(database: Database, published: PublishedFlow) -> None:
+    with database.signals.listen(pubsub.RUNS_DUE) as due_signal:
         lease = await database.write(create, published)
-    assert told.is_set()
+    assert due_signal.is_set()
     created = await database.read(row, lease)
     assert (created.status, created.due_at, created.updated_at) == ("QUEUED", START, START)
     assert (created.started_at, created.finished_at, created.lease_token) == (None, None, None)
@@ -137,7 +139,7 @@ def everything_and_then_fail(uow: UnitOfWork, published: PublishedFlow, queued: 
     raise RolledBackError
 
 
-async def test_a_change_that_is_rolled_back_leaves_no_event_and_wakes_nobody(
+async def test_rolled_back_change_appends_no_event_and_sends_no_signal(
     database: Database, published: PublishedFlow
 ) -> None:
     queued = await database.write(add_held_run, published, RunStatus.QUEUED)
@@ -148,7 +150,7 @@ async def test_a_change_that_is_rolled_back_leaves_no_event_and_wakes_nobody(
     ):
         with pytest.raises(RolledBackError):
             await database.write(everything_and_then_fail, published, queued, running)
-        # Nor does whoever is given the same connection next.
+        # The next transaction on the same connection sends none either.
         await database.write(lambda uow: row(uow.conn, queued))
         assert not due.is_set()
         assert not changed.is_set()
@@ -157,26 +159,26 @@ async def test_a_change_that_is_rolled_back_leaves_no_event_and_wakes_nobody(
     assert await database.read(history, queued) == await database.read(history, running) == []
 
 
-async def test_an_end_wakes_who_waits_for_that_run_alone(database: Database, published: PublishedFlow) -> None:
+async def test_final_status_wakes_only_listeners_of_run(database: Database, published: PublishedFlow) -> None:
     one = await database.write(add_held_run, published, RunStatus.RUNNING)
     other = await database.write(add_held_run, published, RunStatus.RUNNING)
     with (
-        database.signals.listen(pubsub.run_changed(one.run_id)) as told,
-        database.signals.listen(pubsub.run_changed(other.run_id)) as not_told,
+        database.signals.listen(pubsub.run_changed(one.run_id)) as own_signal,
+        database.signals.listen(pubsub.run_changed(other.run_id)) as other_signal,
     ):
         await database.write(transitions.finish, one, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
-        assert told.is_set()
-        assert not not_told.is_set()
+        assert own_signal.is_set()
+        assert not other_signal.is_set()
 
 
-async def test_an_end_sets_nothing_but_the_result(database: Database, published: PublishedFlow) -> None:
+async def test_finish_refuses_values_beyond_result(database: Database, published: PublishedFlow) -> None:
     lease = await database.write(add_held_run, published, RunStatus.RUNNING)
     with pytest.raises(ValueError, match="tags"):
         await database.write(transitions.finish, lease, RunStatus.RUNNING, RunStatus.FAILED, "", {"tags": ["x"]})
     assert (await database.read(row, lease)).status == "RUNNING"
 
 
-async def test_of_two_racing_ends_one_wins(database: Database, published: PublishedFlow) -> None:
+async def test_one_of_concurrent_final_statuses_wins(database: Database, published: PublishedFlow) -> None:
     for _ in range(10):
         lease = await database.write(add_held_run, published, RunStatus.RUNNING)
         targets = [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.STOPPED, RunStatus.TIMEOUT]
@@ -191,7 +193,7 @@ async def test_of_two_racing_ends_one_wins(database: Database, published: Publis
         assert [change[1] for change in await database.read(history, lease)] == [winner]
 
 
-async def test_nothing_follows_an_end(database: Database, published: PublishedFlow) -> None:
+async def test_final_run_never_changes_status(database: Database, published: PublishedFlow) -> None:
     lease = await database.write(create, published)
     (held,) = await database.write(step_journal.claim, 1, factory.MINUTE)
     assert await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.FAILED, "", {})

@@ -1,15 +1,14 @@
-"""What the dispatcher by tickets adds to the conformance suite: real worker processes, and what one tells another."""
+"""Several worker processes share one queue."""
 
 import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from db.core import pg_notify, pubsub
 from db.core.database import Database
@@ -17,20 +16,13 @@ from db.models import FlowRun, StepAttempt
 from db.models.types import table
 from domain import clock
 from domain.enums import RunStatus
-from engine.pgqueuer import TicketQueue
 from tests.engine.worker_pool import WorkerPool
 from tests.engine.worker_processes import WorkerSpec
-from tests.support.clock import FakeClock
-from tests.support.worker import LEASE, WorkerHarness, python, transform
+from tests.support.worker import WorkerHarness, python, transform
 
 PATIENCE = 60.0
 _RUN = table(FlowRun).c
 _ATTEMPT = table(StepAttempt).c
-
-
-@pytest.fixture
-def dialect() -> str:
-    return "postgresql"
 
 
 @pytest.fixture
@@ -69,33 +61,3 @@ async def test_two_worker_processes_execute_each_of_300_runs_once(
     assert await count(worker.database, _RUN.interruptions > 0) == 0
     tries = select(func.count()).select_from(table(StepAttempt)).group_by(_ATTEMPT.run_id, _ATTEMPT.position)
     assert set(await worker.database.read(lambda conn: conn.execute(tries).scalars().all())) == {1}
-    left = await worker.database.read(lambda conn: conn.execute(text("SELECT count(*) FROM pgqueuer")).scalar())
-    assert left == 0
-
-
-async def test_lost_tickets_are_looked_for_at_the_start_each_minute_and_after_the_database_was_away(
-    worker: WorkerHarness, fake_clock: FakeClock
-) -> None:
-    flow = await worker.publish(transform("a", 1))
-    queue = TicketQueue(worker.database)
-
-    async def lose_tickets() -> None:
-        await worker.start(flow)
-        await worker.database.write(lambda uow: uow.conn.execute(text("TRUNCATE pgqueuer")))
-
-    await lose_tickets()
-    assert len(await queue.claim(10, LEASE)) == 1
-    await fake_clock.advance(30)
-    await lose_tickets()
-    assert len(await queue.claim(10, LEASE)) == 2  # the first one's lease has ended
-    await fake_clock.advance(31)
-    assert len(await queue.claim(10, LEASE)) == 2
-
-
-async def test_it_says_when_to_look_next(worker: WorkerHarness, fake_clock: FakeClock) -> None:
-    flow = await worker.publish(transform("a", 1))
-    queue = TicketQueue(worker.database)
-    assert await queue.claim(10, LEASE) == []
-    assert await queue.next_due() == clock.now() + timedelta(seconds=1)
-    await worker.start(flow)
-    assert await queue.next_due() == clock.now()

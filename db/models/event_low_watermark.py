@@ -5,9 +5,9 @@ from sqlmodel import Field, SQLModel
 
 
 class EventLowWatermark(SQLModel, table=True):
-    """The place in the event log behind which every event is kept: one row, which moves on as others are deleted."""
+    """The log position after which every event is kept. It is one row, which moves on as events are purged."""
 
-    __tablename__ = "event_horizon"
+    __tablename__ = "event_low_watermark"
 
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))

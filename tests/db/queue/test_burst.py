@@ -1,0 +1,79 @@
+"""A claim before a backlog costs what it costs without one: it walks the index of due runs, and sorts nothing."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, text, update
+
+from db.assembly import COMMIT_STEPS
+from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
+from db.models import FlowRun
+from db.models.types import table
+from db.runs import step_journal
+from tests.db.test_plans import statements_on
+from tests.support import factory
+from tests.support.clock import START, FakeClock
+
+BACKLOG = 100_000
+LIMIT = 64
+_RUNS = table(FlowRun)
+_RUN = _RUNS.c
+_NEW_ID = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "gen_random_uuid()"}
+
+
+def fill(uow: UnitOfWork) -> None:
+    """Write the backlog, with the statistics of an empty table; a tenth of it is due later."""
+    home = factory.make_project_with_flow(uow)
+    uow.conn.execute(text("ANALYZE"))
+    factory.make_run(uow, home, status="QUEUED", due_at=START)
+    columns = [column for column in _RUNS.columns if column.name != "id"]
+    new_id: ColumnElement[UUID] = literal_column(_NEW_ID[uow.conn.dialect.name])
+    while uow.conn.execute(select(func.count()).select_from(_RUNS)).scalar_one() < BACKLOG:
+        copies = select(new_id, *columns)
+        uow.conn.execute(insert(_RUNS).from_select(["id", *(column.name for column in columns)], copies))
+    later = select(_RUN.id).limit(BACKLOG // 10)
+    uow.conn.execute(update(_RUNS).where(_RUN.id.in_(later)).values(due_at=START + timedelta(hours=1)))
+
+
+@pytest.fixture
+async def backlog(database: Database, fake_clock: FakeClock) -> Database:
+    await database.write(fill)
+    return database
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+def claim(conn: Connection) -> tuple[str, Any]:
+    """Claim runs; returns the statement that finds them, with its parameters."""
+    with statements_on(conn) as statements:
+        assert len(step_journal.claim(UnitOfWork(conn, COMMIT_STEPS), LIMIT, timedelta(seconds=15))) == LIMIT
+    return statements[0]
+
+
+async def test_claim_walks_the_index_of_due_runs_and_sorts_no_backlog(backlog: Database) -> None:
+    def check(uow: UnitOfWork) -> None:
+        conn = uow.conn
+        statement, parameters = claim(conn)
+        if conn.dialect.name == "sqlite":
+            plan = [row.detail for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            runs = [detail for detail in plan if "flow_run" in detail]
+            assert runs == ["SEARCH flow_run USING INDEX ix_run_due (priority=? AND due_at<?)"] * 3
+            assert not [detail for detail in plan if "TEMP B-TREE" in detail]
+            return
+        explained = conn.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).scalar_one()
+        scans = list(nodes(orjson.loads(explained)[0]["Plan"]))
+        assert not [node for node in scans if "Sort" in node["Node Type"]]
+        of_runs = [node for node in scans if node.get("Relation Name") == "flow_run"]
+        assert {node.get("Index Name") for node in of_runs} == {"ix_run_due"}
+        assert sum(node["Actual Rows"] for node in of_runs) <= LIMIT + 1
+
+    await backlog.write(check)
