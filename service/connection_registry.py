@@ -40,7 +40,7 @@ class Limits:
 
 
 class Connection:
-    """A watched connection. Its transport sets `is_writing` during each write, and counts it in `written` afterwards."""
+    """A watched connection. Its transport sets `is_writing` during a write, and counts it in `written` afterwards."""
 
     __slots__ = ("_registry", "_stalled_checks", "_written_before", "abort", "close", "is_writing", "key_id", "written")
 

@@ -127,8 +127,9 @@ def _frame_head(length: int) -> bytes:
 class TextSocket(ASGIWebSocketAdapter):
     """Sends text frames: the protocol has no binary ones. Reports its writes to the connection registry."""
 
-    def __init__(self, view: "GraphQLEndpoint", request: WebSocket, response: WebSocket) -> None:
+    def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
         super().__init__(view, request, response)
+        endpoint: GraphQLEndpoint = view
         extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
         """Set when the socket was admitted."""
@@ -136,7 +137,7 @@ class TextSocket(ASGIWebSocketAdapter):
         """Drops the connection; None if the server cannot."""
         self.write_now: Callable[[Sequence[bytes]], int] = _write_nothing
         """Writes messages without waiting. Returns how many, from the first one."""
-        if view.streams.is_compiled:
+        if endpoint.streams.is_compiled:
             self.write_now = extensions.get(_WRITE_NOW, _write_nothing)
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:

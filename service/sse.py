@@ -1,9 +1,10 @@
 """Operations over server-sent events, by the protocol `graphql-sse` in its distinct connections mode.
 
-A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before execution
-come as `next` too, because browsers do not show the body of a response that is not a stream. Results are executed and
-rendered by service/subscription_rendering.py, once for all subscribers that get equal payloads; this module frames them.
-The `id` of an event is its cursor. A browser's EventSource sends the last one as `Last-Event-ID`, and so resumes there.
+A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before it
+executes come as `next` too, because browsers do not show the body of a response that is not a stream. Results are
+executed and rendered by service/subscription_rendering.py, once for all subscribers that get equal payloads, and framed
+here. The `id` of an event is its cursor. A browser's EventSource sends the last one as `Last-Event-ID` when it
+reconnects, and so resumes there.
 """
 
 import asyncio

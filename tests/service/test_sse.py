@@ -256,8 +256,8 @@ async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
     async with client.stream(WATCH) as response:
         stream = events(response)
         await next_event(stream)
-        ((connection,),) = endpoint.connections._open.values()
-        connection.drop()
+        ((connection,),) = endpoint.connections._connections.values()
+        connection.abort()
         with pytest.raises(httpx.TransportError):
             await asyncio.wait_for(anext(stream), PATIENCE)
 

@@ -26,7 +26,7 @@ from domain.enums import Role
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from service import subscription_rendering
-from service.connection_registry import LOOKS_STUCK
+from service.connection_registry import MAX_STALLED_CHECKS
 from tests.service.test_socket import close_code, connect, receive, subscribe
 from tests.support.app import PATIENCE, App, statements
 from tests.support.server import AppServer, run_server
@@ -448,17 +448,17 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
 ) -> None:
     connections = server.endpoint.connections
     gone = asyncio.Event()
-    forget = connections.forget
+    remove = connections.remove
 
     def noted(connection: Any) -> None:
-        forget(connection)
+        remove(connection)
         gone.set()
 
-    monkeypatch.setattr(connections, "forget", noted)
+    monkeypatch.setattr(connections, "remove", noted)
     async with deaf(server, monkeypatch, connect) as client:
-        for _ in range(LOOKS_STUCK + 1):
+        for _ in range(MAX_STALLED_CHECKS + 1):
             assert not gone.is_set()
-            connections._drop_stuck()
+            connections._abort_stalled()
         await asyncio.wait_for(gone.wait(), PATIENCE)
         assert server.endpoint._hub.subscribers == 0
         while await client._more():
@@ -475,12 +475,12 @@ async def test_the_streams_of_a_revoked_key_end(server: AppServer) -> None:
     async with AsyncExitStack() as stack:
         clients = [await subscribed(stack, server, PLAIN, key=secret) for _ in range(3)]
         other = await subscribed(stack, server, PLAIN)
-        await server.endpoint.connections._end_revoked()
+        await server.endpoint.connections._close_revoked()
         row = await server.app.database.read(api_keys.by_secret, secret)
         assert row is not None
         await server.app.database.write(api_keys.revoke, row.id)
         with statements() as found:
-            await server.endpoint.connections._end_revoked()
+            await server.endpoint.connections._close_revoked()
         # The log's reader may look at the log just then.
         assert len([text for text in found.texts if "api_key" in text]) == 1
         for client in clients:
