@@ -1,4 +1,4 @@
-"""Errors that are the same but for numbers, IDs and quoted values get the same fingerprint."""
+"""Fingerprints of errors. Errors that differ only in numbers, IDs and quoted values have the same one."""
 
 import hashlib
 import re
@@ -15,6 +15,6 @@ _LENGTH = 16
 
 
 def fingerprint(step: str | None, code: str, message: str) -> str:
-    """16 hex digits for an error with `code` and `message`, in a step or in none."""
+    """Returns 16 hex digits for an error of a step, or of no step."""
     normal = _VARYING.sub("*", message[:2_000])
     return hashlib.sha256(f"{step}\n{code}\n{normal}".encode(errors="replace")).hexdigest()[:_LENGTH]

@@ -1,4 +1,4 @@
-"""Typed, opaque IDs: a prefix that says what is meant, over a UUIDv7 (RFC 9562).
+"""Typed, opaque IDs: a prefix that names the type, and a UUIDv7 (RFC 9562).
 
 A UUIDv7 begins with its creation time in milliseconds, so sorting by ID is sorting by creation, a row's
 `created_at` is read from its ID, and a range of creation times is a range of IDs: one index serves all three.
@@ -15,7 +15,7 @@ from domain.errors import InvalidIdError
 
 
 class IdKind(StrEnum):
-    """What an ID names; its value is the prefix."""
+    """The type of an ID; its value is the prefix."""
 
     PROJECT = "proj"
     API_KEY = "key"
@@ -31,7 +31,7 @@ class IdKind(StrEnum):
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# A clock that is set back by less than this keeps the order of IDs; beyond it, IDs follow the clock.
+# IDs stay in order if the clock is set back by less than this. After a larger step they follow the clock.
 _TOLERATED_STEP_BACK_MS = 10_000
 
 
@@ -104,25 +104,25 @@ def encode(kind: IdKind, key: UUID) -> str:
 
 
 def decode(kind: IdKind, text: str) -> UUID:
-    """The key behind `text`.
+    """Returns the key in `text`.
 
     Raises:
-        InvalidIdError: `text` is not an ID, or names something of another kind.
+        InvalidIdError: `text` is not an ID, or has another type.
     """
-    found, key = decode_any(text)
-    if found is not kind:
-        raise InvalidIdError(f"Expected the ID of a {_noun(kind)} ({kind}_…), got that of a {_noun(found)}: {text}")
+    actual, key = decode_any(text)
+    if actual is not kind:
+        raise InvalidIdError(f"Expected the ID of a {_noun(kind)} ({kind}_…), got that of a {_noun(actual)}: {text}")
     return key
 
 
 def decode_any(text: str) -> tuple[IdKind, UUID]:
-    """What `text` names, and its key.
+    """Returns the type and the key in `text`.
 
     Raises:
         InvalidIdError: `text` is not an ID.
     """
     prefix, _, digits = text.partition("_")
-    # `.hex` of what was read is compared, because UUID() also takes braces, hyphens and capitals.
+    # `.hex` is compared with the text, because UUID() also accepts braces, hyphens and capitals.
     try:
         kind, key = IdKind(prefix), UUID(hex=digits)
     except ValueError:

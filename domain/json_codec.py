@@ -1,4 +1,4 @@
-"""JSON as the service keeps it: text, written once, bounded in size, and passed on to clients as it is."""
+"""Encodes JSON values as text of limited size, which is stored and sent to clients unchanged."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from domain.errors import InputTooLargeError, InvalidArgumentError
 KIB = 1024
 
 MAX_INPUT_BYTES = 1024 * KIB
-"""A run's input, and each step's rendered input and output: large data belongs in a file or behind a URL."""
+"""Bytes of a run's input, and of each step's rendered input and output. Larger data belongs in files."""
 MAX_METADATA_BYTES = 64 * KIB
-"""Metadata is searched, and read with lists of runs."""
+"""Bytes of metadata, which are searched and read with lists of runs."""
 MAX_DEFINITION_BYTES = 512 * KIB
-"""A flow definition."""
+"""Bytes of a flow definition."""
 
 
 def encode(value: Any, *, limit: int, what: str) -> str:
-    """`value` as JSON text; what is no number (NaN) and what has no end (infinity) become null, as in JavaScript.
+    """Returns `value` as JSON text. NaN and infinity become null, as in JavaScript.
 
     Raises:
         InputTooLargeError: the text is longer than `limit` bytes.
@@ -33,5 +33,5 @@ def encode(value: Any, *, limit: int, what: str) -> str:
 
 
 def decode(text: str | None) -> Any:
-    """The value behind JSON text that `encode` wrote; None for None."""
+    """Returns the value of JSON text that `encode` wrote; None for None."""
     return None if text is None else orjson.loads(text)

@@ -1,4 +1,4 @@
-"""JSON Schema 2020-12, checked without reading remote references and with regular expressions in linear time."""
+"""Validates by JSON Schema 2020-12, without remote references, and with regular expressions in linear time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,11 +8,11 @@ import jsonschema_rs
 from domain.errors import Problem
 
 MAX_PROBLEMS = 20
-"""Faults told at once: enough to mend a document by."""
+"""Problems in one response: enough to correct a document."""
 
 
 def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
-    """A validator for `schema`.
+    """Returns a validator for `schema`.
 
     Raises:
         ValueError: `schema` is not a JSON Schema; the message says why.
@@ -26,17 +26,17 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator
 
 
 def problems(validator: jsonschema_rs.Draft202012Validator, instance: Any, root: str = "") -> list[Problem]:
-    """What is wrong with `instance`, with paths that start at `root`; empty when it is valid."""
-    found: list[Problem] = []
+    """Returns the problems of `instance`, with paths that start at `root`; empty if it is valid."""
+    found_problems: list[Problem] = []
     for error in validator.iter_errors(instance):
-        found.append(Problem(path_text(error.instance_path, root), error.message[:500]))
-        if len(found) == MAX_PROBLEMS:
+        found_problems.append(Problem(path_text(error.instance_path, root), error.message[:500]))
+        if len(found_problems) == MAX_PROBLEMS:
             break
-    return found
+    return found_problems
 
 
 def path_text(path: Iterable[str | int], root: str = "") -> str:
-    """A path as people write it: `steps[2].input.url`."""
+    """Returns a path in JavaScript notation: `steps[2].input.url`."""
     text = root
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

@@ -7,14 +7,14 @@ from uuid import UUID
 
 
 class QuotaPeriod(StrEnum):
-    """How long a project's quota lasts, aligned to UTC: the full hour, midnight, the first day of the month."""
+    """The period of a project's quota. It begins at the full hour, at midnight or on the first of the month, in UTC."""
 
     HOUR = "HOUR"
     DAY = "DAY"
     MONTH = "MONTH"
 
     def began_at(self, instant: datetime) -> datetime:
-        """When the period in which `instant` (in UTC) lies began."""
+        """Returns the start of the period that contains `instant` (in UTC)."""
         hour = instant.replace(minute=0, second=0, microsecond=0)
         if self is QuotaPeriod.HOUR:
             return hour
@@ -22,7 +22,7 @@ class QuotaPeriod(StrEnum):
         return day if self is QuotaPeriod.DAY else day.replace(day=1)
 
     def ends_at(self, instant: datetime) -> datetime:
-        """When the period in which `instant` (in UTC) lies ends, and the next begins."""
+        """Returns the end of the period that contains `instant` (in UTC), which is the start of the next one."""
         began_at = self.began_at(instant)
         if self is QuotaPeriod.HOUR:
             return began_at + timedelta(hours=1)

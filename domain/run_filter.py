@@ -1,8 +1,8 @@
 """The filter of runs and their orders: the same for lists, statistics, bulk operations and subscriptions.
 
 `RunFilter` is the one declaration of the filter's fields. Its SQL conditions (db/runs/filter.py), its predicates in
-memory (live/predicates.py) and the GraphQL input (schema/filters.py) are derived from it: a new field over an operator
-that exists is declared here and nowhere else. A new operator is implemented in the first two modules as well.
+memory (live/predicates.py) and the GraphQL input (schema/inputs/filters.py) are derived from it: a new field over an
+operator that exists is declared here and nowhere else. A new operator is implemented in the first two modules as well.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

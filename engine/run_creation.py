@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 from uuid import UUID
 
 import orjson
@@ -23,6 +23,8 @@ from domain.errors import (
     RunNotFoundError,
 )
 from domain.state_machine import LIVE
+
+P = ParamSpec("P")
 
 MAX_KEY_LENGTH = 200
 """Characters of an idempotency key."""
@@ -139,31 +141,35 @@ def with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def create_idempotent(database: Database, work: Callable[[UnitOfWork], UUID]) -> UUID:
-    """Returns the result of `work`, which looks for an earlier run with its key before it creates one.
+async def create_idempotent(
+    database: Database, create_run: Callable[Concatenate[UnitOfWork, P], UUID], /, *args: P.args, **kwargs: P.kwargs
+) -> UUID:
+    """Returns the result of `create_run(uow, …)`, which looks for an earlier run with its key before it creates one.
 
     Raises:
         QuotaExceededError: the new run exceeds the project's quota.
     """
     try:
-        run_id, is_refused = await database.write(_create_and_charge, work)
+        run_id, is_refused = await database.write(_create_and_charge, create_run, *args, **kwargs)
     except ConflictError:
         # Another request with the same key committed between the read and the insert: now the read finds its run.
-        run_id, is_refused = await database.write(_create_and_charge, work)
+        run_id, is_refused = await database.write(_create_and_charge, create_run, *args, **kwargs)
     if is_refused:
         raise QuotaExceededError(run_id)
     return run_id
 
 
-def _create_and_charge(uow: UnitOfWork, work: Callable[[UnitOfWork], UUID]) -> tuple[UUID, bool]:
-    run_id = work(uow)
+def _create_and_charge(
+    uow: UnitOfWork, create_run: Callable[Concatenate[UnitOfWork, P], UUID], /, *args: P.args, **kwargs: P.kwargs
+) -> tuple[UUID, bool]:
+    run_id = create_run(uow, *args, **kwargs)
     return run_id, run_id in step_journal.apply_quota(uow)
 
 
 def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
     parent = run_reads.parent(uow, parent_id, project_id)
     if parent is None:
-        raise RunNotFoundError("There is no such parent run.")
+        raise RunNotFoundError("No parent run with this ID exists, or the API key cannot see it.")
     if parent.status not in LIVE:
         raise ParentNotLiveError
     if parent.depth >= MAX_RUN_DEPTH:

@@ -1,4 +1,4 @@
-"""What a viewer may see and do. Rows of another project do not exist for a key that belongs to a project."""
+"""Rules on what a viewer may see and do. A key of one project does not see rows of other projects."""
 
 from collections.abc import Sequence
 from typing import Protocol

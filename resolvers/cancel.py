@@ -1,27 +1,20 @@
-"""Cancelling runs."""
+"""Cancels runs."""
 
 from uuid import UUID
 
-from db.runs import reads as run_reads
 from db.runs import step_journal
-from domain import ids
-from domain.errors import RunNotCancellableError, RunNotFoundError
-from domain.ids import IdKind
-from resolvers import authorize
+from domain.errors import RunNotCancellableError
+from resolvers import runs
 from resolvers.context import Context
 
 
 async def cancel(context: Context, run_id: str) -> UUID:
-    """Stop a run, and every live run below it; returns its key. What a worker is doing for it is aborted.
+    """Cancels a run and all its live descendants; returns its ID. Workers abort the steps that they execute for them.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotCancellableError.
     """
-    key = ids.decode(IdKind.RUN, run_id)
-    run = (await context.database.read(run_reads.by_ids, [key], frozenset({"status"}))).get(key)
-    if run is None or not authorize.can_see(context.viewer, run):
-        raise RunNotFoundError
-    message = step_journal.cancelled_with(context.viewer.name)
-    if not await context.database.write(step_journal.stop, key, message):
+    run = await runs.get_existing(context, run_id, frozenset())
+    if not await context.database.write(step_journal.stop, run.id, step_journal.cancelled_with(context.viewer.name)):
         raise RunNotCancellableError
-    return key
+    return run.id

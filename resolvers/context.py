@@ -1,4 +1,4 @@
-"""What a request carries through the resolvers."""
+"""The context of a request: who sends it, and the services that resolvers use."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -13,18 +13,18 @@ from resolvers.loaders import Loaders
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The key in use."""
+    """The API key of a request."""
 
     key_id: UUID
     project_id: UUID | None
-    """None: the operator's key, for all projects."""
+    """The project of the key; None for an operator key, which sees all projects."""
     role: Role
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ParentHeaders:
-    """The parent run that request headers name; arguments of the mutation come first."""
+    """The parent run that request headers name. The arguments of a mutation take precedence."""
 
     run_id: str | None = None
     fail_on_failure: bool | None = None
@@ -32,22 +32,22 @@ class ParentHeaders:
 
 @dataclass(slots=True)
 class Context:
-    """One request: who asks, and by which ways to get at the data."""
+    """One request, or all operations of one socket."""
 
     database: Database
     flows: FlowCache
     viewer: Viewer
     parent: ParentHeaders = ParentHeaders()
     long_lived: bool = False
-    """Whether it is that of a socket, on which operations come one after the other."""
+    """True for a socket, whose operations share the context."""
     connection_params: object = None
-    """What the client of a socket sent when it connected."""
+    """The payload of `connection_init` on a socket."""
     hub: Hub | None = None
-    """Where streams come from; None where nobody can subscribe."""
+    """The source of live events; None where subscriptions are impossible."""
     resume_after: str | None = None
-    """The cursor at which the client was cut off, known to its transport: it counts before the one it asked for."""
+    """The cursor of the last event that the client received, from its transport. It replaces the argument `after`."""
     stats: StatsFeeds | None = None
-    """Those of the process, where an operation may subscribe."""
+    """The statistics feeds of the process; None where subscriptions are impossible."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from domain.errors import (
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
-from engine.compiled_flow import check
+from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits
 from resolvers.context import Context
 
@@ -38,6 +38,19 @@ async def get(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRo
     """
     row = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
     return row if authorize.can_see(context.viewer, row) else None
+
+
+async def get_existing(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow:
+    """Returns the flow `flow_id`.
+
+    Raises:
+        InvalidIdError: `flow_id` is not the ID of a flow.
+        FlowNotFoundError: the viewer sees no such flow.
+    """
+    flow = await get(context, flow_id, columns)
+    if flow is None:
+        raise FlowNotFoundError
+    return flow
 
 
 async def get_version(context: Context, version_id: str, columns: frozenset[str]) -> FlowVersionRow | None:
@@ -82,23 +95,23 @@ async def create(context: Context, name: str, definition: Any | None, project_id
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, FlowNameTakenError,
         DefinitionInvalidError, InputTooLargeError.
     """
-    given_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    owner = authorize.target_project(context.viewer, given_project)
-    checked_name = _checked_name(name)
-    compiled = await asyncio.to_thread(check, definition) if definition is not None else None
-
-    def work(uow: UnitOfWork) -> UUID:
-        if owner is None or not projects.by_ids(uow.conn, [owner], ()):
-            raise ProjectNotFoundError
-        flow_id = flows.create(uow, owner, checked_name)
-        if compiled is not None:
-            flows.publish(uow, flow_id, owner, compiled.text, compiled.step_count)
-        return flow_id
-
+    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
+    owner = authorize.target_project(context.viewer, named_project)
+    checked_name = _check_name(name)
+    checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:
-        return await context.database.write(work)
+        return await context.database.write(_create, owner, checked_name, checked)
     except ConflictError:
         raise FlowNameTakenError from None
+
+
+def _create(uow: UnitOfWork, project_id: UUID | None, name: str, definition: CheckedDefinition | None) -> UUID:
+    if project_id is None or not projects.by_ids(uow.conn, [project_id], ()):
+        raise ProjectNotFoundError
+    flow_id = flows.create(uow, project_id, name)
+    if definition is not None:
+        flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
+    return flow_id
 
 
 async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
@@ -107,9 +120,9 @@ async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
     Raises:
         InvalidIdError, FlowNotFoundError, DefinitionInvalidError, InputTooLargeError.
     """
-    flow = await _existing(context, flow_id)
-    compiled = await asyncio.to_thread(check, definition)
-    return await context.database.write(flows.publish, flow.id, flow.project_id, compiled.text, compiled.step_count)
+    flow = await get_existing(context, flow_id, frozenset())
+    checked = await asyncio.to_thread(check, definition)
+    return await context.database.write(flows.publish, flow.id, flow.project_id, checked.text, checked.step_count)
 
 
 async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> UUID:
@@ -118,10 +131,10 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowNameTakenError, SettingsInvalidError.
     """
-    flow = await _existing(context, flow_id)
+    flow = await get_existing(context, flow_id, frozenset())
     values = dict(changes)
     if "name" in values:
-        values["name"] = _checked_name(values["name"])
+        values["name"] = _check_name(values["name"])
     limits.check_flow(values)
     try:
         await context.database.write(flows.change, flow.id, values)
@@ -130,15 +143,8 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
     return flow.id
 
 
-async def _existing(context: Context, flow_id: str) -> FlowRow:
-    flow = await get(context, flow_id, frozenset())
-    if flow is None:
-        raise FlowNotFoundError
-    return flow
-
-
-def _checked_name(name: str) -> str:
+def _check_name(name: str) -> str:
     stripped = name.strip()
     if not 1 <= len(stripped) <= MAX_NAME_LENGTH or "\0" in stripped:
-        raise InvalidArgumentError(f"`name` must have 1 to {MAX_NAME_LENGTH} characters and must not contain U+0000.")
+        raise InvalidArgumentError(f"`name` must have 1 to {MAX_NAME_LENGTH} characters, none of them U+0000.")
     return stripped

@@ -1,51 +1,51 @@
-"""What may be set as the limits of a project or a flow."""
+"""Checks of the limits that are set for projects and flows."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from domain.errors import Problem, SettingsInvalidError
 
-_BOUNDS = {
+_RANGES = {
     "max_concurrent_runs": ("maxConcurrentRuns", 1, 1_000_000),
     "quota_runs": ("quotaRuns", 1, 1_000_000_000),
     "retry_limit": ("retryLimit", 0, 1_000),
     "retention_days": ("retentionDays", 1, 36_500),
 }
-"""By column: the field's name, the least and the most. To let no run start, a flow is disabled."""
+"""By column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled instead."""
 
 
-def check_flow(values: Mapping[str, Any]) -> None:
-    """Make sure that a flow may have these values.
-
-    Raises:
-        SettingsInvalidError: with every fault.
-    """
-    _refuse(_out_of_bounds(values))
-
-
-def check_project(values: Mapping[str, Any]) -> None:
-    """Make sure that a project may have these values, all that it would have.
+def check_flow(columns: Mapping[str, Any]) -> None:
+    """Checks new values of a flow's columns.
 
     Raises:
-        SettingsInvalidError: with every fault.
+        SettingsInvalidError: with every problem.
     """
-    problems = _out_of_bounds(values)
-    if values["retry_limit"] is None:
-        problems.append(Problem("retryLimit", "a number; 0 allows no retry"))
-    if (values["quota_runs"] is None) is not (values["quota_period"] is None):
-        missing = "quotaRuns" if values["quota_runs"] is None else "quotaPeriod"
-        problems.append(Problem(missing, "set too: a quota is a number of runs in a period"))
-    _refuse(problems)
+    _raise_problems(_out_of_range(columns))
 
 
-def _out_of_bounds(values: Mapping[str, Any]) -> list[Problem]:
+def check_project(columns: Mapping[str, Any]) -> None:
+    """Checks the values that a project's columns would have after a change.
+
+    Raises:
+        SettingsInvalidError: with every problem.
+    """
+    problems = _out_of_range(columns)
+    if columns["retry_limit"] is None:
+        problems.append(Problem("retryLimit", "must not be null. 0 allows no retry."))
+    if (columns["quota_runs"] is None) is not (columns["quota_period"] is None):
+        missing = "quotaRuns" if columns["quota_runs"] is None else "quotaPeriod"
+        problems.append(Problem(missing, "must be set too: a quota is a number of runs in a period."))
+    _raise_problems(problems)
+
+
+def _out_of_range(columns: Mapping[str, Any]) -> list[Problem]:
     return [
-        Problem(name, f"from {least:,} to {most:,}")
-        for column, (name, least, most) in _BOUNDS.items()
-        if values.get(column) is not None and not least <= values[column] <= most
+        Problem(name, f"must be between {minimum:,} and {maximum:,}, got {columns[column]:,}.")
+        for column, (name, minimum, maximum) in _RANGES.items()
+        if columns.get(column) is not None and not minimum <= columns[column] <= maximum
     ]
 
 
-def _refuse(problems: list[Problem]) -> None:
+def _raise_problems(problems: list[Problem]) -> None:
     if problems:
         raise SettingsInvalidError(problems)

@@ -58,6 +58,21 @@ class Loaders:
         assert value is not None
         return value
 
+    async def load_written(
+        self,
+        batch: Callable[Concatenate[Any, Sequence[K], P], Mapping[K, V]],
+        key: K,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> V:
+        """Returns the value of `key`, which a mutation has just written."""
+        self.clear()
+        return await self.load_existing(batch, key, *args, **kwargs)
+
+    def clear(self) -> None:
+        """Forgets the rows that the request has read: the next load reads them again."""
+        self._loaders.clear()
+
     def _loader(self, batch: Callable[..., Mapping[Any, Any]], args: Any, kwargs: Any) -> DataLoader[Any, Any]:
         async def fetch(keys: list[Any]) -> list[Any]:
             values = await self._database.read(batch, keys, *args, **kwargs)

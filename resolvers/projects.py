@@ -1,4 +1,4 @@
-"""Reads and writes of projects."""
+"""Reads and changes projects."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,7 +18,7 @@ from resolvers.context import Context
 
 
 async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
-    """The project `project_id`; None when there is none that the viewer sees.
+    """Returns the project `project_id`; None if the viewer sees no such project.
 
     Raises:
         InvalidIdError: `project_id` is not the ID of a project.
@@ -30,27 +30,27 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Pro
 
 
 async def quota_resets_at(database: Database, key: UUID) -> datetime | None:
-    """When the next period of the project's quota begins; None when it has no quota."""
+    """Returns the start of the next period of the project's quota; None if the project has no quota."""
     row = (await database.read(projects.by_ids, [key], frozenset({"quota_period"})))[key]
     return QuotaPeriod(row.quota_period).ends_at(clock.now()) if row.quota_period is not None else None
 
 
-async def update(context: Context, project_id: str | None, values: Mapping[str, Any]) -> UUID:
-    """Set columns of a project, by default of the viewer's own; returns its key.
+async def update(context: Context, project_id: str | None, columns: Mapping[str, Any]) -> UUID:
+    """Sets columns of a project, by default of the viewer's own; returns its ID.
 
     Raises:
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
     """
-    requested_id = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
-    key = authorize.target_project(context.viewer, requested_id)
+    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
+    target = authorize.target_project(context.viewer, named_project)
+    return await context.database.write(_update, target, columns)
 
-    def work(uow: UnitOfWork) -> UUID:
-        before = projects.settings(uow, key) if key is not None else None
-        if key is None or before is None:
-            raise ProjectNotFoundError
-        limits.check_project({**before, **values})
-        if values:
-            projects.change(uow, key, values)
-        return key
 
-    return await context.database.write(work)
+def _update(uow: UnitOfWork, project_id: UUID | None, columns: Mapping[str, Any]) -> UUID:
+    settings = projects.settings(uow, project_id) if project_id is not None else None
+    if project_id is None or settings is None:
+        raise ProjectNotFoundError
+    limits.check_project({**settings, **columns})
+    if columns:
+        projects.change(uow, project_id, columns)
+    return project_id

@@ -8,6 +8,7 @@ from db.row_types import RunRow
 from db.runs import reads
 from db.sql.keyset import Edge, Page, Position, sort_value
 from domain import ids
+from domain.errors import RunNotFoundError
 from domain.ids import IdKind
 from domain.run_filter import RunFilter, RunOrder, RunOrderField
 from resolvers import authorize
@@ -33,6 +34,19 @@ async def get(context: Context, run_id: str, columns: frozenset[str]) -> RunRow 
     """
     row = await context.loaders.load(reads.by_ids, ids.decode(IdKind.RUN, run_id), columns)
     return row if authorize.can_see(context.viewer, row) else None
+
+
+async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -> RunRow:
+    """Returns the run `run_id`.
+
+    Raises:
+        InvalidIdError: `run_id` is not the ID of a run.
+        RunNotFoundError: the viewer sees no such run.
+    """
+    run = await get(context, run_id, columns)
+    if run is None:
+        raise RunNotFoundError
+    return run
 
 
 def scoped(context: Context, where: RunFilter) -> RunFilter:

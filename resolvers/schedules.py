@@ -1,46 +1,42 @@
-"""Schedules of flows."""
+"""Reads and writes of schedules."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from db import flows, schedules
+from db import flows as db_flows
+from db import schedules
 from db.core.unit_of_work import UnitOfWork
-from db.row_types import ScheduleRow
+from db.row_types import FlowRow, ScheduleRow
 from domain import clock, ids
 from domain.cron import CronSchedule, get_zone
-from domain.errors import (
-    FlowNotFoundError,
-    InvalidArgumentError,
-    Problem,
-    ScheduleInvalidError,
-    ScheduleNotFoundError,
-)
+from domain.errors import InvalidArgumentError, Problem, ScheduleInvalidError, ScheduleNotFoundError
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache
-from resolvers import authorize, start
+from resolvers import authorize, flows, values
 from resolvers.context import Context
 
 MAX_SCHEDULES = 100
-"""Of one flow."""
+"""Schedules of one flow."""
 MAX_PREVIEW = 100
-"""Fire times told at once."""
+"""Fire times that one `nextFires` returns."""
 
-_CHECKS: Mapping[str, Any] = {
-    "name": lambda name: start.checked_word("name", name),
-    "input": start.encode_input,
-    "metadata": start.encode_metadata,
-    "tags": start.checked_tags,
+_CONVERTERS: Mapping[str, Any] = {
+    "name": lambda name: values.check_text("name", name),
+    "input": values.encode_input,
+    "metadata": values.encode_metadata,
+    "tags": values.check_tags,
     "cron": lambda text: " ".join(text.split()),
 }
-"""What becomes of a value before it is kept; of the others nothing."""
-_TIMING = ("cron", "time_zone", "enabled")
+"""By column: the function that checks a client's value and returns the stored one. Other columns store it as it is."""
+_TIMING_COLUMNS = ("cron", "time_zone", "enabled")
 """Columns on which the next fire time depends."""
+_VERSION = frozenset({"published_version_id"})
 
 
 async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> ScheduleRow | None:
-    """The schedule `schedule_id`; None when there is none that the viewer sees.
+    """Returns the schedule `schedule_id`; None if the viewer sees no such schedule.
 
     Raises:
         InvalidIdError: `schedule_id` is not the ID of a schedule.
@@ -49,129 +45,125 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> Sc
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def written(context: Context, key: UUID, columns: frozenset[str]) -> ScheduleRow:
-    """A schedule as it is after a change; not what the request may have seen before."""
-    return (await context.database.read(schedules.by_ids, [key], columns))[key]
-
-
 def preview(cron: str, time_zone: str, count: int) -> list[datetime]:
-    """The next `count` fire times of a schedule, were it enabled; fewer when no more come.
+    """Returns the next `count` fire times of a schedule, as if it were enabled; fewer if there are no more.
 
     Raises:
         InvalidArgumentError: `count` is out of range.
-        ScheduleInvalidError: there is no such time zone any more.
+        ScheduleInvalidError: the service no longer knows the time zone.
     """
     if not 1 <= count <= MAX_PREVIEW:
-        raise InvalidArgumentError(f"`count` must be from 1 to {MAX_PREVIEW}.")
-    timetable = _timetable(cron, time_zone)
-    found: list[datetime] = []
-    at = timetable.after(clock.now())
-    while at is not None and len(found) < count:
-        found.append(at)
-        at = timetable.after(at)
-    return found
+        raise InvalidArgumentError(f"`count` must be between 1 and {MAX_PREVIEW}, got {count}.")
+    cron_schedule = _parse_cron(cron, time_zone)
+    fire_times: list[datetime] = []
+    fire_time = cron_schedule.after(clock.now())
+    while fire_time is not None and len(fire_times) < count:
+        fire_times.append(fire_time)
+        fire_time = cron_schedule.after(fire_time)
+    return fire_times
 
 
 async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UUID:
-    """Create a schedule from the columns `given`, all that a client may set; returns its key.
+    """Creates a schedule from `given`, the client's values of all columns that it can set; returns its ID.
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, ScheduleInvalidError, InputInvalidError,
         InputTooLargeError.
     """
-    columns = frozenset({"published_version_id"})
-    flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), columns)
-    if flow is None or not authorize.can_see(context.viewer, flow):
-        raise FlowNotFoundError
-    values = _checked(given)
-    timetable = _timetable(values["cron"], values["time_zone"])
-    await _check_input(context.flows, flow.published_version_id, given["input"])
+    flow = await flows.get_existing(context, flow_id, _VERSION)
+    columns = _convert(given)
+    cron_schedule = _parse_cron(columns["cron"], columns["time_zone"])
+    await _check_input(context.flows, flow, given["input"])
+    columns["next_fire_at"] = cron_schedule.after(clock.now()) if columns["enabled"] else None
+    return await context.database.write(_create, flow, columns)
 
-    def work(uow: UnitOfWork) -> UUID:
-        if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
-            raise InvalidArgumentError(f"A flow has at most {MAX_SCHEDULES} schedules.")
-        schedule_id = ids.new_uuid()
-        now = ids.created_at(schedule_id)
-        owner = {"id": schedule_id, "project_id": flow.project_id, "flow_id": flow.id}
-        times = {"created_at": now, "updated_at": now, "next_fire_at": _next(timetable, enabled=values["enabled"])}
-        schedules.create(uow, values | owner | times)
-        return schedule_id
 
-    return await context.database.write(work)
+def _create(uow: UnitOfWork, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
+    if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
+        raise InvalidArgumentError(f"The flow already has {MAX_SCHEDULES} schedules, the maximum. Delete one first.")
+    schedule_id = ids.new_uuid()
+    now = ids.created_at(schedule_id)
+    own = {"id": schedule_id, "project_id": flow.project_id, "flow_id": flow.id, "created_at": now, "updated_at": now}
+    schedules.create(uow, {**columns, **own})
+    return schedule_id
 
 
 async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -> UUID:
-    """Set the columns `given` of a schedule; returns its key. When the timing changes, what was missed is forgotten.
+    """Sets the columns `given` of a schedule; returns its ID.
+
+    If its timing changes, the schedule continues from now: missed fire times before are forgotten.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ScheduleNotFoundError, ScheduleInvalidError, InputInvalidError,
         InputTooLargeError.
     """
-    seen = await get(context, schedule_id, frozenset({"flow_id"}))
-    if seen is None:
+    schedule = await get(context, schedule_id, frozenset({"flow_id"}))
+    if schedule is None:
         raise ScheduleNotFoundError
-    values = _checked(given)
+    columns = _convert(given)
     if "input" in given:
-        columns = frozenset({"published_version_id"})
-        flow = await context.loaders.load(flows.by_ids, seen.flow_id, columns)
-        await _check_input(context.flows, flow.published_version_id if flow else None, given["input"])
+        flow = await context.loaders.load_existing(db_flows.by_ids, schedule.flow_id, _VERSION)
+        await _check_input(context.flows, flow, given["input"])
+    await context.database.write(_update, schedule.id, columns)
+    return schedule.id
 
-    def work(uow: UnitOfWork) -> UUID:
-        row = schedules.locked(uow, seen.id)
-        if row is None:
-            raise ScheduleNotFoundError
-        timing = {name: values.get(name, getattr(row, name)) for name in _TIMING}
-        changes = {**values, "updated_at": clock.now()}
-        if any(timing[name] != getattr(row, name) for name in _TIMING) or (row.enabled and row.next_fire_at is None):
-            timetable = _timetable(timing["cron"], timing["time_zone"])
-            changes["next_fire_at"] = _next(timetable, enabled=timing["enabled"])
-        schedules.change(uow, row.id, changes)
-        key: UUID = row.id
-        return key
 
-    return await context.database.write(work)
+def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any]) -> None:
+    schedule = schedules.locked(uow, schedule_id)
+    if schedule is None:
+        raise ScheduleNotFoundError
+    timing = {name: columns.get(name, getattr(schedule, name)) for name in _TIMING_COLUMNS}
+    changes = {**columns, "updated_at": clock.now()}
+    is_new_timing = any(timing[name] != getattr(schedule, name) for name in _TIMING_COLUMNS)
+    if is_new_timing or (schedule.enabled and schedule.next_fire_at is None):
+        cron_schedule = _parse_cron(timing["cron"], timing["time_zone"])
+        changes["next_fire_at"] = cron_schedule.after(clock.now()) if timing["enabled"] else None
+    schedules.change(uow, schedule_id, changes)
 
 
 async def remove(context: Context, schedule_id: str) -> None:
-    """Delete a schedule; the runs that it started stay.
+    """Deletes a schedule. Its runs stay.
 
     Raises:
         InvalidIdError, ScheduleNotFoundError.
     """
-    row = await get(context, schedule_id, frozenset())
-    if row is None or not await context.database.write(schedules.remove, row.id):
+    schedule = await get(context, schedule_id, frozenset())
+    if schedule is None or not await context.database.write(schedules.remove, schedule.id):
         raise ScheduleNotFoundError
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+def _convert(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the client's values as they are stored."""
     return {
-        name: _CHECKS[name](value) if name in _CHECKS and value is not None else value for name, value in given.items()
+        name: _CONVERTERS[name](value) if name in _CONVERTERS and value is not None else value
+        for name, value in given.items()
     }
 
 
-def _timetable(cron: str, time_zone: str) -> CronSchedule:
+def _parse_cron(cron: str, time_zone: str) -> CronSchedule:
+    """Returns the schedule of a cron expression.
+
+    Raises:
+        ScheduleInvalidError: with the problems of both arguments.
+    """
     problems: list[Problem] = []
-    zone, timetable = None, None
+    zone, cron_schedule = None, None
     try:
         zone = get_zone(time_zone)
     except ValueError as error:
         problems.append(Problem("timeZone", str(error)))
     try:
-        timetable = CronSchedule(cron, zone or get_zone("UTC"))
+        cron_schedule = CronSchedule(cron, zone or get_zone("UTC"))
     except ValueError as error:
         problems.append(Problem("cron", str(error)))
-    if timetable is not None and timetable.after(clock.now()) is None:
-        problems.append(Problem("cron", "It never fires."))
-    if problems or timetable is None:
+    if cron_schedule is not None and cron_schedule.after(clock.now()) is None:
+        problems.append(Problem("cron", "The expression never fires."))
+    if problems or cron_schedule is None:
         raise ScheduleInvalidError(problems)
-    return timetable
+    return cron_schedule
 
 
-def _next(timetable: CronSchedule, *, enabled: bool) -> datetime | None:
-    return timetable.after(clock.now()) if enabled else None
-
-
-async def _check_input(flow_cache: FlowCache, version_id: UUID | None, value: Any) -> None:
-    """Make sure that the published version takes `value`. Without one there is nothing to go by yet."""
-    if version_id is not None:
-        (await flow_cache.get(version_id)).check_input(value)
+async def _check_input(flow_cache: FlowCache, flow: FlowRow, run_input: Any) -> None:
+    """Checks that the published version accepts the input. Without one, any input can be stored."""
+    if flow.published_version_id is not None:
+        (await flow_cache.get(flow.published_version_id)).check_input(run_input)

@@ -1,4 +1,4 @@
-"""Webhooks of flows: their management, and the calls that come in."""
+"""Webhooks of flows: their management, and the runs that their calls start."""
 
 import base64
 import hashlib
@@ -9,25 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import flows, webhooks
+from db import webhooks
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
 from domain import ids
 from domain.enums import Environment, Role, TriggerMethod
 from domain.errors import (
-    FlowNotFoundError,
     InvalidArgumentError,
     SignatureInvalidError,
     WebhookNotFoundError,
 )
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache
-from resolvers import authorize, start
+from resolvers import authorize, flows, start, values
 from resolvers.context import Context, Viewer
 
 MAX_WEBHOOKS = 100
-"""Of one flow."""
+"""Webhooks of one flow."""
 DELIVERY_HEADERS = (
     "idempotency-key",
     "webhook-id",  # Standard Webhooks
@@ -36,39 +35,31 @@ DELIVERY_HEADERS = (
     "x-gitlab-event-uuid",
     "x-shopify-webhook-id",
 )
-"""Headers that are the same when a delivery is tried again; the first that is there counts."""
+"""Headers that identify a delivery: a repeated delivery has the same value. The first of them that is sent counts."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """How calls of a webhook are signed: with the HMAC-SHA256 of the body, in a header."""
+class IssuedToken:
+    """A new token of a webhook. It cannot be read again: only its hash is stored."""
 
-    header: str
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """A webhook with a token, which cannot be read again."""
-
-    key: UUID
+    webhook_id: UUID
     token: str
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a webhook as it came in."""
+    """A call of a webhook as it was received."""
 
     body: bytes
     headers: Mapping[str, str]
-    """All of them, named in small letters."""
+    """All headers, with names in lower case."""
     input: Mapping[str, Any]
-    """What the run is given."""
+    """The input of the run."""
 
 
 async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> WebhookRow | None:
-    """The webhook `webhook_id`; None when there is none that the viewer sees.
+    """Returns the webhook `webhook_id`; None if the viewer sees no such webhook.
 
     Raises:
         InvalidIdError: `webhook_id` is not the ID of a webhook.
@@ -77,82 +68,98 @@ async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> Web
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def written(context: Context, key: UUID, columns: frozenset[str]) -> WebhookRow:
-    """A webhook as it is after a change; not what the request may have seen before."""
-    return (await context.database.read(webhooks.by_ids, [key], columns))[key]
-
-
 async def create(
-    context: Context, flow_id: str, name: str, environment: Environment, signature: Signature | None
-) -> Issued:
-    """Create a webhook.
+    context: Context,
+    flow_id: str,
+    name: str,
+    environment: Environment,
+    signature_header: str | None,
+    signature_secret: str | None,
+) -> IssuedToken:
+    """Creates a webhook. With `signature_header`, its calls must be signed with `signature_secret`.
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError.
     """
-    flow = await context.loaders.load(flows.by_ids, ids.decode(IdKind.FLOW, flow_id), frozenset())
-    if flow is None or not authorize.can_see(context.viewer, flow):
-        raise FlowNotFoundError
-    values = {
+    _check_signature_arguments(signature_header, signature_secret)
+    flow = await flows.get_existing(context, flow_id, frozenset())
+    columns = {
         "project_id": flow.project_id,
         "flow_id": flow.id,
-        "name": start.checked_word("name", name),
+        "name": values.check_text("name", name),
         "environment": environment,
-        **_signature_values(signature),
+        "signature_header": signature_header.lower() if signature_header is not None else None,
+        "signature_secret": signature_secret,
     }
-
-    def work(uow: UnitOfWork) -> Issued:
-        if webhooks.count(uow.conn, flow.id) >= MAX_WEBHOOKS:
-            raise InvalidArgumentError(f"A flow has at most {MAX_WEBHOOKS} webhooks.")
-        return Issued(*webhooks.create(uow, values))
-
-    return await context.database.write(work)
+    return await context.database.write(_create, columns)
 
 
-async def rotate(context: Context, webhook_id: str) -> Issued:
-    """Give a webhook another token; the one it had ends at once.
+def _create(uow: UnitOfWork, columns: Mapping[str, Any]) -> IssuedToken:
+    if webhooks.count(uow.conn, columns["flow_id"]) >= MAX_WEBHOOKS:
+        raise InvalidArgumentError(f"The flow already has {MAX_WEBHOOKS} webhooks, the maximum. Delete one first.")
+    return IssuedToken(*webhooks.create(uow, columns))
+
+
+async def rotate(context: Context, webhook_id: str) -> IssuedToken:
+    """Replaces the token of a webhook. The previous token is invalid from now on.
 
     Raises:
         InvalidIdError, WebhookNotFoundError.
     """
-    row = await _existing(context, webhook_id)
-    token = await context.database.write(webhooks.rotate, row.id)
+    webhook = await _get_existing(context, webhook_id)
+    token = await context.database.write(webhooks.rotate, webhook.id)
     if token is None:
         raise WebhookNotFoundError
-    return Issued(row.id, token)
+    return IssuedToken(webhook.id, token)
 
 
 async def remove(context: Context, webhook_id: str) -> None:
-    """Delete a webhook; the runs that it started stay.
+    """Deletes a webhook. Its runs stay.
 
     Raises:
         InvalidIdError, WebhookNotFoundError.
     """
-    row = await _existing(context, webhook_id)
-    if not await context.database.write(webhooks.remove, row.id):
+    webhook = await _get_existing(context, webhook_id)
+    if not await context.database.write(webhooks.remove, webhook.id):
         raise WebhookNotFoundError
+
+
+async def _get_existing(context: Context, webhook_id: str) -> WebhookRow:
+    webhook = await get(context, webhook_id, frozenset())
+    if webhook is None:
+        raise WebhookNotFoundError
+    return webhook
+
+
+def _check_signature_arguments(header: str | None, secret: str | None) -> None:
+    if (header is None) is not (secret is None):
+        raise InvalidArgumentError("`signatureHeader` and `signatureSecret` must be given together.")
+    if header is not None and not _HEADER_NAME.fullmatch(header):
+        raise InvalidArgumentError("`signatureHeader` must have 1 to 100 characters: letters, digits and hyphens.")
+    if secret is not None:
+        values.check_text("signatureSecret", secret)
 
 
 async def find(database: Database, token: str) -> WebhookRow:
-    """The webhook whose token this is.
+    """Returns the webhook with this token.
 
     Raises:
-        WebhookNotFoundError: it is that of none.
+        WebhookNotFoundError: no webhook has this token.
     """
-    row = await database.read(webhooks.by_token, token)
-    if row is None:
+    webhook = await database.read(webhooks.by_token, token)
+    if webhook is None:
         raise WebhookNotFoundError
-    return row
+    return webhook
 
 
 def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
-    """What a webhook may do: start runs in its project."""
+    """Returns the context of a webhook's call, which can start runs in the webhook's project."""
     viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, f"webhook {webhook.name}")
     return Context(database, flow_cache, viewer)
 
 
 async def receive(context: Context, webhook: WebhookRow, call: Call) -> UUID:
-    """Start the run that a call asks for, or find the one that it started when it came before; returns its key.
+    """Starts the run of a call; returns its ID. For a repeated delivery it is the run of the first one.
 
     Raises:
         SignatureInvalidError, InvalidArgumentError, FlowDisabledError, FlowNotPublishedError, InputInvalidError,
@@ -173,36 +180,20 @@ async def receive(context: Context, webhook: WebhookRow, call: Call) -> UUID:
         fail_parent_on_failure=None,
         external_id=None,
         source=webhook_id,
-        # The keys of `startRun`, and other webhooks, have nothing to do with it.
+        # The prefix keeps it apart from the keys of `startRun` and of other webhooks.
         idempotency_key=f"{webhook_id}:{delivery}" if delivery else None,
-        # Not the headers: a delivery that is tried again has other times and signatures there.
-        same=[webhook_id, call.input["query"], body_hash],
+        # Without the headers: their times and signatures differ between deliveries of the same call.
+        identity=[webhook_id, call.input["query"], body_hash],
     )
     return await start.start_run(context, request)
-
-
-def _signature_values(signature: Signature | None) -> dict[str, str | None]:
-    if signature is None:
-        return {"signature_header": None, "signature_secret": None}
-    if not _HEADER_NAME.fullmatch(signature.header):
-        raise InvalidArgumentError("`signatureHeader` must be the name of a header.")
-    secret = start.checked_word("signatureSecret", signature.secret)
-    return {"signature_header": signature.header.lower(), "signature_secret": secret}
 
 
 def _check_signature(webhook: WebhookRow, call: Call) -> None:
     if webhook.signature_header is None:
         return
     assert webhook.signature_secret is not None  # it is set together with the header
-    shown = call.headers.get(webhook.signature_header, "").removeprefix("sha256=").encode()
+    sent = call.headers.get(webhook.signature_header, "").removeprefix("sha256=").encode()
     digest = hmac.digest(webhook.signature_secret.encode(), call.body, "sha256")
     as_hex, as_base64 = digest.hex().encode(), base64.b64encode(digest)
-    if not (hmac.compare_digest(shown, as_hex) or hmac.compare_digest(shown, as_base64)):
+    if not (hmac.compare_digest(sent, as_hex) or hmac.compare_digest(sent, as_base64)):
         raise SignatureInvalidError
-
-
-async def _existing(context: Context, webhook_id: str) -> WebhookRow:
-    row = await get(context, webhook_id, frozenset())
-    if row is None:
-        raise WebhookNotFoundError
-    return row

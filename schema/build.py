@@ -14,6 +14,7 @@ from graphql import (
     GraphQLError,
     MiddlewareManager,
     OperationDefinitionNode,
+    Undefined,
     create_source_event_stream,
 )
 from graphql import ExecutionResult as GraphQLExecutionResult
@@ -27,7 +28,7 @@ from strawberry.types.graphql import OperationType
 from resolvers.subscriptions import SourceStream
 from schema.cost import QueryLimits, RepeatedNames
 from schema.errors import ERROR_MAPPINGS, to_client_error
-from schema.mutation import Mutation
+from schema.mutations.root import Mutation
 from schema.query import Query
 from schema.scalars import SCALARS
 from schema.subscription import Subscription
@@ -50,7 +51,16 @@ class Subscribed:
 
 
 class FlowRunsSchema(strawberry.Schema):
-    """The schema; every error that leaves it has a code, and ours are masked."""
+    """The schema. Every error that leaves it has a code, and internal errors are masked."""
+
+    def __init__(self, **arguments: Any) -> None:
+        """Builds the schema, and removes defaults of null from it: to resolvers, null and absent mean the same."""
+        super().__init__(**arguments)
+        for named_type in self._schema.type_map.values():
+            for field in getattr(named_type, "fields", {}).values():
+                for declared in (field, *getattr(field, "args", {}).values()):
+                    if getattr(declared, "default_value", Undefined) is None:
+                        declared.default_value = Undefined
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """The result of an operation."""

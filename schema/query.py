@@ -13,7 +13,7 @@ from resolvers import bulk, files, flows, projects, runs, schedules, webhooks
 from resolvers.flows import FlowList
 from resolvers.runs import RunList
 from schema.fields import Info, columns_of, field
-from schema.filters import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook

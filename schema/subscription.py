@@ -16,7 +16,7 @@ from resolvers import bulk, runs, subscriptions
 from resolvers.subscriptions import encode_position
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field, without_null_defaults
-from schema.filters import FlowRunFilter
+from schema.inputs.filters import FlowRunFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.progress import CURSOR, LogLinesAppended, StepChanged

@@ -1,4 +1,4 @@
-"""The application, put together: the one place where things are wired."""
+"""Assembles the application from its parts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ WEB = Path(__file__).parent.parent / "web" / "dist"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An application, and what its process needs of it beside."""
+    """An application, and the parts of it that its process uses."""
 
     app: Starlette
     sessions: BrowserSessions
@@ -46,7 +46,7 @@ class Service:
 
 
 def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
-    """The application on an open database, which it closes when it ends; browsers sign in to `project_id`."""
+    """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     explorer = Explorer(WEB)
     sessions = BrowserSessions(database, project_id)
@@ -116,7 +116,7 @@ async def _healthz(_: Request) -> Response:
 
 
 class _Readiness:
-    """Whether requests can be answered: the database is there, and has the schema that this version needs."""
+    """Reports readiness: the database is available, and has the schema that this version needs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

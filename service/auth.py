@@ -1,4 +1,4 @@
-"""Who is asking: a bearer key, or the cookie of a browser that signed in."""
+"""Authenticates requests by a bearer key or the cookie of a signed-in browser."""
 
 import secrets
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ SESSION_NAME = "browser session"
 SESSION_LIFETIME = timedelta(days=30)
 
 ANONYMOUS = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
-"""Who has a socket before it has shown a key: sees nothing, and is not let in."""
+"""The viewer of a socket before it has shown a key. It sees nothing, and its connection is rejected."""
 
 
 async def authenticate(connection: HTTPConnection, database: Database) -> Viewer:
-    """The key that the request shows.
+    """Returns the viewer whose key the request shows.
 
     Raises:
-        UnauthenticatedError: it shows none that is in force.
+        UnauthenticatedError: the request shows no valid key.
     """
     viewer = await find_viewer(database, shown_secret(connection))
     if viewer is None:
@@ -37,13 +37,13 @@ async def authenticate(connection: HTTPConnection, database: Database) -> Viewer
 
 
 def shown_secret(connection: HTTPConnection) -> str | None:
-    """What the request shows as its key: a bearer token, or else the cookie."""
+    """Returns the secret that the request shows: the bearer token, otherwise the cookie."""
     authorization = connection.headers.get("authorization")
     return connection.cookies.get(COOKIE) if authorization is None else _bearer(authorization)
 
 
 def secret_of_params(params: Mapping[object, object]) -> str | None:
-    """What a socket's `connection_init` shows as its key: `{"Authorization": "Bearer …"}`."""
+    """Returns the secret in the payload of a `connection_init`: `{"Authorization": "Bearer …"}`."""
     shown = next((value for name, value in params.items() if str(name).lower() == "authorization"), None)
     return _bearer(shown) if isinstance(shown, str) else None
 
@@ -54,20 +54,20 @@ def _bearer(authorization: str) -> str | None:
 
 
 async def find_viewer(database: Database, secret: str | None) -> Viewer | None:
-    """The key in force whose secret this is."""
+    """Returns the viewer of the valid key with this secret; None if there is none."""
     row = await database.read(api_keys.by_secret, secret) if secret else None
     return Viewer(row.id, row.project_id, Role(row.role), row.name) if row else None
 
 
 def error_response(error: FlowRunsError, status: int | None = None) -> Response:
-    """`error` in the shape of a GraphQL response; `status` replaces the HTTP status of the error's class."""
+    """Returns `error` in the shape of a GraphQL response; `status` replaces the HTTP status of the error's class."""
     body = {"errors": [{"message": error.message, "extensions": extensions(error)}]}
     headers = {"www-authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else None
     return JSONResponse(body, status_code=status or error.http_status, headers=headers)
 
 
 class BrowserSessions:
-    """Signs browsers in, with a key or with a token that works once, and out again."""
+    """Signs browsers in with a key or a single-use token, and signs them out."""
 
     def __init__(self, database: Database, project_id: UUID) -> None:
         self._database = database
@@ -75,13 +75,13 @@ class BrowserSessions:
         self._tokens: set[str] = set()
 
     def issue_token(self) -> str:
-        """A token for one sign-in, as ADMIN of the default project, while this process lives."""
+        """Returns a token for one sign-in as ADMIN of the default project, valid while this process runs."""
         token = secrets.token_urlsafe(24)
         self._tokens.add(token)
         return token
 
     async def sign_in_by_token(self, request: Request) -> Response:
-        """`GET /sign-in?token=…`: to the explorer, signed in if the token is good."""
+        """Responds to `GET /sign-in?token=…`: redirects to GraphiQL, and signs in if the token is valid."""
         response = RedirectResponse("/graphql", status_code=303)
         token = request.query_params.get("token", "")
         if token in self._tokens:
@@ -97,7 +97,7 @@ class BrowserSessions:
         )
 
     async def sign_in_by_key(self, request: Request) -> Response:
-        """`POST /sign-in` with `{"key": …}`: the cookie holds the key, out of reach of scripts."""
+        """Responds to `POST /sign-in` with `{"key": …}`: sets a cookie with the key, which scripts cannot read."""
         try:
             body = orjson.loads(await request.body())
         except orjson.JSONDecodeError:
@@ -110,7 +110,7 @@ class BrowserSessions:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """`POST /sign-out`: the cookie goes, and a session made by a token ends."""
+        """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token made."""
         viewer = await find_viewer(self._database, request.cookies.get(COOKIE))
         if viewer is not None and viewer.name == SESSION_NAME:
             await self._database.write(api_keys.revoke, viewer.key_id)

@@ -1,4 +1,4 @@
-"""The first start: a project, an ADMIN key, the demo flows. Later starts find them, and change nothing."""
+"""Creates a project, an ADMIN key and the demo flows at the first start. Later starts change nothing."""
 
 import os
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ KEY_NAME = "bootstrap"
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """What the start found or made."""
+    """The default project, and its key if one was created."""
 
     project_id: UUID
     new_secret: str | None
-    """Of an ADMIN key made just now: it cannot be read again, unless it stands in `key_file`."""
+    """Secret of the ADMIN key that this start created. It is shown once, unless `key_file` holds it."""
     key_file: Path | None
-    """Where the generated key of an embedded database is kept, readable by its owner alone."""
+    """File with the generated key of an SQLite database; only its owner can read it."""
 
 
 async def bootstrap(database: Database, settings: Settings) -> Bootstrapped:

@@ -1,4 +1,4 @@
-"""The demo flows, for a first look. They work offline."""
+"""The demo flows. They work without a network."""
 
 from typing import Any
 from uuid import UUID
@@ -67,7 +67,7 @@ FLOWS: dict[str, dict[str, Any]] = {
 
 
 def seed(uow: UnitOfWork, project_id: UUID) -> bool:
-    """Create the demo flows unless the project has flows; whether it did."""
+    """Creates the demo flows unless the project has flows. Returns True if it created them."""
     if flows.count(uow.conn, FlowFilter(project_ids=[project_id]), 1):
         return False
     for name, definition in FLOWS.items():

@@ -1,4 +1,4 @@
-"""What a key can download: the logs of runs as text, and the files that runs produced."""
+"""Downloads of run logs as text, and of run files."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,7 +28,7 @@ from resolvers.context import Context
 from service.auth import authenticate, error_response
 
 LINES_AT_ONCE = 1_000
-"""Of a log, read by one statement: what a download holds in memory."""
+"""Log lines that one statement reads. A download holds so many in memory."""
 
 _FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
 _HEADERS = {

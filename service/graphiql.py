@@ -1,4 +1,4 @@
-"""GraphiQL, served by ourselves: it works on a machine without the internet."""
+"""Serves GraphiQL from this machine, so that it works without the internet."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ _MISSING = (
 
 
 class _Assets(StaticFiles):
-    """Files whose names hold a hash of their content: a browser may keep them for ever."""
+    """Files whose names hold a hash of their content, so browsers may cache them forever."""
 
     async def check_config(self) -> None:
-        """Nothing to check: without a build there is no folder, and nothing is found in it."""
+        """Checks nothing: the folder is missing until the page is built, and requests then get 404."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         response: Response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]

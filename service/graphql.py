@@ -1,4 +1,4 @@
-"""The GraphQL endpoint, by the GraphQL-over-HTTP specification."""
+"""The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
 import sys
 from collections.abc import Mapping
@@ -44,11 +44,11 @@ from service.subscription_rendering import Operation, Streams
 
 _RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
-"""From the handshake of a socket to its `connection_init`."""
+"""Time that a socket has from its handshake to its `connection_init`."""
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
-    """Answers browsers with the explorer, and everybody else with the results of their queries."""
+    """Serves GraphiQL to browsers, and results or event streams to other clients."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         super().__init__(
             schema,
             graphql_ide=None,
-            # The older protocol is left out: with it on offer, some clients take it by mistake.
+            # The older protocol is not offered: some clients would choose it by mistake.
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
@@ -80,8 +80,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._max_body_bytes = max_body_bytes
 
     def route(self) -> Route:
-        """Where requests come in."""
-        # The body is bounded below, where the refusal can have the shape of a GraphQL response.
+        """Returns the route of the endpoint."""
+        # `__call__` limits the body, so that the error has the shape of a GraphQL response.
         return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
 
     websocket_adapter_class = TextSocket
@@ -108,12 +108,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return _refusal(error)
 
     async def _stream(self, request: Request) -> EventStream | None:
-        """The response to a client that takes server-sent events, and needs or prefers them."""
+        """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
         if not accepts_stream(request):
             return None
         viewer = await authenticate(request, self._database)
-        asked = _operation(await self._parsed(request))
-        kind = operation_type(asked)
+        operation = _operation(await self._parsed(request))
+        kind = operation_type(operation)
         if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
             return None
         if kind is OperationType.MUTATION and request.method == "GET":
@@ -127,7 +127,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             stats=self._stats,
             resume_after=request.headers.get("last-event-id") or None,
         )
-        return EventStream(self.streams, self.connections, asked, context)
+        return EventStream(self.streams, self.connections, operation, context)
 
     async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
         try:
@@ -136,20 +136,20 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise HTTPException(400, "Unable to parse request body as JSON") from error
 
     async def execute_single(self, *args: Any, **kwargs: Any) -> ExecutionResult:
-        """The result of an operation that has one."""
-        asked = _operation(kwargs["request_data"])
-        # Most documents are not parsed for this.
-        if "subscription" in (asked.query or "") and operation_type(asked) is OperationType.SUBSCRIPTION:
-            return await self._refused(asked, kwargs["context"])
+        """Returns the result of a query or mutation; refuses subscriptions, which need a stream."""
+        operation = _operation(kwargs["request_data"])
+        # The text test avoids parsing most documents here.
+        if "subscription" in (operation.query or "") and operation_type(operation) is OperationType.SUBSCRIPTION:
+            return await self._refused(operation, kwargs["context"])
         return await super().execute_single(*args, **kwargs)
 
-    async def _refused(self, asked: Operation, context: Context) -> ExecutionResult:
-        """What is wrong with a subscription, beside that it needs a stream.
+    async def _refused(self, operation: Operation, context: Context) -> ExecutionResult:
+        """Returns the errors of a subscription whose client does not accept a stream.
 
         Raises:
-            NotAcceptableError: nothing else.
+            NotAcceptableError: the subscription has no other error.
         """
-        begun = await self._flow_runs_schema.subscribe_to(asked.query, asked.variables, asked.name, context)
+        begun = await self._flow_runs_schema.subscribe_to(operation.query, operation.variables, operation.name, context)
         if isinstance(begun, list):
             return ExecutionResult(None, begun)
         if begun is not None:
@@ -157,11 +157,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         raise NotAcceptableError
 
     def should_render_graphql_ide(self, request: object) -> bool:
-        """The explorer was shown by now to whom it is for."""
+        """Returns False: `_respond` has served GraphiQL already."""
         return False
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        """What the resolvers know of the request; refuses it when it shows no key."""
+        """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
             viewer = await find_viewer(self._database, shown_secret(request)) or ANONYMOUS
             return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
@@ -169,7 +169,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
-        """Lets a socket in whose handshake or `connection_init` shows a key."""
+        """Accepts a socket whose handshake or `connection_init` shows a valid key."""
         if isinstance(context.connection_params, Mapping) and context.connection_params:
             viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
@@ -179,7 +179,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return nothing_to_say
 
     async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]
-        """Holds the status until there is a result."""
+        """Stores the response, whose status `process_result` may set."""
         response = await super().get_sub_response(request)
         request.state.sub_response = response
         return response
@@ -206,14 +206,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
-        """Faster than the standard library's, and as strict. Bytes are a body, text is a parameter of the URL."""
+        """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
         value = orjson.loads(data)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
         return value
 
     def encode_json(self, data: object) -> bytes:
-        """JSON columns are in `data` as text, and written as they are."""
+        """Encodes a response. JSON columns in `data` are text already, and are written unchanged."""
         return orjson.dumps(data)
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests, within bounds."""
+"""Limits the size of request bodies."""
 
 from starlette.types import Message, Receive
 
@@ -6,9 +6,9 @@ from domain.errors import PayloadTooLargeError
 
 
 def bounded(receive: Receive, max_bytes: int) -> Receive:
-    """`receive`, of at most `max_bytes` of a body; what is more raises PayloadTooLargeError.
+    """Returns `receive` with a limit: a body of more than `max_bytes` raises PayloadTooLargeError.
 
-    For endpoints that tell errors in a form of their own; the others have the application's limit.
+    For endpoints that render errors in a form of their own. The application limits all others.
     """
     received = 0
 

@@ -1,4 +1,4 @@
-"""How the application is served: the settings of uvicorn that it relies on."""
+"""The uvicorn settings that the application relies on."""
 
 import gc
 from typing import Any
@@ -10,28 +10,28 @@ from service.sockets import SocketProtocol
 from service.sse import HttpProtocol
 
 PING_SECONDS = 20.0
-"""Between two pings of a WebSocket, and until the pong: a client that vanished is found out within both."""
+"""Seconds between two pings of a WebSocket, and until a pong is due. A lost client is detected within twice as many."""
 
 
 _YOUNG_OBJECTS = 20_000
-"""New objects after which the garbage collector looks for cycles among them. At Python's own 700 it spends, with a
-thousand sockets open, more time than telling them something."""
+"""New objects after which the garbage collector searches for cycles. At Python's default of 700 it takes more time than
+delivering events when a thousand sockets are open."""
 
 
 def freeze_gc() -> None:
-    """Spare the garbage collector what is there for good; to be called when all is set up."""
+    """Exempts the objects of the start from garbage collection. Call it when the process is set up."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
 
 
 def server_config(app: Starlette, **more: Any) -> uvicorn.Config:
-    """Uvicorn's configuration for `app`, with `more` of its arguments."""
+    """Returns uvicorn's configuration for `app`; `more` are further arguments of it."""
     return uvicorn.Config(
         app,
         http=HttpProtocol,
         ws=SocketProtocol,
-        # It costs 40 KiB a connection, for messages of a few hundred bytes.
+        # Compression costs 40 KiB per connection and gains little on messages of a few hundred bytes.
         ws_per_message_deflate=False,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,

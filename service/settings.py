@@ -1,4 +1,4 @@
-"""The settings: environment variables that begin with FLOWRUNS_, read once at the start."""
+"""The settings: environment variables with the prefix FLOWRUNS_, which are read once at the start."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,12 +15,12 @@ from service.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 from service.log_output import LogFormat
 
 FILES_FOLDER = "files"
-"""Beside the database file, where no other place is set for files."""
+"""Folder of run files next to the database file, unless `files_url` is set."""
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
 class Settings(BaseSettings):
-    """What an operator can set; README has the same list."""
+    """The settings of the service; README lists them too."""
 
     model_config = SettingsConfigDict(env_prefix="FLOWRUNS_", frozen=True, extra="ignore")
 
@@ -125,17 +125,17 @@ class Settings(BaseSettings):
 
     @property
     def files_place(self) -> str:
-        """The folder or URL where files are kept."""
+        """The folder or URL of the file store."""
         database_file = self.database_file or Path(".flowruns/database")
         return self.files_url or str(database_file.parent.absolute() / FILES_FOLDER)
 
     @property
     def action_modules(self) -> list[str]:
-        """The modules named by `actions`."""
+        """The modules that `actions` names."""
         return [name.strip() for name in self.actions.split(",") if name.strip()]
 
     @property
     def database_file(self) -> Path | None:
-        """The file of an SQLite database."""
+        """The file of an SQLite database; None for PostgreSQL."""
         url = make_url(self.database_url)
         return Path(url.database or "") if url.get_backend_name() == "sqlite" else None

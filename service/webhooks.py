@@ -1,4 +1,4 @@
-"""`POST /hooks/<token>`: starts a run of the webhook's flow."""
+"""Responds to `POST /hooks/<token>`, which starts a run of the webhook's flow."""
 
 import base64
 import math
@@ -28,15 +28,15 @@ from domain.errors import (
 from domain.ids import IdKind
 from domain.state_machine import FINAL
 from engine.compiled_flow import FlowCache
-from resolvers import projects, start, webhooks
+from resolvers import projects, waiting, webhooks
 from resolvers.context import Context
 from resolvers.webhooks import Call
 from service.request_limits import bounded
 
 WAIT = "wait"
-"""The parameter that says for how many milliseconds to wait for the run's end."""
+"""URL parameter: milliseconds to wait for the run's end."""
 WITHHELD_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Not passed on to the run: they may hold secrets that are meant for the service or for a proxy."""
+"""Headers that the run does not get: they may hold secrets for the service or for a proxy."""
 
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 
@@ -44,7 +44,7 @@ _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed
 
 
 class Webhooks:
-    """Receives the calls of webhooks."""
+    """Receives webhook deliveries."""
 
     def __init__(self, database: Database, flows: FlowCache, max_body_bytes: int) -> None:
         self._database = database
@@ -52,8 +52,8 @@ class Webhooks:
         self._max_body_bytes = max_body_bytes
 
     def route(self) -> Route:
-        """Where webhooks are called."""
-        # The body is bounded below, where the refusal can be JSON.
+        """Returns the route of webhooks."""
+        # `_started` limits the body, so that the error can be JSON.
         return Route("/hooks/{token}", self._receive, methods=["POST"], max_body_size=sys.maxsize)
 
     async def _receive(self, request: Request) -> Response:
@@ -73,13 +73,13 @@ class Webhooks:
             return await self._beyond_quota(webhook, error)
         if not milliseconds:
             return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
-        await start.wait_for_stop(context, run_id, milliseconds, FINAL)
+        await waiting.wait_for_status(context, run_id, FINAL, milliseconds)
         return await _outcome(context, run_id)
 
     async def _beyond_quota(self, webhook: WebhookRow, error: QuotaExceededError) -> Response:
-        """The run was written, and can be retried by hand; other calls start runs from the next period on."""
+        """Returns the error with the time of the next quota period. The run was written, and can be retried."""
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
-        # None: there is no quota any more.
+        # None if the quota was removed.
         seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
         response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_id))
         response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
@@ -88,8 +88,8 @@ class Webhooks:
 
 def _wait_of(request: Request) -> int:
     text = request.query_params.get(WAIT, "0")
-    if not _MILLISECONDS.fullmatch(text) or int(text) > start.MAX_WAIT_MS:
-        raise InvalidArgumentError(f"`{WAIT}` must be a number of milliseconds from 0 to {start.MAX_WAIT_MS}.")
+    if not _MILLISECONDS.fullmatch(text) or int(text) > waiting.MAX_WAIT_MS:
+        raise InvalidArgumentError(f"`{WAIT}` must be a number of milliseconds from 0 to {waiting.MAX_WAIT_MS}.")
     return int(text)
 
 
@@ -104,7 +104,7 @@ def _call(request: Request, body: bytes) -> Call:
 
 
 def _content(body: bytes, content_type: str) -> dict[str, Any]:
-    """What the run sees of the body: `body`, and `bodyBase64` where that is neither JSON, a form nor text."""
+    """Returns the body as the run sees it: `body`, or `bodyBase64` if it is neither JSON, a form nor text."""
     media_type, _, parameters = content_type.lower().partition(";")
     media_type = media_type.strip()
     if not body:
@@ -142,13 +142,13 @@ def _text(body: bytes, media_type: str, parameters: str) -> str | None:
 
 
 def _pairs(parameters: str) -> Iterable[tuple[str, str]]:
-    for each in parameters.split(";"):
-        name, _, value = each.partition("=")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
         yield name.strip(), value.strip().strip('"')
 
 
 def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """An object of these pairs; a name that comes more than once has a list."""
+    """Returns an object of the pairs; the value of a repeated name is a list."""
     lists: dict[str, list[str]] = {}
     for name, value in pairs:
         lists.setdefault(name, []).append(value)
@@ -156,9 +156,9 @@ def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 async def _outcome(context: Context, key: UUID) -> Response:
-    """How the run ended; or that it has not, when the time is up."""
+    """Returns the outcome of the run; status 504 if it has not ended in time."""
     run = await context.loaders.load(reads.by_ids, key, _OUTCOME)
-    assert run is not None  # it was started a moment ago
+    assert run is not None  # it has just been started
     result = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
     if run.status == RunStatus.SUCCEEDED:
         return _json({**result, "output": orjson.Fragment(run.output or "null")}, 200)

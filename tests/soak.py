@@ -455,7 +455,7 @@ def misheard(soak: Soak, changes: Sequence[AnyRow]) -> Iterator[str]:
 
 
 async def main(dialect: str, seconds: float, seed: int) -> bool:
-    """Returns whether all checks pass."""
+    """Runs a soak, and returns whether all checks pass."""
     random.seed(seed)
     folder = Path(tempfile.mkdtemp(prefix="flowruns-soak-"))
     print(f"{dialect}, {seconds:g} s, seed {seed}; logs in {folder}")

@@ -11,7 +11,8 @@ from domain import clock, json_codec
 from domain.ids import IdKind
 from resolvers import bulk
 from resolvers.context import Viewer as KeyInUse
-from resolvers.start import MAX_TAGS, MAX_WAIT_MS
+from resolvers.values import MAX_TAGS
+from resolvers.waiting import MAX_WAIT_MS
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
 from schema.fields import Info, column, columns_of, field, id_column

@@ -99,7 +99,7 @@ async def test_messages_for_people_stand_in_the_contract_of_mutations(idle_app: 
     assert answer == {
         "__typename": "FlowNotPublished",
         "code": "FLOW_NOT_PUBLISHED",
-        "message": "The flow has no published version yet.",
+        "message": "The flow has no published version. Publish one with `publishFlowVersion`.",
     }
 
 

@@ -175,7 +175,7 @@ async def test_file_missing_from_store_is_reported(output_app: App, tmp_path: Pa
     assert response.status_code == 410
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "FILE_GONE"
-    assert error["message"] == "The file is not in the file store any more."
+    assert error["message"] == "The file is no longer in the file store."
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)

@@ -256,7 +256,11 @@ async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
     async with client.stream(WATCH) as response:
         stream = events(response)
         await next_event(stream)
+<<<<<<< HEAD
         ((connection,),) = endpoint.connections._connections.values()
+=======
+        ((connection,),) = endpoint.connections._open.values()
+>>>>>>> main
         connection.abort()
         with pytest.raises(httpx.TransportError):
             await asyncio.wait_for(anext(stream), PATIENCE)

@@ -458,7 +458,11 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
     async with deaf(server, monkeypatch, connect) as client:
         for _ in range(MAX_STALLED_CHECKS + 1):
             assert not gone.is_set()
+<<<<<<< HEAD
             connections._abort_stalled()
+=======
+            connections._cut_off_the_stuck()
+>>>>>>> main
         await asyncio.wait_for(gone.wait(), PATIENCE)
         assert server.endpoint._hub.subscribers == 0
         while await client._more():

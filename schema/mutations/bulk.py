@@ -22,12 +22,13 @@ from domain.errors import (
     TooManyBulkOperationsError,
 )
 from domain.run_filter import Archived
-from resolvers import bulk, start
+from resolvers import bulk, waiting
 from resolvers.bulk import BulkRequest
+from schema.arguments import argument, optional
 from schema.enums import RetryStrategy, Role
 from schema.fields import Info, columns_of
-from schema.filters import FlowRunFilter, check_run_ids
-from schema.roles import mutation
+from schema.inputs.filters import FlowRunFilter, check_run_ids
+from schema.mutations.declaration import mutation, result, success
 from schema.scalars import BigInt
 from schema.types.bulk_operation import BulkOperation
 
@@ -37,34 +38,30 @@ _WHEN_IT_ENDS = (
 )
 
 
-def _arg(description: str, default: Any = None) -> Any:
-    return strawberry.field(default=default, description=description)
-
-
 @strawberry.input
 class BulkArguments:
     """The arguments of every bulk mutation."""
 
-    filter: FlowRunFilter | None = _arg(
+    filter: FlowRunFilter | None = optional(
         "Selects the runs. With `ids`, all its other fields are ignored. A filter that restricts nothing is refused"
         " with EMPTY_FILTER. Required unless an earlier operation or a plan selects the runs."
     )
-    exclude_ids: list[strawberry.ID] | None = _arg("Runs that are left out, even if the filter names them.")
-    dry_run: bool = _arg(
+    exclude_ids: list[strawberry.ID] | None = optional("Runs that are left out, even if the filter names them.")
+    dry_run: bool = optional(
         "Changes nothing: returns a planned operation, whose `plan` says what would happen, and has a `planId`.",
         default=False,
     )
-    plan_id: strawberry.ID | None = _arg(
+    plan_id: strawberry.ID | None = optional(
         "Executes the plan of a dry run, on exactly the runs that it found. Excludes all other arguments but"
         " `waitMs` and the pace of retries."
     )
-    idempotency_key: str | None = _arg(
+    idempotency_key: str | None = optional(
         "Of requests with the same key, only the first one starts or plans an operation; the others return it. Keys"
         " belong to a project. 1 to 200 characters."
     )
-    wait_ms: int | None = _arg(
-        f"Waits for the end of the operation before answering: milliseconds, at most {start.MAX_WAIT_MS:,}. By default"
-        " the mutation does not wait for a large operation."
+    wait_ms: int | None = optional(
+        f"Waits for the end of the operation before answering: milliseconds, at most {waiting.MAX_WAIT_MS:,}. By"
+        " default the mutation does not wait for a large operation."
     )
 
     def request(self, kind: BulkKind, **more: Any) -> BulkRequest:
@@ -89,17 +86,17 @@ class BulkArguments:
 class BulkRetryArguments(BulkArguments):
     """The arguments of `bulkRetry`."""
 
-    strategy: RetryStrategy | None = _arg(
+    strategy: RetryStrategy | None = optional(
         "Where the retries start. Required, except with `planId` or `failedOf`: their default is the earlier strategy."
     )
-    failed_of: strawberry.ID | None = _arg(
+    failed_of: strawberry.ID | None = optional(
         "Retries the runs that failed in this earlier bulk retry, instead of those of a filter."
     )
-    spread_over_ms: BigInt | None = _arg(
+    spread_over_ms: BigInt | None = optional(
         f"Spreads the starts of the retries over this time, with jitter: milliseconds, at most {bulk.MAX_SPREAD_MS:,}."
         " By default all retries are due at once."
     )
-    max_per_second: float | None = _arg(
+    max_per_second: float | None = optional(
         f"Retries that start per second at most, with jitter: 0.001 to {bulk.MAX_PER_SECOND:,}. No limit by default."
         " Together with `spreadOverMs`, the slower pace counts."
     )
@@ -109,15 +106,15 @@ class BulkRetryArguments(BulkArguments):
 class BulkUnarchiveArguments(BulkArguments):
     """The arguments of `bulkUnarchive`."""
 
-    operation_id: strawberry.ID | None = _arg(
+    operation_id: strawberry.ID | None = optional(
         "Undoes this bulk archive, instead of unarchiving the runs of a filter. Runs that were archived again since"
         " then are skipped."
     )
 
 
-@strawberry.type(description="The bulk operation was started, planned or cancelled.")
+@success
 class BulkOperationSuccess:
-    """The result of a bulk mutation."""
+    """The bulk operation was started, planned or cancelled."""
 
     operation: BulkOperation = strawberry.field(description="The operation in its current state.")
 
@@ -135,19 +132,13 @@ _Error = (
 _SourceError = BulkOperationNotFoundError | BulkOperationMismatchError | BulkOperationUnderWayError
 
 _RESULT = "The operation, or an error that says why it was not started."
-BulkCancelResult = Annotated[BulkOperationSuccess | _Error, strawberry.union("BulkCancelResult", description=_RESULT)]
-BulkRetryResult = Annotated[
-    BulkOperationSuccess | _Error | _SourceError, strawberry.union("BulkRetryResult", description=_RESULT)
-]
-BulkArchiveResult = Annotated[BulkOperationSuccess | _Error, strawberry.union("BulkArchiveResult", description=_RESULT)]
-BulkUnarchiveResult = Annotated[
-    BulkOperationSuccess | _Error | _SourceError, strawberry.union("BulkUnarchiveResult", description=_RESULT)
-]
+BulkCancelResult = Annotated[BulkOperationSuccess | _Error, result("BulkCancelResult", _RESULT)]
+BulkRetryResult = Annotated[BulkOperationSuccess | _Error | _SourceError, result("BulkRetryResult", _RESULT)]
+BulkArchiveResult = Annotated[BulkOperationSuccess | _Error, result("BulkArchiveResult", _RESULT)]
+BulkUnarchiveResult = Annotated[BulkOperationSuccess | _Error | _SourceError, result("BulkUnarchiveResult", _RESULT)]
 CancelBulkOperationResult = Annotated[
     BulkOperationSuccess | BulkOperationNotFoundError | BulkOperationEndedError,
-    strawberry.union(
-        "CancelBulkOperationResult", description="The operation, or an error that says why it was not cancelled."
-    ),
+    result("CancelBulkOperationResult", "The operation, or an error that says why it was not cancelled."),
 ]
 
 
@@ -203,13 +194,13 @@ class BulkMutation:
     async def cancel_bulk_operation(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The operation.")],  # noqa: A002
+        id: Annotated[strawberry.ID, argument("The operation.")],  # noqa: A002
     ) -> CancelBulkOperationResult:
         return await _success(info, await bulk.cancel(info.context, id))
 
 
 async def _begin(info: Info, arguments: BulkArguments, request: BulkRequest) -> BulkOperationSuccess:
-    start.check_wait(arguments.wait_ms)
+    waiting.check_wait(arguments.wait_ms)
     key = await bulk.begin(info.context, request)
     if arguments.wait_ms:
         await bulk.wait_for_end(info.context, key, arguments.wait_ms)

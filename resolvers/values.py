@@ -1,0 +1,57 @@
+"""Checks of values that clients store with runs, schedules and webhooks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from domain import json_codec
+from domain.errors import InvalidArgumentError
+
+MAX_TAGS = 50
+"""Tags of a run."""
+MAX_TEXT_LENGTH = 200
+"""Characters of a tag, a name or an external ID."""
+
+
+def encode_input(value: Any) -> str:
+    """Returns the JSON text of a run's input.
+
+    Raises:
+        InputTooLargeError, InvalidArgumentError.
+    """
+    return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
+
+
+def encode_metadata(value: Any) -> str:
+    """Returns the JSON text of a run's metadata.
+
+    Raises:
+        InputTooLargeError, InvalidArgumentError.
+    """
+    if not isinstance(value, dict):
+        raise InvalidArgumentError("`metadata` must be a JSON object.")
+    metadata = json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what="metadata")
+    if "\\u0000" in metadata:
+        raise InvalidArgumentError("`metadata` must not contain the character U+0000.")
+    return metadata
+
+
+def check_tags(tags: Sequence[str]) -> list[str]:
+    """Returns a run's tags without duplicates.
+
+    Raises:
+        InvalidArgumentError: there are too many tags, or one of them cannot be stored.
+    """
+    if len(tags) > MAX_TAGS:
+        raise InvalidArgumentError(f"`tags` must have at most {MAX_TAGS} values, got {len(tags)}.")
+    return [check_text("tags", tag) for tag in dict.fromkeys(tags)]
+
+
+def check_text(name: str, text: str) -> str:
+    """Returns `text`, the value of the argument `name`.
+
+    Raises:
+        InvalidArgumentError: the text is empty, too long, or has a character that cannot be stored.
+    """
+    if not 1 <= len(text) <= MAX_TEXT_LENGTH or "\0" in text:
+        raise InvalidArgumentError(f"`{name}` must have 1 to {MAX_TEXT_LENGTH} characters, none of them U+0000.")
+    return text

@@ -1,0 +1,1 @@
+"""What clients pass to fields: the input types, one module a topic."""

@@ -1,0 +1,64 @@
+"""Inputs of the mutations of runs."""
+
+import strawberry
+from strawberry.scalars import JSON
+
+from resolvers.start import StartRequest
+from resolvers.values import MAX_TAGS
+from resolvers.waiting import MAX_WAIT_MS
+from schema.arguments import optional
+from schema.enums import Environment, TriggerMethod
+
+
+@strawberry.input(description="The run to start.")
+class StartRunInput:
+    """The run to start."""
+
+    flow_id: strawberry.ID = strawberry.field(description="The flow. The run executes its published version.")
+    input: JSON = strawberry.field(
+        default_factory=dict,
+        description="The run's input, at most 1 MiB. It must match the `inputSchema` of the flow's definition.",
+    )
+    environment: Environment = optional("PRODUCTION for a live execution, TESTING for a trial.", Environment.PRODUCTION)
+    tags: list[str] = strawberry.field(
+        default_factory=list,
+        description=f"Tags by which runs can be filtered: at most {MAX_TAGS}, each of 1 to 200 characters.",
+    )
+    metadata: JSON = strawberry.field(
+        default_factory=dict, description="A JSON object, at most 64 KiB, by which runs can be filtered."
+    )
+    trigger_method: TriggerMethod | None = optional(
+        "What started the run. By default API, or PARENT if the run has a parent. RETRY is refused: use `retry`."
+    )
+    parent_run_id: strawberry.ID | None = optional(
+        "The live run that starts this one. By default the run that the header `ap-parent-run-id` names, if any."
+    )
+    fail_parent_on_failure: bool | None = optional(
+        "Whether the parent fails if this run does. By default the header `ap-fail-parent-on-failure`, or else false."
+    )
+    external_id: str | None = optional("The client's own ID of the run: 1 to 200 characters. It need not be unique.")
+    source: str | None = optional("The system that starts the run, in the client's words: 1 to 200 characters.")
+    idempotency_key: str | None = optional(
+        "Of requests with the same key, only the first one starts a run; the others return it. Keys belong to a"
+        " project. 1 to 200 characters."
+    )
+    wait_ms: int | None = optional(
+        f"Waits for the end of the run before answering: milliseconds, at most {MAX_WAIT_MS:,}. After this time the"
+        " mutation returns the run as it is. By default the mutation does not wait."
+    )
+
+    def to_domain(self) -> StartRequest:
+        """Returns the request to start the run."""
+        return StartRequest(
+            flow_id=self.flow_id,
+            input=self.input,
+            environment=self.environment,
+            tags=self.tags,
+            metadata=self.metadata,
+            trigger_method=self.trigger_method,
+            parent_run_id=self.parent_run_id,
+            fail_parent_on_failure=self.fail_parent_on_failure,
+            external_id=self.external_id,
+            source=self.source,
+            idempotency_key=self.idempotency_key,
+        )

@@ -1,0 +1,67 @@
+"""Inputs of the mutations of schedules."""
+
+from typing import Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from schema.arguments import optional
+from schema.enums import Environment, MissedFires
+
+_COLUMNS = ("cron", "time_zone", "name", "enabled", "missed_fires", "input", "environment", "tags", "metadata")
+"""The columns of a schedule that a client sets."""
+
+_CRON = (
+    "A cron expression: minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`,"
+    " `@monthly`, `@yearly`."
+)
+_TIME_ZONE = "The IANA time zone of the cron expression, such as `Europe/Berlin`."
+_ENABLED = "Whether the schedule starts runs."
+_MISSED_FIRES = (
+    "What happens to fire times that pass while no worker runs: SKIP starts no run for them, FIRE_ONCE starts one for"
+    " the latest, FIRE_ALL starts one for each of the latest 100."
+)
+_INPUT = "The input of the runs, at most 1 MiB. It must match the `inputSchema` of the flow's published version."
+_ENVIRONMENT = "PRODUCTION for live executions, TESTING for trials."
+_TAGS = "The tags of the runs, at most 50, each of 1 to 200 characters."
+_METADATA = "The metadata of the runs: a JSON object, at most 64 KiB."
+
+
+@strawberry.input(description="The schedule to create.")
+class CreateScheduleInput:
+    """The schedule to create."""
+
+    flow_id: strawberry.ID = strawberry.field(description="The flow. Runs execute its published version.")
+    cron: str = strawberry.field(description=_CRON)
+    time_zone: str = optional(_TIME_ZONE, "UTC")
+    name: str | None = optional("A name for people: 1 to 200 characters.")
+    enabled: bool = optional(_ENABLED, default=True)
+    missed_fires: MissedFires = optional(_MISSED_FIRES, MissedFires.SKIP)
+    input: JSON = strawberry.field(default_factory=dict, description=_INPUT)
+    environment: Environment = optional(_ENVIRONMENT, Environment.PRODUCTION)
+    tags: list[str] = strawberry.field(default_factory=list, description=_TAGS)
+    metadata: JSON = strawberry.field(default_factory=dict, description=_METADATA)
+
+    def columns(self) -> dict[str, Any]:
+        """Returns the values of the schedule's columns."""
+        return {name: getattr(self, name) for name in _COLUMNS}
+
+
+@strawberry.input(description="Changes of a schedule. A field that is null or left out stays as it is.")
+class UpdateScheduleInput:
+    """Changes of a schedule."""
+
+    id: strawberry.ID = strawberry.field(description="The schedule to change.")
+    cron: str | None = optional(_CRON)
+    time_zone: str | None = optional(_TIME_ZONE)
+    name: str | None = optional("A name for people: 1 to 200 characters.")
+    enabled: bool | None = optional(_ENABLED)
+    missed_fires: MissedFires | None = optional(_MISSED_FIRES)
+    input: JSON | None = optional(_INPUT)
+    environment: Environment | None = optional(_ENVIRONMENT)
+    tags: list[str] | None = optional(_TAGS)
+    metadata: JSON | None = optional(_METADATA)
+
+    def columns(self) -> dict[str, Any]:
+        """Returns the new values of the schedule's columns."""
+        return {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}

@@ -1,0 +1,1 @@
+"""The mutations, one module a topic; `root` unites them."""

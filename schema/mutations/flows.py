@@ -1,0 +1,126 @@
+"""Mutations of flows and their versions."""
+
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from db import flows as db_flows
+from domain.errors import (
+    DefinitionInvalidError,
+    FlowNameTakenError,
+    FlowNotFoundError,
+    InputTooLargeError,
+    ProjectNotFoundError,
+    ProjectRequiredError,
+    SettingsInvalidError,
+)
+from resolvers import flows
+from schema.arguments import argument, given
+from schema.enums import Role
+from schema.fields import Info, columns_of
+from schema.mutations.declaration import mutation, result, success
+from schema.types.flow import Flow, FlowVersion
+
+_DEFINITION = "The steps of the flow. Its JSON Schema is at /schemas/flow-definition.json."
+
+
+@success
+class CreateFlowSuccess:
+    """The flow was created."""
+
+    flow: Flow = strawberry.field(description="The new flow.")
+
+
+@success
+class UpdateFlowSuccess:
+    """The flow was changed."""
+
+    flow: Flow = strawberry.field(description="The changed flow.")
+
+
+@success
+class PublishFlowVersionSuccess:
+    """The version was published."""
+
+    flow_version: FlowVersion = strawberry.field(description="The new version.")
+
+
+CreateFlowResult = Annotated[
+    CreateFlowSuccess
+    | FlowNameTakenError
+    | DefinitionInvalidError
+    | InputTooLargeError
+    | ProjectRequiredError
+    | ProjectNotFoundError,
+    result("CreateFlowResult", "The new flow, or an error that says why it was not created."),
+]
+UpdateFlowResult = Annotated[
+    UpdateFlowSuccess | FlowNotFoundError | FlowNameTakenError | SettingsInvalidError,
+    result("UpdateFlowResult", "The changed flow, or an error that says why it was not changed."),
+]
+PublishFlowVersionResult = Annotated[
+    PublishFlowVersionSuccess | FlowNotFoundError | DefinitionInvalidError | InputTooLargeError,
+    result("PublishFlowVersionResult", "The new version, or an error that says why it was not published."),
+]
+
+
+@strawberry.type(description="Mutations of flows.")
+class FlowMutation:
+    """The mutations of flows, a part of the root type."""
+
+    @mutation(Role.ADMIN, "Creates a flow, and publishes its first version if a definition is given.")
+    async def create_flow(
+        self,
+        info: Info,
+        name: Annotated[str, argument("The name, unique in the project: 1 to 200 characters.")],
+        definition: Annotated[JSON | None, argument(f"{_DEFINITION} By default no version is published.")] = None,
+        project_id: Annotated[
+            strawberry.ID | None,
+            argument("The project of the flow. Required for operator keys; by default the key's project."),
+        ] = None,
+    ) -> CreateFlowResult:
+        flow_id = await flows.create(info.context, name, definition, project_id)
+        return CreateFlowSuccess(flow=await _load_flow(info, flow_id))
+
+    @mutation(Role.ADMIN, "Renames, enables, disables or limits a flow. Runs that have been started continue.")
+    async def update_flow(
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, argument("The flow to change.")],
+        name: Annotated[
+            str | None, argument("The new name: 1 to 200 characters. Left out or null, the name stays.")
+        ] = None,
+        enabled: Annotated[
+            bool | None, argument("Whether runs of the flow can be started. Left out or null, this stays.")
+        ] = None,
+        max_concurrent_runs: Annotated[
+            int | None,
+            argument(
+                "The number of runs that can be RUNNING at once, at least 1. Null removes the limit."
+                " Left out, it stays."
+            ),
+        ] = strawberry.UNSET,
+    ) -> UpdateFlowResult:
+        changes = {column: value for column, value in (("name", name), ("enabled", enabled)) if value is not None}
+        changes |= given(max_concurrent_runs=max_concurrent_runs)
+        changed_id = await flows.update(info.context, flow_id, changes)
+        return UpdateFlowSuccess(flow=await _load_flow(info, changed_id))
+
+    @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that have been started keep their version.")
+    async def publish_flow_version(
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, argument("The flow.")],
+        definition: Annotated[JSON, argument(_DEFINITION)],
+    ) -> PublishFlowVersionResult:
+        version_id = await flows.publish(info.context, flow_id, definition)
+        columns = columns_of(info, FlowVersion, "flowVersion")
+        row = await info.context.loaders.load_written(db_flows.versions_by_ids, version_id, columns)
+        return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
+
+
+async def _load_flow(info: Info, flow_id: UUID) -> Flow:
+    columns = columns_of(info, Flow, "flow")
+    return Flow(row=await info.context.loaders.load_written(db_flows.by_ids, flow_id, columns))

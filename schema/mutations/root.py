@@ -1,0 +1,14 @@
+"""The root type of mutations."""
+
+import strawberry
+
+from schema.mutations.bulk import BulkMutation
+from schema.mutations.flows import FlowMutation
+from schema.mutations.projects import ProjectMutation
+from schema.mutations.runs import RunMutation
+from schema.mutations.triggers import TriggerMutation
+
+
+@strawberry.type(description="The mutations. They are executed one after the other, in the order of the document.")
+class Mutation(RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation):
+    """The root type of mutations."""

@@ -1,0 +1,192 @@
+"""Mutations of single runs."""
+
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from db.runs import reads
+from domain.errors import (
+    FlowDisabledError,
+    FlowNotFoundError,
+    FlowNotPublishedError,
+    IdempotencyConflictError,
+    InputAlreadyAnsweredError,
+    InputExpiredError,
+    InputInvalidError,
+    InputRequestNotFoundError,
+    InputTooLargeError,
+    ParentNotLiveError,
+    QuotaExceededError,
+    RetryLimitReachedError,
+    RunNotCancellableError,
+    RunNotFoundError,
+    RunNotPausedError,
+    RunNotRetryableError,
+    StepDataExpiredError,
+)
+from domain.state_machine import FINAL, STOPS
+from resolvers import cancel, resume, retry, start, waiting
+from schema.arguments import argument
+from schema.enums import RetryStrategy, Role
+from schema.fields import Info, columns_of
+from schema.inputs.runs import StartRunInput
+from schema.mutations.declaration import mutation, result, success
+from schema.types.flow_run import FlowRun, StepResult
+
+
+@success
+class StartRunSuccess:
+    """The run was started."""
+
+    run: FlowRun = strawberry.field(description="The new run, or the earlier one with the same idempotency key.")
+
+
+@success
+class RetrySuccess:
+    """The retry was started."""
+
+    run: FlowRun = strawberry.field(description="The new run, or the earlier one with the same idempotency key.")
+
+
+@success
+class CancelSuccess:
+    """The run was cancelled."""
+
+    run: FlowRun = strawberry.field(description="The cancelled run.")
+
+
+@success
+class ResumeRunSuccess:
+    """The response was accepted, and the run continues."""
+
+    run: FlowRun = strawberry.field(description="The run in its current state.")
+    step: StepResult = strawberry.field(description="The step that requested the input.")
+
+
+StartRunResult = Annotated[
+    StartRunSuccess
+    | FlowNotFoundError
+    | FlowNotPublishedError
+    | FlowDisabledError
+    | InputInvalidError
+    | InputTooLargeError
+    | RunNotFoundError
+    | ParentNotLiveError
+    | QuotaExceededError
+    | IdempotencyConflictError,
+    result("StartRunResult", "The new run, or an error that says why it was not started."),
+]
+RetryResult = Annotated[
+    RetrySuccess
+    | RunNotFoundError
+    | RunNotRetryableError
+    | RetryLimitReachedError
+    | StepDataExpiredError
+    | FlowNotPublishedError
+    | FlowDisabledError
+    | QuotaExceededError
+    | IdempotencyConflictError,
+    result("RetryResult", "The new run, or an error that says why the run was not retried."),
+]
+CancelResult = Annotated[
+    CancelSuccess | RunNotFoundError | RunNotCancellableError,
+    result("CancelResult", "The cancelled run, or an error that says why it was not cancelled."),
+]
+ResumeRunResult = Annotated[
+    ResumeRunSuccess
+    | RunNotFoundError
+    | RunNotPausedError
+    | InputRequestNotFoundError
+    | InputAlreadyAnsweredError
+    | InputInvalidError
+    | InputTooLargeError
+    | InputExpiredError,
+    result("ResumeRunResult", "The run and the step, or an error that says why the response was not accepted."),
+]
+
+
+@strawberry.type(description="Mutations of single runs.")
+class RunMutation:
+    """The mutations of single runs, a part of the root type."""
+
+    @mutation(Role.OPERATOR, "Starts a run of the published version of a flow.")
+    async def start_run(
+        self,
+        info: Info,
+        input: Annotated[StartRunInput, argument("The run to start.")],  # noqa: A002
+    ) -> StartRunResult:
+        waiting.check_wait(input.wait_ms)
+        run_id = await start.start_run(info.context, input.to_domain())
+        if input.wait_ms:
+            await waiting.wait_for_status(info.context, run_id, FINAL, input.wait_ms)
+        return StartRunSuccess(run=await _load_run(info, run_id))
+
+    @mutation(
+        Role.OPERATOR,
+        "Retries a run that ended without success, by a new run; the old run never changes. FROM_FAILED_STEP executes"
+        " the same version, and keeps the results of the steps before the failed one. ON_LATEST_VERSION executes all"
+        " steps of the published version. Input, tags, metadata, environment and parent carry over.",
+    )
+    async def retry(
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, argument("The run to retry.")],
+        strategy: Annotated[RetryStrategy, argument("Where the retry starts.")],
+        idempotency_key: Annotated[
+            str | None,
+            argument(
+                "Of requests with the same key, only the first one starts a run; the others return it. Keys belong to"
+                " a project. 1 to 200 characters."
+            ),
+        ] = None,
+    ) -> RetryResult:
+        new_run_id = await retry.retry(info.context, run_id, strategy, idempotency_key)
+        return RetrySuccess(run=await _load_run(info, new_run_id))
+
+    @mutation(
+        Role.OPERATOR,
+        "Cancels a QUEUED, RUNNING or PAUSED run and all its live descendants: they end as STOPPED. Steps that are"
+        " being executed are aborted.",
+    )
+    async def cancel(
+        self, info: Info, run_id: Annotated[strawberry.ID, argument("The run to cancel.")]
+    ) -> CancelResult:
+        cancelled_id = await cancel.cancel(info.context, run_id)
+        return CancelSuccess(run=await _load_run(info, cancelled_id))
+
+    @mutation(
+        Role.OPERATOR,
+        "Responds to an input request of a PAUSED run, which then continues. If several clients respond at once,"
+        " exactly one response is accepted.",
+    )
+    async def resume_run(
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, argument("The paused run.")],
+        request_id: Annotated[strawberry.ID, argument("The input request, from `FlowRun.pendingInputs`.")],
+        response: Annotated[JSON, argument("The response. It must match the request's `schema`.")],
+        wait_ms: Annotated[
+            int | None,
+            argument(
+                f"Waits until the run ends or pauses again before answering: milliseconds, at most"
+                f" {waiting.MAX_WAIT_MS:,}. After this time the mutation returns the run as it is. By default the"
+                " mutation does not wait."
+            ),
+        ] = None,
+    ) -> ResumeRunResult:
+        waiting.check_wait(wait_ms)
+        request = await resume.resume(info.context, run_id, request_id, response)
+        if wait_ms:
+            await waiting.wait_for_status(info.context, request.run_id, STOPS, wait_ms)
+        columns = columns_of(info, StepResult, "step")
+        step = await info.context.loaders.load_written(
+            reads.steps_by_names, (request.run_id, request.step_name), columns
+        )
+        return ResumeRunSuccess(run=await _load_run(info, request.run_id), step=StepResult(row=step))
+
+
+async def _load_run(info: Info, run_id: UUID) -> FlowRun:
+    columns = columns_of(info, FlowRun, "run")
+    return FlowRun(row=await info.context.loaders.load_written(reads.by_ids, run_id, columns))
