@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Compiles the selection of a subscription once, instead of walking it for each event: a second executor of GraphQL.
 
 A compiled selection has fields without arguments and directives. Fields with a plain resolver are evaluated at once. A
@@ -9,15 +8,6 @@ the next level.
 Everything else is left to graphql-core: a selection that has other fields is not compiled, and for a value that the
 compiled selection does not expect, or an error of a resolver, the caller executes the event again with graphql-core. So
 the results are those of graphql-core. The setting `compiled_subscriptions` turns this module off.
-=======
-"""A short way to what a subscription is told: selections are compiled once instead of walked for each event.
-
-It knows fields without arguments and directives. What plain functions tell is told straight on. A field that is a
-coroutine, which has its loader to wait for, is noted with the object that it is asked of; when all objects of a level
-are done, those fields are asked together, so that the level is one batch of each loader, and what they give is the next
-level. Anything else has no plan, and a value that a plan does not expect raises `UnplannedError`, as a resolver may
-raise what it does: then graphql-core executes the operation, so what is told is what graphql-core would tell.
->>>>>>> main
 """
 
 import asyncio
@@ -48,22 +38,14 @@ from graphql.pyutils import Path
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
-<<<<<<< HEAD
 _Deferred = dict["_AsyncField", list[tuple[object, dict[str, Any]]]]
 """Fields that were put off, each with its objects, and the part of the result that its value goes into."""
 _Get = Callable[[Any], Any]
 _Complete = Callable[[Any, _Deferred], Any]
-=======
-_Pending = dict["_Stage", list[tuple[object, dict[str, Any]]]]
-"""Of fields to be asked: the objects of which, and where in the result the answer goes."""
-_Get = Callable[[Any], Any]
-_Complete = Callable[[Any, _Pending], Any]
->>>>>>> main
 _Resolve = Callable[[Any, Info[Any, Any]], Coroutine[Any, Any, Any]]
 _BACKREF = "strawberry-definition"
 
 
-<<<<<<< HEAD
 class UnexpectedValueError(Exception):
     """The compiled selection does not expect this value."""
 
@@ -74,24 +56,11 @@ class _NotCompilableError(Exception):
 
 class CompiledSelection:
     """Makes the `data` of results from values of the root field."""
-=======
-class UnplannedError(Exception):
-    """The plan does not know this value."""
-
-
-class _NoPlanError(Exception):
-    """The selection is not of plain fields alone."""
-
-
-class Plan:
-    """From objects that the root field tells to the data of their results."""
->>>>>>> main
 
     def __init__(self, key: str, complete: _Complete, *, is_immediate: bool) -> None:
         self._key = key
         self._complete = complete
         self.is_immediate = is_immediate
-<<<<<<< HEAD
         """True if no field is a coroutine: `data` can be used, and `load` is not needed."""
 
     def data(self, value: object) -> dict[str, Any]:
@@ -99,20 +68,10 @@ class Plan:
 
         Raises:
             UnexpectedValueError: leave it to graphql-core; so for any error of a resolver.
-=======
-        """Whether it never waits: `data` tells all, and `load` is not needed."""
-
-    def data(self, value: object) -> dict[str, Any]:
-        """The data of one result, of a plan that is immediate.
-
-        Raises:
-            UnplannedError: the plan does not know the value. A resolver may raise whatever it does.
->>>>>>> main
         """
         return self._complete_root(value, {})
 
     async def load(self, values: Sequence[object], context: object) -> list[dict[str, Any]]:
-<<<<<<< HEAD
         """Return the data of several results. Their fields load together, by the loaders of `context`.
 
         Raises:
@@ -126,54 +85,28 @@ class Plan:
         return results
 
     def _complete_root(self, value: object, deferred: _Deferred) -> dict[str, Any]:
-=======
-        """The data of several results; what their fields load, by the `context`, is loaded together.
-
-        Raises:
-            UnplannedError: the plan does not know one of the values. A resolver may raise whatever it does.
-        """
-        pending: _Pending = {}
-        made = [self._begun(value, pending) for value in values]
-        while pending:
-            level, pending = pending, {}
-            await asyncio.gather(*(stage.fill(owners, context, pending) for stage, owners in level.items()))
-        return made
-
-    def _begun(self, value: object, pending: _Pending) -> dict[str, Any]:
->>>>>>> main
         if value is None:
             raise UnexpectedValueError
         return {self._key: self._complete(value, deferred)}
 
 
-<<<<<<< HEAD
 def compile_selection(executor: Executor[Any]) -> CompiledSelection | None:
     """Compile the selection of the executor's operation, a subscription; None if that is not possible."""
-=======
-def plan_of(executor: Executor[Any]) -> Plan | None:
-    """The plan of the executor's operation, a subscription; None when it has none."""
->>>>>>> main
     try:
         return _Compiler(executor).compile()
     except _NotCompilableError:
         return None
 
 
-<<<<<<< HEAD
 class _AsyncField:
     """A field with a coroutine, resolved for all objects of a level together."""
-=======
-class _Stage:
-    """A field that is a coroutine, asked of all objects of a level at once."""
->>>>>>> main
 
     def __init__(self, key: str, resolve: _Resolve, info: Callable[[object], Info[Any, Any]]) -> None:
         self._key = key
         self._resolve = resolve
         self._info = info
-        self.render: _Complete
+        self.complete: _Complete
 
-<<<<<<< HEAD
     async def resolve(
         self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, deferred: _Deferred
     ) -> None:
@@ -182,14 +115,6 @@ class _Stage:
         values = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
         for (_, data), value in zip(owners, values, strict=True):
             data[key] = complete(value, deferred)
-=======
-    async def fill(self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, pending: _Pending) -> None:
-        """Ask the field of each of the `owners`, and put what it tells into the result beside."""
-        info, resolve, key, render = self._info(context), self._resolve, self._key, self.render
-        found = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
-        for (_, data), value in zip(owners, found, strict=True):
-            data[key] = render(value, pending)
->>>>>>> main
 
 
 class _Compiler:
@@ -211,48 +136,31 @@ class _Compiler:
         return CompiledSelection(_key(node), complete, is_immediate=self._is_immediate)
 
     def _completer(self, output: Any, nodes: Sequence[FieldNode]) -> _Complete:
-<<<<<<< HEAD
         """Return what completes values of a type that are not null."""
-=======
-        """Of values that are not null."""
->>>>>>> main
         if is_leaf_type(output):
             serialize = _serializer(output)
             return lambda value, _: serialize(value)
         if is_list_type(output):
-<<<<<<< HEAD
             complete = self._nullable_completer(output.of_type, nodes)
             return lambda values, deferred: [complete(value, deferred) for value in _checked_list(values)]
-=======
-            render = self._renderer(output.of_type, nodes)
-            return lambda values, pending: [render(value, pending) for value in _listed(values)]
->>>>>>> main
         sets = [node.selection_set for node in nodes if node.selection_set]
         if is_object_type(output):
             return self._object(output, sets)
         assert is_abstract_type(output)  # there is no other type
         return _abstract({self._origin(type_): self._object(type_, sets) for type_ in self._possible(output)})
 
-<<<<<<< HEAD
     def _nullable_completer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
         """Return what completes values that may be null, even if `output` forbids it."""
         complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
 
         def complete_nullable(value: Any, deferred: _Deferred) -> Any:
-=======
-    def _renderer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
-        """Of values that may be null, although `output` should not."""
-        complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
-
-        def render(value: Any, pending: _Pending) -> Any:
->>>>>>> main
             if value is not None:
                 return complete(value, deferred)
             if is_required:
                 raise UnexpectedValueError
             return None
 
-        return render
+        return complete_nullable
 
     def _possible(self, output: Any) -> Sequence[GraphQLObjectType]:
         return self._schema.get_possible_types(output)
@@ -267,11 +175,7 @@ class _Compiler:
             by_key.setdefault(_key(node), []).append(node)
         fields = [(key, *self._field(output, nodes)) for key, nodes in by_key.items()]
 
-<<<<<<< HEAD
         def complete(value: Any, deferred: _Deferred) -> dict[str, Any]:
-=======
-        def complete(value: Any, pending: _Pending) -> dict[str, Any]:
->>>>>>> main
             data: dict[str, Any] = {}
             for key, get, leaf, child, is_required in fields:
                 field_value = get(value)
@@ -280,17 +184,10 @@ class _Compiler:
                         raise UnexpectedValueError
                     data[key] = None
                 elif leaf is not None:
-<<<<<<< HEAD
                     data[key] = leaf(field_value)
                 elif isinstance(child, _AsyncField):
                     data[key] = None  # keeps the order of the fields
                     deferred.setdefault(child, []).append((value, data))
-=======
-                    data[key] = leaf(found)
-                elif isinstance(below, _Stage):
-                    data[key] = None  # it has its place among the others
-                    pending.setdefault(below, []).append((value, data))
->>>>>>> main
                 else:
                     data[key] = child(field_value, deferred)
             return data
@@ -299,14 +196,9 @@ class _Compiler:
 
     def _field(
         self, output: GraphQLObjectType, nodes: list[FieldNode]
-<<<<<<< HEAD
     ) -> tuple[_Get, _Get | None, "_Complete | _AsyncField", bool]:
         """Return how to get the field's value; how to serialize it if it is a leaf, or else to complete it; and whether
         it must not be null."""
-=======
-    ) -> tuple[_Get, _Get | None, "_Complete | _Stage", bool]:
-        """How to get its value, and what that becomes: as a leaf, or else by what is below."""
->>>>>>> main
         name = nodes[0].name.value
         if name == "__typename":
             return (lambda _: output.name), str, _unchanged, True
@@ -338,15 +230,9 @@ class _Compiler:
             return Info(_raw_info=raw._replace(context=context), _field=declared)
 
         resolve: Any = resolver.wrapped_func
-<<<<<<< HEAD
         async_field = _AsyncField(key, resolve, info)
         async_field.complete = self._nullable_completer(field.type, nodes)
         return async_field
-=======
-        stage = _Stage(key, resolve, info)
-        stage.render = self._renderer(field.type, nodes)
-        return stage
->>>>>>> main
 
     def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
         for node in (node for selections in sets for node in selections.selections):
@@ -379,11 +265,7 @@ def _itself(value: Any) -> Any:
     return value
 
 
-<<<<<<< HEAD
 def _unchanged(value: Any, _: _Deferred) -> Any:
-=======
-def _no_stage(value: Any, _: _Pending) -> Any:
->>>>>>> main
     return value
 
 
@@ -394,19 +276,11 @@ def _checked_list(values: Any) -> Any:
 
 
 def _abstract(by_type: dict[type, _Complete]) -> _Complete:
-<<<<<<< HEAD
     def complete(value: object, deferred: _Deferred) -> Any:
         complete_object = by_type.get(type(value))
         if complete_object is None:
             raise UnexpectedValueError
         return complete_object(value, deferred)
-=======
-    def complete(value: object, pending: _Pending) -> Any:
-        plan = by_type.get(type(value))
-        if plan is None:
-            raise UnplannedError
-        return plan(value, pending)
->>>>>>> main
 
     return complete
 
@@ -415,13 +289,8 @@ def _serializer(output: Any) -> _Get:
     serialize: _Get = output.serialize
     if not isinstance(output, GraphQLEnumType):
         return serialize
-<<<<<<< HEAD
     # An enumeration has few values; graphql-core would look each up every time.
     names: dict[Any, Any] = {}
-=======
-    # Of a few values, each is looked up anew by graphql-core.
-    known: dict[Any, Any] = {}
->>>>>>> main
 
     def serialize_enum(value: Any) -> Any:
         name = names.get(value)

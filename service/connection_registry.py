@@ -1,12 +1,7 @@
 """The connections of this process that carry streams, of any transport: counted per key, and watched.
 
-<<<<<<< HEAD
 One periodic check serves all connections. It closes those of revoked keys, by one query for all keys, and aborts those
 whose client has stopped reading.
-=======
-One look every few seconds serves all of them. It ends the connections of keys that are no longer in force, by one query
-for all keys, and cuts off those whose client takes nothing any more.
->>>>>>> main
 """
 
 import asyncio
@@ -47,21 +42,13 @@ class Limits:
 class Connection:
     """A watched connection. Its transport sets `is_writing` during a write, and counts it in `written` afterwards."""
 
-<<<<<<< HEAD
     __slots__ = ("_registry", "_stalled_checks", "_written_before", "abort", "close", "is_writing", "key_id", "written")
-=======
-    __slots__ = ("_connections", "_looks", "_seen", "abort", "end", "is_writing", "key_id", "written")
->>>>>>> main
 
     def __init__(
         self,
         registry: "ConnectionRegistry",
         key_id: UUID,
-<<<<<<< HEAD
         close: Callable[[UnauthenticatedError], None],
-=======
-        end: Callable[[UnauthenticatedError], None],
->>>>>>> main
         abort: Callable[[], None],
     ) -> None:
         """See `ConnectionRegistry.open`."""
@@ -69,13 +56,8 @@ class Connection:
         self._written_before = 0
         self._stalled_checks = 0
         self.key_id = key_id
-<<<<<<< HEAD
         self.close = close
         """Sends the error to the client, and closes the connection. Does not wait."""
-=======
-        self.end = end
-        """Tells the client that its key is no longer in force, and closes the connection."""
->>>>>>> main
         self.abort = abort
         """Drops the connection, without waiting for the client."""
         self.is_writing = False
@@ -120,37 +102,23 @@ class ConnectionRegistry:
         self._has_connections = asyncio.Event()
 
     def open(
-<<<<<<< HEAD
         self, key_id: UUID, *, close: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
     ) -> Connection:
         """Register a connection of a key. The caller releases it; for `close` and `abort` see `Connection`.
-=======
-        self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
-    ) -> Connection:
-        """One more connection of a key, to be closed by whoever opened it; `end` and `abort`: see `Connection`.
->>>>>>> main
 
         Raises:
             TooManyConnectionsError: the key has as many as it may have.
         """
         if len(self._connections[key_id]) >= self._limits.connections:
             raise TooManyConnectionsError
-<<<<<<< HEAD
         connection = Connection(self, key_id, close, abort)
         self._connections[key_id].add(connection)
         self._has_connections.set()
         return connection
-=======
-        made = Connection(self, key_id, end, abort)
-        self._open[key_id].add(made)
-        self._any.set()
-        return made
->>>>>>> main
 
     async def watch(self) -> None:
         """Check the connections every few seconds, until cancelled."""
         while True:
-<<<<<<< HEAD
             await self._has_connections.wait()
             await clock.sleep(CHECK_SECONDS)
             self._abort_stalled()
@@ -161,16 +129,6 @@ class ConnectionRegistry:
         for connection in open_now:
             if connection.is_stalled():
                 connection.abort()
-=======
-            await self._any.wait()
-            await clock.sleep(LOOK_SECONDS)
-            self._cut_off_the_stuck()
-            await self._end_revoked()
-
-    def _cut_off_the_stuck(self) -> None:
-        for connection in [each for opened in self._open.values() for each in opened if not each.look()]:
-            connection.abort()
->>>>>>> main
 
     async def _close_revoked(self) -> None:
         if not self._connections:
@@ -178,17 +136,10 @@ class ConnectionRegistry:
         try:
             active_keys = await self._database.read(api_keys.in_force, list(self._connections))
         except DatabaseUnavailableError:
-<<<<<<< HEAD
             return  # the next check finds out which keys are active
         for key_id in self._connections.keys() - active_keys:
             for connection in list(self._connections[key_id]):
                 connection.close(UnauthenticatedError("The API key is no longer active."))
-=======
-            return  # nothing can be told while the database is away
-        for key_id in self._open.keys() - in_force:
-            for connection in list(self._open[key_id]):
-                connection.end(UnauthenticatedError("The key is no longer in force."))
->>>>>>> main
 
     # Called by connections
 

@@ -1,15 +1,10 @@
 """Operations over WebSockets, by the protocol `graphql-transport-ws`.
 
-<<<<<<< HEAD
 Strawberry's handler speaks the protocol. Results are executed and rendered by service/subscription_rendering.py, once
 for all subscribers that get equal payloads; this module puts the operation's ID in front of each, and writes it.
 
 With the setting `compiled_subscriptions`, messages are written as frames right to the transport (`SocketProtocol.
 write_now`). Without it, they go through ASGI, as everything else does.
-=======
-Strawberry's handler keeps the protocol; what is executed and how it is written is ours. What a message tells is
-rendered elsewhere, once for all who are told the same (service/streams.py): here the subscription's ID goes in front.
->>>>>>> main
 """
 
 import asyncio
@@ -45,21 +40,12 @@ from service.subscription_rendering import Failure, Operation, Payload
 if TYPE_CHECKING:
     from service.graphql import GraphQLEndpoint
 
-<<<<<<< HEAD
 _ABORT = "flow_runs.abort"
 """ASGI extension: drops the connection without waiting for its client."""
 _WRITE_NOW = "flow_runs.write_now"
 """ASGI extension: writes messages as far as the connection takes them without waiting."""
 _MAX_WRITE_BYTES = 65_536
 """Bytes per write to the transport, after which further messages go into the next one."""
-=======
-_ABORTED = "flow_runs.abort"
-"""The extension of an ASGI scope that drops the connection."""
-_WRITE = "flow_runs.write"
-"""The extension of an ASGI scope that writes messages at once, as far as the connection takes them."""
-_WRITTEN_AT_ONCE = 65_536
-"""Bytes from which on messages that come together are another write."""
->>>>>>> main
 _CLOSE_SECONDS = 10.0
 """Seconds after which a closed connection is dropped, even if its client has not taken everything written to it."""
 _TRY_AGAIN_LATER = 1013
@@ -85,24 +71,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Run the application, with our ASGI extensions."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
-<<<<<<< HEAD
         extensions[_ABORT] = self.transport.abort
         extensions[_WRITE_NOW] = self.write_now
-=======
-        extensions[_ABORTED] = self.transport.abort
-        extensions[_WRITE] = self.write_now
->>>>>>> main
         try:
             await super().run_asgi()
         finally:
             self._abort_later()
 
     async def send(self, message: Any) -> None:
-<<<<<<< HEAD
         """Send an ASGI message of the application."""
-=======
-        """Send what the application tells."""
->>>>>>> main
         await super().send(message)
         if message["type"] == "websocket.accept":
             # After the handshake its headers are of no use, and take more memory than a whole subscription.
@@ -148,18 +125,13 @@ def _frame_head(length: int) -> bytes:
 
 
 class TextSocket(ASGIWebSocketAdapter):
-<<<<<<< HEAD
     """Sends text frames: the protocol has no binary ones. Reports its writes to the connection registry."""
-=======
-    """Sends text frames: the protocol knows no binary ones. Tells of its writes."""
->>>>>>> main
 
     def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
         super().__init__(view, request, response)
         endpoint: GraphQLEndpoint = view
         extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
-<<<<<<< HEAD
         """Set when the socket was admitted."""
         self.abort: Callable[[], None] | None = extensions.get(_ABORT)
         """Drops the connection; None if the server cannot."""
@@ -167,12 +139,6 @@ class TextSocket(ASGIWebSocketAdapter):
         """Writes messages without waiting. Returns how many, from the first one."""
         if endpoint.streams.is_compiled:
             self.write_now = extensions.get(_WRITE_NOW, _write_nothing)
-=======
-        self.abort: Callable[[], None] | None = extensions.get(_ABORTED)
-        """Drops the connection, where the server knows how."""
-        self.write_now: Callable[[Sequence[bytes]], int] = extensions.get(_WRITE, _nothing_written)
-        """Sends messages as far as that needs no waiting: how many, from the first one."""
->>>>>>> main
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:
         """Send messages in order."""
@@ -199,11 +165,7 @@ class TextSocket(ASGIWebSocketAdapter):
 
 
 class _Messages:
-<<<<<<< HEAD
     """Sends the payloads of one operation as messages `next`."""
-=======
-    """The way of what one subscription is told: each payload with the subscription's ID around it."""
->>>>>>> main
 
     __slots__ = ("_head", "_socket")
 
@@ -260,11 +222,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         try:
             await self.view.on_ws_connect(self.context)
             self.websocket.connection = self.view.connections.open(
-<<<<<<< HEAD
                 self.context.viewer.key_id, close=self._close, abort=self._abort()
-=======
-                self.context.viewer.key_id, end=self._end, abort=self._abort()
->>>>>>> main
             )
         except ConnectionRejectionError:
             await self.websocket.close(code=4403, reason="Forbidden")
@@ -277,11 +235,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             self.connection_acknowledged = True
 
     async def run_operation(self, operation: ProtocolOperation[Context, None]) -> None:
-<<<<<<< HEAD
         """Execute an operation, and send its results."""
-=======
-        """Execute an operation, and send what it tells."""
->>>>>>> main
         connection = self.websocket.connection
         assert connection is not None  # the socket was admitted
         try:
@@ -290,11 +244,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         except TooManySubscriptionsError as error:
             await self._fail(operation, Failure([to_client_error(GraphQLError(error.message, original_error=error))]))
         except WebSocketDisconnected:
-<<<<<<< HEAD
             pass  # `handle`, which reads from the socket, meets the same and ends
-=======
-            pass  # whoever reads from the socket finds out too
->>>>>>> main
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
         request = Operation(operation.query, operation.variables, operation.operation_name)
@@ -322,10 +272,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.websocket.close(code=4403, reason=error.message)
 
     def _abort(self) -> Callable[[], None]:
-<<<<<<< HEAD
         """Return what drops the connection. A server that cannot do so ends it when the application ends."""
-=======
->>>>>>> main
         task = asyncio.current_task()
         assert task is not None
 

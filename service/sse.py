@@ -1,16 +1,10 @@
 """Operations over server-sent events, by the protocol `graphql-sse` in its distinct connections mode.
 
 A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before it
-<<<<<<< HEAD
 executes come as `next` too, because browsers do not show the body of a response that is not a stream. Results are
 executed and rendered by service/subscription_rendering.py, once for all subscribers that get equal payloads, and framed
 here. The `id` of an event is its cursor. A browser's EventSource sends the last one as `Last-Event-ID` when it
 reconnects, and so resumes there.
-=======
-executes come as `next` too, for a browser shows no body of a response that is not a stream. What is told is rendered
-elsewhere, once for all who are told the same (service/streams.py): here the frame goes around it. An event's `id` is
-its cursor, so a browser's EventSource, which sends the last one as `Last-Event-ID`, goes on where it was cut off.
->>>>>>> main
 """
 
 import asyncio
@@ -34,11 +28,7 @@ from service.subscription_rendering import Failure, Operation, Payload, Streams
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
-<<<<<<< HEAD
 """Seconds between two comments on a silent connection: proxies drop a connection that is silent for a minute."""
-=======
-"""Between two comments that keep a connection alive which tells nothing: proxies drop silent ones after a minute."""
->>>>>>> main
 
 _MAX_WRITE_BYTES = 65_536
 """Bytes per write, after which further events go into the next one."""
@@ -48,17 +38,11 @@ _HEADERS = {
     "x-accel-buffering": "no",  # nginx would buffer events until there are some kilobytes
 }
 _COMMENT = b":\n\n"
-<<<<<<< HEAD
 _COMPLETE = b"event: complete\ndata:\n\n"  # browsers ignore an event without data
 _ABORT = "flow_runs.abort"
 """ASGI extension: drops the connection without waiting for its client."""
 _STOPPING = "flow_runs.stopping"
 """ASGI extension: an event that is set when the server stops."""
-=======
-_COMPLETE = b"event: complete\ndata:\n\n"  # a browser drops an event without data
-_ABORTED, _STOPPING = "flow_runs.abort", "flow_runs.stopping"
-"""Extensions of an ASGI scope: what drops the connection, and what is set when the server stops."""
->>>>>>> main
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -74,11 +58,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Called at the start of a request."""
         super().on_message_begin()
-<<<<<<< HEAD
         self.scope["extensions"] = {_ABORT: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
-=======
-        self.scope["extensions"] = {_ABORTED: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
->>>>>>> main
 
     def shutdown(self) -> None:
         """Called when the server stops: finish the requests that have begun, and accept no more."""
@@ -114,15 +94,10 @@ def operation_type(operation: Operation) -> OperationType | None:
 class EventStream:
     """The response to an operation, an ASGI application. Ends at once when its client disconnects."""
 
-<<<<<<< HEAD
     def __init__(
         self, streams: Streams, connections: ConnectionRegistry, operation: Operation, context: Context
     ) -> None:
         """The results of `operation` for the viewer of `context`."""
-=======
-    def __init__(self, streams: Streams, connections: Connections, asked: Operation, context: Context) -> None:
-        """What `asked` tells whoever shows the key of `context`."""
->>>>>>> main
         self._streams = streams
         self._connections = connections
         self._operation = operation
@@ -136,7 +111,6 @@ class EventStream:
         Raises:
             TooManyConnectionsError: the key has as many as it may have. Nothing was sent.
         """
-<<<<<<< HEAD
         connection = self._connections.open(self._context.viewer.key_id, close=self._close, abort=_abort(scope))
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -154,29 +128,11 @@ class EventStream:
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if not disconnected.done():
                 await self._finish(body, sending)
-=======
-        connection = self._connections.open(self._context.viewer.key_id, end=self._end, abort=_abort(scope))
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            sink = _Sink(send, connection)
-            await sink.start()
-            work = (self._send_events(sink, connection), _left(receive), sink.keep_alive(), self._end_at_stop(scope))
-            tasks = [asyncio.create_task(each) for each in work]
-            telling, left, *_ = tasks
-            awaited: list[asyncio.Future[Any]] = [telling, left, self._ended]
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-            if not left.done():
-                await self._finish(sink, telling)
->>>>>>> main
         finally:
             connection.release()
             await _cancel(tasks)
 
-<<<<<<< HEAD
     async def _send_results(self, body: "_Body", connection: Connection) -> None:
-=======
-    async def _send_events(self, sink: "_Sink", connection: Connection) -> None:
->>>>>>> main
         try:
             with connection.subscription():
                 async with aclosing(self._streams.results(self._operation, self._context)) as results:
@@ -189,7 +145,6 @@ class EventStream:
         except TooManySubscriptionsError as error:
             await body.send(_error_event(error))
 
-<<<<<<< HEAD
     async def _finish(self, body: "_Body", sending: "asyncio.Task[None]") -> None:
         if self._closed.done():
             await _cancel([sending])
@@ -197,15 +152,6 @@ class EventStream:
         else:
             sending.result()
         await body.finish()
-=======
-    async def _finish(self, sink: "_Sink", telling: "asyncio.Task[None]") -> None:
-        if self._ended.done():
-            await _cancel([telling])
-            await sink.send(_refusal(self._ended.result()))
-        else:
-            telling.result()
-        await sink.finish()
->>>>>>> main
 
     def _close(self, error: FlowRunsError) -> None:
         if not self._closed.done():
@@ -217,13 +163,8 @@ class EventStream:
             self._close(ServiceStoppingError())
 
 
-<<<<<<< HEAD
 class _Body:
     """The body of the response. Reports its writes to the connection registry."""
-=======
-class _Sink:
-    """Where a stream goes. Tells of its writes."""
->>>>>>> main
 
     def __init__(self, send: Send, connection: Connection) -> None:
         self._send = send
@@ -296,17 +237,10 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 def _abort(scope: Scope) -> Callable[[], None]:
-<<<<<<< HEAD
     """Return what drops the connection. A server that cannot do so ends it when the application ends."""
     task = asyncio.current_task()
     assert task is not None
     extension: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_ABORT, {})
-=======
-    """What drops the connection; a server that does not know how ends it when the application ends."""
-    task = asyncio.current_task()
-    assert task is not None
-    known: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_ABORTED, {})
->>>>>>> main
 
     def cancel() -> None:
         task.cancel()

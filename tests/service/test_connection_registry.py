@@ -37,21 +37,12 @@ class Transport:
 
     def __init__(self, registry: ConnectionRegistry, key_id: UUID) -> None:
         self.errors: list[UnauthenticatedError] = []
-<<<<<<< HEAD
         self.aborts = 0
         self.connection: Connection = registry.open(key_id, close=self.errors.append, abort=self.abort)
 
     def abort(self) -> None:
         self.aborts += 1
         self.connection.release()
-=======
-        self.cuts = 0
-        self.connection: Connection = connections.open(key_id, end=self.errors.append, abort=self.abort)
-
-    def abort(self) -> None:
-        self.cuts += 1
-        self.connection.close()
->>>>>>> main
 
 
 async def new_key(database: Database) -> UUID:
