@@ -207,9 +207,9 @@ async def throughput(
 
 async def until_done(database: Database, flow: Flow, count: int) -> None:
     """Return when so many runs of the flow have succeeded."""
-    wanted = RunFilter(project_ids=[flow.project_id], statuses=[RunStatus.SUCCEEDED])
+    expected = RunFilter(project_ids=[flow.project_id], statuses=[RunStatus.SUCCEEDED])
     # Seldom: to count takes processor time from what is measured.
-    while await database.read(run_reads.count, wanted, None) < count:
+    while await database.read(run_reads.count, expected, None) < count:
         await asyncio.sleep(0.5)
 
 
@@ -272,9 +272,9 @@ async def take_over(database: Database, url: str, flow: Flow) -> float:
 # The table
 
 
-def row(what: str, told: str, target: str = "") -> None:
+def row(what: str, fields: str, target: str = "") -> None:
     """Print a line of it."""
-    print(f"| {what:36} | {told:>34} | {target:>18} |", flush=True)
+    print(f"| {what:36} | {fields:>34} | {target:>18} |", flush=True)
 
 
 async def new_flow(database: Database, name: str, definition: Any) -> Flow:

@@ -78,7 +78,7 @@ class RunOutputBuffer:
     def put_back(self, output: step_journal.RunOutput) -> None:
         """Put output that was not written back at the beginning of the buffer."""
         with self._lock:
-            self._log_lines[:0] = output.lines
+            self._log_lines[:0] = output.log_lines
             self._files[:0] = output.files
 
     async def reserve_file(self) -> None:

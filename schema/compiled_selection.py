@@ -35,10 +35,10 @@ from graphql.pyutils import Path
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
-_Notes = dict["_Stage", list[tuple[object, dict[str, Any]]]]
+_Pending = dict["_Stage", list[tuple[object, dict[str, Any]]]]
 """Of fields to be asked: the objects of which, and where in the result the answer goes."""
 _Get = Callable[[Any], Any]
-_Complete = Callable[[Any, _Notes], Any]
+_Complete = Callable[[Any, _Pending], Any]
 _Resolve = Callable[[Any, Info[Any, Any]], Coroutine[Any, Any, Any]]
 _BACKREF = "strawberry-definition"
 
@@ -74,17 +74,17 @@ class Plan:
         Raises:
             UnplannedError: the plan does not know one of the values. A resolver may raise whatever it does.
         """
-        notes: _Notes = {}
-        made = [self._begun(value, notes) for value in values]
-        while notes:
-            level, notes = notes, {}
-            await asyncio.gather(*(stage.fill(owners, context, notes) for stage, owners in level.items()))
+        pending: _Pending = {}
+        made = [self._begun(value, pending) for value in values]
+        while pending:
+            level, pending = pending, {}
+            await asyncio.gather(*(stage.fill(owners, context, pending) for stage, owners in level.items()))
         return made
 
-    def _begun(self, value: object, notes: _Notes) -> dict[str, Any]:
+    def _begun(self, value: object, pending: _Pending) -> dict[str, Any]:
         if value is None:
             raise UnplannedError
-        return {self._key: self._complete(value, notes)}
+        return {self._key: self._complete(value, pending)}
 
 
 def plan_of(executor: Executor[Any]) -> Plan | None:
@@ -102,14 +102,14 @@ class _Stage:
         self._key = key
         self._resolve = resolve
         self._info = info
-        self.tell: _Complete
+        self.render: _Complete
 
-    async def fill(self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, notes: _Notes) -> None:
+    async def fill(self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, pending: _Pending) -> None:
         """Ask the field of each of the `owners`, and put what it tells into the result beside."""
-        info, resolve, key, tell = self._info(context), self._resolve, self._key, self.tell
+        info, resolve, key, render = self._info(context), self._resolve, self._key, self.render
         found = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
         for (_, data), value in zip(owners, found, strict=True):
-            data[key] = tell(value, notes)
+            data[key] = render(value, pending)
 
 
 class _Planner:
@@ -136,26 +136,26 @@ class _Planner:
             serialize = _serializer(output)
             return lambda value, _: serialize(value)
         if is_list_type(output):
-            tell = self._teller(output.of_type, nodes)
-            return lambda values, notes: [tell(value, notes) for value in _listed(values)]
+            render = self._renderer(output.of_type, nodes)
+            return lambda values, pending: [render(value, pending) for value in _listed(values)]
         sets = [node.selection_set for node in nodes if node.selection_set]
         if is_object_type(output):
             return self._object(output, sets)
         assert is_abstract_type(output)  # there is no other type
         return _abstract({self._origin(each): self._object(each, sets) for each in self._possible(output)})
 
-    def _teller(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
+    def _renderer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
         """Of values that may be null, although `output` should not."""
         complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
 
-        def tell(value: Any, notes: _Notes) -> Any:
+        def render(value: Any, pending: _Pending) -> Any:
             if value is not None:
-                return complete(value, notes)
+                return complete(value, pending)
             if is_required:
                 raise UnplannedError
             return None
 
-        return tell
+        return render
 
     def _possible(self, output: Any) -> Sequence[GraphQLObjectType]:
         return self._schema.get_possible_types(output)
@@ -170,7 +170,7 @@ class _Planner:
             by_key.setdefault(_key(node), []).append(node)
         fields = [(key, *self._field(output, nodes)) for key, nodes in by_key.items()]
 
-        def complete(value: Any, notes: _Notes) -> dict[str, Any]:
+        def complete(value: Any, pending: _Pending) -> dict[str, Any]:
             data: dict[str, Any] = {}
             for key, get, leaf, below, is_required in fields:
                 found = get(value)
@@ -182,9 +182,9 @@ class _Planner:
                     data[key] = leaf(found)
                 elif isinstance(below, _Stage):
                     data[key] = None  # it has its place among the others
-                    notes.setdefault(below, []).append((value, data))
+                    pending.setdefault(below, []).append((value, data))
                 else:
-                    data[key] = below(found, notes)
+                    data[key] = below(found, pending)
             return data
 
         return complete
@@ -225,7 +225,7 @@ class _Planner:
 
         resolve: Any = resolver.wrapped_func
         stage = _Stage(key, resolve, info)
-        stage.tell = self._teller(field.type, nodes)
+        stage.render = self._renderer(field.type, nodes)
         return stage
 
     def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
@@ -259,7 +259,7 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _no_stage(value: Any, _: _Notes) -> Any:
+def _no_stage(value: Any, _: _Pending) -> Any:
     return value
 
 
@@ -270,11 +270,11 @@ def _listed(values: Any) -> Any:
 
 
 def _abstract(by_type: dict[type, _Complete]) -> _Complete:
-    def complete(value: object, notes: _Notes) -> Any:
+    def complete(value: object, pending: _Pending) -> Any:
         plan = by_type.get(type(value))
         if plan is None:
             raise UnplannedError
-        return plan(value, notes)
+        return plan(value, pending)
 
     return complete
 

@@ -40,14 +40,14 @@ class Limits:
 class Connection:
     """A connection under watch. Its transport tells of each write: `is_writing` while it lasts, `written` after."""
 
-    __slots__ = ("_connections", "_looks", "_seen", "cut", "end", "is_writing", "key_id", "written")
+    __slots__ = ("_connections", "_looks", "_seen", "abort", "end", "is_writing", "key_id", "written")
 
     def __init__(
         self,
         connections: "Connections",
         key_id: UUID,
         end: Callable[[UnauthenticatedError], None],
-        cut: Callable[[], None],
+        abort: Callable[[], None],
     ) -> None:
         self._connections = connections
         self._seen = 0
@@ -55,7 +55,7 @@ class Connection:
         self.key_id = key_id
         self.end = end
         """Tells the client that its key is no longer in force, and closes the connection."""
-        self.cut = cut
+        self.abort = abort
         """Drops the connection, without waiting for the client."""
         self.is_writing = False
         self.written = 0
@@ -96,15 +96,17 @@ class Connections:
         self._subscriptions: defaultdict[UUID, int] = defaultdict(int)
         self._any = asyncio.Event()
 
-    def open(self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], cut: Callable[[], None]) -> Connection:
-        """One more connection of a key, to be closed by whoever opened it; `end` and `cut`: see `Connection`.
+    def open(
+        self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
+    ) -> Connection:
+        """One more connection of a key, to be closed by whoever opened it; `end` and `abort`: see `Connection`.
 
         Raises:
             TooManyConnectionsError: the key has no more.
         """
         if len(self._open[key_id]) >= self._limits.connections:
             raise TooManyConnectionsError
-        made = Connection(self, key_id, end, cut)
+        made = Connection(self, key_id, end, abort)
         self._open[key_id].add(made)
         self._any.set()
         return made
@@ -119,7 +121,7 @@ class Connections:
 
     def _cut_off_the_stuck(self) -> None:
         for connection in [each for opened in self._open.values() for each in opened if not each.look()]:
-            connection.cut()
+            connection.abort()
 
     async def _end_revoked(self) -> None:
         if not self._open:

@@ -37,7 +37,7 @@ from service.subscription_rendering import Failure, Operation, Payload
 if TYPE_CHECKING:
     from service.graphql import GraphQLEndpoint
 
-_CUT = "flow_runs.cut"
+_ABORTED = "flow_runs.abort"
 """The extension of an ASGI scope that drops the connection."""
 _WRITE = "flow_runs.write"
 """The extension of an ASGI scope that writes messages at once, as far as the connection takes them."""
@@ -68,7 +68,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Run the application, which may drop the connection."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
-        extensions[_CUT] = self.transport.abort
+        extensions[_ABORTED] = self.transport.abort
         extensions[_WRITE] = self.write_now
         try:
             await super().run_asgi()
@@ -128,7 +128,7 @@ class TextSocket(ASGIWebSocketAdapter):
         super().__init__(view, request, response)
         extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
-        self.cut: Callable[[], None] | None = extensions.get(_CUT)
+        self.abort: Callable[[], None] | None = extensions.get(_ABORTED)
         """Drops the connection, where the server knows how."""
         self.write_now: Callable[[Sequence[bytes]], int] = extensions.get(_WRITE, _nothing_written)
         """Sends messages as far as that needs no waiting: how many, from the first one."""
@@ -215,7 +215,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         try:
             await self.view.on_ws_connect(self.context)
             self.websocket.connection = self.view.connections.open(
-                self.context.viewer.key_id, end=self._end, cut=self._cut()
+                self.context.viewer.key_id, end=self._end, abort=self._abort()
             )
         except ConnectionRejectionError:
             await self.websocket.close(code=4403, reason="Forbidden")
@@ -264,7 +264,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         with suppress(WebSocketDisconnect, RuntimeError):  # it was closed meanwhile
             await self.websocket.close(code=4403, reason=error.message)
 
-    def _cut(self) -> Callable[[], None]:
+    def _abort(self) -> Callable[[], None]:
         task = asyncio.current_task()
         assert task is not None
 
@@ -272,7 +272,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             # A server that cannot drop a connection ends it when the application ends.
             task.cancel()
 
-        return self.websocket.cut or cancel
+        return self.websocket.abort or cancel
 
 
 def _is_message(message: object) -> bool:

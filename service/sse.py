@@ -38,7 +38,7 @@ _HEADERS = {
 }
 _COMMENT = b":\n\n"
 _COMPLETE = b"event: complete\ndata:\n\n"  # a browser drops an event without data
-_CUT, _STOPPING = "flow_runs.cut", "flow_runs.stopping"
+_ABORTED, _STOPPING = "flow_runs.abort", "flow_runs.stopping"
 """Extensions of an ASGI scope: what drops the connection, and what is set when the server stops."""
 
 
@@ -52,7 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {_CUT: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
+        self.scope["extensions"] = {_ABORTED: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
 
     def shutdown(self) -> None:
         """Answer what was asked, and nothing more."""
@@ -102,12 +102,12 @@ class EventStream:
         Raises:
             TooManyConnectionsError: before anything was sent.
         """
-        connection = self._connections.open(self._context.viewer.key_id, end=self._end, cut=_cut(scope))
+        connection = self._connections.open(self._context.viewer.key_id, end=self._end, abort=_abort(scope))
         tasks: list[asyncio.Task[None]] = []
         try:
             sink = _Sink(send, connection)
             await sink.start()
-            work = (self._tell(sink, connection), _left(receive), sink.keep_alive(), self._end_at_stop(scope))
+            work = (self._send_events(sink, connection), _left(receive), sink.keep_alive(), self._end_at_stop(scope))
             tasks = [asyncio.create_task(each) for each in work]
             telling, left, *_ = tasks
             awaited: list[asyncio.Future[Any]] = [telling, left, self._ended]
@@ -118,7 +118,7 @@ class EventStream:
             connection.close()
             await _cancel(tasks)
 
-    async def _tell(self, sink: "_Sink", connection: Connection) -> None:
+    async def _send_events(self, sink: "_Sink", connection: Connection) -> None:
         try:
             with connection.subscription():
                 async with aclosing(self._streams.results(self._asked, self._context)) as results:
@@ -222,11 +222,11 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-def _cut(scope: Scope) -> Callable[[], None]:
+def _abort(scope: Scope) -> Callable[[], None]:
     """What drops the connection; a server that does not know how ends it when the application ends."""
     task = asyncio.current_task()
     assert task is not None
-    known: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_CUT, {})
+    known: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_ABORTED, {})
 
     def cancel() -> None:
         task.cancel()

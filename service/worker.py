@@ -57,7 +57,7 @@ class Worker:
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
-        async with self._presence(), self._housekeeping(), KINDS.open(self._step_settings) as kinds:
+        async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
             executor = Executor(self._database, self._flows, kinds, self._output_limits)
             beside = [asyncio.create_task(self._keep_up(each)) for each in (self._scheduler, self._bulk)]
             try:
@@ -94,7 +94,7 @@ class Worker:
                 await clock.sleep(RESTART_SECONDS)
 
     @asynccontextmanager
-    async def _housekeeping(self) -> AsyncIterator[None]:
+    async def _maintenance(self) -> AsyncIterator[None]:
         settings = self._settings
         jobs = maintenance_jobs(
             self._database,

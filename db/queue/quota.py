@@ -72,7 +72,7 @@ def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
     return any(conn.execute(_QUOTA, {"of_project_id": key}).first() is not None for key in project_ids)
 
 
-def take(uow: UnitOfWork, project_id: UUID, wanted: int) -> int:
+def take(uow: UnitOfWork, project_id: UUID, requested: int) -> int:
     """How many of `wanted` new runs of a project are within its quota; these are counted, with the transaction.
 
     For set-based inserts (INSERT … SELECT), which pass `transitions.create` by: write the first so many as QUEUED. The
@@ -82,19 +82,19 @@ def take(uow: UnitOfWork, project_id: UUID, wanted: int) -> int:
     """
     quota = uow.conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     if quota is None:
-        return wanted
-    return _taken(uow, project_id, QuotaPeriod(quota.quota_period), clock.now(), quota.quota_runs, wanted)
+        return requested
+    return _taken(uow, project_id, QuotaPeriod(quota.quota_period), clock.now(), quota.quota_runs, requested)
 
 
-def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime, quota: int, wanted: int) -> int:
+def _taken(uow: UnitOfWork, project_id: UUID, period: QuotaPeriod, now: datetime, quota: int, requested: int) -> int:
     """How many of the runs wanted are within the quota; these are counted."""
     this = {"of_project_id": project_id, "of_period": period, "of_began_at": period.began_at(now)}
-    if uow.conn.execute(_TAKE, {**this, "runs": wanted, "quota": quota}).first() is not None:
-        return wanted
+    if uow.conn.execute(_TAKE, {**this, "runs": requested, "quota": quota}).first() is not None:
+        return requested
     # The first run of the period, or the quota is nearly used up.
     uow.conn.execute(_INSERT[uow.conn.dialect.name], {**{name: this[f"of_{name}"] for name in _KEY}, "used": 0})
     used: int = uow.conn.execute(_USED, this).scalar_one()
-    taken = min(wanted, max(0, quota - used))
+    taken = min(requested, max(0, quota - used))
     uow.conn.execute(_ADD_TO, {**this, "runs": taken})
     uow.conn.execute(_FORGET, this)
     return taken

@@ -191,11 +191,11 @@ def promote_waiting(uow: UnitOfWork) -> None:
     """Let the first of those who wait go on, for each place that became free in the unit of work under way."""
     if not uow.released_slots:
         return
-    places, uow.released_slots = +uow.released_slots, Counter()
-    if not places:
+    released, uow.released_slots = +uow.released_slots, Counter()
+    if not released:
         return
-    rooms = _SlotAllocator(uow.conn, {project_id for project_id, _ in places})
-    for (project_id, flow_id), number in places.items():
+    rooms = _SlotAllocator(uow.conn, {project_id for project_id, _ in released})
+    for (project_id, flow_id), number in released.items():
         if flow_id is None or rooms.has_limit(project_id):
             _promote(uow, rooms, project_id, [project_id, *rooms.flows_of[project_id]], number)
         else:

@@ -46,16 +46,16 @@ class ChildBatch:
     attempt: int
 
 
-def create(uow: UnitOfWork, parent: AnyRow, brood: ChildBatch) -> list[UUID]:
+def create(uow: UnitOfWork, parent: AnyRow, batch: ChildBatch) -> list[UUID]:
     """Create the first children; returns their IDs."""
     common = dict(
         zip(
             _OF_SIBLINGS,
-            (brood.flow_id, brood.version_id, brood.fail_parent_on_failure, brood.position, brood.attempt),
+            (batch.flow_id, batch.version_id, batch.fail_parent_on_failure, batch.position, batch.attempt),
             strict=True,
         )
     )
-    return [_create(uow, parent, common, index, text) for index, text in enumerate(brood.inputs)]
+    return [_create(uow, parent, common, index, text) for index, text in enumerate(batch.inputs)]
 
 
 def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Sequence[AnyRow]:

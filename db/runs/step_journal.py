@@ -126,7 +126,7 @@ class LockedRun:
 class RunOutput:
     """What a run logged and stored meanwhile."""
 
-    lines: Sequence[logs.Line]
+    log_lines: Sequence[logs.Line]
     max_lines: int
     """Of the run's log."""
     files: Sequence[Mapping[str, Any]]
@@ -402,7 +402,7 @@ def advance_batch(uow: UnitOfWork, changes: Sequence[Advance | End]) -> set[UUID
 def with_output(
     uow: UnitOfWork,
     lease: Lease,
-    notes: RunOutput,
+    output: RunOutput,
     work: Callable[Concatenate[UnitOfWork, Lease, P], T],
     /,
     *args: P.args,
@@ -411,14 +411,14 @@ def with_output(
     """`work(conn, lease, …)`, a journal write, and `notes` in the same transaction."""
     # The write goes first: it shows whether the lease holds, and some of them end it.
     result = work(uow, lease, *args, **kwargs)
-    _note(uow, lease.run_id, notes)
+    _note(uow, lease.run_id, output)
     return result
 
 
-def write_output(uow: UnitOfWork, lease: Lease, notes: RunOutput) -> None:
+def write_output(uow: UnitOfWork, lease: Lease, output: RunOutput) -> None:
     """Keep `notes`, while an attempt is under way."""
     lock_lease(uow, lease)
-    _note(uow, lease.run_id, notes)
+    _note(uow, lease.run_id, output)
 
 
 def skip(uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, skipped: AttemptStart) -> None:
@@ -450,7 +450,7 @@ def pause(
     message: str,
     due_at: datetime | None,
     request: Mapping[str, Any] | None = None,
-    brood: ChildBatch | None = None,
+    batch: ChildBatch | None = None,
 ) -> None:
     """Journal how the last attempt went and that a step waits; ends the claim.
 
@@ -459,8 +459,8 @@ def pause(
     _start(uow, [(_pass(uow, lease, outcome), waiting)], StepStatus.PAUSED)
     if request is not None:
         input_requests.create(uow, request)
-    if brood is not None:
-        children.create(uow, _row(uow.conn, lease), brood)
+    if batch is not None:
+        children.create(uow, _row(uow.conn, lease), batch)
     if not transitions.pause(uow, lease, message, due_at):
         raise LeaseLostError
 
@@ -477,12 +477,12 @@ def wait_on(
 
 
 def launch(
-    uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, attempt: AttemptStart, brood: ChildBatch
+    uow: UnitOfWork, lease: Lease, outcome: AttemptResult | None, attempt: AttemptStart, batch: ChildBatch
 ) -> list[UUID]:
     """Journal an attempt that starts child runs and does not wait for them; returns their IDs."""
     run = _pass(uow, lease, outcome)
     _start(uow, [(run, attempt)])
-    made = children.create(uow, _row(uow.conn, lease), brood)
+    made = children.create(uow, _row(uow.conn, lease), batch)
     started_at = clock.now()
     output = json_codec.encode(
         [ids.encode(IdKind.RUN, key) for key in made], limit=json_codec.MAX_INPUT_BYTES, what="IDs"
@@ -565,7 +565,7 @@ def _stop_steps(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     ended = {"run_ids": run_ids, "ended": now}
     uow.conn.execute(_STOP_STEPS, ended)
     uow.conn.execute(_STOP_ATTEMPTS, ended)
-    told = [
+    rows = [
         event_log.step_row(
             RunRef(step.run_id, step.project_id, step.flow_id),
             AttemptRef(step.position, step.name, step.attempts_count),
@@ -575,7 +575,7 @@ def _stop_steps(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
         )
         for step in steps
     ]
-    event_log.prepend(uow, told)
+    event_log.prepend(uow, rows)
 
 
 def _with_parents(ended: Sequence[AnyRow]) -> list[UUID]:
@@ -653,11 +653,11 @@ def _row(conn: Connection, lease: Lease) -> AnyRow:
     return conn.execute(_CLAIMED, {"run_ids": [lease.run_id]}).one()
 
 
-def _note(uow: UnitOfWork, run_id: UUID, notes: RunOutput) -> None:
-    if notes.lines:
-        logs.append(uow, run_id, notes.lines, notes.max_lines)
-    if notes.files:
-        files.create(uow, notes.files)
+def _note(uow: UnitOfWork, run_id: UUID, output: RunOutput) -> None:
+    if output.log_lines:
+        logs.append(uow, run_id, output.log_lines, output.max_lines)
+    if output.files:
+        files.create(uow, output.files)
 
 
 def _start(
@@ -716,7 +716,7 @@ def _append_attempt_started(
 def _record(uow: UnitOfWork, outcomes: Sequence[tuple[RunRef, AttemptResult]]) -> list[dict[str, Any]]:
     """Journal how attempts went; returns the events of that."""
     now = clock.now()
-    steps, attempts, told = [], [], []
+    steps, attempts, rows = [], [], []
     for run, outcome in outcomes:
         over = outcome.status is not StepStatus.PENDING
         succeeded = outcome.status is StepStatus.SUCCEEDED
@@ -733,10 +733,10 @@ def _record(uow: UnitOfWork, outcomes: Sequence[tuple[RunRef, AttemptResult]]) -
         became = AttemptStatus.SUCCEEDED if succeeded else AttemptStatus.FAILED
         attempts.append({**at, "number_": outcome.number, "became": became, "ended": now})
         ended = AttemptRef(outcome.position, outcome.name, outcome.number)
-        told.append(event_log.step_row(run, ended, outcome.source, outcome.status, now))
+        rows.append(event_log.step_row(run, ended, outcome.source, outcome.status, now))
     uow.conn.execute(_END_STEP, steps)
     uow.conn.execute(_END_ATTEMPT, attempts)
-    return told
+    return rows
 
 
 def _leased(leases: Sequence[Lease]) -> ColumnElement[bool]:

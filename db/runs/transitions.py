@@ -224,8 +224,12 @@ def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
     given = rows.subquery().c
     begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at}
     values = {**{_run[column.name]: column for column in given}, **begun}
-    told = {"kind": literal(event_log.RUN_STATUS), "to_status": literal(RunStatus.QUEUED.value), "message": message}
-    columns = [column.label(name) for name, column in {**told, "at": _run.created_at}.items()]
+    event_columns = {
+        "kind": literal(event_log.RUN_STATUS),
+        "to_status": literal(RunStatus.QUEUED.value),
+        "message": message,
+    }
+    columns = [column.label(name) for name, column in {**event_columns, "at": _run.created_at}.items()]
     created = select(_run.id.label("run_id"), _run.project_id, _run.flow_id, *columns)
     return Creation(
         insert(_table).from_select(list(values), select(*values.values())),
@@ -315,12 +319,12 @@ def end_locked(
     now = clock.now()
     for row in live:
         _release_slots(uow, row)
-    told = {
+    error_columns = {
         "code": error.code if error else None,
         "why": error.message if error else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
-    uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **told})
+    uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **error_columns})
     for source, rows in group_by(live, "status").items():
         ended = {"run_ids": [row.id for row in rows], "source": source, "target": target}
         event_log.append_from(uow, _APPEND_ENDS, {**ended, "why": message, "now": now})

@@ -38,7 +38,7 @@ class Watcher:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._lines: asyncio.Queue[Any] = asyncio.Queue()
+        self._read_lines: asyncio.Queue[Any] = asyncio.Queue()
         self.changes: list[Change] = []
 
     async def change(self) -> None:
@@ -115,7 +115,7 @@ async def test_nothing_is_lost_and_nothing_doubled_by_disconnects(app_server: Ap
         busy = asyncio.create_task(keep_busy(app, flow_id, enough))
         while proxy.disconnects < DISCONNECTS:
             await watcher.change()
-            proxy.cut()
+            proxy.reset()
         enough.set()
         expected = await logged(app, await busy)
         while len(watcher.changes) < len(expected):

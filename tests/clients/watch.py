@@ -26,8 +26,8 @@ async def follow(url: str, key: str, cursor: str) -> None:
             async with Client(transport=transport) as session:
                 asked = gql(QUERY)
                 asked.variable_values = {"after": cursor}
-                async for told in session.subscribe(asked):
-                    event = told["flowRunStatusChanged"]
+                async for data in session.subscribe(asked):
+                    event = data["flowRunStatusChanged"]
                     cursor = event["cursor"]
                     sys.stdout.write(f"{json.dumps(event)}\n")
                     sys.stdout.flush()

@@ -111,11 +111,11 @@ async def test_the_migrations_make_what_the_models_say(
 
 
 async def test_the_catalogs_compared_hold_every_table_and_index(database: Database) -> None:
-    told = str(await database.read(catalog))
+    reported = str(await database.read(catalog))
     on_postgresql_alone = {"ix_run_tags", "ix_run_metadata"}
     indexes = {index.name for each in metadata.tables.values() for index in each.indexes}
     for name in {*metadata.tables, *indexes} - (on_postgresql_alone if database.dialect == "sqlite" else set()):
-        assert f"'{name}'" in told
+        assert f"'{name}'" in reported
 
 
 async def test_an_upgrade_makes_the_file_and_its_folders(empty_url: str) -> None:

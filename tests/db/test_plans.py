@@ -116,16 +116,16 @@ def unit(conn: Connection) -> UnitOfWork:
     return UnitOfWork(conn, COMMIT_STEPS)
 
 
-def listed(field: RunOrderField = RunOrderField.CREATED_AT, descending: bool = True, /, **wanted: Any) -> Read:
+def listed(field: RunOrderField = RunOrderField.CREATED_AT, descending: bool = True, /, **filter_: Any) -> Read:
     """The first page of a project's runs."""
     return lambda conn, project, _: run_reads.page(
-        conn, COLUMNS, RunFilter(project_ids=[project], **wanted), RunOrder(field, descending), Page(PAGE)
+        conn, COLUMNS, RunFilter(project_ids=[project], **filter_), RunOrder(field, descending), Page(PAGE)
     )
 
 
-def listed_by(**wanted: Any) -> Read:
+def listed_by(**filter_: Any) -> Read:
     """The first page of runs of any project, newest first."""
-    return lambda conn, *_: run_reads.page(conn, COLUMNS, RunFilter(**wanted), RunOrder(), Page(PAGE))
+    return lambda conn, *_: run_reads.page(conn, COLUMNS, RunFilter(**filter_), RunOrder(), Page(PAGE))
 
 
 def listed_of_flow(conn: Connection, project: UUID, flow: UUID) -> object:

@@ -308,12 +308,12 @@ async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its end is committed before its task is over, and looks may fall in between."""
-    told, aborted = asyncio.Event(), []
+    message, aborted = asyncio.Event(), []
 
     async def execute(claimed: Claimed) -> None:
         await end(worker.database, claimed)
         try:
-            await told.wait()
+            await message.wait()
         except asyncio.CancelledError:
             aborted.append(claimed.lease.run_id)
             raise
@@ -324,7 +324,7 @@ async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_
         # Whoever stops another run has this worker look at once.
         await worker.database.write(lambda uow: uow.publish_after_commit(pubsub.RUNS_STOPPED))
         await still.settle()
-        told.set()
+        message.set()
     assert (await worker.run(run_id)).status == "SUCCEEDED"
     assert aborted == []
     assert "lease" not in caplog.text.lower()

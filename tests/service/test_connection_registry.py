@@ -38,9 +38,9 @@ class Ends:
     def __init__(self, connections: Connections, key_id: UUID) -> None:
         self.errors: list[UnauthenticatedError] = []
         self.cuts = 0
-        self.connection: Connection = connections.open(key_id, end=self.errors.append, cut=self.cut)
+        self.connection: Connection = connections.open(key_id, end=self.errors.append, abort=self.abort)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.cuts += 1
         self.connection.close()
 

@@ -182,7 +182,7 @@ async def test_live_list_shows_all_runs_after_lost_connection(app_server: AppSer
         await list_shows({first})
         second = await _paused(app_server, asking_flow)
         await list_shows({first, second})
-        proxy.cut()
+        proxy.reset()
         await app.wait_until_final((await app.start(quick_flow))["run"]["id"])
         third = await _paused(app_server, asking_flow)
         await app.query("mutation($id: ID!) { cancel(runId: $id) { __typename } }", {"id": first})

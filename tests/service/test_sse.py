@@ -257,7 +257,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
         stream = events(response)
         await next_event(stream)
         ((connection,),) = endpoint.connections._open.values()
-        connection.cut()
+        connection.abort()
         with pytest.raises(httpx.TransportError):
             await asyncio.wait_for(anext(stream), PATIENCE)
 

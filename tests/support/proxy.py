@@ -21,9 +21,9 @@ class Proxy:
         server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
         async with server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            self.cut()
+            self.reset()
 
-    def cut(self) -> None:
+    def reset(self) -> None:
         """Resets every connection, on both sides."""
         self.disconnects += bool(self._transports)
         for transport in self._transports:

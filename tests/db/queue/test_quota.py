@@ -93,13 +93,13 @@ async def test_projects_are_counted_apart(database: Database) -> None:
     assert await database.read(quota.used_by_projects, [key]) == {}
 
 
-async def test_a_set_of_runs_is_told_how_many_may_go(fake_clock: FakeClock, database: Database) -> None:
+async def test_set_of_runs_takes_what_the_quota_leaves(fake_clock: FakeClock, database: Database) -> None:
     free = await database.write(projects.create, "without a quota")
     assert await database.write(quota.take, free, 1_000) == 1_000
     limited = await with_quota(database, 5, QuotaPeriod.HOUR)
     await limited.start()
     key = limited.published.project_id
-    assert [await database.write(quota.take, key, wanted) for wanted in (3, 4, 4)] == [3, 1, 0]
+    assert [await database.write(quota.take, key, requested) for requested in (3, 4, 4)] == [3, 1, 0]
     assert await used(limited) == 5
     await limited.start()
     assert await limited.statuses() == {"QUEUED": 1, "QUOTA_EXCEEDED": 1}

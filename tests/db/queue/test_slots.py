@@ -42,7 +42,7 @@ async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> N
 
 
 @pytest.mark.parametrize("scope", ["flow", "project"])
-async def test_whoever_ends_lets_the_oldest_go_on(database: Database, scope: str) -> None:
+async def test_finished_run_promotes_longest_waiting(database: Database, scope: str) -> None:
     harness = await SlotHarness.on(database, **{scope: 2})
     runs = await harness.start(5)
     first, second = await harness.claim()
@@ -138,9 +138,9 @@ async def test_a_parent_does_not_keep_its_children_from_running(database: Databa
     harness = await SlotHarness.on(database, flow=1, project=1)
     (parent,) = await harness.start()
     (claim,) = await harness.claim()
-    brood = ChildBatch(harness.published.flow_id, harness.published.version_id, True, ["1", "2"], 0, 1)
+    batch = ChildBatch(harness.published.flow_id, harness.published.version_id, True, ["1", "2"], 0, 1)
     step = AttemptStart(0, "children", None, "flow", 1, '{"inputs": [1, 2]}')
-    await database.write(step_journal.pause, claim.lease, None, step, "Waiting", None, None, brood)
+    await database.write(step_journal.pause, claim.lease, None, step, "Waiting", None, None, batch)
     for _ in range(2):
         (child,) = await harness.claim()
         assert child.run.parent_run_id == parent
@@ -189,7 +189,7 @@ async def test_a_limit_set_on_the_flow_moves_runs_out_of_the_projects_line(datab
     assert sorted(found) == sorted([mine[2], theirs[0]])
 
 
-async def test_the_sweep_finds_whom_nobody_made_way_for(database: Database) -> None:
+async def test_rescue_promotes_runs_that_were_missed(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=2)
     runs = await harness.start(5)
     (first, _) = await harness.claim()

@@ -98,7 +98,7 @@ class TestClaims:
         assert (row.status, row.lease_token, row.due_at) == ("RUNNING", lease.token, START + MINUTE)
         assert (row.started_at, row.interruptions) == (START, 0)
 
-    async def test_a_second_claim_begins_nothing_anew(
+    async def test_second_claim_starts_nothing_again(
         self, database: Database, lease: Lease, fake_clock: FakeClock
     ) -> None:
         await fake_clock.advance(60)
@@ -164,7 +164,7 @@ class TestClaims:
         await fake_clock.advance(1)
         assert [each.run_id for each in await claim(database, 1)] == [lease.run_id]
 
-    async def test_a_renewal_tells_which_runs_are_still_held(
+    async def test_renewal_returns_runs_under_lease(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         first, second, third = await claimed(database, published, 3)
@@ -220,9 +220,9 @@ class TestClaims:
 
 class TestHandingBack:
     async def test_the_run_is_due_when_asked(self, database: Database, lease: Lease, fake_clock: FakeClock) -> None:
-        with database.signals.listen(pubsub.RUNS_DUE) as told:
+        with database.signals.listen(pubsub.RUNS_DUE) as woken:
             await database.write(step_journal.snooze, lease, None, START + timedelta(seconds=30))
-        assert told.is_set()
+        assert woken.is_set()
         row = await database.read(run_row, lease.run_id)
         assert (row.due_at, row.lease_token) == (START + timedelta(seconds=30), None)
         await fake_clock.advance(29)
@@ -313,7 +313,7 @@ class TestSteps:
         assert second.started_at == second.finished_at == START
         assert await database.read(attempt_rows, lease.run_id) == [(0, 1, "SUCCEEDED", None)]
 
-    async def test_an_interrupted_attempt_is_told_from_a_failed_one(self, database: Database, lease: Lease) -> None:
+    async def test_interrupted_attempt_differs_from_failed_one(self, database: Database, lease: Lease) -> None:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
         await database.write(step_journal.advance, lease, TO_BE_RETRIED, SECOND_TRY)
         await database.write(step_journal.interrupt, lease, 0)
@@ -345,9 +345,9 @@ class TestSteps:
 class TestFinishing:
     async def test_the_last_outcome_and_the_end_are_one(self, database: Database, lease: Lease) -> None:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
-        with database.signals.listen(pubsub.run_changed(lease.run_id)) as told:
+        with database.signals.listen(pubsub.run_changed(lease.run_id)) as woken:
             await database.write(finish, lease, SUCCESS)
-        assert told.is_set()
+        assert woken.is_set()
         row = await database.read(run_row, lease.run_id)
         assert (row.status, row.output, row.lease_token, row.due_at) == ("SUCCEEDED", "42", None, None)
         (step,) = await database.read(step_rows, lease.run_id)
@@ -371,8 +371,8 @@ class TestFinishing:
         await database.write(finish, lease, None, status, is_retry=is_retry)
         assert (await database.read(run_row, old)).recovered_by_id == (new if recovers else None)
         log = table(RunEvent)
-        told = await database.read(lambda conn: conn.execute(select(log).where(log.c.run_id == old)).all())
-        assert [(row.kind, row.project_id) for row in told] == (
+        events = await database.read(lambda conn: conn.execute(select(log).where(log.c.run_id == old)).all())
+        assert [(row.kind, row.project_id) for row in events] == (
             [(event_log.RUN_RECOVERED, published.project_id)] if recovers else []
         )
 
