@@ -151,6 +151,13 @@ async def test_flow_is_renamed_disabled_and_enabled(idle_app: App) -> None:
     assert unchanged["updatedAt"] >= unchanged["createdAt"]
 
 
+async def test_each_update_of_a_document_returns_its_own_result(idle_app: App) -> None:
+    flow = await idle_app.create_flow(None, "old")
+    one = 'updateFlow(flowId: "{}", name: "{}") {{ ... on UpdateFlowSuccess {{ flow {{ name }} }} }}'
+    result = await idle_app.query(f"mutation {{ a: {one.format(flow, 'x')} b: {one.format(flow, 'y')} }}")
+    assert [result[alias]["flow"]["name"] for alias in ("a", "b")] == ["x", "y"]
+
+
 async def test_flow_cannot_be_renamed_to_a_used_name(idle_app: App) -> None:
     await idle_app.create_flow(None, "one")
     flow = await idle_app.create_flow(None, "two")

@@ -262,6 +262,17 @@ def test_unions_contain_every_user_error(schema: GraphQLSchema) -> None:
     assert raised <= members
 
 
+@pytest.mark.parametrize("error", list(errors.declared(errors.UserError)), ids=lambda error: error.__name__)
+def test_error_type_derives_from_its_class(schema: GraphQLSchema, error: type[errors.UserError]) -> None:
+    error_type = schema.type_map[error.__name__.removesuffix("Error")]
+    assert error_type.description == errors.default_message(error)
+    fields = {name.removesuffix("_id") for name in errors.fields_of(error)}
+    assert set(fields_of(schema, error_type.name)) == {"code", "message", *fields}
+    error_code = schema.type_map["ErrorCode"]
+    assert isinstance(error_code, GraphQLEnumType)
+    assert error_code.values[error.code].description == error_type.description
+
+
 def leaves(kind: type) -> Iterator[type]:
     children: list[type] = kind.__subclasses__()
     for child in children:
