@@ -203,7 +203,9 @@ async def test_chain_of_retries_ends_at_project_limit(idle_app: App, database_ur
     for _ in range(3):
         run = (await retry(idle_app, run))["run"]["id"]
         await query(database_url, "UPDATE flow_run SET status = 'FAILED'")
-    assert (await retry(idle_app, run))["message"] == "This is retry 3 of its chain; the project allows 3."
+    assert (await retry(idle_app, run))[
+        "message"
+    ] == "The run is retry 3 of its chain, and the project's `retryLimit` is 3. Start a new run instead."
 
 
 async def test_unknown_and_foreign_runs_have_same_error(idle_app: App) -> None:

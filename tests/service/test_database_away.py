@@ -30,7 +30,7 @@ async def test_service_says_that_the_database_is_away_and_goes_on_when_it_is_bac
     assert away.status_code == 503
     (error,) = away.json()["errors"]
     assert error["extensions"] == {"code": "DATABASE_UNAVAILABLE"}
-    assert "reached" in error["message"]
+    assert "unavailable" in error["message"]
     assert (await own_app.http.get("/readyz")).status_code == 503
     assert (await own_app.http.get("/healthz")).status_code == 200
 

@@ -130,7 +130,7 @@ async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None
     async with client(app) as http:
         response = await http.get("/readyz")
         assert response.status_code == 503
-        assert "cannot be reached" in response.text
+        assert "unavailable" in response.text
         assert (await http.get("/healthz")).status_code == 200
     await database.close()
 
