@@ -329,7 +329,7 @@ class BulkOperationMismatchError(UserError, code="BULK_OPERATION_MISMATCH", http
     """The bulk operation has the wrong kind for this mutation."""
 
 
-class BulkOperationUnderWayError(UserError, code="BULK_OPERATION_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
+class BulkOperationNotEndedError(UserError, code="BULK_OPERATION_NOT_ENDED", http_status=HTTPStatus.CONFLICT):
     """The bulk operation has not ended yet. Wait for its end."""
 
 

@@ -22,8 +22,8 @@ from domain.enums import RetryStrategy
 from domain.errors import (
     BulkOperationEndedError,
     BulkOperationMismatchError,
+    BulkOperationNotEndedError,
     BulkOperationNotFoundError,
-    BulkOperationUnderWayError,
     EmptyFilterError,
     IdempotencyConflictError,
     InvalidArgumentError,
@@ -43,8 +43,8 @@ from resolvers.context import Context
 
 MAX_SYNCHRONOUS_RUNS = 500
 """Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
-MAX_UNDER_WAY = 5
-"""Operations of one project that can be under way at a time."""
+MAX_ACTIVE = 5
+"""Active operations of one project at a time."""
 MAX_PLANS = 20
 """Plans of one project that are neither executed, cancelled nor expired."""
 PLAN_LIFETIME = timedelta(hours=1)
@@ -124,7 +124,7 @@ async def begin(context: Context, request: BulkRequest) -> UUID:
     Raises:
         InvalidIdError, InvalidArgumentError, EmptyFilterError, ProjectNotFoundError, TooManyBulkOperationsError,
         PlanNotFoundError, PlanMismatchError, PlanExpiredError, PlanUsedError, BulkOperationNotFoundError,
-        BulkOperationMismatchError, BulkOperationUnderWayError, IdempotencyConflictError.
+        BulkOperationMismatchError, BulkOperationNotEndedError, IdempotencyConflictError.
     """
     pace = request.pace
     if request.plan_id is not None:
@@ -323,7 +323,7 @@ async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
     if actions.takes_over(request.kind)[0] != source.kind:
         raise BulkOperationMismatchError
     if source.status not in ENDED:
-        raise BulkOperationUnderWayError
+        raise BulkOperationNotEndedError
     return source
 
 
@@ -386,10 +386,10 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
 
 
 def _check_limits(conn: Any, project_id: UUID | None, *, is_plan: bool) -> None:
-    under_way, open_plans = operations.count_open(conn, project_id)
+    active, open_plans = operations.count_open(conn, project_id)
     if is_plan and open_plans >= MAX_PLANS:
         raise TooManyBulkOperationsError(
             f"The project already has {open_plans} plans. Execute or cancel one of them, or wait until one expires."
         )
-    if not is_plan and under_way >= MAX_UNDER_WAY:
+    if not is_plan and active >= MAX_ACTIVE:
         raise TooManyBulkOperationsError

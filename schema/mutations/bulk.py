@@ -10,8 +10,8 @@ from domain.bulk import BulkKind
 from domain.errors import (
     BulkOperationEndedError,
     BulkOperationMismatchError,
+    BulkOperationNotEndedError,
     BulkOperationNotFoundError,
-    BulkOperationUnderWayError,
     EmptyFilterError,
     IdempotencyConflictError,
     PlanExpiredError,
@@ -129,7 +129,7 @@ _Error = (
     | TooManyBulkOperationsError
     | IdempotencyConflictError
 )
-_SourceError = BulkOperationNotFoundError | BulkOperationMismatchError | BulkOperationUnderWayError
+_SourceError = BulkOperationNotFoundError | BulkOperationMismatchError | BulkOperationNotEndedError
 
 _RESULT = "The operation, or an error that says why it was not started."
 BulkCancelResult = Annotated[BulkOperationSuccess | _Error, result("BulkCancelResult", _RESULT)]

@@ -79,7 +79,7 @@ class Limits:
     )
     max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
     max_bulk_operations: int = strawberry.field(
-        default=bulk.MAX_UNDER_WAY, description="Bulk operations of a project that may run at once."
+        default=bulk.MAX_ACTIVE, description="Bulk operations of a project that may run at once."
     )
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 

@@ -308,8 +308,8 @@ async def test_earlier_operation_must_have_the_right_kind_and_have_ended(
     expected = {
         f'bulkUnarchive(operationId: "{cancelled}")': "BULK_OPERATION_MISMATCH",
         f'bulkRetry(failedOf: "{cancelled}")': "BULK_OPERATION_MISMATCH",
-        f'bulkUnarchive(operationId: "{archiving}")': "BULK_OPERATION_UNDER_WAY",
-        f'bulkRetry(failedOf: "{retrying}")': "BULK_OPERATION_UNDER_WAY",
+        f'bulkUnarchive(operationId: "{archiving}")': "BULK_OPERATION_NOT_ENDED",
+        f'bulkRetry(failedOf: "{retrying}")': "BULK_OPERATION_NOT_ENDED",
         f'bulkRetry(failedOf: "bulk_{"0" * 32}")': "BULK_OPERATION_NOT_FOUND",
     }
     for arguments, code in expected.items():
@@ -674,7 +674,7 @@ async def test_operations_and_plans_of_a_project_are_limited(idle_app: App, monk
     monkeypatch.setattr(bulk_resolvers, "MAX_SYNCHRONOUS_RUNS", 1)
     monkeypatch.setattr(bulk_resolvers, "MAX_PLANS", 2)
     archive = "bulkArchive(filter: {statuses: FAILED})"
-    begun = [(await done(idle_app, archive))["id"] for _ in range(bulk_resolvers.MAX_UNDER_WAY)]
+    begun = [(await done(idle_app, archive))["id"] for _ in range(bulk_resolvers.MAX_ACTIVE)]
     assert (await bulk(idle_app, archive))["code"] == "TOO_MANY_BULK_OPERATIONS"
     dry = "bulkArchive(filter: {statuses: FAILED}, dryRun: true)"
     plans = [(await done(idle_app, dry))["id"] for _ in range(2)]

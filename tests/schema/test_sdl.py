@@ -187,10 +187,10 @@ UNIONS = {
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkRetryResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
-        BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
+        BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
     "BulkUnarchiveResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
-        BulkOperationNotFound BulkOperationMismatch BulkOperationUnderWay""",
+        BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
     "CancelBulkOperationResult": "BulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 
