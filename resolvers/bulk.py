@@ -139,7 +139,8 @@ async def begin(context: Context, request: BulkRequest) -> UUID:
             return lease.operation_id
         await context.database.write(pinning.start, lease, LEASE)
     pipeline = ChunkPipeline(context.database, lease)
-    if (await get_fresh(context, lease.operation_id, frozenset({"matched"}))).matched <= MAX_SYNCHRONOUS_RUNS:
+    found = await context.database.read(reads.by_ids, [lease.operation_id], frozenset({"matched"}))
+    if found[lease.operation_id].matched <= MAX_SYNCHRONOUS_RUNS:
         await pipeline.finish()
     else:
         await pipeline.release()
@@ -176,11 +177,6 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
     """
     row = await context.loaders.load(reads.by_ids, ids.decode(IdKind.BULK_OPERATION, operation_id), columns)
     return row if authorize.can_see(context.viewer, row) else None
-
-
-async def get_fresh(context: Context, key: UUID, columns: frozenset[str]) -> AnyRow:
-    """Returns an operation as it is now, past the request's loaders."""
-    return (await context.database.read(reads.by_ids, [key], columns))[key]
 
 
 async def require(context: Context, operation_id: str) -> AnyRow:

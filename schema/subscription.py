@@ -6,13 +6,14 @@ from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 
+from db.bulk import reads as bulk_reads
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
 from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
 from live.events import LogItem, MatchedEvent
-from resolvers import bulk, runs, subscriptions
+from resolvers import runs, subscriptions
 from resolvers.subscriptions import encode_position
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field
@@ -125,7 +126,9 @@ class BulkOperationProgressed:
     @field("The operation as it is when the event is delivered, which may be later than the event.")
     async def operation(self, info: Info) -> BulkOperation:
         columns = columns_of(info, BulkOperation)
-        return BulkOperation(row=await bulk.get_fresh(info.context, self.row.operation_id, columns))
+        return BulkOperation(
+            row=await info.context.loaders.load_existing(bulk_reads.by_ids, self.row.operation_id, columns)
+        )
 
 
 RunEvent = FlowRunStatusChanged | FlowRunUpdated | CaughtUp

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select, true
 from db.bulk.outcomes import OUTCOMES
 from db.models import BulkOperation
 from db.models.types import table
-from db.sql.keyset import Edge, Keyset, Page
+from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import AnyRow, select_columns
 from domain.bulk import BulkReason, BulkResult
 
@@ -38,39 +38,32 @@ def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[
 def page(conn: Connection, columns: Collection[str], project_id: UUID | None, page: Page) -> Sequence[AnyRow]:
     """Returns a page of the operations of a project (None: of all), newest first. Plans are not listed."""
     query = select(*select_columns(_operations, columns)).where(_is_listed(project_id))
-    rows = conn.execute(NEWEST_FIRST.slice(query, page)).all()
-    return rows[::-1] if page.backward else rows
+    return NEWEST_FIRST.page(conn, query, page)
 
 
 def has_more(conn: Connection, project_id: UUID | None, edge: Edge) -> bool:
     """Returns True if an operation follows the edge."""
-    query = select(_operation.id).where(_is_listed(project_id), NEWEST_FIRST.beyond(edge))
-    return conn.execute(query.limit(1)).first() is not None
+    return NEWEST_FIRST.has_more(conn, select(_operation.id).where(_is_listed(project_id)), edge)
 
 
 def count(conn: Connection, project_id: UUID | None, limit: int | None) -> int:
     """Counts the listed operations of a project (None: of all), up to `limit`."""
-    query = select(_operation.id).where(_is_listed(project_id)).limit(limit)
-    return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    return count_up_to(conn, select(_operation.id).where(_is_listed(project_id)), limit)
 
 
 def outcomes_page(conn: Connection, operation_id: UUID, where: OutcomeFilter, page: Page) -> Sequence[AnyRow]:
     """Returns a page of the outcomes of an operation, in the order in which the runs were created."""
-    query = select(OUTCOMES).where(_matches(operation_id, where))
-    rows = conn.execute(BY_RUN.slice(query, page)).all()
-    return rows[::-1] if page.backward else rows
+    return BY_RUN.page(conn, select(OUTCOMES).where(_matches(operation_id, where)), page)
 
 
 def has_more_outcomes(conn: Connection, operation_id: UUID, where: OutcomeFilter, edge: Edge) -> bool:
     """Returns True if an outcome follows the edge."""
-    query = select(_outcome.run_id).where(_matches(operation_id, where), BY_RUN.beyond(edge))
-    return conn.execute(query.limit(1)).first() is not None
+    return BY_RUN.has_more(conn, select(_outcome.run_id).where(_matches(operation_id, where)), edge)
 
 
 def outcomes_count(conn: Connection, operation_id: UUID, where: OutcomeFilter, limit: int | None) -> int:
     """Counts the matching outcomes of an operation, up to `limit`."""
-    query = select(_outcome.run_id).where(_matches(operation_id, where)).limit(limit)
-    return conn.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    return count_up_to(conn, select(_outcome.run_id).where(_matches(operation_id, where)), limit)
 
 
 def reasons_by_operations(conn: Connection, operation_ids: Sequence[UUID]) -> Mapping[UUID, dict[str, int]]:

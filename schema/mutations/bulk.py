@@ -6,6 +6,7 @@ from uuid import UUID
 
 import strawberry
 
+from db.bulk import reads
 from domain.bulk import BulkKind
 from domain.errors import (
     BulkOperationEndedError,
@@ -209,4 +210,5 @@ async def _begin(info: Info, arguments: BulkArguments, request: BulkRequest) -> 
 
 async def _success(info: Info, key: UUID) -> BulkOperationSuccess:
     columns = columns_of(info, BulkOperation, "operation")
-    return BulkOperationSuccess(operation=BulkOperation(row=await bulk.get_fresh(info.context, key, columns)))
+    row = await info.context.loaders.load_written(reads.by_ids, key, columns)
+    return BulkOperationSuccess(operation=BulkOperation(row=row))
