@@ -55,14 +55,17 @@ class BackgroundService(ABC):
         self._wake_up.set()
 
     async def run(self) -> None:
-        """Run turns until `stop`, then `shut_down`."""
+        """Run turns until `stop`, then `shut_down`. Failures of both are logged, not raised."""
         with self._subscription() as self._wake_up:
             while not self.is_stopping:
                 self._wake_up.clear()
                 seconds = await self._run_turn()
                 if seconds > 0 and not self.is_stopping:
                     await clock.wait_for(self._wake_up, min(seconds, self.interval))
-        await self.shut_down()
+        try:
+            await self.shut_down()
+        except Exception:
+            _logger.exception("background service not shut down", extra={"service": self.name})
 
     @abstractmethod
     async def work(self) -> float:

@@ -26,7 +26,7 @@ from service.settings import Settings
 _logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-"""After which a dispatcher, a scheduler or a runner of bulk operations that failed is started again."""
+"""Seconds until a dispatcher that failed is started again. Background services survive their failures."""
 _DEMO_ACTIONS = "service.demo_actions"
 
 
@@ -59,7 +59,7 @@ class Worker:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
             executor = Executor(self._database, self._flows, kinds, self._output_limits)
-            beside = [asyncio.create_task(self._keep_up(each)) for each in (self._scheduler, self._bulk)]
+            beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
             try:
                 while not self._stopped:
                     await self._dispatch(executor)
@@ -83,15 +83,6 @@ class Worker:
                 await self._take_over()
             await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
             yield
-
-    async def _keep_up(self, part: Scheduler | BulkWorker) -> None:
-        while not self._stopped:
-            try:
-                await part.run()
-            except Exception:
-                fields = {"part": type(part).__name__, "restart_seconds": RESTART_SECONDS}
-                _logger.exception("part of the worker failed", extra=fields)
-                await clock.sleep(RESTART_SECONDS)
 
     @asynccontextmanager
     async def _maintenance(self) -> AsyncIterator[None]:

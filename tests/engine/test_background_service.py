@@ -170,3 +170,14 @@ async def test_service_stopped_before_it_runs_does_no_work(fake_clock: FakeClock
     service.stop()
     await fake_clock.drive(service.run())
     assert (service.turns, service.is_shut_down) == ([], True)
+
+
+async def test_failure_to_shut_down_is_logged(fake_clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(Service):
+        async def shut_down(self) -> None:
+            raise DatabaseUnavailableError
+
+    service = Stubborn(rest_for_ever)
+    service.stop()
+    await fake_clock.drive(service.run())
+    assert [record.message for record in caplog.records] == ["background service not shut down"]
