@@ -23,6 +23,9 @@ UNSUCCESSFUL: frozenset[RunStatus] = FINAL - {_S.SUCCEEDED}
 
 UNFINISHED = frozenset({StepStatus.PENDING, StepStatus.RUNNING, StepStatus.PAUSED})
 """Statuses of a step that has not ended."""
+FINISHED = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
+"""Statuses of a step that its run does not execute again, and that a retry from the failed step keeps, unless the run
+ended at the step. FAILED is one of them: a definition may let a run continue after a failed step."""
 
 
 def sources_of(target: RunStatus) -> frozenset[RunStatus]:

@@ -20,9 +20,10 @@ from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.log_context import log_fields
 from domain.run_log import LogLevel
+from domain.state_machine import FINISHED
 from engine.compiled_flow import CompiledStep, FlowCache
 from engine.errors import StepError
-from engine.execution import FINISHED_STEPS, Execution, RunEnded, Suspended
+from engine.execution import Execution, RunEnded, Suspended
 from engine.run_output import AttemptRecorder
 from engine.step_values import encode_input, encode_output, error_document, error_text, storable_error
 from engine.steps import Launch, Resumed, StepCall, StepContext, StepKind, Wait
@@ -91,7 +92,7 @@ class StepExecutor:
             RunEnded: the step failed, and the run fails with it.
         """
         row = execution.steps.get(position)
-        if row is not None and row.status in FINISHED_STEPS:
+        if row is not None and row.status in FINISHED:
             return
         if execution.is_overdue:
             execution.abort(row, RunStatus.TIMEOUT, execution.timeout_error)

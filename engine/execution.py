@@ -15,6 +15,7 @@ from domain import clock, ids, json_codec
 from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from domain.state_machine import FINISHED
 from engine.compiled_flow import CompiledFlow
 from engine.errors import StepError
 from engine.run_output import OutputLimits, RunOutputBuffer
@@ -22,9 +23,6 @@ from engine.step_values import error_text
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-FINISHED_STEPS = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
-"""Statuses of steps that are not executed again in this run."""
 
 
 class RunEnded(Exception):  # noqa: N818 - control flow, not a failure of the engine
@@ -105,7 +103,7 @@ class Execution:
     def __post_init__(self) -> None:
         self.scope = {"run": _run_scope(self.run), "steps": {}}
         for step in self.steps.values():
-            if step.status in FINISHED_STEPS:
+            if step.status in FINISHED:
                 output, error = json_codec.decode(step.output), json_codec.decode(step.error)
                 self.record_step(step.name, StepStatus(step.status), output, error)
 
@@ -166,7 +164,7 @@ class Execution:
 
 def unfinished_step(steps: Iterable[AnyRow]) -> AnyRow | None:
     """Returns the step that the journal left unfinished; a run has at most one."""
-    return next((step for step in steps if step.status not in FINISHED_STEPS), None)
+    return next((step for step in steps if step.status not in FINISHED), None)
 
 
 def failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> AttemptResult:

@@ -31,7 +31,7 @@ from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
 from domain.definition import MAX_STEPS
-from domain.enums import RetryStrategy, StepStatus
+from domain.enums import RetryStrategy
 from domain.errors import (
     FlowDisabledError,
     FlowNotPublishedError,
@@ -39,7 +39,7 @@ from domain.errors import (
     RunNotRetryableError,
     StepDataExpiredError,
 )
-from domain.state_machine import UNSUCCESSFUL
+from domain.state_machine import FINISHED, UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c
@@ -69,12 +69,6 @@ _DESCRIPTIONS = {
     RetryStrategy.FROM_FAILED_STEP: "from its failed step",
     RetryStrategy.ON_LATEST_VERSION: "on the latest version",
 }
-
-_DONE = (StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED)
-"""Statuses of steps that a retry from the failed step does not execute again, unless the run ended at the step.
-
-FAILED is one of them: a definition may let a run continue after a failed step.
-"""
 
 WITH_FLOWS: FromClause = _runs.join(_flows, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
 """Runs with everything that decides whether they can be retried."""
@@ -185,7 +179,7 @@ def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
         .join_from(other, _runs, _run.id == other.c.run_id)
         .where(
             other.c.run_id == run_id,
-            or_(other.c.name == _run.failed_step_name, other.c.status.not_in(_DONE)),
+            or_(other.c.name == _run.failed_step_name, other.c.status.not_in(sorted(FINISHED))),
         )
         .correlate(of)
         .scalar_subquery()
