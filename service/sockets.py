@@ -1,7 +1,7 @@
 """Subscriptions over `graphql-transport-ws`.
 
-Strawberry's handler keeps the protocol; what is executed and how it is written is ours. What a message tells is
-rendered elsewhere, once for all who are told the same (service/streams.py): here the subscription's ID goes in front.
+Strawberry's handler keeps the protocol; what is executed and how it is written is ours. Payloads are rendered once for
+all subscribers that receive the same (service/subscription_rendering.py): here the subscription's ID goes in front.
 """
 
 import asyncio

@@ -1,9 +1,10 @@
 """Operations over server-sent events, as the protocol of `graphql-sse` has it in its distinct connections mode.
 
 A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before it
-executes come as `next` too, for a browser shows no body of a response that is not a stream. What is told is rendered
-elsewhere, once for all who are told the same (service/streams.py): here the frame goes around it. An event's `id` is
-its cursor, so a browser's EventSource, which sends the last one as `Last-Event-ID`, goes on where it was cut off.
+executes come as `next` too, for a browser shows no body of a response that is not a stream. Payloads are rendered once
+for all subscribers that receive the same (service/subscription_rendering.py): here the frame goes around them. An
+event's `id` is its cursor, so a browser's EventSource, which sends the last one as `Last-Event-ID`, resumes where it
+was disconnected.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Wake-ups within the process: hints, sent after a commit, that something changed. `db.notify` tells other processes.
+"""Wake-ups within the process: hints, sent after a commit, that something changed. `db.core.pg_notify` forwards them.
 
 A lost hint costs latency and never work: whoever waits also looks at the tables now and then.
 """

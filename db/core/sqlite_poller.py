@@ -20,7 +20,7 @@ POLL_SECONDS = 0.05
 
 
 class DataVersionPoller:
-    """Sends `signals.EVENTS` within this process for what others write, while `run` does."""
+    """Sends `pubsub.EVENTS` within this process for what others write, while `run` does."""
 
     def __init__(self, url: str, local: PubSub) -> None:
         """Of the SQLite database at `url`, whose signals within this process are `local`."""

@@ -24,7 +24,7 @@ MAX_IN_FLIGHT = 2
 
 
 class WriteBatcher:
-    """Serves the callers of one `Together`, those that come at the same time in one unit of work."""
+    """Serves the callers of one `BatchWrite`, those that come at the same time in one unit of work."""
 
     def __init__(self, write: Callable[[Sequence[Any]], Awaitable[Collection[Hashable]]]) -> None:
         self._write = write

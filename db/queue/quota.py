@@ -73,12 +73,12 @@ def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
 
 
 def take(uow: UnitOfWork, project_id: UUID, requested: int) -> int:
-    """How many of `wanted` new runs of a project are within its quota; these are counted, with the transaction.
+    """How many of `requested` new runs of a project are within its quota; these are counted, with the transaction.
 
-    For set-based inserts (INSERT … SELECT), which pass `transitions.create` by: write the first so many as QUEUED. The
+    For set-based inserts (INSERT … SELECT), which bypass `transitions.create`: write the first so many as QUEUED. The
     others must not be QUEUED: leave them unwritten, or write them as QUOTA_EXCEEDED with `finished_at`, without
-    `due_at`, and with an event. Without a quota this is `wanted`, and costs the read of a row. With one, all who start
-    runs in the project wait from here until the commit, so ask just before the insert.
+    `due_at`, and with an event. Without a quota this is `requested`, and costs the read of a row. With one, all who
+    start runs in the project wait from here until the commit, so ask just before the insert.
     """
     quota = uow.conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     if quota is None:

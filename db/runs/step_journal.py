@@ -1,7 +1,7 @@
 """What workers write while they execute runs: claims, and the journal of steps.
 
-Every write shows the token of the claim under which it is made, in the same transaction (`hold`). A worker that was
-stopped, cut off or slow for longer than its lease finds another token there, and changes nothing any more.
+Every write shows the token of the claim under which it is made, in the same transaction (`lock_lease`). A worker that
+was stopped, cut off or slow for longer than its lease finds another token there, and changes nothing any more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -408,7 +408,7 @@ def with_output(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """`work(conn, lease, …)`, a journal write, and `notes` in the same transaction."""
+    """Returns the result of `work(uow, lease, …)`, a journal write; `output` is written in the same transaction."""
     # The write goes first: it shows whether the lease holds, and some of them end it.
     result = work(uow, lease, *args, **kwargs)
     _note(uow, lease.run_id, output)
@@ -416,7 +416,7 @@ def with_output(
 
 
 def write_output(uow: UnitOfWork, lease: Lease, output: RunOutput) -> None:
-    """Keep `notes`, while an attempt is under way."""
+    """Writes `output` while an attempt is running."""
     lock_lease(uow, lease)
     _note(uow, lease.run_id, output)
 
@@ -509,7 +509,7 @@ def stop_all(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> set[UUID
 
 
 def stop_locked(uow: UnitOfWork, rows: Sequence[AnyRow], message: str) -> set[UUID]:
-    """`stop_all`, of runs that the transaction under way has locked; their rows begin with `transitions.TO_END`."""
+    """`stop_all`, of runs that the transaction under way has locked; their rows begin with `COLUMNS_FOR_END`."""
     ended = transitions.end_locked(uow, rows, RunStatus.STOPPED, message)
     _finish_steps(uow, ended)
     return _stop_below(uow, [row.id for row in rows], ended, message)

@@ -304,7 +304,7 @@ def end(
 ) -> Sequence[AnyRow]:
     """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost.
 
-    Their rows are `TO_END`, as they were before.
+    Their rows are `COLUMNS_FOR_END`, as they were before.
     """
     return end_locked(uow, uow.conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all(), target, message, error)
 
@@ -312,7 +312,7 @@ def end(
 def end_locked(
     uow: UnitOfWork, locked: Sequence[AnyRow], target: RunStatus, message: str, error: ExternalFailure | None = None
 ) -> Sequence[AnyRow]:
-    """`end`, of runs that the transaction under way has locked; their rows begin with `TO_END`."""
+    """`end`, of runs that the transaction under way has locked; their rows begin with `COLUMNS_FOR_END`."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
     if not live:
         return []

@@ -89,7 +89,7 @@ async def test_event_of_another_process_arrives_without_waiting_for_the_next_rea
 ) -> None:
     """Time stands still: the reader, who looks every second by itself, does so no more after its first look."""
     if dialect == "postgresql":
-        return  # tests/db/test_notify.py; other transactions of the server hold events up until a later look
+        return  # tests/db/core/test_pg_notify.py; other transactions of the server hold events up until a later look
     async with process(database_url) as (_, hub), process(database_url) as (writer, _):
         worker = await WorkerHarness.on(writer)
         flow = await worker.publish(transform("only", 1))
