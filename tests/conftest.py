@@ -11,7 +11,13 @@ from db.assembly import open_database
 from db.core.database import Database
 from tests.support.database_templates import Template
 
-pytest_plugins = ["tests.support.plugin", "tests.support.clock", "tests.support.app", "tests.support.server"]
+pytest_plugins = [
+    "tests.support.worker",
+    "tests.support.plugin",
+    "tests.support.clock",
+    "tests.support.app",
+    "tests.support.server",
+]
 
 Dialect = Literal["sqlite", "postgresql"]
 

@@ -1,7 +1,6 @@
 """A bench on which runs are executed, and the dispatchers that hand them out."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,14 +9,6 @@ from tests.conftest import Dialect
 from tests.engine.backends import CASES, Backend
 from tests.engine.worker_pool import WorkerPool, run_worker_pool
 from tests.support.clock import FakeClock
-from tests.support.worker import WorkerHarness
-
-
-@pytest.fixture
-async def worker(database: Database) -> AsyncIterator[WorkerHarness]:
-    """Runs and executors on the database of the test."""
-    async with AsyncExitStack() as closing:
-        yield await WorkerHarness.on(database, closing)
 
 
 @pytest.fixture(params=CASES)

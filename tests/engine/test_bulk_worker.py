@@ -49,11 +49,6 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-async def worker(database: Database) -> WorkerHarness:
-    return await WorkerHarness.on(database)
-
-
-@pytest.fixture
 async def flow(worker: WorkerHarness) -> Flow:
     return await worker.publish(transform("a", 1), transform("b", 2))
 

@@ -49,11 +49,6 @@ def spec(database_url: str, tmp_path: Path) -> WorkerSpec:
     return WorkerSpec(database_url, str(tmp_path / "worker.log"))
 
 
-@pytest.fixture
-async def worker(database: Database) -> WorkerHarness:
-    return await WorkerHarness.on(database)
-
-
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     database = open_database(url)

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import func, select
 
 from db.core import pg_notify, pubsub
@@ -23,11 +22,6 @@ from tests.support.worker import WorkerHarness, python, transform
 PATIENCE = 60.0
 _RUN = table(FlowRun).c
 _ATTEMPT = table(StepAttempt).c
-
-
-@pytest.fixture
-async def worker(database: Database) -> WorkerHarness:
-    return await WorkerHarness.on(database)
 
 
 @asynccontextmanager

@@ -46,11 +46,6 @@ BEGINNING: LogPosition = 0
 
 
 @pytest.fixture
-async def worker(database: Database) -> WorkerHarness:
-    return await WorkerHarness.on(database)
-
-
-@pytest.fixture
 async def flow(worker: WorkerHarness) -> Flow:
     return await worker.publish(transform("only", 1))
 

@@ -27,11 +27,6 @@ from tests.support.worker import WorkerHarness, transform
 
 
 @pytest.fixture
-async def worker(database: Database) -> WorkerHarness:
-    return await WorkerHarness.on(database)
-
-
-@pytest.fixture
 async def hub(database: Database) -> AsyncIterator[Hub]:
     hub = Hub(database)
     yield hub

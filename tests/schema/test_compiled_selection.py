@@ -1,7 +1,6 @@
 """What a plan makes of an event is what graphql-core makes of it."""
 
 from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -25,7 +24,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from db.core.database import Database
 from db.events import log as event_log
 from db.models import RunEvent
 from db.models.types import table
@@ -170,12 +168,6 @@ def subscriptions(draw: Any) -> str:
 
 async def fail() -> None:
     raise StepError("DOWN", "It is down.")
-
-
-@pytest.fixture
-async def worker(database: Database) -> Any:
-    async with AsyncExitStack() as closing:
-        yield await WorkerHarness.on(database, closing)
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 
-from db.core.database import Database
 from db.runs import input_requests, step_journal, transitions
 from db.runs.logs import LINES_IN_EVENT
 from domain import clock, ids
@@ -102,12 +101,6 @@ def short(item: Item) -> str:
         case {"__typename": "FlowRunStatusChanged"}:
             return f"{item['change']['from']}>{item['change']['to']}"
     return str(item["__typename"])
-
-
-@pytest.fixture
-async def worker(database: Database) -> AsyncIterator[WorkerHarness]:
-    async with AsyncExitStack() as closing:
-        yield await WorkerHarness.on(database, closing)
 
 
 @pytest.fixture

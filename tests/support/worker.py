@@ -1,7 +1,7 @@
 """The harness `worker`: publishes flows, starts and executes runs in this process, and reads all of their rows."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import select, update
 
 from db import flows, projects
@@ -188,6 +189,13 @@ class WorkerHarness:
         source = table(model)
         query = select(source).where(source.c[link] == run_id).order_by(*(source.c[name] for name in order))
         return await self.database.read(lambda conn: conn.execute(query).all())
+
+
+@pytest.fixture
+async def worker(database: Database) -> AsyncIterator[WorkerHarness]:
+    """Publishes flows, starts runs and executes them on the database of the test."""
+    async with AsyncExitStack() as resources:
+        yield await WorkerHarness.on(database, resources)
 
 
 async def history(worker: WorkerHarness, run_id: UUID) -> list[str]:
