@@ -30,7 +30,7 @@ from service.http.graphql import GraphQLEndpoint
 from service.http.request_ids import RequestIds, internal_error
 from service.http.webhooks import Webhooks
 from service.settings import Settings
-from service.streams.connection_registry import Connections, Limits
+from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -53,7 +53,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     downloads = Downloads(database, flows, FileStore(settings.files_place))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
-    connections = Connections(database, limits)
+    connections = ConnectionRegistry(database, limits)
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
@@ -69,7 +69,16 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections, settings.max_body_bytes)
+    endpoint = GraphQLEndpoint(
+        build_schema(),
+        database,
+        flows,
+        explorer,
+        hub,
+        connections,
+        settings.max_body_bytes,
+        compiled_reads=settings.compiled_reads,
+    )
     app = Starlette(
         routes=[
             Route("/", _to_explorer),

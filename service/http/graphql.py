@@ -37,7 +37,7 @@ from schema.build import FlowRunsSchema
 from service.http.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
-from service.streams.connection_registry import Connections
+from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
@@ -57,8 +57,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
-        connections: Connections,
+        connections: ConnectionRegistry,
         max_body_bytes: int,
+        *,
+        compiled_reads: bool,
     ) -> None:
         super().__init__(
             schema,
@@ -67,7 +69,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema)
+        self.streams = Streams(schema, is_compiled=compiled_reads)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
