@@ -29,8 +29,8 @@ from bench.read.servers import FLOOR, OTHER_CPUS, PLAIN, SERVER_CPU, Keys, Serve
 from bench.read.single import LIST, Read, reads
 from bench.read.works import WORKS, Work, graphql
 from db.migrate import upgrade
-from domain.run_filter import FILTER_FIELDS
-from tests.support.postgres import PostgresServer, postgres_server
+from domain.runs.run_filter import FILTER_FIELDS
+from tests.support.databases.postgres import PostgresServer, postgres_server
 
 REPEATS = 9
 """Times that a single read is asked for after the first, which fills caches and does not count."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import aiosqlite
@@ -63,7 +63,7 @@ class Store(Protocol):
 
 
 def _written(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if value is None else value.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Postgresql:
@@ -107,7 +107,8 @@ class Sqlite:
 
     async def query(self, sql: str, *parameters: Any) -> Rows:
         """The rows of a statement."""
-        return [dict(row) for row in await self._connection.execute_fetchall(re.sub(r"\$\d", "?", sql), parameters)]
+        rows = await self._connection.execute_fetchall(re.sub(r"\$\d", "?", sql), parameters)
+        return cast("Rows", rows)
 
     async def steps(self, run_ids: Sequence[Any]) -> Rows:
         """The step results of runs."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.read import postgraphile, works
 from bench.read.load import UnexpectedResponseError, ask
 from bench.read.works import Messages
-from tests.support.postgres import free_port
+from tests.support.databases.postgres import free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
