@@ -31,11 +31,11 @@ class Operator(Enum):
     """The column equals one of the values; no run matches an empty list."""
     EQUALS = auto()
     AFTER = auto()
-    """The instant in the column is later."""
+    """The instant in the column is the same or later."""
     BEFORE = auto()
     """The instant in the column is earlier."""
     CREATED_AFTER = auto()
-    """The instant in the UUIDv7 of the column is later."""
+    """The instant in the UUIDv7 of the column is the same or later."""
     CREATED_BEFORE = auto()
     """The instant in the UUIDv7 of the column is earlier."""
     LASTED_AT_LEAST = auto()
@@ -105,7 +105,7 @@ class FilterField:
 class RunFilter:
     """A filter of runs. Fields are ANDed; a field that is None restricts nothing.
 
-    Instants are exclusive bounds, durations inclusive ones. Lists are kept as tuples, so that equal filters have equal
+    Bounds are inclusive, except instants "before": ranges of time that meet share no run and miss none. Lists are kept as tuples, so that equal filters have equal
     hashes.
     """
 
@@ -180,28 +180,28 @@ class RunFilter:
     ] = None
     created_after: Annotated[
         datetime | None,
-        FilterField(Operator.CREATED_AFTER, "id", ValueType.INSTANT, "Runs created after this instant (exclusive)."),
+        FilterField(Operator.CREATED_AFTER, "id", ValueType.INSTANT, "Runs created at or after this instant."),
     ] = None
     created_before: Annotated[
         datetime | None,
-        FilterField(Operator.CREATED_BEFORE, "id", ValueType.INSTANT, "Runs created before this instant (exclusive)."),
+        FilterField(Operator.CREATED_BEFORE, "id", ValueType.INSTANT, "Runs created before this instant."),
     ] = None
     started_after: Annotated[
         datetime | None,
-        FilterField(Operator.AFTER, "started_at", ValueType.INSTANT, "Runs started after this instant (exclusive)."),
+        FilterField(Operator.AFTER, "started_at", ValueType.INSTANT, "Runs started at or after this instant."),
     ] = None
     started_before: Annotated[
         datetime | None,
-        FilterField(Operator.BEFORE, "started_at", ValueType.INSTANT, "Runs started before this instant (exclusive)."),
+        FilterField(Operator.BEFORE, "started_at", ValueType.INSTANT, "Runs started before this instant."),
     ] = None
     finished_after: Annotated[
         datetime | None,
-        FilterField(Operator.AFTER, "finished_at", ValueType.INSTANT, "Runs finished after this instant (exclusive)."),
+        FilterField(Operator.AFTER, "finished_at", ValueType.INSTANT, "Runs finished at or after this instant."),
     ] = None
     finished_before: Annotated[
         datetime | None,
         FilterField(
-            Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant (exclusive)."
+            Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant."
         ),
     ] = None
     min_duration_ms: Annotated[
