@@ -200,9 +200,7 @@ class RunFilter:
     ] = None
     finished_before: Annotated[
         datetime | None,
-        FilterField(
-            Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant."
-        ),
+        FilterField(Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant."),
     ] = None
     min_duration_ms: Annotated[
         int | None,
@@ -269,7 +267,7 @@ class RunFilter:
             Operator.ARCHIVED,
             "archived_at",
             Archived,
-            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE.",
+            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE; with `ids`, INCLUDE.",
             unrestricted=Archived.INCLUDE,
         ),
     ] = Archived.EXCLUDE

@@ -203,5 +203,6 @@ async def connect(info: Info, of: type[T], source: OrderedRows, arguments: PageA
     if selects(info, "nodes", "edges", "pageInfo"):
         columns = columns_of(info, of, "nodes") | columns_of(info, of, "edges", "node")
         bounds = arguments.page(source.ordering)
-        page = ConnectionPage(source, bounds, await source.page(columns, bounds))
+        is_read = bounds.limit > 1 or selects(info, "pageInfo")
+        page = ConnectionPage(source, bounds, await source.page(columns, bounds) if is_read else ())
     return Connection[of](of=of, source=source, page=page)  # type: ignore[valid-type]

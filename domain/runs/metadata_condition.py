@@ -118,6 +118,4 @@ def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:
 
 def _is_within(compare: Callable[[Any, Any], bool], bound: float) -> Callable[[Any], bool]:
     # Compared as PostgreSQL compares double precision.
-    return lambda value: (
-        isinstance(value, int | float) and not isinstance(value, bool) and compare(float(value), bound)
-    )
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and compare(float(value), bound)
