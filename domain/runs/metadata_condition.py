@@ -51,7 +51,8 @@ class MetadataCondition:
     @property
     def is_blank(self) -> bool:
         """True if the condition restricts nothing."""
-        return not self.prefix and not self.bounds and self.exists is self.equals is self.one_of is None
+        is_given = (value is not None for value in (self.exists, self.equals, self.one_of))
+        return not any(is_given) and not self.prefix and not self.bounds
 
     @property
     def matches_nothing(self) -> bool:

@@ -105,8 +105,8 @@ class FilterField:
 class RunFilter:
     """A filter of runs. Fields are ANDed; a field that is None restricts nothing.
 
-    Bounds are inclusive, except instants "before": ranges of time that meet share no run and miss none. Lists are kept as tuples, so that equal filters have equal
-    hashes.
+    Bounds are inclusive, except instants "before": ranges of time that meet share no run and miss none. Lists are kept
+    as tuples, so that equal filters have equal hashes.
     """
 
     project_ids: Annotated[

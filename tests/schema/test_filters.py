@@ -243,7 +243,7 @@ async def test_windows_that_meet_miss_no_run_and_share_none(idle_app: App) -> No
 
 
 async def test_ids_find_archived_runs(idle_app: App) -> None:
-    rows = [{"source": "archived", "archived_at": at(9)}, {"source": "other"}]
+    rows: list[dict[str, Any]] = [{"source": "archived", "archived_at": at(9)}, {"source": "other"}]
     keys = await make_runs(idle_app, await make_flow(idle_app), *rows)
     assert await sources(idle_app, ids=keys) == "archived other"
     assert await sources(idle_app, ids=keys, archived="EXCLUDE") == "other"
