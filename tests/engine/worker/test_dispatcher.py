@@ -22,7 +22,7 @@ from db.core.database import Database
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import cancellation, step_journal, transitions
+from db.runs import cancellation, claims, step_journal, transitions
 from db.runs.claims import Claimed
 from domain.enums import RunStatus
 from domain.time import clock
