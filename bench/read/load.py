@@ -47,12 +47,12 @@ class Sample:
 
 def request(path: str, body: bytes | None, key: str | None) -> bytes:
     """Returns the bytes of a request: GET, or POST with a JSON body."""
-    lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", "Host: bench", "Accept: application/json"]
+    head = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", "Host: bench", "Accept: application/json"]
     if key is not None:
-        lines.append(f"Authorization: Bearer {key}")
+        head.append(f"Authorization: Bearer {key}")
     if body is not None:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
+        head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*head, "", ""]).encode() + (body or b"")
 
 
 class Client(asyncio.Protocol):

@@ -41,20 +41,20 @@ COLD = Target(2, 1)
 def comparison(results: Results) -> str:
     """Returns the table of processor time and requests per second, a row for each work and figure."""
     names = [name for name in (FLOOR, SERVICE, PEER, PLAIN) if (name, WORKS[0], MANY_CONNECTIONS) in results]
-    lines = [_row(["", *names]), _row(["---"] * (len(names) + 1))]
+    rows = [_row(["", *names]), _row(["---"] * (len(names) + 1))]
     for work in WORKS:
         many = {name: results[name, work, MANY_CONNECTIONS] for name in names}
         one = {name: results[name, work, ONE_CONNECTION] for name in names}
         title = f"({work.letter}) {work.title}: server CPU, ms"
-        lines.append(_row([title, *_ratios([many[name].server_ms for name in names])]))
+        rows.append(_row([title, *_ratios([many[name].server_ms for name in names])]))
         if many[FLOOR].database_cpu:
             title = f"({work.letter}) server + PostgreSQL CPU, ms"
-            lines.append(_row([title, *_ratios([many[name].all_ms for name in names])]))
+            rows.append(_row([title, *_ratios([many[name].all_ms for name in names])]))
         rates = [f"{many[name].rate:,.0f}" for name in names]
-        lines.append(_row([f"({work.letter}) requests/s, {MANY_CONNECTIONS} connections", *rates]))
+        rows.append(_row([f"({work.letter}) requests/s, {MANY_CONNECTIONS} connections", *rates]))
         rates = [f"{one[name].rate:,.0f}" for name in names]
-        lines.append(_row([f"({work.letter}) requests/s, {ONE_CONNECTION} connection", *rates]))
-    return "\n".join(lines)
+        rows.append(_row([f"({work.letter}) requests/s, {ONE_CONNECTION} connection", *rates]))
+    return "\n".join(rows)
 
 
 def targets(dialect: str, results: Results, held_ms: float, cold: tuple[float, float]) -> str:
@@ -75,27 +75,27 @@ def targets(dialect: str, results: Results, held_ms: float, cold: tuple[float, f
     found.append(("`first: 1000`, 10 fields and flow: ms that the event loop is held", [held_ms], HELD_MS))
     (more, checked) = cold
     found.append(("a new document: what it takes beyond parse + validate ÷ these", [more / checked - 1], COLD))
-    lines = [_row(["what", "measured", "gate", "stretch", "reached"]), _row(["---"] * 5)]
+    rows = [_row(["what", "measured", "gate", "stretch", "reached"]), _row(["---"] * 5)]
     for title, values, target in found:
         sign = "≥" if target.at_least else "≤"
         measured = " · ".join(f"{value:.2f}" for value in values)
         marks = [f"{sign} {target.gate:g}", f"{sign} {target.stretch:g}"]
-        lines.append(_row([title, measured, *marks, target.judged(values)]))
-    return "\n".join(lines)
+        rows.append(_row([title, measured, *marks, target.judged(values)]))
+    return "\n".join(rows)
 
 
 def growth(sizes: Sequence[int], titles: Sequence[tuple[str, float]], times: Sequence[Sequence[float | None]]) -> str:
     """Returns the table of single reads: milliseconds with each number of runs, in the median, and the target."""
     head = ["read, ms", *(f"{size:,} runs" for size in sizes), "growth", "to reach", "reached"]
-    lines = [_row(head), _row(["---"] * len(head))]
+    rows = [_row(head), _row(["---"] * len(head))]
     for number, (title, target) in enumerate(titles):
         found = [column[number] for column in times]
         cells = ["refused" if value is None else f"{value:.1f}" for value in found]
         first, last = found[0], found[-1]
         grown = f"{last / first:.1f} times" if first is not None and last is not None else ""
         reached = "yes" if last is not None and last <= target else "no"
-        lines.append(_row([title, *cells, grown, f"{target:g}", reached]))
-    return "\n".join(lines)
+        rows.append(_row([title, *cells, grown, f"{target:g}", reached]))
+    return "\n".join(rows)
 
 
 def _ratios(values: Sequence[float]) -> list[str]:
