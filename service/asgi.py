@@ -61,7 +61,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(viewers.told_of_revocations())
+            stack.enter_context(viewers.forgetting_revoked())
             signals = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(signals)
             watch = asyncio.create_task(connections.watch())

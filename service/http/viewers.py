@@ -43,7 +43,7 @@ class Viewers:
         self._revocations = 0
 
     @contextmanager
-    def told_of_revocations(self) -> Iterator[None]:
+    def forgetting_revoked(self) -> Iterator[None]:
         """Forgets keys as soon as this process hears of a revocation, while the block lasts."""
         with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
             yield

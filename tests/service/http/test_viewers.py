@@ -65,7 +65,7 @@ async def test_request_that_is_cancelled_leaves_the_read_to_others(viewers: View
 
 async def test_revocation_in_this_process_holds_at_once(viewers: Viewers, database: Database) -> None:
     secret, other = await new_key(database), await new_key(database)
-    with viewers.told_of_revocations():
+    with viewers.forgetting_revoked():
         assert await viewers.find(secret)
         assert await viewers.find(other)
         await database.write(api_keys.revoke, await id_of(database, secret))
@@ -73,13 +73,13 @@ async def test_revocation_in_this_process_holds_at_once(viewers: Viewers, databa
         assert await viewers.find(other)
 
 
-async def test_revocation_that_nobody_tells_of_holds_soon(
+async def test_revocation_without_a_signal_holds_soon(
     viewers: Viewers, database: Database, database_url: str, fake_clock: FakeClock
 ) -> None:
     """Another process without a connection for signals, such as the command line, or SQL by hand."""
     secret, changed = await new_key(database), await new_key(database)
     other = open_database(database_url)
-    with viewers.told_of_revocations():
+    with viewers.forgetting_revoked():
         assert await viewers.find(secret)
         assert await viewers.find(changed)
         await other.write(api_keys.revoke, await id_of(other, secret))
@@ -107,7 +107,7 @@ async def test_revocation_during_the_read_of_the_key_is_not_missed(
         return result
 
     monkeypatch.setattr(Database, "read", revoked_meanwhile)
-    with viewers.told_of_revocations():
+    with viewers.forgetting_revoked():
         await viewers.find(secret)
         assert await viewers.find(secret) is None
 
@@ -157,7 +157,7 @@ async def test_number_of_remembered_keys_is_limited(
         assert len(found.texts) == 1
 
 
-async def test_unavailable_database_is_told(
+async def test_unavailable_database_is_reported(
     viewers: Viewers, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = await new_key(database)
