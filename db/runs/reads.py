@@ -1,6 +1,7 @@
 """Reads of flow runs, their steps and attempts. Statuses change in db/runs/transitions.py alone."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -29,6 +30,7 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.STARTED_AT: "started_at",
     RunOrderField.FINISHED_AT: "finished_at",
     RunOrderField.DURATION: "duration_ms",
+    RunOrderField.UPDATED_AT: "updated_at",
 }
 """The column that an order sorts by; None where IDs alone are in that order."""
 MAX_PROBES = 500
@@ -70,8 +72,10 @@ class ParentRun(NamedTuple):
 
 def keyset(order: RunOrder) -> Keyset:
     """Returns the keyset of `order`."""
-    column = SORT_COLUMNS[order.field]
-    return Keyset(_run.id, sort_key(_run[column]) if column else None, order.descending)
+    name = SORT_COLUMNS[order.field]
+    column = None if name is None else _run[name]
+    # Where every run has a value, the column itself is indexed.
+    return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
 
 
 def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
@@ -199,14 +203,14 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
 
-def mark_recovered(uow: UnitOfWork, run_id: UUID) -> Sequence[RecoveredRun]:
+def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[RecoveredRun]:
     """Marks the runs that `run_id`, which succeeded, retries directly or through other retries; returns them."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
     statement = (
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
-        .values(recovered_by_id=run_id)
+        .values(recovered_by_id=run_id, updated_at=now)
         .returning(_run.id, _run.project_id, _run.flow_id)
     )
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]

@@ -630,7 +630,7 @@ def finish(
 def _recover(uow: UnitOfWork, run_id: UUID) -> None:
     """Note and tell that `run_id` recovered the runs that it retries."""
     now = clock.now()
-    recovered = run_reads.mark_recovered(uow, run_id)
+    recovered = run_reads.mark_recovered(uow, run_id, now)
     if recovered:
         event_log.append(
             uow,

@@ -79,6 +79,17 @@ class MetadataCondition:
         path = self.path
         return lambda document: all(test(_value_at(document, path)) for test in tests)
 
+    def to_text(self) -> str:
+        """Returns the condition as JSON text, for `from_text`."""
+        return orjson.dumps(self).decode()
+
+
+def from_text(text: str) -> MetadataCondition:
+    """Returns the condition that `MetadataCondition.to_text` wrote."""
+    values = orjson.loads(text)
+    lists = {name: tuple(values[name]) for name in ("path", "one_of") if values[name] is not None}
+    return MetadataCondition(**{**values, **lists})
+
 
 def split_path(text: str) -> tuple[str, ...]:
     r"""Returns the keys that `text` names: `customer.id` is the key `id` in the object at the key `customer`.
