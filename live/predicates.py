@@ -44,13 +44,6 @@ def _compile(where: RunFilter, *, certain: bool) -> Predicate:
 
 
 def _predicate(field: FilterField, value: Any, certain: bool) -> Predicate:
-    if field.operator is Operator.NOT:
-        # What may not have matched is what did not certainly match.
-        matches = _compile(value, certain=not certain)
-        return lambda snapshot: not matches(snapshot)
-    if field.operator is Operator.OR:
-        parts = tuple(_compile(part, certain=certain) for part in value)
-        return lambda snapshot: any(part(snapshot) for part in parts)
     build = (_CERTAIN.get(field.operator) if certain else None) or _PREDICATES[field.operator]
     return build(_Column(field.column), value)
 
@@ -222,6 +215,29 @@ def _archived(_: _Column, archived: Archived) -> Predicate:
     return lambda snapshot: snapshot.archived is expected
 
 
+def _not(_: _Column, where: RunFilter) -> Predicate:
+    # What may not have matched is what did not certainly match.
+    matches = _compile(where, certain=True)
+    return lambda snapshot: not matches(snapshot)
+
+
+def _certainly_not(_: _Column, where: RunFilter) -> Predicate:
+    matches = _compile(where, certain=False)
+    return lambda snapshot: not matches(snapshot)
+
+
+def _or(_: _Column, parts: Sequence[RunFilter]) -> Predicate:
+    return _any([_compile(part, certain=False) for part in parts])
+
+
+def _certainly_or(_: _Column, parts: Sequence[RunFilter]) -> Predicate:
+    return _any([_compile(part, certain=True) for part in parts])
+
+
+def _any(predicates: Sequence[Predicate]) -> Predicate:
+    return lambda snapshot: any(predicate(snapshot) for predicate in predicates)
+
+
 _Builder = Callable[[_Column, Any], Predicate]
 _CERTAIN: Mapping[Operator, _Builder] = {
     Operator.UPDATED_AFTER: _certainly_updated_after,
@@ -232,6 +248,8 @@ _CERTAIN: Mapping[Operator, _Builder] = {
     Operator.LASTED_AT_LEAST: _certainly_lasted_at_least,
     Operator.LASTED_AT_MOST: _certainly_lasted_at_most,
     Operator.UNRECOVERED: _certainly_unrecovered,
+    Operator.NOT: _certainly_not,
+    Operator.OR: _certainly_or,
 }
 """Predicates that are true only of runs that certainly matched in the past, where they differ from `_PREDICATES`."""
 _PREDICATES: Mapping[Operator, _Builder] = {
@@ -257,4 +275,6 @@ _PREDICATES: Mapping[Operator, _Builder] = {
     Operator.IS_NULL: _is_null,
     Operator.UNRECOVERED: _unrecovered,
     Operator.ARCHIVED: _archived,
+    Operator.NOT: _not,
+    Operator.OR: _or,
 }

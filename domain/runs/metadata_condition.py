@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "greater_than": operator.gt,
     "at_least": operator.ge,
     "less_than": operator.lt,
@@ -128,6 +128,8 @@ def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str | int | float) and (isinstance(value, bool), value) in allowed
 
 
-def _is_within(compare: Callable[[Any, Any], bool], bound: float) -> Callable[[Any], bool]:
+def _is_within(compare: Callable[[Any, Any], Any], bound: float) -> Callable[[Any], bool]:
     # Compared as PostgreSQL compares double precision.
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and compare(float(value), bound)
+    return lambda value: (
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(compare(float(value), bound))
+    )

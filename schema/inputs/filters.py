@@ -187,13 +187,13 @@ def _values_of(filter_: Any, budget: _Budget, depth: int) -> dict[str, Any]:
     for attribute, field in FILTER_FIELDS.items():
         if (value := getattr(filter_, attribute)) is None:
             continue
-        if field.is_list:
-            budget.spend(values=len(_bounded(_name(attribute), value)))
         if field.value_type is ValueType.FILTER:
             parts = [_part(part, budget, depth + 1) for part in (value if field.is_list else [value])]
             values[attribute] = parts if field.is_list else parts[0]
-        else:
-            values[attribute] = _to_domain(_name(attribute), field, value)
+            continue
+        if field.is_list:
+            budget.spend(values=len(_bounded(_name(attribute), value)))
+        values[attribute] = _to_domain(_name(attribute), field, value)
     return values
 
 

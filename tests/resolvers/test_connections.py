@@ -15,7 +15,7 @@ from tests.support.app import App, statements
 from tests.support.factory import PublishedFlow, encode_run_id
 from tests.support.run_family import make_flow, make_runs
 
-ORDERS = list(product(["CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION"], ["ASC", "DESC"]))
+ORDERS = list(product(["CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION", "UPDATED_AT"], ["ASC", "DESC"]))
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = """query($first: Int, $after: String, $last: Int, $before: String, $order: FlowRunOrder) {
     page: flowRuns(first: $first, after: $after, last: $last, before: $before, orderBy: $order) {

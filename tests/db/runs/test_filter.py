@@ -241,11 +241,11 @@ def is_blank(name: str, value: Any) -> bool:
     if name == "or_":
         return any(is_everything(part) for part in value)
     if name == "metadata_conditions":
-        return value != () and all(set(given(condition)) == {"path"} for condition in value)
+        return value != () and all(set(comparisons_of(condition)) == {"path"} for condition in value)
     return (name, value) == ("min_duration_ms", 0) or value in ("", "{}")
 
 
-def given(condition: MetadataCondition) -> dict[str, Any]:
+def comparisons_of(condition: MetadataCondition) -> dict[str, Any]:
     return {name: value for name, value in asdict(condition).items() if value not in (None, "")}
 
 
