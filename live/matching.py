@@ -8,11 +8,12 @@ its last change was at an unknown time since its creation.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import RunStatus
@@ -42,9 +43,11 @@ class RunSnapshot:
         "updated_from",
     )
 
-    def __init__(self, row: AnyRow, at: datetime) -> None:
+    def __init__(self, row: RunRow, at: datetime) -> None:
         """The run as in `row`. A live run has lasted until `at`."""
-        values = row._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
+        values = cast(
+            "AnyRow", row
+        )._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
@@ -82,15 +85,16 @@ class RunSnapshot:
         return self._metadata
 
 
-def snapshot_now(row: AnyRow) -> RunSnapshot:
+def snapshot_now(row: RunRow) -> RunSnapshot:
     """Return the run as it is now."""
     return RunSnapshot(row, clock.now())
 
 
-def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
+def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
     """Return the run right after `event`; `row` was read then or later."""
     snapshot = _snapshot_at(event, row)
     if event.kind == RUN_STATUS:
+        assert event.to_status is not None  # every status change has one
         snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
         snapshot.recovered = snapshot.may_be_recovered = True
@@ -99,11 +103,11 @@ def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
     return snapshot
 
 
-def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
+def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
     """Return the run right before `event`; None if the event is the run's creation."""
     snapshot = _snapshot_at(event, row)
     snapshot.is_past = True
-    snapshot.updated_from = ids.created_at(event.run_id)
+    snapshot.updated_from = ids.created_at(row.id)
     if event.kind == RUN_STATUS:
         if event.from_status is None:
             return None
@@ -118,9 +122,9 @@ def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
     return snapshot
 
 
-def _snapshot_at(event: AnyRow, row: AnyRow) -> RunSnapshot:
+def _snapshot_at(event: EventRow, row: RunRow) -> RunSnapshot:
     snapshot = RunSnapshot(row, event.at)
     snapshot.updated_at = snapshot.updated_from = event.at  # each event is a change
-    if snapshot.archived and row.archived_at >= event.at:
+    if snapshot.archived and (row.archived_at is None or row.archived_at >= event.at):
         snapshot.archived = False  # it was archived later
     return snapshot
