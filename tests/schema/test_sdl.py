@@ -70,8 +70,8 @@ CONTRACT = {
     "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt",
+        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt""",
