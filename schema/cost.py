@@ -166,7 +166,7 @@ class _Merger:
 class _CostCalculator:
     """Adds up the cost of one operation, and stops as soon as a limit is exceeded."""
 
-    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: Mapping[str, Any]) -> None:
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: dict[str, Any]) -> None:
         self._fragments = fragments
         self._variables = variables
         self._fields = 0
@@ -192,12 +192,12 @@ class _CostCalculator:
             return 1
         deeper = -math.inf if field.name.value.startswith("__") else depth + 1
         scan = SCAN_COST if field.name.value in _SCANNING else 0
-        filters = FILTER_COST * sum(
+        parts: int = sum(
             _number_of_parts(value_from_ast_untyped(argument.value, self._variables))
             for argument in field.arguments or ()
             if argument.name.value == "filter"
         )
-        return 1 + scan + filters + self._multiplier(field, deeper) * self.cost(field.selection_set, deeper)
+        return 1 + scan + FILTER_COST * parts + self._multiplier(field, deeper) * self.cost(field.selection_set, deeper)
 
     def _multiplier(self, field: FieldNode, depth: float) -> int:
         if depth == -math.inf:

@@ -117,7 +117,9 @@ def _has_all(column: ColumnElement[Any], values: Sequence[str], scope: _Scope) -
     if not values:
         return false()
     if scope.is_sqlite:
-        return and_(*(_has_any(column, [value], scope) for value in values))
+        item = func.json_each(column).table_valued("value")
+        found = select(func.count(item.c.value.distinct())).where(item.c.value.in_(values)).scalar_subquery()
+        return found == len(set(values))
     return column.op("@>", is_comparison=True)(bindparam(None, list(values), type_=column.type, unique=True))
 
 

@@ -34,6 +34,8 @@ MAX_FILTER_DEPTH = 5
 """Levels of filters below a filter, in its `not` and `or`."""
 MAX_PARTS = 50
 """Filters in the `not` and `or` of a filter, on all levels."""
+MAX_CONDITIONS = 50
+"""Conditions on metadata in one list: SQLite nests 1,000 conditions at most."""
 MAX_PATH_KEYS = 20
 """Keys in the path of a value in metadata."""
 
@@ -192,7 +194,10 @@ def _values_of(filter_: Any, budget: _Budget, depth: int) -> dict[str, Any]:
             values[attribute] = parts if field.is_list else parts[0]
             continue
         if field.is_list:
-            budget.spend(values=len(_bounded(_name(attribute), value)))
+            limit = MAX_CONDITIONS if field.value_type is ValueType.METADATA_CONDITION else MAX_LIST_VALUES
+            budget.spend(values=len(_bounded(_name(attribute), value, limit)))
+            if field.value_type is ValueType.METADATA_CONDITION:
+                budget.spend(values=sum(len(each.in_ or ()) + each.path.count(".") for each in value))
         values[attribute] = _to_domain(_name(attribute), field, value)
     return values
 
@@ -265,9 +270,9 @@ def _json_object(name: str, value: Any) -> str:
     return _text(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
 
 
-def _bounded(name: str, values: Sequence[Any]) -> Sequence[Any]:
-    if len(values) > MAX_LIST_VALUES:
-        raise InvalidArgumentError(f"`{name}` takes at most {MAX_LIST_VALUES:,} values, got {len(values):,}.")
+def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:
+    if len(values) > limit:
+        raise InvalidArgumentError(f"`{name}` takes at most {limit:,} values, got {len(values):,}.")
     return values
 
 

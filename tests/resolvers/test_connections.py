@@ -77,7 +77,10 @@ async def test_order_is_by_field_then_id_with_null_lowest(idle_app: App) -> None
     keys = await make_runs(
         idle_app,
         published,
-        *({"source": word, "started_at": at, "finished_at": at, "duration_ms": ms} for word, at, ms in rows),
+        *(
+            {"source": word, "started_at": at, "finished_at": at, "duration_ms": ms, "updated_at": at or DAY}
+            for word, at, ms in rows
+        ),
     )
     assert keys == sorted(keys)
     text = "query($order: FlowRunOrder) { flowRuns(orderBy: $order) { nodes { source } } }"

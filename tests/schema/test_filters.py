@@ -294,9 +294,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"or": [{"tags": ["x"]}] * 51}, "INVALID_ARGUMENT"),
     ({"or": [{"or": [{"tags": ["x"]}] * 25}] * 2}, "INVALID_ARGUMENT"),
     ({"or": [{"tags": ["x"] * 1_000}] * 21}, "INVALID_ARGUMENT"),
+    ({"metadataConditions": [{"path": "a", "in": [1] * 1_000}] * 21}, "INVALID_ARGUMENT"),
     ({"not": {"ids": ["x"]}}, "INVALID_ID"),
     ({"not": {"nope": 1}}, "BAD_REQUEST"),
     ({"or": [None]}, "BAD_REQUEST"),
+    ({"metadataConditions": [{"path": "a", "exists": True}] * 51}, "INVALID_ARGUMENT"),
     *(({"metadataConditions": [condition]}, code) for condition, code in REFUSED_CONDITIONS),
 ]
 
@@ -305,6 +307,9 @@ async def test_largest_filter_is_accepted(idle_app: App) -> None:
     await make_runs(idle_app, await make_flow(idle_app), {"source": "one"})
     assert await sources(idle_app, **nested(5)) == "one"
     assert await sources(idle_app, None, **{"or": [{"sources": ["x"] * 399 + ["one"]}] * 50}) == "one"
+    assert await sources(idle_app, tags=[f"tag {number}" for number in range(1_000)]) == ""
+    conditions = [{"path": ".".join("a" * 20), "exists": False}] * 50
+    assert await sources(idle_app, None, **{"or": [{"metadataConditions": conditions}, {"tags": ["x"]}]}) == "one"
     assert await sources(idle_app, None, **{"or": [{"tags": ["x"] * 1_000, "sources": ["one"] * 1_000}] * 9}) == ""
 
 

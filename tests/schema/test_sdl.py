@@ -100,6 +100,8 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
+    "Schedule.runs": "first after last before",
+    "Webhook.runs": "first after last before",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",

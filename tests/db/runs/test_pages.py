@@ -43,6 +43,7 @@ def run(number: int) -> dict[str, Any]:
         "started_at": started_at,
         "finished_at": None if started_at is None else draw.choice([None, START + SECOND, START + 2 * SECOND]),
         "duration_ms": draw.choice([None, 0, 0, 1, 5_000]),
+        "updated_at": draw.choice([START, START, START + SECOND, START + timedelta(microseconds=1)]),
     }
 
 
