@@ -21,9 +21,9 @@ from domain.errors import (
 )
 from domain.time import clock
 
-CHECK_SECONDS = 3.0
+CHECK_SECONDS = 0.75
 """Seconds between two checks: how long the streams of a revoked key last at most."""
-MAX_STALLED_CHECKS = 7
+MAX_STALLED_CHECKS = 28
 """Consecutive checks that find the same write unfinished, after which the client counts as gone."""
 MAX_CONNECTIONS = 1_000
 """Connections per key and process, by default."""

@@ -117,7 +117,7 @@ async def test_status_changes_are_the_same_live_and_replayed(
         assert [message["payload"]["data"] and cursor(message) for message in replayed] == [
             message["payload"]["data"] and cursor(message) for message in live
         ]
-        assert cursor(await same_message(sockets)) == cursor(live[-1])
+        assert (await same_message(sockets))["payload"]["data"]["flowRunStatusChanged"]["__typename"] == "CaughtUp"
     ports = [urlsplit(server.url).port for server in servers]
     assert [writes.get(port or 0, 0) > 0 for port in ports] == [True, False]
 
