@@ -7,22 +7,29 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
 import strawberry
 from graphql import (
+    ConstObjectFieldNode,
+    ConstObjectValueNode,
+    ConstValueNode,
     DocumentNode,
     Executor,
+    GraphQLDefaultInput,
     GraphQLError,
     MiddlewareManager,
+    NameNode,
     OperationDefinitionNode,
     Undefined,
     create_source_event_stream,
+    parse_const_value,
 )
 from graphql import ExecutionResult as GraphQLExecutionResult
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError
-from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
+from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from resolvers.subscriptions import SourceStream
@@ -54,13 +61,20 @@ class FlowRunsSchema(strawberry.Schema):
     """The schema. Every error that leaves it has a code, and internal errors are masked."""
 
     def __init__(self, **arguments: Any) -> None:
-        """Builds the schema, and removes defaults of null from it: to resolvers, null and absent mean the same."""
+        """Builds the schema, and gives its defaults the form that introspection can print.
+
+        Defaults of null are removed: to resolvers, null and absent mean the same.
+        """
         super().__init__(**arguments)
         for named_type in self._schema.type_map.values():
             for field in getattr(named_type, "fields", {}).values():
                 for declared in (field, *getattr(field, "args", {}).values()):
-                    if getattr(declared, "default_value", Undefined) is None:
+                    default = getattr(declared, "default_value", Undefined)
+                    if default is None:
                         declared.default_value = Undefined
+                    elif isinstance(default, dict):
+                        # graphql-core prints objects as defaults of input objects alone, not of the scalar JSON.
+                        declared.default = GraphQLDefaultInput(literal=_json_literal(default))
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """Returns the result of an operation."""
@@ -130,15 +144,6 @@ class FlowRunsSchema(strawberry.Schema):
         """Logs nothing: `to_client_error` logs internal errors, and only these."""
 
 
-class StreamErrorExtension(SchemaExtension):
-    """Turns the errors of streamed results into client errors, as `FlowRunsSchema.execute` does for responses."""
-
-    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        if isinstance(result, ExecutionResult | GraphQLExecutionResult) and result.errors:
-            result.errors = [to_client_error(error) for error in result.errors]
-        yield
-
-
 class NamedOperation(SchemaExtension):
     """Refuses a document with several operations if the request names none. Strawberry would execute the first."""
 
@@ -152,6 +157,16 @@ class NamedOperation(SchemaExtension):
         yield
 
 
+def _json_literal(value: object) -> ConstValueNode:
+    """Returns a JSON value as a GraphQL literal."""
+    if isinstance(value, dict):
+        fields = (
+            ConstObjectFieldNode(name=NameNode(value=name), value=_json_literal(of)) for name, of in value.items()
+        )
+        return ConstObjectValueNode(fields=tuple(fields))
+    return parse_const_value(orjson.dumps(value).decode())
+
+
 @cache
 def build_schema() -> FlowRunsSchema:
     """Returns the schema of the service. All requests share it."""
@@ -160,7 +175,6 @@ def build_schema() -> FlowRunsSchema:
         mutation=Mutation,
         subscription=Subscription,
         extensions=[
-            StreamErrorExtension,
             NamedOperation,
             QueryLimits,
             lambda: AddValidationRules([RepeatedNames]),

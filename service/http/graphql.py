@@ -7,7 +7,7 @@ from json import JSONDecodeError
 from typing import Any
 
 import orjson
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
 from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +27,7 @@ from domain.errors import (
     BadRequestError,
     FlowRunsError,
     NotAcceptableError,
+    PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
@@ -34,8 +35,9 @@ from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import FlowRunsSchema
-from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
+from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.graphiql import Explorer
+from service.http.media_types import accepts_graphql_response, response_type
 from service.http.request_limits import bounded
 from service.http.viewers import Viewers
 from service.streams.connection_registry import ConnectionRegistry
@@ -43,9 +45,17 @@ from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
-_RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
+
+
+class _RequestAdapter(StarletteRequestAdapter):
+    """Reads media types as they are meant: they have no case."""
+
+    @property
+    def content_type(self) -> str | None:
+        content_type = super().content_type
+        return content_type.lower() if content_type is not None else None
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
@@ -80,13 +90,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
         self._explorer = explorer
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
+        """Bytes that a request may have, over HTTP and as a message of a socket."""
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
         return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
 
+    request_adapter_class = _RequestAdapter
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
 
@@ -94,11 +106,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
-        response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
+        response = await self._respond(Request(scope, bounded(receive, self.max_body_bytes)))
         try:
             await response(scope, receive, send)
         except TooManyConnectionsError as error:
-            await error_response(error)(scope, receive, send)
+            await _error_response(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
         if self._explorer.is_page_request(request):
@@ -106,9 +118,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         try:
             return await self._stream(request) or await self.run(request)
         except FlowRunsError as error:
-            return error_response(error)
+            return _error_response(request, error)
         except HTTPException as error:
-            return _refusal(error)
+            return _refusal(request, error)
 
     async def _stream(self, request: Request) -> EventStream | None:
         """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
@@ -173,9 +185,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
-        if isinstance(context.connection_params, Mapping) and context.connection_params:
-            viewer = await self._viewers.find(secret_of_params(context.connection_params))
-            context.viewer = viewer or context.viewer
+        params = context.connection_params
+        if isinstance(params, Mapping) and shows_secret(params):
+            # A wrong key is wrong, whatever cookie the handshake had.
+            context.viewer = await self._viewers.find(secret_of_params(params)) or ANONYMOUS
         if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError
         nothing_to_say: UnsetType = UNSET
@@ -192,9 +205,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         body = await super().process_result(request, result)
         if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
-            if _accepts_graphql_response(request):
+            if accepts_graphql_response(request):
                 request.state.sub_response.status_code = 400
-        request.state.sub_response.headers["content-type"] = _media_type(request)
+        request.state.sub_response.headers["content-type"] = response_type(request)
         return body
 
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
@@ -206,7 +219,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
-        return await super().parse_http_body(request)
+        data = await super().parse_http_body(request)
+        if isinstance(data, GraphQLRequestData):
+            if not data.query and data.extensions and "persistedQuery" in data.extensions:
+                raise PersistedQueryNotSupportedError
+            data.operation_name = None if data.operation_name == "" else data.operation_name
+        return data
+
+    def parse_query_params(self, params: Mapping[str, str | None]) -> dict[str, Any]:
+        """The request of a GET. Parameters without a value are absent, as forms and proxies send them."""
+        return super().parse_query_params({name: value for name, value in params.items() if value})
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
@@ -225,20 +247,19 @@ def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation
     return Operation(data.query, data.variables, data.operation_name)
 
 
-def _refusal(error: HTTPException) -> Response:
-    wrong_method = error.status_code == 405 or isinstance(error.__cause__, InvalidOperationTypeError)
-    response = error_response(BadRequestError(error.reason), 405 if wrong_method else error.status_code)
-    if wrong_method:
-        response.headers["allow"] = "POST"
+def _error_response(request: Request, error: FlowRunsError, status: int | None = None) -> Response:
+    """Returns `error` in the media type that the client accepts: of another type some clients do not read the body."""
+    response = error_response(error, status)
+    response.headers["content-type"] = response_type(request)
     return response
 
 
-def _accepts_graphql_response(request: Request) -> bool:
-    return _RESPONSE_TYPE in request.headers.get("accept", "")
-
-
-def _media_type(request: Request) -> str:
-    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+def _refusal(request: Request, error: HTTPException) -> Response:
+    wrong_method = error.status_code == 405 or isinstance(error.__cause__, InvalidOperationTypeError)
+    response = _error_response(request, BadRequestError(error.reason), 405 if wrong_method else error.status_code)
+    if wrong_method:
+        response.headers["allow"] = "POST"
+    return response
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
