@@ -51,6 +51,13 @@ def expire(uow: UnitOfWork, request_id: UUID) -> bool:
     return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
 
 
+def expire_of_step(uow: UnitOfWork, run_id: UUID, position: int) -> None:
+    """PENDING → EXPIRED, for the input request of a step that no longer waits for it."""
+    values = {"status": InputRequestStatus.EXPIRED}
+    of_step = (_request.run_id == run_id, _request.position == position)
+    uow.conn.execute(update(_table).where(*of_step, _pending).values(values))
+
+
 def cancel(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     """PENDING → CANCELLED, for the input requests of these runs."""
     values = {"status": InputRequestStatus.CANCELLED}
