@@ -90,10 +90,10 @@ class Attempt:
             raise StepError("INPUT_INVALID", message, retryable=False)
         return key
 
-    def start(self, input_text: str | None) -> AttemptStart:
+    def start(self, input_text: str | None, started_at: datetime | None = None) -> AttemptStart:
         """Returns the start of the attempt as the journal stores it; `input_text` is the rendered input."""
         step = self.step.definition
-        return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text)
+        return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text, started_at)
 
     def result(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> AttemptResult:
         """Returns the result of the attempt as the journal stores it."""
@@ -153,6 +153,7 @@ class StepExecutor:
 
     async def _start(self, attempt: Attempt) -> None:
         kind = self._kinds[attempt.step.definition.kind]
+        started_at = clock.now()
         try:
             rendered = attempt.step.input.render(attempt.execution.scope)
             key = attempt.idempotency_key()
@@ -163,7 +164,7 @@ class StepExecutor:
             await self._record_start(attempt, None)
             raise
         if isinstance(wait, Wait):
-            await self._suspend(attempt, input_text, wait)
+            await self._suspend(attempt, input_text, wait, started_at)
         elif isinstance(wait, Launch):
             await self._launch(attempt, input_text, wait)
         else:
@@ -206,14 +207,14 @@ class StepExecutor:
         if not await execution.journal.write_batched(Advance(execution.lease, result, start)):
             await execution.journal.write(step_journal.advance, result, start)
 
-    async def _suspend(self, attempt: Attempt, input_text: str, wait: Wait) -> NoReturn:
-        """Journal that the step waits; ends the claim."""
+    async def _suspend(self, attempt: Attempt, input_text: str, wait: Wait, started_at: datetime) -> NoReturn:
+        """Journal that the step waits, since `started_at`, from which the kind counts; ends the claim."""
         execution = attempt.execution
         attempt.log(wait.message)
         await execution.journal.write(
             step_journal.pause,
             execution.take_pending_result(),
-            attempt.start(input_text),
+            attempt.start(input_text, started_at),
             wait.message,
             _earliest(wait.due_at, attempt.deadline),
             wait.request,

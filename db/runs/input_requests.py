@@ -39,9 +39,17 @@ def of_step(conn: Connection, run_id: UUID, position: int) -> InputRequestRow:
     return row
 
 
-def answer(uow: UnitOfWork, request_id: UUID, text: str) -> bool:
+def answer(
+    uow: UnitOfWork, request_id: UUID, text: str, key_id: UUID | None = None, idempotency_key: str | None = None
+) -> bool:
     """PENDING → ANSWERED. Returns False if the request is no longer pending."""
-    values = {"status": InputRequestStatus.ANSWERED, "answer": text, "answered_at": clock.now()}
+    values = {
+        "status": InputRequestStatus.ANSWERED,
+        "answer": text,
+        "answered_at": clock.now(),
+        "answered_by_key_id": key_id,
+        "idempotency_key": idempotency_key,
+    }
     return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
 
 

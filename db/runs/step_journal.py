@@ -50,6 +50,8 @@ class AttemptStart:
     kind: str
     number: int
     input: str | None
+    started_at: datetime | None = None
+    """When the attempt started; None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +397,7 @@ def _start(
         if attempt.number > 1
     ]
     first = [
-        _step_row(run, attempt, status, attempts_count=1, started_at=now)
+        _step_row(run, attempt, status, attempts_count=1, started_at=attempt.started_at or now)
         for run, attempt in starts
         if attempt.number == 1
     ]
@@ -403,9 +405,14 @@ def _start(
         uow.conn.execute(_INSERT_STEP, first)
     if again:
         uow.conn.execute(_RESTART_STEP, again)
-    started = {"status": AttemptStatus.RUNNING, "started_at": now}
     rows = [
-        {"run_id": run.run_id, "position": attempt.position, "number": attempt.number, **started}
+        {
+            "run_id": run.run_id,
+            "position": attempt.position,
+            "number": attempt.number,
+            "status": AttemptStatus.RUNNING,
+            "started_at": attempt.started_at or now,
+        }
         for run, attempt in starts
     ]
     uow.conn.execute(_INSERT_ATTEMPT, rows)

@@ -12,7 +12,7 @@ from db.core.database import Database
 from db.runs import children
 from db.runs.children import ChildBatch, ChildResult, ItemPlan
 from db.runs.claims import JournalRow
-from domain import ids, json_codec
+from domain import flow_names, ids, json_codec
 from domain.definition import MAX_RUN_DEPTH, LanguageModel
 from domain.enums import OnItemFailure, RunStatus
 from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
@@ -170,7 +170,7 @@ def _check_children(rows: Iterable[ChildResult]) -> None:
 async def _startable_flow(database: Database, project_id: UUID, reference: Any) -> flows.FoundFlow:
     if not isinstance(reference, str):
         raise StepError("INPUT_INVALID", "`flow` must be the name or the ID of a flow.", retryable=False)
-    flow = await database.read(flows.find, project_id, _flow_key(reference), reference)
+    flow = await database.read(flows.find, project_id, _flow_key(reference), flow_names.normalize(reference))
     if flow is None:
         raise StepError("FLOW_NOT_FOUND", f"The project has no flow {reference!r}.", retryable=False)
     if not flow.enabled:
@@ -182,7 +182,7 @@ async def _startable_flow(database: Database, project_id: UUID, reference: Any) 
 
 def _flow_key(reference: str) -> UUID | None:
     try:
-        return ids.decode(IdKind.FLOW, reference)
+        return ids.decode(IdKind.FLOW, reference.strip())
     except InvalidIdError:
         return None
 

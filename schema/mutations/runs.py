@@ -113,7 +113,8 @@ ResumeRunResult = Annotated[
     | InputAlreadyAnsweredError
     | InputInvalidError
     | InputTooLargeError
-    | InputExpiredError,
+    | InputExpiredError
+    | IdempotencyConflictError,
     result("ResumeRunResult", "The run and the step, or an error that says why the response was not accepted."),
 ]
 
@@ -208,9 +209,16 @@ class RunMutation:
                 " mutation does not wait."
             ),
         ] = None,
+        idempotency_key: Annotated[
+            str | None,
+            argument(
+                "The same response with the same key finds the success of the first request; another response is a"
+                " conflict. Without a key, the same response from the same API key does so. 1 to 200 characters."
+            ),
+        ] = None,
     ) -> ResumeRunResult:
         waiting.check_wait(wait_ms)
-        request = await resume.resume(info.context, run_id, request_id, response)
+        request = await resume.resume(info.context, run_id, request_id, response, idempotency_key)
         if wait_ms:
             await waiting.wait_for_status(info.context, request.run_id, STOPS, wait_ms)
         columns = columns_of(info, StepResult, "step")
