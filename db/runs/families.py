@@ -45,10 +45,8 @@ _LOCK_RUNS = (
 )
 _LINKS = select(
     *(_run.id, _run.root_run_id, _run.depth, _run.parent_run_id, _run.parent_position, _run.parent_attempt),
-    *(_run.fail_parent_on_failure, _run.retry_of_id, _run.trigger_method),
+    *(_run.item_index, _run.fail_parent_on_failure, _run.retry_of_id),
 ).where(_run.id == bindparam("of_run"))
-_ALONE = ("PARENT", "RETRY")
-"""Triggers of runs that never fail a parent that does not wait for them."""
 
 
 class Links(NamedTuple):
@@ -60,9 +58,9 @@ class Links(NamedTuple):
     parent_run_id: UUID | None
     parent_position: int | None
     parent_attempt: int | None
+    item_index: int | None
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
-    trigger_method: str
 
     @property
     def fails_parent_from_outside(self) -> bool:
@@ -71,7 +69,8 @@ class Links(NamedTuple):
             self.parent_run_id is not None
             and self.parent_position is None
             and self.fail_parent_on_failure
-            and self.trigger_method not in _ALONE
+            and self.item_index is None
+            and self.retry_of_id is None
         )
 
 

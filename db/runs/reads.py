@@ -204,8 +204,9 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),
         _run.parent_position.is_(None),
-        # Only runs that clients started below a parent: others are detached.
-        _run.trigger_method.not_in(["PARENT", "RETRY"]),
+        # Only runs that clients started below a parent: those of steps, and retries, are detached.
+        _run.item_index.is_(None),
+        _run.retry_of_id.is_(None),
     )
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Text,
+    Uuid,
     and_,
     case,
     cast,
@@ -183,7 +184,7 @@ def derived(strategy: RetryStrategy, new_id: ColumnElement[Any]) -> dict[str, Co
         **place,
         "fail_parent_on_failure": case((TAKES_PLACE, _run.fail_parent_on_failure), else_=false()),
         "root_run_id": case((_run.parent_run_id.is_(None), new_id), else_=_run.root_run_id),
-        "first_run_id": func.coalesce(_run.first_run_id, _run.id) if continues else null(),
+        "first_run_id": func.coalesce(_run.first_run_id, _run.id) if continues else cast(null(), Uuid()),
         "retry_strategy": literal(strategy.value),
         "attempt": _run.attempt + 1,
     }

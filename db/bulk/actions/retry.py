@@ -172,7 +172,7 @@ class RetryRuns(BulkAction):
             _parent_outcome.c.run_id == _run.parent_run_id,
             is_retried,
         )
-        by_step = _run.trigger_method.in_([TriggerMethod.PARENT, TriggerMethod.RETRY])
+        by_step = or_(_run.item_index.is_not(None), _run.retry_of_id.is_not(None))
         if self._strategy not in retries.CONTINUING:
             return and_(_run.parent_run_id.is_not(None), by_step, has_parent.correlate(RUNS))
         is_kept = exists().where(
@@ -181,7 +181,7 @@ class RetryRuns(BulkAction):
             _parent_step.status.in_(sorted(KEPT)),
         )
         # Nothing waits for a run that its step did not wait for: the retry of the parent keeps that step.
-        is_waited_for = or_(_run.parent_position.is_not(None), _run.trigger_method == TriggerMethod.RETRY)
+        is_waited_for = or_(_run.parent_position.is_not(None), _run.retry_of_id.is_not(None))
         return and_(
             _run.parent_run_id.is_not(None), is_waited_for, ~is_kept.correlate(RUNS), has_parent.correlate(RUNS)
         )
