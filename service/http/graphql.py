@@ -40,7 +40,7 @@ from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
-from service.streams.connection_registry import Connections
+from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
@@ -60,8 +60,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
-        connections: Connections,
+        connections: ConnectionRegistry,
         max_body_bytes: int,
+        *,
+        compiled_reads: bool,
     ) -> None:
         super().__init__(
             schema,
@@ -70,7 +72,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema)
+        self.streams = Streams(schema, is_compiled=compiled_reads)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
