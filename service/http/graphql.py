@@ -35,15 +35,16 @@ from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import FlowRunsSchema
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
+from service.http.compression import RESPONSE_TYPE, compression
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
+from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
 from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
-_RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
 
@@ -85,7 +86,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def route(self) -> Route:
         """Returns the route of the endpoint."""
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
+        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
 
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
@@ -104,7 +105,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
-            return await self._stream(request) or await self.run(request)
+            return await self._stream(request) or revalidated(request, await self.run(request))
         except FlowRunsError as error:
             return error_response(error)
         except HTTPException as error:
@@ -234,11 +235,11 @@ def _refusal(error: HTTPException) -> Response:
 
 
 def _accepts_graphql_response(request: Request) -> bool:
-    return _RESPONSE_TYPE in request.headers.get("accept", "")
+    return RESPONSE_TYPE in request.headers.get("accept", "")
 
 
 def _media_type(request: Request) -> str:
-    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+    return f"{RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
