@@ -93,13 +93,13 @@ def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun
     """
     below = families.live_descendants(uow.conn, run_ids)
     families.lock_runs(uow, {*run_ids, *below, *families.parents(uow.conn, run_ids)})
-    return transitions.live_among(uow, [*run_ids, *below])
+    return transitions.lock_live(uow, [*run_ids, *below])
 
 
 def stop_locked(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> Sequence[UUID]:
     """Stops those of these runs that are live, and their live descendants, after `lock_for_stop`; returns them."""
     below = families.live_descendants(uow.conn, run_ids)
-    return _stop(uow, transitions.live_among(uow, [*run_ids, *below]), message)
+    return _stop(uow, transitions.lock_live(uow, [*run_ids, *below]), message)
 
 
 def _stop(uow: UnitOfWork, rows: Sequence[EndedRun], message: str) -> Sequence[UUID]:
@@ -184,7 +184,7 @@ def _report_failure(uow: UnitOfWork, batch: FailedBatch) -> None:
 def _stop_children(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> None:
     """Stops live children whose parent goes on without them, with their descendants."""
     # Repeated until none is left: without an exclusive lock on the family, descendants may be created meanwhile.
-    while run_ids and (rows := transitions.live_among(uow, [*run_ids, *families.live_descendants(uow.conn, run_ids)])):
+    while run_ids and (rows := transitions.lock_live(uow, [*run_ids, *families.live_descendants(uow.conn, run_ids)])):
         _finish_steps(uow, transitions.end_locked(uow, rows, RunStatus.STOPPED, message))
 
 

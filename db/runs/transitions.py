@@ -333,10 +333,10 @@ def end(
 
     Their workers lose the leases.
     """
-    return end_locked(uow, live_among(uow, run_ids), target, message, error)
+    return end_locked(uow, lock_live(uow, run_ids), target, message, error)
 
 
-def live_among(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
+def lock_live(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
     """Returns the live ones of these runs, locked, ancestors before their descendants."""
     rows: Sequence[EndedRun] = fetch_all(uow.conn, _LOCK_LIVE, {"run_ids": run_ids})
     return rows

@@ -160,7 +160,7 @@ class TestPlaceOfRetry:
     async def test_detached_retry_never_changes_the_parent(
         self, families: Families, outcome: str, in_bulk: bool
     ) -> None:
-        steps = {"FAILED": [BOOM], "SUCCEEDED": [ONCE], "STOPPED": [ONCE, NAP]}[outcome]
+        steps: list[dict[str, Any]] = {"FAILED": [BOOM], "SUCCEEDED": [ONCE], "STOPPED": [ONCE, NAP]}[outcome]
         await families.flow(*steps, name="kid")
         flow = await families.flow({**call("kid"), "continueOnFailure": True}, ASK)
         parent = await families.start(flow)
@@ -182,7 +182,7 @@ class TestPlaceOfRetry:
         (child,) = await families.children(parent)
         assert (child["status"], await families.status(parent)) == ("FAILED", "PAUSED")
 
-    async def test_retry_beyond_the_quota_fails_nobody(self, families: Families) -> None:
+    async def test_retry_beyond_the_quota_fails_no_parent(self, families: Families) -> None:
         parent, failed, asking = await self.waiting(families)
         text = """mutation($id: ID!) {
             updateProject(input: {projectId: $id, quotaRuns: 1, quotaPeriod: DAY}) { __typename } }"""
