@@ -160,8 +160,8 @@ class TestPlaceOfRetry:
     async def test_detached_retry_never_changes_the_parent(
         self, families: Families, outcome: str, in_bulk: bool
     ) -> None:
-        steps: list[dict[str, Any]] = {"FAILED": [BOOM], "SUCCEEDED": [ONCE], "STOPPED": [ONCE, NAP]}[outcome]
-        await families.flow(*steps, name="kid")
+        kid: dict[str, list[Any]] = {"FAILED": [BOOM], "SUCCEEDED": [ONCE], "STOPPED": [ONCE, NAP]}
+        await families.flow(*kid[outcome], name="kid")
         flow = await families.flow({**call("kid"), "continueOnFailure": True}, ASK)
         parent = await families.start(flow)
         (failed,) = await families.children(parent)
