@@ -176,11 +176,12 @@ UNIONS = {
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
-    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince RetryLimitReached StepDataExpired FlowNotPublished
+    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
+        RetryLimitReached StepDataExpired FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
-        InputInvalid InputTooLarge InputExpired""",
+        InputInvalid InputTooLarge InputExpired IdempotencyConflict""",
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
