@@ -16,6 +16,9 @@ COMMIT_STEPS = CommitSteps(
 """Charge quotas, promote waiting runs, append the events of all units of the transaction."""
 
 
-def open_database(url: str, *, pool_size: int = POOL_SIZE) -> Database:
-    """Opens the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`)."""
-    return Database(url, COMMIT_STEPS, pool_size=pool_size)
+def open_database(url: str, *, pool_size: int = POOL_SIZE, query_timeout: float | None = None) -> Database:
+    """Opens the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`).
+
+    `query_timeout` is the time limit of reads in seconds; None: they have none.
+    """
+    return Database(url, COMMIT_STEPS, pool_size=pool_size, query_timeout=query_timeout)
