@@ -89,6 +89,10 @@ class Settings(BaseSettings):
         le=3_600,
         description="Seconds that a read of the database may take for the API; longer ones end as QUERY_TIMEOUT.",
     )
+    compiled_reads: bool = Field(
+        default=True,
+        description="Let the database write the JSON of queries that it can; if off, the service writes all of it.",
+    )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
     max_connections_per_key: int = Field(
         default=MAX_CONNECTIONS,

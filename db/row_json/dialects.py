@@ -108,7 +108,7 @@ class PostgreSQL:
         return "«now»::timestamptz"
 
     def array(self, item: str, tail: str, order: str) -> str:
-        return f"(SELECT coalesce(string_agg({item}, ',' ORDER BY {order}), '') {tail})"  # noqa: S608 - names of ours
+        return f"(SELECT coalesce(string_agg({item}, ',' ORDER BY {order}), '') {tail})"
 
     def any_key(self, column: str, parameter: str) -> str:
         return f"{column} = ANY («{parameter}»::uuid[])"
@@ -157,11 +157,11 @@ class SQLite:
         return "«now»"
 
     def array(self, item: str, tail: str, order: str) -> str:
-        inner = f"SELECT {item} AS item {tail} ORDER BY {order}"  # noqa: S608 - names of ours
+        inner = f"SELECT {item} AS item {tail} ORDER BY {order}"
         return f"(SELECT coalesce(group_concat(item, ','), '') FROM ({inner}))"  # noqa: S608
 
     def any_key(self, column: str, parameter: str) -> str:
-        return f"{column} IN (SELECT value FROM json_each(«{parameter}»))"
+        return f"{column} IN (SELECT value FROM json_each(«{parameter}»))"  # noqa: S608 - names of ours
 
 
 DIALECTS: dict[str, Dialect] = {"postgresql": PostgreSQL(), "sqlite": SQLite()}

@@ -160,7 +160,7 @@ class Writer:
             return f"CAST({operands[0]} AS text)"
         return concatenated(operands)
 
-    def _node(self, node: Node, alias: str, in_list: bool) -> _Pieces:  # noqa: C901, PLR0912 - one case a class
+    def _node(self, node: Node, alias: str, in_list: bool) -> _Pieces:  # noqa: C901 - one case a class
         match node:
             case Literal(text):
                 yield _Text(text)
@@ -237,7 +237,7 @@ class Writer:
         tail = self._from(source.rows, inner, alias)
         if source.argument is not None:
             tail += f" AND {inner}.{source.argument[0]} = «{argument}»"
-        query = f"(SELECT {text} {tail})"  # noqa: S608 - names of ours
+        query = f"(SELECT {text} {tail})"
         if is_required:
             return f"coalesce({query}, {quoted(BROKEN)})" if in_list else query
         return f"coalesce({query}, 'null')"
@@ -278,12 +278,12 @@ class Writer:
         item = self._nested_cursors(self.object(selected, inner, in_list=True), f"{inner}.{rows.order}")
         direction = " DESC" if page.backward else ""
         tail = f"{self._from(rows, inner, alias)} ORDER BY {inner}.{rows.order}{direction} LIMIT {page.size}"
-        sliced = f"FROM (SELECT {item} AS item, {inner}.{rows.order} AS place {tail}) AS {outer}"  # noqa: S608
+        sliced = f"FROM (SELECT {item} AS item, {inner}.{rows.order} AS place {tail}) AS {outer}"
         return self._dialect.array(f"{outer}.item", sliced, f"{outer}.place")
 
     def _nested_cursors(self, item: str, place: str) -> str:
         """Has each cursor of a row carry its position."""
-        own = f"\"{CURSOR}\""
+        own = f'"{CURSOR}"'
         if own not in item:
             return item
         position = self._dialect.digits(place)
@@ -316,7 +316,9 @@ class Writer:
         tail = f"{self._from(rows, inner, alias)} ORDER BY {place} {direction} LIMIT {page.size}"
         digits = self._dialect.digits(f"{outer}.place")
         mark = quoted(f'"{CURSOR}') + f" || {digits} || " + quoted(f'{CURSOR}"')
-        query = f"SELECT {mark} FROM (SELECT {place} AS place {tail}) AS {outer} ORDER BY {outer}.place {extreme} LIMIT 1"  # noqa: S608, E501
+        query = (
+            f"SELECT {mark} FROM (SELECT {place} AS place {tail}) AS {outer} ORDER BY {outer}.place {extreme} LIMIT 1"  # noqa: S608
+        )
         return f"coalesce(({query}), 'null')"
 
 

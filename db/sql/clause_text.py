@@ -6,16 +6,21 @@ A condition is built and compiled by SQLAlchemy once, then kept: the next equal 
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any, TypeVar
 
 from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 
+from domain.time import clock
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+_OTHER_TIME = timedelta(days=1)
 _MARKS = {"postgresql": re.compile(r"\$(\d+)"), "sqlite": re.compile(r":(\d+)")}
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": asyncpg.dialect(),  # type: ignore[no-untyped-call]
@@ -28,7 +33,11 @@ class ClauseText:
     """A condition in text. Its parameters stand as `«name»`; `values` has them in the driver's types."""
 
     text: str
-    values: Mapping[str, object] = field(hash=False)
+    values: Mapping[str, object]
+
+
+class _Moving(Enum):
+    YES = auto()
 
 
 class Recent(OrderedDict[K, V]):
@@ -57,12 +66,22 @@ class ClauseTexts:
     """The texts of the conditions that were asked for last."""
 
     def __init__(self, size: int) -> None:
-        self._recent: Recent[Hashable, ClauseText] = Recent(size)
+        self._recent: Recent[Hashable, ClauseText | _Moving] = Recent(size)
 
-    def of(self, key: Hashable, build: Callable[[], ClauseElement], dialect: str) -> ClauseText:
-        """Returns the text of the condition that `build` returns, which `key` names."""
+    def of(self, key: Hashable, build: Callable[[datetime], ClauseElement], dialect: str) -> ClauseText:
+        """Returns the text of the condition that `build` returns for the present instant; `key` names it.
+
+        A condition whose values move with the time is built each time.
+        """
         known = self._recent.find((dialect, key))
-        return known if known is not None else self._recent.put((dialect, key), clause_text(build(), dialect))
+        if isinstance(known, ClauseText):
+            return known
+        now = clock.now()
+        text = clause_text(build(now), dialect)
+        if known is None:
+            moves = clause_text(build(now - _OTHER_TIME), dialect) != text
+            self._recent.put((dialect, key), _Moving.YES if moves else text)
+        return text
 
 
 def clause_text(clause: ClauseElement, dialect: str, prefix: str = "w") -> ClauseText:
@@ -75,5 +94,3 @@ def clause_text(clause: ClauseElement, dialect: str, prefix: str = "w") -> Claus
         value, process = expanded.parameters[name], processors.get(name)
         values[f"{prefix}{number}"] = process(value) if process is not None else value
     return ClauseText(_MARKS[dialect].sub(rf"«{prefix}\1»", expanded.statement), values)
-
-
