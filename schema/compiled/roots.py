@@ -45,9 +45,7 @@ class TextSource(Protocol):
     @property
     def ordering(self) -> int: ...
 
-    async def texts(
-        self, texts: RowTexts, page: Page, values: Values, *, placed: bool
-    ) -> Sequence[Sequence[Any]]: ...
+    async def texts(self, texts: RowTexts, page: Page, values: Values, *, placed: bool) -> Sequence[Sequence[Any]]: ...
 
     def text_position(self, key: Any, value: Any) -> Position: ...
 
@@ -178,16 +176,13 @@ class Roots:
                 raise InvalidArgumentError("")  # whose message the general path writes
             keys = [ids.decode_any(text) for text in named_ids]
             kinds = dict.fromkeys(kind for kind, _ in keys)
+            of_kinds = [_covered(by_kind, kind).of(context.database.dialect) for kind in kinds]
             found = await asyncio.gather(
                 *(
                     texts.visible(
-                        context,
-                        kind,
-                        list(dict.fromkeys(key for of, key in keys if of is kind)),
-                        _covered(by_kind, kind).of(context.database.dialect),
-                        values,
+                        context, kind, list(dict.fromkeys(key for its, key in keys if its is kind)), of, values
                     )
-                    for kind in kinds
+                    for kind, of in zip(kinds, of_kinds, strict=True)
                 )
             )
             by_key = dict(zip(kinds, found, strict=True))
@@ -212,9 +207,7 @@ class Roots:
 
         return run
 
-    def _connection_plan(
-        self, output: GraphQLObjectType, nodes: Sequence[FieldNode], table: str
-    ) -> "_ConnectionPlan":
+    def _connection_plan(self, output: GraphQLObjectType, nodes: Sequence[FieldNode], table: str) -> "_ConnectionPlan":
         sets = [node.selection_set for node in nodes if node.selection_set]
         objects: list[Object] = []
         members: list[_Member] = []
