@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -28,6 +28,7 @@ from service.http.downloads import Downloads
 from service.http.graphiql import Explorer
 from service.http.graphql import GraphQLEndpoint
 from service.http.request_ids import RequestIds, internal_error
+from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.settings import Settings
 from service.streams.connection_registry import Connections, Limits
@@ -49,8 +50,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     explorer = Explorer(WEB)
-    sessions = BrowserSessions(database, project_id)
-    downloads = Downloads(database, flows, FileStore(settings.files_place))
+    viewers = Viewers(database)
+    sessions = BrowserSessions(database, viewers, project_id)
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = Connections(database, limits)
@@ -58,7 +60,10 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with pg_notify.listen_for_other_processes(database, settings.database_url):
+        async with AsyncExitStack() as stack:
+            stack.enter_context(viewers.forgetting_revoked())
+            signals = pg_notify.listen_for_other_processes(database, settings.database_url)
+            await stack.enter_async_context(signals)
             watch = asyncio.create_task(connections.watch())
             task = asyncio.create_task(worker.run()) if worker else None
             yield
@@ -72,6 +77,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     endpoint = GraphQLEndpoint(
         build_schema(),
         database,
+        viewers,
         flows,
         explorer,
         hub,

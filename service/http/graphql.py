@@ -35,9 +35,10 @@ from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
-from service.http.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
+from service.http.viewers import Viewers
 from service.streams.connection_registry import Connections
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
@@ -55,6 +56,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self,
         schema: FlowRunsSchema,
         database: Database,
+        viewers: Viewers,
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
@@ -74,6 +76,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
+        self._viewers = viewers
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
@@ -130,7 +133,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
         if not accepts_stream(request):
             return None
-        viewer = await authenticate(request, self._database)
+        viewer = await authenticate(request, self._viewers)
         operation = _operation(await self._parsed(request))
         kind = operation_type(operation)
         if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
@@ -182,15 +185,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
-            viewer = await find_viewer(self._database, shown_secret(request)) or ANONYMOUS
+            viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
             return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
-        viewer = await authenticate(request, self._database)
+        viewer = await authenticate(request, self._viewers)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
         if isinstance(context.connection_params, Mapping) and context.connection_params:
-            viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
+            viewer = await self._viewers.find(secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
         if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError

@@ -1,6 +1,6 @@
 """The connections of this process that carry streams, over whatever transport: counted by key, and watched.
 
-One look every few seconds serves all of them. It ends the connections of keys that are no longer in force, by one query
+One look each second serves all of them. It ends the connections of keys that are no longer in force, by one query
 for all keys, and cuts off those whose client takes nothing any more.
 """
 
@@ -21,9 +21,9 @@ from domain.errors import (
 )
 from domain.time import clock
 
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 0.75
 """Between two looks: how long the streams of a revoked key may go on."""
-LOOKS_STUCK = 7
+LOOKS_STUCK = 28
 """Looks in a row that find the same write under way, after which a client counts as gone."""
 MAX_CONNECTIONS = 1_000
 MAX_SUBSCRIPTIONS = 1_000
