@@ -13,7 +13,7 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from db.row_json.statements import RowTexts
-from db.row_json.writer import CURSOR, Literal, Object
+from db.row_json.writer import BROKEN, CURSOR, Literal, Object
 from db.runs import texts as run_texts
 from db.sql.keyset import Edge, Page, Position
 from domain import ids
@@ -273,10 +273,11 @@ class _ConnectionPlan:
         index = member.value
         match member.name:
             case "nodes":
-                return "[" + ",".join([row[index] for row in page.rows]) + "]"
+                return _array([row[index] for row in page.rows])
             case "edges":
                 own = f'"{CURSOR}"'
-                return "[" + ",".join([row[index].replace(own, f'"{page.cursor(row)}"') for row in page.rows]) + "]"
+                items = [(row[index] or BROKEN).replace(own, f'"{page.cursor(row)}"') for row in page.rows]
+                return _array(items)
             case _:
                 parts = [f'"{key}":{await _page_info(field, page)}' for key, field in member.value]
                 return "{" + ",".join(parts) + "}"
@@ -294,6 +295,13 @@ async def _page_info(field: str | Literal, page: ConnectionPage) -> str:
             if not page.rows:
                 return "null"
             return f'"{page.cursor(page.rows[0 if field == "startCursor" else -1])}"'
+
+
+def _array(items: Sequence[str | None]) -> str:
+    try:
+        return "[" + ",".join(items) + "]"  # type: ignore[arg-type]
+    except TypeError:  # one is null
+        raise UnexpectedError from None
 
 
 def _covered(by_kind: Mapping[IdKind, "_Texts | UncoveredError"], kind: IdKind) -> _Texts:
