@@ -31,7 +31,7 @@ from service.http.request_ids import RequestIds, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.settings import Settings
-from service.streams.connection_registry import Connections, Limits
+from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -55,7 +55,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
-    connections = Connections(database, limits)
+    connections = ConnectionRegistry(database, limits)
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager

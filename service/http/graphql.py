@@ -36,15 +36,16 @@ from resolvers.context import Context, ParentHeaders
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
+from service.http.compression import RESPONSE_TYPE, compression
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
+from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
-from service.streams.connection_registry import Connections
+from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
-_RESPONSE_TYPE = "application/graphql-response+json"
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
 
@@ -60,10 +61,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
-        connections: Connections,
+        connections: ConnectionRegistry,
         max_body_bytes: int,
         *,
-        compiled_reads: bool = True,
+        compiled_reads: bool,
     ) -> None:
         super().__init__(
             schema,
@@ -72,7 +73,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema)
+        self.streams = Streams(schema, is_compiled=compiled_reads)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
@@ -88,7 +89,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def route(self) -> Route:
         """Returns the route of the endpoint."""
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
+        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
 
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
@@ -107,7 +108,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
-            return await self._stream(request) or await self._answer(request)
+            return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
             return error_response(error)
         except HTTPException as error:
@@ -253,11 +254,11 @@ def _refusal(error: HTTPException) -> Response:
 
 
 def _accepts_graphql_response(request: Request) -> bool:
-    return _RESPONSE_TYPE in request.headers.get("accept", "")
+    return RESPONSE_TYPE in request.headers.get("accept", "")
 
 
 def _media_type(request: Request) -> str:
-    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+    return f"{RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
