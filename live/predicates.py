@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from db.core.sqlite import contains
-from db.runs.filter import ascii_lower
 from domain import ids
 from domain.runs.run_filter import Archived, Operator, RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
+from domain.text import fold
 from live.matching import RunSnapshot
 
 Predicate = Callable[[RunSnapshot], bool]
@@ -112,8 +112,8 @@ def _has_any(column: _Column, values: Any) -> Predicate:
 
 
 def _contains_text(column: _Column, text: str) -> Predicate:
-    get, part = column.get, ascii_lower(text)
-    return lambda snapshot: (value := get(snapshot)) is not None and part in ascii_lower(value)
+    get, part = column.get, fold(text)
+    return lambda snapshot: (value := get(snapshot)) is not None and part in fold(value)
 
 
 def _contains_json(_: _Column, document: str) -> Predicate:

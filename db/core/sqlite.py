@@ -20,6 +20,7 @@ from asyncpg.pgproto.pgproto import UUID
 from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, event
 
 from db.core import unit_of_work
+from db.core.terms import run_terms
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.errors import DatabaseUnavailableError
 
@@ -45,6 +46,7 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
         cursor.execute(pragma)
     cursor.close()
     dbapi_connection.create_function("json_contains", 2, json_contains)
+    dbapi_connection.create_function("run_terms", 2, run_terms, deterministic=True)
 
 
 class _Key(Uuid[UUID]):
