@@ -31,7 +31,7 @@ _INSERT_NEW = f"{_INSERT} VALUES ({_FOLDED.format(row='NEW.')}, NEW.id);"
 _SQLITE = (
     f"""CREATE VIRTUAL TABLE {ERROR_TEXT}
         USING fts5(text, run_id UNINDEXED, tokenize = 'trigram case_sensitive 1')""",
-    f"{_INSERT} SELECT {_FOLDED.format(row='')}, id FROM flow_run WHERE error_message IS NOT NULL",
+    f"{_INSERT} SELECT {_FOLDED.format(row='')}, id FROM flow_run WHERE error_message IS NOT NULL",  # noqa: S608
     f"""CREATE TRIGGER {ERROR_TEXT}_insert AFTER INSERT ON flow_run WHEN NEW.error_message IS NOT NULL
         BEGIN {_INSERT_NEW} END""",
     f"""CREATE TRIGGER {ERROR_TEXT}_update AFTER UPDATE OF error_message ON flow_run

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Uuid, and_, column, func, select, text, true
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, column, func, select, text, true
 from sqlalchemy import table as sql_table
 
 from db import text_indexes
@@ -47,6 +47,12 @@ _SAFE_LIST = 100
 _ERRORS_WITH = text(
     f"SELECT run_id FROM {text_indexes.ERROR_TEXT} WHERE {text_indexes.ERROR_TEXT} MATCH :phrase LIMIT :most"  # noqa: S608
 ).columns(run_id=Uuid())
+
+# By that index: the planner would rather read each run.
+_IS_NOT_ARCHIVED = text(
+    "NOT EXISTS (SELECT 1 FROM flow_run INDEXED BY ix_run_archived WHERE flow_run.project_id = run_term.project_id"
+    " AND flow_run.archived_at IS NOT NULL AND flow_run.id = run_term.run_id)"
+)
 
 
 def narrow(conn: Connection, where: RunFilter) -> RunFilter:
@@ -95,7 +101,10 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page) 
 
 
 def _spans_projects(where: RunFilter) -> bool:
-    return where.ids is None and (where.project_ids is None or len(where.project_ids) > 1)
+    """True if the runs belong to several projects, and not to flows or runs whose own indexes serve."""
+    owners = (where.ids, where.flow_ids, where.flow_version_ids, where.parent_run_id, where.retry_of_id)
+    is_owned = any(owner is not None for owner in owners)
+    return not is_owned and (where.project_ids is None or len(where.project_ids) > 1)
 
 
 def _is_restricted(where: RunFilter) -> bool:
@@ -212,24 +221,22 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
     """Returns the query of the runs that match the filter, if one term says all of it: SQLite counts terms quickly."""
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
         return None
-    of_projects = {"project_ids": where.project_ids, "archived": where.archived}
+    of_projects = RunFilter(project_ids=where.project_ids, archived=where.archived)
     terms = [term for (term,) in _terms(replace(where, any_tags=None))]
     if len(terms) != 1 or is_shortened(terms[0]):
         return None
-    if where not in (RunFilter(tags=where.tags, **of_projects), RunFilter(metadata=where.metadata, **of_projects)):
+    if where not in (replace(of_projects, tags=where.tags), replace(of_projects, metadata=where.metadata)):
         return None
     projects = where.project_ids if where.project_ids is not None else select(_project.id)
     query = select(_term.run_id).where(_term.term == terms[0], _term.project_id.in_(projects))
     if where.archived is Archived.INCLUDE:
         return query
-    is_archived = (_run.project_id == _term.project_id, _run.archived_at.is_not(None), _run.id == _term.run_id)
-    # The planner would rather read each run.
-    archived = select(_run.id).where(*is_archived).with_hint(_table, "INDEXED BY ix_run_archived", "sqlite")
-    return query.where(~archived.exists())
+    return query.where(_IS_NOT_ARCHIVED)
 
 
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
-    text_condition = None
+    text_condition: ColumnElement[bool] | None = None
+    has_value: ColumnElement[bool] = true()
     if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
         folded = Folded(_run.error_folded, _run.error_message)
         # Without LIKE the condition is that of the sample; the index knows LIKE alone.
@@ -241,7 +248,6 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     elif where.any_tags is not None and len(where.any_tags) > 1:
         # The planner takes tags for commoner than they are, when there are several.
         sampled = RunFilter(any_tags=where.any_tags, archived=Archived.INCLUDE)
-        has_value = true()
     else:
         return where
     of_projects = true() if where.project_ids is None else _run.project_id.in_(where.project_ids)

@@ -91,10 +91,7 @@ def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) ->
     """True if a matching run stands beyond `edge`."""
     keys = keyset(order)
     beyond = Page(1, before=edge.position, backward=True) if edge.before else Page(1, after=edge.position)
-    if edge.inclusive:
-        narrowed = narrow(conn, where)
-    else:
-        narrowed = narrow_page(conn, where, keys, beyond)
+    narrowed = narrow(conn, where) if edge.inclusive else narrow_page(conn, where, keys, beyond)
     condition = matches(narrowed, conn.dialect.name, sorted_by=SORT_COLUMNS[order.field])
     return keys.has_more(conn, select(_run.id).where(condition), edge)
 
