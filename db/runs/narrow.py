@@ -11,7 +11,7 @@ PostgreSQL knows how rare most values are, so it is asked about texts alone. SQL
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +69,11 @@ def narrow(conn: Connection, where: RunFilter) -> RunFilter:
         if not keys:
             break
     return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+
+
+def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement[bool]:
+    """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`."""
+    return matches(narrow(conn, where), conn.dialect.name, now)
 
 
 def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page) -> RunFilter:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, column, insert, inspect, select, text
 from sqlalchemy import table as sql_table
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import migrate, projects
+from db import migrate, projects, text_indexes
 from db.assembly import open_database
 from db.core.database import Database
 from db.models import FlowRun, Project, metadata
@@ -318,7 +318,7 @@ class TestSearch:
         """A database at the revision before, with a failed run for each message."""
         with monkeypatch.context() as patched:
             patched.setattr(migrate, "_TARGET", "0008")
-            patched.setattr(migrate.text_indexes, "ensure", lambda _: False)
+            patched.setattr(text_indexes, "ensure", lambda _: False)
             await asyncio.to_thread(migrate.upgrade, empty_url)
         database = open_database(empty_url)
         await database.write(self._insert)
@@ -385,13 +385,13 @@ class TestSearch:
     ) -> None:
         with monkeypatch.context() as patched:
             missing = ("CREATE EXTENSION no_such_extension",)
-            patched.setattr(migrate.text_indexes, "_POSTGRESQL", missing)
+            patched.setattr(text_indexes, "_POSTGRESQL", missing)
             await asyncio.to_thread(migrate.upgrade, old)
         database = open_database(old)
         where = RunFilter(error_contains="closed")
-        assert not await database.read(migrate.text_indexes.is_there)
+        assert not await database.read(text_indexes.is_there)
         assert await database.read(run_reads.count, where, None) == 1
         await asyncio.to_thread(migrate.upgrade, old)
-        assert await database.read(migrate.text_indexes.is_there)
+        assert await database.read(text_indexes.is_there)
         assert await database.read(run_reads.count, where, None) == 1
         await database.close()

@@ -32,6 +32,10 @@ _INSERT_TERMS = """
     INSERT OR IGNORE INTO run_term
     SELECT value, {run}.project_id, {run}.id FROM {source} json_each(run_terms({run}.tags, {run}.metadata))
 """
+_DELETE_TERMS = """
+    DELETE FROM run_term WHERE project_id = OLD.project_id AND run_id = OLD.id
+    AND term IN (SELECT value FROM json_each(run_terms(OLD.tags, OLD.metadata)))
+"""
 _HAS_TERMS = "({run}.tags <> '[]' OR {run}.metadata <> '{{}}')"
 
 
@@ -88,9 +92,6 @@ def _add_terms() -> None:
     for name, event in (("run_term_insert", "INSERT"), ("run_term_update", "UPDATE OF tags, metadata")):
         body = f"{_INSERT_TERMS.format(run='NEW', source='')};"
         if name == "run_term_update":
-            body = (
-                "DELETE FROM run_term WHERE project_id = OLD.project_id AND run_id = OLD.id"
-                f" AND term IN (SELECT value FROM json_each(run_terms(OLD.tags, OLD.metadata))); {body}"
-            )
+            body = f"{_DELETE_TERMS}; {body}"
         when = _HAS_TERMS.format(run="NEW") if event == "INSERT" else "1"
         conn.exec_driver_sql(f"CREATE TRIGGER {name} AFTER {event} ON flow_run WHEN {when} BEGIN {body} END")

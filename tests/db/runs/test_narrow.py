@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -172,7 +173,7 @@ NARROWED = (
 @pytest.mark.parametrize("name", NARROWED)
 async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name: str) -> None:
     for order in ORDERS:
-        plans = await filled.read(plans_of, lambda conn, order=order: page(conn, name, order))
+        plans = await filled.read(plans_of, partial(page, name=name, order=order))
         assert not [node for plan in plans for node in plan if node.startswith("SCAN flow_run")], plans
         assert any("sqlite_autoindex_flow_run_1" in node for node in plans[-1]), plans
 
