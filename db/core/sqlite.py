@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -25,6 +26,7 @@ from db.core import unit_of_work
 from db.core.terms import run_terms
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.errors import DatabaseUnavailableError
+from domain.runs import metadata_condition
 
 T = TypeVar("T")
 
@@ -49,6 +51,7 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
     cursor.close()
     dbapi_connection.create_function("json_contains", 2, json_contains)
     dbapi_connection.create_function("run_terms", 2, run_terms, deterministic=True)
+    dbapi_connection.create_function("metadata_matches", 2, metadata_matches)
 
 
 class _Key(Uuid[UUID]):
@@ -66,6 +69,16 @@ def read_keys_fast(dialect: Dialect) -> None:
 def json_contains(document: str, probe: str) -> bool:
     """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
     return contains(orjson.loads(document), orjson.loads(probe))
+
+
+def metadata_matches(document: str, condition: str) -> bool:
+    """True if `document` meets a `MetadataCondition`, which `to_text` wrote."""
+    return _metadata_predicate(condition)(orjson.loads(document))
+
+
+@lru_cache(maxsize=1_000)
+def _metadata_predicate(condition: str) -> Callable[[Any], bool]:
+    return metadata_condition.from_text(condition).predicate()
 
 
 def contains(document: Any, probe: Any) -> bool:

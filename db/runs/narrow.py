@@ -25,7 +25,8 @@ from db.models.types import Folded, sort_key, table
 from db.runs.filter import matches
 from db.sql.keyset import Keyset, Page
 from domain import ids
-from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
 from domain.text import fold
 
 _table = table(FlowRun)
@@ -76,8 +77,8 @@ def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement
     return matches(narrow(conn, where), conn.dialect.name, now)
 
 
-def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page) -> RunFilter:
-    """The same for a page of runs of several projects: names the runs that are on it.
+def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> RunFilter:
+    """The same for a page of runs, sorted by a column; of several projects: names the runs that are on it.
 
     Indexes begin with the project, so each project is read by itself.
     """
@@ -86,7 +87,6 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page) 
         where = _created_in_range(conn, where)
     if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):
         return where
-    sorted_by = None if keyset.sort is None else next(iter(keyset.sort.clauses)).key
     condition = matches(where, conn.dialect.name, sorted_by=sorted_by)
     if conn.dialect.name == "sqlite":
         keys: list[UUID] = []
@@ -107,7 +107,14 @@ def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page) 
 
 def _spans_projects(where: RunFilter) -> bool:
     """True if the runs belong to several projects, and not to flows or runs whose own indexes serve."""
-    owners = (where.ids, where.flow_ids, where.flow_version_ids, where.parent_run_id, where.retry_of_id)
+    owners = (
+        where.ids,
+        where.flow_ids,
+        where.flow_version_ids,
+        where.parent_run_id,
+        where.root_run_id,
+        where.retry_of_id,
+    )
     is_owned = any(owner is not None for owner in owners)
     return not is_owned and (where.project_ids is None or len(where.project_ids) > 1)
 

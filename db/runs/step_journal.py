@@ -329,7 +329,7 @@ def finish(
 def _recover(uow: UnitOfWork, run_id: UUID) -> None:
     """Marks the runs that `run_id` retries as recovered, and appends the events."""
     now = clock.now()
-    recovered = run_reads.mark_recovered(uow, run_id)
+    recovered = run_reads.mark_recovered(uow, run_id, now)
     if recovered:
         event_log.append(
             uow,

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "greater_than": operator.gt,
     "at_least": operator.ge,
     "less_than": operator.lt,
@@ -79,6 +79,17 @@ class MetadataCondition:
         path = self.path
         return lambda document: all(test(_value_at(document, path)) for test in tests)
 
+    def to_text(self) -> str:
+        """Returns the condition as JSON text, for `from_text`."""
+        return orjson.dumps(self).decode()
+
+
+def from_text(text: str) -> MetadataCondition:
+    """Returns the condition that `MetadataCondition.to_text` wrote."""
+    values = orjson.loads(text)
+    lists = {name: tuple(values[name]) for name in ("path", "one_of") if values[name] is not None}
+    return MetadataCondition(**{**values, **lists})
+
 
 def split_path(text: str) -> tuple[str, ...]:
     r"""Returns the keys that `text` names: `customer.id` is the key `id` in the object at the key `customer`.
@@ -117,6 +128,8 @@ def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str | int | float) and (isinstance(value, bool), value) in allowed
 
 
-def _is_within(compare: Callable[[Any, Any], bool], bound: float) -> Callable[[Any], bool]:
+def _is_within(compare: Callable[[Any, Any], Any], bound: float) -> Callable[[Any], bool]:
     # Compared as PostgreSQL compares double precision.
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and compare(float(value), bound)
+    return lambda value: (
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(compare(float(value), bound))
+    )

@@ -340,6 +340,9 @@ SELECTIONS = {
     "metadata": "metadata: {{order: 7}}, statuses: [FAILED]",
     "parentRunId": 'parentRunId: "{parent}", statuses: [FAILED]',
     "externalIds": 'externalIds: ["order-7"], statuses: [FAILED]',
+    "metadataConditions": 'metadataConditions: [{{path: "order", equals: 7}}], statuses: [FAILED]',
+    "not": "not: {{statuses: [QUEUED, RUNNING, PAUSED, SUCCEEDED]}}",
+    "or": 'or: [{{failedStepName: "b"}}, {{errorContains: "503"}}]',
 }
 
 
@@ -387,6 +390,28 @@ async def test_excluded_ids_are_left_out_of_a_filter(idle_app: App) -> None:
 
 
 NOTHING = ["", "filter: {}", "filter: null", "filter: {ids: null}", "filter: {rootsOnly: false, unrecovered: false}"]
+NOTHING += [
+    f"filter: {{{blank}}}"
+    for blank in (
+        "metadata: {}",
+        "minDurationMs: 0",
+        'errorContains: "", failedStepName: "", errorFingerprint: ""',
+        'createdWithin: "", updatedWithin: ""',
+        "archived: INCLUDE, metadata: {}",
+        'metadataConditions: [{path: "order.id"}, {path: "x", prefix: ""}]',
+        "not: {}",
+        "not: {not: {}}",
+        "not: {ids: []}",
+        "not: {or: [{ids: []}, {or: []}]}",
+        'not: {metadataConditions: [{path: "a", in: []}]}',
+        "or: [{}]",
+        "or: [{statuses: [FAILED]}, {minDurationMs: 0}]",
+        "or: [{archived: ONLY}, {archived: EXCLUDE}]",
+        "or: [{statuses: [FAILED]}, {not: {}}]",
+        "not: {archived: ONLY}",
+        'not: {projectIds: ["%s"]}',
+    )
+]
 NOTHING += ["filter: {archived: INCLUDE}", "filter: {includeArchived: true}", 'filter: {projectIds: ["%s"]}']
 STRATEGY = {"bulkRetry": "strategy: ON_LATEST_VERSION"}
 
@@ -403,7 +428,10 @@ async def test_filter_that_restricts_nothing_is_refused(idle_app: App, name: str
     assert await everything(idle_app) == before
 
 
-@pytest.mark.parametrize("where", ["ids: []", "flowIds: []", "statuses: []", "tags: []", "externalIds: []"])
+@pytest.mark.parametrize(
+    "where",
+    ["ids: []", "flowIds: []", "statuses: []", "tags: []", "externalIds: []", "or: []", "metadataConditions: []"],
+)
 async def test_empty_list_matches_no_runs(idle_app: App, where: str) -> None:
     await add_flow_runs(idle_app, *RunStatus)
     before = await everything(idle_app)

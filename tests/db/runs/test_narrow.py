@@ -20,7 +20,8 @@ from db.runs import narrow, reads
 from db.runs.filter import matches
 from db.sql.keyset import Edge, Page, Position, sort_value
 from domain.enums import RunStatus, TriggerMethod
-from domain.runs.run_filter import Archived, RunFilter, RunOrder, RunOrderField
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.text import fold_column
 from tests.db.test_plans import SECOND, nodes, statements_on
 from tests.support import factory
