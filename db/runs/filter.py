@@ -103,12 +103,11 @@ def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool
         if before is not None:
             conditions.append(sort_key(column) < before)
     if where.flow_version_ids and sorted_by is None:
-        # Versions have no index over runs; each belongs to one flow, and is older than its runs.
+        # Versions have no index over runs; each belongs to one flow.
         versions = where.flow_version_ids
         of_flows = select(_version.flow_id).where(_version.id.in_(versions))
         is_one = len(versions) == 1
         conditions.append(_run.flow_id == of_flows.scalar_subquery() if is_one else _run.flow_id.in_(of_flows))
-        conditions.append(_run.id >= ids.first_uuid_at(ids.created_at(min(versions))))
     return conditions
 
 
