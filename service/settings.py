@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Subscriptions that one key may have open at a time, in one process.",
     )
+    compiled_reads: bool = Field(
+        default=True,
+        description="Compile the selections of subscriptions, render a result once for all subscribers that get the"
+        " same, and write it straight to their sockets. If off, subscribers get the same messages more slowly.",
+    )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."
     )

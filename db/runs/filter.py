@@ -1,7 +1,7 @@
 """SQL conditions of a `RunFilter`: each operator is written here once, whatever fields use it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -206,13 +206,12 @@ def _metadata(
 
 
 def _metadata_condition(column: ColumnElement[Any], condition: MetadataCondition, scope: _Scope) -> ColumnElement[bool]:
-    found = [] if condition.equals is None else [_has_value(column, condition, condition.equals, scope)]
     if scope.is_sqlite:
-        rest = replace(condition, equals=None)
-        if not rest.is_blank:
-            document = bindparam(None, rest.to_text(), Text, unique=True)
-            found.append(cast("ColumnElement[bool]", func.metadata_matches(column, document)))
-        return and_(true(), *found)
+        document = bindparam(None, condition.to_text(), Text, unique=True)
+        return cast("ColumnElement[bool]", func.metadata_matches(column, document))
+    found: list[ColumnElement[bool]] = []
+    if condition.equals is not None:
+        found.append(_has_value(column, condition, condition.equals, scope))
     value, text = _value_at(column, condition.path)
     if condition.exists is not None:
         found.append(text.is_not(None) if condition.exists else text.is_(None))
