@@ -58,6 +58,7 @@ _IS_NOT_ARCHIVED = text(
 
 def narrow(conn: Connection, where: RunFilter) -> RunFilter:
     """Returns a filter that the same runs match, and that names them if they are few and an index finds them."""
+    where = where.without_blanks()
     if where.ids is not None:
         return where
     if conn.dialect.name != "sqlite":

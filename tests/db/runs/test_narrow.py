@@ -108,6 +108,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "archived alone": {"archived": Archived.ONLY},
     "archived too": {"archived": Archived.INCLUDE, "tags": ["build 3"]},
     "external": {"external_ids": ["order 50", "order 100", "order 51"]},
+    "blank values": {"failed_step_name": "", "error_contains": "", "metadata": "{}", "min_duration_ms": 0},
     "everything": {},
 }
 ORDERS = [RunOrder(field, descending) for field in RunOrderField for descending in (True, False)]
