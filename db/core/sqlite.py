@@ -202,6 +202,22 @@ class Readers:
                 conn.info["deadline"].set(self._timeout)
             return query(conn)
 
+    async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        """The rows of a statement in text."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+
+    def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        conn = self._engine.raw_connection()
+        try:
+            if self._timeout is not None:
+                conn.info["deadline"].set(self._timeout)
+            rows: Sequence[Any] = conn.driver_connection.execute(statement, arguments).fetchall()  # type: ignore[union-attr]
+            return rows
+        finally:
+            conn.close()
+
     async def close(self) -> None:
         """Finish what was asked for, then stop."""
         self._closed = True
