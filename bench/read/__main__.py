@@ -162,7 +162,7 @@ def unmeasured_filters() -> list[str]:
 
 
 def _camel_case(name: str) -> str:
-    first, *others = name.split("_")
+    first, *others = name.rstrip("_").split("_")
     return first + "".join(word.capitalize() for word in others)
 
 
