@@ -23,8 +23,8 @@ from tests.support.clock import FakeClock
 from tests.support.run_family import RunFamily, make_flow, make_run_family
 
 RUN = """fragment run on FlowRun { __typename id status environment triggerMethod scheduledFor tags metadata input
-    output failedStepName createdAt startedAt finishedAt updatedAt archivedAt failParentOnFailure attempt externalId source
-    durationMs error { __typename code message stepName fingerprint } stepData }"""
+    output failedStepName createdAt startedAt finishedAt updatedAt archivedAt failParentOnFailure attempt externalId
+    source durationMs error { __typename code message stepName fingerprint } stepData }"""
 STEP = """fragment step on StepResult { name displayName kind status input output error { code message details }
     startedAt finishedAt durationMs attempts { number status startedAt finishedAt durationMs error { d: details code } }
     reusedFrom { id } run { status } }"""
