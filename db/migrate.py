@@ -11,6 +11,7 @@ from filelock import FileLock
 from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from db import text_indexes
 from db.core import sqlite
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -55,6 +56,7 @@ def _run(conn: Connection) -> None:
     config = _config()
     config.attributes["connection"] = conn
     command.upgrade(config, _TARGET)
+    text_indexes.ensure(conn)
 
 
 def is_current(conn: Connection) -> bool:

@@ -12,6 +12,7 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
+from db.runs.narrow import narrow, narrow_page, runs_of_term
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
@@ -86,18 +87,29 @@ def keyset(order: RunOrder) -> Keyset:
 
 def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
     """Returns the matching runs of one page, in `order`."""
-    query = select(*_page_columns(columns, order)).where(matches(where, conn.dialect.name))
-    return keyset(order).page(conn, query, page)
+    keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
+    narrowed = narrow_page(conn, where, keys, page, sorted_by)
+    condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
+    query = select(*_page_columns(columns, order)).where(condition)
+    return keys.page(conn, query, page)
 
 
 def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) -> bool:
     """True if a matching run stands beyond `edge`."""
-    return keyset(order).has_more(conn, select(_run.id).where(matches(where, conn.dialect.name)), edge)
+    keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
+    beyond = Page(1, before=edge.position, backward=True) if edge.before else Page(1, after=edge.position)
+    # A page has no inclusive bounds.
+    narrowed = narrow(conn, where) if edge.inclusive else narrow_page(conn, where, keys, beyond, sorted_by)
+    condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
+    return keys.has_more(conn, select(_run.id).where(condition), edge)
 
 
 def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     """Returns the number of matching runs. Counting stops at `limit`."""
-    return count_up_to(conn, select(_run.id).where(matches(where, conn.dialect.name)), limit)
+    if (of_term := runs_of_term(conn, where)) is not None:
+        return count_up_to(conn, of_term, limit)
+    narrowed = narrow(conn, where)
+    return count_up_to(conn, select(_run.id).where(matches(narrowed, conn.dialect.name)), limit)
 
 
 def pages_by(

@@ -27,13 +27,14 @@ from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, Project
-from db.models.types import MillisecondsUntil, table
+from db.models.types import Latest, MillisecondsUntil, table
 from db.queue import due, quota, slots
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.enums import RunStatus
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
+from domain.text import fold_column
 from domain.time import clock
 
 _table = table(FlowRun)
@@ -84,6 +85,9 @@ _CREATE_RETURNING_QUOTA = _CREATE.returning(
 )
 _limited = slots.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
+# A clock that is set back must not let a run start before its creation, or end before its start: filters of time read
+# no run whose creation lies beyond their bound.
+_END_TIME = Latest(_NOW, func.coalesce(_run.started_at, _run.created_at))
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 
@@ -96,7 +100,7 @@ _BEGIN = (
     )
     .values(
         status=RunStatus.RUNNING,
-        started_at=func.coalesce(_run.started_at, _NOW),
+        started_at=func.coalesce(_run.started_at, Latest(_NOW, _run.created_at)),
         running_since=_NOW,
         updated_at=_NOW,
     )
@@ -151,7 +155,7 @@ _END = (
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
-        finished_at=_NOW,
+        finished_at=_END_TIME,
         updated_at=_NOW,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
@@ -160,6 +164,7 @@ _END = (
         lease_token=None,
         error_code=bindparam("code"),
         error_message=bindparam("why"),
+        error_folded=bindparam("folded"),
         error_fingerprint=bindparam("print"),
     )
 )
@@ -185,12 +190,12 @@ _FINISH = (
     .values(
         {
             _run.status: bindparam("target"),
-            _run.finished_at: bindparam("now"),
+            _run.finished_at: _END_TIME,
             _run.updated_at: bindparam("now"),
             _run.due_at: None,
             _run.lease_token: None,
             # SQLAlchemy reserves the plain names of the columns.
-            **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
+            **{_run[name]: bindparam(f"new_{name}") for name in (*_RESULT, "error_folded")},
         }
     )
 )
@@ -348,6 +353,7 @@ def end_locked(
     error_columns = {
         "code": error.code if error else None,
         "why": error.message if error else None,
+        "folded": fold_column(error.message) if error else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
     uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **error_columns})
@@ -394,7 +400,9 @@ def _final(
     if unknown := values.keys() - set(_RESULT):
         raise ValueError(f"A run's end sets no {unknown}")
     held = {"of_run": lease.run_id, "token": lease.token, "was": source}
-    return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
+    result = {f"new_{name}": values.get(name) for name in _RESULT}
+    result["new_error_folded"] = fold_column(values.get("error_message"))
+    return {**held, "target": target, "now": now, **result}
 
 
 def _release_slots(uow: UnitOfWork, row: RunOfFlow) -> None:

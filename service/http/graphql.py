@@ -46,6 +46,8 @@ from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
+_STREAM_TYPES = ("event-stream", "multipart")
+"""Parts of the media types of protocols by which a response may come in several parts."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
 
@@ -226,6 +228,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
+        if request.method == "POST" and not _names_stream(request.headers.get("accept") or ""):
+            # Most requests are like this; parsing the content type once more costs more than their JSON.
+            data = self.parse_json(await request.get_body())
+            if isinstance(data, dict) and isinstance(query := data.get("query"), str):
+                variables, extensions = data.get("variables"), data.get("extensions")
+                if _are_objects(variables, extensions):
+                    return GraphQLRequestData(query, variables, data.get("operationName"), extensions)
         return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
@@ -251,6 +260,15 @@ def _refusal(error: HTTPException) -> Response:
     if wrong_method:
         response.headers["allow"] = "POST"
     return response
+
+
+def _names_stream(accepted: str) -> bool:
+    accepted = accepted.lower()
+    return any(media_type in accepted for media_type in _STREAM_TYPES)
+
+
+def _are_objects(*values: object) -> bool:
+    return all(value is None or isinstance(value, dict) for value in values)
 
 
 def _accepts_graphql_response(request: Request) -> bool:

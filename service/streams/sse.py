@@ -68,7 +68,8 @@ class HttpProtocol(HttpToolsProtocol):
 
 def accepts_stream(request: Request) -> bool:
     """Whether the client accepts server-sent events."""
-    return MEDIA_TYPE in _accepted(request)
+    # Most clients do not; the list of what they accept need not be parsed for that.
+    return MEDIA_TYPE in request.headers.get("accept", "").lower() and MEDIA_TYPE in _accepted(request)
 
 
 def prefers_json(request: Request) -> bool:
