@@ -135,11 +135,10 @@ _STEPS_BETWEEN_CHECKS = 50_000
 """Steps of SQLite's virtual machine between two looks at the clock: about a millisecond."""
 
 
-def gather_statistics(uow: UnitOfWork) -> None:
-    """Tells the query planner how the values of indexed columns are spread. PostgreSQL does so by itself."""
-    if uow.conn.dialect.name == "sqlite":
-        uow.conn.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
-        uow.conn.exec_driver_sql("ANALYZE")
+def gather_statistics(conn: Connection) -> None:
+    """Tells SQLite's query planner how the values of indexed columns are spread."""
+    conn.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
+    conn.exec_driver_sql("ANALYZE")
 
 
 class Deadline:

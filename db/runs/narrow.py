@@ -36,6 +36,8 @@ _term = sql_table("run_term", column("term"), column("project_id", Uuid()), colu
 
 FEW = 500
 """Runs up to this number are read by their keys, whatever the order: that takes a few milliseconds."""
+_FEW_ON_POSTGRESQL = 2_000
+"""The same of what PostgreSQL is asked about: the walk past them all would take a second."""
 _SAMPLE = 300
 """Newest runs that are looked at for a text, before its index is asked: PostgreSQL reads all that a text is in."""
 _COMMON = 5
@@ -78,11 +80,42 @@ def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement
     return matches(narrow(conn, where), conn.dialect.name, now)
 
 
+def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
+    """Returns False if `narrow_page` would return the filter as it is: most lists are spared the question."""
+    if where.ids is not None:
+        return False
+    created = where.created_after is not None or where.created_before is not None
+    is_restricted, is_sorted = _is_restricted(where), sorted_by is not None
+    if _spans_projects(where) and (is_sorted or is_restricted):
+        return True
+    if dialect != "sqlite":
+        several_tags = where.any_tags is not None and len(where.any_tags) > 1
+        return bool(where.error_contains) or several_tags or (is_sorted and created)
+    return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
+
+
+def _is_in_one_index(where: RunFilter) -> bool:
+    """True if one index holds the runs that match in the order of their creation."""
+    plain = RunFilter(
+        project_ids=where.project_ids, created_after=where.created_after, created_before=where.created_before
+    )
+    if where.archived is Archived.ONLY:
+        return False
+    for name in ("statuses", "flow_ids", "trigger_methods"):
+        without: dict[str, Any] = {name: None}
+        values = getattr(where, name)
+        if values is not None and len(values) == 1 and replace(where, archived=Archived.EXCLUDE, **without) == plain:
+            return True
+    return False
+
+
 def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> RunFilter:
     """The same for a page of runs, sorted by a column; of several projects: names the runs that are on it.
 
     Indexes begin with the project, so each project is read by itself.
     """
+    if not may_narrow(where, conn.dialect.name, sorted_by):
+        return where
     where = narrow(conn, where)
     if keyset.sort is not None and where.ids is None and conn.dialect.name != "sqlite":
         where = _created_in_range(conn, where)
@@ -204,18 +237,22 @@ def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
 
 def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
     """Returns the filter with bounds of time within which all runs lie that have its tags and its metadata."""
-    if where.project_ids is None or len(where.project_ids) != 1:
-        return where
-    (project_id,) = where.project_ids
-    for terms in _terms(where):
-        if len(terms) != 1:
+    sets = list(_terms(where))
+    projects = _projects(conn, where) if sets else ()
+    for terms in sets:
+        # Two steps from the ends of a range of the primary key, for each.
+        of_terms = [(_term.term == term, _term.project_id == key) for term in terms for key in projects]
+        if len(of_terms) > _SAFE_LIST:
             continue
-        of_term = (_term.term == terms[0], _term.project_id == project_id)
-        ends = [select(end(_term.run_id)).where(*of_term).scalar_subquery() for end in (func.min, func.max)]
-        first, last = conn.execute(select(*ends)).one()
-        if first is None:
+        bounds = [
+            conn.execute(select(end(_term.run_id)).where(*of_term)).scalar()
+            for of_term in of_terms
+            for end in (func.min, func.max)
+        ]
+        found = [key for key in bounds if key is not None]
+        if not found:
             return replace(where, ids=())
-        after, before = ids.created_at(first), ids.created_at(last) + timedelta(milliseconds=1)
+        after, before = ids.created_at(min(found)), ids.created_at(max(found)) + timedelta(milliseconds=1)
         where = replace(
             where,
             created_after=after if where.created_after is None else max(after, where.created_after),
@@ -259,7 +296,7 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
         sampled = RunFilter(error_contains=where.error_contains, archived=Archived.INCLUDE)
         has_value = _run.error_message.is_not(None)
     elif where.any_tags is not None and len(where.any_tags) > 1:
-        # The planner takes tags for commoner than they are, when there are several.
+        # The planner takes several tags for commoner than they are.
         sampled = RunFilter(any_tags=where.any_tags, archived=Archived.INCLUDE)
     else:
         return where
@@ -272,11 +309,11 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     # Planned by itself, as if all of it were read: else the limit would make a planner walk the table.
     by_index = condition if text_condition is None else text_condition
     found = select(_run.id, _run.project_id).where(by_index).cte("found").prefix_with("MATERIALIZED")
-    query = select(found.c.id).limit(FEW + 1)
+    query = select(found.c.id).limit(_FEW_ON_POSTGRESQL + 1)
     if where.project_ids is not None:
         query = query.where(found.c.project_id.in_(where.project_ids))
     keys = conn.execute(query).scalars().all()
-    return replace(where, ids=tuple(keys)) if len(keys) <= FEW else where
+    return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
 
 
 def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:

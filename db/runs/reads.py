@@ -85,6 +85,11 @@ def keyset(order: RunOrder) -> Keyset:
     return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
 
 
+def narrowed_page(conn: Connection, where: RunFilter, order: RunOrder, page: Page) -> RunFilter:
+    """Returns a filter that the same runs of the page match, and that names them if that is quicker to read."""
+    return narrow_page(conn, where, keyset(order), page, SORT_COLUMNS[order.field])
+
+
 def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
     """Returns the matching runs of one page, in `order`."""
     keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]

@@ -84,7 +84,7 @@ def maintenance_jobs(
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
-        Job("gather statistics", STATISTICS_SECONDS, partial(database.write, sqlite.gather_statistics)),
+        Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
     ]
@@ -116,6 +116,12 @@ class _JobService(BackgroundService):
     async def work(self) -> float:
         await self._job.work()
         return self._job.seconds
+
+
+async def gather_statistics(database: Database) -> None:
+    """Gather the statistics of SQLite's tables. PostgreSQL does so by itself."""
+    if database.dialect == "sqlite":
+        await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
 
 
 async def rescue_waiting_runs(database: Database) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from db.row_json.statements import RowTexts, position
 from db.row_types import RunRow
-from db.runs import reads
+from db.runs import narrow, reads
 from db.runs import texts as run_texts
 from db.sql.keyset import Edge, Page, Position, in_order, sort_value
 from domain import ids
@@ -80,8 +80,11 @@ class RunList:
         self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
     ) -> Sequence[Sequence[Any]]:
         """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
-        statement = run_texts.page(texts, self.where, self.order, page, values, placed=placed)
-        return in_order(await self.context.database.fetch(*statement), page)
+        database, where = self.context.database, self.where
+        if narrow.may_narrow(where, database.dialect, reads.SORT_COLUMNS[self.order.field]):
+            where = await database.read(reads.narrowed_page, where, self.order, page)
+        statement = run_texts.page(texts, where, self.order, page, values, placed=placed)
+        return in_order(await database.fetch(*statement), page)
 
     def text_position(self, key: Any, value: Any) -> Position:
         """Returns the position of a run in the result of `texts`."""

@@ -60,7 +60,6 @@ def upgrade() -> None:
             "ix_run_archived", "flow_run", ["project_id", "id"], sqlite_where=sa.text("archived_at IS NOT NULL")
         )
         _add_terms()
-    op.execute("ANALYZE" if is_sqlite else "ANALYZE flow_run")
 
 
 def _fold(table: str, key: tuple[str, ...], text: str, column: str) -> None:

@@ -171,13 +171,20 @@ NARROWED = (
 )
 
 
+IN_ONE_INDEX = ("absent status", "created in a range")
+"""Filters of which one index has the runs in the order of their creation."""
+
+
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", NARROWED)
 async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name: str) -> None:
     for order in ORDERS:
         plans = await filled.read(plans_of, partial(page, name=name, order=order))
         assert not [node for plan in plans for node in plan if node.startswith("SCAN flow_run")], plans
-        assert any("sqlite_autoindex_flow_run_1" in node for node in plans[-1]), plans
+        if order.field is RunOrderField.CREATED_AT and name in IN_ONE_INDEX:
+            assert not [node for node in plans[-1] if "TEMP B-TREE" in node], plans
+        else:
+            assert any("sqlite_autoindex_flow_run_1" in node for node in plans[-1]), plans
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
