@@ -101,6 +101,7 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
         reason = actions.of_operation(operation).planned_reason
         statement = update(OUTCOMES).where(IN_CHUNK).values(planned_reason=reason)
         uow.conn.execute(statement, {**chunk.parameters, "source_id": operation.source_id})
+        actions.of_operation(operation).plan_covered(uow.conn, chunk)
 
 
 def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> None:

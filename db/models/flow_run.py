@@ -50,13 +50,18 @@ class FlowRun(SQLModel, table=True):
     depth: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
     """Ancestors that the run has."""
     parent_position: int | None = Field(sa_column=Column(Integer))
-    """The parent's step that waits for the run; none for a run that no step waits for."""
+    """The parent's step that waits for the run; none for a run that no step waits for, such as a retry of a child whose
+    parent went on without it."""
     parent_attempt: int | None = Field(sa_column=Column(Integer))
     """Of that step."""
     item_index: int | None = Field(sa_column=Column(Integer))
     """The run's place among the children of one attempt, from 0."""
     fail_parent_on_failure: bool = Field(sa_column=Column(Boolean, nullable=False))
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
+    retry_strategy: str | None = Field(sa_column=Column(Text))
+    """Where a retry began; none for other runs, and for retries made before this was recorded."""
+    first_run_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The first run of the operation that this run continues, whose ID is in idempotency keys; none: the run itself."""
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
     """Place in the chain of retries, from 1."""
     retry_operation_id: UUID | None = Field(sa_column=key(nullable=True))

@@ -271,6 +271,9 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),
         _run.parent_position.is_(None),
+        # Only runs that clients started below a parent: those of steps, and retries, are detached.
+        _run.item_index.is_(None),
+        _run.retry_of_id.is_(None),
     )
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
@@ -288,10 +291,10 @@ def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[Rec
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
 
 
-def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> ParentRun | None:
-    """Returns the project's run `run_id`, locked: it cannot end before the transaction does."""
+def parent(conn: Connection, run_id: UUID, project_id: UUID) -> ParentRun | None:
+    """Returns the project's run `run_id`."""
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
-    row = uow.conn.execute(query.with_for_update(read=True)).first()
+    row = conn.execute(query).first()
     return ParentRun(*row) if row is not None else None
 
 

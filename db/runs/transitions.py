@@ -29,6 +29,7 @@ from db.events import log as event_log
 from db.models import FlowRun, Project
 from db.models.types import Latest, MillisecondsUntil, table
 from db.queue import due, quota, slots
+from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.enums import RunStatus
@@ -147,8 +148,8 @@ COLUMNS_FOR_END = (_run.id, _run.project_id, _run.flow_id, _run.status, _run.par
 _LOCK_LIVE = (
     select(*COLUMNS_FOR_END)
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
-    .order_by(_run.id)  # in one order, or two transactions over the same runs would deadlock
-    .with_for_update()
+    .order_by(_run.depth, _run.id)  # see `db.runs.families`
+    .with_for_update(key_share=True)
 )
 _END = (
     update(_table)
@@ -337,7 +338,20 @@ def end(
 
     Their workers lose the leases.
     """
-    return end_locked(uow, fetch_all(uow.conn, _LOCK_LIVE, {"run_ids": run_ids}), target, message, error)
+    return end_locked(uow, lock_live(uow, run_ids), target, message, error)
+
+
+def lock_live(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
+    """Returns the live ones of these runs, locked, ancestors before their descendants."""
+    rows: Sequence[EndedRun] = fetch_all(uow.conn, _LOCK_LIVE, {"run_ids": run_ids})
+    return rows
+
+
+def note(uow: UnitOfWork, run: RunRow, message: str) -> None:
+    """Adds a message to the status history of a live run, whose status does not change."""
+    rows = [_event(run.id, run.project_id, run.flow_id, run.status, run.status, message, clock.now())]
+    event_log.append(uow, rows)
+    uow.publish_after_commit(pubsub.run_changed(run.id))
 
 
 def end_locked(
