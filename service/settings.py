@@ -102,8 +102,9 @@ class Settings(BaseSettings):
     )
     compiled_reads: bool = Field(
         default=True,
-        description="Compile the selections of subscriptions, render a result once for all subscribers that get the"
-        " same, and write it straight to their sockets. If off, subscribers get the same messages more slowly.",
+        description="Compile the selections of queries, so that the database writes their JSON, and those of"
+        " subscriptions, rendering a result once for all subscribers that get the same, and writing it straight to"
+        " their sockets. If off, clients get the same answers and messages more slowly.",
     )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."

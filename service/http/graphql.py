@@ -34,17 +34,22 @@ from engine.compiled_flow import FlowCache
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
-from schema.build import FlowRunsSchema
+from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
+from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
+from service.http.compression import compression
 from service.http.graphiql import Explorer
 from service.http.media_types import accepts_graphql_response, response_type
 from service.http.request_limits import bounded
+from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
 from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
+_STREAM_TYPES = ("event-stream", "multipart")
+"""Parts of the media types of protocols by which a response may come in several parts."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
 
@@ -92,11 +97,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._explorer = explorer
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
+        self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
+        """The way of queries of declared fields; None if the service is set to execute all in the general way."""
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
+        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
 
     request_adapter_class = _RequestAdapter
     websocket_adapter_class = TextSocket
@@ -116,11 +123,27 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
-            return await self._stream(request) or await self.run(request)
+            return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
             return _error_response(request, error)
         except HTTPException as error:
             return _refusal(request, error)
+
+    async def _answer(self, request: Request) -> Response:
+        context = await self.get_context(request, Response())
+        if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
+            return Response(body, headers={"content-type": response_type(request)})
+        return await self.run(request, context=context)
+
+    async def _compiled(self, reads: CompiledReads, request: Request, context: Context) -> bytes | None:
+        """Returns the body of the response to a query that is compiled; None for all others, and for bad requests."""
+        try:
+            data = await self.parse_http_body(self.request_adapter_class(request))
+        except (HTTPException, JSONDecodeError):
+            return None
+        if isinstance(data, list) or data.protocol != "http":
+            return None
+        return await reads.execute(data.query, data.variables, data.operation_name, context)
 
     async def _stream(self, request: Request) -> EventStream | None:
         """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
@@ -219,12 +242,22 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
-        data = await super().parse_http_body(request)
+        data = await self._parsed_body(request)
         if isinstance(data, GraphQLRequestData):
             if not data.query and data.extensions and "persistedQuery" in data.extensions:
                 raise PersistedQueryNotSupportedError
             data.operation_name = None if data.operation_name == "" else data.operation_name
         return data
+
+    async def _parsed_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        if request.method == "POST" and not _names_stream(request.headers.get("accept") or ""):
+            # Most requests are like this; parsing the content type once more costs more than their JSON.
+            data = self.parse_json(await request.get_body())
+            if isinstance(data, dict) and isinstance(query := data.get("query"), str):
+                variables, extensions = data.get("variables"), data.get("extensions")
+                if _are_objects(variables, extensions):
+                    return GraphQLRequestData(query, variables, data.get("operationName"), extensions)
+        return await super().parse_http_body(request)
 
     def parse_query_params(self, params: Mapping[str, str | None]) -> dict[str, Any]:
         """The request of a GET. Parameters without a value are absent, as forms and proxies send them."""
@@ -260,6 +293,15 @@ def _refusal(request: Request, error: HTTPException) -> Response:
     if wrong_method:
         response.headers["allow"] = "POST"
     return response
+
+
+def _names_stream(accepted: str) -> bool:
+    accepted = accepted.lower()
+    return any(media_type in accepted for media_type in _STREAM_TYPES)
+
+
+def _are_objects(*values: object) -> bool:
+    return all(value is None or isinstance(value, dict) for value in values)
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
