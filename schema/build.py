@@ -7,22 +7,15 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
 import strawberry
 from graphql import (
-    ConstObjectFieldNode,
-    ConstObjectValueNode,
-    ConstValueNode,
     DocumentNode,
     Executor,
-    GraphQLDefaultInput,
     GraphQLError,
     MiddlewareManager,
-    NameNode,
     OperationDefinitionNode,
     Undefined,
     create_source_event_stream,
-    parse_const_value,
 )
 from graphql import ExecutionResult as GraphQLExecutionResult
 from strawberry.exceptions import MissingQueryError
@@ -61,20 +54,13 @@ class FlowRunsSchema(strawberry.Schema):
     """The schema. Every error that leaves it has a code, and internal errors are masked."""
 
     def __init__(self, **arguments: Any) -> None:
-        """Builds the schema, and gives its defaults the form that introspection can print.
-
-        Defaults of null are removed: to resolvers, null and absent mean the same.
-        """
+        """Builds the schema, and removes defaults of null from it: to resolvers, null and absent mean the same."""
         super().__init__(**arguments)
         for named_type in self._schema.type_map.values():
             for field in getattr(named_type, "fields", {}).values():
                 for declared in (field, *getattr(field, "args", {}).values()):
-                    default = getattr(declared, "default_value", Undefined)
-                    if default is None:
+                    if getattr(declared, "default_value", Undefined) is None:
                         declared.default_value = Undefined
-                    elif isinstance(default, dict):
-                        # graphql-core prints objects as defaults of input objects alone, not of the scalar JSON.
-                        declared.default = GraphQLDefaultInput(literal=_json_literal(default))
 
     async def execute(self, *args: Any, **kwargs: Any) -> ExecutionResult:
         """Returns the result of an operation."""
@@ -155,16 +141,6 @@ class NamedOperation(SchemaExtension):
         if operations > 1 and context._provided_operation_name is None:  # noqa: SLF001
             raise GraphQLError("The document has several operations. Name one with `operationName`.")
         yield
-
-
-def _json_literal(value: object) -> ConstValueNode:
-    """Returns a JSON value as a GraphQL literal."""
-    if isinstance(value, dict):
-        fields = (
-            ConstObjectFieldNode(name=NameNode(value=name), value=_json_literal(of)) for name, of in value.items()
-        )
-        return ConstObjectValueNode(fields=tuple(fields))
-    return parse_const_value(orjson.dumps(value).decode())
 
 
 @cache

@@ -1,7 +1,10 @@
 """What a client accepts, by the `Accept` headers of its request (RFC 9110)."""
 
+import re
+
 from starlette.requests import Request
 
+_ZERO = re.compile(r"0(\.0{0,3})?")
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 
 
@@ -15,7 +18,7 @@ def accepted(request: Request) -> list[str]:
 def _is_refusal(parameter: str) -> bool:
     """Returns True for `q=0`, with which a client lists what it does not accept."""
     name, _, value = parameter.partition("=")
-    return name.strip() == "q" and value.strip().rstrip("0").rstrip(".") == ""
+    return name.strip() == "q" and _ZERO.fullmatch(value.strip()) is not None
 
 
 def accepts_graphql_response(request: Request) -> bool:
