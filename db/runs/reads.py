@@ -11,10 +11,12 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
 from db.row_types import AttemptRow, RunRow, StepRow
+from db.rollups import answers
 from db.runs.filter import matches
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
+from domain.time import clock
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.runs.state_machine import UNSUCCESSFUL
 
@@ -97,6 +99,10 @@ def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) ->
 
 def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     """Returns the number of matching runs. Counting stops at `limit`."""
+    counted = answers.counts(conn, where, clock.now())
+    if counted is not None:
+        number = sum(counted.values())
+        return number if limit is None else min(number, limit)
     return count_up_to(conn, select(_run.id).where(matches(where, conn.dialect.name)), limit)
 
 
