@@ -17,6 +17,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    Subquery,
     Uuid,
     and_,
     case,
@@ -77,24 +78,24 @@ class Level:
     """The span of creation times that is counted together, in slots."""
 
 
-def _levels(measure: Measure, first: int, *columns: str, spans: tuple[int, ...]) -> list[Level]:
+def _spans(measure: Measure, first: int, *columns: str, spans: tuple[int, ...]) -> list[Level]:
     return [Level(first + number, measure, frozenset(columns), span) for number, span in enumerate(spans)]
 
 
 _ALL_SPANS = (ALL_TIME, DAY, HOUR, QUARTER)
 LEVELS: tuple[Level, ...] = (
-    *_levels(Measure.RUNS, 10, spans=_ALL_SPANS),
-    *_levels(Measure.RUNS, 20, FLOW, spans=_ALL_SPANS[:3]),
-    *_levels(Measure.RUNS, 30, ENVIRONMENT, spans=_ALL_SPANS[:3]),
-    *_levels(Measure.RUNS, 40, TRIGGER, spans=_ALL_SPANS[:3]),
-    *_levels(Measure.RUNS, 50, FLOW, ENVIRONMENT, TRIGGER, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.RUNS, 10, spans=_ALL_SPANS),
+    *_spans(Measure.RUNS, 20, FLOW, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.RUNS, 30, ENVIRONMENT, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.RUNS, 40, TRIGGER, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.RUNS, 50, FLOW, ENVIRONMENT, TRIGGER, spans=_ALL_SPANS[:3]),
     # By flow and hour there would be nearly as many rows as runs.
-    *_levels(Measure.DURATIONS, 110, spans=_ALL_SPANS[:3]),
-    *_levels(Measure.DURATIONS, 120, FLOW, spans=_ALL_SPANS[:2]),
-    *_levels(Measure.DURATIONS, 130, ENVIRONMENT, spans=_ALL_SPANS[:2]),
-    *_levels(Measure.DURATIONS, 140, TRIGGER, spans=_ALL_SPANS[:2]),
-    *_levels(Measure.FAILURES, 210, FLOW, spans=_ALL_SPANS[:3]),
-    *_levels(Measure.FAILURES, 220, FLOW, ENVIRONMENT, TRIGGER, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.DURATIONS, 110, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.DURATIONS, 120, FLOW, spans=_ALL_SPANS[:2]),
+    *_spans(Measure.DURATIONS, 130, ENVIRONMENT, spans=_ALL_SPANS[:2]),
+    *_spans(Measure.DURATIONS, 140, TRIGGER, spans=_ALL_SPANS[:2]),
+    *_spans(Measure.FAILURES, 210, FLOW, spans=_ALL_SPANS[:3]),
+    *_spans(Measure.FAILURES, 220, FLOW, ENVIRONMENT, TRIGGER, spans=_ALL_SPANS[:3]),
 )
 
 
@@ -145,7 +146,7 @@ def middle_of(bucket: int) -> int:
     return bucket + (width - 1) // 2
 
 
-def _levels_table() -> Any:
+def _levels_table() -> Subquery:
     rows = [
         select(
             literal(level.number, literal_execute=True).label("number"),
@@ -163,10 +164,11 @@ def _levels_table() -> Any:
         )
         for level in LEVELS
     ]
-    return union_all(*rows).subquery("levels").c
+    return union_all(*rows).subquery("levels")
 
 
-_level = _levels_table()
+_levels = _levels_table()
+_level = _levels.c
 
 
 def by_level(changes: FromClause) -> Select[Any]:
@@ -174,7 +176,10 @@ def by_level(changes: FromClause) -> Select[Any]:
 
     Its columns are those of `run_rollup`. Sums of nothing are left out.
     """
-    change = changes.c
+    values = [column for column in changes.c if column.name != "runs"]
+    number = func.sum(changes.c.runs)
+    merged = select(*values, number.label("runs")).group_by(*values).having(number != 0).subquery("merged")
+    change = merged.c
     is_counted = and_(
         or_(~_level.by_duration, change.duration_ms.is_not(None)),
         or_(~_level.by_step, change.failed_step_name.is_not(None)),
@@ -194,7 +199,7 @@ def by_level(changes: FromClause) -> Select[Any]:
             change.runs,
             case((_level.by_duration, change.runs * change.duration_ms), else_=0).label("total_ms"),
         )
-        .where(is_counted)
+        .select_from(merged.join(_levels, is_counted))
         .subquery("expanded")
     )
     keys = [column for column in expanded.c if column.name not in {"runs", "total_ms"}]

@@ -107,7 +107,7 @@ def fill(uow: UnitOfWork, size: int) -> bool:
         return False
     since = state.filled_until
     until = _end_of_range(uow.conn, since, size)
-    uow.conn.execute(*_fill_range(uow.conn.dialect.name, since, until))
+    uow.conn.execute(_fill_range(uow.conn.dialect.name, since, until))
     uow.conn.execute(update(_states).values(filled_until=until))
     return until is not None
 
@@ -142,7 +142,7 @@ def _end_of_range(conn: Connection, since: datetime, size: int) -> datetime | No
     return max(begin, since + _SLOT)
 
 
-def _fill_range(dialect: str, since: datetime, until: datetime | None) -> tuple[Insert, dict[str, Any]]:
+def _fill_range(dialect: str, since: datetime, until: datetime | None) -> Insert:
     in_range = [_run.id >= ids.first_uuid_at(since)]
     changed_in_range = [_delta.slot >= (since - EPOCH) // _SLOT]
     if until is not None:
@@ -150,14 +150,7 @@ def _fill_range(dialect: str, since: datetime, until: datetime | None) -> tuple[
         changed_in_range.append(_delta.slot < (until - EPOCH) // _SLOT)
     columns = [column for column in _delta if column.name != "runs"]
     undone = select(*columns, (-_delta.runs).label("runs")).where(*changed_in_range)
-    return _add(dialect, by_level(_merged(union_all(runs_as_changes(*in_range), undone).subquery("changes")))), {}
-
-
-def _merged(changes: Any) -> Any:
-    """Returns `changes`, those of the same values as one."""
-    values = [column for column in changes.c if column.name != "runs"]
-    runs = func.sum(changes.c.runs)
-    return select(*values, runs.label("runs")).group_by(*values).having(runs != 0).subquery("merged")
+    return _add(dialect, by_level(union_all(runs_as_changes(*in_range), undone).subquery("changes")))
 
 
 def _add(dialect: str, sums: Select[Any]) -> Insert:
@@ -172,10 +165,10 @@ _rowid: ColumnElement[int] = literal_column("rowid", Integer)
 _some_rows = select(_rowid.label("number")).select_from(RUN_ROLLUP_DELTA).order_by(_rowid).limit(_SIZE).subquery()
 _SQLITE_THROUGH = select(func.max(_some_rows.c.number))
 _up_to = _rowid <= bindparam("through", type_=Integer)
-_SQLITE_SUM = _add("sqlite", by_level(_merged(select(RUN_ROLLUP_DELTA).where(_up_to).subquery("taken"))))
+_SQLITE_SUM = _add("sqlite", by_level(select(RUN_ROLLUP_DELTA).where(_up_to).subquery("taken")))
 _SQLITE_REMOVE = delete(RUN_ROLLUP_DELTA).where(_up_to)
 
 _row: ColumnElement[Any] = literal_column("ctid")
 _some = func.array(select(_row).select_from(RUN_ROLLUP_DELTA).limit(_SIZE).scalar_subquery())
 _taken = delete(RUN_ROLLUP_DELTA).where(_row == func.any(_some)).returning(*_delta).cte("taken")
-_POSTGRESQL_SUM = _add("postgresql", by_level(_merged(_taken)))
+_POSTGRESQL_SUM = _add("postgresql", by_level(_taken))
