@@ -141,6 +141,4 @@ TRIGGERS = {
 
 for _dialect, _statements in TRIGGERS.items():
     for _statement in _statements:
-        event.listen(
-            SQLModel.metadata, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect)
-        )
+        event.listen(SQLModel.metadata, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect))

@@ -234,7 +234,9 @@ def _bucket(duration: int) -> int:
 async def test_buckets_of_durations(database: Database) -> None:
     lengths = sorted({0, 1, 2**40 - 1, *(2**bits + more for bits in range(1, 40) for more in (-1, 0, 1))})
     found = await database.read(
-        lambda conn: [conn.execute(select(bucket_of(levels.literal(each, levels.BigInteger)))).scalar() for each in lengths]
+        lambda conn: [
+            conn.execute(select(bucket_of(levels.literal(each, levels.BigInteger)))).scalar() for each in lengths
+        ]
     )
     assert found == [_bucket(length) for length in lengths]
     for length in lengths:
