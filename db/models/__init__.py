@@ -10,7 +10,7 @@ from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.run_event import EventLowWatermark, RunEvent
-from db.models.run_file import RunFile
+from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
@@ -33,6 +33,7 @@ __all__ = [
     "QuotaUse",
     "RunEvent",
     "RunFile",
+    "RunFileReference",
     "RunLog",
     "RunRollup",
     "RunRollupState",

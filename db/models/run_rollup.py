@@ -5,6 +5,7 @@ older version, and a person at a prompt.
 """
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DDL, BigInteger, Boolean, Column, Index, Integer, Table, Text, Uuid, event
@@ -141,4 +142,5 @@ TRIGGERS = {
 
 for _dialect, _statements in TRIGGERS.items():
     for _statement in _statements:
-        event.listen(SQLModel.metadata, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect))
+        _create: Any = DDL(_statement)  # type: ignore[no-untyped-call]
+        event.listen(SQLModel.metadata, "after_create", _create.execute_if(dialect=_dialect))

@@ -233,8 +233,7 @@ def _answer(
     buckets: _Buckets | None = None,
     limit: int | None = None,
 ) -> Sequence[Any] | None:
-    plan = question and _plan(question, measure, buckets)
-    if question is None or plan is None:
+    if question is None or (plan := _plan(question, measure, buckets)) is None:
         return None
     parts = _parts(conn.dialect.name, measure, question, plan, buckets)
     found = union_all(*parts).subquery("found")

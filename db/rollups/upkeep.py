@@ -4,9 +4,9 @@
 to the other in one transaction, so it changes no answer, and it may be broken off at any time.
 
 Old runs are counted range by range of their creation times, by `fill`, while others change them. Meanwhile nothing is
-summed. A range is counted in one statement, which adds the runs as they are, and takes away what the changes to them say
-that it sees. So it adds what the runs were before the first change that is left: whether a change commits before the
-statement or after it, the changes that are summed later lead from there to the present.
+summed. A range is counted in one statement, which adds the runs as they are, and takes away the changes of them that
+it sees. So it adds what the runs were before the changes that are kept: whether a change commits before the statement
+or after it, the changes that are summed later lead from there to the present.
 
 Who does any of this holds the lock on the row of `run_rollup_state`.
 """
@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Insert,
     Integer,
     Select,

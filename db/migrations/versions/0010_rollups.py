@@ -12,7 +12,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0010"
-down_revision = "0011"
+down_revision = "0012"
 
 _COLUMNS = "project_id, flow_id, slot, environment, trigger_method, status, archived, failed_step_name, duration_ms"
 _SOURCES = (
@@ -81,8 +81,8 @@ def upgrade() -> None:
         epoch = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
     # After the triggers: from here on nobody writes a run that they do not see.
     op.execute(
-        "INSERT INTO run_rollup_state (id, filled_until)"
-        f" SELECT 1, CASE WHEN EXISTS (SELECT 1 FROM flow_run) THEN {epoch} END"  # noqa: S608
+        "INSERT INTO run_rollup_state (id, filled_until)"  # noqa: S608
+        f" SELECT 1, CASE WHEN EXISTS (SELECT 1 FROM flow_run) THEN {epoch} END"
     )
 
 

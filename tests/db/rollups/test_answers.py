@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import BigInteger, literal, select
 
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
@@ -112,7 +112,7 @@ def window(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 def _filters(rows: Sequence[AnyRow], window: Mapping[str, Any]) -> list[RunFilter]:
     projects = sorted({row.project_id for row in rows})
     flows = sorted({row.flow_id for row in rows})
-    scopes = [{}, {"project_ids": projects[:1]}, {"flow_ids": flows[:1]}, {"flow_ids": flows[:2]}]
+    scopes: list[dict[str, Any]] = [{}, {"project_ids": projects[:1]}, {"flow_ids": flows[:1]}, {"flow_ids": flows[:2]}]
     return [RunFilter(**scope, **part, **window) for scope in scopes for part in DIMENSIONS.values()]
 
 
@@ -234,9 +234,7 @@ def _bucket(duration: int) -> int:
 async def test_buckets_of_durations(database: Database) -> None:
     lengths = sorted({0, 1, 2**40 - 1, *(2**bits + more for bits in range(1, 40) for more in (-1, 0, 1))})
     found = await database.read(
-        lambda conn: [
-            conn.execute(select(bucket_of(levels.literal(each, levels.BigInteger)))).scalar() for each in lengths
-        ]
+        lambda conn: [conn.execute(select(bucket_of(literal(each, BigInteger)))).scalar() for each in lengths]
     )
     assert found == [_bucket(length) for length in lengths]
     for length in lengths:
@@ -255,7 +253,8 @@ async def test_many_durations_are_approximate_and_few_are_exact(
     close = await database.read(stats.durations, RunFilter(), START)
     assert exact is not None
     assert close is not None
-    assert (exact.count, exact.mean) == (close.count, pytest.approx(close.mean))
+    assert exact.count == close.count
+    assert exact.mean == pytest.approx(close.mean)
     assert list(exact.percentiles) == [lengths[-(-500 * part // 100) - 1] for part in stats.PERCENTILES]
     assert close.percentiles != exact.percentiles
     assert [close.min, close.max, *close.percentiles] == pytest.approx(
