@@ -62,9 +62,9 @@ class StatusCount:
 
 @strawberry.type(
     description="Durations, from start to finish, of the runs that have ended. A percentile is the shortest duration of"
-    f" a run that so many percent of the runs did not exceed. Exact below {EXACT_DURATIONS:,} runs. From there on, where"
-    " kept counts answer the filter, shortest and longest duration and percentiles differ by at most 1 %; number and"
-    " mean stay exact."
+    " a run that so many percent of the runs did not exceed. Exact below"
+    f" {EXACT_DURATIONS:,} runs. From there on, where kept counts answer the filter, shortest and longest duration and"
+    " percentiles differ by at most 1 %; number and mean stay exact."
 )
 class DurationStats:
     """Durations of runs."""
