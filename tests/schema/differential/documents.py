@@ -77,17 +77,16 @@ class DocumentGenerator:
     def _selection(self, random: Random, operation: _Operation, on: Any, depth: int, *, apart: bool = False) -> str:
         """Returns a selection; with `apart` every field has an alias, since fields of several types are merged."""
         if is_abstract_type(on):
-            parts = ["__typename"]
-            parts += [f"{name}" for name in getattr(on, "fields", {}) if random.random() < 0.5]
+            parts = ["__typename", *getattr(on, "fields", {})]
             types = list(self._schema.get_possible_types(on))
             chosen = random.sample(types, random.randint(1, len(types)))
             parts += [
                 f"... on {each.name} {self._selection(random, operation, each, depth, apart=True)}" for each in chosen
             ]
             return f"{{ {' '.join(parts)} }}"
-        names = [name for name, each in on.fields.items() if depth > 0 or _is_leaf(each)]
-        chosen = random.sample(names, random.randint(1, min(MAX_FIELDS, len(names)))) if names else []
-        parts = [self._field(random, operation, on, name, depth, apart=apart) for name in chosen] or ["__typename"]
+        names = [name for name, declared in on.fields.items() if depth > 0 or _is_leaf(declared)]
+        selected: list[str] = random.sample(names, random.randint(1, min(MAX_FIELDS, len(names)))) if names else []
+        parts = [self._field(random, operation, on, name, depth, apart=apart) for name in selected] or ["__typename"]
         if random.random() < 0.15:
             parts.append(f"typeName: __typename{self._directive(random, operation)}")
         parts += self._fragments(random, operation, on, apart=apart)
