@@ -1,7 +1,7 @@
 """Flows and their versions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,7 +11,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
 from db.models.types import table
 from db.queue import slots
+from db.row_json.statements import RowTexts, Statement, page_slice
 from db.row_types import FlowRow, FlowVersionRow
+from db.sql.clause_text import ClauseTexts
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, select_columns
 from domain import ids
@@ -21,6 +23,10 @@ _flows = table(Flow)
 _flow = _flows.c
 _versions = table(FlowVersion)
 _version = _versions.c
+
+_KEPT_FILTERS = 500
+"""Filters whose conditions are kept as text."""
+_filters = ClauseTexts(_KEPT_FILTERS)
 
 NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
 
@@ -116,6 +122,20 @@ def definition(conn: Connection, version_id: UUID) -> str:
 def page(conn: Connection, columns: Collection[str], where: FlowFilter, page: Page) -> Sequence[FlowRow]:
     """Returns the matching flows of one page, newest first."""
     return NEWEST_FIRST.page(conn, select(*select_columns(_flows, columns)).where(_matches(where)), page)
+
+
+def page_texts(
+    texts: RowTexts, where: FlowFilter, page: Page, values: Mapping[str, object], *, placed: bool
+) -> Statement:
+    """Returns the statement for the JSON texts of the flows that `page` returns, for `Database.fetch`.
+
+    The rows of a backward page come last first. With `placed`, each row ends with its ID and 0.
+    """
+    dialect = texts.dialect
+    name = tuple(tuple(value) if isinstance(value, list) else value for value in astuple(where))
+    condition = _filters.of(name, lambda _: _matches(where), dialect)
+    rows = page_slice("flows", lambda: NEWEST_FIRST, condition, page, dialect)
+    return texts.select("flow.id, 0" if placed else "", rows, values)
 
 
 def has_more(conn: Connection, where: FlowFilter, edge: Edge) -> bool:

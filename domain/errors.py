@@ -106,6 +106,10 @@ class InvalidArgumentError(RequestError, code="INVALID_ARGUMENT"):
     """An argument has a value that is not allowed."""
 
 
+class QueryTimeoutError(RequestError, code="QUERY_TIMEOUT", http_status=HTTPStatus.GATEWAY_TIMEOUT):
+    """The query took longer than its time limit. Narrow its filter, for example by `createdAfter`."""
+
+
 class QueryTooComplexError(RequestError, code="QUERY_TOO_COMPLEX"):
     """The query exceeds the limits of one request. Select fewer fields or ask for smaller pages."""
 

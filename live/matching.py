@@ -7,11 +7,12 @@ lasted. Before an event, that may have been any length up to the one at the even
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
 from domain.runs.state_machine import FINAL
@@ -37,9 +38,11 @@ class RunSnapshot:
         "status",
     )
 
-    def __init__(self, row: AnyRow, at: datetime) -> None:
+    def __init__(self, row: RunRow, at: datetime) -> None:
         """The run as in `row`. A live run has lasted until `at`."""
-        values = row._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
+        values = cast(
+            "AnyRow", row
+        )._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
@@ -73,15 +76,16 @@ class RunSnapshot:
         return self._metadata
 
 
-def snapshot_now(row: AnyRow) -> RunSnapshot:
+def snapshot_now(row: RunRow) -> RunSnapshot:
     """Return the run as it is now."""
     return RunSnapshot(row, clock.now())
 
 
-def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
+def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
     """Return the run right after `event`; `row` was read then or later."""
     snapshot = _snapshot_at(event, row)
     if event.kind == RUN_STATUS:
+        assert event.to_status is not None  # every status change has one
         snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
         snapshot.recovered = True
@@ -90,7 +94,7 @@ def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
     return snapshot
 
 
-def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
+def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
     """Return the run right before `event`; None if the event is the run's creation."""
     snapshot = _snapshot_at(event, row)
     snapshot.is_past = True
@@ -106,8 +110,8 @@ def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
     return snapshot
 
 
-def _snapshot_at(event: AnyRow, row: AnyRow) -> RunSnapshot:
+def _snapshot_at(event: EventRow, row: RunRow) -> RunSnapshot:
     snapshot = RunSnapshot(row, event.at)
-    if snapshot.archived and row.archived_at >= event.at:
+    if snapshot.archived and (row.archived_at is None or row.archived_at >= event.at):
         snapshot.archived = False  # it was archived later
     return snapshot

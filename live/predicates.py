@@ -62,7 +62,7 @@ def _equals(column: _Column, expected: Any) -> Predicate:
 
 def _after(column: _Column, instant: datetime) -> Predicate:
     get = column.get
-    return lambda snapshot: (value := get(snapshot)) is not None and value > instant
+    return lambda snapshot: (value := get(snapshot)) is not None and value >= instant
 
 
 def _before(column: _Column, instant: datetime) -> Predicate:
@@ -71,7 +71,7 @@ def _before(column: _Column, instant: datetime) -> Predicate:
 
 
 def _created_after(column: _Column, instant: datetime) -> Predicate:
-    get, first = column.get, ids.first_uuid_after(instant)
+    get, first = column.get, ids.first_uuid_at(instant)
     return lambda snapshot: bool(get(snapshot) >= first)
 
 

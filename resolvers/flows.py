@@ -10,8 +10,9 @@ from db import flows, projects
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
+from db.row_json.statements import RowTexts, position
 from db.row_types import FlowRow, FlowVersionRow
-from db.sql.keyset import Edge, Page, Position
+from db.sql.keyset import Edge, Page, Position, in_order
 from domain import ids
 from domain.errors import (
     FlowNameTakenError,
@@ -74,6 +75,17 @@ class FlowList:
     async def page(self, columns: Collection[str], page: Page) -> Sequence[FlowRow]:
         """Returns the flows of a page."""
         return await self._database.read(flows.page, columns, self._where, page)
+
+    async def texts(
+        self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
+        statement = flows.page_texts(texts, self._where, page, values, placed=placed)
+        return in_order(await self._database.fetch(*statement), page)
+
+    def text_position(self, key: Any, value: Any) -> Position:
+        """Returns the position of a flow in the result of `texts`."""
+        return position(None, value, key)
 
     async def has_more(self, edge: Edge) -> bool:
         """True if a flow stands beyond `edge`."""

@@ -69,7 +69,16 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections, settings.max_body_bytes)
+    endpoint = GraphQLEndpoint(
+        build_schema(),
+        database,
+        flows,
+        explorer,
+        hub,
+        connections,
+        settings.max_body_bytes,
+        compiled_reads=settings.compiled_reads,
+    )
     app = Starlette(
         routes=[
             Route("/", _to_explorer),

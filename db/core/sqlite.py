@@ -9,6 +9,7 @@ the others with it.
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -105,10 +106,39 @@ class _Job:
             self.done.set_result((self.result, self.uow.topics if self.uow else ()))
 
 
-class Readers:
-    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait."""
+_STEPS_BETWEEN_CHECKS = 50_000
+"""Steps of SQLite's virtual machine between two looks at the clock: about a millisecond."""
 
-    def __init__(self, url: URL, count: int) -> None:
+
+class Deadline:
+    """The instant at which a connection interrupts what it reads."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def set(self, seconds: float | None) -> None:
+        """Interrupts what is read from now on for longer than `seconds`; None: nothing."""
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def is_over(self) -> bool:
+        """True if it has passed; SQLite's progress handler."""
+        return self._at is not None and time.monotonic() > self._at
+
+
+def _watch_time(dbapi_connection: Any, record: Any) -> None:
+    deadline = record.info["deadline"] = Deadline()
+    dbapi_connection.set_progress_handler(deadline.is_over, _STEPS_BETWEEN_CHECKS)
+
+
+class Readers:
+    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait.
+
+    A read that takes longer than `timeout` seconds is interrupted: the driver raises SQLITE_INTERRUPT.
+    """
+
+    def __init__(self, url: URL, count: int, timeout: float | None = None) -> None:
         # Each statement sees what is committed by then; nothing is to be begun, and nothing to be rolled back.
         self._engine = create_engine(
             url.set(drivername="sqlite"),
@@ -120,6 +150,9 @@ class Readers:
         )
         read_keys_fast(self._engine.dialect)
         event.listen(self._engine, "connect", prepare)
+        if timeout is not None:
+            event.listen(self._engine, "connect", _watch_time)
+        self._timeout = timeout
         self.pool = self._engine.pool
         self._threads = ThreadPoolExecutor(count, "sqlite-reader")
         self._closed = False
@@ -132,7 +165,25 @@ class Readers:
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self._engine.connect() as conn:
+            if self._timeout is not None:
+                conn.info["deadline"].set(self._timeout)
             return query(conn)
+
+    async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        """The rows of a statement in text."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+
+    def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        conn = self._engine.raw_connection()
+        try:
+            if self._timeout is not None:
+                conn.info["deadline"].set(self._timeout)
+            rows: Sequence[Any] = conn.driver_connection.execute(statement, arguments).fetchall()  # type: ignore[union-attr]
+            return rows
+        finally:
+            conn.close()
 
     async def close(self) -> None:
         """Finish what was asked for, then stop."""

@@ -64,7 +64,7 @@ def _equals(column: ColumnElement[Any], value: object, _: _Scope) -> ColumnEleme
 
 
 def _after(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
-    return column > instant
+    return column >= instant
 
 
 def _before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
@@ -73,7 +73,7 @@ def _before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnE
 
 def _created_after(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
     # The index on the ID serves it; `created_at` has none.
-    return column >= ids.first_uuid_after(instant)
+    return column >= ids.first_uuid_at(instant)
 
 
 def _created_before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, literal, select, tuple_, union_all, update
+from sqlalchemy import Connection, bindparam, exists, func, literal, select, tuple_, union_all, update
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
@@ -34,6 +34,9 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
 MAX_PROBES = 500
 """SELECTs in one UNION: SQLite takes no more."""
 _STEP_KEYS = ("run_id", "position")
+
+
+_COMPLETE = select(_table).where(_run.id == bindparam("of_run"))
 
 
 class IdempotentRun(NamedTuple):
@@ -180,6 +183,12 @@ def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> Idempote
     )
     row = conn.execute(query).first()
     return IdempotentRun(*row) if row is not None else None
+
+
+def complete(conn: Connection, run_id: UUID) -> RunRow:
+    """Returns the run `run_id`, which must exist, with all its columns."""
+    row: RunRow = conn.execute(_COMPLETE, {"of_run": run_id}).one()
+    return row
 
 
 def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:

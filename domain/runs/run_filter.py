@@ -31,11 +31,11 @@ class Operator(Enum):
     """The column equals one of the values; no run matches an empty list."""
     EQUALS = auto()
     AFTER = auto()
-    """The instant in the column is later."""
+    """The instant in the column is the same or later."""
     BEFORE = auto()
     """The instant in the column is earlier."""
     CREATED_AFTER = auto()
-    """The instant in the UUIDv7 of the column is later."""
+    """The instant in the UUIDv7 of the column is the same or later."""
     CREATED_BEFORE = auto()
     """The instant in the UUIDv7 of the column is earlier."""
     LASTED_AT_LEAST = auto()
@@ -105,8 +105,8 @@ class FilterField:
 class RunFilter:
     """A filter of runs. Fields are ANDed; a field that is None restricts nothing.
 
-    Instants are exclusive bounds, durations inclusive ones. Lists are kept as tuples, so that equal filters have equal
-    hashes.
+    Bounds are inclusive, except instants "before": ranges of time that meet share no run and miss none. Lists are kept
+    as tuples, so that equal filters have equal hashes.
     """
 
     project_ids: Annotated[
@@ -180,29 +180,27 @@ class RunFilter:
     ] = None
     created_after: Annotated[
         datetime | None,
-        FilterField(Operator.CREATED_AFTER, "id", ValueType.INSTANT, "Runs created after this instant (exclusive)."),
+        FilterField(Operator.CREATED_AFTER, "id", ValueType.INSTANT, "Runs created at or after this instant."),
     ] = None
     created_before: Annotated[
         datetime | None,
-        FilterField(Operator.CREATED_BEFORE, "id", ValueType.INSTANT, "Runs created before this instant (exclusive)."),
+        FilterField(Operator.CREATED_BEFORE, "id", ValueType.INSTANT, "Runs created before this instant."),
     ] = None
     started_after: Annotated[
         datetime | None,
-        FilterField(Operator.AFTER, "started_at", ValueType.INSTANT, "Runs started after this instant (exclusive)."),
+        FilterField(Operator.AFTER, "started_at", ValueType.INSTANT, "Runs started at or after this instant."),
     ] = None
     started_before: Annotated[
         datetime | None,
-        FilterField(Operator.BEFORE, "started_at", ValueType.INSTANT, "Runs started before this instant (exclusive)."),
+        FilterField(Operator.BEFORE, "started_at", ValueType.INSTANT, "Runs started before this instant."),
     ] = None
     finished_after: Annotated[
         datetime | None,
-        FilterField(Operator.AFTER, "finished_at", ValueType.INSTANT, "Runs finished after this instant (exclusive)."),
+        FilterField(Operator.AFTER, "finished_at", ValueType.INSTANT, "Runs finished at or after this instant."),
     ] = None
     finished_before: Annotated[
         datetime | None,
-        FilterField(
-            Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant (exclusive)."
-        ),
+        FilterField(Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant."),
     ] = None
     min_duration_ms: Annotated[
         int | None,
@@ -269,7 +267,7 @@ class RunFilter:
             Operator.ARCHIVED,
             "archived_at",
             Archived,
-            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE.",
+            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE; with `ids`, INCLUDE.",
             unrestricted=Archived.INCLUDE,
         ),
     ] = Archived.EXCLUDE

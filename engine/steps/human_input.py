@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from db.row_types import InputRequestRow
 from db.runs import input_requests
-from db.sql.rows import AnyRow
+from db.runs.claims import JournalRow
 from domain import ids, json_codec
 from domain.definition import LanguageModel, Seconds, json_schema_problems
 from domain.enums import InputRequestStatus
@@ -72,7 +73,7 @@ class HumanInputKind(StepKind):
         }
         return Wait(f"Waiting for a response: {title}", expires_at, request)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the response, or the default if the request has expired.
 
         Raises:
@@ -93,7 +94,7 @@ class HumanInputKind(StepKind):
         raise StepError("INPUT_EXPIRED", "No response was received before the input request expired.")
 
 
-async def _expire(call: StepCall, request: AnyRow) -> bool:
+async def _expire(call: StepCall, request: InputRequestRow) -> bool:
     """Returns False if a response arrived first."""
     return await call.database.write(input_requests.expire, request.id)
 

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 from db.core.database import Database
+from db.row_types import RunRow
 from db.runs.children import ChildBatch
-from db.sql.rows import AnyRow
+from db.runs.claims import JournalRow
 from domain.definition import Step
 from domain.errors import Problem
 from domain.json_codec import MAX_INPUT_BYTES
@@ -65,7 +66,7 @@ class StepCall:
 
     database: Database
     flows: FlowVersions
-    run: AnyRow
+    run: RunRow
     """The claimed run."""
     position: int
     """Position of the step in the flow, from 0."""
@@ -159,7 +160,7 @@ class StepKind(ABC):
         """
         raise NotImplementedError(f"Steps of kind {self.name} do not run.")
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the output if the wait is over, or else what the step still waits for.
 
         `paused` is the step's row in the journal.

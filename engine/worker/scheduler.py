@@ -18,7 +18,7 @@ from db import schedules
 from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import step_journal
+from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
 from domain.enums import MissedFires, SkipReason, TriggerMethod
@@ -154,7 +154,7 @@ def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Coll
         return ()
     for fire_time in plan.fire_times:
         run_creation.create(uow, _new_run(schedule, fire_time))
-    return step_journal.apply_quota(uow)
+    return cancellation.apply_quota(uow)
 
 
 def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:

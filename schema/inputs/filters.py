@@ -77,7 +77,7 @@ class FlowRunFilter:
             for name, field in FILTER_FIELDS.items()
             if (value := getattr(self, name)) is not None
         }
-        if self.include_archived:
+        if self.include_archived or "ids" in values:
             values.setdefault("archived", Archived.INCLUDE)
         return RunFilter(**values)
 

@@ -33,7 +33,8 @@ from engine.compiled_flow import FlowCache
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
-from schema.build import FlowRunsSchema
+from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
+from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
@@ -59,6 +60,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         hub: Hub,
         connections: Connections,
         max_body_bytes: int,
+        *,
+        compiled_reads: bool = True,
     ) -> None:
         super().__init__(
             schema,
@@ -76,6 +79,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._stats = StatsFeeds(database, hub)
         self._explorer = explorer
         self._max_body_bytes = max_body_bytes
+        self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
+        """The way of queries of declared fields; None if the service is set to execute all in the general way."""
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
@@ -99,11 +104,27 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
-            return await self._stream(request) or await self.run(request)
+            return await self._stream(request) or await self._answer(request)
         except FlowRunsError as error:
             return error_response(error)
         except HTTPException as error:
             return _refusal(error)
+
+    async def _answer(self, request: Request) -> Response:
+        context = await self.get_context(request, Response())
+        if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
+            return Response(body, headers={"content-type": _media_type(request)})
+        return await self.run(request, context=context)
+
+    async def _compiled(self, reads: CompiledReads, request: Request, context: Context) -> bytes | None:
+        """Returns the body of the response to a query that is compiled; None for all others, and for bad requests."""
+        try:
+            data = await self.parse_http_body(self.request_adapter_class(request))
+        except (HTTPException, JSONDecodeError):
+            return None
+        if isinstance(data, list) or data.protocol != "http":
+            return None
+        return await reads.execute(data.query, data.variables, data.operation_name, context)
 
     async def _stream(self, request: Request) -> EventStream | None:
         """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""

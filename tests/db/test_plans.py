@@ -21,8 +21,8 @@ from db.events.log import Scope
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import due, slots
+from db.runs import claims
 from db.runs import reads as run_reads
-from db.runs import step_journal
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain.enums import RunStatus
@@ -175,7 +175,7 @@ PLANS: dict[str, tuple[str, Read]] = {
     "called so by their starter": ("ix_run_external", listed(external_ids=["order 4"])),
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
-    "due": ("ix_run_due", lambda conn, *_: step_journal.claim(unit(conn), 10, SECOND)),
+    "due": ("ix_run_due", lambda conn, *_: claims.claim(unit(conn), 10, SECOND)),
     "waiting in a line": ("ix_run_blocked", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
     "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(unit(conn), project, SECOND, 10)),
     "the next due": ("ix_run_due", lambda conn, *_: due.next_due(conn)),
@@ -221,7 +221,7 @@ BY_KEYS: dict[str, Read] = {
         conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)
     ),
     "retries": lambda conn, *_: run_reads.counts_by(conn, KEYS, "retry_of_id"),
-    "renewed leases": lambda conn, *_: step_journal.renew(unit(conn), [Lease(key, key) for key in KEYS], SECOND),
+    "renewed leases": lambda conn, *_: claims.renew(unit(conn), [Lease(key, key) for key in KEYS], SECOND),
 }
 
 

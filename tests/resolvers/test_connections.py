@@ -11,7 +11,7 @@ from domain import ids
 from domain.enums import RunStatus
 from domain.time import clock
 from tests.support import factory
-from tests.support.app import App
+from tests.support.app import App, statements
 from tests.support.factory import PublishedFlow, encode_run_id
 from tests.support.run_family import make_flow, make_runs
 
@@ -134,6 +134,25 @@ async def test_page_that_ends_at_the_last_row_has_no_next_page(idle_app: App) ->
     assert neighbours(await get(idle_app, last=6)) == (True, False)
 
 
+async def test_page_of_size_zero_has_a_count_and_neighbours(idle_app: App) -> None:
+    await add_seven(idle_app)
+    cursor = (await get(idle_app)).cursors[3]
+    expected: list[tuple[dict[str, Any], tuple[bool, bool]]] = [
+        ({"first": 0}, (False, True)),
+        ({"last": 0}, (True, False)),
+        ({"first": 0, "after": cursor}, (True, True)),
+        ({"last": 0, "before": cursor}, (True, True)),
+    ]
+    for arguments, around in expected:
+        page = await get(idle_app, **arguments)
+        assert (page.ids, neighbours(page)) == ([], around), arguments
+    with statements() as executed:
+        found = await idle_app.query("{ flowRuns(first: 0) { totalCount nodes { id } edges { cursor } } }")
+    assert found["flowRuns"] == {"totalCount": 7, "nodes": [], "edges": []}
+    # The count alone: no page is read.
+    assert len([text for text in executed.texts if "FROM flow_run" in text]) == 1
+
+
 async def test_cursor_of_another_order_is_refused(idle_app: App) -> None:
     await add_seven(idle_app)
     for name, direction in ORDERS:
@@ -152,7 +171,7 @@ async def test_invalid_cursor_is_refused(idle_app: App) -> None:
             assert await idle_app.error_code(PAGE, {name: cursor}) == "INVALID_CURSOR"
 
 
-SIZES = [{"first": 0}, {"first": -1}, {"first": 5_000}, {"last": 0}, {"last": 1_001}, {"first": 1, "last": 1}]
+SIZES = [{"first": -1}, {"first": 5_000}, {"last": -1}, {"last": 1_001}, {"first": 1, "last": 1}]
 
 
 async def test_page_sizes_out_of_range_are_refused(idle_app: App) -> None:

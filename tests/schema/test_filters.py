@@ -77,7 +77,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"externalIds": []}, ""),
     ({"startedAfter": BEFORE}, "bad live"),
     ({"startedBefore": "2025-06-01T04:30:00+02:00"}, "good"),
-    ({"startedAfter": "2025-06-01T01:00:00"}, "bad live"),
+    ({"startedAfter": "2025-06-01T01:00:00"}, "good bad live"),
+    ({"startedAfter": "2025-06-01T01:00:00.000001"}, "bad live"),
+    ({"startedBefore": "2025-06-01T01:00:00"}, ""),
+    ({"startedBefore": "2025-06-01T01:00:00.000001"}, "good"),
     ({"finishedAfter": AFTER}, "bad"),
     ({"finishedBefore": AFTER}, "good"),
     ({"startedAfter": BEFORE, "finishedBefore": "2025-06-02"}, "bad"),
@@ -204,9 +207,53 @@ async def test_invalid_values_are_refused(idle_app: App) -> None:
         assert await idle_app.error_code(LIST, {"filter": where}) == code, where
 
 
+SPELLINGS = [
+    ("2025-06-01T03:00:00z", "bad live"),
+    ("2025-06-01t03:00:00Z", "bad live"),
+    ("2025-06-01 03:00:00+00:00", "bad live"),
+    ("2025-06-01T03:00:00-00:00", "bad live"),
+    ("2025-06-01T03:00:00.0Z", "bad live"),
+    ("20250601T030000Z", "bad live"),
+    ("2025-06-01T05:00:01.5+02:00", "live"),
+    ("2025-06-01T02:59:60Z", "bad live"),
+    ("2025-06-01T02:59:60.25Z", "live"),
+    ("2025-05-31T24:00:00Z", "good bad live"),
+    ("2025-05-31t24:00", "good bad live"),
+    ("2025-06-01T24:00:00.000z", ""),
+    ("2025-06-01", "good bad live"),
+]
+
+
+async def test_times_are_taken_as_rfc_3339_writes_them(idle_app: App) -> None:
+    published = await make_flow(idle_app)
+    await make_runs(idle_app, published, *({"source": word, **row} for word, row in ROWS.items()))
+    for text, expected in SPELLINGS:
+        assert await sources(idle_app, startedAfter=text) == expected, text
+    for text in ("2025-06-01T24:00:01Z", "2025-06-01T25:00:00Z", "2025-06-01T03:60:00Z", "2025-06-01T03:00:61Z"):
+        assert await idle_app.error_code(LIST, {"filter": {"startedAfter": text}}) == "BAD_REQUEST"
+
+
+async def test_windows_that_meet_miss_no_run_and_share_none(idle_app: App) -> None:
+    (run,) = await make_runs(idle_app, await make_flow(idle_app), {"source": "one", "status": RunStatus.FAILED})
+    times = (await idle_app.query(f'{{ flowRun(id: "{run}") {{ createdAt startedAt finishedAt }} }}'))["flowRun"]
+    for name in ("created", "started", "finished"):
+        at = times[f"{name}At"]
+        assert await sources(idle_app, **{f"{name}After": at}) == "one"
+        assert await sources(idle_app, **{f"{name}Before": at}) == ""
+
+
+async def test_ids_find_archived_runs(idle_app: App) -> None:
+    rows: list[dict[str, Any]] = [{"source": "archived", "archived_at": at(9)}, {"source": "other"}]
+    keys = await make_runs(idle_app, await make_flow(idle_app), *rows)
+    assert await sources(idle_app, ids=keys) == "archived other"
+    assert await sources(idle_app, ids=keys, archived="EXCLUDE") == "other"
+    assert await sources(idle_app, ids=keys, archived="ONLY") == "archived"
+
+
 async def test_times_at_the_ends_of_the_calendar_are_accepted(idle_app: App) -> None:
     await make_runs(idle_app, await make_flow(idle_app), {"source": "one", "status": RunStatus.FAILED})
     first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
     for name in ("created", "started", "finished"):
         assert await sources(idle_app, **{f"{name}After": first, f"{name}Before": last}) == "one"
         assert await sources(idle_app, **{f"{name}After": last, f"{name}Before": first}) == ""
+    assert await idle_app.error_code(LIST, {"filter": {"createdAfter": "9999-12-31T24:00:00Z"}}) == "BAD_REQUEST"

@@ -149,7 +149,7 @@ def same(column: str) -> Callable[[AnyRow, Any], bool]:
 
 
 def after(column: str) -> Callable[[AnyRow, Any], bool]:
-    return lambda row, value: getattr(row, column) is not None and getattr(row, column) > value
+    return lambda row, value: getattr(row, column) is not None and getattr(row, column) >= value
 
 
 def before(column: str) -> Callable[[AnyRow, Any], bool]:
@@ -442,16 +442,16 @@ async def test_like_wildcards_match_literally(filled: Database, rows: Sequence[A
     }
 
 
-async def test_time_bounds_are_exclusive(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_ranges_of_time_include_their_start_and_not_their_end(filled: Database, rows: Sequence[AnyRow]) -> None:
     # Three runs to each millisecond that has any.
     instant = OLDEST + 7 * MS
     bounds: list[dict[str, Any]] = [
-        {"created_after": instant - MS, "created_before": instant + MS},
+        {"created_after": instant, "created_before": instant + MS},
         {"created_before": instant},
         {"created_after": instant},
     ]
     sizes = await filled.read(check, rows, [{"archived": Archived.INCLUDE, **each} for each in bounds])
-    assert sizes == [3, 3, COUNT - 6]
+    assert sizes == [3, 3, COUNT - 3]
 
 
 async def test_counting_stops_at_the_limit(filled: Database) -> None:
