@@ -17,7 +17,9 @@ from db.assembly import open_database
 from domain import ids
 from domain.ids import IdKind
 from schema.build import build_schema
-from service.asgi import create_service
+from schema.compiled.reads import ReadCounts
+from service.asgi import Service, create_service
+from service.http.graphql import GraphQLEndpoint
 from service.settings import Settings
 from tests.schema.differential.data import make_data
 from tests.schema.differential.documents import Document, DocumentGenerator
@@ -35,6 +37,7 @@ class Pair:
 
     compiled: httpx.AsyncClient
     general: httpx.AsyncClient
+    counts: ReadCounts
     keys: Keys
     generator: DocumentGenerator
 
@@ -65,7 +68,17 @@ async def pair(database_url: str, fake_clock: FakeClock) -> AsyncIterator[Pair]:
             general.app.router.lifespan_context(general.app),
             httpx.AsyncClient(transport=transport, base_url=BASE_URL) as http,
         ):
-            yield Pair(app.http, http, app.keys, DocumentGenerator(SCHEMA, values))
+            pair = Pair(app.http, http, _counts(app.service), app.keys, DocumentGenerator(SCHEMA, values))
+            yield pair
+        # A comparison of the general path with itself proves nothing.
+        assert pair.counts.compiled > sum(pair.counts.general.values()) / 4, pair.counts
+        assert pair.counts.general["failure"] == 0, pair.counts
+
+
+def _counts(service: Service) -> ReadCounts:
+    endpoints = [getattr(route, "endpoint", None) for route in service.app.routes]
+    (reads,) = [each.reads for each in endpoints if isinstance(each, GraphQLEndpoint) and each.reads is not None][:1]
+    return reads.counts
 
 
 @settings(
