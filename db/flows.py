@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, tr
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
-from db.models.types import table
+from db.models.types import contains_folded, table
 from db.queue import slots
 from db.row_json.statements import RowTexts, Statement, page_slice
 from db.row_types import FlowRow, FlowVersionRow
@@ -17,6 +17,7 @@ from db.sql.clause_text import ClauseTexts
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, select_columns
 from domain import ids
+from domain.text import fold_column
 from domain.time import clock
 
 _flows = table(Flow)
@@ -54,7 +55,15 @@ def create(uow: UnitOfWork, project_id: UUID, name: str) -> UUID:
     """Inserts a flow without a version; returns its ID."""
     flow_id = ids.new_uuid()
     now = ids.created_at(flow_id)
-    row = {"id": flow_id, "project_id": project_id, "name": name, "enabled": True, "created_at": now, "updated_at": now}
+    row = {
+        "id": flow_id,
+        "project_id": project_id,
+        "name": name,
+        "name_folded": fold_column(name),
+        "enabled": True,
+        "created_at": now,
+        "updated_at": now,
+    }
     uow.conn.execute(insert(_flows).values(row))
     return flow_id
 
@@ -85,6 +94,8 @@ def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> None:
         project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
         slots.lock(uow.conn, [project_id])
         slots.limit_changed(uow, project_id, flow_id, values["max_concurrent_runs"])
+    if "name" in values:
+        values = {**values, "name_folded": fold_column(values["name"])}
     uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 
@@ -155,7 +166,7 @@ def _matches(where: FlowFilter) -> ColumnElement[bool]:
     if where.ids is not None:
         conditions.append(_flow.id.in_(where.ids))
     if where.name_contains is not None:
-        conditions.append(_flow.name.icontains(where.name_contains, autoescape=True))
+        conditions.append(contains_folded(_flow.name, _flow.name_folded, where.name_contains))
     if where.enabled is not None:
         conditions.append(_flow.enabled.is_(where.enabled))
     if where.published is not None:

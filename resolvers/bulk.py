@@ -35,7 +35,8 @@ from domain.errors import (
     TooManyBulkOperationsError,
 )
 from domain.ids import IdKind
-from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
 from domain.time import clock
 from engine.run_creation import Idempotency
 from engine.worker.bulk_worker import LEASE, ChunkPipeline

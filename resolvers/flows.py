@@ -13,11 +13,10 @@ from db.flows import FlowFilter
 from db.row_json.statements import RowTexts, position
 from db.row_types import FlowRow, FlowVersionRow
 from db.sql.keyset import Edge, Page, Position, in_order
-from domain import ids
+from domain import flow_names, ids
 from domain.errors import (
     FlowNameTakenError,
     FlowNotFoundError,
-    InvalidArgumentError,
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
@@ -25,8 +24,6 @@ from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits
 from resolvers.context import Context
 
-MAX_NAME_LENGTH = 200
-"""Characters of a flow's name."""
 _ORDERING = 64
 """The number by which a cursor names the order of flows."""
 
@@ -109,7 +106,7 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     """
     named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     owner = authorize.target_project(context.viewer, named_project)
-    checked_name = _check_name(name)
+    checked_name = flow_names.check(name)
     checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:
         return await context.database.write(_create, owner, checked_name, checked)
@@ -146,17 +143,10 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
     flow = await get_existing(context, flow_id, frozenset())
     values = dict(changes)
     if "name" in values:
-        values["name"] = _check_name(values["name"])
+        values["name"] = flow_names.check(values["name"])
     limits.check_flow(values)
     try:
         await context.database.write(flows.change, flow.id, values)
     except ConflictError:
         raise FlowNameTakenError from None
     return flow.id
-
-
-def _check_name(name: str) -> str:
-    stripped = name.strip()
-    if not 1 <= len(stripped) <= MAX_NAME_LENGTH or "\0" in stripped:
-        raise InvalidArgumentError(f"`name` must have 1 to {MAX_NAME_LENGTH} characters, none of them U+0000.")
-    return stripped

@@ -25,11 +25,11 @@ from schema.types.project import Project, Viewer
 from schema.types.run_file import RunFile
 from schema.types.stats import FlowRunStats
 
-MAXNODES = 1_000
+MAX_NODES = 1_000
 """IDs in one call of `nodes`."""
 
 Id = Annotated[strawberry.ID, strawberry.argument(description="The ID.")]
-Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"The IDs, at most {MAXNODES}.")]
+Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"The IDs, at most {MAX_NODES}.")]
 FlowsFilter = Annotated[
     FlowFilter | None, strawberry.argument(description="Which flows. By default all that the key sees.")
 ]
@@ -50,8 +50,8 @@ class Query:
 
     @field("The objects with these IDs, in the order of the IDs; null for each object that the key does not see.")
     async def nodes(self, info: Info, ids: Ids) -> list[Node | None]:
-        if len(ids) > MAXNODES:
-            raise InvalidArgumentError(f"`ids` takes at most {MAXNODES:,} values, got {len(ids):,}.")
+        if len(ids) > MAX_NODES:
+            raise InvalidArgumentError(f"`ids` takes at most {MAX_NODES:,} values, got {len(ids):,}.")
         return await asyncio.gather(*(_node(info, text) for text in ids))
 
     @field("The API key of the request.")

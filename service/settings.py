@@ -89,10 +89,6 @@ class Settings(BaseSettings):
         le=3_600,
         description="Seconds that a read of the database may take for the API; longer ones end as QUERY_TIMEOUT.",
     )
-    compiled_reads: bool = Field(
-        default=True,
-        description="Let the database write the JSON of queries that it can; if off, the service writes all of it.",
-    )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
     max_connections_per_key: int = Field(
         default=MAX_CONNECTIONS,
@@ -103,6 +99,12 @@ class Settings(BaseSettings):
         default=MAX_SUBSCRIPTIONS,
         ge=1,
         description="Subscriptions that one key may have open at a time, in one process.",
+    )
+    compiled_reads: bool = Field(
+        default=True,
+        description="Compile the selections of queries, so that the database writes their JSON, and those of"
+        " subscriptions, rendering a result once for all subscribers that get the same, and writing it straight to"
+        " their sockets. If off, clients get the same answers and messages more slowly.",
     )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."

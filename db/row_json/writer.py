@@ -37,6 +37,8 @@ class Leaf:
     source: Column | Key | Computed | Count
     form: Form
     is_required: bool
+    words: tuple[str, ...] = ()
+    """The values that the column may have, of an enum. Any other makes the text null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +130,19 @@ class Writer:
         self._dialect = dialect
         self._aliases = (f"t{number}" for number in count(1))
 
-    def object(self, selected: Object, alias: str, *, in_list: bool = False) -> str:
-        """Returns the SQL expression of the JSON text of `selected`, over the row called `alias`.
+    def object(self, selected: Object, alias: str) -> str:
+        """Returns the SQL expression of the JSON text of `selected`, over the row called `alias`."""
+        return self._joined(self._object(selected, alias))
 
-        With `in_list`, a missing row is marked as BROKEN: an aggregate would leave out a text that is null.
-        """
-        return self._joined(self._object(selected, alias, in_list))
+    def _item(self, selected: Object, alias: str) -> str:
+        """Returns the same for an item of a list. It is BROKEN instead of null, which an aggregate would leave out."""
+        return f"coalesce({self.object(selected, alias)}, {quoted(BROKEN)})"
 
-    def _object(self, selected: Object, alias: str, in_list: bool) -> _Pieces:
+    def _object(self, selected: Object, alias: str) -> _Pieces:
         before = "{"
         for key, node in selected.members:
             yield _Text(f'{before}"{key}":')
-            yield from self._node(node, alias, in_list)
+            yield from self._node(node, alias)
             before = ","
         yield _Text("}" if selected.members else "{}")
 
@@ -160,7 +163,7 @@ class Writer:
             return f"CAST({operands[0]} AS text)"
         return concatenated(operands)
 
-    def _node(self, node: Node, alias: str, in_list: bool) -> _Pieces:  # noqa: C901 - one case a class
+    def _node(self, node: Node, alias: str) -> _Pieces:  # noqa: C901 - one case a class
         match node:
             case Literal(text):
                 yield _Text(text)
@@ -171,18 +174,18 @@ class Writer:
             case RowCursor():
                 yield _Text(f'"{CURSOR}"')
             case EdgeNode(selected):
-                yield from self._object(selected, alias, in_list)
+                yield from self._object(selected, alias)
             case Nested(SameRow(present), selected):
-                text = self.object(selected, alias, in_list=in_list)
+                text = self.object(selected, alias)
                 yield f"CASE WHEN {alias}.{present} IS NULL THEN 'null' ELSE {text} END"
             case Nested(JsonMembers(name), selected):
                 column = f"{alias}.{name}"
                 yield f"CASE WHEN {column} IS NULL THEN 'null' ELSE {self.object(selected, column)} END"
             case Nested(One() as source, selected, is_required):
-                yield self._one(source, selected, alias, node.argument, is_required=is_required, in_list=in_list)
+                yield self._one(source, selected, alias, node.argument, is_required=is_required)
             case Nested(Many(rows), selected):
                 inner = next(self._aliases)
-                item = self.object(selected, inner, in_list=True)
+                item = self._item(selected, inner)
                 yield _Text("[")
                 yield self._dialect.array(item, self._from(rows, inner, alias), f"{inner}.{rows.order}")
                 yield _Text("]")
@@ -191,6 +194,11 @@ class Writer:
 
     def _leaf(self, leaf: Leaf, alias: str) -> _Pieces:
         value, source = self._value(leaf, alias), leaf.source
+        if leaf.words:
+            cases = " ".join(f"WHEN {quoted(word)} THEN {quoted(encoded)}" for word, encoded in _encoded(leaf.words))
+            known = f"CASE {value} {cases} END"
+            yield known if leaf.is_required else f"CASE WHEN {value} IS NULL THEN 'null' ELSE {known} END"
+            return
         before, after = ("", "")
         if isinstance(source, Key):
             before, after = f'"{source.before}{source.prefix}_', '"'
@@ -229,18 +237,14 @@ class Writer:
             case Form.TAGS:
                 return dialect.tags(value)
 
-    def _one(
-        self, source: One, selected: Object, alias: str, argument: str | None, *, is_required: bool, in_list: bool
-    ) -> str:
+    def _one(self, source: One, selected: Object, alias: str, argument: str | None, *, is_required: bool) -> str:
         inner = next(self._aliases)
-        text = self.object(selected, inner, in_list=in_list)
+        text = self.object(selected, inner)
         tail = self._from(source.rows, inner, alias)
         if source.argument is not None:
             tail += f" AND {inner}.{source.argument[0]} = «{argument}»"
         query = f"(SELECT {text} {tail})"
-        if is_required:
-            return f"coalesce({query}, {quoted(BROKEN)})" if in_list else query
-        return f"coalesce({query}, 'null')"
+        return query if is_required else f"coalesce({query}, 'null')"
 
     def _from(self, rows: Rows, inner: str, outer: str) -> str:
         conditions = [f"{inner}.{there} = {outer}.{here}" for there, here in rows.on.items()]
@@ -275,7 +279,7 @@ class Writer:
 
     def _page(self, rows: Rows, page: PageSize, selected: Object, alias: str) -> str:
         inner, outer = next(self._aliases), next(self._aliases)
-        item = self._nested_cursors(self.object(selected, inner, in_list=True), f"{inner}.{rows.order}")
+        item = self._nested_cursors(self._item(selected, inner), f"{inner}.{rows.order}")
         direction = " DESC" if page.backward else ""
         tail = f"{self._from(rows, inner, alias)} ORDER BY {inner}.{rows.order}{direction} LIMIT {page.size}"
         sliced = f"FROM (SELECT {item} AS item, {inner}.{rows.order} AS place {tail}) AS {outer}"
@@ -320,6 +324,10 @@ class Writer:
             f"SELECT {mark} FROM (SELECT {place} AS place {tail}) AS {outer} ORDER BY {outer}.place {extreme} LIMIT 1"  # noqa: S608
         )
         return f"coalesce(({query}), 'null')"
+
+
+def _encoded(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return ((word, f'"{word}"') for word in words)
 
 
 def number_parameters(text: str, dialect: Dialect) -> tuple[str, Sequence[str]]:

@@ -3,24 +3,32 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from string import ascii_lowercase, ascii_uppercase
 from typing import Any, cast
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Double, Text, and_, bindparam, case, false, func, not_, or_, select, true
+from sqlalchemy import cast as sql_cast
 
-from db.models import FlowRun
-from db.models.types import table
+from db.models import FlowRun, FlowVersion
+from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
+from db.sql.any_of import any_of
 from domain import ids
-from domain.runs.run_filter import Archived, Operator, RunFilter
+from domain.runs.filter_field import Archived, FilterField, Operator
+from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, document_with
+from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
-from domain.time import clock
+from domain.time import clock, iso_duration
 
 _run = table(FlowRun).c
+_version = table(FlowVersion).c
 
 _HUNDRED_YEARS_MS = 100 * 366 * 24 * 3600 * 1000
 """The longest duration that is compared, in milliseconds. A larger one would leave the calendar, and no run is older
 than its database."""
-_ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+_NOT_ENDED = -1
+"""The sort key of the duration of a run that has not ended."""
+_FEW = 10
+"""Keys up to this number are parameters of their own; more of them are one parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +44,79 @@ class _Scope:
         return self.dialect == "sqlite"
 
 
-_Condition = Callable[[ColumnElement[Any], Any, _Scope], ColumnElement[bool]]
-"""An operator: its condition on a column, for the value of a filter field."""
+_FOLDED = {"error_message": "error_folded"}
+"""The columns beside those that hold texts: see `domain.text`."""
+_Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
+"""An operator: its condition on a column, None for NOT and OR, for the value of a filter field."""
 
 
-def matches(where: RunFilter, dialect: str, now: datetime | None = None) -> ColumnElement[bool]:
+def matches(
+    where: RunFilter, dialect: str, now: datetime | None = None, *, sorted_by: str | None = None
+) -> ColumnElement[bool]:
     """Returns the condition that the rows of `flow_run` meet which match the filter.
 
-    Runs that have not ended have lasted until `now`, by default the present instant.
+    Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
+    read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
     """
-    scope = _Scope(dialect, now or clock.now())
+    # Runs that are named are read by their keys. SQLite would rather walk an index whose order is asked for.
+    indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
+    condition = _matches(where, _Scope(dialect, now or clock.now()), indexed)
+    return and_(condition, *_implied(where, sorted_by))
+
+
+def _matches(where: RunFilter, scope: _Scope, indexed: frozenset[str | None] = frozenset()) -> ColumnElement[bool]:
+    """Returns the condition of the filter. SQLite is to use no index of columns other than `indexed`; empty: of any."""
     conditions = (
-        _CONDITIONS[field.operator](_run[field.column], value, scope) for field, value in where.restrictions()
+        _CONDITIONS[field.operator](_column(field.column, indexed), value, scope)
+        for field, value in where.restrictions()
     )
     return and_(true(), *conditions)
+
+
+def _column(name: str | None, indexed: frozenset[str | None]) -> Any:
+    if not name:
+        return None
+    return Unindexed(_run[name]) if indexed and name not in indexed else _run[name]
+
+
+def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool]]:
+    """Conditions that follow from those of the filter, and that indexes serve."""
+    conditions: list[ColumnElement[bool]] = []
+    if where.ids is not None:
+        return conditions
+    # No run ends before it starts, or starts before it is created.
+    for before in (where.started_before, where.finished_before):
+        if before is not None:
+            run_id = _run.id if sorted_by is None else Unindexed(_run.id)
+            conditions.append(run_id < ids.first_uuid_at(before))
+    ranges = (
+        (_run.started_at, where.started_after, where.started_before),
+        (_run.finished_at, where.finished_after, where.finished_before),
+    )
+    for column, after, before in ranges:
+        if sorted_by not in (None, column.key):
+            continue
+        if after is not None and after > EPOCH:
+            conditions.append(sort_key(column) >= after)
+        elif before is not None:
+            conditions.append(sort_key(column) > EPOCH)
+        if before is not None:
+            conditions.append(sort_key(column) < before)
+    if where.flow_version_ids and sorted_by is None:
+        # Versions have no index over runs; each belongs to one flow.
+        versions = where.flow_version_ids
+        of_flows = select(_version.flow_id).where(_version.id.in_(versions))
+        is_one = len(versions) == 1
+        conditions.append(_run.flow_id == of_flows.scalar_subquery() if is_one else _run.flow_id.in_(of_flows))
+    return conditions
 
 
 def _any_of(column: ColumnElement[Any], values: Sequence[Any], scope: _Scope) -> ColumnElement[bool]:
     # One value is by far the usual case, and `=` tells the planner that the order of an index can be used.
     if len(values) == 1:
         return _equals(column, values[0], scope)
+    if column is _run.id and len(values) > _FEW:
+        return any_of(column, values)
     return column.in_(values)
 
 
@@ -80,17 +141,24 @@ def _created_before(column: ColumnElement[Any], instant: datetime, _: _Scope) ->
     return column < ids.first_uuid_at(instant)
 
 
+def _within(column: ColumnElement[Any], duration: str, scope: _Scope) -> ColumnElement[bool]:
+    return _after(column, iso_duration.parse(duration).before(scope.now), scope)
+
+
+def _created_within(column: ColumnElement[Any], duration: str, scope: _Scope) -> ColumnElement[bool]:
+    return _created_after(column, iso_duration.parse(duration).before(scope.now), scope)
+
+
 def _lasted_at_least(column: ColumnElement[Any], least: int, scope: _Scope) -> ColumnElement[bool]:
-    return or_(column >= least, and_(_is_running(column), _run.started_at <= _ago(scope, least)))
+    # By the sort key, which has an index: a run that has not ended has the smallest one.
+    lasted = sort_key(column)
+    return or_(lasted >= least, and_(lasted == _NOT_ENDED, _run.started_at <= _ago(scope, least)))
 
 
 def _lasted_at_most(column: ColumnElement[Any], most: int, scope: _Scope) -> ColumnElement[bool]:
     # A millisecond counts when it is over: a run of 1.9 ms lasted 1 ms.
-    return or_(column <= most, and_(_is_running(column), _run.started_at > _ago(scope, most + 1)))
-
-
-def _is_running(duration: ColumnElement[Any]) -> ColumnElement[bool]:
-    return and_(duration.is_(None), _run.started_at.is_not(None))
+    lasted = sort_key(column)
+    return and_(lasted <= most, or_(lasted != _NOT_ENDED, _run.started_at > _ago(scope, most + 1)))
 
 
 def _ago(scope: _Scope, milliseconds: int) -> datetime:
@@ -101,7 +169,9 @@ def _has_all(column: ColumnElement[Any], values: Sequence[str], scope: _Scope) -
     if not values:
         return false()
     if scope.is_sqlite:
-        return and_(*(_has_any(column, [value], scope) for value in values))
+        item = func.json_each(column).table_valued("value")
+        found = select(func.count(item.c.value.distinct())).where(item.c.value.in_(values)).scalar_subquery()
+        return found == len(set(values))
     return column.op("@>", is_comparison=True)(bindparam(None, list(values), type_=column.type, unique=True))
 
 
@@ -112,21 +182,71 @@ def _has_any(column: ColumnElement[Any], values: Sequence[str], scope: _Scope) -
     return column.op("&&", is_comparison=True)(bindparam(None, list(values), type_=column.type, unique=True))
 
 
-def _contains_text(column: ColumnElement[Any], text: str, scope: _Scope) -> ColumnElement[bool]:
-    # PostgreSQL lowers letters by the locale of the database; the collation "C" lowers A to Z alone, as SQLite does.
-    lowered = func.lower(column if scope.is_sqlite else column.collate("C"), type_=Text)
-    return lowered.contains(ascii_lower(text), autoescape=True)
+def _contains_text(column: ColumnElement[Any], text: str, _: _Scope) -> ColumnElement[bool]:
+    # That it is not null is implied, and says which index has the runs that have a text at all.
+    return and_(column.is_not(None), contains_folded(column, _run[_FOLDED[_name_of(column)]], text))
 
 
-def ascii_lower(text: str) -> str:
-    """Returns `text` with the letters A to Z in lower case. Other letters stay: databases differ over them."""
-    return text.translate(_ASCII_LOWER)
+def _name_of(column: ColumnElement[Any]) -> str:
+    return str(column.key)
 
 
 def _contains_json(column: ColumnElement[Any], document: str, scope: _Scope) -> ColumnElement[bool]:
     if scope.is_sqlite:
         return cast("ColumnElement[bool]", func.json_contains(column, bindparam(None, document, Text, unique=True)))
     return column.op("@>", is_comparison=True)(bindparam(None, document, type_=column.type, unique=True))
+
+
+def _metadata(
+    column: ColumnElement[Any], conditions: Sequence[MetadataCondition], scope: _Scope
+) -> ColumnElement[bool]:
+    if not conditions:
+        return false()
+    return and_(*(_metadata_condition(column, condition, scope) for condition in conditions))
+
+
+def _metadata_condition(column: ColumnElement[Any], condition: MetadataCondition, scope: _Scope) -> ColumnElement[bool]:
+    if scope.is_sqlite:
+        document = bindparam(None, condition.to_text(), Text, unique=True)
+        return cast("ColumnElement[bool]", func.metadata_matches(column, document))
+    found: list[ColumnElement[bool]] = []
+    if condition.equals is not None:
+        found.append(_has_value(column, condition, condition.equals, scope))
+    value, text = _value_at(column, condition.path)
+    if condition.exists is not None:
+        found.append(text.is_not(None) if condition.exists else text.is_(None))
+    if condition.one_of is not None:
+        found.append(or_(false(), *(_has_value(column, condition, option, scope) for option in condition.one_of)))
+    if condition.prefix:
+        prefix = bindparam(None, condition.prefix, Text, unique=True)
+        found.append(and_(func.jsonb_typeof(value) == "string", func.starts_with(text, prefix)))
+    for name, bound in condition.bounds.items():
+        # Only in a CASE is the text of another type never cast.
+        number = case((func.jsonb_typeof(value) == "number", sql_cast(text, Double)))
+        found.append(COMPARISONS[name](number, bindparam(None, bound, Double, unique=True)))
+    return and_(true(), *found)
+
+
+def _has_value(
+    column: ColumnElement[Any], condition: MetadataCondition, value: str, scope: _Scope
+) -> ColumnElement[bool]:
+    # Objects on the path to a scalar contain each other if they have the same scalar there: an index serves it.
+    return _contains_json(column, document_with(condition.path, value), scope)
+
+
+def _value_at(column: ColumnElement[Any], path: Sequence[str]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Returns the JSON at a path on PostgreSQL, and its text; the text of null is null."""
+    *outer, last = (bindparam(None, key, Text, unique=True) for key in path)
+    for key in outer:
+        column = column.op("->", return_type=_run.metadata.type)(key)
+    # `->` with a text reads keys of objects alone, where `#>` would also read elements of lists.
+    return column.op("->", return_type=_run.metadata.type)(last), column.op("->>", return_type=Text())(last)
+
+
+def _in_family(_: ColumnElement[Any], root: UUID, __: _Scope) -> ColumnElement[bool]:
+    # In two parts, because the index holds no runs without a parent, which are most.
+    in_family = _run.root_run_id == root
+    return or_(and_(_run.id == root, in_family), and_(in_family, _run.parent_run_id.is_not(None)))
 
 
 def _is_null(column: ColumnElement[Any], _: bool, __: _Scope) -> ColumnElement[bool]:
@@ -141,6 +261,42 @@ def _archived(column: ColumnElement[Any], archived: Archived, _: _Scope) -> Colu
     return column.is_not(None) if archived is Archived.ONLY else column.is_(None)
 
 
+def _or(_: None, parts: Sequence[RunFilter], scope: _Scope) -> ColumnElement[bool]:
+    return or_(false(), *(_matches(part, scope) for part in parts))
+
+
+def _not(_: None, where: RunFilter, scope: _Scope) -> ColumnElement[bool]:
+    restrictions = list(where.restrictions())
+    condition = _matches(where, scope)
+    if not all(_has_two_values(field) for field, _ in restrictions):
+        return condition.is_not(true())
+    if len(restrictions) == 1:
+        ((field, value),) = restrictions
+        if field.operator is Operator.ANY_OF and isinstance(field.value_type, type) and len(value) > 0:
+            # The values that are left are a search of an index, which "all but these" is not.
+            return _any_of(_run[field.column], [each for each in field.value_type if each not in value], scope)
+    return not_(condition)
+
+
+def _has_two_values(field: FilterField) -> bool:
+    """True if the condition of a field is never null."""
+    return field.operator in _NEVER_NULL or (field.operator in _NULL_FOR_NULL and not _run[field.column].nullable)
+
+
+_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED}
+_NULL_FOR_NULL = {
+    Operator.ANY_OF,
+    Operator.EQUALS,
+    Operator.AFTER,
+    Operator.BEFORE,
+    Operator.CREATED_AFTER,
+    Operator.CREATED_BEFORE,
+    Operator.CREATED_WITHIN,
+    Operator.UPDATED_AFTER,
+    Operator.UPDATED_BEFORE,
+    Operator.UPDATED_WITHIN,
+}
+"""Operators whose condition is null for a null in their column, and for nothing else."""
 _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.ANY_OF: _any_of,
     Operator.EQUALS: _equals,
@@ -148,13 +304,22 @@ _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.BEFORE: _before,
     Operator.CREATED_AFTER: _created_after,
     Operator.CREATED_BEFORE: _created_before,
+    Operator.UPDATED_AFTER: _after,
+    Operator.UPDATED_BEFORE: _before,
+    Operator.WITHIN: _within,
+    Operator.CREATED_WITHIN: _created_within,
+    Operator.UPDATED_WITHIN: _within,
     Operator.LASTED_AT_LEAST: _lasted_at_least,
     Operator.LASTED_AT_MOST: _lasted_at_most,
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
     Operator.CONTAINS_JSON: _contains_json,
+    Operator.METADATA: _metadata,
+    Operator.IN_FAMILY: _in_family,
     Operator.IS_NULL: _is_null,
     Operator.UNRECOVERED: _unrecovered,
     Operator.ARCHIVED: _archived,
+    Operator.NOT: _not,
+    Operator.OR: _or,
 }

@@ -1,7 +1,8 @@
 """Reads of flow runs, their steps and attempts. Statuses change in db/runs/transitions.py alone."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, exists, func, literal, select, tuple_, union_all, update
@@ -11,11 +12,14 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
+from db.runs.narrow import narrow, narrow_page, runs_of_term
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.runs.state_machine import UNSUCCESSFUL
+
+T = TypeVar("T")
 
 _table = table(FlowRun)
 _run = _table.c
@@ -29,10 +33,12 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.STARTED_AT: "started_at",
     RunOrderField.FINISHED_AT: "finished_at",
     RunOrderField.DURATION: "duration_ms",
+    RunOrderField.UPDATED_AT: "updated_at",
 }
 """The column that an order sorts by; None where IDs alone are in that order."""
 MAX_PROBES = 500
 """SELECTs in one UNION: SQLite takes no more."""
+_NEWEST_FIRST = Keyset(_run.id, None, descending=True)
 _STEP_KEYS = ("run_id", "position")
 
 
@@ -73,24 +79,42 @@ class ParentRun(NamedTuple):
 
 def keyset(order: RunOrder) -> Keyset:
     """Returns the keyset of `order`."""
-    column = SORT_COLUMNS[order.field]
-    return Keyset(_run.id, sort_key(_run[column]) if column else None, order.descending)
+    name = SORT_COLUMNS[order.field]
+    column = None if name is None else _run[name]
+    # Where every run has a value, the column itself is indexed.
+    return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
+
+
+def narrowed_page(conn: Connection, where: RunFilter, order: RunOrder, page: Page) -> RunFilter:
+    """Returns a filter that the same runs of the page match, and that names them if that is quicker to read."""
+    return narrow_page(conn, where, keyset(order), page, SORT_COLUMNS[order.field])
 
 
 def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
     """Returns the matching runs of one page, in `order`."""
-    query = select(*_page_columns(columns, order)).where(matches(where, conn.dialect.name))
-    return keyset(order).page(conn, query, page)
+    keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
+    narrowed = narrow_page(conn, where, keys, page, sorted_by)
+    condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
+    query = select(*_page_columns(columns, order)).where(condition)
+    return keys.page(conn, query, page)
 
 
 def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) -> bool:
     """True if a matching run stands beyond `edge`."""
-    return keyset(order).has_more(conn, select(_run.id).where(matches(where, conn.dialect.name)), edge)
+    keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
+    beyond = Page(1, before=edge.position, backward=True) if edge.before else Page(1, after=edge.position)
+    # A page has no inclusive bounds.
+    narrowed = narrow(conn, where) if edge.inclusive else narrow_page(conn, where, keys, beyond, sorted_by)
+    condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
+    return keys.has_more(conn, select(_run.id).where(condition), edge)
 
 
 def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     """Returns the number of matching runs. Counting stops at `limit`."""
-    return count_up_to(conn, select(_run.id).where(matches(where, conn.dialect.name)), limit)
+    if (of_term := runs_of_term(conn, where)) is not None:
+        return count_up_to(conn, of_term, limit)
+    narrowed = narrow(conn, where)
+    return count_up_to(conn, select(_run.id).where(matches(narrowed, conn.dialect.name)), limit)
 
 
 def pages_by(
@@ -124,6 +148,49 @@ def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UU
     """Returns the number of runs that name each owner in their column `link`; owners without any are left out."""
     query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
     return dict(conn.execute(query).all())
+
+
+def pages_of(
+    conn: Connection, filters: Sequence[RunFilter], columns: Collection[str], page: Page
+) -> Mapping[RunFilter, list[RunRow]]:
+    """Returns the page of each filter, newest first. Each is read on its own, however many runs match its filter."""
+    selected = _page_columns(columns, RunOrder())
+    pages: dict[RunFilter, list[RunRow]] = {}
+    for part in _batches(filters):
+        numbered = [
+            _NEWEST_FIRST.slice(select(literal(number).label("number"), *selected).where(condition), page)
+            for number, condition in enumerate(matches(where, conn.dialect.name) for where in part)
+        ]
+        rows = union_all(*(select(query.subquery()) for query in numbered)).subquery()
+        for row in fetch_all(conn, select(rows).order_by(rows.c.number, rows.c.id.desc())):
+            pages.setdefault(part[row.number], []).append(row)
+    return pages
+
+
+def with_more(conn: Connection, edges: Sequence[tuple[RunFilter, Edge]]) -> Mapping[tuple[RunFilter, Edge], bool]:
+    """Returns the filters and edges, newest first, for which a matching run stands beyond the edge."""
+    found: list[tuple[RunFilter, Edge]] = []
+    for part in _batches(edges):
+        probes = [
+            select(literal(number)).where(exists().where(matches(where, conn.dialect.name), _NEWEST_FIRST.beyond(edge)))
+            for number, (where, edge) in enumerate(part)
+        ]
+        found += (part[number] for number in conn.execute(union_all(*probes)).scalars())
+    return dict.fromkeys(found, True)
+
+
+def counts_of(conn: Connection, filters: Sequence[RunFilter], limit: int | None) -> Mapping[RunFilter, int]:
+    """Returns the number of runs that match each filter. Counting stops at `limit`."""
+    counts: dict[RunFilter, int] = {}
+    for part in _batches(filters):
+        counted = [
+            select(literal(number), func.count()).select_from(
+                select(_run.id).where(matches(where, conn.dialect.name)).limit(limit).subquery()
+            )
+            for number, where in enumerate(part)
+        ]
+        counts |= {part[number]: count for number, count in conn.execute(union_all(*counted))}
+    return counts
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, RunRow]:
@@ -204,28 +271,35 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),
         _run.parent_position.is_(None),
+        # Only runs that clients started below a parent: those of steps, and retries, are detached.
+        _run.item_index.is_(None),
+        _run.retry_of_id.is_(None),
     )
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
 
-def mark_recovered(uow: UnitOfWork, run_id: UUID) -> Sequence[RecoveredRun]:
+def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[RecoveredRun]:
     """Marks the runs that `run_id`, which succeeded, retries directly or through other retries; returns them."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
     statement = (
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
-        .values(recovered_by_id=run_id)
+        .values(recovered_by_id=run_id, updated_at=now)
         .returning(_run.id, _run.project_id, _run.flow_id)
     )
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
 
 
-def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> ParentRun | None:
-    """Returns the project's run `run_id`, locked: it cannot end before the transaction does."""
+def parent(conn: Connection, run_id: UUID, project_id: UUID) -> ParentRun | None:
+    """Returns the project's run `run_id`."""
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
-    row = uow.conn.execute(query.with_for_update(read=True)).first()
+    row = conn.execute(query).first()
     return ParentRun(*row) if row is not None else None
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + MAX_PROBES] for start in range(0, len(items), MAX_PROBES))
 
 
 def _page_columns(columns: Collection[str], order: RunOrder) -> list[Any]:

@@ -24,7 +24,7 @@ _OTHER_TIME = timedelta(days=1)
 _MARKS = {"postgresql": re.compile(r"\$(\d+)"), "sqlite": re.compile(r":(\d+)")}
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": asyncpg.dialect(),  # type: ignore[no-untyped-call]
-    "sqlite": sqlite.dialect(paramstyle="numeric"),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(paramstyle="numeric"),
 }
 
 

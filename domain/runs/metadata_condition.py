@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "greater_than": operator.gt,
     "at_least": operator.ge,
     "less_than": operator.lt,
@@ -77,7 +77,24 @@ class MetadataCondition:
             tests.append(lambda value: isinstance(value, str) and value.startswith(prefix))
         tests += (_is_within(COMPARISONS[name], bound) for name, bound in self.bounds.items())
         path = self.path
-        return lambda document: all(test(_value_at(document, path)) for test in tests)
+
+        def predicate(document: Any) -> bool:
+            for key in path:
+                document = document.get(key) if isinstance(document, dict) else None
+            return all(test(document) for test in tests)
+
+        return predicate
+
+    def to_text(self) -> str:
+        """Returns the condition as JSON text, for `from_text`."""
+        return orjson.dumps(self).decode()
+
+
+def from_text(text: str) -> MetadataCondition:
+    """Returns the condition that `MetadataCondition.to_text` wrote."""
+    values = orjson.loads(text)
+    lists = {name: tuple(values[name]) for name in ("path", "one_of") if values[name] is not None}
+    return MetadataCondition(**{**values, **lists})
 
 
 def split_path(text: str) -> tuple[str, ...]:
@@ -103,20 +120,14 @@ def document_with(path: tuple[str, ...], value: str) -> str:
     return orjson.dumps(document).decode()
 
 
-def _value_at(document: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        if not isinstance(document, dict):
-            return None
-        document = document.get(key)
-    return document
-
-
 def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:
     # 1 == True in Python, and not in JSON.
     allowed = {(isinstance(value, bool), value) for value in map(orjson.loads, texts)}
     return lambda value: isinstance(value, str | int | float) and (isinstance(value, bool), value) in allowed
 
 
-def _is_within(compare: Callable[[Any, Any], bool], bound: float) -> Callable[[Any], bool]:
+def _is_within(compare: Callable[[Any, Any], Any], bound: float) -> Callable[[Any], bool]:
     # Compared as PostgreSQL compares double precision.
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and compare(float(value), bound)
+    return lambda value: (
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(compare(float(value), bound))
+    )

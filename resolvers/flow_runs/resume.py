@@ -1,5 +1,6 @@
 """Resumes runs that wait for the response to an input request."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from db.runs import input_requests, transitions
 from domain import ids, json_codec, json_schema
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
+    IdempotencyConflictError,
     InputAlreadyAnsweredError,
     InputExpiredError,
     InputInvalidError,
@@ -17,35 +19,64 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from domain.time import clock
-from resolvers.context import Context
+from engine.run_creation import Idempotency
+from resolvers.context import Context, Viewer
 from resolvers.flow_runs import runs
 
 
-async def resume(context: Context, run_id: str, request_id: str, response: Any) -> InputRequestRow:
+async def resume(
+    context: Context, run_id: str, request_id: str, response: Any, idempotency_key: str | None = None
+) -> InputRequestRow:
     """Responds to an input request, so that its run continues; returns the request.
 
-    If several clients respond at once, exactly one response is accepted.
+    If several clients respond at once, exactly one response is accepted. The same response from the same API key, or
+    with the same idempotency key, finds the success of the first one.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
-        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError.
+        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, IdempotencyConflictError.
     """
+    Idempotency.of(idempotency_key, [])
     run = await runs.get_existing(context, run_id, frozenset({"status"}))
     request = await context.database.read(input_requests.get, run.id, ids.decode(IdKind.INPUT_REQUEST, request_id))
     if request is None:
         raise InputRequestNotFoundError
-    _check_answerable(run, request)
     text = json_codec.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    answer = _Answer(text, context.viewer, idempotency_key)
+    if answer.is_recorded(request):
+        return request
+    _check_answerable(run, request)
     schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
     if problems := json_schema.problems(schema, response, "response"):
         raise InputInvalidError(problems)
-    await context.database.write(_answer, run.id, request, text, context.viewer.name)
+    await context.database.write(_answer, run.id, request, answer)
     return request
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A response to an input request, and who gives it."""
+
+    text: str
+    viewer: Viewer
+    idempotency_key: str | None
+
+    def is_recorded(self, request: InputRequestRow) -> bool:
+        """Returns True if this response was accepted before.
+
+        Raises:
+            InputAlreadyAnsweredError: another response was accepted.
+            IdempotencyConflictError: another response with this idempotency key was accepted.
+        """
+        if request.status != InputRequestStatus.ANSWERED:
+            return False
+        has_same_key = self.idempotency_key is not None and request.idempotency_key == self.idempotency_key
+        if request.answer == self.text and (has_same_key or request.answered_by_key_id == self.viewer.key_id):
+            return True
+        raise IdempotencyConflictError if has_same_key else InputAlreadyAnsweredError
+
+
 def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
-    if request.status == InputRequestStatus.ANSWERED:
-        raise InputAlreadyAnsweredError
     expired = request.expires_at is not None and request.expires_at <= clock.now()
     if request.status == InputRequestStatus.EXPIRED or (request.status == InputRequestStatus.PENDING and expired):
         raise InputExpiredError
@@ -53,12 +84,12 @@ def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
         raise RunNotPausedError(f"The run is {run.status} and is not waiting for a response.")
 
 
-def _answer(uow: UnitOfWork, run_id: UUID, request: InputRequestRow, text: str, key_name: str) -> None:
+def _answer(uow: UnitOfWork, run_id: UUID, request: InputRequestRow, answer: _Answer) -> None:
     # The run's row is locked before the request's, as in every transaction: otherwise two of them could deadlock.
-    if not transitions.resume(uow, run_id, f"Answered with the key {key_name!r}: {request.title}"):
+    if not transitions.resume(uow, run_id, f"Answered with the key {answer.viewer.name!r}: {request.title}"):
         current = input_requests.get(uow.conn, run_id, request.id)
-        if current is not None and current.status == InputRequestStatus.ANSWERED:
-            raise InputAlreadyAnsweredError
+        if current is not None and answer.is_recorded(current):
+            return
         raise RunNotPausedError
-    if not input_requests.answer(uow, request.id, text):
+    if not input_requests.answer(uow, request.id, answer.text, answer.viewer.key_id, answer.idempotency_key):
         raise InputAlreadyAnsweredError

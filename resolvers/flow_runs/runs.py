@@ -7,7 +7,7 @@ from uuid import UUID
 
 from db.row_json.statements import RowTexts, position
 from db.row_types import RunRow
-from db.runs import reads
+from db.runs import narrow, reads
 from db.runs import texts as run_texts
 from db.sql.keyset import Edge, Page, Position, in_order, sort_value
 from domain import ids
@@ -80,8 +80,11 @@ class RunList:
         self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
     ) -> Sequence[Sequence[Any]]:
         """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
-        statement = run_texts.page(texts, self.where, self.order, page, values, placed=placed)
-        return in_order(await self.context.database.fetch(*statement), page)
+        database, where = self.context.database, self.where
+        if narrow.may_narrow(where, database.dialect, reads.SORT_COLUMNS[self.order.field]):
+            where = await database.read(reads.narrowed_page, where, self.order, page)
+        statement = run_texts.page(texts, where, self.order, page, values, placed=placed)
+        return in_order(await database.fetch(*statement), page)
 
     def text_position(self, key: Any, value: Any) -> Position:
         """Returns the position of a run in the result of `texts`."""
@@ -127,6 +130,35 @@ class LinkedRuns:
         """Returns the number of runs, at most `limit`."""
         number = await self.context.loaders.load(reads.counts_by, self.owner, self.link) or 0
         return number if limit is None else min(number, limit)
+
+    def position(self, row: RunRow) -> Position:
+        """Returns the position of a run."""
+        return Position(0, row.id)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeredRuns:
+    """The runs that match a scoped filter, newest first. Reads are batched over filters, such as one a schedule."""
+
+    context: Context
+    where: RunFilter
+
+    @property
+    def ordering(self) -> int:
+        """The number by which cursors name the order."""
+        return _ORDERINGS[RunOrder()]
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[RunRow]:
+        """Returns the runs of a page."""
+        return await self.context.loaders.load(reads.pages_of, self.where, columns, page) or []
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a run stands beyond `edge`."""
+        return bool(await self.context.loaders.load(reads.with_more, (self.where, edge)))
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of runs, at most `limit`."""
+        return await self.context.loaders.load(reads.counts_of, self.where, limit) or 0
 
     def position(self, row: RunRow) -> Position:
         """Returns the position of a run."""

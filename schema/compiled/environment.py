@@ -61,9 +61,7 @@ class Environment:
         """Returns the value of one argument of a field for other variables."""
         return get_argument_values(field, node, variables)[name]
 
-    def fields(
-        self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]
-    ) -> Mapping[str, Sequence[FieldNode]]:
+    def fields(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Mapping[str, Sequence[FieldNode]]:
         """Returns the fields selected on an object of the type `output`, by their keys in the response."""
         found: dict[str, list[FieldNode]] = {}
         spread: set[str] = set()

@@ -169,6 +169,8 @@ class CompiledReads:
             reason = error.reason
         except (FlowRunsError, GraphQLError):
             reason = "error"
+        except UnexpectedError:
+            reason = "unexpected value"
         except Exception:
             # The general path answers. That this one could not is a defect, which must not stay unseen.
             _logger.warning("a compiled read failed; the general path answers", exc_info=True)

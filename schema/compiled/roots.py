@@ -13,7 +13,7 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from db.row_json.statements import RowTexts
-from db.row_json.writer import CURSOR, Literal, Object
+from db.row_json.writer import BROKEN, CURSOR, Literal, Object
 from db.runs import texts as run_texts
 from db.sql.keyset import Edge, Page, Position
 from domain import ids
@@ -45,9 +45,7 @@ class TextSource(Protocol):
     @property
     def ordering(self) -> int: ...
 
-    async def texts(
-        self, texts: RowTexts, page: Page, values: Values, *, placed: bool
-    ) -> Sequence[Sequence[Any]]: ...
+    async def texts(self, texts: RowTexts, page: Page, values: Values, *, placed: bool) -> Sequence[Sequence[Any]]: ...
 
     def text_position(self, key: Any, value: Any) -> Position: ...
 
@@ -178,16 +176,13 @@ class Roots:
                 raise InvalidArgumentError("")  # whose message the general path writes
             keys = [ids.decode_any(text) for text in named_ids]
             kinds = dict.fromkeys(kind for kind, _ in keys)
+            of_kinds = [_covered(by_kind, kind).of(context.database.dialect) for kind in kinds]
             found = await asyncio.gather(
                 *(
                     texts.visible(
-                        context,
-                        kind,
-                        list(dict.fromkeys(key for of, key in keys if of is kind)),
-                        _covered(by_kind, kind).of(context.database.dialect),
-                        values,
+                        context, kind, list(dict.fromkeys(key for its, key in keys if its is kind)), of, values
                     )
-                    for kind in kinds
+                    for kind, of in zip(kinds, of_kinds, strict=True)
                 )
             )
             by_key = dict(zip(kinds, found, strict=True))
@@ -212,9 +207,7 @@ class Roots:
 
         return run
 
-    def _connection_plan(
-        self, output: GraphQLObjectType, nodes: Sequence[FieldNode], table: str
-    ) -> "_ConnectionPlan":
+    def _connection_plan(self, output: GraphQLObjectType, nodes: Sequence[FieldNode], table: str) -> "_ConnectionPlan":
         sets = [node.selection_set for node in nodes if node.selection_set]
         objects: list[Object] = []
         members: list[_Member] = []
@@ -280,10 +273,11 @@ class _ConnectionPlan:
         index = member.value
         match member.name:
             case "nodes":
-                return "[" + ",".join([row[index] for row in page.rows]) + "]"
+                return _array([row[index] for row in page.rows])
             case "edges":
                 own = f'"{CURSOR}"'
-                return "[" + ",".join([row[index].replace(own, f'"{page.cursor(row)}"') for row in page.rows]) + "]"
+                items = [(row[index] or BROKEN).replace(own, f'"{page.cursor(row)}"') for row in page.rows]
+                return _array(items)
             case _:
                 parts = [f'"{key}":{await _page_info(field, page)}' for key, field in member.value]
                 return "{" + ",".join(parts) + "}"
@@ -301,6 +295,13 @@ async def _page_info(field: str | Literal, page: ConnectionPage) -> str:
             if not page.rows:
                 return "null"
             return f'"{page.cursor(page.rows[0 if field == "startCursor" else -1])}"'
+
+
+def _array(items: Sequence[str | None]) -> str:
+    try:
+        return "[" + ",".join(items) + "]"  # type: ignore[arg-type]
+    except TypeError:  # one is null
+        raise UnexpectedError from None
 
 
 def _covered(by_kind: Mapping[IdKind, "_Texts | UncoveredError"], kind: IdKind) -> _Texts:

@@ -80,7 +80,9 @@ class Planner:
             case None:
                 raise UncoveredError(reason)
             case Column() | Computed() | Count() | Key():
-                return Leaf(source, _form(source, field.type, reason), is_required)
+                form = _form(source, field.type, reason)
+                words = _words(named(field.type), reason) if form is Form.WORD and isinstance(source, Column) else ()
+                return Leaf(source, form, is_required, words)
             case Paged():
                 return self._connection(source, field, nodes, reason)
             case JsonMembers():
@@ -136,9 +138,7 @@ class Planner:
             case _:
                 raise UncoveredError(f"{output.name}.{name}")
 
-    def page_info(
-        self, output: GraphQLObjectType, nodes: Sequence[FieldNode]
-    ) -> Sequence[tuple[str, str | Literal]]:
+    def page_info(self, output: GraphQLObjectType, nodes: Sequence[FieldNode]) -> Sequence[tuple[str, str | Literal]]:
         """Returns the selected fields of a page info: keys, with the names of fields or with literals."""
         sets = [node.selection_set for node in nodes if node.selection_set]
         members: list[tuple[str, str | Literal]] = []
@@ -186,14 +186,18 @@ def _form(source: Column | Computed | Count | Key, output: GraphQLOutputType, re
     if is_object_type(leaf):
         raise UncoveredError(reason)
     if isinstance(leaf, GraphQLEnumType):
-        # Its values in the database are the names that clients see.
-        if any(name != getattr(value.value, "value", value.value) for name, value in leaf.values.items()):
-            raise UncoveredError(reason)
         return Form.WORD
     form = _FORMS.get(leaf.name)
     if form is None:
         raise UncoveredError(reason)
     return form
+
+
+def _words(output: GraphQLEnumType, reason: str) -> tuple[str, ...]:
+    """Returns the names of an enum, if its values in the database are the names that clients see."""
+    if any(name != getattr(value.value, "value", value.value) for name, value in output.values.items()):
+        raise UncoveredError(reason)
+    return tuple(output.values)
 
 
 def _is_list(output: GraphQLOutputType) -> bool:

@@ -1,7 +1,7 @@
 """Flows, their versions, schedules and webhooks."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 from strawberry.scalars import JSON
@@ -9,12 +9,22 @@ from strawberry.scalars import JSON
 from db import flows, projects, schedules, webhooks
 from db.row_json.sources import Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
+from domain import ids
 from domain.ids import IdKind
+from domain.runs.run_filter import RunFilter
+from resolvers.flow_runs.runs import TriggeredRuns
 from resolvers.schedules import preview
 from schema.enums import Environment, MissedFires, SkipReason
-from schema.fields import column, field, id_column, json_column, link, many
+from schema.fields import Info, column, field, id_column, json_column, link, many, type_named
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
 from schema.types.project import Project
+
+if TYPE_CHECKING:
+    from schema.types.flow_run import FlowRun
+else:
+    # The module of FlowRun imports this one.
+    FlowRun = Annotated["FlowRun", strawberry.lazy("schema.types.flow_run")]
 
 
 @strawberry.type(description="A named automation. Its versions define it; new runs execute the published one.")
@@ -111,6 +121,16 @@ class Schedule(Node):
 
     flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
+    @field(
+        "The runs that the schedule started, and their retries, newest first. Archived runs are left out.", "project_id"
+    )
+    async def runs(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[FlowRun]:
+        where = RunFilter(project_ids=[self.row.project_id], schedule_ids=[ids.encode(IdKind.SCHEDULE, self.row.id)])
+        source = TriggeredRuns(info.context, where)
+        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
+
 
 @strawberry.type(description="A secret URL that starts a run of a flow with each call: POST `/hooks/<token>`.")
 class Webhook(Node):
@@ -129,3 +149,13 @@ class Webhook(Node):
     rotated_at: datetime | None = column("rotated_at", "The last rotation of the token; null if there was none.")
 
     flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
+
+    @field(
+        "The runs that the webhook started, and their retries, newest first. Archived runs are left out.", "project_id"
+    )
+    async def runs(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[FlowRun]:
+        where = RunFilter(project_ids=[self.row.project_id], webhook_ids=[ids.encode(IdKind.WEBHOOK, self.row.id)])
+        source = TriggeredRuns(info.context, where)
+        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))

@@ -99,15 +99,18 @@ class Retryability:
 
     @field("True if `retry` with this strategy would succeed now.")
     def allowed(self) -> bool:
-        return self.retryability.refusal is None
+        return self.retryability.reason is None
 
     @field("The code of the error that `retry` would return; null if it is allowed.", graphql_type=ErrorCode | None)
     def reason(self) -> str | None:
-        return self.retryability.refusal.code if self.retryability.refusal else None
+        return self.retryability.reason
 
-    @field("Human-readable reason. Do not parse it: use `reason`. Null if the retry is allowed.")
+    @field(
+        "Human-readable: why the retry is not allowed, or else what it would not mend or would repeat, such as a newer"
+        " version that it does not execute. Do not parse it: use `reason`. Null if there is nothing to say."
+    )
     def message(self) -> str | None:
-        return self.retryability.refusal.message if self.retryability.refusal else None
+        return self.retryability.message
 
     @field("Number of steps whose results the retry would keep; 0 if it is not allowed.")
     def reused_steps(self) -> int:

@@ -35,15 +35,19 @@ from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
-from service.http.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
+from service.http.compression import RESPONSE_TYPE, compression
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
-from service.streams.connection_registry import Connections
+from service.http.revalidation import revalidated
+from service.http.viewers import Viewers
+from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
-_RESPONSE_TYPE = "application/graphql-response+json"
+_STREAM_TYPES = ("event-stream", "multipart")
+"""Parts of the media types of protocols by which a response may come in several parts."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
 
@@ -55,13 +59,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self,
         schema: FlowRunsSchema,
         database: Database,
+        viewers: Viewers,
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
-        connections: Connections,
+        connections: ConnectionRegistry,
         max_body_bytes: int,
         *,
-        compiled_reads: bool = True,
+        compiled_reads: bool,
     ) -> None:
         super().__init__(
             schema,
@@ -70,10 +75,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema)
+        self.streams = Streams(schema, is_compiled=compiled_reads)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
+        self._viewers = viewers
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
@@ -85,7 +91,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def route(self) -> Route:
         """Returns the route of the endpoint."""
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
+        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
 
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
@@ -104,7 +110,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
-            return await self._stream(request) or await self._answer(request)
+            return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
             return error_response(error)
         except HTTPException as error:
@@ -130,7 +136,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
         if not accepts_stream(request):
             return None
-        viewer = await authenticate(request, self._database)
+        viewer = await authenticate(request, self._viewers)
         operation = _operation(await self._parsed(request))
         kind = operation_type(operation)
         if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
@@ -182,15 +188,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
-            viewer = await find_viewer(self._database, shown_secret(request)) or ANONYMOUS
+            viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
             return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
-        viewer = await authenticate(request, self._database)
+        viewer = await authenticate(request, self._viewers)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
         if isinstance(context.connection_params, Mapping) and context.connection_params:
-            viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
+            viewer = await self._viewers.find(secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
         if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError
@@ -222,6 +228,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
+        if request.method == "POST" and not _names_stream(request.headers.get("accept") or ""):
+            # Most requests are like this; parsing the content type once more costs more than their JSON.
+            data = self.parse_json(await request.get_body())
+            if isinstance(data, dict) and isinstance(query := data.get("query"), str):
+                variables, extensions = data.get("variables"), data.get("extensions")
+                if _are_objects(variables, extensions):
+                    return GraphQLRequestData(query, variables, data.get("operationName"), extensions)
         return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
@@ -249,12 +262,21 @@ def _refusal(error: HTTPException) -> Response:
     return response
 
 
+def _names_stream(accepted: str) -> bool:
+    accepted = accepted.lower()
+    return any(media_type in accepted for media_type in _STREAM_TYPES)
+
+
+def _are_objects(*values: object) -> bool:
+    return all(value is None or isinstance(value, dict) for value in values)
+
+
 def _accepts_graphql_response(request: Request) -> bool:
-    return _RESPONSE_TYPE in request.headers.get("accept", "")
+    return RESPONSE_TYPE in request.headers.get("accept", "")
 
 
 def _media_type(request: Request) -> str:
-    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+    return f"{RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:

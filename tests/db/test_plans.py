@@ -70,7 +70,10 @@ def run(draw: random.Random, number: int) -> dict[str, Any]:
         "failed_step_name": draw.choice(["fetch", "store"]) if is_failed else None,
         "error_fingerprint": f"{number % 50:016x}" if is_failed else None,
         "external_id": f"order {number % 500}" if number % 4 == 0 else None,
+        "source": f"schedule {number % 500}" if number % 4 == 1 else None,
+        "updated_at": started_at + took * timedelta(milliseconds=1),
         "parent_run_id": key_of(number % 20) if number % 10 == 0 else None,
+        "root_run_id": key_of(number % 20) if number % 10 == 0 else key_of(number),
         "retry_of_id": key_of(number // 10 % 20) if number % 10 == 1 else None,
     }
 
@@ -166,6 +169,28 @@ PLANS: dict[str, tuple[str, Read]] = {
     "longest": ("ix_run_project_duration", listed(RunOrderField.DURATION)),
     "shortest": ("ix_run_project_duration", listed(RunOrderField.DURATION, False)),
     "longest from the middle on": ("ix_run_project_duration", continued(RunOrderField.DURATION, 50_000)),
+    "last changed": ("ix_run_project_updated", listed(RunOrderField.UPDATED_AT)),
+    "first changed": ("ix_run_project_updated", listed(RunOrderField.UPDATED_AT, False)),
+    "changed from the middle on": ("ix_run_project_updated", continued(RunOrderField.UPDATED_AT, MIDDLE)),
+    "changed since": (
+        "ix_run_project_updated",
+        listed(RunOrderField.UPDATED_AT, False, updated_after=START - 100 * SECOND),
+    ),
+    "changed within a time": (
+        "ix_run_project_updated",
+        listed(RunOrderField.UPDATED_AT, True, updated_within="PT5M"),
+    ),
+    "created within a time": ("ix_run_project", listed(created_within="PT10M")),
+    "of a source": ("ix_run_source", listed(sources=["schedule 5"])),
+    "of a schedule": ("ix_run_source", listed(schedule_ids=["schedule 5"])),
+    "of all but one status": (
+        "ix_run_project(_status)?",
+        listed(not_=RunFilter.part(statuses=[RunStatus.SUCCEEDED])),
+    ),
+    "not created lately": (
+        "ix_run_project",
+        listed(not_=RunFilter.part(created_after=START - 9_000 * SECOND)),
+    ),
     "created in a time": (
         "ix_run_project",
         listed(created_after=START - 9_000 * SECOND, created_before=START - 8_000 * SECOND),
@@ -201,6 +226,20 @@ async def test_runs_are_read_from_an_index_without_sorting(filled: Database, nam
     found = await filled.read(plan, read)
     assert any(re.search(rf"\b{index}\b", node) for node in found), found
     assert not [node for node in found for unwanted in UNWANTED if unwanted in node and index not in node], found
+
+
+async def test_family_is_read_from_the_index_of_its_root(filled: Database) -> None:
+    found = await filled.read(plan, listed_by(root_run_id=key_of(0)))
+    assert any("ix_run_root" in node for node in found), found
+    assert not [node for node in found if "Seq Scan" in node or "SCAN flow_run" in node], found
+
+
+async def test_alternatives_are_read_from_their_indexes(filled: Database) -> None:
+    """On PostgreSQL only if few runs match each: else the newest runs are looked at one after the other."""
+    parts = [RunFilter.part(failed_step_name="nowhere"), RunFilter.part(external_ids=["order 4"])]
+    found = await filled.read(plan, listed(or_=parts))
+    assert any("ix_run_failed_step" in node for node in found), found
+    assert any("ix_run_external" in node for node in found), found
 
 
 async def test_runs_of_every_project_are_read_in_the_order_of_their_ids(filled: Database) -> None:

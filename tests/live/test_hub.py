@@ -19,7 +19,8 @@ from db.migrate import upgrade
 from db.models import RunEvent
 from db.models.types import table
 from db.row_types import EventRow, RunRow
-from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
 from domain.time import clock
 from live.events import (
     SENT,

@@ -15,7 +15,7 @@ from tests.support.app import App, statements
 from tests.support.factory import PublishedFlow, encode_run_id
 from tests.support.run_family import make_flow, make_runs
 
-ORDERS = list(product(["CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION"], ["ASC", "DESC"]))
+ORDERS = list(product(["CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION", "UPDATED_AT"], ["ASC", "DESC"]))
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = """query($first: Int, $after: String, $last: Int, $before: String, $order: FlowRunOrder) {
     page: flowRuns(first: $first, after: $after, last: $last, before: $before, orderBy: $order) {
@@ -77,7 +77,10 @@ async def test_order_is_by_field_then_id_with_null_lowest(idle_app: App) -> None
     keys = await make_runs(
         idle_app,
         published,
-        *({"source": word, "started_at": at, "finished_at": at, "duration_ms": ms} for word, at, ms in rows),
+        *(
+            {"source": word, "started_at": at, "finished_at": at, "duration_ms": ms, "updated_at": at or DAY}
+            for word, at, ms in rows
+        ),
     )
     assert keys == sorted(keys)
     text = "query($order: FlowRunOrder) { flowRuns(orderBy: $order) { nodes { source } } }"

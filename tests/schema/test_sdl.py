@@ -70,8 +70,8 @@ CONTRACT = {
     "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt",
+        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt""",
@@ -84,9 +84,11 @@ CONTRACT = {
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses environments tags anyTags failedStepName
-        errorContains errorFingerprint triggerMethods externalIds createdAfter createdBefore startedAfter startedBefore
-        finishedAfter finishedBefore minDurationMs maxDurationMs metadata parentRunId rootsOnly retryOfId unrecovered
-        archived includeArchived""",
+        errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
+        createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
+        startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
+        rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
+    "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
         source idempotencyKey waitMs""",
@@ -98,6 +100,8 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
+    "Schedule.runs": "first after last before",
+    "Webhook.runs": "first after last before",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -114,9 +118,9 @@ ARGUMENTS = {
     "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
-    "Mutation.retry": "runId strategy idempotencyKey",
-    "Mutation.cancel": "runId",
-    "Mutation.resumeRun": "runId requestId response waitMs",
+    "Mutation.retry": "runId strategy idempotencyKey force",
+    "Mutation.cancel": "runId includeDescendants",
+    "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
     "Mutation.deleteSchedule": "id",
@@ -147,7 +151,7 @@ VALUES = {
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
-    "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION",
+    "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
     "OrderDirection": "ASC DESC",
     "TimeBucketSize": "MINUTE HOUR DAY",
     "Archived": "EXCLUDE INCLUDE ONLY",
@@ -157,7 +161,8 @@ VALUES = {
     "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE",
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
     "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
-    "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
+    "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
+        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
@@ -171,11 +176,12 @@ UNIONS = {
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
-    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryLimitReached StepDataExpired FlowNotPublished
+    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
+        RetryLimitReached StepDataExpired FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
-        InputInvalid InputTooLarge InputExpired""",
+        InputInvalid InputTooLarge InputExpired IdempotencyConflict""",
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",

@@ -666,7 +666,7 @@ async def test_successful_bulk_retry_recovers_the_run(worker: WorkerHarness, flo
     await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
     await BulkWorker(worker.database).drain()
     (row,) = await retries_of(worker, run_ids)
-    await worker.database.write(run_reads.mark_recovered, row.id)
+    await worker.database.write(run_reads.mark_recovered, row.id, clock.now())
     assert (await worker.run(run_ids[0])).recovered_by_id == row.id
 
 

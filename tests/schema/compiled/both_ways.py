@@ -9,13 +9,13 @@ from engine.compiled_flow import FlowCache
 from resolvers.context import Context, Viewer
 from schema.build import build_schema
 from schema.compiled.reads import CompiledReads
-from service.http.auth import find_viewer
+from service.http.viewers import Viewers
 from tests.support.app import App
 
 
 async def viewer_of(app: App, key: str | None = None) -> Viewer:
     """Returns the viewer with a key, by default the ADMIN key of the first project."""
-    viewer = await find_viewer(app.database, key or app.keys.admin)
+    viewer = await Viewers(app.database).find(key or app.keys.admin)
     assert viewer is not None
     return viewer
 
