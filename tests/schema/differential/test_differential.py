@@ -26,7 +26,7 @@ from tests.schema.differential.documents import Document, DocumentGenerator
 from tests.support.app import BASE_URL, Keys, run_app
 from tests.support.clock import FakeClock
 
-QUERIES = int(os.environ.get("FLOWRUNS_GENERATED_QUERIES", "150"))
+QUERIES = int(os.environ.get("FLOWRUNS_GENERATED_QUERIES", "60"))
 KEYS = [field.name for field in fields(Keys)]
 SCHEMA = build_schema()._schema
 
@@ -81,6 +81,8 @@ def _counts(service: Service) -> ReadCounts:
     return reads.counts
 
 
+# graphql-core leaves coroutines behind that stand below a field which it cancels because another field failed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(
     max_examples=QUERIES,
     deadline=None,
