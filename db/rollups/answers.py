@@ -188,8 +188,8 @@ def _millisecond(instant: datetime) -> int:
 
 def _plan(question: _Question, measure: Measure, buckets: _Buckets | None) -> _Plan | None:
     """Returns what to read; None if no level tells apart what the question asks, or no whole span is asked for."""
-    told_apart = _OPTIONAL & question.values.keys() | ({FLOW} if measure is Measure.FAILURES else frozenset())
-    fitting = [level for level in LEVELS if level.measure is measure and told_apart <= level.columns]
+    distinguished = _OPTIONAL & question.values.keys() | ({FLOW} if measure is Measure.FAILURES else frozenset())
+    fitting = [level for level in LEVELS if level.measure is measure and distinguished <= level.columns]
     columns = min((level.columns for level in fitting), key=len, default=None)
     by_span = {level.span: level for level in fitting if level.columns == columns}
     if ALL_TIME in by_span and question.since is None and question.until is None:

@@ -104,7 +104,7 @@ def _sum(uow: UnitOfWork, _: PublishedFlow, number: int) -> None:
     upkeep.sum_up(uow, 1 + number)
 
 
-def _count_anew(uow: UnitOfWork, _: PublishedFlow, __: int) -> None:
+def _count_again(uow: UnitOfWork, _: PublishedFlow, __: int) -> None:
     upkeep.start_again(uow)
 
 
@@ -124,7 +124,7 @@ def _touch(uow: UnitOfWork, _: PublishedFlow, number: int) -> None:
 
 OPERATIONS: list[Callable[[UnitOfWork, PublishedFlow, int], None]] = [
     *(_create, _insert_old, _begin, _end, _fail, _archive, _delete, _touch),
-    *(_sum, _sum, _fill, _fill, _count_anew, _remove_empty),
+    *(_sum, _sum, _fill, _fill, _count_again, _remove_empty),
 ]
 
 

@@ -171,9 +171,7 @@ async def test_running_runs_last_until_the_given_instant(database: Database, pub
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_what_the_counts_tell_apart_reads_no_run_and_the_rest_only_an_index(
-    filled: Database, rows: Sequence[AnyRow]
-) -> None:
+async def test_kept_counts_read_no_run_and_other_counts_only_an_index(filled: Database, rows: Sequence[AnyRow]) -> None:
     where = RunFilter(project_ids=[rows[0].project_id])
 
     def plans(conn: Any) -> list[str]:
