@@ -45,17 +45,18 @@ async def test_retry_executes_from_the_failed_step(worker: WorkerHarness) -> Non
     before = await worker.everything(old)
     new = await worker.retry(old)
     await (await worker.executor(record=record)).execute(await worker.claim())
-    assert calls == ["a", "allowed", "b", "b", "c a 1 FAILED SKIPPED"]
+    # A failed step is no kept success, although its flow continued after it: it is executed again.
+    assert calls == ["a", "allowed", "b", "allowed", "b", "c a 1 FAILED SKIPPED"]
     assert (await worker.run(new)).status == "SUCCEEDED"
     rows = await worker.steps(new)
     assert [(row.name, row.status, row.reused_from_id == old) for row in rows] == [
         ("a", "SUCCEEDED", True),
         ("skipped", "SKIPPED", True),
-        ("allowed", "FAILED", True),
+        ("allowed", "FAILED", False),
         ("b", "SUCCEEDED", False),
         ("c", "SUCCEEDED", False),
     ]
-    assert [name for name, _, _ in await worker.tries(new)] == ["b", "c"]
+    assert [name for name, _, _ in await worker.tries(new)] == ["allowed", "b", "c"]
     assert (await worker.run(old)).recovered_by_id == new
     await worker.change(old, recovered_by_id=None)
     *unchanged, last_event = await worker.everything(old)
