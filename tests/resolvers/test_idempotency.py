@@ -76,11 +76,11 @@ async def test_concurrent_identical_requests_start_one_run(idle_app: App, echo: 
 
 
 async def test_same_key_retries_run_once(idle_app: App) -> None:
-    family = await make_run_family(idle_app)
-    variables = {"id": family.failed, "strategy": "FROM_FAILED_STEP", "key": "k"}
+    (failed,) = await make_runs(idle_app, await make_flow(idle_app), {"status": "FAILED"})
+    variables = {"id": failed, "strategy": "ON_LATEST_VERSION", "key": "k"}
     answers = await asyncio.gather(*(idle_app.query(RETRY, variables) for _ in range(10)))
     assert len({answer["result"]["run"]["id"] for answer in answers}) == 1
-    other = await idle_app.query(RETRY, variables | {"strategy": "ON_LATEST_VERSION"})
+    other = await idle_app.query(RETRY, variables | {"strategy": "FROM_FAILED_STEP"})
     assert other["result"]["code"] == "IDEMPOTENCY_CONFLICT"
 
 

@@ -13,7 +13,7 @@ MUTATIONS = {
     "updateProject": (Role.ADMIN, "updateProject(input: {{retentionDays: 9}})"),
     "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
     "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
-    "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP)'),
+    "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP, force: true)'),
     "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
     "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
     "createSchedule": (Role.ADMIN, 'createSchedule(input: {{flowId: "{flow}", cron: "@daily"}})'),

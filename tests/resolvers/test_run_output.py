@@ -121,7 +121,7 @@ async def test_invalid_log_arguments_are_refused(idle_app: App) -> None:
     run_id, other = await runs_with_output(idle_app, 2)
     cursor = (await page(idle_app, other))["pageInfo"]["endCursor"]
     for variables, code in (
-        ({"first": 0}, "INVALID_ARGUMENT"),
+        ({"first": -1}, "INVALID_ARGUMENT"),
         ({"first": 1, "last": 1}, "INVALID_ARGUMENT"),
         ({"search": "a" * 1_001}, "INVALID_ARGUMENT"),
         ({"search": "\0"}, "INVALID_ARGUMENT"),

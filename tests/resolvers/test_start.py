@@ -190,7 +190,7 @@ NUL = "a\0b"
 
 
 OUT_OF_BOUNDS: list[dict[str, Any]] = [
-    {"tags": ["x"] * 51},
+    {"tags": [f"tag {number}" for number in range(51)]},
     {"tags": [""]},
     {"tags": ["x" * 201]},
     {"tags": [NUL]},

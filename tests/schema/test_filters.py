@@ -105,9 +105,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"finishedAfter": AFTER}, "bad"),
     ({"finishedBefore": AFTER}, "good"),
     ({"startedAfter": BEFORE, "finishedBefore": "2025-06-02"}, "bad"),
-    ({"createdAfter": "2025-01-01", "createdBefore": "2025-12-31"}, ""),
-    ({"createdAfter": "2025-12-31"}, "good bad live new"),
-    ({"createdBefore": "2025-12-31"}, ""),
+    ({"createdAfter": "2025-01-01", "createdBefore": "2025-12-31"}, "good bad live new"),
+    ({"createdAfter": "2025-12-31"}, ""),
+    ({"createdBefore": "2025-12-31"}, "good bad live new"),
+    ({"createdBefore": "2025-01-01"}, ""),
     ({"minDurationMs": 1_001}, "good live"),
     ({"maxDurationMs": 1_000}, "bad"),
     ({"minDurationMs": 1_000, "maxDurationMs": 1_000}, "bad"),
@@ -131,7 +132,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"startedWithin": "P7M"}, "good bad live"),
     ({"startedWithin": "PT5131H"}, "live"),
     ({"finishedWithin": "P213DT20H"}, "bad"),
-    ({"createdWithin": "PT1H"}, "good bad live new"),
+    ({"createdWithin": "PT1H"}, ""),
+    ({"createdWithin": "P1Y"}, "good bad live new"),
     ({"updatedWithin": "P1W"}, "good bad live new"),
     ({"updatedAfter": "2026-01-01"}, "good bad live new"),
     ({"updatedAfter": "2026-01-01T00:00:00.001Z"}, ""),
@@ -173,7 +175,11 @@ async def sources(app: App, key: str | None = None, **where: Any) -> str:
 
 async def test_each_field_matches_expected_runs(fake_clock: FakeClock, idle_app: App) -> None:
     published = await make_flow(idle_app)
-    await make_runs(idle_app, published, *({"source": word, **row} for word, row in ROWS.items()))
+    # A run starts after its creation: bounds of the start bound the ID too.
+    created = [factory.uuid_at(at(0), number) for number in range(len(ROWS))]
+    shared = {"updated_at": fake_clock.now()}
+    rows = ({"id": key, "source": word, **shared, **ROWS[word]} for key, word in zip(created, ROWS, strict=True))
+    await make_runs(idle_app, published, *rows)
     for where, expected in CASES:
         assert await sources(idle_app, **where) == expected, where
 
