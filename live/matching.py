@@ -4,7 +4,7 @@ Snapshots around an event are built from the event and from the run's row, which
 exact: a run that is not final has no end, no error and no duration, and a final run keeps its own. So a replay after a
 reconnect delivers the same events as the live stream. Some things depend on when one looks: how long a live run has
 lasted, and how long ago something was. Before an event, a run may have lasted any time up to the one at the event, and
-its last change was at an unknown time since its creation.
+its last change was at an unknown time since its creation; so too at an archiving, if the run was recovered since.
 """
 
 from datetime import datetime
@@ -19,6 +19,9 @@ from domain import ids
 from domain.enums import RunStatus
 from domain.runs.state_machine import FINAL
 from domain.time import clock
+
+_ARCHIVE_KINDS = (RUN_ARCHIVED, RUN_UNARCHIVED)
+"""Events that leave the run's last change as it was."""
 
 
 class RunSnapshot:
@@ -107,7 +110,8 @@ def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
     """Return the run right before `event`; None if the event is the run's creation."""
     snapshot = _snapshot_at(event, row)
     snapshot.is_past = True
-    snapshot.updated_from = ids.created_at(row.id)
+    if event.kind not in _ARCHIVE_KINDS:
+        snapshot.updated_from = ids.created_at(row.id)
     if event.kind == RUN_STATUS:
         if event.from_status is None:
             return None
@@ -124,7 +128,10 @@ def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
 
 def _snapshot_at(event: EventRow, row: RunRow) -> RunSnapshot:
     snapshot = RunSnapshot(row, event.at)
-    snapshot.updated_at = snapshot.updated_from = event.at  # each event is a change
+    if event.kind not in _ARCHIVE_KINDS:
+        snapshot.updated_at = snapshot.updated_from = event.at
+    elif snapshot.updated_at > event.at:  # it was recovered later
+        snapshot.updated_at, snapshot.updated_from = event.at, ids.created_at(row.id)
     if snapshot.archived and (row.archived_at is None or row.archived_at >= event.at):
         snapshot.archived = False  # it was archived later
     return snapshot

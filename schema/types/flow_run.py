@@ -200,7 +200,9 @@ class FlowRun(Node):
     created_at: datetime = column("created_at", "The creation of the run.")
     started_at: datetime | None = column("started_at", "The start of the run by a worker; null until then.")
     finished_at: datetime | None = column("finished_at", "The end of the run; null until its status is final.")
-    updated_at: datetime = column("updated_at", "The last change of the status.")
+    updated_at: datetime = column(
+        "updated_at", "The last change of the status, or the recovery of the run. Archiving does not change it."
+    )
     archived_at: datetime | None = column(
         "archived_at", "The instant at which the run was archived; null if it is not archived."
     )

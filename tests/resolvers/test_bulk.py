@@ -170,6 +170,15 @@ async def test_bulk_retry_creates_the_same_run_as_a_single_retry(
     assert await idle_app.query(text, {"id": outcome["newRun"]["id"]}) == await idle_app.query(text, {"id": one})
 
 
+async def test_archiving_and_unarchiving_leave_the_last_change(idle_app: App) -> None:
+    runs = await add_flow_runs(idle_app, RunStatus.SUCCEEDED)
+    before = await everything(idle_app)
+    await done(idle_app, f"bulkArchive(filter: {{ids: {listed(runs)}}})")
+    assert await archived(idle_app) == set(runs)
+    await done(idle_app, f"bulkUnarchive(filter: {{ids: {listed(runs)}}})")
+    assert await everything(idle_app) == before
+
+
 async def test_retry_of_run_without_parent_is_its_own_root(idle_app: App) -> None:
     runs = await add_flow_runs(idle_app, RunStatus.FAILED)
     operation = await done(idle_app, f"bulkRetry(filter: {{ids: {listed(runs)}}}, strategy: FROM_FAILED_STEP)")

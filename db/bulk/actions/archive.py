@@ -28,13 +28,13 @@ _HAS_RELATIVES = (
     )
     .limit(1)
 )
+# No indexed column is set, `updated_at` neither: PostgreSQL then leaves a run in its page, and every index as it is.
 _SET_ARCHIVED = (
     update(RUNS)
     .where(any_of(_run.id, "run_ids"))
     .values(
         archived_at=bindparam("new_archived_at"),
         archive_operation_id=bindparam("new_operation_id"),
-        updated_at=bindparam("now"),
     )
 )
 _APPEND_EVENTS = event_log.insert_from_select(
