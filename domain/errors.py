@@ -106,6 +106,10 @@ class InvalidArgumentError(RequestError, code="INVALID_ARGUMENT"):
     """An argument has a value that is not allowed."""
 
 
+class NumberOutOfRangeError(RequestError, code="NUMBER_OUT_OF_RANGE"):
+    """A number is beyond 64 bits, so JSON clients would change it silently. Pass it as a string."""
+
+
 class QueryTooComplexError(RequestError, code="QUERY_TOO_COMPLEX"):
     """The query exceeds the limits of one request. Select fewer fields or ask for smaller pages."""
 

@@ -67,7 +67,7 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     """
     text = json_codec.encode(document, limit=json_codec.MAX_DEFINITION_BYTES, what="definition")
     definition = kinds.language.parse(document)
-    if "\\u0000" in text:
+    if json_codec.has_nul(text):
         # Names have columns of their own, and PostgreSQL cannot store this character in text.
         raise DefinitionInvalidError([Problem("", "The character U+0000 is not allowed")])
     problems = [

@@ -122,22 +122,25 @@ class Compiled(NamedTuple):
 
     template: Template
     is_expression: bool
-    """True if the template is a single `{{ … }}`, which renders to its value instead of text."""
+    """True if the template is a single `{{ … }}`, white space around it aside: it renders to its value, not to text."""
     cost: int
     """Number of nodes: the steps of one evaluation without the iterations of its loops."""
 
 
-def compile_source(source: str) -> Compiled:
-    """Compiles the template in `source`.
+def compile_source(source: str, inserted: str = "text") -> Compiled:
+    """Compiles the template in `source`. The operation `inserted` writes values that stand between other text.
 
     Raises:
         LanguageError: `source` is not a template, or not an allowed one.
     """
     tree = _parsed(source)
-    is_expression = _is_expression(tree)
+    expression = _lone_expression(tree)
+    is_expression = expression is not None
+    if expression is not None:
+        tree.body = [nodes.Output([expression], lineno=expression.lineno)]
     cost = _cost(tree)
     try:
-        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else "text"))
+        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else inserted))
     except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
         # The checks should leave no such error, but Python's compiler has limits of its own.
         raise LanguageError(f"The template does not compile: {error}") from None
@@ -164,12 +167,16 @@ def _cost(tree: nodes.Node) -> int:
     return 1 + sum(1 for _ in tree.find_all(nodes.Node))
 
 
-def _is_expression(tree: nodes.Template) -> bool:
-    body = tree.body
-    if len(body) != 1 or not isinstance(body[0], nodes.Output):
-        return False
-    output = body[0].nodes
-    return len(output) == 1 and not isinstance(output[0], nodes.TemplateData)
+def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """Returns the expression of a template that has nothing but one and white space; None: it has something else."""
+    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
+        return None
+    shown = [node for node in tree.body[0].nodes if not _is_blank(node)]
+    return shown[0] if len(shown) == 1 and not isinstance(shown[0], nodes.TemplateData) else None
+
+
+def _is_blank(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.TemplateData) and not node.data.strip()
 
 
 def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
