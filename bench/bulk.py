@@ -29,12 +29,13 @@ from db.models import FlowRun, StepResult
 from db.models.types import table
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
-from domain import clock, ids
+from domain import ids
 from domain.bulk import BulkKind
 from domain.enums import Environment, RetryStrategy, Role, RunStatus, StepStatus, TriggerMethod
-from domain.run_filter import RunFilter, RunOrder
-from engine.bulk_worker import BulkWorker
+from domain.runs.run_filter import RunFilter, RunOrder
+from domain.time import clock
 from engine.compiled_flow import FlowCache
+from engine.worker.bulk_worker import BulkWorker
 from resolvers import bulk
 from resolvers.context import Context, Viewer
 from service.server import freeze_gc

@@ -36,14 +36,14 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs import input_requests, transitions
 from db.runs import reads as run_reads
-from domain import clock
 from domain.enums import Environment, RunStatus, TriggerMethod
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
+from domain.time import clock
 from engine import run_creation
 from engine.compiled_flow import FlowCache, check
-from engine.dispatcher import Dispatcher, DispatcherSettings
 from engine.executor import Executor
 from engine.steps import KINDS, StepSettings
+from engine.worker.dispatcher import Dispatcher, DispatcherSettings
 
 NO_OP = {"steps": [{"name": name, "kind": "transform", "input": "{{ run.id }}"} for name in "abc"]}
 ASKING = {"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Go on?", "schema": {}}}]}

@@ -31,8 +31,8 @@ from db.assembly import open_database
 from db.core.database import Database
 from db.events import log as event_log
 from db.migrate import upgrade
-from domain import clock
 from domain.enums import Role
+from domain.time import clock
 from resolvers import subscriptions
 from service.asgi import create_service
 from service.server import freeze_gc, server_config

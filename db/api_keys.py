@@ -11,8 +11,9 @@ from db import secret_tokens
 from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
 from db.models.types import table
-from domain import clock, ids
+from domain import ids
 from domain.enums import Role
+from domain.time import clock
 
 _table = table(ApiKey)
 _key = _table.c

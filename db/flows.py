@@ -14,7 +14,8 @@ from db.queue import slots
 from db.row_types import FlowRow, FlowVersionRow
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, select_columns
-from domain import clock, ids
+from domain import ids
+from domain.time import clock
 
 _flows = table(Flow)
 _flow = _flows.c

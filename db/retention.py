@@ -13,8 +13,8 @@ from sqlalchemy import delete, func, select, tuple_, update
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, InputRequest, Project, RunFile, RunLog, StepAttempt, StepResult
 from db.models.types import table
-from domain import clock
-from domain.state_machine import FINAL
+from domain.runs.state_machine import FINAL
+from domain.time import clock
 
 _runs = table(FlowRun)
 _run = _runs.c

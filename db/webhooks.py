@@ -12,7 +12,8 @@ from db.models import Webhook
 from db.models.types import table
 from db.row_types import WebhookRow
 from db.sql.rows import fetch_all, fetch_first, group_by, select_columns
-from domain import clock, ids
+from domain import ids
+from domain.time import clock
 
 _table = table(Webhook)
 _webhook = _table.c

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from domain import clock
 from domain.errors import InvalidIdError
+from domain.time import clock
 
 
 class IdKind(StrEnum):

@@ -15,12 +15,13 @@ from db.core.database import Database
 from db.runs import step_journal
 from db.runs.step_journal import Advance, AttemptResult, AttemptStart
 from db.sql.rows import AnyRow
-from domain import clock, ids
+from domain import ids
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.log_context import log_fields
-from domain.run_log import LogLevel
-from domain.state_machine import FINISHED
+from domain.runs.run_log import LogLevel
+from domain.runs.state_machine import FINISHED
+from domain.time import clock
 from engine.compiled_flow import CompiledStep, FlowCache
 from engine.errors import StepError
 from engine.execution import Execution, RunEnded, Suspended

@@ -11,11 +11,12 @@ from db.runs import files, step_journal
 from db.runs.step_journal import Advance, AttemptResult, Claimed, End, LeaseLostError
 from db.runs.transitions import Lease
 from db.sql.rows import AnyRow
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
-from domain.state_machine import FINISHED
+from domain.runs.state_machine import FINISHED
+from domain.time import clock
 from engine.compiled_flow import CompiledFlow
 from engine.errors import StepError
 from engine.run_output import OutputLimits, RunOutputBuffer

@@ -12,12 +12,13 @@ from db.core.database import Database
 from db.runs import step_journal
 from db.runs.step_journal import Claimed, End, LeaseLostError
 from db.runs.transitions import Ending, Lease
-from domain import clock, ids
+from domain import ids
 from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.log_context import log_fields
-from domain.run_log import LogLevel
+from domain.runs.run_log import LogLevel
+from domain.time import clock
 from engine.attempt import StepExecutor
 from engine.compiled_flow import FlowCache
 from engine.errors import StepError

@@ -2,7 +2,7 @@
 
 The store has only bytes under keys; their names and types are in the table `run_file`. A file is stored as a whole or
 not at all. A file whose row is never written, because its worker was lost in between, is an orphan; maintenance deletes
-it (`engine.maintenance`).
+it (`engine.worker.maintenance`).
 """
 
 import asyncio

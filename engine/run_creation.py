@@ -22,7 +22,7 @@ from domain.errors import (
     QuotaExceededError,
     RunNotFoundError,
 )
-from domain.state_machine import LIVE
+from domain.runs.state_machine import LIVE
 
 P = ParamSpec("P")
 

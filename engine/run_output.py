@@ -15,9 +15,11 @@ from uuid import UUID
 
 from db.runs import step_journal
 from db.runs.logs import Line
-from domain import clock, ids, run_file
+from domain import ids
 from domain.ids import IdKind
-from domain.run_log import MAX_LINES, MAX_MESSAGE, LogLevel, storable
+from domain.runs import run_file
+from domain.runs.run_log import MAX_LINES, MAX_MESSAGE, LogLevel, storable
+from domain.time import clock
 from engine.errors import StepError
 from engine.file_spool import FileSpool
 from engine.file_store import FileStore, FileStoreError

@@ -4,8 +4,8 @@ from typing import Any
 
 from domain import json_codec
 from domain.errors import InputTooLargeError, InvalidArgumentError
-from domain.fingerprint import fingerprint
-from domain.run_log import storable
+from domain.runs.fingerprint import fingerprint
+from domain.runs.run_log import storable
 from engine.errors import StepError
 
 MAX_MESSAGE = 4_000

@@ -11,8 +11,8 @@ from typing import TypeVar
 from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import LogPosition, Page
-from domain import clock
 from domain.errors import DatabaseUnavailableError
+from domain.time import clock
 from live.events import LogEvent, MatchedEvent, ReadBatch
 from live.log_tailer import PAGE_SIZE, RETRY_SECONDS, LogTailer, Subscriber
 from live.topics import Matcher, Topic, TopicState, match_all

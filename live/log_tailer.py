@@ -17,8 +17,8 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition, Tail
 from db.sql.rows import AnyRow
-from domain import clock
 from domain.errors import DatabaseUnavailableError
+from domain.time import clock
 from live.events import LogEvent, MatchedEvent, ReadBatch, SubscriptionError, TailerFailedError
 from live.topics import Topic, match_all, routing_keys, routing_keys_of_event
 

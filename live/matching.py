@@ -13,9 +13,9 @@ import orjson
 
 from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
 from db.sql.rows import AnyRow
-from domain import clock
 from domain.enums import RunStatus
-from domain.state_machine import FINAL
+from domain.runs.state_machine import FINAL
+from domain.time import clock
 
 
 class RunSnapshot:

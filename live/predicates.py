@@ -14,8 +14,8 @@ import orjson
 from db.core.sqlite import contains
 from db.runs.filter import ascii_lower
 from domain import ids
-from domain.run_filter import Archived, Operator, RunFilter
-from domain.state_machine import UNSUCCESSFUL
+from domain.runs.run_filter import Archived, Operator, RunFilter
+from domain.runs.state_machine import UNSUCCESSFUL
 from live.matching import RunSnapshot
 
 Predicate = Callable[[RunSnapshot], bool]

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from db.core.database import Database
-from domain import clock
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
+from domain.time import clock
 from live.events import Memo, ReadBatch, TrySend
 from live.hub import Hub
 from live.topics import RunsTopic

@@ -15,8 +15,8 @@ from db.events.log import BULK_PROGRESS, RUN_KINDS, RUN_STATUS, LogPosition, Sco
 from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.bulk import ENDED
-from domain.run_filter import RunFilter
-from domain.state_machine import FINAL
+from domain.runs.run_filter import RunFilter
+from domain.runs.state_machine import FINAL
 from live import matching
 from live.events import LogEvent, MatchedEvent
 from live.predicates import CompiledFilter

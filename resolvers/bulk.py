@@ -16,7 +16,7 @@ from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.sql.keyset import Edge, Page, Position
 from db.sql.rows import AnyRow
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.bulk import ENDED, BulkKind, BulkStatus
 from domain.enums import RetryStrategy
 from domain.errors import (
@@ -35,11 +35,13 @@ from domain.errors import (
     TooManyBulkOperationsError,
 )
 from domain.ids import IdKind
-from domain.run_filter import Archived, RunFilter
-from engine.bulk_worker import LEASE, ChunkPipeline
+from domain.runs.run_filter import Archived, RunFilter
+from domain.time import clock
 from engine.run_creation import Idempotency
-from resolvers import authorize, runs, waiting
+from engine.worker.bulk_worker import LEASE, ChunkPipeline
+from resolvers import authorize
 from resolvers.context import Context
+from resolvers.flow_runs import runs, waiting
 
 MAX_SYNCHRONOUS_RUNS = 500
 """Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""

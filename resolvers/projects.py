@@ -9,10 +9,11 @@ from db import projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import ProjectRow
-from domain import clock, ids
+from domain import ids
 from domain.errors import ProjectNotFoundError
 from domain.ids import IdKind
 from domain.quota import QuotaPeriod
+from domain.time import clock
 from resolvers import authorize, limits
 from resolvers.context import Context
 

@@ -9,10 +9,11 @@ from db import flows as db_flows
 from db import schedules
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import FlowRow, ScheduleRow
-from domain import clock, ids
-from domain.cron import CronSchedule, get_zone
+from domain import ids
 from domain.errors import InvalidArgumentError, Problem, ScheduleInvalidError, ScheduleNotFoundError
 from domain.ids import IdKind
+from domain.time import clock
+from domain.time.cron import CronSchedule, get_zone
 from engine.compiled_flow import FlowCache
 from resolvers import authorize, flows, values
 from resolvers.context import Context

@@ -1,8 +1,8 @@
 """The sources of subscriptions: which items a subscriber receives, and which object of the schema each becomes.
 
 All subscriptions are of one kind. The resolver of a subscription field authorises the viewer and returns a
-`SourceStream`. The executor of operations (service/subscription_rendering.py) takes batches of items from it, and makes
-objects of the items that were not rendered for another subscriber before.
+`SourceStream`. The executor of operations (service/streams/subscription_rendering.py) takes batches of items from it,
+and makes objects of the items that were not rendered for another subscriber before.
 """
 
 import struct
@@ -14,7 +14,7 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
 from domain.ids import IdKind
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
 from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
 from live.stats_feed import Statistics
 from live.topics import OperationTopic, RunsTopic, RunTopic, Topic

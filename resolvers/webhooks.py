@@ -22,8 +22,9 @@ from domain.errors import (
 )
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache
-from resolvers import authorize, flows, start, values
+from resolvers import authorize, flows, values
 from resolvers.context import Context, Viewer
+from resolvers.flow_runs import start
 
 MAX_WEBHOOKS = 100
 """Webhooks of one flow."""

@@ -22,8 +22,8 @@ from strawberry.extensions import SchemaExtension
 
 from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
-from domain.time_buckets import MAX_BUCKETS
-from resolvers.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS
+from domain.time.time_buckets import MAX_BUCKETS
+from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS
 from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
 MAX_TOKENS = 4_000

@@ -23,9 +23,9 @@ from domain.enums import (
     TriggerMethod,
 )
 from domain.quota import QuotaPeriod
-from domain.run_filter import Archived, RunOrderField
-from domain.run_log import LogLevel
-from domain.time_buckets import BucketSize
+from domain.runs.run_filter import Archived, RunOrderField
+from domain.runs.run_log import LogLevel
+from domain.time.time_buckets import BucketSize
 
 _enum_of: Callable[..., Any] = Enum
 """Without the type of `Enum`, from which mypy expects a literal list of members."""

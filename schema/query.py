@@ -9,9 +9,10 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import bulk, files, flows, projects, runs, schedules, webhooks
+from resolvers import bulk, flows, projects, schedules, webhooks
+from resolvers.flow_runs import files, runs
+from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
-from resolvers.runs import RunList
 from schema.fields import Info, columns_of, field
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.types.bulk_operation import BulkOperation

@@ -13,7 +13,8 @@ from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
 from live.events import LogItem, MatchedEvent
-from resolvers import runs, subscriptions
+from resolvers import subscriptions
+from resolvers.flow_runs import runs
 from resolvers.subscriptions import encode_position
 from schema.enums import BulkStatus, RunStatus
 from schema.fields import Info, columns_of, field

@@ -23,14 +23,14 @@ from engine.file_store import FileStore
 from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
-from service.auth import BrowserSessions
-from service.connection_registry import Connections, Limits
-from service.downloads import Downloads
-from service.graphiql import Explorer
-from service.graphql import GraphQLEndpoint
-from service.request_ids import RequestIds, internal_error
+from service.http.auth import BrowserSessions
+from service.http.downloads import Downloads
+from service.http.graphiql import Explorer
+from service.http.graphql import GraphQLEndpoint
+from service.http.request_ids import RequestIds, internal_error
+from service.http.webhooks import Webhooks
 from service.settings import Settings
-from service.webhooks import Webhooks
+from service.streams.connection_registry import Connections, Limits
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"

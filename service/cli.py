@@ -27,7 +27,7 @@ from engine.compiled_flow import FlowCache, check
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
-from service.graphiql import Explorer
+from service.http.graphiql import Explorer
 from service.log_output import configure_logging
 from service.server import freeze_gc, server_config
 from service.settings import Settings

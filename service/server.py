@@ -6,8 +6,8 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from service.sockets import SocketProtocol
-from service.sse import HttpProtocol
+from service.streams.sockets import SocketProtocol
+from service.streams.sse import HttpProtocol
 
 PING_SECONDS = 20.0
 """Seconds between two pings of a WebSocket, and until a pong is due. A lost client is detected within twice as many."""

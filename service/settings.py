@@ -8,11 +8,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from domain.run_log import MAX_LINES
+from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
-from service.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 from service.log_output import LogFormat
+from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
 FILES_FOLDER = "files"
 """Folder of run files next to the database file, unless `files_url` is set."""

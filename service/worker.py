@@ -10,17 +10,17 @@ from typing import BinaryIO
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
 from db.runs import step_journal
-from domain import clock
+from domain.time import clock
 from engine import actions
-from engine.bulk_worker import BulkWorker
 from engine.compiled_flow import FlowCache
-from engine.dispatcher import Dispatcher, DispatcherSettings
 from engine.executor import Executor
 from engine.file_store import FileStore
-from engine.maintenance import MaintenanceRunner, maintenance_jobs
 from engine.run_output import OutputLimits
-from engine.scheduler import Scheduler
 from engine.steps import KINDS, StepSettings
+from engine.worker.bulk_worker import BulkWorker
+from engine.worker.dispatcher import Dispatcher, DispatcherSettings
+from engine.worker.maintenance import MaintenanceRunner, maintenance_jobs
+from engine.worker.scheduler import Scheduler
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ import pytest
 
 from db.assembly import open_database
 from db.core.database import Database
-from tests.support.database_templates import Template
+from tests.support.databases.database_templates import Template
 
 pytest_plugins = [
     "tests.support.worker",
     "tests.support.plugin",
     "tests.support.clock",
     "tests.support.app",
-    "tests.support.server",
+    "tests.support.processes.server",
 ]
 
 Dialect = Literal["sqlite", "postgresql"]

@@ -36,8 +36,8 @@ from domain import ids
 from domain.bulk import BulkStatus
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.state_machine import FINAL, LIVE
-from tests.support.postgres import PostgresServer, free_port, postgres_server
+from domain.runs.state_machine import FINAL, LIVE
+from tests.support.databases.postgres import PostgresServer, free_port, postgres_server
 
 ROOT = Path(__file__).parent.parent
 KEY = "soak-" * 8

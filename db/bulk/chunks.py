@@ -21,8 +21,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.rows import AnyRow, group_by
-from domain import clock
 from domain.bulk import ELIGIBLE, BulkReason, BulkResult, BulkStatus
+from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c

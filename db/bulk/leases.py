@@ -17,8 +17,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.rows import AnyRow
-from domain import clock, ids
+from domain import ids
 from domain.bulk import BulkStatus
+from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c

@@ -19,8 +19,8 @@ from db.events import log as event_log
 from db.models import BulkOperation, Project
 from db.models.types import table
 from db.sql.rows import AnyRow
-from domain import clock
 from domain.bulk import ENDED, BulkStatus
+from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c

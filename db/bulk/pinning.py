@@ -16,9 +16,10 @@ from db.models import BulkOperation, FlowRun
 from db.models.types import table
 from db.runs.filter import matches
 from db.sql.any_of import rows_of
-from domain import clock, ids
+from domain import ids
 from domain.bulk import BulkResult, BulkStatus
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
+from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c

@@ -12,8 +12,9 @@ from db.bulk.leases import BulkLease
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
-from domain import clock, ids
+from domain import ids
 from domain.bulk import BulkStatus
+from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c

@@ -22,7 +22,7 @@ from db.row_types import EventRow
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow, fetch_all, group_by
 from domain.errors import CursorExpiredError
-from domain.state_machine import FINAL
+from domain.runs.state_machine import FINAL
 
 _table = table(RunEvent)
 _event = _table.c

@@ -1,4 +1,4 @@
-"""Flows."""
+"""Flows and their versions."""
 
 from datetime import datetime
 from uuid import UUID
@@ -31,3 +31,21 @@ class Flow(SQLModel, table=True):
     """Runs that may be RUNNING at once; None: as many as the project allows."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+
+
+class FlowVersion(SQLModel, table=True):
+    """What a flow does, from one publication to the next. Never changed."""
+
+    __tablename__ = "flow_version"
+    __table_args__ = (UniqueConstraint("flow_id", "number", name="uq_flow_version_number"),)
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
+    flow_id: UUID = Field(sa_column=key(ForeignKey("flow.id")))
+    number: int = Field(sa_column=Column(Integer, nullable=False))
+    """Counts from 1 in each flow."""
+    step_count: int = Field(sa_column=Column(Integer, nullable=False))
+    """Steps in the definition, so that lists need not read it."""
+    definition: str = Field(sa_column=Column(Text, nullable=False))
+    """JSON text, see domain/definition.py."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

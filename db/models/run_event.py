@@ -1,4 +1,4 @@
-"""The event log."""
+"""The event log and its low watermark."""
 
 from datetime import datetime
 from uuid import UUID
@@ -43,3 +43,12 @@ class RunEvent(SQLModel, table=True):
     message: str | None = Field(sa_column=Column(Text))
     data: str | None = Field(sa_column=Column(Text), description="What else this kind of event tells: JSON text.")
     at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+
+
+class EventLowWatermark(SQLModel, table=True):
+    """The log position after which every event is kept. It is one row, which moves on as events are purged."""
+
+    __tablename__ = "event_low_watermark"
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -19,8 +19,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from db.core.unit_of_work import UnitOfWork
 from db.models import Project, QuotaUse
 from db.models.types import table
-from domain import clock
 from domain.quota import ProjectQuota, QuotaPeriod
+from domain.time import clock
 
 _project = table(Project).c
 _table = table(QuotaUse)

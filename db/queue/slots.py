@@ -42,8 +42,8 @@ from db.models import Flow, FlowRun, Project
 from db.models.types import table
 from db.queue import due
 from db.sql.rows import AnyRow
-from domain import clock
 from domain.enums import RunStatus
+from domain.time import clock
 
 _runs = table(FlowRun)
 _run = _runs.c

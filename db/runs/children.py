@@ -19,9 +19,10 @@ from db.models.types import table
 from db.runs import transitions
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.enums import RunStatus, TriggerMethod
-from domain.state_machine import LIVE, UNSUCCESSFUL
+from domain.runs.state_machine import LIVE, UNSUCCESSFUL
+from domain.time import clock
 
 _runs = table(FlowRun)
 _run = _runs.c

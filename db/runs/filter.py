@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, false, func, or_, s
 
 from db.models import FlowRun
 from db.models.types import table
-from domain import clock, ids
-from domain.run_filter import Archived, Operator, RunFilter
-from domain.state_machine import UNSUCCESSFUL
+from domain import ids
+from domain.runs.run_filter import Archived, Operator, RunFilter
+from domain.runs.state_machine import UNSUCCESSFUL
+from domain.time import clock
 
 _run = table(FlowRun).c
 

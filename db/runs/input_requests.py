@@ -11,8 +11,8 @@ from db.models import InputRequest
 from db.models.types import table
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
-from domain import clock
 from domain.enums import InputRequestStatus
+from domain.time import clock
 
 _table = table(InputRequest)
 _request = _table.c

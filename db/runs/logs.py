@@ -32,8 +32,8 @@ from db.row_types import LogLineRow
 from db.runs.reads import MAX_PROBES
 from db.sql.keyset import Edge, Keyset, Page, in_order
 from db.sql.rows import fetch_all, group_by
-from domain import clock
-from domain.run_log import LogLevel
+from domain.runs.run_log import LogLevel
+from domain.time import clock
 
 _table = table(RunLog)
 _line = _table.c

@@ -14,8 +14,8 @@ from db.runs.filter import matches
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
-from domain.run_filter import RunFilter, RunOrder, RunOrderField
-from domain.state_machine import UNSUCCESSFUL
+from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.runs.state_machine import UNSUCCESSFUL
 
 _table = table(FlowRun)
 _run = _table.c

@@ -39,7 +39,7 @@ from domain.errors import (
     RunNotRetryableError,
     StepDataExpiredError,
 )
-from domain.state_machine import FINISHED, UNSUCCESSFUL
+from domain.runs.state_machine import FINISHED, UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c

@@ -16,7 +16,7 @@ from db.models.types import table
 from db.runs.filter import matches
 from domain import ids
 from domain.enums import RunStatus
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
 
 _table = table(FlowRun)
 _run = _table.c

@@ -36,10 +36,11 @@ from db.runs.children import ChildBatch
 from db.runs.transitions import Ending, ExternalFailure, Lease
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.state_machine import UNFINISHED
+from domain.runs.state_machine import UNFINISHED
+from domain.time import clock
 
 _runs = table(FlowRun)
 _run = _runs.c

@@ -31,10 +31,10 @@ from db.models.types import MillisecondsUntil, table
 from db.queue import due, quota, slots
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow, group_by
-from domain import clock
 from domain.enums import RunStatus
-from domain.fingerprint import fingerprint
-from domain.state_machine import FINAL, LIVE, TRANSITIONS
+from domain.runs.fingerprint import fingerprint
+from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
+from domain.time import clock
 
 _table = table(FlowRun)
 _run = _table.c

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from db.sql.rows import AnyRow
-from domain import clock, json_codec
+from domain import json_codec
 from domain.definition import DAY, LanguageModel
 from domain.errors import Problem
+from domain.time import clock
 from engine.errors import StepError
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait
 

@@ -16,7 +16,7 @@ from domain.definition import MAX_RUN_DEPTH, LanguageModel
 from domain.enums import RunStatus
 from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
 from domain.ids import IdKind
-from domain.state_machine import LIVE
+from domain.runs.state_machine import LIVE
 from engine.errors import StepError
 from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait
 

@@ -9,9 +9,10 @@ import httpcore
 import httpx
 from pydantic import Field, ValidationError
 
-from domain import clock, json_codec
+from domain import json_codec
 from domain.definition import LanguageModel
 from domain.errors import FlowRunsError
+from domain.time import clock
 from engine.errors import StepError, validation_message
 from engine.steps import body
 from engine.steps.context import StepContext

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from db.runs import input_requests
 from db.sql.rows import AnyRow
-from domain import clock, ids, json_codec
+from domain import ids, json_codec
 from domain.definition import LanguageModel, Seconds, json_schema_problems
 from domain.enums import InputRequestStatus
 from domain.errors import Problem
+from domain.time import clock
 from engine.errors import StepError
 from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait
 

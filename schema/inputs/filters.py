@@ -15,7 +15,7 @@ from db import flows
 from domain import ids, json_codec
 from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
-from domain.run_filter import FILTER_FIELDS, FilterField, RunFilter, RunOrder, ValueType
+from domain.runs.run_filter import FILTER_FIELDS, FilterField, RunFilter, RunOrder, ValueType
 from schema.arguments import optional
 from schema.enums import Archived, OrderDirection, RunOrderField
 from schema.scalars import BigInt

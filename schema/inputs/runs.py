@@ -3,9 +3,9 @@
 import strawberry
 from strawberry.scalars import JSON
 
-from resolvers.start import StartRequest
+from resolvers.flow_runs.start import StartRequest
+from resolvers.flow_runs.waiting import MAX_WAIT_MS
 from resolvers.values import MAX_TAGS
-from resolvers.waiting import MAX_WAIT_MS
 from schema.arguments import optional
 from schema.enums import Environment, TriggerMethod
 

@@ -22,9 +22,10 @@ from domain.errors import (
     ProjectNotFoundError,
     TooManyBulkOperationsError,
 )
-from domain.run_filter import Archived
-from resolvers import bulk, waiting
+from domain.runs.run_filter import Archived
+from resolvers import bulk
 from resolvers.bulk import BulkRequest
+from resolvers.flow_runs import waiting
 from schema.arguments import argument, optional
 from schema.enums import RetryStrategy, Role
 from schema.fields import Info, columns_of

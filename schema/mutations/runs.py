@@ -26,8 +26,8 @@ from domain.errors import (
     RunNotRetryableError,
     StepDataExpiredError,
 )
-from domain.state_machine import FINAL, STOPS
-from resolvers import cancel, resume, retry, start, waiting
+from domain.runs.state_machine import FINAL, STOPS
+from resolvers.flow_runs import cancel, resume, retry, start, waiting
 from schema.arguments import argument
 from schema.enums import RetryStrategy, Role
 from schema.fields import Info, columns_of

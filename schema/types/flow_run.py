@@ -11,11 +11,11 @@ from db import flows, projects
 from db.events import log as event_log
 from db.row_types import EventRow, RunRow, StepRow
 from db.runs import files, input_requests, reads
-from domain import clock
 from domain.ids import IdKind
-from resolvers import logs, retry
-from resolvers.logs import LogLines
-from resolvers.runs import CHILDREN, RETRIES, LinkedRuns
+from domain.time import clock
+from resolvers.flow_runs import logs, retry
+from resolvers.flow_runs.logs import LogLines
+from resolvers.flow_runs.runs import CHILDREN, RETRIES, LinkedRuns
 from schema.enums import (
     Environment,
     ErrorCode,

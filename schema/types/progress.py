@@ -8,7 +8,7 @@ from db.runs import reads
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
-from resolvers import progress
+from resolvers.flow_runs import progress
 from schema.enums import StepStatus
 from schema.fields import Info, column, columns_of, field
 from schema.types.flow_run import StepResult

@@ -7,12 +7,13 @@ import strawberry
 from db import projects
 from db.queue import quota
 from db.row_types import ProjectRow
-from domain import clock, json_codec
+from domain import json_codec
 from domain.ids import IdKind
+from domain.time import clock
 from resolvers import bulk
 from resolvers.context import Viewer as KeyInUse
+from resolvers.flow_runs.waiting import MAX_WAIT_MS
 from resolvers.values import MAX_TAGS
-from resolvers.waiting import MAX_WAIT_MS
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
 from schema.fields import Info, column, columns_of, field, id_column

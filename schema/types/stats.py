@@ -10,9 +10,9 @@ from db import flows
 from db.runs import reads, stats
 from db.runs.stats import PERCENTILES, Durations, Failure, StepErrorCount
 from db.runs.stats import FailingStep as FailingStepRow
-from domain.time_buckets import MAX_BUCKETS
+from domain.time.time_buckets import MAX_BUCKETS
 from live.stats_feed import Statistics
-from resolvers.stats import (
+from resolvers.flow_runs.stats import (
     DEFAULT_ERRORS,
     DEFAULT_FAILING_STEPS,
     MAX_ERRORS,

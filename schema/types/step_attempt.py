@@ -8,7 +8,8 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db.row_types import AttemptRow
-from domain import clock, json_codec
+from domain import json_codec
+from domain.time import clock
 from schema.enums import AttemptStatus
 from schema.fields import column, field
 from schema.scalars import BigInt

@@ -19,10 +19,10 @@ from db.models.types import table
 from domain import ids
 from domain.ids import IdKind
 from tests.support.app import App
-from tests.support.node import running
-from tests.support.pipes import piped
-from tests.support.proxy import Proxy
-from tests.support.server import AppServer
+from tests.support.processes.node import running
+from tests.support.processes.pipes import piped
+from tests.support.processes.proxy import Proxy
+from tests.support.processes.server import AppServer
 
 PATIENCE = 120.0
 DISCONNECTS = 50

@@ -13,7 +13,7 @@ from domain import ids
 from tests.conftest import Dialect
 from tests.support import factory
 from tests.support.clock import FakeClock
-from tests.support.database_templates import Template
+from tests.support.databases.database_templates import Template
 from tests.support.factory import PublishedFlow
 
 

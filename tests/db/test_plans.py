@@ -26,7 +26,7 @@ from db.runs import step_journal
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain.enums import RunStatus
-from domain.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
 

@@ -18,13 +18,14 @@ from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepR
 from db.models.types import table
 from db.runs import input_requests, logs
 from db.runs.logs import Line
-from domain import clock, ids
+from domain import ids
 from domain.enums import RunStatus
-from domain.run_log import LogLevel
-from domain.state_machine import FINAL, LIVE
-from engine import maintenance
+from domain.runs.run_log import LogLevel
+from domain.runs.state_machine import FINAL, LIVE
+from domain.time import clock
 from engine.file_store import FileStore
-from engine.maintenance import MaintenanceRunner, maintenance_jobs, purge_step_data
+from engine.worker import maintenance
+from engine.worker.maintenance import MaintenanceRunner, maintenance_jobs, purge_step_data
 from tests.support import factory
 from tests.support.clock import FakeClock
 from tests.support.factory import PublishedFlow

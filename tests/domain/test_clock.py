@@ -3,8 +3,8 @@ from datetime import UTC
 
 import pytest
 
-from domain import clock
-from domain.clock import SystemClock
+from domain.time import clock
+from domain.time.clock import SystemClock
 from tests.support.clock import START, FakeClock
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from domain.fingerprint import fingerprint
+from domain.runs.fingerprint import fingerprint
 
 
 def of(message: str) -> str:

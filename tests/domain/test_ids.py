@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import clock, ids
-from domain.clock import SystemClock
+from domain import ids
 from domain.errors import InvalidIdError
 from domain.ids import IdKind
+from domain.time import clock
+from domain.time.clock import SystemClock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MS = timedelta(milliseconds=1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.run_file import MAX_NAME_BYTES, UNKNOWN_TYPE, media_type, safe_name
+from domain.runs.run_file import MAX_NAME_BYTES, UNKNOWN_TYPE, media_type, safe_name
 
 
 @pytest.mark.parametrize(

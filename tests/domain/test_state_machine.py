@@ -1,7 +1,7 @@
 import pytest
 
 from domain.enums import RunStatus
-from domain.state_machine import FINAL, LIVE, TRANSITIONS, UNSUCCESSFUL, sources_of
+from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS, UNSUCCESSFUL, sources_of
 
 
 def test_table_has_every_status_once() -> None:

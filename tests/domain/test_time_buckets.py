@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from domain.cron import get_zone
-from domain.time_buckets import MAX_BUCKETS, USUAL, BucketSize, bounds
+from domain.time.cron import get_zone
+from domain.time.time_buckets import MAX_BUCKETS, USUAL, BucketSize, bounds
 
 NOW = datetime(2026, 5, 4, 10, 20, 30, 5, UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

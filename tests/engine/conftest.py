@@ -6,8 +6,8 @@ import pytest
 
 from db.core.database import Database
 from tests.conftest import Dialect
-from tests.engine.backends import CASES, Backend
-from tests.engine.worker_pool import WorkerPool, run_worker_pool
+from tests.engine.faults.backends import CASES, Backend
+from tests.engine.worker.worker_pool import WorkerPool, run_worker_pool
 from tests.support.clock import FakeClock
 
 

@@ -29,7 +29,7 @@ from engine.steps.python import PythonKind
 from engine.steps.transform import TransformKind
 from tests.support.clock import START, FakeClock
 from tests.support.factory import encode_run_id
-from tests.support.listener import answering
+from tests.support.processes.listener import answering
 from tests.support.worker import WorkerHarness, history, python, transform
 
 

@@ -365,7 +365,7 @@ async def test_data_that_cannot_be_stored_fails_the_step(harness: OutputHarness,
 
 
 async def test_number_of_files_is_bounded(harness: OutputHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domain.run_file.MAX_FILES", 5)
+    monkeypatch.setattr("domain.runs.run_file.MAX_FILES", 5)
 
     async def many(ctx: StepContext) -> None:
         for _ in range(3):

@@ -19,8 +19,8 @@ from db.migrate import upgrade
 from db.models import RunEvent
 from db.models.types import table
 from db.sql.rows import AnyRow
-from domain import clock
-from domain.run_filter import Archived, RunFilter
+from domain.runs.run_filter import Archived, RunFilter
+from domain.time import clock
 from live.events import (
     SENT,
     CaughtUp,
@@ -36,7 +36,7 @@ from live.hub import Hub
 from live.log_tailer import PAGE_SIZE
 from live.subscription import Subscription
 from live.topics import NEVER_ENDS, OperationTopic, RunsTopic, RunTopic, Topic, TopicState
-from tests.support.postgres import PostgresServer
+from tests.support.databases.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
 PATIENCE = 30.0

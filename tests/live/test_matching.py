@@ -16,8 +16,8 @@ from db.models.types import table
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
-from domain.run_filter import Archived, RunFilter
-from domain.state_machine import FINAL, TRANSITIONS
+from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.state_machine import FINAL, TRANSITIONS
 from live.predicates import CompiledFilter
 from live.topics import RunsTopic
 from tests.support import factory

@@ -9,7 +9,7 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import LogPosition
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
 from live.events import CaughtUp, MatchedEvent
 from live.hub import Hub
 from live.subscription import Subscription

@@ -12,7 +12,7 @@ from db.core.database import Database
 from db.runs import stats
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
-from domain.run_filter import RunFilter
+from domain.runs.run_filter import RunFilter
 from live.events import HubClosedError
 from live.hub import Hub
 from live.stats_feed import Statistics, StatsFeeds, StatsSubscription

@@ -11,11 +11,12 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
 from db.runs import transitions
-from domain import clock, ids
+from domain import ids
 from domain.enums import RunStatus
 from domain.ids import IdKind
-from domain.state_machine import FINAL, LIVE, UNSUCCESSFUL
-from engine.bulk_worker import BulkWorker
+from domain.runs.state_machine import FINAL, LIVE, UNSUCCESSFUL
+from domain.time import clock
+from engine.worker.bulk_worker import BulkWorker
 from resolvers import bulk as bulk_resolvers
 from tests.support import factory
 from tests.support.app import App

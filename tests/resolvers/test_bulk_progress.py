@@ -15,7 +15,7 @@ from domain.bulk import BulkKind
 from domain.enums import Role, RunStatus
 from domain.errors import BulkOperationNotFoundError, InvalidCursorError, InvalidIdError
 from domain.ids import IdKind
-from engine.bulk_worker import LEASE, BulkWorker
+from engine.worker.bulk_worker import LEASE, BulkWorker
 from live.events import LogItem, MatchedEvent
 from live.hub import Hub
 from resolvers import subscriptions

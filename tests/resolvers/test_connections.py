@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from domain import clock, ids
+from domain import ids
 from domain.enums import RunStatus
+from domain.time import clock
 from tests.support import factory
 from tests.support.app import App
 from tests.support.factory import PublishedFlow, encode_run_id

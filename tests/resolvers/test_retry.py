@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from domain import clock, ids
+from domain import ids
 from domain.enums import RetryStrategy, RunStatus
-from domain.state_machine import UNSUCCESSFUL
+from domain.runs.state_machine import UNSUCCESSFUL
+from domain.time import clock
 from tests.support import factory
 from tests.support.app import App
 from tests.support.factory import encode_run_id

@@ -11,10 +11,11 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs import files, logs
 from db.runs.logs import Line
-from domain import clock, ids
+from domain import ids
 from domain.ids import IdKind
-from domain.run_log import LogLevel
-from engine.maintenance import purge_step_data
+from domain.runs.run_log import LogLevel
+from domain.time import clock
+from engine.worker.maintenance import purge_step_data
 from tests.support import factory
 from tests.support.app import App, statements
 

@@ -8,7 +8,7 @@ from db import flows
 from domain import ids
 from domain.enums import RunStatus
 from domain.ids import IdKind
-from domain.state_machine import LIVE
+from domain.runs.state_machine import LIVE
 from tests.support.app import App
 from tests.support.run_family import make_flow, make_runs
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from domain import clock
 from domain.enums import RunStatus
+from domain.time import clock
 from tests.support import factory
 from tests.support.app import App, statements
 from tests.support.clock import START, FakeClock

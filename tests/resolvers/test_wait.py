@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from domain import clock
+from domain.time import clock
 from tests.support.app import App
 from tests.support.clock import START, FakeClock
 from tests.support.query import query

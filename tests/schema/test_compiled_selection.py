@@ -28,8 +28,9 @@ from db.events import log as event_log
 from db.models import RunEvent
 from db.models.types import table
 from db.sql.rows import AnyRow
-from domain import clock, ids
+from domain import ids
 from domain.enums import Role
+from domain.time import clock
 from engine.errors import StepError
 from live.events import LogEvent, MatchedEvent, ReadBatch
 from resolvers.context import Context, Viewer

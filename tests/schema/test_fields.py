@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
 
-from domain import clock
 from domain.enums import RunStatus, StepStatus
+from domain.time import clock
 from schema.build import build_schema
 from tests.support import factory
 from tests.support.app import App

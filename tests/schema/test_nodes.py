@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain import clock
+from domain.time import clock
 from tests.support.app import App
 from tests.support.run_family import make_flow, make_run_family, make_runs
 

@@ -11,15 +11,16 @@ import pytest
 
 from db.runs import input_requests, step_journal, transitions
 from db.runs.logs import LINES_IN_EVENT
-from domain import clock, ids
+from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
+from domain.time import clock
 from engine.errors import StepError
 from live.hub import Hub
 from resolvers.context import Context, Viewer
 from resolvers.subscriptions import encode_position
 from schema.build import build_schema
-from service.subscription_rendering import Failure, Operation, Payload, Streams
+from service.streams.subscription_rendering import Failure, Operation, Payload, Streams
 from tests.support.factory import encode_run_id
 from tests.support.worker import LEASE, Document, WorkerHarness, python, transform
 

@@ -16,7 +16,7 @@ from db.migrate import upgrade
 from schema.build import SDL_FILE
 from service import cli
 from tests.support.app import PATIENCE
-from tests.support.commands import run_service, run_worker, start
+from tests.support.processes.commands import run_service, run_worker, start
 
 FIXED = "a-key-fixed-by-the-operator"
 GOOD = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}

@@ -7,7 +7,7 @@ import pytest
 
 from db.migrate import upgrade
 from tests.support.app import App, run_app
-from tests.support.postgres import PostgresServer
+from tests.support.databases.postgres import PostgresServer
 
 LIST = "{ flowRuns { totalCount } viewer { role } }"
 ECHO = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}

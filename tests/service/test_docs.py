@@ -13,12 +13,12 @@ from db.core import pubsub
 from db.runs import reads as run_reads
 from domain import ids
 from domain.ids import IdKind
-from domain.state_machine import TRANSITIONS
+from domain.runs.state_machine import TRANSITIONS
 from engine import actions
 from engine.compiled_flow import check
-from tests.support.node import running
-from tests.support.proxy import Proxy
-from tests.support.server import AppServer, Server
+from tests.support.processes.node import running
+from tests.support.processes.proxy import Proxy
+from tests.support.processes.server import AppServer, Server
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.service.test_socket import receive, signed_in, subscribe
-from tests.support.commands import run_service, run_worker
-from tests.support.server import Server
+from tests.service.streams.test_socket import receive, signed_in, subscribe
+from tests.support.processes.commands import run_service, run_worker
+from tests.support.processes.server import Server
 
 KEY = "a-key-fixed-by-the-operator"
 PATIENCE = 60.0

@@ -21,9 +21,9 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
-from domain.state_machine import FINAL
+from domain.runs.state_machine import FINAL
 from service.asgi import Service, create_service
-from service.auth import BrowserSessions
+from service.http.auth import BrowserSessions
 from service.settings import Settings
 
 PATIENCE = 30.0

@@ -1,8 +1,8 @@
 """A clock that stands still until a test moves it.
 
-Time passes for what waits by `domain.clock`; input and output are real and take none of it. So that a test is the same
-each time, time moves from one timer to the next, and at each the event loop settles first: tasks run as far as they
-come, what they gave other threads to do is done, and databases that are watched (`watch`) have read and written.
+Time passes for what waits by `domain.time.clock`; input and output are real and take none of it. So that a test is the
+same each time, time moves from one timer to the next, and at each the event loop settles first: tasks run as far as
+they come, what they gave other threads to do is done, and databases that are watched (`watch`) have read and written.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import pytest
 
 from db.core.database import Database
-from domain import clock, ids
+from domain import ids
+from domain.time import clock
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class _Timer:
 
 
 class FakeClock:
-    """A `domain.clock.Clock` in virtual time. Belongs to the event loop of the test."""
+    """A `domain.time.clock.Clock` in virtual time. Belongs to the event loop of the test."""
 
     def __init__(self, start: datetime = START) -> None:
         self._now = start

@@ -18,10 +18,11 @@ from db.events import log as event_log
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.runs import transitions
-from domain import clock, ids
+from domain import ids
 from domain.enums import AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
 from domain.ids import IdKind
-from domain.state_machine import FINAL
+from domain.runs.state_machine import FINAL
+from domain.time import clock
 
 MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from tests.support.account import unprivileged
-from tests.support.database_templates import (
+from tests.support.databases.database_templates import (
     PostgresTemplate,
     SqliteTemplate,
     clean_given_server,
     postgres_template,
     sqlite_template,
 )
-from tests.support.guarded import guarded_directory
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.databases.postgres import PostgresServer, postgres_server
+from tests.support.processes.guarded import guarded_directory
 
 _SHARED = pytest.StashKey[Path]()
 _CLEANUP = pytest.StashKey[ExitStack]()

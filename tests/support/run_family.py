@@ -8,9 +8,10 @@ from uuid import UUID
 from db import schedules, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
-from domain import clock, ids
+from domain import ids
 from domain.enums import Environment, MissedFires, RunStatus, StepStatus
 from domain.ids import IdKind
+from domain.time import clock
 from tests.support import factory
 from tests.support.app import App
 from tests.support.factory import PublishedFlow, encode_run_id

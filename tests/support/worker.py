@@ -21,9 +21,9 @@ from db.models.types import table
 from db.runs import retries, step_journal
 from db.runs.step_journal import Claimed
 from db.sql.rows import AnyRow
-from domain import clock
 from domain.enums import Environment, RunStatus, TriggerMethod
-from domain.state_machine import TRANSITIONS
+from domain.runs.state_machine import TRANSITIONS
+from domain.time import clock
 from engine.actions import Action, ActionRegistry
 from engine.compiled_flow import FlowCache, check
 from engine.executor import Executor

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from playwright.async_api import async_playwright, expect
 
-from tests.support.commands import run_service
+from tests.support.processes.commands import run_service
 from tests.web.test_graphiql import BROWSER_ARGS, BROWSERS, editor, play_button
 
 IMAGE = Path(__file__).parents[2] / "docs" / "images" / "graphiql.png"

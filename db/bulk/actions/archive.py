@@ -13,7 +13,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
-from domain.state_machine import FINAL
+from domain.runs.state_machine import FINAL
 
 _run = RUNS.c
 _changes = _run.id.in_(SUCCEEDED_IN_CHUNK)

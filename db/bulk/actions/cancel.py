@@ -16,7 +16,7 @@ from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.enums import RunStatus
-from domain.state_machine import LIVE
+from domain.runs.state_machine import LIVE
 
 _operations = table(BulkOperation)
 _operation = _operations.c

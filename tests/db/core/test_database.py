@@ -14,7 +14,7 @@ from db.core.database import POOL_SIZE, ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
 from domain import ids
 from domain.errors import DatabaseUnavailableError
-from tests.support.postgres import PostgresServer
+from tests.support.databases.postgres import PostgresServer
 from tests.support.query import query
 
 

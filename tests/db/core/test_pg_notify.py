@@ -15,7 +15,7 @@ from db.core import pg_notify, pubsub
 from db.core.database import Database
 from db.core.pg_notify import Notifier
 from db.core.unit_of_work import UnitOfWork
-from tests.support.postgres import PostgresServer
+from tests.support.databases.postgres import PostgresServer
 from tests.support.query import query
 
 PATIENCE = 30.0

@@ -14,13 +14,13 @@ from db.events import log as event_log
 from db.events.log import EVERYTHING, AttemptRef, LogPosition, RunRef
 from db.models import RunEvent
 from db.models.types import table
-from domain import clock
 from domain.enums import RunStatus
 from domain.errors import CursorExpiredError
-from domain.run_filter import RunFilter
-from engine import maintenance
+from domain.runs.run_filter import RunFilter
+from domain.time import clock
 from engine.file_store import FileStore
-from engine.maintenance import maintenance_jobs, prune_events
+from engine.worker import maintenance
+from engine.worker.maintenance import maintenance_jobs, prune_events
 from live.events import CaughtUp
 from live.hub import Hub
 from live.topics import RunsTopic

@@ -16,7 +16,7 @@ from db.runs import step_journal
 from db.runs.children import ChildBatch
 from db.runs.step_journal import AttemptStart, Claimed
 from domain.enums import RunStatus
-from engine.dispatcher import Dispatcher, DispatcherSettings
+from engine.worker.dispatcher import Dispatcher, DispatcherSettings
 from tests.support.app import PATIENCE, statements
 from tests.support.clock import FakeClock
 from tests.support.slot_harness import LEASE, SlotHarness, finish, ids_of

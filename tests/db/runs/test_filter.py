@@ -25,8 +25,8 @@ from db.sql.keyset import Page
 from db.sql.rows import AnyRow
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
-from domain.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
-from domain.state_machine import FINAL, UNSUCCESSFUL
+from domain.runs.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
+from domain.runs.state_machine import FINAL, UNSUCCESSFUL
 from live.matching import snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory

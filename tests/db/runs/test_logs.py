@@ -9,8 +9,9 @@ from db.runs.logs import Line, LogFilter
 from db.runs.step_journal import LeaseLostError, RunOutput
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
-from domain import clock, ids
-from domain.run_log import LogLevel
+from domain import ids
+from domain.runs.run_log import LogLevel
+from domain.time import clock
 from tests.support import factory
 
 ALL = LogFilter()

@@ -13,7 +13,7 @@ from db.core.sqlite import json_contains
 from db.core.unit_of_work import UnitOfWork
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
-from domain.run_filter import RunFilter, RunOrder
+from domain.runs.run_filter import RunFilter, RunOrder
 from tests.support import factory
 from tests.support.factory import PublishedFlow
 

@@ -17,7 +17,7 @@ from db.models.types import table
 from db.row_types import RunRow
 from db.runs import reads as run_reads
 from db.sql.keyset import Edge, Page, Position, sort_value
-from domain.run_filter import Archived, RunFilter, RunOrder, RunOrderField
+from domain.runs.run_filter import Archived, RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow

@@ -15,11 +15,11 @@ from db.models import FlowRun
 from db.models.types import table
 from db.runs import stats
 from db.sql.rows import AnyRow
-from domain import time_buckets
-from domain.cron import get_zone
 from domain.enums import RunStatus
-from domain.run_filter import Archived, RunFilter
-from domain.time_buckets import BucketSize
+from domain.runs.run_filter import Archived, RunFilter
+from domain.time import time_buckets
+from domain.time.cron import get_zone
+from domain.time.time_buckets import BucketSize
 from tests.db.runs import test_filter as of_filters
 from tests.db.test_plans import statements_on
 from tests.support import factory

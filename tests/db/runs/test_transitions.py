@@ -14,7 +14,7 @@ from db.runs import step_journal, transitions
 from db.runs.transitions import Lease
 from domain import ids
 from domain.enums import RunStatus
-from domain.state_machine import FINAL, TRANSITIONS
+from domain.runs.state_machine import FINAL, TRANSITIONS
 from tests.support import factory
 from tests.support.clock import START, FakeClock
 from tests.support.factory import PublishedFlow

@@ -1,0 +1,1 @@
+"""Runs without a database: their filter, log lines, files, statuses and errors."""

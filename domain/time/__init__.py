@@ -1,0 +1,1 @@
+"""Time: the clock, cron expressions and buckets of time series."""

@@ -1,0 +1,196 @@
+"""The dispatcher claims due runs, executes them, and renews their leases.
+
+It claims after a wake-up, when the next run is due, and every second in case a wake-up was lost. A run is due when its
+`due_at` has passed. A claim moves `due_at` to the end of a lease, so a run whose worker is lost becomes due by itself.
+Delivery is at least once; the lease token makes the journal exact.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from db.core import pubsub
+from db.core.database import Database
+from db.queue import due
+from db.runs import step_journal
+from db.runs.step_journal import Claimed
+from db.runs.transitions import Lease
+from domain import ids
+from domain.errors import DatabaseUnavailableError
+from domain.ids import IdKind
+from domain.time import clock
+
+_logger = logging.getLogger(__name__)
+
+Execute = Callable[[Claimed], Awaitable[None]]
+"""Executes a claimed run as far as it goes; raises nothing."""
+
+_REFILL = 0.25
+"""Share of the places that are free before a backlog is claimed from again, unless that takes too long."""
+_LOST_LEASE_GRACE = timedelta(seconds=1)
+"""By then a task is over that has ended its run, or let it pause: such a run has no lease any more either."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherSettings:
+    """Settings of a dispatcher. Times are in seconds."""
+
+    concurrency: int = 64
+    """Runs that it executes at once."""
+    lease: float = 15.0
+    """How long a claim lasts. It is renewed every third of this."""
+    interval: float = 1.0
+    """Longest time between two claims."""
+    grace: float = 10.0
+    """How long runs may go on after `stop`."""
+
+
+class Dispatcher:
+    """Executes the runs of one database, `concurrency` at a time."""
+
+    def __init__(self, database: Database, settings: DispatcherSettings | None = None) -> None:
+        self._database = database
+        self._settings = settings or DispatcherSettings()
+        self._lease = timedelta(seconds=self._settings.lease)
+        self._interval = timedelta(seconds=self._settings.interval)
+        self._tasks: dict[asyncio.Future[None], Lease] = {}
+        self._lost_since: dict[asyncio.Future[None], datetime] = {}
+        self._backlog = False
+        self._next_look = self._seen_at = self._renewed_at = clock.now()
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self, execute: Execute) -> None:
+        """Claim and execute runs until `stop`, then let those under way end, or hand them back."""
+        renewing = asyncio.create_task(self._keep_leases())
+        try:
+            with self._database.signals.listen(pubsub.RUNS_DUE) as self._wake:
+                while not self._stopping.is_set():
+                    self._wake.clear()
+                    await self._claim_batch(execute)
+                    await self._wait()
+            await self._drain()
+        finally:
+            # After a fault here nobody would renew their leases.
+            for task in (renewing, *self._tasks):
+                task.cancel()
+
+    async def _claim_batch(self, execute: Execute) -> None:
+        await self._keep_to_the_clock()
+        free = self._settings.concurrency - len(self._tasks)
+        # With work waiting, a few free places are left to grow: claiming many runs costs little more than one.
+        few = self._backlog and free < self._settings.concurrency * _REFILL
+        if few and timedelta(0) < self._next_look - clock.now() <= self._interval:
+            return
+        self._next_look = clock.now() + self._interval
+        if free == 0:
+            return
+        try:
+            claimed = await self._database.write(step_journal.claim, free, self._lease)
+        except DatabaseUnavailableError:
+            _logger.warning("The database is away; looking again in %g s", self._settings.interval)
+            return
+        self._backlog = len(claimed) == free
+        for run in claimed:
+            task = asyncio.ensure_future(execute(run))
+            self._tasks[task] = run.lease
+            task.add_done_callback(self._forget)
+
+    async def _keep_to_the_clock(self) -> None:
+        """Claim nothing of what is under way here, and lose nothing that is due, when the clock was set."""
+        now = clock.now()
+        if now - self._renewed_at >= self._lease:
+            # All leases seem over, also those of this worker.
+            await self._check_leases(renew=True)
+            self._renewed_at = clock.now()
+        if self._seen_at - now > self._interval:
+            try:
+                count = await self._database.write(
+                    step_journal.reschedule_after_clock_change, self._seen_at + self._interval
+                )
+            except DatabaseUnavailableError:
+                return
+            _logger.warning("The clock was set back by %s: %d runs would have waited", self._seen_at - now, count)
+        self._seen_at = now
+
+    def _forget(self, task: asyncio.Future[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and task.exception() is not None:
+            _logger.error("A run's task failed", exc_info=task.exception())
+        # Without a backlog its place is not needed: new work is told of.
+        if self._backlog:
+            self._wake.set()
+
+    async def _wait(self) -> None:
+        # A clock that was set back must not make it wait for longer.
+        seconds = min((self._next_look - clock.now()).total_seconds(), self._settings.interval)
+        if not self._backlog:
+            seconds = min(seconds, await self._seconds_until_due())
+        if seconds > 0:
+            await clock.wait_for(self._wake, seconds)
+
+    async def _seconds_until_due(self) -> float:
+        try:
+            due_at = await self._database.read(due.next_due)
+        except DatabaseUnavailableError:
+            due_at = None
+        return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()
+
+    async def _keep_leases(self) -> None:
+        """Renew leases in time, and abort what somebody else ended: told of in this process, looked for in others."""
+        renewal = self._lease / 3
+        self._renewed_at = clock.now()
+        with self._database.signals.listen(pubsub.RUNS_STOPPED) as stopped:
+            while True:
+                left = (self._renewed_at + renewal - clock.now()).total_seconds()
+                await clock.wait_for(stopped, max(0, min(left, self._settings.interval)))
+                stopped.clear()
+                renew = not timedelta(0) <= clock.now() - self._renewed_at < renewal
+                await self._check_leases(renew=renew)
+                if renew:
+                    self._renewed_at = clock.now()
+
+    async def _check_leases(self, *, renew: bool) -> None:
+        tasks = dict(self._tasks)
+        if not tasks:
+            return
+        leases = list(tasks.values())
+        try:
+            if renew:
+                held = await self._database.write(step_journal.renew, leases, self._lease)
+            else:
+                held = await self._database.read(step_journal.still_held, leases)
+            lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
+            stopped = await self._database.read(step_journal.find_cancelled, list(lost.values())) if lost else ()
+        except DatabaseUnavailableError:
+            _logger.warning("The database is away; could not look after %d leases", len(leases))
+            return
+        now = clock.now()
+        self._lost_since = {task: self._lost_since.get(task, now) for task in lost if task in self._tasks}
+        for task, since in self._lost_since.items():
+            if lost[task] in stopped or not timedelta(0) <= now - since < _LOST_LEASE_GRACE:
+                # What it is doing is of no use any more.
+                _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lost[task]))
+                task.cancel()
+
+    async def _drain(self) -> None:
+        tasks = dict(self._tasks)
+        if not tasks:
+            return
+        try:
+            await clock.timeout(self._settings.grace, asyncio.wait(tasks))
+        except TimeoutError:
+            _logger.info("Handing back %d runs", len(self._tasks))
+        unfinished = [lease for task, lease in tasks.items() if not task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if unfinished:
+            await self._database.write(step_journal.release, unfinished)

@@ -1,0 +1,212 @@
+"""Periodic maintenance of a database and its file store: rescues waiting runs, prunes old data, deletes orphaned files.
+
+Every worker runs all jobs, and the workers do not coordinate: a job skips rows that another worker has locked, or
+repeats harmless work.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from db import retention
+from db.bulk import operations as bulk_operations
+from db.core.database import Database
+from db.events import log as event_log
+from db.queue import slots
+from db.runs import files
+from domain import ids
+from domain.time import clock
+from engine.file_store import FileStore
+from engine.worker.background_service import BackgroundService
+
+_logger = logging.getLogger(__name__)
+
+RESCUE_SECONDS = 10.0
+"""Time between two rescues of waiting runs, in seconds. Normally a freed slot promotes the next run at once."""
+PRUNE_SECONDS = 600.0
+"""Time between two prunes of expired data, in seconds."""
+ORPHANS_SECONDS = 6 * 3600.0
+"""Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
+ORPHAN_AGE = timedelta(days=1)
+"""Younger files without a row are no orphans: the row is written after the bytes, at the end of the attempt at latest.
+"""
+RUN_BATCH = 100
+"""Runs purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
+LINE_BATCH = 5_000
+"""Log lines deleted in one transaction."""
+EVENT_BATCH = 1_000
+"""Events examined in one transaction, which deletes most of them."""
+OUTCOME_BATCH = 5_000
+"""Outcomes of bulk operations deleted in one transaction."""
+FILE_BATCH = 50
+"""Files deleted from the store at the same time."""
+PAUSE_SECONDS = 0.1
+"""Pause between two batches, in seconds, so that other writers get their turn."""
+
+_FILE_KEY = re.compile("([0-9a-f]{32})/([0-9a-f]{32})")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One maintenance job. It runs at the start of a worker, and again `seconds` after it has ended."""
+
+    name: str
+    seconds: float
+    work: Callable[[], Awaitable[object]]
+
+
+def maintenance_jobs(
+    database: Database,
+    store: FileStore,
+    retention_days: int | None,
+    event_days: int | None = None,
+    bulk_days: int | None = None,
+) -> list[Job]:
+    """Returns all maintenance jobs.
+
+    Args:
+        database: The database to maintain.
+        store: The file store to maintain.
+        retention_days: Days for which step data are kept, unless a project sets another number; None: for ever.
+        event_days: Days for which events are kept; None: for ever.
+        bulk_days: Days for which bulk operations are kept after their end; None: for ever.
+    """
+    return [
+        Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
+        Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
+        Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
+        Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
+        Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
+        Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
+    ]
+
+
+class MaintenanceRunner:
+    """Runs maintenance jobs side by side: a job that takes long, or fails, does not delay the others."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._services = [_JobService(job) for job in jobs]
+
+    async def run(self) -> None:
+        """Run the jobs until `stop`, or until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for service in self._services:
+                tasks.create_task(service.run())
+
+    def stop(self) -> None:
+        """Start no further job; `run` returns when the current ones have ended."""
+        for service in self._services:
+            service.stop()
+
+
+class _JobService(BackgroundService):
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.name, job.seconds)
+        self._job = job
+
+    async def work(self) -> float:
+        await self._job.work()
+        return self._job.seconds
+
+
+async def rescue_waiting_runs(database: Database) -> None:
+    """Promote runs that wait for a slot although one is free."""
+    for project_id, flow_id in await database.read(slots.wait_queues):
+        await database.write(slots.rescue_wait_queue, project_id, flow_id)
+
+
+async def purge_step_data(database: Database, retention_days: int | None) -> int:
+    """Purge the step data of all runs whose retention has ended; returns the number of runs."""
+    total = 0
+    while True:
+        while await database.write(retention.trim_logs, retention_days, RUN_BATCH, LINE_BATCH) == LINE_BATCH:
+            await clock.sleep(PAUSE_SECONDS)
+        purged = await database.write(retention.purge_expired, retention_days, RUN_BATCH)
+        if not purged:
+            break
+        total += purged
+        await clock.sleep(PAUSE_SECONDS)
+    if total:
+        _logger.info("step data purged", extra={"runs": total})
+    return total
+
+
+async def prune_events(database: Database, event_days: int | None) -> None:
+    """Delete the events whose retention has ended. Cursors that point to them expire."""
+    if event_days is None:
+        return
+    before = clock.now() - timedelta(days=event_days)
+    while await database.write(event_log.purge, before, EVENT_BATCH) == EVENT_BATCH:
+        await clock.sleep(PAUSE_SECONDS)
+
+
+async def prune_bulk_operations(database: Database, bulk_days: int | None) -> None:
+    """Delete the bulk operations whose retention has ended, with their outcomes."""
+    if bulk_days is None:
+        return
+    before = clock.now() - timedelta(days=bulk_days)
+    while await database.write(bulk_operations.purge, before, OUTCOME_BATCH):
+        await clock.sleep(PAUSE_SECONDS)
+
+
+async def delete_purged_files(database: Database, store: FileStore) -> int:
+    """Delete all files of purged runs; returns their number.
+
+    The bytes are deleted before the rows, so an interrupted deletion is repeated.
+
+    Raises:
+        FileStoreError: the file store is unavailable or refuses.
+    """
+    deleted = 0
+    while rows := await database.read(files.purged, FILE_BATCH):
+        await _delete_from_store(store, (row.key for row in rows))
+        await database.write(files.remove, [row.id for row in rows])
+        deleted += len(rows)
+    if deleted:
+        _logger.info("files of purged runs deleted", extra={"files": deleted})
+    return deleted
+
+
+async def delete_orphaned_files(database: Database, store: FileStore) -> int:
+    """Delete stored files that never got a row, because a worker was lost; returns their number.
+
+    Raises:
+        FileStoreError: the file store is unavailable or refuses.
+    """
+    deleted = 0
+    async for keys in store.keys(FILE_BATCH):
+        old = _old_files(keys)
+        run_ids = {file_id: run_id for file_id, (run_id, _) in old.items()}
+        orphans = await database.read(files.orphans, run_ids) if old else ()
+        await _delete_from_store(store, (old[file_id][1] for file_id in orphans))
+        deleted += len(orphans)
+    if deleted:
+        _logger.info("orphaned files deleted", extra={"files": deleted})
+    return deleted
+
+
+def _old_files(keys: Iterable[str]) -> dict[UUID, tuple[UUID, str]]:
+    """Returns run and key of each file that is old enough to have a row, by file ID."""
+    # IDs begin with their time of creation.
+    youngest = ids.first_uuid_at(clock.now() - ORPHAN_AGE)
+    old = {}
+    for key in keys:
+        # Other keys belong to other programs that use the same store.
+        if match := _FILE_KEY.fullmatch(key):
+            run_id, file_id = (UUID(part) for part in match.groups())
+            if file_id < youngest:
+                old[file_id] = (run_id, key)
+    return old
+
+
+async def _delete_from_store(store: FileStore, keys: Iterable[str]) -> None:
+    """Delete all files, then raise the first error."""
+    results = await asyncio.gather(*(store.delete(key) for key in keys), return_exceptions=True)
+    for error in results:
+        if error is not None:
+            raise error

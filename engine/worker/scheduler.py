@@ -1,0 +1,171 @@
+"""Starts the runs of schedules.
+
+A schedule is due when its `next_fire_at` has passed. A guarded UPDATE advances it in the transaction that creates the
+runs: exactly one of many workers starts each run, and a worker that is lost has started all runs of a fire time or
+none. A scheduled run that no worker started within one minute counts as missed; the schedule's `missedFires` decides
+what happens to it. The clock may jump: `next_fire_at` only grows, so a time that occurs twice fires once.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
+from typing import Any
+from uuid import UUID
+
+from db import schedules
+from db.core import pubsub
+from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
+from db.runs import step_journal
+from db.schedules import DueSchedule
+from domain import ids, json_codec
+from domain.enums import MissedFires, SkipReason, TriggerMethod
+from domain.errors import DatabaseUnavailableError, InputInvalidError
+from domain.ids import IdKind
+from domain.time import clock
+from domain.time.cron import CronSchedule, get_zone
+from engine import run_creation
+from engine.compiled_flow import FlowCache
+from engine.worker.background_service import BackgroundService
+
+_logger = logging.getLogger(__name__)
+
+ON_TIME = timedelta(minutes=1)
+"""A fire time that passed longer ago than this was missed."""
+MAX_CATCH_UP = 100
+"""Runs that one schedule starts at once for missed fire times."""
+INTERVAL_SECONDS = 5.0
+"""Longest time between two reads of due schedules, in seconds: another process may have changed a schedule."""
+_BATCH = 100
+"""Schedules read at once."""
+_COPIED_COLUMNS = ("environment", "tags", "metadata", "input")
+
+
+@dataclass(frozen=True, slots=True)
+class _FirePlan:
+    """What to do with a schedule that is due."""
+
+    fire_times: Sequence[datetime]
+    """Fire times for which runs are started, oldest first."""
+    next_fire_at: datetime | None
+    """None: the schedule never fires again."""
+    skipped_at: datetime | None = None
+    """The latest fire time for which no run is started, if there is a reason to record."""
+    reason: SkipReason | None = None
+
+
+class Scheduler(BackgroundService):
+    """Starts the runs of all schedules of one database. Any number of processes may run one."""
+
+    def __init__(self, database: Database, flows: FlowCache) -> None:
+        super().__init__("scheduler", INTERVAL_SECONDS, database.signals, pubsub.SCHEDULES_CHANGED)
+        self._database = database
+        self._flows = flows
+
+    async def work(self) -> float:
+        """Start the runs that are due; returns the seconds until the next fire time."""
+        await self.fire_due()
+        next_at = await self._database.read(schedules.next_fire)
+        return self.interval if next_at is None else (next_at - clock.now()).total_seconds()
+
+    async def fire_due(self) -> None:
+        """Start the runs of all schedules that are due now."""
+        while True:
+            due = await self._database.read(schedules.due, clock.now(), _BATCH)
+            for schedule in due:
+                await self._fire(schedule)
+            if len(due) < _BATCH or self.is_stopping:
+                return
+
+    async def _fire(self, schedule: DueSchedule) -> None:
+        plan = _plan_fires(schedule, clock.now())
+        reason = await self._skip_reason(schedule)
+        if plan.fire_times and reason is not None:
+            plan = _FirePlan((), plan.next_fire_at, plan.fire_times[-1], reason)
+        shown_id = ids.encode(IdKind.SCHEDULE, schedule.id)
+        if plan.reason is not None:
+            fields = {"schedule_id": shown_id, "fire_time": plan.skipped_at, "reason": plan.reason.value}
+            _logger.warning("scheduled run skipped", extra=fields)
+        for run_id in await self._database.write(_start_runs, schedule, plan):
+            fields = {"schedule_id": shown_id, "run_id": ids.encode(IdKind.RUN, run_id)}
+            _logger.warning("scheduled run exceeds the quota", extra=fields)
+
+    async def _skip_reason(self, schedule: DueSchedule) -> SkipReason | None:
+        """Returns why the flow cannot be started now; None: it can."""
+        if not schedule.flow_enabled:
+            return SkipReason.FLOW_DISABLED
+        if schedule.published_version_id is None:
+            return SkipReason.FLOW_NOT_PUBLISHED
+        try:
+            flow = await self._flows.get(schedule.published_version_id)
+            flow.check_input(json_codec.decode(schedule.input))
+        except InputInvalidError:
+            return SkipReason.INPUT_INVALID
+        except DatabaseUnavailableError:
+            raise
+        except Exception:
+            # One broken schedule must not block the others.
+            _logger.exception(
+                "scheduled flow unusable", extra={"schedule_id": ids.encode(IdKind.SCHEDULE, schedule.id)}
+            )
+            return SkipReason.INTERNAL_ERROR
+        return None
+
+
+def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
+    try:
+        cron = CronSchedule(schedule.cron, get_zone(schedule.time_zone))
+    except ValueError:
+        return _FirePlan((), None, schedule.next_fire_at, SkipReason.SCHEDULE_INVALID)
+    first_due = schedule.next_fire_at
+    assert first_due is not None  # the schedule is due
+    later = takewhile(lambda at: at > first_due, cron.until(now))
+    # The fire time that was announced, and the latest ones that have passed since, latest first.
+    passed = [*islice(later, MAX_CATCH_UP), first_due]
+    fire_times = _select_fire_times(MissedFires(schedule.missed_fires), passed, now)
+    dropped = [] if schedule.missed_fires == MissedFires.FIRE_ONCE else [at for at in passed if at not in fire_times]
+    missed = (dropped[0], SkipReason.MISSED) if dropped else (None, None)
+    return _FirePlan(fire_times[::-1], cron.after(now), *missed)
+
+
+def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: datetime) -> Sequence[datetime]:
+    """Returns those of the fire times that have passed for which runs are started, latest first."""
+    on_time = [at for at in passed if now - at <= ON_TIME]
+    if policy is MissedFires.FIRE_ALL:
+        return passed[:MAX_CATCH_UP]
+    if policy is MissedFires.FIRE_ONCE:
+        return on_time or passed[:1]
+    return on_time
+
+
+def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Collection[UUID]:
+    """Advance the schedule and create its runs; returns the runs that exceed the project's quota.
+
+    These are written, too, and can be retried.
+    """
+    values: dict[str, Any] = {"next_fire_at": plan.next_fire_at}
+    if plan.fire_times:
+        values["last_fired_at"] = clock.now()
+    if plan.reason is not None:
+        values |= {"last_skipped_at": plan.skipped_at, "last_skipped_reason": plan.reason}
+    if not schedules.advance(uow, schedule, values):
+        return ()
+    for fire_time in plan.fire_times:
+        run_creation.create(uow, _new_run(schedule, fire_time))
+    return step_journal.apply_quota(uow)
+
+
+def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:
+    assert schedule.published_version_id is not None  # `_skip_reason` has checked it
+    return run_creation.NewRun(
+        target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
+        values={
+            **{name: getattr(schedule, name) for name in _COPIED_COLUMNS},
+            "fail_parent_on_failure": False,
+            "source": ids.encode(IdKind.SCHEDULE, schedule.id),
+            "scheduled_for": fire_time,
+        },
+        trigger_method=TriggerMethod.SCHEDULE,
+    )

@@ -1,0 +1,1 @@
+"""The logic behind the fields and mutations of flow runs."""

@@ -1,0 +1,20 @@
+"""Cancels runs."""
+
+from uuid import UUID
+
+from db.runs import step_journal
+from domain.errors import RunNotCancellableError
+from resolvers.context import Context
+from resolvers.flow_runs import runs
+
+
+async def cancel(context: Context, run_id: str) -> UUID:
+    """Cancels a run and all its live descendants; returns its ID. Workers abort the steps that they execute for them.
+
+    Raises:
+        InvalidIdError, RunNotFoundError, RunNotCancellableError.
+    """
+    run = await runs.get_existing(context, run_id, frozenset())
+    if not await context.database.write(step_journal.stop, run.id, step_journal.cancelled_with(context.viewer.name)):
+        raise RunNotCancellableError
+    return run.id

@@ -1,0 +1,117 @@
+"""The runs that a viewer sees, one by one and in lists."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from db.row_types import RunRow
+from db.runs import reads
+from db.sql.keyset import Edge, Page, Position, sort_value
+from domain import ids
+from domain.errors import RunNotFoundError
+from domain.ids import IdKind
+from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
+from resolvers import authorize
+from resolvers.context import Context
+
+_ORDERINGS = {
+    RunOrder(field, descending): 2 * number + descending
+    for number, field in enumerate(RunOrderField)
+    for descending in (False, True)
+}
+"""The number by which a cursor names its ordering."""
+
+CHILDREN = "parent_run_id"
+RETRIES = "retry_of_id"
+_OLDEST_FIRST = RunOrder(descending=False)
+
+
+async def get(context: Context, run_id: str, columns: frozenset[str]) -> RunRow | None:
+    """Returns the run `run_id`; None if the viewer sees no such run.
+
+    Raises:
+        InvalidIdError: `run_id` is not the ID of a run.
+    """
+    row = await context.loaders.load(reads.by_ids, ids.decode(IdKind.RUN, run_id), columns)
+    return row if authorize.can_see(context.viewer, row) else None
+
+
+async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -> RunRow:
+    """Returns the run `run_id`.
+
+    Raises:
+        InvalidIdError: `run_id` is not the ID of a run.
+        RunNotFoundError: the viewer sees no such run.
+    """
+    run = await get(context, run_id, columns)
+    if run is None:
+        raise RunNotFoundError
+    return run
+
+
+def scoped(context: Context, where: RunFilter) -> RunFilter:
+    """Returns `where`, restricted to the projects that the viewer sees."""
+    return replace(where, project_ids=authorize.visible_projects(context.viewer, where.project_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """The runs that match a scoped filter, in an order."""
+
+    context: Context
+    where: RunFilter
+    order: RunOrder
+
+    @property
+    def ordering(self) -> int:
+        """The number by which cursors name the order."""
+        return _ORDERINGS[self.order]
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[RunRow]:
+        """Returns the runs of a page."""
+        return await self.context.database.read(reads.page, columns, self.where, self.order, page)
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a run stands beyond `edge`."""
+        return await self.context.database.read(reads.has_more, self.where, self.order, edge)
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of runs, at most `limit`."""
+        return await self.context.database.read(reads.count, self.where, limit)
+
+    def position(self, row: RunRow) -> Position:
+        """Returns the position of a run."""
+        return Position(sort_value(row, reads.SORT_COLUMNS[self.order.field]), row.id)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedRuns:
+    """The runs whose column `link` names the run `owner`, oldest first. Reads are batched over owners."""
+
+    context: Context
+    link: str
+    owner: UUID
+
+    @property
+    def ordering(self) -> int:
+        """The number by which cursors name the order."""
+        return _ORDERINGS[_OLDEST_FIRST]
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[RunRow]:
+        """Returns the runs of a page."""
+        load = self.context.loaders.load
+        return await load(reads.pages_by, self.owner, self.link, columns, _OLDEST_FIRST, page) or []
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a run stands beyond `edge`."""
+        load = self.context.loaders.load
+        return bool(await load(reads.owners_with_more, (self.owner, edge), self.link, _OLDEST_FIRST))
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of runs, at most `limit`."""
+        number = await self.context.loaders.load(reads.counts_by, self.owner, self.link) or 0
+        return number if limit is None else min(number, limit)
+
+    def position(self, row: RunRow) -> Position:
+        """Returns the position of a run."""
+        return Position(0, row.id)

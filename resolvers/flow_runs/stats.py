@@ -1,0 +1,46 @@
+"""Statistics over runs."""
+
+from datetime import datetime
+
+from domain.errors import InvalidArgumentError
+from domain.time import time_buckets
+from domain.time.cron import get_zone
+from domain.time.time_buckets import BucketSize
+from live.stats_feed import Statistics
+
+MAX_FAILING_STEPS = 100
+"""Failing steps in one response."""
+MAX_ERRORS = 20
+"""Errors of one failing step in one response."""
+DEFAULT_FAILING_STEPS = 10
+"""Failing steps, unless the client gives `first`."""
+DEFAULT_ERRORS = 5
+"""Errors of one failing step, unless the client gives `first`."""
+
+
+def bucket_bounds(
+    statistics: Statistics, size: BucketSize, since: datetime | None, until: datetime | None, zone: str
+) -> tuple[datetime, ...]:
+    """Returns the starts of time buckets, and the end of the last one.
+
+    The buckets reach from `since` to `until`; by default from where the filter begins to where it ends, or to now.
+
+    Raises:
+        InvalidArgumentError: there is no such time zone, or there would be too many buckets or none.
+    """
+    start, end = since or statistics.filter.created_after, until or statistics.filter.created_before or statistics.now
+    try:
+        return tuple(time_buckets.bounds(size, get_zone(zone), start, end))
+    except ValueError as error:
+        raise InvalidArgumentError(f"`timeBuckets`: {error}") from None
+
+
+def checked_size(name: str, value: int, maximum: int) -> int:
+    """Returns `value`, the argument `name`.
+
+    Raises:
+        InvalidArgumentError: it is not between 1 and `maximum`.
+    """
+    if not 1 <= value <= maximum:
+        raise InvalidArgumentError(f"`{name}` must be from 1 to {maximum}, got {value}.")
+    return value

@@ -1,0 +1,53 @@
+"""Waiting for a run or another row to reach a state."""
+
+from collections.abc import Awaitable, Callable, Collection, Hashable
+from datetime import timedelta
+from uuid import UUID
+
+from db.core import pubsub
+from db.runs import reads
+from domain.enums import RunStatus
+from domain.errors import InvalidArgumentError
+from domain.time import clock
+from resolvers.context import Context
+
+MAX_WAIT_MS = 60_000
+"""Milliseconds for which a request can wait: proxies close connections that are idle for longer."""
+POLL_SECONDS = 1.0
+"""Seconds between two looks at a row that another process may change, whose wake-up can get lost."""
+
+
+def check_wait(milliseconds: int | None) -> None:
+    """Checks the argument `waitMs`.
+
+    Raises:
+        InvalidArgumentError: the time is negative or longer than a request can wait.
+    """
+    if milliseconds is not None and not 0 <= milliseconds <= MAX_WAIT_MS:
+        raise InvalidArgumentError(f"`waitMs` must be between 0 and {MAX_WAIT_MS}, got {milliseconds}.")
+
+
+async def wait_for_status(context: Context, run_id: UUID, statuses: Collection[RunStatus], milliseconds: int) -> None:
+    """Returns when the run has one of `statuses`, or after `milliseconds`."""
+
+    async def has_status() -> bool:
+        row = (await context.database.read(reads.by_ids, [run_id], frozenset({"status"}))).get(run_id)
+        return row is None or row.status in statuses
+
+    await wait_until(context, pubsub.run_changed(run_id), milliseconds, has_status)
+
+
+async def wait_until(
+    context: Context, topic: Hashable, milliseconds: int, is_reached: Callable[[], Awaitable[bool]]
+) -> None:
+    """Returns when `is_reached` is true, or after `milliseconds`.
+
+    It is called at once, whenever `topic` is published, and every `POLL_SECONDS`.
+    """
+    deadline = clock.now() + timedelta(milliseconds=milliseconds)
+    with context.database.signals.listen(topic) as changed:
+        while (left := (deadline - clock.now()).total_seconds()) > 0:
+            changed.clear()
+            if await is_reached():
+                return
+            await clock.wait_for(changed, min(left, POLL_SECONDS))

@@ -1,0 +1,1 @@
+"""HTTP: the GraphQL endpoint, its page, authentication, downloads and webhooks."""

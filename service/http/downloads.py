@@ -1,0 +1,146 @@
+"""Downloads of run logs as text, and of run files."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import wraps
+from typing import TypeAlias
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from db.core.database import Database
+from db.row_types import LogLineRow, RunRow
+from db.runs import logs
+from db.sql.keyset import Page, Position
+from domain.errors import (
+    FileStoreUnavailableError,
+    FlowRunsError,
+    RangeNotSatisfiableError,
+    RunFileGoneError,
+    RunFileNotFoundError,
+    RunNotFoundError,
+)
+from engine.compiled_flow import FlowCache
+from engine.file_store import FileGoneError, FileStore, FileStoreError
+from resolvers.context import Context
+from resolvers.flow_runs import files, runs
+from service.http.auth import authenticate, error_response
+
+LINES_AT_ONCE = 1_000
+"""Log lines that one statement reads. A download holds so many in memory."""
+
+_FILE_COLUMNS = frozenset({"name", "size", "media_type", "key"})
+_HEADERS = {
+    # A stored file may be a page with scripts: it must not run in the origin of the service.
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "private, no-cache",
+}
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+
+Endpoint: TypeAlias = Callable[["Downloads", Request], Awaitable[Response]]
+
+
+def _with_error_responses(endpoint: Endpoint) -> Endpoint:
+    """Turns the errors that clients may see into responses."""
+
+    @wraps(endpoint)
+    async def respond(downloads: "Downloads", request: Request) -> Response:
+        try:
+            return await endpoint(downloads, request)
+        except FlowRunsError as error:
+            return error_response(error)
+
+    return respond
+
+
+class Downloads:
+    """Serves run logs and run files to clients with a key of the project."""
+
+    def __init__(self, database: Database, flows: FlowCache, store: FileStore) -> None:
+        self._database = database
+        self._flows = flows
+        self._store = store
+
+    @_with_error_responses
+    async def log(self, request: Request) -> Response:
+        """Responds to `GET /runs/<run ID>/log` with the whole log of a run, which is read and sent in pages."""
+        run_id = request.path_params["run_id"]
+        run = await runs.get(await self._context(request), run_id, frozenset())
+        if run is None:
+            raise RunNotFoundError
+        first = await self._log_page(run, None)
+        headers = _HEADERS | {"content-disposition": f'inline; filename="{run_id}.log"'}
+        text = self._text(run, first)
+        return StreamingResponse(text, media_type="text/plain", headers=headers)
+
+    @_with_error_responses
+    async def file(self, request: Request) -> Response:
+        """Responds to `GET /files/<file ID>` with a file, or with the requested range of it."""
+        row = await files.get(await self._context(request), request.path_params["file_id"], _FILE_COLUMNS)
+        if row is None:
+            raise RunFileNotFoundError
+        start, end = _range_of(request, row.size)
+        headers = _HEADERS | {
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(row.name, safe='')}",
+            "content-type": row.media_type,
+            "content-length": str(end - start),
+            "accept-ranges": "bytes",
+        }
+        is_part = (start, end) != (0, row.size)
+        if is_part:
+            headers["content-range"] = f"bytes {start}-{end - 1}/{row.size}"
+        status = 206 if is_part else 200
+        if request.method == "HEAD" or start == end:
+            return Response(status_code=status, headers=headers)
+        return StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
+
+    async def _context(self, request: Request) -> Context:
+        return Context(self._database, self._flows, await authenticate(request, self._database))
+
+    async def _log_page(self, run: RunRow, after: LogLineRow | None) -> Sequence[LogLineRow]:
+        position = None if after is None else Position(after.number, after.run_id)
+        return await self._database.read(logs.page, run.id, Page(LINES_AT_ONCE, after=position))
+
+    async def _text(self, run: RunRow, log_lines: Sequence[LogLineRow]) -> AsyncIterator[str]:
+        while log_lines:
+            yield "".join(_text_of(line) for line in log_lines)
+            log_lines = await self._log_page(run, log_lines[-1]) if len(log_lines) == LINES_AT_ONCE else ()
+
+    async def _content(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        try:
+            return await self._store.get(key, start, end)
+        except FileGoneError:
+            raise RunFileGoneError from None
+        except FileStoreError as error:
+            raise FileStoreUnavailableError from error
+
+
+def _text_of(line: LogLineRow) -> str:
+    at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    where = f" [{line.step_name} #{line.attempt}]" if line.step_name is not None else ""
+    # Indented, so that a line break in a message cannot forge a log line.
+    message = "\n    ".join(line.message.splitlines())
+    return f"{at} {line.level:<7}{where} {message}\n"
+
+
+def _range_of(request: Request, size: int) -> tuple[int, int]:
+    """Returns the offsets of the requested bytes: that of the first one, and the one after the last.
+
+    Raises:
+        RangeNotSatisfiableError: the file has none of the requested bytes.
+    """
+    requested = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    # Requests for several ranges, and conditional ones, get the whole file, as HTTP allows.
+    if requested is None or requested.group(0) == "bytes=-" or "if-range" in request.headers:
+        return 0, size
+    first, last = requested.groups()
+    if not first:
+        start, end = max(size - int(last), 0), size
+    else:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+    if start >= end:
+        raise RangeNotSatisfiableError(f"The file has {size:,} bytes.")
+    return start, end

@@ -1,0 +1,250 @@
+"""The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from json import JSONDecodeError
+from typing import Any
+
+import orjson
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from graphql import OperationType
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.unset import UNSET, UnsetType
+
+from db.core.database import Database
+from domain import json_codec
+from domain.errors import (
+    BadRequestError,
+    FlowRunsError,
+    NumberOutOfRangeError,
+    NotAcceptableError,
+    TooManyConnectionsError,
+)
+from engine.compiled_flow import FlowCache
+from live.hub import Hub
+from live.stats_feed import StatsFeeds
+from resolvers.context import Context, ParentHeaders
+from schema.build import FlowRunsSchema
+from service.http.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from service.http.graphiql import Explorer
+from service.http.request_limits import bounded
+from service.streams.connection_registry import Connections
+from service.streams.sockets import SocketHandler, TextSocket
+from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
+from service.streams.subscription_rendering import Operation, Streams
+
+_RESPONSE_TYPE = "application/graphql-response+json"
+_INIT_TIMEOUT = timedelta(seconds=10)
+"""Time that a socket has from its handshake to its `connection_init`."""
+
+
+class GraphQLEndpoint(GraphQL[Context, None]):
+    """Serves GraphiQL to browsers, and results or event streams to other clients."""
+
+    def __init__(
+        self,
+        schema: FlowRunsSchema,
+        database: Database,
+        flows: FlowCache,
+        explorer: Explorer,
+        hub: Hub,
+        connections: Connections,
+        max_body_bytes: int,
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            # The older protocol is not offered: some clients would choose it by mistake.
+            subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
+            connection_init_wait_timeout=_INIT_TIMEOUT,
+        )
+        self.streams = Streams(schema)
+        self._flow_runs_schema = schema
+        self.connections = connections
+        self._database = database
+        self._hub = hub
+        self._flows = flows
+        self._stats = StatsFeeds(database, hub)
+        self._explorer = explorer
+        self._max_body_bytes = max_body_bytes
+
+    def route(self) -> Route:
+        """Returns the route of the endpoint."""
+        # `__call__` limits the body, so that the error has the shape of a GraphQL response.
+        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
+
+    websocket_adapter_class = TextSocket
+    graphql_transport_ws_handler_class = SocketHandler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await super().__call__(scope, receive, send)
+            return
+        response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
+        try:
+            await response(scope, receive, send)
+        except TooManyConnectionsError as error:
+            await error_response(error)(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response | EventStream:
+        if self._explorer.is_page_request(request):
+            return self._explorer.page()
+        try:
+            return await self._stream(request) or await self.run(request)
+        except FlowRunsError as error:
+            return error_response(error)
+        except HTTPException as error:
+            return _refusal(error)
+
+    async def _stream(self, request: Request) -> EventStream | None:
+        """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
+        if not accepts_stream(request):
+            return None
+        viewer = await authenticate(request, self._database)
+        operation = _operation(await self._parsed(request))
+        kind = operation_type(operation)
+        if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
+            return None
+        if kind is OperationType.MUTATION and request.method == "GET":
+            raise HTTPException(405, "Mutations are executed by POST.")
+        context = Context(
+            self._database,
+            self._flows,
+            viewer,
+            _parent_headers(request.headers),
+            hub=self._hub,
+            stats=self._stats,
+            resume_after=request.headers.get("last-event-id") or None,
+        )
+        return EventStream(self.streams, self.connections, operation, context)
+
+    async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
+        try:
+            return await self.parse_http_body(self.request_adapter_class(request))
+        except JSONDecodeError as error:
+            raise HTTPException(400, "Unable to parse request body as JSON") from error
+
+    async def execute_single(self, *args: Any, **kwargs: Any) -> ExecutionResult:
+        """Returns the result of a query or mutation; refuses subscriptions, which need a stream."""
+        operation = _operation(kwargs["request_data"])
+        # The text test avoids parsing most documents here.
+        if "subscription" in (operation.query or "") and operation_type(operation) is OperationType.SUBSCRIPTION:
+            return await self._refused(operation, kwargs["context"])
+        return await super().execute_single(*args, **kwargs)
+
+    async def _refused(self, operation: Operation, context: Context) -> ExecutionResult:
+        """Returns the errors of a subscription whose client does not accept a stream.
+
+        Raises:
+            NotAcceptableError: the subscription has no other error.
+        """
+        begun = await self._flow_runs_schema.subscribe_to(operation.query, operation.variables, operation.name, context)
+        if isinstance(begun, list):
+            return ExecutionResult(None, begun)
+        if begun is not None:
+            await begun.source.aclose()
+        raise NotAcceptableError
+
+    def should_render_graphql_ide(self, request: object) -> bool:
+        """Returns False: `_respond` has served GraphiQL already."""
+        return False
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        """Returns the context of the request. Only sockets may show their key later."""
+        if isinstance(request, WebSocket):
+            viewer = await find_viewer(self._database, shown_secret(request)) or ANONYMOUS
+            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
+        viewer = await authenticate(request, self._database)
+        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
+
+    async def on_ws_connect(self, context: Context) -> UnsetType:
+        """Accepts a socket whose handshake or `connection_init` shows a valid key."""
+        if isinstance(context.connection_params, Mapping) and context.connection_params:
+            viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
+            context.viewer = viewer or context.viewer
+        if context.viewer is ANONYMOUS:
+            raise ConnectionRejectionError
+        nothing_to_say: UnsetType = UNSET
+        return nothing_to_say
+
+    async def get_sub_response(self, request: Request) -> Response:  # type: ignore[override]
+        """Stores the response, whose status `process_result` may set."""
+        response = await super().get_sub_response(request)
+        request.state.sub_response = response
+        return response
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        """The body; a request that was not executed has no `data`, and a status of its own."""
+        body = await super().process_result(request, result)
+        if result.data is None and all(error.path is None for error in result.errors or ()):
+            del body["data"]
+            if _accepts_graphql_response(request):
+                request.state.sub_response.status_code = 400
+        request.state.sub_response.headers["content-type"] = _media_type(request)
+        return body
+
+    def create_response(self, response_data: Any, sub_response: Response) -> Response:
+        """The response."""
+        return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        """The request; of another content type than JSON it is refused as the specification says."""
+        content_type = (request.content_type or "").partition(";")[0].strip().lower()
+        if request.method == "POST" and content_type != "application/json":
+            raise HTTPException(415, "The content type must be application/json.")
+        return await super().parse_http_body(request)
+
+    def decode_json(self, data: str | bytes) -> object:
+        """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
+        text = data if isinstance(data, bytes) else data.encode(errors="surrogatepass")
+        try:
+            value = json_codec.parse(text)
+        except NumberOutOfRangeError:
+            # Kept exactly, so that the argument that has the number is refused as it would be in the document.
+            value = json.loads(text)
+        if isinstance(data, bytes) and not isinstance(value, dict | list):
+            raise HTTPException(400, "The request body must be a JSON object.")
+        return value
+
+    def encode_json(self, data: object) -> bytes:
+        """Encodes a response. JSON columns in `data` are text already, and are written unchanged."""
+        return orjson.dumps(data)
+
+
+def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation:
+    assert not isinstance(data, list)  # batches are refused before
+    return Operation(data.query, data.variables, data.operation_name)
+
+
+def _refusal(error: HTTPException) -> Response:
+    wrong_method = error.status_code == 405 or isinstance(error.__cause__, InvalidOperationTypeError)
+    response = error_response(BadRequestError(error.reason), 405 if wrong_method else error.status_code)
+    if wrong_method:
+        response.headers["allow"] = "POST"
+    return response
+
+
+def _accepts_graphql_response(request: Request) -> bool:
+    return _RESPONSE_TYPE in request.headers.get("accept", "")
+
+
+def _media_type(request: Request) -> str:
+    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+
+
+def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:
+    # The seed's names for a nested run's arguments.
+    fail = headers.get("ap-fail-parent-on-failure")
+    return ParentHeaders(headers.get("ap-parent-run-id"), fail.lower() == "true" if fail else None)

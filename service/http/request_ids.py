@@ -1,0 +1,53 @@
+"""An ID for each request, in its log lines and in its response."""
+
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.errors import InternalError
+from domain.log_context import add_log_fields, current_log_fields
+from service.http.auth import error_response
+
+HEADER = "x-request-id"
+FIELD = "request_id"
+
+_SAFE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+"""The IDs that are taken from a client or a proxy: printable ASCII that needs no quotes, of bounded length."""
+_HEAD_TYPES = ("http.response.start", "websocket.accept")
+
+
+class RequestIds:
+    """Middleware that takes the request's ID from `X-Request-ID`, or makes one, and returns it in the same header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
+        # The field is not removed afterwards: each request has a task of its own, in which the server logs the
+        # exception that leaves the application.
+        add_log_fields(**{FIELD: request_id})
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in _HEAD_TYPES:
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+async def internal_error(_: Request, __: Exception) -> Response:
+    """Returns the response to a request in which the service failed; the server logs the exception."""
+    request_id = str(current_log_fields().get(FIELD, ""))
+    response = error_response(InternalError(request_id))
+    response.headers[HEADER] = request_id
+    return response

@@ -1,0 +1,183 @@
+"""Real workers in processes of their own, to be killed and stopped: `python -m tests.engine.worker.worker_processes`.
+
+The process started so imports all that a worker needs, and forks for each worker that it is asked for: that takes
+milliseconds, an import a second. It talks JSON, line by line, and takes its workers along when its input ends.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from db.assembly import COMMIT_STEPS, open_database
+from db.bulk import chunks
+from db.core import pubsub
+from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
+from db.runs import step_journal
+from engine.compiled_flow import FlowCache
+from service.settings import Settings
+from service.worker import Worker
+
+ACTIONS = "tests.engine.faults.crash_actions"
+_JOURNAL = frozenset(
+    {
+        step_journal.claim,
+        step_journal.release_leases,
+        step_journal.interrupt,
+        step_journal.advance,
+        step_journal.skip,
+    }
+    | {
+        step_journal.advance_batch,
+        step_journal.snooze,
+        step_journal.finish,
+        step_journal.release,
+        chunks.process_chunk,
+    }
+)
+_MAY_FIND_NOTHING = frozenset({step_journal.claim, step_journal.release_leases, step_journal.advance_batch})
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """What a worker shall do."""
+
+    url: str
+    log: str
+    """The file to log to."""
+    until: str | None = None
+    """The run after whose end it stops; else at SIGTERM."""
+    kill_at: int = 0
+    """The number, from 1, of the journal write, or chunk of a bulk operation, at which it kills itself."""
+    when: str = "before"
+    """Whether it does so `before` or `after` the commit of that write."""
+    concurrency: int = 64
+    lease: float = 15.0
+    grace: float = 10.0
+
+
+def settings(spec: WorkerSpec) -> Settings:
+    """The settings of the worker that `order` describes."""
+    return Settings(
+        database_url=spec.url,
+        actions=ACTIONS,
+        seed_demo=False,
+        worker_concurrency=spec.concurrency,
+        worker_lease_seconds=spec.lease,
+        shutdown_grace_seconds=spec.grace,
+    )
+
+
+class MortalDatabase(Database):
+    """Kills the process at one of its journal writes; those that find nothing to do are not counted."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        super().__init__(spec.url, COMMIT_STEPS)
+        self._left = spec.kill_at
+        self._when = spec.when
+
+    async def write(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ever, while it lives."""
+        # Notes go with a journal write, in its transaction.
+        written = args[2] if work is step_journal.with_output else work
+        if written not in _JOURNAL:
+            return await super().write(work, *args, **kwargs)
+        # Others may be committed first, though they were counted later.
+        is_last: list[bool] = []
+        result = await super().write(self._counted, is_last, work, *args, **kwargs)
+        if any(is_last):
+            _die()
+        return result
+
+    def _counted(
+        self, uow: UnitOfWork, is_last: list[bool], work: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        result = work(uow, *args, **kwargs)
+        if work not in _MAY_FIND_NOTHING or result:
+            self._left -= 1
+            is_last.append(self._left == 0)
+        if any(is_last) and self._when == "before":
+            _die()
+        return result
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def work(spec: WorkerSpec) -> None:
+    """Be a worker."""
+    database = MortalDatabase(spec) if spec.kill_at else open_database(spec.url)
+    worker = Worker(database, FlowCache(database), settings(spec))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    if spec.until is None:
+        await worker.run()
+    else:
+        with database.signals.listen(pubsub.run_changed(UUID(spec.until))) as ended:
+            task = asyncio.create_task(worker.run())
+            await ended.wait()
+            worker.stop()
+            await task
+    await database.close()
+
+
+def _fork(spec: WorkerSpec) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        # Its own end of the pipe would keep the test from noticing that the one who forked it is gone.
+        sys.stdin.close()
+        logging.basicConfig(filename=spec.log, level=logging.INFO)
+        asyncio.run(work(spec))
+        code = 0
+    except BaseException:
+        logging.critical(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _answer(request: dict[str, Any], alive: set[int]) -> int:
+    """The ID of the new process, or how the one asked for has ended."""
+    if "start" in request:
+        pid = _fork(WorkerSpec(**request["start"]))
+        alive.add(pid)
+        return pid
+    pid, status = os.waitpid(request["wait"], 0)
+    alive.discard(pid)
+    return os.waitstatus_to_exitcode(status)
+
+
+def main() -> None:
+    """Fork workers until the input ends."""
+    alive: set[int] = set()
+    try:
+        for line in sys.stdin:
+            sys.stdout.write(f"{_answer(json.loads(line), alive)}\n")
+            sys.stdout.flush()
+    finally:
+        for pid in alive:
+            os.kill(pid, signal.SIGKILL)
+
+
+def start_request(spec: WorkerSpec) -> str:
+    """The line that asks for a worker."""
+    return json.dumps({"start": asdict(spec)}) + "\n"
+
+
+def wait_request(pid: int) -> str:
+    """The line that asks how a worker has ended."""
+    return json.dumps({"wait": pid}) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What is served beside the API: the explorer, its assets, the health of the service, the language's schema."""
+
+from pathlib import Path
+
+import httpx
+import jsonschema_rs
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from db.assembly import open_database
+from domain import ids
+from service.asgi import create_service
+from service.demo import FLOWS
+from service.http.graphiql import POLICY, Explorer
+from service.settings import Settings
+from tests.support.app import BASE_URL, App
+from tests.support.query import query
+
+PAGE = {"accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """A built explorer."""
+    folder = tmp_path / "dist"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<title>Flow Runs</title>")
+    (folder / "assets" / "main-abc.js").write_text("1")
+    (tmp_path / "secret.txt").write_text("secret")
+    return folder
+
+
+def client(app: Starlette) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL)
+
+
+def pages(folder: Path) -> httpx.AsyncClient:
+    explorer = Explorer(folder)
+
+    async def page(_: Request) -> Response:
+        return explorer.page()
+
+    return client(Starlette(routes=[Route("/graphql", page), explorer.assets()]))
+
+
+async def test_page_is_sent_with_a_strict_policy(build: Path) -> None:
+    async with pages(build) as http:
+        response = await http.get("/graphql")
+    assert response.text == "<title>Flow Runs</title>"
+    assert response.headers["content-security-policy"] == POLICY
+    assert "default-src 'none'" in POLICY
+    assert "script-src 'self';" in POLICY
+    assert "http" not in POLICY
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["vary"] == "accept"
+
+
+async def test_assets_may_be_kept_for_ever(build: Path) -> None:
+    async with pages(build) as http:
+        response = await http.get("/graphiql/assets/main-abc.js")
+    assert response.text == "1"
+    assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path", ["../index.html", "%2e%2e/index.html", "..%2findex.html", "../../secret.txt", "%2fetc/passwd", "", "nope"]
+)
+async def test_nothing_but_assets_is_served_from_there(build: Path, path: str) -> None:
+    async with pages(build) as http:
+        assert (await http.get(f"/graphiql/assets/{path}")).status_code in (404, 405)
+
+
+async def test_missing_build_is_said_clearly(tmp_path: Path) -> None:
+    async with pages(tmp_path / "nothing") as http:
+        response = await http.get("/graphql")
+        assert (await http.get("/graphiql/assets/main-abc.js")).status_code == 404
+    assert response.status_code == 404
+    assert "scripts/build-web" in response.text
+    assert "POST" in response.text
+
+
+def request_of(method: str, accept: str, query_string: str = "") -> Request:
+    headers = [(b"accept", accept.encode())]
+    return Request({"type": "http", "method": method, "headers": headers, "query_string": query_string.encode()})
+
+
+def test_the_page_is_for_browsers_that_ask_for_one(tmp_path: Path) -> None:
+    explorer = Explorer(tmp_path)
+    assert explorer.is_page_request(request_of("GET", PAGE["accept"]))
+    assert not explorer.is_page_request(request_of("GET", PAGE["accept"], "query=x"))
+    assert not explorer.is_page_request(request_of("GET", "*/*"))
+    assert not explorer.is_page_request(request_of("POST", PAGE["accept"]))
+
+
+async def test_the_root_leads_to_the_explorer(idle_app: App) -> None:
+    response = await idle_app.http.get("/")
+    assert (response.status_code, response.headers["location"]) == (307, "/graphql")
+
+
+async def test_the_page_needs_no_key(idle_app: App) -> None:
+    assert (await idle_app.http.get("/graphql", headers=PAGE)).status_code in (200, 404)
+
+
+async def test_service_is_healthy_and_ready(idle_app: App) -> None:
+    assert (await idle_app.http.get("/healthz")).text == "ok\n"
+    assert (await idle_app.http.get("/readyz")).text == "ready\n"
+
+
+@pytest.mark.parametrize("change", ["UPDATE alembic_version SET version_num = 'x'", "DROP TABLE alembic_version"])
+async def test_service_is_not_ready_before_its_database_is_migrated(
+    idle_app: App, database_url: str, change: str
+) -> None:
+    await query(database_url, change)
+    response = await idle_app.http.get("/readyz")
+    assert response.status_code == 503
+    assert "python -m service migrate" in response.text
+    assert (await idle_app.http.get("/healthz")).status_code == 200
+
+
+async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"
+    database = open_database(url)
+    app = create_service(Settings(database_url=url), database, ids.new_uuid(), with_worker=False).app
+    async with client(app) as http:
+        response = await http.get("/readyz")
+        assert response.status_code == 503
+        assert "unavailable" in response.text
+        assert (await http.get("/healthz")).status_code == 200
+    await database.close()
+
+
+async def test_schema_of_the_flow_language_accepts_the_demo_flows(idle_app: App) -> None:
+    response = await idle_app.http.get("/schemas/flow-definition.json")
+    assert response.headers["content-type"] == "application/schema+json"
+    validator = jsonschema_rs.Draft202012Validator(response.json())
+    for definition in FLOWS.values():
+        validator.validate(definition)
+    assert not validator.is_valid({"steps": [{"name": "a", "kind": "nope", "input": 1}]})
+    assert not validator.is_valid({"steps": []})

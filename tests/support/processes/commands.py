@@ -1,0 +1,68 @@
+"""The command line, in processes of its own."""
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.app import PATIENCE
+
+ROOT = Path(__file__).parents[3]
+
+
+async def start(environment: Mapping[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    """`python -m service` with these arguments, its output in pipes."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "service",
+        *arguments,
+        cwd=ROOT,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@asynccontextmanager
+async def run_service(
+    environment: Mapping[str, str], command: str, *, stopped_by: signal.Signals = signal.SIGTERM
+) -> AsyncIterator[tuple[str, str]]:
+    """Where the service listens, and all it said by then; it is stopped as an operator stops it."""
+    process = await start(environment, command)
+    assert process.stdout is not None
+    said = ""
+    try:
+        while "curl" not in said or not said.endswith("}'\n\n"):
+            line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+            assert line, (await process.communicate())[1].decode()
+            said += line.decode()
+        address = re.search(r"ready at (\S+)", said)
+        assert address is not None
+        yield address[1], said
+    finally:
+        await stop(process, stopped_by)
+    # Ctrl+C is the way to end it, and no failure; of another signal whoever sent it is told that it was heeded.
+    assert process.returncode == (0 if stopped_by is signal.SIGINT else -stopped_by)
+
+
+@asynccontextmanager
+async def run_worker(environment: Mapping[str, str]) -> AsyncIterator[None]:
+    """A worker; it is stopped as an operator stops it."""
+    process = await start(environment, "worker")
+    try:
+        yield
+    finally:
+        await stop(process)
+    assert process.returncode == 0
+
+
+async def stop(process: asyncio.subprocess.Process, by: signal.Signals = signal.SIGTERM) -> None:
+    """Have a process end by itself."""
+    if process.returncode is None:
+        process.send_signal(by)
+    await asyncio.wait_for(process.communicate(), PATIENCE)
