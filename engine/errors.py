@@ -25,6 +25,7 @@ class StepError(Exception):
         self.message = message
         self.retryable = retryable
         self.details = details
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

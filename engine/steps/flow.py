@@ -1,7 +1,7 @@
 """Flow steps: child runs of another flow, or of the same one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
@@ -17,11 +17,15 @@ from domain.enums import RunStatus
 from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
+from domain.templated import Templated
 from engine.errors import StepError
-from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait
+from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait, validated_input
 
 MAX_ITEMS = 1_000
 """Child runs of one step."""
+
+
+Concurrency = Annotated[int, Field(ge=1, le=100)]
 
 
 class FlowInput(LanguageModel):
@@ -32,9 +36,11 @@ class FlowInput(LanguageModel):
         default={}, description="Input of the child run. With `forEach`, templates may also use `item` and `index`."
     )
     for_each: Any = Field(default=None, description="A list, or a template of one: one child run for each item.")
-    concurrency: int = Field(default=10, ge=1, le=100, description="Child runs that run at the same time.")
-    wait: bool = Field(default=True, description="Whether the step waits until its child runs have ended.")
-    fail_parent_on_failure: bool = Field(default=True, description="Whether the step fails when a child run fails.")
+    concurrency: Templated[Concurrency] = Field(default=10, description="Child runs that run at the same time.")
+    wait: Templated[bool] = Field(default=True, description="Whether the step waits until its child runs have ended.")
+    fail_parent_on_failure: Templated[bool] = Field(
+        default=True, description="Whether the step fails when a child run fails."
+    )
 
     @property
     def is_loop(self) -> bool:
@@ -59,14 +65,15 @@ class FlowKind(StepKind):
         Raises:
             StepError: DEPTH_LIMIT, INPUT_INVALID, INPUT_TOO_LARGE, FLOW_NOT_FOUND, FLOW_DISABLED, FLOW_NOT_PUBLISHED.
         """
-        step_input: FlowInput = call.step.input
+        step_input = validated_input(FlowInput, rendered)
         if call.run.depth >= MAX_RUN_DEPTH:
             raise StepError("DEPTH_LIMIT", f"Runs can be nested at most {MAX_RUN_DEPTH} deep.", retryable=False)
         flow = await _startable_flow(call.database, call.run.project_id, rendered["flow"])
         assert flow.published_version_id is not None  # `_startable_flow` has checked it
         inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
         version = await call.flows.get(flow.published_version_id)
-        texts = [_encode_input(version, value) for value in inputs]
+        inputs = [_accepted_input(version, value) for value in inputs]
+        texts = [_encode_input(value) for value in inputs]
         batch = ChildBatch(
             flow.id,
             flow.published_version_id,
@@ -139,11 +146,15 @@ def _render_input(call: StepCall, scope: Mapping[str, Any]) -> Any:
     return {} if template is None else template.render(scope)
 
 
-def _encode_input(version: InputChecker, value: Any) -> str:
+def _accepted_input(version: InputChecker, value: Any) -> Any:
     try:
-        version.check_input(value)
-        return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
+        return version.accept_input(value)
     except InputInvalidError as error:
         raise StepError("INPUT_INVALID", f"Input of the child run: {error.message}", retryable=False) from None
+
+
+def _encode_input(value: Any) -> str:
+    try:
+        return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
     except FlowRunsError as error:
         raise StepError("INPUT_TOO_LARGE", error.message, retryable=False) from None

@@ -7,17 +7,18 @@ from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import input_requests, transitions
 from db.sql.rows import AnyRow
-from domain import ids, json_codec, json_schema
+from domain import ids, json_codec
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
     InputAlreadyAnsweredError,
     InputExpiredError,
-    InputInvalidError,
     InputRequestNotFoundError,
     RunNotPausedError,
 )
 from domain.ids import IdKind
+from domain.json_defaults import CheckedSchema
 from domain.time import clock
+from resolvers import values
 from resolvers.context import Context
 from resolvers.flow_runs import runs
 
@@ -29,17 +30,18 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
-        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError.
+        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError,
+        NumberOutOfRangeError.
     """
     run = await runs.get_existing(context, run_id, frozenset({"status"}))
     request = await context.database.read(input_requests.get, run.id, ids.decode(IdKind.INPUT_REQUEST, request_id))
     if request is None:
         raise InputRequestNotFoundError
     _check_answerable(run, request)
-    text = json_codec.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
-    schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
-    if problems := json_schema.problems(schema, response, "response"):
-        raise InputInvalidError(problems)
+    text = values.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    accepted = CheckedSchema(json_codec.decode(request.answer_schema)).accept(response, "response")
+    if accepted is not response:
+        text = values.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="response")
     await context.database.write(_answer, run.id, request, text, context.viewer.name)
     return request
 

@@ -28,8 +28,8 @@ from domain import json_codec
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
-    NumberOutOfRangeError,
     NotAcceptableError,
+    NumberOutOfRangeError,
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
