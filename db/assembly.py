@@ -4,11 +4,11 @@ from db.core.database import POOL_SIZE, Database
 from db.core.unit_of_work import CommitSteps
 from db.events import log as event_log
 from db.queue import slots
-from db.runs import step_journal
+from db.runs import cancellation
 
 COMMIT_STEPS = CommitSteps(
     of_unit=(
-        step_journal.apply_quota,  # may wait for the row of a quota, and ends the runs beyond it
+        cancellation.apply_quota,  # may wait for the row of a quota, and ends the runs beyond it
         slots.promote_waiting,  # takes the lock on slots, which must be the last that a transaction waits for
     ),
     append_events=event_log.write,  # takes the numbers of the events while the transaction holds all its locks
@@ -16,6 +16,9 @@ COMMIT_STEPS = CommitSteps(
 """Charge quotas, promote waiting runs, append the events of all units of the transaction."""
 
 
-def open_database(url: str, *, pool_size: int = POOL_SIZE) -> Database:
-    """Opens the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`)."""
-    return Database(url, COMMIT_STEPS, pool_size=pool_size)
+def open_database(url: str, *, pool_size: int = POOL_SIZE, query_timeout: float | None = None) -> Database:
+    """Opens the database at `url` (`sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`).
+
+    `query_timeout` is the time limit of reads in seconds; None: they have none.
+    """
+    return Database(url, COMMIT_STEPS, pool_size=pool_size, query_timeout=query_timeout)

@@ -26,12 +26,18 @@ class RunRow(Protocol):
     finished_at: datetime | None
     updated_at: datetime
     archived_at: datetime | None
+    archive_operation_id: UUID | None
     duration_ms: int | None
     parent_run_id: UUID | None
     root_run_id: UUID
+    depth: int
+    parent_position: int | None
+    parent_attempt: int | None
+    item_index: int | None
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
     attempt: int
+    retry_operation_id: UUID | None
     recovered_by_id: UUID | None
     failed_step_name: str | None
     error_code: str | None
@@ -39,6 +45,16 @@ class RunRow(Protocol):
     error_fingerprint: str | None
     external_id: str | None
     source: str | None
+    idempotency_key: str | None
+    request_hash: str | None
+    due_at: datetime | None
+    priority: int
+    blocked_since: datetime | None
+    blocked_by: UUID | None
+    lease_token: UUID | None
+    interruptions: int
+    running_since: datetime | None
+    ran_ms: int
     steps_purged_at: datetime | None
     tags: list[str]
     metadata: str

@@ -32,7 +32,7 @@ class _OneMessage:
         self._name = name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        message = "Input should be a boolean, or a string of 1 to 4,000 characters"
+        message = "Input should be a boolean, or a string of at most 4,000 characters"
         return cast("CoreSchema", {**handler(source), "custom_error_type": self._name, "custom_error_message": message})
 
 
@@ -40,7 +40,7 @@ StepName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", description="Unique in the flow; templates refer to it."),
 ]
-Condition = Annotated[bool | Annotated[str, Field(min_length=1, max_length=4_000)], _OneMessage("condition")]
+Condition = Annotated[bool | Annotated[str, Field(max_length=4_000)], _OneMessage("condition")]
 Seconds = Annotated[float, Field(gt=0, le=30 * DAY, allow_inf_nan=False)]
 
 

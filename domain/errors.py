@@ -110,6 +110,10 @@ class NumberOutOfRangeError(RequestError, code="NUMBER_OUT_OF_RANGE"):
     """A number is beyond 64 bits, so JSON clients would change it silently. Pass it as a string."""
 
 
+class QueryTimeoutError(RequestError, code="QUERY_TIMEOUT", http_status=HTTPStatus.GATEWAY_TIMEOUT):
+    """The query took longer than its time limit. Narrow its filter, for example by `createdAfter`."""
+
+
 class QueryTooComplexError(RequestError, code="QUERY_TOO_COMPLEX"):
     """The query exceeds the limits of one request. Select fewer fields or ask for smaller pages."""
 

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from db.core.database import Database
 from db.runs import step_journal
+from db.runs.claims import JournalRow
 from db.runs.step_journal import Advance, AttemptResult, AttemptStart
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
@@ -42,7 +42,7 @@ class Attempt:
     failures: int
     """Attempts before this one that failed. Interrupted ones do not count against the step's retry policy."""
     started_at: datetime
-    paused: AnyRow | None
+    paused: JournalRow | None
     """The step's row in the journal if the attempt waited and is resumed."""
 
     @classmethod
@@ -140,7 +140,7 @@ class StepExecutor:
             await self._record_start(attempt, input_text)
             self._succeed(attempt, await self._run_with_timeouts(kind, attempt, rendered))
 
-    async def _resume(self, attempt: Attempt, paused: AnyRow) -> None:
+    async def _resume(self, attempt: Attempt, paused: JournalRow) -> None:
         kind = self._kinds[attempt.step.definition.kind]
         resumed = await kind.resume(self._call(attempt), paused)
         if isinstance(resumed, Resumed):

@@ -8,9 +8,9 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.runs import files, step_journal
-from db.runs.step_journal import Advance, AttemptResult, Claimed, End, LeaseLostError
+from db.runs.claims import Claimed, ClaimedRun, JournalRow, LeaseLostError
+from db.runs.step_journal import Advance, AttemptResult, End
 from db.runs.transitions import Lease
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
@@ -86,9 +86,9 @@ class Execution:
     """A claimed run in memory: what the journal said at the claim, and what has happened since."""
 
     lease: Lease
-    run: AnyRow
+    run: ClaimedRun
     flow: CompiledFlow
-    steps: dict[int, AnyRow]
+    steps: dict[int, JournalRow]
     """The journal at the claim: step results by position."""
     deadline: datetime | None
     """When the run's own timeout passes."""
@@ -154,7 +154,7 @@ class Execution:
         result, self.pending_result = self.pending_result, None
         return result
 
-    def abort(self, step: AnyRow | None, status: RunStatus, error: StepError) -> NoReturn:
+    def abort(self, step: JournalRow | None, status: RunStatus, error: StepError) -> NoReturn:
         """End the run outside an attempt. `step`, which the journal left unfinished, fails with the run."""
         if step is not None:
             # By now the journal has the interruption of a step that was found RUNNING.
@@ -163,12 +163,12 @@ class Execution:
         raise RunEnded(status, step.name if step else None, error)
 
 
-def unfinished_step(steps: Iterable[AnyRow]) -> AnyRow | None:
+def unfinished_step(steps: Iterable[JournalRow]) -> JournalRow | None:
     """Returns the step that the journal left unfinished; a run has at most one."""
     return next((step for step in steps if step.status not in FINISHED), None)
 
 
-def failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> AttemptResult:
+def failed_with_run(step: JournalRow, error: StepError, source: StepStatus) -> AttemptResult:
     """Returns the result of an unfinished step whose run ends with `error`; the journal has it in status `source`."""
     return AttemptResult(
         step.position,
@@ -181,7 +181,7 @@ def failed_with_run(step: AnyRow, error: StepError, source: StepStatus) -> Attem
     )
 
 
-def _deadline(run: AnyRow, timeout: float | None) -> datetime | None:
+def _deadline(run: ClaimedRun, timeout: float | None) -> datetime | None:
     if not timeout:
         return None
     # Time that the run was executed before its last suspension counts; the suspensions do not.
@@ -189,7 +189,7 @@ def _deadline(run: AnyRow, timeout: float | None) -> datetime | None:
     return deadline
 
 
-def _run_scope(run: AnyRow) -> dict[str, Any]:
+def _run_scope(run: ClaimedRun) -> dict[str, Any]:
     return {
         "id": ids.encode(IdKind.RUN, run.id),
         "attempt": run.attempt,

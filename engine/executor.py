@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from db.core.database import Database
-from db.runs import step_journal
-from db.runs.step_journal import Claimed, End, LeaseLostError
+from db.runs import claims, step_journal
+from db.runs.claims import Claimed, LeaseLostError
+from db.runs.step_journal import End
 from db.runs.transitions import Ending, Lease
 from domain import ids
 from domain.enums import RunStatus, StepStatus
@@ -82,7 +83,7 @@ class Executor:
     async def _end_after_internal_error(self, lease: Lease) -> None:
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
         try:
-            claimed = await self._database.read(step_journal.load, lease)
+            claimed = await self._database.read(claims.load, lease)
             step = unfinished_step(claimed.steps)
             columns = error_columns(step.name if step else None, error)
             columns["duration_ms"] = clock.milliseconds_since(claimed.run.started_at)

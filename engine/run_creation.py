@@ -10,8 +10,8 @@ import orjson
 
 from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
+from db.runs import cancellation, transitions
 from db.runs import reads as run_reads
-from db.runs import step_journal, transitions
 from domain import ids
 from domain.definition import MAX_RUN_DEPTH
 from domain.enums import RunStatus, TriggerMethod
@@ -163,7 +163,7 @@ def _create_and_charge(
     uow: UnitOfWork, create_run: Callable[Concatenate[UnitOfWork, P], UUID], /, *args: P.args, **kwargs: P.kwargs
 ) -> tuple[UUID, bool]:
     run_id = create_run(uow, *args, **kwargs)
-    return run_id, run_id in step_journal.apply_quota(uow)
+    return run_id, run_id in cancellation.apply_quota(uow)
 
 
 def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:

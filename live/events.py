@@ -8,10 +8,11 @@ receive the same objects, so whatever is computed from an item is kept in its me
 import asyncio
 from collections.abc import Hashable, Sequence
 from enum import Enum, auto
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from uuid import UUID
 
 from db.events.log import LogPosition
-from db.sql.rows import AnyRow
+from db.row_types import EventRow
 
 Memo = dict[Hashable, Any]
 """Results that are computed once and shared by all subscribers, by what they depend on."""
@@ -45,12 +46,22 @@ class Item(Protocol):
         ...
 
 
+class EventOfKind(EventRow, Protocol):
+    """A row of the event log as readers of one kind of event see it: the columns that this kind sets are not null."""
+
+    run_id: UUID
+    operation_id: UUID
+    step_name: str
+    to_status: str
+    data: str
+
+
 class LogEvent:
     """A row of the event log: one object for all subscribers of the process."""
 
     __slots__ = ("batch", "memo_if_matching", "memo_if_not_matching", "position", "row")
 
-    def __init__(self, row: AnyRow, batch: ReadBatch) -> None:
+    def __init__(self, row: EventRow, batch: ReadBatch) -> None:
         self.row = row
         self.position: LogPosition = row.seq
         self.batch = batch
@@ -69,9 +80,9 @@ class MatchedEvent:
         """True if the run matches the topic's filter after the event; False if it matched, or may have, before only."""
 
     @property
-    def row(self) -> AnyRow:
+    def row(self) -> EventOfKind:
         """The row of the event log."""
-        return self.event.row
+        return cast("EventOfKind", self.event.row)
 
     @property
     def position(self) -> LogPosition:

@@ -16,7 +16,7 @@ from db.core import pubsub
 from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition, Tail
-from db.sql.rows import AnyRow
+from db.row_types import RunRow
 from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from live.events import LogEvent, MatchedEvent, ReadBatch, SubscriptionError, TailerFailedError
@@ -62,7 +62,7 @@ class _TopicSubscribers:
         self.routing_keys = routing_keys(topic.scope)
         self.subscribers: set[Subscriber] = set()
 
-    def publish(self, events: Sequence[LogEvent], runs: Mapping[UUID, AnyRow]) -> None:
+    def publish(self, events: Sequence[LogEvent], runs: Mapping[UUID, RunRow]) -> None:
         try:
             matched = match_all(self.topic, self.matcher, events, runs)
             is_end = any(self.topic.is_end(event.row) for event in matched)
@@ -201,7 +201,7 @@ class LogTailer:
     def _columns(self) -> frozenset[str]:
         return frozenset[str]().union(*(group.matcher.columns for group in self._topics.values()))
 
-    def _publish(self, tail: Tail, runs: Mapping[UUID, AnyRow]) -> None:
+    def _publish(self, tail: Tail, runs: Mapping[UUID, RunRow]) -> None:
         # No await from here to the new position, so that nobody joins or leaves in between.
         batch = ReadBatch()
         events_by_group: dict[_TopicSubscribers, list[LogEvent]] = {}

@@ -2,17 +2,20 @@
 
 Snapshots around an event are built from the event and from the run's row, which may have been read later. They are
 exact: a run that is not final has no end, no error and no duration, and a final run keeps its own. So a replay after a
-reconnect delivers the same events as the live stream. One thing depends on when one looks: how long a live run has
-lasted. Before an event, that may have been any length up to the one at the event.
+reconnect delivers the same events as the live stream. Some things depend on when one looks: how long a live run has
+lasted, and how long ago something was. Before an event, a run may have lasted any time up to the one at the event, and
+its last change was at an unknown time since its creation.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
+from domain import ids
 from domain.enums import RunStatus
 from domain.runs.state_machine import FINAL
 from domain.time import clock
@@ -31,15 +34,20 @@ class RunSnapshot:
         "failed_step_name",
         "finished_at",
         "is_past",
+        "may_be_recovered",
         "recovered",
         "row",
         "started_at",
         "status",
+        "updated_at",
+        "updated_from",
     )
 
-    def __init__(self, row: AnyRow, at: datetime) -> None:
+    def __init__(self, row: RunRow, at: datetime) -> None:
         """The run as in `row`. A live run has lasted until `at`."""
-        values = row._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
+        values = cast(
+            "AnyRow", row
+        )._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
@@ -51,14 +59,18 @@ class RunSnapshot:
         self.error_fingerprint: str | None = values.get("error_fingerprint")
         self.failed_step_name: str | None = values.get("failed_step_name")
         self.archived = values.get("archived_at") is not None
-        self.recovered = values.get("recovered_by_id") is not None
+        self.recovered = self.may_be_recovered = values.get("recovered_by_id") is not None
+        self.updated_at: datetime = values.get("updated_at") or at
+        """The last change before or at `at`; in the past, the latest instant at which that may have been."""
+        self.updated_from = self.updated_at
+        """The same; in the past, the earliest instant at which that may have been."""
         self._metadata: Any = None
 
     def set_status(self, status: str) -> None:
         """Change this to the run when it had `status`, which it may have left since."""
         self.status = status
         # Only a run that has ended can be retried, and only a retry recovers a run.
-        self.recovered = False
+        self.recovered = self.may_be_recovered = False
         if status == RunStatus.QUEUED:
             self.started_at = None
         if status not in FINAL:
@@ -73,27 +85,29 @@ class RunSnapshot:
         return self._metadata
 
 
-def snapshot_now(row: AnyRow) -> RunSnapshot:
+def snapshot_now(row: RunRow) -> RunSnapshot:
     """Return the run as it is now."""
     return RunSnapshot(row, clock.now())
 
 
-def snapshot_after(event: AnyRow, row: AnyRow) -> RunSnapshot:
+def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
     """Return the run right after `event`; `row` was read then or later."""
     snapshot = _snapshot_at(event, row)
     if event.kind == RUN_STATUS:
+        assert event.to_status is not None  # every status change has one
         snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
-        snapshot.recovered = True
+        snapshot.recovered = snapshot.may_be_recovered = True
     else:
         snapshot.archived = event.kind == RUN_ARCHIVED
     return snapshot
 
 
-def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
+def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
     """Return the run right before `event`; None if the event is the run's creation."""
     snapshot = _snapshot_at(event, row)
     snapshot.is_past = True
+    snapshot.updated_from = ids.created_at(row.id)
     if event.kind == RUN_STATUS:
         if event.from_status is None:
             return None
@@ -101,13 +115,16 @@ def snapshot_before(event: AnyRow, row: AnyRow) -> RunSnapshot | None:
     else:
         # The row does not say when the run was recovered: before this event it may not have been.
         snapshot.recovered = False
-        if event.kind != RUN_RECOVERED:
+        if event.kind == RUN_RECOVERED:
+            snapshot.may_be_recovered = False
+        else:
             snapshot.archived = event.kind == RUN_UNARCHIVED
     return snapshot
 
 
-def _snapshot_at(event: AnyRow, row: AnyRow) -> RunSnapshot:
+def _snapshot_at(event: EventRow, row: RunRow) -> RunSnapshot:
     snapshot = RunSnapshot(row, event.at)
-    if snapshot.archived and row.archived_at >= event.at:
+    snapshot.updated_at = snapshot.updated_from = event.at  # each event is a change
+    if snapshot.archived and (row.archived_at is None or row.archived_at >= event.at):
         snapshot.archived = False  # it was archived later
     return snapshot

@@ -3,7 +3,7 @@
 They are asked of a `RunSnapshot`: the run before an event, after it, or now.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -14,8 +14,11 @@ import orjson
 from db.core.sqlite import contains
 from db.runs.filter import ascii_lower
 from domain import ids
-from domain.runs.run_filter import Archived, Operator, RunFilter
+from domain.runs.filter_field import Archived, FilterField, Operator
+from domain.runs.metadata_condition import MetadataCondition
+from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
+from domain.time import iso_duration
 from live.matching import RunSnapshot
 
 Predicate = Callable[[RunSnapshot], bool]
@@ -25,19 +28,32 @@ _MILLISECOND = timedelta(milliseconds=1)
 class CompiledFilter:
     """A filter in the form in which many runs are matched against it."""
 
-    __slots__ = ("_predicates", "columns")
+    __slots__ = ("columns", "matches")
 
     def __init__(self, where: RunFilter) -> None:
-        restrictions = list(where.restrictions())
-        self._predicates = tuple(
-            _PREDICATES[field.operator](_Column(field.column), value) for field, value in restrictions
-        )
-        self.columns = frozenset(column for field, _ in restrictions for column in field.columns)
+        self.matches = _compile(where, certain=False)
+        """True if the run matches the filter; for a snapshot of the past, if it may have matched."""
+        self.columns = _columns_of(where)
         """The columns of `flow_run` that it reads."""
 
-    def matches(self, snapshot: RunSnapshot) -> bool:
-        """True if the run matches the filter; for a snapshot of the past, if it may have matched."""
-        return all(predicate(snapshot) for predicate in self._predicates)
+
+def _compile(where: RunFilter, *, certain: bool) -> Predicate:
+    """Returns the predicate of a filter: whether a run certainly matched, or may have, which differs in the past."""
+    predicates = tuple(_predicate(field, value, certain) for field, value in where.restrictions())
+    return lambda snapshot: all(predicate(snapshot) for predicate in predicates)
+
+
+def _predicate(field: FilterField, value: Any, certain: bool) -> Predicate:
+    build = (_CERTAIN.get(field.operator) if certain else None) or _PREDICATES[field.operator]
+    return build(_Column(field.column), value)
+
+
+def _columns_of(where: RunFilter) -> frozenset[str]:
+    columns: set[str] = set()
+    for field, value in where.restrictions():
+        parts = [value] if field.operator is Operator.NOT else value if field.operator is Operator.OR else ()
+        columns.update(field.columns, *map(_columns_of, parts))
+    return frozenset(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ def _equals(column: _Column, expected: Any) -> Predicate:
 
 def _after(column: _Column, instant: datetime) -> Predicate:
     get = column.get
-    return lambda snapshot: (value := get(snapshot)) is not None and value > instant
+    return lambda snapshot: (value := get(snapshot)) is not None and value >= instant
 
 
 def _before(column: _Column, instant: datetime) -> Predicate:
@@ -71,7 +87,7 @@ def _before(column: _Column, instant: datetime) -> Predicate:
 
 
 def _created_after(column: _Column, instant: datetime) -> Predicate:
-    get, first = column.get, ids.first_uuid_after(instant)
+    get, first = column.get, ids.first_uuid_at(instant)
     return lambda snapshot: bool(get(snapshot) >= first)
 
 
@@ -80,19 +96,74 @@ def _created_before(column: _Column, instant: datetime) -> Predicate:
     return lambda snapshot: bool(get(snapshot) < end)
 
 
+def _updated_after(_: _Column, instant: datetime) -> Predicate:
+    return lambda snapshot: snapshot.updated_at >= instant
+
+
+def _certainly_updated_after(_: _Column, instant: datetime) -> Predicate:
+    return lambda snapshot: snapshot.updated_from >= instant
+
+
+def _updated_before(_: _Column, instant: datetime) -> Predicate:
+    return lambda snapshot: snapshot.updated_from < instant
+
+
+def _certainly_updated_before(_: _Column, instant: datetime) -> Predicate:
+    return lambda snapshot: snapshot.updated_at < instant
+
+
+def _within(column: _Column, text: str) -> Predicate:
+    # Time goes on without an event: before one, the instant was once as near as can be.
+    certainly = _certainly_within(column, text)
+    get = column.get
+    return lambda snapshot: get(snapshot) is not None if snapshot.is_past else certainly(snapshot)
+
+
+def _certainly_within(column: _Column, text: str) -> Predicate:
+    get, duration = column.get, iso_duration.parse(text)
+    return lambda snapshot: (value := get(snapshot)) is not None and value >= duration.before(snapshot.at)
+
+
+def _created_within(column: _Column, text: str) -> Predicate:
+    certainly = _certainly_created_within(column, text)
+    return lambda snapshot: snapshot.is_past or certainly(snapshot)
+
+
+def _certainly_created_within(column: _Column, text: str) -> Predicate:
+    get, duration = column.get, iso_duration.parse(text)
+    return lambda snapshot: ids.created_at(get(snapshot)) >= duration.before(snapshot.at)
+
+
+def _updated_within(_: _Column, text: str) -> Predicate:
+    certainly = _certainly_updated_within(_, text)
+    return lambda snapshot: snapshot.is_past or certainly(snapshot)
+
+
+def _certainly_updated_within(_: _Column, text: str) -> Predicate:
+    duration = iso_duration.parse(text)
+    return lambda snapshot: snapshot.updated_from >= duration.before(snapshot.at)
+
+
 def _lasted_at_least(_: _Column, least: int) -> Predicate:
     return lambda snapshot: (duration := _duration_ms(snapshot)) is not None and duration >= least
 
 
-def _lasted_at_most(_: _Column, most: int) -> Predicate:
-    def predicate(snapshot: RunSnapshot) -> bool:
-        duration = _duration_ms(snapshot)
-        if duration is None:
-            return False
-        # A run that had not ended had every duration from 0 on.
-        return (0 if snapshot.is_past and snapshot.duration_ms is None else duration) <= most
+def _certainly_lasted_at_least(_: _Column, least: int) -> Predicate:
+    return lambda snapshot: (duration := _shortest_ms(snapshot)) is not None and duration >= least
 
-    return predicate
+
+def _lasted_at_most(_: _Column, most: int) -> Predicate:
+    return lambda snapshot: (duration := _shortest_ms(snapshot)) is not None and duration <= most
+
+
+def _certainly_lasted_at_most(_: _Column, most: int) -> Predicate:
+    return lambda snapshot: (duration := _duration_ms(snapshot)) is not None and duration <= most
+
+
+def _shortest_ms(snapshot: RunSnapshot) -> int | None:
+    """Returns the duration; for a run of the past that had not ended 0, since it had every duration from 0 on."""
+    is_unknown = snapshot.is_past and snapshot.duration_ms is None and snapshot.started_at is not None
+    return 0 if is_unknown else _duration_ms(snapshot)
 
 
 def _duration_ms(snapshot: RunSnapshot) -> int | None:
@@ -121,6 +192,11 @@ def _contains_json(_: _Column, document: str) -> Predicate:
     return lambda snapshot: contains(snapshot.metadata, probe)
 
 
+def _metadata(_: _Column, conditions: Sequence[MetadataCondition]) -> Predicate:
+    tests = [condition.predicate() for condition in conditions]
+    return lambda snapshot: bool(tests) and all(test(snapshot.metadata) for test in tests)
+
+
 def _is_null(column: _Column, _: bool) -> Predicate:
     get = column.get
     return lambda snapshot: get(snapshot) is None
@@ -130,25 +206,75 @@ def _unrecovered(_: _Column, __: bool) -> Predicate:
     return lambda snapshot: snapshot.status in UNSUCCESSFUL and not snapshot.recovered
 
 
+def _certainly_unrecovered(_: _Column, __: bool) -> Predicate:
+    return lambda snapshot: snapshot.status in UNSUCCESSFUL and not snapshot.may_be_recovered
+
+
 def _archived(_: _Column, archived: Archived) -> Predicate:
     expected = archived is Archived.ONLY
     return lambda snapshot: snapshot.archived is expected
 
 
-_PREDICATES: Mapping[Operator, Callable[[_Column, Any], Predicate]] = {
+def _not(_: _Column, where: RunFilter) -> Predicate:
+    # What may not have matched is what did not certainly match.
+    matches = _compile(where, certain=True)
+    return lambda snapshot: not matches(snapshot)
+
+
+def _certainly_not(_: _Column, where: RunFilter) -> Predicate:
+    matches = _compile(where, certain=False)
+    return lambda snapshot: not matches(snapshot)
+
+
+def _or(_: _Column, parts: Sequence[RunFilter]) -> Predicate:
+    return _any([_compile(part, certain=False) for part in parts])
+
+
+def _certainly_or(_: _Column, parts: Sequence[RunFilter]) -> Predicate:
+    return _any([_compile(part, certain=True) for part in parts])
+
+
+def _any(predicates: Sequence[Predicate]) -> Predicate:
+    return lambda snapshot: any(predicate(snapshot) for predicate in predicates)
+
+
+_Builder = Callable[[_Column, Any], Predicate]
+_CERTAIN: Mapping[Operator, _Builder] = {
+    Operator.UPDATED_AFTER: _certainly_updated_after,
+    Operator.UPDATED_BEFORE: _certainly_updated_before,
+    Operator.WITHIN: _certainly_within,
+    Operator.CREATED_WITHIN: _certainly_created_within,
+    Operator.UPDATED_WITHIN: _certainly_updated_within,
+    Operator.LASTED_AT_LEAST: _certainly_lasted_at_least,
+    Operator.LASTED_AT_MOST: _certainly_lasted_at_most,
+    Operator.UNRECOVERED: _certainly_unrecovered,
+    Operator.NOT: _certainly_not,
+    Operator.OR: _certainly_or,
+}
+"""Predicates that are true only of runs that certainly matched in the past, where they differ from `_PREDICATES`."""
+_PREDICATES: Mapping[Operator, _Builder] = {
     Operator.ANY_OF: _any_of,
     Operator.EQUALS: _equals,
     Operator.AFTER: _after,
     Operator.BEFORE: _before,
     Operator.CREATED_AFTER: _created_after,
     Operator.CREATED_BEFORE: _created_before,
+    Operator.UPDATED_AFTER: _updated_after,
+    Operator.UPDATED_BEFORE: _updated_before,
+    Operator.WITHIN: _within,
+    Operator.CREATED_WITHIN: _created_within,
+    Operator.UPDATED_WITHIN: _updated_within,
     Operator.LASTED_AT_LEAST: _lasted_at_least,
     Operator.LASTED_AT_MOST: _lasted_at_most,
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
     Operator.CONTAINS_JSON: _contains_json,
+    Operator.METADATA: _metadata,
+    Operator.IN_FAMILY: _equals,
     Operator.IS_NULL: _is_null,
     Operator.UNRECOVERED: _unrecovered,
     Operator.ARCHIVED: _archived,
+    Operator.NOT: _not,
+    Operator.OR: _or,
 }

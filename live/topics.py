@@ -12,7 +12,7 @@ from db.bulk import reads as bulk_reads
 from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import BULK_PROGRESS, RUN_KINDS, RUN_STATUS, LogPosition, Scope
-from db.sql.rows import AnyRow
+from db.row_types import EventRow, RunRow
 from domain import json_codec
 from domain.bulk import ENDED
 from domain.runs.run_filter import RunFilter
@@ -28,7 +28,7 @@ class TopicState:
 
     has_ended: bool = False
     """True if no event can follow: subscriptions complete."""
-    latest: AnyRow | None = None
+    latest: EventRow | None = None
     """The event that describes the state; None for topics whose subscribers start with the next event."""
 
 
@@ -54,7 +54,7 @@ class Topic(Protocol):
         """Return a matcher. One is made for all subscribers of equal topics."""
         ...
 
-    def is_end(self, event: AnyRow) -> bool:
+    def is_end(self, event: EventRow) -> bool:
         """Whether `event` is the last of the topic."""
         ...
 
@@ -71,7 +71,7 @@ class Matcher(Protocol):
         """Columns of `flow_run` that `match` reads, besides `id` and `project_id`."""
         ...
 
-    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         """Whether what `event` changed matches after the change; None if the event is of no interest to the topic.
 
         `run` has at least `columns`. It is None for events that change no run, and if the row was deleted.
@@ -80,7 +80,7 @@ class Matcher(Protocol):
 
 
 def match_all(
-    topic: Topic, matcher: Matcher, events: Sequence[LogEvent], runs: Mapping[UUID, AnyRow]
+    topic: Topic, matcher: Matcher, events: Sequence[LogEvent], runs: Mapping[UUID, RunRow]
 ) -> list[MatchedEvent]:
     """Return those of `events`, which are in the topic's scope but for their kinds, that match the topic."""
     kinds, match = topic.scope.kinds, matcher.match
@@ -88,7 +88,7 @@ def match_all(
         MatchedEvent(event, matches)
         for event in events
         if (kinds is None or event.row.kind in kinds)
-        and (matches := match(event.row, runs.get(event.row.run_id))) is not None
+        and (matches := match(event.row, runs.get(event.row.run_id) if event.row.run_id else None)) is not None
     ]
 
 
@@ -107,7 +107,7 @@ class RunsTopic:
     def matcher(self) -> Matcher:
         return _RunsMatcher(CompiledFilter(self.filter))
 
-    def is_end(self, event: AnyRow) -> bool:
+    def is_end(self, event: EventRow) -> bool:
         return False
 
     async def state_at(self, database: Database, position: LogPosition) -> TopicState:
@@ -120,7 +120,7 @@ class _RunsMatcher:
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
         self.columns = compiled.columns | {"status"}
 
-    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
             return None
         if self._matches(matching.snapshot_after(event, run)):
@@ -148,7 +148,7 @@ class RunTopic:
     def matcher(self) -> Matcher:
         return _MATCH_ALL
 
-    def is_end(self, event: AnyRow) -> bool:
+    def is_end(self, event: EventRow) -> bool:
         # Events of steps and lines that belong to the end of a run stand before it in the log, and none behind it.
         return event.kind == RUN_STATUS and event.to_status in FINAL
 
@@ -174,7 +174,7 @@ class OperationTopic:
     def matcher(self) -> Matcher:
         return _MATCH_ALL
 
-    def is_end(self, event: AnyRow) -> bool:
+    def is_end(self, event: EventRow) -> bool:
         return json_codec.decode(event.data)["status"] in ENDED
 
     async def state_at(self, database: Database, position: LogPosition) -> TopicState:
@@ -192,7 +192,7 @@ class OperationTopic:
 class _MatchAll:
     columns: frozenset[str] = frozenset()
 
-    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         return True
 
 
@@ -210,6 +210,6 @@ def routing_keys(scope: Scope) -> list[Hashable]:
     return [None]
 
 
-def routing_keys_of_event(event: AnyRow) -> tuple[Hashable, ...]:
+def routing_keys_of_event(event: EventRow) -> tuple[Hashable, ...]:
     """Return the keys under which subscribers are registered whom an event may concern."""
     return (("run", event.run_id), ("operation", event.operation_id), ("project", event.project_id), None)

@@ -35,7 +35,8 @@ from domain.errors import (
     TooManyBulkOperationsError,
 )
 from domain.ids import IdKind
-from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
 from domain.time import clock
 from engine.run_creation import Idempotency
 from engine.worker.bulk_worker import LEASE, ChunkPipeline
@@ -60,6 +61,8 @@ _PIN_SIZE = 5_000
 """Runs pinned in one transaction."""
 _PREPARATION_LEASE = timedelta(minutes=1)
 """A preparation is lost when it pins no runs for so long."""
+_HONOURED_BESIDE_IDS = {"projectIds"}
+"""The fields of a filter that hold for its `ids` too."""
 _ORDER_OF_OPERATIONS = 200
 _ORDER_OF_OUTCOMES = 201
 """Numbers that name the orders of operations and outcomes in cursors."""
@@ -193,6 +196,11 @@ async def require(context: Context, operation_id: str) -> AnyRow:
     if row is None or not authorize.can_see(context.viewer, row):
         raise BulkOperationNotFoundError
     return row
+
+
+def ignored_fields(filter_: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the fields that are ignored in a filter, which clients gave: those beside `ids`."""
+    return sorted(filter_.keys() - _HONOURED_BESIDE_IDS - {"ids"}) if "ids" in filter_ else []
 
 
 class OperationList:

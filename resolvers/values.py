@@ -54,9 +54,10 @@ def check_tags(tags: Sequence[str]) -> list[str]:
     Raises:
         InvalidArgumentError: there are too many tags, or one of them cannot be stored.
     """
-    if len(tags) > MAX_TAGS:
-        raise InvalidArgumentError(f"`tags` must have at most {MAX_TAGS} values, got {len(tags)}.")
-    return [check_text("tags", tag) for tag in dict.fromkeys(tags)]
+    different = dict.fromkeys(tags)
+    if len(different) > MAX_TAGS:
+        raise InvalidArgumentError(f"`tags` must have at most {MAX_TAGS} different values, got {len(different)}.")
+    return [check_text("tags", tag) for tag in different]
 
 
 def check_text(name: str, text: str) -> str:

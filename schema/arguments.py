@@ -16,13 +16,13 @@ def argument(description: str) -> Any:
     return strawberry.argument(description=description)
 
 
-def optional(description: str, default: Any = None) -> Any:
+def optional(description: str, default: Any = None, *, name: str | None = None) -> Any:
     """Declares a field of an input type that a client can leave out; it is then `default`.
 
     A default of None is not part of the schema: to a client the field has no default. With `strawberry.UNSET` the
     service tells a field that is left out from one that is null.
     """
-    return strawberry.field(default=default, description=description)
+    return strawberry.field(default=default, description=description, name=name)
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -36,6 +36,9 @@ MAX_FIELDS = 2_000
 """Fields in one operation. A fragment counts wherever it is spread."""
 SCAN_COST = 20_000
 """The cost of a statistic that reads all runs of a filter. One query can have two dozen of them."""
+FILTER_COST = 500
+"""The cost of each filter in the `not` and `or` of a filter, and of each condition on metadata: they are compared with
+every run that is looked at. One filter can have 50 of each."""
 STEPS_ASSUMED = 10
 """Assumed length of a list without pages, such as the steps of a run."""
 
@@ -47,6 +50,7 @@ _MAX_VALIDATED_DEPTH = 30
 _PAGED = {
     "flows",
     "flowRuns",
+    "runs",
     "childRuns",
     "retries",
     "bulkOperations",
@@ -162,7 +166,7 @@ class _Merger:
 class _CostCalculator:
     """Adds up the cost of one operation, and stops as soon as a limit is exceeded."""
 
-    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: Mapping[str, Any]) -> None:
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], variables: dict[str, Any]) -> None:
         self._fragments = fragments
         self._variables = variables
         self._fields = 0
@@ -188,7 +192,12 @@ class _CostCalculator:
             return 1
         deeper = -math.inf if field.name.value.startswith("__") else depth + 1
         scan = SCAN_COST if field.name.value in _SCANNING else 0
-        return 1 + scan + self._multiplier(field, deeper) * self.cost(field.selection_set, deeper)
+        parts: int = sum(
+            _number_of_parts(value_from_ast_untyped(argument.value, self._variables))
+            for argument in field.arguments or ()
+            if argument.name.value == "filter"
+        )
+        return 1 + scan + FILTER_COST * parts + self._multiplier(field, deeper) * self.cost(field.selection_set, deeper)
 
     def _multiplier(self, field: FieldNode, depth: float) -> int:
         if depth == -math.inf:
@@ -221,7 +230,7 @@ class _CostCalculator:
             size = self._variables.get(argument.name.value)
         elif isinstance(argument, IntValueNode):
             size = int(argument.value)
-        # The resolver refuses a size that is out of range, with a message of its own.
+        # The resolver refuses a size that is out of range, with a message of its own. A page of size 0 has a count.
         return min(max(size, 1), MAX_PAGE) if isinstance(size, int) else None
 
     def _fields_of(self, selections: SelectionSetNode) -> Iterator[FieldNode]:
@@ -232,3 +241,21 @@ class _CostCalculator:
                 yield from self._fields_of(self._fragments[node.name.value].selection_set)
             elif isinstance(node, InlineFragmentNode):
                 yield from self._fields_of(node.selection_set)
+
+
+def _number_of_parts(filter_: Any) -> int:
+    """Returns the number of filters within a filter, on all levels, and of their conditions on metadata."""
+    parts, pending = 0, [filter_]
+    while pending:
+        value = pending.pop()
+        if not isinstance(value, dict):
+            continue  # the resolver refuses it
+        inner = [part for name in ("not", "or") for part in _as_list(value.get(name))]
+        parts += len(inner) + len(_as_list(value.get("metadataConditions")))
+        pending += inner
+    return parts
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Returns the values of an argument that is a list, of which a single value may stand for a list of one."""
+    return value if isinstance(value, list) else [] if value is None else [value]

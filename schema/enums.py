@@ -23,7 +23,8 @@ from domain.enums import (
     TriggerMethod,
 )
 from domain.quota import QuotaPeriod
-from domain.runs.run_filter import Archived, RunOrderField
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunOrderField
 from domain.runs.run_log import LogLevel
 from domain.time.time_buckets import BucketSize
 

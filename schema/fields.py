@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
-from strawberry.types.base import get_object_definition
+from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from domain import ids
@@ -61,6 +61,13 @@ def field(description: str, *columns: str, name: str | None = None, graphql_type
         name=name, description=description, metadata={COLUMNS: columns}, graphql_type=graphql_type
     )
     return cast("Callable[[F], F]", declare)
+
+
+def type_named(info: StrawberryInfo[Any, Any], name: str) -> type:
+    """Returns the class of an object type of the schema, for a module that the type's module imports."""
+    definition = info.schema.get_type_by_name(name)
+    assert isinstance(definition, StrawberryObjectDefinition)
+    return definition.origin
 
 
 def columns_of(info: StrawberryInfo[Any, Any], of: type, *path: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Custom scalars: how they are parsed from requests and serialized to responses."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
 import orjson
@@ -9,6 +10,11 @@ from graphql import GraphQLError
 
 _MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that JavaScript numbers represent exactly."""
+
+_END_OF_DAY = re.compile(r"(?<=[T ])24(?=$|(:?00){1,2}([.,]0+)?($|[Z+-]))")
+_LEAP_SECOND = re.compile(r"(?<=[T ]\d\d:\d\d:)60(?=$|[.,Z+-])|(?<=[T ]\d\d\d\d)60(?=$|[.,Z+-])")
+_BEYOND_THE_CLOCK = ((_END_OF_DAY, "00", timedelta(days=1)), (_LEAP_SECOND, "59", timedelta(seconds=1)))
+"""What ISO 8601 and RFC 3339 can write and `datetime` cannot: its replacement, and the time to add."""
 
 BigInt = NewType("BigInt", int)
 
@@ -26,9 +32,13 @@ def _parse_big_int(value: Any) -> int:
 
 def _parse_instant(value: Any) -> datetime:
     try:
-        instant = datetime.fromisoformat(value)
+        text, later = value.upper(), timedelta()
+        for pattern, replacement, difference in _BEYOND_THE_CLOCK:
+            text, matches = pattern.subn(replacement, text)
+            later += matches * difference
+        instant = datetime.fromisoformat(text) + later
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+    except (AttributeError, ValueError, OverflowError):
         raise GraphQLError(
             f"DateTime must be a time in ISO 8601, such as `2026-01-31T12:00:00Z`, got {value!r:.80}."
         ) from None
@@ -47,7 +57,8 @@ SCALARS: dict[object, Any] = {
     ),
     datetime: strawberry.scalar(
         name="DateTime",
-        description="An instant in ISO 8601, with microseconds. Without an offset it is in UTC, as all responses are.",
+        description="An instant in ISO 8601 or RFC 3339, with microseconds. Without an offset it is in UTC, as all"
+        " responses are.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=_write_instant,
         parse_value=_parse_instant,

@@ -9,10 +9,9 @@ import strawberry
 from db.bulk import reads as bulk_reads
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
 from db.runs import reads
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.ids import IdKind
-from live.events import LogItem, MatchedEvent
+from live.events import EventOfKind, LogItem, MatchedEvent
 from resolvers import subscriptions
 from resolvers.flow_runs import runs
 from resolvers.subscriptions import encode_position
@@ -42,7 +41,7 @@ class UpdateKind(Enum):
 class _RunEvent:
     """What all events about a run have in common. Not a type of the schema."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventOfKind]
 
     cursor: str = strawberry.field(description=CURSOR)
     matches: bool = strawberry.field(
@@ -111,7 +110,7 @@ class BulkCounts:
 class BulkOperationProgressed:
     """A bulk operation began, processed more of its runs, or ended."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventOfKind]
 
     cursor: str = strawberry.field(description=CURSOR)
 

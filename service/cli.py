@@ -197,7 +197,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings, *, with_worker: bool) -> None:
-    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
+    database = open_database(
+        settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
+    )
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=with_worker)
     config = server_config(

@@ -82,7 +82,18 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days for which bulk operations that have ended are kept, with what became of each run.",
     )
-    database_pool_size: int = Field(default=10, ge=2, le=1_000, description="Connections that a process keeps open.")
+    database_pool_size: int = Field(
+        default=10,
+        ge=2,
+        le=1_000,
+        description="Connections for reads, and as many for writes, that a process keeps open at most.",
+    )
+    query_timeout: float = Field(
+        default=15.0,
+        gt=0,
+        le=3_600,
+        description="Seconds that a read of the database may take for the API; longer ones end as QUERY_TIMEOUT.",
+    )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
     max_connections_per_key: int = Field(
         default=MAX_CONNECTIONS,

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
-from db.runs import step_journal
+from db.runs import claims
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache
@@ -115,7 +115,7 @@ class Worker:
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
         await self._database.write(bulk_leases.release_leases)
-        if count := await self._database.write(step_journal.release_leases):
+        if count := await self._database.write(claims.release_all):
             _logger.info("leases of the last worker released", extra={"runs": count})
 
     def _new_dispatcher(self) -> Dispatcher:

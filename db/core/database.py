@@ -5,21 +5,22 @@ from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.core import pubsub, sqlite, unit_of_work
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from db.core.write_batcher import BatchWrite, WriteBatcher
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
-"""Connections a process keeps open. A PostgreSQL server has a hundred for everybody."""
+"""Connections for reads, and as many for writes, that a process keeps open at most; each is made when it is needed. A
+PostgreSQL server has a hundred for everybody."""
 CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
 _UNAVAILABLE = ("53", "57P", "58")
@@ -28,6 +29,8 @@ _UNAVAILABLE = ("53", "57P", "58")
 _FULL = "53100"
 """PostgreSQL's code when its disk is full."""
 _DEADLOCK = "40P01"
+_CANCELLED = "57014"
+"""PostgreSQL's code when a statement exceeded `statement_timeout`."""
 _MAX_ATTEMPTS = 5
 """Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
 
@@ -41,11 +44,17 @@ class Database:
 
     Raises:
         DatabaseUnavailableError: from `read` and `write`, when the database cannot be reached or cannot go on.
+        QueryTimeoutError: from `read`, when a statement (on SQLite: the read) took longer than the limit.
         ConflictError: from `write`, when another row stands against it; nothing was written.
     """
 
-    def __init__(self, url: str, steps: CommitSteps, *, pool_size: int = POOL_SIZE) -> None:
-        """Opens the database at `url`; each unit of work ends with `steps`. Use `db.assembly.open_database`."""
+    def __init__(
+        self, url: str, steps: CommitSteps, *, pool_size: int = POOL_SIZE, query_timeout: float | None = None
+    ) -> None:
+        """Opens the database at `url`; each unit of work ends with `steps`. Use `db.assembly.open_database`.
+
+        `query_timeout` is the time limit of reads in seconds; None: they have none. Writes never have one.
+        """
         parsed = make_url(url)
         self.dialect = parsed.get_backend_name()
         self.signals = pubsub.PubSub()
@@ -55,29 +64,24 @@ class Database:
         self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
         if self.dialect == "sqlite":
-            self._readers, self._writer = sqlite.Readers(parsed, pool_size), sqlite.Writer(parsed, steps)
+            self._readers = sqlite.Readers(parsed, pool_size, query_timeout)
+            self._writer = sqlite.Writer(parsed, steps)
             self._pool = self._readers.pool
             return
-        # JIT costs more than it gains on queries that end within milliseconds.
-        settings = {"application_name": "flow-runs", "jit": "off"}
-        self._engine = create_async_engine(
-            parsed,
-            pool_size=pool_size,
-            pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
-            connect_args={"server_settings": settings, "timeout": CONNECT_TIMEOUT},
-            json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
-        )
-        self._pool = self._engine.pool
-        event.listen(self._engine.sync_engine, "checkout", _reject_closed_connection)
+        self._engine = _postgresql_engine(parsed, pool_size)
+        # Connections of their own: the time limit is a setting of the session, and must never end a write.
+        limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
+        self._reading_engine = _postgresql_engine(parsed, pool_size, **limit)
+        self._pool = self._reading_engine.pool
         # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Returns the result of `query(connection, …)`, which only reads."""
         return await self._to_its_end(self._read_again(query, *args, **kwargs))
 
     async def _read_again(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with _typed_errors():
+        with _typed_errors(), _typed_timeouts():
             try:
                 return await self._read(query, *args, **kwargs)
             except DBAPIError as error:
@@ -157,12 +161,39 @@ class Database:
             await self._writer.close()
         else:
             await self._engine.dispose()
+            await self._reading_engine.dispose()
+
+
+def _postgresql_engine(url: URL, pool_size: int, **settings: str) -> AsyncEngine:
+    """An engine whose sessions have these settings of the server."""
+    # JIT costs more than it gains on queries that end within milliseconds.
+    server_settings = {"application_name": "flow-runs", "jit": "off", **settings}
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
+        connect_args={"server_settings": server_settings, "timeout": CONNECT_TIMEOUT},
+        json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
+    )
+    event.listen(engine.sync_engine, "checkout", _reject_closed_connection)
+    return engine
 
 
 def _reject_closed_connection(dbapi_connection: Any, _record: object, _proxy: object) -> None:
     # The server was restarted in an idle moment: nobody need notice.
     if dbapi_connection.driver_connection.is_closed():
         raise InvalidatePoolError
+
+
+@contextmanager
+def _typed_timeouts() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        is_interrupted = getattr(error.orig, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
+        if is_interrupted or getattr(error.orig, "sqlstate", None) == _CANCELLED:
+            raise QueryTimeoutError from error
+        raise
 
 
 @contextmanager

@@ -9,9 +9,11 @@ the others with it.
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -21,6 +23,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, ev
 from db.core import unit_of_work
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.errors import DatabaseUnavailableError
+from domain.runs import metadata_condition
 
 T = TypeVar("T")
 
@@ -44,6 +47,7 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
         cursor.execute(pragma)
     cursor.close()
     dbapi_connection.create_function("json_contains", 2, json_contains)
+    dbapi_connection.create_function("metadata_matches", 2, metadata_matches)
 
 
 class _Key(Uuid[UUID]):
@@ -61,6 +65,16 @@ def read_keys_fast(dialect: Dialect) -> None:
 def json_contains(document: str, probe: str) -> bool:
     """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
     return contains(orjson.loads(document), orjson.loads(probe))
+
+
+def metadata_matches(document: str, condition: str) -> bool:
+    """True if `document` meets a `MetadataCondition`, which `to_text` wrote."""
+    return _metadata_predicate(condition)(orjson.loads(document))
+
+
+@lru_cache(maxsize=1_000)
+def _metadata_predicate(condition: str) -> Callable[[Any], bool]:
+    return metadata_condition.from_text(condition).predicate()
 
 
 def contains(document: Any, probe: Any) -> bool:
@@ -105,10 +119,39 @@ class _Job:
             self.done.set_result((self.result, self.uow.topics if self.uow else ()))
 
 
-class Readers:
-    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait."""
+_STEPS_BETWEEN_CHECKS = 50_000
+"""Steps of SQLite's virtual machine between two looks at the clock: about a millisecond."""
 
-    def __init__(self, url: URL, count: int) -> None:
+
+class Deadline:
+    """The instant at which a connection interrupts what it reads."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+
+    def set(self, seconds: float | None) -> None:
+        """Interrupts what is read from now on for longer than `seconds`; None: nothing."""
+        self._at = None if seconds is None else time.monotonic() + seconds
+
+    def is_over(self) -> bool:
+        """True if it has passed; SQLite's progress handler."""
+        return self._at is not None and time.monotonic() > self._at
+
+
+def _watch_time(dbapi_connection: Any, record: Any) -> None:
+    deadline = record.info["deadline"] = Deadline()
+    dbapi_connection.set_progress_handler(deadline.is_over, _STEPS_BETWEEN_CHECKS)
+
+
+class Readers:
+    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait.
+
+    A read that takes longer than `timeout` seconds is interrupted: the driver raises SQLITE_INTERRUPT.
+    """
+
+    def __init__(self, url: URL, count: int, timeout: float | None = None) -> None:
         # Each statement sees what is committed by then; nothing is to be begun, and nothing to be rolled back.
         self._engine = create_engine(
             url.set(drivername="sqlite"),
@@ -120,6 +163,9 @@ class Readers:
         )
         read_keys_fast(self._engine.dialect)
         event.listen(self._engine, "connect", prepare)
+        if timeout is not None:
+            event.listen(self._engine, "connect", _watch_time)
+        self._timeout = timeout
         self.pool = self._engine.pool
         self._threads = ThreadPoolExecutor(count, "sqlite-reader")
         self._closed = False
@@ -132,6 +178,8 @@ class Readers:
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self._engine.connect() as conn:
+            if self._timeout is not None:
+                conn.info["deadline"].set(self._timeout)
             return query(conn)
 
     async def close(self) -> None:

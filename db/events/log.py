@@ -1,9 +1,9 @@
 """The event log: a row for each change, written in the transaction of the change.
 
-Its order is that of the rows' numbers. They are taken at the end of a transaction, when it holds the locks on all that
-it changed: what happened to a run after something else, or because of it, has the higher number. On SQLite this is the
-order of commits. On PostgreSQL a higher number may be committed first, so whoever follows the log stops at each number
-that is missing until nobody has it any more: then it was committed, or never will be.
+Events are ordered by their numbers. A transaction takes them at its end, when it has locked everything that it changed:
+an event that follows another one of the same run, or is caused by it, has the higher number. On SQLite this is the
+order of commits. On PostgreSQL a higher number may be committed first, so a reader that follows the log stops at each
+missing number until no transaction has it any more: then it was committed, or never will be.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Insert, Select, delete, func, 
 from db.core.unit_of_work import PendingEvent, UnitOfWork
 from db.models import EventLowWatermark, RunEvent
 from db.models.types import table
-from db.row_types import EventRow
+from db.row_types import EventRow, RunRow
 from db.runs import reads as run_reads
-from db.sql.rows import AnyRow, fetch_all, group_by
+from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.errors import CursorExpiredError
 from domain.runs.state_machine import FINAL
 
@@ -32,20 +32,20 @@ RUN_STATUS = "RUN_STATUS"
 RUN_ARCHIVED = "RUN_ARCHIVED"
 """Kind of event: a run was archived."""
 RUN_UNARCHIVED = "RUN_UNARCHIVED"
-"""Kind of event: a run is archived no more."""
+"""Kind of event: a run was unarchived."""
 RUN_RECOVERED = "RUN_RECOVERED"
 """Kind of event: a retry of the run, direct or later in the chain, succeeded."""
 RUN_KINDS = frozenset({RUN_STATUS, RUN_ARCHIVED, RUN_UNARCHIVED, RUN_RECOVERED})
-"""Kinds of events by which a run itself changes, and with it the filters that mean it."""
+"""Kinds of events that change the run itself, and with it the filters that it matches."""
 STEP_STATUS = "STEP_STATUS"
-"""Kind of event: a step of a run changed its status. `data` is `{position, attempt}`, of the try that changed it."""
+"""Kind of event: a step of a run changed its status. `data` is `{position, attempt}`."""
 LOG_LINES = "LOG_LINES"
 """Kind of event: the log of a run grew. `data` is `{first, last}`, the numbers of the lines."""
 BULK_PROGRESS = "BULK_PROGRESS"
-"""Kind of event: a bulk operation began, went on or ended; `data` has its status and counts."""
+"""Kind of event: a bulk operation started, made progress or ended; `data` has its status and counts."""
 
-_INSERT = insert(_table).inline()  # nobody asks for the numbers that the rows get
-_NOTHING = dict.fromkeys(column.name for column in _event if column.name != "seq")
+_INSERT = insert(_table).inline()  # the numbers that the rows get are not needed
+_NO_VALUES = dict.fromkeys(column.name for column in _event if column.name != "seq")
 
 
 class RunRef(NamedTuple):
@@ -57,7 +57,7 @@ class RunRef(NamedTuple):
 
 
 class AttemptRef(NamedTuple):
-    """The try of a step that an event is about."""
+    """The attempt at a step that an event is about."""
 
     position: int
     name: str
@@ -65,22 +65,22 @@ class AttemptRef(NamedTuple):
 
 
 def append(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Appends `rows` to the log, when the transaction ends: all of it in one statement."""
+    """Appends `rows` to the log at the end of the transaction, in one statement with the other events."""
     uow.events.extend(rows)
 
 
 def insert_from_select(rows: Select[Any]) -> Insert:
-    """What `append_from` takes: a statement that writes what a query gives, whose columns are called like the log's."""
+    """Returns an INSERT … SELECT for `append_from`. The column names of `rows` must be those of the log."""
     return insert(_table).from_select([column.name for column in rows.selected_columns], rows)
 
 
 def append_from(uow: UnitOfWork, copy: Insert, values: Mapping[str, Any]) -> None:
-    """Appends the rows that `copy` finds with these parameters when the transaction ends."""
+    """Appends the rows that `copy` selects with these parameters, at the end of the transaction."""
     uow.events.append((copy, values))
 
 
 def prepend(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts `rows` before the events of the unit so far: what led to the end of a run stands before that end."""
+    """Inserts `rows` before the events of the unit so far: what led to the end of a run precedes that end."""
     uow.events[:0] = rows
 
 
@@ -92,38 +92,38 @@ def write(conn: Connection, events: Sequence[PendingEvent]) -> None:
                 conn.execute(copy, values)
         else:
             # Rows of one statement have the same columns.
-            conn.execute(_INSERT, [_NOTHING | cast("dict[str, Any]", row) for row in pending])
+            conn.execute(_INSERT, [_NO_VALUES | cast("dict[str, Any]", row) for row in pending])
 
 
 def step_row(run: RunRef, step: AttemptRef, source: str, target: str, at: datetime) -> dict[str, Any]:
-    """The event that a step changed its status."""
+    """Returns the event of a step that changed its status."""
     data = f'{{"position":{step.position},"attempt":{step.number}}}'
     change = {"kind": STEP_STATUS, "step_name": step.name, "from_status": source, "to_status": target, "data": data}
     return run._asdict() | change | {"at": at}
 
 
 def lines_row(run: RunRef, first: int, last: int, at: datetime) -> dict[str, Any]:
-    """The event that lines were added to a run's log."""
+    """Returns the event of lines that were added to a run's log."""
     return run._asdict() | {"kind": LOG_LINES, "data": f'{{"first":{first},"last":{last}}}', "at": at}
 
 
 LogPosition = int
-"""A place in the log: behind the event of this number. 0 is its beginning."""
+"""A position in the log: after the event with this number. 0 is the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Numbers that are missing in the log, and may yet come: PostgreSQL gives them out before the commit."""
+    """Missing numbers of the log that may still be committed: PostgreSQL assigns them before the commit."""
 
     until: LogPosition
-    """Up to here; when nobody has them any more, this is a place at which the log is complete."""
+    """They are below this position. When no transaction has them any more, the log is complete up to here."""
     writers: frozenset[str]
-    """The transactions that may have them."""
+    """The transactions that may have these numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The part of the log that somebody reads; None says nothing."""
+    """The part of the log that a reader wants; None does not restrict it."""
 
     project_ids: tuple[UUID, ...] | None = None
     run_id: UUID | None = None
@@ -137,40 +137,40 @@ EVERYTHING = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of the log."""
+    """A page of the log."""
 
-    rows: Sequence[AnyRow]
-    """Its events in the scope asked for, in order."""
+    rows: Sequence[EventRow]
+    """The events in the scope, in order."""
     end: LogPosition
-    """How far it reaches: the next one begins behind."""
+    """The position at its end, where the next page begins."""
     is_last: bool
-    """Whether it reached as far as was asked."""
-    runs: Mapping[UUID, AnyRow]
-    """The runs that its events of `RUN_KINDS` changed, as they stand now, when columns of them were asked for."""
+    """True if no further page follows."""
+    runs: Mapping[UUID, RunRow]
+    """The runs that events of `RUN_KINDS` changed, as they are now. Empty if no columns of them were requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The newest stretch of the log, as far as it is complete."""
+    """The newest part of the log, as far as it is complete."""
 
-    rows: Sequence[AnyRow]
-    """Its events, in order."""
+    rows: Sequence[EventRow]
+    """The events, in order."""
     end: LogPosition
-    """How far it reaches: the next one begins behind."""
+    """The position at its end, where the next page begins."""
     is_last: bool
-    """Whether nothing more stood behind it."""
+    """True if no further event follows."""
     gaps: Gaps | None
-    """What it ends before, if more stands behind that. It goes on when nobody has these numbers any more."""
-    runs: Mapping[UUID, AnyRow]
-    """As those of a `Page`."""
+    """The gaps before which it ends, if further events follow. It continues when no transaction has these numbers."""
+    runs: Mapping[UUID, RunRow]
+    """Like `Page.runs`."""
 
 
-# Whoever reads what was missed knows these, or asks the runs for them.
+# Readers of the past know project and flow, or read them from the run.
 _OF_SCOPE = select(*(column for column in _event if column.name not in {"project_id", "flow_id"}))
 _low_watermark = table(EventLowWatermark)
 _KEPT_FROM = select(_low_watermark.c.seq)
 _NEWEST = select(func.coalesce(func.max(_event.seq), 0))
-# Who writes to the log has locked it so before he gets numbers, and until others see what he committed.
+# A transaction that writes to the log has this lock before it takes numbers, and until its commit is visible.
 _WRITERS = text(
     "SELECT virtualtransaction FROM pg_locks WHERE relation = 'run_event'::regclass AND mode = 'RowExclusiveLock'"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -178,34 +178,36 @@ _WRITERS = text(
 
 
 def end(conn: Connection) -> Gaps:
-    """The newest place, and what may be missing before it."""
+    """Returns the newest position, and the gaps before it."""
     newest = conn.execute(_NEWEST).scalar_one()
     return Gaps(newest, _writers(conn))
 
 
 def remaining(conn: Connection, gaps: Gaps) -> Gaps:
-    """What of `gaps` is left: fewer writers, and in the end none."""
+    """Returns `gaps` with the writers that are still active."""
     return replace(gaps, writers=gaps.writers & _writers(conn)) if gaps.writers else gaps
 
 
 def tail(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, columns: Collection[str] = ()) -> Tail:
-    """The next events behind `after`, a place up to which the log is complete; `gaps` are those of the last look."""
+    """Returns the next events after `after`, up to which the log is complete. `gaps` are those of the last call."""
     complete = after
     if gaps is not None:
         gaps = remaining(conn, gaps)
         if not gaps.writers:
             complete, gaps = gaps.until, None
-    found = conn.execute(select(_table).where(_event.seq > after).order_by(_event.seq).limit(limit)).all()
+    found: Sequence[EventRow] = fetch_all(
+        conn, select(_table).where(_event.seq > after).order_by(_event.seq).limit(limit)
+    )
     rows = found if conn.dialect.name == "sqlite" else _unbroken(found, complete)
     if len(rows) < len(found) and gaps is None:
-        # Asked afterwards: who had a number below these has ended, or is among them.
+        # Read afterwards: a transaction that had a lower number has ended, or is among these.
         gaps = Gaps(found[-1].seq, _writers(conn))
     reached = rows[-1].seq if rows else after
     return Tail(rows, reached, len(found) < limit, gaps, changed_runs(conn, rows, columns))
 
 
-def _unbroken(rows: Sequence[AnyRow], complete: LogPosition) -> Sequence[AnyRow]:
-    """Those before the first gap behind `complete`."""
+def _unbroken(rows: Sequence[EventRow], complete: LogPosition) -> Sequence[EventRow]:
+    """Returns the rows before the first gap after `complete`."""
     for index, row in enumerate(rows):
         if row.seq > complete + 1:
             return rows[:index]
@@ -214,22 +216,22 @@ def _unbroken(rows: Sequence[AnyRow], complete: LogPosition) -> Sequence[AnyRow]
 
 
 def _writers(conn: Connection) -> frozenset[str]:
-    """The transactions that may have numbers of events that nobody else sees; SQLite has one writer at a time."""
+    """Returns the transactions that may have numbers of events that are not visible yet. SQLite has one writer."""
     return frozenset() if conn.dialect.name == "sqlite" else frozenset(conn.execute(_WRITERS).scalars())
 
 
 def page(
     conn: Connection, after: LogPosition, until: LogPosition, scope: Scope, limit: int, columns: Collection[str] = ()
 ) -> Page:
-    """The next events of `scope` after a place, up to one at which the log is complete; without projects and flows.
+    """Returns the next events of `scope` after `after`, up to `until`, without their projects and flows.
 
     Raises:
-        CursorExpiredError: events behind `after` are kept no longer.
+        CursorExpiredError: events after `after` have been pruned.
     """
-    place = _event.seq
-    query = _OF_SCOPE.where(place > after, place <= until, *_in_scope(scope)).order_by(place).limit(limit)
-    rows = conn.execute(query).all() if after < until else ()
-    # Asked afterwards: the horizon moves in the transaction that deletes, so what was missing above is known now.
+    seq = _event.seq
+    query = _OF_SCOPE.where(seq > after, seq <= until, *_in_scope(scope)).order_by(seq).limit(limit)
+    rows: Sequence[EventRow] = fetch_all(conn, query) if after < until else ()
+    # Read afterwards: the transaction that deletes moves the low watermark, so events missing above are known now.
     if after < conn.execute(_KEPT_FROM).scalar_one():
         raise CursorExpiredError
     is_last = len(rows) < limit
@@ -237,10 +239,10 @@ def page(
 
 
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
-    """Delete what is older than `before` among the next `limit` events; returns how many were looked at.
+    """Deletes the events older than `before` among the next `limit` events; returns how many were examined.
 
-    Changes of status stay, for they are the history of their runs. The log is complete from then on behind the last
-    one looked at. Whoever comes while another purges has nothing to do.
+    Status changes are kept, because they are the history of their runs. The low watermark moves to the last event
+    examined. Returns 0 while another transaction purges.
     """
     kept_from = uow.conn.execute(_KEPT_FROM.with_for_update(skip_locked=True)).scalar_one_or_none()
     if kept_from is None:
@@ -249,16 +251,16 @@ def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     old = list(takewhile(lambda event: event.at < before, uow.conn.execute(query)))
     if old:
         last = old[-1].seq
-        gone = (_event.seq > kept_from, _event.seq <= last, _event.kind != RUN_STATUS)
-        uow.conn.execute(delete(_table).where(*gone))
+        is_deleted = (_event.seq > kept_from, _event.seq <= last, _event.kind != RUN_STATUS)
+        uow.conn.execute(delete(_table).where(*is_deleted))
         uow.conn.execute(update(_low_watermark).values(seq=last))
     return len(old)
 
 
-def ended_before(conn: Connection, run_id: UUID, place: LogPosition) -> bool:
-    """Whether a run has its final status since an event at or before `place`."""
+def ended_before(conn: Connection, run_id: UUID, position: LogPosition) -> bool:
+    """Returns True if a run has its final status since an event at or before `position`."""
     ended = (_event.run_id == run_id, _event.kind == RUN_STATUS, _event.to_status.in_(sorted(FINAL)))
-    return conn.execute(select(_event.seq).where(*ended, _event.seq <= place).limit(1)).first() is not None
+    return conn.execute(select(_event.seq).where(*ended, _event.seq <= position).limit(1)).first() is not None
 
 
 def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
@@ -272,20 +274,21 @@ def _in_scope(scope: Scope) -> Iterator[ColumnElement[bool]]:
         yield _event.kind.in_(sorted(scope.kinds))
 
 
-def changed_runs(conn: Connection, rows: Sequence[AnyRow], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
-    """The runs that events among `rows` changed, as they stand now."""
-    changed = {row.run_id for row in rows if row.kind in RUN_KINDS} if columns else ()
-    return cast("Mapping[UUID, AnyRow]", run_reads.by_ids(conn, sorted(changed), columns) if changed else {})
+def changed_runs(conn: Connection, rows: Sequence[EventRow], columns: Collection[str]) -> Mapping[UUID, RunRow]:
+    """Returns the runs that the events `rows` changed, as they are now."""
+    changed = {row.run_id for row in rows if row.run_id and row.kind in RUN_KINDS} if columns else ()
+    return run_reads.by_ids(conn, sorted(changed), columns) if changed else {}
 
 
-def last_progress(conn: Connection, operation_id: UUID) -> AnyRow | None:
-    """The latest event of a bulk operation; None when it has not begun."""
+def last_progress(conn: Connection, operation_id: UUID) -> EventRow | None:
+    """Returns the latest event of a bulk operation; None if it has not started."""
     query = select(_table).where(_event.operation_id == operation_id, _event.kind == BULK_PROGRESS)
-    return conn.execute(query.order_by(_event.seq.desc()).limit(1)).first()
+    row: EventRow | None = fetch_first(conn, query.order_by(_event.seq.desc()).limit(1))
+    return row
 
 
 def status_changes_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[EventRow]]:
-    """The status changes of each run, oldest first."""
+    """Returns the status changes of each run, oldest first."""
     query = (
         select(_event.run_id, _event.from_status, _event.to_status, _event.message, _event.at)
         .where(_event.run_id.in_(run_ids), _event.kind == RUN_STATUS)

@@ -111,17 +111,23 @@ def _indexes(c: Any) -> None:
     Index("ix_run_project_started", c.project_id, sort_key(c.started_at), c.id)
     Index("ix_run_project_finished", c.project_id, sort_key(c.finished_at), c.id)
     Index("ix_run_project_duration", c.project_id, sort_key(c.duration_ms), c.id)
+    # Also the changes since an instant.
+    Index("ix_run_project_updated", c.project_id, c.updated_at, c.id)
     # Few runs have these, so the indexes hold few rows.
     for name, column in (
         ("failed_step", c.failed_step_name),
         ("fingerprint", c.error_fingerprint),
         ("external", c.external_id),
+        ("source", c.source),
     ):
         condition = column.is_not(None)
         Index(f"ix_run_{name}", c.project_id, column, c.id, sqlite_where=condition, postgresql_where=condition)
     for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id)):
         condition = column.is_not(None)
         Index(f"ix_run_{name}", column, c.id, sqlite_where=condition, postgresql_where=condition)
+    # Of runs without a parent, which are most, the root is found by its ID.
+    nested = c.parent_run_id.is_not(None)
+    Index("ix_run_root", c.root_run_id, c.id, sqlite_where=nested, postgresql_where=nested)
     keyed = c.idempotency_key.is_not(None)
     Index(
         "uq_run_idempotency",

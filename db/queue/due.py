@@ -18,22 +18,22 @@ from db.models.types import table
 _runs = table(FlowRun)
 _run = _runs.c
 
-BY_HAND = 20
-"""Priority of a retry that was started by hand, not by a bulk operation: somebody waits for it."""
-UNDER_WAY = 10
-"""Priority of a run that has begun: work that is half done goes before new work."""
+INTERACTIVE = 20
+"""Priority of a retry of a single run: a person waits for it."""
+STARTED_RUN = 10
+"""Priority of a run that has started: it is finished before new work is begun."""
 NEW = 0
 """Priority of all other runs."""
-PRIORITIES = (BY_HAND, UNDER_WAY, NEW)
+PRIORITIES = (INTERACTIVE, STARTED_RUN, NEW)
 """All priorities, in the order in which runs are claimed."""
 
-STARTED: ColumnElement[int] = case((_run.priority < UNDER_WAY, UNDER_WAY), else_=_run.priority)
+STARTED: ColumnElement[int] = case((_run.priority < STARTED_RUN, STARTED_RUN), else_=_run.priority)
 """Priority of a run from its first claim on."""
 
 
 def initial_priority(trigger_method: str, *, in_bulk: bool) -> int:
     """Returns the priority of a new run."""
-    return BY_HAND if trigger_method == "RETRY" and not in_bulk else NEW
+    return INTERACTIVE if trigger_method == "RETRY" and not in_bulk else NEW
 
 
 def select_due(columns: Sequence[ColumnElement[Any]], *where: ColumnElement[bool], limit: str) -> CompoundSelect[Any]:

@@ -1,19 +1,23 @@
 """SQL conditions of a `RunFilter`: each operator is written here once, whatever fields use it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, cast
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Double, Text, and_, bindparam, case, false, func, not_, or_, select, true
+from sqlalchemy import cast as sql_cast
 
 from db.models import FlowRun
 from db.models.types import table
 from domain import ids
-from domain.runs.run_filter import Archived, Operator, RunFilter
+from domain.runs.filter_field import Archived, FilterField, Operator
+from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, document_with
+from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
-from domain.time import clock
+from domain.time import clock, iso_duration
 
 _run = table(FlowRun).c
 
@@ -36,8 +40,8 @@ class _Scope:
         return self.dialect == "sqlite"
 
 
-_Condition = Callable[[ColumnElement[Any], Any, _Scope], ColumnElement[bool]]
-"""An operator: its condition on a column, for the value of a filter field."""
+_Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
+"""An operator: its condition on a column, None for NOT and OR, for the value of a filter field."""
 
 
 def matches(where: RunFilter, dialect: str, now: datetime | None = None) -> ColumnElement[bool]:
@@ -45,9 +49,13 @@ def matches(where: RunFilter, dialect: str, now: datetime | None = None) -> Colu
 
     Runs that have not ended have lasted until `now`, by default the present instant.
     """
-    scope = _Scope(dialect, now or clock.now())
+    return _matches(where, _Scope(dialect, now or clock.now()))
+
+
+def _matches(where: RunFilter, scope: _Scope) -> ColumnElement[bool]:
     conditions = (
-        _CONDITIONS[field.operator](_run[field.column], value, scope) for field, value in where.restrictions()
+        _CONDITIONS[field.operator](_run[field.column] if field.column else None, value, scope)
+        for field, value in where.restrictions()
     )
     return and_(true(), *conditions)
 
@@ -64,7 +72,7 @@ def _equals(column: ColumnElement[Any], value: object, _: _Scope) -> ColumnEleme
 
 
 def _after(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
-    return column > instant
+    return column >= instant
 
 
 def _before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
@@ -73,11 +81,19 @@ def _before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnE
 
 def _created_after(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
     # The index on the ID serves it; `created_at` has none.
-    return column >= ids.first_uuid_after(instant)
+    return column >= ids.first_uuid_at(instant)
 
 
 def _created_before(column: ColumnElement[Any], instant: datetime, _: _Scope) -> ColumnElement[bool]:
     return column < ids.first_uuid_at(instant)
+
+
+def _within(column: ColumnElement[Any], duration: str, scope: _Scope) -> ColumnElement[bool]:
+    return _after(column, iso_duration.parse(duration).before(scope.now), scope)
+
+
+def _created_within(column: ColumnElement[Any], duration: str, scope: _Scope) -> ColumnElement[bool]:
+    return _created_after(column, iso_duration.parse(duration).before(scope.now), scope)
 
 
 def _lasted_at_least(column: ColumnElement[Any], least: int, scope: _Scope) -> ColumnElement[bool]:
@@ -101,7 +117,9 @@ def _has_all(column: ColumnElement[Any], values: Sequence[str], scope: _Scope) -
     if not values:
         return false()
     if scope.is_sqlite:
-        return and_(*(_has_any(column, [value], scope) for value in values))
+        item = func.json_each(column).table_valued("value")
+        found = select(func.count(item.c.value.distinct())).where(item.c.value.in_(values)).scalar_subquery()
+        return found == len(set(values))
     return column.op("@>", is_comparison=True)(bindparam(None, list(values), type_=column.type, unique=True))
 
 
@@ -129,6 +147,59 @@ def _contains_json(column: ColumnElement[Any], document: str, scope: _Scope) -> 
     return column.op("@>", is_comparison=True)(bindparam(None, document, type_=column.type, unique=True))
 
 
+def _metadata(
+    column: ColumnElement[Any], conditions: Sequence[MetadataCondition], scope: _Scope
+) -> ColumnElement[bool]:
+    if not conditions:
+        return false()
+    return and_(*(_metadata_condition(column, condition, scope) for condition in conditions))
+
+
+def _metadata_condition(column: ColumnElement[Any], condition: MetadataCondition, scope: _Scope) -> ColumnElement[bool]:
+    found = [] if condition.equals is None else [_has_value(column, condition, condition.equals, scope)]
+    if scope.is_sqlite:
+        rest = replace(condition, equals=None)
+        if not rest.is_blank:
+            document = bindparam(None, rest.to_text(), Text, unique=True)
+            found.append(cast("ColumnElement[bool]", func.metadata_matches(column, document)))
+        return and_(true(), *found)
+    value, text = _value_at(column, condition.path)
+    if condition.exists is not None:
+        found.append(text.is_not(None) if condition.exists else text.is_(None))
+    if condition.one_of is not None:
+        found.append(or_(false(), *(_has_value(column, condition, option, scope) for option in condition.one_of)))
+    if condition.prefix:
+        prefix = bindparam(None, condition.prefix, Text, unique=True)
+        found.append(and_(func.jsonb_typeof(value) == "string", func.starts_with(text, prefix)))
+    for name, bound in condition.bounds.items():
+        # Only in a CASE is the text of another type never cast.
+        number = case((func.jsonb_typeof(value) == "number", sql_cast(text, Double)))
+        found.append(COMPARISONS[name](number, bindparam(None, bound, Double, unique=True)))
+    return and_(true(), *found)
+
+
+def _has_value(
+    column: ColumnElement[Any], condition: MetadataCondition, value: str, scope: _Scope
+) -> ColumnElement[bool]:
+    # Objects on the path to a scalar contain each other if they have the same scalar there: an index serves it.
+    return _contains_json(column, document_with(condition.path, value), scope)
+
+
+def _value_at(column: ColumnElement[Any], path: Sequence[str]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Returns the JSON at a path on PostgreSQL, and its text; the text of null is null."""
+    *outer, last = (bindparam(None, key, Text, unique=True) for key in path)
+    for key in outer:
+        column = column.op("->", return_type=_run.metadata.type)(key)
+    # `->` with a text reads keys of objects alone, where `#>` would also read elements of lists.
+    return column.op("->", return_type=_run.metadata.type)(last), column.op("->>", return_type=Text())(last)
+
+
+def _in_family(_: ColumnElement[Any], root: UUID, __: _Scope) -> ColumnElement[bool]:
+    # In two parts, because the index holds no runs without a parent, which are most.
+    in_family = _run.root_run_id == root
+    return or_(and_(_run.id == root, in_family), and_(in_family, _run.parent_run_id.is_not(None)))
+
+
 def _is_null(column: ColumnElement[Any], _: bool, __: _Scope) -> ColumnElement[bool]:
     return column.is_(None)
 
@@ -141,6 +212,42 @@ def _archived(column: ColumnElement[Any], archived: Archived, _: _Scope) -> Colu
     return column.is_not(None) if archived is Archived.ONLY else column.is_(None)
 
 
+def _or(_: None, parts: Sequence[RunFilter], scope: _Scope) -> ColumnElement[bool]:
+    return or_(false(), *(_matches(part, scope) for part in parts))
+
+
+def _not(_: None, where: RunFilter, scope: _Scope) -> ColumnElement[bool]:
+    restrictions = list(where.restrictions())
+    condition = _matches(where, scope)
+    if not all(_has_two_values(field) for field, _ in restrictions):
+        return condition.is_not(true())
+    if len(restrictions) == 1:
+        ((field, value),) = restrictions
+        if field.operator is Operator.ANY_OF and isinstance(field.value_type, type) and len(value) > 0:
+            # The values that are left are a search of an index, which "all but these" is not.
+            return _any_of(_run[field.column], [each for each in field.value_type if each not in value], scope)
+    return not_(condition)
+
+
+def _has_two_values(field: FilterField) -> bool:
+    """True if the condition of a field is never null."""
+    return field.operator in _NEVER_NULL or (field.operator in _NULL_FOR_NULL and not _run[field.column].nullable)
+
+
+_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED}
+_NULL_FOR_NULL = {
+    Operator.ANY_OF,
+    Operator.EQUALS,
+    Operator.AFTER,
+    Operator.BEFORE,
+    Operator.CREATED_AFTER,
+    Operator.CREATED_BEFORE,
+    Operator.CREATED_WITHIN,
+    Operator.UPDATED_AFTER,
+    Operator.UPDATED_BEFORE,
+    Operator.UPDATED_WITHIN,
+}
+"""Operators whose condition is null for a null in their column, and for nothing else."""
 _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.ANY_OF: _any_of,
     Operator.EQUALS: _equals,
@@ -148,13 +255,22 @@ _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.BEFORE: _before,
     Operator.CREATED_AFTER: _created_after,
     Operator.CREATED_BEFORE: _created_before,
+    Operator.UPDATED_AFTER: _after,
+    Operator.UPDATED_BEFORE: _before,
+    Operator.WITHIN: _within,
+    Operator.CREATED_WITHIN: _created_within,
+    Operator.UPDATED_WITHIN: _within,
     Operator.LASTED_AT_LEAST: _lasted_at_least,
     Operator.LASTED_AT_MOST: _lasted_at_most,
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
     Operator.CONTAINS_JSON: _contains_json,
+    Operator.METADATA: _metadata,
+    Operator.IN_FAMILY: _in_family,
     Operator.IS_NULL: _is_null,
     Operator.UNRECOVERED: _unrecovered,
     Operator.ARCHIVED: _archived,
+    Operator.NOT: _not,
+    Operator.OR: _or,
 }

@@ -1,10 +1,11 @@
 """Reads of flow runs, their steps and attempts. Statuses change in db/runs/transitions.py alone."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, func, literal, select, tuple_, union_all, update
+from sqlalchemy import Connection, bindparam, exists, func, literal, select, tuple_, union_all, update
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
@@ -16,6 +17,8 @@ from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.runs.state_machine import UNSUCCESSFUL
+
+T = TypeVar("T")
 
 _table = table(FlowRun)
 _run = _table.c
@@ -29,11 +32,16 @@ SORT_COLUMNS: dict[RunOrderField, str | None] = {
     RunOrderField.STARTED_AT: "started_at",
     RunOrderField.FINISHED_AT: "finished_at",
     RunOrderField.DURATION: "duration_ms",
+    RunOrderField.UPDATED_AT: "updated_at",
 }
 """The column that an order sorts by; None where IDs alone are in that order."""
 MAX_PROBES = 500
 """SELECTs in one UNION: SQLite takes no more."""
+_NEWEST_FIRST = Keyset(_run.id, None, descending=True)
 _STEP_KEYS = ("run_id", "position")
+
+
+_COMPLETE = select(_table).where(_run.id == bindparam("of_run"))
 
 
 class IdempotentRun(NamedTuple):
@@ -70,8 +78,10 @@ class ParentRun(NamedTuple):
 
 def keyset(order: RunOrder) -> Keyset:
     """Returns the keyset of `order`."""
-    column = SORT_COLUMNS[order.field]
-    return Keyset(_run.id, sort_key(_run[column]) if column else None, order.descending)
+    name = SORT_COLUMNS[order.field]
+    column = None if name is None else _run[name]
+    # Where every run has a value, the column itself is indexed.
+    return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
 
 
 def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
@@ -121,6 +131,49 @@ def counts_by(conn: Connection, owners: Sequence[UUID], link: str) -> Mapping[UU
     """Returns the number of runs that name each owner in their column `link`; owners without any are left out."""
     query = select(_run[link], func.count()).where(_run[link].in_(owners)).group_by(_run[link])
     return dict(conn.execute(query).all())
+
+
+def pages_of(
+    conn: Connection, filters: Sequence[RunFilter], columns: Collection[str], page: Page
+) -> Mapping[RunFilter, list[RunRow]]:
+    """Returns the page of each filter, newest first. Each is read on its own, however many runs match its filter."""
+    selected = _page_columns(columns, RunOrder())
+    pages: dict[RunFilter, list[RunRow]] = {}
+    for part in _batches(filters):
+        numbered = [
+            _NEWEST_FIRST.slice(select(literal(number).label("number"), *selected).where(condition), page)
+            for number, condition in enumerate(matches(where, conn.dialect.name) for where in part)
+        ]
+        rows = union_all(*(select(query.subquery()) for query in numbered)).subquery()
+        for row in fetch_all(conn, select(rows).order_by(rows.c.number, rows.c.id.desc())):
+            pages.setdefault(part[row.number], []).append(row)
+    return pages
+
+
+def with_more(conn: Connection, edges: Sequence[tuple[RunFilter, Edge]]) -> Mapping[tuple[RunFilter, Edge], bool]:
+    """Returns the filters and edges, newest first, for which a matching run stands beyond the edge."""
+    found: list[tuple[RunFilter, Edge]] = []
+    for part in _batches(edges):
+        probes = [
+            select(literal(number)).where(exists().where(matches(where, conn.dialect.name), _NEWEST_FIRST.beyond(edge)))
+            for number, (where, edge) in enumerate(part)
+        ]
+        found += (part[number] for number in conn.execute(union_all(*probes)).scalars())
+    return dict.fromkeys(found, True)
+
+
+def counts_of(conn: Connection, filters: Sequence[RunFilter], limit: int | None) -> Mapping[RunFilter, int]:
+    """Returns the number of runs that match each filter. Counting stops at `limit`."""
+    counts: dict[RunFilter, int] = {}
+    for part in _batches(filters):
+        counted = [
+            select(literal(number), func.count()).select_from(
+                select(_run.id).where(matches(where, conn.dialect.name)).limit(limit).subquery()
+            )
+            for number, where in enumerate(part)
+        ]
+        counts |= {part[number]: count for number, count in conn.execute(union_all(*counted))}
+    return counts
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, RunRow]:
@@ -182,6 +235,12 @@ def by_idempotency_key(conn: Connection, project_id: UUID, key: str) -> Idempote
     return IdempotentRun(*row) if row is not None else None
 
 
+def complete(conn: Connection, run_id: UUID) -> RunRow:
+    """Returns the run `run_id`, which must exist, with all its columns."""
+    row: RunRow = conn.execute(_COMPLETE, {"of_run": run_id}).one()
+    return row
+
+
 def children(conn: Connection, parents: Sequence[UUID]) -> Sequence[UUID]:
     """Returns the runs that one of `parents` started."""
     return conn.execute(select(_run.id).where(any_of(_run.parent_run_id, parents))).scalars().all()
@@ -199,14 +258,14 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
 
-def mark_recovered(uow: UnitOfWork, run_id: UUID) -> Sequence[RecoveredRun]:
+def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[RecoveredRun]:
     """Marks the runs that `run_id`, which succeeded, retries directly or through other retries; returns them."""
     chain = select(_run.retry_of_id.label("id")).where(_run.id == run_id).cte("chain", recursive=True)
     chain = chain.union_all(select(_run.retry_of_id).join(chain, _run.id == chain.c.id))
     statement = (
         update(_table)
         .where(_run.id.in_(select(chain.c.id).where(chain.c.id.is_not(None))))
-        .values(recovered_by_id=run_id)
+        .values(recovered_by_id=run_id, updated_at=now)
         .returning(_run.id, _run.project_id, _run.flow_id)
     )
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
@@ -217,6 +276,10 @@ def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> ParentRun | None:
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
     row = uow.conn.execute(query.with_for_update(read=True)).first()
     return ParentRun(*row) if row is not None else None
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + MAX_PROBES] for start in range(0, len(items), MAX_PROBES))
 
 
 def _page_columns(columns: Collection[str], order: RunOrder) -> list[Any]:

@@ -1,13 +1,13 @@
 """The only writer of a run's status.
 
-A change is a guarded UPDATE (`… WHERE id = ? AND status IN (…)`) and an event, in one transaction: of two that race,
-the second finds no row and is told so.
+A transition is a guarded UPDATE (`… WHERE id = ? AND status IN (…)`) and an event, in one transaction. Of two
+concurrent transitions, the second matches no row, and its caller learns that.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
@@ -30,7 +30,7 @@ from db.models import FlowRun, Project
 from db.models.types import MillisecondsUntil, table
 from db.queue import due, quota, slots
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow, group_by
+from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.enums import RunStatus
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
@@ -48,11 +48,34 @@ class Lease:
     token: UUID
 
 
+class RunOfFlow(Protocol):
+    """A run as far as its transitions need it."""
+
+    project_id: UUID
+    flow_id: UUID
+    limited: bool
+    """True if a concurrency limit applies to the run."""
+
+
+class EndedRun(RunOfFlow, Protocol):
+    """A run that is about to end, or has just ended: `COLUMNS_FOR_END`."""
+
+    id: UUID
+    status: str
+    parent_run_id: UUID | None
+
+
+class FinishedRun(RunOfFlow, Protocol):
+    """A run that its worker has ended."""
+
+    parent_run_id: UUID | None
+
+
 _RESULT = ("output", "duration_ms", "failed_step_name", "error_code", "error_message", "error_fingerprint")
-"""What a run has from its end on."""
+"""Columns that are set when a run ends."""
 
 _project = table(Project).c
-# In RETURNING the new row is called by its table's name.
+# In RETURNING the name of the table stands for the new row.
 _of_new_run = _project.id == literal_column("flow_run.project_id", _project.id.type)
 _CREATE = insert(_table)
 _CREATE_RETURNING_QUOTA = _CREATE.returning(
@@ -64,7 +87,7 @@ _NOW = bindparam("now", type_=_run.started_at.type)
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 
-_START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run goes on"}
+_START_MESSAGES: dict[str, str] = {RunStatus.QUEUED: "Run started", RunStatus.PAUSED: "Run resumed"}
 _BEGIN = (
     update(_table)
     .where(
@@ -116,11 +139,11 @@ _RESUME = (
     .returning(_run.project_id, _run.flow_id)
 )
 COLUMNS_FOR_END = (_run.id, _run.project_id, _run.flow_id, _run.status, _run.parent_run_id, _limited)
-"""What `end_locked` has to know of a run."""
+"""The columns of an `EndedRun`."""
 _LOCK_LIVE = (
     select(*COLUMNS_FOR_END)
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
-    .order_by(_run.id)  # always in one order, or two that overlap would lock each other out
+    .order_by(_run.id)  # in one order, or two transactions over the same runs would deadlock
     .with_for_update()
 )
 _END = (
@@ -166,7 +189,7 @@ _FINISH = (
             _run.updated_at: bindparam("now"),
             _run.due_at: None,
             _run.lease_token: None,
-            # SQLAlchemy keeps the plain names of the columns for itself.
+            # SQLAlchemy reserves the plain names of the columns.
             **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
         }
     )
@@ -176,17 +199,17 @@ _FINISH_RETURNING = _FINISH.returning(_run.project_id, _run.flow_id, _run.parent
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends by its worker."""
+    """The end of a run by its worker."""
 
     status: RunStatus
     message: str
     values: Mapping[str, Any]
-    """What it has from then on: its output, or its error; and how long it took."""
+    """Columns of `_RESULT`: its output or its error, and its duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalFailure:
-    """Why a run is ended by somebody else than its worker."""
+    """The error of a run that is not ended by its worker."""
 
     code: str
     message: str
@@ -194,14 +217,14 @@ class ExternalFailure:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """The statements that create many runs at once."""
+    """The statements that create many runs: the rows, and the first event of each."""
 
     runs: Insert
     events: Insert
 
 
 def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
-    """Insert a QUEUED run, due at once, with its first event; the end of the unit of work counts it (`quota`)."""
+    """Inserts a QUEUED run, due at once, with its first event. The end of the unit of work charges it (`quota`)."""
     now = values["created_at"]
     row = {**values, "status": RunStatus.QUEUED, "updated_at": now, "due_at": now}
     in_bulk = values.get("retry_operation_id") is not None
@@ -210,7 +233,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     if project_id in quotas:
         uow.conn.execute(_CREATE, row)
     else:
-        # Asked once in each unit of work, with a statement that is made anyway.
+        # Read once in each unit of work, by a statement that is executed anyway.
         limit = uow.conn.execute(_CREATE_RETURNING_QUOTA, row).one()
         quotas[project_id] = quota.quota_of(project_id, limit.quota, limit.period)
     if (own := quotas[project_id]) is not None:
@@ -220,10 +243,13 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
 
 
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
-    """Of the runs whose columns a query gives; `message`, with which their histories begin, is a column of theirs."""
+    """Returns statements that create a run for each row of `rows`.
+
+    The names of its columns are those of `flow_run`. `message` is the first status message, as an expression over them.
+    """
     given = rows.subquery().c
-    begun = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at}
-    values = {**{_run[column.name]: column for column in given}, **begun}
+    constants = {_run.status: literal(RunStatus.QUEUED.value), _run.updated_at: given.created_at}
+    values = {**{_run[column.name]: column for column in given}, **constants}
     event_columns = {
         "kind": literal(event_log.RUN_STATUS),
         "to_status": literal(RunStatus.QUEUED.value),
@@ -238,9 +264,9 @@ def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
 
 
 def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_ids: Sequence[UUID]) -> None:
-    """Insert QUEUED runs, each with its first event, that a query finds with these parameters.
+    """Inserts the QUEUED runs that `made` selects with these parameters, each with its first event.
 
-    Their IDs are `run_ids`; they are due when their `due_at` says, and were counted before (`quota.take`).
+    Their IDs must be `run_ids`, and they must have been charged before (`quota.take`).
     """
     uow.conn.execute(made.runs, values)
     event_log.append_from(uow, made.events, {"run_ids": run_ids})
@@ -248,9 +274,9 @@ def create_from(uow: UnitOfWork, made: Creation, values: Mapping[str, Any], run_
 
 
 def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
-    """QUEUED or PAUSED → RUNNING, for the runs with these statuses, which the transaction under way has claimed."""
+    """QUEUED or PAUSED → RUNNING, for runs that this transaction has claimed. `sources` are their statuses before."""
     now = clock.now()
-    begun = [
+    started = [
         _event(
             row.id,
             row.project_id,
@@ -262,14 +288,14 @@ def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
         )
         for row in uow.conn.execute(_BEGIN, {"run_ids": list(sources), "now": now})
     ]
-    if begun:
-        event_log.append(uow, begun)
+    if started:
+        event_log.append(uow, started)
 
 
 def pause(uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None) -> bool:
-    """RUNNING → PAUSED, by the worker that holds `lease`; False when it no longer does.
+    """RUNNING → PAUSED, by the worker that has `lease`. Returns False if the lease is no longer valid.
 
-    The run is looked at again at `due_at`, or when it is resumed.
+    The run is due again at `due_at`, or when it is resumed.
     """
     now = clock.now()
     row = uow.conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
@@ -283,9 +309,9 @@ def pause(uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None) 
 
 
 def resume(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
-    """PAUSED → RUNNING, due at once; False when the run is not paused.
+    """PAUSED → RUNNING, due at once. Returns False if the run is not paused.
 
-    Where a limit leaves no place for it, it stays PAUSED, and goes on when its turn comes.
+    If a concurrency limit leaves no slot for it, the run stays PAUSED and waits in the queue for slots.
     """
     paused = uow.conn.execute(_LOCK_PAUSED, {"of_run": run_id}).first()
     if paused is None:
@@ -301,18 +327,18 @@ def resume(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
 
 def end(
     uow: UnitOfWork, run_ids: Sequence[UUID], target: RunStatus, message: str, error: ExternalFailure | None = None
-) -> Sequence[AnyRow]:
-    """From whatever status it may follow → `target`; returns the runs ended, which their workers have lost.
+) -> Sequence[EndedRun]:
+    """Ends live runs with the status `target`, if it may follow theirs; returns the runs ended, as they were before.
 
-    Their rows are `COLUMNS_FOR_END`, as they were before.
+    Their workers lose the leases.
     """
-    return end_locked(uow, uow.conn.execute(_LOCK_LIVE, {"run_ids": run_ids}).all(), target, message, error)
+    return end_locked(uow, fetch_all(uow.conn, _LOCK_LIVE, {"run_ids": run_ids}), target, message, error)
 
 
 def end_locked(
-    uow: UnitOfWork, locked: Sequence[AnyRow], target: RunStatus, message: str, error: ExternalFailure | None = None
-) -> Sequence[AnyRow]:
-    """`end`, of runs that the transaction under way has locked; their rows begin with `COLUMNS_FOR_END`."""
+    uow: UnitOfWork, locked: Sequence[EndedRun], target: RunStatus, message: str, error: ExternalFailure | None = None
+) -> Sequence[EndedRun]:
+    """Does what `end` does, for runs that this transaction has locked."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
     if not live:
         return []
@@ -336,13 +362,13 @@ def end_locked(
 
 def finish(
     uow: UnitOfWork, lease: Lease, source: RunStatus, target: RunStatus, message: str, values: Mapping[str, Any]
-) -> AnyRow | None:
-    """`source` → `target`, a final status, by the worker that holds `lease`; None when it no longer does.
+) -> FinishedRun | None:
+    """`source` → `target`, a final status, by the worker that has `lease`.
 
-    The row has the run's `parent_run_id`.
+    Returns None if the lease is no longer valid.
     """
     now = clock.now()
-    row = uow.conn.execute(_FINISH_RETURNING, _final(lease, source, target, values, now)).first()
+    row: FinishedRun | None = fetch_first(uow.conn, _FINISH_RETURNING, _final(lease, source, target, values, now))
     if row is None:
         return None
     _release_slots(uow, row)
@@ -350,11 +376,8 @@ def finish(
     return row
 
 
-def finish_many(uow: UnitOfWork, ends: Sequence[tuple[AnyRow, Lease, Ending]]) -> None:
-    """RUNNING → final statuses, of runs that the transaction under way holds RUNNING under these leases.
-
-    The rows have the runs' `project_id`, `flow_id` and whether they are `limited`.
-    """
+def finish_many(uow: UnitOfWork, ends: Sequence[tuple[RunOfFlow, Lease, Ending]]) -> None:
+    """RUNNING → final statuses, for RUNNING runs that this transaction has locked, with valid leases."""
     now = clock.now()
     source = RunStatus.RUNNING
     uow.conn.execute(_FINISH, [_final(lease, source, end.status, end.values, now) for _, lease, end in ends])
@@ -367,21 +390,21 @@ def _final(
     lease: Lease, source: RunStatus, target: RunStatus, values: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:
     if target not in TRANSITIONS[source] or target not in FINAL:
-        raise ValueError(f"No run ends by {source} → {target}")
+        raise ValueError(f"A run cannot end by {source} → {target}")
     if unknown := values.keys() - set(_RESULT):
         raise ValueError(f"A run's end sets no {unknown}")
     held = {"of_run": lease.run_id, "token": lease.token, "was": source}
     return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
 
 
-def _release_slots(uow: UnitOfWork, row: AnyRow) -> None:
-    # Of one that was only going to take it, too: somebody may have stepped back for it.
+def _release_slots(uow: UnitOfWork, row: RunOfFlow) -> None:
+    # Also for a run that had no slot yet: another run may have been refused in its favour.
     if row.limited:
         uow.release_slots(row.project_id, row.flow_id)
 
 
 def _append_event(
-    uow: UnitOfWork, run_id: UUID, row: AnyRow, target: RunStatus, message: str, at: datetime, *, source: RunStatus
+    uow: UnitOfWork, run_id: UUID, row: RunOfFlow, target: RunStatus, message: str, at: datetime, *, source: RunStatus
 ) -> None:
     event_log.append(uow, [_event(run_id, row.project_id, row.flow_id, source, target, message, at)])
     uow.publish_after_commit(pubsub.run_changed(run_id))

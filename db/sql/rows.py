@@ -17,14 +17,14 @@ def select_columns(source: Table, names: Collection[str], always: Sequence[str] 
     return [source.c[name] for name in dict.fromkeys((*always, *sorted(names)))]
 
 
-def fetch_all(conn: Connection, query: Executable) -> Sequence[Any]:
+def fetch_all(conn: Connection, query: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
     """Returns the rows of `query`. The signature of the caller says which type they have."""
-    return conn.execute(query).all()
+    return conn.execute(query, parameters).all()
 
 
-def fetch_first(conn: Connection, query: Executable) -> Any:
+def fetch_first(conn: Connection, query: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
     """Returns the first row of `query`, or None. The signature of the caller says which type it has."""
-    return conn.execute(query).first()
+    return conn.execute(query, parameters).first()
 
 
 def group_by(rows: Iterable[R], column: str) -> Mapping[Any, list[R]]:

@@ -1,112 +1,37 @@
 """The filter of runs and their orders: the same for lists, statistics, bulk operations and subscriptions.
 
-`RunFilter` is the one declaration of the filter's fields. Its SQL conditions (db/runs/filter.py), its predicates in
-memory (live/predicates.py) and the GraphQL input (schema/inputs/filters.py) are derived from it: a new field over an
-operator that exists is declared here and nowhere else. A new operator is implemented in the first two modules as well.
+`RunFilter` is the one declaration of the filter's fields, in the language of filter_field.py. Its SQL conditions
+(db/runs/filter.py), its predicates in memory (live/predicates.py) and the GraphQL input (schema/inputs/filters.py) are
+derived from it: a new field over an operator that exists is declared here and nowhere else. A new operator is
+implemented in the first two modules as well.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
+from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
+from domain.runs.metadata_condition import MetadataCondition
 
-
-class Archived(StrEnum):
-    """Whether archived runs are left out, included, or the only ones."""
-
-    EXCLUDE = "EXCLUDE"
-    INCLUDE = "INCLUDE"
-    ONLY = "ONLY"
-
-
-class Operator(Enum):
-    """How the value of a filter field is compared with a column of the run. Null in the column matches nothing."""
-
-    ANY_OF = auto()
-    """The column equals one of the values; no run matches an empty list."""
-    EQUALS = auto()
-    AFTER = auto()
-    """The instant in the column is later."""
-    BEFORE = auto()
-    """The instant in the column is earlier."""
-    CREATED_AFTER = auto()
-    """The instant in the UUIDv7 of the column is later."""
-    CREATED_BEFORE = auto()
-    """The instant in the UUIDv7 of the column is earlier."""
-    LASTED_AT_LEAST = auto()
-    """The run took, or has taken until now, at least so many milliseconds."""
-    LASTED_AT_MOST = auto()
-    """The run took, or has taken until now, at most so many milliseconds."""
-    HAS_ALL = auto()
-    """The list in the column has all of the values; no run matches an empty list."""
-    HAS_ANY = auto()
-    """The list in the column has at least one of the values."""
-    CONTAINS_TEXT = auto()
-    """The text in the column contains the value. ASCII letters match in either case, other letters in their own."""
-    CONTAINS_JSON = auto()
-    """The JSON document in the column contains the value, a JSON document, as PostgreSQL's `@>` defines it."""
-    IS_NULL = auto()
-    """The column is null."""
-    UNRECOVERED = auto()
-    """The run ended without success, and no retry of it succeeded."""
-    ARCHIVED = auto()
-    """The column is null (EXCLUDE) or not null (ONLY)."""
-
-
-LIST_OPERATORS = frozenset({Operator.ANY_OF, Operator.HAS_ALL, Operator.HAS_ANY})
-"""The operators that take a list of values."""
-
-
-class ValueType(Enum):
-    """The type of a filter value that is neither an ID nor an enum."""
-
-    TEXT = auto()
-    INSTANT = auto()
-    MILLISECONDS = auto()
-    """A whole number, not negative."""
-    FLAG = auto()
-    JSON_OBJECT = auto()
-    """A JSON object; the filter holds its text."""
-
-
-@dataclass(frozen=True, slots=True)
-class FilterField:
-    """The declaration of one field of a filter."""
-
-    operator: Operator
-    column: str
-    """The column of `flow_run` that the operator compares."""
-    value_type: ValueType | IdKind | type[StrEnum]
-    """The type of the value; of each value, if the operator takes a list."""
-    description: str
-    """The description of the field in the GraphQL schema."""
-    also_reads: tuple[str, ...] = ()
-    """Further columns of `flow_run` that the operator reads."""
-    unrestricted: object = None
-    """A value that, like None, restricts nothing."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the operator reads."""
-        return (self.column, *self.also_reads)
-
-    @property
-    def is_list(self) -> bool:
-        """True if the operator takes a list of values."""
-        return self.operator in LIST_OPERATORS
+_WITHIN = (
+    "at most so long ago: a duration in ISO 8601, such as `PT15M`, `P1D` or `P1M`. Measured at the time of the request;"
+    " in a stream, of the event."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """A filter of runs. Fields are ANDed; a field that is None restricts nothing.
+    """A filter of runs. Fields are ANDed; a field that is None or blank restricts nothing.
 
-    Instants are exclusive bounds, durations inclusive ones. Lists are kept as tuples, so that equal filters have equal
-    hashes.
+    A null in a column matches no condition. So the negation of a condition matches it: conditions have two values.
+
+    Bounds are inclusive, except instants "before": ranges of time that meet share no run and miss none. Lists are kept
+    as tuples, so that equal filters have equal hashes.
     """
 
     project_ids: Annotated[
@@ -117,6 +42,7 @@ class RunFilter:
             IdKind.PROJECT,
             "Runs of these projects. Only for operator keys. Ignored for all other keys, which always see their own"
             " project.",
+            is_scope=True,
         ),
     ] = None
     ids: Annotated[
@@ -178,31 +104,90 @@ class RunFilter:
         Sequence[str] | None,
         FilterField(Operator.ANY_OF, "external_id", ValueType.TEXT, "Runs with one of these external IDs."),
     ] = None
+    sources: Annotated[
+        Sequence[str] | None,
+        FilterField(
+            Operator.ANY_OF,
+            "source",
+            ValueType.TEXT,
+            "Runs with one of these sources: see `FlowRun.source`.",
+        ),
+    ] = None
+    schedule_ids: Annotated[
+        Sequence[str] | None,
+        FilterField(
+            Operator.ANY_OF,
+            "source",
+            IdKind.SCHEDULE,
+            "Runs started by one of these schedules, and their retries.",
+            is_text=True,
+        ),
+    ] = None
+    webhook_ids: Annotated[
+        Sequence[str] | None,
+        FilterField(
+            Operator.ANY_OF,
+            "source",
+            IdKind.WEBHOOK,
+            "Runs started by one of these webhooks, and their retries.",
+            is_text=True,
+        ),
+    ] = None
     created_after: Annotated[
         datetime | None,
-        FilterField(Operator.CREATED_AFTER, "id", ValueType.INSTANT, "Runs created after this instant (exclusive)."),
+        FilterField(Operator.CREATED_AFTER, "id", ValueType.INSTANT, "Runs created at or after this instant."),
     ] = None
     created_before: Annotated[
         datetime | None,
-        FilterField(Operator.CREATED_BEFORE, "id", ValueType.INSTANT, "Runs created before this instant (exclusive)."),
+        FilterField(Operator.CREATED_BEFORE, "id", ValueType.INSTANT, "Runs created before this instant."),
     ] = None
     started_after: Annotated[
         datetime | None,
-        FilterField(Operator.AFTER, "started_at", ValueType.INSTANT, "Runs started after this instant (exclusive)."),
+        FilterField(Operator.AFTER, "started_at", ValueType.INSTANT, "Runs started at or after this instant."),
     ] = None
     started_before: Annotated[
         datetime | None,
-        FilterField(Operator.BEFORE, "started_at", ValueType.INSTANT, "Runs started before this instant (exclusive)."),
+        FilterField(Operator.BEFORE, "started_at", ValueType.INSTANT, "Runs started before this instant."),
     ] = None
     finished_after: Annotated[
         datetime | None,
-        FilterField(Operator.AFTER, "finished_at", ValueType.INSTANT, "Runs finished after this instant (exclusive)."),
+        FilterField(Operator.AFTER, "finished_at", ValueType.INSTANT, "Runs finished at or after this instant."),
     ] = None
     finished_before: Annotated[
         datetime | None,
+        FilterField(Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant."),
+    ] = None
+    updated_after: Annotated[
+        datetime | None,
         FilterField(
-            Operator.BEFORE, "finished_at", ValueType.INSTANT, "Runs finished before this instant (exclusive)."
+            Operator.UPDATED_AFTER,
+            "updated_at",
+            ValueType.INSTANT,
+            "Runs changed at or after this instant, as `FlowRun.updatedAt` says. For incremental synchronisation, order"
+            " by UPDATED_AT.",
         ),
+    ] = None
+    updated_before: Annotated[
+        datetime | None,
+        FilterField(Operator.UPDATED_BEFORE, "updated_at", ValueType.INSTANT, "Runs last changed before this instant."),
+    ] = None
+    created_within: Annotated[
+        str | None,
+        FilterField(
+            Operator.CREATED_WITHIN,
+            "id",
+            ValueType.DURATION,
+            f"Runs created {_WITHIN}",
+        ),
+    ] = None
+    started_within: Annotated[
+        str | None, FilterField(Operator.WITHIN, "started_at", ValueType.DURATION, f"Runs started {_WITHIN}")
+    ] = None
+    finished_within: Annotated[
+        str | None, FilterField(Operator.WITHIN, "finished_at", ValueType.DURATION, f"Runs finished {_WITHIN}")
+    ] = None
+    updated_within: Annotated[
+        str | None, FilterField(Operator.UPDATED_WITHIN, "updated_at", ValueType.DURATION, f"Runs changed {_WITHIN}")
     ] = None
     min_duration_ms: Annotated[
         int | None,
@@ -212,6 +197,7 @@ class RunFilter:
             ValueType.MILLISECONDS,
             "Runs that took, or have taken until now, at least this many milliseconds.",
             also_reads=("started_at",),
+            blank=0,
         ),
     ] = None
     max_duration_ms: Annotated[
@@ -233,8 +219,26 @@ class RunFilter:
             "Runs whose metadata contains this JSON object, at any depth.",
         ),
     ] = None
+    metadata_conditions: Annotated[
+        Sequence[MetadataCondition] | None,
+        FilterField(
+            Operator.METADATA,
+            "metadata",
+            ValueType.METADATA_CONDITION,
+            "Runs whose metadata meets all of these conditions.",
+        ),
+    ] = None
     parent_run_id: Annotated[
         UUID | None, FilterField(Operator.EQUALS, "parent_run_id", IdKind.RUN, "Runs started by this run.")
+    ] = None
+    root_run_id: Annotated[
+        UUID | None,
+        FilterField(
+            Operator.IN_FAMILY,
+            "root_run_id",
+            IdKind.RUN,
+            "The run with this ID, which has no parent run, and all its descendants: those whose `rootRun` it is.",
+        ),
     ] = None
     roots_only: Annotated[
         bool,
@@ -243,7 +247,6 @@ class RunFilter:
             "parent_run_id",
             ValueType.FLAG,
             "If true, only runs without a parent run. By default false.",
-            unrestricted=False,
         ),
     ] = False
     retry_of_id: Annotated[
@@ -260,7 +263,6 @@ class RunFilter:
             ValueType.FLAG,
             "If true, only runs that ended without success and have no successful retry. By default false.",
             also_reads=("status",),
-            unrestricted=False,
         ),
     ] = False
     archived: Annotated[
@@ -269,10 +271,30 @@ class RunFilter:
             Operator.ARCHIVED,
             "archived_at",
             Archived,
-            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE.",
-            unrestricted=Archived.INCLUDE,
+            "Whether archived runs are left out, included, or the only ones. By default EXCLUDE; with `ids`, and"
+            " within `not` and `or`, INCLUDE.",
+            blank=Archived.INCLUDE,
+            is_scope=True,
         ),
     ] = Archived.EXCLUDE
+    not_: Annotated[
+        "RunFilter | None",
+        FilterField(Operator.NOT, "", ValueType.FILTER, "Runs that do not match this filter. Ignored if it is empty."),
+    ] = None
+    or_: Annotated[
+        "Sequence[RunFilter] | None",
+        FilterField(
+            Operator.OR,
+            "",
+            ValueType.FILTER,
+            "Runs that match at least one of these filters. Ignored if one of them is empty: every run matches it.",
+        ),
+    ] = None
+
+    @classmethod
+    def part(cls, **values: Any) -> "RunFilter":
+        """Returns a filter for use in `not_` and `or_`: by default, archived runs are included."""
+        return cls(**{"archived": Archived.INCLUDE, **values})
 
     def __post_init__(self) -> None:
         for name, declared in FILTER_FIELDS.items():
@@ -280,16 +302,30 @@ class RunFilter:
                 object.__setattr__(self, name, tuple(values))
 
     def restrictions(self) -> Iterator[tuple[FilterField, Any]]:
-        """The fields that restrict the runs, each with its value."""
+        """The fields that restrict the runs, each with its value, in the order of their declaration."""
         for name, declared in FILTER_FIELDS.items():
-            if (value := getattr(self, name)) is not None and value != declared.unrestricted:
+            if declared.restricts(value := getattr(self, name)):
                 yield declared, value
 
     @property
     def is_empty(self) -> bool:
         """True if the filter matches every run of its projects, or every one that is not archived."""
-        everything = RunFilter(project_ids=self.project_ids)
-        return self in (everything, replace(everything, archived=Archived.INCLUDE))
+        return self.is_wide and self.archived is not Archived.ONLY
+
+    @property
+    def is_wide(self) -> bool:
+        """True if the filter restricts nothing but the projects, and whether runs are archived."""
+        return not any(declared.selects(value) for declared, value in self.restrictions())
+
+    @property
+    def matches_all(self) -> bool:
+        """True if the filter restricts nothing."""
+        return next(self.restrictions(), None) is None
+
+    @property
+    def matches_nothing(self) -> bool:
+        """True if no run can match the filter, as for an empty list."""
+        return any(declared.matches_nothing(value) for declared, value in self.restrictions())
 
 
 FILTER_FIELDS: Mapping[str, FilterField] = {
@@ -305,6 +341,7 @@ class RunOrderField(StrEnum):
     STARTED_AT = "STARTED_AT"
     FINISHED_AT = "FINISHED_AT"
     DURATION = "DURATION"
+    UPDATED_AT = "UPDATED_AT"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from db.sql.rows import AnyRow
+from db.runs.claims import JournalRow
 from domain import json_codec
 from domain.definition import DAY, LanguageModel
 from domain.errors import Problem
@@ -75,7 +75,7 @@ class DelayKind(StepKind):
         until = end_of_delay(rendered, clock.now())
         return Wait(f"Waiting until {_shown(until)}", until)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the end of the delay, or the rest of the wait if a worker looked too early."""
         until = end_of_delay(json_codec.decode(paused.input), paused.started_at)
         if until > clock.now():

@@ -9,8 +9,8 @@ from pydantic import Field
 from db import flows
 from db.core.database import Database
 from db.runs import children
-from db.runs.children import ChildBatch
-from db.sql.rows import AnyRow
+from db.runs.children import ChildBatch, ChildResult
+from db.runs.claims import JournalRow
 from domain import ids, json_codec
 from domain.definition import MAX_RUN_DEPTH, LanguageModel
 from domain.enums import RunStatus
@@ -89,7 +89,7 @@ class FlowKind(StepKind):
         message = f"Waiting for {len(inputs)} child runs" if step_input.is_loop else "Waiting for a child run"
         return Wait(message, children=batch, journal_input=journal_input)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the outputs of the child runs, or the wait for those that have not ended.
 
         Raises:
@@ -103,7 +103,7 @@ class FlowKind(StepKind):
         return Resumed(outputs if step_input.is_loop else outputs[0])
 
 
-def _child_outputs(rows: Sequence[AnyRow]) -> list[Any]:
+def _child_outputs(rows: Sequence[ChildResult]) -> list[Any]:
     for child in rows:
         if child.status != RunStatus.SUCCEEDED and child.fail_parent_on_failure:
             details = {"runId": ids.encode(IdKind.RUN, child.id), "status": child.status, "code": child.error_code}

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from db.row_types import InputRequestRow
 from db.runs import input_requests
-from db.sql.rows import AnyRow
+from db.runs.claims import JournalRow
 from domain import ids, json_codec
 from domain.definition import LanguageModel, Seconds, Step, json_schema_problems
 from domain.enums import InputRequestStatus
@@ -95,7 +96,7 @@ class HumanInputKind(StepKind):
         }
         return Wait(f"Waiting for a response: {step_input.title}", expires_at, request)
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the response, or the default if the request has expired.
 
         Raises:
@@ -138,7 +139,7 @@ def _default_problems(step_input: HumanInput) -> list[Problem]:
     return []
 
 
-async def _expire(call: StepCall, request: AnyRow) -> bool:
+async def _expire(call: StepCall, request: InputRequestRow) -> bool:
     """Returns False if a response arrived first."""
     return await call.database.write(input_requests.expire, request.id)
 

@@ -15,8 +15,9 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from db.core.database import Database
+from db.row_types import RunRow
 from db.runs.children import ChildBatch
-from db.sql.rows import AnyRow
+from db.runs.claims import JournalRow
 from domain.definition import LanguageModel, Step
 from domain.errors import Problem
 from domain.json_codec import MAX_INPUT_BYTES
@@ -74,7 +75,7 @@ class StepCall:
 
     database: Database
     flows: FlowVersions
-    run: AnyRow
+    run: RunRow
     """The claimed run."""
     position: int
     """Position of the step in the flow, from 0."""
@@ -191,7 +192,7 @@ class StepKind(ABC):
         """
         raise NotImplementedError(f"Steps of kind {self.name} do not run.")
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the output if the wait is over, or else what the step still waits for.
 
         `paused` is the step's row in the journal.

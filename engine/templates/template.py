@@ -105,6 +105,8 @@ def condition_problems(condition: bool | str | None, path: str) -> list[Problem]
     """Returns the problems of a condition; `path` is its position in the document."""
     if condition is None or isinstance(condition, bool):
         return []
+    if not condition.strip():
+        return [Problem(path, "A condition is an expression; leave it out if there is none")]
     try:
         text = _Text(_expression(condition), ())
     except TemplateCompileError as error:

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from db.core import pubsub
 from db.core.database import Database
 from db.queue import due
-from db.runs import step_journal
-from db.runs.step_journal import Claimed
+from db.runs import claims
+from db.runs.claims import Claimed
 from db.runs.transitions import Lease
 from domain import ids
 from domain.errors import DatabaseUnavailableError
@@ -25,12 +25,14 @@ from domain.time import clock
 _logger = logging.getLogger(__name__)
 
 Execute = Callable[[Claimed], Awaitable[None]]
-"""Executes a claimed run as far as it goes; raises nothing."""
+"""Executes a claimed run until it ends or is suspended; raises nothing."""
 
 _REFILL = 0.25
-"""Share of the places that are free before a backlog is claimed from again, unless that takes too long."""
+"""Share of the capacity that must be free before the next claim while there is a backlog, unless that takes longer
+than the interval."""
 _LOST_LEASE_GRACE = timedelta(seconds=1)
-"""By then a task is over that has ended its run, or let it pause: such a run has no lease any more either."""
+"""Time after which a task without a valid lease is aborted. A run that has just ended or paused has none either, and
+its task ends within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,13 @@ class DispatcherSettings:
     """Settings of a dispatcher. Times are in seconds."""
 
     concurrency: int = 64
-    """Runs that it executes at once."""
+    """Runs that are executed at the same time."""
     lease: float = 15.0
-    """How long a claim lasts. It is renewed every third of this."""
+    """Length of a lease. It is renewed every third of this."""
     interval: float = 1.0
     """Longest time between two claims."""
     grace: float = 10.0
-    """How long runs may go on after `stop`."""
+    """How long runs may continue after `stop`."""
 
 
 class Dispatcher:
@@ -63,12 +65,12 @@ class Dispatcher:
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """Claim no more."""
+        """Stop claiming."""
         self._stopping.set()
         self._wake.set()
 
     async def run(self, execute: Execute) -> None:
-        """Claim and execute runs until `stop`, then let those under way end, or hand them back."""
+        """Claim and execute runs until `stop`. Runs that do not end within the grace period are released."""
         renewing = asyncio.create_task(self._keep_leases())
         try:
             with self._database.signals.listen(pubsub.RUNS_DUE) as self._wake:
@@ -78,14 +80,14 @@ class Dispatcher:
                     await self._wait()
             await self._drain()
         finally:
-            # After a fault here nobody would renew their leases.
+            # After a failure here their leases would no longer be renewed.
             for task in (renewing, *self._tasks):
                 task.cancel()
 
     async def _claim_batch(self, execute: Execute) -> None:
-        await self._keep_to_the_clock()
+        await self._adjust_to_clock()
         free = self._settings.concurrency - len(self._tasks)
-        # With work waiting, a few free places are left to grow: claiming many runs costs little more than one.
+        # With a backlog, wait until more capacity is free: to claim many runs costs little more than to claim one.
         few = self._backlog and free < self._settings.concurrency * _REFILL
         if few and timedelta(0) < self._next_look - clock.now() <= self._interval:
             return
@@ -93,9 +95,11 @@ class Dispatcher:
         if free == 0:
             return
         try:
-            claimed = await self._database.write(step_journal.claim, free, self._lease)
+            claimed = await self._database.write(claims.claim, free, self._lease)
         except DatabaseUnavailableError:
-            _logger.warning("The database is away; looking again in %g s", self._settings.interval)
+            _logger.warning(
+                "database unavailable", extra={"service": "dispatcher", "retry_in_seconds": self._settings.interval}
+            )
             return
         self._backlog = len(claimed) == free
         for run in claimed:
@@ -103,33 +107,32 @@ class Dispatcher:
             self._tasks[task] = run.lease
             task.add_done_callback(self._forget)
 
-    async def _keep_to_the_clock(self) -> None:
-        """Claim nothing of what is under way here, and lose nothing that is due, when the clock was set."""
+    async def _adjust_to_clock(self) -> None:
+        """After a change of the clock: claim no run that is executed here, and lose no run that is due."""
         now = clock.now()
         if now - self._renewed_at >= self._lease:
-            # All leases seem over, also those of this worker.
+            # All leases seem to have expired, also those of this worker.
             await self._check_leases(renew=True)
             self._renewed_at = clock.now()
         if self._seen_at - now > self._interval:
             try:
-                count = await self._database.write(
-                    step_journal.reschedule_after_clock_change, self._seen_at + self._interval
-                )
+                count = await self._database.write(claims.reschedule_after_clock_change, self._seen_at + self._interval)
             except DatabaseUnavailableError:
                 return
-            _logger.warning("The clock was set back by %s: %d runs would have waited", self._seen_at - now, count)
+            fields = {"seconds": (self._seen_at - now).total_seconds(), "runs": count}
+            _logger.warning("clock set back", extra=fields)
         self._seen_at = now
 
     def _forget(self, task: asyncio.Future[None]) -> None:
         del self._tasks[task]
         if not task.cancelled() and task.exception() is not None:
-            _logger.error("A run's task failed", exc_info=task.exception())
-        # Without a backlog its place is not needed: new work is told of.
+            _logger.error("task of a run failed", exc_info=task.exception())
+        # Without a backlog the free capacity is not needed: new runs are published.
         if self._backlog:
             self._wake.set()
 
     async def _wait(self) -> None:
-        # A clock that was set back must not make it wait for longer.
+        # A clock that was set back must not prolong the wait.
         seconds = min((self._next_look - clock.now()).total_seconds(), self._settings.interval)
         if not self._backlog:
             seconds = min(seconds, await self._seconds_until_due())
@@ -144,7 +147,10 @@ class Dispatcher:
         return self._settings.interval if due_at is None else (due_at - clock.now()).total_seconds()
 
     async def _keep_leases(self) -> None:
-        """Renew leases in time, and abort what somebody else ended: told of in this process, looked for in others."""
+        """Renew leases in time, and abort the work for runs that were ended elsewhere.
+
+        The end of a run is published in this process; those of other processes are found by reading.
+        """
         renewal = self._lease / 3
         self._renewed_at = clock.now()
         with self._database.signals.listen(pubsub.RUNS_STOPPED) as stopped:
@@ -164,20 +170,20 @@ class Dispatcher:
         leases = list(tasks.values())
         try:
             if renew:
-                held = await self._database.write(step_journal.renew, leases, self._lease)
+                held = await self._database.write(claims.renew, leases, self._lease)
             else:
-                held = await self._database.read(step_journal.still_held, leases)
+                held = await self._database.read(claims.still_held, leases)
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
-            stopped = await self._database.read(step_journal.find_cancelled, list(lost.values())) if lost else ()
+            stopped = await self._database.read(claims.find_cancelled, list(lost.values())) if lost else ()
         except DatabaseUnavailableError:
-            _logger.warning("The database is away; could not look after %d leases", len(leases))
+            _logger.warning("database unavailable", extra={"service": "leases", "runs": len(leases)})
             return
         now = clock.now()
         self._lost_since = {task: self._lost_since.get(task, now) for task in lost if task in self._tasks}
         for task, since in self._lost_since.items():
             if lost[task] in stopped or not timedelta(0) <= now - since < _LOST_LEASE_GRACE:
-                # What it is doing is of no use any more.
-                _logger.warning("Lost the lease of %s: its work is aborted", ids.encode(IdKind.RUN, lost[task]))
+                # Its result could not be written.
+                _logger.warning("lease lost", extra={"run_id": ids.encode(IdKind.RUN, lost[task])})
                 task.cancel()
 
     async def _drain(self) -> None:
@@ -187,10 +193,10 @@ class Dispatcher:
         try:
             await clock.timeout(self._settings.grace, asyncio.wait(tasks))
         except TimeoutError:
-            _logger.info("Handing back %d runs", len(self._tasks))
+            _logger.info("runs released at shutdown", extra={"runs": len(self._tasks)})
         unfinished = [lease for task, lease in tasks.items() if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if unfinished:
-            await self._database.write(step_journal.release, unfinished)
+            await self._database.write(claims.release, unfinished)

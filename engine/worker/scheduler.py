@@ -18,7 +18,7 @@ from db import schedules
 from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import step_journal
+from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
 from domain.enums import MissedFires, SkipReason, TriggerMethod
@@ -100,8 +100,11 @@ class Scheduler(BackgroundService):
             return schedule.input, SkipReason.FLOW_NOT_PUBLISHED
         try:
             flow = await self._flows.get(schedule.published_version_id)
-            run_input = flow.accept_input(json_codec.decode(schedule.input))
-            text = json_codec.encode(run_input, limit=json_codec.MAX_INPUT_BYTES, what="input")
+            given = json_codec.decode(schedule.input)
+            accepted = flow.accept_input(given)
+            if accepted is given:
+                return schedule.input, None
+            return json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input"), None
         except (InputInvalidError, InputTooLargeError):
             return schedule.input, SkipReason.INPUT_INVALID
         except DatabaseUnavailableError:
@@ -112,7 +115,6 @@ class Scheduler(BackgroundService):
                 "scheduled flow unusable", extra={"schedule_id": ids.encode(IdKind.SCHEDULE, schedule.id)}
             )
             return schedule.input, SkipReason.INTERNAL_ERROR
-        return text, None
 
 
 def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
@@ -155,7 +157,7 @@ def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan, input_t
         return ()
     for fire_time in plan.fire_times:
         run_creation.create(uow, _new_run(schedule, fire_time, input_text))
-    return step_journal.apply_quota(uow)
+    return cancellation.apply_quota(uow)
 
 
 def _new_run(schedule: DueSchedule, fire_time: datetime, input_text: str) -> run_creation.NewRun:

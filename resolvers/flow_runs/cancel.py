@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from db.runs import step_journal
+from db.runs import cancellation
 from domain.errors import RunNotCancellableError
 from resolvers.context import Context
 from resolvers.flow_runs import runs
@@ -15,6 +15,6 @@ async def cancel(context: Context, run_id: str) -> UUID:
         InvalidIdError, RunNotFoundError, RunNotCancellableError.
     """
     run = await runs.get_existing(context, run_id, frozenset())
-    if not await context.database.write(step_journal.stop, run.id, step_journal.cancelled_with(context.viewer.name)):
+    if not await context.database.write(cancellation.stop, run.id, cancellation.message_for(context.viewer.name)):
         raise RunNotCancellableError
     return run.id

@@ -6,25 +6,25 @@ from typing import Any
 from db.row_types import LogLineRow
 from db.runs import logs
 from db.runs import reads as run_reads
-from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.enums import StepStatus
+from live.events import EventOfKind
 from resolvers.context import Context
 
 
-def event_data(event: AnyRow) -> dict[str, Any]:
+def event_data(event: EventOfKind) -> dict[str, Any]:
     """Return the `data` of an event, whose keys depend on its kind (see db/events)."""
     data: dict[str, Any] = json_codec.decode(event.data)
     return data
 
 
-async def log_lines(context: Context, event: AnyRow) -> Sequence[LogLineRow]:
+async def log_lines(context: Context, event: EventOfKind) -> Sequence[LogLineRow]:
     """Return the lines of the log that an event of the kind LOG_LINES announces."""
     data = event_data(event)
     return await context.loaders.load(logs.by_ranges, (event.run_id, data["first"], data["last"])) or []
 
 
-async def step_error(context: Context, event: AnyRow) -> str | None:
+async def step_error(context: Context, event: EventOfKind) -> str | None:
     """Return the error of a step that failed, or of the attempt after which it is tried again, as JSON text.
 
     None for other changes of its status, and if the error was purged.

@@ -4,9 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from db.core.unit_of_work import UnitOfWork
-from db.row_types import RunRow
+from db.row_types import InputRequestRow, RunRow
 from db.runs import input_requests, transitions
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
@@ -23,7 +22,7 @@ from resolvers.context import Context
 from resolvers.flow_runs import runs
 
 
-async def resume(context: Context, run_id: str, request_id: str, response: Any) -> AnyRow:
+async def resume(context: Context, run_id: str, request_id: str, response: Any) -> InputRequestRow:
     """Responds to an input request, so that its run continues; returns the request.
 
     If several clients respond at once, exactly one response is accepted.
@@ -46,7 +45,7 @@ async def resume(context: Context, run_id: str, request_id: str, response: Any) 
     return request
 
 
-def _check_answerable(run: RunRow, request: AnyRow) -> None:
+def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
     if request.status == InputRequestStatus.ANSWERED:
         raise InputAlreadyAnsweredError
     expired = request.expires_at is not None and request.expires_at <= clock.now()
@@ -56,7 +55,7 @@ def _check_answerable(run: RunRow, request: AnyRow) -> None:
         raise RunNotPausedError(f"The run is {run.status} and is not waiting for a response.")
 
 
-def _answer(uow: UnitOfWork, run_id: UUID, request: AnyRow, text: str, key_name: str) -> None:
+def _answer(uow: UnitOfWork, run_id: UUID, request: InputRequestRow, text: str, key_name: str) -> None:
     # The run's row is locked before the request's, as in every transaction: otherwise two of them could deadlock.
     if not transitions.resume(uow, run_id, f"Answered with the key {key_name!r}: {request.title}"):
         current = input_requests.get(uow.conn, run_id, request.id)

@@ -115,3 +115,32 @@ class LinkedRuns:
     def position(self, row: RunRow) -> Position:
         """Returns the position of a run."""
         return Position(0, row.id)
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeredRuns:
+    """The runs that match a scoped filter, newest first. Reads are batched over filters, such as one a schedule."""
+
+    context: Context
+    where: RunFilter
+
+    @property
+    def ordering(self) -> int:
+        """The number by which cursors name the order."""
+        return _ORDERINGS[RunOrder()]
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[RunRow]:
+        """Returns the runs of a page."""
+        return await self.context.loaders.load(reads.pages_of, self.where, columns, page) or []
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a run stands beyond `edge`."""
+        return bool(await self.context.loaders.load(reads.with_more, (self.where, edge)))
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of runs, at most `limit`."""
+        return await self.context.loaders.load(reads.counts_of, self.where, limit) or 0
+
+    def position(self, row: RunRow) -> Position:
+        """Returns the position of a run."""
+        return Position(0, row.id)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from domain.errors import InvalidArgumentError
-from domain.time import time_buckets
+from domain.time import iso_duration, time_buckets
 from domain.time.cron import get_zone
 from domain.time.time_buckets import BucketSize
 from live.stats_feed import Statistics
@@ -28,7 +28,9 @@ def bucket_bounds(
     Raises:
         InvalidArgumentError: there is no such time zone, or there would be too many buckets or none.
     """
-    start, end = since or statistics.filter.created_after, until or statistics.filter.created_before or statistics.now
+    where = statistics.filter
+    within = where.created_within and iso_duration.parse(where.created_within).before(statistics.now)
+    start, end = since or where.created_after or within or None, until or where.created_before or statistics.now
     try:
         return tuple(time_buckets.bounds(size, get_zone(zone), start, end))
     except ValueError as error:

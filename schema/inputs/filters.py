@@ -1,7 +1,8 @@
 """The filters and orders that clients give."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar, cast
@@ -15,7 +16,10 @@ from db import flows
 from domain import ids, json_codec
 from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
-from domain.runs.run_filter import FILTER_FIELDS, FilterField, RunFilter, RunOrder, ValueType
+from domain.runs.filter_field import FilterField, ValueType
+from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, split_path
+from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
+from domain.time import iso_duration
 from schema.arguments import optional
 from schema.enums import Archived, OrderDirection, RunOrderField
 from schema.scalars import BigInt
@@ -23,28 +27,48 @@ from schema.scalars import BigInt
 T = TypeVar("T")
 
 MAX_LIST_VALUES = 1_000
-"""Values in one list of a filter: SQLite takes 32,766 parameters in a statement."""
+"""Values in one list of a filter."""
+MAX_VALUES = 20_000
+"""Values in all lists of a filter, its parts included: SQLite takes 32,766 parameters in a statement."""
+MAX_FILTER_DEPTH = 5
+"""Levels of filters below a filter, in its `not` and `or`."""
+MAX_PARTS = 50
+"""Filters in the `not` and `or` of a filter, on all levels."""
+MAX_CONDITIONS = 50
+"""Conditions on metadata in one list: SQLite nests 1,000 conditions at most."""
+MAX_PATH_KEYS = 20
+"""Keys in the path of a value in metadata."""
 
 _SCALARS: dict[ValueType, Any] = {
     ValueType.TEXT: str,
     ValueType.INSTANT: datetime,
     ValueType.MILLISECONDS: BigInt,
     ValueType.FLAG: bool,
+    ValueType.DURATION: str,
     ValueType.JSON_OBJECT: JSON,
 }
+
+
+def _name(attribute: str) -> str:
+    """Returns the name of an input field in the schema."""
+    return to_camel_case(attribute.rstrip("_"))
 
 
 def _with_declared_fields(cls: type[T]) -> type[T]:
     """Adds an optional input field to `cls` for each field that `RunFilter` declares, in front of its own."""
     declared = {name: _input_type(field) for name, field in FILTER_FIELDS.items()}
     for name, field in FILTER_FIELDS.items():
-        setattr(cls, name, optional(field.description))
+        setattr(cls, name, optional(field.description, name=_name(name)))
     cls.__annotations__ = declared | cls.__annotations__
     return cls
 
 
 def _input_type(field: FilterField) -> Any:
     value_type = field.value_type
+    if value_type is ValueType.FILTER:
+        return "list[FlowRunFilter] | None" if field.is_list else "FlowRunFilter | None"
+    if value_type is ValueType.METADATA_CONDITION:
+        return "list[MetadataConditionInput] | None"
     if isinstance(value_type, IdKind):
         scalar: Any = strawberry.ID
     else:
@@ -53,8 +77,57 @@ def _input_type(field: FilterField) -> Any:
 
 
 @strawberry.input(
-    description="A filter of runs. Fields are ANDed, the values of a list are ORed, except `tags`. A field that is null"
-    " or left out restricts nothing, except `archived`; an empty list matches no run."
+    name="MetadataCondition",
+    description="Conditions on one value in the metadata of a run. Fields are ANDed; a field that is null, blank or"
+    " left out restricts nothing. In metadata, null counts as no value.",
+)
+class MetadataConditionInput:
+    """Conditions on one value in the metadata of a run."""
+
+    path: str = strawberry.field(
+        description="The keys that lead to the value, with full stops between them: `customer.id`. A full stop within a"
+        " key is written `\\.`, a backslash `\\\\`. Elements of lists have no path."
+    )
+    exists: bool | None = optional("If true, there is a value; if false, there is none.")
+    equals: JSON | None = optional("The value is this string, number or boolean.")
+    in_: list[JSON] | None = optional(
+        "The value is one of these strings, numbers and booleans; no run matches an empty list.", name="in"
+    )
+    prefix: str | None = optional("The value is a string that begins with this text (case-sensitive).")
+    greater_than: float | None = optional("The value is a number greater than this one.")
+    at_least: float | None = optional("The value is a number greater than or equal to this one.")
+    less_than: float | None = optional("The value is a number less than this one.")
+    at_most: float | None = optional("The value is a number less than or equal to this one.")
+
+    def to_domain(self) -> MetadataCondition:
+        """Returns the condition.
+
+        Raises:
+            InvalidArgumentError: the path has too many keys, or a value cannot be compared.
+        """
+        path = split_path(_text("path", self.path))
+        if len(path) > MAX_PATH_KEYS:
+            raise InvalidArgumentError(f"`path` takes at most {MAX_PATH_KEYS} keys, got {len(path)}.")
+        options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in _bounded("in", self.in_))
+        bounds = {name: getattr(self, name) for name in COMPARISONS}
+        for name, bound in bounds.items():
+            if bound is not None and not math.isfinite(bound):
+                raise InvalidArgumentError(f"`{_name(name)}` must be a finite number.")
+        return MetadataCondition(
+            path=path,
+            exists=self.exists,
+            equals=None if self.equals is None else _json_scalar("equals", self.equals),
+            one_of=options,
+            prefix=None if self.prefix is None else _text("prefix", self.prefix),
+            **bounds,
+        )
+
+
+@strawberry.input(
+    description="A filter of runs. Fields are ANDed, the values of a list are ORed, except `tags` and"
+    " `metadataConditions`. A field that is null, left out or blank restricts nothing, except `archived`: blank are an"
+    " empty text, an empty object, false, `minDurationMs: 0` and an empty filter. An empty list matches no run. A run"
+    " without a value, for instance without `startedAt`, matches no condition on it, so it matches the `not` of one."
 )
 @_with_declared_fields
 class FlowRunFilter:
@@ -69,15 +142,11 @@ class FlowRunFilter:
 
         Raises:
             InvalidIdError: a value is not an ID of the expected type.
-            InvalidArgumentError: a list is too long, or a value is outside its range.
+            InvalidArgumentError: a list is too long, filters are nested too deeply, or a value is outside its range.
             InputTooLargeError: `metadata` is too large.
         """
-        values = {
-            name: _to_domain(to_camel_case(name), field, value)
-            for name, field in FILTER_FIELDS.items()
-            if (value := getattr(self, name)) is not None
-        }
-        if self.include_archived:
+        values = _values_of(self, _Budget(), depth=0)
+        if self.include_archived or "ids" in values:
             values.setdefault("archived", Archived.INCLUDE)
         return RunFilter(**values)
 
@@ -92,20 +161,76 @@ class FlowRunFilter:
         Raises:
             InputTooLargeError: the text is larger than a run's input may be.
         """
-        names = (field.name for field in fields(cast("Any", self)))
-        given = {to_camel_case(name): value for name in names if (value := getattr(self, name)) is not None}
-        return json_codec.encode(given, limit=json_codec.MAX_INPUT_BYTES, what="filter")
+        return json_codec.encode(_given(self), limit=json_codec.MAX_INPUT_BYTES, what="filter")
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What the parts of one filter may still have together."""
+
+    parts: int = MAX_PARTS
+    values: int = MAX_VALUES
+
+    def spend(self, *, parts: int = 0, values: int = 0) -> None:
+        """Raises InvalidArgumentError if the filter has more parts or more values than it may have."""
+        self.parts -= parts
+        self.values -= values
+        if self.parts < 0:
+            raise InvalidArgumentError(f"A filter takes at most {MAX_PARTS} filters in its `not` and `or`.")
+        if self.values < 0:
+            raise InvalidArgumentError(f"A filter takes at most {MAX_VALUES:,} values in all its lists together.")
+
+
+def _values_of(filter_: Any, budget: _Budget, depth: int) -> dict[str, Any]:
+    """Returns the attributes of the `RunFilter` that a `FlowRunFilter` at this depth stands for, as far as given."""
+    if depth > MAX_FILTER_DEPTH:
+        raise InvalidArgumentError(f"`not` and `or` can be nested {MAX_FILTER_DEPTH} levels deep, and no deeper.")
+    values: dict[str, Any] = {}
+    for attribute, field in FILTER_FIELDS.items():
+        if (value := getattr(filter_, attribute)) is None:
+            continue
+        if field.value_type is ValueType.FILTER:
+            parts = [_part(part, budget, depth + 1) for part in (value if field.is_list else [value])]
+            values[attribute] = parts if field.is_list else parts[0]
+            continue
+        if field.is_list:
+            limit = MAX_CONDITIONS if field.value_type is ValueType.METADATA_CONDITION else MAX_LIST_VALUES
+            budget.spend(values=len(_bounded(_name(attribute), value, limit)))
+            if field.value_type is ValueType.METADATA_CONDITION:
+                budget.spend(values=sum(len(each.in_ or ()) + each.path.count(".") for each in value))
+        values[attribute] = _to_domain(_name(attribute), field, value)
+    return values
+
+
+def _part(filter_: Any, budget: _Budget, depth: int) -> RunFilter:
+    budget.spend(parts=1)
+    values = _values_of(filter_, budget, depth)
+    if filter_.include_archived is False:
+        values.setdefault("archived", Archived.EXCLUDE)
+    return RunFilter.part(**values)
+
+
+def _given(value: Any) -> Any:
+    """Returns the fields that are given in an input, as clients write them; other values unchanged."""
+    if isinstance(value, list):
+        return [_given(each) for each in value]
+    if not isinstance(value, FlowRunFilter | MetadataConditionInput):
+        return value
+    names = (field.name for field in fields(cast("Any", value)))
+    return {_name(name): _given(given) for name in names if (given := getattr(value, name)) is not None}
 
 
 def _to_domain(name: str, field: FilterField, value: Any) -> Any:
-    convert = _CONVERTERS.get(field.value_type) or (lambda _, value: value)
-    if not field.is_list:
-        return convert(name, value)
-    return [convert(name, item) for item in _bounded(name, value)]
+    convert = _id_text(field.value_type) if field.is_text else _CONVERTERS.get(field.value_type, lambda _, value: value)
+    return [convert(name, each) for each in value] if field.is_list else convert(name, value)
 
 
 def _decoder(kind: IdKind) -> Callable[[str, str], UUID]:
     return lambda _, text: ids.decode(kind, text)
+
+
+def _id_text(kind: Any) -> Callable[[str, str], str]:
+    return lambda _, text: ids.encode(kind, ids.decode(kind, text))
 
 
 def _text(name: str, text: str) -> str:
@@ -125,6 +250,24 @@ def _milliseconds(name: str, value: int) -> int:
     return value
 
 
+def _duration(name: str, text: str) -> str:
+    if not text:
+        return text
+    try:
+        iso_duration.parse(text)
+    except ValueError as error:
+        raise InvalidArgumentError(f"`{name}` {error}.") from None
+    return text
+
+
+def _json_scalar(name: str, value: Any) -> str:
+    if not isinstance(value, str | int | float):
+        raise InvalidArgumentError(
+            f"`{name}` takes strings, numbers and booleans. To compare objects and lists, use `metadata`."
+        )
+    return _text(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+
+
 def _json_object(name: str, value: Any) -> str:
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"`{name}` must be a JSON object.")
@@ -134,15 +277,17 @@ def _json_object(name: str, value: Any) -> str:
     return text
 
 
-def _bounded(name: str, values: Sequence[Any]) -> Sequence[Any]:
-    if len(values) > MAX_LIST_VALUES:
-        raise InvalidArgumentError(f"`{name}` takes at most {MAX_LIST_VALUES:,} values, got {len(values):,}.")
+def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:
+    if len(values) > limit:
+        raise InvalidArgumentError(f"`{name}` takes at most {limit:,} values, got {len(values):,}.")
     return values
 
 
 _CONVERTERS: dict[ValueType | IdKind | type[StrEnum], Callable[[str, Any], Any]] = {
     ValueType.TEXT: _text,
     ValueType.MILLISECONDS: _milliseconds,
+    ValueType.DURATION: _duration,
+    ValueType.METADATA_CONDITION: lambda _, condition: condition.to_domain(),
     ValueType.JSON_OBJECT: _json_object,
     **{kind: _decoder(kind) for kind in IdKind},
 }

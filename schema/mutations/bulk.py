@@ -22,7 +22,7 @@ from domain.errors import (
     ProjectNotFoundError,
     TooManyBulkOperationsError,
 )
-from domain.runs.run_filter import Archived
+from domain.runs.filter_field import Archived
 from resolvers import bulk
 from resolvers.bulk import BulkRequest
 from resolvers.flow_runs import waiting

@@ -176,6 +176,14 @@ class BulkOperation(Node):
         return BulkOperation(row=row) if row else None
 
     @field(
+        "The fields of the filter that were ignored because it has `ids`: all others but `projectIds`. Empty without"
+        " `ids`. A dry run returns the same.",
+        "filter",
+    )
+    def ignored_filter_fields(self) -> list[str]:
+        return bulk.ignored_fields(json_codec.decode(self.row.filter) or {})
+
+    @field(
         "What the dry run found. Null if the operation did not begin with one.",
         "expires_at",
         "became_eligible",

@@ -22,8 +22,8 @@ DEFAULT_PAGE = 100
 First = Annotated[
     int | None,
     strawberry.argument(
-        description=f"The number of items from the start: 1 to {MAX_PAGE}. By default {DEFAULT_PAGE}, unless `last` is"
-        " given; not both."
+        description=f"The number of items from the start: 0 to {MAX_PAGE}. By default {DEFAULT_PAGE}, unless `last` is"
+        " given; not both. With 0, the page is empty: for `totalCount` alone."
     ),
 ]
 After = Annotated[
@@ -31,7 +31,7 @@ After = Annotated[
 ]
 Last = Annotated[
     int | None,
-    strawberry.argument(description=f"The number of items from the end: 1 to {MAX_PAGE}. Not together with `first`."),
+    strawberry.argument(description=f"The number of items from the end: 0 to {MAX_PAGE}. Not together with `first`."),
 ]
 Before = Annotated[
     str | None, strawberry.argument(description="Return the items before this cursor. By default up to the end.")
@@ -88,9 +88,9 @@ class PageArguments:
         if self.first is not None and self.last is not None:
             raise InvalidArgumentError("Give `first` or `last`, not both.")
         for name, value in (("first", self.first), ("last", self.last)):
-            if value is not None and not 1 <= value <= MAX_PAGE:
-                raise InvalidArgumentError(f"`{name}` must be from 1 to {MAX_PAGE}, got {value}.")
-        size = self.last or self.first or DEFAULT_PAGE
+            if value is not None and not 0 <= value <= MAX_PAGE:
+                raise InvalidArgumentError(f"`{name}` must be from 0 to {MAX_PAGE}, got {value}.")
+        size = next((size for size in (self.last, self.first) if size is not None), DEFAULT_PAGE)
         after = decode_position(ordering, self.after) if self.after is not None else None
         before = decode_position(ordering, self.before) if self.before is not None else None
         return Page(size + 1, after, before, backward=self.last is not None)
@@ -203,5 +203,6 @@ async def connect(info: Info, of: type[T], source: OrderedRows, arguments: PageA
     if selects(info, "nodes", "edges", "pageInfo"):
         columns = columns_of(info, of, "nodes") | columns_of(info, of, "edges", "node")
         bounds = arguments.page(source.ordering)
-        page = ConnectionPage(source, bounds, await source.page(columns, bounds))
+        is_read = bounds.limit > 1 or selects(info, "pageInfo")
+        page = ConnectionPage(source, bounds, await source.page(columns, bounds) if is_read else ())
     return Connection[of](of=of, source=source, page=page)  # type: ignore[valid-type]

@@ -1,19 +1,29 @@
 """Flows, their versions, schedules and webhooks."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects, schedules, webhooks
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
+from domain import ids
 from domain.ids import IdKind
+from domain.runs.run_filter import RunFilter
+from resolvers.flow_runs.runs import TriggeredRuns
 from resolvers.schedules import preview
 from schema.enums import Environment, MissedFires, SkipReason
-from schema.fields import Info, column, columns_of, field, id_column, json_column
+from schema.fields import Info, column, columns_of, field, id_column, json_column, type_named
+from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
 from schema.types.project import Project
+
+if TYPE_CHECKING:
+    from schema.types.flow_run import FlowRun
+else:
+    # The module of FlowRun imports this one.
+    FlowRun = Annotated["FlowRun", strawberry.lazy("schema.types.flow_run")]
 
 
 @strawberry.type(description="A named automation. Its versions define it; new runs execute the published one.")
@@ -121,6 +131,16 @@ class Schedule(Node):
         columns = columns_of(info, Flow)
         return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
 
+    @field(
+        "The runs that the schedule started, and their retries, newest first. Archived runs are left out.", "project_id"
+    )
+    async def runs(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[FlowRun]:
+        where = RunFilter(project_ids=[self.row.project_id], schedule_ids=[ids.encode(IdKind.SCHEDULE, self.row.id)])
+        source = TriggeredRuns(info.context, where)
+        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
+
 
 @strawberry.type(description="A secret URL that starts a run of a flow with each call: POST `/hooks/<token>`.")
 class Webhook(Node):
@@ -142,3 +162,13 @@ class Webhook(Node):
     async def flow(self, info: Info) -> Flow:
         columns = columns_of(info, Flow)
         return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
+
+    @field(
+        "The runs that the webhook started, and their retries, newest first. Archived runs are left out.", "project_id"
+    )
+    async def runs(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[FlowRun]:
+        where = RunFilter(project_ids=[self.row.project_id], webhook_ids=[ids.encode(IdKind.WEBHOOK, self.row.id)])
+        source = TriggeredRuns(info.context, where)
+        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))

@@ -5,9 +5,9 @@ from datetime import datetime
 import strawberry
 
 from db.runs import reads
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.ids import IdKind
+from live.events import EventOfKind
 from resolvers.flow_runs import progress
 from schema.enums import StepStatus
 from schema.fields import Info, column, columns_of, field
@@ -22,7 +22,7 @@ CURSOR = "Position of the event in the event log. Pass it as `after` to resume f
 class StepStatusChange:
     """A change of a step's status."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventOfKind]
 
     from_: StepStatus = column("from_status", "Status before the change.", convert=StepStatus, name="from")
     to: StepStatus = column("to_status", "Status after the change.", convert=StepStatus)
@@ -35,7 +35,7 @@ class StepStatusChange:
 class StepChanged:
     """The status of a step changed."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventOfKind]
 
     cursor: str = strawberry.field(description=CURSOR)
 
@@ -79,7 +79,7 @@ class StepChanged:
 class LogLinesAppended:
     """Lines were added to the log of a run."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[EventOfKind]
 
     cursor: str = strawberry.field(description=CURSOR)
 

@@ -279,8 +279,13 @@ async def test_what_waited_before_the_one_queue_goes_on_waiting(
     run = table(FlowRun)
     rows = {row.external_id: row for row in await database.read(lambda conn: conn.execute(select(run)).all())}
     assert {name: row.priority for name, row in rows.items()} == {
-        **{"new": due.NEW, "retried by hand": due.BY_HAND, "retried in bulk": due.NEW, "blocked": due.NEW},
-        **{"leased": due.UNDER_WAY, "snoozed": due.UNDER_WAY, "asking": due.UNDER_WAY, "delayed": due.UNDER_WAY},
+        **{"new": due.NEW, "retried by hand": due.INTERACTIVE, "retried in bulk": due.NEW, "blocked": due.NEW},
+        **{
+            "leased": due.STARTED_RUN,
+            "snoozed": due.STARTED_RUN,
+            "asking": due.STARTED_RUN,
+            "delayed": due.STARTED_RUN,
+        },
         "ended": due.NEW,
     }
     for name, given in _WAITING.items():

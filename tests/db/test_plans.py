@@ -21,8 +21,8 @@ from db.events.log import Scope
 from db.models import FlowRun
 from db.models.types import table, to_microseconds
 from db.queue import due, slots
+from db.runs import claims
 from db.runs import reads as run_reads
-from db.runs import step_journal
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain.enums import RunStatus
@@ -70,7 +70,10 @@ def run(draw: random.Random, number: int) -> dict[str, Any]:
         "failed_step_name": draw.choice(["fetch", "store"]) if is_failed else None,
         "error_fingerprint": f"{number % 50:016x}" if is_failed else None,
         "external_id": f"order {number % 500}" if number % 4 == 0 else None,
+        "source": f"schedule {number % 500}" if number % 4 == 1 else None,
+        "updated_at": started_at + took * timedelta(milliseconds=1),
         "parent_run_id": key_of(number % 20) if number % 10 == 0 else None,
+        "root_run_id": key_of(number % 20) if number % 10 == 0 else key_of(number),
         "retry_of_id": key_of(number // 10 % 20) if number % 10 == 1 else None,
     }
 
@@ -166,6 +169,28 @@ PLANS: dict[str, tuple[str, Read]] = {
     "longest": ("ix_run_project_duration", listed(RunOrderField.DURATION)),
     "shortest": ("ix_run_project_duration", listed(RunOrderField.DURATION, False)),
     "longest from the middle on": ("ix_run_project_duration", continued(RunOrderField.DURATION, 50_000)),
+    "last changed": ("ix_run_project_updated", listed(RunOrderField.UPDATED_AT)),
+    "first changed": ("ix_run_project_updated", listed(RunOrderField.UPDATED_AT, False)),
+    "changed from the middle on": ("ix_run_project_updated", continued(RunOrderField.UPDATED_AT, MIDDLE)),
+    "changed since": (
+        "ix_run_project_updated",
+        listed(RunOrderField.UPDATED_AT, False, updated_after=START - 100 * SECOND),
+    ),
+    "changed within a time": (
+        "ix_run_project_updated",
+        listed(RunOrderField.UPDATED_AT, True, updated_within="PT5M"),
+    ),
+    "created within a time": ("ix_run_project", listed(created_within="PT10M")),
+    "of a source": ("ix_run_source", listed(sources=["schedule 5"])),
+    "of a schedule": ("ix_run_source", listed(schedule_ids=["schedule 5"])),
+    "of all but one status": (
+        "ix_run_project(_status)?",
+        listed(not_=RunFilter.part(statuses=[RunStatus.SUCCEEDED])),
+    ),
+    "not created lately": (
+        "ix_run_project",
+        listed(not_=RunFilter.part(created_after=START - 9_000 * SECOND)),
+    ),
     "created in a time": (
         "ix_run_project",
         listed(created_after=START - 9_000 * SECOND, created_before=START - 8_000 * SECOND),
@@ -175,7 +200,7 @@ PLANS: dict[str, tuple[str, Read]] = {
     "called so by their starter": ("ix_run_external", listed(external_ids=["order 4"])),
     "of a parent": ("ix_run_parent", listed_by(parent_run_id=key_of(0))),
     "that retry one": ("ix_run_retry_of", listed_by(retry_of_id=key_of(10))),
-    "due": ("ix_run_due", lambda conn, *_: step_journal.claim(unit(conn), 10, SECOND)),
+    "due": ("ix_run_due", lambda conn, *_: claims.claim(unit(conn), 10, SECOND)),
     "waiting in a line": ("ix_run_blocked", lambda conn, _, flow: slots._first_waiting(conn, [flow], 10)),
     "kept too long": ("ix_run_kept", lambda conn, project, _: retention._expired_of(unit(conn), project, SECOND, 10)),
     "the next due": ("ix_run_due", lambda conn, *_: due.next_due(conn)),
@@ -203,6 +228,20 @@ async def test_runs_are_read_from_an_index_without_sorting(filled: Database, nam
     assert not [node for node in found for unwanted in UNWANTED if unwanted in node and index not in node], found
 
 
+async def test_family_is_read_from_the_index_of_its_root(filled: Database) -> None:
+    found = await filled.read(plan, listed_by(root_run_id=key_of(0)))
+    assert any("ix_run_root" in node for node in found), found
+    assert not [node for node in found if "Seq Scan" in node or "SCAN flow_run" in node], found
+
+
+async def test_alternatives_are_read_from_their_indexes(filled: Database) -> None:
+    """On PostgreSQL only if few runs match each: else the newest runs are looked at one after the other."""
+    parts = [RunFilter.part(failed_step_name="nowhere"), RunFilter.part(external_ids=["order 4"])]
+    found = await filled.read(plan, listed(or_=parts))
+    assert any("ix_run_failed_step" in node for node in found), found
+    assert any("ix_run_external" in node for node in found), found
+
+
 async def test_runs_of_every_project_are_read_in_the_order_of_their_ids(filled: Database) -> None:
     found = await filled.read(plan, listed_by())
     assert any("flow_run_pkey" in node or "sqlite_autoindex_flow_run_1" in node for node in found), found
@@ -221,7 +260,7 @@ BY_KEYS: dict[str, Read] = {
         conn, KEYS, "parent_run_id", (), RunOrder(descending=False), Page(3)
     ),
     "retries": lambda conn, *_: run_reads.counts_by(conn, KEYS, "retry_of_id"),
-    "renewed leases": lambda conn, *_: step_journal.renew(unit(conn), [Lease(key, key) for key in KEYS], SECOND),
+    "renewed leases": lambda conn, *_: claims.renew(unit(conn), [Lease(key, key) for key in KEYS], SECOND),
 }
 
 

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db.events import log as event_log
-from db.runs import step_journal
-from db.runs.step_journal import Claimed
+from db.runs import claims, step_journal
+from db.runs.claims import Claimed
 from domain import json_codec
 from engine.actions import PermanentError
 from engine.compiled_flow import FlowCache
@@ -271,7 +271,7 @@ async def test_run_is_snoozed_between_two_attempts(worker: WorkerHarness) -> Non
     (step,) = await worker.steps(run_id)
     assert (step.status, step.attempts_count, step.finished_at, step.duration_ms) == ("PENDING", 1, None, None)
     assert json_codec.decode(step.error)["message"] == "flaky raised ValueError: no luck at 1"
-    assert await worker.database.write(step_journal.claim, 1, timedelta(seconds=15)) == []
+    assert await worker.database.write(claims.claim, 1, timedelta(seconds=15)) == []
 
 
 async def test_next_attempt_clears_the_error_of_the_previous_one(worker: WorkerHarness, still: FakeClock) -> None:
@@ -883,10 +883,10 @@ async def test_lost_lease_can_be_neither_renewed_nor_released(worker: WorkerHarn
     held = await worker.claim()
     before = await worker.everything(run_id)
     hour = timedelta(hours=1)
-    assert await worker.database.write(step_journal.renew, [lost.lease], hour) == set()
-    await worker.database.write(step_journal.release, [lost.lease])
+    assert await worker.database.write(claims.renew, [lost.lease], hour) == set()
+    await worker.database.write(claims.release, [lost.lease])
     assert await worker.everything(run_id) == before
-    assert await worker.database.write(step_journal.renew, [held.lease, lost.lease], hour) == {run_id}
+    assert await worker.database.write(claims.renew, [held.lease, lost.lease], hour) == {run_id}
     assert (await worker.run(run_id)).due_at == START + hour
 
 

@@ -18,8 +18,9 @@ from db.events.log import EVERYTHING, LogPosition
 from db.migrate import upgrade
 from db.models import RunEvent
 from db.models.types import table
-from db.sql.rows import AnyRow
-from domain.runs.run_filter import Archived, RunFilter
+from db.row_types import EventRow, RunRow
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
 from domain.time import clock
 from live.events import (
     SENT,
@@ -399,13 +400,13 @@ class _Faulty:
     def matcher(self) -> "_Faulty":
         return self
 
-    def is_end(self, event: AnyRow) -> bool:
+    def is_end(self, event: EventRow) -> bool:
         return False
 
     async def state_at(self, database: Database, position: LogPosition) -> TopicState:
         return NEVER_ENDS
 
-    def match(self, event: AnyRow, run: AnyRow | None) -> bool | None:
+    def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         raise ZeroDivisionError
 
 
@@ -487,7 +488,7 @@ class RecordingSender:
         self.answer: Callable[[Sequence[MatchedEvent]], SendResult] = send_all
 
     def __call__(self, events: Sequence[MatchedEvent], /) -> SendResult:
-        self.offered.put_nowait([event.row.message for event in events])
+        self.offered.put_nowait([str(event.row.message) for event in events])
         return self.answer(events)
 
     async def next(self) -> list[str]:

@@ -16,7 +16,9 @@ from db.models.types import table
 from db.runs import reads as run_reads
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
-from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.filter_field import Archived
+from domain.runs.metadata_condition import MetadataCondition
+from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import FINAL, TRANSITIONS
 from live.predicates import CompiledFilter
 from live.topics import RunsTopic
@@ -100,6 +102,35 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "with a tag": ({"tags": ["red"]}, "+++++-++-"),
     "with another tag": ({"tags": ["blue"]}, "........."),
     "by its metadata": ({"metadata": '{"order":{"id":7}}'}, "+++++-++-"),
+    "changed after it ended": ({"updated_after": START + 7 * SECOND}, ".....-++-"),
+    "not changed after 3 s": ({"updated_before": START + 3 * SECOND + SECOND / 2}, "++++--.--"),
+    "created a second ago": ({"created_within": "PT1S"}, "++----" + ".--"),
+    "finished two seconds ago": ({"finished_within": "PT2S"}, "....+-+--"),
+    "not failed": ({"not_": RunFilter.part(statuses=[RunStatus.FAILED])}, "++++-...."),
+    "not with an error": ({"not_": RunFilter.part(error_contains="answered")}, "++++-...."),
+    "neither queued nor archived": (
+        {"not_": RunFilter.part(statuses=["QUEUED"]), "archived": Archived.EXCLUDE},
+        ".++++-++-",
+    ),
+    "not that took 2 s": ({"not_": RunFilter.part(min_duration_ms=2_000)}, "+++-" + "-...."),
+    "not that took 1 s at most": ({"not_": RunFilter.part(max_duration_ms=1_000)}, "+-.++-++-"),
+    "not changed since": ({"not_": RunFilter.part(updated_after=START + 3 * SECOND)}, "+++---.--"),
+    "not recovered": (
+        {"not_": RunFilter.part(not_=RunFilter.part(unrecovered=True)), "archived": Archived.INCLUDE},
+        "....+----",
+    ),
+    "recovered": (
+        {"not_": RunFilter.part(unrecovered=True), "statuses": ["FAILED"], "archived": Archived.INCLUDE},
+        ".....++++",
+    ),
+    "failed or queued": (
+        {"or_": [RunFilter.part(statuses=["FAILED"]), RunFilter.part(statuses=["QUEUED"])]},
+        "+-..+-++-",
+    ),
+    "above 6 in its metadata": (
+        {"metadata_conditions": [MetadataCondition(path=("order", "id"), greater_than=6)]},
+        "+++++-++-",
+    ),
     "by other metadata": ({"metadata": '{"order":{"id":8}}'}, "........."),
 }
 

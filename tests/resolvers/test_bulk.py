@@ -26,7 +26,7 @@ from tests.support.query import query
 from tests.support.run_family import make_flow, make_run_family, make_runs
 
 OPERATION = """id kind status strategy matched processed succeeded skipped failed createdAt startedAt finishedAt
-    requestedBy project { id } source { id } filter excludedIds reasons { reason count }
+    requestedBy project { id } source { id } filter ignoredFilterFields excludedIds reasons { reason count }
     outcomes { nodes { runId result reason plannedReason newRun { id status } } }
     plan { planId expiresAt eligible ineligible { reason count } sample { runId plannedReason }
         becameEligible becameIneligible }"""
@@ -340,6 +340,9 @@ SELECTIONS = {
     "metadata": "metadata: {{order: 7}}, statuses: [FAILED]",
     "parentRunId": 'parentRunId: "{parent}", statuses: [FAILED]',
     "externalIds": 'externalIds: ["order-7"], statuses: [FAILED]',
+    "metadataConditions": 'metadataConditions: [{{path: "order", equals: 7}}], statuses: [FAILED]',
+    "not": "not: {{statuses: [QUEUED, RUNNING, PAUSED, SUCCEEDED]}}",
+    "or": 'or: [{{failedStepName: "b"}}, {{errorContains: "503"}}]',
 }
 
 
@@ -358,12 +361,26 @@ async def test_filter_with_ids_ignores_other_fields_but_not_excluded_ids(idle_ap
     operation = await done(idle_app, f"bulkArchive(filter: {{{where}}}, excludeIds: {listed(runs[1:2])})")
     assert set(results(operation)) == {runs[0], runs[2]}
     assert operation["excludedIds"] == runs[1:2]
+    assert operation["ignoredFilterFields"] == ["createdBefore", "statuses", "tags"]
     assert operation["filter"] == {
         "ids": runs,
         "statuses": ["SUCCEEDED"],
         "createdBefore": "2000-01-01T00:00:00+00:00",
         "tags": [],
     }
+
+
+async def test_dry_run_names_ignored_fields(idle_app: App) -> None:
+    run = (await add_flow_runs(idle_app, RunStatus.FAILED))[0]
+    for where, ignored in {
+        f'ids: ["{run}"], tags: ["x"], archived: ONLY': ["archived", "tags"],
+        f'ids: ["{run}"], projectIds: ["{idle_app.project}"], tags: null': [],
+        "ids: [], statuses: []": ["statuses"],
+        'tags: ["x"], statuses: [FAILED]': [],
+    }.items():
+        plan = await done(idle_app, f"bulkArchive(filter: {{{where}}}, dryRun: true)")
+        assert plan["ignoredFilterFields"] == ignored
+        await idle_app.query(f'mutation {{ cancelBulkOperation(id: "{plan["id"]}") {{ __typename }} }}')
 
 
 async def test_excluded_ids_are_left_out_of_a_filter(idle_app: App) -> None:
@@ -373,6 +390,28 @@ async def test_excluded_ids_are_left_out_of_a_filter(idle_app: App) -> None:
 
 
 NOTHING = ["", "filter: {}", "filter: null", "filter: {ids: null}", "filter: {rootsOnly: false, unrecovered: false}"]
+NOTHING += [
+    f"filter: {{{blank}}}"
+    for blank in (
+        "metadata: {}",
+        "minDurationMs: 0",
+        'errorContains: "", failedStepName: "", errorFingerprint: ""',
+        'createdWithin: "", updatedWithin: ""',
+        "archived: INCLUDE, metadata: {}",
+        'metadataConditions: [{path: "order.id"}, {path: "x", prefix: ""}]',
+        "not: {}",
+        "not: {not: {}}",
+        "not: {ids: []}",
+        "not: {or: [{ids: []}, {or: []}]}",
+        'not: {metadataConditions: [{path: "a", in: []}]}',
+        "or: [{}]",
+        "or: [{statuses: [FAILED]}, {minDurationMs: 0}]",
+        "or: [{archived: ONLY}, {archived: EXCLUDE}]",
+        "or: [{statuses: [FAILED]}, {not: {}}]",
+        "not: {archived: ONLY}",
+        'not: {projectIds: ["%s"]}',
+    )
+]
 NOTHING += ["filter: {archived: INCLUDE}", "filter: {includeArchived: true}", 'filter: {projectIds: ["%s"]}']
 STRATEGY = {"bulkRetry": "strategy: ON_LATEST_VERSION"}
 
@@ -389,7 +428,10 @@ async def test_filter_that_restricts_nothing_is_refused(idle_app: App, name: str
     assert await everything(idle_app) == before
 
 
-@pytest.mark.parametrize("where", ["ids: []", "flowIds: []", "statuses: []", "tags: []", "externalIds: []"])
+@pytest.mark.parametrize(
+    "where",
+    ["ids: []", "flowIds: []", "statuses: []", "tags: []", "externalIds: []", "or: []", "metadataConditions: []"],
+)
 async def test_empty_list_matches_no_runs(idle_app: App, where: str) -> None:
     await add_flow_runs(idle_app, *RunStatus)
     before = await everything(idle_app)

@@ -11,11 +11,11 @@ from domain import ids
 from domain.enums import RunStatus
 from domain.time import clock
 from tests.support import factory
-from tests.support.app import App
+from tests.support.app import App, statements
 from tests.support.factory import PublishedFlow, encode_run_id
 from tests.support.run_family import make_flow, make_runs
 
-ORDERS = list(product(["CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION"], ["ASC", "DESC"]))
+ORDERS = list(product(["CREATED_AT", "STARTED_AT", "FINISHED_AT", "DURATION", "UPDATED_AT"], ["ASC", "DESC"]))
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = """query($first: Int, $after: String, $last: Int, $before: String, $order: FlowRunOrder) {
     page: flowRuns(first: $first, after: $after, last: $last, before: $before, orderBy: $order) {
@@ -77,7 +77,10 @@ async def test_order_is_by_field_then_id_with_null_lowest(idle_app: App) -> None
     keys = await make_runs(
         idle_app,
         published,
-        *({"source": word, "started_at": at, "finished_at": at, "duration_ms": ms} for word, at, ms in rows),
+        *(
+            {"source": word, "started_at": at, "finished_at": at, "duration_ms": ms, "updated_at": at or DAY}
+            for word, at, ms in rows
+        ),
     )
     assert keys == sorted(keys)
     text = "query($order: FlowRunOrder) { flowRuns(orderBy: $order) { nodes { source } } }"
@@ -134,6 +137,25 @@ async def test_page_that_ends_at_the_last_row_has_no_next_page(idle_app: App) ->
     assert neighbours(await get(idle_app, last=6)) == (True, False)
 
 
+async def test_page_of_size_zero_has_a_count_and_neighbours(idle_app: App) -> None:
+    await add_seven(idle_app)
+    cursor = (await get(idle_app)).cursors[3]
+    expected: list[tuple[dict[str, Any], tuple[bool, bool]]] = [
+        ({"first": 0}, (False, True)),
+        ({"last": 0}, (True, False)),
+        ({"first": 0, "after": cursor}, (True, True)),
+        ({"last": 0, "before": cursor}, (True, True)),
+    ]
+    for arguments, around in expected:
+        page = await get(idle_app, **arguments)
+        assert (page.ids, neighbours(page)) == ([], around), arguments
+    with statements() as executed:
+        found = await idle_app.query("{ flowRuns(first: 0) { totalCount nodes { id } edges { cursor } } }")
+    assert found["flowRuns"] == {"totalCount": 7, "nodes": [], "edges": []}
+    # The count alone: no page is read.
+    assert len([text for text in executed.texts if "FROM flow_run" in text]) == 1
+
+
 async def test_cursor_of_another_order_is_refused(idle_app: App) -> None:
     await add_seven(idle_app)
     for name, direction in ORDERS:
@@ -152,7 +174,7 @@ async def test_invalid_cursor_is_refused(idle_app: App) -> None:
             assert await idle_app.error_code(PAGE, {name: cursor}) == "INVALID_CURSOR"
 
 
-SIZES = [{"first": 0}, {"first": -1}, {"first": 5_000}, {"last": 0}, {"last": 1_001}, {"first": 1, "last": 1}]
+SIZES = [{"first": -1}, {"first": 5_000}, {"last": -1}, {"last": 1_001}, {"first": 1, "last": 1}]
 
 
 async def test_page_sizes_out_of_range_are_refused(idle_app: App) -> None:

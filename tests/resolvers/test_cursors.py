@@ -53,12 +53,13 @@ def test_random_text_is_refused(text: str) -> None:
 def test_page_has_one_row_more_than_the_client_asks_for() -> None:
     assert PageArguments().page(1).limit == DEFAULT_PAGE + 1
     assert PageArguments(last=MAX_PAGE).page(1).limit == MAX_PAGE + 1
+    assert PageArguments(first=0).page(1).limit == PageArguments(last=0).page(1).limit == 1
 
 
-@pytest.mark.parametrize("size", [0, -1, MAX_PAGE + 1, 5_000, -(2**31)])
+@pytest.mark.parametrize("size", [-1, MAX_PAGE + 1, 5_000, -(2**31)])
 @pytest.mark.parametrize("name", ["first", "last"])
 def test_page_size_out_of_range_is_refused_by_its_name(name: str, size: int) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be from 1 to 1000, got {size}"):
+    with pytest.raises(InvalidArgumentError, match=f"`{name}` must be from 0 to 1000, got {size}"):
         PageArguments(**{name: size}).page(1)  # type: ignore[arg-type]
 
 

@@ -103,10 +103,20 @@ async def test_successful_retry_is_recorded_in_whole_chain(app: App) -> None:
 
 async def test_retry_does_not_change_original_run(app: App) -> None:
     _, run = await failed_run(app)
-    select = "status updatedAt finishedAt error { message } steps { name status } statusHistory { to }"
+    select = "status finishedAt error { message } steps { name status } statusHistory { to }"
     before = await app.wait_until_final(run, select)
     await app.wait_until_final((await retry(app, run))["run"]["id"])
     assert await app.wait_until_final(run, select) == before
+
+
+async def test_recovery_is_a_change_of_the_original_run(app: App) -> None:
+    _, run = await failed_run(app)
+    before = await app.wait_until_final(run, "updatedAt finishedAt")
+    assert before["updatedAt"] == before["finishedAt"]
+    again = (await retry(app, run))["run"]["id"]
+    recovered_at = (await app.wait_until_final(again, "finishedAt"))["finishedAt"]
+    found = await app.wait_until_final(run, "updatedAt finishedAt")
+    assert found["updatedAt"] >= recovered_at > found["finishedAt"] == before["finishedAt"]
 
 
 async def test_retry_copies_start_arguments(idle_app: App) -> None:

@@ -234,6 +234,12 @@ async def test_any_json_input_is_stored_unchanged(app: App) -> None:
         }
 
 
+async def test_repeated_tags_count_once(idle_app: App, echo: str) -> None:
+    tags = [f"t{number}" for number in range(50)]
+    assert (await idle_app.start(echo, tags=[*tags, "t0"], select="tags"))["run"]["tags"] == tags
+    assert await start_code(idle_app, echo, tags=[*tags, "t50"]) == "INVALID_ARGUMENT"
+
+
 def nested(levels: int) -> Any:
     value: Any = []
     for _ in range(levels):

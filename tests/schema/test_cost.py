@@ -57,6 +57,10 @@ GREEDY = {
         "{ flowRunStats { " + " ".join(f"a{n}: timeBuckets {{ byStatus {{ count }} }}" for n in range(25)) + " } }",
         TOO_MUCH,
     ),
+    "pages of schedules": (
+        "{ flows(first: 1000) { nodes { schedules { runs { nodes { id } } } } } }",
+        TOO_MUCH,
+    ),
     "introspection nested": ("{ __schema { " + "types { fields { type { " * 3 + "name" + " } } }" * 3 + " } }", FAULTY),
     "introspection repeated": (
         "{ " + " ".join(f"a{n}: __schema {{ types {{ fields {{ args {{ name }} }} }} }}" for n in range(200)) + " }",
@@ -106,6 +110,22 @@ def test_defaults_of_variables_count_unless_they_are_given() -> None:
     assert refused(text)
     assert not refused(text, n=10)
     assert not refused(text, n=None)
+
+
+def test_filters_in_filters_and_conditions_on_metadata_count() -> None:
+    lists = " ".join(f"a{number}: flowRuns(filter: $where) {{ totalCount }}" for number in range(25))
+    text = f"query($where: FlowRunFilter) {{ {lists} }}"
+    half = [{"tags": ["x"]}] * 25
+    assert refused(text, where={"or": half * 2})
+    assert refused(text, where={"not": {"or": [*half, {"or": half}]}})
+    assert refused(text, where={"metadataConditions": [{"path": "a", "exists": True}] * 50})
+    assert not refused(text, where={"or": half})
+    assert not refused(text, where={"or": {"tags": "x"}, "not": None, "metadataConditions": None})
+    literal = (
+        "{ " + " ".join(f"a{n}: flowRuns(filter: {{not: $w, or: [$w, {{not: $w}}]}}) {{ x }}" for n in range(8)) + " }"
+    )
+    assert refused(literal, w={"or": half * 2})
+    assert not refused(literal, w={"tags": ["x"]})
 
 
 def test_ids_given_to_nodes_count() -> None:

@@ -52,6 +52,27 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 BEFORE, AFTER = "2025-06-01T02:30:00Z", "2025-06-01T02:30:00+00:00"
 
+BLANK_TEXTS = ["failedStepName", "errorContains", "errorFingerprint", "createdWithin", "startedWithin"]
+METADATA: list[tuple[list[dict[str, Any]], str]] = [
+    ([{"path": "order.id", "equals": 7}], "good"),
+    ([{"path": "order.id", "equals": 7.0}], "good"),
+    ([{"path": "order.id", "equals": "7"}], ""),
+    ([{"path": "vip", "equals": 1}], ""),
+    ([{"path": "vip", "equals": True}], "good"),
+    ([{"path": "order.id", "in": [8, 9]}], "bad"),
+    ([{"path": "order.id", "in": []}], ""),
+    ([{"path": "order.id", "exists": True}], "good bad"),
+    ([{"path": "order.id", "exists": False}], "live new"),
+    ([{"path": "order.id", "greaterThan": 7}], "bad"),
+    ([{"path": "order.id", "atLeast": 7, "lessThan": 8}], "good"),
+    ([{"path": "order.id", "atMost": 7.5}], "good"),
+    ([{"path": "order.lines.0", "exists": True}], ""),
+    ([{"path": "order.lines", "prefix": "["}], ""),
+    ([{"path": "vip", "exists": True}, {"path": "order.id", "lessThan": 100}], "good"),
+    ([{"path": "order.id"}], "good bad live new"),
+    ([{"path": "order.id", "prefix": ""}], "good bad live new"),
+    ([], ""),
+]
 CASES: list[tuple[dict[str, Any], str]] = [
     ({}, "good bad live new"),
     ({"statuses": ["FAILED"]}, "bad"),
@@ -77,7 +98,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"externalIds": []}, ""),
     ({"startedAfter": BEFORE}, "bad live"),
     ({"startedBefore": "2025-06-01T04:30:00+02:00"}, "good"),
-    ({"startedAfter": "2025-06-01T01:00:00"}, "bad live"),
+    ({"startedAfter": "2025-06-01T01:00:00"}, "good bad live"),
+    ({"startedAfter": "2025-06-01T01:00:00.000001"}, "bad live"),
+    ({"startedBefore": "2025-06-01T01:00:00"}, ""),
+    ({"startedBefore": "2025-06-01T01:00:00.000001"}, "good"),
     ({"finishedAfter": AFTER}, "bad"),
     ({"finishedBefore": AFTER}, "good"),
     ({"startedAfter": BEFORE, "finishedBefore": "2025-06-02"}, "bad"),
@@ -102,6 +126,40 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"tags": ["blue"], "statuses": ["FAILED"]}, "bad"),
     ({"statuses": ["FAILED"], "tags": ["red"]}, ""),
     ({"rootsOnly": True}, "good bad live new"),
+    ({"sources": ["good", "new", "nobody"]}, "good new"),
+    ({"sources": []}, ""),
+    ({"startedWithin": "P7M"}, "good bad live"),
+    ({"startedWithin": "PT5131H"}, "live"),
+    ({"finishedWithin": "P213DT20H"}, "bad"),
+    ({"createdWithin": "PT1H"}, "good bad live new"),
+    ({"updatedWithin": "P1W"}, "good bad live new"),
+    ({"updatedAfter": "2026-01-01"}, "good bad live new"),
+    ({"updatedAfter": "2026-01-01T00:00:00.001Z"}, ""),
+    ({"updatedBefore": "2026-01-01T00:00:00.001Z"}, "good bad live new"),
+    *(({"metadataConditions": conditions}, expected) for conditions, expected in METADATA),
+    ({"not": {"statuses": ["FAILED"]}}, "good live new"),
+    ({"not": {"failedStepName": "charge"}}, "good live new"),
+    ({"not": {"startedAfter": BEFORE}}, "good new"),
+    ({"not": {"tags": ["blue"], "statuses": ["FAILED"]}}, "good live new"),
+    ({"not": {"not": {"statuses": ["FAILED"]}}}, "bad"),
+    ({"not": {"ids": []}}, "good bad live new"),
+    ({"not": {"minDurationMs": 1_001}}, "bad new"),
+    ({"or": [{"statuses": ["RUNNING"]}, {"tags": ["red"]}]}, "good live"),
+    ({"or": [{"statuses": ["RUNNING"]}, {"tags": ["red"]}], "not": {"externalIds": ["e-1"]}}, "live"),
+    ({"or": [{"statuses": []}, {"not": {"or": [{"statuses": ["RUNNING"]}, {"tags": ["blue"]}]}}]}, "new"),
+    ({"or": []}, ""),
+    ({"or": [{"statuses": ["RUNNING"]}, {}]}, "good bad live new"),
+    # The default of `archived` is that of the whole filter.
+    ({"statuses": ["FAILED"], "not": {"archived": "EXCLUDE"}}, ""),
+    ({"archived": "INCLUDE", "not": {"archived": "EXCLUDE"}}, "archived"),
+    ({"archived": "INCLUDE", "or": [{"archived": "ONLY"}, {"tags": ["red"]}]}, "good archived"),
+    ({"archived": "INCLUDE", "not": {"includeArchived": False}}, "archived"),
+    ({"archived": "INCLUDE", "not": {"includeArchived": True}}, "good bad live new archived"),
+    # What is blank is ignored.
+    *(({name: ""}, "good bad live new") for name in BLANK_TEXTS),
+    ({"minDurationMs": 0}, "good bad live new"),
+    ({"not": {}}, "good bad live new"),
+    ({"not": {"errorContains": "", "metadata": {}}}, "good bad live new"),
     (dict.fromkeys(("ids", "tags", "statuses", "archived", "metadata")), "good bad live new"),
 ]
 
@@ -122,7 +180,8 @@ async def test_each_field_matches_expected_runs(fake_clock: FakeClock, idle_app:
 
 async def test_every_field_of_the_filter_is_covered(idle_app: App) -> None:
     kind = (await idle_app.query('{ __type(name: "FlowRunFilter") { inputFields { name } } }'))["__type"]
-    by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "retryOfId"}
+    by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "rootRunId", "retryOfId"}
+    by_id |= {"scheduleIds", "webhookIds"}
     assert {field["name"] for field in kind["inputFields"]} == by_id.union(*(where for where, _ in CASES))
 
 
@@ -131,7 +190,10 @@ async def test_id_fields_match_runs_flows_versions_and_relatives(idle_app: App) 
     first, second = await idle_app.database.write(
         factory.make_runs, published, [{"source": "first"}, {"source": "second"}]
     )
-    related = [{"source": "child", "parent_run_id": first}, {"source": "retry", "retry_of_id": second}]
+    related = [
+        {"source": "child", "parent_run_id": first, "root_run_id": first},
+        {"source": "retry", "retry_of_id": second},
+    ]
     await make_runs(idle_app, other, *related)
     flow, version = ids.encode(IdKind.FLOW, other.flow_id), ids.encode(IdKind.FLOW_VERSION, published.version_id)
     assert (
@@ -145,6 +207,12 @@ async def test_id_fields_match_runs_flows_versions_and_relatives(idle_app: App) 
     assert await sources(idle_app, flowVersionIds=[]) == ""
     assert await sources(idle_app, parentRunId=encode_run_id(first)) == "child"
     assert await sources(idle_app, retryOfId=encode_run_id(second)) == "retry"
+    assert await sources(idle_app, rootRunId=encode_run_id(first)) == "first child"
+    assert await sources(idle_app, rootRunId=encode_run_id(second)) == "second"
+    assert await sources(idle_app, None, rootRunId=encode_run_id(first), **{"not": {"rootsOnly": True}}) == "child"
+    assert await sources(idle_app, None, **{"not": {"flowIds": [flow], "parentRunId": encode_run_id(first)}}) == (
+        "first second retry"
+    )
     assert await sources(idle_app, rootsOnly=True) == "first second retry"
 
 
@@ -163,6 +231,23 @@ async def test_project_ids_apply_only_to_operator_keys(idle_app: App) -> None:
 
 
 NUL = "a\0b"
+REFUSED_CONDITIONS: list[tuple[dict[str, Any], str]] = [
+    ({}, "BAD_REQUEST"),
+    ({"path": NUL}, "INVALID_ARGUMENT"),
+    ({"path": ".".join("a" * 21)}, "INVALID_ARGUMENT"),
+    ({"path": "a", "equals": {}}, "INVALID_ARGUMENT"),
+    ({"path": "a", "equals": [1]}, "INVALID_ARGUMENT"),
+    ({"path": "a", "equals": NUL}, "INVALID_ARGUMENT"),
+    ({"path": "a", "in": [[1]]}, "INVALID_ARGUMENT"),
+    ({"path": "a", "in": [1] * 1_001}, "INVALID_ARGUMENT"),
+    ({"path": "a", "prefix": NUL}, "INVALID_ARGUMENT"),
+    ({"path": "a", "atLeast": "1"}, "BAD_REQUEST"),
+]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A filter with so many levels of filters below it."""
+    return {"not": nested(depth - 1)} if depth else {"tags": ["x"]}
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -196,12 +281,84 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"errorFingerprint": NUL}, "INVALID_ARGUMENT"),
     ({"metadata": {"a": NUL}}, "INVALID_ARGUMENT"),
     ({"metadata": {NUL: 1}}, "INVALID_ARGUMENT"),
+    ({"sources": [NUL]}, "INVALID_ARGUMENT"),
+    ({"scheduleIds": ["x"]}, "INVALID_ID"),
+    ({"scheduleIds": ["hook_" + "0" * 32]}, "INVALID_ID"),
+    ({"webhookIds": ["run_" + "0" * 32]}, "INVALID_ID"),
+    ({"rootRunId": "x"}, "INVALID_ID"),
+    ({"createdWithin": "1 day"}, "INVALID_ARGUMENT"),
+    ({"updatedWithin": "P"}, "INVALID_ARGUMENT"),
+    ({"startedWithin": "-P1D"}, "INVALID_ARGUMENT"),
+    ({"not": {"finishedWithin": "PT"}}, "INVALID_ARGUMENT"),
+    (nested(6), "INVALID_ARGUMENT"),
+    ({"or": [{"tags": ["x"]}] * 51}, "INVALID_ARGUMENT"),
+    ({"or": [{"or": [{"tags": ["x"]}] * 25}] * 2}, "INVALID_ARGUMENT"),
+    ({"or": [{"tags": ["x"] * 1_000}] * 21}, "INVALID_ARGUMENT"),
+    ({"metadataConditions": [{"path": "a", "in": [1] * 1_000}] * 21}, "INVALID_ARGUMENT"),
+    ({"not": {"ids": ["x"]}}, "INVALID_ID"),
+    ({"not": {"nope": 1}}, "BAD_REQUEST"),
+    ({"or": [None]}, "BAD_REQUEST"),
+    ({"metadataConditions": [{"path": "a", "exists": True}] * 51}, "INVALID_ARGUMENT"),
+    *(({"metadataConditions": [condition]}, code) for condition, code in REFUSED_CONDITIONS),
 ]
+
+
+async def test_largest_filter_is_accepted(idle_app: App) -> None:
+    await make_runs(idle_app, await make_flow(idle_app), {"source": "one"})
+    assert await sources(idle_app, **nested(5)) == "one"
+    assert await sources(idle_app, None, **{"or": [{"sources": ["x"] * 399 + ["one"]}] * 50}) == "one"
+    assert await sources(idle_app, tags=[f"tag {number}" for number in range(1_000)]) == ""
+    conditions = [{"path": ".".join("a" * 20), "exists": False}] * 50
+    assert await sources(idle_app, None, **{"or": [{"metadataConditions": conditions}, {"tags": ["x"]}]}) == "one"
+    assert await sources(idle_app, None, **{"or": [{"tags": ["x"] * 1_000, "sources": ["one"] * 1_000}] * 9}) == ""
 
 
 async def test_invalid_values_are_refused(idle_app: App) -> None:
     for where, code in REFUSED:
         assert await idle_app.error_code(LIST, {"filter": where}) == code, where
+
+
+SPELLINGS = [
+    ("2025-06-01T03:00:00z", "bad live"),
+    ("2025-06-01t03:00:00Z", "bad live"),
+    ("2025-06-01 03:00:00+00:00", "bad live"),
+    ("2025-06-01T03:00:00-00:00", "bad live"),
+    ("2025-06-01T03:00:00.0Z", "bad live"),
+    ("20250601T030000Z", "bad live"),
+    ("2025-06-01T05:00:01.5+02:00", "live"),
+    ("2025-06-01T02:59:60Z", "bad live"),
+    ("2025-06-01T02:59:60.25Z", "live"),
+    ("2025-05-31T24:00:00Z", "good bad live"),
+    ("2025-05-31t24:00", "good bad live"),
+    ("2025-06-01T24:00:00.000z", ""),
+    ("2025-06-01", "good bad live"),
+]
+
+
+async def test_times_are_taken_as_rfc_3339_writes_them(idle_app: App) -> None:
+    published = await make_flow(idle_app)
+    await make_runs(idle_app, published, *({"source": word, **row} for word, row in ROWS.items()))
+    for text, expected in SPELLINGS:
+        assert await sources(idle_app, startedAfter=text) == expected, text
+    for text in ("2025-06-01T24:00:01Z", "2025-06-01T25:00:00Z", "2025-06-01T03:60:00Z", "2025-06-01T03:00:61Z"):
+        assert await idle_app.error_code(LIST, {"filter": {"startedAfter": text}}) == "BAD_REQUEST"
+
+
+async def test_windows_that_meet_miss_no_run_and_share_none(idle_app: App) -> None:
+    (run,) = await make_runs(idle_app, await make_flow(idle_app), {"source": "one", "status": RunStatus.FAILED})
+    times = (await idle_app.query(f'{{ flowRun(id: "{run}") {{ createdAt startedAt finishedAt }} }}'))["flowRun"]
+    for name in ("created", "started", "finished"):
+        at = times[f"{name}At"]
+        assert await sources(idle_app, **{f"{name}After": at}) == "one"
+        assert await sources(idle_app, **{f"{name}Before": at}) == ""
+
+
+async def test_ids_find_archived_runs(idle_app: App) -> None:
+    rows: list[dict[str, Any]] = [{"source": "archived", "archived_at": at(9)}, {"source": "other"}]
+    keys = await make_runs(idle_app, await make_flow(idle_app), *rows)
+    assert await sources(idle_app, ids=keys) == "archived other"
+    assert await sources(idle_app, ids=keys, archived="EXCLUDE") == "other"
+    assert await sources(idle_app, ids=keys, archived="ONLY") == "archived"
 
 
 async def test_times_at_the_ends_of_the_calendar_are_accepted(idle_app: App) -> None:
@@ -210,3 +367,4 @@ async def test_times_at_the_ends_of_the_calendar_are_accepted(idle_app: App) -> 
     for name in ("created", "started", "finished"):
         assert await sources(idle_app, **{f"{name}After": first, f"{name}Before": last}) == "one"
         assert await sources(idle_app, **{f"{name}After": last, f"{name}Before": first}) == ""
+    assert await idle_app.error_code(LIST, {"filter": {"createdAfter": "9999-12-31T24:00:00Z"}}) == "BAD_REQUEST"

@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from db.runs import input_requests, step_journal, transitions
+from db.runs import cancellation, claims, input_requests, transitions
 from db.runs.logs import LINES_IN_EVENT
 from domain import ids
 from domain.enums import Role
@@ -117,7 +117,7 @@ async def fail() -> None:
 
 async def work_off(worker: WorkerHarness, **actions: Callable[..., Any]) -> None:
     executor = await worker.executor(**actions)
-    while claimed := await worker.database.write(step_journal.claim, 10, LEASE):
+    while claimed := await worker.database.write(claims.claim, 10, LEASE):
         for each in claimed:
             await executor.execute(each)
 
@@ -127,7 +127,7 @@ async def from_the_beginning(watcher: Watcher) -> str:
     run_id = await watcher.engine.start(await watcher.engine.publish(transform("x", 1)))
     async with aclosing(watcher.events(encode_run_id(run_id))) as stream:
         cursor: str = (await anext(stream))["cursor"]
-    await watcher.engine.database.write(step_journal.stop, run_id, "Not this one")
+    await watcher.engine.database.write(cancellation.stop, run_id, "Not this one")
     return cursor
 
 
@@ -216,7 +216,7 @@ async def test_a_run_that_is_cancelled_ends_its_stream(worker: WorkerHarness, wa
     run_id = await worker.start(await worker.publish(ASK))
     await work_off(worker)
     async with live(watcher, run_id) as following:
-        await worker.database.write(step_journal.stop, run_id, "Cancelled")
+        await worker.database.write(cancellation.stop, run_id, "Cancelled")
         assert [short(await following()) for _ in range(2)] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
         assert await following() is None
 
@@ -224,8 +224,8 @@ async def test_a_run_that_is_cancelled_ends_its_stream(worker: WorkerHarness, wa
 async def test_events_of_other_runs_are_not_delivered(worker: WorkerHarness, watcher: Watcher) -> None:
     run_id, other = await worker.start_many(await worker.publish(transform("a", 1)), 2)
     async with live(watcher, run_id) as following:
-        await worker.database.write(step_journal.stop, other, "Cancelled")
-        await worker.database.write(step_journal.stop, run_id, "Cancelled")
+        await worker.database.write(cancellation.stop, other, "Cancelled")
+        await worker.database.write(cancellation.stop, run_id, "Cancelled")
         assert short(await following()) == "QUEUED>STOPPED"
         assert await following() is None
 

@@ -32,8 +32,9 @@ CONTRACT = {
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
-    "BulkOperation": """id project kind status strategy filter excludedIds source requestedBy maxPerSecond spreadOverMs
-        matched processed succeeded skipped failed reasons outcomes plan createdAt startedAt finishedAt""",
+    "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
+        maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
+        startedAt finishedAt""",
     "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
     "BulkPlan": "planId expiresAt eligible ineligible sample becameEligible becameIneligible",
     "BulkReasonCount": "reason count",
@@ -69,8 +70,8 @@ CONTRACT = {
     "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt",
+        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt""",
@@ -83,9 +84,11 @@ CONTRACT = {
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses environments tags anyTags failedStepName
-        errorContains errorFingerprint triggerMethods externalIds createdAfter createdBefore startedAfter startedBefore
-        finishedAfter finishedBefore minDurationMs maxDurationMs metadata parentRunId rootsOnly retryOfId unrecovered
-        archived includeArchived""",
+        errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
+        createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
+        startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
+        rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
+    "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
         source idempotencyKey waitMs""",
@@ -97,6 +100,8 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
+    "Schedule.runs": "first after last before",
+    "Webhook.runs": "first after last before",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -146,7 +151,7 @@ VALUES = {
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
-    "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION",
+    "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
     "OrderDirection": "ASC DESC",
     "TimeBucketSize": "MINUTE HOUR DAY",
     "Archived": "EXCLUDE INCLUDE ONLY",

@@ -14,8 +14,9 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Project, RunEvent
 from db.models.types import table
-from db.runs import step_journal, transitions
-from db.runs.step_journal import AttemptStart, Claimed
+from db.runs import claims, step_journal, transitions
+from db.runs.claims import Claimed
+from db.runs.step_journal import AttemptStart
 from db.runs.transitions import Lease
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
@@ -57,8 +58,8 @@ class SlotHarness:
 
     async def claim(self, limit: int = 64) -> list[Claimed]:
         """Claims runs once, and returns the claims, oldest first."""
-        claims = await self.database.write(step_journal.claim, limit, LEASE)
-        return sorted(claims, key=lambda claimed: claimed.lease.run_id)
+        claimed_runs = await self.database.write(claims.claim, limit, LEASE)
+        return sorted(claimed_runs, key=lambda claimed: claimed.lease.run_id)
 
     async def claimed(self, limit: int = 64) -> list[UUID]:
         """Claims runs once, and returns their IDs, oldest first."""
@@ -111,9 +112,9 @@ def finish(uow: UnitOfWork, lease: Lease, status: RunStatus = RunStatus.SUCCEEDE
     step_journal.finish(uow, lease, None, status, "Ended by a test", {"duration_ms": 0}, is_retry=False)
 
 
-def ids_of(claims: Sequence[Claimed]) -> list[UUID]:
+def ids_of(claimed_runs: Sequence[Claimed]) -> list[UUID]:
     """Returns the IDs of the claimed runs."""
-    return [claimed.lease.run_id for claimed in claims]
+    return [claimed.lease.run_id for claimed in claimed_runs]
 
 
 def _set_limits(uow: UnitOfWork, published: PublishedFlow, flow: int | None, project: int | None) -> None:

@@ -18,8 +18,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import retries, step_journal
-from db.runs.step_journal import Claimed
+from db.runs import claims, retries
+from db.runs.claims import Claimed
 from db.sql.rows import AnyRow
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.runs.state_machine import TRANSITIONS
@@ -140,7 +140,7 @@ class WorkerHarness:
 
     async def claim(self, lease: timedelta = LEASE) -> Claimed:
         """Claims the run that has been due for the longest time."""
-        (claimed,) = await self.database.write(step_journal.claim, 1, lease)
+        (claimed,) = await self.database.write(claims.claim, 1, lease)
         return claimed
 
     async def change(self, run_id: UUID, **values: Any) -> None:

@@ -11,7 +11,7 @@ from db.bulk.outcomes import OUTCOMES, PENDING, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
-from db.runs import step_journal, transitions
+from db.runs import cancellation, transitions
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
@@ -45,7 +45,7 @@ class CancelRuns(BulkAction):
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Stops `runs` and every live run below them."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-        stopped = step_journal.stop_locked(uow, runs, step_journal.cancelled_with(chunk.operation.key_name))
+        stopped = cancellation.stop_locked(uow, runs, cancellation.message_for(chunk.operation.key_name))
         descendants = stopped.difference(run.id for run in runs)
         if descendants:
             _record_descendants(uow, chunk, descendants)

@@ -202,11 +202,14 @@ async def test_missing_database_is_unavailable(database_url: str) -> None:
 
 @on_postgresql
 async def test_exhausted_pool_is_unavailable(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database._engine.pool, "_timeout", 0.0)
-    monkeypatch.setattr(database._engine.pool, "_max_overflow", 0)
+    engines = (database._engine, database._reading_engine)
+    for engine in engines:
+        monkeypatch.setattr(engine.pool, "_timeout", 0.0)
+        monkeypatch.setattr(engine.pool, "_max_overflow", 0)
     async with AsyncExitStack() as taken:
-        for _ in range(POOL_SIZE):
-            await taken.enter_async_context(database._engine.connect())
+        for engine in engines:
+            for _ in range(POOL_SIZE):
+                await taken.enter_async_context(engine.connect())
         await assert_unavailable(database)
     assert await database.read(projects.names) == []
 

@@ -14,8 +14,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.core.write_batcher import WriteBatcher
 from db.models import RunEvent
 from db.models.types import table
+from db.runs import cancellation, claims, step_journal
 from db.runs import reads as run_reads
-from db.runs import step_journal
 from db.runs.step_journal import Advance, AttemptResult, AttemptStart, End
 from db.runs.transitions import Ending, Lease
 from domain import ids
@@ -41,9 +41,7 @@ FAILED = Ending(RunStatus.FAILED, "Run failed", {"failed_step_name": "b", "error
 
 async def claimed(database: Database, published: PublishedFlow, count: int) -> list[Lease]:
     await database.write(factory.make_runs, published, [{} for _ in range(count)])
-    return sorted(
-        (each.lease for each in await database.write(step_journal.claim, count, MINUTE)), key=lambda it: it.run_id
-    )
+    return sorted((each.lease for each in await database.write(claims.claim, count, MINUTE)), key=lambda it: it.run_id)
 
 
 _RUN = ("status", "due_at", "lease_token", "finished_at", "duration_ms", "failed_step_name", "error_code", "output")
@@ -70,8 +68,8 @@ async def alone(database: Database, lease: Lease) -> None:
 
 
 async def together(database: Database, leases: Sequence[Lease]) -> None:
-    for last, next_try in ((None, FIRST), (TO_BE_RETRIED, SECOND_TRY), (SUCCESS, NEXT_STEP)):
-        changes = [Advance(lease, last, next_try) for lease in leases]
+    for last, next_attempt in ((None, FIRST), (TO_BE_RETRIED, SECOND_TRY), (SUCCESS, NEXT_STEP)):
+        changes = [Advance(lease, last, next_attempt) for lease in leases]
         assert await database.write(step_journal.advance_batch, changes) == {lease.run_id for lease in leases}
     ends = [End(lease, LAST, FAILED) for lease in leases]
     assert await database.write(step_journal.advance_batch, ends) == {lease.run_id for lease in leases}
@@ -97,7 +95,7 @@ async def test_batch_omits_only_runs_with_lost_lease(database: Database, publish
 
 async def test_batch_does_not_change_final_run(database: Database, published: PublishedFlow) -> None:
     (lease,) = await claimed(database, published, 1)
-    assert await database.write(step_journal.stop, lease.run_id, "Enough")
+    assert await database.write(cancellation.stop, lease.run_id, "Enough")
     before = await database.read(contents)
     assert await database.write(step_journal.advance_batch, [End(lease, None, FAILED)]) == set()
     assert await database.read(contents) == before

@@ -14,7 +14,7 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import step_journal
+from db.runs import claims
 from tests.db.test_plans import statements_on
 from tests.support import factory
 from tests.support.clock import START, FakeClock
@@ -55,7 +55,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def claim(conn: Connection) -> tuple[str, Any]:
     """Claim runs; returns the statement that finds them, with its parameters."""
     with statements_on(conn) as statements:
-        assert len(step_journal.claim(UnitOfWork(conn, COMMIT_STEPS), LIMIT, timedelta(seconds=15))) == LIMIT
+        assert len(claims.claim(UnitOfWork(conn, COMMIT_STEPS), LIMIT, timedelta(seconds=15))) == LIMIT
     return statements[0]
 
 

@@ -11,8 +11,8 @@ import pytest
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.queue import due
-from db.runs import step_journal, transitions
-from db.runs.step_journal import Claimed
+from db.runs import claims, step_journal, transitions
+from db.runs.claims import Claimed
 from domain import ids
 from domain.enums import TriggerMethod
 from tests.support.clock import START, FakeClock
@@ -32,11 +32,11 @@ async def flow(worker: WorkerHarness) -> Flow:
 
 
 async def claim(database: Database, limit: int = 10) -> list[UUID]:
-    return [claimed.lease.run_id for claimed in await claims(database, limit)]
+    return [claimed.lease.run_id for claimed in await claim_runs(database, limit)]
 
 
-async def claims(database: Database, limit: int = 10) -> Sequence[Claimed]:
-    return await database.write(step_journal.claim, limit, LEASE)
+async def claim_runs(database: Database, limit: int = 10) -> Sequence[Claimed]:
+    return await database.write(claims.claim, limit, LEASE)
 
 
 async def priority(worker: WorkerHarness, run_id: UUID) -> int:
@@ -83,7 +83,7 @@ async def test_each_run_is_claimed_once(worker: WorkerHarness, flow: Flow) -> No
 
 async def test_retry_by_hand_goes_before_started_runs_and_these_before_new(worker: WorkerHarness, flow: Flow) -> None:
     begun = await worker.start(flow)
-    (claimed,) = await claims(worker.database)
+    (claimed,) = await claim_runs(worker.database)
     new = await worker.start_many(flow, 3)
     await worker.database.write(step_journal.snooze, claimed.lease, None, START)
     retried = await worker.start(flow, trigger_method=TriggerMethod.RETRY)
@@ -94,7 +94,7 @@ async def test_retry_by_hand_goes_before_started_runs_and_these_before_new(worke
 
 async def test_one_claim_takes_priorities_in_order(worker: WorkerHarness, flow: Flow, fake_clock: FakeClock) -> None:
     begun = await worker.start(flow)
-    (claimed,) = await claims(worker.database)
+    (claimed,) = await claim_runs(worker.database)
     await worker.database.write(step_journal.snooze, claimed.lease, None, START)
     new = await worker.start(flow)
     await fake_clock.advance(1)
@@ -105,13 +105,13 @@ async def test_one_claim_takes_priorities_in_order(worker: WorkerHarness, flow: 
 async def test_priority_rises_at_start_but_not_of_retry_by_hand(worker: WorkerHarness, flow: Flow) -> None:
     new = await worker.start(flow)
     retried = await worker.start(flow, trigger_method=TriggerMethod.RETRY)
-    await claims(worker.database)
-    assert [await priority(worker, run_id) for run_id in (new, retried)] == [due.UNDER_WAY, due.BY_HAND]
+    await claim_runs(worker.database)
+    assert [await priority(worker, run_id) for run_id in (new, retried)] == [due.STARTED_RUN, due.INTERACTIVE]
 
 
 async def test_snoozed_run_is_due_later(worker: WorkerHarness, flow: Flow, fake_clock: FakeClock) -> None:
     run_id = await worker.start(flow)
-    (claimed,) = await claims(worker.database)
+    (claimed,) = await claim_runs(worker.database)
     await worker.database.write(step_journal.snooze, claimed.lease, None, START + 7 * SECOND)
     assert await claim(worker.database) == []
     assert await worker.database.read(due.next_due) == START + 7 * SECOND
@@ -124,7 +124,7 @@ async def test_paused_run_is_due_when_its_pause_ends_or_it_is_resumed(
     worker: WorkerHarness, flow: Flow, due_at: datetime | None
 ) -> None:
     run_id = await worker.start(flow)
-    (claimed,) = await claims(worker.database)
+    (claimed,) = await claim_runs(worker.database)
     assert await worker.database.write(transitions.pause, claimed.lease, "Waiting", due_at)
     assert await claim(worker.database) == []
     assert await worker.database.read(due.next_due) == due_at
@@ -134,8 +134,8 @@ async def test_paused_run_is_due_when_its_pause_ends_or_it_is_resumed(
 
 async def test_released_run_is_due_at_once(worker: WorkerHarness, flow: Flow) -> None:
     run_id = await worker.start(flow)
-    (claimed,) = await claims(worker.database)
-    await worker.database.write(step_journal.release, [claimed.lease])
+    (claimed,) = await claim_runs(worker.database)
+    await worker.database.write(claims.release, [claimed.lease])
     assert await claim(worker.database) == [run_id]
 
 
@@ -143,7 +143,7 @@ async def test_run_of_a_lost_worker_is_due_when_its_lease_has_ended(
     worker: WorkerHarness, flow: Flow, fake_clock: FakeClock
 ) -> None:
     run_id = await worker.start(flow)
-    await claims(worker.database)
+    await claim_runs(worker.database)
     await fake_clock.advance(LEASE.total_seconds() - 0.1)
     assert await claim(worker.database) == []
     await fake_clock.advance(0.1)

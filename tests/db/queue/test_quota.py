@@ -13,7 +13,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import QuotaUse
 from db.models.types import table
 from db.queue import quota
-from db.runs import step_journal
+from db.runs import cancellation
 from domain.quota import QuotaPeriod
 from tests.support.clock import FakeClock
 from tests.support.factory import create_run
@@ -50,7 +50,7 @@ async def test_what_is_rolled_back_was_not_counted(database: Database) -> None:
 
     def fail(uow: UnitOfWork) -> None:
         create_run(uow, harness.published)
-        step_journal.apply_quota(uow)
+        cancellation.apply_quota(uow)
         raise _OopsError
 
     with pytest.raises(_OopsError):

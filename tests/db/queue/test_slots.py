@@ -12,9 +12,10 @@ from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
 from db.queue import due, slots
-from db.runs import step_journal
+from db.runs import cancellation, claims, step_journal
 from db.runs.children import ChildBatch
-from db.runs.step_journal import AttemptStart, Claimed
+from db.runs.claims import Claimed
+from db.runs.step_journal import AttemptStart
 from domain.enums import RunStatus
 from engine.worker.dispatcher import Dispatcher, DispatcherSettings
 from tests.support.app import PATIENCE, statements
@@ -83,13 +84,13 @@ async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(databa
     harness = await SlotHarness.on(database, flow=1)
     runs = await harness.start(4)
     await harness.claim()
-    assert await database.write(step_journal.stop, runs[1], "Cancelled")
+    assert await database.write(cancellation.stop, runs[1], "Cancelled")
     stopped = await harness.run(runs[1])
     assert (stopped.blocked_since, stopped.blocked_by, stopped.finished_at is None) == (None, None, False)
     assert await harness.due() == set()
-    assert await database.write(step_journal.stop, runs[0], "Cancelled")
+    assert await database.write(cancellation.stop, runs[0], "Cancelled")
     assert await harness.due() == {runs[2]}
-    assert await database.write(step_journal.stop, runs[2], "Cancelled")  # it had been let go on, and never did
+    assert await database.write(cancellation.stop, runs[2], "Cancelled")  # it had been let go on, and never did
     assert await harness.claimed() == [runs[3]]
 
 
@@ -97,7 +98,7 @@ async def test_a_run_taken_over_from_a_lost_worker_keeps_its_place(database: Dat
     harness = await SlotHarness.on(database, flow=1)
     runs = await harness.start(2)
     await harness.claim()
-    await database.write(step_journal.release_leases)
+    await database.write(claims.release_all)
     assert await harness.claimed() == runs[:1]
     assert (await harness.run(runs[0])).interruptions == 1
 
@@ -121,12 +122,12 @@ async def test_flows_of_a_limited_project_share_without_starving(database: Datab
     other = await harness.another_flow()
     limited, others = await harness.start(20), await harness.start(3, other)
     ran: list[UUID] = []
-    while claims := await harness.claim():
+    while claimed := await harness.claim():
         while await harness.due() and (more := await harness.claim()):
-            claims += more
-        assert len(claims) <= 2
-        ran += ids_of(claims)
-        for claim in claims:
+            claimed += more
+        assert len(claimed) <= 2
+        ran += ids_of(claimed)
+        for claim in claimed:
             await harness.finish(claim.lease)
     assert sorted(ran) == sorted([*limited, *others])
     assert set(others) <= set(ran[:8])
@@ -152,12 +153,12 @@ async def test_a_parent_does_not_keep_its_children_from_running(database: Databa
 async def test_a_lowered_limit_holds_for_runs_that_begin_later(database: Database) -> None:
     harness = await SlotHarness.on(database, flow=3)
     runs = await harness.start(6)
-    claims = await harness.claim()
+    claimed = await harness.claim()
     await harness.limit_flow(1)
-    for claim in claims[:2]:
+    for claim in claimed[:2]:
         await harness.finish(claim.lease)
         assert await harness.claimed() == []
-    await harness.finish(claims[2].lease)
+    await harness.finish(claimed[2].lease)
     assert await harness.claimed() == runs[3:4]
 
 
@@ -178,10 +179,10 @@ async def test_a_limit_set_on_the_flow_moves_runs_out_of_the_projects_line(datab
     harness = await SlotHarness.on(database, project=2)
     other = await harness.another_flow()
     mine, theirs = await harness.start(4), await harness.start(2, other)
-    claims = await harness.claim()
-    assert ids_of(claims) == mine[:2]
+    claimed = await harness.claim()
+    assert ids_of(claimed) == mine[:2]
     await harness.limit_flow(1)
-    for claim in claims:
+    for claim in claimed:
         await harness.finish(claim.lease)
     found: list[UUID] = []
     while await harness.due():
@@ -206,9 +207,9 @@ async def test_runs_without_limits_cost_no_statement_more(database: Database) ->
     harness = await SlotHarness.on(database)
     await harness.start(2)
     with statements() as claim:
-        claims = await harness.claim()
+        claimed = await harness.claim()
     with statements() as end:
-        await harness.finish(claims[0].lease)
+        await harness.finish(claimed[0].lease)
     counted = [each for each in [*claim.texts, *end.texts] if not each.startswith(("SAVEPOINT", "RELEASE", "BEGIN"))]
     assert len(counted) == 5 + 2  # due, claim, begin, claimed, event; finish, event
     assert not any("advisory" in each for each in counted)
@@ -262,8 +263,8 @@ async def test_three_dispatchers_never_run_more_than_the_limit(databases: list[D
 async def test_claims_at_the_same_time_share_what_is_free(databases: list[Database]) -> None:
     harness = await SlotHarness.on(databases[0], flow=5)
     await harness.start(60)
-    claims = await asyncio.gather(*(each.write(step_journal.claim, 4, LEASE) for each in databases for _ in range(4)))
-    assert sum(len(each) for each in claims) <= 5
+    claimed = await asyncio.gather(*(each.write(claims.claim, 4, LEASE) for each in databases for _ in range(4)))
+    assert sum(len(each) for each in claimed) <= 5
     while await harness.due():
         await harness.claim()
     assert (await harness.statuses()) == {"RUNNING": 5, "QUEUED": 55}

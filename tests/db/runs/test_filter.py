@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,9 +23,12 @@ from db.runs import reads as run_reads
 from db.runs.filter import _CONDITIONS
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
+from domain import ids
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.ids import IdKind
-from domain.runs.run_filter import FILTER_FIELDS, Archived, FilterField, Operator, RunFilter, RunOrder, ValueType
+from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
+from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
+from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
 from domain.runs.state_machine import FINAL, UNSUCCESSFUL
 from live.matching import snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
@@ -68,7 +71,12 @@ METADATA: list[dict[str, Any]] = [
     {"a": [{"b": 1, "c": 2}, {"b": 2}]},
     {"a": {"b": {"c": [None, False]}}, "d": ""},
     {"ключ": "日本 🙂", 'q"': "it's", "b": 0},
+    {"a": {"b": 2}, "": {"": 1e15}},
+    {"a": {"b": "1.5"}, "x.y": "a%b"},
+    {"a": {"b": [5], "1": -0.1}, "0": 3},
 ]
+SCHEDULES = [ids.encode(IdKind.SCHEDULE, factory.uuid_at(START, number)) for number in range(3)]
+WEBHOOKS = [ids.encode(IdKind.WEBHOOK, factory.uuid_at(START, number)) for number in range(3)]
 SHORT = [0, 1, 20, 999, 1_000]
 
 
@@ -86,6 +94,7 @@ def fill(uow: UnitOfWork) -> None:
 
 def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, Any]:
     status = draw.choice(list(RunStatus))
+    changed = draw.choice(SHORT) * MS
     relatives = [None, None, *earlier[:3]]
     return {
         "status": status,
@@ -97,12 +106,20 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
         "failed_step_name": draw.choice([None, "fetch", "Fetch", "store"]),
         "error_fingerprint": draw.choice([None, "00ff", "11ee"]),
         "external_id": draw.choice([None, "order-1", "order-2", ""]),
-        "parent_run_id": draw.choice(relatives),
+        "source": draw.choice([None, "cron", *SCHEDULES[:2], *WEBHOOKS[:2]]),
+        **family(draw, key, relatives),
         "retry_of_id": draw.choice(relatives),
         "recovered_by_id": draw.choice(relatives),
         "archived_at": draw.choice([None, None, START]),
+        "updated_at": START - changed,
         **times(draw, status),
     }
+
+
+def family(draw: random.Random, key: UUID, relatives: Sequence[UUID | None]) -> dict[str, Any]:
+    """Its parent, and the topmost ancestor: the first runs have no parent."""
+    parent = draw.choice(relatives)
+    return {"parent_run_id": parent, "root_run_id": key if parent is None else draw.choice(relatives[2:])}
 
 
 def times(draw: random.Random, status: RunStatus) -> dict[str, Any]:
@@ -149,11 +166,19 @@ def same(column: str) -> Callable[[AnyRow, Any], bool]:
 
 
 def after(column: str) -> Callable[[AnyRow, Any], bool]:
-    return lambda row, value: getattr(row, column) is not None and getattr(row, column) > value
+    return lambda row, value: getattr(row, column) is not None and getattr(row, column) >= value
 
 
 def before(column: str) -> Callable[[AnyRow, Any], bool]:
     return lambda row, value: getattr(row, column) is not None and getattr(row, column) < value
+
+
+PERIODS = {"PT1S": 1_000 * MS, "PT0.02S": 20 * MS, "PT0S": timedelta(0), "PT59.7S": 59_700 * MS, "P1M": timedelta(31)}
+"""Durations, and how long they are before the present instant of the tests; a longer one than a month is a month."""
+
+
+def within(column: str) -> Callable[[AnyRow, Any], bool]:
+    return lambda row, period: getattr(row, column) is not None and getattr(row, column) >= START - PERIODS[period]
 
 
 REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
@@ -165,6 +190,9 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "environments": listed("environment"),
     "trigger_methods": listed("trigger_method"),
     "external_ids": listed("external_id"),
+    "sources": listed("source"),
+    "schedule_ids": listed("source"),
+    "webhook_ids": listed("source"),
     "tags": lambda row, tags: bool(tags) and set(tags) <= set(row.tags),
     "any_tags": lambda row, tags: bool(set(tags) & set(row.tags)),
     "failed_step_name": same("failed_step_name"),
@@ -178,19 +206,81 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "started_before": before("started_at"),
     "finished_after": after("finished_at"),
     "finished_before": before("finished_at"),
+    "updated_after": after("updated_at"),
+    "updated_before": before("updated_at"),
+    **{f"{name}_within": within(f"{name}_at") for name in ("created", "started", "finished", "updated")},
     "min_duration_ms": lambda row, least: (length := duration_ms(row)) is not None and length >= least,
     "max_duration_ms": lambda row, most: (length := duration_ms(row)) is not None and length <= most,
     "metadata": lambda row, probe: contains(orjson.loads(row.metadata), orjson.loads(probe)),
+    "metadata_conditions": lambda row, conditions: (
+        conditions != () and all(meets(condition, orjson.loads(row.metadata)) for condition in conditions)
+    ),
     "parent_run_id": same("parent_run_id"),
+    "root_run_id": same("root_run_id"),
     "roots_only": lambda row, only: not only or row.parent_run_id is None,
     "retry_of_id": same("retry_of_id"),
     "unrecovered": lambda row, only: not only or (row.status in UNSUCCESSFUL and row.recovered_by_id is None),
     "archived": lambda row, how: how == "INCLUDE" or (row.archived_at is not None) is (how == "ONLY"),
+    "not_": lambda row, where: not matches(where, row),
+    "or_": lambda row, parts: any(matches(part, row) for part in parts),
 }
 
 
 def matches(where: RunFilter, row: AnyRow) -> bool:
-    return all(REFERENCE[name](row, value) for name in REFERENCE if (value := getattr(where, name)) is not None)
+    return all(
+        REFERENCE[name](row, value)
+        for name in REFERENCE
+        if (value := getattr(where, name)) is not None and not is_blank(name, value)
+    )
+
+
+def is_blank(name: str, value: Any) -> bool:
+    """The rule of blank values, once more: empty texts, empty objects, 0 as a lower bound, and filters of such."""
+    if name == "not_":
+        return is_everything(value) or is_nothing(value)
+    if name == "or_":
+        return any(is_everything(part) for part in value)
+    if name == "metadata_conditions":
+        return value != () and all(set(comparisons_of(condition)) == {"path"} for condition in value)
+    return (name, value) == ("min_duration_ms", 0) or value in ("", "{}")
+
+
+def comparisons_of(condition: MetadataCondition) -> dict[str, Any]:
+    return {name: value for name, value in asdict(condition).items() if value not in (None, "")}
+
+
+def is_everything(where: RunFilter) -> bool:
+    named = {name: getattr(where, name) for name in REFERENCE}
+    unset = (None, False, Archived.INCLUDE)
+    return all(value in unset or is_blank(name, value) for name, value in named.items())
+
+
+def is_nothing(where: RunFilter) -> bool:
+    """True if a list is empty that a run would have to have an element of."""
+    if any(getattr(where, name) == () for name in REFERENCE):
+        return True
+    if where.or_ is not None and not is_blank("or_", where.or_):
+        return all(is_nothing(part) for part in where.or_)
+    return any(condition.one_of == () for condition in where.metadata_conditions or ())
+
+
+def meets(condition: MetadataCondition, document: Any) -> bool:
+    """True if the document meets the condition: each comparison in a line."""
+    for key in condition.path:
+        document = document.get(key) if isinstance(document, dict) else None
+    number = document if isinstance(document, int | float) and not isinstance(document, bool) else None
+    text = document if isinstance(document, str) else None
+    scalars = [condition.equals] if condition.equals is not None else []
+    return (
+        (condition.exists is None or condition.exists == (document is not None))
+        and all(document is not None and contains(document, orjson.loads(value)) for value in scalars)
+        and (condition.one_of is None or any(contains(document, orjson.loads(value)) for value in condition.one_of))
+        and (not condition.prefix or (text is not None and text.startswith(condition.prefix)))
+        and (condition.greater_than is None or (number is not None and number > condition.greater_than))
+        and (condition.at_least is None or (number is not None and number >= condition.at_least))
+        and (condition.less_than is None or (number is not None and number < condition.less_than))
+        and (condition.at_most is None or (number is not None and number <= condition.at_most))
+    )
 
 
 def test_every_field_is_declared_and_tested_here() -> None:
@@ -251,19 +341,36 @@ TEXTS: dict[str, list[str]] = {
     "failed_step_name": ["fetch", "store", "gone"],
     "error_fingerprint": ["00ff", "ffff"],
     "error_message": PARTS,
+    "source": ["cron", *SCHEDULES, *WEBHOOKS],
 }
 """Texts to look for in each column."""
+JSON_SCALARS = st.sampled_from(["1", "1.0", "true", "false", '"1"', '"1.5"', "2", "0", '""', '"it\'s"', "-0.1", "3"])
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     # Which IDs there are is known in the test: until then a number stands for each.
     **dict.fromkeys(IdKind, st.integers(0, 5)),
     ValueType.INSTANT: st.sampled_from(INSTANTS),
     ValueType.MILLISECONDS: st.sampled_from(DURATIONS),
     ValueType.FLAG: st.booleans(),
+    ValueType.DURATION: st.sampled_from(["", *PERIODS]),
     ValueType.JSON_OBJECT: st.sampled_from(PROBES).map(lambda probe: orjson.dumps(probe).decode()),
+    ValueType.METADATA_CONDITION: st.builds(
+        MetadataCondition,
+        path=st.sampled_from([("a",), ("a", "b"), ("a", "1"), ("a", "b", "c"), ("0",), ("", ""), ("x.y",), ("gone",)]),
+        exists=st.sampled_from([None, None, None, True, False]),
+        equals=st.none() | st.none() | JSON_SCALARS,
+        one_of=st.none() | st.none() | st.lists(JSON_SCALARS, max_size=3).map(tuple),
+        prefix=st.sampled_from([None, None, None, "", "1", "a%", "it's"]),
+        **{name: st.sampled_from([None, None, None, 0.0, 1.0, 1.5, 2.0, -0.1, 1e15]) for name in COMPARISONS},
+    ),
 }
 
 
 def values_of(field: FilterField) -> st.SearchStrategy[Any]:
+    if field.value_type is ValueType.FILTER:
+        part = st.deferred(lambda: PARTS_OF_FILTERS)
+        return st.lists(part, max_size=3) if field.is_list else part
+    if field.is_text:
+        return st.lists(st.sampled_from(TEXTS[field.column]), max_size=4)
     if field.value_type is ValueType.TEXT:
         scalars: st.SearchStrategy[Any] = st.sampled_from(TEXTS[field.column])
     elif (known := SCALARS.get(field.value_type)) is not None:
@@ -275,6 +382,23 @@ def values_of(field: FilterField) -> st.SearchStrategy[Any]:
 
 
 VALUES = {name: values_of(field) for name, field in FILTER_FIELDS.items()}
+LEAVES = sorted(name for name, field in FILTER_FIELDS.items() if field.value_type is not ValueType.FILTER)
+
+
+def some_of(names: st.SearchStrategy[list[str]]) -> st.SearchStrategy[dict[str, Any]]:
+    return names.flatmap(lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names}))
+
+
+PARTS_OF_FILTERS = st.recursive(
+    some_of(st.lists(st.sampled_from(LEAVES), max_size=3, unique=True)),
+    lambda part: (
+        st.fixed_dictionaries({"not_": part})
+        | st.fixed_dictionaries({"or_": st.lists(part, max_size=3)})
+        | st.builds(lambda one, other: {**one, "not_": other}, part, part)
+    ),
+    max_leaves=5,
+)
+"""Filters within filters."""
 FILTERS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names})
 )
@@ -287,6 +411,9 @@ TYPICAL: dict[str, Any] = {
     "environments": [Environment.PRODUCTION],
     "trigger_methods": [TriggerMethod.API, TriggerMethod.RETRY],
     "external_ids": ["order-1", ""],
+    "sources": ["cron", SCHEDULES[1]],
+    "schedule_ids": [SCHEDULES[0]],
+    "webhook_ids": WEBHOOKS,
     "tags": ["red"],
     "any_tags": ["blue", "x y", "ä", "it's"],
     "failed_step_name": "fetch",
@@ -298,14 +425,24 @@ TYPICAL: dict[str, Any] = {
     "started_before": START - 10 * MS,
     "finished_after": START - 900 * MS,
     "finished_before": START + 10 * MS,
+    "updated_after": START - 20 * MS,
+    "updated_before": START - 20 * MS,
+    "created_within": "PT59.7S",
+    "started_within": "PT0.02S",
+    "finished_within": "PT1S",
+    "updated_within": "PT0.02S",
     "min_duration_ms": 20,
     "max_duration_ms": 999,
     "metadata": '{"a":1}',
+    "metadata_conditions": [MetadataCondition(path=("a",), at_least=1, less_than=1.5)],
     "parent_run_id": 0,
+    "root_run_id": 0,
     "roots_only": True,
     "retry_of_id": 0,
     "unrecovered": True,
     "archived": Archived.ONLY,
+    "not_": {"failed_step_name": "fetch"},
+    "or_": [{"failed_step_name": "store"}, {"not_": {"started_after": START - 10 * MS}}],
 }
 
 
@@ -314,19 +451,25 @@ def all_rows(conn: Connection) -> Sequence[AnyRow]:
     return conn.execute(select(runs_table).order_by(runs_table.c.id)).all()
 
 
-def with_keys(values: Mapping[str, Any], rows: Sequence[AnyRow]) -> RunFilter:
+def with_keys(
+    values: Mapping[str, Any], rows: Sequence[AnyRow], make: Callable[..., RunFilter] = RunFilter
+) -> RunFilter:
     """The filter in which numbers are replaced by IDs that the rows have; the last numbers by one that none has."""
     replaced: dict[str, Any] = {}
     for name, value in values.items():
         field = FILTER_FIELDS[name]
-        if not isinstance(field.value_type, IdKind):
+        if field.value_type is ValueType.FILTER:
+            parts = [with_keys(part, rows, RunFilter.part) for part in (value if field.is_list else [value])]
+            replaced[name] = parts if field.is_list else parts[0]
+            continue
+        if field.is_text or not isinstance(field.value_type, IdKind):
             replaced[name] = value
             continue
         column = "id" if field.value_type is IdKind.RUN else field.column
         known = sorted({getattr(row, column) for row in rows})[:5]
         keys = [*known, *[UNKNOWN] * (6 - len(known))]
         replaced[name] = [keys[number] for number in value] if field.is_list else keys[value]
-    return RunFilter(**replaced)
+    return make(**replaced)
 
 
 def ids_in_sql(conn: Connection, where: RunFilter) -> list[UUID]:
@@ -442,16 +585,16 @@ async def test_like_wildcards_match_literally(filled: Database, rows: Sequence[A
     }
 
 
-async def test_time_bounds_are_exclusive(filled: Database, rows: Sequence[AnyRow]) -> None:
+async def test_ranges_of_time_include_their_start_and_not_their_end(filled: Database, rows: Sequence[AnyRow]) -> None:
     # Three runs to each millisecond that has any.
     instant = OLDEST + 7 * MS
     bounds: list[dict[str, Any]] = [
-        {"created_after": instant - MS, "created_before": instant + MS},
+        {"created_after": instant, "created_before": instant + MS},
         {"created_before": instant},
         {"created_after": instant},
     ]
     sizes = await filled.read(check, rows, [{"archived": Archived.INCLUDE, **each} for each in bounds])
-    assert sizes == [3, 3, COUNT - 6]
+    assert sizes == [3, 3, COUNT - 3]
 
 
 async def test_counting_stops_at_the_limit(filled: Database) -> None:

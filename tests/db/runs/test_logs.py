@@ -4,9 +4,10 @@ from uuid import UUID
 import pytest
 
 from db.core.database import Database
-from db.runs import logs, step_journal
+from db.runs import claims, logs, step_journal
+from db.runs.claims import LeaseLostError
 from db.runs.logs import Line, LogFilter
-from db.runs.step_journal import LeaseLostError, RunOutput
+from db.runs.step_journal import RunOutput
 from db.runs.transitions import Lease
 from db.sql.keyset import Edge, Page, Position
 from domain import ids
@@ -102,7 +103,7 @@ async def test_filters_select_lines(database: Database, run_ids: list[UUID]) -> 
 
 
 async def test_append_requires_the_lease(database: Database, run_ids: list[UUID]) -> None:
-    (claimed, *_) = await database.write(step_journal.claim, 10, timedelta(seconds=15))
+    (claimed, *_) = await database.write(claims.claim, 10, timedelta(seconds=15))
     output = RunOutput([line("kept")], MOST, [])
     await database.write(step_journal.write_output, claimed.lease, output)
     zombie = Lease(claimed.lease.run_id, ids.new_uuid())

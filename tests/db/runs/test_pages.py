@@ -17,7 +17,8 @@ from db.models.types import table
 from db.row_types import RunRow
 from db.runs import reads as run_reads
 from db.sql.keyset import Edge, Page, Position, sort_value
-from domain.runs.run_filter import Archived, RunFilter, RunOrder, RunOrderField
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow
@@ -42,6 +43,7 @@ def run(number: int) -> dict[str, Any]:
         "started_at": started_at,
         "finished_at": None if started_at is None else draw.choice([None, START + SECOND, START + 2 * SECOND]),
         "duration_ms": draw.choice([None, 0, 0, 1, 5_000]),
+        "updated_at": draw.choice([START, START, START + SECOND, START + timedelta(microseconds=1)]),
     }
 
 

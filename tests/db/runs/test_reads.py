@@ -14,6 +14,7 @@ from db.runs import reads as run_reads
 from db.runs import retries
 from domain import ids
 from domain.enums import RetryStrategy, RunStatus
+from domain.time import clock
 from tests.support import factory
 from tests.support.factory import PublishedFlow
 
@@ -38,14 +39,14 @@ class TestMarkRecovered:
     ) -> None:
         chain = await database.write(add_chain, published, 5)
         other = await database.write(add_chain, published, 2)
-        await database.write(run_reads.mark_recovered, chain[-1])
+        await database.write(run_reads.mark_recovered, chain[-1], clock.now())
         assert await recoveries(database, chain) == [chain[-1]] * 4 + [None]
         assert await recoveries(database, other) == [None, None]
 
     async def test_recovery_does_not_mark_other_branches(self, database: Database, published: PublishedFlow) -> None:
         chain = await database.write(add_chain, published, 3)
         branch = await database.write(factory.make_run, published, status=RunStatus.FAILED, retry_of_id=chain[0])
-        await database.write(run_reads.mark_recovered, chain[1])
+        await database.write(run_reads.mark_recovered, chain[1], clock.now())
         assert await recoveries(database, [*chain, branch]) == [chain[1], None, None, None]
 
     async def test_latest_successful_retry_replaces_earlier_one(
@@ -53,14 +54,14 @@ class TestMarkRecovered:
     ) -> None:
         chain = await database.write(add_chain, published, 3)
         for key in chain[1:]:
-            await database.write(run_reads.mark_recovered, key)
+            await database.write(run_reads.mark_recovered, key, clock.now())
         assert await recoveries(database, chain) == [chain[2], chain[2], None]
 
     async def test_success_without_retried_run_marks_nothing(
         self, database: Database, published: PublishedFlow
     ) -> None:
         chain = await database.write(add_chain, published, 1)
-        await database.write(run_reads.mark_recovered, chain[0])
+        await database.write(run_reads.mark_recovered, chain[0], clock.now())
         assert await recoveries(database, chain) == [None]
 
 

@@ -16,7 +16,8 @@ from db.models.types import table
 from db.runs import stats
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
-from domain.runs.run_filter import Archived, RunFilter
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
 from domain.time import time_buckets
 from domain.time.cron import get_zone
 from domain.time.time_buckets import BucketSize

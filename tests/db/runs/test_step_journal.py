@@ -16,9 +16,10 @@ from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
 from db.queue import due
+from db.runs import claims, step_journal
 from db.runs import reads as run_reads
-from db.runs import step_journal
-from db.runs.step_journal import AttemptResult, AttemptStart, LeaseLostError
+from db.runs.claims import LeaseLostError
+from db.runs.step_journal import AttemptResult, AttemptStart
 from db.runs.transitions import Lease
 from db.sql.rows import AnyRow
 from domain import ids
@@ -41,7 +42,7 @@ TO_BE_RETRIED = outcome(StepStatus.PENDING, error='{"code":"E"}')
 
 
 async def claim(database: Database, limit: int, lease: timedelta = MINUTE) -> list[Lease]:
-    return [each.lease for each in await database.write(step_journal.claim, limit, lease)]
+    return [each.lease for each in await database.write(claims.claim, limit, lease)]
 
 
 async def claimed(database: Database, published: PublishedFlow, count: int = 1) -> Sequence[Lease]:
@@ -115,15 +116,14 @@ class TestClaims:
         await database.write(step_journal.advance, begun, SUCCESS, NEXT_STEP)
         await fake_clock.advance(60)
         new = await database.write(factory.make_run, published, metadata='{"a": 1}')
-        brought = {each.run.id: each for each in await database.write(step_journal.claim, 2, MINUTE)}
+        brought = {each.run.id: each for each in await database.write(claims.claim, 2, MINUTE)}
         assert brought.keys() == {begun.run_id, new}
         assert [step.name for step in brought[begun.run_id].steps] == ["a", "b"]
         assert list(brought[new].steps) == []
         assert (brought[new].run.status, brought[new].run.started_at) == ("RUNNING", fake_clock.now())
         assert brought[new].run.metadata == '{"a": 1}'
-        assert {each.lease for each in brought.values()} == {
-            Lease(key, brought[new].run.lease_token) for key in brought
-        }
+        token = brought[new].run.lease_token
+        assert {(each.lease.run_id, each.lease.token) for each in brought.values()} == {(key, token) for key in brought}
 
     async def test_nothing_that_is_final_is_claimed(self, database: Database, published: PublishedFlow) -> None:
         finals = [{"status": status} for status in RunStatus if status not in ("QUEUED", "RUNNING", "PAUSED")]
@@ -158,7 +158,7 @@ class TestClaims:
         self, database: Database, lease: Lease, fake_clock: FakeClock
     ) -> None:
         await fake_clock.advance(50)
-        assert await database.write(step_journal.renew, [lease], MINUTE) == {lease.run_id}
+        assert await database.write(claims.renew, [lease], MINUTE) == {lease.run_id}
         await fake_clock.advance(59)
         assert await claim(database, 1) == []
         await fake_clock.advance(1)
@@ -169,15 +169,15 @@ class TestClaims:
     ) -> None:
         first, second, third = await claimed(database, published, 3)
         await database.write(finish, second)
-        await database.write(step_journal.release, [third])
-        assert await database.write(step_journal.renew, [first, second, third], MINUTE) == {first.run_id}
+        await database.write(claims.release, [third])
+        assert await database.write(claims.renew, [first, second, third], MINUTE) == {first.run_id}
 
     async def test_released_runs_are_due_at_once_and_count_no_interruption(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
         first, second, third = await claimed(database, published, 3)
         await fake_clock.advance(5)
-        await database.write(step_journal.release, [first, third])
+        await database.write(claims.release, [first, third])
         again = await claim(database, 3)
         assert {each.run_id for each in again} == {first.run_id, third.run_id}
         for each in again:
@@ -186,8 +186,8 @@ class TestClaims:
 
     async def test_nothing_to_renew_or_release_changes_nothing(self, database: Database, lease: Lease) -> None:
         before = await database.read(contents)
-        assert await database.write(step_journal.renew, [], MINUTE) == set()
-        await database.write(step_journal.release, [])
+        assert await database.write(claims.renew, [], MINUTE) == set()
+        await database.write(claims.release, [])
         assert await database.read(contents) == before
 
     async def test_after_a_crash_all_that_was_claimed_is_due_at_once(
@@ -196,7 +196,7 @@ class TestClaims:
         held = await claimed(database, published, 2)
         await database.write(factory.make_runs, published, [{"status": "FAILED"}, {"due_at": START + 2 * MINUTE}])
         await fake_clock.advance(1)
-        assert await database.write(step_journal.release_leases) == 2
+        assert await database.write(claims.release_all) == 2
         again = await claim(database, 10)
         assert {each.run_id for each in again} == {each.run_id for each in held}
         for each in again:
@@ -329,7 +329,7 @@ class TestSteps:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
         await database.write(step_journal.advance, lease, TO_BE_RETRIED, SECOND_TRY)
         await database.write(step_journal.interrupt, lease, 0)
-        loaded = await database.read(step_journal.load, lease)
+        loaded = await database.read(claims.load, lease)
         run = loaded.run
         assert (loaded.lease, run.id, run.status, run.input, run.metadata) == (
             lease,
@@ -386,7 +386,7 @@ class TestFinishing:
 
 
 def lock_lease(conn: Connection, lease: Lease) -> None:
-    step_journal.lock_lease(UnitOfWork(conn, COMMIT_STEPS), lease)
+    claims.lock_lease(UnitOfWork(conn, COMMIT_STEPS), lease)
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -406,8 +406,8 @@ WRITES: dict[str, Callable[[UnitOfWork, Lease], object]] = {
     "interrupt": lambda uow, lease: step_journal.interrupt(uow, lease, 0),
     "hand_back": lambda uow, lease: step_journal.snooze(uow, lease, SUCCESS, START),
     "finish": lambda uow, lease: finish(uow, lease, SUCCESS, is_retry=True),
-    "load": lambda uow, lease: step_journal.load(uow.conn, lease),
-    "hold": step_journal.lock_lease,
+    "load": lambda uow, lease: claims.load(uow.conn, lease),
+    "hold": claims.lock_lease,
 }
 
 
@@ -456,8 +456,8 @@ class TestFencing:
         stale, _ = await taken_over(database, published, fake_clock)
         before = await database.read(contents)
         await fake_clock.advance(1)
-        assert await database.write(step_journal.renew, [stale], MINUTE) == set()
-        await database.write(step_journal.release, [stale])
+        assert await database.write(claims.renew, [stale], MINUTE) == set()
+        await database.write(claims.release, [stale])
         assert await database.read(contents) == before
 
     async def test_a_stale_lease_is_no_better_in_the_company_of_a_good_one(
@@ -468,11 +468,11 @@ class TestFencing:
         # One claim has one token for all its runs, the lost one among them.
         fresh = {each.run_id: each for each in await claim(database, 2)}
         await fake_clock.advance(1)
-        assert await database.write(step_journal.renew, [lost, fresh[other.run_id]], MINUTE) == {other.run_id}
-        await database.write(step_journal.release, [lost, fresh[other.run_id]])
+        assert await database.write(claims.renew, [lost, fresh[other.run_id]], MINUTE) == {other.run_id}
+        await database.write(claims.release, [lost, fresh[other.run_id]])
         assert (await database.read(run_row, lost.run_id)).lease_token == fresh[lost.run_id].token
         assert (await database.read(run_row, other.run_id)).lease_token is None
 
     async def test_a_made_up_token_holds_nothing(self, database: Database, lease: Lease) -> None:
         with pytest.raises(LeaseLostError):
-            await database.write(step_journal.lock_lease, Lease(lease.run_id, ids.new_uuid()))
+            await database.write(claims.lock_lease, Lease(lease.run_id, ids.new_uuid()))

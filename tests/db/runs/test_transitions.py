@@ -9,8 +9,8 @@ from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
+from db.runs import claims, transitions
 from db.runs import reads as run_reads
-from db.runs import step_journal, transitions
 from db.runs.transitions import Lease
 from domain import ids
 from domain.enums import RunStatus
@@ -195,7 +195,7 @@ async def test_one_of_concurrent_final_statuses_wins(database: Database, publish
 
 async def test_final_run_never_changes_status(database: Database, published: PublishedFlow) -> None:
     lease = await database.write(create, published)
-    (held,) = await database.write(step_journal.claim, 1, factory.MINUTE)
+    (held,) = await database.write(claims.claim, 1, factory.MINUTE)
     assert await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.FAILED, "", {})
     assert not await database.write(transitions.finish, held.lease, RunStatus.RUNNING, RunStatus.SUCCEEDED, "", {})
     await database.write(transitions.start, {lease.run_id: RunStatus.FAILED})

@@ -10,7 +10,7 @@ import pytest
 
 from db.assembly import open_database
 from db.core.database import Database
-from db.runs import step_journal
+from db.runs import cancellation
 from engine.compiled_flow import FlowCache
 from engine.steps import StepContext
 from engine.worker.scheduler import Scheduler
@@ -199,7 +199,7 @@ async def test_run_cancelled_after_the_clock_was_set_has_a_positive_duration(
     async with working(backend, worker, Gate()):
         await still.settle()
         still.jump(jump)
-        await worker.database.write(step_journal.stop, run_id, "Stopped")
+        await worker.database.write(cancellation.stop, run_id, "Stopped")
         await still.settle()
     run = await worker.run(run_id)
     assert run.status == "STOPPED"

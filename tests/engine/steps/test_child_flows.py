@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import step_journal
+from db.runs import cancellation, claims
 from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.definition import MAX_RUN_DEPTH
@@ -34,7 +34,7 @@ def nested(flow: Flow, **more: Any) -> Document:
 async def work_off(worker: WorkerHarness, most: int = 10) -> None:
     """Execute all due runs."""
     executor = await worker.executor()
-    while claimed := await worker.database.write(step_journal.claim, most, LEASE):
+    while claimed := await worker.database.write(claims.claim, most, LEASE):
         for run in claimed:
             await executor.execute(run)
 
@@ -70,7 +70,7 @@ async def test_concurrency_limits_live_child_runs(worker: WorkerHarness) -> None
     loop = nested(child, forEach="{{ range(10) }}", concurrency=3, input={"n": 1})
     run_id = await worker.start(await worker.publish(loop))
     executor = await worker.executor()
-    while claimed := await worker.database.write(step_journal.claim, 1, LEASE):
+    while claimed := await worker.database.write(claims.claim, 1, LEASE):
         await executor.execute(claimed[0])
         live = [row for row in await children(worker, run_id) if row.status not in {"SUCCEEDED", "FAILED"}]
         assert len(live) <= 3
@@ -158,7 +158,7 @@ async def test_cancelling_a_parent_cancels_all_descendants(worker: WorkerHarness
     middle = await worker.publish(nested(leaf, forEach=[1, 2]))
     run_id = await worker.start(await worker.publish(nested(middle)))
     await work_off(worker)
-    assert await worker.database.write(step_journal.stop, run_id, "Cancelled")
+    assert await worker.database.write(cancellation.stop, run_id, "Cancelled")
     query = select(_RUN.status, _RUN.finished_at.is_not(None)).where(_RUN.root_run_id == run_id)
     rows = await worker.database.read(lambda conn: conn.execute(query).all())
     assert [tuple(row) for row in rows] == [("STOPPED", True)] * 4
@@ -169,7 +169,7 @@ async def test_parent_does_not_wait_for_a_cancelled_child_run(worker: WorkerHarn
     run_id = await worker.start(await worker.publish(nested(child)))
     await work_off(worker)
     (row,) = await children(worker, run_id)
-    await worker.database.write(step_journal.stop, row.id, "Cancelled")
+    await worker.database.write(cancellation.stop, row.id, "Cancelled")
     await work_off(worker)
     run = await worker.run(run_id)
     assert (run.status, run.error_code) == ("FAILED", "CHILD_FAILED")

@@ -16,7 +16,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import RunEvent, StepResult
 from db.models.types import table
-from db.runs import input_requests, step_journal, transitions
+from db.runs import cancellation, claims, input_requests, step_journal, transitions
 from db.runs.transitions import Lease
 from domain.enums import StepStatus
 from engine.errors import StepError
@@ -52,7 +52,7 @@ def _short(row: Any) -> str:
 
 async def execute_due(worker: WorkerHarness, **actions: Any) -> None:
     executor = await worker.executor(**actions)
-    while claimed := await worker.database.write(step_journal.claim, 10, LEASE):
+    while claimed := await worker.database.write(claims.claim, 10, LEASE):
         for run in claimed:
             await executor.execute(run)
 
@@ -115,7 +115,7 @@ async def test_events_of_waiting_and_skipped_steps(worker: WorkerHarness) -> Non
 async def test_unfinished_steps_of_a_cancelled_run_stop_before_the_run(worker: WorkerHarness) -> None:
     run_id = await worker.start(await worker.publish(ASK))
     await execute_due(worker)
-    await worker.database.write(step_journal.stop, run_id, "Cancelled")
+    await worker.database.write(cancellation.stop, run_id, "Cancelled")
     assert (await events_of(worker, run_id))[-2:] == ["ask#1 PAUSED>STOPPED", "PAUSED>STOPPED"]
     await check_events(worker, run_id)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from db import flows
-from db.sql.rows import AnyRow
+from db.runs.claims import JournalRow
 from domain import json_codec
 from domain.definition import LanguageModel
 from domain.errors import DefinitionInvalidError, Problem
@@ -69,7 +69,7 @@ class PollKind(StepKind):
         note = call.deferred["note"].render({**call.scope, "index": call.position})
         return Wait("Polling", clock.now() + timedelta(minutes=1), journal_input={**rendered, "note": note})
 
-    async def resume(self, call: StepCall, paused: AnyRow, /) -> Resumed | StillWaiting:
+    async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         polls = (clock.now() - paused.started_at) // timedelta(minutes=1)
         step_input = json_codec.decode(paused.input)
         if polls < step_input["polls"]:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from db.runs import input_requests, step_journal
-from db.runs.step_journal import LeaseLostError
-from db.sql.rows import AnyRow
+from db.row_types import InputRequestRow
+from db.runs import cancellation, claims, input_requests, step_journal
+from db.runs.claims import LeaseLostError
 from domain import json_codec
 from tests.support.clock import FakeClock
 from tests.support.worker import LEASE, Document, Flow, WorkerHarness, history, transform
@@ -32,7 +32,7 @@ async def work_off(worker: WorkerHarness) -> int:
     """Execute all due runs; returns the number of claims."""
     executor = await worker.executor()
     count = 0
-    while claimed := await worker.database.write(step_journal.claim, 10, LEASE):
+    while claimed := await worker.database.write(claims.claim, 10, LEASE):
         for run in claimed:
             await executor.execute(run)
             count += 1
@@ -46,7 +46,7 @@ async def begin(worker: WorkerHarness, *steps: Document, **definition: Any) -> t
     return flow, run_id
 
 
-async def request_of(worker: WorkerHarness, run_id: UUID) -> AnyRow:
+async def request_of(worker: WorkerHarness, run_id: UUID) -> InputRequestRow:
     (request,) = (await worker.database.read(input_requests.pending_by_runs, [run_id]))[run_id]
     return request
 
@@ -80,12 +80,23 @@ async def test_delay_in_the_past_ends_at_the_next_claim(worker: WorkerHarness) -
 
 
 @pytest.mark.parametrize(
-    "step_input", [{"for": "soon"}, {"for": "{{ 10 ** 12 }}"}, {"until": "tomorrow"}, {"until": "2999-01-01T00:00:00Z"}]
+    "step_input",
+    [
+        {"for": "{{ 'soon' }}"},
+        {"for": "{{ none }}"},
+        {"for": "{{ [1] }}"},
+        {"for": "{{ 10 ** 12 }}"},
+        {"until": "{{ 'tomorrow' }}"},
+        {"until": "{{ 5 }}"},
+        {"until": "2999-01-01T00:00:00Z"},
+        {"until": "2026-01-01T00:00:00", "timeZone": "{{ 'Mars/Base' }}"},
+    ],
 )
 async def test_delay_with_an_invalid_time_fails_the_step(worker: WorkerHarness, step_input: Document) -> None:
     _, run_id = await begin(worker, delay(**step_input))
     run = await worker.run(run_id)
     assert (run.status, run.error_code, run.failed_step_name) == ("FAILED", "INPUT_INVALID", "wait")
+    assert not any(word in run.error_message for word in ("float", "isoformat", "NoneType", "C int"))
 
 
 async def test_thousand_paused_runs_hold_no_lease(worker: WorkerHarness) -> None:
@@ -202,8 +213,8 @@ async def test_worker_without_the_lease_creates_no_request(worker: WorkerHarness
 async def test_cancelling_a_paused_run_cancels_its_request(worker: WorkerHarness) -> None:
     _, run_id = await begin(worker, ASK)
     request = await request_of(worker, run_id)
-    assert await worker.database.write(step_journal.stop, run_id, "Cancelled")
+    assert await worker.database.write(cancellation.stop, run_id, "Cancelled")
     assert await worker.statuses(run_id) == {"ask": "STOPPED"}
     assert await worker.tries(run_id) == [("ask", 1, "STOPPED")]
     assert not await worker.database.write(input_requests.answer, request.id, "1")
-    assert not await worker.database.write(step_journal.stop, run_id, "Cancelled again")
+    assert not await worker.database.write(cancellation.stop, run_id, "Cancelled again")

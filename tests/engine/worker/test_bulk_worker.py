@@ -24,8 +24,8 @@ from db.events import log as event_log
 from db.models import BulkOperation, BulkOutcome, FlowRun, RunEvent
 from db.models.types import table
 from db.queue import due
+from db.runs import claims, transitions
 from db.runs import reads as run_reads
-from db.runs import step_journal, transitions
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.bulk import BulkKind, BulkResult, BulkStatus
@@ -436,8 +436,8 @@ async def test_worker_of_a_cancelled_run_loses_its_lease(worker: WorkerHarness, 
     claimed = await worker.claim()
     lease = await start_leased(worker, BulkKind.CANCEL, [run_id])
     assert await worker.database.write(chunks.process_chunk, lease, 10, LEASE)
-    with pytest.raises(step_journal.LeaseLostError):
-        await worker.database.write(step_journal.lock_lease, claimed.lease)
+    with pytest.raises(claims.LeaseLostError):
+        await worker.database.write(claims.lock_lease, claimed.lease)
     assert (await outcomes(worker, lease.operation_id))[run_id].result == BulkResult.SUCCEEDED
     assert [row.to_status for row in await worker.events(run_id)] == ["QUEUED", "RUNNING", "STOPPED"]
 
@@ -446,7 +446,7 @@ async def test_runs_that_finish_during_a_bulk_cancel_end_once(
     worker: WorkerHarness, flow: Flow, database_url: str
 ) -> None:
     run_ids = await worker.start_many(flow, 60)
-    claims = await worker.database.write(step_journal.claim, 60, RUN_LEASE)
+    claimed_runs = await worker.database.write(claims.claim, 60, RUN_LEASE)
     operation_id = await start_operation(worker, BulkKind.CANCEL, run_ids)
     other = open_database(database_url)
     values = {"duration_ms": 1}
@@ -456,11 +456,11 @@ async def test_runs_that_finish_during_a_bulk_cancel_end_once(
         return await other.write(transitions.finish, *ended) is not None
 
     cancelling = asyncio.create_task(BulkWorker(worker.database, chunk_size=5).drain())
-    finished = [await finish(claimed.lease) for claimed in reversed(claims)]
+    finished = [await finish(claimed.lease) for claimed in reversed(claimed_runs)]
     await cancelling
     await other.close()
     by_run = await outcomes(worker, operation_id)
-    for claimed, won in zip(reversed(claims), finished, strict=True):
+    for claimed, won in zip(reversed(claimed_runs), finished, strict=True):
         run_id = claimed.lease.run_id
         assert (by_run[run_id].result == BulkResult.SKIPPED) is won
         history = [row.to_status for row in await worker.events(run_id)]
@@ -632,7 +632,7 @@ async def test_paced_retry_is_claimed_when_it_is_due(fake_clock: FakeClock, work
         worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION, spread_over_ms=30_000
     )
     await BulkWorker(worker.database).drain()
-    claim = step_journal.claim
+    claim = claims.claim
     claimed: list[UUID] = []
     for number, row in enumerate(await retries_of(worker, run_ids)):
         fake_clock.block((row.due_at - clock.now()).total_seconds())
@@ -646,8 +646,8 @@ async def test_single_retry_is_claimed_before_bulk_retries(worker: WorkerHarness
     await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
     await BulkWorker(worker.database).drain()
     by_hand = await worker.retry(run_ids[0])
-    assert sorted(row.priority for row in await retries_of(worker, run_ids)) == [due.NEW, due.NEW, due.BY_HAND]
-    (first,) = await worker.database.write(step_journal.claim, 1, RUN_LEASE)
+    assert sorted(row.priority for row in await retries_of(worker, run_ids)) == [due.NEW, due.NEW, due.INTERACTIVE]
+    (first,) = await worker.database.write(claims.claim, 1, RUN_LEASE)
     assert first.lease.run_id == by_hand
 
 
@@ -666,7 +666,7 @@ async def test_successful_bulk_retry_recovers_the_run(worker: WorkerHarness, flo
     await start_operation(worker, BulkKind.RETRY, run_ids, strategy=RetryStrategy.ON_LATEST_VERSION)
     await BulkWorker(worker.database).drain()
     (row,) = await retries_of(worker, run_ids)
-    await worker.database.write(run_reads.mark_recovered, row.id)
+    await worker.database.write(run_reads.mark_recovered, row.id, clock.now())
     assert (await worker.run(run_ids[0])).recovered_by_id == row.id
 
 

@@ -22,8 +22,8 @@ from db.core.database import Database
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import step_journal, transitions
-from db.runs.step_journal import Claimed
+from db.runs import cancellation, claims, step_journal, transitions
+from db.runs.claims import Claimed
 from domain.enums import RunStatus
 from domain.time import clock
 from engine.steps import StepContext
@@ -424,7 +424,7 @@ async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
     async with at_work(backend.create(worker.database, Limits()), held_up):
         await still.settle()
         now = still.now()
-        assert await worker.database.write(step_journal.stop, first, "Cancelled")
+        assert await worker.database.write(cancellation.stop, first, "Cancelled")
         await still.settle()
         assert held_up.aborted == [first]
         assert held_up.began[1:] == [(second, now)]
@@ -569,7 +569,7 @@ async def test_a_dispatcher_that_fails_leaves_nothing_under_way(
     run_id = await worker.start(flow)
     async with at_work(backend.create(worker.database, Limits()), held_up) as task:
         await still.settle()
-        monkeypatch.setattr(step_journal, "claim", broken)
+        monkeypatch.setattr(claims, "claim", broken)
         await still.advance(2)
         assert task.done()
         assert "a bug" in str(task.exception())
@@ -592,7 +592,8 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
         await asyncio.to_thread(own_postgres.stop)
         await fake_clock.advance(6)
         assert not task.done()
-        assert "could not look after 1 leases" in caplog.text
+        leases = [vars(record) for record in caplog.records if vars(record).get("service") == "leases"]
+        assert (leases[0]["message"], leases[0]["runs"]) == ("database unavailable", 1)
         await asyncio.to_thread(own_postgres.start)
         work.gate.set()
         await fake_clock.settle()

@@ -21,7 +21,7 @@ from db.bulk import chunks
 from db.core import pubsub
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import step_journal
+from db.runs import claims, step_journal
 from engine.compiled_flow import FlowCache
 from service.settings import Settings
 from service.worker import Worker
@@ -29,8 +29,8 @@ from service.worker import Worker
 ACTIONS = "tests.engine.faults.crash_actions"
 _JOURNAL = frozenset(
     {
-        step_journal.claim,
-        step_journal.release_leases,
+        claims.claim,
+        claims.release_all,
         step_journal.interrupt,
         step_journal.advance,
         step_journal.skip,
@@ -39,11 +39,11 @@ _JOURNAL = frozenset(
         step_journal.advance_batch,
         step_journal.snooze,
         step_journal.finish,
-        step_journal.release,
+        claims.release,
         chunks.process_chunk,
     }
 )
-_MAY_FIND_NOTHING = frozenset({step_journal.claim, step_journal.release_leases, step_journal.advance_batch})
+_MAY_FIND_NOTHING = frozenset({claims.claim, claims.release_all, step_journal.advance_batch})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What reads cost, beside a hand-written endpoint, plain Strawberry and PostGraphile. See `__main__`."""

@@ -1,0 +1,135 @@
+"""Conditions on one value in the metadata of runs, such as the one at `customer.id`.
+
+`predicate` is their meaning in memory and on SQLite. The SQL of PostgreSQL in db/runs/filter.py means the same.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "greater_than": operator.gt,
+    "at_least": operator.ge,
+    "less_than": operator.lt,
+    "at_most": operator.le,
+}
+"""The attributes of `MetadataCondition` that bound a number, each with its comparison."""
+_SEPARATOR = re.compile(r"\\(?P<escaped>[\\.])|\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataCondition:
+    """Conditions on the value at a path. They are ANDed; one that is None restricts nothing.
+
+    Null counts as no value: `{"customer": null}` names no customer. Values are JSON texts, since `1` and `true` are
+    equal in Python.
+    """
+
+    path: tuple[str, ...]
+    """Keys of nested objects, from the outermost to the innermost. Elements of lists cannot be addressed."""
+    exists: bool | None = None
+    """True: there is a value. False: there is none."""
+    equals: str | None = None
+    """The value is this string, number or boolean."""
+    one_of: tuple[str, ...] | None = None
+    """The value is one of these strings, numbers and booleans. An empty list matches nothing."""
+    prefix: str | None = None
+    """The value is a string that begins with this text. Empty, it restricts nothing."""
+    greater_than: float | None = None
+    """The value is a number greater than this one."""
+    at_least: float | None = None
+    """The value is a number that is not less than this one."""
+    less_than: float | None = None
+    """The value is a number less than this one."""
+    at_most: float | None = None
+    """The value is a number that is not greater than this one."""
+
+    @property
+    def is_blank(self) -> bool:
+        """True if the condition restricts nothing."""
+        is_given = (value is not None for value in (self.exists, self.equals, self.one_of))
+        return not any(is_given) and not self.prefix and not self.bounds
+
+    @property
+    def matches_nothing(self) -> bool:
+        """True if no value can meet the condition."""
+        return self.one_of == ()
+
+    @property
+    def bounds(self) -> Mapping[str, float]:
+        """The bounds of the number that are given, by attribute."""
+        return {name: bound for name in COMPARISONS if (bound := getattr(self, name)) is not None}
+
+    def predicate(self) -> Callable[[Any], bool]:
+        """Returns a function that is true of the documents, parsed JSON, which meet the condition."""
+        tests: list[Callable[[Any], bool]] = []
+        if self.exists is not None:
+            tests.append(lambda value: (value is not None) is self.exists)
+        if self.equals is not None:
+            tests.append(_is_one_of([self.equals]))
+        if self.one_of is not None:
+            tests.append(_is_one_of(self.one_of))
+        if prefix := self.prefix:
+            tests.append(lambda value: isinstance(value, str) and value.startswith(prefix))
+        tests += (_is_within(COMPARISONS[name], bound) for name, bound in self.bounds.items())
+        path = self.path
+        return lambda document: all(test(_value_at(document, path)) for test in tests)
+
+    def to_text(self) -> str:
+        """Returns the condition as JSON text, for `from_text`."""
+        return orjson.dumps(self).decode()
+
+
+def from_text(text: str) -> MetadataCondition:
+    """Returns the condition that `MetadataCondition.to_text` wrote."""
+    values = orjson.loads(text)
+    lists = {name: tuple(values[name]) for name in ("path", "one_of") if values[name] is not None}
+    return MetadataCondition(**{**values, **lists})
+
+
+def split_path(text: str) -> tuple[str, ...]:
+    r"""Returns the keys that `text` names: `customer.id` is the key `id` in the object at the key `customer`.
+
+    `\.` is a full stop and `\\` a backslash within a key.
+    """
+    keys, end = [""], 0
+    for found in _SEPARATOR.finditer(text):
+        keys[-1] += text[end : found.start()] + (found["escaped"] or "")
+        end = found.end()
+        if found["escaped"] is None:
+            keys.append("")
+    keys[-1] += text[end:]
+    return tuple(keys)
+
+
+def document_with(path: tuple[str, ...], value: str) -> str:
+    """Returns the JSON text of the smallest document that has `value`, a JSON text, at `path`."""
+    document = orjson.loads(value)
+    for key in reversed(path):
+        document = {key: document}
+    return orjson.dumps(document).decode()
+
+
+def _value_at(document: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        if not isinstance(document, dict):
+            return None
+        document = document.get(key)
+    return document
+
+
+def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:
+    # 1 == True in Python, and not in JSON.
+    allowed = {(isinstance(value, bool), value) for value in map(orjson.loads, texts)}
+    return lambda value: isinstance(value, str | int | float) and (isinstance(value, bool), value) in allowed
+
+
+def _is_within(compare: Callable[[Any, Any], Any], bound: float) -> Callable[[Any], bool]:
+    # Compared as PostgreSQL compares double precision.
+    return lambda value: (
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(compare(float(value), bound))
+    )
