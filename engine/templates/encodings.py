@@ -10,6 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from domain import json_codec
+from domain.errors import NumberOutOfRangeError
 from engine.templates import operations
 from engine.templates.meter import Meter, template_error, type_name
 from engine.templates.operations import Operation
@@ -28,6 +29,8 @@ def from_json(meter: Meter, value: Any) -> Any:
     meter.read(value)
     try:
         parsed = json_codec.parse(text)
+    except NumberOutOfRangeError:
+        raise operations.number_out_of_range() from None
     except orjson.JSONDecodeError as error:
         raise template_error(f"The text is not JSON: {error}") from None
     # Weighed by its text, without being traversed.
