@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from db import secret_tokens
+from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
 from db.models.types import table
@@ -31,6 +32,7 @@ class ActiveKey(NamedTuple):
     """None: an operator key, for all projects."""
     role: str
     name: str
+    expires_at: datetime | None
 
 
 class ListedKey(NamedTuple):
@@ -81,8 +83,13 @@ def create(
 
 def by_secret(conn: Connection, secret: str) -> ActiveKey | None:
     """Returns the active key with this secret, or None."""
-    query = select(_key.id, _key.project_id, _key.role, _key.name).where(_in_force())
-    row = conn.execute(query.where(_key.secret_hash == secret_tokens.hash_token(secret))).first()
+    return by_hash(conn, secret_tokens.hash_token(secret))
+
+
+def by_hash(conn: Connection, secret_hash: str) -> ActiveKey | None:
+    """Returns the active key whose secret has this hash, or None."""
+    query = select(_key.id, _key.project_id, _key.role, _key.name, _key.expires_at)
+    row = conn.execute(query.where(_key.secret_hash == secret_hash, _in_force())).first()
     return ActiveKey(*row) if row is not None else None
 
 
@@ -103,6 +110,7 @@ def is_known(conn: Connection, secret: str) -> bool:
 def revoke(uow: UnitOfWork, key_id: UUID) -> bool:
     """Revokes a key. Returns False if there is no such key, or if it was revoked before."""
     statement = update(_table).where(_key.id == key_id, _key.revoked_at.is_(None)).values(revoked_at=clock.now())
+    uow.publish_after_commit(pubsub.KEY_REVOKED)
     return uow.conn.execute(statement).rowcount == 1
 
 

@@ -1,7 +1,7 @@
 """Flows and their versions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -9,18 +9,25 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, tr
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
-from db.models.types import table
+from db.models.types import contains_folded, table
 from db.queue import slots
+from db.row_json.statements import RowTexts, Statement, page_slice
 from db.row_types import FlowRow, FlowVersionRow
+from db.sql.clause_text import ClauseTexts
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, select_columns
 from domain import ids
+from domain.text import fold_column
 from domain.time import clock
 
 _flows = table(Flow)
 _flow = _flows.c
 _versions = table(FlowVersion)
 _version = _versions.c
+
+_KEPT_FILTERS = 500
+"""Filters whose conditions are kept as text."""
+_filters = ClauseTexts(_KEPT_FILTERS)
 
 NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
 
@@ -48,7 +55,15 @@ def create(uow: UnitOfWork, project_id: UUID, name: str) -> UUID:
     """Inserts a flow without a version; returns its ID."""
     flow_id = ids.new_uuid()
     now = ids.created_at(flow_id)
-    row = {"id": flow_id, "project_id": project_id, "name": name, "enabled": True, "created_at": now, "updated_at": now}
+    row = {
+        "id": flow_id,
+        "project_id": project_id,
+        "name": name,
+        "name_folded": fold_column(name),
+        "enabled": True,
+        "created_at": now,
+        "updated_at": now,
+    }
     uow.conn.execute(insert(_flows).values(row))
     return flow_id
 
@@ -79,6 +94,8 @@ def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> None:
         project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
         slots.lock(uow.conn, [project_id])
         slots.limit_changed(uow, project_id, flow_id, values["max_concurrent_runs"])
+    if "name" in values:
+        values = {**values, "name_folded": fold_column(values["name"])}
     uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
 
 
@@ -118,6 +135,20 @@ def page(conn: Connection, columns: Collection[str], where: FlowFilter, page: Pa
     return NEWEST_FIRST.page(conn, select(*select_columns(_flows, columns)).where(_matches(where)), page)
 
 
+def page_texts(
+    texts: RowTexts, where: FlowFilter, page: Page, values: Mapping[str, object], *, placed: bool
+) -> Statement:
+    """Returns the statement for the JSON texts of the flows that `page` returns, for `Database.fetch`.
+
+    The rows of a backward page come last first. With `placed`, each row ends with its ID and 0.
+    """
+    dialect = texts.dialect
+    name = tuple(tuple(value) if isinstance(value, list) else value for value in astuple(where))
+    condition = _filters.of(name, lambda _: _matches(where), dialect)
+    rows = page_slice("flows", lambda: NEWEST_FIRST, condition, page, dialect)
+    return texts.select("flow.id, 0" if placed else "", rows, values)
+
+
 def has_more(conn: Connection, where: FlowFilter, edge: Edge) -> bool:
     """True if a matching flow stands beyond `edge`."""
     return NEWEST_FIRST.has_more(conn, select(_flow.id).where(_matches(where)), edge)
@@ -135,7 +166,7 @@ def _matches(where: FlowFilter) -> ColumnElement[bool]:
     if where.ids is not None:
         conditions.append(_flow.id.in_(where.ids))
     if where.name_contains is not None:
-        conditions.append(_flow.name.icontains(where.name_contains, autoescape=True))
+        conditions.append(contains_folded(_flow.name, _flow.name_folded, where.name_contains))
     if where.enabled is not None:
         conditions.append(_flow.enabled.is_(where.enabled))
     if where.published is not None:

@@ -11,6 +11,7 @@ from filelock import FileLock
 from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from db import text_indexes
 from db.core import sqlite
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -54,7 +55,19 @@ async def _upgrade_postgresql(url: str) -> None:
 def _run(conn: Connection) -> None:
     config = _config()
     config.attributes["connection"] = conn
+    before = MigrationContext.configure(conn).get_current_heads()
     command.upgrade(config, _TARGET)
+    text_indexes.ensure(conn)
+    if before != MigrationContext.configure(conn).get_current_heads():
+        # To SQLite an index without statistics looks better than any other; new expressions have none on PostgreSQL.
+        _gather_statistics(conn)
+
+
+def _gather_statistics(conn: Connection) -> None:
+    if conn.dialect.name == "sqlite":
+        sqlite.gather_statistics(conn)
+    else:
+        conn.execute(text("ANALYZE"))
 
 
 def is_current(conn: Connection) -> bool:

@@ -1,7 +1,7 @@
 """Purges the step data of runs that ended long ago.
 
 The run stays, with its status, history, input, output and error. Its step results, attempts, input requests, log lines
-and files are deleted. Files are only marked here: maintenance deletes their bytes in the file store before their rows.
+and files are deleted, except for files that a retry keeps with the results of steps (`db.runs.files`).
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, tuple_, update
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import FlowRun, InputRequest, Project, RunFile, RunLog, StepAttempt, StepResult
+from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
+from db.runs import files
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 
 _runs = table(FlowRun)
 _run = _runs.c
 _project = table(Project).c
-_files = table(RunFile)
 _logs = table(RunLog)
 _line = _logs.c
 
@@ -32,7 +32,7 @@ def purge(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     now = clock.now()
     for source in STEP_DATA:
         uow.conn.execute(delete(source).where(source.c.run_id.in_(run_ids)))
-    uow.conn.execute(update(_files).where(_files.c.run_id.in_(run_ids)).values(purged_at=now))
+    files.purge(uow, run_ids)
     uow.conn.execute(update(_runs).where(_run.id.in_(run_ids)).values(steps_purged_at=now))
 
 

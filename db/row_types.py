@@ -36,6 +36,8 @@ class RunRow(Protocol):
     item_index: int | None
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
+    retry_strategy: str | None
+    first_run_id: UUID | None
     attempt: int
     retry_operation_id: UUID | None
     recovered_by_id: UUID | None
@@ -136,6 +138,8 @@ class InputRequestRow(Protocol):
     expires_at: datetime | None
     answered_at: datetime | None
     answer: str | None
+    answered_by_key_id: UUID | None
+    idempotency_key: str | None
 
 
 class FlowRow(Protocol):

@@ -77,7 +77,18 @@ class Step(LanguageModel):
         description="A boolean, or an expression of one, with or without `{{ }}`. False and null skip the step.",
     )
     retry: RetryPolicy = RetryPolicy(attempts=1)
-    timeout: Seconds | None = Field(default=None, description="Longest duration of one attempt, in seconds.")
+    timeout: Seconds | None = Field(
+        default=None,
+        description="Longest duration of one attempt, in seconds. When a step that waits times out, its child runs are"
+        " cancelled and its input request expires.",
+    )
+    idempotency_key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4_000,
+        description="A template of the idempotency key that http and python steps send. Default: `run.firstRunId` and"
+        " the name of the step, the same for all attempts and for retries from the failed step.",
+    )
     continue_on_failure: bool = Field(default=False, description="Whether the run continues when the step has failed.")
     kind: str
     input: Any
@@ -101,6 +112,7 @@ class FlowDefinition(LanguageModel):
     def templates(self) -> Iterator[tuple[str, Any]]:
         """Yields every value with templates, conditions aside, with its path in the definition."""
         for index, step in enumerate(self.steps):
+            yield f"steps[{index}].idempotencyKey", step.idempotency_key
             yield f"steps[{index}].input", to_json_value(step.input)
         yield "output", self.output
 
@@ -114,6 +126,8 @@ class StepSyntax(Protocol):
     """What steps of this kind do and what their output is. Part of the JSON Schema of the language."""
     input_model: Any
     """The type of a step's `input`."""
+    sends_idempotency_key: bool
+    """True if steps of this kind use the field `idempotencyKey`."""
 
     def validate(self, step_input: Any, /) -> Iterable[Problem]:
         """Returns the problems that the type cannot express. Their paths are relative to the input."""
@@ -166,6 +180,8 @@ class FlowLanguage:
 
     def _step_problems(self, definition: FlowDefinition) -> Iterator[Problem]:
         for index, step in enumerate(definition.steps):
+            if step.idempotency_key is not None and not self._kinds[step.kind].sends_idempotency_key:
+                yield Problem(f"steps[{index}].idempotencyKey", f"Steps of kind {step.kind} send no idempotency key")
             for problem in self._kinds[step.kind].validate(step.input):
                 path = f"steps[{index}].input.{problem.path}".removesuffix(".")
                 yield Problem(path, problem.message)

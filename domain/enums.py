@@ -105,6 +105,16 @@ class RetryStrategy(StrEnum):
     ON_LATEST_VERSION = "ON_LATEST_VERSION"
 
 
+class OnItemFailure(StrEnum):
+    """What happens to the other child runs of a loop when one of them fails the step.
+
+    WAIT lets those that have started end, CANCEL cancels them. Further items are not started in either case.
+    """
+
+    WAIT = "WAIT"
+    CANCEL = "CANCEL"
+
+
 class Role(StrEnum):
     """What an API key may do: a VIEWER reads, an OPERATOR also runs flows, an ADMIN also changes them."""
 

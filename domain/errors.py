@@ -251,6 +251,36 @@ class RunNotRetryableError(UserError, code="RUN_NOT_RETRYABLE", http_status=HTTP
     """Only runs that ended without success can be retried."""
 
 
+class RetryUnderWayError(UserError, code="RETRY_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
+    """A retry of the run is live. Wait for it, or set `force` to start another one beside it."""
+
+    run_id: Annotated[UUID, "The live retry."]
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
+class AlreadyRecoveredError(UserError, code="ALREADY_RECOVERED", http_status=HTTPStatus.CONFLICT):
+    """A retry of the run has succeeded. Set `force` to execute it once more."""
+
+    run_id: Annotated[UUID, "The retry that succeeded."]
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
+class RetriedSinceError(UserError, code="RETRIED_SINCE", http_status=HTTPStatus.CONFLICT):
+    """The run was retried without success. Retry the last run of the chain instead, or set `force`."""
+
+    run_id: Annotated[UUID, "The last run of the chain of retries."]
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
 class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=HTTPStatus.CONFLICT):
     """The chain of retries has reached the project's `retryLimit`. Start a new run instead."""
 

@@ -80,16 +80,24 @@ class CheckedSchema:
         self._validator = compile_schema(schema)
         self._defaults = Defaults(schema)
 
+    def fill(self, value: Any, root: str) -> Any:
+        """Returns `value` with the defaults that it lacks, unchecked. `root` is its name in the paths of problems.
+
+        Raises:
+            InputInvalidError: a default contains itself.
+        """
+        try:
+            return self._defaults.fill(value)
+        except EndlessDefaultsError as error:
+            raise InputInvalidError([Problem(root, str(error))]) from None
+
     def accept(self, value: Any, root: str) -> Any:
-        """Returns `value` with the defaults that it lacks. `root` is its name in the paths of problems.
+        """Returns `value` with the defaults that it lacks.
 
         Raises:
             InputInvalidError: the value does not match the schema.
         """
-        try:
-            filled = self._defaults.fill(value)
-        except EndlessDefaultsError as error:
-            raise InputInvalidError([Problem(root, str(error))]) from None
+        filled = self.fill(value, root)
         if found := problems(self._validator, filled, root):
             raise InputInvalidError(found)
         return filled

@@ -29,6 +29,9 @@ from engine.run_output import AttemptRecorder
 from engine.step_values import encode_input, encode_output, error_document, error_text, storable_error
 from engine.steps import Launch, Resumed, StepCall, StepContext, StepKind, Wait
 
+MAX_KEY_LENGTH = 200
+"""Characters of an idempotency key that a step sends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -61,10 +64,36 @@ class Attempt:
         """Name of the step."""
         return self.step.definition.name
 
-    def start(self, input_text: str | None) -> AttemptStart:
+    @property
+    def deadline(self) -> datetime | None:
+        """When the step's timeout passes, of an attempt that waits; None: the step has none."""
+        timeout = self.step.definition.timeout
+        if timeout is None:
+            return None
+        started_at = self.paused.attempt_started_at if self.paused is not None else None
+        return (started_at or clock.now()) + timedelta(seconds=timeout)
+
+    def idempotency_key(self) -> str:
+        """Returns the key that the step sends, the same for all attempts and for retries that continue the operation.
+
+        Raises:
+            StepError: INPUT_INVALID, the template does not give a text of 1 to 200 characters.
+        """
+        template = self.step.idempotency_key
+        if template is None:
+            return f"{self.execution.operation_id}:{self.name}"
+        key = template.render(self.execution.scope)
+        if isinstance(key, int) and not isinstance(key, bool):
+            key = str(key)
+        if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
+            message = f"`idempotencyKey` must be a text of 1 to {MAX_KEY_LENGTH} characters."
+            raise StepError("INPUT_INVALID", message, retryable=False)
+        return key
+
+    def start(self, input_text: str | None, started_at: datetime | None = None) -> AttemptStart:
         """Returns the start of the attempt as the journal stores it; `input_text` is the rendered input."""
         step = self.step.definition
-        return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text)
+        return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text, started_at)
 
     def result(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> AttemptResult:
         """Returns the result of the attempt as the journal stores it."""
@@ -124,8 +153,10 @@ class StepExecutor:
 
     async def _start(self, attempt: Attempt) -> None:
         kind = self._kinds[attempt.step.definition.kind]
+        started_at = clock.now()
         try:
             rendered = attempt.step.input.render(attempt.execution.scope)
+            key = attempt.idempotency_key()
             wait = await kind.wait(rendered, self._call(attempt))
             journal_input = wait.journal_input if wait is not None else None
             input_text = encode_input(rendered if journal_input is None else journal_input)
@@ -133,12 +164,12 @@ class StepExecutor:
             await self._record_start(attempt, None)
             raise
         if isinstance(wait, Wait):
-            await self._suspend(attempt, input_text, wait)
+            await self._suspend(attempt, input_text, wait, started_at)
         elif isinstance(wait, Launch):
             await self._launch(attempt, input_text, wait)
         else:
             await self._record_start(attempt, input_text)
-            self._succeed(attempt, await self._run_with_timeouts(kind, attempt, rendered))
+            self._succeed(attempt, await self._run_with_timeouts(kind, attempt, rendered, key))
 
     async def _resume(self, attempt: Attempt, paused: JournalRow) -> None:
         kind = self._kinds[attempt.step.definition.kind]
@@ -146,8 +177,14 @@ class StepExecutor:
         if isinstance(resumed, Resumed):
             self._succeed(attempt, resumed.output)
             return
+        execution, deadline = attempt.execution, attempt.deadline
+        if deadline is not None and deadline <= clock.now():
+            message = f"The step took longer than {attempt.step.definition.timeout:g} seconds."
+            await execution.abandon(attempt.position, attempt.number, f"Cancelled: {message}")
+            raise StepError("TIMEOUT", message)
         of_attempt = (attempt.position, attempt.number) if resumed.for_children else None
-        await attempt.execution.journal.write(step_journal.wait_on, resumed.message, resumed.due_at, of_attempt)
+        due_at = _earliest(resumed.due_at, deadline)
+        await execution.journal.write(step_journal.wait_on, resumed.message, due_at, of_attempt)
         raise Suspended
 
     def _call(self, attempt: Attempt) -> StepCall:
@@ -170,16 +207,16 @@ class StepExecutor:
         if not await execution.journal.write_batched(Advance(execution.lease, result, start)):
             await execution.journal.write(step_journal.advance, result, start)
 
-    async def _suspend(self, attempt: Attempt, input_text: str, wait: Wait) -> NoReturn:
-        """Journal that the step waits; ends the claim."""
+    async def _suspend(self, attempt: Attempt, input_text: str, wait: Wait, started_at: datetime) -> NoReturn:
+        """Journal that the step waits, since `started_at`, from which the kind counts; ends the claim."""
         execution = attempt.execution
         attempt.log(wait.message)
         await execution.journal.write(
             step_journal.pause,
             execution.take_pending_result(),
-            attempt.start(input_text),
+            attempt.start(input_text, started_at),
             wait.message,
-            wait.due_at,
+            _earliest(wait.due_at, attempt.deadline),
             wait.request,
             wait.children,
         )
@@ -193,7 +230,7 @@ class StepExecutor:
         output = [ids.encode(IdKind.RUN, run_id) for run_id in run_ids]
         execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
 
-    async def _run_with_timeouts(self, kind: StepKind, attempt: Attempt, rendered: Any) -> Any:
+    async def _run_with_timeouts(self, kind: StepKind, attempt: Attempt, rendered: Any, idempotency_key: str) -> Any:
         """Returns the output; the attempt may take as long as its step and its run allow."""
         execution, step = attempt.execution, attempt.step.definition
         timeouts = [seconds for seconds in (step.timeout, execution.seconds_left) if seconds is not None]
@@ -201,7 +238,7 @@ class StepExecutor:
         flush = execution.journal.flush_output
         recorder = AttemptRecorder(execution.output, step.name, attempt.number, flush)
         run_id = execution.shown_id
-        context = StepContext(run_id, step.name, attempt.number, f"{run_id}:{step.name}", timeout, recorder)
+        context = StepContext(run_id, step.name, attempt.number, idempotency_key, timeout, recorder)
         try:
             with log_fields(step=step.name, attempt=attempt.number):
                 return await clock.timeout(timeout, kind.run(rendered, context))
@@ -248,6 +285,10 @@ class StepExecutor:
         result = attempt.result(StepStatus.PENDING, error=error)
         await attempt.execution.journal.write(step_journal.snooze, result, due_at)
         raise Suspended
+
+
+def _earliest(*instants: datetime | None) -> datetime | None:
+    return min((instant for instant in instants if instant is not None), default=None)
 
 
 def _log_failure(attempt: Attempt, error: StepError, consequence: str, level: LogLevel) -> None:

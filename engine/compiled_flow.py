@@ -25,6 +25,7 @@ class CompiledStep:
     definition: Step
     when: Template | None
     input: Template
+    idempotency_key: Template | None
     deferred: Mapping[str, Template]
     """Fields of the input that the step's kind renders itself (`StepKind.deferred_fields`)."""
 
@@ -96,7 +97,8 @@ def _compile_step(step: Step, kind: type[StepKind]) -> CompiledStep:
     when = templates.compile_condition(step.when) if step.when is not None else None
     value = to_json_value(step.input)
     deferred = {name: templates.compile_value(value.pop(name)) for name in kind.deferred_fields if name in value}
-    return CompiledStep(step, when, templates.compile_value(value, kind.url_fields), deferred)
+    key = templates.compile_value(step.idempotency_key) if step.idempotency_key is not None else None
+    return CompiledStep(step, when, templates.compile_value(value, kind.url_fields), key, deferred)
 
 
 class FlowCache:

@@ -98,8 +98,8 @@ class Execution:
     """What templates may refer to."""
     pending_result: AttemptResult | None = None
     """Result of the last attempt. It is written together with the start of the next one."""
-    last_output: Any = None
-    """Output of the last step that succeeded."""
+    abandoned: JournalRow | None = None
+    """The step that waits for something when the run is ended."""
 
     def __post_init__(self) -> None:
         self.scope = {"run": _run_scope(self.run), "steps": {}}
@@ -143,22 +143,38 @@ class Execution:
         """The error of a run whose own timeout has passed."""
         return StepError("TIMEOUT", f"The run took longer than {self.flow.definition.timeout:g} seconds.")
 
+    @property
+    def last_output(self) -> Any:
+        """Output of the last step, in the order of the definition, that succeeded; None if none did."""
+        results = (self.scope["steps"].get(step.definition.name) for step in reversed(self.flow.steps))
+        succeeded = (result for result in results if result and result["status"] == StepStatus.SUCCEEDED)
+        return next((result["output"] for result in succeeded), None)
+
+    @property
+    def operation_id(self) -> str:
+        """ID of the first run of the operation that this run continues, as clients see it."""
+        first_run_id: str = self.scope["run"]["firstRunId"]
+        return first_run_id
+
     def record_step(self, name: str, status: StepStatus, output: Any, error: Any) -> None:
         """Make the result of the step `name` visible to the templates of later steps."""
         self.scope["steps"][name] = {"status": status.value, "output": output, "error": error}
-        if status is StepStatus.SUCCEEDED:
-            self.last_output = output
 
     def take_pending_result(self) -> AttemptResult | None:
         """Returns the result of the last attempt, which the caller has to write."""
         result, self.pending_result = self.pending_result, None
         return result
 
+    async def abandon(self, position: int, attempt: int, message: str) -> None:
+        """End what an attempt waits for, before its failure is journalled."""
+        await self.journal.write(step_journal.abandon, self.run.root_run_id, position, attempt, message)
+
     def abort(self, step: JournalRow | None, status: RunStatus, error: StepError) -> NoReturn:
         """End the run outside an attempt. `step`, which the journal left unfinished, fails with the run."""
         if step is not None:
             # By now the journal has the interruption of a step that was found RUNNING.
             source = StepStatus.PENDING if step.status == StepStatus.RUNNING else StepStatus(step.status)
+            self.abandoned = step if source is StepStatus.PAUSED else None
             self.pending_result = failed_with_run(step, error, source)
         raise RunEnded(status, step.name if step else None, error)
 
@@ -192,6 +208,8 @@ def _deadline(run: ClaimedRun, timeout: float | None) -> datetime | None:
 def _run_scope(run: ClaimedRun) -> dict[str, Any]:
     return {
         "id": ids.encode(IdKind.RUN, run.id),
+        "firstRunId": ids.encode(IdKind.RUN, run.first_run_id or run.id),
+        "retryOf": ids.encode(IdKind.RUN, run.retry_of_id) if run.retry_of_id else None,
         "attempt": run.attempt,
         "environment": run.environment,
         "scheduledFor": run.scheduled_for.isoformat() if run.scheduled_for else None,

@@ -88,6 +88,9 @@ class Executor:
             columns = error_columns(step.name if step else None, error)
             columns["duration_ms"] = clock.milliseconds_since(claimed.run.started_at)
             result = failed_with_run(step, error, StepStatus(step.status)) if step else None
+            if step is not None and step.status == StepStatus.PAUSED:
+                waits = (claimed.run.root_run_id, step.position, step.attempts_count)
+                await self._database.write(step_journal.abandon, lease, *waits, f"Cancelled: {error.message}")
             await self._database.write(
                 step_journal.finish, lease, result, RunStatus.INTERNAL_ERROR, error.message, columns, is_retry=False
             )
@@ -130,12 +133,16 @@ def _encode_run_output(execution: Execution) -> str:
 
 async def _finish(execution: Execution, status: RunStatus, message: str, columns: dict[str, Any]) -> None:
     """Journal the result of the last attempt and the end of the run."""
+    if (step := execution.abandoned) is not None:
+        await execution.abandon(step.position, step.attempts_count, f"Cancelled: {message}")
     run, result = execution.run, execution.take_pending_result()
     columns["duration_ms"] = clock.milliseconds_since(run.started_at)
     is_retry = run.retry_of_id is not None
     # The end of a child run or of a retry concerns other runs, too, so it is not written in a batch.
-    if run.parent_run_id is None and not is_retry:
+    has_relatives = is_retry or run.parent_run_id is not None
+    if not has_relatives:
         end = End(execution.lease, result, Ending(status, message, columns))
         if await execution.journal.write_batched(end):
             return
-    await execution.journal.write(step_journal.finish, result, status, message, columns, is_retry=is_retry)
+    ending = (result, status, message, columns)
+    await execution.journal.write(step_journal.finish, *ending, is_retry=is_retry, has_relatives=has_relatives)

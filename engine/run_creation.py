@@ -10,7 +10,7 @@ import orjson
 
 from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import cancellation, transitions
+from db.runs import cancellation, families, transitions
 from db.runs import reads as run_reads
 from domain import ids
 from domain.definition import MAX_RUN_DEPTH
@@ -121,6 +121,9 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         "trigger_method": new_run.trigger_method,
     }
     if new_run.parent_id is not None:
+        # Before all other locks. A refusal by the quota may fail the parent, and so end other runs.
+        families.lock_of_runs(uow, [new_run.parent_id], exclusive=bool(new_run.values.get("fail_parent_on_failure")))
+        families.lock_runs(uow, [new_run.parent_id])
         parent = _live_parent(uow, new_run.parent_id, target.project_id)
         columns |= {"parent_run_id": new_run.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
     transitions.create(uow, columns, f"Flow started via {new_run.trigger_method.lower()}")
@@ -167,7 +170,8 @@ def _create_and_charge(
 
 
 def _live_parent(uow: UnitOfWork, parent_id: UUID, project_id: UUID) -> run_reads.ParentRun:
-    parent = run_reads.parent(uow, parent_id, project_id)
+    """Returns the parent run, which the transaction has locked: it cannot end before the transaction does."""
+    parent = run_reads.parent(uow.conn, parent_id, project_id)
     if parent is None:
         raise RunNotFoundError("No parent run with this ID exists, or the API key cannot see it.")
     if parent.status not in LIVE:

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 
 from db.core.sqlite import contains
-from db.runs.filter import ascii_lower
 from domain import ids
 from domain.runs.filter_field import Archived, FilterField, Operator
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
+from domain.text import fold
 from domain.time import iso_duration
 from live.matching import RunSnapshot
 
@@ -183,8 +183,8 @@ def _has_any(column: _Column, values: Any) -> Predicate:
 
 
 def _contains_text(column: _Column, text: str) -> Predicate:
-    get, part = column.get, ascii_lower(text)
-    return lambda snapshot: (value := get(snapshot)) is not None and part in ascii_lower(value)
+    get, part = column.get, fold(text)
+    return lambda snapshot: (value := get(snapshot)) is not None and part in fold(value)
 
 
 def _contains_json(_: _Column, document: str) -> Predicate:

@@ -10,13 +10,13 @@ from db import flows, projects
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
+from db.row_json.statements import RowTexts, position
 from db.row_types import FlowRow, FlowVersionRow
-from db.sql.keyset import Edge, Page, Position
-from domain import ids
+from db.sql.keyset import Edge, Page, Position, in_order
+from domain import flow_names, ids
 from domain.errors import (
     FlowNameTakenError,
     FlowNotFoundError,
-    InvalidArgumentError,
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
@@ -24,8 +24,6 @@ from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits
 from resolvers.context import Context
 
-MAX_NAME_LENGTH = 200
-"""Characters of a flow's name."""
 _ORDERING = 64
 """The number by which a cursor names the order of flows."""
 
@@ -75,6 +73,17 @@ class FlowList:
         """Returns the flows of a page."""
         return await self._database.read(flows.page, columns, self._where, page)
 
+    async def texts(
+        self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
+        statement = flows.page_texts(texts, self._where, page, values, placed=placed)
+        return in_order(await self._database.fetch(*statement), page)
+
+    def text_position(self, key: Any, value: Any) -> Position:
+        """Returns the position of a flow in the result of `texts`."""
+        return position(None, value, key)
+
     async def has_more(self, edge: Edge) -> bool:
         """True if a flow stands beyond `edge`."""
         return await self._database.read(flows.has_more, self._where, edge)
@@ -97,7 +106,7 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     """
     named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     owner = authorize.target_project(context.viewer, named_project)
-    checked_name = _check_name(name)
+    checked_name = flow_names.check(name)
     checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:
         return await context.database.write(_create, owner, checked_name, checked)
@@ -134,17 +143,10 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
     flow = await get_existing(context, flow_id, frozenset())
     values = dict(changes)
     if "name" in values:
-        values["name"] = _check_name(values["name"])
+        values["name"] = flow_names.check(values["name"])
     limits.check_flow(values)
     try:
         await context.database.write(flows.change, flow.id, values)
     except ConflictError:
         raise FlowNameTakenError from None
     return flow.id
-
-
-def _check_name(name: str) -> str:
-    stripped = name.strip()
-    if not 1 <= len(stripped) <= MAX_NAME_LENGTH or "\0" in stripped:
-        raise InvalidArgumentError(f"`name` must have 1 to {MAX_NAME_LENGTH} characters, none of them U+0000.")
-    return stripped

@@ -1,10 +1,13 @@
-"""A short way to what a subscription is told: selections are compiled once instead of walked for each event.
+"""Compiles the selection of a subscription once, instead of walking it for each event: a second executor of GraphQL.
 
-It knows fields without arguments and directives. What plain functions tell is told straight on. A field that is a
-coroutine, which has its loader to wait for, is noted with the object that it is asked of; when all objects of a level
-are done, those fields are asked together, so that the level is one batch of each loader, and what they give is the next
-level. Anything else has no plan, and a value that a plan does not expect raises `UnplannedError`, as a resolver may
-raise what it does: then graphql-core executes the operation, so what is told is what graphql-core would tell.
+A compiled selection has fields without arguments and directives. Fields with a plain resolver are evaluated at once. A
+field with a coroutine, which waits for its loader, is put off together with its object. When all objects of a level are
+evaluated, the fields put off are resolved together, so that each level is one batch of each loader; what they return is
+the next level.
+
+Everything else is left to graphql-core: a selection that has other fields is not compiled, and for a value that the
+compiled selection does not expect, or an error of a resolver, the caller executes the event again with graphql-core. So
+the results are those of graphql-core. The setting `compiled_reads` turns this module off.
 """
 
 import asyncio
@@ -35,127 +38,129 @@ from graphql.pyutils import Path
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
 
-_Pending = dict["_Stage", list[tuple[object, dict[str, Any]]]]
-"""Of fields to be asked: the objects of which, and where in the result the answer goes."""
+_Deferred = dict["_AsyncField", list[tuple[object, dict[str, Any]]]]
+"""Fields that were put off, each with its objects, and the part of the result that its value goes into."""
 _Get = Callable[[Any], Any]
-_Complete = Callable[[Any, _Pending], Any]
+_Complete = Callable[[Any, _Deferred], Any]
 _Resolve = Callable[[Any, Info[Any, Any]], Coroutine[Any, Any, Any]]
 _BACKREF = "strawberry-definition"
 
 
-class UnplannedError(Exception):
-    """The plan does not know this value."""
+class UnexpectedValueError(Exception):
+    """The compiled selection does not expect this value."""
 
 
-class _NoPlanError(Exception):
-    """The selection is not of plain fields alone."""
+class _NotCompilableError(Exception):
+    """The selection has something that only graphql-core can execute."""
 
 
-class Plan:
-    """From objects that the root field tells to the data of their results."""
+class CompiledSelection:
+    """Makes the `data` of results from values of the root field."""
 
     def __init__(self, key: str, complete: _Complete, *, is_immediate: bool) -> None:
         self._key = key
         self._complete = complete
         self.is_immediate = is_immediate
-        """Whether it never waits: `data` tells all, and `load` is not needed."""
+        """True if no field is a coroutine: `data` can be used, and `load` is not needed."""
 
     def data(self, value: object) -> dict[str, Any]:
-        """The data of one result, of a plan that is immediate.
+        """Return the data of one result. Only for an immediate selection.
 
         Raises:
-            UnplannedError: the plan does not know the value. A resolver may raise whatever it does.
+            UnexpectedValueError: leave it to graphql-core; so for any error of a resolver.
         """
-        return self._begun(value, {})
+        return self._complete_root(value, {})
 
     async def load(self, values: Sequence[object], context: object) -> list[dict[str, Any]]:
-        """The data of several results; what their fields load, by the `context`, is loaded together.
+        """Return the data of several results. Their fields load together, by the loaders of `context`.
 
         Raises:
-            UnplannedError: the plan does not know one of the values. A resolver may raise whatever it does.
+            UnexpectedValueError: leave one of them to graphql-core; so for any error of a resolver.
         """
-        pending: _Pending = {}
-        made = [self._begun(value, pending) for value in values]
-        while pending:
-            level, pending = pending, {}
-            await asyncio.gather(*(stage.fill(owners, context, pending) for stage, owners in level.items()))
-        return made
+        deferred: _Deferred = {}
+        results = [self._complete_root(value, deferred) for value in values]
+        while deferred:
+            level, deferred = deferred, {}
+            await asyncio.gather(*(field.resolve(owners, context, deferred) for field, owners in level.items()))
+        return results
 
-    def _begun(self, value: object, pending: _Pending) -> dict[str, Any]:
+    def _complete_root(self, value: object, deferred: _Deferred) -> dict[str, Any]:
         if value is None:
-            raise UnplannedError
-        return {self._key: self._complete(value, pending)}
+            raise UnexpectedValueError
+        return {self._key: self._complete(value, deferred)}
 
 
-def plan_of(executor: Executor[Any]) -> Plan | None:
-    """The plan of the executor's operation, a subscription; None when it has none."""
+def compile_selection(executor: Executor[Any]) -> CompiledSelection | None:
+    """Compile the selection of the executor's operation, a subscription; None if that is not possible."""
     try:
-        return _Planner(executor).plan()
-    except _NoPlanError:
+        return _Compiler(executor).compile()
+    except _NotCompilableError:
         return None
 
 
-class _Stage:
-    """A field that is a coroutine, asked of all objects of a level at once."""
+class _AsyncField:
+    """A field with a coroutine, resolved for all objects of a level together."""
 
     def __init__(self, key: str, resolve: _Resolve, info: Callable[[object], Info[Any, Any]]) -> None:
         self._key = key
         self._resolve = resolve
         self._info = info
-        self.render: _Complete
+        self.complete: _Complete
 
-    async def fill(self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, pending: _Pending) -> None:
-        """Ask the field of each of the `owners`, and put what it tells into the result beside."""
-        info, resolve, key, render = self._info(context), self._resolve, self._key, self.render
-        found = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
-        for (_, data), value in zip(owners, found, strict=True):
-            data[key] = render(value, pending)
+    async def resolve(
+        self, owners: Sequence[tuple[object, dict[str, Any]]], context: object, deferred: _Deferred
+    ) -> None:
+        """Resolve the field for each of `owners`, and put its value into the result beside it."""
+        info, resolve, key, complete = self._info(context), self._resolve, self._key, self.complete
+        values = await asyncio.gather(*(resolve(owner, info) for owner, _ in owners))
+        for (_, data), value in zip(owners, values, strict=True):
+            data[key] = complete(value, deferred)
 
 
-class _Planner:
+class _Compiler:
     def __init__(self, executor: Executor[Any]) -> None:
         self._executor = executor
         self._schema = executor.schema
         self._fragments: dict[str, FragmentDefinitionNode] = {
-            name: found.definition if isinstance(found, FragmentDetails) else found
-            for name, found in executor.fragments.items()
+            name: fragment.definition if isinstance(fragment, FragmentDetails) else fragment
+            for name, fragment in executor.fragments.items()
         }
         self._is_immediate = True
 
-    def plan(self) -> Plan:
+    def compile(self) -> CompiledSelection:
         operation, root_type = self._executor.operation, self._schema.subscription_type
         (node, *more) = operation.selection_set.selections
         if root_type is None or more or not isinstance(node, FieldNode) or node.directives or operation.directives:
-            raise _NoPlanError
+            raise _NotCompilableError
         complete = self._completer(_nullable(root_type.fields[node.name.value].type), [node])
-        return Plan(_key(node), complete, is_immediate=self._is_immediate)
+        return CompiledSelection(_key(node), complete, is_immediate=self._is_immediate)
 
     def _completer(self, output: Any, nodes: Sequence[FieldNode]) -> _Complete:
-        """Of values that are not null."""
+        """Return what completes values of a type that are not null."""
         if is_leaf_type(output):
             serialize = _serializer(output)
             return lambda value, _: serialize(value)
         if is_list_type(output):
-            render = self._renderer(output.of_type, nodes)
-            return lambda values, pending: [render(value, pending) for value in _listed(values)]
+            complete = self._nullable_completer(output.of_type, nodes)
+            return lambda values, deferred: [complete(value, deferred) for value in _checked_list(values)]
         sets = [node.selection_set for node in nodes if node.selection_set]
         if is_object_type(output):
             return self._object(output, sets)
         assert is_abstract_type(output)  # there is no other type
-        return _abstract({self._origin(each): self._object(each, sets) for each in self._possible(output)})
+        return _abstract({self._origin(type_): self._object(type_, sets) for type_ in self._possible(output)})
 
-    def _renderer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
-        """Of values that may be null, although `output` should not."""
+    def _nullable_completer(self, output: GraphQLOutputType, nodes: Sequence[FieldNode]) -> _Complete:
+        """Return what completes values that may be null, even if `output` forbids it."""
         complete, is_required = self._completer(_nullable(output), nodes), isinstance(output, GraphQLNonNull)
 
-        def render(value: Any, pending: _Pending) -> Any:
+        def complete_nullable(value: Any, deferred: _Deferred) -> Any:
             if value is not None:
-                return complete(value, pending)
+                return complete(value, deferred)
             if is_required:
-                raise UnplannedError
+                raise UnexpectedValueError
             return None
 
-        return render
+        return complete_nullable
 
     def _possible(self, output: Any) -> Sequence[GraphQLObjectType]:
         return self._schema.get_possible_types(output)
@@ -170,50 +175,51 @@ class _Planner:
             by_key.setdefault(_key(node), []).append(node)
         fields = [(key, *self._field(output, nodes)) for key, nodes in by_key.items()]
 
-        def complete(value: Any, pending: _Pending) -> dict[str, Any]:
+        def complete(value: Any, deferred: _Deferred) -> dict[str, Any]:
             data: dict[str, Any] = {}
-            for key, get, leaf, below, is_required in fields:
-                found = get(value)
-                if found is None:
+            for key, get, leaf, child, is_required in fields:
+                field_value = get(value)
+                if field_value is None:
                     if is_required:
-                        raise UnplannedError
+                        raise UnexpectedValueError
                     data[key] = None
                 elif leaf is not None:
-                    data[key] = leaf(found)
-                elif isinstance(below, _Stage):
-                    data[key] = None  # it has its place among the others
-                    pending.setdefault(below, []).append((value, data))
+                    data[key] = leaf(field_value)
+                elif isinstance(child, _AsyncField):
+                    data[key] = None  # keeps the order of the fields
+                    deferred.setdefault(child, []).append((value, data))
                 else:
-                    data[key] = below(found, pending)
+                    data[key] = child(field_value, deferred)
             return data
 
         return complete
 
     def _field(
         self, output: GraphQLObjectType, nodes: list[FieldNode]
-    ) -> tuple[_Get, _Get | None, "_Complete | _Stage", bool]:
-        """How to get its value, and what that becomes: as a leaf, or else by what is below."""
+    ) -> tuple[_Get, _Get | None, "_Complete | _AsyncField", bool]:
+        """Return how to get the field's value; how to serialize it if it is a leaf, or else to complete it; and whether
+        it must not be null."""
         name = nodes[0].name.value
         if name == "__typename":
-            return (lambda _: output.name), str, _no_stage, True
+            return (lambda _: output.name), str, _unchanged, True
         if name.startswith("__") or any(node.arguments or node.directives for node in nodes):
-            raise _NoPlanError
+            raise _NotCompilableError
         field = output.fields[name]
         declared = _declared(field)
         if declared.base_resolver is not None and declared.base_resolver.is_async:
-            return _itself, None, self._stage(output, field, declared, nodes), True
+            return _itself, None, self._async_field(output, field, declared, nodes), True
         named = _nullable(field.type)
         leaf = _serializer(named) if is_leaf_type(named) else None
-        below = self._completer(named, nodes) if leaf is None else _no_stage
-        return _getter(declared), leaf, below, isinstance(field.type, GraphQLNonNull)
+        child = self._completer(named, nodes) if leaf is None else _unchanged
+        return _getter(declared), leaf, child, isinstance(field.type, GraphQLNonNull)
 
-    def _stage(
+    def _async_field(
         self, output: GraphQLObjectType, field: GraphQLField, declared: StrawberryField, nodes: list[FieldNode]
-    ) -> _Stage:
+    ) -> _AsyncField:
         resolver = declared.base_resolver
         assert resolver is not None
         if len(resolver.signature.parameters) != 2 or resolver.info_parameter is None:
-            raise _NoPlanError
+            raise _NotCompilableError
         self._is_immediate = False
         key, executor = _key(nodes[0]), self._executor
 
@@ -224,14 +230,14 @@ class _Planner:
             return Info(_raw_info=raw._replace(context=context), _field=declared)
 
         resolve: Any = resolver.wrapped_func
-        stage = _Stage(key, resolve, info)
-        stage.render = self._renderer(field.type, nodes)
-        return stage
+        async_field = _AsyncField(key, resolve, info)
+        async_field.complete = self._nullable_completer(field.type, nodes)
+        return async_field
 
     def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
         for node in (node for selections in sets for node in selections.selections):
             if node.directives:
-                raise _NoPlanError
+                raise _NotCompilableError
             if isinstance(node, FieldNode):
                 yield node
             elif isinstance(node, InlineFragmentNode):
@@ -259,22 +265,22 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _no_stage(value: Any, _: _Pending) -> Any:
+def _unchanged(value: Any, _: _Deferred) -> Any:
     return value
 
 
-def _listed(values: Any) -> Any:
+def _checked_list(values: Any) -> Any:
     if not isinstance(values, list | tuple):
-        raise UnplannedError
+        raise UnexpectedValueError
     return values
 
 
 def _abstract(by_type: dict[type, _Complete]) -> _Complete:
-    def complete(value: object, pending: _Pending) -> Any:
-        plan = by_type.get(type(value))
-        if plan is None:
-            raise UnplannedError
-        return plan(value, pending)
+    def complete(value: object, deferred: _Deferred) -> Any:
+        complete_object = by_type.get(type(value))
+        if complete_object is None:
+            raise UnexpectedValueError
+        return complete_object(value, deferred)
 
     return complete
 
@@ -283,22 +289,22 @@ def _serializer(output: Any) -> _Get:
     serialize: _Get = output.serialize
     if not isinstance(output, GraphQLEnumType):
         return serialize
-    # Of a few values, each is looked up anew by graphql-core.
-    known: dict[Any, Any] = {}
+    # An enumeration has few values; graphql-core would look each up every time.
+    names: dict[Any, Any] = {}
 
-    def of_enum(value: Any) -> Any:
-        name = known.get(value)
+    def serialize_enum(value: Any) -> Any:
+        name = names.get(value)
         if name is None:
-            name = known[value] = serialize(value)
+            name = names[value] = serialize(value)
         return name
 
-    return of_enum
+    return serialize_enum
 
 
 def _declared(field: GraphQLField) -> StrawberryField:
     declared = field.extensions.get(_BACKREF)
     if not isinstance(declared, StrawberryField) or declared.extensions or field.args:
-        raise _NoPlanError
+        raise _NotCompilableError
     return declared
 
 
@@ -308,5 +314,5 @@ def _getter(declared: StrawberryField) -> _Get:
         return attrgetter(declared.python_name)
     resolve = resolver.wrapped_func
     if not callable(resolve) or len(inspect.signature(resolve).parameters) != 1:
-        raise _NoPlanError
+        raise _NotCompilableError
     return cast("_Get", resolve)

@@ -2,9 +2,12 @@
 
 A field declares which columns of its row it reads. `columns_of` unites those of the fields that a query selects: no
 other column is read from the database.
+
+Most fields declare their source as well: what the database needs to write their JSON text (db/row_json). The compiled
+reads of schema/compiled serve selections of such fields. A field without a source has its resolver alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -12,8 +15,10 @@ import strawberry
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
+from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
+from db.row_json.sources import Column, Form, Key, Many, Rows, Source, by_key
 from domain import ids
 from domain.ids import IdKind
 from resolvers.context import Context
@@ -24,12 +29,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COLUMNS = "columns"
 """The key of a field's columns in its metadata."""
+SOURCE = "source"
+"""The key of a field's source in its metadata."""
 
 
 def column(
-    source: str, description: str, *, convert: Callable[[Any], Any] | None = None, name: str | None = None
+    source: str,
+    description: str,
+    *,
+    convert: Callable[[Any], Any] | None = None,
+    name: str | None = None,
+    written: Source | None = None,
 ) -> Any:
-    """Declares a field over the column `source` of the row. A value that is not null is converted by `convert`."""
+    """Declares a field over the column `source` of the row. A value that is not null is converted by `convert`.
+
+    The database writes it by its GraphQL type, unless `written` says how.
+    """
 
     def plain(root: Any) -> Any:
         return getattr(root.row, source)
@@ -38,29 +53,86 @@ def column(
         value = getattr(root.row, source)
         return None if value is None else convert(value)  # type: ignore[misc]
 
-    resolver = converted if convert else plain
-    return strawberry.field(resolver=resolver, name=name, description=description, metadata={COLUMNS: (source,)})
+    metadata = {COLUMNS: (source,), SOURCE: written or Column(source)}
+    return strawberry.field(
+        resolver=converted if convert else plain, name=name, description=description, metadata=metadata
+    )
 
 
 def id_column(kind: IdKind, description: str) -> Any:
     """Declares the field `id` of a node."""
-    return column("id", description, convert=lambda key: ids.encode(kind, key))
+    return column("id", description, convert=lambda key: ids.encode(kind, key), written=Key(kind.value))
 
 
 def json_column(name: str, description: str) -> Any:
     """Declares a field over JSON text in the column `name`, which is sent without being parsed."""
-    return column(name, description, convert=raw_json)
+    return column(name, description, convert=raw_json, written=Column(name, Form.JSON))
 
 
-def field(description: str, *columns: str, name: str | None = None, graphql_type: Any = None) -> Callable[[F], F]:
+def field(
+    description: str,
+    *columns: str,
+    name: str | None = None,
+    graphql_type: Any = None,
+    written: Source | None = None,
+) -> Callable[[F], F]:
     """Declares a field with a resolver that reads `columns` of its row.
 
-    Its type is that of the resolver's result, unless `graphql_type` names another.
+    Its type is that of the resolver's result, unless `graphql_type` names another. The database can write it if
+    `written` says how.
     """
     declare = strawberry.field(
-        name=name, description=description, metadata={COLUMNS: columns}, graphql_type=graphql_type
+        name=name,
+        description=description,
+        metadata={COLUMNS: columns, SOURCE: written},
+        graphql_type=graphql_type,
     )
     return cast("Callable[[F], F]", declare)
+
+
+def link(description: str, column: str, batch: Callable[..., Mapping[Any, Any]], table: str) -> Any:
+    """Declares a field for the row of `table` whose ID is in `column`; null if the column is null.
+
+    `batch` reads such rows by their IDs, with the columns that are selected.
+    """
+
+    async def resolve(root: Any, info: Info) -> Any:
+        key = getattr(root.row, column)
+        if key is None:
+            return None
+        of = _row_type(info._field)  # noqa: SLF001 - the way to the field's type
+        row = await info.context.loaders.load(batch, key, columns_of(info, of))
+        return of(row=row) if row is not None else None
+
+    metadata = {COLUMNS: (column,), SOURCE: by_key(table, column)}
+    return strawberry.field(resolver=resolve, description=description, metadata=metadata)
+
+
+def many(
+    description: str, rows: Rows, batch: Callable[..., Mapping[Any, Sequence[Any]]], *, all_columns: bool = False
+) -> Any:
+    """Declares a field for the rows of another table that belong to the row, in an order.
+
+    `batch` reads them by the columns that `rows.on` names, with the columns that are selected, or with `all_columns`.
+    """
+    own = tuple(rows.on.values())
+
+    async def resolve(root: Any, info: Info) -> Any:
+        of = _row_type(info._field)  # noqa: SLF001 - the way to the field's type
+        key = getattr(root.row, own[0]) if len(own) == 1 else tuple(getattr(root.row, name) for name in own)
+        further = () if all_columns else (columns_of(info, of),)
+        return [of(row=row) for row in await info.context.loaders.load(batch, key, *further) or ()]
+
+    return strawberry.field(resolver=resolve, description=description, metadata={COLUMNS: own, SOURCE: Many(rows)})
+
+
+@cache
+def _row_type(field: StrawberryField) -> Any:
+    """Returns the class of the objects of a field."""
+    found: Any = field.resolve_type()
+    while hasattr(found, "of_type"):
+        found = found.of_type
+    return found
 
 
 def type_named(info: StrawberryInfo[Any, Any], name: str) -> type:

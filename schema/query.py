@@ -10,6 +10,7 @@ from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
 from resolvers import bulk, flows, projects, schedules, webhooks
+from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
@@ -72,8 +73,7 @@ class Query:
         last: Last = None,
         before: Before = None,
     ) -> Connection[Flow]:
-        source = FlowList(info.context, (filter or FlowFilter()).to_domain())
-        return await connect(info, Flow, source, PageArguments(first, after, last, before))
+        return await connect(info, Flow, flow_list(info.context, filter), PageArguments(first, after, last, before))
 
     @field("The run with this ID, archived or not; null if the key sees no such run.")
     async def flow_run(self, info: Info, id: Id) -> FlowRun | None:  # noqa: A002
@@ -91,8 +91,7 @@ class Query:
         last: Last = None,
         before: Before = None,
     ) -> Connection[FlowRun]:
-        where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
-        source = RunList(info.context, where, (order_by or FlowRunOrder()).to_domain())
+        source = run_list(info.context, filter, order_by)
         return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
 
     @field("Statistics over runs. Archived runs are left out unless the filter includes them.")
@@ -113,6 +112,29 @@ class Query:
         return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
 
 
+def run_list(
+    context: Context,
+    filter: FlowRunFilter | None = None,  # noqa: A002 - the name of the argument
+    order_by: FlowRunOrder | None = None,
+) -> RunList:
+    """Returns the runs that the arguments of `flowRuns` ask for.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError, InputTooLargeError: the filter is invalid.
+    """
+    where = runs.scoped(context, (filter or FlowRunFilter()).to_domain())
+    return RunList(context, where, (order_by or FlowRunOrder()).to_domain())
+
+
+def flow_list(context: Context, filter: FlowFilter | None = None) -> FlowList:  # noqa: A002 - the name of the argument
+    """Returns the flows that the arguments of `flows` ask for.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError: the filter is invalid.
+    """
+    return FlowList(context, (filter or FlowFilter()).to_domain())
+
+
 async def _node(info: Info, text: str) -> Node | None:
     """Returns the object with the ID `text`; None if the key sees no such object.
 
@@ -120,14 +142,14 @@ async def _node(info: Info, text: str) -> Node | None:
         InvalidIdError: `text` is not an ID, or not the ID of a node.
     """
     kind, _ = ids.decode_any(text)
-    if kind not in _NODES:
+    if kind not in NODES:
         raise InvalidIdError(f"{text!r} is not the ID of a node.")
-    node_type, get = _NODES[kind]
+    node_type, get = NODES[kind]
     row = await get(info.context, text, columns_of(info, node_type))
     return node_type(row=row) if row else None
 
 
-_NODES = {
+NODES = {
     IdKind.PROJECT: (Project, projects.get),
     IdKind.FLOW: (Flow, flows.get),
     IdKind.FLOW_VERSION: (FlowVersion, flows.get_version),
@@ -137,3 +159,4 @@ _NODES = {
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
 }
+"""The types of nodes by their IDs, each with what finds an object of the type."""

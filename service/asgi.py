@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -28,9 +28,10 @@ from service.http.downloads import Downloads
 from service.http.graphiql import Explorer
 from service.http.graphql import GraphQLEndpoint
 from service.http.request_ids import RequestIds, internal_error
+from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.settings import Settings
-from service.streams.connection_registry import Connections, Limits
+from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -49,16 +50,20 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     explorer = Explorer(WEB)
-    sessions = BrowserSessions(database, project_id)
-    downloads = Downloads(database, flows, FileStore(settings.files_place))
+    viewers = Viewers(database)
+    sessions = BrowserSessions(database, viewers, project_id)
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
-    connections = Connections(database, limits)
+    connections = ConnectionRegistry(database, limits)
     worker = Worker(database, flows, settings) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with pg_notify.listen_for_other_processes(database, settings.database_url):
+        async with AsyncExitStack() as stack:
+            stack.enter_context(viewers.forgetting_revoked())
+            signals = pg_notify.listen_for_other_processes(database, settings.database_url)
+            await stack.enter_async_context(signals)
             watch = asyncio.create_task(connections.watch())
             task = asyncio.create_task(worker.run()) if worker else None
             yield
@@ -69,7 +74,17 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             await hub.close()
         await database.close()
 
-    endpoint = GraphQLEndpoint(build_schema(), database, flows, explorer, hub, connections, settings.max_body_bytes)
+    endpoint = GraphQLEndpoint(
+        build_schema(),
+        database,
+        viewers,
+        flows,
+        explorer,
+        hub,
+        connections,
+        settings.max_body_bytes,
+        compiled_reads=settings.compiled_reads,
+    )
     app = Starlette(
         routes=[
             Route("/", _to_explorer),

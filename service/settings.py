@@ -105,6 +105,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Subscriptions that one key may have open at a time, in one process.",
     )
+    compiled_reads: bool = Field(
+        default=True,
+        description="Compile the selections of queries, so that the database writes their JSON, and those of"
+        " subscriptions, rendering a result once for all subscribers that get the same, and writing it straight to"
+        " their sockets. If off, clients get the same answers and messages more slowly.",
+    )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."
     )

@@ -118,7 +118,8 @@ async def measure_on(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             own, keys = stack.enter_context(service(here, size, folder))
             await answering(own)
-            times.append(await time_reads(own, keys, list(reads(size))))
+            if options.single:
+                times.append(await time_reads(own, keys, list(reads(size))))
             if size == sizes[-1]:
                 has_peer = dialect == "postgresql" and options.postgraphile and postgraphile.is_available()
                 environment = await postgraphile.prepare(here, folder) if has_peer else None
@@ -130,7 +131,8 @@ async def measure_on(
                 held, cold = await endpoint.event_loop_held(own, keys), await endpoint.cold_document(own, keys)
                 print(f"\n## {dialect}, {size:,} runs\n\n{tables.comparison(results)}\n")
                 print(tables.targets(dialect, results, held, cold))
-    print(f"\n{tables.growth(sizes, titles, times)}", flush=True)
+    if options.single:
+        print(f"\n{tables.growth(sizes, titles, times)}", flush=True)
 
 
 async def create_database(url: str) -> None:
@@ -160,7 +162,7 @@ def unmeasured_filters() -> list[str]:
 
 
 def _camel_case(name: str) -> str:
-    first, *others = name.split("_")
+    first, *others = name.rstrip("_").split("_")
     return first + "".join(word.capitalize() for word in others)
 
 
@@ -171,11 +173,11 @@ async def main(options: argparse.Namespace) -> None:
         print(f"Without a single read: {', '.join(unmeasured)}")
     if options.only != "sqlite":
         with postgresql() as server:
-            sizes = (options.small, options.runs)
+            sizes = (options.small, options.runs) if options.single else (options.runs,)
             await measure_on("postgresql", server.url("read_"), sizes, options, server.pid)
     if options.only != "postgresql":
         with tempfile.TemporaryDirectory() as folder:
-            sizes = (options.small, options.sqlite_runs)
+            sizes = (options.small, options.sqlite_runs) if options.single else (options.sqlite_runs,)
             await measure_on("sqlite", f"sqlite+aiosqlite:///{folder}/read_", sizes, options, None)
 
 
@@ -189,6 +191,7 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds of one round of one server; by default 3")
     parser.add_argument("--only", choices=["sqlite", "postgresql"], help="leave the other database out")
     parser.add_argument("--no-postgraphile", dest="postgraphile", action="store_false", help="leave PostGraphile out")
+    parser.add_argument("--no-single", dest="single", action="store_false", help="leave the single reads out")
     parser.add_argument("--quick", action="store_true", help="100,000 and 50,000 runs, 3 rounds of 1 second")
     options = parser.parse_args()
     usual = (100_000, 50_000, 3, 1.0) if options.quick else (1_000_000, 200_000, 5, 3.0)

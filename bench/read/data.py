@@ -12,8 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Table, create_engine, insert, make_url
+from sqlalchemy import Table, insert, make_url
 
+from db.core import sqlite
 from db.models import Flow, FlowRun, FlowVersion, Project, StepResult
 from db.models.types import table
 from domain.enums import Environment, RunStatus, StepStatus, TriggerMethod
@@ -142,12 +143,12 @@ async def fill(url: str, count: int) -> None:
 
 
 def _fill_sqlite(path: str, count: int) -> None:
-    engine = create_engine(f"sqlite:///{path}")
+    engine = sqlite.writing_engine(make_url(f"sqlite:///{path}"))
     with engine.begin() as conn:
         for target, values in rows(count):
             while batch := list(islice(values, _BATCH)):
                 conn.execute(insert(target), batch)
-    with engine.connect() as conn:
+    with engine.begin() as conn:
         conn.exec_driver_sql("ANALYZE")
     engine.dispose()
 

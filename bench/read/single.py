@@ -86,6 +86,20 @@ def _filters(count: int) -> Iterator[Read]:
         ("rootsOnly", {"rootsOnly": True}, 10),
         ("retryOfId", {"retryOfId": ids.encode(IdKind.RUN, run_id(33, count))}, 10),
         ("unrecovered", {"unrecovered": True}, 10),
+        ("rootRunId", {"rootRunId": parent}, 10),
+        ("sources, no match", {"sources": ["unknown"]}, 30),
+        ("scheduleIds, no match", {"scheduleIds": [ids.encode(IdKind.SCHEDULE, flow_id(7))]}, 30),
+        ("webhookIds, no match", {"webhookIds": [ids.encode(IdKind.WEBHOOK, flow_id(7))]}, 30),
+        ("updatedAfter, middle", {"updatedAfter": _text(middle)}, 10),
+        ("updatedBefore, earlier than every run", {"updatedBefore": _text(ancient)}, 10),
+        ("createdWithin, a day", {"createdWithin": "P1D"}, 10),
+        ("startedWithin, a day", {"startedWithin": "P1D"}, 10),
+        ("finishedWithin, a day", {"finishedWithin": "P1D"}, 10),
+        ("updatedWithin, a day", {"updatedWithin": "P1D"}, 10),
+        ("metadataConditions, equals, rare", {"metadataConditions": [{"path": "customer", "equals": 17}]}, 10),
+        ("metadataConditions, atLeast, no match", {"metadataConditions": [{"path": "customer", "atLeast": 9_999}]}, 30),
+        ("not, a tag", {"not": {"tags": ["team-1"]}}, 10),
+        ("or, a rare tag or an unknown one", {"or": [{"tags": ["build-1"]}, {"tags": ["unknown"]}]}, 10),
         ("archived: ONLY", {"archived": "ONLY"}, 10),
         ("archived: ONLY, no match", {"archived": "ONLY", "statuses": ["PAUSED"]}, 30),
     ]
@@ -100,6 +114,7 @@ def _orders(count: int) -> Iterator[Read]:
         ("STARTED_AT", {"startedBefore": middle}),
         ("FINISHED_AT", {"finishedBefore": middle}),
         ("DURATION", {"maxDurationMs": 45_000}),
+        ("UPDATED_AT", {"updatedBefore": middle}),
     ):
         order = {"orderBy": {"field": name, "direction": "DESC"}}
         yield Read(f"orderBy {name}", order, 10)

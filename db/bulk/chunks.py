@@ -4,8 +4,8 @@ Each chunk is one transaction: the changes to the runs, their outcomes, the oper
 (`done_through`) commit together. After a crash another process continues from the last commit, so each run is processed
 exactly once.
 
-A chunk locks the operation's row first. A pipelined chunk, which runs in parallel with the one before it, locks the row
-last, and commits only if the position is where it began: so chunks commit in their order.
+A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is still
+where it began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their order.
 """
 
 from collections.abc import Sequence
@@ -86,13 +86,15 @@ def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timede
     """Processes the next `size` runs. Returns True if the operation has ended.
 
     Raises:
-        OperationLostError
+        OperationLostError, ChunkOutOfOrderError
     """
-    chunk = _lock_next_chunk(uow, lease, size, duration)
+    operation = leases.get(uow.conn, lease, BulkStatus.RUNNING)
+    chunk = _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
     if chunk is not None:
-        runs = _lock_runs(uow, chunk)
-        if runs:
-            actions.of_operation(chunk.operation).apply(uow, chunk, runs)
+        _process(uow, chunk)
+    if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != operation.done_through:
+        raise ChunkOutOfOrderError
+    if chunk is not None:
         _add_counts(uow, chunk)
     return _complete_if_last(uow, lease, chunk)
 
@@ -121,13 +123,10 @@ def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int
     chunk = _find_chunk(uow.conn, operation, after, size)
     if chunk is None:
         return False
-    action = actions.of_operation(operation)
-    runs = _lock_runs(uow, chunk)
-    if not action.can_pipeline(uow.conn, chunk, runs):
+    if not actions.of_operation(operation).can_pipeline(uow.conn, chunk):
         raise PipelineConflictError
-    if runs:
-        action.apply(uow, chunk, runs)
-        uow.flush()
+    _process(uow, chunk, is_pipelined=True)
+    uow.flush()
     if leases.lock(uow, lease, BulkStatus.RUNNING, duration).done_through != after:
         raise ChunkOutOfOrderError
     _add_counts(uow, chunk)
@@ -145,6 +144,22 @@ def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> boo
         outcomes.record(uow, chunk, BulkResult.FAILED, BulkReason.INTERNAL_ERROR)
         _add_counts(uow, chunk)
     return _complete_if_last(uow, lease, chunk)
+
+
+def _process(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
+    """Locks the runs of a chunk, and applies the action to those that are eligible.
+
+    Raises:
+        PipelineConflictError: the chunk is pipelined, and would wait for runs of the chunk before it.
+    """
+    action = actions.of_operation(chunk.operation)
+    if not is_pipelined:
+        action.lock_related(uow, chunk)
+    runs = _lock_runs(uow, chunk)
+    if is_pipelined and not action.is_alone(uow.conn, chunk):
+        raise PipelineConflictError
+    if runs:
+        action.apply(uow, chunk, runs)
 
 
 def _lock_next_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timedelta) -> Chunk | None:
@@ -170,7 +185,10 @@ def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
             outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason(reason), [run.id for run in refused])
     if len(locked) < chunk.pending:
         outcomes.record_missing(uow, chunk)
-    return by_refusal.get(None, ())
+    covered = set(actions.of_operation(chunk.operation).covered(uow.conn, chunk))
+    if covered:
+        outcomes.record(uow, chunk, BulkResult.SKIPPED, BulkReason.COVERED_BY_PARENT, sorted(covered))
+    return [run for run in by_refusal.get(None, ()) if run.id not in covered]
 
 
 def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:

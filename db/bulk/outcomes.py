@@ -4,7 +4,7 @@ A chunk is the part of an operation that one transaction processes. It is a rang
 statements, with the bounds as parameters, serve every chunk: to build a statement takes as long as SQLite runs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import and_, bindparam, exists, select, update
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import BulkOutcome, FlowRun
+from db.models import BulkOperation, BulkOutcome, FlowRun
 from db.models.types import table
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
@@ -21,6 +21,8 @@ from domain.bulk import BulkReason, BulkResult
 
 OUTCOMES = table(BulkOutcome)
 _outcome = OUTCOMES.c
+_operations = table(BulkOperation)
+_operation = _operations.c
 
 IN_CHUNK = and_(
     _outcome.operation_id == bindparam("of_operation"),
@@ -32,6 +34,8 @@ SUCCEEDED_IN_CHUNK = select(_outcome.run_id).where(IN_CHUNK, _outcome.result == 
 """Query: the IDs of the runs of the chunk that the operation changes."""
 PENDING = _outcome.result == BulkResult.PENDING
 """Condition: the run has not been processed yet."""
+PENDING_IN_CHUNK = select(_outcome.run_id).where(IN_CHUNK, PENDING)
+"""Query: the IDs of the runs of the chunk that have not been processed yet."""
 
 _RECORD = (
     update(OUTCOMES)
@@ -39,6 +43,11 @@ _RECORD = (
     .values(result=bindparam("new_result"), reason=bindparam("new_reason"), at=bindparam("recorded_at"))
 )
 _RECORD_SOME = _RECORD.where(any_of(_outcome.run_id, "run_ids"))
+_RECORD_RELATED = (
+    update(OUTCOMES)
+    .where(_outcome.operation_id == bindparam("of_operation"), any_of(_outcome.run_id, "run_ids"), PENDING)
+    .values(result=BulkResult.SUCCEEDED, at=bindparam("recorded_at"))
+)
 _RECORD_MISSING = _RECORD.where(~exists().where(table(FlowRun).c.id == _outcome.run_id))
 
 
@@ -80,3 +89,14 @@ def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
     """Marks the runs of the chunk whose rows no longer exist as skipped."""
     values = {"new_result": BulkResult.SKIPPED, "new_reason": BulkReason.RUN_NOT_FOUND, "recorded_at": chunk.now}
     uow.conn.execute(_RECORD_MISSING, chunk.parameters | values)
+
+
+def record_related(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
+    """Marks runs of later chunks as succeeded that were changed together with a run of this one, and counts them."""
+    if not run_ids:
+        return
+    parameters = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "recorded_at": chunk.now}
+    recorded = uow.conn.execute(_RECORD_RELATED, parameters).rowcount
+    if recorded:
+        counts = {"processed": _operation.processed + recorded, "succeeded": _operation.succeeded + recorded}
+        uow.conn.execute(update(_operations).where(_operation.id == chunk.operation.id).values(counts))

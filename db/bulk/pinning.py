@@ -14,7 +14,7 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
-from db.runs.filter import matches
+from db.runs.narrow import narrowed
 from db.sql.any_of import rows_of
 from domain import ids
 from domain.bulk import BulkResult, BulkStatus
@@ -58,7 +58,7 @@ def select_runs(conn: Connection, selection: Selection, after: UUID | None, limi
     """Returns the next selected runs with IDs greater than `after`, in the order of IDs."""
     if selection.filter is not None:
         run_id: ColumnElement[UUID] = _run.id
-        query = select(run_id).where(matches(selection.filter, conn.dialect.name, selection.now))
+        query = select(run_id).where(narrowed(conn, selection.filter, selection.now))
     else:
         run_id = _outcome.run_id
         query = select(run_id).where(
@@ -101,6 +101,7 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
         reason = actions.of_operation(operation).planned_reason
         statement = update(OUTCOMES).where(IN_CHUNK).values(planned_reason=reason)
         uow.conn.execute(statement, {**chunk.parameters, "source_id": operation.source_id})
+        actions.of_operation(operation).plan_covered(uow.conn, chunk)
 
 
 def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> None:

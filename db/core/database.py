@@ -1,16 +1,19 @@
 """The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import asyncpg
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.core import pubsub, sqlite, unit_of_work
+from db.core.pg_rows import RowFetcher
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from db.core.write_batcher import BatchWrite, WriteBatcher
 from domain.errors import DatabaseUnavailableError, QueryTimeoutError
@@ -31,6 +34,12 @@ _FULL = "53100"
 _DEADLOCK = "40P01"
 _CANCELLED = "57014"
 """PostgreSQL's code when a statement exceeded `statement_timeout`."""
+_SESSION = {
+    "application_name": "flow-runs",
+    "jit": "off",  # it costs more than it gains on queries that end within milliseconds
+    "timezone": "UTC",  # in which the server writes instants
+}
+"""Settings of every session on PostgreSQL."""
 _MAX_ATTEMPTS = 5
 """Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
 
@@ -42,9 +51,11 @@ class ConflictError(Exception):
 class Database:
     """Runs queries and units of work: `read` takes a function of a connection, `write` one of a `UnitOfWork`.
 
+    `fetch` takes a statement in text, for reads whose statements are known beforehand: it costs a third of `read`.
+
     Raises:
-        DatabaseUnavailableError: from `read` and `write`, when the database cannot be reached or cannot go on.
-        QueryTimeoutError: from `read`, when a statement (on SQLite: the read) took longer than the limit.
+        DatabaseUnavailableError: from all three, when the database cannot be reached or cannot go on.
+        QueryTimeoutError: from `read` and `fetch`, when a statement (on SQLite: the read) took longer than the limit.
         ConflictError: from `write`, when another row stands against it; nothing was written.
     """
 
@@ -68,10 +79,12 @@ class Database:
             self._writer = sqlite.Writer(parsed, steps)
             self._pool = self._readers.pool
             return
-        self._engine = _postgresql_engine(parsed, pool_size)
+        self._engine = _postgresql_engine(parsed, pool_size, _SESSION)
         # Connections of their own: the time limit is a setting of the session, and must never end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
-        self._reading_engine = _postgresql_engine(parsed, pool_size, **limit)
+        fetching = pool_size // 2
+        self._reading_engine = _postgresql_engine(parsed, pool_size - fetching, {**_SESSION, **limit})
+        self._fetcher = RowFetcher(parsed, fetching, {**_SESSION, **limit}, CONNECT_TIMEOUT)
         self._pool = self._reading_engine.pool
         # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
         self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -89,6 +102,14 @@ class Database:
                 if not error.connection_invalidated:
                     raise
             return await self._read(query, *args, **kwargs)
+
+    async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        """Returns the rows of a SELECT, as the driver gives them; the arguments are in the driver's types."""
+        if self._readers is not None:
+            with _typed_sqlite_errors():
+                return await self._readers.fetch(statement, arguments)
+        with _typed_driver_errors():
+            return await self._fetcher.fetch(statement, arguments)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Returns the result of `work`, which continues when the caller is cancelled.
@@ -162,17 +183,17 @@ class Database:
         else:
             await self._engine.dispose()
             await self._reading_engine.dispose()
+            await self._fetcher.close()
 
 
-def _postgresql_engine(url: URL, pool_size: int, **settings: str) -> AsyncEngine:
+def _postgresql_engine(url: URL, pool_size: int, settings: Mapping[str, str]) -> AsyncEngine:
     """An engine whose sessions have these settings of the server."""
-    # JIT costs more than it gains on queries that end within milliseconds.
-    server_settings = {"application_name": "flow-runs", "jit": "off", **settings}
     engine = create_async_engine(
         url,
         pool_size=pool_size,
+        max_overflow=0,  # a connection made for one statement costs more than to wait for one that is there
         pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
-        connect_args={"server_settings": server_settings, "timeout": CONNECT_TIMEOUT},
+        connect_args={"server_settings": dict(settings), "timeout": CONNECT_TIMEOUT},
         json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed_connection)
@@ -194,6 +215,33 @@ def _typed_timeouts() -> Iterator[None]:
         if is_interrupted or getattr(error.orig, "sqlstate", None) == _CANCELLED:
             raise QueryTimeoutError from error
         raise
+
+
+@contextmanager
+def _typed_driver_errors() -> Iterator[None]:
+    """What `_typed_errors` and `_typed_timeouts` do, for errors of asyncpg itself."""
+    try:
+        yield
+    except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError, TimeoutError) as error:
+        raise DatabaseUnavailableError from error
+    except asyncpg.PostgresError as error:
+        code = error.sqlstate or ""
+        if code == _CANCELLED:
+            raise QueryTimeoutError from error
+        if code.startswith(_UNAVAILABLE):
+            raise DatabaseUnavailableError from error
+        raise
+
+
+@contextmanager
+def _typed_sqlite_errors() -> Iterator[None]:
+    """The same for errors of the driver of SQLite."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":
+            raise QueryTimeoutError from error
+        raise DatabaseUnavailableError from error
 
 
 @contextmanager

@@ -22,6 +22,8 @@ RUNS_DUE = "runs-due"
 """Topic: a run waits for a worker."""
 BULK_DUE = "bulk-due"
 """Topic: a bulk operation waits for a worker."""
+KEY_REVOKED = "key-revoked"
+"""Topic: an API key was revoked."""
 
 
 def run_changed(run_id: UUID) -> Hashable:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,8 +20,10 @@ from typing import Any, TypeVar
 import orjson
 from asyncpg.pgproto.pgproto import UUID
 from sqlalchemy import URL, Connection, Dialect, Engine, Uuid, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from db.core import unit_of_work
+from db.core.terms import run_terms
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from domain.errors import DatabaseUnavailableError
 from domain.runs import metadata_condition
@@ -47,6 +50,7 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
         cursor.execute(pragma)
     cursor.close()
     dbapi_connection.create_function("json_contains", 2, json_contains)
+    dbapi_connection.create_function("run_terms", 2, run_terms, deterministic=True)
     dbapi_connection.create_function("metadata_matches", 2, metadata_matches)
 
 
@@ -64,7 +68,11 @@ def read_keys_fast(dialect: Dialect) -> None:
 
 def json_contains(document: str, probe: str) -> bool:
     """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
-    return contains(orjson.loads(document), orjson.loads(probe))
+    return contains(orjson.loads(document), _parsed(probe))
+
+
+# The same for each row that a statement looks at; nobody changes what it returns.
+_parsed = lru_cache(maxsize=100)(orjson.loads)
 
 
 def metadata_matches(document: str, condition: str) -> bool:
@@ -119,8 +127,18 @@ class _Job:
             self.done.set_result((self.result, self.uow.topics if self.uow else ()))
 
 
+_RECYCLE_SECONDS = 600
+"""Seconds after which a reading connection is made anew: it learns of the statistics of tables when it is opened."""
+_ANALYSED_ROWS = 1_000
+"""Entries of an index that statistics are gathered from: that takes milliseconds, however large the table."""
 _STEPS_BETWEEN_CHECKS = 50_000
 """Steps of SQLite's virtual machine between two looks at the clock: about a millisecond."""
+
+
+def gather_statistics(conn: Connection) -> None:
+    """Tells SQLite's query planner how the values of indexed columns are spread."""
+    conn.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
+    conn.exec_driver_sql("ANALYZE")
 
 
 class Deadline:
@@ -158,6 +176,7 @@ class Readers:
             pool_size=count,
             max_overflow=0,
             pool_use_lifo=True,  # a few connections whose caches are warm, not all of them in turn
+            pool_recycle=_RECYCLE_SECONDS,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
         )
@@ -181,6 +200,22 @@ class Readers:
             if self._timeout is not None:
                 conn.info["deadline"].set(self._timeout)
             return query(conn)
+
+    async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        """The rows of a statement in text."""
+        if self._closed:
+            raise DatabaseUnavailableError("The database was closed.")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+
+    def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        conn = self._engine.raw_connection()
+        try:
+            if self._timeout is not None:
+                conn.info["deadline"].set(self._timeout)
+            rows: Sequence[Any] = conn.driver_connection.execute(statement, arguments).fetchall()  # type: ignore[union-attr]
+            return rows
+        finally:
+            conn.close()
 
     async def close(self) -> None:
         """Finish what was asked for, then stop."""
@@ -218,7 +253,15 @@ class Writer:
     def _serve(self) -> None:
         while (group := self._next_group()) is not None:
             self._commit(group)
+        self._optimize()
         self._engine.dispose()
+
+    def _optimize(self) -> None:
+        """Gathers statistics of tables that have changed much, for those who open the file next."""
+        # The file may be locked by another process, or gone: they gather them as well, or nobody needs them.
+        with suppress(DBAPIError), self._engine.connect() as conn:
+            conn.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
+            conn.exec_driver_sql("PRAGMA optimize")
 
     def _next_group(self) -> list[_Job] | None:
         group: list[_Job] = []

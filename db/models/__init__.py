@@ -10,7 +10,7 @@ from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.run_event import EventLowWatermark, RunEvent
-from db.models.run_file import RunFile
+from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.schedule import Schedule
 from db.models.step_result import StepAttempt, StepResult
@@ -31,6 +31,7 @@ __all__ = [
     "QuotaUse",
     "RunEvent",
     "RunFile",
+    "RunFileReference",
     "RunLog",
     "Schedule",
     "StepAttempt",

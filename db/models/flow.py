@@ -24,6 +24,8 @@ class Flow(SQLModel, table=True):
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     name: str = Field(sa_column=Column(Text, nullable=False))
+    name_folded: str | None = Field(sa_column=Column(Text))
+    """See `domain.text.fold_column`."""
     enabled: bool = Field(sa_column=Column(Boolean, nullable=False))
     published_version_id: UUID | None = Field(sa_column=key(nullable=True))
     """No foreign key: the version's row points at the flow's."""

@@ -50,13 +50,18 @@ class FlowRun(SQLModel, table=True):
     depth: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
     """Ancestors that the run has."""
     parent_position: int | None = Field(sa_column=Column(Integer))
-    """The parent's step that waits for the run; none for a run that no step waits for."""
+    """The parent's step that waits for the run; none for a run that no step waits for, such as a retry of a child whose
+    parent went on without it."""
     parent_attempt: int | None = Field(sa_column=Column(Integer))
     """Of that step."""
     item_index: int | None = Field(sa_column=Column(Integer))
     """The run's place among the children of one attempt, from 0."""
     fail_parent_on_failure: bool = Field(sa_column=Column(Boolean, nullable=False))
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
+    retry_strategy: str | None = Field(sa_column=Column(Text))
+    """Where a retry began; none for other runs, and for retries made before this was recorded."""
+    first_run_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The first run of the operation that this run continues, whose ID is in idempotency keys; none: the run itself."""
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
     """Place in the chain of retries, from 1."""
     retry_operation_id: UUID | None = Field(sa_column=key(nullable=True))
@@ -67,6 +72,8 @@ class FlowRun(SQLModel, table=True):
     failed_step_name: str | None = Field(sa_column=Column(Text))
     error_code: str | None = Field(sa_column=Column(Text))
     error_message: str | None = Field(sa_column=Column(Text))
+    error_folded: str | None = Field(sa_column=Column(Text))
+    """Of the message: see `domain.text.fold_column`."""
     error_fingerprint: str | None = Field(sa_column=Column(Text))
     """The same for errors that differ in numbers, IDs and quoted values alone."""
 
@@ -107,6 +114,7 @@ def _indexes(c: Any) -> None:
     # SQLite counts from it alone; PostgreSQL would have to write every index anew when a run is archived.
     Index("ix_run_project_status", c.project_id, c.status, c.id, c.archived_at).ddl_if(dialect="sqlite")
     Index("ix_run_flow", c.flow_id, c.id)
+    Index("ix_run_trigger", c.project_id, c.trigger_method, c.id)
     # The other orders of FlowRunOrder.
     Index("ix_run_project_started", c.project_id, sort_key(c.started_at), c.id)
     Index("ix_run_project_finished", c.project_id, sort_key(c.finished_at), c.id)
@@ -122,6 +130,12 @@ def _indexes(c: Any) -> None:
     ):
         condition = column.is_not(None)
         Index(f"ix_run_{name}", c.project_id, column, c.id, sqlite_where=condition, postgresql_where=condition)
+    # Searched for texts that are too short for an index of texts, or where there is none.
+    failed = c.error_message.is_not(None)
+    Index("ix_run_error", c.project_id, c.id, sqlite_where=failed, postgresql_where=failed)
+    # On PostgreSQL an index that asks for `archived_at` would make every index of the run be written when it is set.
+    archived = c.archived_at.is_not(None)
+    Index("ix_run_archived", c.project_id, c.id, sqlite_where=archived).ddl_if(dialect="sqlite")
     for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id)):
         condition = column.is_not(None)
         Index(f"ix_run_{name}", column, c.id, sqlite_where=condition, postgresql_where=condition)

@@ -31,3 +31,7 @@ class InputRequest(SQLModel, table=True):
     answered_at: datetime | None = Field(sa_column=Column(Timestamp))
     answer: str | None = Field(sa_column=Column(Text))
     """JSON text."""
+    answered_by_key_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The API key that responded."""
+    idempotency_key: str | None = Field(sa_column=Column(Text))
+    """Of the request that responded."""

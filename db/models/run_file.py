@@ -35,3 +35,13 @@ class RunFile(SQLModel, table=True):
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     purged_at: datetime | None = Field(sa_column=Column(Timestamp))
     """When it was given up: nobody sees it any more, and its bytes are deleted before the row is."""
+
+
+class RunFileReference(SQLModel, table=True):
+    """A file of a run that another run lists as well, because it keeps the result of the step that produced it."""
+
+    __tablename__ = "run_file_reference"
+    __table_args__ = (Index("ix_run_file_reference_file", "file_id"),)
+
+    run_id: UUID = Field(sa_column=key(primary_key=True))
+    file_id: UUID = Field(sa_column=key(primary_key=True))

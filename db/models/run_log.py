@@ -23,3 +23,5 @@ class RunLog(SQLModel, table=True):
     attempt: int | None = Field(sa_column=Column(Integer))
     """At the step, from 1."""
     message: str = Field(sa_column=Column(Text, nullable=False))
+    message_folded: str | None = Field(sa_column=Column(Text))
+    """See `domain.text.fold_column`."""

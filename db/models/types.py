@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import orjson
-from sqlalchemy import ARRAY, BigInteger, Column, Dialect, FromClause, Table, Text, Uuid
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Dialect, FromClause, Table, Text, Uuid, bindparam
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
@@ -13,6 +13,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
+
+from domain.text import fold
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -124,11 +126,106 @@ def _milliseconds_sqlite(element: MillisecondsUntil, compiler: SQLCompiler, **kw
     return f"((max({until}, {since}) - {since}) / 1000)"
 
 
+class Latest(FunctionElement[datetime]):
+    """The latest of some instants, none of which is null."""
+
+    inherit_cache = True
+    name = "latest"
+    type = Timestamp()
+
+
+@compiles(Latest, "postgresql")
+def _latest_postgresql(element: Latest, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"greatest({', '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
+
+
+@compiles(Latest, "sqlite")
+def _latest_sqlite(element: Latest, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"max({', '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
+
+
 def sort_key(column: ColumnElement[Any]) -> SortKey:
     """`column`, with "not yet" as its smallest value."""
     expression = SortKey(column)
     expression.type = column.type
     return expression
+
+
+class Unindexed(FunctionElement[Any]):
+    """A column by which SQLite does not look for an index. PostgreSQL decides by what it knows of the values."""
+
+    inherit_cache = True
+    name = "unindexed"
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+        self.key = column.key
+
+
+@compiles(Unindexed, "postgresql")
+def _unindexed_postgresql(element: Unindexed, compiler: SQLCompiler, **kw: Any) -> str:
+    (column,) = element.clauses
+    return compiler.process(column, **kw)
+
+
+@compiles(Unindexed, "sqlite")
+def _unindexed_sqlite(element: Unindexed, compiler: SQLCompiler, **kw: Any) -> str:
+    (column,) = element.clauses
+    return f"+{compiler.process(column, **kw)}"
+
+
+class Folded(FunctionElement[str]):
+    """A text in the form in which upper and lower case are the same, of its column and of that which is stored beside.
+
+    The expression is that of the indexes of texts: see `domain.text`.
+    """
+
+    inherit_cache = True
+    name = "folded"
+    type = Text()
+
+
+@compiles(Folded, "postgresql")
+def _folded_postgresql(element: Folded, compiler: SQLCompiler, **kw: Any) -> str:
+    folded, column = (compiler.process(clause, **kw) for clause in element.clauses)
+    # By the collation "C" A to Z alone are lowered, whatever the locale of the database.
+    return f'coalesce({folded}, lower({column} COLLATE "C"))'
+
+
+@compiles(Folded, "sqlite")
+def _folded_sqlite(element: Folded, compiler: SQLCompiler, **kw: Any) -> str:
+    folded, column = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"coalesce({folded}, lower({column}))"
+
+
+class HasText(FunctionElement[bool]):
+    """True if the first text contains the second one, exactly. No index serves it: a planner cannot misjudge it."""
+
+    inherit_cache = True
+    name = "has_text"
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> Any:
+        """Returns the element itself."""
+        return self
+
+
+@compiles(HasText, "postgresql")
+def _has_text_postgresql(element: HasText, compiler: SQLCompiler, **kw: Any) -> str:
+    text, part = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(strpos({text}, {part}) > 0)"
+
+
+@compiles(HasText, "sqlite")
+def _has_text_sqlite(element: HasText, compiler: SQLCompiler, **kw: Any) -> str:
+    text, part = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(instr({text}, {part}) > 0)"
+
+
+def contains_folded(column: ColumnElement[Any], folded: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+    """Returns the condition that `column`, beside which `folded` is stored, contains `text` in upper or lower case."""
+    return HasText(Folded(folded, column), bindparam(None, fold(text), Text, unique=True))
 
 
 def key(*constraints: Any, primary_key: bool = False, nullable: bool = False) -> Column[Any]:

@@ -1,6 +1,7 @@
 """Ends live runs from outside: cancellation, an exhausted quota, the failure of a child run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, update
@@ -11,12 +12,14 @@ from db.events.log import AttemptRef, RunRef
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.queue import quota
-from db.runs import children, input_requests, transitions
+from db.runs import children, families, input_requests, transitions
 from db.runs import reads as run_reads
+from db.runs.children import FailedBatch
+from db.runs.families import Links
 from db.runs.transitions import EndedRun, ExternalFailure
 from db.sql.any_of import any_of
 from domain import ids
-from domain.enums import AttemptStatus, RunStatus, StepStatus
+from domain.enums import AttemptStatus, OnItemFailure, RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.runs.state_machine import UNFINISHED
 from domain.time import clock
@@ -56,39 +59,67 @@ _STOP_ATTEMPTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The runs that a cancellation stopped."""
+
+    run: bool
+    """True if the run itself was live."""
+    run_ids: Sequence[UUID]
+    """All runs that were stopped, ancestors before their descendants."""
+
+
 def message_for(key_name: str) -> str:
     """Returns the status message of a run that was cancelled with the API key of this name."""
     return f"Cancelled with the key {key_name!r}"
 
 
-def stop(uow: UnitOfWork, run_id: UUID, message: str) -> bool:
-    """Stops a run and all its live descendants. Returns True if the run itself was live."""
-    return run_id in stop_all(uow, [run_id], message)
+def stop(uow: UnitOfWork, run_id: UUID, message: str, *, include_descendants: bool = False) -> Cancelled:
+    """Stops a live run with all its live descendants.
+
+    If the run has ended, nothing is changed, unless `include_descendants` is set: then its descendants are stopped.
+    """
+    families.lock_of_runs(uow, [run_id], exclusive=True)
+    rows = lock_for_stop(uow, [run_id])
+    is_live = any(row.id == run_id for row in rows)
+    stopped = _stop(uow, rows, message) if is_live or include_descendants else ()
+    return Cancelled(is_live, stopped)
 
 
-def stop_all(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> set[UUID]:
-    """Stops runs and all their live descendants; returns all runs that were stopped."""
-    ended = _end(uow, run_ids, RunStatus.STOPPED, message)
-    return _stop_descendants(uow, run_ids, ended, message)
+def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
+    """Locks runs, their live descendants and the parents that wait for them; returns those that are to be stopped.
+
+    The families of the runs must be locked exclusively.
+    """
+    below = families.live_descendants(uow.conn, run_ids)
+    families.lock_runs(uow, {*run_ids, *below, *families.parents(uow.conn, run_ids)})
+    return transitions.lock_live(uow, [*run_ids, *below])
 
 
-def stop_locked(uow: UnitOfWork, rows: Sequence[EndedRun], message: str) -> set[UUID]:
-    """Does what `stop_all` does, for runs that this transaction has locked."""
-    ended = transitions.end_locked(uow, rows, RunStatus.STOPPED, message)
+def stop_locked(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> Sequence[UUID]:
+    """Stops those of these runs that are live, and their live descendants, after `lock_for_stop`; returns them."""
+    below = families.live_descendants(uow.conn, run_ids)
+    return _stop(uow, transitions.lock_live(uow, [*run_ids, *below]), message)
+
+
+def _stop(uow: UnitOfWork, rows: Sequence[EndedRun], message: str) -> Sequence[UUID]:
+    ended: list[EndedRun] = []
+    for start in range(0, len(rows), _BATCH):
+        ended += transitions.end_locked(uow, rows[start : start + _BATCH], RunStatus.STOPPED, message)
     _finish_steps(uow, ended)
-    return _stop_descendants(uow, [row.id for row in rows], ended, message)
-
-
-def _stop_descendants(uow: UnitOfWork, run_ids: Sequence[UUID], ended: Sequence[EndedRun], message: str) -> set[UUID]:
     stopped = {row.id for row in ended}
-    # Read after the lock: a child that was being created had to wait for its parent's row, or was there before.
-    frontier = list(run_reads.children(uow.conn, run_ids))
-    while frontier:
-        batch, frontier = frontier[:_BATCH], frontier[_BATCH:]
-        stopped.update(row.id for row in _end(uow, batch, RunStatus.STOPPED, message))
-        frontier += run_reads.children(uow.conn, batch)
-    notify_parents(uow, _with_parents(ended))
-    return stopped
+    # The other parents were stopped with their children.
+    notify_parents(uow, [row.id for row in ended if row.parent_run_id and row.parent_run_id not in stopped])
+    return [row.id for row in ended]
+
+
+def abandon(uow: UnitOfWork, run_id: UUID, position: int, attempt: int, message: str) -> None:
+    """Ends what an attempt waits for: stops its child runs, with their descendants, and expires its input request.
+
+    The family of the run must be locked exclusively.
+    """
+    _stop_children(uow, children.live_of_attempt(uow.conn, run_id, position, attempt), message)
+    input_requests.expire_of_step(uow, run_id, position)
 
 
 def apply_quota(uow: UnitOfWork) -> set[UUID]:
@@ -105,17 +136,64 @@ def apply_quota(uow: UnitOfWork) -> set[UUID]:
     return refused
 
 
+def lock_for_end(uow: UnitOfWork, run: Links, status: RunStatus) -> None:
+    """Locks the runs that the end of a run by its worker concerns. Must precede the other locks of the transaction."""
+    chain = families.retried_chain(uow.conn, run.id) if run.retry_of_id and status is RunStatus.SUCCEEDED else ()
+    if run.parent_run_id is None:
+        families.lock_runs(uow, {run.id, *chain} if chain else ())
+        return
+    # A failure may stop siblings, or fail the parent.
+    may_spread = status is not RunStatus.SUCCEEDED and run.fail_parent_on_failure
+    families.lock(uow, [run.root_run_id], exclusive=may_spread)
+    others: Sequence[UUID] = ()
+    if may_spread and run.fails_parent_from_outside:
+        others = [*families.ancestors(uow.conn, run.id), *families.live_descendants(uow.conn, [run.root_run_id])]
+    elif may_spread and _cancels_siblings(uow, run):
+        others = families.live_descendants(uow.conn, [run.parent_run_id])
+    families.lock_runs(uow, {run.parent_run_id, run.id, *chain, *others})
+
+
 def notify_parents(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
     """Continues the parents of runs that have ended. Parents that fail with a child notify their own parents."""
     while run_ids:
-        children.advance_batches(uow, run_ids)
+        for batch in children.advance_batches(uow, run_ids):
+            _report_failure(uow, batch)
         failed: list[UUID] = []
         for child in run_reads.failing_their_parents(uow.conn, run_ids):
             error = ExternalFailure(
                 "CHILD_FAILED", f"The child run {ids.encode(IdKind.RUN, child.id)} is {child.status}."
             )
-            failed += _with_parents(_end(uow, [child.parent_run_id], RunStatus.FAILED, error.message, error))
+            ended = _end(uow, [child.parent_run_id], RunStatus.FAILED, error.message, error)
+            _stop_children(
+                uow, children.live_waited(uow.conn, [row.id for row in ended]), "Cancelled: the parent failed"
+            )
+            failed += _with_parents(ended)
         run_ids = failed
+
+
+def _report_failure(uow: UnitOfWork, batch: FailedBatch) -> None:
+    """Cancels the other items of a step of which one failed, or says in the parent's history that it waits for them."""
+    share = f"{batch.failed} of {batch.items} failed"
+    if batch.on_item_failure is OnItemFailure.CANCEL:
+        _stop_children(uow, batch.live, f"Cancelled: {share} in the loop of the parent")
+        children.wake_parent(uow, batch.parent.id)
+        return
+    transitions.note(uow, batch.parent, f"{share}; the step fails when the others have ended")
+
+
+def _stop_children(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> None:
+    """Stops live children whose parent goes on without them, with their descendants."""
+    # Repeated until none is left: without an exclusive lock on the family, descendants may be created meanwhile.
+    while run_ids and (rows := transitions.lock_live(uow, [*run_ids, *families.live_descendants(uow.conn, run_ids)])):
+        _finish_steps(uow, transitions.end_locked(uow, rows, RunStatus.STOPPED, message))
+
+
+def _cancels_siblings(uow: UnitOfWork, run: Links) -> bool:
+    if run.parent_run_id is None or run.parent_position is None:
+        return False
+    return (
+        children.plan_of_step(uow.conn, run.parent_run_id, run.parent_position).on_item_failure is OnItemFailure.CANCEL
+    )
 
 
 def _end(

@@ -1,48 +1,103 @@
-"""Child runs that a step of their parent waits for.
+"""Child runs of `flow` steps.
 
-The parent's journal has the rendered inputs of all children. As many children as may run at once are created when the
-step starts. The transaction that ends a child creates the next one, under a lock on the parent's row, so that none is
-created twice. The end of the last child wakes the parent.
+The parent's journal has the rendered inputs of all children of a step, one for each item. As many children as may run
+at once are created when the step starts. The transaction that ends a child creates the next ones, under a lock on the
+parent's row, so that none is created twice. The end of the last child wakes the parent.
+
+Each item has one place, which one run holds: the child that was created for it, or the retry that took its place
+(`db.runs.retries`). A step that is executed again, by a retry of its run or by its own retry policy, keeps the results
+of the children that succeeded, and retries the others from their failed steps.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, Subquery, and_, func, select, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
-from db.models import FlowRun, StepResult
+from db.models import Flow, FlowRun, StepResult
 from db.models.types import table
-from db.row_types import RunRow
-from db.runs import transitions
+from db.row_types import RunRow, StepRow
+from db.runs import reads as run_reads
+from db.runs import retries, transitions
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first
 from domain import ids, json_codec
-from domain.enums import RunStatus, TriggerMethod
+from domain.enums import OnItemFailure, RetryStrategy, RunStatus, TriggerMethod
+from domain.ids import IdKind
 from domain.runs.state_machine import LIVE, UNSUCCESSFUL
 from domain.time import clock
 
 _runs = table(FlowRun)
 _run = _runs.c
-_step = table(StepResult).c
+_flow = table(Flow).c
+_steps = table(StepResult)
+_step = _steps.c
 _live = _run.status.in_(sorted(LIVE))
-
 _OF_PARENT = ("project_id", "root_run_id", "environment", "tags", "metadata")
 _OF_SIBLINGS = ("flow_id", "flow_version_id", "fail_parent_on_failure", "parent_position", "parent_attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """What a `flow` step does for each of its items. The parent's journal keeps it as the input of the step."""
+
+    inputs: Sequence[Any]
+    """The input of the child run of each item."""
+    concurrency: int | None = None
+    """Child runs that are live at the same time; None for a step without `forEach`."""
+    on_item_failure: OnItemFailure = OnItemFailure.WAIT
+    kept: Mapping[int, UUID] = field(default_factory=dict)
+    """By item: the run whose result is kept."""
+    retried: Mapping[int, UUID] = field(default_factory=dict)
+    """By item: the run that the child retries from its failed step."""
+
+    def document(self) -> dict[str, Any]:
+        """Returns the plan as JSON value. Settings that have their default are left out."""
+        document: dict[str, Any] = {"inputs": self.inputs}
+        if self.concurrency is not None:
+            document["concurrency"] = self.concurrency
+        if self.on_item_failure is not OnItemFailure.WAIT:
+            document["onItemFailure"] = self.on_item_failure.value
+        for name, runs in (("kept", self.kept), ("retried", self.retried)):
+            if runs:
+                document[name] = {str(item): ids.encode(IdKind.RUN, run_id) for item, run_id in runs.items()}
+        return document
+
+    @classmethod
+    def parse(cls, text: str | None) -> "ItemPlan":
+        """Returns the plan in a step's `input`. Steps that failed before they had one give an empty plan."""
+        document = json_codec.decode(text)
+        if not isinstance(document, dict) or "inputs" not in document:
+            return cls(())
+        kept, retried = (
+            {int(item): ids.decode(IdKind.RUN, run_id) for item, run_id in document.get(name, {}).items()}
+            for name in ("kept", "retried")
+        )
+        policy = OnItemFailure(document.get("onItemFailure", OnItemFailure.WAIT))
+        return cls(document["inputs"], document.get("concurrency"), policy, kept, retried)
+
+    def next_items(self, after: int, number: int) -> list[int]:
+        """Returns the next `number` items after the item `after` that need a child run."""
+        items = (item for item in range(after + 1, len(self.inputs)) if item not in self.kept)
+        return [item for item, _ in zip(items, range(number), strict=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class ChildBatch:
     """The children that one attempt at a step starts."""
 
+    root_run_id: UUID
+    """The root of the parent's family."""
     flow_id: UUID
     version_id: UUID
     fail_parent_on_failure: bool
-    inputs: Sequence[str]
-    """The inputs of the children that are created at once, as JSON text."""
+    plan: ItemPlan
+    at_once: int
+    """Children that are created with the attempt."""
     position: int | None
     """Position of the step that waits for them; None: no step does."""
     attempt: int
@@ -52,84 +107,220 @@ class ChildResult(Protocol):
     """A child run, as far as the step that waits for it needs it."""
 
     id: UUID
+    item_index: int
+    flow_id: UUID
     status: str
-    output: str | None
+    attempt: int
     error_code: str | None
     error_message: str | None
     fail_parent_on_failure: bool
+    recovered_by_id: UUID | None
+    steps_purged_at: object
+
+
+_RESULT_NAMES = (
+    *("id", "item_index", "flow_id", "status", "attempt", "error_code", "error_message"),
+    *("fail_parent_on_failure", "recovered_by_id", "steps_purged_at"),
+)
+_RESULT_COLUMNS = tuple(_run[name] for name in _RESULT_NAMES)
 
 
 class WaitedChild(RunRow, Protocol):
     """A run that a step of its parent waits for."""
 
+    parent_run_id: UUID
     parent_position: int
     parent_attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierAttempt:
+    """What became of the items of a step when it was executed before."""
+
+    plan: ItemPlan
+    children: Mapping[int, ChildResult]
+    """The runs that held the places of items, by item."""
+
+
 def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
     """Creates the first children; returns their IDs."""
-    common = dict(
-        zip(
-            _OF_SIBLINGS,
-            (batch.flow_id, batch.version_id, batch.fail_parent_on_failure, batch.position, batch.attempt),
-            strict=True,
-        )
+    own = (batch.flow_id, batch.version_id, batch.fail_parent_on_failure, batch.position, batch.attempt)
+    common = dict(zip(_OF_SIBLINGS, own, strict=True))
+    return [_create(uow, parent, common, batch.plan, item) for item in batch.plan.next_items(-1, batch.at_once)]
+
+
+def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Mapping[int, ChildResult]:
+    """Returns the runs that hold the places of an attempt's items, by item."""
+    holders = _holders(parent_id, position, attempt)
+    children: Sequence[ChildResult] = fetch_all(conn, select(holders).order_by(holders.c.item_index))
+    return {child.item_index: child for child in children}
+
+
+def plan_of_step(conn: Connection, run_id: UUID, position: int) -> ItemPlan:
+    """Returns the plan of a step that has started."""
+    return ItemPlan.parse(
+        conn.execute(select(_step.input).where(_step.run_id == run_id, _step.position == position)).scalar_one()
     )
-    return [_create(uow, parent, common, index, text) for index, text in enumerate(batch.inputs)]
 
 
-def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Sequence[ChildResult]:
-    """Returns the children of an attempt, in the order of their items."""
-    columns = (_run.id, _run.status, _run.output, _run.error_code, _run.error_message, _run.fail_parent_on_failure)
-    query = select(*columns).where(_siblings(parent_id, position, attempt)).order_by(_run.item_index)
-    return fetch_all(conn, query)
+def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, attempt: int) -> EarlierAttempt | None:
+    """Returns the last time that a step was executed, before its attempt `attempt` in `run`; None if it never was.
+
+    That was the attempt before, or the last attempt in the run that `run` continues from its failed step.
+    """
+    if attempt > 1:
+        return _attempt_of(conn, run.id, position, attempt - 1)
+    continued = run
+    while continued.retry_of_id is not None and continued.retry_strategy in retries.CONTINUING:
+        continued = run_reads.complete(conn, continued.retry_of_id)
+        step: StepRow | None = fetch_first(
+            conn, select(_steps).where(_step.run_id == continued.id, _step.name == name, _step.kind == "flow")
+        )
+        if step is not None:
+            return _attempt_of(conn, continued.id, step.position, step.attempts_count)
+    return None
 
 
-def advance_batches(uow: UnitOfWork, child_ids: Sequence[UUID]) -> None:
-    """Creates the next children of the steps that wait for these runs, which have ended, or wakes their parents."""
+def latest_of_chains(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ChildResult]:
+    """Returns for each run the last of its retries that has ended, or the run itself."""
+    first = select(_run.id.label("first_id"), _run.id).where(any_of(_run.id, run_ids))
+    chain = first.cte("chain", recursive=True)
+    chain = chain.union(select(chain.c.first_id, _run.id).join_from(chain, _runs, _run.retry_of_id == chain.c.id))
+    query = select(chain.c.first_id, *_RESULT_COLUMNS).join_from(chain, _runs, _run.id == chain.c.id).where(~_live)
+    return {row.first_id: row for row in fetch_all(conn, query.order_by(_run.attempt, _run.id))}
+
+
+def output_size(conn: Connection, run_ids: Sequence[UUID]) -> int:
+    """Returns the total length of the outputs of runs, in characters of JSON text."""
+    size: int = conn.execute(
+        select(func.coalesce(func.sum(func.length(_run.output)), 0)).where(any_of(_run.id, run_ids))
+    ).scalar_one()
+    return size
+
+
+def outputs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+    """Returns the outputs of runs as JSON text."""
+    rows = conn.execute(select(_run.id, _run.output).where(any_of(_run.id, run_ids)))
+    return {row.id: row.output for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBatch:
+    """A step of a parent of which a child has failed that fails the step."""
+
+    parent: RunRow
+    position: int
+    attempt: int
+    on_item_failure: OnItemFailure
+    failed: int
+    """Items that have failed."""
+    items: int
+    live: Sequence[UUID]
+    """Children that are still live."""
+
+
+def advance_batches(uow: UnitOfWork, child_ids: Sequence[UUID]) -> list[FailedBatch]:
+    """Creates the next children of the steps that wait for these runs, which have ended, or wakes their parents.
+
+    Returns the steps of which one of these runs has failed, while other children of the step are live.
+    """
     waited_for = _run.parent_position.is_not(None)
     query = select(_runs).where(any_of(_run.id, child_ids), waited_for).order_by(_run.parent_run_id, _run.item_index)
     ended: Sequence[WaitedChild] = fetch_all(uow.conn, query)
-    for child in ended:
-        lock = select(_runs).where(_run.id == child.parent_run_id, _live).with_for_update()
+    batches = {(child.parent_run_id, child.parent_position, child.parent_attempt): child for child in ended}
+    has_failed = {
+        (child.parent_run_id, child.parent_position, child.parent_attempt)
+        for child in ended
+        if child.fail_parent_on_failure and child.status in UNSUCCESSFUL and not _is_refused_retry(child)
+    }
+    failed: list[FailedBatch] = []
+    for key, child in batches.items():
+        lock = select(_runs).where(_run.id == child.parent_run_id, _live).with_for_update(key_share=True)
         parent: RunRow | None = fetch_first(uow.conn, lock)
-        if parent is not None and not _create_next(uow, parent, child):
-            wake_parent_if_done(uow, parent.id, child.parent_position, child.parent_attempt)
+        if parent is not None and (batch := _advance(uow, parent, child)) is not None and key in has_failed:
+            failed.append(batch)
+    return failed
 
 
 def wake_parent_if_done(uow: UnitOfWork, parent_id: UUID, position: int, attempt: int) -> None:
     """Makes a paused parent due if no child of the attempt is live."""
     siblings = _siblings(parent_id, position, attempt)
     if uow.conn.execute(select(_run.id).where(siblings, _live).limit(1)).first() is None:
-        paused = (_run.id == parent_id, _run.status == RunStatus.PAUSED)
-        uow.conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
-        uow.publish_after_commit(pubsub.RUNS_DUE)
+        wake_parent(uow, parent_id)
 
 
-def _create_next(uow: UnitOfWork, parent: RunRow, child: WaitedChild) -> bool:
-    """Creates the child of the next item. Returns False if there is none, or if a child has failed the step."""
-    siblings = _siblings(parent.id, child.parent_position, child.parent_attempt)
-    fatal = (siblings, _run.fail_parent_on_failure.is_(True), _run.status.in_(sorted(UNSUCCESSFUL)))
-    if uow.conn.execute(select(_run.id).where(*fatal).limit(1)).first() is not None:
-        return False
-    made = uow.conn.execute(select(func.count()).where(siblings)).scalar_one()
-    inputs = _inputs(uow.conn, parent.id, child.parent_position)
-    if made == len(inputs):
-        return False
+def wake_parent(uow: UnitOfWork, parent_id: UUID) -> None:
+    """Makes a paused parent due, unless it waits for a slot."""
+    paused = (_run.id == parent_id, _run.status == RunStatus.PAUSED, _run.blocked_by.is_(None))
+    uow.conn.execute(update(_runs).where(*paused).values(due_at=clock.now()))
+    uow.publish_after_commit(pubsub.RUNS_DUE)
+
+
+def live_waited(conn: Connection, run_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Returns the live children of runs for which a step waits."""
+    query = select(_run.id).where(any_of(_run.parent_run_id, run_ids), _run.parent_position.is_not(None), _live)
+    return conn.execute(query.order_by(_run.depth, _run.id)).scalars().all()
+
+
+def live_of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Sequence[UUID]:
+    """Returns the live children of an attempt."""
+    query = select(_run.id).where(_siblings(parent_id, position, attempt), _live)
+    return conn.execute(query.order_by(_run.depth, _run.id)).scalars().all()
+
+
+def live_detached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """Returns the number of live children of each run for which no step waits; runs without any are left out."""
+    query = select(_run.parent_run_id, func.count()).where(
+        _run.parent_run_id.in_(run_ids), _run.parent_position.is_(None), _live
+    )
+    return dict(conn.execute(query.group_by(_run.parent_run_id)).all())
+
+
+def _advance(uow: UnitOfWork, parent: RunRow, child: WaitedChild) -> FailedBatch | None:
+    """Creates the children of the next items, or wakes the parent; returns the batch if one of its items has failed."""
+    holders = _holders(parent.id, child.parent_position, child.parent_attempt)
+    is_live = holders.c.status.in_(sorted(LIVE))
+    has_failed = and_(holders.c.fail_parent_on_failure.is_(True), holders.c.status.in_(sorted(UNSUCCESSFUL)))
+    counts = (func.count().filter(is_live), func.count().filter(has_failed), func.max(holders.c.item_index))
+    live, failed, last = uow.conn.execute(select(*counts)).one()
+    plan = plan_of_step(uow.conn, parent.id, child.parent_position)
+    if failed:
+        if not live:
+            wake_parent(uow, parent.id)
+            return None
+        live_ids = live_of_attempt(uow.conn, parent.id, child.parent_position, child.parent_attempt)
+        return FailedBatch(
+            parent,
+            child.parent_position,
+            child.parent_attempt,
+            plan.on_item_failure,
+            failed,
+            len(plan.inputs),
+            live_ids,
+        )
+    # Plans of older runs do not say the concurrency: each child that ends is followed by one.
+    free = 1 if plan.concurrency is None else plan.concurrency - live
+    items = plan.next_items(last, free) if _is_enabled(uow.conn, child.flow_id) else []
     common = {name: getattr(child, name) for name in _OF_SIBLINGS}
-    text = json_codec.encode(inputs[made], limit=json_codec.MAX_INPUT_BYTES, what="input")
-    _create(uow, parent, common, made, text)
-    return True
+    for item in items:
+        _create(uow, parent, common, plan, item)
+    if not items and not live:
+        wake_parent(uow, parent.id)
+    return None
 
 
-def _inputs(conn: Connection, parent_id: UUID, position: int) -> Sequence[Any]:
-    text = conn.execute(select(_step.input).where(_step.run_id == parent_id, _step.position == position)).scalar_one()
-    inputs: Sequence[Any] = json_codec.decode(text)["inputs"]
-    return inputs
+def _is_refused_retry(child: WaitedChild) -> bool:
+    return child.status == RunStatus.QUOTA_EXCEEDED and child.trigger_method == TriggerMethod.RETRY
 
 
-def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], index: int, text: str) -> UUID:
+def _is_enabled(conn: Connection, flow_id: UUID) -> bool:
+    enabled: bool = conn.execute(select(_flow.enabled).where(_flow.id == flow_id)).scalar_one()
+    return enabled
+
+
+def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: ItemPlan, item: int) -> UUID:
     run_id = ids.new_uuid()
+    text = json_codec.encode(plan.inputs[item], limit=json_codec.MAX_INPUT_BYTES, what="input")
     values = {
         **{name: getattr(parent, name) for name in _OF_PARENT},
         **common,
@@ -137,15 +328,41 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], index: i
         "created_at": ids.created_at(run_id),
         "parent_run_id": parent.id,
         "depth": parent.depth + 1,
-        "item_index": index,
+        "item_index": item,
         "trigger_method": TriggerMethod.PARENT,
         "attempt": 1,
         "interruptions": 0,
         "input": text,
     }
-    transitions.create(uow, values, "Flow started via parent")
+    retried_id = plan.retried.get(item)
+    if retried_id is None:
+        transitions.create(uow, values, "Flow started via parent")
+        return run_id
+    retried = run_reads.complete(uow.conn, retried_id)
+    values |= {
+        "flow_version_id": retried.flow_version_id,
+        "retry_of_id": retried_id,
+        "retry_strategy": RetryStrategy.FROM_FAILED_STEP,
+        "first_run_id": retried.first_run_id or retried_id,
+        "attempt": retried.attempt + 1,
+    }
+    transitions.create(uow, values, retries.message(RetryStrategy.FROM_FAILED_STEP, ids.encode(IdKind.RUN, retried_id)))
+    retries.copy_kept(uow, [run_id])
     return run_id
 
 
-def _siblings(parent_id: UUID, position: int, attempt: int) -> Any:
-    return (_run.parent_run_id == parent_id) & (_run.parent_position == position) & (_run.parent_attempt == attempt)
+def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int) -> EarlierAttempt:
+    return EarlierAttempt(plan_of_step(conn, run_id, position), of_attempt(conn, run_id, position, attempt))
+
+
+def _holders(parent_id: UUID, position: int, attempt: int) -> Subquery:
+    """Returns the runs that hold the places of an attempt's items: the last one for each item."""
+    newest_first = (_run.attempt.desc(), _run.id.desc())
+    rank = func.row_number().over(partition_by=_run.item_index, order_by=newest_first).label("rank")
+    siblings = _siblings(parent_id, position, attempt)
+    ranked = select(*_RESULT_COLUMNS, rank).where(siblings, ~retries.refused_by_quota(_runs)).subquery()
+    return select(*(ranked.c[name] for name in _RESULT_NAMES)).where(ranked.c.rank == 1).subquery()
+
+
+def _siblings(parent_id: UUID, position: int, attempt: int) -> ColumnElement[bool]:
+    return and_(_run.parent_run_id == parent_id, _run.parent_position == position, _run.parent_attempt == attempt)

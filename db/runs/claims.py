@@ -54,6 +54,8 @@ class JournalRow(StepRow, Protocol):
 
     failures: int
     """Number of the step's failed attempts."""
+    attempt_started_at: datetime | None
+    """Start of the last attempt; None: the step was skipped, or its result is kept from another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,15 @@ _FAILURES = (
     )
     .scalar_subquery()
 )
+_LAST_START = (
+    select(_attempt.started_at)
+    .where(
+        _attempt.run_id == _step.run_id, _attempt.position == _step.position, _attempt.number == _step.attempts_count
+    )
+    .scalar_subquery()
+)
 _JOURNALS = (
-    select(_results, _FAILURES.label("failures"))
+    select(_results, _FAILURES.label("failures"), _LAST_START.label("attempt_started_at"))
     .where(any_of(_step.run_id, "run_ids"))
     .order_by(_step.run_id, _step.position)
 )
@@ -157,8 +166,9 @@ def _admissible(uow: UnitOfWork, now: datetime, limit: int) -> list[UUID]:
 
 def renew(uow: UnitOfWork, leases: Sequence[Lease], lease: timedelta) -> set[UUID]:
     """Prolongs `leases`; returns the runs whose leases are still valid."""
-    statement = update(_runs).where(_leased(leases)).values(due_at=clock.now() + lease).returning(_run.id)
-    return set(uow.conn.execute(statement).scalars())
+    valid = _lock_leases(uow, leases)
+    uow.conn.execute(update(_runs).where(any_of(_run.id, valid)).values(due_at=clock.now() + lease))
+    return set(valid)
 
 
 def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
@@ -174,7 +184,8 @@ def find_cancelled(conn: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
 
 def release(uow: UnitOfWork, leases: Sequence[Lease]) -> None:
     """Ends claims whose execution was aborted; the runs are due at once."""
-    uow.conn.execute(update(_runs).where(_leased(leases)).values(due_at=clock.now(), lease_token=None))
+    valid = _lock_leases(uow, leases)
+    uow.conn.execute(update(_runs).where(any_of(_run.id, valid)).values(due_at=clock.now(), lease_token=None))
     uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
@@ -193,7 +204,10 @@ def reschedule_after_clock_change(uow: UnitOfWork, before: datetime) -> int:
     waiting = and_(
         _run.priority.in_(due.PRIORITIES), _run.due_at > now, _run.due_at <= before, _run.lease_token.is_(None)
     )
-    run_ids = uow.conn.execute(update(_runs).where(waiting).values(due_at=now).returning(_run.id)).scalars().all()
+    # Rows that another transaction has locked are being claimed or ended.
+    query = select(_run.id).where(waiting).with_for_update(key_share=True, skip_locked=True)
+    run_ids = uow.conn.execute(query).scalars().all()
+    uow.conn.execute(update(_runs).where(any_of(_run.id, run_ids)).values(due_at=now))
     uow.publish_after_commit(pubsub.RUNS_DUE)
     return len(run_ids)
 
@@ -221,6 +235,12 @@ def lock_lease(uow: UnitOfWork, lease: Lease) -> LockedRun:
     if row is None:
         raise LeaseLostError
     return LockedRun(RunRef(row.id, row.project_id, row.flow_id), row.interruptions)
+
+
+def _lock_leases(uow: UnitOfWork, leases: Sequence[Lease]) -> Sequence[UUID]:
+    """Locks the runs whose leases are still valid, in the order in which all transactions lock runs."""
+    query = select(_run.id).where(_leased(leases)).order_by(_run.depth, _run.id)
+    return uow.conn.execute(query.with_for_update(key_share=True)).scalars().all()
 
 
 def _leased(leases: Sequence[Lease]) -> ColumnElement[bool]:

@@ -4,16 +4,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import FlowRun, RunFile
+from db.models import FlowRun, RunFile, RunFileReference
 from db.models.types import table
 from db.row_types import FileRow
 from db.sql.rows import fetch_all, group_by, select_columns
+from domain.time import clock
 
 _table = table(RunFile)
 _file = _table.c
+_references = table(RunFileReference)
+_reference = _references.c
 _runs = table(FlowRun)
 
 _INSERT = insert(_table)
@@ -46,11 +49,17 @@ def create(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def by_runs(conn: Connection, run_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, list[FileRow]]:
-    """Returns the files of each run, oldest first, with `id` and `run_id`."""
-    query = (
-        select(*select_columns(_table, {*columns, "run_id"})).where(_file.run_id.in_(run_ids), _kept).order_by(_file.id)
-    )
-    return group_by(fetch_all(conn, query), "run_id")
+    """Returns the files of each run, oldest first, with `id` and `run_id`.
+
+    The files of steps whose results a retry keeps are files of the retry, too.
+    """
+    selected = select_columns(_table, columns)
+    own = select(*selected, _file.run_id.label("run_id")).where(_file.run_id.in_(run_ids), _kept)
+    referred = select(*selected, _reference.run_id.label("run_id"))
+    referred = referred.join_from(_table, _references, _reference.file_id == _file.id)
+    referred = referred.where(_reference.run_id.in_(run_ids), _kept)
+    rows = own.union_all(referred).subquery()
+    return group_by(fetch_all(conn, select(rows).order_by(rows.c.id)), "run_id")
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, ProjectFile]:
@@ -64,6 +73,21 @@ def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> 
 def count_of_run(conn: Connection, run_id: UUID) -> int:
     """Returns the number of files of a run."""
     return conn.execute(select(func.count()).where(_file.run_id == run_id)).scalar_one()
+
+
+def purge(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
+    """Gives up the files of runs. Files to which other runs refer become files of the oldest of these.
+
+    Files are only marked here: maintenance deletes their bytes in the file store before their rows.
+    """
+    uow.conn.execute(delete(_references).where(_reference.run_id.in_(run_ids)))
+    heirs = select(_reference.file_id, _reference.run_id).join_from(_references, _table, _file.id == _reference.file_id)
+    heirs = heirs.where(_file.run_id.in_(run_ids)).order_by(_reference.run_id.desc())
+    for file_id, run_id in dict(uow.conn.execute(heirs).all()).items():
+        uow.conn.execute(update(_table).where(_file.id == file_id).values(run_id=run_id))
+        inherited = (_reference.file_id == file_id, _reference.run_id == run_id)
+        uow.conn.execute(delete(_references).where(*inherited))
+    uow.conn.execute(update(_table).where(_file.run_id.in_(run_ids)).values(purged_at=clock.now()))
 
 
 def purged(conn: Connection, limit: int) -> Sequence[PurgedFile]:

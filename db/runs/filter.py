@@ -1,17 +1,17 @@
 """SQL conditions of a `RunFilter`: each operator is written here once, whatever fields use it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from string import ascii_lowercase, ascii_uppercase
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Double, Text, and_, bindparam, case, false, func, not_, or_, select, true
 from sqlalchemy import cast as sql_cast
 
-from db.models import FlowRun
-from db.models.types import table
+from db.models import FlowRun, FlowVersion
+from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
+from db.sql.any_of import any_of
 from domain import ids
 from domain.runs.filter_field import Archived, FilterField, Operator
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, document_with
@@ -20,11 +20,15 @@ from domain.runs.state_machine import UNSUCCESSFUL
 from domain.time import clock, iso_duration
 
 _run = table(FlowRun).c
+_version = table(FlowVersion).c
 
 _HUNDRED_YEARS_MS = 100 * 366 * 24 * 3600 * 1000
 """The longest duration that is compared, in milliseconds. A larger one would leave the calendar, and no run is older
 than its database."""
-_ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+_NOT_ENDED = -1
+"""The sort key of the duration of a run that has not ended."""
+_FEW = 10
+"""Keys up to this number are parameters of their own; more of them are one parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +44,79 @@ class _Scope:
         return self.dialect == "sqlite"
 
 
+_FOLDED = {"error_message": "error_folded"}
+"""The columns beside those that hold texts: see `domain.text`."""
 _Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
 """An operator: its condition on a column, None for NOT and OR, for the value of a filter field."""
 
 
-def matches(where: RunFilter, dialect: str, now: datetime | None = None) -> ColumnElement[bool]:
+def matches(
+    where: RunFilter, dialect: str, now: datetime | None = None, *, sorted_by: str | None = None
+) -> ColumnElement[bool]:
     """Returns the condition that the rows of `flow_run` meet which match the filter.
 
-    Runs that have not ended have lasted until `now`, by default the present instant.
+    Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
+    read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
     """
-    return _matches(where, _Scope(dialect, now or clock.now()))
+    # Runs that are named are read by their keys. SQLite would rather walk an index whose order is asked for.
+    indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
+    condition = _matches(where, _Scope(dialect, now or clock.now()), indexed)
+    return and_(condition, *_implied(where, sorted_by))
 
 
-def _matches(where: RunFilter, scope: _Scope) -> ColumnElement[bool]:
+def _matches(where: RunFilter, scope: _Scope, indexed: frozenset[str | None] = frozenset()) -> ColumnElement[bool]:
+    """Returns the condition of the filter. SQLite is to use no index of columns other than `indexed`; empty: of any."""
     conditions = (
-        _CONDITIONS[field.operator](_run[field.column] if field.column else None, value, scope)
+        _CONDITIONS[field.operator](_column(field.column, indexed), value, scope)
         for field, value in where.restrictions()
     )
     return and_(true(), *conditions)
+
+
+def _column(name: str | None, indexed: frozenset[str | None]) -> Any:
+    if not name:
+        return None
+    return Unindexed(_run[name]) if indexed and name not in indexed else _run[name]
+
+
+def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool]]:
+    """Conditions that follow from those of the filter, and that indexes serve."""
+    conditions: list[ColumnElement[bool]] = []
+    if where.ids is not None:
+        return conditions
+    # No run ends before it starts, or starts before it is created.
+    for before in (where.started_before, where.finished_before):
+        if before is not None:
+            run_id = _run.id if sorted_by is None else Unindexed(_run.id)
+            conditions.append(run_id < ids.first_uuid_at(before))
+    ranges = (
+        (_run.started_at, where.started_after, where.started_before),
+        (_run.finished_at, where.finished_after, where.finished_before),
+    )
+    for column, after, before in ranges:
+        if sorted_by not in (None, column.key):
+            continue
+        if after is not None and after > EPOCH:
+            conditions.append(sort_key(column) >= after)
+        elif before is not None:
+            conditions.append(sort_key(column) > EPOCH)
+        if before is not None:
+            conditions.append(sort_key(column) < before)
+    if where.flow_version_ids and sorted_by is None:
+        # Versions have no index over runs; each belongs to one flow.
+        versions = where.flow_version_ids
+        of_flows = select(_version.flow_id).where(_version.id.in_(versions))
+        is_one = len(versions) == 1
+        conditions.append(_run.flow_id == of_flows.scalar_subquery() if is_one else _run.flow_id.in_(of_flows))
+    return conditions
 
 
 def _any_of(column: ColumnElement[Any], values: Sequence[Any], scope: _Scope) -> ColumnElement[bool]:
     # One value is by far the usual case, and `=` tells the planner that the order of an index can be used.
     if len(values) == 1:
         return _equals(column, values[0], scope)
+    if column is _run.id and len(values) > _FEW:
+        return any_of(column, values)
     return column.in_(values)
 
 
@@ -97,16 +150,15 @@ def _created_within(column: ColumnElement[Any], duration: str, scope: _Scope) ->
 
 
 def _lasted_at_least(column: ColumnElement[Any], least: int, scope: _Scope) -> ColumnElement[bool]:
-    return or_(column >= least, and_(_is_running(column), _run.started_at <= _ago(scope, least)))
+    # By the sort key, which has an index: a run that has not ended has the smallest one.
+    lasted = sort_key(column)
+    return or_(lasted >= least, and_(lasted == _NOT_ENDED, _run.started_at <= _ago(scope, least)))
 
 
 def _lasted_at_most(column: ColumnElement[Any], most: int, scope: _Scope) -> ColumnElement[bool]:
     # A millisecond counts when it is over: a run of 1.9 ms lasted 1 ms.
-    return or_(column <= most, and_(_is_running(column), _run.started_at > _ago(scope, most + 1)))
-
-
-def _is_running(duration: ColumnElement[Any]) -> ColumnElement[bool]:
-    return and_(duration.is_(None), _run.started_at.is_not(None))
+    lasted = sort_key(column)
+    return and_(lasted <= most, or_(lasted != _NOT_ENDED, _run.started_at > _ago(scope, most + 1)))
 
 
 def _ago(scope: _Scope, milliseconds: int) -> datetime:
@@ -130,15 +182,13 @@ def _has_any(column: ColumnElement[Any], values: Sequence[str], scope: _Scope) -
     return column.op("&&", is_comparison=True)(bindparam(None, list(values), type_=column.type, unique=True))
 
 
-def _contains_text(column: ColumnElement[Any], text: str, scope: _Scope) -> ColumnElement[bool]:
-    # PostgreSQL lowers letters by the locale of the database; the collation "C" lowers A to Z alone, as SQLite does.
-    lowered = func.lower(column if scope.is_sqlite else column.collate("C"), type_=Text)
-    return lowered.contains(ascii_lower(text), autoescape=True)
+def _contains_text(column: ColumnElement[Any], text: str, _: _Scope) -> ColumnElement[bool]:
+    # That it is not null is implied, and says which index has the runs that have a text at all.
+    return and_(column.is_not(None), contains_folded(column, _run[_FOLDED[_name_of(column)]], text))
 
 
-def ascii_lower(text: str) -> str:
-    """Returns `text` with the letters A to Z in lower case. Other letters stay: databases differ over them."""
-    return text.translate(_ASCII_LOWER)
+def _name_of(column: ColumnElement[Any]) -> str:
+    return str(column.key)
 
 
 def _contains_json(column: ColumnElement[Any], document: str, scope: _Scope) -> ColumnElement[bool]:
@@ -156,13 +206,12 @@ def _metadata(
 
 
 def _metadata_condition(column: ColumnElement[Any], condition: MetadataCondition, scope: _Scope) -> ColumnElement[bool]:
-    found = [] if condition.equals is None else [_has_value(column, condition, condition.equals, scope)]
     if scope.is_sqlite:
-        rest = replace(condition, equals=None)
-        if not rest.is_blank:
-            document = bindparam(None, rest.to_text(), Text, unique=True)
-            found.append(cast("ColumnElement[bool]", func.metadata_matches(column, document)))
-        return and_(true(), *found)
+        document = bindparam(None, condition.to_text(), Text, unique=True)
+        return cast("ColumnElement[bool]", func.metadata_matches(column, document))
+    found: list[ColumnElement[bool]] = []
+    if condition.equals is not None:
+        found.append(_has_value(column, condition, condition.equals, scope))
     value, text = _value_at(column, condition.path)
     if condition.exists is not None:
         found.append(text.is_not(None) if condition.exists else text.is_(None))

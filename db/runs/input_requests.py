@@ -39,9 +39,17 @@ def of_step(conn: Connection, run_id: UUID, position: int) -> InputRequestRow:
     return row
 
 
-def answer(uow: UnitOfWork, request_id: UUID, text: str) -> bool:
+def answer(
+    uow: UnitOfWork, request_id: UUID, text: str, key_id: UUID | None = None, idempotency_key: str | None = None
+) -> bool:
     """PENDING → ANSWERED. Returns False if the request is no longer pending."""
-    values = {"status": InputRequestStatus.ANSWERED, "answer": text, "answered_at": clock.now()}
+    values = {
+        "status": InputRequestStatus.ANSWERED,
+        "answer": text,
+        "answered_at": clock.now(),
+        "answered_by_key_id": key_id,
+        "idempotency_key": idempotency_key,
+    }
     return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
 
 
@@ -49,6 +57,13 @@ def expire(uow: UnitOfWork, request_id: UUID) -> bool:
     """PENDING → EXPIRED. Returns False if a response arrived before."""
     values = {"status": InputRequestStatus.EXPIRED}
     return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
+
+
+def expire_of_step(uow: UnitOfWork, run_id: UUID, position: int) -> None:
+    """PENDING → EXPIRED, for the input request of a step that no longer waits for it."""
+    values = {"status": InputRequestStatus.EXPIRED}
+    of_step = (_request.run_id == run_id, _request.position == position)
+    uow.conn.execute(update(_table).where(*of_step, _pending).values(values))
 
 
 def cancel(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:

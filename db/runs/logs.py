@@ -27,12 +27,13 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.events.log import RunRef
 from db.models import FlowRun, RunLog
-from db.models.types import table
+from db.models.types import contains_folded, table
 from db.row_types import LogLineRow
 from db.runs.reads import MAX_PROBES
 from db.sql.keyset import Edge, Keyset, Page, in_order
 from db.sql.rows import fetch_all, group_by
 from domain.runs.run_log import LogLevel
+from domain.text import fold_column
 from domain.time import clock
 
 _table = table(RunLog)
@@ -160,6 +161,7 @@ def _row(run_id: UUID, number: int, line: Line) -> dict[str, Any]:
         "step_name": line.step_name,
         "attempt": line.attempt,
         "message": line.message,
+        "message_folded": fold_column(line.message),
     }
 
 
@@ -173,6 +175,7 @@ def _end_of_log(run_id: UUID, max_lines: int) -> dict[str, Any]:
         "step_name": None,
         "attempt": None,
         "message": message,
+        "message_folded": None,
     }
 
 
@@ -183,7 +186,7 @@ def _conditions(where: LogFilter) -> list[ColumnElement[bool]]:
     if where.level is not None:
         conditions.append(_line.level.in_(where.level.and_above))
     if where.search is not None:
-        conditions.append(_line.message.icontains(where.search, autoescape=True))
+        conditions.append(contains_folded(_line.message, _line.message_folded, where.search))
     return conditions
 
 

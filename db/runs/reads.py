@@ -12,6 +12,7 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
+from db.runs.narrow import narrow, narrow_page, runs_of_term
 from db.sql.any_of import any_of
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
@@ -84,20 +85,36 @@ def keyset(order: RunOrder) -> Keyset:
     return Keyset(_run.id, sort_key(column) if column is not None and column.nullable else column, order.descending)
 
 
+def narrowed_page(conn: Connection, where: RunFilter, order: RunOrder, page: Page) -> RunFilter:
+    """Returns a filter that the same runs of the page match, and that names them if that is quicker to read."""
+    return narrow_page(conn, where, keyset(order), page, SORT_COLUMNS[order.field])
+
+
 def page(conn: Connection, columns: Collection[str], where: RunFilter, order: RunOrder, page: Page) -> Sequence[RunRow]:
     """Returns the matching runs of one page, in `order`."""
-    query = select(*_page_columns(columns, order)).where(matches(where, conn.dialect.name))
-    return keyset(order).page(conn, query, page)
+    keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
+    narrowed = narrow_page(conn, where, keys, page, sorted_by)
+    condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
+    query = select(*_page_columns(columns, order)).where(condition)
+    return keys.page(conn, query, page)
 
 
 def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) -> bool:
     """True if a matching run stands beyond `edge`."""
-    return keyset(order).has_more(conn, select(_run.id).where(matches(where, conn.dialect.name)), edge)
+    keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
+    beyond = Page(1, before=edge.position, backward=True) if edge.before else Page(1, after=edge.position)
+    # A page has no inclusive bounds.
+    narrowed = narrow(conn, where) if edge.inclusive else narrow_page(conn, where, keys, beyond, sorted_by)
+    condition = matches(narrowed, conn.dialect.name, sorted_by=sorted_by)
+    return keys.has_more(conn, select(_run.id).where(condition), edge)
 
 
 def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     """Returns the number of matching runs. Counting stops at `limit`."""
-    return count_up_to(conn, select(_run.id).where(matches(where, conn.dialect.name)), limit)
+    if (of_term := runs_of_term(conn, where)) is not None:
+        return count_up_to(conn, of_term, limit)
+    narrowed = narrow(conn, where)
+    return count_up_to(conn, select(_run.id).where(matches(narrowed, conn.dialect.name)), limit)
 
 
 def pages_by(
@@ -254,6 +271,9 @@ def failing_their_parents(conn: Connection, keys: Sequence[UUID]) -> Sequence[Fa
         _run.fail_parent_on_failure.is_(True),
         _run.parent_run_id.is_not(None),
         _run.parent_position.is_(None),
+        # Only runs that clients started below a parent: those of steps, and retries, are detached.
+        _run.item_index.is_(None),
+        _run.retry_of_id.is_(None),
     )
     return [FailedChild(*row) for row in conn.execute(query.order_by(_run.id))]
 
@@ -271,10 +291,10 @@ def mark_recovered(uow: UnitOfWork, run_id: UUID, now: datetime) -> Sequence[Rec
     return [RecoveredRun(*row) for row in uow.conn.execute(statement)]
 
 
-def parent(uow: UnitOfWork, run_id: UUID, project_id: UUID) -> ParentRun | None:
-    """Returns the project's run `run_id`, locked: it cannot end before the transaction does."""
+def parent(conn: Connection, run_id: UUID, project_id: UUID) -> ParentRun | None:
+    """Returns the project's run `run_id`."""
     query = select(_run.status, _run.root_run_id, _run.depth).where(_run.id == run_id, _run.project_id == project_id)
-    row = uow.conn.execute(query.with_for_update(read=True)).first()
+    row = conn.execute(query).first()
     return ParentRun(*row) if row is not None else None
 
 

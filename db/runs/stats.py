@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, case, func, literal_c
 
 from db.models import FlowRun
 from db.models.types import table
-from db.runs.filter import matches
+from db.runs.narrow import narrowed
 from domain import ids
 from domain.enums import RunStatus
 from domain.runs.run_filter import RunFilter
@@ -66,7 +66,7 @@ class StepErrorCount(NamedTuple):
 
 def counts(conn: Connection, where: RunFilter, now: datetime) -> Mapping[str, int]:
     """Returns the number of runs with each status; statuses without runs are left out."""
-    query = select(_run.status, func.count()).where(matches(where, conn.dialect.name, now)).group_by(_run.status)
+    query = select(_run.status, func.count()).where(narrowed(conn, where, now)).group_by(_run.status)
     return dict(conn.execute(query).all())
 
 
@@ -82,7 +82,7 @@ def counts_by_time(
     any_status = _run.status.in_(sorted(RunStatus)) if where.statuses is None else true()
     runs = (
         select(_bucket(edges[1:-1]).label("bucket"), _run.status)
-        .where(any_status, _run.id >= edges[0], _run.id < edges[-1], matches(where, conn.dialect.name, now))
+        .where(any_status, _run.id >= edges[0], _run.id < edges[-1], narrowed(conn, where, now))
         .subquery("runs")
     )
     query = select(runs.c.bucket, runs.c.status, func.count()).group_by(runs.c.bucket, runs.c.status)
@@ -103,7 +103,7 @@ def durations(conn: Connection, where: RunFilter, now: datetime) -> Durations | 
     length = _run.duration_ms
     of_length = (
         select(length.label("length"), func.count().label("runs"))
-        .where(length.is_not(None), matches(where, conn.dialect.name, now))
+        .where(length.is_not(None), narrowed(conn, where, now))
         .group_by(length)
         .cte("of_length")
     )
@@ -124,7 +124,7 @@ def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> S
     runs = func.count().label("runs")
     query = (
         select(_run.flow_id, _run.failed_step_name.label("step_name"), runs)
-        .where(_run.failed_step_name.is_not(None), matches(where, conn.dialect.name, now))
+        .where(_run.failed_step_name.is_not(None), narrowed(conn, where, now))
         .group_by(_run.flow_id, _run.failed_step_name)
         .order_by(runs.desc(), _run.flow_id, _run.failed_step_name)
     )
@@ -147,7 +147,7 @@ def errors_by_failures(
             func.max(_run.finished_at).over(partition_by=same_error).label("last_at"),
             func.row_number().over(partition_by=same_error, order_by=_run.id.desc()).label("age"),
         )
-        .where(tuple_(_run.flow_id, step).in_(keys), fingerprint.is_not(None), matches(where, conn.dialect.name, now))
+        .where(tuple_(_run.flow_id, step).in_(keys), fingerprint.is_not(None), narrowed(conn, where, now))
         .subquery("runs")
     )
     order = (runs.c.runs.desc(), runs.c.fingerprint)

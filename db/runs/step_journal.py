@@ -19,7 +19,7 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.queue import slots
 from db.row_types import RunRow
-from db.runs import cancellation, children, claims, files, input_requests, logs, transitions
+from db.runs import cancellation, children, claims, families, files, input_requests, logs, transitions
 from db.runs import reads as run_reads
 from db.runs.children import ChildBatch
 from db.runs.claims import LeaseLostError
@@ -50,6 +50,8 @@ class AttemptStart:
     kind: str
     number: int
     input: str | None
+    started_at: datetime | None = None
+    """When the attempt started; None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,8 @@ def pause(
 
     The input request that the step makes, or the child runs that it waits for, are created in the same transaction.
     """
+    if batch is not None:
+        families.lock(uow, [batch.root_run_id], exclusive=False)
     _start(uow, [(_pass(uow, lease, result), waiting)], StepStatus.PAUSED)
     if request is not None:
         input_requests.create(uow, request)
@@ -283,6 +287,7 @@ def launch(
     uow: UnitOfWork, lease: Lease, result: AttemptResult | None, attempt: AttemptStart, batch: ChildBatch
 ) -> list[UUID]:
     """Journals an attempt that starts child runs without waiting for them; returns their IDs."""
+    families.lock(uow, [batch.root_run_id], exclusive=False)
     run = _pass(uow, lease, result)
     _start(uow, [(run, attempt)])
     child_ids = children.create(uow, _parent(uow.conn, lease), batch)
@@ -293,6 +298,15 @@ def launch(
     done = AttemptResult(attempt.position, attempt.name, StepStatus.SUCCEEDED, attempt.number, started_at, output)
     event_log.append(uow, _record(uow, [(run, done)]))
     return child_ids
+
+
+def abandon(uow: UnitOfWork, lease: Lease, root_run_id: UUID, position: int, attempt: int, message: str) -> None:
+    """Ends what an attempt waits for, before its failure is journalled: its child runs and its input request."""
+    families.lock(uow, [root_run_id], exclusive=True)
+    below = families.live_descendants(uow.conn, [lease.run_id])
+    families.lock_runs(uow, {lease.run_id, *below})
+    claims.lock_lease(uow, lease)
+    cancellation.abandon(uow, lease.run_id, position, attempt, message)
 
 
 def snooze(uow: UnitOfWork, lease: Lease, result: AttemptResult | None, due_at: datetime) -> None:
@@ -311,9 +325,15 @@ def finish(
     values: dict[str, Any],
     *,
     is_retry: bool,
+    has_relatives: bool = True,
 ) -> None:
-    """Journals the result of the last attempt and ends the run."""
-    # This comes first, because it also checks the lease.
+    """Journals the result of the last attempt and ends the run.
+
+    `has_relatives` may be False for a run that neither has a parent nor is a retry: nothing else is locked then.
+    """
+    if has_relatives and (links := families.links(uow.conn, lease.run_id)) is not None:
+        cancellation.lock_for_end(uow, links, status)
+    # This comes before the journal, because it also checks the lease.
     ended = transitions.finish(uow, lease, RunStatus.RUNNING, status, message, values)
     if ended is None:
         raise LeaseLostError
@@ -377,7 +397,7 @@ def _start(
         if attempt.number > 1
     ]
     first = [
-        _step_row(run, attempt, status, attempts_count=1, started_at=now)
+        _step_row(run, attempt, status, attempts_count=1, started_at=attempt.started_at or now)
         for run, attempt in starts
         if attempt.number == 1
     ]
@@ -385,9 +405,14 @@ def _start(
         uow.conn.execute(_INSERT_STEP, first)
     if again:
         uow.conn.execute(_RESTART_STEP, again)
-    started = {"status": AttemptStatus.RUNNING, "started_at": now}
     rows = [
-        {"run_id": run.run_id, "position": attempt.position, "number": attempt.number, **started}
+        {
+            "run_id": run.run_id,
+            "position": attempt.position,
+            "number": attempt.number,
+            "status": AttemptStatus.RUNNING,
+            "started_at": attempt.started_at or now,
+        }
         for run, attempt in starts
     ]
     uow.conn.execute(_INSERT_ATTEMPT, rows)

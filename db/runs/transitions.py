@@ -27,13 +27,15 @@ from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, Project
-from db.models.types import MillisecondsUntil, table
+from db.models.types import Latest, MillisecondsUntil, table
 from db.queue import due, quota, slots
+from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.enums import RunStatus
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
+from domain.text import fold_column
 from domain.time import clock
 
 _table = table(FlowRun)
@@ -84,6 +86,9 @@ _CREATE_RETURNING_QUOTA = _CREATE.returning(
 )
 _limited = slots.LIMITED.label("limited")
 _NOW = bindparam("now", type_=_run.started_at.type)
+# A clock that is set back must not let a run start before its creation, or end before its start: filters of time read
+# no run whose creation lies beyond their bound.
+_END_TIME = Latest(_NOW, func.coalesce(_run.started_at, _run.created_at))
 _RAN = _run.ran_ms + func.coalesce(MillisecondsUntil(_run.running_since, _NOW), 0)
 
 
@@ -96,7 +101,7 @@ _BEGIN = (
     )
     .values(
         status=RunStatus.RUNNING,
-        started_at=func.coalesce(_run.started_at, _NOW),
+        started_at=func.coalesce(_run.started_at, Latest(_NOW, _run.created_at)),
         running_since=_NOW,
         updated_at=_NOW,
     )
@@ -143,15 +148,15 @@ COLUMNS_FOR_END = (_run.id, _run.project_id, _run.flow_id, _run.status, _run.par
 _LOCK_LIVE = (
     select(*COLUMNS_FOR_END)
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
-    .order_by(_run.id)  # in one order, or two transactions over the same runs would deadlock
-    .with_for_update()
+    .order_by(_run.depth, _run.id)  # see `db.runs.families`
+    .with_for_update(key_share=True)
 )
 _END = (
     update(_table)
     .where(any_of(_run.id, "run_ids"), _run.status.in_(sorted(LIVE)))
     .values(
         status=bindparam("target"),
-        finished_at=_NOW,
+        finished_at=_END_TIME,
         updated_at=_NOW,
         duration_ms=MillisecondsUntil(_run.started_at, _NOW),
         due_at=None,
@@ -160,6 +165,7 @@ _END = (
         lease_token=None,
         error_code=bindparam("code"),
         error_message=bindparam("why"),
+        error_folded=bindparam("folded"),
         error_fingerprint=bindparam("print"),
     )
 )
@@ -185,12 +191,12 @@ _FINISH = (
     .values(
         {
             _run.status: bindparam("target"),
-            _run.finished_at: bindparam("now"),
+            _run.finished_at: _END_TIME,
             _run.updated_at: bindparam("now"),
             _run.due_at: None,
             _run.lease_token: None,
             # SQLAlchemy reserves the plain names of the columns.
-            **{_run[name]: bindparam(f"new_{name}") for name in _RESULT},
+            **{_run[name]: bindparam(f"new_{name}") for name in (*_RESULT, "error_folded")},
         }
     )
 )
@@ -332,7 +338,20 @@ def end(
 
     Their workers lose the leases.
     """
-    return end_locked(uow, fetch_all(uow.conn, _LOCK_LIVE, {"run_ids": run_ids}), target, message, error)
+    return end_locked(uow, lock_live(uow, run_ids), target, message, error)
+
+
+def lock_live(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
+    """Returns the live ones of these runs, locked, ancestors before their descendants."""
+    rows: Sequence[EndedRun] = fetch_all(uow.conn, _LOCK_LIVE, {"run_ids": run_ids})
+    return rows
+
+
+def note(uow: UnitOfWork, run: RunRow, message: str) -> None:
+    """Adds a message to the status history of a live run, whose status does not change."""
+    rows = [_event(run.id, run.project_id, run.flow_id, run.status, run.status, message, clock.now())]
+    event_log.append(uow, rows)
+    uow.publish_after_commit(pubsub.run_changed(run.id))
 
 
 def end_locked(
@@ -348,6 +367,7 @@ def end_locked(
     error_columns = {
         "code": error.code if error else None,
         "why": error.message if error else None,
+        "folded": fold_column(error.message) if error else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
     uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **error_columns})
@@ -394,7 +414,9 @@ def _final(
     if unknown := values.keys() - set(_RESULT):
         raise ValueError(f"A run's end sets no {unknown}")
     held = {"of_run": lease.run_id, "token": lease.token, "was": source}
-    return {**held, "target": target, "now": now, **{f"new_{name}": values.get(name) for name in _RESULT}}
+    result = {f"new_{name}": values.get(name) for name in _RESULT}
+    result["new_error_folded"] = fold_column(values.get("error_message"))
+    return {**held, "target": target, "now": now, **result}
 
 
 def _release_slots(uow: UnitOfWork, row: RunOfFlow) -> None:

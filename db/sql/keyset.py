@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, tuple_
+from sqlalchemy import Boolean, ColumnElement, Connection, Select, and_, bindparam, func, select, tuple_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from db.models.types import EPOCH, Timestamp, from_microseconds, to_microseconds
 from db.sql.rows import fetch_all
@@ -51,6 +54,29 @@ class Page:
     before: Position | None = None
     backward: bool = False
     """True for the last `limit` rows between the bounds, false for the first."""
+
+
+class SearchBound(FunctionElement[bool]):
+    """A condition that follows from another one, for SQLite alone: PostgreSQL would count it as one more."""
+
+    inherit_cache = True
+    name = "search_bound"
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> Any:
+        """Returns the element itself."""
+        return self
+
+
+@compiles(SearchBound, "postgresql")
+def _search_bound_postgresql(_: SearchBound, __: SQLCompiler, **___: Any) -> str:
+    return "true"
+
+
+@compiles(SearchBound, "sqlite")
+def _search_bound_sqlite(element: SearchBound, compiler: SQLCompiler, **kw: Any) -> str:
+    (condition,) = element.clauses
+    return compiler.process(condition, **kw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +129,11 @@ class Keyset:
             bindparam(None, value, type_=self.sort.type, unique=True),
             bindparam(None, position.id, type_=self.id.type, unique=True),
         )
-        return compare(left, right)
+        # SQLite searches no index for a row comparison whose first part is an expression.
+        bound: Callable[[Any, Any], Any] = operator.ge if compare in (operator.gt, operator.ge) else operator.le
+        return and_(
+            compare(left, right), SearchBound(bound(self.sort, bindparam(None, value, self.sort.type, unique=True)))
+        )
 
 
 def in_order(rows: Sequence[Any], page: Page) -> Sequence[Any]:

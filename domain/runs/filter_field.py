@@ -49,7 +49,7 @@ class Operator(Enum):
     HAS_ANY = auto()
     """The list in the column has at least one of the values."""
     CONTAINS_TEXT = auto()
-    """The text in the column contains the value. ASCII letters match in either case, other letters in their own."""
+    """The text in the column contains the value, in upper or lower case: see `domain.text.fold`."""
     CONTAINS_JSON = auto()
     """The JSON document in the column contains the value, a JSON document, as PostgreSQL's `@>` defines it."""
     METADATA = auto()

@@ -77,7 +77,13 @@ class MetadataCondition:
             tests.append(lambda value: isinstance(value, str) and value.startswith(prefix))
         tests += (_is_within(COMPARISONS[name], bound) for name, bound in self.bounds.items())
         path = self.path
-        return lambda document: all(test(_value_at(document, path)) for test in tests)
+
+        def predicate(document: Any) -> bool:
+            for key in path:
+                document = document.get(key) if isinstance(document, dict) else None
+            return all(test(document) for test in tests)
+
+        return predicate
 
     def to_text(self) -> str:
         """Returns the condition as JSON text, for `from_text`."""
@@ -112,14 +118,6 @@ def document_with(path: tuple[str, ...], value: str) -> str:
     for key in reversed(path):
         document = {key: document}
     return orjson.dumps(document).decode()
-
-
-def _value_at(document: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        if not isinstance(document, dict):
-            return None
-        document = document.get(key)
-    return document
 
 
 def _is_one_of(texts: tuple[str, ...] | list[str]) -> Callable[[Any], bool]:

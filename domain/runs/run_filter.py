@@ -7,7 +7,7 @@ implemented in the first two modules as well.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, get_type_hints
@@ -88,7 +88,7 @@ class RunFilter:
             Operator.CONTAINS_TEXT,
             "error_message",
             ValueType.TEXT,
-            "Runs whose error message contains this text (ASCII case-insensitive).",
+            "Runs whose error message contains this text (case-insensitive).",
         ),
     ] = None
     error_fingerprint: Annotated[
@@ -306,6 +306,17 @@ class RunFilter:
         for name, declared in FILTER_FIELDS.items():
             if declared.restricts(value := getattr(self, name)):
                 yield declared, value
+
+    def without_blanks(self) -> "RunFilter":
+        """Returns the filter with None for each blank value: the same runs match it."""
+        blanks: dict[str, Any] = {
+            name: None
+            for name, declared in FILTER_FIELDS.items()
+            if (value := getattr(self, name)) is not None
+            and self.__dataclass_fields__[name].default is None
+            and not declared.restricts(value)
+        }
+        return replace(self, **blanks) if blanks else self
 
     @property
     def is_empty(self) -> bool:

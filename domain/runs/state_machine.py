@@ -24,8 +24,10 @@ UNSUCCESSFUL: frozenset[RunStatus] = FINAL - {_S.SUCCEEDED}
 UNFINISHED = frozenset({StepStatus.PENDING, StepStatus.RUNNING, StepStatus.PAUSED})
 """Statuses of a step that has not ended."""
 FINISHED = frozenset({StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED})
-"""Statuses of a step that its run does not execute again, and that a retry from the failed step keeps, unless the run
-ended at the step. FAILED is one of them: a definition may let a run continue after a failed step."""
+"""Statuses of a step that its run does not execute again. FAILED is one of them: a definition may let a run continue
+after a failed step."""
+KEPT = FINISHED - {StepStatus.FAILED}
+"""Statuses of a step whose result a retry from the failed step keeps."""
 
 
 def sources_of(target: RunStatus) -> frozenset[RunStatus]:

@@ -22,7 +22,8 @@ class _Attempt:
     attempt: int
     """Number of the attempt, from 1."""
     idempotency_key: str
-    """`<run id>:<step>`, the same for all attempts at the step."""
+    """The same for all attempts at the step, and for retries from the failed step: the step's `idempotencyKey`, or
+    `<ID of the first run>:<step>`."""
     timeout: float | None = None
     """Longest duration of one attempt, in seconds; None: unlimited."""
     recorder: AttemptRecorder | None = field(default=None, compare=False, repr=False)

@@ -1,6 +1,7 @@
 """Flow steps: child runs of another flow, or of the same one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,15 +10,16 @@ from pydantic import Field
 from db import flows
 from db.core.database import Database
 from db.runs import children
-from db.runs.children import ChildBatch, ChildResult
+from db.runs.children import ChildBatch, ChildResult, ItemPlan
 from db.runs.claims import JournalRow
-from domain import ids, json_codec
+from domain import flow_names, ids, json_codec
 from domain.definition import MAX_RUN_DEPTH, LanguageModel
-from domain.enums import RunStatus
+from domain.enums import OnItemFailure, RunStatus
 from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 from domain.templated import Templated
+from domain.time import clock
 from engine.errors import StepError
 from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait, validated_input
 
@@ -41,6 +43,11 @@ class FlowInput(LanguageModel):
     fail_parent_on_failure: Templated[bool] = Field(
         default=True, description="Whether the step fails when a child run fails."
     )
+    on_item_failure: Templated[Annotated[OnItemFailure, Field(strict=False)]] = Field(
+        default=OnItemFailure.WAIT,
+        description="What happens to the other child runs of a `forEach` when one of them fails the step: WAIT until"
+        " they have ended, or CANCEL them. Further items are not started in either case.",
+    )
 
     @property
     def is_loop(self) -> bool:
@@ -53,8 +60,8 @@ class FlowKind(StepKind):
 
     name = "flow"
     description = (
-        "Starts child runs. The output is the child run's output; with `forEach` a list of outputs, "
-        "without `wait` a list of run IDs."
+        "Starts child runs. The output is the child run's output; with `forEach` a list of outputs, or "
+        "`{count, truncated: true}` if they are larger than 1 MiB together; without `wait` a list of run IDs."
     )
     input_model = FlowInput
     deferred_fields = ("input",)
@@ -72,50 +79,103 @@ class FlowKind(StepKind):
         assert flow.published_version_id is not None  # `_startable_flow` has checked it
         inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
         version = await call.flows.get(flow.published_version_id)
+        # With the defaults of its schema: what the journal keeps is what the child runs get.
         inputs = [_accepted_input(version, value) for value in inputs]
-        texts = [_encode_input(value) for value in inputs]
+        # The journal keeps the inputs of all child runs: those beyond `concurrency` are started from there.
+        plan = await _continued_plan(
+            call,
+            flow.id,
+            ItemPlan(inputs, step_input.concurrency if step_input.is_loop else None, step_input.on_item_failure),
+        )
         batch = ChildBatch(
+            call.run.root_run_id,
             flow.id,
             flow.published_version_id,
-            step_input.fail_parent_on_failure,
-            texts[: step_input.concurrency] if step_input.wait else texts,
+            # A run for which the step does not wait never fails the parent.
+            step_input.fail_parent_on_failure and step_input.wait,
+            plan,
+            step_input.concurrency if step_input.wait else len(inputs),
             call.position if step_input.wait else None,
             call.attempt,
         )
-        # The journal keeps the inputs of all child runs: those beyond `concurrency` are started from there.
-        journal_input = {"inputs": inputs}
         if not step_input.wait or not inputs:
-            return Launch(batch, journal_input)
-        message = f"Waiting for {len(inputs)} child runs" if step_input.is_loop else "Waiting for a child run"
-        return Wait(message, children=batch, journal_input=journal_input)
+            return Launch(batch, plan.document())
+        number = len(inputs) - len(plan.kept)
+        if number == 0:
+            return Wait("All child runs are kept", clock.now(), children=batch, journal_input=plan.document())
+        message = f"Waiting for {number} child runs" if step_input.is_loop else "Waiting for a child run"
+        return Wait(message, children=batch, journal_input=plan.document())
 
     async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the outputs of the child runs, or the wait for those that have not ended.
 
         Raises:
-            StepError: CHILD_FAILED, a child run ended without success and fails its parent.
+            StepError: CHILD_FAILED, a child run ended without success and fails its parent; FLOW_DISABLED, the flow was
+                disabled before all child runs were started.
         """
-        rows = await call.database.read(children.of_attempt, call.run.id, call.position, call.attempt)
-        if any(child.status in LIVE for child in rows):
+        holders = await call.database.read(children.of_attempt, call.run.id, call.position, call.attempt)
+        if any(child.status in LIVE for child in holders.values()):
             return StillWaiting("Still waiting for child runs", for_children=True)
+        _check_children(holders.values())
+        plan = ItemPlan.parse(paused.input)
+        run_ids = {item: child.id for item, child in holders.items()} | dict(plan.kept)
+        if missing := len(plan.inputs) - len(run_ids):
+            message = f"The flow was disabled before {missing} of {len(plan.inputs)} child runs were started."
+            raise StepError("FLOW_DISABLED", message)
         step_input: FlowInput = call.step.input
-        outputs = _child_outputs(rows)
+        outputs = await _outputs(call, [run_ids[item] for item in sorted(run_ids)])
+        if outputs is None:
+            return Resumed({"count": len(run_ids), "truncated": True})
         return Resumed(outputs if step_input.is_loop else outputs[0])
 
 
-def _child_outputs(rows: Sequence[ChildResult]) -> list[Any]:
+async def _continued_plan(call: StepCall, flow_id: UUID, plan: ItemPlan) -> ItemPlan:
+    """Returns `plan` with what an earlier execution of the step did: its results are kept, its failures retried."""
+    earlier = await call.database.read(children.earlier_attempt, call.run, call.position, call.step.name, call.attempt)
+    # The items of another list are others: nothing says which is which.
+    if earlier is None or len(earlier.plan.inputs) != len(plan.inputs):
+        return plan
+    kept = dict(earlier.plan.kept)
+    unfinished = dict(earlier.plan.retried)
+    for item, child in earlier.children.items():
+        unfinished.pop(item, None)
+        if child.status == RunStatus.SUCCEEDED and child.flow_id == flow_id:
+            kept[item] = child.id
+        else:
+            unfinished[item] = child.id
+    latest = await call.database.read(children.latest_of_chains, list(unfinished.values()))
+    retried: dict[int, UUID] = {}
+    for item, run_id in unfinished.items():
+        last = latest.get(run_id)
+        if last is None or last.flow_id != flow_id:
+            continue
+        if last.status == RunStatus.SUCCEEDED:
+            kept[item] = last.id
+        elif last.steps_purged_at is None:
+            retried[item] = last.id
+    return replace(plan, kept=kept, retried=retried)
+
+
+async def _outputs(call: StepCall, run_ids: Sequence[UUID]) -> list[Any] | None:
+    """Returns the outputs of runs; None if they are larger together than the output of a step may be."""
+    if await call.database.read(children.output_size, run_ids) > json_codec.MAX_INPUT_BYTES:
+        return None
+    outputs = await call.database.read(children.outputs, run_ids)
+    return [json_codec.decode(outputs[run_id]) for run_id in run_ids]
+
+
+def _check_children(rows: Iterable[ChildResult]) -> None:
     for child in rows:
         if child.status != RunStatus.SUCCEEDED and child.fail_parent_on_failure:
             details = {"runId": ids.encode(IdKind.RUN, child.id), "status": child.status, "code": child.error_code}
             message = child.error_message or f"The child run is {child.status}."
             raise StepError("CHILD_FAILED", message, details=details)
-    return [json_codec.decode(child.output) for child in rows]
 
 
 async def _startable_flow(database: Database, project_id: UUID, reference: Any) -> flows.FoundFlow:
     if not isinstance(reference, str):
         raise StepError("INPUT_INVALID", "`flow` must be the name or the ID of a flow.", retryable=False)
-    flow = await database.read(flows.find, project_id, _flow_key(reference), reference)
+    flow = await database.read(flows.find, project_id, _flow_key(reference), flow_names.normalize(reference))
     if flow is None:
         raise StepError("FLOW_NOT_FOUND", f"The project has no flow {reference!r}.", retryable=False)
     if not flow.enabled:
@@ -127,7 +187,7 @@ async def _startable_flow(database: Database, project_id: UUID, reference: Any) 
 
 def _flow_key(reference: str) -> UUID | None:
     try:
-        return ids.decode(IdKind.FLOW, reference)
+        return ids.decode(IdKind.FLOW, reference.strip())
     except InvalidIdError:
         return None
 
@@ -147,14 +207,12 @@ def _render_input(call: StepCall, scope: Mapping[str, Any]) -> Any:
 
 
 def _accepted_input(version: InputChecker, value: Any) -> Any:
+    """Returns the input of a child run, checked, with the defaults of its schema."""
     try:
-        return version.accept_input(value)
+        accepted = version.accept_input(value)
+        json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input")
     except InputInvalidError as error:
         raise StepError("INPUT_INVALID", f"Input of the child run: {error.message}", retryable=False) from None
-
-
-def _encode_input(value: Any) -> str:
-    try:
-        return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
     except FlowRunsError as error:
         raise StepError("INPUT_TOO_LARGE", error.message, retryable=False) from None
+    return accepted

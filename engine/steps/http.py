@@ -91,6 +91,7 @@ class HttpKind(StepKind):
     )
     input_model = HttpInput
     url_fields = ("url",)
+    sends_idempotency_key = True
 
     def __init__(self, settings: StepSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport` connects to servers; the default one refuses the addresses that `settings` do not allow."""

@@ -1,5 +1,6 @@
 """Human input steps: the run is suspended until a person has responded."""
 
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal
@@ -80,7 +81,8 @@ class HumanInputKind(StepKind):
         """
         step_input = _asked(rendered, call.step)
         created_at = clock.now()
-        expires_at = created_at + timedelta(seconds=step_input.expires_in) if step_input.expires_in else None
+        seconds = min(filter(None, (step_input.expires_in, call.step.timeout)), default=None)
+        expires_at = created_at + timedelta(seconds=seconds) if seconds else None
         schema = json_codec.encode(step_input.answer_schema, limit=json_codec.MAX_DEFINITION_BYTES, what="schema")
         request = {
             "id": ids.new_uuid(),
@@ -100,7 +102,8 @@ class HumanInputKind(StepKind):
         """Returns the response, or the default if the request has expired.
 
         Raises:
-            StepError: INPUT_EXPIRED, the request has expired and there is no default.
+            StepError: INPUT_EXPIRED, the request has expired and there is no default; TIMEOUT, the step's timeout has
+                passed before that.
         """
         while True:
             request = await call.database.read(input_requests.of_step, call.run.id, call.position)
@@ -112,6 +115,9 @@ class HumanInputKind(StepKind):
                 break
             # A response arrived between the read and the write: read it.
         step_input = _asked(json_codec.decode(paused.input), call.step)
+        timeout = call.step.timeout
+        if timeout is not None and timeout < (step_input.expires_in or math.inf):
+            raise StepError("TIMEOUT", f"The step took longer than {timeout:g} seconds.")
         if step_input.on_expiry == "default":
             return Resumed(step_input.default)
         raise StepError("INPUT_EXPIRED", "No response was received before the input request expired.")

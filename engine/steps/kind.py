@@ -161,6 +161,8 @@ class StepKind(ABC):
     """What steps of this kind do and what their output is. Part of the JSON Schema of the flow language."""
     input_model: ClassVar[Any]
     """The type of a step's `input`: a `LanguageModel`, or any type that pydantic can validate."""
+    sends_idempotency_key: ClassVar[bool] = False
+    """True if steps may set `idempotencyKey`, because the kind passes `StepContext.idempotency_key` on."""
     deferred_fields: ClassVar[tuple[str, ...]] = ()
     """Keys of the input that are not rendered with the others: the kind renders them itself, with a scope of its own.
     """

@@ -38,6 +38,7 @@ class PythonKind(StepKind):
     name = "python"
     description = "Calls a registered Python function. The output is its return value."
     input_model = PythonInput
+    sends_idempotency_key = True
 
     def __init__(self, settings: StepSettings) -> None:
         super().__init__(settings)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from db import retention
 from db.bulk import operations as bulk_operations
+from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
 from db.queue import slots
@@ -30,6 +31,8 @@ RESCUE_SECONDS = 10.0
 """Time between two rescues of waiting runs, in seconds. Normally a freed slot promotes the next run at once."""
 PRUNE_SECONDS = 600.0
 """Time between two prunes of expired data, in seconds."""
+STATISTICS_SECONDS = 600.0
+"""Time between two looks at how the values in SQLite's tables are spread, in seconds."""
 ORPHANS_SECONDS = 6 * 3600.0
 """Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
 ORPHAN_AGE = timedelta(days=1)
@@ -81,6 +84,7 @@ def maintenance_jobs(
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
+        Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
     ]
@@ -112,6 +116,12 @@ class _JobService(BackgroundService):
     async def work(self) -> float:
         await self._job.work()
         return self._job.seconds
+
+
+async def gather_statistics(database: Database) -> None:
+    """Gather the statistics of SQLite's tables. PostgreSQL does so by itself."""
+    if database.dialect == "sqlite":
+        await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
 
 
 async def rescue_waiting_runs(database: Database) -> None:

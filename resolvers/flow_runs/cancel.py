@@ -1,5 +1,7 @@
 """Cancels runs."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from db.runs import cancellation
@@ -8,13 +10,30 @@ from resolvers.context import Context
 from resolvers.flow_runs import runs
 
 
-async def cancel(context: Context, run_id: str) -> UUID:
-    """Cancels a run and all its live descendants; returns its ID. Workers abort the steps that they execute for them.
+@dataclass(frozen=True, slots=True)
+class CancelledRuns:
+    """What a cancellation did."""
+
+    run_id: UUID
+    """The run that the request names."""
+    stopped_ids: Sequence[UUID]
+    """All runs that were stopped, ancestors before their descendants."""
+
+
+async def cancel(context: Context, run_id: str, *, include_descendants: bool = False) -> CancelledRuns:
+    """Cancels a run and all its live descendants. Workers abort the steps that they execute for them.
+
+    With `include_descendants`, live descendants of a run that has ended are cancelled, too.
 
     Raises:
-        InvalidIdError, RunNotFoundError, RunNotCancellableError.
+        InvalidIdError, RunNotFoundError.
+        RunNotCancellableError: the run has ended, and nothing was cancelled.
     """
     run = await runs.get_existing(context, run_id, frozenset())
-    if not await context.database.write(cancellation.stop, run.id, cancellation.message_for(context.viewer.name)):
+    message = cancellation.message_for(context.viewer.name)
+    cancelled = await context.database.write(
+        cancellation.stop, run.id, message, include_descendants=include_descendants
+    )
+    if not cancelled.run_ids:
         raise RunNotCancellableError
-    return run.id
+    return CancelledRuns(run.id, cancelled.run_ids)

@@ -1,12 +1,15 @@
 """The runs that a viewer sees, one by one and in lists."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
+from db.row_json.statements import RowTexts, position
 from db.row_types import RunRow
-from db.runs import reads
-from db.sql.keyset import Edge, Page, Position, sort_value
+from db.runs import narrow, reads
+from db.runs import texts as run_texts
+from db.sql.keyset import Edge, Page, Position, in_order, sort_value
 from domain import ids
 from domain.errors import RunNotFoundError
 from domain.ids import IdKind
@@ -24,6 +27,8 @@ _ORDERINGS = {
 CHILDREN = "parent_run_id"
 RETRIES = "retry_of_id"
 _OLDEST_FIRST = RunOrder(descending=False)
+OLDEST_FIRST_ORDERING = _ORDERINGS[_OLDEST_FIRST]
+"""The number by which cursors name the order of linked runs."""
 
 
 async def get(context: Context, run_id: str, columns: frozenset[str]) -> RunRow | None:
@@ -71,6 +76,20 @@ class RunList:
         """Returns the runs of a page."""
         return await self.context.database.read(reads.page, columns, self.where, self.order, page)
 
+    async def texts(
+        self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
+        database, where = self.context.database, self.where
+        if narrow.may_narrow(where, database.dialect, reads.SORT_COLUMNS[self.order.field]):
+            where = await database.read(reads.narrowed_page, where, self.order, page)
+        statement = run_texts.page(texts, where, self.order, page, values, placed=placed)
+        return in_order(await database.fetch(*statement), page)
+
+    def text_position(self, key: Any, value: Any) -> Position:
+        """Returns the position of a run in the result of `texts`."""
+        return position(reads.SORT_COLUMNS[self.order.field], value, key)
+
     async def has_more(self, edge: Edge) -> bool:
         """True if a run stands beyond `edge`."""
         return await self.context.database.read(reads.has_more, self.where, self.order, edge)
@@ -95,7 +114,7 @@ class LinkedRuns:
     @property
     def ordering(self) -> int:
         """The number by which cursors name the order."""
-        return _ORDERINGS[_OLDEST_FIRST]
+        return OLDEST_FIRST_ORDERING
 
     async def page(self, columns: Collection[str], page: Page) -> Sequence[RunRow]:
         """Returns the runs of a page."""

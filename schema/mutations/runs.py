@@ -7,7 +7,9 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db.runs import reads
+from domain import ids
 from domain.errors import (
+    AlreadyRecoveredError,
     FlowDisabledError,
     FlowNotFoundError,
     FlowNotPublishedError,
@@ -19,13 +21,16 @@ from domain.errors import (
     InputTooLargeError,
     ParentNotLiveError,
     QuotaExceededError,
+    RetriedSinceError,
     RetryLimitReachedError,
+    RetryUnderWayError,
     RunNotCancellableError,
     RunNotFoundError,
     RunNotPausedError,
     RunNotRetryableError,
     StepDataExpiredError,
 )
+from domain.ids import IdKind
 from domain.runs.state_machine import FINAL, STOPS
 from resolvers.flow_runs import cancel, resume, retry, start, waiting
 from schema.arguments import argument
@@ -54,7 +59,10 @@ class RetrySuccess:
 class CancelSuccess:
     """The run was cancelled."""
 
-    run: FlowRun = strawberry.field(description="The cancelled run.")
+    run: FlowRun = strawberry.field(description="The run that the request names.")
+    cancelled_run_ids: list[strawberry.ID] = strawberry.field(
+        description="IDs of all runs that were cancelled: the run if it was live, then its live descendants."
+    )
 
 
 @success
@@ -82,6 +90,9 @@ RetryResult = Annotated[
     RetrySuccess
     | RunNotFoundError
     | RunNotRetryableError
+    | RetryUnderWayError
+    | AlreadyRecoveredError
+    | RetriedSinceError
     | RetryLimitReachedError
     | StepDataExpiredError
     | FlowNotPublishedError
@@ -102,7 +113,8 @@ ResumeRunResult = Annotated[
     | InputAlreadyAnsweredError
     | InputInvalidError
     | InputTooLargeError
-    | InputExpiredError,
+    | InputExpiredError
+    | IdempotencyConflictError,
     result("ResumeRunResult", "The run and the step, or an error that says why the response was not accepted."),
 ]
 
@@ -126,8 +138,11 @@ class RunMutation:
     @mutation(
         Role.OPERATOR,
         "Retries a run that ended without success, by a new run; the old run never changes. FROM_FAILED_STEP executes"
-        " the same version, and keeps the results of the steps before the failed one. ON_LATEST_VERSION executes all"
-        " steps of the published version. Input, tags, metadata, environment and parent carry over.",
+        " the same version, and keeps the results of the steps that succeeded; child runs that succeeded are kept, too,"
+        " and the others are retried from their failed steps. ON_LATEST_VERSION executes all steps of the published"
+        " version. Input, tags, metadata, environment and parent carry over. While a step of the parent waits for the"
+        " run, its retry takes its place there; otherwise the retry never changes the parent. Of a chain of retries"
+        " only the last run can be retried.",
     )
     async def retry(
         self,
@@ -141,20 +156,39 @@ class RunMutation:
                 " a project. 1 to 200 characters."
             ),
         ] = None,
+        force: Annotated[
+            bool,
+            argument(
+                "Retries a run once more although a retry of it is live, has succeeded, or has failed. The default"
+                " refuses that, so that two clicks start one retry."
+            ),
+        ] = False,
     ) -> RetryResult:
-        new_run_id = await retry.retry(info.context, run_id, strategy, idempotency_key)
+        new_run_id = await retry.retry(info.context, run_id, strategy, idempotency_key, force=force)
         return RetrySuccess(run=await _load_run(info, new_run_id))
 
     @mutation(
         Role.OPERATOR,
         "Cancels a QUEUED, RUNNING or PAUSED run and all its live descendants: they end as STOPPED. Steps that are"
-        " being executed are aborted.",
+        " being executed are aborted. If it returns an error, nothing was cancelled.",
     )
     async def cancel(
-        self, info: Info, run_id: Annotated[strawberry.ID, argument("The run to cancel.")]
+        self,
+        info: Info,
+        run_id: Annotated[strawberry.ID, argument("The run to cancel.")],
+        include_descendants: Annotated[
+            bool,
+            argument(
+                "Cancels the live descendants of a run that has ended, such as child runs that no step waited for. The"
+                " default refuses to cancel such a run, and leaves its descendants alone."
+            ),
+        ] = False,
     ) -> CancelResult:
-        cancelled_id = await cancel.cancel(info.context, run_id)
-        return CancelSuccess(run=await _load_run(info, cancelled_id))
+        stopped = await cancel.cancel(info.context, run_id, include_descendants=include_descendants)
+        return CancelSuccess(
+            run=await _load_run(info, stopped.run_id),
+            cancelled_run_ids=[strawberry.ID(ids.encode(IdKind.RUN, key)) for key in stopped.stopped_ids],
+        )
 
     @mutation(
         Role.OPERATOR,
@@ -175,9 +209,16 @@ class RunMutation:
                 " mutation does not wait."
             ),
         ] = None,
+        idempotency_key: Annotated[
+            str | None,
+            argument(
+                "The same response with the same key finds the success of the first request; another response is a"
+                " conflict. Without a key, the same response from the same API key does so. 1 to 200 characters."
+            ),
+        ] = None,
     ) -> ResumeRunResult:
         waiting.check_wait(wait_ms)
-        request = await resume.resume(info.context, run_id, request_id, response)
+        request = await resume.resume(info.context, run_id, request_id, response, idempotency_key)
         if wait_ms:
             await waiting.wait_for_status(info.context, request.run_id, STOPS, wait_ms)
         columns = columns_of(info, StepResult, "step")

@@ -7,6 +7,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects, schedules, webhooks
+from db.row_json.sources import Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from domain import ids
 from domain.ids import IdKind
@@ -14,7 +15,7 @@ from domain.runs.run_filter import RunFilter
 from resolvers.flow_runs.runs import TriggeredRuns
 from resolvers.schedules import preview
 from schema.enums import Environment, MissedFires, SkipReason
-from schema.fields import Info, column, columns_of, field, id_column, json_column, type_named
+from schema.fields import Info, column, field, id_column, json_column, link, many, type_named
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
 from schema.types.project import Project
@@ -42,28 +43,23 @@ class Flow(Node):
     created_at: datetime = column("created_at", "The creation of the flow.")
     updated_at: datetime = column("updated_at", "The last change or publication of the flow.")
 
-    @field("The project of the flow.", "project_id")
-    async def project(self, info: Info) -> Project:
-        columns = columns_of(info, Project)
-        return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.row.project_id, columns))
-
-    @field("The version that new runs execute; null until one is published.", "published_version_id")
-    async def published_version(self, info: Info) -> "FlowVersion | None":
-        key = self.row.published_version_id
-        if key is None:
-            return None
-        columns = columns_of(info, FlowVersion)
-        return FlowVersion(row=await info.context.loaders.load_existing(flows.versions_by_ids, key, columns))
-
-    @field("The schedules that start runs of the flow, oldest first.")
-    async def schedules(self, info: Info) -> list["Schedule"]:
-        rows = await info.context.loaders.load(schedules.by_flows, self.row.id, columns_of(info, Schedule)) or []
-        return [Schedule(row=row) for row in rows]
-
-    @field("The webhooks that start runs of the flow, oldest first.")
-    async def webhooks(self, info: Info) -> list["Webhook"]:
-        rows = await info.context.loaders.load(webhooks.by_flows, self.row.id, columns_of(info, Webhook)) or []
-        return [Webhook(row=row) for row in rows]
+    project: Project = link("The project of the flow.", "project_id", projects.by_ids, "project")
+    published_version: "FlowVersion | None" = link(
+        "The version that new runs execute; null until one is published.",
+        "published_version_id",
+        flows.versions_by_ids,
+        "flow_version",
+    )
+    schedules: list["Schedule"] = many(
+        "The schedules that start runs of the flow, oldest first.",
+        Rows("schedule", {"flow_id": "id"}),
+        schedules.by_flows,
+    )
+    webhooks: list["Webhook"] = many(
+        "The webhooks that start runs of the flow, oldest first.",
+        Rows("webhook", {"flow_id": "id"}),
+        webhooks.by_flows,
+    )
 
 
 @strawberry.type(description="A published definition of a flow. A version never changes.")
@@ -78,10 +74,7 @@ class FlowVersion(Node):
     definition: JSON = json_column("definition", "The definition, as it was published.")
     created_at: datetime = column("created_at", "The publication of the version.")
 
-    @field("The flow.", "flow_id")
-    async def flow(self, info: Info) -> Flow:
-        columns = columns_of(info, Flow)
-        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
+    flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
 
 @strawberry.type(description="A cron schedule that starts runs of a flow.")
@@ -126,10 +119,7 @@ class Schedule(Node):
     ) -> list[datetime]:
         return preview(self.row.cron, self.row.time_zone, count)
 
-    @field("The flow.", "flow_id")
-    async def flow(self, info: Info) -> Flow:
-        columns = columns_of(info, Flow)
-        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
+    flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
     @field(
         "The runs that the schedule started, and their retries, newest first. Archived runs are left out.", "project_id"
@@ -158,10 +148,7 @@ class Webhook(Node):
     created_at: datetime = column("created_at", "The creation.")
     rotated_at: datetime | None = column("rotated_at", "The last rotation of the token; null if there was none.")
 
-    @field("The flow.", "flow_id")
-    async def flow(self, info: Info) -> Flow:
-        columns = columns_of(info, Flow)
-        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
+    flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
     @field(
         "The runs that the webhook started, and their retries, newest first. Archived runs are left out.", "project_id"

@@ -2,15 +2,17 @@
 
 from datetime import datetime
 from typing import Annotated
-from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects
 from db.events import log as event_log
+from db.row_json.computed import DURATION, STEP_DATA
+from db.row_json.sources import Count, JsonMembers, One, Paged, Rows, SameRow
 from db.row_types import EventRow, RunRow, StepRow
 from db.runs import files, input_requests, reads
+from domain.enums import InputRequestStatus
 from domain.ids import IdKind
 from domain.time import clock
 from resolvers.flow_runs import logs, retry
@@ -26,7 +28,7 @@ from schema.enums import (
     StepStatus,
     TriggerMethod,
 )
-from schema.fields import Info, column, columns_of, field, id_column, json_column
+from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many
 from schema.scalars import BigInt
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion
@@ -36,6 +38,8 @@ from schema.types.node import Node
 from schema.types.project import Project
 from schema.types.run_file import RunFile
 from schema.types.step_attempt import StepAttempt, StepError, step_error
+
+_STEPS = Rows("step_result", {"run_id": "id"}, order="position")
 
 StepNameArgument = Annotated[
     str | None, strawberry.argument(description="Only lines that the step with this name wrote. By default all.")
@@ -95,15 +99,18 @@ class Retryability:
 
     @field("True if `retry` with this strategy would succeed now.")
     def allowed(self) -> bool:
-        return self.retryability.refusal is None
+        return self.retryability.reason is None
 
     @field("The code of the error that `retry` would return; null if it is allowed.", graphql_type=ErrorCode | None)
     def reason(self) -> str | None:
-        return self.retryability.refusal.code if self.retryability.refusal else None
+        return self.retryability.reason
 
-    @field("Human-readable reason. Do not parse it: use `reason`. Null if the retry is allowed.")
+    @field(
+        "Human-readable: why the retry is not allowed, or else what it would not mend or would repeat, such as a newer"
+        " version that it does not execute. Do not parse it: use `reason`. Null if there is nothing to say."
+    )
     def message(self) -> str | None:
-        return self.retryability.refusal.message if self.retryability.refusal else None
+        return self.retryability.message
 
     @field("Number of steps whose results the retry would keep; 0 if it is not allowed.")
     def reused_steps(self) -> int:
@@ -133,7 +140,10 @@ class StepResult:
     )
     output: JSON | None = json_column("output", "The output; null until the step succeeds.")
     error: StepError | None = column(
-        "error", "The error of the last attempt that failed; null if none did.", convert=step_error
+        "error",
+        "The error of the last attempt that failed; null if none did.",
+        convert=step_error,
+        written=JsonMembers("error"),
     )
     started_at: datetime | None = column("started_at", "The start of the first attempt; null if there was none.")
     finished_at: datetime | None = column("finished_at", "The end of the step; null until then.")
@@ -142,26 +152,26 @@ class StepResult:
         "Milliseconds from `startedAt` to `finishedAt`, or until now; null before the start.",
         "started_at",
         "duration_ms",
+        written=DURATION,
     )
     def duration_ms(self) -> BigInt | None:
         if self.row.duration_ms is not None or self.row.started_at is None:
             return None if self.row.duration_ms is None else BigInt(self.row.duration_ms)
         return BigInt(clock.milliseconds_since(self.row.started_at))
 
-    @field("The attempts at the step, oldest first.")
-    async def attempts(self, info: Info) -> list[StepAttempt]:
-        key = (self.row.run_id, self.row.position)
-        rows = await info.context.loaders.load(reads.attempts_by_steps, key) or []
-        return [StepAttempt(row=row) for row in rows]
-
-    @field("The run that executed the step, if this run kept its result as a retry; otherwise null.", "reused_from_id")
-    async def reused_from(self, info: Info) -> "FlowRun | None":
-        return await _run(info, self.row.reused_from_id)
-
-    @field("The run of the step.")
-    async def run(self, info: Info) -> "FlowRun":
-        columns = columns_of(info, FlowRun)
-        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
+    attempts: list[StepAttempt] = many(
+        "The attempts at the step, oldest first.",
+        Rows("step_attempt", {"run_id": "run_id", "position": "position"}, order="number"),
+        reads.attempts_by_steps,
+        all_columns=True,
+    )
+    reused_from: "FlowRun | None" = link(
+        "The run that executed the step, if this run kept its result as a retry; otherwise null.",
+        "reused_from_id",
+        reads.by_ids,
+        "flow_run",
+    )
+    run: "FlowRun" = link("The run of the step.", "run_id", reads.by_ids, "flow_run")
 
 
 @strawberry.type(description="One execution of one flow version.")
@@ -208,6 +218,7 @@ class FlowRun(Node):
         "Milliseconds from `startedAt` to `finishedAt`, or until now; null before the start.",
         "started_at",
         "duration_ms",
+        written=DURATION,
     )
     def duration_ms(self) -> BigInt | None:
         if self.row.duration_ms is not None:
@@ -222,39 +233,32 @@ class FlowRun(Node):
         "error_message",
         "error_fingerprint",
         "failed_step_name",
+        written=SameRow("error_code"),
     )
     def error(self) -> RunError | None:
         return RunError(row=self.row) if self.row.error_code is not None else None
 
-    @field("Whether the inputs and outputs of steps can be read.", "steps_purged_at", "started_at")
+    @field("Whether the inputs and outputs of steps can be read.", "steps_purged_at", "started_at", written=STEP_DATA)
     def step_data(self) -> StepData:
         if self.row.steps_purged_at is not None:
             return StepData.PURGED
         return StepData.NOT_STARTED if self.row.started_at is None else StepData.AVAILABLE
 
-    @field("The project of the run.", "project_id")
-    async def project(self, info: Info) -> Project:
-        columns = columns_of(info, Project)
-        return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.row.project_id, columns))
+    project: Project = link("The project of the run.", "project_id", projects.by_ids, "project")
+    flow: Flow = link("The flow of the run.", "flow_id", flows.by_ids, "flow")
+    flow_version: FlowVersion = link(
+        "The version of the flow that the run executes.", "flow_version_id", flows.versions_by_ids, "flow_version"
+    )
+    steps: list[StepResult] = many(
+        "The results of steps, in the order of the definition. Steps that did not begin have none.",
+        _STEPS,
+        reads.steps_by_runs,
+    )
 
-    @field("The flow of the run.", "flow_id")
-    async def flow(self, info: Info) -> Flow:
-        columns = columns_of(info, Flow)
-        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.flow_id, columns))
-
-    @field("The version of the flow that the run executes.", "flow_version_id")
-    async def flow_version(self, info: Info) -> FlowVersion:
-        columns = columns_of(info, FlowVersion)
-        key = self.row.flow_version_id
-        return FlowVersion(row=await info.context.loaders.load_existing(flows.versions_by_ids, key, columns))
-
-    @field("The results of steps, in the order of the definition. Steps that did not begin have none.")
-    async def steps(self, info: Info) -> list[StepResult]:
-        columns = columns_of(info, StepResult)
-        rows = await info.context.loaders.load(reads.steps_by_runs, self.row.id, columns) or []
-        return [StepResult(row=row) for row in rows]
-
-    @field("The result of the step with this name; null if it has none.")
+    @field(
+        "The result of the step with this name; null if it has none.",
+        written=One(Rows("step_result", {"run_id": "id"}), argument=("name", "name")),
+    )
     async def step(
         self, info: Info, name: Annotated[str, strawberry.argument(description="The step's name.")]
     ) -> StepResult | None:
@@ -263,54 +267,57 @@ class FlowRun(Node):
     @field(
         "The result of the step at which the run failed; null if it failed at none, or its data was purged.",
         "failed_step_name",
+        written=One(Rows("step_result", {"run_id": "id", "name": "failed_step_name"})),
     )
     async def failed_step(self, info: Info) -> StepResult | None:
         name = self.row.failed_step_name
         return await self._step(info, name) if name is not None else None
 
-    @field("Number of steps that have a result.")
+    @field("Number of steps that have a result.", written=Count(_STEPS))
     async def steps_count(self, info: Info) -> int:
         return await info.context.loaders.load(reads.step_counts_by_runs, self.row.id) or 0
 
-    @field("The changes of the status, oldest first.")
-    async def status_history(self, info: Info) -> list[StatusChange]:
-        rows = await info.context.loaders.load(event_log.status_changes_by_runs, self.row.id) or []
-        return [StatusChange(row=row) for row in rows]
+    status_history: list[StatusChange] = many(
+        "The changes of the status, oldest first.",
+        Rows("run_event", {"run_id": "id"}, order="seq", where={"kind": event_log.RUN_STATUS}),
+        event_log.status_changes_by_runs,
+        all_columns=True,
+    )
 
     @field("For each strategy, whether `retry` would succeed now.", *retry.RUN_COLUMNS)
     async def retryability(self, info: Info) -> list[Retryability]:
         return [Retryability(retryability=option) for option in await retry.retryability(info.context, self.row)]
 
-    @field("The open input requests of the run, oldest first. The run is PAUSED until they are answered.")
-    async def pending_inputs(self, info: Info) -> list[InputRequest]:
-        rows = await info.context.loaders.load(input_requests.pending_by_runs, self.row.id) or []
-        return [InputRequest(row=row) for row in rows]
+    pending_inputs: list[InputRequest] = many(
+        "The open input requests of the run, oldest first. The run is PAUSED until they are answered.",
+        Rows("input_request", {"run_id": "id"}, where={"status": InputRequestStatus.PENDING.value}),
+        input_requests.pending_by_runs,
+        all_columns=True,
+    )
+    retry_of: "FlowRun | None" = link(
+        "The run that this run retries; null if it retries none.", "retry_of_id", reads.by_ids, "flow_run"
+    )
+    recovered_by: "FlowRun | None" = link(
+        "The retry, direct or later in the chain, that succeeded; null if none did.",
+        "recovered_by_id",
+        reads.by_ids,
+        "flow_run",
+    )
+    parent_run: "FlowRun | None" = link(
+        "The run that started this run; null if none did.", "parent_run_id", reads.by_ids, "flow_run"
+    )
+    root_run: "FlowRun" = link(
+        "The topmost ancestor; the run itself if it has no parent.", "root_run_id", reads.by_ids, "flow_run"
+    )
 
-    @field("The run that this run retries; null if it retries none.", "retry_of_id")
-    async def retry_of(self, info: Info) -> "FlowRun | None":
-        return await _run(info, self.row.retry_of_id)
-
-    @field("The retry, direct or later in the chain, that succeeded; null if none did.", "recovered_by_id")
-    async def recovered_by(self, info: Info) -> "FlowRun | None":
-        return await _run(info, self.row.recovered_by_id)
-
-    @field("The run that started this run; null if none did.", "parent_run_id")
-    async def parent_run(self, info: Info) -> "FlowRun | None":
-        return await _run(info, self.row.parent_run_id)
-
-    @field("The topmost ancestor; the run itself if it has no parent.", "root_run_id")
-    async def root_run(self, info: Info) -> "FlowRun":
-        columns = columns_of(info, FlowRun)
-        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.root_run_id, columns))
-
-    @field("The direct retries of the run, oldest first.")
+    @field("The direct retries of the run, oldest first.", written=Paged(Rows("flow_run", {"retry_of_id": "id"})))
     async def retries(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection["FlowRun"]:
         source = LinkedRuns(info.context, RETRIES, self.row.id)
         return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
 
-    @field("The runs that this run started, oldest first.")
+    @field("The runs that this run started, oldest first.", written=Paged(Rows("flow_run", {"parent_run_id": "id"})))
     async def child_runs(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection["FlowRun"]:
@@ -332,19 +339,13 @@ class FlowRun(Node):
         source = LogLines(info.context, self.row.id, logs.check_filter(step_name, level, search))
         return await connect(info, LogLine, source, PageArguments(first, after, last, before))
 
-    @field("The files that steps of the run produced, oldest first.")
-    async def files(self, info: Info) -> list[RunFile]:
-        rows = await info.context.loaders.load(files.by_runs, self.row.id, columns_of(info, RunFile)) or []
-        return [RunFile(row=row) for row in rows]
+    files: list[RunFile] = many(
+        "The files that steps of the run produced, oldest first.",
+        Rows("run_file", {"run_id": "id"}, where={"purged_at": None}),
+        files.by_runs,
+    )
 
     async def _step(self, info: Info, name: str) -> StepResult | None:
         columns = columns_of(info, StepResult)
         row = await info.context.loaders.load(reads.steps_by_names, (self.row.id, name), columns)
         return StepResult(row=row) if row else None
-
-
-async def _run(info: Info, key: UUID | None) -> FlowRun | None:
-    if key is None:
-        return None
-    row = await info.context.loaders.load(reads.by_ids, key, columns_of(info, FlowRun))
-    return FlowRun(row=row) if row else None

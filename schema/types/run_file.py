@@ -4,6 +4,7 @@ from datetime import datetime
 
 import strawberry
 
+from db.row_json.sources import Key
 from db.row_types import FileRow
 from domain import ids
 from domain.ids import IdKind
@@ -28,6 +29,10 @@ class RunFile(Node):
     attempt: int = column("attempt", "The attempt at the step that produced it, from 1.")
     created_at: datetime = column("created_at", "The instant at which it was stored.")
 
-    @field("The path to download it from, relative to the address of the service. It needs the same API key.", "id")
+    @field(
+        "The path to download it from, relative to the address of the service. It needs the same API key.",
+        "id",
+        written=Key(IdKind.FILE.value, before="/files/"),
+    )
     def url(self) -> str:
         return f"/files/{ids.encode(IdKind.FILE, self.row.id)}"

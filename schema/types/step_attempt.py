@@ -7,6 +7,8 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
+from db.row_json.computed import LASTED
+from db.row_json.sources import JsonMembers
 from db.row_types import AttemptRow
 from domain import json_codec
 from domain.time import clock
@@ -43,9 +45,17 @@ class StepAttempt:
     started_at: datetime = column("started_at", "The start of the attempt.")
     finished_at: datetime | None = column("finished_at", "The end of the attempt; null until then.")
     error: StepError | None = column(
-        "error", "The error with which the attempt failed; null unless it failed.", convert=step_error
+        "error",
+        "The error with which the attempt failed; null unless it failed.",
+        convert=step_error,
+        written=JsonMembers("error"),
     )
 
-    @field("Milliseconds from `startedAt` to `finishedAt`, or until now.")
+    @field(
+        "Milliseconds from `startedAt` to `finishedAt`, or until now.",
+        "started_at",
+        "finished_at",
+        written=LASTED,
+    )
     def duration_ms(self) -> BigInt:
         return BigInt(clock.milliseconds_since(self.row.started_at, self.row.finished_at))

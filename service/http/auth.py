@@ -15,6 +15,7 @@ from domain.enums import Role
 from domain.errors import FlowRunsError, UnauthenticatedError
 from resolvers.context import Viewer
 from schema.errors import extensions
+from service.http.viewers import Viewers
 
 COOKIE = "flow_runs_session"
 SESSION_NAME = "browser session"
@@ -24,13 +25,13 @@ ANONYMOUS = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
 """The viewer of a socket before it has shown a key. It sees nothing, and its connection is rejected."""
 
 
-async def authenticate(connection: HTTPConnection, database: Database) -> Viewer:
+async def authenticate(connection: HTTPConnection, viewers: Viewers) -> Viewer:
     """Returns the viewer whose key the request shows.
 
     Raises:
         UnauthenticatedError: the request shows no valid key.
     """
-    viewer = await find_viewer(database, shown_secret(connection))
+    viewer = await viewers.find(shown_secret(connection))
     if viewer is None:
         raise UnauthenticatedError
     return viewer
@@ -53,12 +54,6 @@ def _bearer(authorization: str) -> str | None:
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-async def find_viewer(database: Database, secret: str | None) -> Viewer | None:
-    """Returns the viewer of the valid key with this secret; None if there is none."""
-    row = await database.read(api_keys.by_secret, secret) if secret else None
-    return Viewer(row.id, row.project_id, Role(row.role), row.name) if row else None
-
-
 def error_response(error: FlowRunsError, status: int | None = None) -> Response:
     """Returns `error` in the shape of a GraphQL response; `status` replaces the HTTP status of the error's class."""
     body = {"errors": [{"message": error.message, "extensions": extensions(error)}]}
@@ -69,8 +64,9 @@ def error_response(error: FlowRunsError, status: int | None = None) -> Response:
 class BrowserSessions:
     """Signs browsers in with a key or a single-use token, and signs them out."""
 
-    def __init__(self, database: Database, project_id: UUID) -> None:
+    def __init__(self, database: Database, viewers: Viewers, project_id: UUID) -> None:
         self._database = database
+        self._viewers = viewers
         self._project_id = project_id
         self._tokens: set[str] = set()
 
@@ -103,7 +99,7 @@ class BrowserSessions:
         except orjson.JSONDecodeError:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
-        if not isinstance(secret, str) or await find_viewer(self._database, secret) is None:
+        if not isinstance(secret, str) or await self._viewers.find(secret) is None:
             return error_response(UnauthenticatedError("This is not a valid API key."))
         response = Response(status_code=204)
         _set_cookie(request, response, secret)
@@ -111,7 +107,7 @@ class BrowserSessions:
 
     async def sign_out(self, request: Request) -> Response:
         """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token made."""
-        viewer = await find_viewer(self._database, request.cookies.get(COOKIE))
+        viewer = await self._viewers.find(request.cookies.get(COOKIE))
         if viewer is not None and viewer.name == SESSION_NAME:
             await self._database.write(api_keys.revoke, viewer.key_id)
         response = Response(status_code=204)

@@ -26,6 +26,7 @@ from engine.file_store import FileGoneError, FileStore, FileStoreError
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from service.http.auth import authenticate, error_response
+from service.http.viewers import Viewers
 
 LINES_AT_ONCE = 1_000
 """Log lines that one statement reads. A download holds so many in memory."""
@@ -59,8 +60,9 @@ def _with_error_responses(endpoint: Endpoint) -> Endpoint:
 class Downloads:
     """Serves run logs and run files to clients with a key of the project."""
 
-    def __init__(self, database: Database, flows: FlowCache, store: FileStore) -> None:
+    def __init__(self, database: Database, viewers: Viewers, flows: FlowCache, store: FileStore) -> None:
         self._database = database
+        self._viewers = viewers
         self._flows = flows
         self._store = store
 
@@ -98,7 +100,7 @@ class Downloads:
         return StreamingResponse(await self._content(row.key, start, end), status, headers=headers)
 
     async def _context(self, request: Request) -> Context:
-        return Context(self._database, self._flows, await authenticate(request, self._database))
+        return Context(self._database, self._flows, await authenticate(request, self._viewers))
 
     async def _log_page(self, run: RunRow, after: LogLineRow | None) -> Sequence[LogLineRow]:
         position = None if after is None else Position(after.number, after.run_id)

@@ -7,6 +7,8 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from service.http.compression import compression
+
 # As strict as the page allows: Monaco, its editor, writes <style> elements and draws error marks with data: images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
@@ -58,4 +60,6 @@ class Explorer:
 
     def assets(self) -> Mount:
         """Returns the route of the page's scripts, styles and fonts."""
-        return Mount("/graphiql/assets", _Assets(directory=self._folder / "assets", check_dir=False))
+        return Mount(
+            "/graphiql/assets", _Assets(directory=self._folder / "assets", check_dir=False), middleware=[compression()]
+        )

@@ -36,16 +36,21 @@ from engine.compiled_flow import FlowCache
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
-from schema.build import FlowRunsSchema
-from service.http.auth import ANONYMOUS, authenticate, error_response, find_viewer, secret_of_params, shown_secret
+from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
+from schema.compiled.reads import CompiledReads
+from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
+from service.http.compression import RESPONSE_TYPE, compression
 from service.http.graphiql import Explorer
 from service.http.request_limits import bounded
-from service.streams.connection_registry import Connections
+from service.http.revalidation import revalidated
+from service.http.viewers import Viewers
+from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
 from service.streams.subscription_rendering import Operation, Streams
 
-_RESPONSE_TYPE = "application/graphql-response+json"
+_STREAM_TYPES = ("event-stream", "multipart")
+"""Parts of the media types of protocols by which a response may come in several parts."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
 
@@ -57,11 +62,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self,
         schema: FlowRunsSchema,
         database: Database,
+        viewers: Viewers,
         flows: FlowCache,
         explorer: Explorer,
         hub: Hub,
-        connections: Connections,
+        connections: ConnectionRegistry,
         max_body_bytes: int,
+        *,
+        compiled_reads: bool,
     ) -> None:
         super().__init__(
             schema,
@@ -70,20 +78,23 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema)
+        self.streams = Streams(schema, is_compiled=compiled_reads)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
+        self._viewers = viewers
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
         self._explorer = explorer
         self._max_body_bytes = max_body_bytes
+        self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
+        """The way of queries of declared fields; None if the service is set to execute all in the general way."""
 
     def route(self) -> Route:
         """Returns the route of the endpoint."""
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
-        return Route("/graphql", self, methods=["GET", "POST"], max_body_size=sys.maxsize)
+        return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
 
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
@@ -102,17 +113,33 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._explorer.is_page_request(request):
             return self._explorer.page()
         try:
-            return await self._stream(request) or await self.run(request)
+            return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
             return error_response(error)
         except HTTPException as error:
             return _refusal(error)
 
+    async def _answer(self, request: Request) -> Response:
+        context = await self.get_context(request, Response())
+        if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
+            return Response(body, headers={"content-type": _media_type(request)})
+        return await self.run(request, context=context)
+
+    async def _compiled(self, reads: CompiledReads, request: Request, context: Context) -> bytes | None:
+        """Returns the body of the response to a query that is compiled; None for all others, and for bad requests."""
+        try:
+            data = await self.parse_http_body(self.request_adapter_class(request))
+        except (HTTPException, JSONDecodeError):
+            return None
+        if isinstance(data, list) or data.protocol != "http":
+            return None
+        return await reads.execute(data.query, data.variables, data.operation_name, context)
+
     async def _stream(self, request: Request) -> EventStream | None:
         """Returns an event stream if the client accepts one and needs or prefers it; None otherwise."""
         if not accepts_stream(request):
             return None
-        viewer = await authenticate(request, self._database)
+        viewer = await authenticate(request, self._viewers)
         operation = _operation(await self._parsed(request))
         kind = operation_type(operation)
         if kind is not OperationType.SUBSCRIPTION and prefers_json(request):
@@ -164,15 +191,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
-            viewer = await find_viewer(self._database, shown_secret(request)) or ANONYMOUS
+            viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
             return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
-        viewer = await authenticate(request, self._database)
+        viewer = await authenticate(request, self._viewers)
         return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
         if isinstance(context.connection_params, Mapping) and context.connection_params:
-            viewer = await find_viewer(self._database, secret_of_params(context.connection_params))
+            viewer = await self._viewers.find(secret_of_params(context.connection_params))
             context.viewer = viewer or context.viewer
         if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError
@@ -204,6 +231,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
+        if request.method == "POST" and not _names_stream(request.headers.get("accept") or ""):
+            # Most requests are like this; parsing the content type once more costs more than their JSON.
+            data = self.parse_json(await request.get_body())
+            if isinstance(data, dict) and isinstance(query := data.get("query"), str):
+                variables, extensions = data.get("variables"), data.get("extensions")
+                if _are_objects(variables, extensions):
+                    return GraphQLRequestData(query, variables, data.get("operationName"), extensions)
         return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
@@ -236,12 +270,21 @@ def _refusal(error: HTTPException) -> Response:
     return response
 
 
+def _names_stream(accepted: str) -> bool:
+    accepted = accepted.lower()
+    return any(media_type in accepted for media_type in _STREAM_TYPES)
+
+
+def _are_objects(*values: object) -> bool:
+    return all(value is None or isinstance(value, dict) for value in values)
+
+
 def _accepts_graphql_response(request: Request) -> bool:
-    return _RESPONSE_TYPE in request.headers.get("accept", "")
+    return RESPONSE_TYPE in request.headers.get("accept", "")
 
 
 def _media_type(request: Request) -> str:
-    return f"{_RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
+    return f"{RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:

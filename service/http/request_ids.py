@@ -3,7 +3,6 @@
 import re
 import secrets
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +13,7 @@ from service.http.auth import error_response
 
 HEADER = "x-request-id"
 FIELD = "request_id"
+_RAW_HEADER = HEADER.encode()
 
 _SAFE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """The IDs that are taken from a client or a proxy: printable ASCII that needs no quotes, of bounded length."""
@@ -30,7 +30,7 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == _RAW_HEADER), "")
         request_id = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
         # The field is not removed afterwards: each request has a task of its own, in which the server logs the
         # exception that leaves the application.
@@ -38,8 +38,7 @@ class RequestIds:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _HEAD_TYPES:
-                message.setdefault("headers", [])
-                MutableHeaders(scope=message)[HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), (_RAW_HEADER, request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

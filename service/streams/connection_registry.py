@@ -1,7 +1,7 @@
-"""The connections of this process that carry streams, over whatever transport: counted by key, and watched.
+"""The connections of this process that carry streams, of any transport: counted per key, and watched.
 
-One look every few seconds serves all of them. It ends the connections of keys that are no longer in force, by one query
-for all keys, and cuts off those whose client takes nothing any more.
+One periodic check serves all connections. It closes those of revoked keys, by one query for all keys, and aborts those
+whose client has stopped reading.
 """
 
 import asyncio
@@ -21,40 +21,43 @@ from domain.errors import (
 )
 from domain.time import clock
 
-LOOK_SECONDS = 3.0
-"""Between two looks: how long the streams of a revoked key may go on."""
-LOOKS_STUCK = 7
-"""Looks in a row that find the same write under way, after which a client counts as gone."""
+CHECK_SECONDS = 0.75
+"""Seconds between two checks: how long the streams of a revoked key last at most."""
+MAX_STALLED_CHECKS = 28
+"""Consecutive checks that find the same write unfinished, after which the client counts as gone."""
 MAX_CONNECTIONS = 1_000
+"""Connections per key and process, by default."""
 MAX_SUBSCRIPTIONS = 1_000
+"""Subscriptions per key and process, by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one key may have open at a time, in this process."""
+    """What one key may have open at a time in this process."""
 
     connections: int = MAX_CONNECTIONS
     subscriptions: int = MAX_SUBSCRIPTIONS
 
 
 class Connection:
-    """A connection under watch. Its transport tells of each write: `is_writing` while it lasts, `written` after."""
+    """A watched connection. Its transport sets `is_writing` during a write, and counts it in `written` afterwards."""
 
-    __slots__ = ("_connections", "_looks", "_seen", "abort", "end", "is_writing", "key_id", "written")
+    __slots__ = ("_registry", "_stalled_checks", "_written_before", "abort", "close", "is_writing", "key_id", "written")
 
     def __init__(
         self,
-        connections: "Connections",
+        registry: "ConnectionRegistry",
         key_id: UUID,
-        end: Callable[[UnauthenticatedError], None],
+        close: Callable[[UnauthenticatedError], None],
         abort: Callable[[], None],
     ) -> None:
-        self._connections = connections
-        self._seen = 0
-        self._looks = 0
+        """See `ConnectionRegistry.open`."""
+        self._registry = registry
+        self._written_before = 0
+        self._stalled_checks = 0
         self.key_id = key_id
-        self.end = end
-        """Tells the client that its key is no longer in force, and closes the connection."""
+        self.close = close
+        """Sends the error to the client, and closes the connection. Does not wait."""
         self.abort = abort
         """Drops the connection, without waiting for the client."""
         self.is_writing = False
@@ -62,101 +65,105 @@ class Connection:
 
     @contextmanager
     def subscription(self) -> Iterator[None]:
-        """Count one more subscription for as long as the block lasts.
+        """Count one more subscription of the key while the block lasts.
 
         Raises:
-            TooManySubscriptionsError: the key has no more.
+            TooManySubscriptionsError: the key has as many as it may have.
         """
-        self._connections.count_subscription(self.key_id)
+        self._registry.add_subscription(self.key_id)
         try:
             yield
         finally:
-            self._connections.forget_subscription(self.key_id)
+            self._registry.remove_subscription(self.key_id)
 
-    def close(self) -> None:
-        """Watch it no more."""
-        self._connections.forget(self)
+    def release(self) -> None:
+        """Stop watching and counting the connection: it has ended."""
+        self._registry.remove(self)
 
-    def look(self) -> bool:
-        """Whether its client still takes what is written. To be asked at regular times."""
-        if not self.is_writing or self.written != self._seen:
-            self._seen, self._looks = self.written, 0
+    def is_stalled(self) -> bool:
+        """Whether the client has stopped reading: one write was found unfinished by too many checks, this one too."""
+        if not self.is_writing or self.written != self._written_before:
+            self._written_before, self._stalled_checks = self.written, 0
         else:
-            self._looks += 1
-        return self._looks < LOOKS_STUCK
+            self._stalled_checks += 1
+        return self._stalled_checks >= MAX_STALLED_CHECKS
 
 
-class Connections:
-    """All of them. Belongs to one event loop."""
+class ConnectionRegistry:
+    """All connections of the process that carry streams. Belongs to one event loop."""
 
     def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
         self._limits = limits
-        self._open: defaultdict[UUID, set[Connection]] = defaultdict(set)
+        self._connections: defaultdict[UUID, set[Connection]] = defaultdict(set)
+        """By key."""
         self._subscriptions: defaultdict[UUID, int] = defaultdict(int)
-        self._any = asyncio.Event()
+        """Number of subscriptions by key."""
+        self._has_connections = asyncio.Event()
 
     def open(
-        self, key_id: UUID, *, end: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
+        self, key_id: UUID, *, close: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
     ) -> Connection:
-        """One more connection of a key, to be closed by whoever opened it; `end` and `abort`: see `Connection`.
+        """Register a connection of a key. The caller releases it; for `close` and `abort` see `Connection`.
 
         Raises:
-            TooManyConnectionsError: the key has no more.
+            TooManyConnectionsError: the key has as many as it may have.
         """
-        if len(self._open[key_id]) >= self._limits.connections:
+        if len(self._connections[key_id]) >= self._limits.connections:
             raise TooManyConnectionsError
-        made = Connection(self, key_id, end, abort)
-        self._open[key_id].add(made)
-        self._any.set()
-        return made
+        connection = Connection(self, key_id, close, abort)
+        self._connections[key_id].add(connection)
+        self._has_connections.set()
+        return connection
 
     async def watch(self) -> None:
-        """Look at the connections until cancelled."""
+        """Check the connections every few seconds, until cancelled."""
         while True:
-            await self._any.wait()
-            await clock.sleep(LOOK_SECONDS)
-            self._cut_off_the_stuck()
-            await self._end_revoked()
+            await self._has_connections.wait()
+            await clock.sleep(CHECK_SECONDS)
+            self._abort_stalled()
+            await self._close_revoked()
 
-    def _cut_off_the_stuck(self) -> None:
-        for connection in [each for opened in self._open.values() for each in opened if not each.look()]:
-            connection.abort()
+    def _abort_stalled(self) -> None:
+        open_now = [connection for connections in self._connections.values() for connection in connections]
+        for connection in open_now:
+            if connection.is_stalled():
+                connection.abort()
 
-    async def _end_revoked(self) -> None:
-        if not self._open:
+    async def _close_revoked(self) -> None:
+        if not self._connections:
             return
         try:
-            in_force = await self._database.read(api_keys.in_force, list(self._open))
+            active_keys = await self._database.read(api_keys.in_force, list(self._connections))
         except DatabaseUnavailableError:
-            return  # nothing can be told while the database is away
-        for key_id in self._open.keys() - in_force:
-            for connection in list(self._open[key_id]):
-                connection.end(UnauthenticatedError("The key is no longer in force."))
+            return  # the next check finds out which keys are active
+        for key_id in self._connections.keys() - active_keys:
+            for connection in list(self._connections[key_id]):
+                connection.close(UnauthenticatedError("The API key is no longer active."))
 
-    # What connections use.
+    # Called by connections
 
-    def forget(self, connection: Connection) -> None:
-        """Count `connection` no more."""
-        opened = self._open[connection.key_id]
-        opened.discard(connection)
-        if not opened:
-            del self._open[connection.key_id]
-        if not self._open:
-            self._any.clear()
+    def remove(self, connection: Connection) -> None:
+        """Stop watching and counting `connection`."""
+        connections = self._connections[connection.key_id]
+        connections.discard(connection)
+        if not connections:
+            del self._connections[connection.key_id]
+        if not self._connections:
+            self._has_connections.clear()
 
-    def count_subscription(self, key_id: UUID) -> None:
-        """Count one more.
+    def add_subscription(self, key_id: UUID) -> None:
+        """Count one more subscription of a key.
 
         Raises:
-            TooManySubscriptionsError: the key has no more.
+            TooManySubscriptionsError: the key has as many as it may have.
         """
         if self._subscriptions[key_id] >= self._limits.subscriptions:
             raise TooManySubscriptionsError
         self._subscriptions[key_id] += 1
 
-    def forget_subscription(self, key_id: UUID) -> None:
-        """Count one less."""
+    def remove_subscription(self, key_id: UUID) -> None:
+        """Count one subscription less."""
         self._subscriptions[key_id] -= 1
         if not self._subscriptions[key_id]:
             del self._subscriptions[key_id]

@@ -1,8 +1,10 @@
-"""Subscriptions over `graphql-transport-ws`.
+"""Operations over WebSockets, by the protocol `graphql-transport-ws`.
 
-Strawberry's handler keeps the protocol; what is executed and how it is written is ours. Payloads are rendered once for
-all subscribers that receive the same (service/streams/subscription_rendering.py): here the subscription's ID goes in
-front.
+Strawberry's handler speaks the protocol. Results are executed and rendered by `subscription_rendering`, once for all
+subscribers that get equal payloads; this module puts the operation's ID in front of each, and writes it.
+
+With the setting `compiled_reads`, messages are written as frames right to the transport (`SocketProtocol.write_now`).
+Without it, they go through ASGI, as everything else does.
 """
 
 import asyncio
@@ -38,61 +40,61 @@ from service.streams.subscription_rendering import Failure, Operation, Payload
 if TYPE_CHECKING:
     from service.http.graphql import GraphQLEndpoint
 
-_ABORTED = "flow_runs.abort"
-"""The extension of an ASGI scope that drops the connection."""
-_WRITE = "flow_runs.write"
-"""The extension of an ASGI scope that writes messages at once, as far as the connection takes them."""
-_WRITTEN_AT_ONCE = 65_536
-"""Bytes from which on messages that come together are another write."""
+_ABORT = "flow_runs.abort"
+"""ASGI extension: drops the connection without waiting for its client."""
+_WRITE_NOW = "flow_runs.write_now"
+"""ASGI extension: writes messages as far as the connection takes them without waiting."""
+_MAX_WRITE_BYTES = 65_536
+"""Bytes per write to the transport, after which further messages go into the next one."""
 _CLOSE_SECONDS = 10.0
-"""Until a connection that was closed is dropped, although its client has not taken all that was written."""
+"""Seconds after which a closed connection is dropped, even if its client has not taken everything written to it."""
 _TRY_AGAIN_LATER = 1013
-"""The code with which a WebSocket is closed that cannot be served for the moment."""
+"""Close code: the service cannot serve the socket for now."""
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Uvicorn's WebSocket, but a client that takes nothing cannot keep a connection alive by that."""
+    """Uvicorn's WebSocket protocol, with a way to write at once, and an end to connections that are never read."""
 
-    _has_room = True
-    """Whether the client takes what is written, or at least its buffers do."""
+    _is_writable = True
+    """False while the transport's buffer is full."""
 
     def pause_writing(self) -> None:
-        """Hear from the transport that its buffer is full."""
+        """Called by the transport when its buffer is full."""
         super().pause_writing()
-        self._has_room = False
+        self._is_writable = False
 
     def resume_writing(self) -> None:
-        """Hear from the transport that there is room again."""
+        """Called by the transport when its buffer has room again."""
         super().resume_writing()
-        self._has_room = True
+        self._is_writable = True
 
     async def run_asgi(self) -> None:
-        """Run the application, which may drop the connection."""
+        """Run the application, with our ASGI extensions."""
         extensions = cast("dict[str, Any]", self.scope["extensions"])
-        extensions[_ABORTED] = self.transport.abort
-        extensions[_WRITE] = self.write_now
+        extensions[_ABORT] = self.transport.abort
+        extensions[_WRITE_NOW] = self.write_now
         try:
             await super().run_asgi()
         finally:
-            self._drop_later()
+            self._abort_later()
 
     async def send(self, message: Any) -> None:
-        """Send what the application tells."""
+        """Send an ASGI message of the application."""
         await super().send(message)
         if message["type"] == "websocket.accept":
-            # The handshake is over; its headers take more room than all that a subscription needs.
+            # After the handshake its headers are of no use, and take more memory than a whole subscription.
             del self.request, self.response
 
     def write_now(self, texts: Sequence[bytes]) -> int:
-        """Write text messages, as far as that is possible without waiting: how many were written, from the first one.
+        """Write text messages without waiting. Returns how many were written, from the first one.
 
-        It takes a third of the way through ASGI, and one call of the system for what comes together.
+        Takes a third of the time that ASGI takes, and one system call for messages that come together.
         """
         written = 0
-        while written < len(texts) and self._has_room and not self.close_sent and not self.transport.is_closing():
+        while written < len(texts) and self._is_writable and not self.close_sent and not self.transport.is_closing():
             frames: list[bytes] = []
             size = 0
-            while written < len(texts) and size < _WRITTEN_AT_ONCE:
+            while written < len(texts) and size < _MAX_WRITE_BYTES:
                 text = texts[written]
                 frames += (_frame_head(len(text)), text)
                 size += len(text)
@@ -101,45 +103,49 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         return written
 
     def keepalive_timeout(self) -> None:
-        """No pong came: close."""
+        """Called when no pong came in time: close."""
         super().keepalive_timeout()
-        self._drop_later()
+        self._abort_later()
 
-    def _drop_later(self) -> None:
-        # A transport that is closed waits until its buffer is written, without an end.
+    def _abort_later(self) -> None:
+        # A closed transport waits until its buffer is written, which a client that reads nothing prevents for ever.
         self.loop.call_later(_CLOSE_SECONDS, self.transport.abort)
 
 
-def _nothing_written(_: Sequence[bytes]) -> int:
-    # Of a server that knows of no other way than ASGI's.
+def _write_nothing(_: Sequence[bytes]) -> int:
+    """Stand in for `write_now`: every message goes through ASGI."""
     return 0
 
 
 def _frame_head(length: int) -> bytes:
-    # A whole message in one frame, of text, unmasked.
+    """Return the head of an unmasked text frame that holds a whole message."""
     if length < 126:
         return bytes((0x81, length))
     return b"\x81\x7e" + length.to_bytes(2, "big") if length < 65_536 else b"\x81\x7f" + length.to_bytes(8, "big")
 
 
 class TextSocket(ASGIWebSocketAdapter):
-    """Sends text frames: the protocol knows no binary ones. Tells of its writes."""
+    """Sends text frames: the protocol has no binary ones. Reports its writes to the connection registry."""
 
     def __init__(self, view: Any, request: WebSocket, response: WebSocket) -> None:
         super().__init__(view, request, response)
+        endpoint: GraphQLEndpoint = view
         extensions = self.ws.scope.get("extensions", {})
         self.connection: Connection | None = None
-        self.abort: Callable[[], None] | None = extensions.get(_ABORTED)
-        """Drops the connection, where the server knows how."""
-        self.write_now: Callable[[Sequence[bytes]], int] = extensions.get(_WRITE, _nothing_written)
-        """Sends messages as far as that needs no waiting: how many, from the first one."""
+        """Set when the socket was admitted."""
+        self.abort: Callable[[], None] | None = extensions.get(_ABORT)
+        """Drops the connection; None if the server cannot."""
+        self.write_now: Callable[[Sequence[bytes]], int] = _write_nothing
+        """Writes messages without waiting. Returns how many, from the first one."""
+        if endpoint.streams.is_compiled:
+            self.write_now = extensions.get(_WRITE_NOW, _write_nothing)
 
     async def send_texts(self, texts: Sequence[bytes]) -> None:
-        """Send messages, in their order."""
+        """Send messages in order."""
         while texts:
             texts = texts[self.write_now(texts) :]
             if texts:
-                await self._send(texts[0])  # that waits until there is room again
+                await self._send(texts[0])  # waits until the connection takes more
                 texts = texts[1:]
 
     async def _send(self, text: bytes) -> None:
@@ -148,7 +154,7 @@ class TextSocket(ASGIWebSocketAdapter):
         try:
             await self.ws.send({"type": "websocket.send", "text": text.decode()})
         except (WebSocketDisconnect, RuntimeError) as error:
-            # Starlette's RuntimeError: the socket was closed meanwhile.
+            # Starlette raises RuntimeError if the socket was closed.
             raise WebSocketDisconnected from error
         if self.connection is not None:
             self.connection.is_writing = False
@@ -159,13 +165,13 @@ class TextSocket(ASGIWebSocketAdapter):
 
 
 class _Messages:
-    """The way of what one subscription is told: each payload with the subscription's ID around it."""
+    """Sends the payloads of one operation as messages `next`."""
 
     __slots__ = ("_head", "_socket")
 
-    def __init__(self, socket: TextSocket, name: str) -> None:
+    def __init__(self, socket: TextSocket, operation_id: str) -> None:
         self._socket = socket
-        self._head = b'{"id":' + orjson.dumps(name) + b',"type":"next","payload":'
+        self._head = b'{"id":' + orjson.dumps(operation_id) + b',"type":"next","payload":'
 
     def write_now(self, payloads: Sequence[Payload]) -> int:
         head = self._head
@@ -177,7 +183,7 @@ class _Messages:
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """One socket."""
+    """The protocol of one socket."""
 
     view: "GraphQLEndpoint"
     websocket: TextSocket
@@ -187,22 +193,22 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         self._closing: asyncio.Task[None] | None = None
 
     async def handle(self) -> None:
-        """Serve the socket to its end."""
+        """Serve the socket until it is closed."""
         try:
             await super().handle()
         finally:
             if self.websocket.connection is not None:
-                self.websocket.connection.close()
+                self.websocket.connection.release()
 
     async def handle_message(self, message: Message) -> None:
-        """Answer a message; the socket of one that is none of the protocol is closed."""
+        """Handle a message. Closes the socket if it is not a message of the protocol."""
         if _is_message(message):
             await super().handle_message(message)
         else:
             await self.handle_invalid_message("Not a message of graphql-transport-ws")
 
     async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
-        """Let the socket in, when its key is in force and may have one more."""
+        """Admit the socket, if its key is active and may have another connection."""
         if self.connection_timed_out:
             return
         if self.connection_init_received:
@@ -216,7 +222,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         try:
             await self.view.on_ws_connect(self.context)
             self.websocket.connection = self.view.connections.open(
-                self.context.viewer.key_id, end=self._end, abort=self._abort()
+                self.context.viewer.key_id, close=self._close, abort=self._abort()
             )
         except ConnectionRejectionError:
             await self.websocket.close(code=4403, reason="Forbidden")
@@ -229,54 +235,55 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             self.connection_acknowledged = True
 
     async def run_operation(self, operation: ProtocolOperation[Context, None]) -> None:
-        """Execute an operation, and send what it tells."""
+        """Execute an operation, and send its results."""
         connection = self.websocket.connection
-        assert connection is not None  # it was let in
+        assert connection is not None  # the socket was admitted
         try:
             with connection.subscription():
                 await self._send_results(operation)
         except TooManySubscriptionsError as error:
-            await self._end_by(operation, Failure([to_client_error(GraphQLError(error.message, original_error=error))]))
+            await self._fail(operation, Failure([to_client_error(GraphQLError(error.message, original_error=error))]))
         except WebSocketDisconnected:
-            pass  # whoever reads from the socket finds out too
+            pass  # `handle`, which reads from the socket, meets the same and ends
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
-        asked = Operation(operation.query, operation.variables, operation.operation_name)
+        request = Operation(operation.query, operation.variables, operation.operation_name)
         messages = _Messages(self.websocket, operation.id)
-        async with aclosing(self.view.streams.results(asked, self.context, messages.write_now)) as results:
+        async with aclosing(self.view.streams.results(request, self.context, messages.write_now)) as results:
             async for result in results:
                 if isinstance(result, Failure):
-                    await self._end_by(operation, result)
+                    await self._fail(operation, result)
                     return
                 await messages.send(result)
         await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
-    async def _end_by(self, operation: ProtocolOperation[Context, None], failure: Failure) -> None:
+    async def _fail(self, operation: ProtocolOperation[Context, None], failure: Failure) -> None:
         await operation.send_operation_message(
             {"id": operation.id, "type": "error", "payload": [error.formatted for error in failure.errors]}
         )
 
-    def _end(self, error: UnauthenticatedError) -> None:
-        self._closing = asyncio.ensure_future(self._close(error))
+    def _close(self, error: UnauthenticatedError) -> None:
+        self._closing = asyncio.ensure_future(self._send_close(error))
 
-    async def _close(self, error: UnauthenticatedError) -> None:
-        assert self.websocket.connection is not None  # that is where this comes from
+    async def _send_close(self, error: UnauthenticatedError) -> None:
+        assert self.websocket.connection is not None  # only the registry of connections calls this
         self.websocket.connection.is_writing = True
-        with suppress(WebSocketDisconnect, RuntimeError):  # it was closed meanwhile
+        with suppress(WebSocketDisconnect, RuntimeError):  # the client has closed it
             await self.websocket.close(code=4403, reason=error.message)
 
     def _abort(self) -> Callable[[], None]:
+        """Return what drops the connection. A server that cannot do so ends it when the application ends."""
         task = asyncio.current_task()
         assert task is not None
 
         def cancel() -> None:
-            # A server that cannot drop a connection ends it when the application ends.
             task.cancel()
 
         return self.websocket.abort or cancel
 
 
 def _is_message(message: object) -> bool:
+    """Whether a client may send `message` by the protocol."""
     match message:
         case {"type": "connection_init"}:
             return isinstance(cast("dict[str, Any]", message).get("payload"), dict | None)
@@ -284,7 +291,7 @@ def _is_message(message: object) -> bool:
             return True
         case {"type": "complete", "id": str()}:
             return True
-        case {"type": "subscribe", "id": str() as name, "payload": {"query": str()} as payload}:
-            variables, operation = payload.get("variables"), payload.get("operationName")
-            return bool(name) and isinstance(variables, dict | None) and isinstance(operation, str | None)
+        case {"type": "subscribe", "id": str() as operation_id, "payload": {"query": str()} as payload}:
+            variables, name = payload.get("variables"), payload.get("operationName")
+            return bool(operation_id) and isinstance(variables, dict | None) and isinstance(name, str | None)
     return False

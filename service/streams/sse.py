@@ -1,10 +1,10 @@
-"""Operations over server-sent events, as the protocol of `graphql-sse` has it in its distinct connections mode.
+"""Operations over server-sent events, by the protocol `graphql-sse` in its distinct connections mode.
 
 A response is one operation: an event `next` for each result, then `complete`. Errors that GraphQL finds before it
-executes come as `next` too, for a browser shows no body of a response that is not a stream. Payloads are rendered once
-for all subscribers that receive the same (service/streams/subscription_rendering.py): here the frame goes around them.
-An event's `id` is its cursor, so a browser's EventSource, which sends the last one as `Last-Event-ID`, resumes where it
-was disconnected.
+executes come as `next` too, because browsers do not show the body of a response that is not a stream. Results are
+executed and rendered by `subscription_rendering`, once for all subscribers that get equal payloads, and framed here.
+The `id` of an event is its cursor. A browser's EventSource sends the last one as `Last-Event-ID` when it reconnects,
+and so resumes there.
 """
 
 import asyncio
@@ -23,135 +23,149 @@ from domain.time import clock
 from resolvers.context import Context
 from resolvers.subscriptions import encode_position
 from schema.errors import to_client_error
-from service.streams.connection_registry import Connection, Connections
+from service.streams.connection_registry import Connection, ConnectionRegistry
 from service.streams.subscription_rendering import Failure, Operation, Payload, Streams
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
-"""Between two comments that keep a connection alive which tells nothing: proxies drop silent ones after a minute."""
+"""Seconds between two comments on a silent connection: proxies drop a connection that is silent for a minute."""
 
-_WRITTEN_AT_ONCE = 65_536
-"""Bytes from which on events that come together are another write."""
+_MAX_WRITE_BYTES = 65_536
+"""Bytes per write, after which further events go into the next one."""
 _HEADERS = {
     "content-type": f"{MEDIA_TYPE}; charset=utf-8",
     "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",  # nginx would hold events back until there are some kilobytes of them
+    "x-accel-buffering": "no",  # nginx would buffer events until there are some kilobytes
 }
 _COMMENT = b":\n\n"
-_COMPLETE = b"event: complete\ndata:\n\n"  # a browser drops an event without data
-_ABORTED, _STOPPING = "flow_runs.abort", "flow_runs.stopping"
-"""Extensions of an ASGI scope: what drops the connection, and what is set when the server stops."""
+_COMPLETE = b"event: complete\ndata:\n\n"  # browsers ignore an event without data
+_ABORT = "flow_runs.abort"
+"""ASGI extension: drops the connection without waiting for its client."""
+_STOPPING = "flow_runs.stopping"
+"""ASGI extension: an event that is set when the server stops."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP, whose streams can be dropped, and hear when the server stops, which waits for them."""
+    """Uvicorn's HTTP protocol, with our ASGI extensions.
+
+    A stream can drop its connection, and learns when the server stops, which waits for every response.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._stopping = asyncio.Event()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Called at the start of a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {_ABORTED: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
+        self.scope["extensions"] = {_ABORT: {"abort": self.transport.abort}, _STOPPING: {"event": self._stopping}}
 
     def shutdown(self) -> None:
-        """Answer what was asked, and nothing more."""
+        """Called when the server stops: finish the requests that have begun, and accept no more."""
         self._stopping.set()
         super().shutdown()
 
 
 def accepts_stream(request: Request) -> bool:
-    """Whether the client takes server-sent events."""
-    return MEDIA_TYPE in _accepted(request)
+    """Whether the client accepts server-sent events."""
+    # Most clients do not; the list of what they accept need not be parsed for that.
+    return MEDIA_TYPE in request.headers.get("accept", "").lower() and MEDIA_TYPE in _accepted(request)
 
 
 def prefers_json(request: Request) -> bool:
-    """Whether the client takes an answer in one piece as well."""
+    """Whether the client accepts JSON as well."""
     return any("json" in media_type or media_type == "*/*" for media_type in _accepted(request))
 
 
 def _accepted(request: Request) -> list[str]:
-    return [each.partition(";")[0].strip().lower() for each in request.headers.get("accept", "").split(",")]
+    media_ranges = request.headers.get("accept", "").split(",")
+    return [media_range.partition(";")[0].strip().lower() for media_range in media_ranges]
 
 
-def operation_type(asked: Operation) -> OperationType | None:
-    """What kind of operation a client asks for; None when its document does not say."""
+def operation_type(operation: Operation) -> OperationType | None:
+    """Return the type of an operation; None if its document is malformed or does not have it."""
     try:
-        document: DocumentNode = parse(asked.query or "")
+        document: DocumentNode = parse(operation.query or "")
     except GraphQLError:
         return None
-    operation = get_operation_ast(document, asked.name)
-    return operation.operation if operation is not None else None
+    node = get_operation_ast(document, operation.name)
+    return node.operation if node is not None else None
 
 
 class EventStream:
-    """The response to an operation, an ASGI application. Ends at once when its client goes."""
+    """The response to an operation, an ASGI application. Ends at once when its client disconnects."""
 
-    def __init__(self, streams: Streams, connections: Connections, asked: Operation, context: Context) -> None:
-        """What `asked` tells whoever shows the key of `context`."""
+    def __init__(
+        self, streams: Streams, connections: ConnectionRegistry, operation: Operation, context: Context
+    ) -> None:
+        """The results of `operation` for the viewer of `context`."""
         self._streams = streams
         self._connections = connections
-        self._asked = asked
+        self._operation = operation
         self._context = context
-        self._ended: asyncio.Future[FlowRunsError] = asyncio.get_running_loop().create_future()
-        """Why the service ends it."""
+        self._closed: asyncio.Future[FlowRunsError] = asyncio.get_running_loop().create_future()
+        """Done when the service ends the stream; says why."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond.
+        """Send the response.
 
         Raises:
-            TooManyConnectionsError: before anything was sent.
+            TooManyConnectionsError: the key has as many as it may have. Nothing was sent.
         """
-        connection = self._connections.open(self._context.viewer.key_id, end=self._end, abort=_abort(scope))
+        connection = self._connections.open(self._context.viewer.key_id, close=self._close, abort=_abort(scope))
         tasks: list[asyncio.Task[None]] = []
         try:
-            sink = _Sink(send, connection)
-            await sink.start()
-            work = (self._send_events(sink, connection), _left(receive), sink.keep_alive(), self._end_at_stop(scope))
-            tasks = [asyncio.create_task(each) for each in work]
-            telling, left, *_ = tasks
-            awaited: list[asyncio.Future[Any]] = [telling, left, self._ended]
+            body = _Body(send, connection)
+            await body.start()
+            sending = asyncio.create_task(self._send_results(body, connection))
+            disconnected = asyncio.create_task(_wait_for_disconnect(receive))
+            tasks = [
+                sending,
+                disconnected,
+                asyncio.create_task(body.keep_alive()),
+                asyncio.create_task(self._close_at_stop(scope)),
+            ]
+            awaited: list[asyncio.Future[Any]] = [sending, disconnected, self._closed]
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-            if not left.done():
-                await self._finish(sink, telling)
+            if not disconnected.done():
+                await self._finish(body, sending)
         finally:
-            connection.close()
+            connection.release()
             await _cancel(tasks)
 
-    async def _send_events(self, sink: "_Sink", connection: Connection) -> None:
+    async def _send_results(self, body: "_Body", connection: Connection) -> None:
         try:
             with connection.subscription():
-                async with aclosing(self._streams.results(self._asked, self._context)) as results:
+                async with aclosing(self._streams.results(self._operation, self._context)) as results:
                     async for result in results:
                         if isinstance(result, Failure):
-                            await sink.send(_failure(result.errors))
+                            await body.send(_errors_event(result.errors))
                         else:
-                            for piece in _pieces(map(_next, result)):
-                                await sink.send(piece)
+                            for chunk in _chunks(map(_next_event, result)):
+                                await body.send(chunk)
         except TooManySubscriptionsError as error:
-            await sink.send(_refusal(error))
+            await body.send(_error_event(error))
 
-    async def _finish(self, sink: "_Sink", telling: "asyncio.Task[None]") -> None:
-        if self._ended.done():
-            await _cancel([telling])
-            await sink.send(_refusal(self._ended.result()))
+    async def _finish(self, body: "_Body", sending: "asyncio.Task[None]") -> None:
+        if self._closed.done():
+            await _cancel([sending])
+            await body.send(_error_event(self._closed.result()))
         else:
-            telling.result()
-        await sink.finish()
+            sending.result()
+        await body.finish()
 
-    def _end(self, error: FlowRunsError) -> None:
-        if not self._ended.done():
-            self._ended.set_result(error)
+    def _close(self, error: FlowRunsError) -> None:
+        if not self._closed.done():
+            self._closed.set_result(error)
 
-    async def _end_at_stop(self, scope: Scope) -> None:
+    async def _close_at_stop(self, scope: Scope) -> None:
         if (stopping := scope.get("extensions", {}).get(_STOPPING)) is not None:
             await stopping["event"].wait()
-            self._end(ServiceStoppingError())
+            self._close(ServiceStoppingError())
 
 
-class _Sink:
-    """Where a stream goes. Tells of its writes."""
+class _Body:
+    """The body of the response. Reports its writes to the connection registry."""
 
     def __init__(self, send: Send, connection: Connection) -> None:
         self._send = send
@@ -161,11 +175,11 @@ class _Sink:
     async def start(self) -> None:
         headers = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        # At once, so that the client knows that it is let in.
+        # Sent at once, so that the client knows that the stream is open.
         await self.send(_COMMENT)
 
-    async def send(self, text: bytes) -> None:
-        await self._write({"type": "http.response.body", "body": text, "more_body": True})
+    async def send(self, chunk: bytes) -> None:
+        await self._write({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def finish(self) -> None:
         await self._write({"type": "http.response.body", "body": _COMPLETE})
@@ -185,54 +199,54 @@ class _Sink:
             self._connection.written += 1
 
 
-def _pieces(events: Iterable[bytes]) -> Iterator[bytes]:
-    """`events` in larger pieces, each of which is one write."""
-    piece, size = [], 0
+def _chunks(events: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield `events` in chunks, each of which is one write."""
+    chunk, size = [], 0
     for event in events:
-        piece.append(event)
+        chunk.append(event)
         size += len(event)
-        if size >= _WRITTEN_AT_ONCE:
-            yield b"".join(piece)
-            piece, size = [], 0
-    if piece:
-        yield b"".join(piece)
+        if size >= _MAX_WRITE_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield b"".join(chunk)
 
 
-def _next(payload: Payload) -> bytes:
+def _next_event(payload: Payload) -> bytes:
     head = b"event: next\n"
     if payload.position is not None:
         head += b"id: " + encode_position(payload.position).encode() + b"\n"
     return head + _data(payload.body)
 
 
-def _failure(errors: Sequence[GraphQLError]) -> bytes:
+def _errors_event(errors: Sequence[GraphQLError]) -> bytes:
     return b"event: next\n" + _data(orjson.dumps({"errors": [error.formatted for error in errors]}))
 
 
-def _refusal(error: FlowRunsError) -> bytes:
-    return _failure([to_client_error(GraphQLError(error.message, original_error=error))])
+def _error_event(error: FlowRunsError) -> bytes:
+    return _errors_event([to_client_error(GraphQLError(error.message, original_error=error))])
 
 
 def _data(body: bytes) -> bytes:
-    # JSON columns are passed on as they were stored; a line break in one would end the field.
+    # JSON columns are sent as they are stored. A line break in one would end the field `data`.
     return b"data: " + body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def _abort(scope: Scope) -> Callable[[], None]:
-    """What drops the connection; a server that does not know how ends it when the application ends."""
+    """Return what drops the connection. A server that cannot do so ends it when the application ends."""
     task = asyncio.current_task()
     assert task is not None
-    known: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_ABORTED, {})
+    extension: dict[str, Callable[[], None]] = scope.get("extensions", {}).get(_ABORT, {})
 
     def cancel() -> None:
         task.cancel()
 
-    return known.get("abort", cancel)
+    return extension.get("abort", cancel)
 
 
 async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:

@@ -34,7 +34,7 @@ from live.events import FAILED, SENT, Item, MatchedEvent, Memo, SendResult, Send
 from resolvers.context import Context
 from resolvers.loaders import Loaders
 from schema.build import FlowRunsSchema, Subscribed
-from schema.compiled_selection import Plan, plan_of
+from schema.compiled_selection import CompiledSelection, compile_selection
 from schema.errors import to_client_error
 
 Write = Callable[[Sequence["Payload"]], int]
@@ -78,10 +78,12 @@ class Failure:
 class Streams:
     """Executes operations of one schema."""
 
-    def __init__(self, schema: FlowRunsSchema, *, compiled: bool = True) -> None:
-        """If not `compiled`, graphql-core executes every event: slower, with the same results."""
+    def __init__(self, schema: FlowRunsSchema, *, is_compiled: bool = True) -> None:
+        """`is_compiled` is the setting `compiled_reads`."""
         self._schema = schema
-        self._is_compiled = compiled
+        self.is_compiled = is_compiled
+        """Whether the fast path is on. If not, graphql-core executes every event for every subscriber, whose task sends
+        the result through ASGI: the same messages, more slowly."""
         self._renderers: weakref.WeakValueDictionary[Hashable, _Renderer] = weakref.WeakValueDictionary()
 
     async def results(
@@ -101,7 +103,7 @@ class Streams:
             source, renderer = subscribed.source, self._renderer(operation, context, subscribed)
             del subscribed  # holds the document, which is not needed while the stream lasts, maybe for days
             try:
-                try_send = partial(renderer.try_send, write) if write is not None else None
+                try_send = partial(renderer.try_send, write) if write is not None and self.is_compiled else None
                 while items := await source.batch(try_send):
                     payloads = await renderer.render(items)
                     del items  # the next ones may come much later
@@ -122,6 +124,9 @@ class Streams:
         return (_payload(result.data, errors),)
 
     def _renderer(self, operation: Operation, context: Context, subscribed: Subscribed) -> "_Renderer":
+        to_object = subscribed.source.to_object
+        if not self.is_compiled:
+            return _Renderer(subscribed.executor, context, to_object, None)
         used = _variables_used(subscribed.document, subscribed.executor.operation)
         variables = operation.variables or {}
         key = (
@@ -133,9 +138,8 @@ class Streams:
         )
         renderer = self._renderers.get(key)
         if renderer is None:
-            plan = plan_of(subscribed.executor) if self._is_compiled else None
-            renderer = _Renderer(subscribed.executor, context, subscribed.source.to_object, plan)
-            self._renderers[key] = renderer
+            compiled = compile_selection(subscribed.executor)
+            renderer = self._renderers[key] = _Renderer(subscribed.executor, context, to_object, compiled)
         return renderer
 
 
@@ -143,13 +147,17 @@ class _Renderer:
     """Renders the items of a subscription, once for all subscribers that get equal payloads."""
 
     def __init__(
-        self, executor: Executor[Any], context: Context, to_object: Callable[[Any], object], plan: Plan | None
+        self,
+        executor: Executor[Any],
+        context: Context,
+        to_object: Callable[[Any], object],
+        compiled: CompiledSelection | None,
     ) -> None:
-        """Render by `plan` if there is one, and else by graphql-core."""
+        """Render by `compiled` if there is one, and else by graphql-core."""
         self._executor = executor
         self._context = context
         self._to_object = to_object
-        self._plan = plan
+        self._compiled = compiled
         self._tasks: set[asyncio.Future[Any]] = set()
         self._last_items: Sequence[Item] = ()
         self._last_payloads: Sequence[Payload] = ()
@@ -161,7 +169,10 @@ class _Renderer:
 
     def try_send(self, write: Write, items: Sequence[MatchedEvent]) -> SendResult:
         """Write the payloads of `items` without waiting. See `live.events.TrySend`."""
-        if items is not self._last_items:  # the tailer delivers one list object to all subscribers of a topic
+        # The tailer delivers one list object to all subscribers of a topic, one right after the other. Its identity
+        # tells at no cost that these items were rendered for the subscriber before. It cannot be mistaken: the list is
+        # kept, so no other can get its identity. With other lists the payloads come from the items' memos.
+        if items is not self._last_items:
             rendered = self._lookup(items)
             payloads = [entry for entry in rendered if isinstance(entry, Payload)]
             if len(payloads) < len(rendered):
@@ -193,10 +204,10 @@ class _Renderer:
         return entry
 
     def _immediate(self, value: object, position: LogPosition | None) -> Payload | None:
-        if self._plan is None or not self._plan.is_immediate:
+        if self._compiled is None or not self._compiled.is_immediate:
             return None
         try:
-            return _payload(self._plan.data(value), (), position)
+            return _payload(self._compiled.data(value), (), position)
         except Exception:
             return None  # graphql-core executes it again and reports the error as the specification says
 
@@ -212,11 +223,11 @@ class _Renderer:
                 entry.is_done.set_result(None)
 
     async def _load(self, pending: Sequence["_PendingPayload"], memo: Memo) -> bool:
-        """Render by the plan. Returns False if there is none, or if it fails for one of them."""
-        if self._plan is None or self._plan.is_immediate:
+        """Render by the compiled selection. Returns False if there is none, or if it fails for one of them."""
+        if self._compiled is None or self._compiled.is_immediate:
             return False
         try:
-            results = await self._plan.load([entry.value for entry in pending], self._with_shared_loaders(memo))
+            results = await self._compiled.load([entry.value for entry in pending], self._with_shared_loaders(memo))
             payloads = [_payload(data, (), entry.item.position) for entry, data in zip(pending, results, strict=True)]
         except Exception:
             return False

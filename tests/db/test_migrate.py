@@ -4,20 +4,23 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import Connection, column, insert, inspect, select, text
 from sqlalchemy import table as sql_table
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from db import migrate, projects
+from db import migrate, projects, text_indexes
 from db.assembly import open_database
 from db.core.database import Database
-from db.models import FlowRun, metadata
+from db.models import FlowRun, Project, metadata
 from db.models.types import table
 from db.queue import due
+from db.runs import reads as run_reads
 from domain import ids
+from domain.runs.run_filter import RunFilter
+from domain.text import fold_column
 from tests.conftest import Dialect
 from tests.support.clock import START
 from tests.support.query import query
@@ -48,14 +51,15 @@ def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
     """What the database itself says of its schema, but for what libraries keep there."""
     queries = SQLITE_CATALOG if conn.dialect.name == "sqlite" else POSTGRESQL_CATALOG
     return {
-        part: [normal(row) for row in conn.execute(text(query)) if not any(_is_foreign(name) for name in row[:2])]
+        part: [normal(row) for row in conn.execute(text(query)) if not any(_is_foreign(name) for name in row[:3])]
         for part, query in queries.items()
     }
 
 
 def _is_foreign(name: Any) -> bool:
-    """Whether a table or an index is kept by a library, and declared by it alone."""
-    return str(name).startswith(("alembic_version", "pgqueuer", "ix_ticket_order"))
+    """Whether a table or an index is not declared by the models: it is a library's, or of one database alone."""
+    made_apart = ("run_error_text", "run_term", "sqlite_stat")
+    return str(name).startswith(("alembic_version", "pgqueuer", "ix_ticket_order", *made_apart))
 
 
 def normal(row: Any) -> tuple[Any, ...]:
@@ -112,9 +116,9 @@ async def test_the_migrations_make_what_the_models_say(
 
 async def test_the_catalogs_compared_hold_every_table_and_index(database: Database) -> None:
     reported = str(await database.read(catalog))
-    on_postgresql_alone = {"ix_run_tags", "ix_run_metadata"}
+    on_one_alone = {"sqlite": {"ix_run_tags", "ix_run_metadata"}, "postgresql": {"ix_run_archived"}}
     indexes = {index.name for each in metadata.tables.values() for index in each.indexes}
-    for name in {*metadata.tables, *indexes} - (on_postgresql_alone if database.dialect == "sqlite" else set()):
+    for name in {*metadata.tables, *indexes} - on_one_alone[database.dialect]:
         assert f"'{name}'" in reported
 
 
@@ -297,3 +301,97 @@ async def test_what_waited_before_the_one_queue_goes_on_waiting(
     names = await database.read(lambda conn: inspect(conn).get_table_names())
     assert not [name for name in names if name.startswith("pgqueuer") or name == "event_horizon"]
     await database.close()
+
+
+class TestSearch:
+    """The migration that adds folded texts and terms, of a database with runs."""
+
+    RUNS: ClassVar[dict[str, tuple[str, str | None]]] = {
+        "Café CLOSED": ("café closed", None),
+        "СБОЙ Straße": ("сбой strasse", "сбой strasse"),
+        "Plain 4711": ("plain 4711", None),
+    }
+    """Error messages; what finds them; and what is stored beside them."""
+
+    @pytest.fixture
+    async def old(self, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+        """A database at the revision before, with a failed run for each message."""
+        with monkeypatch.context() as patched:
+            patched.setattr(migrate, "_TARGET", "0008")
+            patched.setattr(text_indexes, "ensure", lambda _: False)
+            await asyncio.to_thread(migrate.upgrade, empty_url)
+        database = open_database(empty_url)
+        await database.write(self._insert)
+        await database.close()
+        return empty_url
+
+    def _insert(self, uow: Any) -> None:
+        runs = table(FlowRun)
+        columns = [each for each in runs.c if each.name != "error_folded"]
+        source = sql_table("flow_run", *(column(each.name, each.type) for each in columns))
+        home = ids.new_uuid()
+        project = sql_table(
+            "project",
+            *(column(each, table(Project).c[each].type) for each in ("id", "created_at")),
+            column("name"),
+            column("retry_limit"),
+        )
+        uow.conn.execute(insert(project), {"id": home, "created_at": START, "name": "home", "retry_limit": 10})
+        for message in self.RUNS:
+            key = ids.new_uuid()
+            values: dict[str, Any] = dict.fromkeys(each.name for each in columns)
+            values |= {
+                **{each.name: key for each in columns if each.name in ("id", "root_run_id")},
+                "project_id": home,
+                **dict.fromkeys(("flow_id", "flow_version_id"), key),
+                **dict.fromkeys(("created_at", "updated_at"), START),
+                **dict.fromkeys(("depth", "priority", "ran_ms", "interruptions"), 0),
+                "started_at": START - timedelta(seconds=5),
+                "finished_at": START - timedelta(seconds=2),
+                "status": "FAILED",
+                "environment": "PRODUCTION",
+                "trigger_method": "API",
+                "fail_parent_on_failure": False,
+                "attempt": 1,
+                "tags": ["night"],
+                "metadata": '{"order": 7}',
+                "input": "{}",
+                "error_message": message,
+            }
+            uow.conn.execute(insert(source), values)
+
+    async def test_existing_runs_are_found_by_folded_texts_tags_and_metadata(self, old: str) -> None:
+        await asyncio.to_thread(migrate.upgrade, old)
+        database = open_database(old)
+        for where in (
+            *(RunFilter(error_contains=part.upper()) for part, _ in self.RUNS.values()),
+            RunFilter(tags=["night"]),
+            RunFilter(metadata='{"order": 7.0}'),
+        ):
+            expected = 1 if where.error_contains else len(self.RUNS)
+            assert await database.read(run_reads.count, where, None) == expected
+        stored = await query(old, "SELECT count(*) FROM flow_run WHERE error_folded IS NOT NULL")
+        assert stored == sum(1 for message in self.RUNS if fold_column(message) is not None)
+        await database.close()
+
+    async def test_no_run_starts_before_its_creation_or_ends_before_its_start(self, old: str) -> None:
+        await asyncio.to_thread(migrate.upgrade, old)
+        assert await query(old, "SELECT count(*) FROM flow_run WHERE started_at < created_at") == 0
+        assert await query(old, "SELECT count(*) FROM flow_run WHERE finished_at < started_at") == 0
+
+    @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+    async def test_database_without_index_of_texts_answers_the_same_and_gets_it_later(
+        self, old: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            missing = ("CREATE EXTENSION no_such_extension",)
+            patched.setattr(text_indexes, "_POSTGRESQL", missing)
+            await asyncio.to_thread(migrate.upgrade, old)
+        database = open_database(old)
+        where = RunFilter(error_contains="closed")
+        assert not await database.read(text_indexes.is_there)
+        assert await database.read(run_reads.count, where, None) == 1
+        await asyncio.to_thread(migrate.upgrade, old)
+        assert await database.read(text_indexes.is_there)
+        assert await database.read(run_reads.count, where, None) == 1
+        await database.close()

@@ -13,7 +13,7 @@ from engine.templates import compile_condition
 from tests.support.clock import FakeClock
 from tests.support.worker import WorkerHarness, transform
 
-INPUT = {"yes": True, "no": False, "none": None, "text": "false", "zero": 0, "list": [], "env": "dev"}
+INPUT: dict[str, Any] = {"yes": True, "no": False, "none": None, "text": "false", "zero": 0, "list": [], "env": "dev"}
 SCOPE = {"run": {"input": INPUT}, "steps": {}}
 
 

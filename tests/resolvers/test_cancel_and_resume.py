@@ -66,10 +66,30 @@ async def test_response_must_match_schema(app: App) -> None:
 
 async def test_one_of_concurrent_responses_wins(app: App) -> None:
     run_id, asked = await paused(app)
-    answers = await asyncio.gather(*(resume(app, run_id, asked["id"], {"ok": bool(n % 2)}) for n in range(8)))
+    answers = await asyncio.gather(*(resume(app, run_id, asked["id"], {"ok": True, "n": n}) for n in range(8)))
     codes = Counter(answer.get("code") for answer in answers)
     assert codes == {None: 1, "INPUT_ALREADY_ANSWERED": 7}
     assert (await app.wait_until_final(run_id))["status"] == "SUCCEEDED"
+
+
+async def test_same_response_again_finds_the_success(app: App) -> None:
+    run_id, asked = await paused(app)
+    answers = await asyncio.gather(*(resume(app, run_id, asked["id"], {"ok": True}) for _ in range(4)))
+    assert [answer["__typename"] for answer in answers] == ["ResumeRunSuccess"] * 4
+    await app.wait_until_final(run_id)
+    assert (await resume(app, run_id, asked["id"], {"ok": True}))["run"]["status"] == "SUCCEEDED"
+    other = await resume(app, run_id, asked["id"], {"ok": True}, key=app.keys.operator)
+    assert other["code"] == "INPUT_ALREADY_ANSWERED"
+
+
+async def test_idempotency_key_finds_the_response_of_another_api_key(app: App) -> None:
+    run_id, asked = await paused(app)
+    text = """mutation($run: ID!, $request: ID!, $response: JSON!) { result: resumeRun(runId: $run, requestId: $request,
+        response: $response, idempotencyKey: "k") { __typename } }"""
+    variables = {"run": run_id, "request": asked["id"], "response": {"ok": True}}
+    found = [(await app.query(text, variables, key=key))["result"] for key in (app.keys.admin, app.keys.operator)]
+    found.append((await app.query(text, {**variables, "response": {"ok": False}}))["result"])
+    assert [answer["__typename"] for answer in found] == ["ResumeRunSuccess", "ResumeRunSuccess", "IdempotencyConflict"]
 
 
 async def test_response_to_other_input_request_is_refused(app: App) -> None:

@@ -13,8 +13,8 @@ LISTED = "{ flowRuns(first: 1) { nodes { id } } flows { nodes { id } } }"
 
 @pytest.fixture
 async def hasty_app(database_url: str) -> AsyncIterator[App]:
-    """The service without a worker, whose reads may take 0.2 seconds."""
-    async with run_app(database_url, with_worker=False, query_timeout=0.2) as running:
+    """The service without a worker, whose reads may take 0.2 seconds; none is compiled."""
+    async with run_app(database_url, with_worker=False, query_timeout=0.2, compiled_reads=False) as running:
         yield running
 
 

@@ -3,7 +3,11 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from db.core.unit_of_work import UnitOfWork
+from db.models import FlowRun
+from db.models.types import table
 from domain import ids
 from domain.enums import RetryStrategy, RunStatus
 from domain.runs.state_machine import UNSUCCESSFUL
@@ -27,16 +31,32 @@ FAILS_ONCE = {
     ],
 }
 RIGHT = {"steps": [{"name": "only", "kind": "transform", "input": "new {{ run.input.x }}"}]}
-RETRY = """mutation($id: ID!, $strategy: RetryStrategy!) { result: retry(runId: $id, strategy: $strategy) {
+RETRY = """mutation($id: ID!, $strategy: RetryStrategy!, $force: Boolean! = false) {
+    result: retry(runId: $id, strategy: $strategy, force: $force) {
     __typename ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
 ABILITY = """query($id: ID!) { flowRun(id: $id) {
     retryability { strategy allowed reason message reusedSteps rerunSteps } } }"""
 FROM_FAILED, ON_LATEST = "FROM_FAILED_STEP", "ON_LATEST_VERSION"
 
 
-async def retry(app: App, run: str, strategy: str = FROM_FAILED, key: str | None = None) -> dict[str, Any]:
-    result: dict[str, Any] = (await app.query(RETRY, {"id": run, "strategy": strategy}, key=key))["result"]
+async def retry(
+    app: App, run: str, strategy: str = FROM_FAILED, key: str | None = None, *, force: bool = False
+) -> dict[str, Any]:
+    variables = {"id": run, "strategy": strategy, "force": force}
+    result: dict[str, Any] = (await app.query(RETRY, variables, key=key))["result"]
     return result
+
+
+async def make_family_without_retry(app: App) -> RunFamily:
+    """Makes a run family whose failed run has no retry."""
+    family = await make_run_family(app)
+    runs = table(FlowRun)
+
+    def work(uow: UnitOfWork) -> None:
+        uow.conn.execute(update(runs).values(retry_of_id=None, recovered_by_id=None))
+
+    await app.database.write(work)
+    return family
 
 
 async def abilities(app: App, run: str) -> dict[str, dict[str, Any]]:
@@ -125,8 +145,10 @@ async def test_retry_copies_start_arguments(idle_app: App) -> None:
         flow { id } project { id }"""
     text = f"query($id: ID!) {{ flowRun(id: $id) {{ {said} }} }}"
     old = await idle_app.query(text, {"id": family.failed})
+    # No step of the parent waits for the run, so its retries are detached from the parent.
+    old["flowRun"]["failParentOnFailure"] = False
     for strategy in RetryStrategy:
-        again = (await retry(idle_app, family.failed, strategy))["run"]["id"]
+        again = (await retry(idle_app, family.failed, strategy, force=True))["run"]["id"]
         assert await idle_app.query(text, {"id": again}) == old
 
 
@@ -154,7 +176,7 @@ async def test_first_history_entry_names_original_run_and_strategy(idle_app: App
     family = await make_run_family(idle_app)
     text = "query($id: ID!) { flowRun(id: $id) { statusHistory { to message } } }"
     for strategy, how in [(FROM_FAILED, "from its failed step"), (ON_LATEST, "on the latest version")]:
-        again = (await retry(idle_app, family.failed, strategy))["run"]["id"]
+        again = (await retry(idle_app, family.failed, strategy, force=True))["run"]["id"]
         history = (await idle_app.query(text, {"id": again}))["flowRun"]["statusHistory"]
         assert history == [{"to": "QUEUED", "message": f"Retry of {family.failed} {how}"}]
 
@@ -173,13 +195,13 @@ STATES: dict[str, tuple[list[str], str | None, str | None]] = {
 
 @pytest.mark.parametrize("name", STATES)
 async def test_retryability_predicts_refusal_and_its_message(idle_app: App, database_url: str, name: str) -> None:
-    family = await make_run_family(idle_app)
+    family = await make_family_without_retry(idle_app)
     changes, *codes = STATES[name]
     if changes:
         await query(database_url, *changes)
     retryability = await abilities(idle_app, family.failed)
     for strategy, code in zip([FROM_FAILED, ON_LATEST], codes, strict=True):
-        answer = await retry(idle_app, family.failed, strategy)
+        answer = await retry(idle_app, family.failed, strategy, force=True)
         assert answer.get("code") == code
         assert retryability[strategy]["allowed"] == (code is None)
         assert retryability[strategy]["reason"] == code
@@ -193,13 +215,13 @@ async def test_retryability_matches_retry_for_every_status(idle_app: App) -> Non
         retryability = await abilities(idle_app, run)
         expected = None if status in UNSUCCESSFUL else "RUN_NOT_RETRYABLE"
         for strategy in (FROM_FAILED, ON_LATEST):
-            answer = await retry(idle_app, run, strategy)
+            answer = await retry(idle_app, run, strategy, force=True)
             assert (answer.get("code"), retryability[strategy]["reason"]) == (expected, expected)
             assert retryability[strategy]["allowed"] == (expected is None)
 
 
 async def test_retryability_predicts_numbers_of_steps(idle_app: App) -> None:
-    family = await make_run_family(idle_app)
+    family = await make_family_without_retry(idle_app)
     retryability = await abilities(idle_app, family.failed)
     numbers = {strategy: (answer["reusedSteps"], answer["rerunSteps"]) for strategy, answer in retryability.items()}
     assert numbers == {FROM_FAILED: (1, 2), ON_LATEST: (0, 3)}
@@ -238,7 +260,8 @@ async def test_archived_run_can_be_retried(idle_app: App) -> None:
 
 async def test_run_can_be_retried_twice_and_lists_oldest_retry_first(idle_app: App) -> None:
     family = await make_run_family(idle_app)
-    new = [(await retry(idle_app, family.failed, strategy))["run"]["id"] for strategy in (FROM_FAILED, ON_LATEST)]
+    retries = [await retry(idle_app, family.failed, strategy, force=True) for strategy in (FROM_FAILED, ON_LATEST)]
+    new = [result["run"]["id"] for result in retries]
     text = "query($id: ID!) { flowRun(id: $id) { retries { nodes { id } } } }"
     found = await idle_app.query(text, {"id": family.failed})
     assert [node["id"] for node in found["flowRun"]["retries"]["nodes"]] == [family.retry, *new]
@@ -250,5 +273,5 @@ async def test_strategy_decides_flow_version_of_retry(idle_app: App) -> None:
     await idle_app.database.write(factory.make_version, published.project_id, published.flow_id)
     text = "query($id: ID!) { flowRun(id: $id) { flowVersion { number } } }"
     for strategy, number in [(FROM_FAILED, 1), (ON_LATEST, 2)]:
-        again = (await retry(idle_app, run, strategy))["run"]["id"]
+        again = (await retry(idle_app, run, strategy, force=True))["run"]["id"]
         assert (await idle_app.query(text, {"id": again}))["flowRun"]["flowVersion"]["number"] == number

@@ -36,7 +36,7 @@ from live.events import LogEvent, MatchedEvent, ReadBatch
 from resolvers.context import Context, Viewer
 from schema import subscription
 from schema.build import build_schema
-from schema.compiled_selection import UnplannedError, plan_of
+from schema.compiled_selection import UnexpectedValueError, compile_selection
 from schema.subscription import CaughtUp, FlowRunStatusChanged, FlowRunUpdated
 from tests.support.app import statements
 from tests.support.worker import WorkerHarness, python, transform
@@ -94,7 +94,7 @@ def executor(selection: str) -> Executor[Any]:
 @pytest.mark.parametrize("selection", PLANNED)
 def test_plan_returns_what_graphql_core_returns(selection: str) -> None:
     built = executor(selection)
-    plan = plan_of(built)
+    plan = compile_selection(built)
     assert plan is not None
     assert plan.is_immediate
     for value in OBJECTS:
@@ -107,7 +107,7 @@ def test_plan_returns_what_graphql_core_returns(selection: str) -> None:
 
 @pytest.mark.parametrize("selection", UNPLANNED)
 def test_what_is_not_of_plain_fields_has_no_plan(selection: str) -> None:
-    assert plan_of(executor(selection)) is None
+    assert compile_selection(executor(selection)) is None
 
 
 @dataclass
@@ -116,13 +116,13 @@ class Unknown:
 
 
 def test_what_a_plan_does_not_know_is_left_to_graphql_core() -> None:
-    plan = plan_of(executor("... on CaughtUp { cursor }"))
+    plan = compile_selection(executor("... on CaughtUp { cursor }"))
     assert plan is not None
-    with pytest.raises(UnplannedError):
+    with pytest.raises(UnexpectedValueError):
         plan.data(Unknown())
-    with pytest.raises(UnplannedError):
+    with pytest.raises(UnexpectedValueError):
         plan.data(None)
-    with pytest.raises(UnplannedError):
+    with pytest.raises(UnexpectedValueError):
         plan.data(CaughtUp(cursor=cast("str", None)))
 
 
@@ -209,7 +209,7 @@ async def test_what_a_plan_loads_is_what_graphql_core_loads(
         return  # fields of the same name and other types
     built = Executor.build(SCHEMA, document)
     assert not isinstance(built, list)
-    plan = plan_of(built)
+    plan = compile_selection(built)
     assert plan is not None, text
     root = next(name for name in ("flowRunStatusChanged", "flowRunProgressed") if name in text)
     kinds = event_log.RUN_KINDS if root == "flowRunStatusChanged" else PROGRESS
@@ -240,7 +240,7 @@ async def test_a_level_is_one_batch_however_many_events(
     worker: WorkerHarness, matched_events: Sequence[MatchedEvent]
 ) -> None:
     built = executor("... on FlowRunStatusChanged { run { id flow { name project { name } } steps { name } } }")
-    plan = plan_of(built)
+    plan = compile_selection(built)
     assert plan is not None
     assert not plan.is_immediate
     values = [

@@ -118,9 +118,9 @@ ARGUMENTS = {
     "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
-    "Mutation.retry": "runId strategy idempotencyKey",
-    "Mutation.cancel": "runId",
-    "Mutation.resumeRun": "runId requestId response waitMs",
+    "Mutation.retry": "runId strategy idempotencyKey force",
+    "Mutation.cancel": "runId includeDescendants",
+    "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
     "Mutation.deleteSchedule": "id",
@@ -161,7 +161,8 @@ VALUES = {
     "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE",
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
     "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
-    "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
+    "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
+        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
@@ -175,11 +176,12 @@ UNIONS = {
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
-    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryLimitReached StepDataExpired FlowNotPublished
+    "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
+        RetryLimitReached StepDataExpired FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
-        InputInvalid InputTooLarge InputExpired""",
+        InputInvalid InputTooLarge InputExpired IdempotencyConflict""",
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",

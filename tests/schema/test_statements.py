@@ -1,4 +1,4 @@
-"""Statements of queries: their number does not depend on the rows, and they read only selected columns."""
+"""Statements of queries in the general way: as many for any number of rows, which read only selected columns."""
 
 import pytest
 
@@ -27,18 +27,18 @@ async def cost(app: App, text: str, **variables: object) -> list[str]:
     return executed.of_resolvers
 
 
-async def test_statement_count_is_the_same_for_5_and_50_runs(idle_app: App) -> None:
-    await make_run_families(idle_app, 50)
-    few = await cost(idle_app, EVERY_EDGE, first=5)
-    many = await cost(idle_app, EVERY_EDGE, first=50)
+async def test_statement_count_is_the_same_for_5_and_50_runs(general_app: App) -> None:
+    await make_run_families(general_app, 50)
+    few = await cost(general_app, EVERY_EDGE, first=5)
+    many = await cost(general_app, EVERY_EDGE, first=50)
     assert len(few) == len(many)
     assert len(many) <= 26
 
 
-async def test_page_with_flow_steps_and_history_is_four_statements(idle_app: App) -> None:
-    await make_run_families(idle_app, 3)
+async def test_page_with_flow_steps_and_history_is_four_statements(general_app: App) -> None:
+    await make_run_families(general_app, 3)
     text = "{ flowRuns { nodes { id status flow { name } steps { name status } statusHistory { to at } } } }"
-    assert len(await cost(idle_app, text)) == 4
+    assert len(await cost(general_app, text)) == 4
 
 
 @pytest.mark.parametrize(
@@ -50,40 +50,40 @@ async def test_page_with_flow_steps_and_history_is_four_statements(idle_app: App
         "query($failed: ID!) { flowRun(id: $failed) { status retries { nodes { id } } failedStep { name kind } } }",
     ],
 )
-async def test_payloads_are_not_read_unless_selected(idle_app: App, text: str) -> None:
-    family = await make_run_family(idle_app)
+async def test_payloads_are_not_read_unless_selected(general_app: App, text: str) -> None:
+    family = await make_run_family(general_app)
     with statements() as executed:
-        await idle_app.query(text, {"failed": family.failed})
+        await general_app.query(text, {"failed": family.failed})
     assert executed.of_resolvers
     for statement in executed.of_resolvers:
         assert [name for name in PAYLOADS if f".{name}" in statement] == []
 
 
 @pytest.mark.parametrize("name", ["input", "output", "metadata"])
-async def test_only_selected_payload_is_read(idle_app: App, name: str) -> None:
-    await make_run_family(idle_app)
-    (statement,) = await cost(idle_app, f"{{ flowRuns {{ nodes {{ {name} }} }} }}")
+async def test_only_selected_payload_is_read(general_app: App, name: str) -> None:
+    await make_run_family(general_app)
+    (statement,) = await cost(general_app, f"{{ flowRuns {{ nodes {{ {name} }} }} }}")
     assert [each for each in PAYLOADS if f".{each}" in statement] == [name]
 
 
-async def test_only_columns_of_selected_fields_are_read(idle_app: App) -> None:
-    await make_run_family(idle_app)
-    (statement,) = await cost(idle_app, "{ flowRuns { nodes { id status } } }")
+async def test_only_columns_of_selected_fields_are_read(general_app: App) -> None:
+    await make_run_family(general_app)
+    (statement,) = await cost(general_app, "{ flowRuns { nodes { id status } } }")
     columns = statement.partition("FROM")[0].removeprefix("SELECT ")
     assert {column.strip() for column in columns.split(",")} == {"flow_run.id", "flow_run.status"}
 
 
 @pytest.mark.parametrize("field", ["flowRuns", "flows"])
-async def test_total_count_alone_reads_no_rows(idle_app: App, field: str) -> None:
-    await make_run_family(idle_app)
-    (page,) = await cost(idle_app, f"{{ {field} {{ nodes {{ id }} }} }}")
-    (total,) = await cost(idle_app, f"{{ {field} {{ totalCount }} }}")
+async def test_total_count_alone_reads_no_rows(general_app: App, field: str) -> None:
+    await make_run_family(general_app)
+    (page,) = await cost(general_app, f"{{ {field} {{ nodes {{ id }} }} }}")
+    (total,) = await cost(general_app, f"{{ {field} {{ totalCount }} }}")
     assert "count(" not in page
     assert "count(" in total
 
 
-async def test_skipped_fields_read_nothing(idle_app: App) -> None:
-    family = await make_run_family(idle_app)
+async def test_skipped_fields_read_nothing(general_app: App) -> None:
+    family = await make_run_family(general_app)
     text = "query($id: ID!, $more: Boolean!) { flowRun(id: $id) { id steps @include(if: $more) { name } } }"
-    assert len(await cost(idle_app, text, id=family.failed, more=False)) == 1
-    assert len(await cost(idle_app, text, id=family.failed, more=True)) == 2
+    assert len(await cost(general_app, text, id=family.failed, more=False)) == 1
+    assert len(await cost(general_app, text, id=family.failed, more=True)) == 2

@@ -10,6 +10,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from db import api_keys
+from db.assembly import open_database
+from domain.enums import Role
 from tests.service.streams.test_socket import receive, signed_in, subscribe
 from tests.support.processes.commands import run_service, run_worker
 from tests.support.processes.server import Server
@@ -27,18 +30,26 @@ START = """mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 30000}
 
 
 @pytest.fixture
-async def two(database_url: str) -> AsyncIterator[tuple[Server, Server]]:
-    """Two processes that serve one database, and a worker."""
+def environment(database_url: str) -> dict[str, str]:
+    """That of processes on one database."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
     settings = {"DATABASE_URL": database_url, "PORT": "0", "BOOTSTRAP_KEY": KEY}
-    environment = {**kept, **{f"FLOWRUNS_{name}": value for name, value in settings.items()}, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **{f"FLOWRUNS_{name}": value for name, value in settings.items()}, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+async def two(environment: dict[str, str]) -> AsyncIterator[tuple[Server, Server]]:
+    """Two processes that serve one database."""
     # The second finds what the first one set up.
-    async with (
-        run_service(environment, "api") as (one, _),
-        run_service(environment, "api") as (other, _),
-        run_worker(environment),
-    ):
+    async with run_service(environment, "api") as (one, _), run_service(environment, "api") as (other, _):
         yield Server(one, KEY, ""), Server(other, KEY, "")
+
+
+@pytest.fixture
+async def worker(two: tuple[Server, Server], environment: dict[str, str]) -> AsyncIterator[None]:
+    """A worker of the same database."""
+    async with run_worker(environment):
+        yield
 
 
 async def query(server: Server, text: str, **variables: Any) -> Any:
@@ -69,6 +80,7 @@ async def start_some(server: Server, flow: str) -> list[str]:
     return [run["id"] for run in runs]
 
 
+@pytest.mark.usefixtures("worker")
 async def test_subscribers_of_two_servers_receive_the_same_order(two: tuple[Server, Server]) -> None:
     """Runs are started through both, by several at once. Of each, one client is there from the beginning on, and one
     joins in the midst of it, from where the others began."""
@@ -93,3 +105,28 @@ async def test_subscribers_of_two_servers_receive_the_same_order(two: tuple[Serv
     assert len(changes) == len(expected) == 3 * (2 * STARTERS * RUNS + 1)
     assert set(changes) == expected
     assert all(each == heard[0] for each in heard)
+
+
+async def is_in(server: Server, secret: str) -> bool:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
+        headers = {"authorization": f"Bearer {secret}"}
+        response = await http.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
+    assert response.status_code in (200, 401)
+    return response.status_code == 200
+
+
+async def test_revoked_key_ends_in_every_process(two: tuple[Server, Server], database_url: str) -> None:
+    """Who revokes it is neither of them, and sends no signals."""
+    operator = open_database(database_url)
+    secret = await operator.write(
+        lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name="to be revoked")
+    )
+    assert [await is_in(server, secret) for server in two] == [True, True]
+    key = await operator.read(api_keys.by_secret, secret)
+    assert key is not None
+    await operator.write(api_keys.revoke, key.id)
+    async with asyncio.timeout(PATIENCE):
+        for server in two:
+            while await is_in(server, secret):
+                pass
+    await operator.close()

@@ -134,6 +134,13 @@ async def idle_app(database_url: str) -> AsyncIterator[App]:
         yield running
 
 
+@pytest.fixture
+async def general_app(database_url: str) -> AsyncIterator[App]:
+    """Like `idle_app`, with all queries executed in the general way: none are compiled."""
+    async with run_app(database_url, with_worker=False, compiled_reads=False) as running:
+        yield running
+
+
 @asynccontextmanager
 async def run_app(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[App]:
     """Runs a service on a migrated database, with two projects and their API keys."""

@@ -22,6 +22,7 @@ from domain import ids
 from domain.enums import AttemptStatus, Environment, RunStatus, StepStatus, TriggerMethod
 from domain.ids import IdKind
 from domain.runs.state_machine import FINAL
+from domain.text import fold_column
 from domain.time import clock
 
 MINUTE = timedelta(minutes=1)
@@ -127,6 +128,8 @@ def run_values(published: PublishedFlow, **values: Any) -> dict[str, Any]:
         "metadata": "{}",
         "input": "{}",
     }
+    if "error_message" in values:
+        defaults["error_folded"] = fold_column(values["error_message"])
     return defaults | values
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from db import schedules, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
-from domain import ids
+from domain import ids, json_codec
 from domain.enums import Environment, MissedFires, RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.time import clock
@@ -16,7 +16,10 @@ from tests.support import factory
 from tests.support.app import App
 from tests.support.factory import PublishedFlow, encode_run_id
 
-ERROR = '{"code": "HTTP_STATUS", "message": "It answered 503", "details": {"status": 503}}'
+ERROR = json_codec.encode(
+    {"code": "HTTP_STATUS", "message": "It answered 503", "details": {"status": 503}}, limit=1_000, what="error"
+)
+"""The error of a step, as the engine stores it."""
 
 
 @dataclass(frozen=True)

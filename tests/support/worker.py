@@ -128,7 +128,7 @@ class WorkerHarness:
         def work(uow: UnitOfWork) -> UUID:
             lineage = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
             new_id = self._create(uow, flow, {"input": old.input, **lineage})
-            retries.copy_kept(uow.conn, [new_id])
+            retries.copy_kept(uow, [new_id])
             return new_id
 
         return await self.database.write(work)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select
 
@@ -29,7 +30,7 @@ class BulkAction(ABC):
     source: ClassVar[FromClause] = RUNS
     """The runs, joined with whatever else `refusal` reads."""
     columns: ClassVar[Sequence[ColumnElement[Any]]] = (RUNS.c.id,)
-    """The columns of `source` that `apply` and `can_pipeline` read. Must include the run's ID."""
+    """The columns of `source` that `apply` reads. Must include the run's ID."""
     strategy: RetryStrategy | None = None
     """Only of retries; an operation's action is the one of its kind and strategy."""
 
@@ -40,27 +41,49 @@ class BulkAction(ABC):
         The parameter `source_id` is the ID of the earlier operation, or null.
         """
 
+    def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
+        """Locks the families and the runs that the action changes besides the runs of the chunk.
+
+        Called before the runs of the chunk are locked: the order is that of `db.runs.families`. By default none.
+        """
+        return
+
     @abstractmethod
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Changes `runs`, at least one, which are locked rows of the chunk, and records the outcome of each."""
 
-    def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
+    def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
         """True if the chunk can run in parallel with the previous one, because they take no common lock.
 
-        By default always: an action that locks other rows than the runs of its own chunk must override this.
+        Asked before anything is locked. By default always: an action that locks other rows than the runs of its own
+        chunk must override this.
         """
         return True
+
+    def is_alone(self, conn: Connection, chunk: Chunk) -> bool:
+        """True if what `can_pipeline` said still holds, now that the runs of the chunk are locked."""
+        return True
+
+    def covered(self, conn: Connection, chunk: Chunk) -> Sequence[UUID]:
+        """Returns the pending runs of the chunk that need no change, because that of their parents covers them.
+
+        Asked when the runs that are refused have been recorded. By default none.
+        """
+        return ()
+
+    def plan_covered(self, conn: Connection, chunk: Chunk) -> None:
+        """Records in a dry run which runs of the chunk are covered by their parents. By default none."""
+        return
 
     @cached_property
     def lock_statement(self) -> Select[Any]:
         """Locks the pending runs of a chunk, and returns the `columns` and the `refusal` of each.
 
-        Rows are locked in the order of their IDs, since two operations over the same runs would deadlock otherwise.
-        The refusal is computed from the row as it is locked.
+        Rows are locked in the order of `db.runs.families`. The refusal is computed from the row as it is locked.
         """
         runs = select(*self.columns, self.refusal().label("refusal"))
         runs = runs.select_from(OUTCOMES.join(self.source, RUNS.c.id == _outcome.run_id)).where(IN_CHUNK, PENDING)
-        return runs.order_by(RUNS.c.id).with_for_update(key_share=True, of=RUNS)
+        return runs.order_by(RUNS.c.depth, RUNS.c.id).with_for_update(key_share=True, of=RUNS)
 
     @cached_property
     def planned_reason(self) -> ColumnElement[str]:

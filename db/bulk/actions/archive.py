@@ -1,27 +1,36 @@
 """Archives runs, and unarchives them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, null, or_, select, update
 
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
-from db.bulk.outcomes import SUCCEEDED_IN_CHUNK, Chunk
+from db.bulk.outcomes import PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
+from db.runs import families
+from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.runs.state_machine import FINAL
 
 _run = RUNS.c
-_changes = _run.id.in_(SUCCEEDED_IN_CHUNK)
 _source_id = bindparam("source_id", type_=_run.archive_operation_id.type)
-
+_child = RUNS.alias("child")
+_HAS_RELATIVES = (
+    select(_run.id)
+    .where(
+        _run.id.in_(PENDING_IN_CHUNK),
+        or_(_run.parent_run_id.is_not(None), exists().where(_child.c.parent_run_id == _run.id)),
+    )
+    .limit(1)
+)
 _SET_ARCHIVED = (
     update(RUNS)
-    .where(_changes)
+    .where(any_of(_run.id, "run_ids"))
     .values(
         archived_at=bindparam("new_archived_at"),
         archive_operation_id=bindparam("new_operation_id"),
@@ -36,13 +45,27 @@ _APPEND_EVENTS = event_log.insert_from_select(
         null().label("to_status"),
         bindparam("now", type_=_run.updated_at.type).label("at"),
     )
-    .where(_changes)
+    .where(any_of(_run.id, "run_ids"))
     .order_by(_run.id)
 )
 
 
-class ArchiveRuns(BulkAction):
-    """Archives final runs."""
+class _ArchiveAction(BulkAction):
+    """Changes runs together with their descendants that have ended."""
+
+    def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
+        """Locks the runs and their descendants that have ended."""
+        if uow.conn.execute(_HAS_RELATIVES, chunk.parameters).first() is not None:
+            run_ids = uow.conn.execute(PENDING_IN_CHUNK, chunk.parameters).scalars().all()
+            families.lock_runs(uow, {*run_ids, *families.final_descendants(uow.conn, run_ids)})
+
+    def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
+        """True if no run has relatives, which another chunk may change."""
+        return conn.execute(_HAS_RELATIVES, chunk.parameters).first() is None
+
+
+class ArchiveRuns(_ArchiveAction):
+    """Archives final runs, and with each its descendants that have ended."""
 
     kind = BulkKind.ARCHIVE
 
@@ -56,11 +79,15 @@ class ArchiveRuns(BulkAction):
 
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Archives `runs`."""
-        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, chunk.now, chunk.operation.id)
+        run_ids = [run.id for run in runs]
+        below = families.final_descendants(uow.conn, run_ids)
+        shown = select(_run.id).where(any_of(_run.id, below), _run.archived_at.is_(None))
+        changed = {*run_ids, *uow.conn.execute(shown).scalars()}
+        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, changed, chunk.now, chunk.operation.id)
 
 
-class UnarchiveRuns(BulkAction):
-    """Takes runs out of the archive.
+class UnarchiveRuns(_ArchiveAction):
+    """Takes runs out of the archive, and with each the descendants that were archived by the same operation.
 
     An operation with a source undoes that one: runs that another operation archived since then are skipped.
     """
@@ -79,13 +106,24 @@ class UnarchiveRuns(BulkAction):
 
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Unarchives `runs`."""
-        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, None, None)
+        run_ids = [run.id for run in runs]
+        operations = select(_run.archive_operation_id).where(any_of(_run.id, run_ids))
+        below = families.final_descendants(uow.conn, run_ids)
+        together = select(_run.id).where(any_of(_run.id, below), _run.archive_operation_id.in_(operations))
+        changed = {*run_ids, *uow.conn.execute(together).scalars()}
+        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, changed, None, None)
 
 
 def _set_archived(
-    uow: UnitOfWork, chunk: Chunk, event_kind: str, archived_at: datetime | None, operation_id: UUID | None
+    uow: UnitOfWork,
+    chunk: Chunk,
+    event_kind: str,
+    run_ids: Collection[UUID],
+    archived_at: datetime | None,
+    operation_id: UUID | None,
 ) -> None:
     outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-    values = {"new_archived_at": archived_at, "new_operation_id": operation_id, "now": chunk.now}
-    uow.conn.execute(_SET_ARCHIVED, chunk.parameters | values)
-    event_log.append_from(uow, _APPEND_EVENTS, chunk.parameters | {"kind": event_kind, "now": chunk.now})
+    changed = {"run_ids": list(run_ids), "now": chunk.now}
+    uow.conn.execute(_SET_ARCHIVED, changed | {"new_archived_at": archived_at, "new_operation_id": operation_id})
+    event_log.append_from(uow, _APPEND_EVENTS, changed | {"kind": event_kind})
+    outcomes.record_related(uow, chunk, run_ids)

@@ -8,22 +8,39 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ARRAY, ColumnElement, Connection, Text, bindparam, column, func, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    column,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
-from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
+from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
-from db.models import BulkOperation
+from db.models import BulkOperation, StepResult
 from db.models.types import table, to_microseconds
 from db.queue import quota
 from db.runs import retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
-from domain.bulk import BulkKind, BulkReason, BulkResult
+from domain.bulk import ELIGIBLE, BulkKind, BulkReason, BulkResult
 from domain.enums import RetryStrategy, TriggerMethod
 from domain.ids import IdKind
+from domain.runs.state_machine import KEPT, LIVE
 
 _run = RUNS.c
 _operations = table(BulkOperation)
@@ -64,6 +81,18 @@ _LINK_BY_ARRAYS = (
 """PostgreSQL's statement. It has an array parameter `of_…` for each of the `_LINK_COLUMNS`."""
 
 
+_parent = RUNS.alias("parent")
+_WAITING_PARENTS = (
+    select(_parent.c.id, _parent.c.root_run_id)
+    .join_from(RUNS, _parent, _parent.c.id == _run.parent_run_id)
+    .where(_run.id.in_(PENDING_IN_CHUNK), _run.parent_position.is_not(None), _parent.c.status.in_(sorted(LIVE)))
+    .distinct()
+)
+_PROJECTS = select(_run.project_id).where(_run.id.in_(PENDING_IN_CHUNK)).distinct()
+_parent_outcome = OUTCOMES.alias("parent_outcome")
+_parent_step = table(StepResult).alias("parent_step").c
+
+
 class RetryRuns(BulkAction):
     """Creates a retry of each run, with one strategy."""
 
@@ -88,25 +117,86 @@ class RetryRuns(BulkAction):
         created_at = [ids.created_at(new_id) for new_id in new_ids]
         _link(uow, chunk, (run_ids, new_ids, created_at, _due_times(uow, chunk, len(run_ids))))
         transitions.create_from(uow, self._creation, chunk.parameters, new_ids)
-        if self._strategy is RetryStrategy.FROM_FAILED_STEP:
-            retries.copy_kept(uow.conn, new_ids)
+        if self._strategy in retries.CONTINUING:
+            retries.copy_kept(uow, new_ids)
 
-    def can_pipeline(self, conn: Connection, chunk: Chunk, runs: Sequence[AnyRow]) -> bool:
-        """True if neither a pace nor a quota depends on the previous chunk."""
-        return not _interval(chunk.operation) and not quota.limits_any(conn, {run.project_id for run in runs})
+    def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
+        """Locks the parents that wait for the runs, and their families: a retry takes the place of its run there."""
+        parents = uow.conn.execute(_WAITING_PARENTS, chunk.parameters).all()
+        if parents:
+            run_ids = uow.conn.execute(PENDING_IN_CHUNK, chunk.parameters).scalars().all()
+            roots = [parent.root_run_id for parent in parents]
+            retries.lock_for_retry(uow, roots, run_ids, *(parent.id for parent in parents))
+
+    def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
+        """True if neither a pace nor a quota depends on the previous chunk, and no parent waits for one of the runs."""
+        if _interval(chunk.operation) or conn.execute(_WAITING_PARENTS, chunk.parameters).first() is not None:
+            return False
+        return not quota.limits_any(conn, set(conn.execute(_PROJECTS, chunk.parameters).scalars()))
+
+    def covered(self, conn: Connection, chunk: Chunk) -> Sequence[UUID]:
+        """Returns the runs that the retries of their parents repeat."""
+        return conn.execute(self._covered, chunk.parameters).scalars().all()
+
+    def plan_covered(self, conn: Connection, chunk: Chunk) -> None:
+        """Records which runs the retries of their parents would repeat."""
+        conn.execute(self._plan_covered, chunk.parameters)
+
+    @cached_property
+    def _covered(self) -> Select[Any]:
+        # In this chunk, a parent that is pending is about to be retried: those that are refused have been recorded.
+        in_this_chunk = and_(
+            _parent_outcome.c.result == BulkResult.PENDING, _parent_outcome.c.run_id <= bindparam("through")
+        )
+        is_retried = or_(
+            in_this_chunk,
+            _parent_outcome.c.result == BulkResult.SUCCEEDED,
+            _parent_outcome.c.reason == BulkReason.COVERED_BY_PARENT,
+        )
+        return select(_run.id).where(_run.id.in_(PENDING_IN_CHUNK), self._repeated_by_parent(is_retried))
+
+    @cached_property
+    def _plan_covered(self) -> Update:
+        is_retried = _parent_outcome.c.planned_reason.in_([ELIGIBLE, BulkReason.COVERED_BY_PARENT])
+        covered = select(_run.id).where(_run.id == _outcome.run_id, self._repeated_by_parent(is_retried))
+        return (
+            update(OUTCOMES)
+            .where(IN_CHUNK, _outcome.planned_reason == ELIGIBLE, covered.correlate(OUTCOMES).exists())
+            .values(planned_reason=BulkReason.COVERED_BY_PARENT)
+        )
+
+    def _repeated_by_parent(self, is_retried: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Condition: the run's parent has an outcome for which `is_retried` holds, and its retry repeats the run."""
+        has_parent = exists().where(
+            _parent_outcome.c.operation_id == bindparam("of_operation"),
+            _parent_outcome.c.run_id == _run.parent_run_id,
+            is_retried,
+        )
+        by_step = or_(_run.item_index.is_not(None), _run.retry_of_id.is_not(None))
+        if self._strategy not in retries.CONTINUING:
+            return and_(_run.parent_run_id.is_not(None), by_step, has_parent.correlate(RUNS))
+        is_kept = exists().where(
+            _parent_step.run_id == _run.parent_run_id,
+            _parent_step.position == _run.parent_position,
+            _parent_step.status.in_(sorted(KEPT)),
+        )
+        # Nothing waits for a run that its step did not wait for: the retry of the parent keeps that step.
+        is_waited_for = or_(_run.parent_position.is_not(None), _run.retry_of_id.is_not(None))
+        return and_(
+            _run.parent_run_id.is_not(None), is_waited_for, ~is_kept.correlate(RUNS), has_parent.correlate(RUNS)
+        )
 
     @cached_property
     def _creation(self) -> Creation:
         """Statements that create the runs to which the outcomes of a chunk are linked."""
         values = {
             **{name: _run[name] for name in retries.CARRIED_OVER},
+            **retries.derived(self._strategy, _outcome.new_run_id),
             "id": _outcome.new_run_id,
-            "root_run_id": retries.root_of(_outcome.new_run_id),
             "flow_version_id": retries.version(self._strategy),
             "trigger_method": literal(TriggerMethod.RETRY.value),
             "retry_of_id": _run.id,
             "retry_operation_id": _outcome.operation_id,
-            "attempt": _run.attempt + 1,
             "interruptions": literal(0),
             "created_at": _outcome.at,
             "due_at": _outcome.due_at,

@@ -2,15 +2,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, QueuePool, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
 from db import flows, migrate, projects
 from db.assembly import open_database
-from db.core.database import POOL_SIZE, ConflictError, Database
+from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
 from domain import ids
 from domain.errors import DatabaseUnavailableError
@@ -208,7 +209,7 @@ async def test_exhausted_pool_is_unavailable(database: Database, monkeypatch: py
         monkeypatch.setattr(engine.pool, "_max_overflow", 0)
     async with AsyncExitStack() as taken:
         for engine in engines:
-            for _ in range(POOL_SIZE):
+            for _ in range(cast("QueuePool", engine.pool).size()):
                 await taken.enter_async_context(engine.connect())
         await assert_unavailable(database)
     assert await database.read(projects.names) == []

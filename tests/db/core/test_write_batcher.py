@@ -95,7 +95,7 @@ async def test_batch_omits_only_runs_with_lost_lease(database: Database, publish
 
 async def test_batch_does_not_change_final_run(database: Database, published: PublishedFlow) -> None:
     (lease,) = await claimed(database, published, 1)
-    assert await database.write(cancellation.stop, lease.run_id, "Enough")
+    assert (await database.write(cancellation.stop, lease.run_id, "Enough")).run
     before = await database.read(contents)
     assert await database.write(step_journal.advance_batch, [End(lease, None, FAILED)]) == set()
     assert await database.read(contents) == before

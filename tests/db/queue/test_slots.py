@@ -13,7 +13,7 @@ from db.models import FlowRun
 from db.models.types import table
 from db.queue import due, slots
 from db.runs import cancellation, claims, step_journal
-from db.runs.children import ChildBatch
+from db.runs.children import ChildBatch, ItemPlan
 from db.runs.claims import Claimed
 from db.runs.step_journal import AttemptStart
 from domain.enums import RunStatus
@@ -84,13 +84,13 @@ async def test_a_cancelled_run_leaves_its_place_and_its_place_in_the_line(databa
     harness = await SlotHarness.on(database, flow=1)
     runs = await harness.start(4)
     await harness.claim()
-    assert await database.write(cancellation.stop, runs[1], "Cancelled")
+    assert (await database.write(cancellation.stop, runs[1], "Cancelled")).run
     stopped = await harness.run(runs[1])
     assert (stopped.blocked_since, stopped.blocked_by, stopped.finished_at is None) == (None, None, False)
     assert await harness.due() == set()
-    assert await database.write(cancellation.stop, runs[0], "Cancelled")
+    assert (await database.write(cancellation.stop, runs[0], "Cancelled")).run
     assert await harness.due() == {runs[2]}
-    assert await database.write(cancellation.stop, runs[2], "Cancelled")  # it had been let go on, and never did
+    assert (await database.write(cancellation.stop, runs[2], "Cancelled")).run  # it had been let go on, and never did
     assert await harness.claimed() == [runs[3]]
 
 
@@ -139,7 +139,8 @@ async def test_a_parent_does_not_keep_its_children_from_running(database: Databa
     harness = await SlotHarness.on(database, flow=1, project=1)
     (parent,) = await harness.start()
     (claim,) = await harness.claim()
-    batch = ChildBatch(harness.published.flow_id, harness.published.version_id, True, ["1", "2"], 0, 1)
+    published = harness.published
+    batch = ChildBatch(parent, published.flow_id, published.version_id, True, ItemPlan([1, 2], 10), 2, 0, 1)
     step = AttemptStart(0, "children", None, "flow", 1, '{"inputs": [1, 2]}')
     await database.write(step_journal.pause, claim.lease, None, step, "Waiting", None, None, batch)
     for _ in range(2):
@@ -211,7 +212,7 @@ async def test_runs_without_limits_cost_no_statement_more(database: Database) ->
     with statements() as end:
         await harness.finish(claimed[0].lease)
     counted = [each for each in [*claim.texts, *end.texts] if not each.startswith(("SAVEPOINT", "RELEASE", "BEGIN"))]
-    assert len(counted) == 5 + 2  # due, claim, begin, claimed, event; finish, event
+    assert len(counted) == 5 + 3  # due, claim, begin, claimed, event; relatives, finish, event
     assert not any("advisory" in each for each in counted)
 
 

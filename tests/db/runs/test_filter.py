@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
@@ -112,7 +113,7 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
         "recovered_by_id": draw.choice(relatives),
         "archived_at": draw.choice([None, None, START]),
         "updated_at": START - changed,
-        **times(draw, status),
+        **times(draw, key, status),
     }
 
 
@@ -122,9 +123,11 @@ def family(draw: random.Random, key: UUID, relatives: Sequence[UUID | None]) -> 
     return {"parent_run_id": parent, "root_run_id": key if parent is None else draw.choice(relatives[2:])}
 
 
-def times(draw: random.Random, status: RunStatus) -> dict[str, Any]:
+def times(draw: random.Random, key: UUID, status: RunStatus) -> dict[str, Any]:
     """When it started, and when it ended; some runs end without a start."""
     started_at = None if status == "QUEUED" else START - draw.choice(SHORT) * MS - timedelta(microseconds=500)
+    if started_at is not None:
+        started_at = max(started_at, ids.created_at(key))  # no run starts before it is created
     if status in UNSUCCESSFUL and draw.random() < 0.2:
         started_at = None
     if status not in FINAL:
@@ -145,9 +148,9 @@ def contains(document: Any, probe: Any) -> bool:
     return one == other
 
 
-def ascii_lower(text: str) -> str:
-    """Lowers A to Z alone: databases differ over other letters."""
-    return "".join(each.lower() if each.isascii() else each for each in text)
+def without_case(text: str) -> str:
+    """Unicode's canonical form of a text without regard to case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def duration_ms(row: AnyRow) -> int | None:
@@ -198,7 +201,7 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "failed_step_name": same("failed_step_name"),
     "error_fingerprint": same("error_fingerprint"),
     "error_contains": lambda row, part: (
-        row.error_message is not None and ascii_lower(part) in ascii_lower(row.error_message)
+        row.error_message is not None and without_case(part) in without_case(row.error_message)
     ),
     "created_after": after("created_at"),
     "created_before": before("created_at"),

@@ -110,11 +110,11 @@ async def test_parent_is_found_only_in_its_project(database: Database, published
     other = await database.write(projects.create, "other")
     root = await database.write(factory.make_run, published)
     key = await database.write(factory.make_run, published, status=RunStatus.RUNNING, root_run_id=root)
-    found = await database.write(run_reads.parent, key, published.project_id)
+    found = await database.read(run_reads.parent, key, published.project_id)
     assert found is not None
     assert (found.status, found.root_run_id) == ("RUNNING", root)
-    assert await database.write(run_reads.parent, key, other) is None
-    assert await database.write(run_reads.parent, ids.new_uuid(), published.project_id) is None
+    assert await database.read(run_reads.parent, key, other) is None
+    assert await database.read(run_reads.parent, ids.new_uuid(), published.project_id) is None
 
 
 async def test_by_ids_returns_archived_runs_too(database: Database, published: PublishedFlow) -> None:

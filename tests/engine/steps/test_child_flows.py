@@ -158,7 +158,7 @@ async def test_cancelling_a_parent_cancels_all_descendants(worker: WorkerHarness
     middle = await worker.publish(nested(leaf, forEach=[1, 2]))
     run_id = await worker.start(await worker.publish(nested(middle)))
     await work_off(worker)
-    assert await worker.database.write(cancellation.stop, run_id, "Cancelled")
+    assert (await worker.database.write(cancellation.stop, run_id, "Cancelled")).run
     query = select(_RUN.status, _RUN.finished_at.is_not(None)).where(_RUN.root_run_id == run_id)
     rows = await worker.database.read(lambda conn: conn.execute(query).all())
     assert [tuple(row) for row in rows] == [("STOPPED", True)] * 4

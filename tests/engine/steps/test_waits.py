@@ -213,8 +213,8 @@ async def test_worker_without_the_lease_creates_no_request(worker: WorkerHarness
 async def test_cancelling_a_paused_run_cancels_its_request(worker: WorkerHarness) -> None:
     _, run_id = await begin(worker, ASK)
     request = await request_of(worker, run_id)
-    assert await worker.database.write(cancellation.stop, run_id, "Cancelled")
+    assert (await worker.database.write(cancellation.stop, run_id, "Cancelled")).run
     assert await worker.statuses(run_id) == {"ask": "STOPPED"}
     assert await worker.tries(run_id) == [("ask", 1, "STOPPED")]
     assert not await worker.database.write(input_requests.answer, request.id, "1")
-    assert not await worker.database.write(cancellation.stop, run_id, "Cancelled again")
+    assert not (await worker.database.write(cancellation.stop, run_id, "Cancelled again")).run

@@ -424,7 +424,7 @@ async def test_the_place_of_a_run_that_was_cancelled_is_taken_at_once(
     async with at_work(backend.create(worker.database, Limits()), held_up):
         await still.settle()
         now = still.now()
-        assert await worker.database.write(cancellation.stop, first, "Cancelled")
+        assert (await worker.database.write(cancellation.stop, first, "Cancelled")).run
         await still.settle()
         assert held_up.aborted == [first]
         assert held_up.began[1:] == [(second, now)]

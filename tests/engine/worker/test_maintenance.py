@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from db import retention
 from db.core.database import Database
@@ -28,6 +28,7 @@ from engine.worker.maintenance import (
     MaintenanceRunner,
     delete_orphaned_files,
     delete_purged_files,
+    maintenance_jobs,
     purge_step_data,
 )
 from tests.support import factory
@@ -246,3 +247,14 @@ async def test_each_job_runs_at_the_start_and_periodically_whatever_fails(
     reasons = {vars(record)["reason"] for record in caplog.records if vars(record)["service"] == "store"}
     assert reasons == {"no such bucket"}
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_statistics_of_tables_are_gathered(
+    database: Database, published: PublishedFlow, store: FileStore
+) -> None:
+    await database.write(factory.make_runs, published, [{} for _ in range(3)])
+    (job,) = [job for job in maintenance_jobs(database, store, None) if job.name == "gather statistics"]
+    await job.work()
+    gathered = text("SELECT stat FROM sqlite_stat1 WHERE tbl = 'flow_run' AND idx = 'ix_run_project'")
+    assert (await database.read(lambda conn: conn.execute(gathered).scalar_one())).startswith("3 ")

@@ -1,4 +1,4 @@
-"""Connections that carry streams: how many a key may have, and which are ended."""
+"""Connections that carry streams: limits per key, and which are closed or aborted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,101 +16,108 @@ from domain.errors import (
     TooManySubscriptionsError,
     UnauthenticatedError,
 )
-from service.streams.connection_registry import LOOK_SECONDS, LOOKS_STUCK, Connection, Connections, Limits
+from service.streams.connection_registry import (
+    CHECK_SECONDS,
+    MAX_STALLED_CHECKS,
+    Connection,
+    ConnectionRegistry,
+    Limits,
+)
 from tests.support.clock import FakeClock
 
 
 @pytest.fixture
-async def connections(database: Database, fake_clock: FakeClock) -> AsyncIterator[Connections]:
-    """Under watch."""
+async def registry(database: Database, fake_clock: FakeClock) -> AsyncIterator[ConnectionRegistry]:
+    """A registry that watches its connections."""
     fake_clock.watch(database)
-    made = Connections(database, Limits(connections=2, subscriptions=3))
-    watch = asyncio.create_task(made.watch())
-    yield made
+    registry = ConnectionRegistry(database, Limits(connections=2, subscriptions=3))
+    watch = asyncio.create_task(registry.watch())
+    yield registry
     watch.cancel()
     with suppress(asyncio.CancelledError):
         await watch
 
 
-class Ends:
-    """Notes what a connection is told."""
+class Transport:
+    """Has a connection, and records how it ends."""
 
-    def __init__(self, connections: Connections, key_id: UUID) -> None:
+    def __init__(self, registry: ConnectionRegistry, key_id: UUID) -> None:
         self.errors: list[UnauthenticatedError] = []
-        self.cuts = 0
-        self.connection: Connection = connections.open(key_id, end=self.errors.append, abort=self.abort)
+        self.aborts = 0
+        self.connection: Connection = registry.open(key_id, close=self.errors.append, abort=self.abort)
 
     def abort(self) -> None:
-        self.cuts += 1
-        self.connection.close()
+        self.aborts += 1
+        self.connection.release()
 
 
 async def new_key(database: Database) -> UUID:
     secret = await database.write(
         lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name=f"{uuid4()}")
     )
-    row = await database.read(api_keys.by_secret, secret)
-    assert row is not None
-    found: UUID = row.id
-    return found
+    key = await database.read(api_keys.by_secret, secret)
+    assert key is not None
+    key_id: UUID = key.id
+    return key_id
 
 
-async def test_connections_of_a_revoked_key_end_within_a_look(
-    connections: Connections, database: Database, fake_clock: FakeClock
+async def test_connections_of_revoked_key_are_closed_by_next_check(
+    registry: ConnectionRegistry, database: Database, fake_clock: FakeClock
 ) -> None:
-    one, other = await new_key(database), await new_key(database)
-    ends = [Ends(connections, key) for key in (one, one, other)]
-    await fake_clock.advance(LOOK_SECONDS)
-    assert not any(each.errors for each in ends)
-    await database.write(api_keys.revoke, one)
-    await fake_clock.advance(LOOK_SECONDS)
-    assert [[error.code for error in each.errors] for each in ends] == [["UNAUTHENTICATED"], ["UNAUTHENTICATED"], []]
+    revoked, active = await new_key(database), await new_key(database)
+    transports = [Transport(registry, key) for key in (revoked, revoked, active)]
+    await fake_clock.advance(CHECK_SECONDS)
+    assert not any(transport.errors for transport in transports)
+    await database.write(api_keys.revoke, revoked)
+    await fake_clock.advance(CHECK_SECONDS)
+    codes = [[error.code for error in transport.errors] for transport in transports]
+    assert codes == [["UNAUTHENTICATED"], ["UNAUTHENTICATED"], []]
 
 
-async def test_unavailable_database_ends_no_connection(
-    connections: Connections, database: Database, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+async def test_unavailable_database_closes_no_connection(
+    registry: ConnectionRegistry, database: Database, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = await new_key(database)
-    ends = Ends(connections, key)
+    transport = Transport(registry, key)
 
-    async def away(*_: object) -> None:
+    async def unavailable(*_: object) -> None:
         raise DatabaseUnavailableError
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "read", away)
+        patch.setattr(database, "read", unavailable)
         await database.write(api_keys.revoke, key)
-        await fake_clock.advance(3 * LOOK_SECONDS)
-        assert not ends.errors
-    await fake_clock.advance(LOOK_SECONDS)
-    assert ends.errors
+        await fake_clock.advance(3 * CHECK_SECONDS)
+        assert not transport.errors
+    await fake_clock.advance(CHECK_SECONDS)
+    assert transport.errors
 
 
-async def test_a_write_that_does_not_end_is_cut_off_and_one_that_does_is_not(
-    connections: Connections, database: Database, fake_clock: FakeClock
+async def test_connection_with_stalled_write_is_aborted_and_slow_one_is_not(
+    registry: ConnectionRegistry, database: Database, fake_clock: FakeClock
 ) -> None:
     key = await new_key(database)
-    stuck, slow = Ends(connections, key), Ends(connections, key)
-    stuck.connection.is_writing = slow.connection.is_writing = True
-    for _ in range(LOOKS_STUCK):
-        await fake_clock.advance(LOOK_SECONDS)
+    stalled, slow = Transport(registry, key), Transport(registry, key)
+    stalled.connection.is_writing = slow.connection.is_writing = True
+    for _ in range(MAX_STALLED_CHECKS):
+        await fake_clock.advance(CHECK_SECONDS)
         slow.connection.written += 1
-    assert (stuck.cuts, slow.cuts) == (0, 0) or (stuck.cuts, slow.cuts) == (1, 0)
-    await fake_clock.advance(LOOK_SECONDS)
-    assert (stuck.cuts, slow.cuts) == (1, 0)
+    assert (stalled.aborts, slow.aborts) in ((0, 0), (1, 0))
+    await fake_clock.advance(CHECK_SECONDS)
+    assert (stalled.aborts, slow.aborts) == (1, 0)
 
 
-def test_what_a_key_has_open_is_counted(database: Database) -> None:
-    connections = Connections(database, Limits(connections=2, subscriptions=3))
+def test_connections_and_subscriptions_of_a_key_are_limited(database: Database) -> None:
+    registry = ConnectionRegistry(database, Limits(connections=2, subscriptions=3))
     key = uuid4()
-    one, two = (Ends(connections, key).connection for _ in range(2))
-    Ends(connections, uuid4())
+    one, two = (Transport(registry, key).connection for _ in range(2))
+    Transport(registry, uuid4())
     with pytest.raises(TooManyConnectionsError):
-        Ends(connections, key)
+        Transport(registry, key)
     with one.subscription(), one.subscription():
         with two.subscription(), pytest.raises(TooManySubscriptionsError), one.subscription():
             pass
         with two.subscription():
             pass
-    one.close()
-    Ends(connections, key)
-    assert connections._subscriptions == {}
+    one.release()
+    Transport(registry, key)
+    assert registry._subscriptions == {}

@@ -86,7 +86,7 @@ async def client(app_server: AppServer) -> AsyncIterator[Client]:
         yield Client(app_server, http)
 
 
-async def test_what_happens_comes_as_it_happens_and_a_cursor_goes_on(client: Client) -> None:
+async def test_events_arrive_live_and_a_cursor_resumes(client: Client) -> None:
     flow_id = await client.app.create_flow(FLOW)
     async with client.stream(WATCH) as response:
         stream = events(response)
@@ -102,7 +102,7 @@ async def test_what_happens_comes_as_it_happens_and_a_cursor_goes_on(client: Cli
         assert [await next_event(stream) for _ in range(2)] == seen[1:]
 
 
-async def test_a_browser_goes_on_where_it_was_cut_off(client: Client) -> None:
+async def test_browser_resumes_by_last_event_id(client: Client) -> None:
     """It sends the ID of the last event, and has only the URL that it began with."""
     flow_id = await client.app.create_flow(FLOW)
     async with client.stream(WATCH) as response:
@@ -117,13 +117,13 @@ async def test_a_browser_goes_on_where_it_was_cut_off(client: Client) -> None:
         assert [event["status"] for event in heard] == ["QUEUED", "RUNNING", "SUCCEEDED"]
 
 
-async def test_the_cookie_of_the_explorer_is_a_key_too(client: Client) -> None:
+async def test_session_cookie_authenticates_a_stream(client: Client) -> None:
     headers = {"accept": STREAM, "cookie": f"flow_runs_session={client.app.keys.viewer}"}
     async with client.stream(WATCH, headers=headers) as response:
         assert (await next_event(events(response)))["__typename"] == "CaughtUp"
 
 
-async def test_who_shows_no_key_gets_no_stream(client: Client) -> None:
+async def test_stream_without_a_key_is_unauthenticated(client: Client) -> None:
     async with client.stream(WATCH, headers={"accept": STREAM}) as response:
         assert response.status_code == 401
         assert orjson.loads(await response.aread())["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
@@ -155,7 +155,7 @@ async def test_errors_of_a_document_are_sent_in_the_stream(client: Client, query
     assert end["event"] == "complete"
 
 
-async def test_what_is_no_request_is_refused_as_ever(client: Client) -> None:
+async def test_malformed_requests_are_rejected_by_status(client: Client) -> None:
     broken = await client.http.post(
         "/graphql", content=b"{", headers=client.headers(**{"content-type": "application/json"})
     )
@@ -178,7 +178,7 @@ async def test_a_subscription_needs_a_stream(idle_app: App, accept: str, method:
     assert "graphql-transport-ws" in error["message"]
 
 
-async def test_who_takes_either_gets_json_for_what_has_one_result(client: Client) -> None:
+async def test_client_that_accepts_both_gets_json_for_single_results(client: Client) -> None:
     headers = client.headers(accept=f"application/graphql-response+json, application/json, {STREAM}, multipart/mixed")
     response = await client.http.post("/graphql", json={"query": "{ viewer { role } }"}, headers=headers)
     assert response.json() == {"data": {"viewer": {"role": "ADMIN"}}}
@@ -186,15 +186,13 @@ async def test_who_takes_either_gets_json_for_what_has_one_result(client: Client
         assert (await next_event(events(response)))["__typename"] == "CaughtUp"
 
 
-async def test_a_run_that_ends_completes_its_stream(client: Client) -> None:
+async def test_end_of_a_run_completes_its_stream(client: Client) -> None:
     run = await client.app.start(await client.app.create_flow(FLOW))
     query = f'subscription {{ flowRunProgressed(runId: "{run["run"]["id"]}") {{ __typename }} }}'
     assert (await client.all(query))[-1] == {"event": "complete", "data": ""}
 
 
-async def test_a_client_that_goes_takes_its_subscription_with_it(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_disconnect_ends_the_subscription(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     hub, gone = client.app.service.hub, asyncio.Event()
 
     def leave(feed: Subscription, really: Callable[[Subscription], None] = hub.leave) -> None:
@@ -210,7 +208,7 @@ async def test_a_client_that_goes_takes_its_subscription_with_it(
     assert hub.subscribers == 0
 
 
-async def test_a_key_that_is_revoked_ends_its_streams(client: Client) -> None:
+async def test_revoked_key_ends_its_streams(client: Client) -> None:
     async with client.stream(WATCH, headers=client.headers(client.app.keys.viewer)) as response:
         stream = events(response)
         await next_event(stream)
@@ -222,7 +220,7 @@ async def test_a_key_that_is_revoked_ends_its_streams(client: Client) -> None:
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"
 
 
-async def test_a_key_has_so_many_connections_and_no_more(database_url: str) -> None:
+async def test_connections_of_a_key_are_limited(database_url: str) -> None:
     async with (
         run_server(database_url, with_worker=True, max_connections_per_key=1) as served,
         httpx.AsyncClient(base_url=served.url) as http,
@@ -250,19 +248,19 @@ async def test_slow_client_receives_the_cursor_to_resume_from(client: Client) ->
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"
 
 
-async def test_a_client_that_takes_nothing_is_cut_off(client: Client) -> None:
+async def test_aborted_connection_drops_its_client(client: Client) -> None:
     (endpoint,) = {route.endpoint for route in client.app.service.app.routes if isinstance(route, WebSocketRoute)}
     assert isinstance(endpoint, GraphQLEndpoint)
     async with client.stream(WATCH) as response:
         stream = events(response)
         await next_event(stream)
-        ((connection,),) = endpoint.connections._open.values()
+        ((connection,),) = endpoint.connections._connections.values()
         connection.abort()
         with pytest.raises(httpx.TransportError):
             await asyncio.wait_for(anext(stream), PATIENCE)
 
 
-async def test_a_silent_stream_is_kept_alive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_stream_is_kept_alive(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.01)
     async with asyncio.timeout(PATIENCE), client.stream(WATCH) as response:
         comments = 0
@@ -272,7 +270,7 @@ async def test_a_silent_stream_is_kept_alive(client: Client, monkeypatch: pytest
                 return
 
 
-async def test_a_server_that_stops_says_so_at_once(client: Client) -> None:
+async def test_stopping_server_ends_streams_with_an_error(client: Client) -> None:
     async with client.stream(WATCH) as response:
         stream = events(response)
         await next_event(stream)

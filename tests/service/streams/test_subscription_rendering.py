@@ -1,4 +1,4 @@
-"""What many are told at once, who is told of what, and what becomes of those who cannot follow."""
+"""Rendering for many subscribers at once, visibility of events, and clients that do not read."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.time import clock
 from service.streams import subscription_rendering
-from service.streams.connection_registry import LOOKS_STUCK
+from service.streams.connection_registry import MAX_STALLED_CHECKS
 from tests.service.streams.test_socket import close_code, connect, receive, subscribe
 from tests.support.app import PATIENCE, App, statements
 from tests.support.processes.server import AppServer, run_server
@@ -70,9 +70,9 @@ async def subscribed(stack: AsyncExitStack, server: AppServer, query: str, **mor
     return socket
 
 
-async def test_what_many_ask_for_in_the_same_words_is_read_once(server: AppServer) -> None:
+async def test_equal_selections_of_many_subscribers_read_each_row_once(server: AppServer) -> None:
     flow = await server.app.create_flow(ECHO)
-    # One asks for the same in other words: what is read is shared with it too.
+    # One selects the same by another document. It shares the reads too.
     others = NESTED.replace("flow { name", "ofFlow: flow { name")
     async with AsyncExitStack() as stack:
         clients = [await subscribed(stack, server, NESTED) for _ in range(9)]
@@ -105,7 +105,7 @@ async def test_subscriber_receives_no_events_of_another_project(server: AppServe
         second = (await server.app.start(mine))["run"]["id"]
         assert [(await next_event(client))["runId"] for client in (own, viewer, other)] == [second, second, first]
         assert {(await next_event(everybody))["runId"], (await next_event(everybody))["runId"]} == {first, second}
-        # Would the foreign one be told of anything, it would be of these.
+        # If `foreign` received an event, it would be one of these, before this answer.
         await subscribe(foreign, "{ viewer { role } }", "2")
         assert (await receive(foreign))["id"] == "2"
 
@@ -193,7 +193,7 @@ async def test_event_is_not_delivered_without_its_selected_fields(
 
 
 def with_a_bad_one(uow: UnitOfWork, run_id: str) -> None:
-    """Events that are read together; in the midst of them a status that there is not."""
+    """Append three events that are read together. The second has a status that does not exist."""
     (row,) = run_reads.by_ids(uow.conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
     event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_STATUS}
     change = {"from_status": "QUEUED", "message": "Changed", "at": clock.now()}
@@ -203,7 +203,7 @@ def with_a_bad_one(uow: UnitOfWork, run_id: str) -> None:
 @pytest.mark.parametrize("query", [PLAIN, NESTED], ids=["plain", "nested"])
 async def test_event_that_cannot_be_rendered_is_an_error_in_its_position_alone(server: AppServer, query: str) -> None:
     async def heard(client: ClientConnection) -> list[str]:
-        """The statuses told, and of what cannot be told the first part of the path."""
+        """Return the statuses of the next events, and of an event with an error the path of that."""
         found = []
         for _ in range(3):
             payload = (await receive(client))["payload"]
@@ -224,12 +224,12 @@ async def test_event_that_cannot_be_rendered_is_an_error_in_its_position_alone(s
         await subscribe(late, query, after=started[0]["cursor"])
         assert await heard(late) == expected
         assert (await next_event(late))["__typename"] == "CaughtUp"
-        # And all of them go on.
+        # All subscriptions go on.
         other = (await server.app.start(await server.app.create_flow(ECHO, name="other")))["run"]["id"]
         assert {(await next_event(client))["runId"] for client in (*clients, blind, late)} == {other}
 
 
-# Those who cannot follow
+# Clients that do not read
 
 
 class Deaf:
@@ -405,7 +405,7 @@ LOUD = """subscription($after: String) { told: flowRunStatusChanged(after: $afte
     ... on CaughtUp { cursor } ... on FlowRunStatusChanged { cursor change { message } } } }"""
 
 
-async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_from(
+async def test_socket_that_is_not_read_ends_with_the_cursor_to_resume_from(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with deaf(server, monkeypatch, DeafClient.on) as client:
@@ -424,7 +424,7 @@ async def test_a_client_that_does_not_read_is_let_go_with_the_cursor_to_go_on_fr
         assert len(heard) == len(set(heard)) == MANY + 1
 
 
-async def test_a_stream_that_is_not_read_is_ended_with_the_cursor_to_go_on_from(
+async def test_event_stream_that_is_not_read_ends_with_the_cursor_to_resume_from(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with deaf(server, monkeypatch, DeafStream.on) as client:
@@ -444,22 +444,22 @@ async def test_a_stream_that_is_not_read_is_ended_with_the_cursor_to_go_on_from(
 
 
 @pytest.mark.parametrize("connect", [DeafClient.on, DeafStream.on], ids=["socket", "stream"])
-async def test_a_client_that_takes_nothing_for_long_is_cut_off(
+async def test_client_that_stops_reading_is_aborted(
     server: AppServer, monkeypatch: pytest.MonkeyPatch, connect: Callable[[AppServer], Awaitable[Deaf]]
 ) -> None:
     connections = server.endpoint.connections
     gone = asyncio.Event()
-    forget = connections.forget
+    remove = connections.remove
 
     def noted(connection: Any) -> None:
-        forget(connection)
+        remove(connection)
         gone.set()
 
-    monkeypatch.setattr(connections, "forget", noted)
+    monkeypatch.setattr(connections, "remove", noted)
     async with deaf(server, monkeypatch, connect) as client:
-        for _ in range(LOOKS_STUCK + 1):
+        for _ in range(MAX_STALLED_CHECKS + 1):
             assert not gone.is_set()
-            connections._cut_off_the_stuck()
+            connections._abort_stalled()
         await asyncio.wait_for(gone.wait(), PATIENCE)
         assert server.endpoint._hub.subscribers == 0
         while await client._more():
@@ -469,19 +469,19 @@ async def test_a_client_that_takes_nothing_for_long_is_cut_off(
 # Keys
 
 
-async def test_the_streams_of_a_revoked_key_end(server: AppServer) -> None:
+async def test_subscriptions_of_revoked_key_end(server: AppServer) -> None:
     secret = await server.app.database.write(
         lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name="to be revoked")
     )
     async with AsyncExitStack() as stack:
         clients = [await subscribed(stack, server, PLAIN, key=secret) for _ in range(3)]
         other = await subscribed(stack, server, PLAIN)
-        await server.endpoint.connections._end_revoked()
+        await server.endpoint.connections._close_revoked()
         row = await server.app.database.read(api_keys.by_secret, secret)
         assert row is not None
         await server.app.database.write(api_keys.revoke, row.id)
         with statements() as found:
-            await server.endpoint.connections._end_revoked()
+            await server.endpoint.connections._close_revoked()
         # The log's reader may look at the log just then.
         assert len([text for text in found.texts if "api_key" in text]) == 1
         for client in clients:
@@ -490,7 +490,7 @@ async def test_the_streams_of_a_revoked_key_end(server: AppServer) -> None:
         assert (await next_event(other))["status"] == "QUEUED"
 
 
-async def test_a_key_has_a_limited_number_of_subscriptions(database_url: str) -> None:
+async def test_subscriptions_of_a_key_are_limited(database_url: str) -> None:
     async with (
         run_server(database_url, max_subscriptions_per_key=2) as server,
         let_in(server) as one,
@@ -514,7 +514,7 @@ async def test_a_key_has_a_limited_number_of_subscriptions(database_url: str) ->
                     break
 
 
-async def test_a_key_has_a_limited_number_of_connections(database_url: str) -> None:
+async def test_connections_of_a_key_are_limited(database_url: str) -> None:
     async with run_server(database_url, max_connections_per_key=1) as server:
         shown = {"Authorization": f"Bearer {server.app.keys.admin}"}
         async with let_in(server), let_in(server, server.app.keys.viewer):
@@ -525,7 +525,7 @@ async def test_a_key_has_a_limited_number_of_connections(database_url: str) -> N
             assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4429, "TOO_MANY_CONNECTIONS")
 
 
-async def test_who_does_not_initialise_is_closed_in_time(server: AppServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_socket_without_connection_init_is_closed(server: AppServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.endpoint, "connection_init_wait_timeout", timedelta(milliseconds=1))
     url = server.url.replace("http", "ws") + "/graphql"
     async with websockets.connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:

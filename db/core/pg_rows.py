@@ -1,0 +1,75 @@
+"""Rows of plain SQL from PostgreSQL, by the driver alone: neither SQLAlchemy nor a task stands in between.
+
+Each connection keeps the statements that it has prepared.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL
+
+_STATEMENTS = 500
+"""Prepared statements that a connection keeps."""
+_MAX_STATEMENT = 256 * 1024
+"""Characters of the longest statement that is kept prepared."""
+_CONNECTION_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError)
+
+
+class RowFetcher:
+    """A pool of connections that execute statements in text; the one that was used last is used next."""
+
+    def __init__(self, url: URL, size: int, settings: Mapping[str, str], connect_timeout: float) -> None:
+        """Opens no connection yet; at most `size` at a time, with these settings of the session."""
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._settings = dict(settings)
+        self._connect_timeout = connect_timeout
+        self._room = asyncio.Semaphore(size)
+        self._idle: list[Any] = []
+
+    async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        """Returns the rows. A connection that was lost while it was idle is replaced, and nobody notices."""
+        async with self._room:
+            while self._idle:
+                conn = self._idle.pop()
+                if conn.is_closed():
+                    continue
+                try:
+                    return await self._fetch(conn, statement, arguments)
+                except _CONNECTION_LOST:
+                    if not conn.is_closed():
+                        raise
+            return await self._fetch(await self._connect(), statement, arguments)
+
+    async def _fetch(self, conn: Any, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
+        try:
+            rows: Sequence[Any] = await conn.fetch(statement, *arguments)
+        except asyncpg.PostgresError:
+            self._give_back(conn)
+            raise
+        except BaseException:
+            # Cancelled, or lost: nobody knows its state.
+            conn.terminate()
+            raise
+        self._idle.append(conn)
+        return rows
+
+    def _give_back(self, conn: Any) -> None:
+        if not conn.is_closed():
+            self._idle.append(conn)
+
+    async def _connect(self) -> Any:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self._connect_timeout,
+            server_settings=self._settings,
+            statement_cache_size=_STATEMENTS,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=_MAX_STATEMENT,
+        )
+
+    async def close(self) -> None:
+        """Closes the idle connections, which are all if nothing is under way."""
+        while self._idle:
+            await self._idle.pop().close()

@@ -1,0 +1,59 @@
+"""The terms of a run: texts that stand for its tags and for the values in its metadata, on SQLite.
+
+PostgreSQL has GIN indexes over both columns. On SQLite a trigger keeps the terms of each run in the table `run_term`,
+so that runs with a tag or a value are found by a range of its primary key. Whoever inserts a run needs the function
+`run_terms`, which every connection gets (`db.core.sqlite.prepare`).
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+_MAX_LENGTH = 120
+"""Characters of a term; the rest of a longer one is a hash, so that the table stays narrow."""
+_SEPARATOR = "\x1f"
+"""Between the names of a path. Paths that it makes equal only cost a comparison: documents are compared as well."""
+
+
+def run_terms(tags: str, metadata: str) -> str:
+    """Returns the terms of a run as a JSON array; its tags and its metadata are JSON texts."""
+    terms = dict.fromkeys(tag_term(tag) for tag in orjson.loads(tags))
+    terms |= dict.fromkeys(metadata_terms(metadata))
+    return orjson.dumps(list(terms)).decode()
+
+
+def tag_term(tag: str) -> str:
+    """Returns the term of a tag."""
+    return _bounded(f"t{tag}")
+
+
+def metadata_terms(document: str) -> list[str]:
+    """Returns the terms of a JSON document: whatever contains the document has all of them."""
+    return [_bounded(f"m{path}={value}") for path, value in _leaves("", orjson.loads(document))]
+
+
+def is_shortened(term: str) -> bool:
+    """True if other tags or documents may have the same term, or have it at another place."""
+    return len(term) >= _MAX_LENGTH or "[]" in term or term.count(_SEPARATOR) != term.startswith("m")
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(f"{path}{_SEPARATOR}{name}", inner)
+    elif isinstance(value, list):
+        # Containment knows no places in a list.
+        for inner in value:
+            yield from _leaves(f"{path}[]", inner)
+    elif isinstance(value, float) and value.is_integer():
+        yield path, str(int(value))  # 1.0 is 1
+    else:
+        yield path, orjson.dumps(value).decode()
+
+
+def _bounded(term: str) -> str:
+    if len(term) <= _MAX_LENGTH:
+        return term
+    return term[: _MAX_LENGTH - 33] + "#" + blake2b(term.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""The JSON text of rows, written by the database itself."""

@@ -1,0 +1,329 @@
+"""Narrows a filter before a read: names the runs that an index finds quickly, where a planner would not use it.
+
+A page is the first rows of an order. A planner that does not know how rare a value is, or where in the order its runs
+lie, walks the order past every run that does not match. So an index is asked first, for a bounded number of runs: if it
+has no more, the filter names them (`ids`), and the read takes them by their keys; if it has more, they are common, and
+the walk soon meets enough of them. All conditions of the filter still hold in the read: what changes in between is
+found as if the read had begun earlier.
+
+PostgreSQL knows how rare most values are, so it is asked about texts alone. SQLite does not.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Select, Uuid, and_, column, func, select, text, true
+from sqlalchemy import table as sql_table
+
+from db import text_indexes
+from db.core.terms import is_shortened, metadata_terms, tag_term
+from db.models import FlowRun, Project
+from db.models.types import Folded, sort_key, table
+from db.runs.filter import matches
+from db.sql.keyset import Keyset, Page
+from domain import ids
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter
+from domain.text import fold
+
+_table = table(FlowRun)
+_run = _table.c
+_project = table(Project).c
+_term = sql_table("run_term", column("term"), column("project_id", Uuid()), column("run_id", Uuid())).c
+
+FEW = 500
+"""Runs up to this number are read by their keys, whatever the order: that takes a few milliseconds."""
+_FEW_ON_POSTGRESQL = 2_000
+"""The same of what PostgreSQL is asked about: the walk past them all would take a second."""
+_SAMPLE = 300
+"""Newest runs that are looked at for a text, before its index is asked: PostgreSQL reads all that a text is in."""
+_COMMON = 5
+"""A text in as many runs of the sample is common."""
+TRIGRAM = 3
+"""Characters that a text must have for an index of texts to know it."""
+_SAFE_LIST = 100
+"""Values of one field beyond which its index is not asked: each is a search of its own."""
+
+_ERRORS_WITH = text(
+    f"SELECT run_id FROM {text_indexes.ERROR_TEXT} WHERE {text_indexes.ERROR_TEXT} MATCH :phrase LIMIT :most"  # noqa: S608
+).columns(run_id=Uuid())
+
+# By that index: the planner would rather read each run.
+_IS_NOT_ARCHIVED = text(
+    "NOT EXISTS (SELECT 1 FROM flow_run INDEXED BY ix_run_archived WHERE flow_run.project_id = run_term.project_id"
+    " AND flow_run.archived_at IS NOT NULL AND flow_run.id = run_term.run_id)"
+)
+
+
+def narrow(conn: Connection, where: RunFilter) -> RunFilter:
+    """Returns a filter that the same runs match, and that names them if they are few and an index finds them."""
+    where = where.without_blanks()
+    if where.ids is not None:
+        return where
+    if conn.dialect.name != "sqlite":
+        return _narrow_on_postgresql(conn, where)
+    fewest: Sequence[UUID] | None = None
+    for query in _queries(conn, where):
+        keys = query(FEW + 1)
+        if len(keys) <= FEW and (fewest is None or len(keys) < len(fewest)):
+            fewest = keys
+        if not keys:
+            break
+    return replace(where, ids=fewest) if fewest is not None else _within_terms(conn, where)
+
+
+def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement[bool]:
+    """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`."""
+    return matches(narrow(conn, where), conn.dialect.name, now)
+
+
+def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
+    """Returns False if `narrow_page` would return the filter as it is: most lists are spared the question."""
+    if where.ids is not None:
+        return False
+    created = where.created_after is not None or where.created_before is not None
+    is_restricted, is_sorted = _is_restricted(where), sorted_by is not None
+    if _spans_projects(where) and (is_sorted or is_restricted):
+        return True
+    if dialect != "sqlite":
+        several_tags = where.any_tags is not None and len(where.any_tags) > 1
+        return bool(where.error_contains) or several_tags or (is_sorted and created)
+    return (is_restricted and (is_sorted or not _is_in_one_index(where))) or (is_sorted and created)
+
+
+def _is_in_one_index(where: RunFilter) -> bool:
+    """True if one index holds the runs that match in the order of their creation."""
+    plain = RunFilter(
+        project_ids=where.project_ids, created_after=where.created_after, created_before=where.created_before
+    )
+    if where.archived is Archived.ONLY:
+        return False
+    for name in ("statuses", "flow_ids", "trigger_methods"):
+        without: dict[str, Any] = {name: None}
+        values = getattr(where, name)
+        if values is not None and len(values) == 1 and replace(where, archived=Archived.EXCLUDE, **without) == plain:
+            return True
+    return False
+
+
+def narrow_page(conn: Connection, where: RunFilter, keyset: Keyset, page: Page, sorted_by: str | None) -> RunFilter:
+    """The same for a page of runs, sorted by a column; of several projects: names the runs that are on it.
+
+    Indexes begin with the project, so each project is read by itself.
+    """
+    if not may_narrow(where, conn.dialect.name, sorted_by):
+        return where
+    where = narrow(conn, where)
+    if keyset.sort is not None and where.ids is None and conn.dialect.name != "sqlite":
+        where = _created_in_range(conn, where)
+    if not _spans_projects(where) or (keyset.sort is None and not _is_restricted(where)):
+        return where
+    condition = matches(where, conn.dialect.name, sorted_by=sorted_by)
+    if conn.dialect.name == "sqlite":
+        keys: list[UUID] = []
+        for project_id in _projects(conn, where):
+            query = keyset.slice(select(_run.id).where(_run.project_id == project_id, condition), page)
+            keys += conn.execute(query).scalars()
+        return replace(where, ids=tuple(keys))
+    sort = _run.id if keyset.sort is None else keyset.sort
+    of_one = select(_run.id, sort.label("sort")).where(_run.project_id == _project.id, condition)
+    first = keyset.slice(of_one.correlate(_project.id.table), page).lateral("first")
+    of_all = select(first.c.id).select_from(_project.id.table.join(first, true()))
+    if where.project_ids is not None:
+        of_all = of_all.where(_project.id.in_(where.project_ids))
+    all_first = Keyset(first.c.id, None if keyset.sort is None else first.c.sort, keyset.descending)
+    query = of_all.order_by(*all_first.order(backward=page.backward)).limit(page.limit)
+    return replace(where, ids=tuple(conn.execute(query).scalars()))
+
+
+def _spans_projects(where: RunFilter) -> bool:
+    """True if the runs belong to several projects, and not to flows or runs whose own indexes serve."""
+    owners = (
+        where.ids,
+        where.flow_ids,
+        where.flow_version_ids,
+        where.parent_run_id,
+        where.root_run_id,
+        where.retry_of_id,
+    )
+    is_owned = any(owner is not None for owner in owners)
+    return not is_owned and (where.project_ids is None or len(where.project_ids) > 1)
+
+
+def _is_restricted(where: RunFilter) -> bool:
+    plain = RunFilter(
+        project_ids=where.project_ids, created_after=where.created_after, created_before=where.created_before
+    )
+    return where not in (plain, replace(plain, archived=Archived.INCLUDE))
+
+
+def _projects(conn: Connection, where: RunFilter) -> Sequence[UUID]:
+    if where.project_ids is not None:
+        return where.project_ids
+    return conn.execute(select(_project.id)).scalars().all()
+
+
+_Query = Callable[[int], Sequence[UUID]]
+"""Returns runs, at most so many, among which all are that match the filter."""
+
+
+def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
+    """Yields what SQLite's indexes can be asked about the filter."""
+    projects = where.project_ids if where.project_ids is not None else select(_project.id)
+    in_projects = _run.project_id.in_(projects)
+
+    def fetch(query: Select[Any]) -> _Query:
+        return lambda most: conn.execute(query.limit(most)).scalars().all()
+
+    for terms in _terms(where):
+        yield fetch(select(_term.run_id).where(_term.term.in_(terms), _term.project_id.in_(projects)))
+    if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
+        phrase = phrase_of(where.error_contains)
+        yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
+    # In each of these indexes the ID follows the value, so that one value comes in the order of creation.
+    for column_, values in (
+        (_run.status, where.statuses),
+        (_run.trigger_method, where.trigger_methods),
+        (_run.failed_step_name, None if where.failed_step_name is None else [where.failed_step_name]),
+        (_run.error_fingerprint, None if where.error_fingerprint is None else [where.error_fingerprint]),
+        (_run.external_id, where.external_ids),
+    ):
+        if values is not None and len(values) <= _SAFE_LIST:
+            yield fetch(select(_run.id).where(in_projects, column_.in_(values)))
+    if where.flow_ids is not None and len(where.flow_ids) <= _SAFE_LIST:
+        yield fetch(select(_run.id).where(_run.flow_id.in_(where.flow_ids)))
+    if where.archived is Archived.ONLY:
+        yield fetch(select(_run.id).where(in_projects, _run.archived_at.is_not(None)))
+    if where.created_after is not None or where.created_before is not None:
+        created = RunFilter(
+            archived=Archived.INCLUDE, created_after=where.created_after, created_before=where.created_before
+        )
+        yield fetch(select(_run.id).where(in_projects, matches(created, "sqlite")))
+    yield from _ranges(where, in_projects, fetch)
+
+
+def _ranges(where: RunFilter, in_projects: Any, fetch: Callable[[Select[Any]], _Query]) -> Iterator[_Query]:
+    for column_, after, before in (
+        (_run.started_at, where.started_after, where.started_before),
+        (_run.finished_at, where.finished_after, where.finished_before),
+    ):
+        if after is None and before is None:
+            continue
+        bounds = [sort_key(column_) > ids.created_at(UUID(int=0)) if after is None else sort_key(column_) >= after]
+        if before is not None:
+            bounds.append(sort_key(column_) < before)
+        yield fetch(select(_run.id).where(in_projects, *bounds))
+    length = sort_key(_run.duration_ms)
+    least, most = where.min_duration_ms, where.max_duration_ms
+    if least is not None or most is not None:
+        ended = [length >= (least or 0)] if most is None else [length >= (least or 0), length <= most]
+        live = select(_run.id).where(in_projects, length == -1, _run.started_at.is_not(None))
+        yield fetch(select(_run.id).where(in_projects, *ended).union_all(live))  # type: ignore[arg-type]
+
+
+def _terms(where: RunFilter) -> Iterator[Sequence[str]]:
+    """Yields sets of terms: every run that matches has at least one term of each."""
+    for tag in where.tags or ():
+        yield [tag_term(tag)]
+    if where.any_tags is not None and len(where.any_tags) <= _SAFE_LIST:
+        yield [tag_term(tag) for tag in where.any_tags]
+    if where.metadata is not None:
+        for term in metadata_terms(where.metadata):
+            yield [term]
+
+
+def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
+    """Returns the filter with bounds of time within which all runs lie that have its tags and its metadata."""
+    sets = list(_terms(where))
+    projects = _projects(conn, where) if sets else ()
+    for terms in sets:
+        # Two steps from the ends of a range of the primary key, for each.
+        of_terms = [(_term.term == term, _term.project_id == key) for term in terms for key in projects]
+        if len(of_terms) > _SAFE_LIST:
+            continue
+        bounds = [
+            conn.execute(select(end(_term.run_id)).where(*of_term)).scalar()
+            for of_term in of_terms
+            for end in (func.min, func.max)
+        ]
+        found = [key for key in bounds if key is not None]
+        if not found:
+            return replace(where, ids=())
+        after, before = ids.created_at(min(found)), ids.created_at(max(found)) + timedelta(milliseconds=1)
+        where = replace(
+            where,
+            created_after=after if where.created_after is None else max(after, where.created_after),
+            created_before=before if where.created_before is None else min(before, where.created_before),
+        )
+    return where
+
+
+def phrase_of(part: str) -> str:
+    """Returns the query of FTS5 for texts that contain `part`."""
+    escaped = fold(part).replace('"', '""')
+    return f'"{escaped}"'
+
+
+def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
+    """Returns the query of the runs that match the filter, if one term says all of it: SQLite counts terms quickly."""
+    if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
+        return None
+    of_projects = RunFilter(project_ids=where.project_ids, archived=where.archived)
+    terms = [term for (term,) in _terms(replace(where, any_tags=None))]
+    if len(terms) != 1 or is_shortened(terms[0]):
+        return None
+    if where not in (replace(of_projects, tags=where.tags), replace(of_projects, metadata=where.metadata)):
+        return None
+    projects = where.project_ids if where.project_ids is not None else select(_project.id)
+    query = select(_term.run_id).where(_term.term == terms[0], _term.project_id.in_(projects))
+    if where.archived is Archived.INCLUDE:
+        return query
+    return query.where(_IS_NOT_ARCHIVED)
+
+
+def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
+    text_condition: ColumnElement[bool] | None = None
+    has_value: ColumnElement[bool] = true()
+    if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
+        folded = Folded(_run.error_folded, _run.error_message)
+        # Without LIKE the condition is that of the sample; the index knows LIKE alone.
+        text_condition = and_(
+            _run.error_message.is_not(None), folded.contains(fold(where.error_contains), autoescape=True)
+        )
+        sampled = RunFilter(error_contains=where.error_contains, archived=Archived.INCLUDE)
+        has_value = _run.error_message.is_not(None)
+    elif where.any_tags is not None and len(where.any_tags) > 1:
+        # The planner takes several tags for commoner than they are.
+        sampled = RunFilter(any_tags=where.any_tags, archived=Archived.INCLUDE)
+    else:
+        return where
+    of_projects = true() if where.project_ids is None else _run.project_id.in_(where.project_ids)
+    condition = matches(sampled, "postgresql")
+    newest = select(condition.label("hit")).where(of_projects, has_value).order_by(_run.id.desc()).limit(_SAMPLE)
+    hits = newest.subquery().c.hit
+    if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
+        return where
+    # Planned by itself, as if all of it were read: else the limit would make a planner walk the table.
+    by_index = condition if text_condition is None else text_condition
+    found = select(_run.id, _run.project_id).where(by_index).cte("found").prefix_with("MATERIALIZED")
+    query = select(found.c.id).limit(_FEW_ON_POSTGRESQL + 1)
+    if where.project_ids is not None:
+        query = query.where(found.c.project_id.in_(where.project_ids))
+    keys = conn.execute(query).scalars().all()
+    return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
+
+
+def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:
+    """Names the runs that were created in the range of the filter, if they are few, for an order by something else."""
+    before, after = where.created_before, where.created_after
+    if before is None and after is None:
+        return where
+    created = RunFilter(
+        project_ids=where.project_ids, archived=Archived.INCLUDE, created_after=after, created_before=before
+    )
+    query = select(_run.id).where(matches(created, conn.dialect.name))
+    keys = conn.execute(query.order_by(_run.id).limit(FEW + 1)).scalars().all()
+    return replace(where, ids=tuple(keys)) if len(keys) <= FEW else where

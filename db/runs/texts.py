@@ -1,0 +1,43 @@
+"""Pages of runs as JSON text: the same rows, in the same order, as `db.runs.reads.page` reads."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import ClauseElement
+
+from db.row_json.statements import RowTexts, Statement, page_slice
+from db.runs.filter import matches
+from db.runs.reads import SORT_COLUMNS, keyset
+from db.sql.clause_text import ClauseTexts, clause_text
+from db.sql.keyset import Page
+from domain.runs.run_filter import RunFilter, RunOrder
+from domain.time import clock
+
+TABLE = "flow_run"
+
+_KEPT_FILTERS = 2_000
+"""Filters whose conditions are kept as text."""
+_KEPT_IDS = 10
+"""IDs that a filter names whose condition is kept."""
+_filters = ClauseTexts(_KEPT_FILTERS)
+
+
+def page(
+    texts: RowTexts, where: RunFilter, order: RunOrder, page: Page, values: Mapping[str, object], *, placed: bool
+) -> Statement:
+    """Returns the statement for the texts of the matching runs of one page; those of a backward page come last first.
+
+    With `placed`, each row ends with its ID and its sort value.
+    """
+    dialect = texts.dialect
+    sorted_by = SORT_COLUMNS[order.field]
+
+    def build(now: datetime) -> ClauseElement:
+        return matches(where, dialect, now, sorted_by=sorted_by)
+
+    # A filter that names many runs was narrowed for this page alone.
+    is_kept = where.ids is None or len(where.ids) <= _KEPT_IDS
+    condition = _filters.of((where, sorted_by), build, dialect) if is_kept else clause_text(build(clock.now()), dialect)
+    rows = page_slice(order, lambda: keyset(order), condition, page, dialect)
+    columns = f"{TABLE}.id, {f'{TABLE}.{sorted_by}' if sorted_by else '0'}" if placed else ""
+    return texts.select(columns, rows, values)

@@ -1,0 +1,23 @@
+"""The form of texts in which upper and lower case are the same."""
+
+from string import ascii_lowercase, ascii_uppercase
+from unicodedata import normalize
+
+_ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
+def fold(text: str) -> str:
+    """Returns `text` in the form in which texts are compared without regard to case, in every alphabet.
+
+    Unicode's full case folding (`ß` is `ss`, all three sigmas are one), in composed characters. Databases know it for
+    ASCII alone: columns hold what `fold_column` returns.
+    """
+    return text.lower() if text.isascii() else normalize("NFC", normalize("NFC", text).casefold())
+
+
+def fold_column(text: str | None) -> str | None:
+    """Returns what is stored beside `text`: its folded form, or None where SQL's `lower` of ASCII letters gives it."""
+    if text is None or text.isascii():
+        return None
+    folded = fold(text)
+    return None if folded == text.translate(_ASCII_LOWER) else folded

@@ -1,0 +1,48 @@
+"""Objects that a viewer sees, one by one, as JSON texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from db.row_json.statements import RowTexts, by_keys, read_key
+from domain.ids import IdKind
+from resolvers import authorize
+from resolvers.context import Context
+
+
+class _Owned(NamedTuple):
+    """What `authorize.can_see` looks at."""
+
+    project_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTable:
+    """Where the objects of a type are, and whose they are."""
+
+    table: str
+    project: str
+    """The SQL expression of the ID of their project."""
+
+
+TABLES: Mapping[IdKind, NodeTable] = {
+    IdKind.PROJECT: NodeTable("project", "project.id"),
+    IdKind.FLOW: NodeTable("flow", "flow.project_id"),
+    IdKind.FLOW_VERSION: NodeTable("flow_version", "flow_version.project_id"),
+    IdKind.RUN: NodeTable("flow_run", "flow_run.project_id"),
+    IdKind.SCHEDULE: NodeTable("schedule", "schedule.project_id"),
+    IdKind.WEBHOOK: NodeTable("webhook", "webhook.project_id"),
+}
+"""The types whose objects have JSON texts of their own."""
+
+
+async def visible(
+    context: Context, kind: IdKind, keys: Sequence[UUID], texts: RowTexts, values: Mapping[str, object]
+) -> Mapping[UUID, Any]:
+    """Returns the texts of the objects of a type with these keys, without those that the viewer does not see."""
+    rows = await context.database.fetch(*by_keys(texts, TABLES[kind].project, keys, values))
+    viewer = context.viewer
+    return {
+        read_key(key): text for text, project_id, key in rows if authorize.can_see(viewer, _Owned(read_key(project_id)))
+    }

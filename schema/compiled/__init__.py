@@ -1,0 +1,1 @@
+"""Compiled reads: queries of declared fields, answered with JSON text that the database writes. Enter by `reads`."""

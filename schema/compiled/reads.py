@@ -1,0 +1,216 @@
+"""The door of compiled reads: answers queries of declared fields with JSON text that the database writes.
+
+A document is planned once. Its root fields check rights, arguments, filters and pages by the same functions as their
+resolvers; the rows come as JSON text, and are put together to the response. What a plan does not cover, and every
+error, is left to the general path: it executes the operation as a whole, so that its answer is the only one there is.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    specified_rules,
+)
+from graphql.execution.values import VariableValues, get_variable_values
+from strawberry import Schema
+from strawberry.extensions import ParserCache, ValidationCache
+
+from db.row_json.statements import instant_value
+from db.row_json.writer import BROKEN
+from db.sql.clause_text import Recent
+from domain.errors import FlowRunsError
+from domain.time import clock
+from resolvers.context import Context
+from schema.compiled.environment import Decide, Environment, UncoveredError
+from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
+from schema.compiled.selections import Planner
+from schema.cost import MAX_TOKENS, RepeatedNames, check
+
+_logger = logging.getLogger(__name__)
+
+_MAX_PLANS = 16
+"""Plans of one operation: one for each set of answers that its variables give, such as those of `@include`."""
+_RULES = (*specified_rules, RepeatedNames)
+
+
+@dataclass(slots=True)
+class ReadCounts:
+    """What became of the operations that came to the door."""
+
+    compiled: int = 0
+    """Operations that were answered."""
+    general: Counter[str] = field(default_factory=Counter)
+    """Operations that were left to the general path, by the reason: what is not covered, or what was wrong."""
+
+
+class _LeaveError(Exception):
+    """The operation is left to the general path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    fields: Sequence[tuple[str, Run]]
+    decisions: Sequence[tuple[Decide, Any]]
+    parameters: Mapping[str, Decide]
+    has_nested_cursors: bool
+
+    def serves(self, variables: VariableValues) -> bool:
+        """True if the variables give the answers that the plan was made with."""
+        return all(decide(variables) == answer for decide, answer in self.decisions)
+
+    async def run(self, context: Context, variables: VariableValues) -> bytes:
+        """Returns the body of the response."""
+        values: dict[str, object] = {"now": instant_value(context.database.dialect, clock.now())}
+        for name, value in self.parameters.items():
+            values[name] = value(variables)
+        if len(self.fields) == 1:
+            ((key, run),) = self.fields
+            text = f'{{"data":{{"{key}":{await run(context, variables, values)}}}}}'
+        else:
+            found = await asyncio.gather(*(run(context, variables, values) for _, run in self.fields))
+            parts = (f'"{key}":{part}' for (key, _), part in zip(self.fields, found, strict=True))
+            text = '{"data":{' + ",".join(parts) + "}}"
+        if BROKEN in text:
+            raise UnexpectedError
+        return (with_nested_cursors(text) if self.has_nested_cursors else text).encode()
+
+
+class _Operation:
+    """An operation of a valid document, with its plans."""
+
+    def __init__(self, schema: Schema, document: DocumentNode, name: str | None) -> None:
+        self._schema = schema
+        self._document = document
+        self._name = name
+        self._node = _operation(document, name)
+        self._fragments = {
+            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+        }
+        self._plans: list[_Plan] = []
+        self._refused: str | None = None
+        self._convert = converter(schema)
+
+    async def execute(self, given: dict[str, Any], context: Context) -> bytes:
+        """Returns the body of the response."""
+        check(self._document, self._name, given)
+        graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
+        variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
+        if isinstance(variables, list):
+            raise _LeaveError("variables")
+        return await self._plan(graphql_schema, variables).run(context, variables)
+
+    def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
+        if self._refused is not None:
+            raise _LeaveError(self._refused)
+        for known in self._plans:
+            if known.serves(variables):
+                return known
+        if len(self._plans) >= _MAX_PLANS:
+            raise _LeaveError("many plans")
+        environment = Environment(schema, self._fragments, variables)
+        try:
+            plan = self._planned(environment)
+        except UncoveredError as error:
+            if not environment.decisions:
+                self._refused = error.reason
+            raise _LeaveError(error.reason) from None
+        self._plans.append(plan)
+        return plan
+
+    def _planned(self, environment: Environment) -> _Plan:
+        root = environment.schema.query_type
+        assert isinstance(root, GraphQLObjectType)
+        planner = Planner(environment)
+        roots = Roots(environment, planner, self._convert)
+        if self._node.directives:
+            raise UncoveredError("directive")
+        fields = [
+            (key, roots.plan(root, nodes))
+            for key, nodes in environment.fields(root, [self._node.selection_set]).items()
+        ]
+        return _Plan(fields, environment.decisions, planner.values, planner.has_nested_cursors)
+
+
+class CompiledReads:
+    """Answers the operations that it covers. Share one: it keeps the plans."""
+
+    def __init__(self, schema: Schema, documents: int) -> None:
+        """Of at most so many documents, the plans are kept."""
+        self.counts = ReadCounts()
+        self._schema = schema
+        self._operations: Recent[tuple[str, str | None], _Operation | str] = Recent(documents)
+        self._parse = ParserCache(maxsize=documents).cached_parse_document
+        self._validate = ValidationCache(maxsize=documents).cached_validate_document
+
+    async def execute(
+        self, query: str | None, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
+    ) -> bytes | None:
+        """Returns the body of the response to a query; None: the general path has to execute it."""
+        try:
+            body = await self._operation(query, operation_name).execute(dict(variables or {}), context)
+        except _LeaveError as error:
+            reason = error.reason
+        except UncoveredError as error:
+            reason = error.reason
+        except (FlowRunsError, GraphQLError):
+            reason = "error"
+        except UnexpectedError:
+            reason = "unexpected value"
+        except Exception:
+            # The general path answers. That this one could not is a defect, which must not stay unseen.
+            _logger.warning("a compiled read failed; the general path answers", exc_info=True)
+            reason = "failure"
+        else:
+            self.counts.compiled += 1
+            return body
+        self.counts.general[reason] += 1
+        return None
+
+    def _operation(self, query: str | None, name: str | None) -> _Operation:
+        if not query:
+            raise _LeaveError("document")
+        known = self._operations.find((query, name))
+        if known is None:
+            known = self._operations.put((query, name), self._prepared(query, name))
+        if isinstance(known, str):
+            raise _LeaveError(known)
+        return known
+
+    def _prepared(self, query: str, name: str | None) -> _Operation | str:
+        """Returns the operation, or the reason to leave it to the general path."""
+        try:
+            document = self._parse(query, max_tokens=MAX_TOKENS)
+            if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name
+                return "document"
+            return _Operation(self._schema, document, name)
+        except _LeaveError as error:
+            return error.reason
+        except (FlowRunsError, GraphQLError, ValueError, RecursionError):
+            return "document"
+
+
+def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if name is not None:
+        operations = [node for node in operations if node.name and node.name.value == name]
+    if len(operations) != 1:
+        raise _LeaveError("document")
+    (operation,) = operations
+    if operation.operation is not OperationType.QUERY:
+        raise _LeaveError(operation.operation.value)
+    return operation

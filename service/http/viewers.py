@@ -1,0 +1,98 @@
+"""Who a secret belongs to, remembered for moments, so that a request need not ask the database."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from db import api_keys, secret_tokens
+from db.core import pubsub
+from db.core.database import Database
+from domain.enums import Role
+from domain.time import clock
+from resolvers.context import Viewer
+
+TRUSTED = timedelta(seconds=0.5)
+"""Time for which a key that was read counts as in force. So long at most may a revoked key go on, whoever revoked it: a
+signal between processes can be lost, and SQL by hand sends none."""
+MAX_KEYS = 10_000
+"""Keys that are remembered, about 500 bytes each; the one that was read first goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    viewer: Viewer
+    read_at: datetime
+    """The beginning of the read: what was committed after it is not in it."""
+    until: datetime
+    """When it must be read again, or when the key expires, whichever comes first."""
+
+
+class Viewers:
+    """Finds the viewer of a secret. Keys that are not in force are never remembered, so guessing fills no memory.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, _Known] = {}
+        self._reads: dict[str, asyncio.Task[Viewer | None]] = {}
+        self._revoked = asyncio.Event()
+        self._revocations = 0
+
+    @contextmanager
+    def forgetting_revoked(self) -> Iterator[None]:
+        """Forgets keys as soon as this process hears of a revocation, while the block lasts."""
+        with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
+            yield
+
+    async def find(self, secret: str | None) -> Viewer | None:
+        """Returns the viewer of the key with this secret; None if there is no such key in force.
+
+        Raises:
+            DatabaseUnavailableError: the key has to be read, and the database cannot be reached.
+        """
+        if not secret:
+            return None
+        if self._revoked.is_set():
+            self._forget()
+        digest = secret_tokens.hash_token(secret)
+        known = self._known.get(digest)
+        # A clock that was set back must not make a key last longer.
+        if known is not None and known.read_at <= clock.now() < known.until:
+            return known.viewer
+        reading = self._reads.get(digest)
+        if reading is None:
+            reading = self._reads[digest] = asyncio.create_task(self._read(digest))
+            reading.add_done_callback(lambda done: self._forget_read(digest, done))
+        # Others may wait for the same read.
+        return await asyncio.shield(reading)
+
+    async def _read(self, digest: str) -> Viewer | None:
+        revocations, read_at = self._revocations, clock.now()
+        key = await self._database.read(api_keys.by_hash, digest)
+        self._known.pop(digest, None)
+        if key is None:
+            return None
+        viewer = Viewer(key.id, key.project_id, Role(key.role), key.name)
+        if revocations == self._revocations and not self._revoked.is_set():
+            until = read_at + TRUSTED
+            until = until if key.expires_at is None else min(until, key.expires_at)
+            if len(self._known) >= MAX_KEYS:
+                del self._known[next(iter(self._known))]
+            self._known[digest] = _Known(viewer, read_at, until)
+        return viewer
+
+    def _forget(self) -> None:
+        self._revoked.clear()
+        self._revocations += 1
+        self._known.clear()
+        self._reads.clear()  # what they return was committed before
+
+    def _forget_read(self, digest: str, done: "asyncio.Task[Viewer | None]") -> None:
+        if self._reads.get(digest) is done:
+            del self._reads[digest]
+        if not done.cancelled():
+            done.exception()  # marks it as retrieved: whoever waited may have been cancelled

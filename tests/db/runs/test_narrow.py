@@ -1,0 +1,254 @@
+"""Reads that are narrowed by an index first: what they find, and how both databases carry them out."""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from sqlalchemy import Connection, insert
+
+from db import projects
+from db.core import terms
+from db.core.database import Database
+from db.core.unit_of_work import UnitOfWork
+from db.models import FlowRun
+from db.models.types import table
+from db.runs import narrow, reads
+from db.runs.filter import matches
+from db.sql.keyset import Edge, Page, Position, sort_value
+from domain.enums import RunStatus, TriggerMethod
+from domain.runs.filter_field import Archived
+from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
+from domain.text import fold_column
+from tests.db.test_plans import SECOND, nodes, statements_on
+from tests.support import factory
+from tests.support.clock import START
+
+COUNT = 3_000
+PROJECTS = 3
+RARE = "connection 4711 reset by Gäste"
+
+
+def key_of(number: int) -> UUID:
+    return factory.uuid_at(START - (COUNT - number) * SECOND)
+
+
+def fill(uow: UnitOfWork) -> None:
+    """Three projects; each value is in the runs of one of them, of two, or of all."""
+    flows = [factory.make_project_with_flow(uow, name=f"project {number}") for number in range(PROJECTS)]
+    draw = random.Random(1)
+    uow.conn.execute(insert(table(FlowRun)), [_run(number, flows[number % PROJECTS], draw) for number in range(COUNT)])
+
+
+def _run(number: int, flow: Any, draw: random.Random) -> dict[str, Any]:
+    created = START - (COUNT - number) * SECOND
+    is_failed = number % 5 == 0
+    message = (RARE if number % 700 == 0 else f"The request answered {number % 7}") if is_failed else None
+    took = draw.randrange(100_000)
+    values: dict[str, Any] = dict.fromkeys(each.name for each in table(FlowRun).c if each.server_default is None)
+    return values | {
+        "id": key_of(number),
+        "root_run_id": key_of(number),
+        "project_id": flow.project_id,
+        "flow_id": flow.flow_id,
+        "flow_version_id": flow.version_id,
+        "status": RunStatus.FAILED if is_failed else RunStatus.SUCCEEDED,
+        "environment": "PRODUCTION",
+        "trigger_method": TriggerMethod.SCHEDULE if number % 900 == 1 else TriggerMethod.API,
+        "created_at": created,
+        "updated_at": created,
+        "started_at": created + SECOND,
+        "finished_at": created + 2 * SECOND,
+        "archived_at": created + 3 * SECOND if number % 400 == 3 else None,
+        "duration_ms": took,
+        "fail_parent_on_failure": False,
+        "attempt": 1,
+        "interruptions": 0,
+        "failed_step_name": "store" if is_failed else None,
+        "error_message": message,
+        "error_folded": fold_column(message),
+        "error_fingerprint": f"{number % 7:016x}" if is_failed else None,
+        "external_id": f"order {number}" if number % 50 == 0 else None,
+        "tags": [f"team {number % 4}", f"build {number // 100}"],
+        "metadata": orjson.dumps({"customer": {"id": number % 500, "codes": [number % 9]}}).decode(),
+        "input": "{}",
+    }
+
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "rare error": {"error_contains": "4711 RESET by GÄSTE"},
+    "absent error": {"error_contains": "nowhere"},
+    "common error": {"error_contains": "answered"},
+    "short error": {"error_contains": "71"},
+    "rare error of one trigger": {"error_contains": "4711", "trigger_methods": [TriggerMethod.API]},
+    "rare tag": {"tags": ["build 3"]},
+    "rare and common tag": {"tags": ["team 1", "build 3"]},
+    "unknown tags": {"any_tags": ["none", "nothing"]},
+    "tags, one of them unknown": {"any_tags": ["none", "build 3"]},
+    "common tag": {"tags": ["team 1"]},
+    "no tags": {"tags": []},
+    "nested metadata": {"metadata": '{"customer": {"id": 7}}'},
+    "metadata in a list": {"metadata": '{"customer": {"codes": [3.0]}}'},
+    "metadata without values": {"metadata": '{"customer": {}}'},
+    "unknown metadata": {"metadata": '{"customer": {"id": "7"}}'},
+    "rare trigger": {"trigger_methods": [TriggerMethod.SCHEDULE]},
+    "absent trigger": {"trigger_methods": [TriggerMethod.RETRY, TriggerMethod.WEBHOOK]},
+    "absent status": {"statuses": [RunStatus.QUEUED]},
+    "started in a range": {"started_after": START - 2_000 * SECOND, "started_before": START - 1_990 * SECOND},
+    "started before any": {"started_before": START - 9_000 * SECOND},
+    "finished before": {"finished_before": START - 2_950 * SECOND},
+    "finished after any": {"finished_after": START + 9_000 * SECOND},
+    "created in a range": {"created_after": START - 2_000 * SECOND, "created_before": START - 1_990 * SECOND},
+    "short runs": {"max_duration_ms": 500},
+    "long runs": {"min_duration_ms": 99_500},
+    "no duration": {"min_duration_ms": 10**9},
+    "archived alone": {"archived": Archived.ONLY},
+    "archived too": {"archived": Archived.INCLUDE, "tags": ["build 3"]},
+    "external": {"external_ids": ["order 50", "order 100", "order 51"]},
+    "blank values": {"failed_step_name": "", "error_contains": "", "metadata": "{}", "min_duration_ms": 0},
+    "everything": {},
+}
+ORDERS = [RunOrder(field, descending) for field in RunOrderField for descending in (True, False)]
+
+
+def projects_of(conn: Connection, number: int | None) -> list[UUID] | None:
+    """The project of a number; None of an operator, who sees all; of 9 the first two."""
+    if number is None:
+        return None
+    names = [f"project {each}" for each in ((0, 1) if number == 9 else (number,))]
+    return [key for name in names if (key := projects.by_name(conn, name)) is not None]
+
+
+@pytest.mark.parametrize("name", list(FILTERS))
+async def test_narrowed_reads_find_what_the_filter_matches(filled: Database, name: str) -> None:
+    for number in (1, 9, None):
+        await filled.read(check, FILTERS[name], number)
+
+
+def check(conn: Connection, values: dict[str, Any], number: int | None) -> None:
+    where = RunFilter(project_ids=projects_of(conn, number), **values)
+    condition = matches(where, conn.dialect.name)
+    runs = conn.execute(table(FlowRun).select().where(condition)).all()
+    assert reads.count(conn, where, None) == len(runs)
+    assert reads.count(conn, where, 10) == min(10, len(runs))
+    for order in ORDERS:
+        column = reads.SORT_COLUMNS[order.field]
+        expected = sorted(
+            runs, key=lambda run: (0 if column is None else getattr(run, column), run.id), reverse=order.descending
+        )
+        first = reads.page(conn, ("status",), where, order, Page(7))
+        assert [run.id for run in first] == [run.id for run in expected[:7]]
+        last = reads.page(conn, ("status",), where, order, Page(7, backward=True))
+        assert [run.id for run in last] == [run.id for run in expected[-7:]]
+        if len(expected) > 7:
+            value = sort_value(first[-1], column)
+            place = Position(value, first[-1].id)
+            second = reads.page(conn, ("status",), where, order, Page(7, after=place))
+            assert [run.id for run in second] == [run.id for run in expected[7:14]]
+            assert reads.has_more(conn, where, order, Edge(place, before=False))
+            assert reads.has_more(conn, where, order, Edge(place, before=True))
+
+
+NARROWED = (
+    "rare error",
+    "absent error",
+    "unknown tags",
+    "absent trigger",
+    "absent status",
+    "started in a range",
+    "started before any",
+    "finished before",
+    "finished after any",
+    "created in a range",
+    "no duration",
+    "archived alone",
+    "rare tag",
+    "nested metadata",
+    "unknown metadata",
+)
+
+
+IN_ONE_INDEX = ("absent status", "created in a range")
+"""Filters of which one index has the runs in the order of their creation."""
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", NARROWED)
+async def test_few_runs_are_named_and_read_by_their_keys(filled: Database, name: str) -> None:
+    for order in ORDERS:
+        plans = await filled.read(plans_of, partial(page, name=name, order=order))
+        assert not [node for plan in plans for node in plan if node.startswith("SCAN flow_run")], plans
+        if order.field is RunOrderField.CREATED_AT and name in IN_ONE_INDEX:
+            assert not [node for node in plans[-1] if "TEMP B-TREE" in node], plans
+        else:
+            assert any("sqlite_autoindex_flow_run_1" in node for node in plans[-1]), plans
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("name", ["rare error", "absent error"])
+async def test_index_of_texts_finds_rare_errors(filled: Database, name: str) -> None:
+    plans = await filled.read(plans_of, lambda conn: page(conn, name, RunOrder()))
+    assert "run_error_text" in str(plans), plans
+    assert "Seq Scan" not in str(plans[1:]), plans  # the first statement reads the project
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+async def test_tags_are_counted_from_their_terms_alone(filled: Database) -> None:
+    where = RunFilter(tags=["team 1"])
+    (plan,) = await filled.read(plans_of, lambda conn: reads.count(conn, where, None))
+    assert not [node for node in plan if "flow_run" in node and "ix_run_archived" not in node], plan
+
+
+@pytest.mark.parametrize("field", [RunOrderField.STARTED_AT, RunOrderField.FINISHED_AT, RunOrderField.DURATION])
+async def test_operators_read_the_index_of_each_project(filled: Database, field: RunOrderField) -> None:
+    plans = await filled.read(
+        plans_of, lambda conn: reads.page(conn, ("status",), RunFilter(), RunOrder(field), Page(7))
+    )
+    assert f"ix_run_project_{field.value.removesuffix('_AT').lower()}" in str(plans), plans
+    assert "SCAN flow_run" not in str(plans), plans
+
+
+def page(conn: Connection, name: str, order: RunOrder) -> object:
+    where = RunFilter(project_ids=projects_of(conn, 1), **FILTERS[name])
+    return reads.page(conn, ("status",), where, order, Page(7))
+
+
+def plans_of(conn: Connection, read: Callable[[Connection], object]) -> list[list[str]]:
+    """How the database carries out each statement of `read`."""
+    with statements_on(conn) as statements:
+        read(conn)
+    if conn.dialect.name == "sqlite":
+        return [
+            [row.detail for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in statements
+        ]
+    explained = [
+        conn.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+        for statement, parameters in statements
+    ]
+    return [list(nodes(orjson.loads(each)[0]["Plan"])) for each in explained]
+
+
+class TestTerms:
+    def test_document_has_the_terms_of_what_it_contains(self) -> None:
+        document = '{"a": {"b": [1, {"c": "x"}], "d": null}, "e": true}'
+        for part in ('{"a": {"b": [1.0]}}', '{"a": {"b": [{"c": "x"}]}}', '{"a": {"d": null}}', '{"e": true}', "{}"):
+            assert set(terms.metadata_terms(part)) <= set(terms.metadata_terms(document))
+
+    @pytest.mark.parametrize("other", ['{"a": "1"}', '{"a": true}', '{"b": 1}', '{"a": {"a": 1}}', '{"a": [1]}'])
+    def test_other_documents_have_other_terms(self, other: str) -> None:
+        assert not set(terms.metadata_terms(other)) & set(terms.metadata_terms('{"a": 1}'))
+
+    def test_long_terms_are_shortened_and_stay_apart(self) -> None:
+        first, second = (terms.tag_term("x" * 500 + end) for end in "ab")
+        assert first != second
+        assert terms.is_shortened(first)
+        assert max(len(first), len(second)) <= terms._MAX_LENGTH
+
+
+def test_few_is_below_the_number_of_runs() -> None:
+    """The tests above meet both: values with few runs, and values with more."""
+    assert narrow.FEW < COUNT // PROJECTS
