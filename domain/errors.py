@@ -177,7 +177,15 @@ class TooManyConnectionsError(RequestError, code="TOO_MANY_CONNECTIONS", http_st
 
 
 class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=HTTPStatus.UNAUTHORIZED):
-    """The request lacks a valid signature. Send the body's HMAC-SHA256 in the header that the webhook names."""
+    """The request lacks a valid signature, or its time stamp is more than five minutes from now."""
+
+
+class MethodNotAllowedError(RequestError, code="METHOD_NOT_ALLOWED", http_status=HTTPStatus.METHOD_NOT_ALLOWED):
+    """The webhook is called by POST. GET starts runs if it was created with `acceptsGet: true`."""
+
+
+class MappingFailedError(RequestError, code="MAPPING_FAILED", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The template of the webhook's input does not fit the request."""
 
 
 class UserError(FlowRunsError):
@@ -337,6 +345,10 @@ class ScheduleInvalidError(ProblemsError, code="SCHEDULE_INVALID", http_status=H
 
 class WebhookNotFoundError(UserError, code="WEBHOOK_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
     """No webhook with this ID or token exists, or the API key cannot see it."""
+
+
+class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The webhook is invalid."""
 
 
 class EmptyFilterError(UserError, code="EMPTY_FILTER"):

@@ -61,8 +61,10 @@ class Template:
         return self._root.render(_Render(scope))
 
 
-def compile_value(value: Any, urls: Collection[str] = ()) -> Template:
-    """Compiles `value`. The members of an object that `urls` names are URLs: what is put into one is percent-encoded.
+def compile_value(value: Any, urls: Collection[str] = (), names: frozenset[str] = language.SCOPE_NAMES) -> Template:
+    """Compiles `value`, whose templates may use the variables `names`.
+
+    The members of an object that `urls` names are URLs: what is put into one is percent-encoded.
 
     This takes up to a second for values near the limits: callers must compile large ones off the event loop.
 
@@ -70,16 +72,16 @@ def compile_value(value: Any, urls: Collection[str] = ()) -> Template:
         TemplateCompileError: the first template that does not compile.
     """
     _check_size(value)
-    return Template(_part(value, (), urls))
+    return Template(_part(value, (), urls, names))
 
 
-def compile_problems(value: Any, path: str) -> list[Problem]:
+def compile_problems(value: Any, path: str, names: frozenset[str] = language.SCOPE_NAMES) -> list[Problem]:
     """Returns the problems of the templates in `value`, at most 20; `path` is its position in the document."""
     problems: list[Problem] = []
     try:
         for where, source in _check_size(value):
             try:
-                _Text(source, where)
+                _Text(source, where, names)
             except TemplateCompileError as error:
                 problems.append(Problem(path_text(error.path, path), error.message))
                 if len(problems) == MAX_PROBLEMS:
@@ -89,26 +91,28 @@ def compile_problems(value: Any, path: str) -> list[Problem]:
     return problems
 
 
-def compile_condition(condition: bool | str) -> Template:
+def compile_condition(condition: bool | str, names: frozenset[str] = language.SCOPE_NAMES) -> Template:
     """Compiles a condition, whose template gives True or False; null counts as false.
 
     Any text compiles: versions that were published before text was refused fail when they come to it.
     """
     try:
-        root: _Part = _Constant(condition) if isinstance(condition, bool) else _Text(_expression(condition), ())
+        root: _Part = _Constant(condition) if isinstance(condition, bool) else _Text(_expression(condition), (), names)
     except TemplateCompileError:
         root = _Constant(condition)
     return Template(_Condition(root))
 
 
-def condition_problems(condition: bool | str | None, path: str) -> list[Problem]:
+def condition_problems(
+    condition: bool | str | None, path: str, names: frozenset[str] = language.SCOPE_NAMES
+) -> list[Problem]:
     """Returns the problems of a condition; `path` is its position in the document."""
     if condition is None or isinstance(condition, bool):
         return []
     if not condition.strip():
         return [Problem(path, "A condition is an expression; leave it out if there is none")]
     try:
-        text = _Text(_expression(condition), ())
+        text = _Text(_expression(condition), (), names)
     except TemplateCompileError as error:
         return [Problem(path, error.message)]
     if text.is_expression:
@@ -225,9 +229,9 @@ class _Text:
     inserted = "text"
     """The operation that writes values between other text."""
 
-    def __init__(self, source: str, path: Path) -> None:
+    def __init__(self, source: str, path: Path, names: frozenset[str]) -> None:
         try:
-            compiled = language.compile_source(source, self.inserted)
+            compiled = language.compile_source(source, self.inserted, names)
         except language.LanguageError as error:
             raise TemplateCompileError(error.message, path) from None
         self._template, self.is_expression, self._cost = compiled
@@ -273,15 +277,19 @@ class _Url(_Text):
         return join_text(render.meter, url_pieces(render.meter, pieces))
 
 
-def _part(value: Any, path: Path, urls: Collection[str] = ()) -> _Part:
+def _part(value: Any, path: Path, urls: Collection[str], names: frozenset[str]) -> _Part:
     if isinstance(value, str) and is_template(value):
-        return _Url(value, path) if len(path) == 1 and path[0] in urls else _Text(value, path)
+        is_url = len(path) == 1 and path[0] in urls
+        return _Url(value, path, names) if is_url else _Text(value, path, names)
     if isinstance(value, dict):
-        pairs = [(_part(key, (*path, key)), _part(entry, (*path, key), urls)) for key, entry in value.items()]
+        pairs = [
+            (_part(key, (*path, key), urls, names), _part(entry, (*path, key), urls, names))
+            for key, entry in value.items()
+        ]
         if not all(isinstance(part, _Constant) for pair in pairs for part in pair):
             return _Object(pairs)
     elif isinstance(value, list):
-        parts = [_part(element, (*path, index)) for index, element in enumerate(value)]
+        parts = [_part(element, (*path, index), urls, names) for index, element in enumerate(value)]
         if not all(isinstance(part, _Constant) for part in parts):
             return _List(parts)
     return _Constant(value)

@@ -125,7 +125,7 @@ def _create_retry(
     retried = retries.lock(uow, retried_id, strategy, force=force)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
-    if (earlier := idempotency.earlier_run(uow.conn, retried.project_id)) is not None:
+    if (earlier := idempotency.take(uow, retried.project_id)) is not None:
         return earlier
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)

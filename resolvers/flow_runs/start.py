@@ -77,6 +77,11 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     return await run_creation.create_idempotent(context.database, run_creation.create, new_run)
 
 
+def request_hash(request: StartRequest) -> str | None:
+    """Returns the hash by which repeated requests with an `identity` and a key are the same; None without a key."""
+    return run_creation.Idempotency.of(request.idempotency_key, ["start", *(request.identity or ())]).request_hash
+
+
 def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
     """Returns the columns of the run that the request sets."""
     if request.trigger_method is TriggerMethod.RETRY:
