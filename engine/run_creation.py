@@ -70,35 +70,37 @@ class Idempotency:
         found = self._found(conn, project_id)
         return None if found is None else found.run_id
 
-    def take(self, uow: UnitOfWork, project_id: UUID) -> UUID | None:
-        """Returns the same as `earlier_run`; if that is None, a run of this unit of work can be created with the key.
+    def take(self, uow: UnitOfWork, project_id: UUID) -> "Earlier":
+        """Returns what came of earlier requests with this key. If it is no run, a new one can have the key.
 
         Raises:
             IdempotencyConflictError: the run was created with other arguments.
         """
         found = self._found(uow.conn, project_id)
         if found is None:
-            return None
-        if found.run_id is None:
+            return Earlier(None, None)
+        if found.run_id is None and found.refused_id is not None:
             transitions.forget_idempotency_key(uow, found.refused_id)
-        return found.run_id
+        return found
 
-    def _found(self, conn: Any, project_id: UUID) -> "_Found | None":
+    def _found(self, conn: Any, project_id: UUID) -> "Earlier | None":
         earlier = run_reads.by_idempotency_key(conn, project_id, self.key) if self.key is not None else None
         if earlier is None:
             return None
         if earlier.request_hash != self.request_hash:
             raise IdempotencyConflictError
         if earlier.status != RunStatus.QUOTA_EXCEEDED:
-            return _Found(earlier.id, earlier.id)
-        return _Found(retries.delivered_retry(conn, earlier.id), earlier.id)
+            return Earlier(earlier.id, None)
+        return Earlier(retries.delivered_retry(conn, earlier.id), earlier.id)
 
 
-class _Found(NamedTuple):
+class Earlier(NamedTuple):
+    """What came of earlier requests with an idempotency key."""
+
     run_id: UUID | None
-    """The run that the key stands for; None if the quota refused it."""
-    refused_id: UUID
-    """The run that was created with the key."""
+    """The run that the key stands for; None: there is none, or the quota refused it."""
+    refused_id: UUID | None
+    """The run with the key that the quota refused, if it did."""
 
 
 NO_KEY = Idempotency(None, None)
@@ -135,8 +137,8 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         IdempotencyConflictError: the earlier run with this key was created with other arguments.
     """
     target = new_run.target
-    if (earlier := new_run.idempotency.take(uow, target.project_id)) is not None:
-        return earlier
+    if (earlier := new_run.idempotency.take(uow, target.project_id)).run_id is not None:
+        return earlier.run_id
     columns = with_defaults({**new_run.values, **new_run.idempotency.values})
     columns |= {
         "project_id": target.project_id,
