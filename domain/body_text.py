@@ -8,7 +8,9 @@ from typing import Protocol
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 """zlib's window size of each format; 47 accepts gzip, too."""
 _RAW_DEFLATE = -15
-_TEXT_TYPES = re.compile(r"text/|application/(.+\+)?(xml|javascript|x-www-form-urlencoded|yaml|x-yaml|x-ndjson)$")
+_TEXT_TYPES = re.compile(
+    r"text/|application/(.+\+)?(xml|javascript|x-www-form-urlencoded|yaml|x-yaml|x-ndjson)$|[^/]+/.+\+xml$"
+)
 _JSON_TYPES = re.compile(r"(application|text)/(.+\+)?json$")
 _CHARSETS = re.compile(
     r"utf-(8|16|32)(-[bl]e)?|ascii|iso8859-\d+|cp\d+|shift_jis|euc_jp|euc_kr|gb\w+|big5|koi8-[ru]|mac-roman"

@@ -10,6 +10,7 @@ import orjson
 
 from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
+from db.queue import quota
 from db.runs import cancellation, families, retries, transitions
 from db.runs import reads as run_reads
 from domain import ids
@@ -75,11 +76,14 @@ class Idempotency:
 
         Raises:
             IdempotencyConflictError: the run was created with other arguments.
+            QuotaExceededError: the quota refused the run, and is still used up.
         """
         found = self._found(uow.conn, project_id)
         if found is None:
             return Earlier(None, None)
         if found.run_id is None and found.refused_id is not None:
+            if not quota.has_room(uow.conn, project_id):
+                raise QuotaExceededError(found.refused_id)
             transitions.forget_idempotency_key(uow, found.refused_id)
         return found
 
@@ -135,6 +139,7 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         ParentNotLiveError: the parent run has ended.
         InvalidArgumentError: the run would be nested too deep.
         IdempotencyConflictError: the earlier run with this key was created with other arguments.
+        QuotaExceededError: the earlier run with this key exceeded the quota, which is still used up.
     """
     target = new_run.target
     if (earlier := new_run.idempotency.take(uow, target.project_id)).run_id is not None:

@@ -121,7 +121,9 @@ async def receive(context: Context, webhook: WebhookRow, call: Call) -> Delivery
         if earlier is not None:
             if earlier.request_hash != start.request_hash(request):
                 raise IdempotencyConflictError
-            return await _redelivered(context, earlier.id)
+            redelivered = await _redelivered(context, earlier.id)
+            if redelivered is not None:
+                return redelivered
     return Delivery(await start.start_run(context, request))
 
 
@@ -160,12 +162,17 @@ def _hashed(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-async def _redelivered(context: Context, first_id: UUID) -> Delivery:
-    """Returns the last run of the chain that the first delivery began, or a new retry of it if it has failed."""
+async def _redelivered(context: Context, first_id: UUID) -> Delivery | None:
+    """Returns the last run of the chain that the first delivery began, or a new retry of it if it has failed.
+
+    None: the quota has refused the run, so the delivery is as good as new.
+    """
     last_id = await context.database.read(retries.newest_retry, first_id)
     last = await context.loaders.load_existing(reads.by_ids, last_id, frozenset({"status", "flow_version_id"}))
     if last.status in _DELIVERED:
         return Delivery(last_id, is_duplicate=True)
+    if last.status == RunStatus.QUOTA_EXCEEDED:
+        return None
     shown_id = ids.encode(IdKind.RUN, last_id)
     try:
         try:

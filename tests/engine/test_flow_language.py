@@ -183,7 +183,9 @@ def test_timeouts_may_be_integers_or_fractions(timeout: float) -> None:
 def test_templates_are_listed_with_their_paths() -> None:
     parsed = parse(flow(transform("a", when="{{ x }}", input=[1]), http(json={"n": None}), output={"o": "{{ y }}"}))
     assert dict(parsed.templates()) == {
+        "steps[0].idempotencyKey": None,
         "steps[0].input": [1],
+        "steps[1].idempotencyKey": None,
         "steps[1].input": {"url": "https://example.com", "json": {"n": None}},
         "output": {"o": "{{ y }}"},
     }
