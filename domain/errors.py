@@ -86,6 +86,10 @@ class BadRequestError(RequestError, code="BAD_REQUEST"):
     """The request is not a valid GraphQL request. Correct the document, its variables or the request body."""
 
 
+class PersistedQueryNotSupportedError(RequestError, code="PERSISTED_QUERY_NOT_SUPPORTED", http_status=HTTPStatus.OK):
+    """PersistedQueryNotSupported"""  # clients of automatic persisted queries look for this message
+
+
 class UnauthenticatedError(RequestError, code="UNAUTHENTICATED", http_status=HTTPStatus.UNAUTHORIZED):
     """The request has no valid API key. Send one as `Authorization: Bearer <key>`."""
 

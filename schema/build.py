@@ -22,7 +22,7 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError
-from strawberry.types import ExecutionContext, ExecutionResult, StreamExecutionResult
+from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from resolvers.subscriptions import SourceStream
@@ -130,15 +130,6 @@ class FlowRunsSchema(strawberry.Schema):
         """Logs nothing: `to_client_error` logs internal errors, and only these."""
 
 
-class StreamErrorExtension(SchemaExtension):
-    """Turns the errors of streamed results into client errors, as `FlowRunsSchema.execute` does for responses."""
-
-    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        if isinstance(result, ExecutionResult | GraphQLExecutionResult) and result.errors:
-            result.errors = [to_client_error(error) for error in result.errors]
-        yield
-
-
 class NamedOperation(SchemaExtension):
     """Refuses a document with several operations if the request names none. Strawberry would execute the first."""
 
@@ -160,7 +151,6 @@ def build_schema() -> FlowRunsSchema:
         mutation=Mutation,
         subscription=Subscription,
         extensions=[
-            StreamErrorExtension,
             NamedOperation,
             QueryLimits,
             lambda: AddValidationRules([RepeatedNames]),

@@ -171,7 +171,7 @@ class _Compiler:
 
     def _object(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> _Complete:
         by_key: dict[str, list[FieldNode]] = {}
-        for node in self._selected(output, sets):
+        for node in self._selected(output, sets, set()):
             by_key.setdefault(_key(node), []).append(node)
         fields = [(key, *self._field(output, nodes)) for key, nodes in by_key.items()]
 
@@ -234,7 +234,9 @@ class _Compiler:
         async_field.complete = self._nullable_completer(field.type, nodes)
         return async_field
 
-    def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
+    def _selected(
+        self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode], spread: set[str]
+    ) -> Iterator[FieldNode]:
         for node in (node for selections in sets for node in selections.selections):
             if node.directives:
                 raise _NotCompilableError
@@ -242,11 +244,12 @@ class _Compiler:
                 yield node
             elif isinstance(node, InlineFragmentNode):
                 if node.type_condition is None or self._is_of(output, node.type_condition.name.value):
-                    yield from self._selected(output, [node.selection_set])
-            elif isinstance(node, FragmentSpreadNode):
+                    yield from self._selected(output, [node.selection_set], spread)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
+                spread.add(node.name.value)
                 fragment = self._fragments[node.name.value]
                 if self._is_of(output, fragment.type_condition.name.value):
-                    yield from self._selected(output, [fragment.selection_set])
+                    yield from self._selected(output, [fragment.selection_set], spread)
 
     def _is_of(self, output: GraphQLObjectType, name: str) -> bool:
         named = self._schema.type_map[name]

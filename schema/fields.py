@@ -174,12 +174,18 @@ def _below(info: StrawberryInfo[Any, Any], path: Iterable[str]) -> list[Selectio
 
 
 def _selected(info: StrawberryInfo[Any, Any], sets: Iterable[SelectionSetNode]) -> Iterator[FieldNode]:
-    fragments: Mapping[str, FragmentDefinitionNode] = info._raw_info.fragments  # noqa: SLF001
-    for selection_set in sets:
-        for node in selection_set.selections:
-            if isinstance(node, FieldNode):
-                yield node
-            elif isinstance(node, InlineFragmentNode):
-                yield from _selected(info, [node.selection_set])
-            elif isinstance(node, FragmentSpreadNode):
-                yield from _selected(info, [fragments[node.name.value].selection_set])
+    yield from _fields_of(info._raw_info.fragments, sets, set())  # noqa: SLF001
+
+
+def _fields_of(
+    fragments: Mapping[str, FragmentDefinitionNode], sets: Iterable[SelectionSetNode], spread: set[str]
+) -> Iterator[FieldNode]:
+    """Yields the fields of `sets`, each fragment once: fragments that spread each other twice would double at each."""
+    for node in (node for selection_set in sets for node in selection_set.selections):
+        if isinstance(node, FieldNode):
+            yield node
+        elif isinstance(node, InlineFragmentNode):
+            yield from _fields_of(fragments, [node.selection_set], spread)
+        elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
+            spread.add(node.name.value)
+            yield from _fields_of(fragments, [fragments[node.name.value].selection_set], spread)

@@ -1,12 +1,16 @@
 """Custom scalars: how they are parsed from requests and serialized to responses."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
 import orjson
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, ListValueNode, ObjectValueNode, Undefined, ValueNode, value_from_ast_untyped
+from strawberry.scalars import JSON
+from strawberry.schema.types.scalar import DEFAULT_SCALAR_REGISTRY
 
 _MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that JavaScript numbers represent exactly."""
@@ -48,7 +52,21 @@ def _write_instant(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _parse_json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any:
+    """Returns the value of a JSON literal. A variable that is not set leaves its field out; in a list it is null."""
+    match node:
+        case ObjectValueNode():
+            fields = ((field.name.value, _parse_json_literal(field.value, variables)) for field in node.fields)
+            return {name: value for name, value in fields if value is not Undefined}
+        case ListValueNode():
+            values = (_parse_json_literal(value, variables) for value in node.values)
+            return [None if value is Undefined else value for value in values]
+        case _:
+            return value_from_ast_untyped(node, dict(variables or {}))
+
+
 SCALARS: dict[object, Any] = {
+    JSON: replace(DEFAULT_SCALAR_REGISTRY[JSON], parse_literal=_parse_json_literal),
     BigInt: strawberry.scalar(
         name="BigInt",
         description="An integer between -(2^53 - 1) and 2^53 - 1, as a JSON number.",

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,11 +19,14 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
+from db.rollups import upkeep
+from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache, check
+from engine.worker.maintenance import count_old_runs
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
@@ -34,6 +37,8 @@ from service.settings import Settings
 from service.worker import Worker
 
 T = TypeVar("T")
+MAX_DIFFERENCES = 100
+"""Wrong counts that `check` prints one by one."""
 
 
 @click.group(help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README.")
@@ -76,6 +81,40 @@ def worker(settings: Settings) -> None:
 def migrate(settings: Settings) -> None:
     """Migrate."""
     upgrade(settings.database_url)
+
+
+@main.command("check", help="Compare the kept counts of runs with the runs; ends with 1 if they differ.")
+@click.option("--repair", is_flag=True, help="Count all runs anew if a count is wrong. The service keeps running.")
+@click.pass_obj
+def check_counts(settings: Settings, repair: bool) -> None:
+    """Check the counts of runs."""
+    found = _with_database(settings, lambda database: _checked(database, repair=repair))
+    for difference in found[:MAX_DIFFERENCES]:
+        click.echo(difference)
+    if len(found) > MAX_DIFFERENCES:
+        click.echo(f"{len(found) - MAX_DIFFERENCES:,} more counts are wrong.")
+    if not found:
+        click.echo("The counts agree with the runs.")
+    elif repair:
+        click.echo("All runs were counted anew.")
+    else:
+        click.echo("With --repair, all runs are counted anew.")
+        raise SystemExit(1)
+
+
+async def _checked(database: Database, *, repair: bool) -> Sequence[Difference]:
+    """Returns the counts that are wrong; counts the runs first if that was not done yet."""
+    await count_old_runs(database)
+    try:
+        found = await database.read(differences)
+    except NotCountedError:
+        raise click.ClickException("Another process is counting old runs. Try again later.") from None
+    if found and repair:
+        await database.write(upkeep.start_again)
+        await count_old_runs(database)
+        if await database.read(differences):
+            raise click.ClickException("Counts are still wrong after all runs were counted anew.")
+    return found
 
 
 @main.command(help="Print the GraphQL schema.")

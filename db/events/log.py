@@ -226,13 +226,15 @@ def page(
     """Returns the next events of `scope` after `after`, up to `until`, without their projects and flows.
 
     Raises:
-        CursorExpiredError: events after `after` have been pruned.
+        CursorExpiredError: events after `after` have been pruned, or the log has never reached `after`: it is that of
+            a restored backup or of another database.
     """
     seq = _event.seq
     query = _OF_SCOPE.where(seq > after, seq <= until, *_in_scope(scope)).order_by(seq).limit(limit)
     rows: Sequence[EventRow] = fetch_all(conn, query) if after < until else ()
     # Read afterwards: the transaction that deletes moves the low watermark, so events missing above are known now.
-    if after < conn.execute(_KEPT_FROM).scalar_one():
+    kept_from = conn.execute(_KEPT_FROM).scalar_one()
+    if after < kept_from or (after > max(until, kept_from) and after > conn.execute(_NEWEST).scalar_one()):
         raise CursorExpiredError
     is_last = len(rows) < limit
     return Page(rows, max(after, until) if is_last else rows[-1].seq, is_last, changed_runs(conn, rows, columns))

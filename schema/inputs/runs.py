@@ -15,18 +15,15 @@ class StartRunInput:
     """The run to start."""
 
     flow_id: strawberry.ID = strawberry.field(description="The flow. The run executes its published version.")
-    input: JSON = strawberry.field(
-        default_factory=dict,
-        description="The run's input, at most 1 MiB. It must match the `inputSchema` of the flow's definition.",
+    input: JSON | None = optional(
+        "The run's input, at most 1 MiB. It must match the `inputSchema` of the flow's definition. Default: `{}`."
     )
     environment: Environment = optional("PRODUCTION for a live execution, TESTING for a trial.", Environment.PRODUCTION)
     tags: list[str] = strawberry.field(
         default_factory=list,
         description=f"Tags by which runs can be filtered: at most {MAX_TAGS}, each of 1 to 200 characters.",
     )
-    metadata: JSON = strawberry.field(
-        default_factory=dict, description="A JSON object, at most 64 KiB, by which runs can be filtered."
-    )
+    metadata: JSON | None = optional("A JSON object, at most 64 KiB, by which runs can be filtered. Default: `{}`.")
     trigger_method: TriggerMethod | None = optional(
         "What started the run. By default API, or PARENT if the run has a parent. RETRY is refused: use `retry`."
     )
@@ -51,10 +48,10 @@ class StartRunInput:
         """Returns the request to start the run."""
         return StartRequest(
             flow_id=self.flow_id,
-            input=self.input,
+            input={} if self.input is None else self.input,
             environment=self.environment,
             tags=self.tags,
-            metadata=self.metadata,
+            metadata={} if self.metadata is None else self.metadata,
             trigger_method=self.trigger_method,
             parent_run_id=self.parent_run_id,
             fail_parent_on_failure=self.fail_parent_on_failure,

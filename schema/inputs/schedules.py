@@ -5,7 +5,7 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
-from schema.arguments import optional
+from schema.arguments import given, optional
 from schema.enums import Environment, MissedFires
 
 _COLUMNS = ("cron", "time_zone", "name", "enabled", "missed_fires", "input", "environment", "tags", "metadata")
@@ -37,24 +37,25 @@ class CreateScheduleInput:
     name: str | None = optional("A name for people: 1 to 200 characters.")
     enabled: bool = optional(_ENABLED, default=True)
     missed_fires: MissedFires = optional(_MISSED_FIRES, MissedFires.SKIP)
-    input: JSON = strawberry.field(default_factory=dict, description=_INPUT)
+    input: JSON | None = optional(f"{_INPUT} Default: `{{}}`.")
     environment: Environment = optional(_ENVIRONMENT, Environment.PRODUCTION)
     tags: list[str] = strawberry.field(default_factory=list, description=_TAGS)
-    metadata: JSON = strawberry.field(default_factory=dict, description=_METADATA)
+    metadata: JSON | None = optional(f"{_METADATA} Default: `{{}}`.")
 
     def columns(self) -> dict[str, Any]:
         """Returns the values of the schedule's columns."""
-        return {name: getattr(self, name) for name in _COLUMNS}
+        values = {name: getattr(self, name) for name in _COLUMNS}
+        return values | {name: {} for name in ("input", "metadata") if values[name] is None}
 
 
-@strawberry.input(description="Changes of a schedule. A field that is null or left out stays as it is.")
+@strawberry.input(description="Changes of a schedule. A field that is null or left out stays as it is, but for `name`.")
 class UpdateScheduleInput:
     """Changes of a schedule."""
 
     id: strawberry.ID = strawberry.field(description="The schedule to change.")
     cron: str | None = optional(_CRON)
     time_zone: str | None = optional(_TIME_ZONE)
-    name: str | None = optional("A name for people: 1 to 200 characters.")
+    name: str | None = optional("A name for people: 1 to 200 characters. null removes it.", strawberry.UNSET)
     enabled: bool | None = optional(_ENABLED)
     missed_fires: MissedFires | None = optional(_MISSED_FIRES)
     input: JSON | None = optional(_INPUT)
@@ -64,4 +65,5 @@ class UpdateScheduleInput:
 
     def columns(self) -> dict[str, Any]:
         """Returns the new values of the schedule's columns."""
-        return {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
+        changes = {name: value for name in _COLUMNS if (value := getattr(self, name)) is not None}
+        return given(**changes, **({"name": None} if self.name is None else {}))

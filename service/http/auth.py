@@ -43,6 +43,11 @@ def shown_secret(connection: HTTPConnection) -> str | None:
     return connection.cookies.get(COOKIE) if authorization is None else _bearer(authorization)
 
 
+def shows_secret(params: Mapping[object, object]) -> bool:
+    """Returns True if the payload of a `connection_init` has an `Authorization`, valid or not."""
+    return any(str(name).lower() == "authorization" for name in params)
+
+
 def secret_of_params(params: Mapping[object, object]) -> str | None:
     """Returns the secret in the payload of a `connection_init`: `{"Authorization": "Bearer …"}`."""
     shown = next((value for name, value in params.items() if str(name).lower() == "authorization"), None)

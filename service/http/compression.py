@@ -3,10 +3,9 @@
 from starlette.middleware import Middleware
 from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
 
+from service.http.media_types import GRAPHQL_RESPONSE
 from service.streams.sse import MEDIA_TYPE as EVENT_STREAM
 
-RESPONSE_TYPE = "application/graphql-response+json"
-"""The media type of GraphQL over HTTP, which the library does not know yet."""
 MINIMUM_BYTES = 1_000
 """Shorter bodies fit into one packet as they are."""
 LEVEL = 1
@@ -16,7 +15,7 @@ usual levels take two to four times as long for a hundredth less."""
 
 def compression() -> Middleware:
     """Returns the middleware. Event streams stay as they are: an event has a few hundred bytes, and must not wait."""
-    add_compress_type(RESPONSE_TYPE)
+    add_compress_type(GRAPHQL_RESPONSE)  # which the library does not know yet
     remove_compress_type(EVENT_STREAM)
     return Middleware(
         CompressMiddleware, minimum_size=MINIMUM_BYTES, zstd_level=LEVEL, brotli_quality=LEVEL, gzip_level=LEVEL

@@ -8,7 +8,7 @@ from json import JSONDecodeError
 from typing import Any
 
 import orjson
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
 from graphql import OperationType
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +30,7 @@ from domain.errors import (
     FlowRunsError,
     NotAcceptableError,
     NumberOutOfRangeError,
+    PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
@@ -38,9 +39,10 @@ from live.stats_feed import StatsFeeds
 from resolvers.context import Context, ParentHeaders
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
-from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret
-from service.http.compression import RESPONSE_TYPE, compression
+from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
+from service.http.compression import compression
 from service.http.graphiql import Explorer
+from service.http.media_types import accepts_graphql_response, response_type
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
@@ -53,6 +55,15 @@ _STREAM_TYPES = ("event-stream", "multipart")
 """Parts of the media types of protocols by which a response may come in several parts."""
 _INIT_TIMEOUT = timedelta(seconds=10)
 """Time that a socket has from its handshake to its `connection_init`."""
+
+
+class _RequestAdapter(StarletteRequestAdapter):
+    """Reads media types as they are meant: they have no case."""
+
+    @property
+    def content_type(self) -> str | None:
+        content_type = super().content_type
+        return content_type.lower() if content_type is not None else None
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
@@ -87,7 +98,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
         self._explorer = explorer
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
+        """Bytes that a request may have, over HTTP and as a message of a socket."""
         self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
         """The way of queries of declared fields; None if the service is set to execute all in the general way."""
 
@@ -96,6 +108,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         # `__call__` limits the body, so that the error has the shape of a GraphQL response.
         return Route("/graphql", self, methods=["GET", "POST"], middleware=[compression()], max_body_size=sys.maxsize)
 
+    request_adapter_class = _RequestAdapter
     websocket_adapter_class = TextSocket
     graphql_transport_ws_handler_class = SocketHandler
 
@@ -103,11 +116,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
             return
-        response = await self._respond(Request(scope, bounded(receive, self._max_body_bytes)))
+        response = await self._respond(Request(scope, bounded(receive, self.max_body_bytes)))
         try:
             await response(scope, receive, send)
         except TooManyConnectionsError as error:
-            await error_response(error)(scope, receive, send)
+            await _error_response(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
         if self._explorer.is_page_request(request):
@@ -115,14 +128,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         try:
             return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
-            return error_response(error)
+            return _error_response(request, error)
         except HTTPException as error:
-            return _refusal(error)
+            return _refusal(request, error)
 
     async def _answer(self, request: Request) -> Response:
         context = await self.get_context(request, Response())
         if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
-            return Response(body, headers={"content-type": _media_type(request)})
+            return Response(body, headers={"content-type": response_type(request)})
         return await self.run(request, context=context)
 
     async def _compiled(self, reads: CompiledReads, request: Request, context: Context) -> bytes | None:
@@ -198,9 +211,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
-        if isinstance(context.connection_params, Mapping) and context.connection_params:
-            viewer = await self._viewers.find(secret_of_params(context.connection_params))
-            context.viewer = viewer or context.viewer
+        params = context.connection_params
+        if isinstance(params, Mapping) and shows_secret(params):
+            # A wrong key is wrong, whatever cookie the handshake had.
+            context.viewer = await self._viewers.find(secret_of_params(params)) or ANONYMOUS
         if context.viewer is ANONYMOUS:
             raise ConnectionRejectionError
         nothing_to_say: UnsetType = UNSET
@@ -217,9 +231,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         body = await super().process_result(request, result)
         if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
-            if _accepts_graphql_response(request):
+            if accepts_graphql_response(request):
                 request.state.sub_response.status_code = 400
-        request.state.sub_response.headers["content-type"] = _media_type(request)
+        request.state.sub_response.headers["content-type"] = response_type(request)
         return body
 
     def create_response(self, response_data: Any, sub_response: Response) -> Response:
@@ -231,6 +245,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
+        data = await self._parsed_body(request)
+        if isinstance(data, GraphQLRequestData):
+            if not data.query and data.extensions and "persistedQuery" in data.extensions:
+                raise PersistedQueryNotSupportedError
+            data.operation_name = None if data.operation_name == "" else data.operation_name
+        return data
+
+    async def _parsed_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         if request.method == "POST" and not _names_stream(request.headers.get("accept") or ""):
             # Most requests are like this; parsing the content type once more costs more than their JSON.
             data = self.parse_json(await request.get_body())
@@ -239,6 +261,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                 if _are_objects(variables, extensions):
                     return GraphQLRequestData(query, variables, data.get("operationName"), extensions)
         return await super().parse_http_body(request)
+
+    def parse_query_params(self, params: Mapping[str, str | None]) -> dict[str, Any]:
+        """The request of a GET. Parameters without a value are absent, as forms and proxies send them."""
+        return super().parse_query_params({name: value for name, value in params.items() if value})
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
@@ -262,9 +288,16 @@ def _operation(data: GraphQLRequestData | list[GraphQLRequestData]) -> Operation
     return Operation(data.query, data.variables, data.operation_name)
 
 
-def _refusal(error: HTTPException) -> Response:
+def _error_response(request: Request, error: FlowRunsError, status: int | None = None) -> Response:
+    """Returns `error` in the media type that the client accepts: of another type some clients do not read the body."""
+    response = error_response(error, status)
+    response.headers["content-type"] = response_type(request)
+    return response
+
+
+def _refusal(request: Request, error: HTTPException) -> Response:
     wrong_method = error.status_code == 405 or isinstance(error.__cause__, InvalidOperationTypeError)
-    response = error_response(BadRequestError(error.reason), 405 if wrong_method else error.status_code)
+    response = _error_response(request, BadRequestError(error.reason), 405 if wrong_method else error.status_code)
     if wrong_method:
         response.headers["allow"] = "POST"
     return response
@@ -277,14 +310,6 @@ def _names_stream(accepted: str) -> bool:
 
 def _are_objects(*values: object) -> bool:
     return all(value is None or isinstance(value, dict) for value in values)
-
-
-def _accepts_graphql_response(request: Request) -> bool:
-    return RESPONSE_TYPE in request.headers.get("accept", "")
-
-
-def _media_type(request: Request) -> str:
-    return f"{RESPONSE_TYPE if _accepts_graphql_response(request) else 'application/json'}; charset=utf-8"
 
 
 def _parent_headers(headers: Mapping[str, str]) -> ParentHeaders:

@@ -8,16 +8,18 @@ Without it, they go through ASGI, as everything else does.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from graphql import GraphQLError
+from starlette.types import Message as ASGIMessage
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Operation as ProtocolOperation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
@@ -28,6 +30,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from domain.errors import (
     DatabaseUnavailableError,
+    PayloadTooLargeError,
     TooManyConnectionsError,
     TooManySubscriptionsError,
     UnauthenticatedError,
@@ -50,6 +53,10 @@ _CLOSE_SECONDS = 10.0
 """Seconds after which a closed connection is dropped, even if its client has not taken everything written to it."""
 _TRY_AGAIN_LATER = 1013
 """Close code: the service cannot serve the socket for now."""
+_TOO_LARGE = 1009
+"""Close code: a message was larger than FLOWRUNS_MAX_BODY_BYTES."""
+_WRONG_SUBPROTOCOL = 4406
+"""Close code: the client offered no subprotocol that the service speaks."""
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -160,6 +167,30 @@ class TextSocket(ASGIWebSocketAdapter):
             self.connection.is_writing = False
             self.connection.written += 1
 
+    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
+        """Yields the client's messages; closes the socket after one that is larger than a request may be."""
+        endpoint = cast("GraphQLEndpoint", self.view)
+        receive = self.ws.receive
+
+        async def receive_within_limit() -> ASGIMessage:
+            message = await receive()
+            text = message.get("text")
+            # A character has up to four bytes, so most messages need not be encoded to be measured.
+            if text is not None and len(text) * 4 > endpoint.max_body_bytes < len(text.encode()):
+                await self.close(code=_TOO_LARGE, reason=PayloadTooLargeError.code)
+                raise WebSocketDisconnect(_TOO_LARGE)
+            return message
+
+        self.ws.receive = receive_within_limit  # type: ignore[method-assign]
+        async for message in super().iter_json(ignore_parsing_errors=ignore_parsing_errors):
+            yield message
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes the socket. A client of another subprotocol is told which one to use."""
+        if code == _WRONG_SUBPROTOCOL:
+            reason = f"Use the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}"
+        await super().close(code, reason)
+
     async def send_json(self, message: Mapping[str, object]) -> None:
         await self.send_texts([orjson.dumps(message)])
 
@@ -247,7 +278,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             pass  # `handle`, which reads from the socket, meets the same and ends
 
     async def _send_results(self, operation: ProtocolOperation[Context, None]) -> None:
-        request = Operation(operation.query, operation.variables, operation.operation_name)
+        request = Operation(operation.query, operation.variables, operation.operation_name or None)
         messages = _Messages(self.websocket, operation.id)
         async with aclosing(self.view.streams.results(request, self.context, messages.write_now)) as results:
             async for result in results:

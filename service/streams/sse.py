@@ -23,6 +23,7 @@ from domain.time import clock
 from resolvers.context import Context
 from resolvers.subscriptions import encode_position
 from schema.errors import to_client_error
+from service.http.media_types import accepted
 from service.streams.connection_registry import Connection, ConnectionRegistry
 from service.streams.subscription_rendering import Failure, Operation, Payload, Streams
 
@@ -68,18 +69,12 @@ class HttpProtocol(HttpToolsProtocol):
 
 def accepts_stream(request: Request) -> bool:
     """Whether the client accepts server-sent events."""
-    # Most clients do not; the list of what they accept need not be parsed for that.
-    return MEDIA_TYPE in request.headers.get("accept", "").lower() and MEDIA_TYPE in _accepted(request)
+    return MEDIA_TYPE in accepted(request)
 
 
 def prefers_json(request: Request) -> bool:
     """Whether the client accepts JSON as well."""
-    return any("json" in media_type or media_type == "*/*" for media_type in _accepted(request))
-
-
-def _accepted(request: Request) -> list[str]:
-    media_ranges = request.headers.get("accept", "").split(",")
-    return [media_range.partition(";")[0].strip().lower() for media_range in media_ranges]
+    return any("json" in media_type or media_type == "*/*" for media_type in accepted(request))
 
 
 def operation_type(operation: Operation) -> OperationType | None:

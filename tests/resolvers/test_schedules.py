@@ -128,6 +128,14 @@ async def test_update_changes_only_given_settings(idle_app: App) -> None:
     assert moved["nextFireAt"] == moved["nextFires"][0] != schedule["nextFireAt"]
 
 
+async def test_name_is_removed_by_null_alone(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION), name="n"))["schedule"]
+    assert (await update(idle_app, schedule["id"], enabled=False, cron=None))["schedule"]["name"] == "n"
+    changed = (await update(idle_app, schedule["id"], name=None))["schedule"]
+    assert changed["name"] is None
+    assert changed["cron"] == schedule["cron"]
+
+
 async def test_each_update_of_document_returns_its_own_result(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
     one = 'updateSchedule(input: {{id: "{}", name: "{}"}}) {{ ... on UpdateScheduleSuccess {{ schedule {{ name }} }} }}'

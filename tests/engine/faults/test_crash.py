@@ -22,7 +22,7 @@ from db.core import pubsub
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import step_journal
+from db.runs import claims
 from db.sql.rows import AnyRow
 from domain import json_codec
 from domain.bulk import BulkKind
@@ -367,13 +367,13 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
 ) -> None:
     run_id = await worker.start(await worker.publish(transform("a", 1)))
     name = "claim"
-    working = getattr(step_journal, name)
+    working = getattr(claims, name)
 
     def claim(*arguments: Any) -> Any:
-        monkeypatch.setattr(step_journal, name, working)
+        monkeypatch.setattr(claims, name, working)
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(step_journal, name, claim)
+    monkeypatch.setattr(claims, name, claim)
     await resume_runs(spec, run_id, at_once=False)
     assert (await worker.run(run_id)).status == "SUCCEEDED"
     assert "a bug" in caplog.text

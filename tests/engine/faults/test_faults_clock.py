@@ -16,7 +16,7 @@ from engine.steps import StepContext
 from engine.worker.scheduler import Scheduler
 from tests.conftest import Dialect
 from tests.engine.faults.backends import CASES, Backend, Limits
-from tests.engine.worker.test_dispatcher import at_work
+from tests.engine.worker.dispatcher.harness import at_work
 from tests.engine.worker.test_scheduler import add as add_schedule
 from tests.engine.worker.test_scheduler import fires
 from tests.support import factory

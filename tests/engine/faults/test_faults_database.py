@@ -23,7 +23,7 @@ from domain.errors import DatabaseUnavailableError
 from engine.steps import StepContext
 from tests.engine.faults.backends import BACKENDS, Backend, Limits
 from tests.engine.faults.load import PATIENCE, all_succeeded, ended, enqueue, tally
-from tests.engine.worker.test_dispatcher import at_work
+from tests.engine.worker.dispatcher.harness import at_work
 from tests.support.app import App, run_app
 from tests.support.databases.postgres import PostgresServer
 from tests.support.worker import WorkerHarness, python

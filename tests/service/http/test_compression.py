@@ -9,7 +9,8 @@ import orjson
 import pytest
 import zstandard
 
-from service.http.compression import MINIMUM_BYTES, RESPONSE_TYPE
+from service.http.compression import MINIMUM_BYTES
+from service.http.media_types import GRAPHQL_RESPONSE
 from tests.support.app import App
 
 LONG = "{ __schema { types { name description } } }"
@@ -39,7 +40,7 @@ async def raw(app: App, query: str, **headers: str) -> tuple[httpx.Response, byt
         ("zstd;q=0, gzip", "gzip"),
     ],
 )
-@pytest.mark.parametrize("accept", ["application/json", RESPONSE_TYPE])
+@pytest.mark.parametrize("accept", ["application/json", GRAPHQL_RESPONSE])
 async def test_long_response_is_compressed(idle_app: App, accepted: str, chosen: str, accept: str) -> None:
     plain, expected = await raw(idle_app, LONG, accept=accept, **{"accept-encoding": "identity"})
     response, body = await raw(idle_app, LONG, accept=accept, **{"accept-encoding": accepted})

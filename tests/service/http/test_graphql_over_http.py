@@ -123,6 +123,98 @@ async def test_content_type_can_name_charset(idle_app: App) -> None:
     assert response.status_code == 200
 
 
+async def test_media_types_have_no_case(idle_app: App) -> None:
+    response = await post(idle_app, {"query": ROLE}, GRAPHQL.upper(), **{"content-type": "Application/JSON"})
+    assert (response.status_code, response.headers["content-type"]) == (200, f"{GRAPHQL}; charset=utf-8")
+
+
+async def test_several_accept_headers_are_one_list(idle_app: App) -> None:
+    shown = [("authorization", f"Bearer {idle_app.keys.admin}"), ("accept", JSON), ("accept", "Text/Event-Stream")]
+    query = "subscription { nope }"
+    response = await idle_app.http.post("/graphql", json={"query": query}, headers=shown)
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    shown[2] = ("accept", GRAPHQL)
+    response = await idle_app.http.post("/graphql", json={"query": ROLE}, headers=shown)
+    assert response.headers["content-type"] == f"{GRAPHQL}; charset=utf-8"
+
+
+async def test_media_type_with_quality_zero_is_not_accepted(idle_app: App) -> None:
+    response = await post(idle_app, {"query": ROLE}, f"{GRAPHQL};q=0.0, {JSON}")
+    assert response.headers["content-type"] == f"{JSON}; charset=utf-8"
+
+
+REFUSED: dict[str, tuple[Any, dict[str, str], int]] = {
+    "wrong key": ({"query": ROLE}, {"authorization": "Bearer wrong"}, 401),
+    "no query": ({}, {}, 400),
+    "batch": ([{"query": ROLE}], {}, 400),
+    "unknown operation": ({"query": ROLE, "operationName": "X"}, {}, 400),
+    "subscription": ({"query": "subscription { flowRunStatusChanged { __typename } }"}, {}, 406),
+    "no JSON": (b"{", {}, 400),
+    "content type": (b"{}", {"content-type": "text/plain"}, 415),
+    "too large": (b" " * 5_000_000, {}, 413),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("accept", [JSON, f"{GRAPHQL}, {JSON};q=0.9"])
+async def test_refusal_has_accepted_media_type(idle_app: App, name: str, accept: str) -> None:
+    body, headers, status = REFUSED[name]
+    response = await post(idle_app, body, accept, **headers)
+    assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (
+        status,
+        accept.partition(",")[0],
+    )
+    assert code(response)
+
+
+@pytest.mark.parametrize("name", ["operationName", "variables", "extensions"])
+async def test_blank_parameter_of_get_is_absent(idle_app: App, name: str) -> None:
+    assert (await get(idle_app, query=ROLE, **{name: ""})).json() == {"data": {"viewer": {"role": "ADMIN"}}}
+
+
+async def test_blank_operation_name_is_absent(idle_app: App) -> None:
+    assert (await post(idle_app, {"query": ROLE, "operationName": ""})).json() == {
+        "data": {"viewer": {"role": "ADMIN"}}
+    }
+    two = {"query": "query A { viewer { role } } query B { viewer { role } }", "operationName": ""}
+    assert code(await post(idle_app, two)) == "BAD_REQUEST"
+
+
+async def test_hash_of_a_persisted_query_is_not_supported(idle_app: App) -> None:
+    extensions = {"persistedQuery": {"version": 1, "sha256Hash": "a" * 64}}
+    response = await post(idle_app, {"extensions": extensions})
+    (error,) = response.json()["errors"]
+    assert (response.status_code, error["message"]) == (200, "PersistedQueryNotSupported")
+    assert error["extensions"]["code"] == "PERSISTED_QUERY_NOT_SUPPORTED"
+    # Then the client sends the document as well.
+    answer = await post(idle_app, {"query": ROLE, "extensions": extensions})
+    assert answer.json() == {"data": {"viewer": {"role": "ADMIN"}}}
+
+
+async def test_wrong_key_is_wrong_beside_a_good_cookie(idle_app: App) -> None:
+    cookie = f"flow_runs_session={idle_app.keys.admin}"
+    response = await post(idle_app, {"query": ROLE}, authorization="Bearer wrong", cookie=cookie)
+    assert (response.status_code, code(response)) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize(
+    ("given", "input_"),
+    [({}, {"list": [], "inner": {}}), ({"x": 5}, {"a": 5, "list": [5], "inner": {"b": 5}}), ({"x": None}, None)],
+    ids=["unset", "set", "null"],
+)
+async def test_unset_variable_in_a_json_literal_leaves_its_field_out(
+    idle_app: App, given: dict[str, Any], input_: Any
+) -> None:
+    flow = await idle_app.create_flow({"steps": [{"name": "a", "kind": "transform", "input": 1}]})
+    query = """mutation($flow: ID!, $x: Int) { startRun(input: {
+        flowId: $flow, input: {a: $x, list: [$x], inner: {b: $x}}}) { ... on StartRunSuccess { run { input } } } }"""
+    run = (await idle_app.query(query, {"flow": flow, **given}))["startRun"]["run"]
+    expected = input_ or {"a": None, "list": [None], "inner": {"b": None}}
+    if not given:
+        expected = {"list": [None], "inner": {}}  # GraphQL has no hole in a list: an unset item is null
+    assert run["input"] == expected
+
+
 async def test_too_large_body_is_refused(database_url: str) -> None:
     async with run_app(database_url, with_worker=False, max_body_bytes=10_000) as app:
         assert (await post(app, {"query": ROLE + " " * 9_000})).status_code == 200

@@ -18,8 +18,8 @@ from service.asgi import create_service
 from service.server import server_config
 from service.settings import Settings
 from service.streams.sockets import SocketProtocol
+from tests.service.streams.rendering.test_selections import with_a_bad_one
 from tests.service.streams.test_socket import answer, receive, signed_in, subscribe
-from tests.service.streams.test_subscription_rendering import with_a_bad_one
 from tests.support.app import PATIENCE
 from tests.support.processes.listener import listening_with
 from tests.support.processes.server import AppServer, Server, run_server

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
+from db.migrate import upgrade
 from tests.support.app import PATIENCE
-from tests.support.processes.server import Server
+from tests.support.processes.server import Server, run_server
 
 WATCH = """subscription($after: String, $filter: FlowRunFilter) {
     flowRunStatusChanged(after: $after, filter: $filter) {
@@ -47,7 +49,7 @@ async def receive(socket: ClientConnection) -> Any:
 
 async def subscribe(socket: ClientConnection, query: str, name: str = "1", **variables: Any) -> None:
     message = {"id": name, "type": "subscribe", "payload": {"query": query, "variables": variables}}
-    await socket.send(json.dumps(message))
+    await socket.send(json.dumps(message, ensure_ascii=False))
 
 
 async def answer(socket: ClientConnection, query: str, **variables: Any) -> Any:
@@ -251,6 +253,35 @@ async def test_the_older_protocol_is_not_spoken(server: Server) -> None:
             await socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4406
+        assert "graphql-transport-ws" in closed.value.rcvd.reason
+
+
+async def test_wrong_key_is_wrong_beside_a_good_cookie(server: Server) -> None:
+    cookie = f"flow_runs_session={server.admin_key}"
+    async with connect(server, {"Authorization": "Bearer wrong"}, Cookie=cookie) as socket:
+        assert await close_code(socket) == 4403
+    async with connect(server, {"client": "x"}, Cookie=cookie) as socket:
+        assert await receive(socket) == {"type": "connection_ack"}
+
+
+async def test_blank_operation_name_is_absent(server: Server) -> None:
+    payload = {"query": "{ viewer { role } }", "operationName": ""}
+    async with signed_in(server) as socket:
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+        assert (await receive(socket))["payload"] == {"data": {"viewer": {"role": "ADMIN"}}}
+
+
+async def test_message_obeys_the_limit_of_request_bodies(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'limit.db'}"
+    await asyncio.to_thread(upgrade, url)
+    async with run_server(url, max_body_bytes=10_000) as server:
+        for character in ("a", "é"):
+            async with signed_in(server) as socket:
+                comment = character * (9_000 // len(character.encode()))
+                data = await answer(socket, f"#{comment}\n{{ viewer {{ role }} }}")
+                assert data == {"viewer": {"role": "ADMIN"}}
+                await subscribe(socket, f"#{comment * 2}\n{{ viewer {{ role }} }}")
+                assert await close_code(socket) == 1009
 
 
 PROGRESS = """subscription($id: ID!, $after: String) { bulkOperationProgressed(id: $id, after: $after) {

@@ -13,6 +13,7 @@ from starlette.routing import WebSocketRoute
 from db import api_keys
 from live.events import QueueFullError
 from live.subscription import Subscription
+from resolvers.subscriptions import decode_position, encode_position
 from service.http.graphql import GraphQLEndpoint
 from service.streams import sse
 from tests.support.app import App
@@ -23,6 +24,13 @@ WATCH = """subscription($after: String) { flowRunStatusChanged(after: $after) {
     __typename
     ... on FlowRunStatusChanged { cursor runId status }
     ... on CaughtUp { cursor } } }"""
+PROGRESS = (
+    """subscription($run: ID!, $after: String) { flowRunProgressed(runId: $run, after: $after) { __typename } }"""
+)
+BULK = """subscription($operation: ID!, $after: String) {
+    bulkOperationProgressed(id: $operation, after: $after) { cursor } }"""
+ARCHIVE = """mutation { bulkArchive(filter: {createdAfter: "2000-01-01"}) {
+    ... on BulkOperationSuccess { operation { id } } } }"""
 FLOW = {"steps": [{"name": "only", "kind": "transform", "input": 1}]}
 STREAM = "text/event-stream"
 
@@ -115,6 +123,22 @@ async def test_browser_resumes_by_last_event_id(client: Client) -> None:
         # The reader may still be the one of the first stream, and not have come so far: then they follow CaughtUp.
         heard = [event for event in [await next_event(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"]
         assert [event["status"] for event in heard] == ["QUEUED", "RUNNING", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize("by", ["after", "last-event-id"])
+async def test_cursor_ahead_of_the_log_is_expired_in_every_stream(client: Client, by: str) -> None:
+    app = client.app
+    run = (await app.start(await app.create_flow(FLOW)))["run"]["id"]
+    operation = (await app.query(ARCHIVE))["bulkArchive"]["operation"]["id"]
+    async with client.stream(WATCH) as response:
+        newest = (await next_event(events(response)))["cursor"]
+    ahead = encode_position(decode_position(newest) + 1_000)
+    given = {"after": ahead} if by == "after" else {}
+    headers = client.headers() if by == "after" else client.headers(**{"last-event-id": ahead})
+    for query, variables in ((WATCH, {}), (PROGRESS, {"run": run}), (BULK, {"operation": operation})):
+        failure, _ = await client.all(query, headers=headers, **variables, **given)
+        (error,) = failure["data"]["errors"]
+        assert error["extensions"]["code"] == "CURSOR_EXPIRED"
 
 
 async def test_session_cookie_authenticates_a_stream(client: Client) -> None:

@@ -1,0 +1,133 @@
+"""The dispatcher claims due runs in order, and no more than it may execute."""
+
+from datetime import timedelta
+
+import pytest
+
+from db.assembly import open_database
+from db.runs.claims import Claimed
+from domain.time import clock
+from tests.engine.faults.backends import Backend, Limits
+from tests.engine.worker.dispatcher.harness import Work, at_work, end
+from tests.support.clock import START, FakeClock
+from tests.support.worker import Flow, WorkerHarness
+
+
+async def test_runs_that_wait_are_executed_at_the_start(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    run_ids = await worker.start_many(flow, 5)
+    async with at_work(backend.create(worker.database, Limits()), work):
+        await still.settle()
+        assert sorted(work.runs) == run_ids
+        assert {(await worker.run(run_id)).status for run_id in run_ids} == {"SUCCEEDED"}
+
+
+async def test_a_new_run_is_executed_without_waiting_for_the_next_look(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    async with at_work(backend.create(worker.database, Limits()), work):
+        await still.settle()
+        run_id = await worker.start(flow)
+        await still.settle()
+        assert work.began == [(run_id, START)]
+
+
+async def test_a_run_that_another_process_wrote_is_noticed(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work, database_url: str
+) -> None:
+    other = open_database(database_url)
+    async with at_work(backend.create(worker.database, Limits()), work):
+        await still.settle()
+        run_id = await WorkerHarness(other, worker.project_id).start(flow)
+        await still.advance(backend.latency)
+        assert work.runs == [run_id]
+    await other.close()
+
+
+async def test_what_is_due_longest_comes_first(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    run_ids = await worker.start_many(flow, 4)
+    ages = [3, 9, 1, 5]
+    for run_id, age in zip(run_ids, ages, strict=True):
+        await worker.change(run_id, due_at=START - timedelta(seconds=age))
+    async with at_work(backend.create(worker.database, Limits(concurrency=1)), work):
+        await still.settle()
+        assert work.runs == [run_ids[1], run_ids[3], run_ids[0], run_ids[2]]
+
+
+async def test_a_run_is_executed_when_it_is_due_and_not_before(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
+) -> None:
+    soon, later = await worker.start_many(flow, 2)
+    await worker.change(soon, due_at=START + timedelta(seconds=0.4))
+    await worker.change(later, due_at=START + timedelta(seconds=7.25))
+    async with at_work(backend.create(worker.database, Limits()), work):
+        await still.advance(20)
+        assert work.runs == [soon, later]
+        assert work.times == [0.4, 7.25]
+
+
+async def test_no_more_runs_than_allowed_are_under_way(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    run_ids = await worker.start_many(flow, 10)
+    async with at_work(backend.create(worker.database, Limits(concurrency=3)), held_up):
+        await still.advance(30)
+        assert len(held_up.began) == 3
+        held_up.gate.set()
+        await still.settle()
+        assert sorted(held_up.runs) == run_ids
+        assert held_up.most_at_once == 3
+
+
+async def test_a_free_place_is_taken_at_once(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    await worker.start_many(flow, 2)
+    async with at_work(backend.create(worker.database, Limits(concurrency=1)), held_up):
+        await still.settle()
+        held_up.gate.set()
+        await still.settle()
+        assert held_up.times == [0, 0]
+
+
+async def test_a_fault_of_one_run_holds_up_no_other(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await worker.start(flow)
+
+    async def execute(claimed: Claimed) -> None:
+        if claimed.lease.run_id == first and not work.began:
+            work.began.append((first, clock.now()))
+            raise RuntimeError("a bug")
+        await work(claimed)
+
+    async with at_work(backend.create(worker.database, Limits(lease=15)), execute):
+        await still.settle()
+        second = await worker.start(flow)
+        await still.advance(14)
+        assert work.runs == [first, second]
+        await still.advance(2)
+        assert work.runs == [first, second, first]
+    assert "a bug" in caplog.text
+
+
+async def test_a_few_free_places_do_not_stay_free_while_the_others_are_taken_for_long(
+    backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
+) -> None:
+    """A dispatcher may wait a moment, and then claim for several places at once."""
+    first, *_ = run_ids = await worker.start_many(flow, 17)
+
+    async def execute(claimed: Claimed) -> None:
+        if claimed.lease.run_id == first:
+            await end(worker.database, claimed)
+        else:
+            await held_up(claimed)
+
+    async with at_work(backend.create(worker.database, Limits(concurrency=16)), execute):
+        await still.advance(0.5)
+        await worker.start(flow)
+        await still.advance(0.6)
+        assert set(held_up.runs) == set(run_ids[1:])
