@@ -20,11 +20,10 @@ class UnchangedSteps(FunctionElement[int]):
 def _write_for_postgresql(element: UnchangedSteps, compiler: SQLCompiler, **options: Any) -> str:
     old, new = (compiler.process(clause, **options) for clause in element.clauses)
     steps = "jsonb_array_elements(CAST({} AS jsonb) -> 'steps') WITH ORDINALITY AS {}(step, place)"
-    compared = (
-        "SELECT bool_and(old_steps.step = new_steps.step) OVER (ORDER BY old_steps.place) AS is_same FROM"
-        f"  {steps.format(old, 'old_steps')} JOIN {steps.format(new, 'new_steps')} USING (place)"
-    )
-    return f"(SELECT count(*) FROM ({compared}) AS compared WHERE is_same)"  # noqa: S608
+    pairs = f"{steps.format(old, 'old_steps')} JOIN {steps.format(new, 'new_steps')} USING (place)"
+    is_same = "bool_and(old_steps.step = new_steps.step) OVER (ORDER BY old_steps.place)"
+    # The text consists of compiled clauses alone.
+    return f"(SELECT count(*) FROM (SELECT {is_same} AS is_same FROM {pairs}) AS compared WHERE is_same)"  # noqa: S608
 
 
 @compiles(UnchangedSteps)

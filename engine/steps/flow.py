@@ -70,7 +70,7 @@ class FlowKind(StepKind):
     deferred_fields = ("input",)
 
     @classmethod
-    def validate(cls, step_input: FlowInput, /) -> Iterator[Problem]:
+    def validate_new(cls, step_input: FlowInput, /) -> Iterator[Problem]:
         """Yields a problem for each setting that only a step that waits can follow."""
         for name in step_input.unused:
             yield Problem(to_camel(name), "Needs `wait`: without it, all child runs are started at once")

@@ -1,4 +1,4 @@
-"""Tests of retries that start elsewhere: on the latest version with kept steps, from a chosen step, with other input."""
+"""Tests of where retries start: on the latest version with kept steps, from a chosen step, with other input."""
 
 from typing import Any
 
@@ -178,7 +178,7 @@ BULK = """mutation($ids: [ID!]!, $strategy: RetryStrategy!, $step: String, $dry:
     result: bulkRetry(filter: {ids: $ids}, strategy: $strategy, stepName: $step, dryRun: $dry, waitMs: 20000) {
     ... on BulkOperationSuccess { operation { stepName strategy
         plan { eligible ineligible { reason count } }
-        outcomes { nodes { result reason newRun { id } } } } } ... on UserError { code } } }"""
+        outcomes { nodes { runId reason newRun { id } } } } } ... on UserError { code } } }"""
 
 
 async def test_bulk_retries_take_the_same_strategies(app: App) -> None:
@@ -192,8 +192,8 @@ async def test_bulk_retries_take_the_same_strategies(app: App) -> None:
         assert plan == {"eligible": 1 if chosen else 2, "ineligible": skipped}
         operation = (await app.query(BULK, {**variables, "dry": False}))["result"]["operation"]
         assert (operation["strategy"], operation["stepName"]) == (strategy, chosen)
-        first, second = operation["outcomes"]["nodes"]
-        assert second["reason"] == ("STEP_NOT_REACHED" if chosen else None)
-        found = await app.wait_until_final(first["newRun"]["id"], OUTCOME)
+        outcomes = {outcome["runId"]: outcome for outcome in operation["outcomes"]["nodes"]}
+        assert outcomes[short]["reason"] == ("STEP_NOT_REACHED" if chosen else None)
+        found = await app.wait_until_final(outcomes[run]["newRun"]["id"], OUTCOME)
         assert kept(found) == names
-        run = first["newRun"]["id"]
+        run = outcomes[run]["newRun"]["id"]
