@@ -32,7 +32,7 @@ CONTRACT = {
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
-    "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
+    "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source requestedBy
         maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
     "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
@@ -106,6 +106,7 @@ ARGUMENTS = {
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
     "Query.flowRuns": "filter orderBy first after last before",
+    "FlowRun.retryability": "stepName",
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
     "FlowRun.retries": "first after last before",
