@@ -187,6 +187,15 @@ def _contains_text(column: _Column, text: str) -> Predicate:
     return lambda snapshot: (value := get(snapshot)) is not None and part in fold(value)
 
 
+def _may_be_found(_: _Column, __: str) -> Predicate:
+    # Inputs, outputs and logs are in no snapshot: what is searched cannot be streamed, and streams refuse it.
+    return lambda _: True
+
+
+def _is_certainly_found(_: _Column, __: str) -> Predicate:
+    return lambda _: False
+
+
 def _contains_json(_: _Column, document: str) -> Predicate:
     probe = orjson.loads(document)
     return lambda snapshot: contains(snapshot.metadata, probe)
@@ -247,6 +256,7 @@ _CERTAIN: Mapping[Operator, _Builder] = {
     Operator.UPDATED_WITHIN: _certainly_updated_within,
     Operator.LASTED_AT_LEAST: _certainly_lasted_at_least,
     Operator.LASTED_AT_MOST: _certainly_lasted_at_most,
+    Operator.SEARCH: _is_certainly_found,
     Operator.UNRECOVERED: _certainly_unrecovered,
     Operator.NOT: _certainly_not,
     Operator.OR: _certainly_or,
@@ -269,6 +279,7 @@ _PREDICATES: Mapping[Operator, _Builder] = {
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
+    Operator.SEARCH: _may_be_found,
     Operator.CONTAINS_JSON: _contains_json,
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _equals,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from db.events.log import LOG_LINES, RUN_STATUS, STEP_STATUS, LogPosition
 from db.runs import reads as run_reads
 from domain import ids
-from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
+from domain.errors import InvalidArgumentError, RunNotFoundError, ServiceStoppingError, SlowConsumerError
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
 from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
@@ -71,7 +71,9 @@ def run_changes(
 
     Raises:
         InvalidCursorError: `after` is malformed.
+        InvalidArgumentError: the filter searches.
     """
+    _refuse_search(run_filter)
     return _subscribe(context, RunsTopic(run_filter), after, to_object)
 
 
@@ -109,9 +111,20 @@ async def bulk_progress(
 def stats_changes(
     context: Context, run_filter: RunFilter, to_object: Callable[[Statistics], T]
 ) -> SourceStream[Statistics, T]:
-    """Return the statistics over the runs that match a scoped filter: now, and again when they may have changed."""
+    """Return the statistics over the runs that match a scoped filter: now, and again when they may have changed.
+
+    Raises:
+        InvalidArgumentError: the filter searches.
+    """
+    _refuse_search(run_filter)
     assert context.stats is not None  # it is set wherever subscriptions are executed
     return SourceStream(context.stats.subscribe(run_filter), to_object)
+
+
+def _refuse_search(run_filter: RunFilter) -> None:
+    # Events tell of runs, not of the texts that are searched: what matched before one is not known.
+    if run_filter.searches:
+        raise InvalidArgumentError("`search` cannot be used in streams. Watch by other fields, and query by `search`.")
 
 
 def _subscribe(

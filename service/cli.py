@@ -19,11 +19,13 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
+from db.search import switch
 from domain import ids
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache, check
+from engine.worker import maintenance
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
@@ -53,7 +55,7 @@ def main(context: click.Context) -> None:
 @click.pass_obj
 def serve(settings: Settings) -> None:
     """Everything in one process."""
-    upgrade(settings.database_url)
+    _migrate(settings)
     _run_server(settings, with_worker=True)
 
 
@@ -75,7 +77,7 @@ def worker(settings: Settings) -> None:
 @click.pass_obj
 def migrate(settings: Settings) -> None:
     """Migrate."""
-    upgrade(settings.database_url)
+    _migrate(settings)
 
 
 @main.command(help="Print the GraphQL schema.")
@@ -128,6 +130,49 @@ def revoke_key(settings: Settings, key_id: str) -> None:
         raise click.ClickException("No active key with this ID.")
 
 
+@main.group(help="Search in the inputs, outputs and logs of all runs: on, off, fill, status.")
+def search() -> None:
+    """The search."""
+
+
+@search.command("on", help="Make the index, and fill it with the texts of all runs.")
+@click.pass_obj
+def switch_search_on(settings: Settings) -> None:
+    """Switch the search on."""
+    _with_database(settings, lambda database: database.write(switch.switch_on))
+    _fill_search(settings)
+
+
+@search.command("fill", help="Go on filling the index; workers do so too.")
+@click.pass_obj
+def fill_search(settings: Settings) -> None:
+    """Fill the search."""
+    _fill_search(settings)
+
+
+@search.command("off", help="Drop the index, and all that it takes.")
+@click.pass_obj
+def switch_search_off(settings: Settings) -> None:
+    """Switch the search off."""
+    _with_database(settings, lambda database: database.write(switch.switch_off))
+    click.echo("The search is off.")
+
+
+@search.command("status", help="Tell whether the search is on, and whether it has all runs.")
+@click.pass_obj
+def show_search(settings: Settings) -> None:
+    """Tell how far the search is."""
+    found = _with_database(settings, lambda database: database.read(switch.state))
+    click.echo("on" if found.is_complete else "on, not filled yet" if found.is_on else "off")
+
+
+def _fill_search(settings: Settings) -> None:
+    total = _with_database(settings, maintenance.fill_search)
+    if not _with_database(settings, lambda database: database.read(switch.state)).is_on:
+        raise click.ClickException("The search is off: `search on` makes its index.")
+    click.echo(f"The search is on, and has all runs; {total:,} were added.")
+
+
 @main.group(help="Publish flows from files.")
 def flow() -> None:
     """Flows."""
@@ -155,6 +200,12 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
         return flow_id
 
     click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
+
+
+def _migrate(settings: Settings) -> None:
+    upgrade(settings.database_url)
+    if settings.search:
+        _with_database(settings, lambda database: database.write(switch.switch_on))
 
 
 def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:

@@ -6,20 +6,42 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Double, Text, and_, bindparam, case, false, func, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy import cast as sql_cast
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as sql_table
 
 from db.models import FlowRun, FlowVersion
-from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
+from db.models.types import EPOCH, HasText, Unindexed, contains_folded, sort_key, table
+from db.search.definitions import INDEX, TEXTS
 from db.sql.any_of import any_of
 from domain import ids
 from domain.runs.filter_field import Archived, FilterField, Operator
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, document_with
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import UNSUCCESSFUL
+from domain.text import fold
 from domain.time import clock, iso_duration
 
 _run = table(FlowRun).c
+TEXT_TABLE = sql_table(TEXTS, sql_column("id"), sql_column("run_id", Uuid()), sql_column("text", Text()))
+_text = TEXT_TABLE.c
+_index = sql_table(INDEX, sql_column("rowid")).c
 _version = table(FlowVersion).c
 
 _HUNDRED_YEARS_MS = 100 * 366 * 24 * 3600 * 1000
@@ -38,6 +60,8 @@ class _Scope:
     dialect: str
     now: datetime
     """The instant up to which runs that have not ended have lasted."""
+    reads_all: bool = False
+    """See `matches`."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -51,16 +75,22 @@ _Condition = Callable[[Any, Any, _Scope], ColumnElement[bool]]
 
 
 def matches(
-    where: RunFilter, dialect: str, now: datetime | None = None, *, sorted_by: str | None = None
+    where: RunFilter,
+    dialect: str,
+    now: datetime | None = None,
+    *,
+    sorted_by: str | None = None,
+    reads_all: bool = False,
 ) -> ColumnElement[bool]:
     """Returns the condition that the rows of `flow_run` meet which match the filter.
 
     Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
     read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
+    A read that takes all rows, not the first of an order, says so by `reads_all`.
     """
     # Runs that are named are read by their keys. SQLite would rather walk an index whose order is asked for.
     indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
-    condition = _matches(where, _Scope(dialect, now or clock.now()), indexed)
+    condition = _matches(where, _Scope(dialect, now or clock.now(), reads_all), indexed)
     return and_(condition, *_implied(where, sorted_by))
 
 
@@ -187,6 +217,31 @@ def _contains_text(column: ColumnElement[Any], text: str, _: _Scope) -> ColumnEl
     return and_(column.is_not(None), contains_folded(column, _run[_FOLDED[_name_of(column)]], text))
 
 
+def _search(_: ColumnElement[Any], text: str, scope: _Scope) -> ColumnElement[bool]:
+    if not scope.reads_all:
+        # For each run that is read: an order is walked, or runs are named, so no index of texts is to be asked.
+        found = HasText(_text.text, bindparam(None, fold(text), Text, unique=True))
+        # By its name: in a condition that becomes text by itself there is no SELECT to correlate with.
+        is_of_run = _text.run_id == literal_column("flow_run.id")
+        return select(literal_column("1")).select_from(TEXT_TABLE).where(is_of_run, found).exists()
+    return _run.id.in_(select(_text.run_id).where(has_searched(text, scope.dialect)))
+
+
+def has_searched(text: str, dialect: str) -> ColumnElement[bool]:
+    """Returns the condition of the rows of `run_text` that contain `text`, by the index of texts."""
+    folded = fold(text)
+    if dialect == "sqlite":
+        phrase = bindparam(None, phrase_of(text), Text, unique=True)
+        return _text.id.in_(select(_index.rowid).where(literal_column(INDEX).op("MATCH")(phrase)))
+    return _text.text.contains(folded, autoescape=True)
+
+
+def phrase_of(part: str) -> str:
+    """Returns the query of FTS5 for texts that contain `part`."""
+    escaped = fold(part).replace('"', '""')
+    return f'"{escaped}"'
+
+
 def _name_of(column: ColumnElement[Any]) -> str:
     return str(column.key)
 
@@ -283,7 +338,7 @@ def _has_two_values(field: FilterField) -> bool:
     return field.operator in _NEVER_NULL or (field.operator in _NULL_FOR_NULL and not _run[field.column].nullable)
 
 
-_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED}
+_NEVER_NULL = {Operator.IS_NULL, Operator.ARCHIVED, Operator.SEARCH}
 _NULL_FOR_NULL = {
     Operator.ANY_OF,
     Operator.EQUALS,
@@ -314,6 +369,7 @@ _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.HAS_ALL: _has_all,
     Operator.HAS_ANY: _has_any,
     Operator.CONTAINS_TEXT: _contains_text,
+    Operator.SEARCH: _search,
     Operator.CONTAINS_JSON: _contains_json,
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _in_family,

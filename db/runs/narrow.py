@@ -22,7 +22,8 @@ from db import text_indexes
 from db.core.terms import is_shortened, metadata_terms, tag_term
 from db.models import FlowRun, Project
 from db.models.types import Folded, sort_key, table
-from db.runs.filter import matches
+from db.runs.filter import TEXT_TABLE, has_searched, matches, phrase_of
+from db.search import switch
 from db.sql.keyset import Keyset, Page
 from domain import ids
 from domain.runs.filter_field import Archived
@@ -32,6 +33,7 @@ from domain.text import fold
 _table = table(FlowRun)
 _run = _table.c
 _project = table(Project).c
+_text = TEXT_TABLE.c
 _term = sql_table("run_term", column("term"), column("project_id", Uuid()), column("run_id", Uuid())).c
 
 FEW = 500
@@ -59,8 +61,14 @@ _IS_NOT_ARCHIVED = text(
 
 
 def narrow(conn: Connection, where: RunFilter) -> RunFilter:
-    """Returns a filter that the same runs match, and that names them if they are few and an index finds them."""
+    """Returns a filter that the same runs match, and that names them if they are few and an index finds them.
+
+    Raises:
+        SearchOffError: the filter searches, and the search is off or not filled yet.
+    """
     where = where.without_blanks()
+    if where.searches:
+        switch.require(conn)
     if where.ids is not None:
         return where
     if conn.dialect.name != "sqlite":
@@ -77,11 +85,13 @@ def narrow(conn: Connection, where: RunFilter) -> RunFilter:
 
 def narrowed(conn: Connection, where: RunFilter, now: datetime) -> ColumnElement[bool]:
     """Returns the condition of the runs that match the filter, narrowed; see `db.runs.filter.matches`."""
-    return matches(narrow(conn, where), conn.dialect.name, now)
+    return matches(narrow(conn, where), conn.dialect.name, now, reads_all=True)
 
 
 def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
     """Returns False if `narrow_page` would return the filter as it is: most lists are spared the question."""
+    if where.searches:
+        return True
     if where.ids is not None:
         return False
     created = where.created_after is not None or where.created_before is not None
@@ -183,6 +193,8 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
     if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
         phrase = phrase_of(where.error_contains)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
+    if where.search is not None:
+        yield fetch(select(_text.run_id).where(has_searched(where.search, "sqlite")))
     # In each of these indexes the ID follows the value, so that one value comes in the order of creation.
     for column_, values in (
         (_run.status, where.statuses),
@@ -261,12 +273,6 @@ def _within_terms(conn: Connection, where: RunFilter) -> RunFilter:
     return where
 
 
-def phrase_of(part: str) -> str:
-    """Returns the query of FTS5 for texts that contain `part`."""
-    escaped = fold(part).replace('"', '""')
-    return f'"{escaped}"'
-
-
 def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
     """Returns the query of the runs that match the filter, if one term says all of it: SQLite counts terms quickly."""
     if conn.dialect.name != "sqlite" or where.ids is not None or where.archived is Archived.ONLY:
@@ -285,6 +291,8 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
 
 
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
+    if where.search is not None and (named := _searched(conn, where.search, where.project_ids)) is not None:
+        return replace(where, ids=named)
     text_condition: ColumnElement[bool] | None = None
     has_value: ColumnElement[bool] = true()
     if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
@@ -314,6 +322,23 @@ def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
         query = query.where(found.c.project_id.in_(where.project_ids))
     keys = conn.execute(query).scalars().all()
     return replace(where, ids=tuple(keys)) if len(keys) <= _FEW_ON_POSTGRESQL else where
+
+
+def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
+    """Returns the runs of which a text contains `text`, on PostgreSQL; None if they are not few."""
+    of_projects = true() if project_ids is None else _run.project_id.in_(project_ids)
+    condition = matches(RunFilter(search=text, archived=Archived.INCLUDE), "postgresql")
+    newest = select(condition.label("hit")).where(of_projects).order_by(_run.id.desc()).limit(_SAMPLE).subquery()
+    if conn.execute(select(func.count()).where(newest.c.hit)).scalar_one() >= _COMMON:
+        return None
+    found = (
+        select(_text.run_id).where(has_searched(text, "postgresql")).distinct().cte("found").prefix_with("MATERIALIZED")
+    )
+    query = select(found.c.run_id).limit(_FEW_ON_POSTGRESQL + 1)
+    if project_ids is not None:
+        query = query.where(found.c.run_id == _run.id, of_projects)
+    keys = conn.execute(query).scalars().all()
+    return tuple(keys) if len(keys) <= _FEW_ON_POSTGRESQL else None
 
 
 def _created_in_range(conn: Connection, where: RunFilter) -> RunFilter:

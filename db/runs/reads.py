@@ -114,7 +114,8 @@ def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     if (of_term := runs_of_term(conn, where)) is not None:
         return count_up_to(conn, of_term, limit)
     narrowed = narrow(conn, where)
-    return count_up_to(conn, select(_run.id).where(matches(narrowed, conn.dialect.name)), limit)
+    condition = matches(narrowed, conn.dialect.name, reads_all=True)
+    return count_up_to(conn, select(_run.id).where(condition), limit)
 
 
 def pages_by(

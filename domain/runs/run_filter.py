@@ -18,6 +18,8 @@ from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
 
+MIN_SEARCH = 3
+"""Characters of the shortest text that is searched for: indexes hold parts of texts that are so long."""
 _WITHIN = (
     "at most so long ago: a duration in ISO 8601, such as `PT15M`, `P1D` or `P1M`. Measured at the time of the request;"
     " in a stream, of the event."
@@ -89,6 +91,17 @@ class RunFilter:
             "error_message",
             ValueType.TEXT,
             "Runs whose error message contains this text (case-insensitive).",
+        ),
+    ] = None
+    search: Annotated[
+        str | None,
+        FilterField(
+            Operator.SEARCH,
+            "id",
+            ValueType.SEARCHED_TEXT,
+            "Runs of which an input, an output or a log message, of the run or of its steps, contains this text"
+            f" (case-insensitive), at least {MIN_SEARCH} characters. Where the search is not switched on, the error is"
+            " SEARCH_OFF. Not in streams.",
         ),
     ] = None
     error_fingerprint: Annotated[
@@ -332,6 +345,12 @@ class RunFilter:
     def matches_all(self) -> bool:
         """True if the filter restricts nothing."""
         return next(self.restrictions(), None) is None
+
+    @property
+    def searches(self) -> bool:
+        """True if the filter, or a part of it, searches in inputs, outputs and logs."""
+        parts = [*(self.or_ or ()), *([self.not_] if self.not_ is not None else [])]
+        return bool(self.search) or any(part.searches for part in parts)
 
     @property
     def matches_nothing(self) -> bool:
