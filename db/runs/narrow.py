@@ -328,8 +328,9 @@ def _searched(conn: Connection, text: str, project_ids: Sequence[UUID] | None) -
     """Returns the runs of which a text contains `text`, on PostgreSQL; None if they are not few."""
     of_projects = true() if project_ids is None else _run.project_id.in_(project_ids)
     condition = matches(RunFilter(search=text, archived=Archived.INCLUDE), "postgresql")
-    newest = select(condition.label("hit")).where(of_projects).order_by(_run.id.desc()).limit(_SAMPLE).subquery()
-    if conn.execute(select(func.count()).where(newest.c.hit)).scalar_one() >= _COMMON:
+    newest = select(condition.label("hit")).select_from(_table).where(of_projects).order_by(_run.id.desc())
+    hits = newest.limit(_SAMPLE).subquery().c.hit
+    if conn.execute(select(func.count()).where(hits)).scalar_one() >= _COMMON:
         return None
     found = (
         select(_text.run_id).where(has_searched(text, "postgresql")).distinct().cte("found").prefix_with("MATERIALIZED")

@@ -1,8 +1,8 @@
 """The statements that make and drop the search: a table of texts, its index, and the triggers that keep it.
 
 `run_text` has a row for each input, output and log message, folded (`domain.text.searched_json`, `fold`). Triggers
-write it in the transactions of the changes, so no way of writing is missed, and what is purged is gone from it. Those
-of SQLite call functions of the service. Those of PostgreSQL have a table of the letters that Python folds beside A to Z.
+write it in the transactions of the changes, so no way of writing is missed, and what is purged is gone from it. On
+SQLite they call functions of the service; PostgreSQL has a table of the letters that folding changes.
 """
 
 import sys

@@ -9,7 +9,7 @@ from tests.support.run_family import make_flow, make_runs
 LIST = "query($filter: FlowRunFilter) { flowRuns(filter: $filter) { nodes { id input } totalCount } }"
 STATS = "query($filter: FlowRunFilter) { flowRunStats(filter: $filter) { total } }"
 ARCHIVE = """mutation($filter: FlowRunFilter) {
-    bulkArchiveFlowRuns(input: {filter: $filter}) { __typename } }"""
+    bulkArchive(filter: $filter) { __typename } }"""
 
 
 async def test_search_in_lists_counts_and_statistics(idle_app: App) -> None:
