@@ -99,6 +99,9 @@ async def create(
         if owner is None:
             raise ProjectNotFoundError
 
+    # Read here: the unit of work may run in a thread, which does not know the request.
+    origin = context.origin
+
     def work(uow: UnitOfWork) -> IssuedKey:
         if owner is not None and not projects.by_ids(uow.conn, [owner], ()):
             raise ProjectNotFoundError
@@ -110,7 +113,7 @@ async def create(
             name=checked_name,
             expires_at=end,
             key_id=key_id,
-            origin=context.origin,
+            origin=origin,
         )
         return IssuedKey(key_id, secret)
 

@@ -398,6 +398,9 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
+    # Read here: the unit of work may run in a thread, which does not know the request.
+    origin = context.origin
+
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
@@ -406,7 +409,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
         details = {"strategy": plan.strategy, "matched": plan.matched, "dryRunBefore": True}
-        _record(uow, context.origin, AuditAction(f"BULK_{plan.kind}"), plan, details)
+        _record(uow, origin, AuditAction(f"BULK_{plan.kind}"), plan, details)
         return lease
 
     return await context.database.write(execute)

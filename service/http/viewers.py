@@ -57,6 +57,10 @@ class Viewers:
         with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
             yield
 
+    async def close(self) -> None:
+        """Finish what is written beside the requests."""
+        await asyncio.gather(*self._notes)
+
     async def find(self, secret: str | None) -> Viewer | None:
         """Returns the viewer of the key with this secret; None if there is no such key in force.
 
