@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 INTERVAL = timedelta(seconds=1)
 """The shortest time between two publications of a feed."""
+MAX_LOAD = 0.05
+"""The largest share of the time for which a feed reads the database. Statistics that the kept counts of runs answer
+take milliseconds; those that read all runs are published less often than each INTERVAL."""
 
 
 class Statistics:
@@ -37,6 +40,8 @@ class Statistics:
         """The instant. Live runs have lasted until then."""
         self.batch = ReadBatch()
         self.memo: Memo = {}
+        self.reading = timedelta(0)
+        """How long the parts were read that were asked for so far."""
         self._database = database
         self._parts: dict[Hashable, asyncio.Future[Any]] = {}
 
@@ -50,12 +55,25 @@ class Statistics:
         """
         name = (query, args, tuple(kwargs.items()))
         if name not in self._parts:
-            read = self._database.read(query, self.filter, self.now, *args, **kwargs)
-            self._parts[name] = asyncio.ensure_future(read)
+            self._parts[name] = asyncio.ensure_future(self._read(query, *args, **kwargs))
             self._parts[name].add_done_callback(lambda done: self._drop_failed(name, done))
         # Shielded, since others may wait for it too.
         result: T = await asyncio.shield(self._parts[name])
         return result
+
+    async def _read(
+        self, query: Callable[Concatenate[Any, RunFilter, datetime, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        began = clock.now()
+        try:
+            return await self._database.read(query, self.filter, self.now, *args, **kwargs)
+        finally:
+            self.reading += max(clock.now() - began, timedelta(0))
+
+    @property
+    def interval(self) -> timedelta:
+        """The time after which they may be read again."""
+        return max(INTERVAL, self.reading / MAX_LOAD)
 
     def _drop_failed(self, name: Hashable, done: asyncio.Future[Any]) -> None:
         # `exception()` also marks the error as retrieved, should nobody wait for it any more.
@@ -150,7 +168,7 @@ class _Feed:
     def latest(self) -> Statistics | None:
         """Return the statistics published last, or newer ones if those are too old; None before the first ones."""
         # Their age is negative after the clock was set back, by which they would look current for as long.
-        if self._latest is not None and not timedelta(0) <= clock.now() - self._latest.now < INTERVAL:
+        if self._latest is not None and not timedelta(0) <= clock.now() - self._latest.now < self._latest.interval:
             self._latest = Statistics(self._database, self.filter)
         return self._latest
 
@@ -177,3 +195,5 @@ class _Feed:
             published, self.next = self.next, asyncio.get_running_loop().create_future()
             published.set_result(self._latest)
             await clock.sleep(INTERVAL.total_seconds())
+            # By now they were read, or nobody selects anything that is read.
+            await clock.sleep((self._latest.interval - INTERVAL).total_seconds())

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import json
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ from db.core import pg_notify
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
+from db.rollups import upkeep
+from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
 from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
@@ -29,6 +31,7 @@ from domain.ids import IdKind
 from domain.time import clock, iso_duration
 from domain.time.iso_duration import IsoDuration
 from engine.compiled_flow import FlowCache, check
+from engine.worker.maintenance import count_old_runs
 from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
@@ -40,6 +43,8 @@ from service.settings import Settings
 from service.worker import Worker
 
 T = TypeVar("T")
+MAX_DIFFERENCES = 100
+"""Wrong counts that `check` prints one by one."""
 
 
 @click.group(help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README.")
@@ -82,6 +87,40 @@ def worker(settings: Settings) -> None:
 def migrate(settings: Settings) -> None:
     """Migrate."""
     upgrade(settings.database_url)
+
+
+@main.command("check", help="Compare the kept counts of runs with the runs; ends with 1 if they differ.")
+@click.option("--repair", is_flag=True, help="Count all runs anew if a count is wrong. The service keeps running.")
+@click.pass_obj
+def check_counts(settings: Settings, repair: bool) -> None:
+    """Check the counts of runs."""
+    found = _with_database(settings, lambda database: _checked(database, repair=repair))
+    for difference in found[:MAX_DIFFERENCES]:
+        click.echo(difference)
+    if len(found) > MAX_DIFFERENCES:
+        click.echo(f"{len(found) - MAX_DIFFERENCES:,} more counts are wrong.")
+    if not found:
+        click.echo("The counts agree with the runs.")
+    elif repair:
+        click.echo("All runs were counted anew.")
+    else:
+        click.echo("With --repair, all runs are counted anew.")
+        raise SystemExit(1)
+
+
+async def _checked(database: Database, *, repair: bool) -> Sequence[Difference]:
+    """Returns the counts that are wrong; counts the runs first if that was not done yet."""
+    await count_old_runs(database)
+    try:
+        found = await database.read(differences)
+    except NotCountedError:
+        raise click.ClickException("Another process is counting old runs. Try again later.") from None
+    if found and repair:
+        await database.write(upkeep.start_again)
+        await count_old_runs(database)
+        if await database.read(differences):
+            raise click.ClickException("Counts are still wrong after all runs were counted anew.")
+    return found
 
 
 @main.command(help="Print the GraphQL schema.")

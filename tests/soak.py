@@ -31,6 +31,7 @@ from db.events.log import RUN_STATUS
 from db.migrate import upgrade
 from db.models import BulkOperation, FlowRun, RunEvent, StepAttempt
 from db.models.types import table
+from db.rollups.check import differences
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkStatus
@@ -442,6 +443,7 @@ CHECKS: dict[str, Callable[[Connection], list[str]]] = {
             )
         )
     ),
+    "the kept counts of runs are those of the runs": lambda conn: [str(each) for each in differences(conn)],
 }
 
 

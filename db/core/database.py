@@ -26,6 +26,8 @@ POOL_SIZE = 10
 PostgreSQL server has a hundred for everybody."""
 CONNECT_TIMEOUT = 5.0
 """Seconds after which a PostgreSQL server that does not answer counts as away."""
+POOL_TIMEOUT = 30.0
+"""Seconds that a statement waits for a connection while others use them all; then the database counts as away."""
 _UNAVAILABLE = ("53", "57P", "58")
 """How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
 
@@ -82,9 +84,9 @@ class Database:
         self._engine = _postgresql_engine(parsed, pool_size, _SESSION)
         # Connections of their own: the time limit is a setting of the session, and must never end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
-        fetching = pool_size // 2
-        self._reading_engine = _postgresql_engine(parsed, pool_size - fetching, {**_SESSION, **limit})
-        self._fetcher = RowFetcher(parsed, fetching, {**_SESSION, **limit}, CONNECT_TIMEOUT)
+        fetching = max(1, pool_size // 2)
+        self._reading_engine = _postgresql_engine(parsed, max(1, pool_size - fetching), {**_SESSION, **limit})
+        self._fetcher = RowFetcher(parsed, fetching, {**_SESSION, **limit}, CONNECT_TIMEOUT, POOL_TIMEOUT)
         self._pool = self._reading_engine.pool
         # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
         self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -191,6 +193,7 @@ def _postgresql_engine(url: URL, pool_size: int, settings: Mapping[str, str]) ->
     engine = create_async_engine(
         url,
         pool_size=pool_size,
+        pool_timeout=POOL_TIMEOUT,
         max_overflow=0,  # a connection made for one statement costs more than to wait for one that is there
         pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
         connect_args={"server_settings": dict(settings), "timeout": CONNECT_TIMEOUT},

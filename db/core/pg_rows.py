@@ -20,17 +20,32 @@ _CONNECTION_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asy
 class RowFetcher:
     """A pool of connections that execute statements in text; the one that was used last is used next."""
 
-    def __init__(self, url: URL, size: int, settings: Mapping[str, str], connect_timeout: float) -> None:
-        """Opens no connection yet; at most `size` at a time, with these settings of the session."""
+    def __init__(
+        self, url: URL, size: int, settings: Mapping[str, str], connect_timeout: float, pool_timeout: float
+    ) -> None:
+        """Opens no connection yet; at most `size` at a time, with these settings of the session.
+
+        `pool_timeout` is the number of seconds that a statement waits for a connection which others use.
+        """
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._settings = dict(settings)
         self._connect_timeout = connect_timeout
+        self._pool_timeout = pool_timeout
         self._room = asyncio.Semaphore(size)
         self._idle: list[Any] = []
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        """Returns the rows. A connection that was lost while it was idle is replaced, and nobody notices."""
-        async with self._room:
+        """Returns the rows. A connection that was lost while it was idle is replaced, and nobody notices.
+
+        Raises:
+            TimeoutError: no connection became free in time.
+        """
+        if self._room.locked():
+            async with asyncio.timeout(self._pool_timeout):
+                await self._room.acquire()
+        else:
+            await self._room.acquire()  # without a timer, which costs more than the room
+        try:
             while self._idle:
                 conn = self._idle.pop()
                 if conn.is_closed():
@@ -41,6 +56,8 @@ class RowFetcher:
                     if not conn.is_closed():
                         raise
             return await self._fetch(await self._connect(), statement, arguments)
+        finally:
+            self._room.release()
 
     async def _fetch(self, conn: Any, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:

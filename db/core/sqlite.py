@@ -8,9 +8,10 @@ the others with it.
 
 import asyncio
 import queue
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,6 +132,8 @@ _RECYCLE_SECONDS = 600
 """Seconds after which a reading connection is made anew: it learns of the statistics of tables when it is opened."""
 _ANALYSED_ROWS = 1_000
 """Entries of an index that statistics are gathered from: that takes milliseconds, however large the table."""
+_STATEMENTS = 500
+"""Statements in text that a connection keeps prepared."""
 _STEPS_BETWEEN_CHECKS = 50_000
 """Steps of SQLite's virtual machine between two looks at the clock: about a millisecond."""
 
@@ -163,6 +166,37 @@ def _watch_time(dbapi_connection: Any, record: Any) -> None:
     dbapi_connection.set_progress_handler(deadline.is_over, _STEPS_BETWEEN_CHECKS)
 
 
+class _TextConnection:
+    """A connection for statements in text, without SQLAlchemy: to check one out of a pool costs more than a short read.
+
+    One thread at a time uses it.
+    """
+
+    __slots__ = ("_conn", "_deadline", "_renewed_at")
+
+    def __init__(self, names: Sequence[Any], options: Mapping[str, Any]) -> None:
+        own = {"check_same_thread": False, "isolation_level": None, "cached_statements": _STATEMENTS}
+        self._conn = sqlite3.connect(*names, **{**options, **own})
+        prepare(self._conn, None)
+        self._deadline = Deadline()
+        self._conn.set_progress_handler(self._deadline.is_over, _STEPS_BETWEEN_CHECKS)
+        self._renewed_at = time.monotonic() + _RECYCLE_SECONDS
+
+    def is_old(self) -> bool:
+        """True if it is to be replaced."""
+        return time.monotonic() > self._renewed_at
+
+    def fetch(self, statement: str, arguments: Sequence[object], timeout: float | None) -> Sequence[Any]:
+        """The rows of a statement, which is interrupted after `timeout` seconds."""
+        self._deadline.set(timeout)
+        rows: Sequence[Any] = self._conn.execute(statement, arguments).fetchall()
+        return rows
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._conn.close()
+
+
 class Readers:
     """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait.
 
@@ -186,6 +220,8 @@ class Readers:
             event.listen(self._engine, "connect", _watch_time)
         self._timeout = timeout
         self.pool = self._engine.pool
+        self._arguments = self._engine.dialect.create_connect_args(url)
+        self._idle: list[_TextConnection] = []
         self._threads = ThreadPoolExecutor(count, "sqlite-reader")
         self._closed = False
 
@@ -208,19 +244,31 @@ class Readers:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
 
     def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        conn = self._engine.raw_connection()
         try:
-            if self._timeout is not None:
-                conn.info["deadline"].set(self._timeout)
-            rows: Sequence[Any] = conn.driver_connection.execute(statement, arguments).fetchall()  # type: ignore[union-attr]
-            return rows
-        finally:
+            # The one that was used last: its cache is warm, and it has the statement prepared.
+            conn = self._idle.pop()
+        except IndexError:
+            conn = _TextConnection(*self._arguments)
+        if conn.is_old():
             conn.close()
+            conn = _TextConnection(*self._arguments)
+        try:
+            rows = conn.fetch(statement, arguments, self._timeout)
+        except BaseException as error:
+            if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":
+                self._idle.append(conn)
+            else:
+                conn.close()  # nobody knows its state
+            raise
+        self._idle.append(conn)
+        return rows
 
     async def close(self) -> None:
         """Finish what was asked for, then stop."""
         self._closed = True
         await asyncio.to_thread(self._threads.shutdown)
+        while self._idle:
+            self._idle.pop().close()
         self._engine.dispose()
 
 

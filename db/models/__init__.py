@@ -13,6 +13,7 @@ from db.models.quota_use import QuotaUse
 from db.models.run_event import EventLowWatermark, RunEvent
 from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
+from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
@@ -20,6 +21,7 @@ from db.models.webhook import Webhook
 metadata = SQLModel.metadata
 
 __all__ = [
+    "RUN_ROLLUP_DELTA",
     "ApiKey",
     "AuditEvent",
     "BulkOperation",
@@ -35,6 +37,8 @@ __all__ = [
     "RunFile",
     "RunFileReference",
     "RunLog",
+    "RunRollup",
+    "RunRollupState",
     "Schedule",
     "StepAttempt",
     "StepResult",

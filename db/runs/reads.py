@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, exists, func, literal, select, tup
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import sort_key, table
+from db.rollups import answers
 from db.row_types import AttemptRow, RunRow, StepRow
 from db.runs.filter import matches
 from db.runs.narrow import narrow, narrow_page, runs_of_term
@@ -18,6 +19,7 @@ from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from domain.runs.state_machine import UNSUCCESSFUL
+from domain.time import clock
 
 T = TypeVar("T")
 
@@ -111,6 +113,10 @@ def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) ->
 
 def count(conn: Connection, where: RunFilter, limit: int | None) -> int:
     """Returns the number of matching runs. Counting stops at `limit`."""
+    counted = answers.counts(conn, where, clock.now())
+    if counted is not None:
+        number = sum(counted.values())
+        return number if limit is None else min(number, limit)
     if (of_term := runs_of_term(conn, where)) is not None:
         return count_up_to(conn, of_term, limit)
     narrowed = narrow(conn, where)

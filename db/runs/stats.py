@@ -1,11 +1,15 @@
-"""Statistics over the runs that match a filter: each function is one statement, and its result is bounded.
+"""Statistics over the runs that match a filter: each function is few statements, and its result is bounded.
+
+Filters that the kept counts tell apart are answered by these (`db.rollups.answers`); for others, runs are read.
 
 All of them take the instant up to which runs that have not ended have lasted, so that the parts of one answer agree.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,6 +17,9 @@ from sqlalchemy import ColumnElement, Connection, Integer, case, func, literal_c
 
 from db.models import FlowRun
 from db.models.types import table
+from db.rollups import answers
+from db.rollups.answers import DurationCount
+from db.rollups.levels import middle_of
 from db.runs.narrow import narrowed
 from domain import ids
 from domain.enums import RunStatus
@@ -23,6 +30,8 @@ _run = _table.c
 
 PERCENTILES = (50, 90, 95, 99)
 """Percentiles of durations, in percent."""
+EXACT_DURATIONS = 10_000
+"""Ended runs below which durations are always exact."""
 Failure = tuple[UUID, str]
 """A flow, and the name of the step at which runs of it failed."""
 
@@ -66,6 +75,8 @@ class StepErrorCount(NamedTuple):
 
 def counts(conn: Connection, where: RunFilter, now: datetime) -> Mapping[str, int]:
     """Returns the number of runs with each status; statuses without runs are left out."""
+    if (counted := answers.counts(conn, where, now)) is not None:
+        return counted
     query = select(_run.status, func.count()).where(narrowed(conn, where, now)).group_by(_run.status)
     return dict(conn.execute(query).all())
 
@@ -77,6 +88,8 @@ def counts_by_time(
 
     Bucket 0 begins at `bounds[0]` and ends at `bounds[1]`, where bucket 1 begins. Empty buckets are left out.
     """
+    if (counted := answers.counts_by_time(conn, where, now, bounds)) is not None:
+        return counted
     edges = [ids.first_uuid_at(bound) for bound in bounds]
     # A condition on all statuses lets the planner search an index that begins with the status for the time.
     any_status = _run.status.in_(sorted(RunStatus)) if where.statuses is None else true()
@@ -99,7 +112,13 @@ def _bucket(edges: Sequence[UUID], first: int = 0) -> ColumnElement[Any]:
 
 
 def durations(conn: Connection, where: RunFilter, now: datetime) -> Durations | None:
-    """Returns the durations of the runs that have ended; None if none has."""
+    """Returns the durations of the runs that have ended; None if none has.
+
+    From EXACT_DURATIONS runs on, those of a filter that the counts of `db.rollups` can answer are approximate.
+    """
+    buckets = answers.durations(conn, where, now)
+    if buckets is not None and sum(bucket.runs for bucket in buckets) >= EXACT_DURATIONS:
+        return _approximate(buckets)
     length = _run.duration_ms
     of_length = (
         select(length.label("length"), func.count().label("runs"))
@@ -119,8 +138,19 @@ def durations(conn: Connection, where: RunFilter, now: datetime) -> Durations | 
     return Durations(int(count), shortest, longest, int(sum_of_all) / int(count), by_percent) if count else None
 
 
+def _approximate(buckets: Sequence[DurationCount]) -> Durations:
+    runs = sum(bucket.runs for bucket in buckets)
+    up_to = list(accumulate(bucket.runs for bucket in buckets))
+    middles = [middle_of(bucket.bucket) for bucket in buckets]
+    percentiles = [middles[bisect_left(up_to, -(-runs * percent // 100))] for percent in PERCENTILES]
+    mean = sum(bucket.total_ms for bucket in buckets) / runs
+    return Durations(runs, middles[0], middles[-1], mean, percentiles)
+
+
 def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[FailingStep]:
     """Returns the `limit` steps at which most runs failed, the most first."""
+    if (counted := answers.failures(conn, where, now, limit)) is not None:
+        return [FailingStep(*row) for row in counted]
     runs = func.count().label("runs")
     query = (
         select(_run.flow_id, _run.failed_step_name.label("step_name"), runs)

@@ -19,6 +19,7 @@ from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
 from db.queue import slots
+from db.rollups import upkeep
 from db.runs import files
 from domain import ids
 from domain.time import clock
@@ -48,6 +49,12 @@ OUTCOME_BATCH = 5_000
 """Outcomes of bulk operations deleted in one transaction."""
 FILE_BATCH = 50
 """Files deleted from the store at the same time."""
+COUNT_SECONDS = 1.0
+"""Time between two sums of changed counts, in seconds. Answers add up the changes since the last one."""
+CHANGE_BATCH = 20_000
+"""Changed counts summed in one transaction."""
+OLD_RUN_BATCH = 2_000
+"""Old runs counted in one transaction, about: those created within 15 minutes are counted together."""
 PAUSE_SECONDS = 0.1
 """Pause between two batches, in seconds, so that other writers get their turn."""
 
@@ -83,6 +90,8 @@ def maintenance_jobs(
     """
     return [
         Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
+        Job("sum changed counts", COUNT_SECONDS, partial(keep_counts, database)),
+        Job("remove empty counts", PRUNE_SECONDS, partial(database.write, upkeep.remove_empty)),
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
@@ -131,6 +140,22 @@ async def rescue_waiting_runs(database: Database) -> None:
     """Promote runs that wait for a slot although one is free."""
     for project_id, flow_id in await database.read(slots.wait_queues):
         await database.write(slots.rescue_wait_queue, project_id, flow_id)
+
+
+async def keep_counts(database: Database) -> None:
+    """Sum the changes of the counts of runs; after an upgrade, first count the runs that are older than the counts."""
+    if not await database.read(upkeep.needs_upkeep):
+        return
+    await count_old_runs(database)
+    while await database.write(upkeep.sum_up, CHANGE_BATCH):
+        await clock.sleep(PAUSE_SECONDS)
+    await database.read(upkeep.vacuum)
+
+
+async def count_old_runs(database: Database) -> None:
+    """Count the runs that were there before the counts. It goes on where it was broken off."""
+    while await database.write(upkeep.fill, OLD_RUN_BATCH):
+        await clock.sleep(PAUSE_SECONDS)
 
 
 async def purge_step_data(database: Database, retention_days: int | None) -> int:

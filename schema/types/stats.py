@@ -8,7 +8,7 @@ import strawberry
 
 from db import flows
 from db.runs import reads, stats
-from db.runs.stats import PERCENTILES, Durations, Failure, StepErrorCount
+from db.runs.stats import EXACT_DURATIONS, PERCENTILES, Durations, Failure, StepErrorCount
 from db.runs.stats import FailingStep as FailingStepRow
 from domain.time.time_buckets import MAX_BUCKETS
 from live.stats_feed import Statistics
@@ -62,7 +62,9 @@ class StatusCount:
 
 @strawberry.type(
     description="Durations, from start to finish, of the runs that have ended. A percentile is the shortest duration of"
-    " a run that so many percent of the runs did not exceed."
+    " a run that so many percent of the runs did not exceed. Exact below"
+    f" {EXACT_DURATIONS:,} runs. From there on, where kept counts answer the filter, shortest and longest duration and"
+    " percentiles differ by at most 1 %; number and mean stay exact."
 )
 class DurationStats:
     """Durations of runs."""

@@ -13,9 +13,10 @@ from db.runs import stats
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
 from domain.runs.run_filter import RunFilter
+from domain.time import clock
 from live.events import HubClosedError
 from live.hub import Hub
-from live.stats_feed import Statistics, StatsFeeds, StatsSubscription
+from live.stats_feed import MAX_LOAD, Statistics, StatsFeeds, StatsSubscription
 from tests.support.app import statements
 from tests.support.clock import START, FakeClock
 from tests.support.worker import Flow, WorkerHarness, transform
@@ -115,6 +116,34 @@ async def test_many_changes_are_delivered_once_a_second(
         assert follower.totals[-1] == 40
 
 
+async def test_statistics_that_take_long_are_read_a_twentieth_of_the_time(
+    worker: WorkerHarness,
+    flow: Flow,
+    still: FakeClock,
+    feeds: StatsFeeds,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = database.read
+
+    async def read_slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
+        if query is stats.counts:
+            await clock.sleep(0.5)
+        return await read(query, *args, **kwargs)
+
+    monkeypatch.setattr(database, "read", read_slowly)
+    follower = Follower(feeds.subscribe(RunFilter()), still)
+    task = asyncio.create_task(follower.follow())
+    for _ in range(40):
+        await worker.start(flow)
+        await still.advance(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await follower.subscription.aclose()
+    assert len(follower.times) >= 3
+    assert min(end - start for start, end in pairwise(follower.times[1:])) >= 0.5 / MAX_LOAD
+
+
 async def test_changes_out_of_scope_deliver_nothing(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, database: Database
 ) -> None:
@@ -158,7 +187,7 @@ async def test_who_follows_the_same_shares_what_is_computed(
             await worker.start(flow)
             await still.advance(3)
         assert (first.totals, second.totals, third.totals) == ([0, 1], [0, 1], [0, 1])
-        assert len([text for text in executed.texts if "flow_run.status, count(" in text]) == 2
+        assert len([text for text in executed.texts if "run_rollup.status" in text]) == 2
 
 
 async def test_later_subscriber_receives_current_statistics(

@@ -215,6 +215,20 @@ async def test_exhausted_pool_is_unavailable(database: Database, monkeypatch: py
     assert await database.read(projects.names) == []
 
 
+@on_postgresql
+async def test_exhausted_connections_of_fetch_are_unavailable(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = open_database(database_url, pool_size=1)
+    monkeypatch.setattr(small._fetcher, "_pool_timeout", 0.0)
+    async with small._fetcher._room:
+        with pytest.raises(DatabaseUnavailableError):
+            await small.fetch("SELECT 1", ())
+    ((one,),) = await small.fetch("SELECT 1", ())
+    assert one == 1
+    await small.close()
+
+
 _BARRIER = 4711
 """Number of an advisory lock."""
 

@@ -57,3 +57,11 @@ async def test_write_has_no_limit(limited: Database) -> None:
 
 async def test_without_limit_no_read_is_interrupted(database: Database) -> None:
     assert await database.read(lambda conn: conn.execute(LONG).scalar_one()) == 400_000
+
+
+async def test_connection_of_fetch_serves_next_statement_after_timeout(database_url: str, database: Database) -> None:
+    opened = open_database(database_url, pool_size=1, query_timeout=0.5)
+    with pytest.raises(QueryTimeoutError):
+        await opened.fetch(ENDLESS.text, ())
+    assert [tuple(row) for row in await opened.fetch("SELECT 1", ())] == [(1,)]
+    await opened.close()

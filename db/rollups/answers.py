@@ -1,0 +1,306 @@
+"""Answers questions about all runs that match a filter from their counts, if the counts tell apart what it asks.
+
+Each function reads one statement, and returns None if only the runs themselves can answer: see `_question`, and while
+old runs are being counted. Of a range of creation times, the whole slots are read from the counts, in spans as long as
+possible, and what is left at its two ends from the runs.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
+
+from db.models import RUN_ROLLUP_DELTA, FlowRun, RunRollup, RunRollupState
+from db.models.run_rollup import SLOT_SECONDS
+from db.models.types import EPOCH, table
+from db.rollups.levels import ALL_FLOWS, ALL_TIME, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Level, Measure, bucket_of
+from db.runs.filter import matches
+from domain import ids
+from domain.runs.filter_field import Archived, Operator
+from domain.runs.run_filter import RunFilter
+from domain.time import iso_duration
+
+_rollups = table(RunRollup)
+_rollup = _rollups.c
+_delta = RUN_ROLLUP_DELTA.c
+_run = table(FlowRun).c
+_states = table(RunRollupState)
+
+_ONE = literal_column("1", BigInteger)
+_OPTIONAL = frozenset({FLOW, ENVIRONMENT, TRIGGER})
+"""Columns by which some levels count."""
+_RESTRICTABLE = _OPTIONAL | {"project_id", "status"}
+"""Columns whose values a question may name; every level counts by the others."""
+_SLOT = timedelta(seconds=SLOT_SECONDS)
+_SLOT_MS = SLOT_SECONDS * 1000
+
+
+class DurationCount(NamedTuple):
+    """The runs whose durations are in one bucket."""
+
+    bucket: int
+    runs: int
+    total_ms: int
+
+
+_KEYS = {
+    Measure.RUNS: ("status",),
+    Measure.DURATIONS: ("duration_bucket",),
+    Measure.FAILURES: ("flow_id", "failed_step_name"),
+}
+"""The columns by which the runs of a measure are told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A filter that the counts can answer."""
+
+    where: RunFilter
+    now: datetime
+    values: Mapping[str, Sequence[Any]]
+    """The values that a column may have, for the columns that are restricted."""
+    archived: Archived
+    since: int | None
+    """The first millisecond of creation, from 1970; None: any."""
+    until: int | None
+    """The millisecond before which the runs were created; None: any."""
+
+    def conditions(self, source: Any) -> Iterator[ColumnElement[bool]]:
+        """The conditions on columns of the counts, or of the changes, apart from time."""
+        for name, values in self.values.items():
+            yield source[name] == values[0] if len(values) == 1 else source[name].in_(values)
+        if self.archived is not Archived.INCLUDE:
+            yield source.archived.is_(self.archived is Archived.ONLY)
+
+
+class _Piece(NamedTuple):
+    """Whole spans of creation time, from one slot to before another one (None: and all later ones)."""
+
+    span: int
+    begin: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What has to be read."""
+
+    levels: Sequence[tuple[Level, _Piece]]
+    """The counts; the changes of the same spans are read with them."""
+    edges: Sequence[tuple[int, int]]
+    """Milliseconds of creation whose runs are read one by one."""
+
+
+class _Buckets(NamedTuple):
+    """Time buckets, by the slots at which they begin; at the last one, the last bucket ends."""
+
+    slots: Sequence[int]
+
+    def number(self, slot: ColumnElement[int]) -> ColumnElement[int]:
+        """Returns the index of the bucket that holds a slot."""
+        lengths = {end - begin for begin, end in pairwise(self.slots)}
+        if len(lengths) == 1:
+            return (slot - self.slots[0]) // lengths.pop()
+        return case(*((slot < end, number) for number, end in enumerate(self.slots[1:])))
+
+    def number_at(self, millisecond: int) -> ColumnElement[int]:
+        """Returns the index of the bucket that holds an instant."""
+        return literal_column(str(bisect_right(self.slots, millisecond // _SLOT_MS) - 1), Integer)
+
+
+def counts(conn: Connection, where: RunFilter, now: datetime) -> Mapping[str, int] | None:
+    """Returns the number of runs with each status; statuses without runs are left out."""
+    rows = _answer(conn, Measure.RUNS, _question(where, now))
+    return None if rows is None else {row.status: row.runs for row in rows}
+
+
+def counts_by_time(
+    conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime]
+) -> Mapping[tuple[int, str], int] | None:
+    """Returns the number of runs of each status in each time bucket, by the index of the bucket."""
+    question = _question(where, now)
+    if question is None or any((bound - EPOCH) % _SLOT for bound in bounds):
+        return None
+    slots = [(bound - EPOCH) // _SLOT for bound in bounds]
+    begin, end = slots[0] * _SLOT_MS, slots[-1] * _SLOT_MS
+    since = begin if question.since is None else max(begin, question.since)
+    until = end if question.until is None else min(end, question.until)
+    bounded = replace(question, since=since, until=until)
+    rows = _answer(conn, Measure.RUNS, bounded, _Buckets(slots))
+    return None if rows is None else {(row.bucket, row.status): row.runs for row in rows}
+
+
+def durations(conn: Connection, where: RunFilter, now: datetime) -> Sequence[DurationCount] | None:
+    """Returns the number of runs in each bucket of durations, the shortest first."""
+    rows = _answer(conn, Measure.DURATIONS, _question(where, now))
+    return None if rows is None else sorted(DurationCount(*row) for row in rows)
+
+
+def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[tuple[UUID, str, int]] | None:
+    """Returns flow, step and number of runs of the `limit` steps at which most runs failed, the most first."""
+    rows = _answer(conn, Measure.FAILURES, _question(where, now), limit=limit)
+    return None if rows is None else [(row.flow_id, row.failed_step_name, row.runs) for row in rows]
+
+
+def _question(where: RunFilter, now: datetime) -> _Question | None:
+    """Returns the filter as a question to the counts; None if a field of it restricts what they do not tell apart."""
+    values: dict[str, Sequence[Any]] = {}
+    archived, since, until = Archived.INCLUDE, [], []
+    for field, value in where.restrictions():
+        match field.operator:
+            case Operator.ANY_OF if field.column in _RESTRICTABLE:
+                values[field.column] = value
+            case Operator.ARCHIVED:
+                archived = value
+            case Operator.CREATED_AFTER:
+                since.append(_millisecond(value))
+            case Operator.CREATED_WITHIN:
+                since.append(_millisecond(iso_duration.parse(value).before(now)))
+            case Operator.CREATED_BEFORE:
+                until.append(_millisecond(value))
+            case _:
+                return None
+    return _Question(where, now, values, archived, max(since, default=None), min(until, default=None))
+
+
+def _millisecond(instant: datetime) -> int:
+    """Returns the first millisecond at or after an instant: IDs tell no more of a creation time."""
+    return ids.first_uuid_at(instant).int >> 80
+
+
+def _plan(question: _Question, measure: Measure, buckets: _Buckets | None) -> _Plan | None:
+    """Returns what to read; None if no level tells apart what the question asks, or no whole span is asked for."""
+    distinguished = _OPTIONAL & question.values.keys() | ({FLOW} if measure is Measure.FAILURES else frozenset())
+    fitting = [level for level in LEVELS if level.measure is measure and distinguished <= level.columns]
+    columns = min((level.columns for level in fitting), key=len, default=None)
+    by_span = {level.span: level for level in fitting if level.columns == columns}
+    if ALL_TIME in by_span and question.since is None and question.until is None:
+        return _Plan([(by_span[ALL_TIME], _Piece(ALL_TIME, 0, None))], ())
+    bounds = buckets.slots if buckets else ()
+    spans = sorted(span for span in by_span if span != ALL_TIME and all(bound % span == 0 for bound in bounds))
+    if not spans:
+        return None
+    begin = -(-(question.since or 0) // (spans[0] * _SLOT_MS)) * spans[0]
+    end = None if question.until is None else question.until // (spans[0] * _SLOT_MS) * spans[0]
+    if end is not None and begin >= end:
+        return None
+    edges = []
+    if question.since is not None and question.since < begin * _SLOT_MS:
+        edges.append((question.since, begin * _SLOT_MS))
+    if question.until is not None and end is not None and end * _SLOT_MS < question.until:
+        edges.append((end * _SLOT_MS, question.until))
+    return _Plan([(by_span[piece.span], piece) for piece in _pieces(begin, end, spans)], edges)
+
+
+def _pieces(begin: int, end: int | None, spans: Sequence[int]) -> Iterator[_Piece]:
+    """Splits a range of slots, which begins and ends with the shortest of `spans`, into the longest spans possible."""
+    shortest, *longer = spans
+    if longer:
+        inner_begin = -(-begin // longer[0]) * longer[0]
+        inner_end = None if end is None else end // longer[0] * longer[0]
+        if inner_end is None or inner_begin < inner_end:
+            if begin < inner_begin:
+                yield _Piece(shortest, begin, inner_begin)
+            yield from _pieces(inner_begin, inner_end, longer)
+            if end is not None and inner_end is not None and inner_end < end:
+                yield _Piece(shortest, inner_end, end)
+            return
+    yield _Piece(shortest, begin, end)
+
+
+def _answer(
+    conn: Connection,
+    measure: Measure,
+    question: _Question | None,
+    buckets: _Buckets | None = None,
+    limit: int | None = None,
+) -> Sequence[Any] | None:
+    if question is None or (plan := _plan(question, measure, buckets)) is None:
+        return None
+    parts = _parts(conn.dialect.name, measure, question, plan, buckets)
+    found = union_all(*parts).subquery("found")
+    keys = [column for column in found.c if column.name not in {"runs", "total_ms"}]
+    sums = [cast(func.sum(found.c[name]), BigInteger).label(name) for name in ("runs", "total_ms")]
+    summed = select(*keys, *sums).group_by(*keys).having(func.sum(found.c.runs) != 0)
+    if limit is not None:
+        summed = summed.order_by(sums[0].desc(), *keys).limit(limit)
+    answer = summed.subquery("answer")
+    # One row, without an answer, if no run matches; none while old runs are being counted.
+    query = select(answer).select_from(_states.outerjoin(answer, true())).where(_states.c.filled_until.is_(None))
+    if limit is not None:
+        query = query.order_by(answer.c.runs.desc(), *(answer.c[key.name] for key in keys))
+    rows = conn.execute(query).all()
+    return [row for row in rows if row.runs is not None] if rows else None
+
+
+def _parts(
+    dialect: str, measure: Measure, question: _Question, plan: _Plan, buckets: _Buckets | None
+) -> Iterator[Select[Any]]:
+    """The queries whose rows add up to the answer."""
+    for level, piece in plan.levels:
+        conditions = [_rollup.level == level.number, *question.conditions(_rollup)]
+        if FLOW not in level.columns:
+            conditions.append(_rollup.flow_id == ALL_FLOWS)  # the key of the table goes on with it
+        if piece.span != ALL_TIME:
+            conditions += _between(_rollup.slot, piece.begin, piece.end)
+        number = buckets and buckets.number(_rollup.slot)
+        yield _part(measure, _rollup, number, _rollup.runs, _rollup.total_ms).where(*conditions)
+    changed = {
+        "status": _delta.status,
+        "flow_id": _delta.flow_id,
+        "failed_step_name": _delta.failed_step_name,
+        "duration_bucket": bucket_of(_delta.duration_ms),
+    }
+    begin, end = min(piece.begin for _, piece in plan.levels), plan.levels[-1][1].end
+    number = buckets and buckets.number(_delta.slot)
+    total = _delta.runs * func.coalesce(_delta.duration_ms, 0)
+    part = _part(measure, changed, number, _delta.runs, total).where(*_between(_delta.slot, begin, end))
+    yield part.where(*question.conditions(_delta), *_measured(measure, _delta))
+    for since, until in plan.edges:
+        own = {**changed, "status": _run.status, "flow_id": _run.flow_id, "failed_step_name": _run.failed_step_name}
+        own["duration_bucket"] = bucket_of(_run.duration_ms)
+        number = buckets and buckets.number_at(since)
+        part = _part(measure, own, number, _ONE, func.coalesce(_run.duration_ms, 0))
+        part = part.where(_run.id >= UUID(int=since << 80), _run.id < UUID(int=until << 80))
+        yield part.where(matches(question.where, dialect, question.now), *_measured(measure, _run))
+
+
+def _part(
+    measure: Measure, source: Any, number: ColumnElement[int] | None, runs: Any, total: ColumnElement[Any]
+) -> Select[Any]:
+    keys = [source[name].label(name) for name in _KEYS[measure]]
+    if number is not None:
+        keys.insert(0, number.label("bucket"))
+    return select(*keys, runs.label("runs"), total.label("total_ms"))
+
+
+def _measured(measure: Measure, source: Any) -> Iterator[ColumnElement[bool]]:
+    if measure is Measure.DURATIONS:
+        yield source.duration_ms.is_not(None)
+    if measure is Measure.FAILURES:
+        yield source.failed_step_name.is_not(None)
+
+
+def _between(slot: ColumnElement[int], begin: int, end: int | None) -> Iterator[ColumnElement[bool]]:
+    if begin:
+        yield slot >= begin
+    if end is not None:
+        yield slot < end
