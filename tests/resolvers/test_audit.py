@@ -153,15 +153,15 @@ async def test_filters_of_events(fake_clock: FakeClock, idle_app: App) -> None:
     assert await events(idle_app, objectIds=[family.flow]) == [schedule, flow]
     assert await events(idle_app, objectIds=[run["objectId"]]) == [run]
     assert await events(idle_app, requestIds=[schedule["requestId"]]) == [schedule]
-    middle = {"createdAfter": (start + timedelta(seconds=30)).isoformat()}
-    assert await events(idle_app, **middle, createdBefore=(start + timedelta(seconds=90)).isoformat()) == [schedule]
+    after, before = ((start + timedelta(seconds=seconds)).isoformat() for seconds in (30, 90))
+    assert await events(idle_app, createdAfter=after, createdBefore=before) == [schedule]
     assert run in await events(idle_app, actorIds=[run["actor"]["id"]])
     assert await events(idle_app, actorIds=[family.key]) == []
     assert await events(idle_app, actions=[]) == []
     page = (await idle_app.query(EVENTS, {"filter": {}, "first": 1}))["auditEvents"]
     assert page["nodes"] == [run]
-    after = page["pageInfo"]["endCursor"]
-    assert (await idle_app.query(EVENTS, {"first": 1, "after": after}))["auditEvents"]["nodes"] == [schedule]
+    cursor = page["pageInfo"]["endCursor"]
+    assert (await idle_app.query(EVENTS, {"first": 1, "after": cursor}))["auditEvents"]["nodes"] == [schedule]
 
 
 async def test_events_are_read_by_admins_of_their_project(idle_app: App) -> None:
