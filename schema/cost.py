@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from graphql import (
@@ -74,6 +74,8 @@ _LISTS = {
 _SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
 _DEFAULTS = {"topFailingSteps": DEFAULT_FAILING_STEPS, "errors": DEFAULT_ERRORS}
 _SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}
+_COUNTED = frozenset({"not", "or", "metadataConditions"})
+"""The fields of a filter that add to the cost."""
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 
@@ -101,6 +103,30 @@ def check(document: DocumentNode, operation_name: str | None, variables: Mapping
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
             _CostCalculator(fragments, {**_defaults(node), **variables}).cost(node.selection_set, depth=1)
+
+
+def cost_form(names: Iterable[str], variables: Mapping[str, Any]) -> Hashable | None:
+    """Returns what the cost of an operation depends on, of the variables that it declares: whatever has an equal form
+    has an equal cost. None: nothing short says it, such as for a filter of filters.
+    """
+    form: list[tuple[str, Hashable]] = []
+    for name in names:
+        if name not in variables:
+            continue  # it has its default
+        value = variables[name]
+        if isinstance(value, dict):
+            if not _COUNTED.isdisjoint(value):
+                return None
+            form.append((name, dict))
+        elif isinstance(value, list):
+            if not all(isinstance(each, str) for each in value):
+                return None
+            form.append((name, (list, len(value))))
+        else:
+            # A page size is a number; of other values only the kind matters.
+            kind: Hashable = value if isinstance(value, int) else type(value)
+            form.append((name, kind))
+    return tuple(form)
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:

@@ -8,7 +8,7 @@ error, is left to the general path: it executes the operation as a whole, so tha
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,12 +35,14 @@ from resolvers.context import Context
 from schema.compiled.environment import Decide, Environment, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
-from schema.cost import MAX_TOKENS, RepeatedNames, check
+from schema.cost import MAX_TOKENS, RepeatedNames, check, cost_form
 
 _logger = logging.getLogger(__name__)
 
 _MAX_PLANS = 16
 """Plans of one operation: one for each set of answers that its variables give, such as those of `@include`."""
+_KEPT_COSTS = 16
+"""Forms of the variables of one operation whose cost is known to be within the limit."""
 _RULES = (*specified_rules, RepeatedNames)
 
 
@@ -102,17 +104,27 @@ class _Operation:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._plans: list[_Plan] = []
+        self._variable_names = [each.variable.name.value for each in self._node.variable_definitions or ()]
+        self._affordable: Recent[Hashable, bool] = Recent(_KEPT_COSTS)
         self._refused: str | None = None
         self._convert = converter(schema)
 
     async def execute(self, given: dict[str, Any], context: Context) -> bytes:
         """Returns the body of the response."""
-        check(self._document, self._name, given)
+        self._check_cost(given)
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
             raise _LeaveError("variables")
         return await self._plan(graphql_schema, variables).run(context, variables)
+
+    def _check_cost(self, given: Mapping[str, Any]) -> None:
+        form = cost_form(self._variable_names, given)
+        if form is not None and self._affordable.find(form):
+            return
+        check(self._document, self._name, given)
+        if form is not None:
+            self._affordable.put(form, True)
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
         if self._refused is not None:

@@ -8,7 +8,7 @@ from graphql import get_introspection_query, parse, specified_rules, validate
 
 from domain.errors import QueryTooComplexError
 from schema.build import build_schema
-from schema.cost import MAX_DEPTH, MAX_FIELDS, MAX_REPEATED, RepeatedNames, check
+from schema.cost import MAX_DEPTH, MAX_FIELDS, MAX_REPEATED, RepeatedNames, check, cost_form
 from tests.support.app import App, statements
 
 TOO_MUCH, FAULTY = "QUERY_TOO_COMPLEX", "BAD_REQUEST"
@@ -126,6 +126,26 @@ def test_filters_in_filters_and_conditions_on_metadata_count() -> None:
     )
     assert refused(literal, w={"or": half * 2})
     assert not refused(literal, w={"tags": ["x"]})
+
+
+def test_variables_of_an_equal_form_have_an_equal_cost() -> None:
+    def form(value: object) -> object:
+        return cost_form(["v"], {"v": value, "undeclared": object()})
+
+    assert form("a") == form("b") != form(None)
+    assert form(10) != form(1_000)
+    assert form(["a", "b"]) == form(["c", "d"]) != form(["a"])
+    assert form({"tags": ["a"]}) == form({"flowIds": []})
+    assert form({"not": {}}) is form({"or": []}) is form({"metadataConditions": {}}) is None
+    assert form([{"path": "a"}]) is None
+    assert cost_form(["v"], {}) != form(None)
+
+
+async def test_compiled_read_is_refused_by_the_sizes_of_each_request(idle_app: App) -> None:
+    document = NESTED.format(default="")
+    for number, is_refused in ((1, False), (1_000, True), (1, False), (1_000, True)):
+        answer = await idle_app.execute(document, {"n": number})
+        assert ("errors" in answer) is is_refused
 
 
 def test_ids_given_to_nodes_count() -> None:
