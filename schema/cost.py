@@ -124,7 +124,7 @@ def cost_form(names: Iterable[str], variables: Mapping[str, Any]) -> Hashable | 
             form.append((name, (list, len(value))))
         else:
             # A page size is a number; of other values only the kind matters.
-            kind: Hashable = value if isinstance(value, int) else type(value)
+            kind: Hashable = value if isinstance(value, int) else type(value).__name__
             form.append((name, kind))
     return tuple(form)
 
