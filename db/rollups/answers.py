@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -49,6 +50,7 @@ _OPTIONAL = frozenset({FLOW, ENVIRONMENT, TRIGGER})
 """Columns by which some levels count."""
 _RESTRICTABLE = _OPTIONAL | {"project_id", "status"}
 """Columns whose values a question may name; every level counts by the others."""
+_EVERY_RUN = RunFilter(archived=Archived.INCLUDE)
 _SLOT = timedelta(seconds=SLOT_SECONDS)
 _SLOT_MS = SLOT_SECONDS * 1000
 
@@ -75,8 +77,8 @@ class _Question:
 
     where: RunFilter
     now: datetime
-    values: Mapping[str, Sequence[Any]]
-    """The values that a column may have, for the columns that are restricted."""
+    values: Sequence[tuple[str, Sequence[Any]]]
+    """The columns that are restricted, with the values that each may have."""
     archived: Archived
     since: int | None
     """The first millisecond of creation, from 1970; None: any."""
@@ -85,7 +87,7 @@ class _Question:
 
     def conditions(self, source: Any) -> Iterator[ColumnElement[bool]]:
         """The conditions on columns of the counts, or of the changes, apart from time."""
-        for name, values in self.values.items():
+        for name, values in self.values:
             yield source[name] == values[0] if len(values) == 1 else source[name].in_(values)
         if self.archived is not Archived.INCLUDE:
             yield source.archived.is_(self.archived is Archived.ONLY)
@@ -139,7 +141,7 @@ def counts_by_time(
     question = _question(where, now)
     if question is None or any((bound - EPOCH) % _SLOT for bound in bounds):
         return None
-    slots = [(bound - EPOCH) // _SLOT for bound in bounds]
+    slots = tuple((bound - EPOCH) // _SLOT for bound in bounds)
     begin, end = slots[0] * _SLOT_MS, slots[-1] * _SLOT_MS
     since = begin if question.since is None else max(begin, question.since)
     until = end if question.until is None else min(end, question.until)
@@ -162,12 +164,12 @@ def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> S
 
 def _question(where: RunFilter, now: datetime) -> _Question | None:
     """Returns the filter as a question to the counts; None if a field of it restricts what they do not tell apart."""
-    values: dict[str, Sequence[Any]] = {}
+    values: list[tuple[str, Sequence[Any]]] = []
     archived, since, until = Archived.INCLUDE, [], []
     for field, value in where.restrictions():
         match field.operator:
             case Operator.ANY_OF if field.column in _RESTRICTABLE:
-                values[field.column] = value
+                values.append((field.column, tuple(value)))
             case Operator.ARCHIVED:
                 archived = value
             case Operator.CREATED_AFTER:
@@ -178,7 +180,7 @@ def _question(where: RunFilter, now: datetime) -> _Question | None:
                 until.append(_millisecond(value))
             case _:
                 return None
-    return _Question(where, now, values, archived, max(since, default=None), min(until, default=None))
+    return _Question(where, now, tuple(values), archived, max(since, default=None), min(until, default=None))
 
 
 def _millisecond(instant: datetime) -> int:
@@ -188,12 +190,12 @@ def _millisecond(instant: datetime) -> int:
 
 def _plan(question: _Question, measure: Measure, buckets: _Buckets | None) -> _Plan | None:
     """Returns what to read; None if no level tells apart what the question asks, or no whole span is asked for."""
-    distinguished = _OPTIONAL & question.values.keys() | ({FLOW} if measure is Measure.FAILURES else frozenset())
+    distinguished = _OPTIONAL & dict(question.values).keys() | ({FLOW} if measure is Measure.FAILURES else frozenset())
     fitting = [level for level in LEVELS if level.measure is measure and distinguished <= level.columns]
     columns = min((level.columns for level in fitting), key=len, default=None)
     by_span = {level.span: level for level in fitting if level.columns == columns}
     if ALL_TIME in by_span and question.since is None and question.until is None:
-        return _Plan([(by_span[ALL_TIME], _Piece(ALL_TIME, 0, None))], ())
+        return _Plan(((by_span[ALL_TIME], _Piece(ALL_TIME, 0, None)),), ())
     bounds = buckets.slots if buckets else ()
     spans = sorted(span for span in by_span if span != ALL_TIME and all(bound % span == 0 for bound in bounds))
     if not spans:
@@ -207,7 +209,7 @@ def _plan(question: _Question, measure: Measure, buckets: _Buckets | None) -> _P
         edges.append((question.since, begin * _SLOT_MS))
     if question.until is not None and end is not None and end * _SLOT_MS < question.until:
         edges.append((end * _SLOT_MS, question.until))
-    return _Plan([(by_span[piece.span], piece) for piece in _pieces(begin, end, spans)], edges)
+    return _Plan(tuple((by_span[piece.span], piece) for piece in _pieces(begin, end, spans)), tuple(edges))
 
 
 def _pieces(begin: int, end: int | None, spans: Sequence[int]) -> Iterator[_Piece]:
@@ -235,8 +237,24 @@ def _answer(
 ) -> Sequence[Any] | None:
     if question is None or (plan := _plan(question, measure, buckets)) is None:
         return None
-    parts = _parts(conn.dialect.name, measure, question, plan, buckets)
-    found = union_all(*parts).subquery("found")
+    if not plan.edges:
+        # Only runs that are read one by one depend on the present instant.
+        question = replace(question, where=_EVERY_RUN, now=EPOCH, since=None, until=None)
+    rows = conn.execute(_statement(conn.dialect.name, measure, question, plan, buckets, limit)).all()
+    return [row for row in rows if row.runs is not None] if rows else None
+
+
+@lru_cache(maxsize=512)
+def _statement(
+    dialect: str,
+    measure: Measure,
+    question: _Question,
+    plan: _Plan,
+    buckets: _Buckets | None,
+    limit: int | None,
+) -> Select[Any]:
+    """Returns the statement that answers a question. Dashboards ask the same ones: to build it takes a millisecond."""
+    found = union_all(*_parts(dialect, measure, question, plan, buckets)).subquery("found")
     keys = [column for column in found.c if column.name not in {"runs", "total_ms"}]
     sums = [cast(func.sum(found.c[name]), BigInteger).label(name) for name in ("runs", "total_ms")]
     summed = select(*keys, *sums).group_by(*keys).having(func.sum(found.c.runs) != 0)
@@ -247,8 +265,7 @@ def _answer(
     query = select(answer).select_from(_states.outerjoin(answer, true())).where(_states.c.filled_until.is_(None))
     if limit is not None:
         query = query.order_by(answer.c.runs.desc(), *(answer.c[key.name] for key in keys))
-    rows = conn.execute(query).all()
-    return [row for row in rows if row.runs is not None] if rows else None
+    return query
 
 
 def _parts(
@@ -263,22 +280,14 @@ def _parts(
             conditions += _between(_rollup.slot, piece.begin, piece.end)
         number = buckets and buckets.number(_rollup.slot)
         yield _part(measure, _rollup, number, _rollup.runs, _rollup.total_ms).where(*conditions)
-    changed = {
-        "status": _delta.status,
-        "flow_id": _delta.flow_id,
-        "failed_step_name": _delta.failed_step_name,
-        "duration_bucket": bucket_of(_delta.duration_ms),
-    }
     begin, end = min(piece.begin for _, piece in plan.levels), plan.levels[-1][1].end
     number = buckets and buckets.number(_delta.slot)
     total = _delta.runs * func.coalesce(_delta.duration_ms, 0)
-    part = _part(measure, changed, number, _delta.runs, total).where(*_between(_delta.slot, begin, end))
+    part = _part(measure, _delta, number, _delta.runs, total).where(*_between(_delta.slot, begin, end))
     yield part.where(*question.conditions(_delta), *_measured(measure, _delta))
     for since, until in plan.edges:
-        own = {**changed, "status": _run.status, "flow_id": _run.flow_id, "failed_step_name": _run.failed_step_name}
-        own["duration_bucket"] = bucket_of(_run.duration_ms)
         number = buckets and buckets.number_at(since)
-        part = _part(measure, own, number, _ONE, func.coalesce(_run.duration_ms, 0))
+        part = _part(measure, _run, number, _ONE, func.coalesce(_run.duration_ms, 0))
         part = part.where(_run.id >= UUID(int=since << 80), _run.id < UUID(int=until << 80))
         yield part.where(matches(question.where, dialect, question.now), *_measured(measure, _run))
 
@@ -286,7 +295,7 @@ def _parts(
 def _part(
     measure: Measure, source: Any, number: ColumnElement[int] | None, runs: Any, total: ColumnElement[Any]
 ) -> Select[Any]:
-    keys = [source[name].label(name) for name in _KEYS[measure]]
+    keys = [(source[name] if name in source else bucket_of(source.duration_ms)).label(name) for name in _KEYS[measure]]
     if number is not None:
         keys.insert(0, number.label("bucket"))
     return select(*keys, runs.label("runs"), total.label("total_ms"))

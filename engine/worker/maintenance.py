@@ -53,8 +53,9 @@ COUNT_SECONDS = 1.0
 """Time between two sums of changed counts, in seconds. Answers add up the changes since the last one."""
 CHANGE_BATCH = 20_000
 """Changed counts summed in one transaction."""
-OLD_RUN_BATCH = 2_000
-"""Old runs counted in one transaction, about: those created within 15 minutes are counted together."""
+OLD_RUN_BATCH = 500
+"""Old runs counted in one transaction, about: those created within 15 minutes are counted together. On SQLite other
+writers wait for some 100 ms."""
 PAUSE_SECONDS = 0.1
 """Pause between two batches, in seconds, so that other writers get their turn."""
 
