@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import pytest
 from sqlalchemy import Connection, select, text
 
 from db.core.database import Database
@@ -9,6 +10,7 @@ from db.models import RunEvent
 from db.models.types import table
 from db.sql.rows import AnyRow
 from domain.enums import RunStatus
+from domain.errors import CursorExpiredError
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow
@@ -69,8 +71,8 @@ async def test_consecutive_pages_cover_log_without_gap(database: Database, publi
     assert ([row.seq for row in page.rows], page.end, page.is_last) == (positions[4:], last, True)
     page = await database.read(event_log.page, last, last, whole, 4)
     assert (len(page.rows), page.end, page.is_last) == (0, last, True)
-    page = await database.read(event_log.page, last + 1, last, whole, 4)
-    assert (len(page.rows), page.end, page.is_last) == (0, last + 1, True)
+    with pytest.raises(CursorExpiredError):
+        await database.read(event_log.page, last + 1, last, whole, 4)
     page = await database.read(event_log.page, 0, last, part, 10, ("status",))
     assert [row.seq for row in page.rows] == [*positions[:2], *positions[4:]]
     assert {key: row.status for key, row in page.runs.items()} == {one: "QUEUED"}

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from db.core.database import Database
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import claims, step_journal
+from db.runs import claims
 from db.runs.claims import Claimed
 from domain import json_codec
 from domain.enums import TriggerMethod
@@ -93,7 +93,7 @@ class Meter:
 async def meter(worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> Meter:
     """An executor with a meter."""
     meter = Meter((await worker.executor()).execute)
-    monkeypatch.setattr(step_journal, "claim", meter.counting(claims.claim))
+    monkeypatch.setattr(claims, "claim", meter.counting(claims.claim))
     return meter
 
 
