@@ -20,13 +20,12 @@ from graphql import (
     Executor,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLEnumType,
     GraphQLField,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
-    InlineFragmentNode,
+    SelectionNode,
     SelectionSetNode,
     is_abstract_type,
     is_leaf_type,
@@ -35,15 +34,17 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.pyutils import Path
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import Info
 from strawberry.types.field import StrawberryField
+
+from schema.selected_fields import by_response_key, fields_of, is_of_type, response_key, sets_below
 
 _Deferred = dict["_AsyncField", list[tuple[object, dict[str, Any]]]]
 """Fields that were put off, each with its objects, and the part of the result that its value goes into."""
 _Get = Callable[[Any], Any]
 _Complete = Callable[[Any, _Deferred], Any]
 _Resolve = Callable[[Any, Info[Any, Any]], Coroutine[Any, Any, Any]]
-_BACKREF = "strawberry-definition"
 
 
 class UnexpectedValueError(Exception):
@@ -133,7 +134,7 @@ class _Compiler:
         if root_type is None or more or not isinstance(node, FieldNode) or node.directives or operation.directives:
             raise _NotCompilableError
         complete = self._completer(_nullable(root_type.fields[node.name.value].type), [node])
-        return CompiledSelection(_key(node), complete, is_immediate=self._is_immediate)
+        return CompiledSelection(response_key(node), complete, is_immediate=self._is_immediate)
 
     def _completer(self, output: Any, nodes: Sequence[FieldNode]) -> _Complete:
         """Return what completes values of a type that are not null."""
@@ -143,7 +144,7 @@ class _Compiler:
         if is_list_type(output):
             complete = self._nullable_completer(output.of_type, nodes)
             return lambda values, deferred: [complete(value, deferred) for value in _checked_list(values)]
-        sets = [node.selection_set for node in nodes if node.selection_set]
+        sets = sets_below(nodes)
         if is_object_type(output):
             return self._object(output, sets)
         assert is_abstract_type(output)  # there is no other type
@@ -166,14 +167,12 @@ class _Compiler:
         return self._schema.get_possible_types(output)
 
     def _origin(self, output: GraphQLObjectType) -> type:
-        origin: type = output.extensions[_BACKREF].origin
+        origin: type = output.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].origin
         return origin
 
     def _object(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> _Complete:
-        by_key: dict[str, list[FieldNode]] = {}
-        for node in self._selected(output, sets, set()):
-            by_key.setdefault(_key(node), []).append(node)
-        fields = [(key, *self._field(output, nodes)) for key, nodes in by_key.items()]
+        merged = by_response_key(self._selected(output, sets))
+        fields = [(key, *self._field(output, nodes)) for key, nodes in merged.items()]
 
         def complete(value: Any, deferred: _Deferred) -> dict[str, Any]:
             data: dict[str, Any] = {}
@@ -221,7 +220,7 @@ class _Compiler:
         if len(resolver.signature.parameters) != 2 or resolver.info_parameter is None:
             raise _NotCompilableError
         self._is_immediate = False
-        key, executor = _key(nodes[0]), self._executor
+        key, executor = response_key(nodes[0]), self._executor
 
         path = Path(None, key, output.name)
 
@@ -234,30 +233,19 @@ class _Compiler:
         async_field.complete = self._nullable_completer(field.type, nodes)
         return async_field
 
-    def _selected(
-        self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode], spread: set[str]
-    ) -> Iterator[FieldNode]:
-        for node in (node for selections in sets for node in selections.selections):
-            if node.directives:
-                raise _NotCompilableError
-            if isinstance(node, FieldNode):
-                yield node
-            elif isinstance(node, InlineFragmentNode):
-                if node.type_condition is None or self._is_of(output, node.type_condition.name.value):
-                    yield from self._selected(output, [node.selection_set], spread)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
-                spread.add(node.name.value)
-                fragment = self._fragments[node.name.value]
-                if self._is_of(output, fragment.type_condition.name.value):
-                    yield from self._selected(output, [fragment.selection_set], spread)
-
-    def _is_of(self, output: GraphQLObjectType, name: str) -> bool:
-        named = self._schema.type_map[name]
-        return named is output or (is_abstract_type(named) and self._schema.is_sub_type(named, output))
+    def _selected(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Iterator[FieldNode]:
+        return fields_of(
+            self._fragments,
+            sets,
+            is_included=_has_no_directive,
+            applies=lambda name: is_of_type(self._schema, output, name),
+        )
 
 
-def _key(node: FieldNode) -> str:
-    return (node.alias or node.name).value
+def _has_no_directive(node: SelectionNode) -> bool:
+    if node.directives:
+        raise _NotCompilableError
+    return True
 
 
 def _nullable(output: GraphQLOutputType) -> Any:
@@ -305,7 +293,7 @@ def _serializer(output: Any) -> _Get:
 
 
 def _declared(field: GraphQLField) -> StrawberryField:
-    declared = field.extensions.get(_BACKREF)
+    declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     if not isinstance(declared, StrawberryField) or declared.extensions or field.args:
         raise _NotCompilableError
     return declared

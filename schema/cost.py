@@ -1,8 +1,7 @@
 """Limits of one document: its size, its depth, and its cost, which is the number of fields times page sizes."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from graphql import (
@@ -10,8 +9,6 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
@@ -24,6 +21,7 @@ from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
 from domain.time.time_buckets import MAX_BUCKETS
 from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS
+from schema.selected_fields import by_response_key, fields_of, sets_below
 from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
 MAX_TOKENS = 4_000
@@ -141,9 +139,7 @@ class _Merger:
             raise QueryTooComplexError(
                 f"The query has more than {MAX_DEPTH} levels of nested fields. Select fewer levels."
             )
-        groups: dict[str, list[FieldNode]] = defaultdict(list)
-        for field in self._fields_of(sets, set()):
-            groups[(field.alias or field.name).value].append(field)
+        groups = by_response_key(self._counted(fields_of(self._fragments, sets)))
         self._merged += len(groups)
         self._pairs += sum(len(group) * (len(group) - 1) // 2 for group in groups.values())
         if self._merged > MAX_FIELDS:
@@ -154,24 +150,17 @@ class _Merger:
                 f"The query repeats fields too often: it selects `{name}` {most} times in one place. Select it once."
             )
         for group in groups.values():
-            if below := [field.selection_set for field in group if field.selection_set]:
+            if below := sets_below(group):
                 self.check(below, depth + 1)
 
-    def _fields_of(self, sets: list[SelectionSetNode], spread: set[str]) -> Iterator[FieldNode]:
-        for node in (node for selections in sets for node in selections.selections):
-            if isinstance(node, FieldNode):
-                self._selected += 1
-                if self._selected > MAX_SELECTED:
-                    raise QueryTooComplexError(
-                        f"The query selects more than {MAX_SELECTED:,} fields before they are merged. Select fewer."
-                    )
-                yield node
-            elif isinstance(node, InlineFragmentNode):
-                yield from self._fields_of([node.selection_set], spread)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
-                spread.add(node.name.value)
-                fragment = self._fragments.get(node.name.value)
-                yield from self._fields_of([fragment.selection_set] if fragment else [], spread)
+    def _counted(self, fields: Iterable[FieldNode]) -> Iterator[FieldNode]:
+        for field in fields:
+            self._selected += 1
+            if self._selected > MAX_SELECTED:
+                raise QueryTooComplexError(
+                    f"The query selects more than {MAX_SELECTED:,} fields before they are merged. Select fewer."
+                )
+            yield field
 
 
 class _CostCalculator:
@@ -188,9 +177,7 @@ class _CostCalculator:
             raise QueryTooComplexError(
                 f"The query has more than {MAX_DEPTH} levels of nested fields. Select fewer levels."
             )
-        merged: dict[str, list[FieldNode]] = {}
-        for field in self._fields_of(sets, set()):
-            merged.setdefault((field.alias or field.name).value, []).append(field)
+        merged = by_response_key(fields_of(self._fragments, sets))
         total = sum(self._field_cost(group, depth) for group in merged.values())
         if total > MAX_COST:
             raise QueryTooComplexError(
@@ -203,7 +190,7 @@ class _CostCalculator:
         self._fields += 1
         if self._fields > MAX_FIELDS:
             raise QueryTooComplexError(f"The query selects more than {MAX_FIELDS:,} fields. Select fewer fields.")
-        below = [node.selection_set for node in group if node.selection_set is not None]
+        below = sets_below(group)
         if not below:
             return 1
         deeper = -math.inf if field.name.value.startswith("__") else depth + 1
@@ -248,16 +235,6 @@ class _CostCalculator:
             size = int(argument.value)
         # The resolver refuses a size that is out of range, with a message of its own. A page of size 0 has a count.
         return min(max(size, 1), MAX_PAGE) if isinstance(size, int) else None
-
-    def _fields_of(self, sets: Sequence[SelectionSetNode], spread: set[str]) -> Iterator[FieldNode]:
-        for node in (node for selections in sets for node in selections.selections):
-            if isinstance(node, FieldNode):
-                yield node
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
-                spread.add(node.name.value)
-                yield from self._fields_of([self._fragments[node.name.value].selection_set], spread)
-            elif isinstance(node, InlineFragmentNode):
-                yield from self._fields_of([node.selection_set], spread)
 
 
 def _number_of_parts(filter_: Any) -> int:

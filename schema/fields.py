@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import strawberry
-from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
+from graphql import FieldNode, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.types.field import StrawberryField
@@ -23,6 +23,7 @@ from domain import ids
 from domain.ids import IdKind
 from resolvers.context import Context
 from schema.scalars import raw_json
+from schema.selected_fields import fields_of, sets_below
 
 Info = StrawberryInfo[Context, None]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -167,25 +168,11 @@ def _columns_by_field(of: type) -> Mapping[str, tuple[str, ...]]:
 
 
 def _below(info: StrawberryInfo[Any, Any], path: Iterable[str]) -> list[SelectionSetNode]:
-    sets = [node.selection_set for node in info._raw_info.field_nodes if node.selection_set]  # noqa: SLF001
+    sets = sets_below(info._raw_info.field_nodes)  # noqa: SLF001
     for name in path:
-        sets = [node.selection_set for node in _selected(info, sets) if node.name.value == name and node.selection_set]
+        sets = sets_below(node for node in _selected(info, sets) if node.name.value == name)
     return sets
 
 
 def _selected(info: StrawberryInfo[Any, Any], sets: Iterable[SelectionSetNode]) -> Iterator[FieldNode]:
-    yield from _fields_of(info._raw_info.fragments, sets, set())  # noqa: SLF001
-
-
-def _fields_of(
-    fragments: Mapping[str, FragmentDefinitionNode], sets: Iterable[SelectionSetNode], spread: set[str]
-) -> Iterator[FieldNode]:
-    """Yields the fields of `sets`, each fragment once: fragments that spread each other twice would double at each."""
-    for node in (node for selection_set in sets for node in selection_set.selections):
-        if isinstance(node, FieldNode):
-            yield node
-        elif isinstance(node, InlineFragmentNode):
-            yield from _fields_of(fragments, [node.selection_set], spread)
-        elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
-            spread.add(node.name.value)
-            yield from _fields_of(fragments, [fragments[node.name.value].selection_set], spread)
+    return fields_of(info._raw_info.fragments, sets)  # noqa: SLF001

@@ -1,22 +1,21 @@
 """What a plan depends on beside its document: the values of variables."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLField,
     GraphQLIncludeDirective,
     GraphQLObjectType,
     GraphQLSchema,
     GraphQLSkipDirective,
-    InlineFragmentNode,
     SelectionSetNode,
-    is_abstract_type,
 )
 from graphql.execution.values import VariableValues, get_argument_values, get_directive_values
+
+from schema.selected_fields import by_response_key, fields_of, is_of_type, sets_below
 
 Decide = Callable[[VariableValues], Any]
 """Something that a plan asked of the variables: a plan serves all variables that give the same answers."""
@@ -61,31 +60,20 @@ class Environment:
         """Returns the value of one argument of a field for other variables."""
         return get_argument_values(field, node, variables)[name]
 
-    def fields(self, output: GraphQLObjectType, sets: Sequence[SelectionSetNode]) -> Mapping[str, Sequence[FieldNode]]:
+    def fields(self, output: GraphQLObjectType, sets: Iterable[SelectionSetNode]) -> Mapping[str, Sequence[FieldNode]]:
         """Returns the fields selected on an object of the type `output`, by their keys in the response."""
-        found: dict[str, list[FieldNode]] = {}
-        spread: set[str] = set()
-        for selections in sets:
-            for node in self._selected(output, selections, spread):
-                found.setdefault((node.alias or node.name).value, []).append(node)
-        return found
+        return by_response_key(
+            fields_of(
+                self._fragments,
+                sets,
+                is_included=self._is_included,
+                applies=lambda name: is_of_type(self.schema, output, name),
+            )
+        )
 
-    def _selected(
-        self, output: GraphQLObjectType, selections: SelectionSetNode, spread: set[str]
-    ) -> Iterator[FieldNode]:
-        for node in selections.selections:
-            if not self._is_included(node):
-                continue
-            if isinstance(node, FieldNode):
-                yield node
-            elif isinstance(node, InlineFragmentNode):
-                if node.type_condition is None or self._is_of(output, node.type_condition.name.value):
-                    yield from self._selected(output, node.selection_set, spread)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
-                spread.add(node.name.value)
-                fragment = self._fragments[node.name.value]
-                if self._is_of(output, fragment.type_condition.name.value):
-                    yield from self._selected(output, fragment.selection_set, spread)
+    def fields_below(self, output: GraphQLObjectType, nodes: Iterable[FieldNode]) -> Mapping[str, Sequence[FieldNode]]:
+        """Returns the same for the selections below the fields `nodes`."""
+        return self.fields(output, sets_below(nodes))
 
     def _is_included(self, node: Any) -> bool:
         for directive in node.directives or ():
@@ -95,10 +83,6 @@ class Environment:
         if not node.directives:
             return True
         return bool(self.decide(lambda variables: _included(node, variables)))
-
-    def _is_of(self, output: GraphQLObjectType, name: str) -> bool:
-        named = self.schema.type_map[name]
-        return named is output or (is_abstract_type(named) and self.schema.is_sub_type(named, output))
 
 
 def _included(node: Any, variables: VariableValues) -> bool:

@@ -208,10 +208,9 @@ class Roots:
         return run
 
     def _connection_plan(self, output: GraphQLObjectType, nodes: Sequence[FieldNode], table: str) -> "_ConnectionPlan":
-        sets = [node.selection_set for node in nodes if node.selection_set]
         objects: list[Object] = []
         members: list[_Member] = []
-        for key, selected in self._environment.fields(output, sets).items():
+        for key, selected in self._environment.fields_below(output, nodes).items():
             name = selected[0].name.value
             if name == "__typename":
                 members.append(_Member(key, name, Literal(f'"{output.name}"')))
@@ -228,10 +227,7 @@ class Roots:
                 case "pageInfo":
                     members.append(_Member(key, name, self._planner.page_info(below, selected)))
                 case _:
-                    limit = self._environment.arguments(field, selected[0]).get("limit")
-                    if limit is not None and limit < 1:
-                        raise UncoveredError("totalCount(limit)")
-                    members.append(_Member(key, name, limit))
+                    members.append(_Member(key, name, self._planner.count_limit(field, selected)))
         return _ConnectionPlan(members, _Texts(table, objects), len(objects))
 
 

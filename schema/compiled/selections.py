@@ -15,6 +15,7 @@ from graphql import (
     is_leaf_type,
     is_object_type,
 )
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from db.row_json import writer
@@ -24,7 +25,8 @@ from schema.compiled.environment import Environment, UncoveredError
 from schema.fields import SOURCE
 from schema.types.connection import PageArguments
 
-BACKREF = "strawberry-definition"
+BACKREF = GraphQLCoreConverter.DEFINITION_BACKREF
+"""The key of what Strawberry declares, in the extensions of its types and fields."""
 _FORMS: Mapping[str, Form] = {
     "String": Form.TEXT,
     "ID": Form.TEXT,
@@ -59,9 +61,8 @@ class Planner:
         nodes: Sequence[FieldNode],
         member: Callable[[GraphQLObjectType, Sequence[FieldNode]], Node],
     ) -> Object:
-        sets = [node.selection_set for node in nodes if node.selection_set]
         members: list[tuple[str, Node]] = []
-        for key, selected in self._environment.fields(output, sets).items():
+        for key, selected in self._environment.fields_below(output, nodes).items():
             typename = selected[0].name.value == "__typename"
             members.append((key, Literal(f'"{output.name}"') if typename else member(output, selected)))
         return Object(tuple(members))
@@ -109,10 +110,9 @@ class Planner:
         page = PageArguments(given.get("first"), None, given.get("last"), None).page(_CURSORLESS)
         size = writer.PageSize(page.limit - 1, page.backward)
         output: GraphQLObjectType = named(field.type)
-        sets = [node.selection_set for node in nodes if node.selection_set]
         members = [
             (key, self._connection_member(output, selected))
-            for key, selected in self._environment.fields(output, sets).items()
+            for key, selected in self._environment.fields_below(output, nodes).items()
         ]
         return NestedConnection(source, size, tuple(members))
 
@@ -131,18 +131,21 @@ class Planner:
                 self.has_nested_cursors = True
                 return writer.PageInfo(self.page_info(named(field.type), nodes))
             case "totalCount":
-                limit = self._environment.arguments(field, nodes[0]).get("limit")
-                if limit is not None and limit < 1:
-                    raise UncoveredError("totalCount(limit)")
-                return writer.Total(limit)
+                return writer.Total(self.count_limit(field, nodes))
             case _:
                 raise UncoveredError(f"{output.name}.{name}")
 
+    def count_limit(self, field: GraphQLField, nodes: Sequence[FieldNode]) -> int | None:
+        """Returns the argument `limit` of a total count."""
+        limit: int | None = self._environment.arguments(field, nodes[0]).get("limit")
+        if limit is not None and limit < 1:
+            raise UncoveredError("totalCount(limit)")
+        return limit
+
     def page_info(self, output: GraphQLObjectType, nodes: Sequence[FieldNode]) -> Sequence[tuple[str, str | Literal]]:
         """Returns the selected fields of a page info: keys, with the names of fields or with literals."""
-        sets = [node.selection_set for node in nodes if node.selection_set]
         members: list[tuple[str, str | Literal]] = []
-        for key, (node, *_) in self._environment.fields(output, sets).items():
+        for key, (node, *_) in self._environment.fields_below(output, nodes).items():
             name = node.name.value
             members.append((key, Literal(f'"{output.name}"') if name == "__typename" else name))
         return tuple(members)
