@@ -14,6 +14,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
 
+from db.sql.templates import write_by_templates
 from domain.text import fold
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,16 +115,11 @@ class MillisecondsUntil(FunctionElement[int]):
     type = BigInteger()
 
 
-@compiles(MillisecondsUntil, "postgresql")
-def _milliseconds_postgresql(element: MillisecondsUntil, compiler: SQLCompiler, **kw: Any) -> str:
-    since, until = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"CAST(extract(epoch FROM (greatest({until}, {since}) - {since})) * 1000 AS bigint)"
-
-
-@compiles(MillisecondsUntil, "sqlite")
-def _milliseconds_sqlite(element: MillisecondsUntil, compiler: SQLCompiler, **kw: Any) -> str:
-    since, until = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"((max({until}, {since}) - {since}) / 1000)"
+write_by_templates(
+    MillisecondsUntil,
+    postgresql="CAST(extract(epoch FROM (greatest({1}, {0}) - {0})) * 1000 AS bigint)",
+    sqlite="((max({1}, {0}) - {0}) / 1000)",
+)
 
 
 class Latest(FunctionElement[datetime]):
@@ -163,16 +159,7 @@ class Unindexed(FunctionElement[Any]):
         self.key = column.key
 
 
-@compiles(Unindexed, "postgresql")
-def _unindexed_postgresql(element: Unindexed, compiler: SQLCompiler, **kw: Any) -> str:
-    (column,) = element.clauses
-    return compiler.process(column, **kw)
-
-
-@compiles(Unindexed, "sqlite")
-def _unindexed_sqlite(element: Unindexed, compiler: SQLCompiler, **kw: Any) -> str:
-    (column,) = element.clauses
-    return f"+{compiler.process(column, **kw)}"
+write_by_templates(Unindexed, postgresql="{0}", sqlite="+{0}")
 
 
 class Folded(FunctionElement[str]):
@@ -186,17 +173,8 @@ class Folded(FunctionElement[str]):
     type = Text()
 
 
-@compiles(Folded, "postgresql")
-def _folded_postgresql(element: Folded, compiler: SQLCompiler, **kw: Any) -> str:
-    folded, column = (compiler.process(clause, **kw) for clause in element.clauses)
-    # By the collation "C" A to Z alone are lowered, whatever the locale of the database.
-    return f'coalesce({folded}, lower({column} COLLATE "C"))'
-
-
-@compiles(Folded, "sqlite")
-def _folded_sqlite(element: Folded, compiler: SQLCompiler, **kw: Any) -> str:
-    folded, column = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"coalesce({folded}, lower({column}))"
+# By the collation "C" A to Z alone are lowered, whatever the locale of the database.
+write_by_templates(Folded, postgresql='coalesce({0}, lower({1} COLLATE "C"))', sqlite="coalesce({0}, lower({1}))")
 
 
 class HasText(FunctionElement[bool]):
@@ -211,16 +189,7 @@ class HasText(FunctionElement[bool]):
         return self
 
 
-@compiles(HasText, "postgresql")
-def _has_text_postgresql(element: HasText, compiler: SQLCompiler, **kw: Any) -> str:
-    text, part = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(strpos({text}, {part}) > 0)"
-
-
-@compiles(HasText, "sqlite")
-def _has_text_sqlite(element: HasText, compiler: SQLCompiler, **kw: Any) -> str:
-    text, part = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"(instr({text}, {part}) > 0)"
+write_by_templates(HasText, postgresql="(strpos({0}, {1}) > 0)", sqlite="(instr({0}, {1}) > 0)")
 
 
 def contains_folded(column: ColumnElement[Any], folded: ColumnElement[Any], text: str) -> ColumnElement[bool]:

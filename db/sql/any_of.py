@@ -9,10 +9,10 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import ARRAY, Boolean, ColumnElement, Dialect, Text, Uuid, bindparam, func
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from db.sql.templates import write_by_templates
 
 
 class _Keys(TypeDecorator[Sequence[UUID]]):
@@ -42,16 +42,7 @@ class AnyOf(FunctionElement[bool]):
         return self
 
 
-@compiles(AnyOf, "postgresql")
-def _any_of_postgresql(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
-    column, keys = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} = ANY ({keys})"
-
-
-@compiles(AnyOf, "sqlite")
-def _any_of_sqlite(element: AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
-    column, keys = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - both parts come from the compiler
+write_by_templates(AnyOf, postgresql="{0} = ANY ({1})", sqlite="{0} IN (SELECT value FROM json_each({1}))")
 
 
 def any_of(column: ColumnElement[Any], keys: Sequence[UUID] | str) -> AnyOf:
