@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from db import audit_events, schedules
 from db import flows as db_flows
-from db import schedules
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import FlowRow, ScheduleRow
 from domain import ids
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.errors import InvalidArgumentError, Problem, ScheduleInvalidError, ScheduleNotFoundError
 from domain.ids import IdKind
 from domain.time import clock
@@ -33,6 +35,8 @@ _CONVERTERS: Mapping[str, Any] = {
 """By column: the function that checks a client's value and returns the stored one. Other columns store it as it is."""
 _TIMING_COLUMNS = ("cron", "time_zone", "enabled")
 """Columns on which the next fire time depends."""
+_WITHHELD = frozenset({"input", "metadata"})
+"""Columns that may hold personal data or secrets: the audit log does not repeat them."""
 _VERSION = frozenset({"published_version_id"})
 
 
@@ -76,16 +80,18 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
     cron_schedule = _parse_cron(columns["cron"], columns["time_zone"])
     await _check_input(context.flows, flow, given["input"])
     columns["next_fire_at"] = cron_schedule.after(clock.now()) if columns["enabled"] else None
-    return await context.database.write(_create, flow, columns)
+    return await context.database.write(_create, context.origin, flow, columns)
 
 
-def _create(uow: UnitOfWork, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
+def _create(uow: UnitOfWork, origin: Origin, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
     if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
         raise InvalidArgumentError(f"The flow already has {MAX_SCHEDULES} schedules, the maximum. Delete one first.")
     schedule_id = ids.new_uuid()
     now = ids.created_at(schedule_id)
     own = {"id": schedule_id, "project_id": flow.project_id, "flow_id": flow.id, "created_at": now, "updated_at": now}
     schedules.create(uow, {**columns, **own})
+    details = {"name": columns["name"], "cron": columns["cron"], "timeZone": columns["time_zone"]}
+    _record(uow, origin, AuditAction.CREATE_SCHEDULE, schedule_id, flow.project_id, flow.id, details)
     return schedule_id
 
 
@@ -105,11 +111,11 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
     if "input" in given:
         flow = await context.loaders.load_existing(db_flows.by_ids, schedule.flow_id, _VERSION)
         await _check_input(context.flows, flow, given["input"])
-    await context.database.write(_update, schedule.id, columns)
+    await context.database.write(_update, context.origin, schedule.id, columns)
     return schedule.id
 
 
-def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any]) -> None:
+def _update(uow: UnitOfWork, origin: Origin, schedule_id: UUID, columns: Mapping[str, Any]) -> None:
     schedule = schedules.locked(uow, schedule_id)
     if schedule is None:
         raise ScheduleNotFoundError
@@ -120,6 +126,8 @@ def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any]) -> N
         cron_schedule = _parse_cron(timing["cron"], timing["time_zone"])
         changes["next_fire_at"] = cron_schedule.after(clock.now()) if timing["enabled"] else None
     schedules.change(uow, schedule_id, changes)
+    details = audit_events.changes({name: getattr(schedule, name) for name in columns}, columns, _WITHHELD)
+    _record(uow, origin, AuditAction.UPDATE_SCHEDULE, schedule_id, schedule.project_id, schedule.flow_id, details)
 
 
 async def remove(context: Context, schedule_id: str) -> None:
@@ -128,9 +136,29 @@ async def remove(context: Context, schedule_id: str) -> None:
     Raises:
         InvalidIdError, ScheduleNotFoundError.
     """
-    schedule = await get(context, schedule_id, frozenset())
-    if schedule is None or not await context.database.write(schedules.remove, schedule.id):
+    schedule = await get(context, schedule_id, frozenset({"flow_id", "name"}))
+    if schedule is None:
         raise ScheduleNotFoundError
+    await context.database.write(_remove, context.origin, schedule)
+
+
+def _remove(uow: UnitOfWork, origin: Origin, schedule: ScheduleRow) -> None:
+    if not schedules.remove(uow, schedule.id):
+        raise ScheduleNotFoundError
+    details = {"name": schedule.name}
+    _record(uow, origin, AuditAction.DELETE_SCHEDULE, schedule.id, schedule.project_id, schedule.flow_id, details)
+
+
+def _record(
+    uow: UnitOfWork,
+    origin: Origin,
+    action: AuditAction,
+    schedule_id: UUID,
+    project_id: UUID,
+    flow_id: UUID,
+    details: Mapping[str, Any],
+) -> None:
+    audit_events.record(uow, origin, action, IdKind.SCHEDULE, schedule_id, project_id, flow_id=flow_id, details=details)
 
 
 def _convert(given: Mapping[str, Any]) -> dict[str, Any]:

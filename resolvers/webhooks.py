@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import webhooks
+from db import audit_events, webhooks
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
 from domain import ids
+from domain.actor import ActorKind, Origin
+from domain.audit import AuditAction
 from domain.enums import Environment, Role, TriggerMethod
 from domain.errors import (
     InvalidArgumentError,
@@ -92,13 +94,17 @@ async def create(
         "signature_header": signature_header.lower() if signature_header is not None else None,
         "signature_secret": signature_secret,
     }
-    return await context.database.write(_create, columns)
+    return await context.database.write(_create, context.origin, columns)
 
 
-def _create(uow: UnitOfWork, columns: Mapping[str, Any]) -> IssuedToken:
+def _create(uow: UnitOfWork, origin: Origin, columns: Mapping[str, Any]) -> IssuedToken:
     if webhooks.count(uow.conn, columns["flow_id"]) >= MAX_WEBHOOKS:
         raise InvalidArgumentError(f"The flow already has {MAX_WEBHOOKS} webhooks, the maximum. Delete one first.")
-    return IssuedToken(*webhooks.create(uow, columns))
+    issued = IssuedToken(*webhooks.create(uow, columns))
+    details = {"name": columns["name"], "signatureHeader": columns["signature_header"]}
+    flow_id, project_id = columns["flow_id"], columns["project_id"]
+    _record(uow, origin, AuditAction.CREATE_WEBHOOK, issued.webhook_id, project_id, flow_id, details)
+    return issued
 
 
 async def rotate(context: Context, webhook_id: str) -> IssuedToken:
@@ -108,9 +114,15 @@ async def rotate(context: Context, webhook_id: str) -> IssuedToken:
         InvalidIdError, WebhookNotFoundError.
     """
     webhook = await _get_existing(context, webhook_id)
-    token = await context.database.write(webhooks.rotate, webhook.id)
+    return await context.database.write(_rotate, context.origin, webhook)
+
+
+def _rotate(uow: UnitOfWork, origin: Origin, webhook: WebhookRow) -> IssuedToken:
+    token = webhooks.rotate(uow, webhook.id)
     if token is None:
         raise WebhookNotFoundError
+    details = {"name": webhook.name}
+    _record(uow, origin, AuditAction.ROTATE_WEBHOOK, webhook.id, webhook.project_id, webhook.flow_id, details)
     return IssuedToken(webhook.id, token)
 
 
@@ -121,12 +133,30 @@ async def remove(context: Context, webhook_id: str) -> None:
         InvalidIdError, WebhookNotFoundError.
     """
     webhook = await _get_existing(context, webhook_id)
-    if not await context.database.write(webhooks.remove, webhook.id):
+    await context.database.write(_remove, context.origin, webhook)
+
+
+def _remove(uow: UnitOfWork, origin: Origin, webhook: WebhookRow) -> None:
+    if not webhooks.remove(uow, webhook.id):
         raise WebhookNotFoundError
+    details = {"name": webhook.name}
+    _record(uow, origin, AuditAction.DELETE_WEBHOOK, webhook.id, webhook.project_id, webhook.flow_id, details)
+
+
+def _record(
+    uow: UnitOfWork,
+    origin: Origin,
+    action: AuditAction,
+    webhook_id: UUID,
+    project_id: UUID,
+    flow_id: UUID,
+    details: Mapping[str, Any],
+) -> None:
+    audit_events.record(uow, origin, action, IdKind.WEBHOOK, webhook_id, project_id, flow_id=flow_id, details=details)
 
 
 async def _get_existing(context: Context, webhook_id: str) -> WebhookRow:
-    webhook = await get(context, webhook_id, frozenset())
+    webhook = await get(context, webhook_id, frozenset({"flow_id", "name"}))
     if webhook is None:
         raise WebhookNotFoundError
     return webhook
@@ -155,7 +185,7 @@ async def find(database: Database, token: str) -> WebhookRow:
 
 def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
     """Returns the context of a webhook's call, which can start runs in the webhook's project."""
-    viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, f"webhook {webhook.name}")
+    viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, webhook.name, ActorKind.WEBHOOK)
     return Context(database, flow_cache, viewer)
 
 

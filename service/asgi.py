@@ -72,6 +72,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
                 worker.stop()
                 await task
             await hub.close()
+        await viewers.close()
         await database.close()
 
     endpoint = GraphQLEndpoint(

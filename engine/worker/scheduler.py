@@ -21,6 +21,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
+from domain.actor import Actor, ActorKind
 from domain.enums import MissedFires, SkipReason, TriggerMethod
 from domain.errors import DatabaseUnavailableError, InputInvalidError
 from domain.ids import IdKind
@@ -168,4 +169,5 @@ def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:
             "scheduled_for": fire_time,
         },
         trigger_method=TriggerMethod.SCHEDULE,
+        started_by=Actor(ActorKind.SCHEDULE, schedule.id, schedule.name),
     )

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from db import flows
+from db import audit_events, flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import children, retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
@@ -109,13 +111,14 @@ async def retry(
         idempotency_key, ["retry", run_id, strategy, *(["force"] if force else [])]
     )
     return await run_creation.create_idempotent(
-        context.database, _create_retry, context.viewer, retried_id, strategy, idempotency, force=force
+        context.database, _create_retry, context.viewer, context.origin, retried_id, strategy, idempotency, force=force
     )
 
 
 def _create_retry(
     uow: UnitOfWork,
     viewer: Viewer,
+    origin: Origin,
     retried_id: UUID,
     strategy: RetryStrategy,
     idempotency: Idempotency,
@@ -136,6 +139,7 @@ def _create_retry(
             "flow_version_id": retried.version,
             "trigger_method": TriggerMethod.RETRY,
             "retry_of_id": retried.id,
+            "retried_by": origin.actor.text,
         }
     )
     new_id: UUID = columns["id"]
@@ -143,6 +147,8 @@ def _create_retry(
     transitions.create(uow, columns, retries.message(strategy, ids.encode(IdKind.RUN, retried.id)))
     if strategy in retries.CONTINUING:
         retries.copy_kept(uow, [new_id])
+    details = {"retryOfId": ids.encode(IdKind.RUN, retried.id), "strategy": strategy}
+    audit_events.record(uow, origin, AuditAction.RETRY, IdKind.RUN, new_id, retried.project_id, details=details)
     return new_id
 
 

@@ -1,17 +1,23 @@
 """Who a secret belongs to, remembered for moments, so that a request need not ask the database."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from db import api_keys, secret_tokens
+from db.api_keys import USE_PRECISION, ActiveKey
 from db.core import pubsub
 from db.core.database import Database
 from domain.enums import Role
+from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from resolvers.context import Viewer
+
+_logger = logging.getLogger(__name__)
 
 TRUSTED = timedelta(seconds=0.5)
 """Time for which a key that was read counts as in force. So long at most may a revoked key go on, whoever revoked it: a
@@ -41,12 +47,19 @@ class Viewers:
         self._reads: dict[str, asyncio.Task[Viewer | None]] = {}
         self._revoked = asyncio.Event()
         self._revocations = 0
+        self._noted: dict[UUID, datetime] = {}
+        """When this process last noted the use of a key."""
+        self._notes: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def forgetting_revoked(self) -> Iterator[None]:
         """Forgets keys as soon as this process hears of a revocation, while the block lasts."""
         with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
             yield
+
+    async def close(self) -> None:
+        """Finish what is written beside the requests."""
+        await asyncio.gather(*self._notes)
 
     async def find(self, secret: str | None) -> Viewer | None:
         """Returns the viewer of the key with this secret; None if there is no such key in force.
@@ -76,6 +89,7 @@ class Viewers:
         self._known.pop(digest, None)
         if key is None:
             return None
+        self._note_use(key, read_at)
         viewer = Viewer(key.id, key.project_id, Role(key.role), key.name)
         if revocations == self._revocations and not self._revoked.is_set():
             until = read_at + TRUSTED
@@ -84,6 +98,25 @@ class Viewers:
                 del self._known[next(iter(self._known))]
             self._known[digest] = _Known(viewer, read_at, until)
         return viewer
+
+    def _note_use(self, key: ActiveKey, now: datetime) -> None:
+        """Writes down that the key is in use, if that was not done for a while. The request does not wait for it."""
+        last = max((at for at in (key.last_used_at, self._noted.get(key.id)) if at is not None), default=None)
+        # A clock that was set back must not stop it.
+        if last is not None and last <= now < last + USE_PRECISION:
+            return
+        if len(self._noted) >= MAX_KEYS:
+            self._noted.clear()
+        self._noted[key.id] = now
+        note = asyncio.create_task(self._write_use(key.id))
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
+
+    async def _write_use(self, key_id: UUID) -> None:
+        try:
+            await self._database.write(api_keys.record_use, key_id)
+        except DatabaseUnavailableError as error:
+            _logger.warning("use of key not noted", extra={"reason": error.message})
 
     def _forget(self) -> None:
         self._revoked.clear()

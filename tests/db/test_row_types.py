@@ -21,6 +21,8 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.ScheduleRow: models.Schedule,
     row_types.WebhookRow: models.Webhook,
     row_types.EventRow: models.RunEvent,
+    row_types.ApiKeyRow: models.ApiKey,
+    row_types.AuditEventRow: models.AuditEvent,
 }
 
 

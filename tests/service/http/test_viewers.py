@@ -1,21 +1,23 @@
 """Keys that are remembered: what a request costs, and how soon a key ends."""
 
 import asyncio
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from db import api_keys
+from db.api_keys import USE_PRECISION
 from db.assembly import open_database
 from db.core.database import Database
 from domain.enums import Role
 from domain.errors import DatabaseUnavailableError
 from service.http import viewers as module
 from service.http.viewers import TRUSTED, Viewers
-from tests.support.app import statements
-from tests.support.clock import FakeClock
+from tests.support.app import Statements, statements
+from tests.support.clock import START, FakeClock
 
 
 async def new_key(database: Database, lifetime: timedelta | None = None) -> str:
@@ -31,8 +33,15 @@ async def id_of(database: Database, secret: str) -> UUID:
 
 
 @pytest.fixture
-def viewers(database: Database) -> Viewers:
-    return Viewers(database)
+async def viewers(database: Database) -> AsyncIterator[Viewers]:
+    opened = Viewers(database)
+    yield opened
+    await opened.close()
+
+
+def reads(found: Statements) -> list[str]:
+    """The statements by which keys were read. That a key is in use is written beside the requests."""
+    return [statement for statement in found.texts if statement.startswith("SELECT")]
 
 
 async def test_key_is_read_once_in_a_while(viewers: Viewers, database: Database, fake_clock: FakeClock) -> None:
@@ -42,17 +51,17 @@ async def test_key_is_read_once_in_a_while(viewers: Viewers, database: Database,
             viewer = await viewers.find(secret)
             assert viewer is not None
             assert (viewer.role, viewer.name, viewer.project_id) == (Role.OPERATOR, "key", None)
-        assert len(found.texts) == 1
+        assert len(reads(found)) == 1
         await fake_clock.advance(TRUSTED.total_seconds())
         assert await viewers.find(secret) == viewer
-        assert len(found.texts) == 2
+        assert len(reads(found)) == 2
 
 
 async def test_requests_at_the_same_time_share_a_read(viewers: Viewers, database: Database) -> None:
     secret = await new_key(database)
     with statements() as found:
         assert None not in await asyncio.gather(*(viewers.find(secret) for _ in range(10)))
-    assert len(found.texts) == 1
+    assert len(reads(found)) == 1
 
 
 async def test_request_that_is_cancelled_leaves_the_read_to_others(viewers: Viewers, database: Database) -> None:
@@ -120,7 +129,7 @@ async def test_key_expires_on_time_though_it_is_remembered(
     await fake_clock.advance(TRUSTED.total_seconds() / 2)
     with statements() as found:
         assert await viewers.find(secret) is None
-    assert len(found.texts) == 1
+    assert len(reads(found)) == 1
 
 
 async def test_clock_that_is_set_back_makes_no_key_last_longer(
@@ -131,7 +140,7 @@ async def test_clock_that_is_set_back_makes_no_key_last_longer(
     fake_clock.jump(-3600)
     with statements() as found:
         assert await viewers.find(secret)
-    assert len(found.texts) == 1
+    assert len(reads(found)) == 1
 
 
 async def test_unknown_secrets_are_not_remembered(viewers: Viewers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +161,9 @@ async def test_number_of_remembered_keys_is_limited(
     assert len(viewers._known) == 2
     with statements() as found:
         assert await viewers.find(secrets[2])
-        assert not found.texts
+        assert not reads(found)
         assert await viewers.find(secrets[0])
-        assert len(found.texts) == 1
+        assert len(reads(found)) == 1
 
 
 async def test_unavailable_database_is_reported(
@@ -170,3 +179,56 @@ async def test_unavailable_database_is_reported(
         with pytest.raises(DatabaseUnavailableError):
             await viewers.find(secret)
     assert await viewers.find(secret)
+
+
+def last_use(conn: Connection) -> datetime | None:
+    (key,) = api_keys.listed(conn)
+    return key.last_used_at
+
+
+def writes(found: Statements) -> int:
+    return sum(statement.startswith("UPDATE api_key") for statement in found.texts)
+
+
+async def test_use_of_a_key_is_written_once_in_five_minutes(
+    viewers: Viewers, database: Database, fake_clock: FakeClock
+) -> None:
+    secret = await new_key(database)
+    assert await database.read(last_use) is None
+    with statements() as found:
+        for _ in range(3):
+            await viewers.find(secret)
+            await viewers.close()
+            await fake_clock.advance(60)
+    assert writes(found) == 1
+    assert await database.read(last_use) == START
+    await fake_clock.advance(USE_PRECISION.total_seconds())
+    await viewers.find(secret)
+    await viewers.close()
+    assert await database.read(last_use) == START + timedelta(seconds=180) + USE_PRECISION
+
+
+async def test_processes_share_the_write_of_a_use(viewers: Viewers, database: Database, fake_clock: FakeClock) -> None:
+    secret = await new_key(database)
+    await viewers.find(secret)
+    await viewers.close()
+    other = Viewers(database)
+    await fake_clock.advance(60)
+    with statements() as found:
+        await other.find(secret)
+        await other.close()
+    assert writes(found) == 0
+
+
+async def test_request_succeeds_although_its_use_cannot_be_written(
+    viewers: Viewers, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = await new_key(database)
+
+    async def fail(*_: object) -> None:
+        raise DatabaseUnavailableError
+
+    monkeypatch.setattr(database, "write", fail)
+    assert await viewers.find(secret) is not None
+    await viewers.close()
+    assert await database.read(last_use) is None

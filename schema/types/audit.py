@@ -1,0 +1,79 @@
+"""Who did what: actors and audit events."""
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from db import projects
+from db.row_json.sources import JsonMembers
+from db.row_types import AuditEventRow
+from domain import ids, json_codec
+from domain.ids import IdKind
+from schema.enums import ActorKind, AuditAction
+from schema.fields import column, field, id_column, json_column, link
+from schema.types.project import Project
+
+
+@strawberry.type(description="Who did something, as it was called when it did.")
+class Actor:
+    """Who did something."""
+
+    kind: ActorKind = strawberry.field(description="What the actor is.")
+    id: strawberry.ID | None = strawberry.field(
+        description="The ID of the API key, schedule, webhook or parent run; null for the command line and the service."
+    )
+    name: str | None = strawberry.field(
+        description="The name at that time; for the command line the user of its host. Null if there is none."
+    )
+
+
+def actor(text: str) -> Actor:
+    """Returns the actor in JSON text."""
+    members = json_codec.decode(text)
+    return Actor(kind=ActorKind(members["kind"]), id=members["id"], name=members["name"])
+
+
+def actor_column(name: str, description: str) -> Any:
+    """Declares a field over an actor's JSON text in the column `name`."""
+    return column(name, description, convert=actor, written=JsonMembers(name))
+
+
+@strawberry.type(
+    description="A change, recorded in the transaction that made it. Events are never changed; they are deleted when"
+    " their retention ends."
+)
+class AuditEvent:
+    """A change, and who made it."""
+
+    row: strawberry.Private[AuditEventRow]
+
+    id: strawberry.ID = id_column(IdKind.AUDIT_EVENT, "The event's ID.")
+    action: AuditAction = column("action", "What was done.", convert=AuditAction)
+    actor: Actor = actor_column("actor", "Who did it.")
+    request_id: str | None = column(
+        "request_id",
+        "The `X-Request-ID` of the request, which its log lines have too. Null for changes from the command line.",
+    )
+    details: JSON | None = json_column(
+        "details", "What was changed, an object that depends on the action. It has no secrets and no inputs of runs."
+    )
+    created_at: datetime = column("created_at", "The instant of the change.")
+
+    project: Project | None = link(
+        "The project in which it was done; null for changes that are of no single project, which only operator keys"
+        " see.",
+        "project_id",
+        projects.by_ids,
+        "project",
+    )
+
+    @field("The ID of what was changed. It may no longer exist.", "object_id", "object_kind")
+    def object_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind(self.row.object_kind), self.row.object_id))
+
+    @field("The ID of the flow that was changed, or to which a version, schedule or webhook belongs.", "flow_id")
+    def flow_id(self) -> strawberry.ID | None:
+        key = self.row.flow_id
+        return strawberry.ID(ids.encode(IdKind.FLOW, key)) if key is not None else None
