@@ -14,7 +14,7 @@ ACTORS = (
     "startedBy { kind id name } retriedBy { kind id name } cancelledBy { kind id name } archivedBy { kind id name }"
 )
 HELLO = {"steps": [{"name": "a", "kind": "transform", "input": 1}]}
-FAILS = {"steps": [{"name": "a", "kind": "transform", "input": "{{ input.missing.deep }}"}]}
+FAILS = {"steps": [{"name": "a", "kind": "transform", "input": "{{ 1 / 0 }}"}]}
 PARENT = {"steps": [{"name": "call", "kind": "flow", "input": {"flow": "hello"}}]}
 ASKS = {"steps": [{"name": "ask", "kind": "humanInput", "input": {"title": "Well?", "schema": {}}}]}
 
