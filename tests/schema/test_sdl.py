@@ -208,20 +208,20 @@ UNIONS = {
     "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
-    "BulkCancelResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
-    "BulkArchiveResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
-    "BulkRetryResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkRetryResult": """BulkRetrySuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
-    "BulkUnarchiveResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
     "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
-    "CancelBulkOperationResult": "BulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
+    "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 
 
@@ -281,8 +281,7 @@ def test_every_union_member_is_success_or_user_error(schema: GraphQLSchema) -> N
     user_error = schema.type_map["UserError"]
     for union in unions_of(schema):
         first, *refusals = union.types
-        shared = "BulkOperationSuccess" if "Bulk" in union.name else union.name.replace("Result", "Success")
-        assert first.name == shared
+        assert first.name == union.name.replace("Result", "Success")
         assert all(user_error in refusal.interfaces for refusal in refusals)
 
 
