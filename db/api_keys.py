@@ -174,11 +174,11 @@ def revoke(uow: UnitOfWork, key_id: UUID, origin: Origin = BY_SYSTEM) -> bool:
     return True
 
 
-def record_use(uow: UnitOfWork, key_id: UUID) -> None:
-    """Notes that a key is in use, unless that was noted within `USE_PRECISION`."""
-    now = clock.now()
-    is_stale = or_(_key.last_used_at.is_(None), _key.last_used_at <= now - USE_PRECISION)
-    uow.conn.execute(update(_table).where(_key.id == key_id, is_stale).values(last_used_at=now))
+def record_uses(uow: UnitOfWork, uses: Mapping[UUID, datetime]) -> None:
+    """Writes when keys were used, unless that was written within `USE_PRECISION` before."""
+    for key_id, used_at in sorted(uses.items()):  # in one order, so that processes do not deadlock
+        is_stale = or_(_key.last_used_at.is_(None), _key.last_used_at <= used_at - USE_PRECISION)
+        uow.conn.execute(update(_table).where(_key.id == key_id, is_stale).values(last_used_at=used_at))
 
 
 def locked(uow: UnitOfWork, key_id: UUID) -> ApiKeyRow | None:

@@ -22,6 +22,8 @@ _logger = logging.getLogger(__name__)
 TRUSTED = timedelta(seconds=0.5)
 """Time for which a key that was read counts as in force. So long at most may a revoked key go on, whoever revoked it: a
 signal between processes can be lost, and SQL by hand sends none."""
+WRITE_SECONDS = 60.0
+"""Seconds between two writes of the uses of keys, one statement for each key that was used."""
 MAX_KEYS = 10_000
 """Keys that are remembered, about 500 bytes each; the one that was read first goes first."""
 
@@ -49,7 +51,8 @@ class Viewers:
         self._revocations = 0
         self._noted: dict[UUID, datetime] = {}
         """When this process last noted the use of a key."""
-        self._notes: set[asyncio.Task[None]] = set()
+        self._unwritten: dict[UUID, datetime] = {}
+        """Uses that `write_uses` has to write."""
 
     @contextmanager
     def forgetting_revoked(self) -> Iterator[None]:
@@ -57,9 +60,22 @@ class Viewers:
         with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
             yield
 
-    async def close(self) -> None:
-        """Finish what is written beside the requests."""
-        await asyncio.gather(*self._notes)
+    async def record_uses(self) -> None:
+        """Writes which keys are in use, once in `WRITE_SECONDS`, until cancelled."""
+        while True:
+            await clock.sleep(WRITE_SECONDS)
+            await self.write_uses()
+
+    async def write_uses(self) -> None:
+        """Writes which keys were used since the last call. No request waits for it."""
+        if not self._unwritten:
+            return
+        unwritten, self._unwritten = self._unwritten, {}
+        try:
+            await self._database.write(api_keys.record_uses, unwritten)
+        except DatabaseUnavailableError as error:
+            self._unwritten = {**unwritten, **self._unwritten}
+            _logger.warning("uses of keys not written", extra={"reason": error.message})
 
     async def find(self, secret: str | None) -> Viewer | None:
         """Returns the viewer of the key with this secret; None if there is no such key in force.
@@ -100,23 +116,14 @@ class Viewers:
         return viewer
 
     def _note_use(self, key: ActiveKey, now: datetime) -> None:
-        """Writes down that the key is in use, if that was not done for a while. The request does not wait for it."""
+        """Notes that the key is in use, unless that was written a while ago at most. `write_uses` writes it."""
         last = max((at for at in (key.last_used_at, self._noted.get(key.id)) if at is not None), default=None)
         # A clock that was set back must not stop it.
         if last is not None and last <= now < last + USE_PRECISION:
             return
         if len(self._noted) >= MAX_KEYS:
             self._noted.clear()
-        self._noted[key.id] = now
-        note = asyncio.create_task(self._write_use(key.id))
-        self._notes.add(note)
-        note.add_done_callback(self._notes.discard)
-
-    async def _write_use(self, key_id: UUID) -> None:
-        try:
-            await self._database.write(api_keys.record_use, key_id)
-        except DatabaseUnavailableError as error:
-            _logger.warning("use of key not noted", extra={"reason": error.message})
+        self._noted[key.id] = self._unwritten[key.id] = now
 
     def _forget(self) -> None:
         self._revoked.clear()
