@@ -32,6 +32,7 @@ from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
+from service.token_keys import token_keys
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -50,7 +51,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     explorer = Explorer(WEB)
-    viewers = Viewers(database)
+    keys = token_keys(settings)
+    viewers = Viewers(database, keys)
     sessions = BrowserSessions(database, viewers, project_id)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
@@ -86,6 +88,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         connections,
         settings.max_body_bytes,
         compiled_reads=settings.compiled_reads,
+        token_keys=keys,
     )
     app = Starlette(
         routes=[

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
@@ -11,5 +12,7 @@ from schema.mutations.triggers import TriggerMutation
 
 
 @strawberry.type(description="The mutations. They are executed one after the other, in the order of the document.")
-class Mutation(RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, ApiKeyMutation):
+class Mutation(
+    RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, ApiKeyMutation, AccessTokenMutation
+):
     """The root type of mutations."""

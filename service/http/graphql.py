@@ -23,6 +23,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
+from domain.access_token import TokenKeys
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
@@ -78,6 +79,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         max_body_bytes: int,
         *,
         compiled_reads: bool,
+        token_keys: TokenKeys,
     ) -> None:
         super().__init__(
             schema,
@@ -91,6 +93,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self.connections = connections
         self._database = database
         self._viewers = viewers
+        self._token_keys = token_keys
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
@@ -164,6 +167,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             hub=self._hub,
             stats=self._stats,
             resume_after=request.headers.get("last-event-id") or None,
+            token_keys=self._token_keys,
         )
         return EventStream(self.streams, self.connections, operation, context)
 
@@ -202,9 +206,18 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
             viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
-            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
+            return Context(
+                self._database,
+                self._flows,
+                viewer,
+                long_lived=True,
+                hub=self._hub,
+                stats=self._stats,
+                token_keys=self._token_keys,
+            )
         viewer = await authenticate(request, self._viewers)
-        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
+        parent = _parent_headers(request.headers)
+        return Context(self._database, self._flows, viewer, parent, hub=self._hub, token_keys=self._token_keys)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""

@@ -29,6 +29,8 @@ MUTATIONS = {
     "createApiKey": (Role.ADMIN, 'createApiKey(name: "ci", role: VIEWER)'),
     "rotateApiKey": (Role.ADMIN, 'rotateApiKey(id: "{key}")'),
     "revokeApiKey": (Role.ADMIN, 'revokeApiKey(id: "{key}")'),
+    "createAccessToken": (Role.OPERATOR, 'createAccessToken(filter: {{tags: ["red"]}})'),
+    "revokeAccessToken": (Role.OPERATOR, 'revokeAccessToken(token: "{token}")'),
     "cancelBulkOperation": (Role.OPERATOR, 'cancelBulkOperation(id: "{bulk}")'),
 }
 
@@ -37,7 +39,15 @@ def mutation(name: str, family: RunFamily) -> str:
     return f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"
 
 
-ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation", "revokeApiKey"}
+ONLY_ONCE = {
+    "cancel",
+    "resumeRun",
+    "deleteSchedule",
+    "deleteWebhook",
+    "cancelBulkOperation",
+    "revokeApiKey",
+    "revokeAccessToken",
+}
 """Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 

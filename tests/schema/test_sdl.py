@@ -32,7 +32,8 @@ CONTRACT = {
         auditEvents""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey""",
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey
+        createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
         maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -66,7 +67,7 @@ CONTRACT = {
     "RunFile": "id name size mediaType stepName attempt createdAt url",
     "InputRequest": "id stepName status title description schema assignee createdAt expiresAt answeredAt answeredBy",
     "Actor": "kind id name",
-    "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -141,9 +142,11 @@ ARGUMENTS = {
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
-    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
     "Mutation.revokeApiKey": "id",
+    "Mutation.createAccessToken": "filter expiresIn payloads",
+    "Mutation.revokeAccessToken": "token",
     "Query.apiKeys": "active first after last before",
     "Query.auditEvents": "filter first after last before",
     "ApiKeyConnection.totalCount": "limit",
@@ -183,6 +186,7 @@ VALUES = {
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
+        CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN
         START_RUN RETRY CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE CANCEL_BULK_OPERATION""",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
@@ -218,6 +222,8 @@ UNIONS = {
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
+    "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
+    "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
     "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",

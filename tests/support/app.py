@@ -144,6 +144,7 @@ async def general_app(database_url: str) -> AsyncIterator[App]:
 @asynccontextmanager
 async def run_app(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[App]:
     """Runs a service on a migrated database, with two projects and their API keys."""
+    settings.setdefault("token_keys", "a key for tests that signs access tokens")
     database = open_database(database_url, query_timeout=settings.get("query_timeout"))
     own, other, keys = await database.write(_populate)
     service = create_service(Settings(database_url=database_url, **settings), database, own, with_worker=with_worker)

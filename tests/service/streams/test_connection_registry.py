@@ -16,6 +16,7 @@ from domain.errors import (
     TooManySubscriptionsError,
     UnauthenticatedError,
 )
+from resolvers.context import Viewer
 from service.streams.connection_registry import (
     CHECK_SECONDS,
     MAX_STALLED_CHECKS,
@@ -42,9 +43,10 @@ class Transport:
     """Has a connection, and records how it ends."""
 
     def __init__(self, registry: ConnectionRegistry, key_id: UUID) -> None:
+        viewer = Viewer(key_id, None, Role.VIEWER, "key")
         self.errors: list[UnauthenticatedError] = []
         self.aborts = 0
-        self.connection: Connection = registry.open(key_id, close=self.errors.append, abort=self.abort)
+        self.connection: Connection = registry.open(viewer, close=self.errors.append, abort=self.abort)
 
     def abort(self) -> None:
         self.aborts += 1
