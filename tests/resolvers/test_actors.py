@@ -48,9 +48,9 @@ async def test_key_that_started_and_the_one_that_retried(both_ways: App) -> None
     retry = (await app.query(text, {"id": run}))["it"]["run"]["id"]
     await app.wait_until_final(retry)
     operator, admin = await key_of(app, "operator for tests"), await key_of(app, "admin for tests")
-    nobody = {"retriedBy": None, "cancelledBy": None, "archivedBy": None}
-    assert await actors(app, run) == {**nobody, "startedBy": operator}
-    assert await actors(app, retry) == {**nobody, "startedBy": operator, "retriedBy": admin}
+    unset = {"retriedBy": None, "cancelledBy": None, "archivedBy": None}
+    assert await actors(app, run) == {**unset, "startedBy": operator}
+    assert await actors(app, retry) == {**unset, "startedBy": operator, "retriedBy": admin}
 
 
 async def test_bulk_operations_act_for_their_requester(both_ways: App) -> None:
@@ -140,7 +140,7 @@ async def test_webhook_names_itself(idle_app: App) -> None:
     assert events["auditEvents"]["totalCount"] == 0
 
 
-async def test_nobody_is_named_for_runs_from_before(idle_app: App) -> None:
+async def test_runs_from_before_name_no_actor(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     await idle_app.database.write(cancellation.stop, ids.decode(IdKind.RUN, family.queued), "Cancelled")
     assert set((await actors(idle_app, family.queued)).values()) == {None}
