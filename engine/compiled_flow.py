@@ -71,8 +71,13 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     if "\\u0000" in text:
         # Names have columns of their own, and PostgreSQL cannot store this character in text.
         raise DefinitionInvalidError([Problem("", "The character U+0000 is not allowed")])
+    secret_fields = {
+        f"steps[{index}].input": kinds[step.kind].secret_fields for index, step in enumerate(definition.steps)
+    }
     problems = [
-        problem for path, value in definition.templates() for problem in templates.compile_problems(value, path)
+        problem
+        for path, value in definition.templates()
+        for problem in templates.compile_problems(value, path, secret_fields.get(path, ()))
     ]
     if problems:
         raise DefinitionInvalidError(problems)
