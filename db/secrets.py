@@ -102,9 +102,9 @@ def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> 
 def by_projects(
     conn: Connection, project_ids: Sequence[UUID], columns: Collection[str]
 ) -> Mapping[UUID, list[SecretRow]]:
-    """Returns the secrets of each project by name, with `id` and `project_id`."""
+    """Returns the secrets of each project, oldest first, with `id` and `project_id`."""
     query = select(*select_columns(_secrets, {*columns, "project_id"})).where(_secret.project_id.in_(project_ids))
-    return group_by(fetch_all(conn, query.order_by(_secret.name, _secret.id)), "project_id")
+    return group_by(fetch_all(conn, query.order_by(_secret.id)), "project_id")
 
 
 def values(conn: Connection, project_id: UUID, environment: str, names: Collection[str]) -> dict[str, SealedValue]:

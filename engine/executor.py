@@ -25,7 +25,7 @@ from engine.compiled_flow import FlowCache
 from engine.errors import StepError
 from engine.execution import Execution, RunEnded, Suspended, failed_with_run, unfinished_step
 from engine.run_output import OutputLimits
-from engine.secrets.key_ring import KeyRing
+from engine.secrets.key_ring import NO_KEYS
 from engine.secrets.run_secrets import RunSecrets
 from engine.secrets.store import SecretStore
 from engine.step_values import error_columns, storable_error
@@ -55,7 +55,7 @@ class Executor:
         self._database = database
         self._flows = flows
         self._limits = limits or OutputLimits()
-        self._secrets = secrets or SecretStore(database, KeyRing())
+        self._secrets = secrets or SecretStore(database, NO_KEYS)
         self._steps = StepExecutor(database, flows, kinds)
 
     async def execute(self, claimed: Claimed) -> None:

@@ -84,7 +84,7 @@ class FileSpool:
         """Replace each of `forms` in the file by the mask, in the calling thread."""
         if not any(any(form in part for form in forms) for part in self._overlapping(max(map(len, forms)))):
             return
-        masked = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)
+        masked = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed with the spool
         # The end of each part is kept back: a form may go on in the next one.
         kept = max(map(len, forms)) - 1
         rest = b""

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -56,6 +56,11 @@ class KeyRing:
         self.primary_id = next(iter(self._ciphers), None)
         """Identifies the key that encrypts; None: the ring has no key."""
 
+    @property
+    def ids(self) -> Collection[str]:
+        """What identifies the keys of the ring, the one that encrypts first."""
+        return self._ciphers.keys()
+
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._ciphers
 
@@ -85,6 +90,10 @@ class KeyRing:
             return cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], context.encode()).decode()
         except (binascii.Error, InvalidTag, ValueError):
             raise KeyLostError(sealed.key_id) from None
+
+
+NO_KEYS = KeyRing()
+"""The ring of a service without keys."""
 
 
 def key_id(key: bytes) -> str:
