@@ -13,7 +13,7 @@ from engine.secrets.store import SecretStore
 from engine.step_values import encode_input, encode_output
 
 LARGE_SEARCH = 20_000_000
-"""Characters compared by a search that runs in a thread, so that the event loop goes on. That takes about 10 ms."""
+"""Characters compared by a search that runs in a thread, so that the event loop goes on. That takes about 5 ms."""
 
 
 class RunSecrets:
