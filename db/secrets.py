@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, tuple_, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
-from db.models import RetiredSecret, Secret
+from db.models import FlowRun, RetiredSecret, Secret, StepResult
 from db.models.types import table
 from db.row_types import SecretRow
 from db.sql.rows import fetch_all, group_by, select_columns
@@ -19,6 +19,10 @@ _secrets = table(Secret)
 _secret = _secrets.c
 _retired_secrets = table(RetiredSecret)
 _retired = _retired_secrets.c
+_steps = table(StepResult)
+_step = _steps.c
+_runs = table(FlowRun)
+_run = _runs.c
 
 _VALUE = ("secret_id", "project_id", "environment", "name", "key_id", "sealed")
 
@@ -33,6 +37,17 @@ class SealedValue(NamedTuple):
     name: str
     key_id: str
     sealed: str
+
+
+class SealedStep(NamedTuple):
+    """What a step redacted in its output, encrypted."""
+
+    run_id: UUID
+    position: int
+    project_id: UUID
+    name: str
+    sealed: str
+    """The ID of the key, a colon, and the text."""
 
 
 class Stamp(NamedTuple):
@@ -158,3 +173,23 @@ def reseal(uow: UnitOfWork, changes: Iterable[tuple[SealedValue, str, str]]) -> 
 def _reseal(uow: UnitOfWork, source: Table, value: SealedValue, key_id: str, sealed: str) -> None:
     same = (source.c.id == value.row_id, source.c.sealed == value.sealed)
     uow.conn.execute(update(source).where(*same).values(key_id=key_id, sealed=sealed))
+
+
+def steps_not_sealed_by(conn: Connection, key_id: str, after: tuple[UUID, int] | None, limit: int) -> list[SealedStep]:
+    """Returns at most `limit` redacted outputs that the key has not encrypted, behind the step `after`."""
+    query = (
+        select(_step.run_id, _step.position, _run.project_id, _step.name, _step.sealed)
+        .join_from(_steps, _runs, _run.id == _step.run_id)
+        .where(_step.sealed.is_not(None), ~_step.sealed.startswith(f"{key_id}:"))
+    )
+    if after is not None:
+        query = query.where(tuple_(_step.run_id, _step.position) > after)
+    rows = fetch_all(conn, query.order_by(_step.run_id, _step.position).limit(limit))
+    return [SealedStep(*row) for row in rows]
+
+
+def reseal_steps(uow: UnitOfWork, changes: Iterable[tuple[SealedStep, str]]) -> None:
+    """Stores redacted outputs as another key has encrypted them. Those that changed since are left."""
+    for step, sealed in changes:
+        same = (_step.run_id == step.run_id, _step.position == step.position, _step.sealed == step.sealed)
+        uow.conn.execute(update(_steps).where(*same).values(sealed=sealed))

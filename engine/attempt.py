@@ -95,11 +95,20 @@ class Attempt:
         step = self.step.definition
         return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text, started_at)
 
-    def result(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> AttemptResult:
+    def result(
+        self,
+        status: StepStatus,
+        *,
+        output: str | None = None,
+        error: StepError | None = None,
+        sealed: str | None = None,
+    ) -> AttemptResult:
         """Returns the result of the attempt as the journal stores it."""
         source = StepStatus.RUNNING if self.paused is None else StepStatus.PAUSED
         text = error_text(error) if error else None
-        return AttemptResult(self.position, self.name, status, self.number, self.started_at, output, text, source)
+        return AttemptResult(
+            self.position, self.name, status, self.number, self.started_at, output, text, source, sealed
+        )
 
     def log(self, message: str, level: LogLevel = LogLevel.INFO) -> None:
         """Write a line to the run's log."""
@@ -157,12 +166,15 @@ class StepExecutor:
         secrets = attempt.execution.secrets
         started_at = clock.now()
         try:
+            secrets.check_readable()
             rendered = attempt.step.input.render(attempt.execution.scope)
             shown = secrets.shown(rendered) if self._has_references(attempt) else rendered
             key = attempt.idempotency_key()
             wait = await kind.wait(shown, self._call(attempt))
             journal_input = wait.journal_input if wait is not None else None
-            input_text = await secrets.input(shown if journal_input is None else journal_input)
+            input_text = await secrets.input(
+                attempt.step.redacted_input, shown if journal_input is None else journal_input
+            )
         except StepError:
             await self._record_start(attempt, None)
             raise
@@ -267,8 +279,14 @@ class StepExecutor:
         execution = attempt.execution
         await execution.secrets.refresh()
         # Later steps see what the journal has: a run that is resumed must not go on differently.
-        output, text = await execution.secrets.output(output)
-        execution.pending_result = attempt.result(StepStatus.SUCCEEDED, output=text)
+        sealed = None
+        if attempt.step.redacted_output:
+            redacted = await execution.secrets.redacted(attempt.step.redacted_output, attempt.name, output)
+            execution.redacted_outputs[attempt.name] = redacted.shown
+            output, text, sealed = redacted.whole, redacted.text, redacted.sealed
+        else:
+            output, text = await execution.secrets.output(output)
+        execution.pending_result = attempt.result(StepStatus.SUCCEEDED, output=text, sealed=sealed)
         execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
 
     async def _fail(self, attempt: Attempt, error: StepError) -> None:

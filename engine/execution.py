@@ -98,6 +98,8 @@ class Execution:
     secrets: RunSecrets
     scope: dict[str, Any] = field(init=False)
     """What templates may refer to."""
+    redacted_outputs: dict[str, Any] = field(default_factory=dict)
+    """By step: the output as the journal shows it, if the step redacts a part of it."""
     pending_result: AttemptResult | None = None
     """Result of the last attempt. It is written together with the start of the next one."""
     abandoned: JournalRow | None = None
@@ -108,6 +110,9 @@ class Execution:
         for step in self.steps.values():
             if step.status in FINISHED:
                 output, error = json_codec.decode(step.output), json_codec.decode(step.error)
+                if step.sealed is not None:
+                    self.redacted_outputs[step.name] = output
+                    output = self.secrets.restored(step.name, output, step.sealed)
                 self.record_step(step.name, StepStatus(step.status), output, error)
 
     @classmethod
@@ -150,10 +155,13 @@ class Execution:
 
     @property
     def last_output(self) -> Any:
-        """Output of the last step, in the order of the definition, that succeeded; None if none did."""
-        results = (self.scope["steps"].get(step.definition.name) for step in reversed(self.flow.steps))
-        succeeded = (result for result in results if result and result["status"] == StepStatus.SUCCEEDED)
-        return next((result["output"] for result in succeeded), None)
+        """Output of the last step, in the order of the definition, that succeeded, redacted; None if none did."""
+        results = ((step.definition.name, self.scope["steps"].get(step.definition.name)) for step in self.flow.steps)
+        succeeded = [found for found in results if found[1] and found[1]["status"] == StepStatus.SUCCEEDED]
+        if not succeeded:
+            return None
+        name, result = succeeded[-1]
+        return self.redacted_outputs.get(name, result["output"])
 
     @property
     def operation_id(self) -> str:

@@ -29,7 +29,8 @@ Offsets = dict[str, list[int]]
 _TOKEN = re.compile(r"<(?P<marker>[0-9a-f]{16})([:()])([A-Za-z0-9_]*)>")
 """A part of a reference. The pattern is the same for all markers: to compile one for each run would take longer than
 the run."""
-_SHOWN = re.compile(r"\{\{ secrets\.([A-Za-z_][A-Za-z0-9_]*) \}\}")
+PLACEHOLDER = re.compile(r"\{\{ secrets\.([A-Za-z_][A-Za-z0-9_]*) \}\}")
+"""A placeholder as the journal keeps it."""
 
 
 def reference(marker: str, name: str) -> str:
@@ -102,7 +103,7 @@ class Placeholders:
 
     def _inserted_text(self, text: str, offsets: Any) -> str:
         for offset in reversed(offsets):
-            if match := _SHOWN.match(text, offset):
+            if match := PLACEHOLDER.match(text, offset):
                 text = text[:offset] + reference(self.marker, match[1]) + text[match.end() :]
         return text
 

@@ -3,17 +3,35 @@
 import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from engine.errors import StepError
+from engine.secrets.key_ring import KeyLostError, NoKeyError, Sealed
 from engine.secrets.masks import Masker
-from engine.secrets.placeholders import Offsets, Placeholders
+from engine.secrets.placeholders import PLACEHOLDER, Offsets, Placeholders
+from engine.secrets.redaction import Redaction, put, texts
 from engine.secrets.store import SecretStore
 from engine.step_values import encode_input, encode_output
 
 LARGE_SEARCH = 20_000_000
 """Characters compared by a search that runs in a thread, so that the event loop goes on. That takes about 5 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedOutput:
+    """An output of which a part is redacted."""
+
+    whole: Any
+    """What later steps see. The parts that are not redacted are masked."""
+    shown: Any
+    text: str
+    """`shown` as JSON text."""
+    sealed: str | None
+    """The redacted parts, encrypted; None: there are none."""
 
 
 class RunSecrets:
@@ -32,6 +50,7 @@ class RunSecrets:
         self._of_project = Masker()
         self._of_run = Masker()
         self._used: set[str] = set()
+        self._lost_key: str | None = None
 
     async def refresh(self) -> None:
         """Read the masks of the project again if they may have changed.
@@ -81,12 +100,61 @@ class RunSecrets:
         """Returns `text` with placeholders instead of references, and with values masked."""
         return self._of_project.text(self._of_run.text(self._placeholders.shown(text)))
 
-    async def input(self, value: Any) -> str:
-        """Returns a shown input as JSON text with values masked.
+    def check_readable(self) -> None:
+        """Check that the redacted outputs of earlier steps could be decrypted.
+
+        Raises:
+            StepError: SECRET_UNREADABLE.
+        """
+        if self._lost_key is not None:
+            message = (
+                f"A redacted output of an earlier step cannot be decrypted: the key {self._lost_key} is missing in"
+                " FLOWRUNS_SECRET_KEYS of this worker."
+            )
+            raise StepError("SECRET_UNREADABLE", message)
+
+    async def redacted(self, redaction: Redaction, step: str, output: Any) -> "RedactedOutput":
+        """Returns an output as the journal keeps it and as later steps see it.
+
+        Raises:
+            StepError: OUTPUT_TOO_LARGE, OUTPUT_NOT_JSON, SECRET_KEYS_MISSING.
+        """
+        encode_output(output)
+        shown, removed = redaction.removed(output)
+        self.add_masks(text for _, part in removed for text in texts(part))
+        shown, text = await self.output(shown)
+        if not removed:
+            return RedactedOutput(shown, shown, text, None)
+        document = orjson.dumps(removed).decode()
+        try:
+            sealed = self._store.keys.seal(document, output_context(self._project_id, step))
+        except NoKeyError:
+            message = "No key encrypts redacted outputs. The operator must set FLOWRUNS_SECRET_KEYS."
+            raise StepError("SECRET_KEYS_MISSING", message, retryable=False) from None
+        return RedactedOutput(put(shown, dict(removed)), shown, text, f"{sealed.key_id}:{sealed.text}")
+
+    def restored(self, step: str, shown: Any, sealed: str) -> Any:
+        """Returns the output of an earlier step with what the journal has encrypted; see `check_readable`."""
+        key_id, _, text = sealed.partition(":")
+        try:
+            removed = orjson.loads(self._store.keys.open(Sealed(key_id, text), output_context(self._project_id, step)))
+        except KeyLostError as error:
+            self._lost_key = error.key_id
+            return shown
+        self.add_masks(text for _, part in removed for text in texts(part))
+        return put(shown, {tuple(place): part for place, part in removed})
+
+    async def input(self, redaction: Redaction, value: Any) -> str:
+        """Returns a shown input as JSON text, with parts redacted and values masked.
 
         Raises:
             StepError: INPUT_TOO_LARGE, OUTPUT_NOT_JSON.
         """
+        if redaction:
+            value, removed = redaction.removed(value)
+            # Secrets have masks of their own: their placeholders may be shown elsewhere.
+            found = (text for _, part in removed for text in texts(part))
+            self.add_masks(text for text in found if not PLACEHOLDER.search(text))
         text = encode_input(value)
         return encode_input(self._masked(value)) if await self._is_found(text) else text
 
@@ -130,3 +198,8 @@ class RunSecrets:
             if not masker.is_empty:
                 value = masker.value(value, was_cut=was_cut)
         return value
+
+
+def output_context(project_id: UUID, step: str) -> str:
+    """Returns the context in which redacted outputs of a step are encrypted. Retries of a run copy them."""
+    return f"output {project_id} {step}"

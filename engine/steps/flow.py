@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import Field
@@ -60,6 +60,7 @@ class FlowKind(StepKind):
         "`{count, truncated: true}` if they are larger than 1 MiB together; without `wait` a list of run IDs."
     )
     input_model = FlowInput
+    redactable: ClassVar[frozenset[str]] = frozenset({"output"})
     secret_fields = ("input",)
     deferred_fields = ("input",)
 

@@ -137,6 +137,8 @@ class StepKind(ABC):
     """The type of a step's `input`: a `LanguageModel`, or any type that pydantic can validate."""
     sends_idempotency_key: ClassVar[bool] = False
     """True if steps may set `idempotencyKey`, because the kind passes `StepContext.idempotency_key` on."""
+    redactable: ClassVar[frozenset[str]] = frozenset({"input", "output"})
+    """What steps can redact. The input of a kind that reads it again, when it resumes, cannot be redacted."""
     deferred_fields: ClassVar[tuple[str, ...]] = ()
     """Keys of the input that are not rendered with the others: the kind renders them itself, with a scope of its own.
     """
