@@ -52,8 +52,8 @@ class ConsoleFormatter(logging.Formatter):
         fields = "".join(f" {_escaped(name)}={_console_value(value)}" for name, value in _fields(record).items())
         line = f"{time} {record.levelname} {record.name}: {_escaped(_message(record))}{fields}"
         trace = _traceback(record)
-        lines = [line, *(_TRACEBACK_INDENT + _escaped(part) for part in trace.split("\n") if part)]
-        return mask_everywhere("\n".join(lines))
+        written = [line, *(_TRACEBACK_INDENT + _escaped(part) for part in trace.split("\n") if part)]
+        return mask_everywhere("\n".join(written))
 
 
 class JsonFormatter(logging.Formatter):

@@ -113,9 +113,9 @@ def mask_everywhere(text: str) -> str:
 
 def _forms(value: str) -> Iterator[str]:
     stripped = value.strip()
-    lines = [line.strip() for line in value.splitlines()]
+    parts = [part.strip() for part in value.splitlines()]
     yield from _forms_of(value)
-    for part in {stripped, *lines} - {value}:
+    for part in {stripped, *parts} - {value}:
         # The frame of a PEM file is no secret.
         if len(part) >= MIN_LENGTH and not part.startswith("-----"):
             yield from _forms_of(part)

@@ -492,7 +492,8 @@ async def test_publication_warns_of_literals_that_look_like_credentials(app: App
         {"name": "b", "kind": "python", "input": {"action": "a", "args": args}},
     ]
     publish = """mutation($id: ID!, $definition: JSON!) {
-        result: publishFlowVersion(flowId: $id, definition: $definition) { ... on PublishFlowVersionSuccess { warnings { path message } } } }"""
+        result: publishFlowVersion(flowId: $id, definition: $definition) {
+            ... on PublishFlowVersionSuccess { warnings { path message } } } }"""
     flow_id = await app.create_flow(None)
     variables = {"id": flow_id, "definition": {"steps": steps}}
     warnings = (await app.query(publish, variables))["result"]["warnings"]
