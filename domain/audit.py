@@ -28,6 +28,9 @@ class AuditAction(StrEnum):
     CREATE_API_KEY = "CREATE_API_KEY"
     ROTATE_API_KEY = "ROTATE_API_KEY"
     REVOKE_API_KEY = "REVOKE_API_KEY"
+    CREATE_SECRET = "CREATE_SECRET"  # noqa: S105 - an action
+    ROTATE_SECRET = "ROTATE_SECRET"  # noqa: S105 - an action
+    DELETE_SECRET = "DELETE_SECRET"  # noqa: S105 - an action
     START_RUN = "START_RUN"
     RETRY = "RETRY"
     CANCEL = "CANCEL"

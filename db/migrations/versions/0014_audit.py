@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0014"
-down_revision = "0010"
+down_revision = "0018"
 
 _INDEXES = (
     ("project", ["project_id", "id"], None),
