@@ -37,6 +37,7 @@ class RunRow(Protocol):
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
     retry_strategy: str | None
+    retry_step_name: str | None
     first_run_id: UUID | None
     attempt: int
     retry_operation_id: UUID | None

@@ -285,6 +285,10 @@ class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=
     """The chain of retries has reached the project's `retryLimit`. Start a new run instead."""
 
 
+class StepNotReachedError(UserError, code="STEP_NOT_REACHED", http_status=HTTPStatus.CONFLICT):
+    """The run has no step of this name at or before the one at which it ended. Choose one of its `steps`."""
+
+
 class StepDataExpiredError(UserError, code="STEP_DATA_EXPIRED", http_status=HTTPStatus.CONFLICT):
     """The outputs of the run's steps have been deleted. Retry with the strategy ON_LATEST_VERSION instead."""
 

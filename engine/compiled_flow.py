@@ -74,6 +74,11 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     problems = [
         problem for path, value in definition.templates() for problem in templates.compile_problems(value, path)
     ]
+    for index, step in enumerate(definition.steps):
+        problems += [
+            Problem(f"steps[{index}].input.{problem.path}", problem.message)
+            for problem in kinds[step.kind].validate_new(step.input)
+        ]
     if problems:
         raise DefinitionInvalidError(problems)
     return CheckedDefinition(text, len(definition.steps))

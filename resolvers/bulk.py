@@ -42,7 +42,7 @@ from engine.run_creation import Idempotency
 from engine.worker.bulk_worker import LEASE, ChunkPipeline
 from resolvers import authorize
 from resolvers.context import Context
-from resolvers.flow_runs import runs, waiting
+from resolvers.flow_runs import retry, runs, waiting
 
 MAX_SYNCHRONOUS_RUNS = 500
 """Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
@@ -82,6 +82,7 @@ class BulkRequest:
     plan_id: str | None = None
     dry_run: bool = False
     strategy: RetryStrategy | None = None
+    step_name: str | None = None
     max_per_second: float | None = None
     spread_over_ms: int | None = None
     idempotency_key: str | None = None
@@ -95,7 +96,10 @@ class BulkRequest:
         """
         filter_ = json_codec.decode(self.filter_text) if self.filter_text is not None else None
         selection = [self.kind, filter_, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
-        return Idempotency.of(self.idempotency_key, ["bulk", *selection, self.max_per_second, self.spread_over_ms])
+        # Without the step where there is none: keys of earlier requests stay the same.
+        step = [] if self.step_name is None else [self.step_name]
+        pace = [self.max_per_second, self.spread_over_ms]
+        return Idempotency.of(self.idempotency_key, ["bulk", *selection, *pace, *step])
 
     @property
     def pace(self) -> dict[str, Any]:
@@ -185,13 +189,13 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
 
 
 async def require(context: Context, operation_id: str) -> AnyRow:
-    """Returns `id`, `kind`, `status` and `strategy` of an operation that the viewer can see.
+    """Returns `id`, `kind`, `status`, `strategy` and `step_name` of an operation that the viewer can see.
 
     Raises:
         InvalidIdError, BulkOperationNotFoundError.
     """
     key = ids.decode(IdKind.BULK_OPERATION, operation_id)
-    columns = frozenset({"kind", "status", "strategy"})
+    columns = frozenset({"kind", "status", "strategy", "step_name"})
     row = (await context.database.read(reads.by_ids, [key], columns)).get(key)
     if row is None or not authorize.can_see(context.viewer, row):
         raise BulkOperationNotFoundError
@@ -262,12 +266,16 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
     selection = await _selection(context, request, source)
     strategy = request.strategy or (source.strategy if source is not None else None)
     if actions.find(request.kind, strategy) is None:
-        raise InvalidArgumentError("`strategy` is required: `FROM_FAILED_STEP` or `ON_LATEST_VERSION`.")
+        raise InvalidArgumentError(f"`strategy` is required: {', '.join(f'`{known}`' for known in RetryStrategy)}.")
+    step_name = request.step_name or (source.step_name if source is not None and not request.strategy else None)
+    if strategy is not None:
+        retry.check_step_name(RetryStrategy(strategy), step_name)
     project_id = await _project_id(context, selection, source)
     values = {
         "project_id": project_id,
         "kind": request.kind,
         "strategy": strategy,
+        "step_name": step_name,
         "source_id": selection.source_id,
         "filter": request.filter_text,
         "excluded_ids": json_codec.encode(
@@ -371,10 +379,12 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         )
     if request.idempotency_key is not None:
         raise InvalidArgumentError("`planId` and `idempotencyKey` exclude each other: a plan is executed once anyway.")
-    plan = await get(context, plan_id, frozenset({"kind", "strategy", "status", "expires_at"}))
+    plan = await get(context, plan_id, frozenset({"kind", "strategy", "step_name", "status", "expires_at"}))
     if plan is None or plan.expires_at is None:
         raise PlanNotFoundError
     if plan.kind != request.kind or request.strategy not in (None, plan.strategy):
+        raise PlanMismatchError
+    if request.step_name not in (None, plan.step_name):
         raise PlanMismatchError
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError

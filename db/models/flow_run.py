@@ -60,6 +60,8 @@ class FlowRun(SQLModel, table=True):
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
     retry_strategy: str | None = Field(sa_column=Column(Text))
     """Where a retry began; none for other runs, and for retries made before this was recorded."""
+    retry_step_name: str | None = Field(sa_column=Column(Text))
+    """The step that the client chose, of a retry FROM_STEP."""
     first_run_id: UUID | None = Field(sa_column=key(nullable=True))
     """The first run of the operation that this run continues, whose ID is in idempotency keys; none: the run itself."""
     attempt: int = Field(sa_column=Column(Integer, nullable=False))

@@ -140,6 +140,8 @@ class EarlierAttempt:
     plan: ItemPlan
     children: Mapping[int, ChildResult]
     """The runs that held the places of items, by item."""
+    is_same: bool
+    """True if it had the same flow version and input: then every item is the one of before, whatever its input says."""
 
 
 def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
@@ -166,18 +168,23 @@ def plan_of_step(conn: Connection, run_id: UUID, position: int) -> ItemPlan:
 def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, attempt: int) -> EarlierAttempt | None:
     """Returns the last time that a step was executed, before its attempt `attempt` in `run`; None if it never was.
 
-    That was the attempt before, or the last attempt in the run that `run` continues from its failed step.
+    That was the attempt before, or the last attempt in the run that `run` continues (`retries.continues`).
     """
     if attempt > 1:
-        return _attempt_of(conn, run.id, position, attempt - 1)
+        return _attempt_of(conn, run.id, position, attempt - 1, is_same=True)
     continued = run
-    while continued.retry_of_id is not None and continued.retry_strategy in retries.CONTINUING:
-        continued = run_reads.complete(conn, continued.retry_of_id)
+    while continued.retry_of_id is not None and continued.retry_strategy is not None:
+        retried = run_reads.complete(conn, continued.retry_of_id)
+        strategy = RetryStrategy(continued.retry_strategy)
+        if not retries.continues(strategy, continued.retry_step_name, retried.failed_step_name):
+            return None
+        continued = retried
         step: StepRow | None = fetch_first(
             conn, select(_steps).where(_step.run_id == continued.id, _step.name == name, _step.kind == "flow")
         )
         if step is not None:
-            return _attempt_of(conn, continued.id, step.position, step.attempts_count)
+            is_same = (continued.flow_version_id, continued.input) == (run.flow_version_id, run.input)
+            return _attempt_of(conn, continued.id, step.position, step.attempts_count, is_same=is_same)
     return None
 
 
@@ -351,8 +358,9 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: It
     return run_id
 
 
-def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int) -> EarlierAttempt:
-    return EarlierAttempt(plan_of_step(conn, run_id, position), of_attempt(conn, run_id, position, attempt))
+def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int, *, is_same: bool) -> EarlierAttempt:
+    plan = plan_of_step(conn, run_id, position)
+    return EarlierAttempt(plan, of_attempt(conn, run_id, position, attempt), is_same)
 
 
 def _holders(parent_id: UUID, position: int, attempt: int) -> Subquery:

@@ -9,7 +9,7 @@ does not change.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,12 +33,13 @@ from sqlalchemy import (
 )
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import Flow, FlowRun, Project, RunFile, RunFileReference, StepResult
+from db.models import Flow, FlowRun, FlowVersion, Project, RunFile, RunFileReference, StepResult
 from db.models.types import table
 from db.row_types import RunRow
 from db.runs import families
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
+from db.sql.unchanged_steps import UnchangedSteps
 from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, RunStatus, StepStatus, TriggerMethod
 from domain.errors import (
@@ -50,6 +51,7 @@ from domain.errors import (
     RetryUnderWayError,
     RunNotRetryableError,
     StepDataExpiredError,
+    StepNotReachedError,
 )
 from domain.runs.state_machine import FINISHED, KEPT, LIVE, UNSUCCESSFUL
 
@@ -57,6 +59,7 @@ _runs = table(FlowRun)
 _run = _runs.c
 _flows = table(Flow)
 _flow = _flows.c
+_versions = table(FlowVersion)
 _projects = table(Project)
 _project = _projects.c
 _steps = table(StepResult)
@@ -67,8 +70,9 @@ _retry = _runs.alias("later_retry")
 _parent = _runs.alias("waiting_parent")
 _other = _runs.alias("other_holder")
 
-CONTINUING = frozenset({RetryStrategy.FROM_FAILED_STEP})
-"""Strategies that continue the operation of the retried run: its steps keep their idempotency keys."""
+KEEPING = frozenset(RetryStrategy) - {RetryStrategy.ON_LATEST_VERSION}
+"""Strategies that keep results of the retried run."""
+_OF_LATEST_VERSION = frozenset({RetryStrategy.ON_LATEST_VERSION, RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION})
 
 CARRIED_OVER = (
     "project_id",
@@ -87,6 +91,8 @@ CARRIED_OVER = (
 _DESCRIPTIONS = {
     RetryStrategy.FROM_FAILED_STEP: "from its failed step",
     RetryStrategy.ON_LATEST_VERSION: "on the latest version",
+    RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION: "from its failed step on the latest version",
+    RetryStrategy.FROM_STEP: "from a chosen step",
 }
 
 WITH_FLOWS: FromClause = _runs.join(_flows, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
@@ -152,15 +158,21 @@ TAKES_PLACE: ColumnElement[bool] = and_(
 """Condition: a retry of the run takes its place in a step of the parent. The parent's row must be locked."""
 
 
-def refusal(strategy: RetryStrategy, *, force: bool = False) -> ColumnElement[str | None]:
+def refusal(
+    strategy: RetryStrategy, step_name: ColumnElement[Any] | None = None, *, force: bool = False
+) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses to retry a row of WITH_FLOWS; null if it can be retried.
 
-    With `force`, a run can be retried although it has a retry already.
+    A retry FROM_STEP must name a step that the run reached; without `step_name` that is not asked. With `force`, a run
+    can be retried although it has a retry already.
     """
-    if strategy is RetryStrategy.FROM_FAILED_STEP:
-        last = (_run.steps_purged_at.is_not(None), StepDataExpiredError.code)
-    else:
-        last = (_flow.published_version_id.is_(None), FlowNotPublishedError.code)
+    last: list[tuple[ColumnElement[bool], str]] = []
+    if strategy in _OF_LATEST_VERSION:
+        last.append((_flow.published_version_id.is_(None), FlowNotPublishedError.code))
+    if strategy in KEEPING:
+        last.append((_run.steps_purged_at.is_not(None), StepDataExpiredError.code))
+    if strategy is RetryStrategy.FROM_STEP and step_name is not None:
+        last.append((~_has_reached(step_name), StepNotReachedError.code))
     retried = (
         (_run.recovered_by_id.is_not(None), AlreadyRecoveredError.code),
         (_HAS_LIVE_RETRY, RetryUnderWayError.code),
@@ -171,21 +183,42 @@ def refusal(strategy: RetryStrategy, *, force: bool = False) -> ColumnElement[st
         *(() if force else retried),
         (_run.attempt > _project.retry_limit, RetryLimitReachedError.code),
         (_flow.enabled.is_(False), FlowDisabledError.code),
-        last,
+        *last,
         else_=None,
     )
 
 
-def derived(strategy: RetryStrategy, new_id: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
-    """Returns the columns of a retry with the ID `new_id` that depend on the run that it retries."""
-    continues = strategy in CONTINUING
+def continues(strategy: RetryStrategy, step_name: str | None, failed_step_name: str | None) -> bool:
+    """Returns True if a retry continues the operation of a run: its steps keep their idempotency keys, and the step
+    that failed keeps the child runs that succeeded.
+
+    From a chosen step that had succeeded, the retry does once more what was done already.
+    """
+    if strategy is RetryStrategy.FROM_STEP:
+        return step_name is not None and step_name == failed_step_name
+    return strategy in KEEPING
+
+
+def derived(
+    strategy: RetryStrategy, new_id: ColumnElement[Any], step_name: ColumnElement[Any]
+) -> dict[str, ColumnElement[Any]]:
+    """Returns the columns of a retry with the ID `new_id` that depend on the run that it retries.
+
+    `step_name` is the chosen step, and null for all strategies but FROM_STEP.
+    """
+    first_run_id: ColumnElement[Any] = cast(null(), Uuid())
+    if strategy is RetryStrategy.FROM_STEP:
+        first_run_id = case((_run.failed_step_name == step_name, func.coalesce(_run.first_run_id, _run.id)))
+    elif strategy in KEEPING:
+        first_run_id = func.coalesce(_run.first_run_id, _run.id)
     place = {name: case((TAKES_PLACE, _run[name]), else_=null()) for name in _PLACE}
     return {
         **place,
         "fail_parent_on_failure": case((TAKES_PLACE, _run.fail_parent_on_failure), else_=false()),
         "root_run_id": case((_run.parent_run_id.is_(None), new_id), else_=_run.root_run_id),
-        "first_run_id": func.coalesce(_run.first_run_id, _run.id) if continues else cast(null(), Uuid()),
+        "first_run_id": first_run_id,
         "retry_strategy": literal(strategy.value),
+        "retry_step_name": step_name,
         "attempt": _run.attempt + 1,
     }
 
@@ -193,21 +226,23 @@ def derived(strategy: RetryStrategy, new_id: ColumnElement[Any]) -> dict[str, Co
 _PLACE = ("parent_position", "parent_attempt", "item_index")
 
 
-def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID) -> dict[str, Any]:
+def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID, step_name: str | None) -> dict[str, Any]:
     """Returns what `derived` computes, for one locked run."""
+    is_continued = continues(strategy, step_name, run.failed_step_name)
     return {
         **{name: getattr(run, name) if run.takes_place else None for name in _PLACE},
         "fail_parent_on_failure": run.takes_place and run.fail_parent_on_failure,
         "root_run_id": new_id if run.parent_run_id is None else run.root_run_id,
-        "first_run_id": (run.first_run_id or run.id) if strategy in CONTINUING else None,
+        "first_run_id": (run.first_run_id or run.id) if is_continued else None,
         "retry_strategy": strategy,
+        "retry_step_name": step_name,
         "attempt": run.attempt + 1,
     }
 
 
 def version(strategy: RetryStrategy) -> ColumnElement[UUID]:
     """Returns the flow version that a retry of a row of WITH_FLOWS executes."""
-    return _run.flow_version_id if strategy is RetryStrategy.FROM_FAILED_STEP else _flow.published_version_id
+    return _flow.published_version_id if strategy in _OF_LATEST_VERSION else _run.flow_version_id
 
 
 def message(strategy: RetryStrategy, run_id: str) -> str:
@@ -222,14 +257,16 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
     )
 
 
-def lock(uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, *, force: bool = False) -> LockedRun | None:
+def lock(
+    uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, step_name: str | None = None, *, force: bool = False
+) -> LockedRun | None:
     """Returns a run with whether and how it can be retried. The run is locked, and its parent."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
     lock_for_retry(uow, [links.root_run_id] if links.parent_run_id else (), [run_id], links.parent_run_id)
     judgement = (
-        refusal(strategy, force=force).label("refusal"),
+        refusal(strategy, None if step_name is None else literal(step_name), force=force).label("refusal"),
         version(strategy).label("version"),
         TAKES_PLACE.label("takes_place"),
     )
@@ -269,10 +306,23 @@ def judgements_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUI
     }
 
 
-def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the number of steps of each run whose results a retry from the failed step keeps."""
-    query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids), _kept())
-    return dict(conn.execute(query.group_by(_step.run_id)).all())
+class ReachedStep(NamedTuple):
+    """A step of a run, at or before the one at which the run ended."""
+
+    position: int
+    name: str
+    is_kept: bool
+    """True if a retry from the failed step keeps its result."""
+
+
+def reached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[ReachedStep]]:
+    """Returns the steps of each run up to the one at which it ended, in order; runs without any are left out."""
+    query = select(_step.run_id, _step.position, _step.name, _kept().label("is_kept"))
+    query = query.where(_step.run_id.in_(run_ids), _step.position <= _ended_at(_step.run_id, _steps))
+    reached: dict[UUID, list[ReachedStep]] = {}
+    for run_id, position, name, is_kept in conn.execute(query.order_by(_step.run_id, _step.position)):
+        reached.setdefault(run_id, []).append(ReachedStep(position, name, bool(is_kept)))
+    return reached
 
 
 def copy_kept(uow: UnitOfWork, retry_ids: Sequence[UUID]) -> None:
@@ -309,17 +359,54 @@ def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
     return func.coalesce(position, MAX_STEPS)
 
 
+def _has_reached(step_name: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Returns the condition that a row of WITH_FLOWS has a step of this name, at most the one at which it ended."""
+    reached = _steps.alias("reached")
+    ended_at = _ended_at(reached.c.run_id, reached)
+    found = exists().where(reached.c.run_id == _run.id, reached.c.name == step_name, reached.c.position <= ended_at)
+    return found.correlate(_runs)
+
+
+def keeps_before(
+    strategy: ColumnElement[Any],
+    step_name: ColumnElement[Any],
+    version_id: ColumnElement[Any],
+    retried_id: ColumnElement[Any],
+    of: FromClause,
+) -> ColumnElement[int]:
+    """Returns the position of the first step that a retry executes because of its strategy; the step at which the run
+    `retried_id` ended, and all after it, are executed in any case. The columns are those of `of`."""
+    chosen = _steps.alias("chosen")
+    at_chosen = select(chosen.c.position).where(chosen.c.run_id == retried_id, chosen.c.name == step_name)
+    retried, old, new = _runs.alias("kept_from"), _versions.alias("old_version"), _versions.alias("new_version")
+    unchanged = (
+        select(UnchangedSteps(old.c.definition, new.c.definition))
+        .select_from(retried.join(old, old.c.id == retried.c.flow_version_id).join(new, new.c.id == version_id))
+        .where(retried.c.id == retried_id)
+    )
+    return case(
+        (strategy == RetryStrategy.FROM_STEP, at_chosen.correlate(of).scalar_subquery()),
+        (strategy == RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION, unchanged.correlate(of).scalar_subquery()),
+        else_=MAX_STEPS,
+    )
+
+
 def _insert_kept() -> Insert:
     retry = _runs.alias("retry")
+    starts = keeps_before(
+        retry.c.retry_strategy, retry.c.retry_step_name, retry.c.flow_version_id, retry.c.retry_of_id, retry
+    )
     kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
-    retried = select(retry.c.id, retry.c.retry_of_id, kept_before).where(any_of(retry.c.id, "run_ids"))
-    # Materialized: as a part of the join, `kept_before` would be computed for each step instead of each run.
+    retried = select(retry.c.id, retry.c.retry_of_id, kept_before, starts.label("starts_at"))
+    retried = retried.where(any_of(retry.c.id, "run_ids"))
+    # Materialized: as a part of the join, both positions would be computed for each step instead of each run.
     source = retried.cte("retried").prefix_with("MATERIALIZED")
     copied = [column for column in _steps.c if column.name not in {"run_id", "reused_from_id"}]
     executed_by = func.coalesce(_step.reused_from_id, _step.run_id)
     of_run = and_(
         _step.run_id == source.c.retry_of_id,
         _step.position < source.c.kept_before,
+        _step.position < source.c.starts_at,
         _step.status.in_(sorted(KEPT)),
     )
     rows = select(source.c.id, executed_by, *copied).join_from(source, _steps, of_run)

@@ -1,6 +1,6 @@
 """Retries runs, and says whether they can be retried."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -8,26 +8,30 @@ from uuid import UUID
 from db import flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
-from db.runs import children, retries, transitions
+from db.runs import children, reads, retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
-from domain import ids
+from domain import ids, json_codec
+from domain.definition import unchanged_steps
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
     FlowDisabledError,
     FlowNotPublishedError,
+    InvalidArgumentError,
     RetriedSinceError,
     RetryLimitReachedError,
     RetryUnderWayError,
     RunNotFoundError,
     RunNotRetryableError,
     StepDataExpiredError,
+    StepNotReachedError,
     UserError,
     default_message,
 )
 from domain.ids import IdKind
 from engine import run_creation
 from engine.run_creation import Idempotency
+from engine.steps.kind import InputChecker
 from resolvers import authorize
 from resolvers.context import Context, Viewer
 
@@ -39,6 +43,7 @@ _PLAIN_REFUSALS: Mapping[str, type[UserError]] = {
         RunNotRetryableError,
         RetryLimitReachedError,
         StepDataExpiredError,
+        StepNotReachedError,
         FlowDisabledError,
         FlowNotPublishedError,
     )
@@ -60,69 +65,146 @@ class Retryability:
     """The code of the error that `retry` raises; None: the run can be retried."""
     message: str | None
     """Why the run cannot be retried, or else what its retry cannot mend or would repeat; None: nothing of that."""
-    reused_steps: int
-    """Steps whose results the retry keeps; 0 if it is refused."""
-    rerun_steps: int
-    """Steps that the retry executes; 0 if it is refused."""
+    reused: Sequence[str] = ()
+    """Names of the steps whose results the retry keeps; none if it is refused."""
+    rerun: Sequence[str] = ()
+    """Names of the steps that the retry executes; none if it is refused."""
 
 
-async def retryability(context: Context, run: RunRow) -> list[Retryability]:
-    """Returns for each strategy whether `run`, a row with RUN_COLUMNS, can be retried."""
+async def retryability(context: Context, run: RunRow, step_name: str | None) -> list[Retryability]:
+    """Returns for each strategy whether `run`, a row with RUN_COLUMNS, can be retried.
+
+    FROM_STEP is judged for `step_name`; by default, for the step at which the run ended.
+    """
     judgement = await context.loaders.load_existing(retries.judgements_by_runs, run.id)
-    kept = await context.loaders.load(retries.kept_counts_by_runs, run.id) or 0
-    own = await _step_count(context, run.flow_version_id)
-    latest = await _step_count(context, judgement.published_version_id)
+    reached = await context.loaders.load(retries.reached_by_runs, run.id) or []
+    own = await _definition(context, run.flow_version_id)
+    latest = await _definition(context, judgement.published_version_id)
     live = await context.loaders.load(children.live_detached_by_runs, run.id) or 0
+    chosen = next((step.position for step in reached if step.name == step_name), None)
+    unchanged = unchanged_steps(own, latest)
+    kept = [step for step in reached if step.is_kept]
+    kept_from_chosen = [step for step in kept if chosen is None or step.position < chosen]
+    still_kept = [step for step in kept if step.position < unchanged]
+    names = _step_names(own)
     has_newer = judgement.published_version_id not in (None, run.flow_version_id)
     failed = _hints(
         has_newer and "A newer version of the flow is published. This retry executes the version of the run.",
-        kept == own and "All steps have succeeded: this retry executes none, and only renders the run's output again.",
+        len(kept) == len(names)
+        and "All steps have succeeded: this retry executes none, and only renders the run's output again.",
         live and f"{live} child runs that no step waits for are still live.",
     )
     again = _hints(live and f"{live} child runs that no step waits for are still live: this retry starts others.")
-    return [
-        _retryability(RetryStrategy.FROM_FAILED_STEP, judgement, failed, reused=kept, rerun=own - kept),
-        _retryability(RetryStrategy.ON_LATEST_VERSION, judgement, again, reused=0, rerun=latest),
-    ]
+    options = {
+        RetryStrategy.FROM_FAILED_STEP: (failed, kept, names),
+        RetryStrategy.ON_LATEST_VERSION: (again, [], _step_names(latest)),
+        RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION: (
+            _hints(
+                not has_newer and "No newer version of the flow is published.",
+                len(still_kept) < len(kept) and f"{len(kept) - len(still_kept)} steps that succeeded have changed.",
+                again or False,
+            ),
+            still_kept,
+            _step_names(latest),
+        ),
+        RetryStrategy.FROM_STEP: (again, kept_from_chosen, names),
+    }
+    answers = []
+    for strategy, (hints, reused, all_names) in options.items():
+        code = judgement.refusals[strategy]
+        if code is None and strategy is RetryStrategy.FROM_STEP and step_name is not None and chosen is None:
+            code = StepNotReachedError.code
+        if code is not None:
+            answers.append(Retryability(strategy, code, _refusal_message(code, judgement)))
+            continue
+        reused_names = [step.name for step in reused]
+        rerun = [name for name in all_names if name not in set(reused_names)]
+        answers.append(Retryability(strategy, None, hints, reused_names, rerun))
+    return answers
+
+
+def check_step_name(strategy: RetryStrategy, step_name: str | None) -> None:
+    """Checks that a retry FROM_STEP, and no other, names a step.
+
+    Raises:
+        InvalidArgumentError: `stepName` is missing, or the strategy takes none.
+    """
+    if strategy is RetryStrategy.FROM_STEP and not step_name:
+        raise InvalidArgumentError("The strategy FROM_STEP needs `stepName`.")
+    if strategy is not RetryStrategy.FROM_STEP and step_name is not None:
+        raise InvalidArgumentError(f"Only the strategy FROM_STEP takes `stepName`, not {strategy}.")
 
 
 def _hints(*hints: str | Literal[False, 0]) -> str | None:
     return " ".join(hint for hint in hints if hint) or None
 
 
-async def retry(
-    context: Context, run_id: str, strategy: RetryStrategy, idempotency_key: str | None, *, force: bool = False
-) -> UUID:
-    """Creates a run that retries `run_id`; returns its ID.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequest:
+    """A client's request to retry a run."""
 
-    Tags, metadata, environment, parent and input carry over. The retried run never changes. With `force`, a run that
-    has a retry already is retried once more.
+    run_id: str
+    strategy: RetryStrategy
+    step_name: str | None = None
+    input_text: str | None = None
+    """The input of the new run as JSON text; None: that of the retried run."""
+    force: bool = False
+    idempotency_key: str | None = None
+
+    def idempotency(self) -> Idempotency:
+        """Returns the idempotency key with the request's other arguments."""
+        # Only what is set: the keys of earlier requests stay the same.
+        more = {"stepName": self.step_name, "input": json_codec.decode(self.input_text)} if self._is_changed else None
+        arguments = ["retry", self.run_id, self.strategy, *(["force"] if self.force else [])]
+        return Idempotency.of(self.idempotency_key, [*arguments, *([more] if more else [])])
+
+    @property
+    def _is_changed(self) -> bool:
+        return self.step_name is not None or self.input_text is not None
+
+
+async def retry(context: Context, request: RetryRequest) -> UUID:
+    """Creates a run that retries another one; returns its ID.
+
+    Tags, metadata, environment, parent and input carry over, unless the request changes the input. The retried run
+    never changes. With `force`, a run that has a retry already is retried once more.
 
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotRetryableError, RetryUnderWayError,
-        AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, FlowNotPublishedError,
-        FlowDisabledError, IdempotencyConflictError.
+        AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, StepNotReachedError,
+        FlowNotPublishedError, FlowDisabledError, InputInvalidError, IdempotencyConflictError.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
-    retried_id = ids.decode(IdKind.RUN, run_id)
-    idempotency = run_creation.Idempotency.of(
-        idempotency_key, ["retry", run_id, strategy, *(["force"] if force else [])]
-    )
+    retried_id = ids.decode(IdKind.RUN, request.run_id)
+    check_step_name(request.strategy, request.step_name)
+    checkers: dict[UUID, InputChecker] = {}
+    if request.input_text is not None:
+        checkers = await _input_checkers(context, retried_id)
     return await run_creation.create_idempotent(
-        context.database, _create_retry, context.viewer, retried_id, strategy, idempotency, force=force
+        context.database, _create_retry, context.viewer, retried_id, request, request.idempotency(), checkers
     )
+
+
+async def _input_checkers(context: Context, run_id: UUID) -> dict[UUID, InputChecker]:
+    """Returns the versions of the flow that a retry of the run could execute."""
+    run = await context.loaders.load(reads.by_ids, run_id, frozenset({"flow_version_id", "project_id"}))
+    if run is None or not authorize.can_see(context.viewer, run):
+        raise RunNotFoundError
+    judgement = await context.loaders.load_existing(retries.judgements_by_runs, run_id)
+    version_ids = {run.flow_version_id, judgement.published_version_id}
+    return {key: await context.flows.get(key) for key in version_ids if key is not None}
 
 
 def _create_retry(
     uow: UnitOfWork,
     viewer: Viewer,
     retried_id: UUID,
-    strategy: RetryStrategy,
+    request: RetryRequest,
     idempotency: Idempotency,
-    *,
-    force: bool,
+    checkers: Mapping[UUID, InputChecker],
 ) -> UUID:
-    retried = retries.lock(uow, retried_id, strategy, force=force)
+    strategy = request.strategy
+    retried = retries.lock(uow, retried_id, strategy, request.step_name, force=request.force)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
     if (earlier := idempotency.earlier_run(uow.conn, retried.project_id)) is not None:
@@ -139,27 +221,29 @@ def _create_retry(
         }
     )
     new_id: UUID = columns["id"]
-    columns |= retries.derived_from(retried, strategy, new_id)
+    columns |= retries.derived_from(retried, strategy, new_id, request.step_name)
+    if request.input_text is not None:
+        if (checker := checkers.get(retried.version)) is None:
+            raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
+        checker.check_input(json_codec.decode(request.input_text))
+        # Another input is another operation: a key that was sent with the old one would be refused, or answer for it.
+        columns |= {"input": request.input_text, "first_run_id": None}
     transitions.create(uow, columns, retries.message(strategy, ids.encode(IdKind.RUN, retried.id)))
-    if strategy in retries.CONTINUING:
+    if strategy in retries.KEEPING:
         retries.copy_kept(uow, [new_id])
     return new_id
 
 
-async def _step_count(context: Context, version_id: UUID | None) -> int:
+async def _definition(context: Context, version_id: UUID | None) -> str:
+    """Returns the definition of a version as JSON text; one without steps if there is no version."""
     if version_id is None:
-        return 0
-    version = await context.loaders.load(flows.versions_by_ids, version_id, frozenset({"step_count"}))
-    return version.step_count if version else 0
+        return "{}"
+    version = await context.loaders.load(flows.versions_by_ids, version_id, frozenset({"definition"}))
+    return version.definition if version else "{}"
 
 
-def _retryability(
-    strategy: RetryStrategy, judgement: RetryJudgement, hints: str | None, *, reused: int, rerun: int
-) -> Retryability:
-    code = judgement.refusals[strategy]
-    if code is None:
-        return Retryability(strategy, None, hints, reused, rerun)
-    return Retryability(strategy, code, _refusal_message(code, judgement), 0, 0)
+def _step_names(definition: str) -> list[str]:
+    return [step["name"] for step in json_codec.decode(definition).get("steps", ())]
 
 
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:

@@ -114,11 +114,19 @@ class Retryability:
 
     @field("Number of steps whose results the retry would keep; 0 if it is not allowed.")
     def reused_steps(self) -> int:
-        return self.retryability.reused_steps
+        return len(self.retryability.reused)
 
     @field("Number of steps that the retry would execute; 0 if it is not allowed.")
     def rerun_steps(self) -> int:
-        return self.retryability.rerun_steps
+        return len(self.retryability.rerun)
+
+    @field("Names of the steps whose results the retry would keep, in order.")
+    def reused_step_names(self) -> list[str]:
+        return list(self.retryability.reused)
+
+    @field("Names of the steps that the retry would execute, in order, unless one of them fails or is skipped.")
+    def rerun_step_names(self) -> list[str]:
+        return list(self.retryability.rerun)
 
 
 @strawberry.type(description="The result of one step of the definition in one run.")
@@ -287,8 +295,18 @@ class FlowRun(Node):
     )
 
     @field("For each strategy, whether `retry` would succeed now.", *retry.RUN_COLUMNS)
-    async def retryability(self, info: Info) -> list[Retryability]:
-        return [Retryability(retryability=option) for option in await retry.retryability(info.context, self.row)]
+    async def retryability(
+        self,
+        info: Info,
+        step_name: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The step for which FROM_STEP is judged. By default, the one at which the run ended."
+            ),
+        ] = None,
+    ) -> list[Retryability]:
+        options = await retry.retryability(info.context, self.row, step_name)
+        return [Retryability(retryability=option) for option in options]
 
     pending_inputs: list[InputRequest] = many(
         "The open input requests of the run, oldest first. The run is PAUSED until they are answered.",

@@ -147,7 +147,7 @@ async def test_retry_copies_start_arguments(idle_app: App) -> None:
     old = await idle_app.query(text, {"id": family.failed})
     # No step of the parent waits for the run, so its retries are detached from the parent.
     old["flowRun"]["failParentOnFailure"] = False
-    for strategy in RetryStrategy:
+    for strategy in (FROM_FAILED, ON_LATEST, RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION):
         again = (await retry(idle_app, family.failed, strategy, force=True))["run"]["id"]
         assert await idle_app.query(text, {"id": again}) == old
 

@@ -32,7 +32,7 @@ CONTRACT = {
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
-    "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
+    "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source requestedBy
         maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
     "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
@@ -67,7 +67,7 @@ CONTRACT = {
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
     "StatusChange": "from to at message",
-    "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
+    "Retryability": "strategy allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
         lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
@@ -106,6 +106,7 @@ ARGUMENTS = {
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
     "Query.flowRuns": "filter orderBy first after last before",
+    "FlowRun.retryability": "stepName",
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
     "FlowRun.retries": "first after last before",
@@ -118,7 +119,7 @@ ARGUMENTS = {
     "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
-    "Mutation.retry": "runId strategy idempotencyKey force",
+    "Mutation.retry": "runId strategy stepName input idempotencyKey force",
     "Mutation.cancel": "runId includeDescendants",
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
@@ -128,7 +129,8 @@ ARGUMENTS = {
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
     "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
-    "Mutation.bulkRetry": """filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId idempotencyKey
+    "Mutation.bulkRetry": """filter excludeIds strategy stepName failedOf spreadOverMs maxPerSecond dryRun planId
+        idempotencyKey
         waitMs""",
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
@@ -150,7 +152,7 @@ VALUES = {
     "RunEnvironment": "PRODUCTION TESTING",
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
-    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
+    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
     "OrderDirection": "ASC DESC",
     "TimeBucketSize": "MINUTE HOUR DAY",
@@ -162,7 +164,7 @@ VALUES = {
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
     "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
     "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
-        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
+        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
@@ -177,7 +179,7 @@ UNIONS = {
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
-        RetryLimitReached StepDataExpired FlowNotPublished
+        RetryLimitReached StepDataExpired StepNotReached InputInvalid InputTooLarge FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
