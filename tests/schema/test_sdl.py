@@ -32,8 +32,8 @@ CONTRACT = {
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
-    "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source requestedBy
-        maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
+    "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
+        requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
     "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
     "BulkPlan": "planId expiresAt eligible ineligible sample becameEligible becameIneligible",
