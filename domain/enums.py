@@ -67,6 +67,7 @@ class TriggerMethod(StrEnum):
     WEBHOOK = "WEBHOOK"
     PARENT = "PARENT"
     RETRY = "RETRY"
+    RERUN = "RERUN"
 
 
 class MissedFires(StrEnum):

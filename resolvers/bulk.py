@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Connection
+
 from db import projects
 from db.bulk import actions, operations, pinning, plans, reads
 from db.bulk.leases import BulkLease
 from db.bulk.pinning import Selection
-from db.bulk.reads import OutcomeFilter
+from db.bulk.reads import OperationFilter, OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
@@ -49,7 +51,8 @@ MAX_SYNCHRONOUS_RUNS = 500
 MAX_ACTIVE = 5
 """Active operations of one project at a time."""
 MAX_PLANS = 20
-"""Plans of one project that are neither executed, cancelled nor expired."""
+"""Plans of one project that are neither executed, cancelled nor expired. One more makes the oldest of them expire: a
+person who tries filters is never locked out."""
 PLAN_LIFETIME = timedelta(hours=1)
 """How long a plan can be executed."""
 MAX_PER_SECOND = 10_000
@@ -208,25 +211,25 @@ def ignored_fields(filter_: Mapping[str, Any]) -> list[str]:
 
 
 class OperationList:
-    """The operations that the viewer can see, newest first, without plans."""
+    """The operations that the viewer can see, newest first; plans only if they are asked for."""
 
     ordering = _ORDER_OF_OPERATIONS
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, with_plans: bool) -> None:
         self._database = context.database
-        self._project_id = context.viewer.project_id
+        self._where = OperationFilter(context.viewer.project_id, with_plans)
 
     async def page(self, columns: Collection[str], page: Page) -> Sequence[AnyRow]:
         """Returns the operations of a page."""
-        return await self._database.read(reads.page, columns, self._project_id, page)
+        return await self._database.read(reads.page, columns, self._where, page)
 
     async def has_more(self, edge: Edge) -> bool:
         """Returns True if an operation follows `edge`."""
-        return await self._database.read(reads.has_more, self._project_id, edge)
+        return await self._database.read(reads.has_more, self._where, edge)
 
     async def count(self, limit: int | None) -> int:
         """Returns the number of operations, at most `limit`."""
-        return await self._database.read(reads.count, self._project_id, limit)
+        return await self._database.read(reads.count, self._where, limit)
 
     def position(self, row: AnyRow) -> Position:
         """Returns the position of an operation."""
@@ -311,7 +314,10 @@ async def _insert(
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _check_limits(uow.conn, project_id, is_plan=request.dry_run)
+        if request.dry_run:
+            plans.expire_oldest(uow, project_id, MAX_PLANS - 1)
+        else:
+            _check_active(uow.conn, project_id)
         return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
@@ -392,7 +398,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
-        _check_limits(uow.conn, plan.project_id, is_plan=False)
+        _check_active(uow.conn, plan.project_id)
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
@@ -401,11 +407,6 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     return await context.database.write(execute)
 
 
-def _check_limits(conn: Any, project_id: UUID | None, *, is_plan: bool) -> None:
-    active, open_plans = operations.count_open(conn, project_id)
-    if is_plan and open_plans >= MAX_PLANS:
-        raise TooManyBulkOperationsError(
-            f"The project already has {open_plans} plans. Execute or cancel one of them, or wait until one expires."
-        )
-    if not is_plan and active >= MAX_ACTIVE:
+def _check_active(conn: Connection, project_id: UUID | None) -> None:
+    if operations.count_active(conn, project_id) >= MAX_ACTIVE:
         raise TooManyBulkOperationsError

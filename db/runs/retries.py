@@ -1,4 +1,4 @@
-"""Retries: the rule that says whether a run can be retried, what a retry carries over, and the step results it keeps.
+"""Retries: the rule that says whether a run can be retried, and what a retry carries over.
 
 The rule is SQL, so that one run, the runs of a page and those of a bulk operation are judged alike.
 
@@ -9,14 +9,13 @@ does not change.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    Insert,
     Text,
     Uuid,
     and_,
@@ -25,22 +24,17 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    insert,
     literal,
     null,
-    or_,
     select,
 )
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import Flow, FlowRun, FlowVersion, Project, RunFile, RunFileReference, StepResult
+from db.models import Flow, FlowRun, Project, StepResult
 from db.models.types import table
 from db.row_types import RunRow
-from db.runs import families
-from db.sql.any_of import any_of
+from db.runs import families, kept_steps
 from db.sql.rows import fetch_first
-from db.sql.unchanged_steps import UnchangedSteps
-from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, RunStatus, StepStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
@@ -53,19 +47,16 @@ from domain.errors import (
     StepDataExpiredError,
     StepNotReachedError,
 )
-from domain.runs.state_machine import FINISHED, KEPT, LIVE, UNSUCCESSFUL
+from domain.runs.state_machine import LIVE, UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c
-_flows = table(Flow)
-_flow = _flows.c
-_versions = table(FlowVersion)
+FLOWS = table(Flow)
+_flow = FLOWS.c
 _projects = table(Project)
 _project = _projects.c
 _steps = table(StepResult)
 _step = _steps.c
-_files = table(RunFile)
-_references = table(RunFileReference)
 _retry = _runs.alias("later_retry")
 _parent = _runs.alias("waiting_parent")
 _other = _runs.alias("other_holder")
@@ -95,7 +86,7 @@ _DESCRIPTIONS = {
     RetryStrategy.FROM_STEP: "from a chosen step",
 }
 
-WITH_FLOWS: FromClause = _runs.join(_flows, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
+WITH_FLOWS: FromClause = _runs.join(FLOWS, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
 """Runs with everything that decides whether they can be retried."""
 
 
@@ -172,7 +163,7 @@ def refusal(
     if strategy in KEEPING:
         last.append((_run.steps_purged_at.is_not(None), StepDataExpiredError.code))
     if strategy is RetryStrategy.FROM_STEP and step_name is not None:
-        last.append((~_has_reached(step_name), StepNotReachedError.code))
+        last.append((~kept_steps.has_reached(step_name), StepNotReachedError.code))
     retried = (
         (_run.recovered_by_id.is_not(None), AlreadyRecoveredError.code),
         (_HAS_LIVE_RETRY, RetryUnderWayError.code),
@@ -304,128 +295,3 @@ def judgements_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUI
         )
         for run_id, status, attempt, limit, version_id, recovered_by, *codes in conn.execute(query)
     }
-
-
-class ReachedStep(NamedTuple):
-    """A step of a run, at or before the one at which the run ended."""
-
-    position: int
-    name: str
-    is_kept: bool
-    """True if a retry from the failed step keeps its result."""
-
-
-def reached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[ReachedStep]]:
-    """Returns the steps of each run up to the one at which it ended, in order; runs without any are left out."""
-    query = select(_step.run_id, _step.position, _step.name, _kept().label("is_kept"))
-    query = query.where(_step.run_id.in_(run_ids), _step.position <= _ended_at(_step.run_id, _steps))
-    reached: dict[UUID, list[ReachedStep]] = {}
-    for run_id, position, name, is_kept in conn.execute(query.order_by(_step.run_id, _step.position)):
-        reached.setdefault(run_id, []).append(ReachedStep(position, name, bool(is_kept)))
-    return reached
-
-
-def copy_kept(uow: UnitOfWork, retry_ids: Sequence[UUID]) -> None:
-    """Copies to retries the step results that they keep, marked with the run that executed the step, and refers to the
-    files that these steps produced.
-
-    No event is appended: a retry has these results from its beginning.
-    """
-    uow.conn.execute(_INSERT_KEPT, {"run_ids": retry_ids})
-    uow.conn.execute(_REFER_TO_FILES, {"run_ids": retry_ids})
-
-
-def _kept() -> ColumnElement[bool]:
-    """Returns the condition that a step has succeeded, or was skipped, before the one at which its run ended.
-
-    A step that failed without ending its run is executed again.
-    """
-    return and_(_step.position < _ended_at(_step.run_id, _steps), _step.status.in_(sorted(KEPT)))
-
-
-def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
-    """Returns the position of the step at which the run ended that the column `run_id` of `of` names."""
-    other = _steps.alias("other")
-    position = (
-        select(func.min(other.c.position))
-        .join_from(other, _runs, _run.id == other.c.run_id)
-        .where(
-            other.c.run_id == run_id,
-            or_(other.c.name == _run.failed_step_name, other.c.status.not_in(sorted(FINISHED))),
-        )
-        .correlate(of)
-        .scalar_subquery()
-    )
-    return func.coalesce(position, MAX_STEPS)
-
-
-def _has_reached(step_name: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Returns the condition that a row of WITH_FLOWS has a step of this name, at most the one at which it ended."""
-    reached = _steps.alias("reached")
-    ended_at = _ended_at(reached.c.run_id, reached)
-    found = exists().where(reached.c.run_id == _run.id, reached.c.name == step_name, reached.c.position <= ended_at)
-    return found.correlate(_runs)
-
-
-def keeps_before(
-    strategy: ColumnElement[Any],
-    step_name: ColumnElement[Any],
-    version_id: ColumnElement[Any],
-    retried_id: ColumnElement[Any],
-    of: FromClause,
-) -> ColumnElement[int]:
-    """Returns the position of the first step that a retry executes because of its strategy; the step at which the run
-    `retried_id` ended, and all after it, are executed in any case. The columns are those of `of`."""
-    chosen = _steps.alias("chosen")
-    at_chosen = select(chosen.c.position).where(chosen.c.run_id == retried_id, chosen.c.name == step_name)
-    retried, old, new = _runs.alias("kept_from"), _versions.alias("old_version"), _versions.alias("new_version")
-    unchanged = (
-        select(UnchangedSteps(old.c.definition, new.c.definition))
-        .select_from(retried.join(old, old.c.id == retried.c.flow_version_id).join(new, new.c.id == version_id))
-        .where(retried.c.id == retried_id)
-    )
-    return case(
-        (strategy == RetryStrategy.FROM_STEP, at_chosen.correlate(of).scalar_subquery()),
-        (strategy == RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION, unchanged.correlate(of).scalar_subquery()),
-        else_=MAX_STEPS,
-    )
-
-
-def _insert_kept() -> Insert:
-    retry = _runs.alias("retry")
-    starts = keeps_before(
-        retry.c.retry_strategy, retry.c.retry_step_name, retry.c.flow_version_id, retry.c.retry_of_id, retry
-    )
-    kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
-    retried = select(retry.c.id, retry.c.retry_of_id, kept_before, starts.label("starts_at"))
-    retried = retried.where(any_of(retry.c.id, "run_ids"))
-    # Materialized: as a part of the join, both positions would be computed for each step instead of each run.
-    source = retried.cte("retried").prefix_with("MATERIALIZED")
-    copied = [column for column in _steps.c if column.name not in {"run_id", "reused_from_id"}]
-    executed_by = func.coalesce(_step.reused_from_id, _step.run_id)
-    of_run = and_(
-        _step.run_id == source.c.retry_of_id,
-        _step.position < source.c.kept_before,
-        _step.position < source.c.starts_at,
-        _step.status.in_(sorted(KEPT)),
-    )
-    rows = select(source.c.id, executed_by, *copied).join_from(source, _steps, of_run)
-    return insert(_steps).from_select(["run_id", "reused_from_id", *(column.name for column in copied)], rows)
-
-
-_INSERT_KEPT = _insert_kept()
-
-
-def _refer_to_files() -> Insert:
-    retry = _runs.alias("retry")
-    keeps = and_(_step.run_id == retry.c.id, _step.name == _files.c.step_name, _step.reused_from_id.is_not(None))
-    of_retry = (any_of(retry.c.id, "run_ids"), _files.c.purged_at.is_(None))
-    own = select(retry.c.id.label("run_id"), _files.c.id.label("file_id"))
-    own = own.join_from(retry, _files, _files.c.run_id == retry.c.retry_of_id).join(_steps, keeps).where(*of_retry)
-    referred = select(retry.c.id, _references.c.file_id)
-    referred = referred.join_from(retry, _references, _references.c.run_id == retry.c.retry_of_id)
-    referred = referred.join(_files, _files.c.id == _references.c.file_id).join(_steps, keeps).where(*of_retry)
-    return insert(_references).from_select(["run_id", "file_id"], own.union(referred))
-
-
-_REFER_TO_FILES = _refer_to_files()

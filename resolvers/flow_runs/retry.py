@@ -1,14 +1,13 @@
 """Retries runs, and says whether they can be retried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 from uuid import UUID
 
-from db import flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
-from db.runs import children, reads, retries, transitions
+from db.runs import children, kept_steps, reads, retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids, json_codec
 from domain.definition import unchanged_steps
@@ -34,8 +33,9 @@ from engine.run_creation import Idempotency
 from engine.steps.kind import InputChecker
 from resolvers import authorize
 from resolvers.context import Context, Viewer
+from resolvers.flow_runs.start_check import StartCheck, definition, joined, step_names
 
-RUN_COLUMNS = frozenset({"flow_version_id"})
+RUN_COLUMNS = frozenset({"flow_version_id", "failed_step_name"})
 """The columns of a run that `retryability` reads."""
 _PLAIN_REFUSALS: Mapping[str, type[UserError]] = {
     error.code: error
@@ -56,19 +56,14 @@ _REFUSALS: Mapping[str, type[UserError]] = {
 """The errors that refuse a retry, by code. The last three name another run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retryability:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retryability(StartCheck):
     """Whether a run can be retried with a strategy, and what the retry would execute."""
 
     strategy: RetryStrategy
-    reason: str | None
-    """The code of the error that `retry` raises; None: the run can be retried."""
-    message: str | None
-    """Why the run cannot be retried, or else what its retry cannot mend or would repeat; None: nothing of that."""
-    reused: Sequence[str] = ()
-    """Names of the steps whose results the retry keeps; none if it is refused."""
-    rerun: Sequence[str] = ()
-    """Names of the steps that the retry executes; none if it is refused."""
+    run_id: UUID
+    continues_loop: bool = False
+    """True if the retry continues the step at which the run failed: a loop keeps its items that succeeded."""
 
 
 async def retryability(context: Context, run: RunRow, step_name: str | None) -> list[Retryability]:
@@ -77,35 +72,35 @@ async def retryability(context: Context, run: RunRow, step_name: str | None) -> 
     FROM_STEP is judged for `step_name`; by default, for the step at which the run ended.
     """
     judgement = await context.loaders.load_existing(retries.judgements_by_runs, run.id)
-    reached = await context.loaders.load(retries.reached_by_runs, run.id) or []
-    own = await _definition(context, run.flow_version_id)
-    latest = await _definition(context, judgement.published_version_id)
+    reached = await context.loaders.load(kept_steps.reached_by_runs, run.id) or []
+    own = await definition(context, run.flow_version_id)
+    latest = await definition(context, judgement.published_version_id)
     live = await context.loaders.load(children.live_detached_by_runs, run.id) or 0
     chosen = next((step.position for step in reached if step.name == step_name), None)
     unchanged = unchanged_steps(own, latest)
     kept = [step for step in reached if step.is_kept]
     kept_from_chosen = [step for step in kept if chosen is None or step.position < chosen]
     still_kept = [step for step in kept if step.position < unchanged]
-    names = _step_names(own)
+    names = step_names(own)
     has_newer = judgement.published_version_id not in (None, run.flow_version_id)
-    failed = _hints(
+    failed = joined(
         has_newer and "A newer version of the flow is published. This retry executes the version of the run.",
         len(kept) == len(names)
         and "All steps have succeeded: this retry executes none, and only renders the run's output again.",
         live and f"{live} child runs that no step waits for are still live.",
     )
-    again = _hints(live and f"{live} child runs that no step waits for are still live: this retry starts others.")
+    again = joined(live and f"{live} child runs that no step waits for are still live: this retry starts others.")
     options = {
         RetryStrategy.FROM_FAILED_STEP: (failed, kept, names),
-        RetryStrategy.ON_LATEST_VERSION: (again, [], _step_names(latest)),
+        RetryStrategy.ON_LATEST_VERSION: (again, [], step_names(latest)),
         RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION: (
-            _hints(
+            joined(
                 not has_newer and "No newer version of the flow is published.",
                 len(still_kept) < len(kept) and f"{len(kept) - len(still_kept)} steps that succeeded have changed.",
                 again or False,
             ),
             still_kept,
-            _step_names(latest),
+            step_names(latest),
         ),
         RetryStrategy.FROM_STEP: (again, kept_from_chosen, names),
     }
@@ -115,11 +110,29 @@ async def retryability(context: Context, run: RunRow, step_name: str | None) -> 
         if code is None and strategy is RetryStrategy.FROM_STEP and step_name is not None and chosen is None:
             code = StepNotReachedError.code
         if code is not None:
-            answers.append(Retryability(strategy, code, _refusal_message(code, judgement)))
+            message = refusal_message(code, judgement)
+            answers.append(
+                Retryability(
+                    strategy=strategy,
+                    run_id=run.id,
+                    reason=code,
+                    message=message,
+                )
+            )
             continue
         reused_names = [step.name for step in reused]
         rerun = [name for name in all_names if name not in set(reused_names)]
-        answers.append(Retryability(strategy, None, hints, reused_names, rerun))
+        answers.append(
+            Retryability(
+                strategy=strategy,
+                run_id=run.id,
+                continues_loop=retries.continues(strategy, step_name or run.failed_step_name, run.failed_step_name),
+                reason=None,
+                message=hints,
+                reused=reused_names,
+                rerun=rerun,
+            )
+        )
     return answers
 
 
@@ -135,8 +148,15 @@ def check_step_name(strategy: RetryStrategy, step_name: str | None) -> None:
         raise InvalidArgumentError(f"Only the strategy FROM_STEP takes `stepName`, not {strategy}.")
 
 
-def _hints(*hints: str | Literal[False, 0]) -> str | None:
-    return " ".join(hint for hint in hints if hint) or None
+@dataclass(frozen=True, slots=True)
+class RetryStart:
+    """Where a retry begins."""
+
+    strategy: RetryStrategy
+    step_name: str | None = None
+    """The step at which a retry FROM_STEP begins."""
+    force: bool = False
+    """True if it may begin although the run has a retry already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +177,11 @@ class RetryRequest:
         more = {"stepName": self.step_name, "input": json_codec.decode(self.input_text)} if self._is_changed else None
         arguments = ["retry", self.run_id, self.strategy, *(["force"] if self.force else [])]
         return Idempotency.of(self.idempotency_key, [*arguments, *([more] if more else [])])
+
+    @property
+    def start(self) -> RetryStart:
+        """Where the retry begins."""
+        return RetryStart(self.strategy, self.step_name, self.force)
 
     @property
     def _is_changed(self) -> bool:
@@ -203,14 +228,45 @@ def _create_retry(
     idempotency: Idempotency,
     checkers: Mapping[UUID, InputChecker],
 ) -> UUID:
-    strategy = request.strategy
-    retried = retries.lock(uow, retried_id, strategy, request.step_name, force=request.force)
+    found = lock(uow, viewer, retried_id, request.start, idempotency)
+    if isinstance(found, UUID):
+        return found
+    columns = new_columns(found, request.start, idempotency)
+    new_id: UUID = columns["id"]
+    message = retries.message(request.strategy, ids.encode(IdKind.RUN, found.id))
+    if request.input_text is not None:
+        if (checker := checkers.get(found.version)) is None:
+            raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
+        checker.check_input(json_codec.decode(request.input_text))
+        # Another input is another operation: a key that was sent with the old one would be refused, or answer for it.
+        columns |= {"input": request.input_text, "first_run_id": None}
+        message += ", with another input"
+    transitions.create(uow, columns, message)
+    if request.strategy in retries.KEEPING:
+        kept_steps.copy_kept(uow, [new_id])
+    return new_id
+
+
+def lock(
+    uow: UnitOfWork, viewer: Viewer, retried_id: UUID, start: RetryStart, idempotency: Idempotency
+) -> LockedRun | UUID:
+    """Returns a run, locked, that may be retried; or the run that an earlier request with the same key created.
+
+    Raises:
+        RunNotFoundError, IdempotencyConflictError, QuotaExceededError, and the errors of a retry that is refused.
+    """
+    retried = retries.lock(uow, retried_id, start.strategy, start.step_name, force=start.force)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
     if (earlier := idempotency.earlier_run(uow.conn, retried.project_id)) is not None:
         return earlier
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
+    return retried
+
+
+def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency) -> dict[str, Any]:
+    """Returns the columns of a retry."""
     columns = run_creation.with_defaults(
         {
             **{name: getattr(retried, name) for name in retries.CARRIED_OVER},
@@ -220,30 +276,7 @@ def _create_retry(
             "retry_of_id": retried.id,
         }
     )
-    new_id: UUID = columns["id"]
-    columns |= retries.derived_from(retried, strategy, new_id, request.step_name)
-    if request.input_text is not None:
-        if (checker := checkers.get(retried.version)) is None:
-            raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
-        checker.check_input(json_codec.decode(request.input_text))
-        # Another input is another operation: a key that was sent with the old one would be refused, or answer for it.
-        columns |= {"input": request.input_text, "first_run_id": None}
-    transitions.create(uow, columns, retries.message(strategy, ids.encode(IdKind.RUN, retried.id)))
-    if strategy in retries.KEEPING:
-        retries.copy_kept(uow, [new_id])
-    return new_id
-
-
-async def _definition(context: Context, version_id: UUID | None) -> str:
-    """Returns the definition of a version as JSON text; one without steps if there is no version."""
-    if version_id is None:
-        return "{}"
-    version = await context.loaders.load(flows.versions_by_ids, version_id, frozenset({"definition"}))
-    return version.definition if version else "{}"
-
-
-def _step_names(definition: str) -> list[str]:
-    return [step["name"] for step in json_codec.decode(definition).get("steps", ())]
+    return columns | retries.derived_from(retried, start.strategy, columns["id"], start.step_name)
 
 
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
@@ -254,14 +287,15 @@ def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
         return RetryUnderWayError(retries.live_retry(uow.conn, run.id))
     if code == RetriedSinceError.code:
         return RetriedSinceError(retries.newest_retry(uow.conn, run.id))
-    return _PLAIN_REFUSALS[code](_refusal_message(code, run))
+    return _PLAIN_REFUSALS[code](refusal_message(code, run))
 
 
-def _refusal_message(code: str, run: RetryJudgement | LockedRun) -> str:
+def refusal_message(code: str, run: RetryJudgement | LockedRun) -> str:
     """Returns the message of the error with a code of `retries.refusal`."""
     if code == RunNotRetryableError.code:
-        state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"
-        return f"The run {state}. Only runs that ended without success can be retried."
+        if run.status == RunStatus.SUCCEEDED:
+            return "The run succeeded. Only runs that ended without success can be retried; `rerun` runs it again."
+        return f"The run is {run.status}. Only runs that ended without success can be retried."
     if code == RetryLimitReachedError.code:
         return (
             f"The run is retry {run.attempt - 1} of its chain, and the project's `retryLimit` is {run.retry_limit}."

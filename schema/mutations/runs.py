@@ -166,7 +166,7 @@ class RunMutation:
                 "Another input for the new run; it must match the `inputSchema` of the version that is executed. Kept"
                 " results stay as they are. By default, the input of the retried run."
             ),
-        ] = strawberry.UNSET,
+        ] = None,
         idempotency_key: Annotated[
             str | None,
             argument(
@@ -186,7 +186,7 @@ class RunMutation:
             run_id=run_id,
             strategy=strategy,
             step_name=step_name,
-            input_text=None if input is strawberry.UNSET else values.encode_input(input),
+            input_text=None if input is None else values.encode_input(input),
             force=force,
             idempotency_key=idempotency_key,
         )

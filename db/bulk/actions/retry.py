@@ -35,7 +35,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, Flow, StepResult
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, transitions
+from db.runs import kept_steps, retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
@@ -124,7 +124,7 @@ class RetryRuns(BulkAction):
         _link(uow, chunk, (run_ids, new_ids, created_at, _due_times(uow, chunk, len(run_ids))))
         transitions.create_from(uow, self._creation, chunk.parameters, new_ids)
         if self._strategy in retries.KEEPING:
-            retries.copy_kept(uow, new_ids)
+            kept_steps.copy_kept(uow, new_ids)
 
     def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
         """Locks the parents that wait for the runs, and their families: a retry takes the place of its run there."""
@@ -208,7 +208,7 @@ class RetryRuns(BulkAction):
             .scalar_subquery()
         )
         strategy = literal(self._strategy.value)
-        return retries.keeps_before(strategy, self._step_name, latest, _run.parent_run_id, RUNS)
+        return kept_steps.keeps_before(strategy, self._step_name, latest, _run.parent_run_id, RUNS)
 
     @cached_property
     def _creation(self) -> Creation:
