@@ -6,8 +6,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from db import projects
 from db.bulk import actions, operations, pinning, plans, reads
 from db.bulk.leases import BulkLease
@@ -314,10 +312,7 @@ async def _insert(
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        if request.dry_run:
-            plans.expire_oldest(uow, project_id, MAX_PLANS - 1)
-        else:
-            _check_active(uow.conn, project_id)
+        _make_room(uow, project_id, is_plan=request.dry_run)
         return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
@@ -398,7 +393,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
-        _check_active(uow.conn, plan.project_id)
+        _make_room(uow, plan.project_id, is_plan=False)
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
@@ -407,6 +402,9 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     return await context.database.write(execute)
 
 
-def _check_active(conn: Connection, project_id: UUID | None) -> None:
-    if operations.count_active(conn, project_id) >= MAX_ACTIVE:
+def _make_room(uow: UnitOfWork, project_id: UUID | None, *, is_plan: bool) -> None:
+    """Keeps a project within its limits before one more operation, or plan."""
+    if is_plan:
+        plans.expire_oldest(uow, project_id, MAX_PLANS - 1)
+    elif operations.count_active(uow.conn, project_id) >= MAX_ACTIVE:
         raise TooManyBulkOperationsError
