@@ -29,7 +29,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
+    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
@@ -41,9 +41,10 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability pendingInputs logs files externalId source scheduledFor""",
+        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs logs
+        files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
-        reusedFrom""",
+        reusedFrom completedBy completionNote""",
     "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
     "StepStatusChange": "from to at",
@@ -67,7 +68,10 @@ CONTRACT = {
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
     "StatusChange": "from to at message",
-    "Retryability": "strategy allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
+    "Retryability": """strategy allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames
+        reusedItems rerunItems""",
+    "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
+    "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
         lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
@@ -87,7 +91,7 @@ CONTRACT = {
         errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
         createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
         startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
-        rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
+        rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
@@ -107,6 +111,8 @@ ARGUMENTS = {
     "FailingStep.errors": "first",
     "Query.flowRuns": "filter orderBy first after last before",
     "FlowRun.retryability": "stepName",
+    "FlowRun.rerunnability": "stepName",
+    "FlowRun.reruns": "first after last before",
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
     "FlowRun.retries": "first after last before",
@@ -120,6 +126,8 @@ ARGUMENTS = {
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
     "Mutation.retry": "runId strategy stepName input idempotencyKey force",
+    "Mutation.rerun": "runId flowVersionId stepName input idempotencyKey force",
+    "Mutation.completeStep": "runId stepName output skip note idempotencyKey force",
     "Mutation.cancel": "runId includeDescendants",
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
@@ -136,7 +144,7 @@ ARGUMENTS = {
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
     "Query.bulkOperation": "id",
-    "Query.bulkOperations": "first after last before",
+    "Query.bulkOperations": "first after last before includePlans",
     "BulkOperation.outcomes": "result reason first after last before",
     "BulkOperationConnection.totalCount": "limit",
     "BulkOutcomeConnection.totalCount": "limit",
@@ -150,7 +158,7 @@ VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
-    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
+    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -181,6 +189,11 @@ UNIONS = {
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
         RetryLimitReached StepDataExpired StepNotReached InputInvalid InputTooLarge FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "RerunResult": """RerunSuccess RunNotFound RunNotFinal RerunUnderWay StepDataExpired StepNotReached InputInvalid
+        InputTooLarge FlowNotPublished FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "CompleteStepResult": """CompleteStepSuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
+        RetryLimitReached StepDataExpired StepNotFailed InputTooLarge FlowDisabled QuotaExceeded
+        IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
         InputInvalid InputTooLarge InputExpired IdempotencyConflict""",
