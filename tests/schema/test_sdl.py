@@ -29,8 +29,8 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun
-        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
+        resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
