@@ -287,7 +287,7 @@ class TestCompletion:
 class TestItems:
     """What a retry would do with the items of a loop."""
 
-    async def test_counts_of_items_are_told_beforehand(self, families: Families) -> None:
+    async def test_counts_of_items_are_known_beforehand(self, families: Families) -> None:
         await families.flow(
             {
                 "name": "only",
