@@ -37,7 +37,9 @@ class RunRow(Protocol):
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
     retry_strategy: str | None
+    retry_step_name: str | None
     first_run_id: UUID | None
+    rerun_of_id: UUID | None
     attempt: int
     retry_operation_id: UUID | None
     recovered_by_id: UUID | None
@@ -79,6 +81,8 @@ class StepRow(Protocol):
     finished_at: datetime | None
     duration_ms: int | None
     reused_from_id: UUID | None
+    completed_by: str | None
+    completion_note: str | None
     error: str | None
     input: str | None
     output: str | None

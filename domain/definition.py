@@ -6,10 +6,12 @@ Strings under a step's `input`, a step's `when` and the flow's `output` may hold
 """
 
 import functools
+import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Protocol
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
@@ -225,3 +227,20 @@ def json_schema_problems(schema: Any, path: str) -> Iterator[Problem]:
         json_schema.compile_schema(schema)
     except ValueError as error:
         yield Problem(path, f"Not a JSON Schema: {error}")
+
+
+def unchanged_steps(old: str, new: str) -> int:
+    """Returns the number of leading steps that are equal in two definitions, given as JSON texts."""
+    pairs = zip(orjson.loads(old).get("steps", ()), orjson.loads(new).get("steps", ()), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: _is_same(*pair), pairs))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Compares JSON values as PostgreSQL does: true is not 1, and the order of an object's keys is no difference."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other)

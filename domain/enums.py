@@ -67,6 +67,7 @@ class TriggerMethod(StrEnum):
     WEBHOOK = "WEBHOOK"
     PARENT = "PARENT"
     RETRY = "RETRY"
+    RERUN = "RERUN"
 
 
 class MissedFires(StrEnum):
@@ -98,11 +99,15 @@ class RetryStrategy(StrEnum):
     """Where a retry begins.
 
     FROM_FAILED_STEP reuses the results of the steps that succeeded. ON_LATEST_VERSION runs every step of the
-    published version.
+    published version. FROM_FAILED_STEP_ON_LATEST_VERSION runs the published version, and reuses the results of its
+    leading steps that succeeded and whose definitions did not change. FROM_STEP runs the same version from a chosen
+    step, at or before the one that failed.
     """
 
     FROM_FAILED_STEP = "FROM_FAILED_STEP"
     ON_LATEST_VERSION = "ON_LATEST_VERSION"
+    FROM_FAILED_STEP_ON_LATEST_VERSION = "FROM_FAILED_STEP_ON_LATEST_VERSION"
+    FROM_STEP = "FROM_STEP"
 
 
 class OnItemFailure(StrEnum):

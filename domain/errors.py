@@ -279,8 +279,30 @@ class RetriedSinceError(RunNamedError, code="RETRIED_SINCE", http_status=HTTPSta
     run_id: Annotated[UUID, "The last run of the chain of retries."]
 
 
+class RunNotFinalError(UserError, code="RUN_NOT_FINAL", http_status=HTTPStatus.CONFLICT):
+    """Only runs that have ended can be run again."""
+
+
+class RerunUnderWayError(UserError, code="RERUN_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
+    """A rerun of the run is live. Wait for it, or set `force` to start another one beside it."""
+
+    run_id: Annotated[UUID, "The live rerun."]
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
+class StepNotFailedError(UserError, code="STEP_NOT_FAILED", http_status=HTTPStatus.CONFLICT):
+    """Only the step at which the run ended can be completed by hand. The run ended at none of its steps."""
+
+
 class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=HTTPStatus.CONFLICT):
     """The chain of retries has reached the project's `retryLimit`. Start a new run instead."""
+
+
+class StepNotReachedError(UserError, code="STEP_NOT_REACHED", http_status=HTTPStatus.CONFLICT):
+    """The run has no step of this name at or before the one at which it ended. Choose one of its `steps`."""
 
 
 class StepDataExpiredError(UserError, code="STEP_DATA_EXPIRED", http_status=HTTPStatus.CONFLICT):

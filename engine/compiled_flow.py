@@ -85,6 +85,11 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
         for path, value in definition.templates()
         for problem in templates.compile_problems(value, path, secret_fields.get(path, ()))
     ]
+    for index, step in enumerate(definition.steps):
+        problems += [
+            Problem(f"steps[{index}].input.{problem.path}", problem.message)
+            for problem in kinds[step.kind].validate_new(step.input)
+        ]
     if problems:
         raise DefinitionInvalidError(problems)
     return CheckedDefinition(text, len(definition.steps), credential_warnings(definition))

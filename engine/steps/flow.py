@@ -1,11 +1,12 @@
 """Flow steps: child runs of another flow, or of the same one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from db import flows
 from db.core.database import Database
@@ -15,7 +16,7 @@ from db.runs.claims import JournalRow
 from domain import flow_names, ids, json_codec
 from domain.definition import MAX_RUN_DEPTH, LanguageModel
 from domain.enums import OnItemFailure, RunStatus
-from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
+from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError, Problem
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 from domain.time import clock
@@ -46,6 +47,13 @@ class FlowInput(LanguageModel):
     )
 
     @property
+    def unused(self) -> list[str]:
+        """The settings that have no effect without `wait`."""
+        return (
+            [] if self.wait else [name for name in ("concurrency", "on_item_failure") if name in self.model_fields_set]
+        )
+
+    @property
     def is_loop(self) -> bool:
         """True if there is one child run for each item of a list."""
         return "for_each" in self.model_fields_set
@@ -63,6 +71,12 @@ class FlowKind(StepKind):
     redactable: ClassVar[frozenset[str]] = frozenset({"output"})
     secret_fields = ("input",)
     deferred_fields = ("input",)
+
+    @classmethod
+    def validate_new(cls, step_input: FlowInput, /) -> Iterator[Problem]:
+        """Yields a problem for each setting that only a step that waits can follow."""
+        for name in step_input.unused:
+            yield Problem(to_camel(name), "Needs `wait`: without it, all child runs are started at once")
 
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch:
         """Returns the child runs to start.
@@ -145,9 +159,17 @@ async def _continued_plan(call: StepCall, flow_id: UUID, plan: ItemPlan) -> Item
     # The items of another list are others: nothing says which is which.
     if earlier is None or len(earlier.plan.inputs) != len(plan.inputs):
         return plan
-    kept = dict(earlier.plan.kept)
-    unfinished = dict(earlier.plan.retried)
+    # On another version or with another input, an item whose input has changed is started anew.
+    changed = {
+        item
+        for item, (old, new) in enumerate(zip(earlier.plan.inputs, plan.inputs, strict=True))
+        if not earlier.is_same and old != new
+    }
+    kept = {item: run_id for item, run_id in earlier.plan.kept.items() if item not in changed}
+    unfinished = {item: run_id for item, run_id in earlier.plan.retried.items() if item not in changed}
     for item, child in earlier.children.items():
+        if item in changed:
+            continue
         unfinished.pop(item, None)
         if child.status == RunStatus.SUCCEEDED and child.flow_id == flow_id:
             kept[item] = child.id

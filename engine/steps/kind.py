@@ -155,6 +155,11 @@ class StepKind(ABC):
         """Returns the problems that `input_model` cannot express. Their paths are relative to the input."""
         return ()
 
+    @classmethod
+    def validate_new(cls, step_input: Any, /) -> Iterable[Problem]:
+        """Returns the problems that refuse a new version alone: versions that were published before go on working."""
+        return ()
+
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch | None:
         """Returns what the step waits for; None: nothing, so `run` is called.
 

@@ -77,8 +77,10 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
 
 def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
     """Returns the columns of the run that the request sets."""
-    if request.trigger_method is TriggerMethod.RETRY:
-        raise InvalidArgumentError("`triggerMethod` must not be RETRY. Use the mutation `retry` to retry a run.")
+    if request.trigger_method in (TriggerMethod.RETRY, TriggerMethod.RERUN):
+        name = request.trigger_method.lower()
+        message = f"`triggerMethod` must not be {request.trigger_method}. Use the mutation `{name}` to {name} a run."
+        raise InvalidArgumentError(message)
     fail_parent = request.fail_parent_on_failure
     return {
         "environment": request.environment,
