@@ -80,6 +80,32 @@ class MissedFires(StrEnum):
     FIRE_ALL = "FIRE_ALL"
 
 
+class ScheduleOverlap(StrEnum):
+    """What a schedule does when a fire time comes while its earlier run is live.
+
+    QUEUE starts another run, SKIP starts none, CANCEL_PREVIOUS cancels the live runs of the schedule and starts one.
+    """
+
+    QUEUE = "QUEUE"
+    SKIP = "SKIP"
+    CANCEL_PREVIOUS = "CANCEL_PREVIOUS"
+
+
+class WebhookSignature(StrEnum):
+    """How the calls of a webhook are signed.
+
+    HMAC is the HMAC-SHA256 of the body, in hex or base64; the others are those of GitHub, Standard Webhooks, Svix,
+    Stripe and Slack.
+    """
+
+    HMAC = "HMAC"
+    GITHUB = "GITHUB"
+    STANDARD_WEBHOOKS = "STANDARD_WEBHOOKS"
+    SVIX = "SVIX"
+    STRIPE = "STRIPE"
+    SLACK = "SLACK"
+
+
 class SkipReason(StrEnum):
     """Why a schedule started no run at a fire time."""
 

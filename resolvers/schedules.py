@@ -167,4 +167,4 @@ def _parse_cron(cron: str, time_zone: str) -> CronSchedule:
 async def _check_input(flow_cache: FlowCache, flow: FlowRow, run_input: Any) -> None:
     """Checks that the published version accepts the input. Without one, any input can be stored."""
     if flow.published_version_id is not None:
-        (await flow_cache.get(flow.published_version_id)).check_input(run_input)
+        (await flow_cache.get(flow.published_version_id)).accept_input(run_input)

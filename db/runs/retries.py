@@ -249,6 +249,15 @@ def newest_retry(conn: Connection, run_id: UUID) -> UUID:
     return next(reversed(families.later_chain(conn, run_id)), run_id)
 
 
+def delivered_retry(conn: Connection, run_id: UUID) -> UUID | None:
+    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None: none is."""
+    retries = list(families.later_chain(conn, run_id))
+    if not retries:
+        return None
+    query = select(_run.id).where(any_of(_run.id, retries), _run.status.in_(sorted(LIVE | {RunStatus.SUCCEEDED})))
+    return conn.execute(query.order_by(_run.attempt.desc(), _run.id.desc()).limit(1)).scalar()
+
+
 def live_retry(conn: Connection, run_id: UUID) -> UUID:
     """Returns the live retry of a run, which must have one."""
     query = select(_run.id).where(_run.retry_of_id == run_id, _run.status.in_(sorted(LIVE)))

@@ -22,7 +22,7 @@ from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
 from domain.enums import MissedFires, SkipReason, TriggerMethod
-from domain.errors import DatabaseUnavailableError, InputInvalidError
+from domain.errors import DatabaseUnavailableError, InputInvalidError, InputTooLargeError
 from domain.ids import IdKind
 from domain.time import clock
 from domain.time.cron import CronSchedule, get_zone
@@ -40,7 +40,7 @@ INTERVAL_SECONDS = 5.0
 """Longest time between two reads of due schedules, in seconds: another process may have changed a schedule."""
 _BATCH = 100
 """Schedules read at once."""
-_COPIED_COLUMNS = ("environment", "tags", "metadata", "input")
+_COPIED_COLUMNS = ("environment", "tags", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +81,32 @@ class Scheduler(BackgroundService):
 
     async def _fire(self, schedule: DueSchedule) -> None:
         plan = _plan_fires(schedule, clock.now())
-        reason = await self._skip_reason(schedule)
+        input_text, reason = await self._run_input(schedule)
         if plan.fire_times and reason is not None:
             plan = _FirePlan((), plan.next_fire_at, plan.fire_times[-1], reason)
         shown_id = ids.encode(IdKind.SCHEDULE, schedule.id)
         if plan.reason is not None:
             fields = {"schedule_id": shown_id, "fire_time": plan.skipped_at, "reason": plan.reason.value}
             _logger.warning("scheduled run skipped", extra=fields)
-        for run_id in await self._database.write(_start_runs, schedule, plan):
+        for run_id in await self._database.write(_start_runs, schedule, plan, input_text):
             fields = {"schedule_id": shown_id, "run_id": ids.encode(IdKind.RUN, run_id)}
             _logger.warning("scheduled run exceeds the quota", extra=fields)
 
-    async def _skip_reason(self, schedule: DueSchedule) -> SkipReason | None:
-        """Returns why the flow cannot be started now; None: it can."""
+    async def _run_input(self, schedule: DueSchedule) -> tuple[str, SkipReason | None]:
+        """Returns the JSON text of the input of the runs, and why the flow cannot be started now; None: it can."""
         if not schedule.flow_enabled:
-            return SkipReason.FLOW_DISABLED
+            return schedule.input, SkipReason.FLOW_DISABLED
         if schedule.published_version_id is None:
-            return SkipReason.FLOW_NOT_PUBLISHED
+            return schedule.input, SkipReason.FLOW_NOT_PUBLISHED
         try:
             flow = await self._flows.get(schedule.published_version_id)
-            flow.check_input(json_codec.decode(schedule.input))
-        except InputInvalidError:
-            return SkipReason.INPUT_INVALID
+            given = json_codec.decode(schedule.input)
+            accepted = flow.accept_input(given)
+            if accepted is given:
+                return schedule.input, None
+            return json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input"), None
+        except (InputInvalidError, InputTooLargeError):
+            return schedule.input, SkipReason.INPUT_INVALID
         except DatabaseUnavailableError:
             raise
         except Exception:
@@ -110,8 +114,7 @@ class Scheduler(BackgroundService):
             _logger.exception(
                 "scheduled flow unusable", extra={"schedule_id": ids.encode(IdKind.SCHEDULE, schedule.id)}
             )
-            return SkipReason.INTERNAL_ERROR
-        return None
+            return schedule.input, SkipReason.INTERNAL_ERROR
 
 
 def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
@@ -140,7 +143,7 @@ def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: dat
     return on_time
 
 
-def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Collection[UUID]:
+def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan, input_text: str) -> Collection[UUID]:
     """Advance the schedule and create its runs; returns the runs that exceed the project's quota.
 
     These are written, too, and can be retried.
@@ -153,16 +156,17 @@ def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Coll
     if not schedules.advance(uow, schedule, values):
         return ()
     for fire_time in plan.fire_times:
-        run_creation.create(uow, _new_run(schedule, fire_time))
+        run_creation.create(uow, _new_run(schedule, fire_time, input_text))
     return cancellation.apply_quota(uow)
 
 
-def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:
-    assert schedule.published_version_id is not None  # `_skip_reason` has checked it
+def _new_run(schedule: DueSchedule, fire_time: datetime, input_text: str) -> run_creation.NewRun:
+    assert schedule.published_version_id is not None  # `_run_input` has checked it
     return run_creation.NewRun(
         target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={
             **{name: getattr(schedule, name) for name in _COPIED_COLUMNS},
+            "input": input_text,
             "fail_parent_on_failure": False,
             "source": ids.encode(IdKind.SCHEDULE, schedule.id),
             "scheduled_for": fire_time,

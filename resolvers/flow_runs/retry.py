@@ -125,8 +125,14 @@ def _create_retry(
     retried = retries.lock(uow, retried_id, strategy, force=force)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
-    if (earlier := idempotency.earlier_run(uow.conn, retried.project_id)) is not None:
-        return earlier
+    earlier = idempotency.take(uow, retried.project_id)
+    if earlier.run_id is not None:
+        return earlier.run_id
+    if earlier.refused_id is not None:
+        # This request was refused by the quota before. What it made then is the last run of the chain.
+        last_id = retries.newest_retry(uow.conn, retried_id)
+        retried = retries.lock(uow, last_id, strategy, force=force)
+        assert retried is not None  # runs are never deleted
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
     columns = run_creation.with_defaults(

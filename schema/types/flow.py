@@ -12,9 +12,10 @@ from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from domain import ids
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
+from domain.webhook_signatures import form_of
 from resolvers.flow_runs.runs import TriggeredRuns
 from resolvers.schedules import preview
-from schema.enums import Environment, MissedFires, SkipReason
+from schema.enums import Environment, MissedFires, SkipReason, WebhookSignature
 from schema.fields import Info, column, field, id_column, json_column, link, many, type_named
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
@@ -143,8 +144,24 @@ class Webhook(Node):
     hint: str = column("hint", "The first characters of the token. The whole token is shown once, when it is created.")
     environment: Environment = column("environment", "The environment of the runs that it starts.", convert=Environment)
     signature_header: str | None = column(
-        "signature_header", "The header that must hold the HMAC-SHA256 of the body; null if calls are not signed."
+        "signature_header", "The header that must hold a signature of the body; null if calls are not signed."
     )
+    input: JSON | None = json_column(
+        "input_template", "The template of the input of runs over `request`; null: the input is the request."
+    )
+    respond: JSON | None = json_column(
+        "response_template", "The template of the response; null: it says which run was started."
+    )
+    accepts_get: bool = column("accepts_get", "True if GET requests start runs, too.")
+    exposed_headers: JSON = json_column(
+        "exposed_headers", "A list of the headers that runs get although their names say that they hold credentials."
+    )
+
+    @field("How calls are signed; null if they are not.", "signature_header")
+    def signature(self) -> WebhookSignature | None:
+        header = self.row.signature_header
+        return None if header is None else form_of(header)
+
     created_at: datetime = column("created_at", "The creation.")
     rotated_at: datetime | None = column("rotated_at", "The last rotation of the token; null if there was none.")
 
