@@ -249,7 +249,7 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
 
 
 def forget_idempotency_key(uow: UnitOfWork, run_id: UUID) -> None:
-    """Gives the idempotency key of a run free for another one.."""
+    """Gives the idempotency key of a run free for another one."""
     forgotten = update(_table).where(_run.id == run_id).values(idempotency_key=None, request_hash=None)
     uow.conn.execute(forgotten)
 

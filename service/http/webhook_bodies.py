@@ -174,10 +174,10 @@ async def _part(value: str | UploadFile) -> Any:
     if isinstance(value, str):
         return value
     content = await value.read()
-    told = {"filename": value.filename, "contentType": value.content_type, "size": len(content)}
+    description = {"filename": value.filename, "contentType": value.content_type, "size": len(content)}
     media = body_text.media_type(value.content_type or "")
     if body_text.is_text_type(media) or body_text.is_json_type(media):
         decoded = _text(content, value.content_type or "")["body"]
         if decoded is not None:
-            return {**told, "text": decoded}
-    return {**told, "base64": base64.b64encode(content).decode()}
+            return {**description, "text": decoded}
+    return {**description, "base64": base64.b64encode(content).decode()}

@@ -166,20 +166,20 @@ async def _response(
     context: Context, webhook: WebhookRow, call: Call, delivery: Delivery, milliseconds: int
 ) -> Response:
     """Returns the response to a call that started a run or found one."""
-    told: dict[str, Any] = {"runId": ids.encode(IdKind.RUN, delivery.run_id)}
+    content: dict[str, Any] = {"runId": ids.encode(IdKind.RUN, delivery.run_id)}
     if delivery.is_duplicate:
-        told["duplicate"] = True
+        content["duplicate"] = True
     if delivery.retry_of is not None:
-        told["retryOf"] = ids.encode(IdKind.RUN, delivery.retry_of)
+        content["retryOf"] = ids.encode(IdKind.RUN, delivery.retry_of)
     run: RunRow | None = None
     if milliseconds:
         await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
         run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
         assert run is not None  # it has just been started
-    answer = webhook_calls.response(webhook, call.request, _run_scope(told["runId"], run))
+    answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
     if answer is not None:
         return _answered(answer)
-    return _json(told, 202) if run is None else _outcome(told, run)
+    return _json(content, 202) if run is None else _outcome(content, run)
 
 
 def _run_scope(run_id: str, run: RunRow | None) -> dict[str, Any]:
@@ -188,9 +188,9 @@ def _run_scope(run_id: str, run: RunRow | None) -> dict[str, Any]:
     return {"id": run_id, "status": run.status, "output": json_codec.decode(run.output), "error": _run_error(run)}
 
 
-def _outcome(told: Mapping[str, Any], run: RunRow) -> Response:
+def _outcome(content: Mapping[str, Any], run: RunRow) -> Response:
     """Returns the outcome of the run; status 504 if it has not ended in time."""
-    result = {**told, "status": run.status}
+    result = {**content, "status": run.status}
     if run.status == RunStatus.SUCCEEDED:
         return _json({**result, "output": orjson.Fragment(run.output or "null")}, 200)
     if run.status not in FINAL:

@@ -132,7 +132,7 @@ async def test_number_that_cannot_be_kept_fails_the_step(server: Server, http: S
 @pytest.mark.parametrize(
     ("form", "seconds"), [("120", 120.0), ("date", 60.0), ("past", 0.0), ("soon", None), ("-5", None), ("", None)]
 )
-async def test_retry_after_is_told(
+async def test_error_has_the_seconds_of_retry_after(
     server: Server, http: StepKind, fake_clock: FakeClock, form: str, seconds: float | None
 ) -> None:
     dates = {"date": timedelta(seconds=60), "past": timedelta(seconds=-60)}
