@@ -5,7 +5,7 @@ are reached by `items`, `prefixItems`, `additionalProperties`, `allOf` and `$ref
 `not` it is a remark, since it is open which branch applies. These are the rules of Ajv.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,18 @@ _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 """Keywords whose value is a list of schemas."""
 _SINGLE = ("items", "additionalProperties", "contains", "propertyNames", "if", "then", "else", "not")
 """Keywords whose value is a schema."""
+
+_BRANCHES = frozenset({"then", "else", "dependentSchemas"})
+"""Keywords whose schemas apply to some values alone."""
+_KINDS_OF_SHAPE = (
+    jsonschema_rs.ValidationErrorKind.Required,
+    jsonschema_rs.ValidationErrorKind.Type,
+    jsonschema_rs.ValidationErrorKind.AdditionalProperties,
+    jsonschema_rs.ValidationErrorKind.FalseSchema,
+)
+"""Errors of an object that come from its type and the names of its members, not from their values."""
+_MAX_MESSAGE = 500
+"""Characters of a message."""
 
 
 class EndlessDefaultsError(ValueError):
@@ -101,6 +113,18 @@ class CheckedSchema:
         if found := problems(self._validator, filled, root):
             raise InputInvalidError(found)
         return filled
+
+    def mismatch_of_all(self, example: Mapping[str, Any], optional: Collection[str]) -> str | None:
+        """Returns why no object with the members of `example` matches, whatever their values are; None: some may match.
+
+        Members of the names `optional` may be there, too.
+        """
+        for error in self._validator.iter_errors(self._defaults.fill(example)):
+            is_absolute = not error.instance_path and not _BRANCHES.intersection(error.evaluation_path)
+            is_of_shape = isinstance(error.kind, _KINDS_OF_SHAPE)
+            if is_absolute and is_of_shape and getattr(error.kind, "property", None) not in optional:
+                return error.message[:_MAX_MESSAGE]
+        return None
 
 
 def default_problems(schema: Mapping[str, Any], path: str) -> Iterator[Problem]:

@@ -36,6 +36,9 @@ _MAX_TEMPLATE_BYTES = 64 * json_codec.KIB
 """Bytes of the JSON of a template."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _EMPTY_REQUEST = {"method": "POST", "query": {}, "headers": {}, "body": {}}
+_OPTIONAL_MEMBERS = frozenset({"bodyBase64"})
+"""Members that only some requests have."""
+_MAPPING_HINT = 'map the request to an input with `input`, such as {"order": "{{ request.body.order }}"}.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
     if problems := list(_template_problems(given)):
         raise WebhookInvalidError(problems)
     flow = await flows.get_existing(context, flow_id, frozenset({"published_version_id"}))
+    mismatches, warnings = await _schema_problems(context, flow.published_version_id, given)
+    if mismatches:
+        raise WebhookInvalidError(mismatches)
     columns = {
         "project_id": flow.project_id,
         "flow_id": flow.id,
@@ -101,26 +107,31 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
         ),
     }
     issued = await context.database.write(_create, columns)
-    return replace(issued, warnings=await _warnings(context, flow.published_version_id, given))
+    return replace(issued, warnings=warnings)
 
 
-async def _warnings(context: Context, version_id: UUID | None, given: NewWebhook) -> tuple[str, ...]:
-    """Returns what will not work as it may be meant."""
+async def _schema_problems(
+    context: Context, version_id: UUID | None, given: NewWebhook
+) -> tuple[Sequence[Problem], tuple[str, ...]]:
+    """Returns why the flow accepts no request as its input, and warnings about requests that it does not accept."""
     if given.input is not None or version_id is None:
-        return ()
+        return (), ()
     version = await context.flows.get(version_id)
+    if version.input_schema is None:
+        return (), ()
+    if reason := version.input_schema.mismatch_of_all(_EMPTY_REQUEST, _OPTIONAL_MEMBERS):
+        message = f"The flow's inputSchema accepts no request as its input ({reason}): {_MAPPING_HINT}"
+        return [Problem("input", message)], ()
     try:
         version.accept_input(_EMPTY_REQUEST)
     except InputInvalidError as error:
         # What the body has is open; all else is there in every request.
         found = [problem for problem in error.problems if not problem.path.startswith("input.body")]
         if found:
-            return (
-                "The flow's inputSchema does not accept a request as its input"
-                f" ({found[0].path}: {found[0].message}): calls will be refused. Map the request to an input with"
-                ' `input`, such as {"order": "{{ request.body.order }}"}.',
-            )
-    return ()
+            reason = f"{found[0].path}: {found[0].message}"
+            message = f"The flow's inputSchema may not accept requests as its input ({reason}): {_MAPPING_HINT}"
+            return (), (message,)
+    return (), ()
 
 
 def _template_problems(given: NewWebhook) -> Iterator[Problem]:

@@ -58,8 +58,8 @@ class CreateWebhookSuccess:
     token: str = strawberry.field(description=_TOKEN)
     path: str = strawberry.field(description=_PATH)
     warnings: list[str] = strawberry.field(
-        description="What will not work as it may be meant: the flow's `inputSchema` does not accept a request as its"
-        " input, and there is no `input` that maps it."
+        description="What may not work: the flow's `inputSchema` does not accept every request as its input, and"
+        " there is no `input` that maps it. If it accepts none, the webhook is refused."
     )
 
 

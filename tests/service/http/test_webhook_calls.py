@@ -54,21 +54,32 @@ async def test_input_is_mapped(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "warns"),
+    ("schema", "outcome"),
     [
-        ({"required": ["order"]}, True),
-        ({"type": "array"}, True),
-        ({"additionalProperties": False}, True),
-        ({"properties": {"query": {"required": ["a"]}}}, True),
-        ({"required": ["body"], "properties": {"body": {"required": ["order"]}}}, False),
-        ({"type": "object"}, False),
-        (None, False),
+        ({"required": ["order"]}, "refused"),
+        ({"type": "array"}, "refused"),
+        ({"additionalProperties": False}, "refused"),
+        ({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"required": ["order"]}}}, "refused"),
+        ({"properties": {"query": {"required": ["a"]}}}, "warned"),
+        ({"if": {"properties": {"body": {"const": {}}}}, "then": {"required": ["order"]}}, "warned"),
+        ({"required": ["bodyBase64"]}, "warned"),
+        ({"required": ["order"], "properties": {"order": {"default": 1}}}, "created"),
+        ({"required": ["body"], "properties": {"body": {"required": ["order"]}}}, "created"),
+        ({"type": "object"}, "created"),
+        (None, "created"),
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_creation_warns_if_the_flow_cannot_accept_a_request(idle_app: App, schema: Any, warns: bool) -> None:
-    created = await create(idle_app, ECHO if schema is None else {**ECHO, "inputSchema": schema})
-    assert bool(created["warnings"]) is warns
+async def test_flow_that_accepts_no_request_needs_a_mapping(idle_app: App, schema: Any, outcome: str) -> None:
+    flow = await idle_app.create_flow(ECHO if schema is None else {**ECHO, "inputSchema": schema})
+    created = await create(idle_app, flow=flow)
+    if outcome == "refused":
+        assert (created["code"], created["problems"][0]["path"]) == ("WEBHOOK_INVALID", "input")
+        assert "`input`" in created["problems"][0]["message"]
+        created = await create(idle_app, flow=flow, input={"order": "{{ request.body.order }}"})
+        assert created["warnings"] == []
+    else:
+        assert bool(created["warnings"]) is (outcome == "warned")
 
 
 @pytest.mark.parametrize(
