@@ -7,9 +7,9 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects, schedules, webhooks
-from db.row_json.sources import Rows
+from db.row_json.sources import Column, Form, Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
-from domain import ids
+from domain import ids, json_codec
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
 from domain.webhook_signatures import form_of
@@ -153,8 +153,11 @@ class Webhook(Node):
         "response_template", "The template of the response; null: it says which run was started."
     )
     accepts_get: bool = column("accepts_get", "True if GET requests start runs, too.")
-    exposed_headers: JSON = json_column(
-        "exposed_headers", "A list of the headers that runs get although their names say that they hold credentials."
+    exposed_headers: list[str] = column(
+        "exposed_headers",
+        "The headers that runs get although their names say that they may hold credentials.",
+        convert=json_codec.decode,
+        written=Column("exposed_headers", Form.JSON),
     )
 
     @field("How calls are signed; null if they are not.", "signature_header")

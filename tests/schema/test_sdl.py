@@ -71,7 +71,8 @@ CONTRACT = {
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
         lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
+    "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
+        createdAt rotatedAt runs""",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt""",
@@ -124,7 +125,8 @@ ARGUMENTS = {
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
     "Mutation.deleteSchedule": "id",
-    "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
+    "Mutation.createWebhook": """flowId name environment signature signatureHeader signatureSecret input respond
+        acceptsGet exposedHeaders""",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
     "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
@@ -185,7 +187,7 @@ UNIONS = {
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
-    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
