@@ -81,9 +81,10 @@ class MissedFires(StrEnum):
 
 
 class ScheduleOverlap(StrEnum):
-    """What a schedule does when a fire time comes while its earlier run is live.
+    """What a schedule does at a fire time while a run of it is QUEUED, RUNNING or PAUSED.
 
-    QUEUE starts another run, SKIP starts none, CANCEL_PREVIOUS cancels the live runs of the schedule and starts one.
+    QUEUE starts another run, which waits in the queue if a concurrency limit says so. SKIP starts none.
+    CANCEL_PREVIOUS cancels the live runs of the schedule and starts one.
     """
 
     QUEUE = "QUEUE"
@@ -113,6 +114,8 @@ class SkipReason(StrEnum):
     """No worker ran at that time, and the schedule does not catch up."""
     FLOW_DISABLED = "FLOW_DISABLED"
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
+    OVERLAP = "OVERLAP"
+    """A run of the schedule was live, and its `overlap` starts no other beside it."""
     INPUT_INVALID = "INPUT_INVALID"
     """The schedule's input does not match the input schema of the published version."""
     SCHEDULE_INVALID = "SCHEDULE_INVALID"

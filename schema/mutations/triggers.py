@@ -41,6 +41,7 @@ class UpdateScheduleSuccess:
     """The schedule was changed."""
 
     schedule: Schedule = strawberry.field(description="The changed schedule.")
+    cancelled_runs: int = strawberry.field(description="Number of runs that `cancelBacklog` cancelled.")
 
 
 @success
@@ -48,6 +49,7 @@ class DeleteScheduleSuccess:
     """The schedule was deleted."""
 
     schedule_id: strawberry.ID = strawberry.field(description="The ID of the deleted schedule.")
+    cancelled_runs: int = strawberry.field(description="Number of runs that `cancelBacklog` cancelled.")
 
 
 @success
@@ -130,17 +132,22 @@ class TriggerMutation:
         info: Info,
         input: Annotated[UpdateScheduleInput, argument("The schedule and its changes.")],  # noqa: A002
     ) -> UpdateScheduleResult:
-        schedule_id = await schedules.update(info.context, input.id, input.columns())
-        return UpdateScheduleSuccess(schedule=await _load_schedule(info, schedule_id))
+        updated = await schedules.update(info.context, input.id, input.columns(), cancel_backlog=input.cancel_backlog)
+        return UpdateScheduleSuccess(
+            schedule=await _load_schedule(info, updated.id), cancelled_runs=updated.cancelled_runs
+        )
 
     @mutation(Role.ADMIN, "Deletes a schedule. Runs that it started stay.")
     async def delete_schedule(
         self,
         info: Info,
         id: Annotated[strawberry.ID, argument("The schedule to delete.")],  # noqa: A002
+        cancel_backlog: Annotated[
+            bool, argument("Whether runs of the schedule that are QUEUED, and have not begun, are cancelled.")
+        ] = False,
     ) -> DeleteScheduleResult:
-        await schedules.remove(info.context, id)
-        return DeleteScheduleSuccess(schedule_id=id)
+        cancelled_runs = await schedules.remove(info.context, id, cancel_backlog=cancel_backlog)
+        return DeleteScheduleSuccess(schedule_id=id, cancelled_runs=cancelled_runs)
 
     @mutation(Role.ADMIN, "Creates a webhook: a secret URL, each call of which starts a run of a flow.")
     async def create_webhook(

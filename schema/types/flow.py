@@ -12,10 +12,11 @@ from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from domain import ids, json_codec
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
+from domain.time.cron_text import describe, warnings
 from domain.webhook_signatures import form_of
 from resolvers.flow_runs.runs import TriggeredRuns
 from resolvers.schedules import preview
-from schema.enums import Environment, MissedFires, SkipReason, WebhookSignature
+from schema.enums import Environment, MissedFires, ScheduleOverlap, SkipReason, WebhookSignature
 from schema.fields import Info, column, field, id_column, json_column, link, many, type_named
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
@@ -92,6 +93,9 @@ class Schedule(Node):
     missed_fires: MissedFires = column(
         "missed_fires", "The policy for fire times that passed while no worker ran.", convert=MissedFires
     )
+    overlap: ScheduleOverlap = column(
+        "overlap", "The policy for fire times at which a run of the schedule is live.", convert=ScheduleOverlap
+    )
     environment: Environment = column("environment", "The environment of the runs that it starts.", convert=Environment)
     tags: list[str] = column("tags", "The tags of the runs that it starts.")
     metadata: JSON = json_column("metadata", "The metadata of the runs that it starts.")
@@ -108,6 +112,17 @@ class Schedule(Node):
     )
     created_at: datetime = column("created_at", "The creation.")
     updated_at: datetime = column("updated_at", "The last change.")
+
+    @field("`cron` in English words, such as `At 09:00, only on Monday`; null if there are none for it.", "cron")
+    def description(self) -> str | None:
+        return describe(self.row.cron)
+
+    @field(
+        "What `cron` does although it may be read otherwise, for people; empty if there is nothing such.",
+        "cron",
+    )
+    def warnings(self) -> list[str]:
+        return warnings(self.row.cron)
 
     @field(
         "The next fire times, as if the schedule were enabled. Fewer than `count` if no more follow.",

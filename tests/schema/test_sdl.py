@@ -69,8 +69,8 @@ CONTRACT = {
     "StatusChange": "from to at message",
     "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
-    "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
+        input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
     "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
         createdAt rotatedAt runs""",
     "FlowVersion": "id number stepCount definition createdAt flow",
@@ -124,7 +124,7 @@ ARGUMENTS = {
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
-    "Mutation.deleteSchedule": "id",
+    "Mutation.deleteSchedule": "id cancelBacklog",
     "Mutation.createWebhook": """flowId name environment signature signatureHeader signatureSecret input respond
         acceptsGet exposedHeaders""",
     "Mutation.rotateWebhook": "id",
@@ -168,7 +168,8 @@ VALUES = {
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
-    "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
+    "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
+        INTERNAL_ERROR""",
 }
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired

@@ -17,3 +17,5 @@ def upgrade() -> None:
     op.add_column("webhook", sa.Column("accepts_get", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("webhook", sa.Column("exposed_headers", sa.Text(), nullable=False, server_default="[]"))
     op.add_column("schedule", sa.Column("overlap", sa.Text(), nullable=False, server_default="QUEUE"))
+    live = sa.text("source IS NOT NULL AND finished_at IS NULL")
+    op.create_index("ix_run_source_live", "flow_run", ["source", "id"], sqlite_where=live, postgresql_where=live)
