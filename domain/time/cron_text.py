@@ -1,6 +1,7 @@
 """Cron expressions in words, and what of them is often misread."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 
 from cron_descriptor import FormatError, Options, get_description
@@ -11,6 +12,7 @@ _MAX_LISTED = 12
 """Values of a field that a description lists."""
 
 
+@lru_cache(maxsize=1_024)
 def describe(cron: str) -> str | None:
     """Returns a valid expression in English words: `At 09:00, only on Monday`; None if it cannot be put into words."""
     fields = fields_of(cron)
@@ -64,21 +66,23 @@ def _both_must_match(fields: Sequence[str]) -> bool:
 
 
 def _plain(rule: FieldRule, field: str) -> str:
-    """Returns a field without the steps that the library words wrongly: its values in their place."""
-    if "*" in field.split(","):
+    """Returns a field without the steps that the library words wrongly: their values in their place."""
+    terms = field.split(",")
+    if "*" in terms or "*/1" in terms:
         return "*"
-    base, slash, step = field.partition("/")
-    if (
-        not slash
-        or "," in field
-        or (rule is not WEEKDAY and (base != "*" or rule is DAY or rule.size % int(step) == 0))
-    ):
-        return field
-    start, dash, end = ("0", "-", "6") if base == "*" and rule is WEEKDAY else base.partition("-")
-    first = rule.first if start == "*" else rule.value(start)
-    if first is None:
-        return field
-    last = (rule.value(end) if dash else None) or rule.last
+    return ",".join(_plain_term(rule, term, is_alone=len(terms) == 1) for term in terms)
+
+
+def _plain_term(rule: FieldRule, term: str, *, is_alone: bool) -> str:
+    base, slash, step = term.partition("/")
+    divides = base != "*" or rule is DAY or rule.size % int(step or 1) == 0
+    if not slash or (is_alone and divides and rule is not WEEKDAY):
+        return term
+    first, last = rule.first, rule.first + rule.size - 1
+    if base != "*":
+        start, dash, end = base.partition("-")
+        first = rule.value(start) or 0
+        last = (rule.value(end) or 0) if dash else rule.last
     return ",".join(str(value) for value in range(first, last + 1, int(step)))
 
 

@@ -25,8 +25,8 @@ _COLUMNS = (
 _CRON = (
     "A cron expression: minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`,"
     " `@monthly`, `@yearly`. Where day of month and day of week are both given, either of them suffices:"
-    " `0 9 1-7 * MON` fires on days 1 to 7 or on Mondays. `MON#1` is the first Monday of a month, `1L` the last one, `L` its last day."
-    " If one of the two fields begins with `*`, such as `*/2`, both must match."
+    " `0 9 1-7 * MON` fires on days 1 to 7 or on Mondays. `MON#1` is the first Monday of a month, `1L` the last one,"
+    " `L` its last day. If one of the two fields begins with `*`, such as `*/2`, both must match."
 )
 _TIME_ZONE = "The IANA time zone of the cron expression, such as `Europe/Berlin`."
 _ENABLED = "Whether the schedule starts runs."
