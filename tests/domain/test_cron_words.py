@@ -67,7 +67,7 @@ from domain.time.cron_text import describe, warnings
         ("1," * 100 + "1 * * * *", "200 characters"),
     ],
 )
-def test_other_dialects_are_told_what_to_write(cron: str, hint: str) -> None:
+def test_message_says_what_to_write_instead(cron: str, hint: str) -> None:
     message = problem(cron)
     assert message is not None
     assert hint in message
