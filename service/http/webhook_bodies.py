@@ -51,7 +51,9 @@ async def parse(body: bytes, content_type: str, coding: str, limit: int) -> dict
             return _binary(plain)
     if body_text.is_json_type(media):
         return _json(plain, content_type)
-    if media in ("", "text/plain", "application/octet-stream") and (value := _as_json(plain, content_type)) is not None:
+    # Some senders have types of their own for JSON, such as application/csp-report.
+    may_be_json = media == "text/plain" or not body_text.is_text_type(media)
+    if may_be_json and (value := _as_json(plain, content_type)) is not None:
         return {"body": value}
     if media and not body_text.is_text_type(media):
         return _binary(plain)

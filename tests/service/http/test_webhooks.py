@@ -88,6 +88,8 @@ async def test_call_starts_run_at_once(idle_app: App) -> None:
         ("text/plain", b"\xff", {"body": None, "bodyBase64": "/w=="}),
         ("text/plain; charset=nonsense", b"x", {"body": None, "bodyBase64": "eA=="}),
         ("application/octet-stream", b"\x00\x01", {"body": None, "bodyBase64": "AAE="}),
+        ("application/csp-report", b'{"a": 1}', {"body": {"a": 1}}),
+        ("text/csv", b"[a,b]", {"body": "[a,b]"}),
         ("", b"x", {"body": "x"}),
         ("", b'{"a": 1}', {"body": {"a": 1}}),
         ("", b"\xff", {"body": None, "bodyBase64": "/w=="}),
