@@ -197,6 +197,7 @@ class ScheduleRow(Protocol):
     cron: str
     time_zone: str
     missed_fires: str
+    overlap: str
     environment: str
     tags: list[str]
     metadata: str
@@ -220,6 +221,10 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    input_template: str | None
+    response_template: str | None
+    accepts_get: bool
+    exposed_headers: str
     created_at: datetime
     rotated_at: datetime | None
 

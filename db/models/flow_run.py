@@ -140,6 +140,9 @@ def _indexes(c: Any) -> None:
     # Searched for texts that are too short for an index of texts, or where there is none.
     failed = c.error_message.is_not(None)
     Index("ix_run_error", c.project_id, c.id, sqlite_where=failed, postgresql_where=failed)
+    # The live runs of a schedule.
+    live = and_(c.source.is_not(None), c.finished_at.is_(None))
+    Index("ix_run_source_live", c.source, c.id, sqlite_where=live, postgresql_where=live)
     # On PostgreSQL an index that asks for `archived_at` would make every index of the run be written when it is set.
     archived = c.archived_at.is_not(None)
     Index("ix_run_archived", c.project_id, c.id, sqlite_where=archived).ddl_if(dialect="sqlite")

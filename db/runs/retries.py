@@ -34,6 +34,7 @@ from db.models import Flow, FlowRun, Project, StepResult
 from db.models.types import table
 from db.row_types import RunRow
 from db.runs import families, kept_steps
+from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
 from domain.enums import RetryStrategy, RunStatus, StepStatus, TriggerMethod
 from domain.errors import (
@@ -276,6 +277,15 @@ def lock_for_retry(uow: UnitOfWork, roots: Sequence[UUID], run_ids: Sequence[UUI
 def newest_retry(conn: Connection, run_id: UUID) -> UUID:
     """Returns the newest run of the chain of retries of a run; the run itself if it has none."""
     return next(reversed(families.later_chain(conn, run_id)), run_id)
+
+
+def delivered_retry(conn: Connection, run_id: UUID) -> UUID | None:
+    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None: none is."""
+    retries = list(families.later_chain(conn, run_id))
+    if not retries:
+        return None
+    query = select(_run.id).where(any_of(_run.id, retries), _run.status.in_(sorted(LIVE | {RunStatus.SUCCEEDED})))
+    return conn.execute(query.order_by(_run.attempt.desc(), _run.id.desc()).limit(1)).scalar()
 
 
 def live_retry(conn: Connection, run_id: UUID) -> UUID:

@@ -26,7 +26,7 @@ from domain.errors import (
 from domain.ids import IdKind
 from engine import run_creation
 from engine.run_creation import Idempotency
-from resolvers import authorize
+from resolvers import authorize, values
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs.start_check import StartCheck, definition, step_names
 
@@ -82,7 +82,9 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
         raise RunNotFoundError
     try:
         version_id = await _version(context, run, request)
-        (await context.flows.get(version_id)).check_input(json_codec.decode(request.input_text or run.input))
+        version = await context.flows.get(version_id)
+        # The version may have defaults that the run's own had not.
+        accepted = version.accept_input(json_codec.decode(request.input_text or run.input))
     except (FlowNotPublishedError, InputInvalidError):
         # A repeated request gets its run, whatever has happened to the flow since then.
         earlier = await context.database.read(idempotency.earlier_run, run.project_id)
@@ -90,7 +92,14 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
             raise
         return earlier
     return await run_creation.create_idempotent(
-        context.database, _create, context.viewer, run_id, version_id, request, idempotency
+        context.database,
+        _create,
+        context.viewer,
+        run_id,
+        version_id,
+        values.encode_input(accepted),
+        request,
+        idempotency,
     )
 
 
@@ -142,26 +151,27 @@ def _create(
     viewer: Viewer,
     run_id: UUID,
     version_id: UUID,
+    input_text: str,
     request: RerunRequest,
     idempotency: Idempotency,
 ) -> UUID:
     run = reruns.lock(uow, run_id, request.step_name, force=request.force)
     if run is None or not authorize.can_see(viewer, run):
         raise RunNotFoundError
-    if (earlier := idempotency.earlier_run(uow.conn, run.project_id)) is not None:
-        return earlier
+    earlier = idempotency.take(uow, run.project_id)
+    if earlier.run_id is not None:
+        return earlier.run_id
     if run.refusal is not None:
         raise _refusal(uow, run.refusal, run)
     columns = run_creation.with_defaults(
         {**idempotency.values, "flow_version_id": version_id, "trigger_method": TriggerMethod.RERUN}
     )
     new_id: UUID = columns["id"]
-    columns |= reruns.columns(run, new_id, request.step_name)
+    columns |= reruns.columns(run, new_id, request.step_name) | {"input": input_text}
     message = f"Rerun of {ids.encode(IdKind.RUN, run.id)}"
     if request.step_name is not None:
         message += f" from the step {request.step_name!r}"
     if request.input_text is not None:
-        columns["input"] = request.input_text
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.step_name is not None:

@@ -31,7 +31,7 @@ from domain.ids import IdKind
 from engine import run_creation
 from engine.run_creation import Idempotency
 from engine.steps.kind import InputChecker
-from resolvers import authorize
+from resolvers import authorize, values
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs.start_check import StartCheck, definition, joined, step_names
 
@@ -237,9 +237,9 @@ def _create_retry(
     if request.input_text is not None:
         if (checker := checkers.get(found.version)) is None:
             raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
-        checker.check_input(json_codec.decode(request.input_text))
+        accepted = checker.accept_input(json_codec.decode(request.input_text))
         # Another input is another operation: a key that was sent with the old one would be refused, or answer for it.
-        columns |= {"input": request.input_text, "first_run_id": None}
+        columns |= {"input": values.encode_input(accepted), "first_run_id": None}
         message += ", with another input"
     transitions.create(uow, columns, message)
     if request.strategy in retries.KEEPING:
@@ -258,8 +258,14 @@ def lock(
     retried = retries.lock(uow, retried_id, start.strategy, start.step_name, force=start.force)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
-    if (earlier := idempotency.earlier_run(uow.conn, retried.project_id)) is not None:
-        return earlier
+    earlier = idempotency.take(uow, retried.project_id)
+    if earlier.run_id is not None:
+        return earlier.run_id
+    if earlier.refused_id is not None:
+        # This request was refused by the quota before. What it made then is the last run of the chain.
+        last_id = retries.newest_retry(uow.conn, retried_id)
+        retried = retries.lock(uow, last_id, start.strategy, start.step_name, force=start.force)
+        assert retried is not None  # runs are never deleted
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
     return retried

@@ -1,5 +1,6 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,10 +24,12 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
+from domain import json_codec
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
     NotAcceptableError,
+    NumberOutOfRangeError,
     PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
@@ -278,7 +281,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
-        value = orjson.loads(data)
+        text = data if isinstance(data, bytes) else data.encode(errors="surrogatepass")
+        try:
+            value = json_codec.parse(text)
+        except NumberOutOfRangeError:
+            # Kept exactly, so that the argument that has the number is refused as it would be in the document.
+            value = json.loads(text)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
         return value

@@ -74,9 +74,10 @@ CONTRACT = {
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
-    "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
+    "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
+        input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
+        createdAt rotatedAt runs""",
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
@@ -134,8 +135,9 @@ ARGUMENTS = {
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
-    "Mutation.deleteSchedule": "id",
-    "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
+    "Mutation.deleteSchedule": "id cancelBacklog",
+    "Mutation.createWebhook": """flowId name environment signature signatureHeader signatureSecret input respond
+        acceptsGet exposedHeaders""",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
     "Query.secrets": "projectId",
@@ -182,7 +184,8 @@ VALUES = {
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
-    "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
+    "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
+        INTERNAL_ERROR""",
 }
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
@@ -206,7 +209,7 @@ UNIONS = {
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
-    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired
