@@ -1,6 +1,6 @@
 import { createRoot } from 'react-dom/client'
 import { Console } from './shell/console'
-import '@mantine/core/styles.css'
+import './shared/kit.css'
 import './shared/theme.css'
 
 createRoot(document.getElementById('root')!).render(<Console />)

@@ -3,7 +3,7 @@
 import * as monaco from 'monaco-editor/esm/vs/editor/editor.api.js'
 import 'monaco-editor/esm/vs/editor/editor.all.js'
 import EditorWorker from 'monaco-editor/esm/vs/editor/editor.worker.js?worker'
-import { jsonDefaults } from 'monaco-editor/esm/vs/language/json/monaco.contribution.js'
+import 'monaco-editor/esm/vs/language/json/monaco.contribution.js'
 import JsonWorker from 'monaco-editor/esm/vs/language/json/json.worker.js?worker'
 
 self.MonacoEnvironment = {
@@ -15,7 +15,7 @@ export const DEFINITION_PATH = 'flow-definition.json'
 void fetch('/schemas/flow-definition.json')
   .then((response) => response.json())
   .then((schema: object) =>
-    jsonDefaults.setDiagnosticsOptions({
+    monaco.languages.json.jsonDefaults.setDiagnosticsOptions({
       validate: true,
       schemas: [{ uri: 'flow-definition-schema', fileMatch: [DEFINITION_PATH], schema }],
     }),

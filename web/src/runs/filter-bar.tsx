@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState, type FormEvent } from 'react'
-import { Button, MultiSelect, Select, TextInput } from '@mantine/core'
+import { MultiSelect, Select, TextInput } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { fetchQuery, graphql, useRelayEnvironment } from 'react-relay/hooks'
 import type { filterBarFlowsQuery } from '../__generated__/filterBarFlowsQuery.graphql'
@@ -100,9 +100,6 @@ function TextFilter({ text, onChange }: TextProps) {
         }}
         rightSectionWidth={0}
       />
-      <Button type="submit" className="sr-only" tabIndex={-1}>
-        Find
-      </Button>
     </form>
   )
 }

@@ -1,8 +1,9 @@
+import '@mantine/core/styles.css'
 import { useState } from 'react'
 import Form from '@rjsf/mantine'
 import type { RJSFSchema } from '@rjsf/utils'
 import { Button } from '@mantine/core'
-import { validator } from './validator'
+import validator from './validator'
 
 type Props = { schema: unknown; submitLabel: string; onSubmit: (value: unknown) => Promise<void> }
 

@@ -16,7 +16,7 @@ function errorsOf(schema: RJSFSchema, value: unknown): RJSFValidationError[] {
     })
 }
 
-export const validator: ValidatorType = {
+const validator: ValidatorType = {
   validateFormData(formData, schema) {
     const errors = errorsOf(schema, formData)
     return { errors, errorSchema: toErrorSchema(errors) }
@@ -29,3 +29,5 @@ export const validator: ValidatorType = {
     errors: errorsOf(schema, formData) as unknown as Result[],
   }),
 }
+
+export default validator
