@@ -66,7 +66,7 @@ class Pages:
         return self._page("graphiql.html")
 
     def routes(self) -> list[BaseRoute]:
-        """Returns the routes of the console, whose scripts show what the address says, and of all scripts and styles."""
+        """Returns the routes of the console, and of the scripts and styles of both pages."""
         console = [Route(path, self._console, methods=["GET"]) for path in _CONSOLE_PATHS]
         assets = _Assets(directory=self._folder / "assets", check_dir=False)
         return [*console, Mount("/assets", assets, middleware=[compression()])]

@@ -73,7 +73,7 @@ export function Logs({ runId, status, appended }: Props) {
         {lines.map((line) => (
           <div key={line.number} className="log-line" data-level={line.level}>
             <Time at={line.at} format="clock" />
-            <span className="log-step">{line.stepName}</span>
+            <span className="log-step wide-only">{line.stepName}</span>
             <span className="log-message">{line.message}</span>
           </div>
         ))}

@@ -87,6 +87,8 @@ function StepRow({ step, axis, isSelected, onSelect }: RowProps) {
   const took = step.startedAt && (step.finishedAt ? Date.parse(step.finishedAt) : axis.now) - Date.parse(step.startedAt)
   const last = step.attempts.at(-1)
   const waits = step.status === 'PAUSED' || step.status === 'PENDING'
+  // An attempt that waits has not ended, but does nothing.
+  const attempts = waits ? step.attempts.filter(({ finishedAt }) => finishedAt) : step.attempts
   return (
     <button type="button" className="waterfall-row" aria-pressed={isSelected} onClick={onSelect}>
       <span className="waterfall-name">
@@ -100,7 +102,7 @@ function StepRow({ step, axis, isSelected, onSelect }: RowProps) {
         {step.startedAt && waits && (
           <Bar axis={axis} from={last?.finishedAt ?? step.startedAt} to={null} status={step.status} isWait />
         )}
-        {step.attempts.map(({ number, status, startedAt, finishedAt, error }) => (
+        {attempts.map(({ number, status, startedAt, finishedAt, error }) => (
           <Bar
             key={number}
             axis={axis}

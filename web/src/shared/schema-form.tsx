@@ -1,4 +1,4 @@
-import '@mantine/core/styles.css'
+import '@mantine/core/styles.layer.css'
 import { useState } from 'react'
 import Form from '@rjsf/mantine'
 import type { RJSFSchema } from '@rjsf/utils'

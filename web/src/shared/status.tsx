@@ -15,7 +15,7 @@ export const STATUSES: FlowRunStatus[] = [
 ]
 
 const LIVE = new Set<string>(['QUEUED', 'RUNNING', 'PAUSED'])
-const WORDS: Record<string, string> = { QUOTA_EXCEEDED: 'Quota exceeded', INTERNAL_ERROR: 'Internal error' }
+const WORDS: Record<string, string> = { API: 'API', QUOTA_EXCEEDED: 'Quota exceeded', INTERNAL_ERROR: 'Internal error' }
 
 export function isLive(status: string): boolean {
   return LIVE.has(status)

@@ -1,6 +1,10 @@
 import { createTheme, type CSSVariablesResolver } from '@mantine/core'
 
 export const theme = createTheme({
+  // From the lightest text to the darkest ground, bluish like the icon.
+  colors: {
+    dark: ['#d5dce7', '#b3bdcb', '#9aa6b8', '#67748a', '#364152', '#28313e', '#1d242f', '#151a22', '#11151c', '#0f131a'],
+  },
   primaryColor: 'indigo',
   primaryShade: { light: 7, dark: 5 },
   fontFamily: 'system-ui, -apple-system, "Segoe UI", sans-serif',

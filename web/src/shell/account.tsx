@@ -20,7 +20,7 @@ export function Account() {
       {error && <span role="alert">{error}</span>}
       <Menu position="bottom-end" width={220}>
         <Menu.Target>
-          <Button variant="default" size="compact-sm" aria-label="Account">
+          <Button variant="default" size="compact-xs" className="account" aria-label={`Account, ${viewer.project?.name ?? 'All projects'}`}>
             {viewer.project?.name ?? 'All projects'}
           </Button>
         </Menu.Target>
