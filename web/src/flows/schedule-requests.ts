@@ -21,6 +21,11 @@ const ADD = graphql`
           message
         }
       }
+      ... on InputInvalid {
+        problems {
+          message
+        }
+      }
       ... on UserError {
         message
       }
@@ -66,13 +71,19 @@ const READ = graphql`
   }
 `
 
-export async function addSchedule(
-  environment: Environment,
-  flowId: string,
-  cron: string,
-  timeZone: string,
-): Promise<void> {
-  const input = { flowId, cron, timeZone, enabled: true, environment: 'PRODUCTION', missedFires: 'SKIP', tags: [] } as const
+type NewSchedule = { cron: string; timeZone: string; input: string }
+
+/** Creates a schedule; the input of its runs is a JSON text. */
+export async function addSchedule(environment: Environment, flowId: string, schedule: NewSchedule): Promise<void> {
+  const input = {
+    ...schedule,
+    flowId,
+    input: JSON.parse(schedule.input) as unknown,
+    enabled: true,
+    environment: 'PRODUCTION',
+    missedFires: 'SKIP',
+    tags: [],
+  } as const
   const { createSchedule } = await mutate<scheduleRequestsAddMutation>(environment, ADD, { input })
   if (createSchedule.schedule) return
   const [problem] = createSchedule.problems ?? []

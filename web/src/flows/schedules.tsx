@@ -134,9 +134,10 @@ function NewSchedule({ flowId, attempt }: { flowId: string; attempt: Attempt }) 
   const environment = useRelayEnvironment()
   const [cron, setCron] = useState('')
   const [timeZone, setTimeZone] = useState(TIME_ZONE)
+  const [input, setInput] = useState('{}')
   const add = (event: FormEvent) => {
     event.preventDefault()
-    void attempt(addSchedule(environment, flowId, cron, timeZone).then(() => setCron('')))
+    void attempt(addSchedule(environment, flowId, { cron, timeZone, input }).then(() => setCron('')))
   }
   return (
     <form className="body line" onSubmit={add} style={{ alignItems: 'flex-end', borderTop: '1px solid var(--line)' }}>
@@ -151,6 +152,12 @@ function NewSchedule({ flowId, attempt }: { flowId: string; attempt: Attempt }) 
         label="Time zone"
         value={timeZone}
         onChange={(event) => setTimeZone(event.currentTarget.value)}
+        required
+      />
+      <TextInput
+        label="Input as JSON"
+        value={input}
+        onChange={(event) => setInput(event.currentTarget.value)}
         required
       />
       <Button type="submit">Add a schedule</Button>

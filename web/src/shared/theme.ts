@@ -6,7 +6,7 @@ export const theme = createTheme({
     dark: ['#d5dce7', '#b3bdcb', '#9aa6b8', '#67748a', '#364152', '#28313e', '#1d242f', '#151a22', '#11151c', '#0f131a'],
   },
   primaryColor: 'indigo',
-  primaryShade: { light: 7, dark: 5 },
+  primaryShade: { light: 7, dark: 8 },
   fontFamily: 'system-ui, -apple-system, "Segoe UI", sans-serif',
   fontFamilyMonospace: 'ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, monospace',
   defaultRadius: 'md',
