@@ -70,7 +70,9 @@ class Service:
         """Starts the service, and returns when it answers."""
         command = [sys.executable, "-m", "service", "serve"]
         with (self._folder / "service.log").open("a") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, text=True)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, text=True
+            )
         until = time.monotonic() + START_S
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "service.log").read_text()
@@ -231,6 +233,7 @@ def test_run_is_understood_and_retried_by_keyboard(page: Page, service: Service)
     page.get_by_role("button", name="Retry", exact=True).press("Enter")
     choice = page.get_by_role("menuitem", name=re.compile("From the failed step"))
     expect(choice).to_contain_text("Keeps 2 steps")
+    page.keyboard.press("ArrowDown")
     expect(choice).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("region", name="Lineage").get_by_text("Retry of")).to_be_visible()
@@ -287,7 +290,7 @@ def test_flow_is_run_scheduled_called_and_published(page: Page, service: Service
     page.get_by_label("Definition as JSON").first.focus()
     page.keyboard.press("ControlOrMeta+A")
     page.keyboard.insert_text(json.dumps({"steps": [{"name": "greet", "kind": "nope", "input": 1}]}))
-    page.get_by_role("button", name="Publish").click()
+    page.get_by_role("button", name="Publish", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("steps[0]")
 
 
