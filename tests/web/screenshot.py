@@ -34,22 +34,24 @@ def photograph(service: Service) -> None:
         failed = service.run("flaky-checkout", tags=["checkout", customer], metadata=metadata)
         if number % 3 == 0:
             paused = service.run("refund", tags=["refund"], input={"order": f"A-{number}"}, metadata=metadata)
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGS) as browser:
-            page = browser.new_page(viewport=WIDE, color_scheme="light")  # type: ignore[arg-type]
-            expect.set_options(timeout=PATIENCE_MS)
-            sign_in(page, service, service.key)
-            save(page, f"{service.url}/", "refund", "console-runs")
-            save(page, f"{service.url}/runs/{failed}", "PROVIDER_DOWN", "console-run")
-            save(page, f"{service.url}/runs/{paused}", "Comment", "console-question")
-            save(page, f"{service.url}/failures", "charge", "console-failures")
-            save(page, f"{service.url}/flows/{service.flows['refund']}", "approve", "console-flow")
-            page.goto(f"{service.url}/?tags=checkout")
-            page.get_by_label("Select all matching runs").click()
-            page.get_by_role("button", name="Retry", exact=True).click()
-            page.get_by_role("button", name="Dry run").click()
-            expect(page.get_by_role("region", name="Dry run")).to_contain_text("eligible")
-            page.screenshot(path=IMAGES / "console-bulk.png")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGS) as browser,
+    ):
+        page = browser.new_page(viewport=WIDE, color_scheme="light")  # type: ignore[arg-type]
+        expect.set_options(timeout=PATIENCE_MS)
+        sign_in(page, service, service.key)
+        save(page, f"{service.url}/", "refund", "console-runs")
+        save(page, f"{service.url}/runs/{failed}", "PROVIDER_DOWN", "console-run")
+        save(page, f"{service.url}/runs/{paused}", "Comment", "console-question")
+        save(page, f"{service.url}/failures", "charge", "console-failures")
+        save(page, f"{service.url}/flows/{service.flows['refund']}", "approve", "console-flow")
+        page.goto(f"{service.url}/?tags=checkout")
+        page.get_by_label("Select all matching runs").click()
+        page.get_by_role("button", name="Retry", exact=True).click()
+        page.get_by_role("button", name="Dry run").click()
+        expect(page.get_by_role("region", name="Dry run")).to_contain_text("eligible")
+        page.screenshot(path=IMAGES / "console-bulk.png")
 
 
 def save(page: Page, address: str, text: str, name: str) -> None:
