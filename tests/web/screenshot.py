@@ -33,7 +33,7 @@ def photograph(service: Service) -> None:
         service.run("hello", wait=False, tags=["greeting"], metadata=metadata)
         failed = service.run("flaky-checkout", tags=["checkout", customer], metadata=metadata)
         if number % 3 == 0:
-            paused = service.run("refund", tags=["refund"], input={"order": f"A-{number}"}, metadata=metadata)
+            paused = service.pause(f"A-{number}", tags=["refund"], metadata=metadata)
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGS) as browser,
