@@ -14,6 +14,7 @@ from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
+from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
 
@@ -31,6 +32,7 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RetiredSecret",
     "RunEvent",
     "RunFile",
     "RunFileReference",
@@ -38,6 +40,7 @@ __all__ = [
     "RunRollup",
     "RunRollupState",
     "Schedule",
+    "Secret",
     "StepAttempt",
     "StepResult",
     "Webhook",

@@ -31,9 +31,10 @@ from domain.errors import (
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
-from resolvers.context import Context, ParentHeaders
+from resolvers.context import Context, ParentHeaders, Viewer
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
@@ -57,6 +58,10 @@ _INIT_TIMEOUT = timedelta(seconds=10)
 class _RequestAdapter(StarletteRequestAdapter):
     """Reads media types as they are meant: they have no case."""
 
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.state = request.state
+
     @property
     def content_type(self) -> str | None:
         content_type = super().content_type
@@ -78,6 +83,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         max_body_bytes: int,
         *,
         compiled_reads: bool,
+        secret_keys: KeyRing = NO_KEYS,
     ) -> None:
         super().__init__(
             schema,
@@ -94,6 +100,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
+        self._secret_keys = secret_keys
         self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
@@ -156,15 +163,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return None
         if kind is OperationType.MUTATION and request.method == "GET":
             raise HTTPException(405, "Mutations are executed by POST.")
-        context = Context(
-            self._database,
-            self._flows,
-            viewer,
-            _parent_headers(request.headers),
-            hub=self._hub,
-            stats=self._stats,
-            resume_after=request.headers.get("last-event-id") or None,
-        )
+        parent, resume_after = _parent_headers(request.headers), request.headers.get("last-event-id") or None
+        context = self._context(viewer, parent=parent, stats=self._stats, resume_after=resume_after)
         return EventStream(self.streams, self.connections, operation, context)
 
     async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
@@ -202,9 +202,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
             viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
-            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
+            return self._context(viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._viewers)
-        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
+        return self._context(viewer, parent=_parent_headers(request.headers))
+
+    def _context(self, viewer: Viewer, **more: Any) -> Context:
+        return Context(self._database, self._flows, viewer, hub=self._hub, secret_keys=self._secret_keys, **more)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
@@ -238,7 +241,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        """The request; of another content type than JSON it is refused as the specification says."""
+        """The request; of another content type than JSON it is refused as the specification says.
+
+        A request is parsed once, though both ways of execution ask for it.
+        """
+        assert isinstance(request, _RequestAdapter)
+        known: GraphQLRequestData | list[GraphQLRequestData] | None = getattr(request.state, "parsed_body", None)
+        if known is None:
+            known = request.state.parsed_body = await self._checked_body(request)
+        return known
+
+    async def _checked_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
