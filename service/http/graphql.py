@@ -42,8 +42,8 @@ from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
-from service.http.graphiql import Explorer
 from service.http.media_types import accepts_graphql_response, response_type
+from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
@@ -80,7 +80,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         database: Database,
         viewers: Viewers,
         flows: FlowCache,
-        explorer: Explorer,
+        pages: Pages,
         hub: Hub,
         connections: ConnectionRegistry,
         max_body_bytes: int,
@@ -104,7 +104,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
         self._secret_keys = secret_keys
-        self._explorer = explorer
+        self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
         self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
@@ -130,8 +130,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await _error_response(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
-        if self._explorer.is_page_request(request):
-            return self._explorer.page()
+        if self._pages.is_page_request(request):
+            return self._pages.graphiql()
         try:
             return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
