@@ -33,6 +33,8 @@ class AuditAction(StrEnum):
     DELETE_SECRET = "DELETE_SECRET"  # noqa: S105 - an action
     START_RUN = "START_RUN"
     RETRY = "RETRY"
+    RERUN = "RERUN"
+    COMPLETE_STEP = "COMPLETE_STEP"
     CANCEL = "CANCEL"
     RESUME_RUN = "RESUME_RUN"
     BULK_CANCEL = "BULK_CANCEL"

@@ -91,7 +91,7 @@ async def create(
         "name": name,
         "created_at": now,
         "changed_at": now,
-        "changed_by": context.viewer.name,
+        "changed_by": context.viewer.actor.text,
         **_sealed(context, value, context_of(secret_id, owner, environment, name)),
     }
     try:
@@ -121,7 +121,7 @@ async def rotate(context: Context, secret_id: str, value: str) -> UUID:
         raise SecretInvalidError(problems)
     secret = await _existing(context, secret_id, frozenset({"environment", "name"}))
     sealed = _sealed(context, value, context_of(secret.id, secret.project_id, secret.environment, secret.name))
-    changes = {**sealed, "changed_at": clock.now(), "changed_by": context.viewer.name}
+    changes = {**sealed, "changed_at": clock.now(), "changed_by": context.viewer.actor.text}
     await context.database.write(_rotate, context.origin, secret, changes)
     return secret.id
 

@@ -9,6 +9,7 @@ from db import api_keys, schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
 from domain import ids, json_codec
+from domain.actor import SYSTEM
 from domain.enums import Environment, MissedFires, Role, RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.time import clock
@@ -94,7 +95,7 @@ def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, 
     secret, now = ids.new_uuid(), clock.now()
     row = {"id": secret, "project_id": published.project_id, "environment": None, "name": "TOKEN"}
     secrets.create(
-        uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": "somebody"}
+        uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": SYSTEM.text}
     )
     return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook), ids.encode(IdKind.SECRET, secret)
 
