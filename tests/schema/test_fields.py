@@ -66,6 +66,8 @@ WAYS = {
     "AuditEventConnection": ["auditEvents { %s }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
+    "StartCheck": ["flowRun(id: $failed) { rerunnability { %s } }"],
+    "Completability": ["flowRun(id: $failed) { completability { %s } }"],
     "Flow": [
         "flow(id: $flow) { %s }",
         "node(id: $flow) { ... on Flow { %s } }",
