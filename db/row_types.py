@@ -41,7 +41,9 @@ class RunRow(Protocol):
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
     retry_strategy: str | None
+    retry_step_name: str | None
     first_run_id: UUID | None
+    rerun_of_id: UUID | None
     attempt: int
     retry_operation_id: UUID | None
     recovered_by_id: UUID | None
@@ -65,6 +67,7 @@ class RunRow(Protocol):
     tags: list[str]
     metadata: str
     input: str
+    input_secrets: str | None
     output: str | None
 
 
@@ -82,9 +85,12 @@ class StepRow(Protocol):
     finished_at: datetime | None
     duration_ms: int | None
     reused_from_id: UUID | None
+    completed_by: str | None
+    completion_note: str | None
     error: str | None
     input: str | None
     output: str | None
+    sealed: str | None
 
 
 class AttemptRow(Protocol):
@@ -196,6 +202,7 @@ class ScheduleRow(Protocol):
     cron: str
     time_zone: str
     missed_fires: str
+    overlap: str
     environment: str
     tags: list[str]
     metadata: str
@@ -219,8 +226,26 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    input_template: str | None
+    response_template: str | None
+    accepts_get: bool
+    exposed_headers: str
     created_at: datetime
     rotated_at: datetime | None
+
+
+class SecretRow(Protocol):
+    """A row of `secret`."""
+
+    id: UUID
+    project_id: UUID
+    environment: str | None
+    name: str
+    key_id: str
+    sealed: str
+    created_at: datetime
+    changed_at: datetime
+    changed_by: str
 
 
 class EventRow(Protocol):

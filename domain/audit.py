@@ -30,8 +30,13 @@ class AuditAction(StrEnum):
     REVOKE_API_KEY = "REVOKE_API_KEY"
     CREATE_ACCESS_TOKEN = "CREATE_ACCESS_TOKEN"  # noqa: S105 - an action
     REVOKE_ACCESS_TOKEN = "REVOKE_ACCESS_TOKEN"  # noqa: S105 - an action
+    CREATE_SECRET = "CREATE_SECRET"  # noqa: S105 - an action
+    ROTATE_SECRET = "ROTATE_SECRET"  # noqa: S105 - an action
+    DELETE_SECRET = "DELETE_SECRET"  # noqa: S105 - an action
     START_RUN = "START_RUN"
     RETRY = "RETRY"
+    RERUN = "RERUN"
+    COMPLETE_STEP = "COMPLETE_STEP"
     CANCEL = "CANCEL"
     RESUME_RUN = "RESUME_RUN"
     BULK_CANCEL = "BULK_CANCEL"

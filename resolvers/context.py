@@ -1,5 +1,6 @@
 """The context of a request: who sends it, and the services that resolvers use."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -11,6 +12,7 @@ from domain.enums import Role
 from domain.log_context import REQUEST_ID, current_log_fields
 from domain.runs.run_filter import RunFilter
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.loaders import Loaders
@@ -42,6 +44,11 @@ class Viewer:
         return self.token_id or self.key_id
 
     @property
+    def sight(self) -> Hashable:
+        """What the answers to a viewer depend on: viewers that are equal in it get equal ones."""
+        return self.project_id, self.role, self.payloads, self.scope
+
+    @property
     def actor(self) -> Actor:
         """The viewer as it is recorded with what it does."""
         return Actor(self.kind, self.key_id, self.name)
@@ -71,6 +78,8 @@ class Context:
     """The source of live events; None where subscriptions are impossible."""
     resume_after: str | None = None
     """The cursor of the last event that the client received, from its transport. It replaces the argument `after`."""
+    secret_keys: KeyRing = NO_KEYS
+    """The keys that encrypt secrets."""
     stats: StatsFeeds | None = None
     """The statistics feeds of the process; None where subscriptions are impossible."""
     token_keys: TokenKeys = NO_TOKEN_KEYS

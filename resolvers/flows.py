@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from domain.audit import AuditAction
 from domain.errors import (
     FlowNameTakenError,
     FlowNotFoundError,
+    Problem,
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
@@ -99,8 +100,17 @@ class FlowList:
         return Position(0, row.id)
 
 
-async def create(context: Context, name: str, definition: Any | None, project_id: str | None) -> UUID:
-    """Creates a flow, with its first version if a definition is given; returns its key.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was written, and what may be wrong with the definition."""
+
+    key: UUID
+    """The new flow, or the new version."""
+    warnings: Sequence[Problem]
+
+
+async def create(context: Context, name: str, definition: Any | None, project_id: str | None) -> Published:
+    """Creates a flow, with its first version if a definition is given; returns the flow.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, FlowNameTakenError,
@@ -111,9 +121,10 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     checked_name = flow_names.check(name)
     checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:
-        return await context.database.write(create_checked, context.origin, owner, checked_name, checked)
+        flow_id = await context.database.write(create_checked, context.origin, owner, checked_name, checked)
     except ConflictError:
         raise FlowNameTakenError from None
+    return Published(flow_id, checked.warnings if checked is not None else ())
 
 
 def create_checked(
@@ -137,15 +148,16 @@ def create_checked(
     return flow_id
 
 
-async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
-    """Publishes a new version of a flow; returns the version's key.
+async def publish(context: Context, flow_id: str, definition: Any) -> Published:
+    """Publishes a new version of a flow; returns the version.
 
     Raises:
         InvalidIdError, FlowNotFoundError, DefinitionInvalidError, InputTooLargeError.
     """
     flow = await get_existing(context, flow_id, frozenset())
     checked = await asyncio.to_thread(check, definition)
-    return await context.database.write(publish_checked, context.origin, flow.id, flow.project_id, checked)
+    version_id = await context.database.write(publish_checked, context.origin, flow.id, flow.project_id, checked)
+    return Published(version_id, checked.warnings)
 
 
 def publish_checked(

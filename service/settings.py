@@ -12,6 +12,7 @@ from domain.access_token import MIN_KEY_LENGTH
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
+from engine.secrets.key_ring import parse_keys
 from service.log_output import LogFormat
 from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     http_allow_private: bool = Field(
         default=False, description="Let `http` steps call private, loopback and link-local addresses."
     )
+    http_use_proxies: bool | None = Field(
+        default=None,
+        description="Let `http` steps use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides by itself which"
+        " addresses it calls, private ones too. Default: as `FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
+    )
     files_url: str = Field(
         default="",
         description="Where the files that steps store are kept: a folder, `s3://…`, `gs://…` or `az://…`.",
@@ -51,6 +57,12 @@ class Settings(BaseSettings):
     )
     max_log_lines: int = Field(
         default=MAX_LINES, ge=1, le=1_000_000, description="Lines that are kept of the log of a run."
+    )
+    secret_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
+        " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
+        " beside it.",
     )
     token_keys: SecretStr = Field(
         default=SecretStr(""),
@@ -143,6 +155,12 @@ class Settings(BaseSettings):
             raise ValueError(f"each key must have at least {MIN_KEY_LENGTH} characters")
         return value
 
+    @field_validator("secret_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value())
+        return value
+
     @field_validator("files_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
@@ -153,6 +171,11 @@ class Settings(BaseSettings):
             known = ", ".join(f"{name}://" for name in BUCKETS)
             raise ValueError(f"a folder is needed, or a URL that begins with {known}")
         return value
+
+    @property
+    def uses_proxies(self) -> bool:
+        """True if `http` steps use the proxies that the environment names."""
+        return self.http_allow_private if self.http_use_proxies is None else self.http_use_proxies
 
     @property
     def files_place(self) -> str:

@@ -11,7 +11,7 @@ from service.settings import Settings
 _FILE = "access-token.key"
 
 
-def token_keys(settings: Settings) -> TokenKeys:
+def load_token_keys(settings: Settings) -> TokenKeys:
     """Returns the keys of the settings; without these, and on SQLite, that of the file, which is created if needed."""
     if keys := settings.token_key_list:
         return TokenKeys(keys)

@@ -16,6 +16,7 @@ from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
+from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
 
@@ -34,6 +35,7 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RetiredSecret",
     "RevokedToken",
     "RunEvent",
     "RunFile",
@@ -42,6 +44,7 @@ __all__ = [
     "RunRollup",
     "RunRollupState",
     "Schedule",
+    "Secret",
     "StepAttempt",
     "StepResult",
     "Webhook",

@@ -22,6 +22,7 @@ _KEPT_COLUMNS = frozenset(
         "parent_run_id",
         "root_run_id",
         "retry_of_id",
+        "rerun_of_id",
     }
 )
 """The columns of a run that keep the value that they have at its creation."""

@@ -108,6 +108,8 @@ class _Operation:
 
     async def execute(self, given: dict[str, Any], context: Context) -> bytes:
         """Returns the body of the response."""
+        if self._refused is not None:
+            raise _LeaveError(self._refused)
         check(self._document, self._name, given)
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
@@ -117,8 +119,6 @@ class _Operation:
         return await self._plan(graphql_schema, variables).run(context, variables)
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
-        if self._refused is not None:
-            raise _LeaveError(self._refused)
         for known in self._plans:
             if known.serves(variables):
                 return known

@@ -7,12 +7,22 @@ from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.projects import ProjectMutation
+from schema.mutations.reruns import RerunMutation
 from schema.mutations.runs import RunMutation
+from schema.mutations.secrets import SecretMutation
 from schema.mutations.triggers import TriggerMutation
 
 
 @strawberry.type(description="The mutations. They are executed one after the other, in the order of the document.")
 class Mutation(
-    RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, ApiKeyMutation, AccessTokenMutation
+    RunMutation,
+    RerunMutation,
+    FlowMutation,
+    ProjectMutation,
+    TriggerMutation,
+    BulkMutation,
+    SecretMutation,
+    ApiKeyMutation,
+    AccessTokenMutation,
 ):
     """The root type of mutations."""

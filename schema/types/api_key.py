@@ -10,7 +10,7 @@ from domain import ids
 from domain.ids import IdKind
 from schema.enums import Role
 from schema.fields import column, id_column, link
-from schema.types.audit import Actor, actor_column
+from schema.types.actor import Actor, actor_column
 from schema.types.project import Project
 
 

@@ -20,7 +20,7 @@ from resolvers import bulk
 from schema.enums import ActorKind, BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
-from schema.types.audit import Actor
+from schema.types.actor import Actor
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
@@ -133,6 +133,7 @@ class BulkOperation(Node):
     strategy: RetryStrategy | None = column(
         "strategy", "Where retries start. Null for operations that are not retries.", convert=RetryStrategy
     )
+    step_name: str | None = column("step_name", "The step from which retries FROM_STEP start. Null for others.")
     filter: JSON | None = json_column(
         "filter", "The filter, as the client sent it. Null if the runs are those of an earlier operation."
     )

@@ -9,7 +9,7 @@ from db.row_types import InputRequestRow
 from domain.ids import IdKind
 from schema.enums import InputRequestStatus
 from schema.fields import column, id_column, json_column
-from schema.types.audit import Actor, actor_column
+from schema.types.actor import Actor, actor_column
 
 
 @strawberry.type(description="A request for human input that pauses a run. Answer it with `resumeRun`.")

@@ -1,5 +1,6 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,24 +24,27 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
-from domain.access_token import TokenKeys
+from domain import json_codec
+from domain.access_token import NO_TOKEN_KEYS, TokenKeys
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
     NotAcceptableError,
+    NumberOutOfRangeError,
     PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
-from resolvers.context import Context, ParentHeaders
+from resolvers.context import Context, ParentHeaders, Viewer
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
-from service.http.graphiql import Explorer
 from service.http.media_types import accepts_graphql_response, response_type
+from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
@@ -58,6 +62,10 @@ _INIT_TIMEOUT = timedelta(seconds=10)
 class _RequestAdapter(StarletteRequestAdapter):
     """Reads media types as they are meant: they have no case."""
 
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.state = request.state
+
     @property
     def content_type(self) -> str | None:
         content_type = super().content_type
@@ -73,13 +81,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         database: Database,
         viewers: Viewers,
         flows: FlowCache,
-        explorer: Explorer,
+        pages: Pages,
         hub: Hub,
         connections: ConnectionRegistry,
         max_body_bytes: int,
         *,
         compiled_reads: bool,
-        token_keys: TokenKeys,
+        secret_keys: KeyRing = NO_KEYS,
+        token_keys: TokenKeys = NO_TOKEN_KEYS,
     ) -> None:
         super().__init__(
             schema,
@@ -97,7 +106,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
-        self._explorer = explorer
+        self._secret_keys = secret_keys
+        self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
         self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
@@ -123,8 +133,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await _error_response(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
-        if self._explorer.is_page_request(request):
-            return self._explorer.page()
+        if self._pages.is_page_request(request):
+            return self._pages.graphiql()
         try:
             return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
@@ -159,16 +169,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return None
         if kind is OperationType.MUTATION and request.method == "GET":
             raise HTTPException(405, "Mutations are executed by POST.")
-        context = Context(
-            self._database,
-            self._flows,
-            viewer,
-            _parent_headers(request.headers),
-            hub=self._hub,
-            stats=self._stats,
-            resume_after=request.headers.get("last-event-id") or None,
-            token_keys=self._token_keys,
-        )
+        parent, resume_after = _parent_headers(request.headers), request.headers.get("last-event-id") or None
+        context = self._context(viewer, parent=parent, stats=self._stats, resume_after=resume_after)
         return EventStream(self.streams, self.connections, operation, context)
 
     async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
@@ -206,18 +208,20 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
             viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
-            return Context(
-                self._database,
-                self._flows,
-                viewer,
-                long_lived=True,
-                hub=self._hub,
-                stats=self._stats,
-                token_keys=self._token_keys,
-            )
+            return self._context(viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._viewers)
-        parent = _parent_headers(request.headers)
-        return Context(self._database, self._flows, viewer, parent, hub=self._hub, token_keys=self._token_keys)
+        return self._context(viewer, parent=_parent_headers(request.headers))
+
+    def _context(self, viewer: Viewer, **more: Any) -> Context:
+        return Context(
+            self._database,
+            self._flows,
+            viewer,
+            hub=self._hub,
+            secret_keys=self._secret_keys,
+            token_keys=self._token_keys,
+            **more,
+        )
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
@@ -251,7 +255,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        """The request; of another content type than JSON it is refused as the specification says."""
+        """The request; of another content type than JSON it is refused as the specification says.
+
+        A request is parsed once, though both ways of execution ask for it.
+        """
+        assert isinstance(request, _RequestAdapter)
+        known: GraphQLRequestData | list[GraphQLRequestData] | None = getattr(request.state, "parsed_body", None)
+        if known is None:
+            known = request.state.parsed_body = await self._checked_body(request)
+        return known
+
+    async def _checked_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")
@@ -278,7 +292,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
-        value = orjson.loads(data)
+        text = data if isinstance(data, bytes) else data.encode(errors="surrogatepass")
+        try:
+            value = json_codec.parse(text)
+        except NumberOutOfRangeError:
+            # Kept exactly, so that the argument that has the number is refused as it would be in the document.
+            value = json.loads(text)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
         return value

@@ -9,7 +9,8 @@ from schema.inputs.filters import _name
 from tests.schema.test_fields import WAYS
 from tests.support import factory
 from tests.support.app import App, run_app
-from tests.support.run_family import RunFamily, encode_run_id, make_flow, make_run_family
+from tests.support.factory import encode_run_id
+from tests.support.run_family import RunFamily, make_flow, make_run_family
 
 CREATE = """mutation($filter: FlowRunFilter!, $payloads: Boolean! = false, $for: String! = "PT5M") {
     it: createAccessToken(filter: $filter, payloads: $payloads, expiresIn: $for) {
@@ -54,6 +55,7 @@ def filters_of(other: RunFamily) -> list[dict[str, Any]]:
         "metadata": {"order": 7}, "metadataConditions": [{"path": "order", "equals": 7}],
         "failedStepName": "b", "errorContains": "answered", "errorFingerprint": "x",
         "parentRunId": other.parent, "rootRunId": other.parent, "rootsOnly": True, "retryOfId": other.failed,
+        "rerunOfId": other.failed,
         "unrecovered": True, "archived": "INCLUDE", "minDurationMs": 0, "maxDurationMs": 10**12,
         "not": {"tags": ["mine"]}, "or": [{"tags": ["red"]}, {"tags": ["mine"]}],
     }  # fmt: skip

@@ -43,14 +43,17 @@ async def test_key_that_started_and_the_one_that_retried(both_ways: App) -> None
     flow = await app.create_flow(FAILS)
     run = (await app.start(flow, key=app.keys.operator))["run"]["id"]
     await app.wait_until_final(run)
-    text = """mutation($id: ID!) { it: retry(runId: $id, strategy: ON_LATEST_VERSION) {
-        ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
-    retry = (await app.query(text, {"id": run}))["it"]["run"]["id"]
+    text = "mutation($id: ID!) { it: %s { ... on %s { run { id } } } }"
+    retrying = text % ("retry(runId: $id, strategy: ON_LATEST_VERSION)", "RetrySuccess")
+    retry = (await app.query(retrying, {"id": run}))["it"]["run"]["id"]
     await app.wait_until_final(retry)
     operator, admin = await key_of(app, "operator for tests"), await key_of(app, "admin for tests")
     unset = {"retriedBy": None, "cancelledBy": None, "archivedBy": None}
     assert await actors(app, run) == {**unset, "startedBy": operator}
     assert await actors(app, retry) == {**unset, "startedBy": operator, "retriedBy": admin}
+    rerunning = text % ("rerun(runId: $id)", "RerunSuccess")
+    rerun = (await app.query(rerunning, {"id": run}))["it"]["run"]["id"]
+    assert await actors(app, rerun) == {**unset, "startedBy": admin}
 
 
 async def test_bulk_operations_act_for_their_requester(both_ways: App) -> None:

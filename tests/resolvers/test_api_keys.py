@@ -16,8 +16,8 @@ from resolvers.context import Context, Viewer
 from tests.support.app import App
 from tests.support.clock import START, FakeClock
 
-FIELDS = """id name role payloads hint project { id } createdBy { kind id name } createdAt expiresAt lastUsedAt revokedAt
-    replacesId"""
+FIELDS = """id name role payloads hint project { id } createdBy { kind id name } createdAt expiresAt lastUsedAt
+    revokedAt replacesId"""
 ERROR = "... on UserError { code message }"
 KEYS = f"query($active: Boolean) {{ apiKeys(active: $active, first: 1000) {{ totalCount nodes {{ {FIELDS} }} }} }}"
 UNKNOWN = "key_" + "0" * 32

@@ -20,6 +20,8 @@ OBJECTS = {
     "updateProject": "proj",
     "startRun": "run",
     "retry": "run",
+    "rerun": "run",
+    "completeStep": "run",
     "cancel": "run",
     "resumeRun": "run",
     "createSchedule": "sched",
@@ -28,6 +30,9 @@ OBJECTS = {
     "createWebhook": "hook",
     "rotateWebhook": "hook",
     "deleteWebhook": "hook",
+    "createSecret": "secret",
+    "rotateSecret": "secret",
+    "deleteSecret": "secret",
     "bulkCancel": "bulk",
     "bulkRetry": "bulk",
     "bulkArchive": "bulk",
@@ -114,18 +119,20 @@ async def test_details_say_what_changed_and_no_secret(idle_app: App) -> None:
             a: updateFlow(flowId: $flow, name: "renamed", maxConcurrentRuns: 3) { __typename }
             b: updateSchedule(input: {id: $schedule, cron: "@hourly", input: {token: "SECRET"}}) { __typename }
             c: createWebhook(flowId: $flow, name: "n", signatureHeader: "x-s", signatureSecret: "SECRET") { __typename }
+            d: updateSchedule(input: {id: $schedule, cancelBacklog: true}) { __typename }
         }""",
         {"flow": family.flow, "schedule": family.schedule},
     )
     created = await idle_app.query(
         'mutation { it: createApiKey(name: "ci", role: VIEWER) { ... on CreateApiKeySuccess { secret } } }'
     )
-    key, webhook, schedule, flow = await events(idle_app, first=4)
+    key, backlog, webhook, schedule, flow = await events(idle_app, first=5)
     assert flow["details"]["changes"] == {
         "name": {"from": "flow", "to": "renamed"},
         "maxConcurrentRuns": {"from": None, "to": 3},
     }
     assert schedule["details"]["changes"] == {"cron": {"from": "@daily", "to": "@hourly"}, "input": {}}
+    assert backlog["details"] == {"changes": {}, "cancelledRuns": 0}
     assert webhook["details"] == {"name": "n", "signatureHeader": "x-s"}
     assert key["details"]["role"] == "VIEWER"
     everything = str(await events(idle_app, key=idle_app.keys.all_projects))

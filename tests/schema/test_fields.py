@@ -32,6 +32,7 @@ WAYS = {
     "BulkPlan": ["bulkOperation(id: $bulk) { plan { %s } }"],
     "BulkReasonCount": ["bulkOperation(id: $bulk) { reasons { %s } plan { ineligible { %s } } }"],
     "Webhook": ["node(id: $webhook) { ... on Webhook { %s } }", "flow(id: $flow) { webhooks { %s } }"],
+    "Secret": ["node(id: $secret) { ... on Secret { %s } }", "viewer { project { secrets { %s } } } secrets { %s }"],
     "FlowRun": [
         "flowRun(id: $failed) { %s }",
         "flowRun(id: $retry) { %s }",
@@ -65,6 +66,8 @@ WAYS = {
     "AuditEventConnection": ["auditEvents { %s }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
+    "StartCheck": ["flowRun(id: $failed) { rerunnability { %s } }"],
+    "Completability": ["flowRun(id: $failed) { completability { %s } }"],
     "Flow": [
         "flow(id: $flow) { %s }",
         "node(id: $flow) { ... on Flow { %s } }",

@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0014"
-down_revision = "0010"
+down_revision = "0013"
 
 _INDEXES = (
     ("project", ["project_id", "id"], None),
@@ -41,6 +41,15 @@ def upgrade() -> None:
         op.create_index(f"ix_audit_event_{name}", "audit_event", columns, sqlite_where=where, postgresql_where=where)
     for name in ("started_by", "retried_by", "cancelled_by", "archived_by"):
         op.add_column("flow_run", sa.Column(name, sa.Text(), nullable=True))
+    # These were the names of API keys.
+    for table, column in (("step_result", "completed_by"), ("secret", "changed_by")):
+        named: sa.ColumnClause[str] = sa.column(column, sa.Text)
+        to_json = sa.func.json_object if op.get_bind().dialect.name == "sqlite" else sa.func.json_build_object
+        members: list[sa.ColumnClause[str]] = [
+            sa.literal_column(text) for text in ("'kind'", "'API_KEY'", "'id'", "NULL", "'name'")
+        ]
+        actor = sa.cast(to_json(*members, named), sa.Text)
+        op.execute(sa.update(sa.table(table, named)).values({column: actor}).where(named.is_not(None)))
     op.add_column("input_request", sa.Column("answered_by", sa.Text(), nullable=True))
     op.add_column("api_key", sa.Column("created_by", sa.Text(), nullable=True))
     op.add_column("api_key", sa.Column("last_used_at", Timestamp(), nullable=True))
