@@ -166,11 +166,18 @@ class FlowRunFilter:
 
 
 def scope_from_text(text: str) -> RunFilter:
-    """Returns the scope of an access token, of the filter that `FlowRunFilter.text` returned when it was created."""
+    """Returns the scope of an access token, of the filter that `FlowRunFilter.text` returned when it was created.
+
+    Raises:
+        InvalidArgumentError, InvalidIdError, ValueError: another version of the service wrote it, in other terms.
+    """
     return scope.check(_read(json_codec.decode(text)).to_domain(), "filter")
 
 
 def _read(given: Any) -> FlowRunFilter:
+    if unknown := given.keys() - {"includeArchived", *map(_name, FILTER_FIELDS)}:
+        # Ignored, they would widen the scope.
+        raise InvalidArgumentError(f"Unknown fields of a filter: {', '.join(sorted(unknown))}.")
     values = {
         attribute: [_read_value(field, each) for each in value] if field.is_list else _read_value(field, value)
         for attribute, field in FILTER_FIELDS.items()

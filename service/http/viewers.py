@@ -14,7 +14,7 @@ from db.core import pubsub
 from db.core.database import Database
 from domain.access_token import NO_TOKEN_KEYS, AccessToken, TokenKeys
 from domain.enums import Role
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, FlowRunsError
 from domain.time import clock
 from resolvers.context import Viewer
 from schema.inputs.filters import scope_from_text
@@ -43,7 +43,12 @@ def _viewer(key: ActiveKey) -> Viewer:
     return Viewer(key.id, key.project_id, Role(key.role), key.name, payloads=key.payloads, expires_at=key.expires_at)
 
 
-def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer:
+def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:
+    """Returns the viewer of a valid token; None if this version of the service does not understand its filter."""
+    try:
+        scope = scope_from_text(token.filter_text)
+    except (FlowRunsError, ValueError):
+        return None
     ends = [end for end in (key.expires_at, token.expires_at) if end is not None]
     return Viewer(
         key.id,
@@ -52,7 +57,7 @@ def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer:
         key.name,
         payloads=key.payloads and token.payloads,
         token_id=token.id,
-        scope=scope_from_text(token.filter_text),
+        scope=scope,
         expires_at=min(ends),
     )
 
@@ -130,8 +135,10 @@ class Viewers:
         self._known.pop(digest, None)
         if key is None or (token is not None and token.expires_at <= read_at):
             return None
-        self._note_use(key, read_at)
         viewer = _viewer(key) if token is None else _viewer_of_token(key, token)
+        if viewer is None:
+            return None
+        self._note_use(key, read_at)
         if revocations == self._revocations and not self._revoked.is_set():
             until = read_at + TRUSTED
             until = until if viewer.expires_at is None else min(until, viewer.expires_at)
