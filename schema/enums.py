@@ -11,11 +11,14 @@ import strawberry
 from strawberry.types.enum import has_enum_definition
 
 from domain import errors
+from domain.actor import ActorKind
+from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.described_enum import DescribedEnum
 from domain.enums import (
     AttemptStatus,
     Environment,
+    InputRequestStatus,
     MissedFires,
     RetryStrategy,
     Role,
@@ -61,8 +64,10 @@ class OrderDirection(DescribedEnum):
 
 
 __all__ = [
+    "ActorKind",
     "Archived",
     "AttemptStatus",
+    "AuditAction",
     "BucketSize",
     "BulkKind",
     "BulkReason",
@@ -70,6 +75,7 @@ __all__ = [
     "BulkStatus",
     "Environment",
     "ErrorCode",
+    "InputRequestStatus",
     "LogLevel",
     "MissedFires",
     "OrderDirection",
@@ -109,6 +115,9 @@ _NAMES: dict[type[DescribedEnum], str] = {
     BulkStatus: "BulkStatus",
     BulkResult: "BulkResult",
     BulkReason: "BulkReason",
+    ActorKind: "ActorKind",
+    InputRequestStatus: "InputRequestStatus",
+    AuditAction: "AuditAction",
 }
 
 for _enum, _name in _NAMES.items():
