@@ -18,9 +18,11 @@ from domain.enums import (
     RetryStrategy,
     Role,
     RunStatus,
+    ScheduleOverlap,
     SkipReason,
     StepStatus,
     TriggerMethod,
+    WebhookSignature,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
@@ -74,10 +76,12 @@ __all__ = [
     "Role",
     "RunOrderField",
     "RunStatus",
+    "ScheduleOverlap",
     "SkipReason",
     "StepData",
     "StepStatus",
     "TriggerMethod",
+    "WebhookSignature",
 ]
 
 _NAMES: dict[type[StrEnum], str] = {
@@ -89,6 +93,8 @@ _NAMES: dict[type[StrEnum], str] = {
     RetryStrategy: "RetryStrategy",
     MissedFires: "MissedFirePolicy",
     SkipReason: "ScheduleSkipReason",
+    ScheduleOverlap: "ScheduleOverlap",
+    WebhookSignature: "WebhookSignature",
     Role: "Role",
     LogLevel: "LogLevel",
     Archived: "Archived",

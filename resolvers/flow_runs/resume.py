@@ -7,19 +7,20 @@ from uuid import UUID
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import InputRequestRow, RunRow
 from db.runs import input_requests, transitions
-from domain import ids, json_codec, json_schema
+from domain import ids, json_codec
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
     IdempotencyConflictError,
     InputAlreadyAnsweredError,
     InputExpiredError,
-    InputInvalidError,
     InputRequestNotFoundError,
     RunNotPausedError,
 )
 from domain.ids import IdKind
+from domain.json_defaults import CheckedSchema
 from domain.time import clock
 from engine.run_creation import Idempotency
+from resolvers import values
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs import runs
 
@@ -34,21 +35,22 @@ async def resume(
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
-        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, IdempotencyConflictError.
+        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError,
+        IdempotencyConflictError.
     """
     Idempotency.of(idempotency_key, [])
     run = await runs.get_existing(context, run_id, frozenset({"status"}))
     request = await context.database.read(input_requests.get, run.id, ids.decode(IdKind.INPUT_REQUEST, request_id))
     if request is None:
         raise InputRequestNotFoundError
-    text = json_codec.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    schema = CheckedSchema(json_codec.decode(request.answer_schema))
+    filled = schema.fill(response, "response")
+    text = values.encode(filled, limit=json_codec.MAX_INPUT_BYTES, what="response")
     answer = _Answer(text, context.viewer, idempotency_key)
     if answer.is_recorded(request):
         return request
     _check_answerable(run, request)
-    schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
-    if problems := json_schema.problems(schema, response, "response"):
-        raise InputInvalidError(problems)
+    schema.accept(filled, "response")
     await context.database.write(_answer, run.id, request, answer)
     return request
 

@@ -235,9 +235,13 @@ def _id_text(kind: Any) -> Callable[[str, str], str]:
 
 def _text(name: str, text: str) -> str:
     # PostgreSQL's text cannot hold it, so no stored text contains it.
-    if "\0" in text or "\\u0000" in text:
-        raise InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
+    if "\0" in text:
+        raise _nul_refused(name)
     return text
+
+
+def _nul_refused(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
 
 
 def _milliseconds(name: str, value: int) -> int:
@@ -267,7 +271,10 @@ def _json_scalar(name: str, value: Any) -> str:
 def _json_object(name: str, value: Any) -> str:
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"`{name}` must be a JSON object.")
-    return _text(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+    text = json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name)
+    if json_codec.has_nul(text):
+        raise _nul_refused(name)
+    return text
 
 
 def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:

@@ -32,6 +32,7 @@ STABLE_CODES = {
     "RUN_NOT_FOUND",
     "RUN_NOT_RETRYABLE",
     "STEP_DATA_EXPIRED",
+    "STEP_NOT_REACHED",
     "UNAUTHENTICATED",
 }
 BASES = {FlowRunsError, errors.RequestError, errors.UserError, ProblemsError}
