@@ -10,10 +10,13 @@ from typing import Any
 import strawberry
 
 from domain import errors
+from domain.actor import ActorKind
+from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.enums import (
     AttemptStatus,
     Environment,
+    InputRequestStatus,
     MissedFires,
     RetryStrategy,
     Role,
@@ -59,8 +62,10 @@ class OrderDirection(StrEnum):
 
 
 __all__ = [
+    "ActorKind",
     "Archived",
     "AttemptStatus",
+    "AuditAction",
     "BucketSize",
     "BulkKind",
     "BulkReason",
@@ -68,6 +73,7 @@ __all__ = [
     "BulkStatus",
     "Environment",
     "ErrorCode",
+    "InputRequestStatus",
     "LogLevel",
     "MissedFires",
     "OrderDirection",
@@ -107,6 +113,9 @@ _NAMES: dict[type[StrEnum], str] = {
     BulkStatus: "BulkStatus",
     BulkResult: "BulkResult",
     BulkReason: "BulkReason",
+    ActorKind: "ActorKind",
+    InputRequestStatus: "InputRequestStatus",
+    AuditAction: "AuditAction",
 }
 
 for _enum, _name in _NAMES.items():

@@ -265,16 +265,19 @@ def _json_scalar(name: str, value: Any) -> str:
         raise InvalidArgumentError(
             f"`{name}` takes strings, numbers and booleans. To compare objects and lists, use `metadata`."
         )
-    return _text(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+    return _without_nul(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
 
 
 def _json_object(name: str, value: Any) -> str:
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"`{name}` must be a JSON object.")
-    text = json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name)
-    if json_codec.has_nul(text):
+    return _without_nul(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+
+
+def _without_nul(name: str, json_text: str) -> str:
+    if json_codec.has_nul(json_text):
         raise _nul_refused(name)
-    return text
+    return json_text
 
 
 def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:

@@ -35,7 +35,7 @@ STABLE_CODES = {
     "STEP_NOT_REACHED",
     "UNAUTHENTICATED",
 }
-BASES = {FlowRunsError, errors.RequestError, errors.UserError, ProblemsError}
+BASES = {FlowRunsError, errors.RequestError, errors.UserError, errors.RunNamedError, ProblemsError}
 DECLARED = list(errors.declared(FlowRunsError))
 WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.InternalError
 PLAIN = [error for error in DECLARED if not issubclass(error, WITH_ARGUMENTS) and not errors.fields_of(error)]

@@ -58,9 +58,16 @@ WAYS = {
     "LogLine": ["flowRun(id: $failed) { logs { nodes { %s } } }"],
     "LogLineConnection": ["flowRun(id: $failed) { logs { %s } }"],
     "RunFile": ["flowRun(id: $failed) { files { %s } }"],
-    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
+    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } inputRequests { %s } }"],
+    "Actor": ["auditEvents { nodes { actor { %s } } }", "bulkOperation(id: $bulk) { requestedBy { %s } }"],
+    "ApiKey": ["apiKeys { nodes { %s } }", "apiKeys { edges { node { %s } } }"],
+    "ApiKeyConnection": ["apiKeys { %s }"],
+    "AuditEvent": ["auditEvents { nodes { %s } }", "auditEvents { edges { node { %s } } }"],
+    "AuditEventConnection": ["auditEvents { %s }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
+    "StartCheck": ["flowRun(id: $failed) { rerunnability { %s } }"],
+    "Completability": ["flowRun(id: $failed) { completability { %s } }"],
     "Flow": [
         "flow(id: $flow) { %s }",
         "node(id: $flow) { ... on Flow { %s } }",
@@ -192,6 +199,7 @@ def test_every_object_type_is_covered() -> None:
     streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended", "BulkOperationProgressed", "BulkCounts"}
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
+    elsewhere |= {"ApiKeyEdge", "AuditEventEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

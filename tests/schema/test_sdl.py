@@ -28,11 +28,12 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type.
 CONTRACT = {
-    "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets",
+    "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
+        auditEvents""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -42,8 +43,8 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs logs
-        files externalId source scheduledFor""",
+        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
+        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed",
@@ -64,7 +65,13 @@ CONTRACT = {
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
-    "InputRequest": "id stepName title description schema assignee createdAt expiresAt",
+    "InputRequest": "id stepName status title description schema assignee createdAt expiresAt answeredAt answeredBy",
+    "Actor": "kind id name",
+    "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
+    "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
+    "ApiKeyConnection": "edges nodes pageInfo totalCount",
+    "AuditEventConnection": "edges nodes pageInfo totalCount",
     "StepAttempt": "number status startedAt finishedAt error durationMs",
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
@@ -151,6 +158,13 @@ ARGUMENTS = {
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects",
+    "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
+    "Mutation.revokeApiKey": "id",
+    "Query.apiKeys": "active first after last before",
+    "Query.auditEvents": "filter first after last before",
+    "ApiKeyConnection.totalCount": "limit",
+    "AuditEventConnection.totalCount": "limit",
     "Query.bulkOperation": "id",
     "Query.bulkOperations": "first after last before includePlans",
     "BulkOperation.outcomes": "result reason first after last before",
@@ -183,6 +197,13 @@ VALUES = {
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
+    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
+        CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
+        CANCEL_BULK_OPERATION""",
+    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -226,6 +247,9 @@ UNIONS = {
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
+    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
+    "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
+    "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import jsonschema_rs
 import pytest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from db.assembly import open_database
 from domain import ids
+from engine.secrets.key_ring import new_key
 from service.asgi import create_service
 from service.demo import FLOWS
 from service.http.pages import POLICY, Pages
@@ -126,7 +128,8 @@ async def test_service_is_not_ready_before_its_database_is_migrated(
 async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"
     database = open_database(url)
-    app = create_service(Settings(database_url=url), database, ids.new_uuid(), with_worker=False).app
+    settings = Settings(database_url=url, secret_keys=SecretStr(new_key()))
+    app = create_service(settings, database, ids.new_uuid(), with_worker=False).app
     async with client(app) as http:
         response = await http.get("/readyz")
         assert response.status_code == 503
