@@ -6,7 +6,7 @@ of what the suite cost.
 
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, Uuid
+from sqlalchemy import Engine, Uuid
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.util import LRUCache
