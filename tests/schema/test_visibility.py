@@ -26,9 +26,9 @@ from tests.schema.test_fields import SCHEMA, WAYS, fields_of
 from tests.support.app import App
 from tests.support.run_family import make_run_family
 
-NOBODY = UUID(int=0)
-TOKEN = Viewer(NOBODY, NOBODY, Role.VIEWER, "token", token_id=NOBODY, scope=RunFilter.part(tags=("mine",)))
-WITHOUT_PAYLOADS = Viewer(NOBODY, NOBODY, Role.ADMIN, "key", payloads=False)
+ANY_ID = UUID(int=0)
+TOKEN = Viewer(ANY_ID, ANY_ID, Role.VIEWER, "token", token_id=ANY_ID, scope=RunFilter.part(tags=("mine",)))
+WITHOUT_PAYLOADS = Viewer(ANY_ID, ANY_ID, Role.ADMIN, "key", payloads=False)
 ROOTS = ("Query", "Subscription")
 MARK = "what the run is about"
 
