@@ -132,9 +132,9 @@ class _Readiness:
 
     async def _response(self) -> Response:
         try:
-            current = await self._database.read(migrate.is_current)
+            problem = await self._database.read(migrate.problem)
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
-        if not current:
-            return PlainTextResponse("The database must be migrated: python -m service migrate\n", status_code=503)
+        if problem is not None:
+            return PlainTextResponse(f"{problem}\n", status_code=503)
         return PlainTextResponse("ready\n")

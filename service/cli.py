@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,19 +13,24 @@ from uuid import UUID
 import click
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from db import api_keys, flows, projects
 from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
+from db.core.postgres import ConnectionFailedError
 from db.core.unit_of_work import UnitOfWork
-from db.migrate import upgrade
+from db.migrate import MigrationError, first_line, upgrade
+from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
+from domain.time import clock
+from engine.actions import ActionLoadError
 from engine.compiled_flow import FlowCache, check
 from engine.worker.maintenance import count_old_runs
 from schema.build import sdl
@@ -37,11 +43,43 @@ from service.settings import Settings
 from service.worker import Worker
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+MIGRATION_SECONDS = 2.0
+"""Seconds between two looks of a worker that waits until the database is migrated."""
 MAX_DIFFERENCES = 100
 """Wrong counts that `check` prints one by one."""
 
 
-@click.group(help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README.")
+class _Commands(click.Group):
+    """Ends each command that cannot run with one sentence, and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command.
+
+        Raises:
+            ClickException: the database, a folder or an address cannot be used.
+        """
+        try:
+            return super().invoke(ctx)
+        except (ConnectionFailedError, MigrationError, ActionLoadError) as error:
+            raise click.ClickException(str(error)) from None
+        except FlowRunsError as error:
+            raise click.ClickException(_sentence(error)) from None
+
+
+def _sentence(error: FlowRunsError) -> str:
+    """Returns the reason of an error, which clients of the service are not told."""
+    cause = error.__cause__
+    if isinstance(cause, ConnectionFailedError):
+        return str(cause)
+    if isinstance(cause, DBAPIError):
+        return f"The database cannot be used: {first_line(cause.orig)}."
+    return error.message
+
+
+@click.group(
+    cls=_Commands, help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README."
+)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Read the settings for every command."""
@@ -205,10 +243,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
             await database.close()
 
     upgrade(settings.database_url)
-    try:
-        return asyncio.run(run())
-    except FlowRunsError as error:
-        raise click.ClickException(error.message) from None
+    return asyncio.run(run())
 
 
 async def _work(settings: Settings) -> None:
@@ -218,9 +253,25 @@ async def _work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     freeze_gc()
+    if not await _wait_for_migration(database, worker):
+        return
     async with pg_notify.listen_for_other_processes(database, settings.database_url):
         await worker.run()
     await database.close()
+
+
+async def _wait_for_migration(database: Database, worker: Worker) -> bool:
+    """Waits until the database has the schema of this version. Returns False if the worker was stopped before.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be used.
+    """
+    if (problem := await database.read(problem_of_schema)) is not None:
+        _logger.warning("worker waits for the migration of the database", extra={"reason": problem})
+        while problem is not None and not worker.is_stopping:
+            await clock.sleep(MIGRATION_SECONDS)
+            problem = await database.read(problem_of_schema)
+    return problem is None
 
 
 def _run_server(settings: Settings, *, with_worker: bool) -> None:
@@ -239,6 +290,8 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
     database = open_database(
         settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
     )
+    if (problem := await database.read(problem_of_schema)) is not None:
+        raise click.ClickException(problem)
     found = await bootstrap(database, settings)
     service = create_service(settings, database, found.project_id, with_worker=with_worker)
     config = server_config(

@@ -48,6 +48,11 @@ class Worker:
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
 
+    @property
+    def is_stopping(self) -> bool:
+        """True once `stop` was called."""
+        return self._stopped
+
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True

@@ -33,7 +33,8 @@ class Process:
     def __init__(self, url: str) -> None:
         self.database = open_database(url)
         self.signals = self.database.signals
-        self.notifier = Notifier(url, self.signals)
+        assert self.database.server is not None
+        self.notifier = Notifier(self.database.server, self.signals)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Process":
