@@ -53,9 +53,7 @@ def first_line(error: BaseException | None) -> str:
 
 
 def _upgrade_sqlite(url: URL) -> None:
-    if not url.database or url.database == ":memory:":
-        raise MigrationError("FLOWRUNS_DATABASE_URL must name a file: sqlite:///folder/file.db.")
-    file = Path(url.database)
+    file = Path(str(url.database))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,8 +4,9 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -253,11 +254,12 @@ async def _work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     freeze_gc()
-    if not await _wait_for_migration(database, worker):
-        return
-    async with pg_notify.listen_for_other_processes(database, settings.database_url):
-        await worker.run()
-    await database.close()
+    try:
+        if await _wait_for_migration(database, worker):
+            async with pg_notify.listen_for_other_processes(database, settings.database_url):
+                await worker.run()
+    finally:
+        await database.close()
 
 
 async def _wait_for_migration(database: Database, worker: Worker) -> bool:
@@ -271,6 +273,8 @@ async def _wait_for_migration(database: Database, worker: Worker) -> bool:
         while problem is not None and not worker.is_stopping:
             await clock.sleep(MIGRATION_SECONDS)
             problem = await database.read(problem_of_schema)
+        if problem is None:
+            _logger.warning("worker goes on: the database is migrated")
     return problem is None
 
 
@@ -292,17 +296,46 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
     )
     if (problem := await database.read(problem_of_schema)) is not None:
         raise click.ClickException(problem)
-    found = await bootstrap(database, settings)
-    service = create_service(settings, database, found.project_id, with_worker=with_worker)
-    config = server_config(
-        service.app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
-    )
-    await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve()
+    with ExitStack() as stack:
+        # Before the first start creates a key, which is shown only once.
+        sockets = _listen(settings.host, settings.port, stack)
+        try:
+            found = await bootstrap(database, settings)
+        except OSError as error:
+            raise click.ClickException(f"The file {error.filename} cannot be written: {error.strerror}.") from None
+        service = create_service(settings, database, found.project_id, with_worker=with_worker)
+        config = server_config(
+            service.app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        )
+        await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
+
+
+def _listen(host: str, port: int, stack: ExitStack) -> list[socket.socket]:
+    """Returns sockets that are bound to all addresses of `host`; `stack` closes them.
+
+    Raises:
+        ClickException: an address cannot be used.
+    """
+    bound = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            opened = stack.enter_context(socket.socket(family, kind, protocol))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.bind(address)
+            bound.append(opened)
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Correct FLOWRUNS_HOST or FLOWRUNS_PORT."
+        ) from None
+    return bound
 
 
 class _Server(uvicorn.Server):

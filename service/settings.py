@@ -121,6 +121,8 @@ class Settings(BaseSettings):
         elif not value.startswith(SQLITE_SCHEMES):
             known = ", ".join(f"{scheme}://" for scheme in (*pg_url.SCHEMES, "sqlite"))
             raise ValueError(f"the URL must begin with one of {known}; asyncpg is the driver for PostgreSQL")
+        elif make_url(value).database in (None, "", ":memory:"):
+            raise ValueError("the URL must name a file: sqlite:///folder/file.db")
         return value
 
     @field_validator("files_url")

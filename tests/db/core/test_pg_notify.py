@@ -138,7 +138,7 @@ async def test_notifier_reconnects_after_server_restart(
             await asyncio.to_thread(own_postgres.stop)
             await asyncio.to_thread(own_postgres.start)
             await within(heard)
-    assert "Signals between processes are down" in caplog.text
+    assert "notifications unavailable" in caplog.text
 
 
 async def test_sqlite_needs_no_notifier_and_creates_no_file(tmp_path: Path) -> None:

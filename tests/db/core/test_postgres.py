@@ -2,8 +2,10 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, text
@@ -18,14 +20,15 @@ from domain.errors import DatabaseUnavailableError
 from tests.db.core.test_pg_notify import Process, within
 from tests.support.account import unprivileged
 from tests.support.app import run_app
-from tests.support.databases.pgbouncer import PROGRAM, pgbouncer
+from tests.support.databases.database_templates import PostgresTemplate
+from tests.support.databases.pgbouncer import PROGRAM, Pool, pgbouncer
 from tests.support.databases.postgres import PostgresServer as Server
 from tests.support.databases.postgres import postgres_server
 from tests.support.query import query
 
 FLOW = {"steps": [{"name": "echo", "kind": "transform", "input": "{{ run.input }}"}]}
 SESSIONS = {"session": 60, "transaction": 3}
-"""Sessions that PgBouncer has: fewer than connections, where these share them."""
+"""Sessions of a pool, by its mode: fewer than the connections of a process, where these share them."""
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ async def use_all_ways(database: Database) -> None:
     """Reads, fetches and writes, more of them at a time than a pooler has sessions."""
     ways = [database.read(one) for _ in range(20)]
     fetched = [database.fetch("SELECT $1::int AS n", [number]) for number in range(20)]
-    written = [database.write(projects.create, f"project {number}") for number in range(20)]
+    written = [database.write(projects.create, f"project {uuid4()}") for _ in range(20)]
     assert await asyncio.gather(*ways) == [1] * 20
     assert [rows[0]["n"] for rows in await asyncio.gather(*fetched)] == list(range(20))
     assert len(set(await asyncio.gather(*written))) == 20
@@ -60,69 +63,61 @@ async def wake_each_other(url: str) -> None:
 # PgBouncer
 
 
-@pytest.fixture(params=["session", "transaction"])
-def mode(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module")
+def pooled(
+    postgresql_template: PostgresTemplate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, str]]:
+    """URLs through one PgBouncer: pools in both modes, one with a single session in each, and without a proxy."""
     if PROGRAM is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
-    return str(request.param)
+    folder = tmp_path_factory.mktemp("clones")
+    with ExitStack() as stack:
+        clones = {mode: stack.enter_context(postgresql_template.clone(folder)) for mode in SESSIONS}
+        pools = {mode: Pool(clones[mode], mode, sessions) for mode, sessions in SESSIONS.items()}
+        single = {f"single_{mode}": Pool(clones[mode], mode, 1) for mode in SESSIONS}
+        urls = stack.enter_context(pgbouncer({**pools, **single}))
+        yield {**urls, "none": clones["session"]}
 
 
-@pytest.fixture
-def pooled_url(database_url: str, mode: str) -> Iterator[str]:
-    with pgbouncer(database_url, mode, SESSIONS[mode]) as url:
-        yield url
+@pytest.mark.parametrize("name", ["none", "session", "transaction", "single_session", "single_transaction"])
+async def test_pooler_and_its_mode_are_found(pooled: Mapping[str, str], name: str) -> None:
+    assert await PostgresServer(pooled[name]).find_pooling() is Pooling(name.removeprefix("single_"))
 
 
-async def test_pooler_and_its_mode_are_found(database_url: str, pooled_url: str, mode: str) -> None:
-    assert await PostgresServer(database_url).find_pooling() is Pooling.NONE
-    assert await PostgresServer(pooled_url).find_pooling() is Pooling(mode)
-
-
-async def test_only_session_of_a_pooler_is_enough_to_find_its_mode(database_url: str, mode: str) -> None:
-    with pgbouncer(database_url, mode, 1) as url:
-        assert await PostgresServer(url).find_pooling() is Pooling(mode)
-
-
-async def test_database_works_through_a_pooler(pooled_url: str) -> None:
-    database = open_database(pooled_url, query_timeout=5.0)
-    try:
-        for _ in range(3):
-            await use_all_ways(database)
-    finally:
-        await database.close()
-
-
-async def test_settings_of_sessions_hold_through_a_pooler(pooled_url: str) -> None:
-    database = open_database(pooled_url, query_timeout=5.0)
+@pytest.mark.parametrize("mode", SESSIONS)
+async def test_database_works_through_a_pooler(pooled: Mapping[str, str], mode: str) -> None:
+    database = open_database(pooled[mode], query_timeout=5.0)
 
     def settings(conn: Connection) -> list[str]:
         return [conn.execute(text(f"SHOW {name}")).scalar_one() for name in ("jit", "statement_timeout", "timezone")]
 
     try:
+        for _ in range(3):
+            await use_all_ways(database)
+        # Settings of sessions hold.
         assert await database.read(settings) == ["off", "5s", "UTC"]
         (row,) = await database.fetch("SELECT current_setting('statement_timeout') AS found", [])
         assert row["found"] == "5s"
         assert (await database.write(lambda uow: settings(uow.conn)))[:2] == ["off", "0"]
     finally:
         await database.close()
+    await wake_each_other(pooled[mode])
 
 
-async def test_processes_wake_each_other_through_a_pooler(pooled_url: str) -> None:
-    await wake_each_other(pooled_url)
-
-
-async def test_database_is_migrated_through_a_pooler(database_url: str, mode: str) -> None:
-    await query(database_url, "DROP SCHEMA public CASCADE")
-    await query(database_url, "CREATE SCHEMA public")
-    with pgbouncer(database_url, mode, SESSIONS[mode]) as url:
-        await asyncio.to_thread(upgrade, url)
-        database = open_database(url)
+async def test_database_is_migrated_through_a_pooler_in_transaction_mode(
+    pooled: Mapping[str, str], database_url: str
+) -> None:
+    await query(database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    with pgbouncer({"empty": Pool(database_url, "transaction", SESSIONS["transaction"])}) as urls:
+        await asyncio.to_thread(upgrade, urls["empty"])
+        database = open_database(urls["empty"])
         assert await database.read(is_current)
         await database.close()
 
 
-async def test_service_runs_through_a_pooler(pooled_url: str) -> None:
-    async with run_app(pooled_url, with_worker=True) as app:
+@pytest.mark.parametrize("mode", SESSIONS)
+async def test_service_runs_through_a_pooler(pooled: Mapping[str, str], mode: str) -> None:
+    async with run_app(pooled[mode], with_worker=True) as app:
         flow = await app.create_flow(FLOW)
         runs = [app.start(flow, select="status", input={"n": number}, waitMs=20_000) for number in range(10)]
         assert [(answer["run"]["status"]) for answer in await asyncio.gather(*runs)] == ["SUCCEEDED"] * 10
@@ -160,11 +155,13 @@ def tls_server(authority: Path) -> Iterator[Server]:
             (data / name).chmod(0o600)
         with (data / "postgresql.conf").open("a") as configuration:
             configuration.write("ssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'\n")
-        (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
+        (data / "pg_hba.conf").write_text(
+            "hostssl all guarded 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 trust\n"
+        )
         unprivileged().own(data)
         server.stop()
         server.start()
-        upgrade(f"{server.url()}?sslmode=require")
+        asyncio.run(query(f"{server.url()}?ssl=require", "CREATE ROLE guarded LOGIN PASSWORD 'p@ss/w#rd?'"))
         yield server
 
 
@@ -213,3 +210,13 @@ async def test_name_that_the_certificate_lacks_is_refused(tls_server: Server, au
     url = plain(tls_server).replace("127.0.0.1", "127.0.0.2")
     with pytest.raises(ConnectionFailedError):
         await PostgresServer(f"{url}?sslmode=verify-full&sslrootcert={authority / 'ca.pem'}").find_pooling()
+
+
+async def test_password_is_needed_and_may_have_characters_of_urls(tls_server: Server) -> None:
+    for password in (":wrong", ""):
+        url = plain(tls_server).replace("flowruns@", f"guarded{password}@")
+        with pytest.raises(ConnectionFailedError, match="password") as refused:
+            await PostgresServer(url).find_pooling()
+        assert "wrong" not in str(refused.value)
+    url = plain(tls_server).replace("flowruns@", "guarded:p@ss/w#rd?@")
+    assert await PostgresServer(url).find_pooling() is Pooling.NONE

@@ -1,10 +1,11 @@
-"""PgBouncer in front of a database of the tests' server."""
+"""PgBouncer in front of databases of the tests' server."""
 
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection
 
@@ -18,26 +19,35 @@ PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/us
 _START_SECONDS = 10.0
 _CONFIGURATION = """
 [databases]
-* = host={host} port={port} user={user}
+{databases}
 [pgbouncer]
 listen_addr = 127.0.0.1
-listen_port = {listen_port}
+listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = {mode}
-default_pool_size = {sessions}
 max_client_conn = 200
 logfile = {folder}/log
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Sessions of one database of a server, which connections share."""
+
+    database_url: str
+    mode: str
+    """`session` or `transaction`."""
+    sessions: int
+    """Sessions at most."""
+
+
 @contextmanager
-def pgbouncer(database_url: str, mode: str, sessions: int) -> Iterator[str]:
-    """Runs PgBouncer with at most `sessions` sessions of the server; yields the URL of the database behind it."""
+def pgbouncer(pools: Mapping[str, Pool]) -> Iterator[Mapping[str, str]]:
+    """Runs PgBouncer with these pools; yields the URL of each, by its name."""
     assert PROGRAM is not None
-    url, account, port = make_url(database_url), unprivileged(), free_port()
+    account, port = unprivileged(), free_port()
     with guarded_directory(account) as folder:
-        configuration = _write(folder, url.host, url.port, url.username, port, mode, sessions)
+        configuration = _write(folder, pools, port)
         account.own(folder)
         process = subprocess.Popen(
             [PROGRAM, configuration],
@@ -51,22 +61,30 @@ def pgbouncer(database_url: str, mode: str, sessions: int) -> Iterator[str]:
         )
         try:
             _wait_until_listening(port)
-            yield url.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+            yield {name: _url(name, pool, port) for name, pool in pools.items()}
         finally:
             process.kill()
             process.wait()
 
 
-def _write(
-    folder: Path, host: str | None, port: int | None, user: str | None, listen_port: int, mode: str, sessions: int
-) -> Path:
+def _url(name: str, pool: Pool, port: int) -> str:
+    url = make_url(pool.database_url).set(host="127.0.0.1", port=port, database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def _write(folder: Path, pools: Mapping[str, Pool], port: int) -> Path:
     file = folder / "pgbouncer.ini"
-    file.write_text(
-        _CONFIGURATION.format(
-            host=host, port=port, user=user, listen_port=listen_port, mode=mode, sessions=sessions, folder=folder
-        )
-    )
+    databases = "\n".join(f"{name} = {_entry(pool)}" for name, pool in pools.items())
+    file.write_text(_CONFIGURATION.format(databases=databases, port=port, folder=folder))
     return file
+
+
+def _entry(pool: Pool) -> str:
+    url = make_url(pool.database_url)
+    return (
+        f"host={url.host} port={url.port} dbname={url.database} user={url.username}"
+        f" pool_mode={pool.mode} pool_size={pool.sessions}"
+    )
 
 
 def _wait_until_listening(port: int) -> None:
