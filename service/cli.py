@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -294,9 +294,11 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
     database = open_database(
         settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
     )
-    if (problem := await database.read(problem_of_schema)) is not None:
-        raise click.ClickException(problem)
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        # The application closes it too; without that, a start that fails would wait for the threads of SQLite.
+        stack.push_async_callback(database.close)
+        if (problem := await database.read(problem_of_schema)) is not None:
+            raise click.ClickException(problem)
         # Before the first start creates a key, which is shown only once.
         sockets = _listen(settings.host, settings.port, stack)
         try:
@@ -315,7 +317,7 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
         await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
 
 
-def _listen(host: str, port: int, stack: ExitStack) -> list[socket.socket]:
+def _listen(host: str, port: int, stack: AsyncExitStack) -> list[socket.socket]:
     """Returns sockets that are bound to all addresses of `host`; `stack` closes them.
 
     Raises:

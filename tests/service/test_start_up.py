@@ -60,7 +60,7 @@ def sentence(url: str, *command: str, **settings: str) -> str:
         ("postgres:///x?host=/nowhere", "cannot be reached"),
     ],
 )
-def test_database_that_cannot_be_reached_is_told_in_a_sentence(url: str, reason: str, tmp_path: Path) -> None:
+def test_database_that_cannot_be_reached_is_reported_in_a_sentence(url: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "none.db").write_text("hello\n")
     (tmp_path / "folder").mkdir()
     for command in COMMANDS:
@@ -74,13 +74,15 @@ def test_database_that_cannot_be_reached_is_told_in_a_sentence(url: str, reason:
     ("changes", "reason"),
     [({"database": "nowhere"}, "Create the database"), ({"username": "nobody"}, "Correct the role")],
 )
-def test_wrong_name_and_role_are_told_in_a_sentence(database_url: str, changes: Mapping[str, str], reason: str) -> None:
+def test_wrong_name_and_role_are_reported_in_a_sentence(
+    database_url: str, changes: Mapping[str, str], reason: str
+) -> None:
     url = make_url(database_url).set(**changes).render_as_string(hide_password=False)  # type: ignore[arg-type]
     for command in COMMANDS:
         assert reason in sentence(url, *command)
 
 
-def test_port_in_use_is_told_in_a_sentence() -> None:
+def test_port_in_use_is_reported_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for command in ("serve", "api"):
@@ -90,18 +92,18 @@ def test_port_in_use_is_told_in_a_sentence() -> None:
         assert not Path("admin.key").exists()
 
 
-def test_host_that_is_unknown_is_told_in_a_sentence() -> None:
+def test_host_that_is_unknown_is_reported_in_a_sentence() -> None:
     assert "Cannot listen on nowhere.invalid" in sentence("sqlite:///file.db", "serve", FLOWRUNS_HOST="nowhere.invalid")
 
 
-def test_newer_database_is_told_in_a_sentence(database_url: str) -> None:
+def test_newer_database_is_reported_in_a_sentence(database_url: str) -> None:
     asyncio.run(query(database_url, "UPDATE alembic_version SET version_num = '9999'"))
     for command in COMMANDS:
         if command != ["worker"]:
             assert NEWER in sentence(database_url, *command)
 
 
-async def test_missing_migration_is_told_by_api_and_readyz(database_url: str) -> None:
+async def test_missing_migration_is_reported_by_api_and_readyz(database_url: str) -> None:
     async with run_app(database_url, with_worker=False) as app:
         await query(database_url, "UPDATE alembic_version SET version_num = '0001'")
         answer = await app.http.get("/readyz")
