@@ -295,8 +295,9 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
         settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
     )
     async with AsyncExitStack() as stack:
-        # The application closes it too; without that, a start that fails would wait for the threads of SQLite.
-        stack.push_async_callback(database.close)
+        # Without it, a start that fails would wait for the threads of SQLite.
+        failed = await stack.enter_async_context(AsyncExitStack())
+        failed.push_async_callback(database.close)
         if (problem := await database.read(problem_of_schema)) is not None:
             raise click.ClickException(problem)
         # Before the first start creates a key, which is shown only once.
@@ -314,6 +315,7 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
             access_log=False,
             timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
         )
+        failed.pop_all()  # from here on the application closes the database
         await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
 
 
