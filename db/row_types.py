@@ -28,6 +28,10 @@ class RunRow(Protocol):
     archived_at: datetime | None
     archive_operation_id: UUID | None
     duration_ms: int | None
+    started_by: str | None
+    retried_by: str | None
+    cancelled_by: str | None
+    archived_by: str | None
     parent_run_id: UUID | None
     root_run_id: UUID
     depth: int
@@ -37,7 +41,9 @@ class RunRow(Protocol):
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
     retry_strategy: str | None
+    retry_step_name: str | None
     first_run_id: UUID | None
+    rerun_of_id: UUID | None
     attempt: int
     retry_operation_id: UUID | None
     recovered_by_id: UUID | None
@@ -61,6 +67,7 @@ class RunRow(Protocol):
     tags: list[str]
     metadata: str
     input: str
+    input_secrets: str | None
     output: str | None
 
 
@@ -78,9 +85,12 @@ class StepRow(Protocol):
     finished_at: datetime | None
     duration_ms: int | None
     reused_from_id: UUID | None
+    completed_by: str | None
+    completion_note: str | None
     error: str | None
     input: str | None
     output: str | None
+    sealed: str | None
 
 
 class AttemptRow(Protocol):
@@ -139,6 +149,7 @@ class InputRequestRow(Protocol):
     answered_at: datetime | None
     answer: str | None
     answered_by_key_id: UUID | None
+    answered_by: str | None
     idempotency_key: str | None
 
 
@@ -191,6 +202,7 @@ class ScheduleRow(Protocol):
     cron: str
     time_zone: str
     missed_fires: str
+    overlap: str
     environment: str
     tags: list[str]
     metadata: str
@@ -214,8 +226,26 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    input_template: str | None
+    response_template: str | None
+    accepts_get: bool
+    exposed_headers: str
     created_at: datetime
     rotated_at: datetime | None
+
+
+class SecretRow(Protocol):
+    """A row of `secret`."""
+
+    id: UUID
+    project_id: UUID
+    environment: str | None
+    name: str
+    key_id: str
+    sealed: str
+    created_at: datetime
+    changed_at: datetime
+    changed_by: str
 
 
 class EventRow(Protocol):
@@ -233,3 +263,35 @@ class EventRow(Protocol):
     message: str | None
     data: str | None
     at: datetime
+
+
+class ApiKeyRow(Protocol):
+    """A row of `api_key`."""
+
+    id: UUID
+    project_id: UUID | None
+    role: str
+    name: str
+    hint: str
+    created_by: str | None
+    replaces_id: UUID | None
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class AuditEventRow(Protocol):
+    """A row of `audit_event`."""
+
+    id: UUID
+    project_id: UUID | None
+    action: str
+    actor: str
+    actor_id: UUID | None
+    object_id: UUID
+    object_kind: str
+    flow_id: UUID | None
+    request_id: str | None
+    details: str | None
+    created_at: datetime

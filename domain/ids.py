@@ -19,6 +19,7 @@ class IdKind(StrEnum):
 
     PROJECT = "proj"
     API_KEY = "key"
+    AUDIT_EVENT = "audit"
     FLOW = "flow"
     FLOW_VERSION = "ver"
     RUN = "run"
@@ -27,6 +28,7 @@ class IdKind(StrEnum):
     INPUT_REQUEST = "req"
     SCHEDULE = "sched"
     WEBHOOK = "hook"
+    SECRET = "secret"  # noqa: S105 - a prefix
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from db.core.database import Database
+from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
+from domain.log_context import REQUEST_ID, current_log_fields
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.loaders import Loaders
@@ -20,6 +23,13 @@ class Viewer:
     """The project of the key; None for an operator key, which sees all projects."""
     role: Role
     name: str
+    kind: ActorKind = ActorKind.API_KEY
+    """WEBHOOK for the call of a webhook, whose ID and name stand for those of a key."""
+
+    @property
+    def actor(self) -> Actor:
+        """The viewer as it is recorded with what it does."""
+        return Actor(self.kind, self.key_id, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +56,17 @@ class Context:
     """The source of live events; None where subscriptions are impossible."""
     resume_after: str | None = None
     """The cursor of the last event that the client received, from its transport. It replaces the argument `after`."""
+    secret_keys: KeyRing = NO_KEYS
+    """The keys that encrypt secrets."""
     stats: StatsFeeds | None = None
     """The statistics feeds of the process; None where subscriptions are impossible."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
         self.loaders = Loaders(self.database, cache=not self.long_lived)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the changes of the present operation come from."""
+        request_id = current_log_fields().get(REQUEST_ID)
+        return Origin(self.viewer.actor, None if request_id is None else str(request_id))

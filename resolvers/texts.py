@@ -33,6 +33,7 @@ TABLES: Mapping[IdKind, NodeTable] = {
     IdKind.RUN: NodeTable("flow_run", "flow_run.project_id"),
     IdKind.SCHEDULE: NodeTable("schedule", "schedule.project_id"),
     IdKind.WEBHOOK: NodeTable("webhook", "webhook.project_id"),
+    IdKind.SECRET: NodeTable("secret", "secret.project_id"),
 }
 """The types whose objects have JSON texts of their own."""
 

@@ -69,6 +69,7 @@ _LISTS = {
     "retryability",
     "schedules",
     "webhooks",
+    "secrets",
     "sample",
     "ineligible",
     "reasons",

@@ -10,17 +10,22 @@ from typing import Any
 import strawberry
 
 from domain import errors
+from domain.actor import ActorKind
+from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.enums import (
     AttemptStatus,
     Environment,
+    InputRequestStatus,
     MissedFires,
     RetryStrategy,
     Role,
     RunStatus,
+    ScheduleOverlap,
     SkipReason,
     StepStatus,
     TriggerMethod,
+    WebhookSignature,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
@@ -57,8 +62,10 @@ class OrderDirection(StrEnum):
 
 
 __all__ = [
+    "ActorKind",
     "Archived",
     "AttemptStatus",
+    "AuditAction",
     "BucketSize",
     "BulkKind",
     "BulkReason",
@@ -66,6 +73,7 @@ __all__ = [
     "BulkStatus",
     "Environment",
     "ErrorCode",
+    "InputRequestStatus",
     "LogLevel",
     "MissedFires",
     "OrderDirection",
@@ -74,10 +82,12 @@ __all__ = [
     "Role",
     "RunOrderField",
     "RunStatus",
+    "ScheduleOverlap",
     "SkipReason",
     "StepData",
     "StepStatus",
     "TriggerMethod",
+    "WebhookSignature",
 ]
 
 _NAMES: dict[type[StrEnum], str] = {
@@ -89,6 +99,8 @@ _NAMES: dict[type[StrEnum], str] = {
     RetryStrategy: "RetryStrategy",
     MissedFires: "MissedFirePolicy",
     SkipReason: "ScheduleSkipReason",
+    ScheduleOverlap: "ScheduleOverlap",
+    WebhookSignature: "WebhookSignature",
     Role: "Role",
     LogLevel: "LogLevel",
     Archived: "Archived",
@@ -101,6 +113,9 @@ _NAMES: dict[type[StrEnum], str] = {
     BulkStatus: "BulkStatus",
     BulkResult: "BulkResult",
     BulkReason: "BulkReason",
+    ActorKind: "ActorKind",
+    InputRequestStatus: "InputRequestStatus",
+    AuditAction: "AuditAction",
 }
 
 for _enum, _name in _NAMES.items():

@@ -9,13 +9,18 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import bulk, flows, projects, schedules, webhooks
+from resolvers import bulk, flows, projects, schedules, secrets, webhooks
+from resolvers.api_keys import KeyList
+from resolvers.audit import AuditLog
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
 from schema.fields import Info, columns_of, field
+from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.types.api_key import ApiKey
+from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
@@ -23,6 +28,7 @@ from schema.types.flow_run import FlowRun
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
 from schema.types.run_file import RunFile
+from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
 
 MAX_NODES = 1_000
@@ -36,6 +42,15 @@ FlowsFilter = Annotated[
 RunsFilter = Annotated[
     FlowRunFilter | None,
     strawberry.argument(description="Which runs. By default all that the key sees and that are not archived."),
+]
+Active = Annotated[
+    bool | None,
+    strawberry.argument(
+        description="True: only keys that are neither revoked nor expired; false: only the others. By default all."
+    ),
+]
+EventsFilter = Annotated[
+    AuditEventFilter | None, strawberry.argument(description="Which events. By default all that the key sees.")
 ]
 OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The order. By default the newest first.")]
 
@@ -99,17 +114,67 @@ class Query:
         where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return FlowRunStats(statistics=Statistics(info.context.database, where))
 
+    @field("The secrets of a project, oldest first. Their values cannot be read.")
+    async def secrets(
+        self,
+        info: Info,
+        project_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Required for operator keys; by default the key's project."),
+        ] = None,
+    ) -> list[Secret]:
+        rows = await secrets.of_project(info.context, project_id, columns_of(info, Secret))
+        return [Secret(row=row) for row in rows]
+
     @field("The bulk operation or plan with this ID; null if the key sees no such operation.")
     async def bulk_operation(self, info: Info, id: Id) -> BulkOperation | None:  # noqa: A002
         row = await bulk.get(info.context, id, columns_of(info, BulkOperation))
         return BulkOperation(row=row) if row else None
 
-    @field("Bulk operations that were started, newest first. Plans are left out.")
+    @field("Bulk operations that were started, newest first, and plans if they are asked for.")
     async def bulk_operations(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        include_plans: Annotated[
+            bool,
+            strawberry.argument(
+                description="True: also the plans of dry runs that can still be executed. `cancelBulkOperation` drops a"
+                " plan. By default, plans are left out."
+            ),
+        ] = False,
     ) -> Connection[BulkOperation]:
-        source = bulk.OperationList(info.context)
+        source = bulk.OperationList(info.context, with_plans=include_plans)
         return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
+
+    @field("API keys, newest first: those of the key's project; for operator keys all. Needs the role ADMIN.")
+    async def api_keys(
+        self,
+        info: Info,
+        active: Active = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[ApiKey]:
+        source = KeyList(info.context, active)
+        return await connect(info, ApiKey, source, PageArguments(first, after, last, before))
+
+    @field("The audit log, newest first: who changed what. Needs the role ADMIN.")
+    async def audit_events(
+        self,
+        info: Info,
+        filter: EventsFilter = None,  # noqa: A002
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[AuditEvent]:
+        source = AuditLog(info.context, (filter or AuditEventFilter()).to_domain())
+        return await connect(info, AuditEvent, source, PageArguments(first, after, last, before))
 
 
 def run_list(
@@ -158,5 +223,6 @@ NODES = {
     IdKind.SCHEDULE: (Schedule, schedules.get),
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
+    IdKind.SECRET: (Secret, secrets.get),
 }
 """The types of nodes by their IDs, each with what finds an object of the type."""

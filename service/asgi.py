@@ -10,26 +10,28 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from db import migrate
+from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
+from engine.secrets.key_ring import KeyRing
 from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
 from service.http.downloads import Downloads
-from service.http.graphiql import Explorer
 from service.http.graphql import GraphQLEndpoint
+from service.http.pages import Pages
 from service.http.request_ids import RequestIds, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
+from service.secret_keys import load_key_ring
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.worker import Worker
@@ -49,14 +51,15 @@ class Service:
 def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
-    explorer = Explorer(WEB)
+    pages = Pages(WEB)
     viewers = Viewers(database)
     sessions = BrowserSessions(database, viewers, project_id)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
-    worker = Worker(database, flows, settings) if with_worker else None
+    keys = load_key_ring(settings)
+    worker = Worker(database, flows, settings, keys) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -64,14 +67,16 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             stack.enter_context(viewers.forgetting_revoked())
             signals = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(signals)
-            watch = asyncio.create_task(connections.watch())
+            beside = [asyncio.create_task(work) for work in (connections.watch(), viewers.record_uses())]
             task = asyncio.create_task(worker.run()) if worker else None
             yield
-            watch.cancel()
+            for running in beside:
+                running.cancel()
             if worker and task:
                 worker.stop()
                 await task
             await hub.close()
+        await viewers.write_uses()
         await database.close()
 
     endpoint = GraphQLEndpoint(
@@ -79,27 +84,27 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         database,
         viewers,
         flows,
-        explorer,
+        pages,
         hub,
         connections,
         settings.max_body_bytes,
         compiled_reads=settings.compiled_reads,
+        secret_keys=keys,
     )
     app = Starlette(
         routes=[
-            Route("/", _to_explorer),
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            Webhooks(database, flows, settings.max_body_bytes).route(),
-            explorer.assets(),
+            *Webhooks(database, flows, settings.max_body_bytes).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
             Route("/runs/{run_id}/log", downloads.log),
             Route("/files/{file_id}", downloads.file),
+            *pages.routes(),
             Route("/schemas/flow-definition.json", _flow_definition_schema),
             Route("/healthz", _healthz),
-            Route("/readyz", _Readiness(database)),
+            Route("/readyz", _Readiness(database, keys)),
         ],
         middleware=[Middleware(RequestIds)],
         exception_handlers={Exception: internal_error},
@@ -107,10 +112,6 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         max_body_size=settings.max_body_bytes,
     )
     return Service(app, sessions, hub)
-
-
-async def _to_explorer(_: Request) -> Response:
-    return RedirectResponse("/graphql", status_code=307)
 
 
 async def _flow_definition_schema(_: Request) -> Response:
@@ -122,10 +123,12 @@ async def _healthz(_: Request) -> Response:
 
 
 class _Readiness:
-    """Reports readiness: the database is available, and has the schema that this version needs."""
+    """Reports readiness: the database is available, has the schema that this version needs, and no secret in it was
+    encrypted by a key that is missing here."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (await self._response())(scope, receive, send)
@@ -133,8 +136,14 @@ class _Readiness:
     async def _response(self) -> Response:
         try:
             problem = await self._database.read(migrate.problem)
+            counts = await self._database.read(secrets.key_counts) if problem is None else {}
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if problem is not None:
             return PlainTextResponse(f"{problem}\n", status_code=503)
+        missing = {key: count for key, count in counts.items() if key not in self._keys}
+        if missing:
+            listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))
+            message = f"Keys of secrets are missing in FLOWRUNS_SECRET_KEYS: {listed}"
+            return PlainTextResponse(f"{message}\n", status_code=503)
         return PlainTextResponse("ready\n")

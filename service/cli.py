@@ -1,12 +1,14 @@
 """The command line: `python -m service COMMAND`."""
 
 import asyncio
+import getpass
 import json
 import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,6 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from db import api_keys, flows, projects
+from db import secrets as db_secrets
 from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
@@ -27,18 +30,24 @@ from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
+from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
-from domain.time import clock
+from domain.time import clock, iso_duration
+from domain.time.iso_duration import IsoDuration
 from engine.actions import ActionLoadError
 from engine.compiled_flow import FlowCache, check
+from engine.secrets.key_ring import new_key
+from engine.secrets.rewrap import rewrap
 from engine.worker.maintenance import count_old_runs
+from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
-from service.http.graphiql import Explorer
+from service.http.pages import Pages
 from service.log_output import configure_logging
+from service.secret_keys import load_key_ring
 from service.server import freeze_gc, server_config
 from service.settings import Settings
 from service.worker import Worker
@@ -162,7 +171,32 @@ def schema() -> None:
     click.echo(sdl(), nl=False)
 
 
-@main.group(help="Create, list and revoke API keys.")
+def _duration(_: click.Context, __: click.Parameter, text: str | None) -> IsoDuration | None:
+    """Reads an option with a duration."""
+    try:
+        return iso_duration.parse(text) if text is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _end_of(duration: IsoDuration | None) -> datetime | None:
+    """Returns the instant at which a duration ends that begins now."""
+    try:
+        return duration.after(clock.now()) if duration is not None else None
+    except ValueError as error:
+        raise click.ClickException(f"The duration {error}.") from None
+
+
+def _origin() -> Origin:
+    """Returns the user of this host as the origin of changes."""
+    try:
+        user: str | None = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        user = None
+    return Origin(Actor(ActorKind.CLI, name=user))
+
+
+@main.group(help="Create, list, rotate and revoke API keys.")
 def key() -> None:
     """API keys."""
 
@@ -172,13 +206,19 @@ def key() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value)
 @click.option("--project", default=projects.DEFAULT_NAME, help="Its project, created when new.")
 @click.option("--operator", is_flag=True, help="A key for all projects.")
+@click.option("--expires-in", callback=_duration, help="How long it can be used, such as P90D; by default for ever.")
 @click.pass_obj
-def create_key(settings: Settings, name: str, role: str, project: str, operator: bool) -> None:
+def create_key(
+    settings: Settings, name: str, role: str, project: str, operator: bool, expires_in: IsoDuration | None
+) -> None:
     """Create a key."""
+    expires_at = _end_of(expires_in)
 
     def work(uow: UnitOfWork) -> str:
         owner = None if operator else projects.by_name(uow.conn, project) or projects.create(uow, project)
-        return api_keys.create(uow, project_id=owner, role=Role(role), name=name)
+        return api_keys.create(
+            uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=_origin()
+        )
 
     click.echo(_with_database(settings, lambda database: database.write(work)))
 
@@ -190,7 +230,30 @@ def list_keys(settings: Settings) -> None:
     for row in _with_database(settings, lambda database: database.read(api_keys.listed)):
         state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
         owner = row.project or "all projects"
-        click.echo(f"{ids.encode(IdKind.API_KEY, row.id)}  {row.hint}…  {row.role:8}  {owner}  {state}  {row.name}")
+        used = f"used {row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "not used"
+        shown = ids.encode(IdKind.API_KEY, row.id)
+        click.echo(f"{shown}  {row.hint}…  {row.role:8}  {owner}  {state}  {used}  {row.name}")
+
+
+@key.command("rotate", help="Create a key that replaces KEY_ID, which expires after the overlap; print its secret.")
+@click.argument("key_id")
+@click.option("--overlap", default="P1D", callback=_duration, help="How long the old key can still be used.")
+@click.option("--expires-in", callback=_duration, help="How long the new one can be used; by default as the old one.")
+@click.pass_obj
+def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in: IsoDuration | None) -> None:
+    """Replace a key."""
+    decoded, expires_at, old_ends_at = _key_id(key_id), _end_of(expires_in), overlap.after(clock.now())
+
+    def work(uow: UnitOfWork) -> str | None:
+        row = api_keys.locked(uow, decoded)
+        if row is None or not api_keys.in_force(uow.conn, [decoded]):
+            return None
+        return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), _origin())
+
+    secret = _with_database(settings, lambda database: database.write(work))
+    if secret is None:
+        raise click.ClickException("No active key with this ID.")
+    click.echo(secret)
 
 
 @key.command("revoke", help="End a key.")
@@ -198,12 +261,16 @@ def list_keys(settings: Settings) -> None:
 @click.pass_obj
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
+    decoded = _key_id(key_id)
+    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded, _origin())):
+        raise click.ClickException("No active key with this ID.")
+
+
+def _key_id(text: str) -> UUID:
     try:
-        decoded = ids.decode(IdKind.API_KEY, key_id)
+        return ids.decode(IdKind.API_KEY, text)
     except FlowRunsError as error:
         raise click.ClickException(error.message) from None
-    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded)):
-        raise click.ClickException("No active key with this ID.")
 
 
 @main.group(help="Publish flows from files.")
@@ -227,12 +294,55 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
         owner = projects.by_name(uow.conn, project)
         if owner is None:
             raise click.ClickException(f"No project named {project!r}.")
-        called = name or file.stem
-        flow_id = flows.by_name(uow.conn, owner, called) or flows.create(uow, owner, called)
-        flows.publish(uow, flow_id, owner, checked.text, checked.step_count)
+        called, origin = name or file.stem, _origin()
+        flow_id = flows.by_name(uow.conn, owner, called)
+        if flow_id is None:
+            return flow_changes.create_checked(uow, origin, owner, called, checked)
+        flow_changes.publish_checked(uow, origin, flow_id, owner, checked)
         return flow_id
 
     click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
+
+
+@main.group(help="Manage the keys that encrypt secrets.")
+def secrets() -> None:
+    """Keys of secrets."""
+
+
+@secrets.command("new-key", help="Print a new random key for FLOWRUNS_SECRET_KEYS.")
+def new_secret_key() -> None:
+    """Print a new key."""
+    click.echo(new_key())
+
+
+@secrets.command("keys", help="List the keys in use, with the number of secrets that each has encrypted.")
+@click.pass_obj
+def list_secret_keys(settings: Settings) -> None:
+    """List the keys of secrets."""
+    keys = load_key_ring(settings)
+    counts = _with_database(settings, lambda database: database.read(db_secrets.key_counts))
+    for key_id in sorted({*keys.ids, *counts}):
+        state = "encrypts" if key_id == keys.primary_id else "decrypts" if key_id in keys else "MISSING"
+        click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} secrets")
+
+
+@secrets.command("rewrap", help="Encrypt all secrets again with the first key. Services may run meanwhile.")
+@click.pass_obj
+def rewrap_secrets(settings: Settings) -> None:
+    """Encrypt all secrets again with the first key."""
+    keys = load_key_ring(settings)
+    if keys.primary_id is None:
+        raise click.ClickException("There is no key: set FLOWRUNS_SECRET_KEYS.")
+    done = _with_database(settings, lambda database: rewrap(database, keys))
+    click.echo(
+        f"{done.values} values and {done.outputs} redacted outputs are encrypted by the key {keys.primary_id} now."
+    )
+    for value in done.unreadable.values():
+        click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
+    if done.unreadable_outputs:
+        click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
+    if done.unreadable or done.unreadable_outputs:
+        raise SystemExit(1)
 
 
 def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
@@ -249,12 +359,12 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 
 async def _work(settings: Settings) -> None:
     database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-    worker = Worker(database, FlowCache(database), settings)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
-    freeze_gc()
     try:
+        worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        freeze_gc()
         if await _wait_for_migration(database, worker):
             async with pg_notify.listen_for_other_processes(database, settings.database_url):
                 await worker.run()
@@ -358,12 +468,12 @@ class _Server(uvicorn.Server):
 
 
 def _greet(url: str, found: Bootstrapped, token: str) -> None:
-    explorer = (
+    console = (
         "Open this in a browser; it signs you in once:"
-        if Explorer(WEB).is_built
-        else ("The explorer is not built (scripts/build-web says why). Once it is, this signs you in:")
+        if Pages(WEB).are_built
+        else ("The console is not built (scripts/build-web says why). Once it is, this signs you in:")
     )
-    click.echo(f"\n  Flow Runs is ready at {url}\n\n  {explorer}\n\n    {url}/sign-in?token={token}\n")
+    click.echo(f"\n  Flow Runs is ready at {url}\n\n  {console}\n\n    {url}/sign-in?token={token}\n")
     click.echo("  Or ask from a shell:\n")
     click.echo(f"    curl -s {url}/graphql -H 'content-type: application/json' \\")
     click.echo(f'      -H "authorization: Bearer {_shown_key(found)}" \\')

@@ -11,6 +11,7 @@ from db.core import pg_url
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
+from engine.secrets.key_ring import parse_keys
 from service.log_output import LogFormat
 from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
@@ -41,6 +42,11 @@ class Settings(BaseSettings):
     http_allow_private: bool = Field(
         default=False, description="Let `http` steps call private, loopback and link-local addresses."
     )
+    http_use_proxies: bool | None = Field(
+        default=None,
+        description="Let `http` steps use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides by itself which"
+        " addresses it calls, private ones too. Default: as `FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
+    )
     files_url: str = Field(
         default="",
         description="Where the files that steps store are kept: a folder, `s3://…`, `gs://…` or `az://…`.",
@@ -50,6 +56,12 @@ class Settings(BaseSettings):
     )
     max_log_lines: int = Field(
         default=MAX_LINES, ge=1, le=1_000_000, description="Lines that are kept of the log of a run."
+    )
+    secret_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
+        " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
+        " beside it.",
     )
     seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
     worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
@@ -76,6 +88,12 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         description="Days for which bulk operations that have ended are kept, with what became of each run.",
+    )
+    audit_retention_days: int | None = Field(
+        default=365,
+        ge=1,
+        le=36_500,
+        description="Days for which events of the audit log are kept.",
     )
     database_pool_size: int = Field(
         default=10,
@@ -125,6 +143,12 @@ class Settings(BaseSettings):
             raise ValueError("the URL must name a file: sqlite:///folder/file.db")
         return value
 
+    @field_validator("secret_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value())
+        return value
+
     @field_validator("files_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
@@ -135,6 +159,11 @@ class Settings(BaseSettings):
             known = ", ".join(f"{name}://" for name in BUCKETS)
             raise ValueError(f"a folder is needed, or a URL that begins with {known}")
         return value
+
+    @property
+    def uses_proxies(self) -> bool:
+        """True if `http` steps use the proxies that the environment names."""
+        return self.http_allow_private if self.http_use_proxies is None else self.http_use_proxies
 
     @property
     def files_place(self) -> str:

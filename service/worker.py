@@ -16,6 +16,8 @@ from engine.compiled_flow import FlowCache
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.run_output import OutputLimits
+from engine.secrets.key_ring import NO_KEYS, KeyRing
+from engine.secrets.store import SecretStore
 from engine.steps import KINDS, StepSettings
 from engine.worker.bulk_worker import BulkWorker
 from engine.worker.dispatcher import Dispatcher, DispatcherSettings
@@ -33,20 +35,24 @@ _DEMO_ACTIONS = "service.demo_actions"
 class Worker:
     """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
 
-    def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
+    def __init__(self, database: Database, flows: FlowCache, settings: Settings, keys: KeyRing = NO_KEYS) -> None:
+        """`keys` decrypt the secrets of steps."""
         self._database = database
         self._flows = flows
         self._settings = settings
         self._stopped = False
         modules = [*settings.action_modules, *([_DEMO_ACTIONS] if settings.seed_demo else [])]
         self._step_settings = StepSettings(
-            http_allow_private=settings.http_allow_private, actions=actions.load(modules)
+            http_allow_private=settings.http_allow_private,
+            http_use_proxies=settings.uses_proxies,
+            actions=actions.load(modules),
         )
         self._files = FileStore(settings.files_place)
         self._output_limits = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
+        self._secrets = SecretStore(database, keys)
 
     @property
     def is_stopping(self) -> bool:
@@ -63,12 +69,13 @@ class Worker:
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
-            executor = Executor(self._database, self._flows, kinds, self._output_limits)
+            executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets)
             beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
             try:
-                while not self._stopped:
-                    await self._dispatch(executor)
-                await asyncio.gather(*beside)
+                with self._secrets.watching():
+                    while not self._stopped:
+                        await self._dispatch(executor)
+                    await asyncio.gather(*beside)
             finally:
                 for task in beside:
                     task.cancel()
@@ -98,6 +105,7 @@ class Worker:
             settings.execution_data_retention_days,
             settings.event_retention_days,
             settings.bulk_retention_days,
+            settings.audit_retention_days,
         )
         keeping = asyncio.create_task(MaintenanceRunner(jobs).run())
         try:

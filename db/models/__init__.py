@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from db.models.api_key import ApiKey
+from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
 from db.models.flow_run import FlowRun
@@ -14,6 +15,7 @@ from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
+from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
 
@@ -22,6 +24,7 @@ metadata = SQLModel.metadata
 __all__ = [
     "RUN_ROLLUP_DELTA",
     "ApiKey",
+    "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
     "EventLowWatermark",
@@ -31,6 +34,7 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RetiredSecret",
     "RunEvent",
     "RunFile",
     "RunFileReference",
@@ -38,6 +42,7 @@ __all__ = [
     "RunRollup",
     "RunRollupState",
     "Schedule",
+    "Secret",
     "StepAttempt",
     "StepResult",
     "Webhook",

@@ -44,6 +44,14 @@ class FlowRun(SQLModel, table=True):
     duration_ms: int | None = Field(sa_column=Column(BigInteger))
     """From start to finish, set when the run is final."""
 
+    started_by: str | None = Field(sa_column=Column(Text))
+    """JSON text, see domain/actor.py; None: unknown, as for `retried_by`, `cancelled_by` and `archived_by`."""
+    retried_by: str | None = Field(sa_column=Column(Text))
+    """Who made this retry; None for a run that is no retry."""
+    cancelled_by: str | None = Field(sa_column=Column(Text))
+    archived_by: str | None = Field(sa_column=Column(Text))
+    """None: it is not archived."""
+
     parent_run_id: UUID | None = Field(sa_column=key(nullable=True))
     root_run_id: UUID = Field(sa_column=key())
     """The topmost ancestor; a run without a parent is its own root."""
@@ -60,8 +68,12 @@ class FlowRun(SQLModel, table=True):
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
     retry_strategy: str | None = Field(sa_column=Column(Text))
     """Where a retry began; none for other runs, and for retries made before this was recorded."""
+    retry_step_name: str | None = Field(sa_column=Column(Text))
+    """The step that the client chose, of a retry FROM_STEP or of a rerun from a step."""
     first_run_id: UUID | None = Field(sa_column=key(nullable=True))
     """The first run of the operation that this run continues, whose ID is in idempotency keys; none: the run itself."""
+    rerun_of_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The run that this run executes once more: a new operation, outside of chains of retries."""
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
     """Place in the chain of retries, from 1."""
     retry_operation_id: UUID | None = Field(sa_column=key(nullable=True))
@@ -104,6 +116,9 @@ class FlowRun(SQLModel, table=True):
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
     input: str = Field(sa_column=Column(Text, nullable=False))
+    input_secrets: str | None = Field(sa_column=Column(Text))
+    """Where the input of a child run has placeholders of secrets that its parent put there, as JSON text. Any other
+    text that looks like one is no placeholder."""
     output: str | None = Field(sa_column=Column(Text))
 
 
@@ -133,10 +148,13 @@ def _indexes(c: Any) -> None:
     # Searched for texts that are too short for an index of texts, or where there is none.
     failed = c.error_message.is_not(None)
     Index("ix_run_error", c.project_id, c.id, sqlite_where=failed, postgresql_where=failed)
+    # The live runs of a schedule.
+    live = and_(c.source.is_not(None), c.finished_at.is_(None))
+    Index("ix_run_source_live", c.source, c.id, sqlite_where=live, postgresql_where=live)
     # On PostgreSQL an index that asks for `archived_at` would make every index of the run be written when it is set.
     archived = c.archived_at.is_not(None)
     Index("ix_run_archived", c.project_id, c.id, sqlite_where=archived).ddl_if(dialect="sqlite")
-    for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id)):
+    for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id), ("rerun_of", c.rerun_of_id)):
         condition = column.is_not(None)
         Index(f"ix_run_{name}", column, c.id, sqlite_where=condition, postgresql_where=condition)
     # Of runs without a parent, which are most, the root is found by its ID.

@@ -33,5 +33,7 @@ class InputRequest(SQLModel, table=True):
     """JSON text."""
     answered_by_key_id: UUID | None = Field(sa_column=key(nullable=True))
     """The API key that responded."""
+    answered_by: str | None = Field(sa_column=Column(Text))
+    """JSON text, see domain/actor.py; None: unknown, or nobody."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
     """Of the request that responded."""

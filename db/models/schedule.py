@@ -22,6 +22,8 @@ class Schedule(SQLModel, table=True):
     cron: str = Field(sa_column=Column(Text, nullable=False))
     time_zone: str = Field(sa_column=Column(Text, nullable=False))
     missed_fires: str = Field(sa_column=Column(Text, nullable=False))
+    overlap: str = Field(sa_column=Column(Text, nullable=False, server_default="QUEUE"))
+    """What happens at a fire time when an earlier run of the schedule is live."""
     environment: str = Field(sa_column=Column(Text, nullable=False))
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))

@@ -12,6 +12,7 @@ from db.models.types import table
 from db.row_types import InputRequestRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
+from domain.actor import Actor
 from domain.enums import InputRequestStatus
 from domain.time import clock
 
@@ -40,14 +41,15 @@ def of_step(conn: Connection, run_id: UUID, position: int) -> InputRequestRow:
 
 
 def answer(
-    uow: UnitOfWork, request_id: UUID, text: str, key_id: UUID | None = None, idempotency_key: str | None = None
+    uow: UnitOfWork, request_id: UUID, text: str, by: Actor | None = None, idempotency_key: str | None = None
 ) -> bool:
     """PENDING → ANSWERED. Returns False if the request is no longer pending."""
     values = {
         "status": InputRequestStatus.ANSWERED,
         "answer": text,
         "answered_at": clock.now(),
-        "answered_by_key_id": key_id,
+        "answered_by_key_id": by.id if by is not None else None,
+        "answered_by": by.text if by is not None else None,
         "idempotency_key": idempotency_key,
     }
     return uow.conn.execute(update(_table).where(_request.id == request_id, _pending).values(values)).rowcount == 1
@@ -75,4 +77,10 @@ def cancel(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
 def pending_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[InputRequestRow]]:
     """Returns the pending input requests of each run, oldest first."""
     query = select(_table).where(_request.run_id.in_(run_ids), _pending).order_by(_request.id)
+    return group_by(fetch_all(conn, query), "run_id")
+
+
+def by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[InputRequestRow]]:
+    """Returns all input requests of each run, oldest first."""
+    query = select(_table).where(_request.run_id.in_(run_ids)).order_by(_request.id)
     return group_by(fetch_all(conn, query), "run_id")

@@ -32,6 +32,7 @@ from db.queue import due, quota, slots
 from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
+from domain.actor import Actor
 from domain.enums import RunStatus
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
@@ -163,6 +164,7 @@ _END = (
         blocked_since=None,
         blocked_by=None,
         lease_token=None,
+        cancelled_by=bindparam("by"),
         error_code=bindparam("code"),
         error_message=bindparam("why"),
         error_folded=bindparam("folded"),
@@ -246,6 +248,12 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
         uow.charge(own, values["id"])
     event_log.append(uow, [_event(values["id"], values["project_id"], values["flow_id"], None, "QUEUED", message, now)])
     uow.publish_after_commit(pubsub.RUNS_DUE)
+
+
+def forget_idempotency_key(uow: UnitOfWork, run_id: UUID) -> None:
+    """Gives the idempotency key of a run free for another one."""
+    forgotten = update(_table).where(_run.id == run_id).values(idempotency_key=None, request_hash=None)
+    uow.conn.execute(forgotten)
 
 
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
@@ -355,7 +363,12 @@ def note(uow: UnitOfWork, run: RunRow, message: str) -> None:
 
 
 def end_locked(
-    uow: UnitOfWork, locked: Sequence[EndedRun], target: RunStatus, message: str, error: ExternalFailure | None = None
+    uow: UnitOfWork,
+    locked: Sequence[EndedRun],
+    target: RunStatus,
+    message: str,
+    error: ExternalFailure | None = None,
+    cancelled_by: Actor | None = None,
 ) -> Sequence[EndedRun]:
     """Does what `end` does, for runs that this transaction has locked."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
@@ -368,6 +381,7 @@ def end_locked(
         "code": error.code if error else None,
         "why": error.message if error else None,
         "folded": fold_column(error.message) if error else None,
+        "by": cancelled_by.text if cancelled_by else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
     uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **error_columns})

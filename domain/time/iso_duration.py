@@ -31,6 +31,17 @@ class IsoDuration(NamedTuple):
         except (ValueError, OverflowError):
             return _EARLIEST
 
+    def after(self, instant: datetime) -> datetime:
+        """Returns the instant, in UTC, at which a period of this length ends that begins at `instant`.
+
+        Raises:
+            ValueError: it is outside the calendar. The message is for clients.
+        """
+        try:
+            return _months_before(instant.astimezone(UTC), -self.months) + self.exact
+        except (ValueError, OverflowError):
+            raise ValueError("is longer than the calendar") from None
+
 
 @lru_cache(maxsize=1_000)
 def parse(text: str) -> IsoDuration:

@@ -8,6 +8,7 @@ Python that the sandbox would have to check.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from domain.json_codec import KIB
+from engine.secrets.placeholders import ENCODINGS
 from engine.templates.filters import FILTERS, TESTS
 from engine.templates.meter import Meter
 from engine.templates.operations import METHODS, OPERATIONS, Operation
@@ -27,8 +29,14 @@ MAX_DEPTH = 40
 """Levels of the parsed template. Python's own compiler fails at about twice as many."""
 MAX_NODES = 2_000
 """Nodes of one template. Each takes about 50 µs to compile."""
-SCOPE_NAMES = frozenset({"run", "steps", "item", "index"})
+LOOP_NAMES = frozenset({"item", "index"})
+"""Variables that only templates of loops see."""
+SCOPE_NAMES = frozenset({"run", "steps"}) | LOOP_NAMES
+"""Variables of the templates of flows."""
 
+_SECRETS = "secrets"
+"""The name of the object whose fields are the secrets of the project."""
+_SECRET_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,99}")
 _MARK = "\N{SECTION SIGN}"
 """Prefix of the names of our operations. No template can use such a name."""
 
@@ -122,29 +130,36 @@ class Compiled(NamedTuple):
 
     template: Template
     is_expression: bool
-    """True if the template is a single `{{ … }}`, which renders to its value instead of text."""
+    """True if the template is a single `{{ … }}`, white space around it aside: it renders to its value, not to text."""
     cost: int
     """Number of nodes: the steps of one evaluation without the iterations of its loops."""
+    secrets: frozenset[str]
+    """Names of the secrets to which the template refers."""
 
 
-def compile_source(source: str) -> Compiled:
-    """Compiles the template in `source`.
+def compile_source(source: str, inserted: str = "text", names: frozenset[str] = SCOPE_NAMES) -> Compiled:
+    """Compiles the template in `source`, which may use the variables `names`.
+
+    The operation `inserted` writes values that stand between other text.
 
     Raises:
         LanguageError: `source` is not a template, or not an allowed one.
     """
-    tree = _parsed(source)
-    is_expression = _is_expression(tree)
+    tree, secrets = _parsed(source, names)
+    expression = _lone_expression(tree)
+    is_expression = expression is not None
+    if expression is not None:
+        tree.body = [nodes.Output([expression], lineno=expression.lineno)]
     cost = _cost(tree)
     try:
-        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else "text"))
+        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else inserted))
     except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
         # The checks should leave no such error, but Python's compiler has limits of its own.
         raise LanguageError(f"The template does not compile: {error}") from None
-    return Compiled(template, is_expression, cost)
+    return Compiled(template, is_expression, cost, secrets)
 
 
-def _parsed(source: str) -> nodes.Template:
+def _parsed(source: str, names: frozenset[str]) -> tuple[nodes.Template, frozenset[str]]:
     if len(source) > MAX_SOURCE:
         raise LanguageError(f"A template may have {MAX_SOURCE:,} characters; this one has {len(source):,}")
     try:
@@ -156,20 +171,23 @@ def _parsed(source: str) -> nodes.Template:
     except ValueError as error:
         # Python refuses to read numbers of thousands of digits.
         raise LanguageError(str(error)) from None
-    _check(tree)
-    return tree
+    return tree, _check(tree, names)
 
 
 def _cost(tree: nodes.Node) -> int:
     return 1 + sum(1 for _ in tree.find_all(nodes.Node))
 
 
-def _is_expression(tree: nodes.Template) -> bool:
-    body = tree.body
-    if len(body) != 1 or not isinstance(body[0], nodes.Output):
-        return False
-    output = body[0].nodes
-    return len(output) == 1 and not isinstance(output[0], nodes.TemplateData)
+def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """Returns the expression of a template that has nothing but one and white space; None: it has something else."""
+    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
+        return None
+    shown = [node for node in tree.body[0].nodes if not _is_blank(node)]
+    return shown[0] if len(shown) == 1 and not isinstance(shown[0], nodes.TemplateData) else None
+
+
+def _is_blank(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.TemplateData) and not node.data.strip()
 
 
 def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
@@ -183,8 +201,12 @@ def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
     return tree
 
 
-def _check(tree: nodes.Template) -> None:
-    known = SCOPE_NAMES | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+def _check(tree: nodes.Template, names: frozenset[str]) -> frozenset[str]:
+    """Checks that everything in `tree` is allowed; returns the names of the secrets to which it refers."""
+    known = names | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    has_secrets = _SECRETS not in known
+    if has_secrets:
+        known |= {_SECRETS}
     if "loop" in known:
         raise LanguageError("`loop` is the name of the object that describes a loop")
     if tree.find(nodes.For) is not None:
@@ -196,7 +218,52 @@ def _check(tree: nodes.Template) -> None:
         if check is not None:
             check(node)
         if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
-            raise _refused(node, f"{node.name!r} is not known here: a template sees `run` and `steps`")
+            seen = " and ".join(f"`{name}`" for name in sorted(names - LOOP_NAMES))
+            raise _refused(node, f"{node.name!r} is not known here: a template sees {seen}")
+    return frozenset(_secrets(tree, is_whole=False)) if has_secrets else frozenset()
+
+
+def _secrets(node: nodes.Node, *, is_whole: bool) -> Iterator[str]:
+    """Yields the names of the secrets below `node`, and marks the nodes that refer to them.
+
+    A template can put a secret into its text (`is_whole`), alone or beside others, and nothing else: no condition can
+    test it, and no operation takes it apart, so that its value is always found where it is repeated.
+    """
+    if isinstance(node, nodes.Name) and node.name == _SECRETS:
+        raise _refused(node, "`secrets` is no value: write `secrets.NAME`")
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        name = _secret_name(node)
+        if name is not None:
+            if not is_whole:
+                message = (
+                    f"`secrets.{name}` can only be put into a text as it is, or through `b64encode` or `urlencode`"
+                )
+                raise _refused(node, message)
+            yield name
+            return
+    for child in node.iter_child_nodes():
+        yield from _secrets(child, is_whole=_keeps_whole(node, child, is_whole=is_whole))
+
+
+def _secret_name(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    if not isinstance(node.node, nodes.Name) or node.node.name != _SECRETS:
+        return None
+    name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+    if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name):
+        raise _refused(node, "The name of a secret has up to 100 letters, digits and underscores: `secrets.NAME`")
+    # No template can write this name, and no local variable has it.
+    node.node.name = _MARK + _SECRETS
+    return name
+
+
+def _keeps_whole(node: nodes.Node, child: nodes.Node, *, is_whole: bool) -> bool:
+    if isinstance(node, nodes.Output):
+        return True
+    if isinstance(node, nodes.Concat):
+        return is_whole
+    if isinstance(node, nodes.CondExpr):
+        return is_whole and child is not node.test
+    return is_whole and isinstance(node, nodes.Filter) and node.name in ENCODINGS and child is node.node
 
 
 def _by_depth(tree: nodes.Template) -> Iterator[nodes.Node]:
@@ -323,12 +390,20 @@ def _unary(node: nodes.UnaryExpr) -> nodes.Node:
     return _operation(_UNARY[type(node)], node.node)
 
 
+def _is_secret(node: nodes.Getattr | nodes.Getitem) -> bool:
+    return isinstance(node.node, nodes.Name) and node.node.name == _MARK + _SECRETS
+
+
 def _attribute(node: nodes.Getattr) -> nodes.Node:
+    if _is_secret(node):
+        return _operation("secret", None, nodes.Const(node.attr))
     return _operation("item", node.node, nodes.Const(node.attr), nodes.Const(_path(node.node)))
 
 
 def _subscript(node: nodes.Getitem) -> nodes.Node:
     arg = node.arg
+    if _is_secret(node):
+        return _operation("secret", None, arg)
     if isinstance(arg, nodes.Slice):
         bounds: list[nodes.Expr] = [bound or nodes.Const(None) for bound in (arg.start, arg.stop, arg.step)]
         return _operation("slice", node.node, *bounds)

@@ -2,24 +2,27 @@
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
+from db import audit_events
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import InputRequestRow, RunRow
 from db.runs import input_requests, transitions
-from domain import ids, json_codec, json_schema
+from domain import ids, json_codec
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
     IdempotencyConflictError,
     InputAlreadyAnsweredError,
     InputExpiredError,
-    InputInvalidError,
     InputRequestNotFoundError,
     RunNotPausedError,
 )
 from domain.ids import IdKind
+from domain.json_defaults import CheckedSchema
 from domain.time import clock
 from engine.run_creation import Idempotency
+from resolvers import values
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs import runs
 
@@ -34,22 +37,23 @@ async def resume(
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
-        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, IdempotencyConflictError.
+        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError,
+        IdempotencyConflictError.
     """
     Idempotency.of(idempotency_key, [])
     run = await runs.get_existing(context, run_id, frozenset({"status"}))
     request = await context.database.read(input_requests.get, run.id, ids.decode(IdKind.INPUT_REQUEST, request_id))
     if request is None:
         raise InputRequestNotFoundError
-    text = json_codec.encode(response, limit=json_codec.MAX_INPUT_BYTES, what="response")
-    answer = _Answer(text, context.viewer, idempotency_key)
+    schema = CheckedSchema(json_codec.decode(request.answer_schema))
+    filled = schema.fill(response, "response")
+    text = values.encode(filled, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    answer = _Answer(text, context.viewer, context.origin, idempotency_key)
     if answer.is_recorded(request):
         return request
     _check_answerable(run, request)
-    schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
-    if problems := json_schema.problems(schema, response, "response"):
-        raise InputInvalidError(problems)
-    await context.database.write(_answer, run.id, request, answer)
+    schema.accept(filled, "response")
+    await context.database.write(_answer, run, request, answer)
     return request
 
 
@@ -59,6 +63,7 @@ class _Answer:
 
     text: str
     viewer: Viewer
+    origin: Origin
     idempotency_key: str | None
 
     def is_recorded(self, request: InputRequestRow) -> bool:
@@ -84,12 +89,14 @@ def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
         raise RunNotPausedError(f"The run is {run.status} and is not waiting for a response.")
 
 
-def _answer(uow: UnitOfWork, run_id: UUID, request: InputRequestRow, answer: _Answer) -> None:
+def _answer(uow: UnitOfWork, run: RunRow, request: InputRequestRow, answer: _Answer) -> None:
     # The run's row is locked before the request's, as in every transaction: otherwise two of them could deadlock.
-    if not transitions.resume(uow, run_id, f"Answered with the key {answer.viewer.name!r}: {request.title}"):
-        current = input_requests.get(uow.conn, run_id, request.id)
+    if not transitions.resume(uow, run.id, f"Answered with the key {answer.viewer.name!r}: {request.title}"):
+        current = input_requests.get(uow.conn, run.id, request.id)
         if current is not None and answer.is_recorded(current):
             return
         raise RunNotPausedError
-    if not input_requests.answer(uow, request.id, answer.text, answer.viewer.key_id, answer.idempotency_key):
+    if not input_requests.answer(uow, request.id, answer.text, answer.origin.actor, answer.idempotency_key):
         raise InputAlreadyAnsweredError
+    details = {"requestId": ids.encode(IdKind.INPUT_REQUEST, request.id), "stepName": request.step_name}
+    audit_events.record(uow, answer.origin, AuditAction.RESUME_RUN, IdKind.RUN, run.id, run.project_id, details=details)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db import api_keys
 from db.core.database import Database
+from domain.actor import Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError, UnauthenticatedError
 from resolvers.context import Viewer
@@ -82,8 +83,8 @@ class BrowserSessions:
         return token
 
     async def sign_in_by_token(self, request: Request) -> Response:
-        """Responds to `GET /sign-in?token=…`: redirects to GraphiQL, and signs in if the token is valid."""
-        response = RedirectResponse("/graphql", status_code=303)
+        """Responds to `GET /sign-in?token=…`: redirects to the console, and signs in if the token is valid."""
+        response = RedirectResponse("/", status_code=303)
         token = request.query_params.get("token", "")
         if token in self._tokens:
             self._tokens.remove(token)
@@ -114,7 +115,7 @@ class BrowserSessions:
         """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token made."""
         viewer = await self._viewers.find(request.cookies.get(COOKIE))
         if viewer is not None and viewer.name == SESSION_NAME:
-            await self._database.write(api_keys.revoke, viewer.key_id)
+            await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
         response = Response(status_code=204)
         response.delete_cookie(COOKIE)
         return response

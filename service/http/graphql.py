@@ -1,5 +1,6 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,23 +24,26 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
+from domain import json_codec
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
     NotAcceptableError,
+    NumberOutOfRangeError,
     PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
-from resolvers.context import Context, ParentHeaders
+from resolvers.context import Context, ParentHeaders, Viewer
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
-from service.http.graphiql import Explorer
 from service.http.media_types import accepts_graphql_response, response_type
+from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
@@ -76,12 +80,13 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         database: Database,
         viewers: Viewers,
         flows: FlowCache,
-        explorer: Explorer,
+        pages: Pages,
         hub: Hub,
         connections: ConnectionRegistry,
         max_body_bytes: int,
         *,
         compiled_reads: bool,
+        secret_keys: KeyRing = NO_KEYS,
     ) -> None:
         super().__init__(
             schema,
@@ -98,7 +103,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
-        self._explorer = explorer
+        self._secret_keys = secret_keys
+        self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
         self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
@@ -124,8 +130,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await _error_response(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
-        if self._explorer.is_page_request(request):
-            return self._explorer.page()
+        if self._pages.is_page_request(request):
+            return self._pages.graphiql()
         try:
             return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
@@ -160,15 +166,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return None
         if kind is OperationType.MUTATION and request.method == "GET":
             raise HTTPException(405, "Mutations are executed by POST.")
-        context = Context(
-            self._database,
-            self._flows,
-            viewer,
-            _parent_headers(request.headers),
-            hub=self._hub,
-            stats=self._stats,
-            resume_after=request.headers.get("last-event-id") or None,
-        )
+        parent, resume_after = _parent_headers(request.headers), request.headers.get("last-event-id") or None
+        context = self._context(viewer, parent=parent, stats=self._stats, resume_after=resume_after)
         return EventStream(self.streams, self.connections, operation, context)
 
     async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
@@ -206,9 +205,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
             viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
-            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
+            return self._context(viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._viewers)
-        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
+        return self._context(viewer, parent=_parent_headers(request.headers))
+
+    def _context(self, viewer: Viewer, **more: Any) -> Context:
+        return Context(self._database, self._flows, viewer, hub=self._hub, secret_keys=self._secret_keys, **more)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""
@@ -279,7 +281,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
-        value = orjson.loads(data)
+        text = data if isinstance(data, bytes) else data.encode(errors="surrogatepass")
+        try:
+            value = json_codec.parse(text)
+        except NumberOutOfRangeError:
+            # Kept exactly, so that the argument that has the number is refused as it would be in the document.
+            value = json.loads(text)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
         return value

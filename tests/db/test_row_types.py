@@ -20,7 +20,10 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.ProjectRow: models.Project,
     row_types.ScheduleRow: models.Schedule,
     row_types.WebhookRow: models.Webhook,
+    row_types.SecretRow: models.Secret,
     row_types.EventRow: models.RunEvent,
+    row_types.ApiKeyRow: models.ApiKey,
+    row_types.AuditEventRow: models.AuditEvent,
 }
 
 

@@ -14,6 +14,8 @@ MUTATIONS = {
     "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
     "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
     "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP, force: true)'),
+    "rerun": (Role.OPERATOR, 'rerun(runId: "{failed}", force: true)'),
+    "completeStep": (Role.OPERATOR, 'completeStep(runId: "{failed}", stepName: "b", skip: true, force: true)'),
     "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
     "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
     "createSchedule": (Role.ADMIN, 'createSchedule(input: {{flowId: "{flow}", cron: "@daily"}})'),
@@ -22,10 +24,16 @@ MUTATIONS = {
     "createWebhook": (Role.ADMIN, 'createWebhook(flowId: "{flow}", name: "new")'),
     "rotateWebhook": (Role.ADMIN, 'rotateWebhook(id: "{webhook}")'),
     "deleteWebhook": (Role.ADMIN, 'deleteWebhook(id: "{webhook}")'),
+    "createSecret": (Role.ADMIN, 'createSecret(name: "NEW", value: "a new value")'),
+    "rotateSecret": (Role.ADMIN, 'rotateSecret(id: "{secret}", value: "another value")'),
+    "deleteSecret": (Role.ADMIN, 'deleteSecret(id: "{secret}")'),
     "bulkCancel": (Role.OPERATOR, 'bulkCancel(filter: {{ids: ["{queued}"]}})'),
     "bulkRetry": (Role.OPERATOR, 'bulkRetry(filter: {{ids: ["{failed}"]}}, strategy: FROM_FAILED_STEP)'),
     "bulkArchive": (Role.OPERATOR, 'bulkArchive(filter: {{ids: ["{failed}"]}})'),
     "bulkUnarchive": (Role.OPERATOR, 'bulkUnarchive(filter: {{ids: ["{failed}"]}})'),
+    "createApiKey": (Role.ADMIN, 'createApiKey(name: "ci", role: VIEWER)'),
+    "rotateApiKey": (Role.ADMIN, 'rotateApiKey(id: "{key}")'),
+    "revokeApiKey": (Role.ADMIN, 'revokeApiKey(id: "{key}")'),
     "cancelBulkOperation": (Role.OPERATOR, 'cancelBulkOperation(id: "{bulk}")'),
 }
 
@@ -34,7 +42,15 @@ def mutation(name: str, family: RunFamily) -> str:
     return f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"
 
 
-ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation"}
+ONLY_ONCE = {
+    "cancel",
+    "resumeRun",
+    "deleteSchedule",
+    "deleteWebhook",
+    "deleteSecret",
+    "cancelBulkOperation",
+    "revokeApiKey",
+}
 """Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 

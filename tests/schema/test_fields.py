@@ -32,6 +32,7 @@ WAYS = {
     "BulkPlan": ["bulkOperation(id: $bulk) { plan { %s } }"],
     "BulkReasonCount": ["bulkOperation(id: $bulk) { reasons { %s } plan { ineligible { %s } } }"],
     "Webhook": ["node(id: $webhook) { ... on Webhook { %s } }", "flow(id: $flow) { webhooks { %s } }"],
+    "Secret": ["node(id: $secret) { ... on Secret { %s } }", "viewer { project { secrets { %s } } } secrets { %s }"],
     "FlowRun": [
         "flowRun(id: $failed) { %s }",
         "flowRun(id: $retry) { %s }",
@@ -57,9 +58,16 @@ WAYS = {
     "LogLine": ["flowRun(id: $failed) { logs { nodes { %s } } }"],
     "LogLineConnection": ["flowRun(id: $failed) { logs { %s } }"],
     "RunFile": ["flowRun(id: $failed) { files { %s } }"],
-    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
+    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } inputRequests { %s } }"],
+    "Actor": ["auditEvents { nodes { actor { %s } } }", "bulkOperation(id: $bulk) { requestedBy { %s } }"],
+    "ApiKey": ["apiKeys { nodes { %s } }", "apiKeys { edges { node { %s } } }"],
+    "ApiKeyConnection": ["apiKeys { %s }"],
+    "AuditEvent": ["auditEvents { nodes { %s } }", "auditEvents { edges { node { %s } } }"],
+    "AuditEventConnection": ["auditEvents { %s }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
+    "StartCheck": ["flowRun(id: $failed) { rerunnability { %s } }"],
+    "Completability": ["flowRun(id: $failed) { completability { %s } }"],
     "Flow": [
         "flow(id: $flow) { %s }",
         "node(id: $flow) { ... on Flow { %s } }",
@@ -191,6 +199,7 @@ def test_every_object_type_is_covered() -> None:
     streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended", "BulkOperationProgressed", "BulkCounts"}
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
+    elsewhere |= {"ApiKeyEdge", "AuditEventEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -28,12 +28,14 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type.
 CONTRACT = {
-    "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
-        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
-    "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
-        maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
+    "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
+        auditEvents""",
+    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
+        resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+        createSecret rotateSecret deleteSecret
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey""",
+    "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
+        requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
     "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
     "BulkPlan": "planId expiresAt eligible ineligible sample becameEligible becameIneligible",
@@ -41,9 +43,10 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability pendingInputs logs files externalId source scheduledFor""",
+        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
+        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
-        reusedFrom""",
+        reusedFrom completedBy completionNote""",
     "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
     "StepStatusChange": "from to at",
@@ -62,19 +65,30 @@ CONTRACT = {
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
-    "InputRequest": "id stepName title description schema assignee createdAt expiresAt",
+    "InputRequest": "id stepName status title description schema assignee createdAt expiresAt answeredAt answeredBy",
+    "Actor": "kind id name",
+    "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
+    "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
+    "ApiKeyConnection": "edges nodes pageInfo totalCount",
+    "AuditEventConnection": "edges nodes pageInfo totalCount",
     "StepAttempt": "number status startedAt finishedAt error durationMs",
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
     "StatusChange": "from to at message",
-    "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
+    "Retryability": """strategy allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames
+        reusedItems rerunItems""",
+    "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
+    "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
-    "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
+    "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
+        input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
+        createdAt rotatedAt runs""",
+    "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
-        createdAt""",
+        createdAt secrets""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
     "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
@@ -87,7 +101,7 @@ CONTRACT = {
         errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
         createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
         startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
-        rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
+        rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
@@ -106,6 +120,9 @@ ARGUMENTS = {
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
     "Query.flowRuns": "filter orderBy first after last before",
+    "FlowRun.retryability": "stepName",
+    "FlowRun.rerunnability": "stepName",
+    "FlowRun.reruns": "first after last before",
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
     "FlowRun.retries": "first after last before",
@@ -118,23 +135,38 @@ ARGUMENTS = {
     "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
-    "Mutation.retry": "runId strategy idempotencyKey force",
+    "Mutation.retry": "runId strategy stepName input idempotencyKey force",
+    "Mutation.rerun": "runId flowVersionId stepName input idempotencyKey force",
+    "Mutation.completeStep": "runId stepName output skip note idempotencyKey force",
     "Mutation.cancel": "runId includeDescendants",
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
-    "Mutation.deleteSchedule": "id",
-    "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
+    "Mutation.deleteSchedule": "id cancelBacklog",
+    "Mutation.createWebhook": """flowId name environment signature signatureHeader signatureSecret input respond
+        acceptsGet exposedHeaders""",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
+    "Query.secrets": "projectId",
+    "Mutation.createSecret": "name value environment projectId",
+    "Mutation.rotateSecret": "id value",
+    "Mutation.deleteSecret": "id",
     "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
-    "Mutation.bulkRetry": """filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId idempotencyKey
+    "Mutation.bulkRetry": """filter excludeIds strategy stepName failedOf spreadOverMs maxPerSecond dryRun planId
+        idempotencyKey
         waitMs""",
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects",
+    "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
+    "Mutation.revokeApiKey": "id",
+    "Query.apiKeys": "active first after last before",
+    "Query.auditEvents": "filter first after last before",
+    "ApiKeyConnection.totalCount": "limit",
+    "AuditEventConnection.totalCount": "limit",
     "Query.bulkOperation": "id",
-    "Query.bulkOperations": "first after last before",
+    "Query.bulkOperations": "first after last before includePlans",
     "BulkOperation.outcomes": "result reason first after last before",
     "BulkOperationConnection.totalCount": "limit",
     "BulkOutcomeConnection.totalCount": "limit",
@@ -148,9 +180,9 @@ VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
-    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
+    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
-    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
+    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
     "OrderDirection": "ASC DESC",
     "TimeBucketSize": "MINUTE HOUR DAY",
@@ -162,11 +194,19 @@ VALUES = {
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
     "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
     "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
-        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
+        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
+    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
+        CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
+        CANCEL_BULK_OPERATION""",
+    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
-    "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
+    "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
+        INTERNAL_ERROR""",
 }
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
@@ -177,17 +217,26 @@ UNIONS = {
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
-        RetryLimitReached StepDataExpired FlowNotPublished
+        RetryLimitReached StepDataExpired StepNotReached InputInvalid InputTooLarge FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "RerunResult": """RerunSuccess RunNotFound RunNotFinal RerunUnderWay StepDataExpired StepNotReached InputInvalid
+        InputTooLarge FlowNotPublished FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "CompleteStepResult": """CompleteStepSuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
+        RetryLimitReached StepDataExpired StepNotFailed InputTooLarge FlowDisabled QuotaExceeded
+        IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
         InputInvalid InputTooLarge InputExpired IdempotencyConflict""",
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
-    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
+    "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired
+        ProjectNotFound""",
+    "RotateSecretResult": "RotateSecretSuccess SecretNotFound SecretInvalid SecretKeysMissing",
+    "DeleteSecretResult": "DeleteSecretSuccess SecretNotFound",
     "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
@@ -198,6 +247,9 @@ UNIONS = {
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
+    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
+    "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
+    "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 
@@ -318,7 +370,17 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     node = schema.type_map["Node"]
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
-    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "BulkOperation"}
+    assert found == {
+        "Project",
+        "Flow",
+        "FlowVersion",
+        "FlowRun",
+        "RunFile",
+        "Schedule",
+        "Webhook",
+        "Secret",
+        "BulkOperation",
+    }
 
 
 def test_relay_types_follow_specification(schema: GraphQLSchema) -> None:

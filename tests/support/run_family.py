@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import schedules, webhooks
+from db import api_keys, schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
 from domain import ids, json_codec
-from domain.enums import Environment, MissedFires, RunStatus, StepStatus
+from domain.actor import SYSTEM
+from domain.enums import Environment, MissedFires, Role, RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.time import clock
 from tests.support import factory
@@ -38,7 +39,9 @@ class RunFamily:
     request: str
     schedule: str
     webhook: str
+    secret: str
     bulk: str
+    key: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -56,7 +59,19 @@ async def make_run_family(app: App) -> RunFamily:
     waiting = (encode_run_id(queued), encode_run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
     triggers = await app.database.write(_add_triggers, published)
     bulk = await _add_bulk(app, runs[1])
-    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk])
+    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, await _add_key(app)])
+
+
+async def _add_key(app: App) -> str:
+    """Makes an API key whose secret is thrown away."""
+    key_id = ids.new_uuid()
+    project_id = ids.decode(IdKind.PROJECT, app.project)
+
+    def work(uow: UnitOfWork) -> None:
+        api_keys.create(uow, project_id=project_id, role=Role.VIEWER, name="nobody's", key_id=key_id)
+
+    await app.database.write(work)
+    return ids.encode(IdKind.API_KEY, key_id)
 
 
 async def _add_bulk(app: App, key: UUID) -> str:
@@ -69,15 +84,20 @@ async def _add_bulk(app: App, key: UUID) -> str:
     return operation
 
 
-def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str]:
-    """Makes a disabled schedule, and a webhook whose secret is thrown away."""
+def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, str]:
+    """Makes a disabled schedule, a webhook whose token is thrown away, and a secret that no key decrypts."""
     own = {"project_id": published.project_id, "flow_id": published.flow_id, "environment": Environment.PRODUCTION}
     schedule = ids.new_uuid()
     timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
     given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
     schedules.create(uow, {"id": schedule, **own, **timing, **given})
     webhook, _ = webhooks.create(uow, {**own, "name": "shop"})
-    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook)
+    secret, now = ids.new_uuid(), clock.now()
+    row = {"id": secret, "project_id": published.project_id, "environment": None, "name": "TOKEN"}
+    secrets.create(
+        uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": SYSTEM.text}
+    )
+    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook), ids.encode(IdKind.SECRET, secret)
 
 
 def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID, UUID]:

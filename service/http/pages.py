@@ -1,0 +1,81 @@
+"""Serves the console and GraphiQL from this machine, so that they work without the internet."""
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from service.http.compression import compression
+
+# As strict as the page allows: Monaco, its editor, writes <style> elements and draws error marks with data: images.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+_CONSOLE_PATHS = (
+    "/",
+    "/runs/{run_id}",
+    "/failures",
+    "/flows",
+    "/flows/{flow_id}",
+    "/bulk",
+    "/bulk/{operation_id}",
+)
+"""The addresses of the console's pages: all of them are one document."""
+_MISSING = (
+    "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
+    "The API is here all the same: POST a query to /graphql.\n"
+)
+
+
+class _Assets(StaticFiles):
+    """Files whose names hold a hash of their content, so browsers may cache them forever."""
+
+    async def check_config(self) -> None:
+        """Checks nothing: the folder is missing until the page is built, and requests then get 404."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response: Response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        response.headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'none'"
+        response.headers.update(_HEADERS)
+        return response
+
+
+class Pages:
+    """Serves the pages that were built into `folder`, or a message that says how to build them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def are_built(self) -> bool:
+        """True if the pages were built."""
+        return (self._folder / "index.html").is_file()
+
+    def is_page_request(self, request: Request) -> bool:
+        """Returns True if a browser requests the page, not a GraphQL response."""
+        wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        return wants_page and "query" not in request.query_params
+
+    def graphiql(self) -> Response:
+        """Returns GraphiQL. Its scripts request the signed-in viewer."""
+        return self._page("graphiql.html")
+
+    def routes(self) -> list[BaseRoute]:
+        """Returns the routes of the console, and of the scripts and styles of both pages."""
+        console = [Route(path, self._console, methods=["GET"]) for path in _CONSOLE_PATHS]
+        assets = _Assets(directory=self._folder / "assets", check_dir=False)
+        return [*console, Mount("/assets", assets, middleware=[compression()])]
+
+    async def _console(self, _: Request) -> Response:
+        return self._page("index.html")
+
+    def _page(self, name: str) -> Response:
+        if not self.are_built:
+            return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | {"vary": "accept"})
+        headers = {"cache-control": "no-cache", "vary": "accept", "content-security-policy": POLICY, **_HEADERS}
+        return FileResponse(self._folder / name, headers=headers)

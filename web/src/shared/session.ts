@@ -1,0 +1,47 @@
+/** Signing in and out. The session itself is a cookie that scripts cannot read. */
+
+export const GRAPHQL_PATH = '/graphql'
+
+export const HEADERS = {
+  'content-type': 'application/json',
+  accept: 'application/graphql-response+json, application/json',
+}
+
+export type Role = 'VIEWER' | 'OPERATOR' | 'ADMIN'
+export type Viewer = { keyName: string; role: Role; project: { id: string; name: string } | null }
+
+const VIEWER = '{ viewer { keyName role project { id name } } }'
+
+/** The signed-in viewer, or null when there is no valid session. */
+export async function fetchViewer(): Promise<Viewer | null> {
+  const response = await post(GRAPHQL_PATH, { query: VIEWER })
+  if (response.status === 401) return null
+  const body = await readJson(response)
+  if (!body.data?.viewer) throw new Error(firstMessage(body, response))
+  return body.data.viewer
+}
+
+export async function signIn(key: string): Promise<void> {
+  const response = await post('/sign-in', { key })
+  if (!response.ok) throw new Error(firstMessage(await readJson(response), response))
+}
+
+export async function signOut(): Promise<void> {
+  const response = await post('/sign-out', {})
+  if (!response.ok) throw new Error(firstMessage(await readJson(response), response))
+}
+
+type Body = { data?: { viewer?: Viewer }; errors?: { message: string }[] }
+
+function post(path: string, body: object): Promise<Response> {
+  return fetch(path, { method: 'POST', headers: HEADERS, body: JSON.stringify(body) })
+}
+
+/** An empty body stands for one that is not JSON, such as a proxy's error page. */
+function readJson(response: Response): Promise<Body> {
+  return response.json().catch(() => ({}))
+}
+
+function firstMessage(body: Body, response: Response): string {
+  return body.errors?.[0]?.message ?? `The server answered with status ${response.status}.`
+}

@@ -1,0 +1,51 @@
+import { useState, type FormEvent } from 'react'
+import { signIn } from './session'
+import icon from './icon.svg'
+
+export function SignIn() {
+  const [key, setKey] = useState('')
+  const [error, setError] = useState('')
+  const [busy, setBusy] = useState(false)
+
+  async function submit(event: FormEvent) {
+    event.preventDefault()
+    setBusy(true)
+    setError('')
+    try {
+      await signIn(key.trim())
+      // A fresh page, so that nothing of an earlier session is left in an editor.
+      location.reload()
+    } catch (reason) {
+      setError((reason as Error).message)
+      setBusy(false)
+    }
+  }
+
+  return (
+    <form className="card" onSubmit={submit}>
+      <h1>
+        <img src={icon} alt="" /> Flow Runs
+      </h1>
+      <label htmlFor="key">API key</label>
+      <input
+        id="key"
+        type="password"
+        autoComplete="current-password"
+        placeholder="fr_…"
+        value={key}
+        onChange={(event) => setKey(event.target.value)}
+        aria-invalid={Boolean(error)}
+        aria-describedby={error ? 'error' : undefined}
+        required
+        autoFocus
+      />
+      {error && (
+        <p id="error" className="error" role="alert">
+          {error}
+        </p>
+      )}
+      <button disabled={busy}>Sign in</button>
+      <p className="hint">No key yet? The server prints a one-time sign-in URL when it starts for the first time.</p>
+    </form>
+  )
+}
