@@ -64,6 +64,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            # Also when the start fails: threads of SQLite that are left would keep the process.
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(viewers.write_uses)
             stack.enter_context(viewers.forgetting_revoked())
             signals = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(signals)
@@ -76,8 +79,6 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
                 worker.stop()
                 await task
             await hub.close()
-        await viewers.write_uses()
-        await database.close()
 
     endpoint = GraphQLEndpoint(
         build_schema(),

@@ -360,19 +360,25 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 async def _work(settings: Settings) -> None:
     database = open_database(settings.database_url, pool_size=settings.database_pool_size)
     try:
-        worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
-        freeze_gc()
-        if await _wait_for_migration(database, worker):
+        stopping = asyncio.Event()
+        _on_stop(stopping.set)
+        if await _wait_for_migration(database, stopping):
+            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
+            _on_stop(worker.stop)
+            freeze_gc()
             async with pg_notify.listen_for_other_processes(database, settings.database_url):
                 await worker.run()
     finally:
         await database.close()
 
 
-async def _wait_for_migration(database: Database, worker: Worker) -> bool:
+def _on_stop(stop: Callable[[], None]) -> None:
+    """Calls `stop`, and nothing that was set before, when the process is asked to end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+async def _wait_for_migration(database: Database, stopping: asyncio.Event) -> bool:
     """Waits until the database has the schema of this version. Returns False if the worker was stopped before.
 
     Raises:
@@ -380,7 +386,7 @@ async def _wait_for_migration(database: Database, worker: Worker) -> bool:
     """
     if (problem := await database.read(problem_of_schema)) is not None:
         _logger.warning("worker waits for the migration of the database", extra={"reason": problem})
-        while problem is not None and not worker.is_stopping:
+        while problem is not None and not stopping.is_set():
             await clock.sleep(MIGRATION_SECONDS)
             problem = await database.read(problem_of_schema)
         if problem is None:
@@ -462,6 +468,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
+            self._log_started_message(self.servers[0].sockets)  # uvicorn itself does not for sockets that it is given
             freeze_gc()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")

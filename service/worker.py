@@ -54,11 +54,6 @@ class Worker:
         self._bulk = BulkWorker(database)
         self._secrets = SecretStore(database, keys)
 
-    @property
-    def is_stopping(self) -> bool:
-        """True once `stop` was called."""
-        return self._stopped
-
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True
