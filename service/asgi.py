@@ -9,7 +9,7 @@ from uuid import UUID
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
@@ -28,7 +28,7 @@ from service.http.auth import BrowserSessions
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
-from service.http.request_ids import RequestIds, internal_error
+from service.http.request_ids import RequestIds, abandoned, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.secret_keys import load_key_ring
@@ -108,7 +108,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/readyz", _Readiness(database, keys)),
         ],
         middleware=[Middleware(RequestIds)],
-        exception_handlers={Exception: internal_error},
+        exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
