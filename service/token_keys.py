@@ -1,36 +1,32 @@
-"""The keys that sign access tokens: those of the settings, or a file beside an SQLite database."""
+"""The keys that sign access tokens: those of the settings, or else a key file beside an SQLite database."""
 
-import os
 import secrets
-from contextlib import suppress
-from pathlib import Path
 
-from domain.access_token import TokenKeys
+from domain.access_token import MIN_KEY_LENGTH, TokenKeys
+from service import key_files
 from service.settings import Settings
 
-_FILE = "access-token.key"
+KEY_FILE = "access-token.key"
+"""Name of the key file."""
+_KEY_BYTES = 48
+"""Random bytes of a new key: 64 characters."""
 
 
 def load_token_keys(settings: Settings) -> TokenKeys:
-    """Returns the keys of the settings; without these, and on SQLite, that of the file, which is created if needed."""
-    if keys := settings.token_key_list:
+    """Returns the keys. On PostgreSQL, without `token_keys`, there are none, and nothing is signed.
+
+    Raises:
+        KeyFileError: the key file has no valid key, or cannot be read.
+    """
+    keys = settings.token_key_list
+    path = key_files.key_file(settings, KEY_FILE)
+    if keys or path is None:
         return TokenKeys(keys)
-    database_file = settings.database_file
-    if database_file is None or database_file.name in ("", ":memory:"):
-        return TokenKeys()
-    path = database_file.parent / _FILE
-    if not path.exists():
-        _create(path)
-    return TokenKeys([path.read_text().strip()])
+    return key_files.load(path, lambda: secrets.token_urlsafe(_KEY_BYTES), _parse)
 
 
-def _create(path: Path) -> None:
-    """Writes a new key to the file, unless another process does first: it is never seen without its content."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48))
-    with suppress(FileExistsError):
-        path.hardlink_to(draft)
-    draft.unlink()
+def _parse(content: str) -> TokenKeys:
+    key = content.strip()
+    if len(key) < MIN_KEY_LENGTH:
+        raise ValueError(f"the key must have at least {MIN_KEY_LENGTH} characters")
+    return TokenKeys([key])
