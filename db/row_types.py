@@ -53,11 +53,14 @@ class RunRow(Protocol):
     priority: int
     blocked_since: datetime | None
     blocked_by: UUID | None
+    waits_for: str | None
     lease_token: UUID | None
     interruptions: int
     running_since: datetime | None
     ran_ms: int
     steps_purged_at: datetime | None
+    summary: str | None
+    note: str | None
     tags: list[str]
     metadata: str
     input: str
@@ -127,6 +130,8 @@ class InputRequestRow(Protocol):
 
     id: UUID
     run_id: UUID
+    project_id: UUID
+    flow_id: UUID
     position: int
     status: str
     step_name: str
@@ -139,6 +144,7 @@ class InputRequestRow(Protocol):
     answered_at: datetime | None
     answer: str | None
     answered_by_key_id: UUID | None
+    answered_by: str | None
     idempotency_key: str | None
 
 

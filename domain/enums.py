@@ -51,6 +51,21 @@ class InputRequestStatus(StrEnum):
     """The run ended before an answer came."""
 
 
+class WaitKind(StrEnum):
+    """What a live run waits for.
+
+    PERSON: the response to an input request. TIME: an instant. CHILDREN: the end of child runs. RETRY: the next attempt
+    at a step that failed. SLOT: a concurrency limit. WORKER: the run is due, and no worker has taken it yet.
+    """
+
+    PERSON = "PERSON"
+    TIME = "TIME"
+    CHILDREN = "CHILDREN"
+    RETRY = "RETRY"
+    SLOT = "SLOT"
+    WORKER = "WORKER"
+
+
 class Environment(StrEnum):
     """Distinguishes real executions of a flow from trials."""
 

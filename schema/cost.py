@@ -52,6 +52,7 @@ _MAX_VALIDATED_DEPTH = 30
 _PAGED = {
     "flows",
     "flowRuns",
+    "inputRequests",
     "runs",
     "childRuns",
     "retries",

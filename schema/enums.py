@@ -14,6 +14,7 @@ from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.enums import (
     AttemptStatus,
     Environment,
+    InputRequestStatus,
     MissedFires,
     RetryStrategy,
     Role,
@@ -21,6 +22,7 @@ from domain.enums import (
     SkipReason,
     StepStatus,
     TriggerMethod,
+    WaitKind,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
@@ -66,6 +68,7 @@ __all__ = [
     "BulkStatus",
     "Environment",
     "ErrorCode",
+    "InputRequestStatus",
     "LogLevel",
     "MissedFires",
     "OrderDirection",
@@ -78,6 +81,7 @@ __all__ = [
     "StepData",
     "StepStatus",
     "TriggerMethod",
+    "WaitKind",
 ]
 
 _NAMES: dict[type[StrEnum], str] = {
@@ -85,6 +89,8 @@ _NAMES: dict[type[StrEnum], str] = {
     StepStatus: "StepStatus",
     AttemptStatus: "AttemptStatus",
     Environment: "RunEnvironment",
+    InputRequestStatus: "InputRequestStatus",
+    WaitKind: "WaitKind",
     TriggerMethod: "TriggerMethod",
     RetryStrategy: "RetryStrategy",
     MissedFires: "MissedFirePolicy",

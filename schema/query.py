@@ -9,17 +9,19 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import bulk, flows, projects, schedules, webhooks
+from resolvers import bulk, flows, inbox, projects, schedules, webhooks
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
 from schema.fields import Info, columns_of, field
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.queries.inbox import InboxQuery
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
+from schema.types.input_request import InputRequest
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
 from schema.types.run_file import RunFile
@@ -41,7 +43,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query:
+class Query(InboxQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key sees no such object.")
@@ -155,6 +157,7 @@ NODES = {
     IdKind.FLOW_VERSION: (FlowVersion, flows.get_version),
     IdKind.RUN: (FlowRun, runs.get),
     IdKind.FILE: (RunFile, files.get),
+    IdKind.INPUT_REQUEST: (InputRequest, inbox.get),
     IdKind.SCHEDULE: (Schedule, schedules.get),
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),

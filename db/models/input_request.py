@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, Text
+from sqlalchemy import Column, ForeignKey, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -13,10 +13,25 @@ class InputRequest(SQLModel, table=True):
     """A question that a humanInput step asks, and its answer."""
 
     __tablename__ = "input_request"
-    __table_args__ = (Index("ix_input_request_run", "run_id", "position"),)
+    __table_args__ = (
+        Index("ix_input_request_run", "run_id", "position"),
+        # The inbox: of a project, by status; of one person or group; of one flow; by expiry.
+        Index("ix_input_request_project", "project_id", "id"),
+        Index("ix_input_request_status", "project_id", "status", "id"),
+        Index(
+            "ix_input_request_assignee",
+            *("project_id", "assignee", "id"),
+            sqlite_where=text("assignee IS NOT NULL"),
+            postgresql_where=text("assignee IS NOT NULL"),
+        ),
+        Index("ix_input_request_flow", "flow_id", "id"),
+    )
 
     id: UUID = Field(sa_column=key(primary_key=True))
     run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
+    project_id: UUID = Field(sa_column=key())
+    flow_id: UUID = Field(sa_column=key())
+    """Project and flow of the run: the inbox reads no runs."""
     position: int = Field(sa_column=Column(Integer, nullable=False))
     """The step's place in the definition, from 0."""
     status: str = Field(sa_column=Column(Text, nullable=False))
@@ -33,5 +48,29 @@ class InputRequest(SQLModel, table=True):
     """JSON text."""
     answered_by_key_id: UUID | None = Field(sa_column=key(nullable=True))
     """The API key that responded."""
+    answered_by: str | None = Field(sa_column=Column(Text))
+    """The name of the API key that responded, or the recipient of the answer link; None: no response, or an old one."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
     """Of the request that responded."""
+
+
+class AnswerLink(SQLModel, table=True):
+    """A secret link by which a person without an API key responds to an input request, once."""
+
+    __tablename__ = "answer_link"
+    __table_args__ = (Index("ix_answer_link_request", "request_id", "id"),)
+
+    id: UUID = Field(sa_column=key(primary_key=True))
+    project_id: UUID = Field(sa_column=key())
+    run_id: UUID = Field(sa_column=key())
+    request_id: UUID = Field(sa_column=key())
+    secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
+    recipient: str = Field(sa_column=Column(Text, nullable=False))
+    """The person for whom the link was made, as the creator calls them: the response is recorded as theirs."""
+    key_id: UUID = Field(sa_column=key())
+    """The API key that made the link."""
+    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    expires_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    used_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """The response by this link; None: there was none."""

@@ -40,6 +40,7 @@ class Schedule(SQLModel, table=True):
 
 _columns = Schedule.__table__.c  # type: ignore[attr-defined]
 Index("ix_schedule_flow", _columns.flow_id, _columns.id)
+Index("ix_schedule_project", _columns.project_id, _columns.id)
 # What the workers poll: only schedules that will fire are in it.
 _due = _columns.next_fire_at.is_not(None)
 Index("ix_schedule_due", _columns.next_fire_at, sqlite_where=_due, postgresql_where=_due)

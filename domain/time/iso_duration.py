@@ -1,4 +1,4 @@
-"""Durations in ISO 8601, such as `P1D`: the length of a period of time that ends at a given instant."""
+"""Durations in ISO 8601, such as `P1D`: the length of a period of time that ends or begins at a given instant."""
 
 import calendar
 import re
@@ -12,6 +12,7 @@ _PATTERN = re.compile(
     re.ASCII,
 )
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class IsoDuration(NamedTuple):
@@ -30,6 +31,16 @@ class IsoDuration(NamedTuple):
             return _months_before(instant.astimezone(UTC), self.months) - self.exact
         except (ValueError, OverflowError):
             return _EARLIEST
+
+    def after(self, instant: datetime) -> datetime:
+        """Returns the instant, in UTC, at which a period of this length ends that begins at `instant`.
+
+        A period that would end after the year 9999 ends with it.
+        """
+        try:
+            return _months_before(instant.astimezone(UTC), -self.months) + self.exact
+        except (ValueError, OverflowError):
+            return _LATEST
 
 
 @lru_cache(maxsize=1_000)
