@@ -1,7 +1,7 @@
 """Mutations of many runs at once."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -114,11 +114,36 @@ class BulkUnarchiveArguments(BulkArguments):
     )
 
 
-@success
+@strawberry.interface(description="What every mutation of a bulk operation returns if it succeeds.")
 class BulkOperationSuccess:
-    """The bulk operation was started, planned or cancelled."""
+    """The success of every mutation of a bulk operation; the type of each is a class below."""
 
     operation: BulkOperation = strawberry.field(description="The operation in its current state.")
+
+
+@success
+class BulkCancelSuccess(BulkOperationSuccess):
+    """The bulk cancel was started or planned."""
+
+
+@success
+class BulkRetrySuccess(BulkOperationSuccess):
+    """The bulk retry was started or planned."""
+
+
+@success
+class BulkArchiveSuccess(BulkOperationSuccess):
+    """The bulk archive was started or planned."""
+
+
+@success
+class BulkUnarchiveSuccess(BulkOperationSuccess):
+    """The bulk unarchive was started or planned."""
+
+
+@success
+class CancelBulkOperationSuccess(BulkOperationSuccess):
+    """The bulk operation was cancelled."""
 
 
 _Error = (
@@ -134,14 +159,17 @@ _Error = (
 _SourceError = BulkOperationNotFoundError | BulkOperationMismatchError | BulkOperationNotEndedError
 
 _RESULT = "The operation, or an error that says why it was not started."
-BulkCancelResult = Annotated[BulkOperationSuccess | _Error, result("BulkCancelResult", _RESULT)]
-BulkRetryResult = Annotated[BulkOperationSuccess | _Error | _SourceError, result("BulkRetryResult", _RESULT)]
-BulkArchiveResult = Annotated[BulkOperationSuccess | _Error, result("BulkArchiveResult", _RESULT)]
-BulkUnarchiveResult = Annotated[BulkOperationSuccess | _Error | _SourceError, result("BulkUnarchiveResult", _RESULT)]
+BulkCancelResult = Annotated[BulkCancelSuccess | _Error, result("BulkCancelResult", _RESULT)]
+BulkRetryResult = Annotated[BulkRetrySuccess | _Error | _SourceError, result("BulkRetryResult", _RESULT)]
+BulkArchiveResult = Annotated[BulkArchiveSuccess | _Error, result("BulkArchiveResult", _RESULT)]
+BulkUnarchiveResult = Annotated[BulkUnarchiveSuccess | _Error | _SourceError, result("BulkUnarchiveResult", _RESULT)]
 CancelBulkOperationResult = Annotated[
-    BulkOperationSuccess | BulkOperationNotFoundError | BulkOperationEndedError,
+    CancelBulkOperationSuccess | BulkOperationNotFoundError | BulkOperationEndedError,
     result("CancelBulkOperationResult", "The operation, or an error that says why it was not cancelled."),
 ]
+
+
+S = TypeVar("S", bound=BulkOperationSuccess)
 
 
 @strawberry.type(description="Mutations of many runs.")
@@ -150,7 +178,7 @@ class BulkMutation:
 
     @mutation(Role.OPERATOR, f"Cancels live runs and all their live descendants.{_WHEN_IT_ENDS}", BulkArguments)
     async def bulk_cancel(self, info: Info, arguments: BulkArguments) -> BulkCancelResult:
-        return await _begin(info, arguments, arguments.request(BulkKind.CANCEL))
+        return await _begin(info, BulkCancelSuccess, arguments, arguments.request(BulkKind.CANCEL))
 
     @mutation(
         Role.OPERATOR,
@@ -165,7 +193,7 @@ class BulkMutation:
             spread_over_ms=arguments.spread_over_ms,
             max_per_second=arguments.max_per_second,
         )
-        return await _begin(info, arguments, request)
+        return await _begin(info, BulkRetrySuccess, arguments, request)
 
     @mutation(
         Role.OPERATOR,
@@ -173,7 +201,7 @@ class BulkMutation:
         BulkArguments,
     )
     async def bulk_archive(self, info: Info, arguments: BulkArguments) -> BulkArchiveResult:
-        return await _begin(info, arguments, arguments.request(BulkKind.ARCHIVE))
+        return await _begin(info, BulkArchiveSuccess, arguments, arguments.request(BulkKind.ARCHIVE))
 
     @mutation(
         Role.OPERATOR,
@@ -186,7 +214,7 @@ class BulkMutation:
         where = request.filter
         if where is not None and not where.is_empty and arguments.filter and not arguments.filter.constrains_archived:
             request = replace(request, filter=replace(where, archived=Archived.ONLY))
-        return await _begin(info, arguments, request)
+        return await _begin(info, BulkUnarchiveSuccess, arguments, request)
 
     @mutation(
         Role.OPERATOR,
@@ -198,18 +226,18 @@ class BulkMutation:
         info: Info,
         id: Annotated[strawberry.ID, argument("The operation.")],  # noqa: A002
     ) -> CancelBulkOperationResult:
-        return await _success(info, await bulk.cancel(info.context, id))
+        return await _success(info, CancelBulkOperationSuccess, await bulk.cancel(info.context, id))
 
 
-async def _begin(info: Info, arguments: BulkArguments, request: BulkRequest) -> BulkOperationSuccess:
+async def _begin(info: Info, success_type: type[S], arguments: BulkArguments, request: BulkRequest) -> S:
     waiting.check_wait(arguments.wait_ms)
     key = await bulk.begin(info.context, request)
     if arguments.wait_ms:
         await bulk.wait_for_end(info.context, key, arguments.wait_ms)
-    return await _success(info, key)
+    return await _success(info, success_type, key)
 
 
-async def _success(info: Info, key: UUID) -> BulkOperationSuccess:
+async def _success(info: Info, success_type: type[S], key: UUID) -> S:
     columns = columns_of(info, BulkOperation, "operation")
     row = await info.context.loaders.load_written(reads.by_ids, key, columns)
-    return BulkOperationSuccess(operation=BulkOperation(row=row))
+    return success_type(operation=BulkOperation(row=row))

@@ -188,17 +188,17 @@ UNIONS = {
     "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
-    "BulkCancelResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
-    "BulkArchiveResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
-    "BulkRetryResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkRetryResult": """BulkRetrySuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
-    "BulkUnarchiveResult": """BulkOperationSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
+    "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
-    "CancelBulkOperationResult": "BulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
+    "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 
 
@@ -258,8 +258,7 @@ def test_every_union_member_is_success_or_user_error(schema: GraphQLSchema) -> N
     user_error = schema.type_map["UserError"]
     for union in unions_of(schema):
         first, *refusals = union.types
-        shared = "BulkOperationSuccess" if "Bulk" in union.name else union.name.replace("Result", "Success")
-        assert first.name == shared
+        assert first.name == union.name.replace("Result", "Success")
         assert all(user_error in refusal.interfaces for refusal in refusals)
 
 
