@@ -29,9 +29,7 @@ _KEPT_FILTERS = 500
 _filters = ClauseTexts(_KEPT_FILTERS)
 
 
-def by_ids(
-    conn: Connection, keys: Sequence[UUID], columns: Collection[str]
-) -> Mapping[UUID, InputRequestRow]:
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, InputRequestRow]:
     """Returns the input requests `keys`, with `id` and `project_id`."""
     query = select(*select_columns(_table, {*columns, "project_id"})).where(_request.id.in_(keys))
     return {row.id: row for row in fetch_all(conn, query)}
