@@ -30,7 +30,8 @@ async def get(context: Context, request_id: str, columns: frozenset[str]) -> Inp
 
 def scoped(context: Context, where: InputRequestFilter) -> InputRequestFilter:
     """Returns `where`, restricted to the projects that the viewer sees."""
-    return replace(where, project_ids=authorize.visible_projects(context.viewer, where.project_ids))
+    visible = authorize.visible_projects(context.viewer, where.project_ids)
+    return replace(where, project_ids=None if visible is None else tuple(visible))
 
 
 class InputRequestList:

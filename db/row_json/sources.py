@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The ID in a column that holds a UUID: the prefix of the type, `_`, and the digits; `before` and `after` stand around it."""
+    """The ID in a column that holds a UUID, the prefix of the type, `_` and the digits, with `before` and `after`."""
 
     prefix: str
     name: str = "id"

@@ -107,7 +107,9 @@ def pending_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, 
 
 def asked(event: EventRow) -> AskedRequest:
     """Returns the request that an event of the kind INPUT_REQUEST is about."""
-    assert event.data is not None and event.run_id is not None and event.flow_id is not None  # of every such event
+    assert event.data is not None  # here and below: of every such event
+    assert event.run_id is not None
+    assert event.flow_id is not None
     data = orjson.loads(event.data)
     request_id, expires_at = UUID(data["id"]), data["expiresAt"]
     return AskedRequest(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, or_, select, union_all
 
 from db.models import FlowRun
 from db.models.types import table
@@ -18,6 +18,8 @@ _run = table(FlowRun).c
 
 MAX_POSITION = 1_000
 """The last position in a queue that is looked up: to count a long queue for each run of a list would take seconds."""
+MAX_PROBES = 500
+"""SELECTs in one UNION: SQLite takes no more."""
 _PAUSES = (WaitKind.PERSON, WaitKind.CHILDREN, WaitKind.TIME)
 
 
@@ -67,8 +69,15 @@ def positions_for_workers(conn: Connection, _: Sequence[None]) -> Mapping[None, 
 def live_child_by_parents(conn: Connection, parents: Sequence[UUID]) -> Mapping[UUID, UUID]:
     """Returns the oldest live child run of each run; runs without any are left out."""
     found: dict[UUID, UUID] = {}
-    for parent in parents:
-        query = select(_run.id).where(_run.parent_run_id == parent, _run.status.in_(sorted(LIVE))).order_by(_run.id)
-        if (child := conn.execute(query.limit(1)).scalar()) is not None:
-            found[parent] = child
+    for start in range(0, len(parents), MAX_PROBES):
+        probes = [
+            select(_run.parent_run_id, _run.id)
+            .where(_run.parent_run_id == parent, _run.status.in_(sorted(LIVE)))
+            .order_by(_run.id)
+            .limit(1)
+            .subquery()
+            for parent in parents[start : start + MAX_PROBES]
+        ]
+        rows = conn.execute(union_all(*(select(probe) for probe in probes)))
+        found |= {row.parent_run_id: row.id for row in rows}
     return found

@@ -46,8 +46,8 @@ class WaitingFor:
         return due_at if self.row.blocked_by is None and due_at is not None and due_at > clock.now() else None
 
     @field(
-        "What keeps the run waiting. SLOT: the flow or the project whose concurrency limit is reached. PERSON: the input"
-        " request. CHILDREN: the oldest child run that has not ended. Null for the other kinds.",
+        "What keeps the run waiting. SLOT: the flow or the project whose concurrency limit is reached. PERSON: the"
+        " input request. CHILDREN: the oldest child run that has not ended. Null for the other kinds.",
         *wait.COLUMNS,
         "flow_id",
     )
@@ -79,6 +79,7 @@ class WaitingFor:
         loaders, run = info.context.loaders, self.row
         match self.kind():
             case WaitKind.SLOT:
+                assert run.blocked_by is not None  # it stands in a queue
                 positions = await loaders.load(waiting.positions_for_slots, run.blocked_by)
             case WaitKind.WORKER:
                 positions = await loaders.load(waiting.positions_for_workers, None)

@@ -28,7 +28,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type.
 CONTRACT = {
-    "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations",
+    "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations inputRequests",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
@@ -41,10 +41,12 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability pendingInputs logs files externalId source scheduledFor""",
+        retryability pendingInputs logs files externalId source scheduledFor waitingFor queuedMs runningMs pausedMs
+        flowId projectId logUrl""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom""",
-    "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed",
+    "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
+        inputRequestsChanged""",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
     "StepStatusChange": "from to at",
     "LogLinesAppended": "cursor runId lines",
@@ -62,7 +64,12 @@ CONTRACT = {
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
-    "InputRequest": "id stepName title description schema assignee createdAt expiresAt",
+    "InputRequest": """id status stepName title description schema assignee createdAt expiresAt answer answeredAt answeredBy
+        run flow project""",
+    "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
+    "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
+        createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
+    "WaitingFor": "kind until blockedBy position",
     "StepAttempt": "number status startedAt finishedAt error durationMs",
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
@@ -83,7 +90,7 @@ CONTRACT = {
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
-    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses environments tags anyTags failedStepName
+    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags failedStepName
         errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
         createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
         startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
@@ -100,6 +107,8 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
+    "Query.inputRequests": "filter direction first after last before",
+    "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
     "FlowRunStats.timeBuckets": "size from to timeZone",
@@ -143,12 +152,15 @@ ARGUMENTS = {
     "Subscription.flowRunStatusChanged": "filter after",
     "Subscription.flowRunProgressed": "runId after",
     "Subscription.flowRunStatsChanged": "filter",
+    "Subscription.inputRequestsChanged": "filter after",
 }
 VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
+    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
+    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -202,7 +214,10 @@ UNIONS = {
 }
 
 
-STREAMED = {"FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp"}
+STREAMED = {
+    "FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp",
+    "InputRequestEvent": "InputRequestChanged CaughtUp",
+}
 
 
 @pytest.fixture(scope="module")
