@@ -109,14 +109,13 @@ def asked(event: EventRow) -> AskedRequest:
     """Returns the request that an event of the kind INPUT_REQUEST is about."""
     assert event.data is not None  # here and below: of every such event
     assert event.run_id is not None
-    assert event.flow_id is not None
     data = orjson.loads(event.data)
     request_id, expires_at = UUID(data["id"]), data["expiresAt"]
     return AskedRequest(
         request_id,
         event.run_id,
-        event.flow_id,
-        event.project_id,
+        UUID(data["flowId"]),
+        UUID(data["projectId"]),
         data["assignee"],
         ids.created_at(request_id),
         None if expires_at is None else from_microseconds(expires_at),
@@ -139,6 +138,9 @@ def _event(row: Mapping[str, Any], source: str | None, target: str, at: datetime
     expires_at = row["expires_at"]
     data = {
         "id": row["id"].hex,
+        # Readers of the past do not read the columns of these.
+        "flowId": row["flow_id"].hex,
+        "projectId": row["project_id"].hex,
         "assignee": row["assignee"],
         "expiresAt": None if expires_at is None else to_microseconds(expires_at),
     }

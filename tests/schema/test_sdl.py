@@ -64,8 +64,8 @@ CONTRACT = {
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
-    "InputRequest": """id status stepName title description schema assignee createdAt expiresAt answer answeredAt answeredBy
-        run flow project""",
+    "InputRequest": """id status stepName title description schema assignee createdAt expiresAt answer answeredAt
+        answeredBy run flow project""",
     "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
     "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
@@ -90,8 +90,8 @@ CONTRACT = {
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
-    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags failedStepName
-        errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
+    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags
+        failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
         createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
         startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
         rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
@@ -333,7 +333,10 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     node = schema.type_map["Node"]
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
-    assert found == {"Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "BulkOperation"}
+    assert found == {
+        *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "BulkOperation"),
+        "InputRequest",
+    }
 
 
 def test_relay_types_follow_specification(schema: GraphQLSchema) -> None:
