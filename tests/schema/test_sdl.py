@@ -92,8 +92,8 @@ CONTRACT = {
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
     "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags
         failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
-        createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
-        startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
+        createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore
+        createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
         rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
