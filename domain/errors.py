@@ -203,6 +203,16 @@ class ProblemsError(UserError):
         self.problems = tuple(problems)
 
 
+class RunNamedError(UserError):
+    """Another run is the reason. Each error says which."""
+
+    run_id: UUID
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
 class ProjectRequiredError(UserError, code="PROJECT_REQUIRED"):
     """An operator key sees every project. Name one with `projectId`."""
 
@@ -251,34 +261,22 @@ class RunNotRetryableError(UserError, code="RUN_NOT_RETRYABLE", http_status=HTTP
     """Only runs that ended without success can be retried."""
 
 
-class RetryUnderWayError(UserError, code="RETRY_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
+class RetryUnderWayError(RunNamedError, code="RETRY_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
     """A retry of the run is live. Wait for it, or set `force` to start another one beside it."""
 
     run_id: Annotated[UUID, "The live retry."]
 
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__()
-        self.run_id = run_id
 
-
-class AlreadyRecoveredError(UserError, code="ALREADY_RECOVERED", http_status=HTTPStatus.CONFLICT):
+class AlreadyRecoveredError(RunNamedError, code="ALREADY_RECOVERED", http_status=HTTPStatus.CONFLICT):
     """A retry of the run has succeeded. Set `force` to execute it once more."""
 
     run_id: Annotated[UUID, "The retry that succeeded."]
 
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__()
-        self.run_id = run_id
 
-
-class RetriedSinceError(UserError, code="RETRIED_SINCE", http_status=HTTPStatus.CONFLICT):
+class RetriedSinceError(RunNamedError, code="RETRIED_SINCE", http_status=HTTPStatus.CONFLICT):
     """The run was retried without success. Retry the last run of the chain instead, or set `force`."""
 
     run_id: Annotated[UUID, "The last run of the chain of retries."]
-
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__()
-        self.run_id = run_id
 
 
 class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=HTTPStatus.CONFLICT):
@@ -289,14 +287,10 @@ class StepDataExpiredError(UserError, code="STEP_DATA_EXPIRED", http_status=HTTP
     """The outputs of the run's steps have been deleted. Retry with the strategy ON_LATEST_VERSION instead."""
 
 
-class QuotaExceededError(UserError, code="QUOTA_EXCEEDED", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+class QuotaExceededError(RunNamedError, code="QUOTA_EXCEEDED", http_status=HTTPStatus.TOO_MANY_REQUESTS):
     """The project's quota of runs is used up. The run was created as QUOTA_EXCEEDED and can be retried later."""
 
     run_id: Annotated[UUID, "The run that was created with the status QUOTA_EXCEEDED."]
-
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__()
-        self.run_id = run_id
 
 
 class ParentNotLiveError(UserError, code="PARENT_NOT_LIVE", http_status=HTTPStatus.CONFLICT):

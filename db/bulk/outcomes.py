@@ -30,8 +30,6 @@ IN_CHUNK = and_(
     _outcome.run_id <= bindparam("through"),
 )
 """Condition: the outcome belongs to the chunk. Its parameters are `Chunk.parameters`."""
-SUCCEEDED_IN_CHUNK = select(_outcome.run_id).where(IN_CHUNK, _outcome.result == BulkResult.SUCCEEDED)
-"""Query: the IDs of the runs of the chunk that the operation changes."""
 PENDING = _outcome.result == BulkResult.PENDING
 """Condition: the run has not been processed yet."""
 PENDING_IN_CHUNK = select(_outcome.run_id).where(IN_CHUNK, PENDING)

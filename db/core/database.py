@@ -204,7 +204,7 @@ def _postgresql_engine(url: URL, pool_size: int, settings: Mapping[str, str]) ->
 
 
 def _reject_closed_connection(dbapi_connection: Any, _record: object, _proxy: object) -> None:
-    # The server was restarted in an idle moment: nobody need notice.
+    # The server was restarted while the connection was idle: that is no error of a request.
     if dbapi_connection.driver_connection.is_closed():
         raise InvalidatePoolError
 
@@ -214,8 +214,7 @@ def _typed_timeouts() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        is_interrupted = getattr(error.orig, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
-        if is_interrupted or getattr(error.orig, "sqlstate", None) == _CANCELLED:
+        if sqlite.is_interrupted(error.orig) or getattr(error.orig, "sqlstate", None) == _CANCELLED:
             raise QueryTimeoutError from error
         raise
 
@@ -242,7 +241,7 @@ def _typed_sqlite_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":
+        if sqlite.is_interrupted(error):
             raise QueryTimeoutError from error
         raise DatabaseUnavailableError from error
 

@@ -129,7 +129,7 @@ class _Job:
 
 
 _RECYCLE_SECONDS = 600
-"""Seconds after which a reading connection is made anew: it learns of the statistics of tables when it is opened."""
+"""Seconds after which a reading connection is replaced: it learns of the statistics of tables when it is opened."""
 _ANALYSED_ROWS = 1_000
 """Entries of an index that statistics are gathered from: that takes milliseconds, however large the table."""
 _STATEMENTS = 500
@@ -140,8 +140,17 @@ _STEPS_BETWEEN_CHECKS = 50_000
 
 def gather_statistics(conn: Connection) -> None:
     """Tells SQLite's query planner how the values of indexed columns are spread."""
+    _analyse(conn, "ANALYZE")
+
+
+def _analyse(conn: Connection, statement: str) -> None:
     conn.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
-    conn.exec_driver_sql("ANALYZE")
+    conn.exec_driver_sql(statement)
+
+
+def is_interrupted(error: BaseException | None) -> bool:
+    """Returns True if an error of the driver says that a read took longer than its deadline."""
+    return getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
 
 
 class Deadline:
@@ -255,10 +264,10 @@ class Readers:
         try:
             rows = conn.fetch(statement, arguments, self._timeout)
         except BaseException as error:
-            if getattr(error, "sqlite_errorname", None) == "SQLITE_INTERRUPT":
+            if is_interrupted(error):
                 self._idle.append(conn)
             else:
-                conn.close()  # nobody knows its state
+                conn.close()  # its state is unknown
             raise
         self._idle.append(conn)
         return rows
@@ -306,10 +315,9 @@ class Writer:
 
     def _optimize(self) -> None:
         """Gathers statistics of tables that have changed much, for those who open the file next."""
-        # The file may be locked by another process, or gone: they gather them as well, or nobody needs them.
+        # The file may be locked by another process, which gathers them as well, or gone.
         with suppress(DBAPIError), self._engine.connect() as conn:
-            conn.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
-            conn.exec_driver_sql("PRAGMA optimize")
+            _analyse(conn, "PRAGMA optimize")
 
     def _next_group(self) -> list[_Job] | None:
         group: list[_Job] = []

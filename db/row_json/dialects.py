@@ -1,7 +1,7 @@
 """How each database writes JSON: the same bytes as orjson and the scalars of the schema.
 
 An expression of a value that is null is null, unless said otherwise: a row in which something is null that should not
-be has no text, and whoever asked for it notices.
+be has no text, and the statement that contains it fails.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,6 @@ class Dialect(Protocol):
     """The SQL of one database."""
 
     name: str
-
-    def parameter(self, name: str) -> str:
-        """Returns the place of a parameter; `number_parameters` numbers them."""
-        ...
 
     def digits(self, column: str) -> str:
         """Returns the 32 hexadecimal digits of a UUID."""
@@ -74,9 +70,6 @@ class PostgreSQL:
 
     name = "postgresql"
 
-    def parameter(self, name: str) -> str:
-        return f"«{name}»"
-
     def digits(self, column: str) -> str:
         return f"encode(uuid_send({column}), 'hex')"
 
@@ -118,9 +111,6 @@ class SQLite:
     """SQLite 3.38 and later."""
 
     name = "sqlite"
-
-    def parameter(self, name: str) -> str:
-        return f"«{name}»"
 
     def digits(self, column: str) -> str:
         return column

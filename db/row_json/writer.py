@@ -1,7 +1,7 @@
 """Turns a selection of declared fields into the SQL expression of a row's JSON text."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -340,8 +340,3 @@ def number_parameters(text: str, dialect: Dialect) -> tuple[str, Sequence[str]]:
         return f"{mark}{numbers.setdefault(found.group(1), len(numbers) + 1)}"
 
     return _PARAMETER.sub(place, text), tuple(numbers)
-
-
-def values_of(names: Sequence[str], values: Mapping[str, object]) -> list[object]:
-    """Returns the values of parameters in the order of their names."""
-    return [values[name] for name in names]

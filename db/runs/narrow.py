@@ -96,9 +96,7 @@ def may_narrow(where: RunFilter, dialect: str, sorted_by: str | None) -> bool:
 
 def _is_in_one_index(where: RunFilter) -> bool:
     """True if one index holds the runs that match in the order of their creation."""
-    plain = RunFilter(
-        project_ids=where.project_ids, created_after=where.created_after, created_before=where.created_before
-    )
+    plain = _plain(where)
     if where.archived is Archived.ONLY:
         return False
     for name in ("statuses", "flow_ids", "trigger_methods"):
@@ -153,10 +151,15 @@ def _spans_projects(where: RunFilter) -> bool:
     return not is_owned and (where.project_ids is None or len(where.project_ids) > 1)
 
 
-def _is_restricted(where: RunFilter) -> bool:
-    plain = RunFilter(
+def _plain(where: RunFilter) -> RunFilter:
+    """Returns the part of a filter that the index of the projects serves."""
+    return RunFilter(
         project_ids=where.project_ids, created_after=where.created_after, created_before=where.created_before
     )
+
+
+def _is_restricted(where: RunFilter) -> bool:
+    plain = _plain(where)
     return where not in (plain, replace(plain, archived=Archived.INCLUDE))
 
 
@@ -164,6 +167,12 @@ def _projects(conn: Connection, where: RunFilter) -> Sequence[UUID]:
     if where.project_ids is not None:
         return where.project_ids
     return conn.execute(select(_project.id)).scalars().all()
+
+
+def _indexed_error(conn: Connection, where: RunFilter) -> str | None:
+    """Returns the folded text that errors must contain, if an index of texts finds it."""
+    part = fold(where.error_contains or "")
+    return part if len(part) >= TRIGRAM and text_indexes.is_known(conn) else None
 
 
 _Query = Callable[[int], Sequence[UUID]]
@@ -180,8 +189,8 @@ def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
 
     for terms in _terms(where):
         yield fetch(select(_term.run_id).where(_term.term.in_(terms), _term.project_id.in_(projects)))
-    if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
-        phrase = phrase_of(where.error_contains)
+    if (part := _indexed_error(conn, where)) is not None:
+        phrase = phrase_of(part)
         yield lambda most: conn.execute(_ERRORS_WITH, {"phrase": phrase, "most": most}).scalars().all()
     # In each of these indexes the ID follows the value, so that one value comes in the order of creation.
     for column_, values in (
@@ -287,12 +296,10 @@ def runs_of_term(conn: Connection, where: RunFilter) -> Select[Any] | None:
 def _narrow_on_postgresql(conn: Connection, where: RunFilter) -> RunFilter:
     text_condition: ColumnElement[bool] | None = None
     has_value: ColumnElement[bool] = true()
-    if where.error_contains is not None and len(fold(where.error_contains)) >= TRIGRAM and text_indexes.is_known(conn):
+    if (part := _indexed_error(conn, where)) is not None:
         folded = Folded(_run.error_folded, _run.error_message)
         # Without LIKE the condition is that of the sample; the index knows LIKE alone.
-        text_condition = and_(
-            _run.error_message.is_not(None), folded.contains(fold(where.error_contains), autoescape=True)
-        )
+        text_condition = and_(_run.error_message.is_not(None), folded.contains(part, autoescape=True))
         sampled = RunFilter(error_contains=where.error_contains, archived=Archived.INCLUDE)
         has_value = _run.error_message.is_not(None)
     elif where.any_tags is not None and len(where.any_tags) > 1:

@@ -107,6 +107,8 @@ class _Operation:
 
     async def execute(self, given: dict[str, Any], context: Context) -> bytes:
         """Returns the body of the response."""
+        if self._refused is not None:
+            raise _LeaveError(self._refused)
         check(self._document, self._name, given)
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
@@ -115,8 +117,6 @@ class _Operation:
         return await self._plan(graphql_schema, variables).run(context, variables)
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
-        if self._refused is not None:
-            raise _LeaveError(self._refused)
         for known in self._plans:
             if known.serves(variables):
                 return known

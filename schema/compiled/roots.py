@@ -57,7 +57,7 @@ class TextSource(Protocol):
 
 
 class _Rows:
-    """The rows of a source as `ConnectionPage` takes them."""
+    """The order of a source, as `ConnectionPage` takes it, for rows of texts."""
 
     def __init__(self, source: TextSource) -> None:
         self._source = source
@@ -68,10 +68,6 @@ class _Rows:
     def position(self, row: Sequence[Any]) -> Position:
         """Returns the position of a row, which ends with its ID and its sort value."""
         return self._source.text_position(row[-2], row[-1])
-
-    async def page(self, columns: frozenset[str], page: Page) -> Sequence[Any]:
-        """The page is read as texts, not as rows."""
-        raise NotImplementedError
 
 
 class _Texts:
@@ -122,9 +118,9 @@ class Roots:
             case "flow":
                 return self._node(IdKind.FLOW, named(field.type), nodes, arguments)
             case "node":
-                return self._any_node(field, nodes, arguments)
+                return self._any_node(nodes, arguments)
             case "nodes":
-                return self._any_nodes(field, nodes, arguments)
+                return self._any_nodes(nodes, arguments)
             case _:
                 raise UncoveredError(f"{output.name}.{name}")
 
@@ -161,7 +157,7 @@ class Roots:
                 found[kind] = error
         return found
 
-    def _any_node(self, _: GraphQLField, nodes: Sequence[FieldNode], arguments: Callable[..., Any]) -> Run:
+    def _any_node(self, nodes: Sequence[FieldNode], arguments: Callable[..., Any]) -> Run:
         by_kind = self._by_kind(nodes)
 
         async def run(context: Context, variables: VariableValues, values: Values) -> str:
@@ -171,7 +167,7 @@ class Roots:
 
         return run
 
-    def _any_nodes(self, _: GraphQLField, nodes: Sequence[FieldNode], arguments: Callable[..., Any]) -> Run:
+    def _any_nodes(self, nodes: Sequence[FieldNode], arguments: Callable[..., Any]) -> Run:
         by_kind = self._by_kind(nodes)
 
         async def run(context: Context, variables: VariableValues, values: Values) -> str:

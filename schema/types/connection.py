@@ -44,16 +44,12 @@ Limit = Annotated[
 ]
 
 
-class OrderedRows(Protocol):
-    """The rows of a connection, in their order."""
+class Ordered(Protocol):
+    """The order of the rows of a connection."""
 
     @property
     def ordering(self) -> int:
         """The number by which cursors name the order."""
-        ...
-
-    async def page(self, columns: frozenset[str], page: Page, /) -> Sequence[Any]:
-        """Returns the rows of a page, with `columns`."""
         ...
 
     async def has_more(self, edge: KeysetEdge, /) -> bool:
@@ -66,6 +62,14 @@ class OrderedRows(Protocol):
 
     def position(self, row: Any, /) -> Position:
         """Returns the position of a row."""
+        ...
+
+
+class OrderedRows(Ordered, Protocol):
+    """The rows of a connection, in their order."""
+
+    async def page(self, columns: frozenset[str], page: Page, /) -> Sequence[Any]:
+        """Returns the rows of a page, with `columns`."""
         ...
 
 
@@ -99,7 +103,7 @@ class PageArguments:
 class ConnectionPage:
     """A page of a connection. Whether rows precede or follow it is read only when a client selects that."""
 
-    def __init__(self, source: OrderedRows, page: Page, rows: Sequence[Any]) -> None:
+    def __init__(self, source: Ordered, page: Page, rows: Sequence[Any]) -> None:
         self._source = source
         self._page = page
         self._has_extra_row = len(rows) == page.limit

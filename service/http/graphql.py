@@ -57,6 +57,10 @@ _INIT_TIMEOUT = timedelta(seconds=10)
 class _RequestAdapter(StarletteRequestAdapter):
     """Reads media types as they are meant: they have no case."""
 
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.state = request.state
+
     @property
     def content_type(self) -> str | None:
         content_type = super().content_type
@@ -238,7 +242,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return Response(self.encode_json(response_data), sub_response.status_code or 200, dict(sub_response.headers))
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        """The request; of another content type than JSON it is refused as the specification says."""
+        """The request; of another content type than JSON it is refused as the specification says.
+
+        A request is parsed once, though both ways of execution ask for it.
+        """
+        assert isinstance(request, _RequestAdapter)
+        known: GraphQLRequestData | list[GraphQLRequestData] | None = getattr(request.state, "parsed_body", None)
+        if known is None:
+            known = request.state.parsed_body = await self._checked_body(request)
+        return known
+
+    async def _checked_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if request.method == "POST" and content_type != "application/json":
             raise HTTPException(415, "The content type must be application/json.")

@@ -8,18 +8,13 @@ from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import LogPosition
-from domain.runs.run_filter import RunFilter
 from live.events import CaughtUp, MatchedEvent
 from live.hub import Hub
-from live.subscription import Subscription
-from live.topics import RunsTopic
+from tests.live.hub.harness import ALL, END, heard_to_the_end
 from tests.support.clock import FakeClock
 from tests.support.worker import Flow, WorkerHarness, transform
 
 PATIENCE = 60.0
-ALL = RunsTopic(RunFilter())
-END = "the end"
 
 
 @asynccontextmanager
@@ -33,16 +28,6 @@ async def process(url: str) -> AsyncIterator[tuple[Database, Hub]]:
         await hub.close()
     finally:
         await database.close()
-
-
-async def heard(feed: Subscription) -> list[LogPosition]:
-    found = []
-    async for item in feed:
-        if isinstance(item, MatchedEvent):
-            found.append(item.position)
-            if item.event.row.message == END:
-                break
-    return found
 
 
 async def start_many(worker: WorkerHarness, flow: Flow, times: int) -> None:
@@ -63,7 +48,7 @@ async def test_subscribers_of_two_processes_receive_the_same_order(database_url:
             starts.append(first.position)
         missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
         async with asyncio.timeout(PATIENCE):
-            receiving = [asyncio.create_task(heard(feed)) for feed in (*live, *missed)]
+            receiving = [asyncio.create_task(heard_to_the_end(feed)) for feed in (*live, *missed)]
             work = [start_many(worker, flow, 20) for worker, flow in zip(workers, flows, strict=True) for _ in range(3)]
             await asyncio.gather(*work)
             await other.write(event_log.append, [await last(workers[1], flows[1])])

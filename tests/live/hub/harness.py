@@ -42,6 +42,21 @@ async def read(hub: Hub, projects: list[UUID] | None, after: LogPosition, count:
         return await take(feed, count)
 
 
+END = "the end"
+"""The message of the event that is written last."""
+
+
+async def heard_to_the_end(feed: Subscription) -> list[LogPosition]:
+    """Returns the positions of all events up to the one with the message END."""
+    heard = []
+    async for item in feed:
+        if isinstance(item, MatchedEvent):
+            heard.append(item.position)
+            if item.event.row.message == END:
+                break
+    return heard
+
+
 async def complete(hub: Hub, count: int) -> None:
     await read(hub, None, BEGINNING, count)
 

@@ -21,9 +21,8 @@ from live.events import (
     TailerFailedError,
 )
 from live.hub import Hub
-from live.subscription import Subscription
 from live.topics import NEVER_ENDS, RunsTopic, TopicState
-from tests.live.hub.harness import ALL, BEGINNING, PATIENCE, _event, complete, take
+from tests.live.hub.harness import ALL, BEGINNING, END, PATIENCE, _event, complete, heard_to_the_end, take
 from tests.support.databases.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -40,20 +39,7 @@ async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
     return run_ids
 
 
-END = "the end"
-
-
 JOINING = 30
-
-
-async def heard_to_the_end(feed: Subscription) -> list[LogPosition]:
-    heard = []
-    async for item in feed:
-        if isinstance(item, MatchedEvent):
-            heard.append(item.position)
-            if item.event.row.message == END:
-                break
-    return heard
 
 
 async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_twice(
