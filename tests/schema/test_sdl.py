@@ -93,8 +93,8 @@ CONTRACT = {
     "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags
         failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
         createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore
-        createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
-        rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
+        createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
+        parentRunId rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
