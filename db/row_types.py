@@ -64,6 +64,7 @@ class RunRow(Protocol):
     tags: list[str]
     metadata: str
     input: str
+    input_secrets: str | None
     output: str | None
 
 
@@ -84,6 +85,7 @@ class StepRow(Protocol):
     error: str | None
     input: str | None
     output: str | None
+    sealed: str | None
 
 
 class AttemptRow(Protocol):
@@ -222,6 +224,20 @@ class WebhookRow(Protocol):
     signature_secret: str | None
     created_at: datetime
     rotated_at: datetime | None
+
+
+class SecretRow(Protocol):
+    """A row of `secret`."""
+
+    id: UUID
+    project_id: UUID
+    environment: str | None
+    name: str
+    key_id: str
+    sealed: str
+    created_at: datetime
+    changed_at: datetime
+    changed_by: str
 
 
 class EventRow(Protocol):

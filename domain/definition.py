@@ -28,6 +28,9 @@ StepName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", description="Unique in the flow; templates refer to it."),
 ]
+RedactedPath = Annotated[str, Field(pattern=r"^(input|output)(\.[^.]{1,200}){0,20}$", max_length=1_000)]
+MAX_REDACTED = 50
+"""Paths that one step redacts."""
 Seconds = Annotated[float, Field(gt=0, le=30 * DAY, allow_inf_nan=False)]
 
 
@@ -74,6 +77,12 @@ class Step(LanguageModel):
         " the name of the step, the same for all attempts and for retries from the failed step.",
     )
     continue_on_failure: bool = Field(default=False, description="Whether the run continues when the step has failed.")
+    redact: list[RedactedPath] = Field(
+        default=[],
+        max_length=MAX_REDACTED,
+        description="Paths in the step's input and output that nobody can read, such as `input.headers.x-api-key` or"
+        " `output.body.token`; `*` stands for every key or element. Later steps still see redacted outputs.",
+    )
     kind: str
     input: Any
 
@@ -113,6 +122,8 @@ class StepSyntax(Protocol):
     """The type of a step's `input`."""
     sends_idempotency_key: bool
     """True if steps of this kind use the field `idempotencyKey`."""
+    redactable: frozenset[str]
+    """What steps of this kind can redact: `input`, `output`."""
 
     def validate(self, step_input: Any, /) -> Iterable[Problem]:
         """Returns the problems that the type cannot express. Their paths are relative to the input."""
@@ -157,6 +168,11 @@ class FlowLanguage:
         for index, step in enumerate(definition.steps):
             if step.idempotency_key is not None and not self._kinds[step.kind].sends_idempotency_key:
                 yield Problem(f"steps[{index}].idempotencyKey", f"Steps of kind {step.kind} send no idempotency key")
+            for number, path in enumerate(step.redact):
+                if (root := path.partition(".")[0]) not in self._kinds[step.kind].redactable:
+                    yield Problem(
+                        f"steps[{index}].redact[{number}]", f"The {root} of {step.kind} steps is not redacted"
+                    )
             for problem in self._kinds[step.kind].validate(step.input):
                 path = f"steps[{index}].input.{problem.path}".removesuffix(".")
                 yield Problem(path, problem.message)

@@ -333,6 +333,22 @@ class WebhookNotFoundError(UserError, code="WEBHOOK_NOT_FOUND", http_status=HTTP
     """No webhook with this ID or token exists, or the API key cannot see it."""
 
 
+class SecretNotFoundError(UserError, code="SECRET_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No secret with this ID exists, or the API key cannot see it."""
+
+
+class SecretNameTakenError(UserError, code="SECRET_NAME_TAKEN", http_status=HTTPStatus.CONFLICT):
+    """The project has a secret with this name for this environment. Set its value with `rotateSecret`."""
+
+
+class SecretInvalidError(ProblemsError, code="SECRET_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The name or the value of the secret is invalid."""
+
+
+class SecretKeysMissingError(UserError, code="SECRET_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+    """The service has no key that encrypts secrets. Its operator must set FLOWRUNS_SECRET_KEYS."""
+
+
 class EmptyFilterError(UserError, code="EMPTY_FILTER"):
     """The filter is empty and would match every run. Set at least one field."""
 

@@ -27,6 +27,7 @@ class IdKind(StrEnum):
     INPUT_REQUEST = "req"
     SCHEDULE = "sched"
     WEBHOOK = "hook"
+    SECRET = "secret"  # noqa: S105 - a prefix
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -26,7 +26,7 @@ from engine.compiled_flow import CompiledStep, FlowCache
 from engine.errors import StepError
 from engine.execution import Execution, RunEnded, Suspended
 from engine.run_output import AttemptRecorder
-from engine.step_values import encode_input, encode_output, error_document, error_text, storable_error
+from engine.step_values import error_document, error_text, storable_error
 from engine.steps import Launch, Resumed, StepCall, StepContext, StepKind, Wait
 
 MAX_KEY_LENGTH = 200
@@ -82,7 +82,7 @@ class Attempt:
         template = self.step.idempotency_key
         if template is None:
             return f"{self.execution.operation_id}:{self.name}"
-        key = template.render(self.execution.scope)
+        key = self.execution.secrets.shown(template.render(self.execution.scope))
         if isinstance(key, int) and not isinstance(key, bool):
             key = str(key)
         if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
@@ -95,11 +95,20 @@ class Attempt:
         step = self.step.definition
         return AttemptStart(self.position, step.name, step.display_name, step.kind, self.number, input_text, started_at)
 
-    def result(self, status: StepStatus, *, output: str | None = None, error: StepError | None = None) -> AttemptResult:
+    def result(
+        self,
+        status: StepStatus,
+        *,
+        output: str | None = None,
+        error: StepError | None = None,
+        sealed: str | None = None,
+    ) -> AttemptResult:
         """Returns the result of the attempt as the journal stores it."""
         source = StepStatus.RUNNING if self.paused is None else StepStatus.PAUSED
         text = error_text(error) if error else None
-        return AttemptResult(self.position, self.name, status, self.number, self.started_at, output, text, source)
+        return AttemptResult(
+            self.position, self.name, status, self.number, self.started_at, output, text, source, sealed
+        )
 
     def log(self, message: str, level: LogLevel = LogLevel.INFO) -> None:
         """Write a line to the run's log."""
@@ -133,7 +142,8 @@ class StepExecutor:
             elif await self._check_condition(attempt):
                 await self._start(attempt)
         except StepError as error:
-            await self._fail(attempt, storable_error(error))
+            await execution.secrets.refresh()
+            await self._fail(attempt, storable_error(execution.secrets.error(error)))
 
     async def _check_condition(self, attempt: Attempt) -> bool:
         """Skip the step if its `when` does not hold. Later attempts do not evaluate it again."""
@@ -153,13 +163,18 @@ class StepExecutor:
 
     async def _start(self, attempt: Attempt) -> None:
         kind = self._kinds[attempt.step.definition.kind]
+        secrets = attempt.execution.secrets
         started_at = clock.now()
         try:
+            secrets.check_readable()
             rendered = attempt.step.input.render(attempt.execution.scope)
+            shown = secrets.shown(rendered) if self._has_references(attempt) else rendered
             key = attempt.idempotency_key()
-            wait = await kind.wait(rendered, self._call(attempt))
+            wait = await kind.wait(shown, self._call(attempt))
             journal_input = wait.journal_input if wait is not None else None
-            input_text = encode_input(rendered if journal_input is None else journal_input)
+            input_text = await secrets.input(
+                attempt.step.redacted_input, shown if journal_input is None else journal_input
+            )
         except StepError:
             await self._record_start(attempt, None)
             raise
@@ -169,13 +184,16 @@ class StepExecutor:
             await self._launch(attempt, input_text, wait)
         else:
             await self._record_start(attempt, input_text)
-            self._succeed(attempt, await self._run_with_timeouts(kind, attempt, rendered, key))
+            # The values are read after the start is journalled: without them the attempt has an input and an error.
+            takes_secrets = shown is not rendered and kind.secret_fields
+            actual = await secrets.actual(rendered) if takes_secrets else shown
+            await self._succeed(attempt, await self._run_with_timeouts(kind, attempt, actual, key))
 
     async def _resume(self, attempt: Attempt, paused: JournalRow) -> None:
         kind = self._kinds[attempt.step.definition.kind]
         resumed = await kind.resume(self._call(attempt), paused)
         if isinstance(resumed, Resumed):
-            self._succeed(attempt, resumed.output)
+            await self._succeed(attempt, resumed.output)
             return
         execution, deadline = attempt.execution, attempt.deadline
         if deadline is not None and deadline <= clock.now():
@@ -198,7 +216,12 @@ class StepExecutor:
             step.definition,
             execution.scope,
             step.deferred,
+            execution.secrets,
         )
+
+    def _has_references(self, attempt: Attempt) -> bool:
+        """True if the rendered input may refer to secrets: by itself, or with the input that a parent passed on."""
+        return bool(attempt.step.input.secrets) or attempt.execution.run.input_secrets is not None
 
     async def _record_start(self, attempt: Attempt, input_text: str | None) -> None:
         """Journal the result of the last attempt and the start of this one."""
@@ -215,9 +238,9 @@ class StepExecutor:
             step_journal.pause,
             execution.take_pending_result(),
             attempt.start(input_text, started_at),
-            wait.message,
+            execution.secrets.text(wait.message),
             _earliest(wait.due_at, attempt.deadline),
-            wait.request,
+            None if wait.request is None else _masked_texts(execution, wait.request),
             wait.children,
         )
         raise Suspended
@@ -252,9 +275,18 @@ class StepExecutor:
         finally:
             await recorder.close()
 
-    def _succeed(self, attempt: Attempt, output: Any) -> None:
+    async def _succeed(self, attempt: Attempt, output: Any) -> None:
         execution = attempt.execution
-        execution.pending_result = attempt.result(StepStatus.SUCCEEDED, output=encode_output(output))
+        await execution.secrets.refresh()
+        # Later steps see what the journal has: a run that is resumed must not go on differently.
+        sealed = None
+        if attempt.step.redacted_output:
+            redacted = await execution.secrets.redacted(attempt.step.redacted_output, attempt.name, output)
+            execution.redacted_outputs[attempt.name] = redacted.shown
+            output, text, sealed = redacted.whole, redacted.text, redacted.sealed
+        else:
+            output, text = await execution.secrets.output(output)
+        execution.pending_result = attempt.result(StepStatus.SUCCEEDED, output=text, sealed=sealed)
         execution.record_step(attempt.name, StepStatus.SUCCEEDED, output, None)
 
     async def _fail(self, attempt: Attempt, error: StepError) -> None:
@@ -283,6 +315,11 @@ class StepExecutor:
         result = attempt.result(StepStatus.PENDING, error=error)
         await attempt.execution.journal.write(step_journal.snooze, result, due_at)
         raise Suspended
+
+
+def _masked_texts(execution: Execution, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the row of an input request with secrets masked in its texts."""
+    return {name: execution.secrets.text(value) if isinstance(value, str) else value for name, value in request.items()}
 
 
 def _earliest(*instants: datetime | None) -> datetime | None:

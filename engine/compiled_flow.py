@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,8 @@ from domain import json_codec, json_schema
 from domain.definition import FlowDefinition, Step, to_json_value
 from domain.errors import DefinitionInvalidError, InputInvalidError, Problem
 from engine import templates
+from engine.secrets.literals import credential_warnings
+from engine.secrets.redaction import Redaction
 from engine.steps import KINDS, StepKinds
 from engine.templates import Template
 
@@ -29,6 +31,8 @@ class CompiledStep:
     idempotency_key: Template | None
     deferred: Mapping[str, Template]
     """Fields of the input that the step's kind renders itself (`StepKind.deferred_fields`)."""
+    redacted_input: Redaction
+    redacted_output: Redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class CheckedDefinition:
     text: str
     """The definition as JSON text."""
     step_count: int
+    warnings: Sequence[Problem] = ()
+    """What is allowed, and probably a mistake."""
 
 
 def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
@@ -71,12 +77,17 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     if "\\u0000" in text:
         # Names have columns of their own, and PostgreSQL cannot store this character in text.
         raise DefinitionInvalidError([Problem("", "The character U+0000 is not allowed")])
+    secret_fields = {
+        f"steps[{index}].input": kinds[step.kind].secret_fields for index, step in enumerate(definition.steps)
+    }
     problems = [
-        problem for path, value in definition.templates() for problem in templates.compile_problems(value, path)
+        problem
+        for path, value in definition.templates()
+        for problem in templates.compile_problems(value, path, secret_fields.get(path, ()))
     ]
     if problems:
         raise DefinitionInvalidError(problems)
-    return CheckedDefinition(text, len(definition.steps))
+    return CheckedDefinition(text, len(definition.steps), credential_warnings(definition))
 
 
 def compile_flow(text: str, kinds: StepKinds = KINDS) -> CompiledFlow:
@@ -95,8 +106,9 @@ def _compile_step(step: Step, deferred_fields: tuple[str, ...]) -> CompiledStep:
     when = templates.compile_value(step.when) if step.when is not None else None
     value = to_json_value(step.input)
     deferred = {name: templates.compile_value(value.pop(name)) for name in deferred_fields if name in value}
+    redactions = (Redaction(step.redact, "input"), Redaction(step.redact, "output"))
     key = templates.compile_value(step.idempotency_key) if step.idempotency_key is not None else None
-    return CompiledStep(step, when, templates.compile_value(value), key, deferred)
+    return CompiledStep(step, when, templates.compile_value(value), key, deferred, *redactions)
 
 
 class FlowCache:

@@ -20,6 +20,7 @@ from domain.time import clock
 from engine.compiled_flow import CompiledFlow
 from engine.errors import StepError
 from engine.run_output import OutputLimits, RunOutputBuffer
+from engine.secrets.run_secrets import RunSecrets
 from engine.step_values import error_text
 
 P = ParamSpec("P")
@@ -94,25 +95,33 @@ class Execution:
     """When the run's own timeout passes."""
     output: RunOutputBuffer
     journal: RunJournal
+    secrets: RunSecrets
     scope: dict[str, Any] = field(init=False)
     """What templates may refer to."""
+    redacted_outputs: dict[str, Any] = field(default_factory=dict)
+    """By step: the output as the journal shows it, if the step redacts a part of it."""
     pending_result: AttemptResult | None = None
     """Result of the last attempt. It is written together with the start of the next one."""
     abandoned: JournalRow | None = None
     """The step that waits for something when the run is ended."""
 
     def __post_init__(self) -> None:
-        self.scope = {"run": _run_scope(self.run), "steps": {}}
+        self.scope = {"run": _run_scope(self.run, self.secrets), "steps": {}, "secrets": self.secrets.marker}
         for step in self.steps.values():
             if step.status in FINISHED:
                 output, error = json_codec.decode(step.output), json_codec.decode(step.error)
+                if step.sealed is not None:
+                    self.redacted_outputs[step.name] = output
+                    output = self.secrets.restored(step.name, output, step.sealed)
                 self.record_step(step.name, StepStatus(step.status), output, error)
 
     @classmethod
-    def load(cls, database: Database, claimed: Claimed, flow: CompiledFlow, limits: OutputLimits) -> "Execution":
+    def load(
+        cls, database: Database, claimed: Claimed, flow: CompiledFlow, limits: OutputLimits, secrets: RunSecrets
+    ) -> "Execution":
         """Returns the execution of a run that was just claimed."""
         run = claimed.run
-        output = RunOutputBuffer(run.id, limits, lambda: database.read(files.count_of_run, run.id))
+        output = RunOutputBuffer(run.id, limits, lambda: database.read(files.count_of_run, run.id), secrets)
         return cls(
             claimed.lease,
             run,
@@ -121,6 +130,7 @@ class Execution:
             _deadline(run, flow.definition.timeout),
             output,
             RunJournal(database, claimed.lease, output),
+            secrets,
         )
 
     @property
@@ -145,10 +155,13 @@ class Execution:
 
     @property
     def last_output(self) -> Any:
-        """Output of the last step, in the order of the definition, that succeeded; None if none did."""
-        results = (self.scope["steps"].get(step.definition.name) for step in reversed(self.flow.steps))
-        succeeded = (result for result in results if result and result["status"] == StepStatus.SUCCEEDED)
-        return next((result["output"] for result in succeeded), None)
+        """Output of the last step, in the order of the definition, that succeeded, redacted; None if none did."""
+        results = ((step.definition.name, self.scope["steps"].get(step.definition.name)) for step in self.flow.steps)
+        succeeded = [found for found in results if found[1] and found[1]["status"] == StepStatus.SUCCEEDED]
+        if not succeeded:
+            return None
+        name, result = succeeded[-1]
+        return self.redacted_outputs.get(name, result["output"])
 
     @property
     def operation_id(self) -> str:
@@ -205,7 +218,10 @@ def _deadline(run: ClaimedRun, timeout: float | None) -> datetime | None:
     return deadline
 
 
-def _run_scope(run: ClaimedRun) -> dict[str, Any]:
+def _run_scope(run: ClaimedRun, secrets: RunSecrets) -> dict[str, Any]:
+    value = json_codec.decode(run.input)
+    if run.input_secrets is not None:
+        value = secrets.inserted(value, json_codec.decode(run.input_secrets))
     return {
         "id": ids.encode(IdKind.RUN, run.id),
         "firstRunId": ids.encode(IdKind.RUN, run.first_run_id or run.id),
@@ -214,6 +230,6 @@ def _run_scope(run: ClaimedRun) -> dict[str, Any]:
         "environment": run.environment,
         "scheduledFor": run.scheduled_for.isoformat() if run.scheduled_for else None,
         "tags": list(run.tags),
-        "input": json_codec.decode(run.input),
+        "input": value,
         "metadata": json_codec.decode(run.metadata),
     }

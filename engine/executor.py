@@ -25,7 +25,10 @@ from engine.compiled_flow import FlowCache
 from engine.errors import StepError
 from engine.execution import Execution, RunEnded, Suspended, failed_with_run, unfinished_step
 from engine.run_output import OutputLimits
-from engine.step_values import encode_output, error_columns, storable_error
+from engine.secrets.key_ring import NO_KEYS
+from engine.secrets.run_secrets import RunSecrets
+from engine.secrets.store import SecretStore
+from engine.step_values import error_columns, storable_error
 from engine.steps import StepKind
 
 _logger = logging.getLogger(__name__)
@@ -43,11 +46,16 @@ class Executor:
         flows: FlowCache,
         kinds: Mapping[str, StepKind],
         limits: OutputLimits | None = None,
+        secrets: SecretStore | None = None,
     ) -> None:
-        """`kinds` are the opened step kinds, by name; `limits` bound what runs may log and store."""
+        """`kinds` are the opened step kinds, by name; `limits` bound what runs may log and store.
+
+        Without `secrets`, no secret can be decrypted.
+        """
         self._database = database
         self._flows = flows
         self._limits = limits or OutputLimits()
+        self._secrets = secrets or SecretStore(database, NO_KEYS)
         self._steps = StepExecutor(database, flows, kinds)
 
     async def execute(self, claimed: Claimed) -> None:
@@ -67,13 +75,17 @@ class Executor:
 
     async def _execute(self, claimed: Claimed) -> None:
         flow = await self._flows.get(claimed.run.flow_version_id)
-        execution = Execution.load(self._database, claimed, flow, self._limits)
+        secrets = RunSecrets(self._secrets, claimed.run.project_id, claimed.run.environment)
+        await secrets.refresh()
+        execution = Execution.load(self._database, claimed, flow, self._limits, secrets)
         try:
             await _record_interruption(execution)
             _fail_poison_run(execution)
             for position in range(len(flow.steps)):
                 await self._steps.run_step(execution, position)
-            await _finish(execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": _encode_run_output(execution)})
+            await _finish(
+                execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": await _encode_run_output(execution)}
+            )
         except RunEnded as end:
             message = f"Step {end.step_name!r}: {end.error.message}" if end.step_name else end.error.message
             await _finish(execution, end.status, message, error_columns(end.step_name, end.error))
@@ -116,19 +128,21 @@ def _fail_poison_run(execution: Execution) -> None:
         execution.abort(unfinished_step(execution.steps.values()), RunStatus.INTERNAL_ERROR, error)
 
 
-def _encode_run_output(execution: Execution) -> str:
+async def _encode_run_output(execution: Execution) -> str:
     """Returns the output of a run whose steps have all ended.
 
     Raises:
         RunEnded: the output cannot be rendered or stored.
     """
     template = execution.flow.output
-    if template is None:
-        return encode_output(execution.last_output)
     try:
-        return encode_output(template.render(execution.scope))
+        output = execution.last_output if template is None else template.render(execution.scope)
+        _, text = await execution.secrets.output(output)
     except StepError as error:
-        raise RunEnded(RunStatus.FAILED, None, storable_error(error)) from error
+        if template is None:
+            raise
+        raise RunEnded(RunStatus.FAILED, None, storable_error(execution.secrets.error(error))) from error
+    return text
 
 
 async def _finish(execution: Execution, status: RunStatus, message: str, columns: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ that is too large, or that is incomplete because the step failed.
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import IO, Self, TypeAlias
 
 from domain.json_codec import KIB
 from engine.errors import StepError
+from engine.secrets.masks import MASK
 
 FileData: TypeAlias = bytes | bytearray | memoryview | PathLike[str] | Iterable[bytes] | AsyncIterable[bytes]
 """The content of a file: bytes, a path to read from, or an iterator of chunks."""
@@ -79,10 +80,44 @@ class FileSpool:
                 buffered, size = [], 0
         self.write_blocking(buffered)
 
+    def mask(self, forms: Sequence[bytes]) -> None:
+        """Replace each of `forms` in the file by the mask, in the calling thread."""
+        if not any(any(form in part for form in forms) for part in self._overlapping(max(map(len, forms)))):
+            return
+        masked = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - closed with the spool
+        # The end of each part is kept back: a form may go on in the next one.
+        kept = max(map(len, forms)) - 1
+        rest = b""
+        self.size = 0
+        self._file.seek(0)
+        while part := self._file.read(IN_MEMORY_BYTES):
+            rest = _masked(rest + part, forms)
+            whole = max(len(rest) - kept, 0)
+            self.size += masked.write(rest[:whole])
+            rest = rest[whole:]
+        self.size += masked.write(rest)
+        self._file.close()
+        self._file = masked
+
+    def _overlapping(self, overlap: int) -> Iterator[bytes]:
+        """Yields the file in parts, each of which begins with the end of the one before."""
+        end = b""
+        self._file.seek(0)
+        while part := self._file.read(IN_MEMORY_BYTES):
+            yield end + part
+            end = (end + part)[-overlap:]
+
     def _check_size(self, more: int) -> None:
         if self.size + more > self._limit:
             message = f"The file is larger than {self._limit:,} bytes."
             raise StepError("FILE_TOO_LARGE", message, retryable=False, details={"limit": self._limit})
+
+
+def _masked(content: bytes, forms: Sequence[bytes]) -> bytes:
+    for form in forms:
+        if form in content:
+            content = content.replace(form, MASK.encode())
+    return content
 
 
 def _chunks(data: FileData) -> Iterator[bytes | bytearray | memoryview]:

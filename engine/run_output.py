@@ -23,6 +23,7 @@ from domain.time import clock
 from engine.errors import StepError
 from engine.file_spool import FileSpool
 from engine.file_store import FileStore, FileStoreError
+from engine.secrets.run_secrets import RunSecrets
 
 FLUSH_SECONDS = 1.0
 """Time between two writes of the output of a running attempt, in seconds."""
@@ -45,9 +46,16 @@ class OutputLimits:
 class RunOutputBuffer:
     """The log lines and files of a claimed run that are not written yet. Thread-safe."""
 
-    def __init__(self, run_id: UUID, limits: OutputLimits, count_files: Callable[[], Awaitable[int]]) -> None:
-        """`count_files` returns the number of files that the run has in the database."""
+    def __init__(
+        self,
+        run_id: UUID,
+        limits: OutputLimits,
+        count_files: Callable[[], Awaitable[int]],
+        secrets: RunSecrets | None = None,
+    ) -> None:
+        """`count_files` returns the number of files that the run has in the database; `secrets` are masked."""
         self.run_id = run_id
+        self.secrets = secrets
         self.limits = limits
         self._count_files = count_files
         self._files_count: int | None = None
@@ -57,6 +65,8 @@ class RunOutputBuffer:
 
     def log(self, step: str, attempt: int, message: str, level: LogLevel = LogLevel.INFO) -> None:
         """Add a line."""
+        if self.secrets is not None:
+            message = self.secrets.text(message)
         line = Line(clock.now(), level, step, attempt, storable(message, MAX_MESSAGE))
         with self._lock:
             # One line more than the log keeps: the database then records that lines were dropped.
@@ -144,6 +154,9 @@ class AttemptRecorder:
         store = self._output.limits.files
         if store is None:
             raise StepError("FILES_UNAVAILABLE", "This worker has no file store.", retryable=False)
+        if (secrets := self._output.secrets) is not None and (forms := secrets.byte_forms()):
+            await asyncio.to_thread(spool.mask, forms)
+            name = secrets.text(name)
         row = self._row(name, spool.size, media_type)
         await self._output.reserve_file()
         try:

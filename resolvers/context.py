@@ -6,6 +6,7 @@ from uuid import UUID
 from db.core.database import Database
 from domain.enums import Role
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.loaders import Loaders
@@ -46,6 +47,8 @@ class Context:
     """The source of live events; None where subscriptions are impossible."""
     resume_after: str | None = None
     """The cursor of the last event that the client received, from its transport. It replaces the argument `after`."""
+    secret_keys: KeyRing = NO_KEYS
+    """The keys that encrypt secrets."""
     stats: StatsFeeds | None = None
     """The statistics feeds of the process; None where subscriptions are impossible."""
     loaders: Loaders = field(init=False)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from domain import flow_names, ids
 from domain.errors import (
     FlowNameTakenError,
     FlowNotFoundError,
+    Problem,
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
@@ -97,8 +98,17 @@ class FlowList:
         return Position(0, row.id)
 
 
-async def create(context: Context, name: str, definition: Any | None, project_id: str | None) -> UUID:
-    """Creates a flow, with its first version if a definition is given; returns its key.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was written, and what may be wrong with the definition."""
+
+    key: UUID
+    """The new flow, or the new version."""
+    warnings: Sequence[Problem]
+
+
+async def create(context: Context, name: str, definition: Any | None, project_id: str | None) -> Published:
+    """Creates a flow, with its first version if a definition is given; returns the flow.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, FlowNameTakenError,
@@ -109,9 +119,10 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     checked_name = flow_names.check(name)
     checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:
-        return await context.database.write(_create, owner, checked_name, checked)
+        flow_id = await context.database.write(_create, owner, checked_name, checked)
     except ConflictError:
         raise FlowNameTakenError from None
+    return Published(flow_id, checked.warnings if checked is not None else ())
 
 
 def _create(uow: UnitOfWork, project_id: UUID | None, name: str, definition: CheckedDefinition | None) -> UUID:
@@ -123,15 +134,16 @@ def _create(uow: UnitOfWork, project_id: UUID | None, name: str, definition: Che
     return flow_id
 
 
-async def publish(context: Context, flow_id: str, definition: Any) -> UUID:
-    """Publishes a new version of a flow; returns the version's key.
+async def publish(context: Context, flow_id: str, definition: Any) -> Published:
+    """Publishes a new version of a flow; returns the version.
 
     Raises:
         InvalidIdError, FlowNotFoundError, DefinitionInvalidError, InputTooLargeError.
     """
     flow = await get_existing(context, flow_id, frozenset())
     checked = await asyncio.to_thread(check, definition)
-    return await context.database.write(flows.publish, flow.id, flow.project_id, checked.text, checked.step_count)
+    version_id = await context.database.write(flows.publish, flow.id, flow.project_id, checked.text, checked.step_count)
+    return Published(version_id, checked.warnings)
 
 
 async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> UUID:

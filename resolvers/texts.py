@@ -34,6 +34,7 @@ TABLES: Mapping[IdKind, NodeTable] = {
     IdKind.INPUT_REQUEST: NodeTable("input_request", "input_request.project_id"),
     IdKind.SCHEDULE: NodeTable("schedule", "schedule.project_id"),
     IdKind.WEBHOOK: NodeTable("webhook", "webhook.project_id"),
+    IdKind.SECRET: NodeTable("secret", "secret.project_id"),
 }
 """The types whose objects have JSON texts of their own."""
 

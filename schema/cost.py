@@ -70,6 +70,7 @@ _LISTS = {
     "retryability",
     "schedules",
     "webhooks",
+    "secrets",
     "sample",
     "ineligible",
     "reasons",

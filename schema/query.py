@@ -9,7 +9,7 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import bulk, flows, inbox, projects, schedules, webhooks
+from resolvers import bulk, flows, inbox, projects, schedules, secrets, webhooks
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
@@ -25,6 +25,7 @@ from schema.types.input_request import InputRequest
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
 from schema.types.run_file import RunFile
+from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
 
 MAX_NODES = 1_000
@@ -101,6 +102,18 @@ class Query(InboxQuery):
         where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return FlowRunStats(statistics=Statistics(info.context.database, where))
 
+    @field("The secrets of a project, oldest first. Their values cannot be read.")
+    async def secrets(
+        self,
+        info: Info,
+        project_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="Required for operator keys; by default the key's project."),
+        ] = None,
+    ) -> list[Secret]:
+        rows = await secrets.of_project(info.context, project_id, columns_of(info, Secret))
+        return [Secret(row=row) for row in rows]
+
     @field("The bulk operation or plan with this ID; null if the key sees no such operation.")
     async def bulk_operation(self, info: Info, id: Id) -> BulkOperation | None:  # noqa: A002
         row = await bulk.get(info.context, id, columns_of(info, BulkOperation))
@@ -161,5 +174,6 @@ NODES = {
     IdKind.SCHEDULE: (Schedule, schedules.get),
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
+    IdKind.SECRET: (Secret, secrets.get),
 }
 """The types of nodes by their IDs, each with what finds an object of the type."""

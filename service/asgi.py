@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from db import migrate
+from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
+from engine.secrets.key_ring import KeyRing
 from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
@@ -30,6 +31,7 @@ from service.http.graphql import GraphQLEndpoint
 from service.http.request_ids import RequestIds, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
+from service.secret_keys import load_key_ring
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.worker import Worker
@@ -56,7 +58,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
-    worker = Worker(database, flows, settings) if with_worker else None
+    keys = load_key_ring(settings)
+    worker = Worker(database, flows, settings, keys) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -84,6 +87,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         connections,
         settings.max_body_bytes,
         compiled_reads=settings.compiled_reads,
+        secret_keys=keys,
     )
     app = Starlette(
         routes=[
@@ -99,7 +103,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/files/{file_id}", downloads.file),
             Route("/schemas/flow-definition.json", _flow_definition_schema),
             Route("/healthz", _healthz),
-            Route("/readyz", _Readiness(database)),
+            Route("/readyz", _Readiness(database, keys)),
         ],
         middleware=[Middleware(RequestIds)],
         exception_handlers={Exception: internal_error},
@@ -122,10 +126,12 @@ async def _healthz(_: Request) -> Response:
 
 
 class _Readiness:
-    """Reports readiness: the database is available, and has the schema that this version needs."""
+    """Reports readiness: the database is available, has the schema that this version needs, and no secret in it was
+    encrypted by a key that is missing here."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (await self._response())(scope, receive, send)
@@ -133,8 +139,14 @@ class _Readiness:
     async def _response(self) -> Response:
         try:
             current = await self._database.read(migrate.is_current)
+            counts = await self._database.read(secrets.key_counts) if current else {}
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if not current:
             return PlainTextResponse("The database must be migrated: python -m service migrate\n", status_code=503)
+        missing = {key: count for key, count in counts.items() if key not in self._keys}
+        if missing:
+            listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))
+            message = f"Keys of secrets are missing in FLOWRUNS_SECRET_KEYS: {listed}"
+            return PlainTextResponse(f"{message}\n", status_code=503)
         return PlainTextResponse("ready\n")

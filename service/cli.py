@@ -14,6 +14,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from db import api_keys, flows, projects
+from db import secrets as db_secrets
 from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
@@ -26,12 +27,15 @@ from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache, check
+from engine.secrets.key_ring import new_key
+from engine.secrets.rewrap import rewrap
 from engine.worker.maintenance import count_old_runs
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.http.graphiql import Explorer
 from service.log_output import configure_logging
+from service.secret_keys import load_key_ring
 from service.server import freeze_gc, server_config
 from service.settings import Settings
 from service.worker import Worker
@@ -196,6 +200,47 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
     click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
 
 
+@main.group(help="Manage the keys that encrypt secrets.")
+def secrets() -> None:
+    """Keys of secrets."""
+
+
+@secrets.command("new-key", help="Print a new random key for FLOWRUNS_SECRET_KEYS.")
+def new_secret_key() -> None:
+    """Print a new key."""
+    click.echo(new_key())
+
+
+@secrets.command("keys", help="List the keys in use, with the number of secrets that each has encrypted.")
+@click.pass_obj
+def list_secret_keys(settings: Settings) -> None:
+    """List the keys of secrets."""
+    keys = load_key_ring(settings)
+    counts = _with_database(settings, lambda database: database.read(db_secrets.key_counts))
+    for key_id in sorted({*keys.ids, *counts}):
+        state = "encrypts" if key_id == keys.primary_id else "decrypts" if key_id in keys else "MISSING"
+        click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} secrets")
+
+
+@secrets.command("rewrap", help="Encrypt all secrets again with the first key. Services may run meanwhile.")
+@click.pass_obj
+def rewrap_secrets(settings: Settings) -> None:
+    """Encrypt all secrets again with the first key."""
+    keys = load_key_ring(settings)
+    if keys.primary_id is None:
+        raise click.ClickException("There is no key: set FLOWRUNS_SECRET_KEYS.")
+    done = _with_database(settings, lambda database: rewrap(database, keys))
+    click.echo(
+        f"{done.values} values and {done.outputs} redacted outputs are encrypted by the key {keys.primary_id} now."
+    )
+    for value in done.unreadable.values():
+        click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
+    if done.unreadable_outputs:
+        click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
+    if done.unreadable or done.unreadable_outputs:
+        raise SystemExit(1)
+
+
 def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
     async def run() -> T:
         database = open_database(settings.database_url)
@@ -213,7 +258,7 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 
 async def _work(settings: Settings) -> None:
     database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-    worker = Worker(database, FlowCache(database), settings)
+    worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

@@ -2,7 +2,8 @@
 
 Code logs an event's name and its fields: `_logger.info("run resumed", extra={"run_id": run_id, "worker": name})`.
 Fields of the request and the run that the line belongs to are added here (domain/log_context.py). A value can
-contain anything that clients send, so everything that could end a line or move a terminal's cursor is escaped.
+contain anything that clients send, so everything that could end a line or move a terminal's cursor is escaped. Values
+of secrets that this process has in use are masked, wherever a library or an action repeats them.
 """
 
 import json
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from domain.log_context import current_log_fields
+from engine.secrets.masks import mask_everywhere
 
 
 class LogFormat(StrEnum):
@@ -50,7 +52,8 @@ class ConsoleFormatter(logging.Formatter):
         fields = "".join(f" {_escaped(name)}={_console_value(value)}" for name, value in _fields(record).items())
         line = f"{time} {record.levelname} {record.name}: {_escaped(_message(record))}{fields}"
         trace = _traceback(record)
-        return "\n".join([line, *(_TRACEBACK_INDENT + _escaped(part) for part in trace.split("\n") if part)])
+        written = [line, *(_TRACEBACK_INDENT + _escaped(part) for part in trace.split("\n") if part)]
+        return mask_everywhere("\n".join(written))
 
 
 class JsonFormatter(logging.Formatter):
@@ -68,7 +71,7 @@ class JsonFormatter(logging.Formatter):
             entry[f"{name}_" if name in _JSON_KEYS else name] = _json_value(value)
         if trace := _traceback(record):
             entry["exception"] = trace
-        return json.dumps(entry)
+        return mask_everywhere(json.dumps(entry))
 
 
 _FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {

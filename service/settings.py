@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
+from engine.secrets.key_ring import parse_keys
 from service.log_output import LogFormat
 from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIONS
 
@@ -50,6 +51,12 @@ class Settings(BaseSettings):
     )
     max_log_lines: int = Field(
         default=MAX_LINES, ge=1, le=1_000_000, description="Lines that are kept of the log of a run."
+    )
+    secret_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
+        " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
+        " beside it.",
     )
     seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
     worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
@@ -122,6 +129,12 @@ class Settings(BaseSettings):
             raise ValueError("not the URL of a database") from None
         if url.drivername not in DRIVERS.values():
             raise ValueError(f"the URL must begin with one of {', '.join(f'{name}://' for name in DRIVERS.values())}")
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value())
         return value
 
     @field_validator("files_url")

@@ -16,6 +16,8 @@ from engine.compiled_flow import FlowCache
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.run_output import OutputLimits
+from engine.secrets.key_ring import NO_KEYS, KeyRing
+from engine.secrets.store import SecretStore
 from engine.steps import KINDS, StepSettings
 from engine.worker.bulk_worker import BulkWorker
 from engine.worker.dispatcher import Dispatcher, DispatcherSettings
@@ -33,7 +35,8 @@ _DEMO_ACTIONS = "service.demo_actions"
 class Worker:
     """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
 
-    def __init__(self, database: Database, flows: FlowCache, settings: Settings) -> None:
+    def __init__(self, database: Database, flows: FlowCache, settings: Settings, keys: KeyRing = NO_KEYS) -> None:
+        """`keys` decrypt the secrets of steps."""
         self._database = database
         self._flows = flows
         self._settings = settings
@@ -47,6 +50,7 @@ class Worker:
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
+        self._secrets = SecretStore(database, keys)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
@@ -58,12 +62,13 @@ class Worker:
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
-            executor = Executor(self._database, self._flows, kinds, self._output_limits)
+            executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets)
             beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
             try:
-                while not self._stopped:
-                    await self._dispatch(executor)
-                await asyncio.gather(*beside)
+                with self._secrets.watching():
+                    while not self._stopped:
+                        await self._dispatch(executor)
+                    await asyncio.gather(*beside)
             finally:
                 for task in beside:
                     task.cancel()

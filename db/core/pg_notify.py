@@ -37,7 +37,12 @@ _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 _PAYLOAD = 200
 """Topics that one notification tells; PostgreSQL allows it 8,000 bytes."""
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-_PLAIN = frozenset({pubsub.EVENTS, pubsub.RUNS_STOPPED, pubsub.RUNS_DUE, pubsub.BULK_DUE, pubsub.KEY_REVOKED})
+_PLAIN = frozenset(
+    {
+        *(pubsub.EVENTS, pubsub.RUNS_STOPPED, pubsub.RUNS_DUE, pubsub.BULK_DUE, pubsub.KEY_REVOKED),
+        pubsub.SECRETS_CHANGED,
+    }
+)
 _OPERATION = "bulk:"
 
 

@@ -25,6 +25,9 @@ BULK_DUE = "bulk-due"
 KEY_REVOKED = "key-revoked"
 """Topic: an API key was revoked."""
 
+SECRETS_CHANGED = "secrets-changed"
+"""Topic: a secret was created, rotated or deleted."""
+
 
 def run_changed(run_id: UUID) -> Hashable:
     """Topic: the status of this run changed."""

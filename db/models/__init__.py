@@ -15,6 +15,7 @@ from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.saved_view import SavedView
 from db.models.schedule import Schedule
+from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
 
@@ -33,6 +34,7 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RetiredSecret",
     "RunEvent",
     "RunFile",
     "RunFileReference",
@@ -41,6 +43,7 @@ __all__ = [
     "RunRollupState",
     "SavedView",
     "Schedule",
+    "Secret",
     "StepAttempt",
     "StepResult",
     "Webhook",

@@ -110,6 +110,9 @@ class FlowRun(SQLModel, table=True):
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
     input: str = Field(sa_column=Column(Text, nullable=False))
+    input_secrets: str | None = Field(sa_column=Column(Text))
+    """Where the input of a child run has placeholders of secrets that its parent put there, as JSON text. Any other
+    text that looks like one is no placeholder."""
     output: str | None = Field(sa_column=Column(Text))
 
 

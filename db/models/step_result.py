@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Integer, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -34,6 +34,15 @@ class StepResult(SQLModel, table=True):
     """JSON text `{code, message, details}`."""
     input: str | None = Field(sa_column=Column(Text))
     output: str | None = Field(sa_column=Column(Text))
+    sealed: str | None = Field(sa_column=Column(Text))
+    """What `redact` keeps out of the output, encrypted, for later steps of the run: the ID of the key, a colon, and the
+    text."""
+
+
+_result = StepResult.__table__.c  # type: ignore[attr-defined]
+_is_sealed = _result.sealed.is_not(None)
+# Few steps redact something: a change of keys finds them here.
+Index("ix_step_sealed", _result.run_id, _result.position, sqlite_where=_is_sealed, postgresql_where=_is_sealed)
 
 
 class StepAttempt(SQLModel, table=True):

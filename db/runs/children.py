@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Subquery, and_, func, select, update
 
 from db.core import pubsub
@@ -54,6 +55,8 @@ class ItemPlan:
     """By item: the run whose result is kept."""
     retried: Mapping[int, UUID] = field(default_factory=dict)
     """By item: the run that the child retries from its failed step."""
+    secrets: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    """By item: where its input has placeholders of secrets, by JSON pointer, as offsets into the text there."""
 
     def document(self) -> dict[str, Any]:
         """Returns the plan as JSON value. Settings that have their default are left out."""
@@ -65,6 +68,8 @@ class ItemPlan:
         for name, runs in (("kept", self.kept), ("retried", self.retried)):
             if runs:
                 document[name] = {str(item): ids.encode(IdKind.RUN, run_id) for item, run_id in runs.items()}
+        if self.secrets:
+            document["secrets"] = {str(item): offsets for item, offsets in self.secrets.items()}
         return document
 
     @classmethod
@@ -78,7 +83,8 @@ class ItemPlan:
             for name in ("kept", "retried")
         )
         policy = OnItemFailure(document.get("onItemFailure", OnItemFailure.WAIT))
-        return cls(document["inputs"], document.get("concurrency"), policy, kept, retried)
+        secrets = {int(item): offsets for item, offsets in document.get("secrets", {}).items()}
+        return cls(document["inputs"], document.get("concurrency"), policy, kept, retried, secrets)
 
     def next_items(self, after: int, number: int) -> list[int]:
         """Returns the next `number` items after the item `after` that need a child run."""
@@ -321,6 +327,7 @@ def _is_enabled(conn: Connection, flow_id: UUID) -> bool:
 def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: ItemPlan, item: int) -> UUID:
     run_id = ids.new_uuid()
     text = json_codec.encode(plan.inputs[item], limit=json_codec.MAX_INPUT_BYTES, what="input")
+    offsets = plan.secrets.get(item)
     values = {
         **{name: getattr(parent, name) for name in _OF_PARENT},
         **common,
@@ -333,6 +340,7 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: It
         "attempt": 1,
         "interruptions": 0,
         "input": text,
+        "input_secrets": orjson.dumps(offsets).decode() if offsets else None,
     }
     retried_id = plan.retried.get(item)
     if retried_id is None:

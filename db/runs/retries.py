@@ -82,6 +82,7 @@ CARRIED_OVER = (
     "tags",
     "metadata",
     "input",
+    "input_secrets",
 )
 """Columns that a retry copies from the run that it retries. `derived` has those that depend on it."""
 _DESCRIPTIONS = {

@@ -67,6 +67,8 @@ class AttemptResult:
     error: str | None = None
     source: StepStatus = StepStatus.RUNNING
     """The step's status in the journal before."""
+    sealed: str | None = None
+    """What is redacted in the output, encrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ _END_STEP = (
     .values(
         status=bindparam("became"),
         output=bindparam("gave"),
+        sealed=bindparam("kept_secret"),
         error=bindparam("why"),
         finished_at=bindparam("ended"),
         duration_ms=bindparam("took"),
@@ -455,6 +458,7 @@ def _record(uow: UnitOfWork, results: Sequence[tuple[RunRef, AttemptResult]]) ->
                 **at,
                 "became": result.status,
                 "gave": result.output,
+                "kept_secret": result.sealed,
                 "ended": now if is_over else None,
                 "took": clock.milliseconds_since(result.started_at, now) if is_over else None,
             }

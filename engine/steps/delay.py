@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ class DelayKind(StepKind):
     name = "delay"
     description = "Suspends the run for a while, without holding a worker. The output is `{until}`."
     input_model = DelayInput
+    redactable: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def validate(cls, step_input: DelayInput, /) -> Iterator[Problem]:

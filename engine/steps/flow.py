@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import Field
@@ -20,6 +20,7 @@ from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 from domain.time import clock
 from engine.errors import StepError
+from engine.secrets.placeholders import Offsets
 from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait
 
 MAX_ITEMS = 1_000
@@ -59,28 +60,42 @@ class FlowKind(StepKind):
         "`{count, truncated: true}` if they are larger than 1 MiB together; without `wait` a list of run IDs."
     )
     input_model = FlowInput
+    redactable: ClassVar[frozenset[str]] = frozenset({"output"})
+    secret_fields = ("input",)
     deferred_fields = ("input",)
 
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch:
         """Returns the child runs to start.
 
         Raises:
-            StepError: DEPTH_LIMIT, INPUT_INVALID, INPUT_TOO_LARGE, FLOW_NOT_FOUND, FLOW_DISABLED, FLOW_NOT_PUBLISHED.
+            StepError: DEPTH_LIMIT, INPUT_INVALID, INPUT_TOO_LARGE, FLOW_NOT_FOUND, FLOW_DISABLED, FLOW_NOT_PUBLISHED,
+                SECRET_NOT_FOUND, SECRET_UNREADABLE.
         """
         step_input: FlowInput = call.step.input
         if call.run.depth >= MAX_RUN_DEPTH:
             raise StepError("DEPTH_LIMIT", f"Runs can be nested at most {MAX_RUN_DEPTH} deep.", retryable=False)
         flow = await _startable_flow(call.database, call.run.project_id, rendered["flow"])
         assert flow.published_version_id is not None  # `_startable_flow` has checked it
-        inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
+        rendered_inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
         version = await call.flows.get(flow.published_version_id)
-        for value in inputs:
-            _check_input(version, value)
+        inputs: list[Any] = []
+        secrets: dict[int, Offsets] = {}
+        for item, value in enumerate(rendered_inputs):
+            shown, offsets = call.secrets.located(value)
+            _check_input(version, await call.secrets.actual(value) if offsets else shown)
+            inputs.append(shown)
+            if offsets:
+                secrets[item] = offsets
         # The journal keeps the inputs of all child runs: those beyond `concurrency` are started from there.
         plan = await _continued_plan(
             call,
             flow.id,
-            ItemPlan(inputs, step_input.concurrency if step_input.is_loop else None, step_input.on_item_failure),
+            ItemPlan(
+                inputs,
+                step_input.concurrency if step_input.is_loop else None,
+                step_input.on_item_failure,
+                secrets=secrets,
+            ),
         )
         batch = ChildBatch(
             call.run.root_run_id,

@@ -79,6 +79,7 @@ class HttpKind(StepKind):
         "with `saveAs` it is `{status, headers, file}`."
     )
     input_model = HttpInput
+    secret_fields = ("url", "headers", "query", "json", "body")
     sends_idempotency_key = True
 
     def __init__(self, settings: StepSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:

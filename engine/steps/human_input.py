@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,7 @@ class HumanInputKind(StepKind):
     name = "humanInput"
     description = "Asks a person and suspends the run until the response. The output is the response."
     input_model = HumanInput
+    redactable: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def validate(cls, step_input: HumanInput, /) -> Iterable[Problem]:

@@ -20,6 +20,7 @@ from domain.definition import Step
 from domain.errors import Problem
 from domain.json_codec import MAX_INPUT_BYTES
 from engine.actions import ActionRegistry
+from engine.secrets.run_secrets import RunSecrets
 from engine.steps.context import StepContext
 from engine.templates import Template
 
@@ -77,6 +78,8 @@ class StepCall:
     """What templates may refer to."""
     deferred: Mapping[str, Template]
     """Templates of the step's `deferred_fields`, as far as the step has these fields."""
+    secrets: RunSecrets
+    """What deferred fields rendered to references to secrets is resolved by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +137,15 @@ class StepKind(ABC):
     """The type of a step's `input`: a `LanguageModel`, or any type that pydantic can validate."""
     sends_idempotency_key: ClassVar[bool] = False
     """True if steps may set `idempotencyKey`, because the kind passes `StepContext.idempotency_key` on."""
+    redactable: ClassVar[frozenset[str]] = frozenset({"input", "output"})
+    """What steps can redact. The input of a kind that reads it again, when it resumes, cannot be redacted."""
     deferred_fields: ClassVar[tuple[str, ...]] = ()
     """Keys of the input that are not rendered with the others: the kind renders them itself, with a scope of its own.
     """
+
+    secret_fields: ClassVar[tuple[str, ...]] = ()
+    """Keys of the input in which templates may refer to secrets. `run` gets the values, `wait` and the journal get
+    placeholders."""
 
     def __init__(self, settings: StepSettings) -> None:  # noqa: B027 - kinds without resources need none
         """Open what the kind needs in a worker. Called on the worker's event loop."""

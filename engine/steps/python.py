@@ -37,6 +37,7 @@ class PythonKind(StepKind):
     name = "python"
     description = "Calls a registered Python function. The output is its return value."
     input_model = PythonInput
+    secret_fields = ("args",)
     sends_idempotency_key = True
 
     def __init__(self, settings: StepSettings) -> None:

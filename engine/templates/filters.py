@@ -12,6 +12,7 @@ from urllib.parse import quote
 import orjson
 from jinja2 import StrictUndefined, Undefined
 
+from engine.secrets import placeholders
 from engine.templates import operations
 from engine.templates.meter import MAX_WEIGHT, Meter, template_error, type_name
 from engine.templates.operations import Operation
@@ -288,6 +289,8 @@ def urlencode(meter: Meter, value: Any) -> str:
 
 def _quoted(meter: Meter, value: Any) -> str:
     text = operations.text_of(meter, value)
+    if meter.marker is not None and meter.marker in text:
+        return meter.made(placeholders.encoded(meter.marker, "urlencode", text))
     # Paid before quoting, which is slow and may turn each byte into three.
     meter.work(len(text) // 4)
     meter.room(len(text.encode()))
@@ -328,8 +331,19 @@ def _text_filter(name: str) -> Operation:
     return change
 
 
+def b64encode(meter: Meter, value: Any) -> str:
+    """Returns the base64 of the text in UTF-8."""
+    text = operations.text_of(meter, value)
+    if meter.marker is not None and meter.marker in text:
+        return meter.made(placeholders.encoded(meter.marker, "b64encode", text))
+    meter.read(text)
+    meter.room(len(text.encode("utf-8", "surrogatepass")) * 4 // 3 + 4)
+    return meter.made(placeholders.ENCODINGS["b64encode"](text))
+
+
 FILTERS: dict[str, Operation] = {
     "abs": absolute,
+    "b64encode": b64encode,
     "capitalize": _text_filter("capitalize"),
     "center": center,
     "count": length,

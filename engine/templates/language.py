@@ -8,6 +8,7 @@ Python that the sandbox would have to check.
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from domain.json_codec import KIB
+from engine.secrets.placeholders import ENCODINGS
 from engine.templates.filters import FILTERS, TESTS
 from engine.templates.meter import Meter
 from engine.templates.operations import METHODS, OPERATIONS, Operation
@@ -29,6 +31,9 @@ MAX_NODES = 2_000
 """Nodes of one template. Each takes about 50 µs to compile."""
 SCOPE_NAMES = frozenset({"run", "steps", "item", "index"})
 
+_SECRETS = "secrets"
+"""The name of the object whose fields are the secrets of the project."""
+_SECRET_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,99}")
 _MARK = "\N{SECTION SIGN}"
 """Prefix of the names of our operations. No template can use such a name."""
 
@@ -125,6 +130,8 @@ class Compiled(NamedTuple):
     """True if the template is a single `{{ … }}`, which renders to its value instead of text."""
     cost: int
     """Number of nodes: the steps of one evaluation without the iterations of its loops."""
+    secrets: frozenset[str]
+    """Names of the secrets to which the template refers."""
 
 
 def compile_source(source: str) -> Compiled:
@@ -133,7 +140,7 @@ def compile_source(source: str) -> Compiled:
     Raises:
         LanguageError: `source` is not a template, or not an allowed one.
     """
-    tree = _parsed(source)
+    tree, secrets = _parsed(source)
     is_expression = _is_expression(tree)
     cost = _cost(tree)
     try:
@@ -141,10 +148,10 @@ def compile_source(source: str) -> Compiled:
     except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
         # The checks should leave no such error, but Python's compiler has limits of its own.
         raise LanguageError(f"The template does not compile: {error}") from None
-    return Compiled(template, is_expression, cost)
+    return Compiled(template, is_expression, cost, secrets)
 
 
-def _parsed(source: str) -> nodes.Template:
+def _parsed(source: str) -> tuple[nodes.Template, frozenset[str]]:
     if len(source) > MAX_SOURCE:
         raise LanguageError(f"A template may have {MAX_SOURCE:,} characters; this one has {len(source):,}")
     try:
@@ -156,8 +163,7 @@ def _parsed(source: str) -> nodes.Template:
     except ValueError as error:
         # Python refuses to read numbers of thousands of digits.
         raise LanguageError(str(error)) from None
-    _check(tree)
-    return tree
+    return tree, _check(tree)
 
 
 def _cost(tree: nodes.Node) -> int:
@@ -183,8 +189,12 @@ def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
     return tree
 
 
-def _check(tree: nodes.Template) -> None:
+def _check(tree: nodes.Template) -> frozenset[str]:
+    """Checks that everything in `tree` is allowed; returns the names of the secrets to which it refers."""
     known = SCOPE_NAMES | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    has_secrets = _SECRETS not in known
+    if has_secrets:
+        known |= {_SECRETS}
     if "loop" in known:
         raise LanguageError("`loop` is the name of the object that describes a loop")
     if tree.find(nodes.For) is not None:
@@ -197,6 +207,50 @@ def _check(tree: nodes.Template) -> None:
             check(node)
         if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
             raise _refused(node, f"{node.name!r} is not known here: a template sees `run` and `steps`")
+    return frozenset(_secrets(tree, is_whole=False)) if has_secrets else frozenset()
+
+
+def _secrets(node: nodes.Node, *, is_whole: bool) -> Iterator[str]:
+    """Yields the names of the secrets below `node`, and marks the nodes that refer to them.
+
+    A template can put a secret into its text (`is_whole`), alone or beside others, and nothing else: no condition can
+    test it, and no operation takes it apart, so that its value is always found where it is repeated.
+    """
+    if isinstance(node, nodes.Name) and node.name == _SECRETS:
+        raise _refused(node, "`secrets` is no value: write `secrets.NAME`")
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        name = _secret_name(node)
+        if name is not None:
+            if not is_whole:
+                message = (
+                    f"`secrets.{name}` can only be put into a text as it is, or through `b64encode` or `urlencode`"
+                )
+                raise _refused(node, message)
+            yield name
+            return
+    for child in node.iter_child_nodes():
+        yield from _secrets(child, is_whole=_keeps_whole(node, child, is_whole=is_whole))
+
+
+def _secret_name(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    if not isinstance(node.node, nodes.Name) or node.node.name != _SECRETS:
+        return None
+    name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+    if not isinstance(name, str) or not _SECRET_NAME.fullmatch(name):
+        raise _refused(node, "The name of a secret has up to 100 letters, digits and underscores: `secrets.NAME`")
+    # No template can write this name, and no local variable has it.
+    node.node.name = _MARK + _SECRETS
+    return name
+
+
+def _keeps_whole(node: nodes.Node, child: nodes.Node, *, is_whole: bool) -> bool:
+    if isinstance(node, nodes.Output):
+        return True
+    if isinstance(node, nodes.Concat):
+        return is_whole
+    if isinstance(node, nodes.CondExpr):
+        return is_whole and child is not node.test
+    return is_whole and isinstance(node, nodes.Filter) and node.name in ENCODINGS and child is node.node
 
 
 def _by_depth(tree: nodes.Template) -> Iterator[nodes.Node]:
@@ -323,12 +377,20 @@ def _unary(node: nodes.UnaryExpr) -> nodes.Node:
     return _operation(_UNARY[type(node)], node.node)
 
 
+def _is_secret(node: nodes.Getattr | nodes.Getitem) -> bool:
+    return isinstance(node.node, nodes.Name) and node.node.name == _MARK + _SECRETS
+
+
 def _attribute(node: nodes.Getattr) -> nodes.Node:
+    if _is_secret(node):
+        return _operation("secret", None, nodes.Const(node.attr))
     return _operation("item", node.node, nodes.Const(node.attr), nodes.Const(_path(node.node)))
 
 
 def _subscript(node: nodes.Getitem) -> nodes.Node:
     arg = node.arg
+    if _is_secret(node):
+        return _operation("secret", None, arg)
     if isinstance(arg, nodes.Slice):
         bounds: list[nodes.Expr] = [bound or nodes.Const(None) for bound in (arg.start, arg.stop, arg.step)]
         return _operation("slice", node.node, *bounds)

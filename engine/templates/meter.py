@@ -65,8 +65,12 @@ def type_name(value: Any) -> str:
 class Meter:
     """Counts the cost of a render, and stops it with TEMPLATE_LIMIT at a limit."""
 
-    def __init__(self, outputs: Any) -> None:
-        """`outputs` is the scope's `steps`: each output is within MAX_WEIGHT, but their sum may exceed it."""
+    def __init__(self, outputs: Any, marker: str | None = None) -> None:
+        """`outputs` is the scope's `steps`: each output is within MAX_WEIGHT, but their sum may exceed it.
+
+        `marker` marks references to secrets (`engine.secrets.placeholders`); None: secrets are not available.
+        """
+        self.marker = marker
         self._outputs = outputs
         self._steps = MAX_STEPS
         self._traffic = MAX_TRAFFIC

@@ -13,6 +13,7 @@ import orjson
 from jinja2 import StrictUndefined, Undefined
 from jinja2.runtime import LoopContext
 
+from engine.secrets import placeholders
 from engine.templates.meter import MAX_STEPS, Meter, template_error, type_name
 
 Operation = Callable[..., Any]
@@ -46,6 +47,13 @@ def number(value: Any) -> Any:
 def is_number(value: Any) -> bool:
     """Returns True if `value` is a number; booleans count as 0 and 1."""
     return isinstance(value, int | float)
+
+
+def secret(meter: Meter, _: None, name: str) -> str:
+    """Returns a reference to a secret of the project."""
+    if meter.marker is None:
+        raise template_error("Secrets are not available here")
+    return meter.made(placeholders.reference(meter.marker, name))
 
 
 def output(meter: Meter, value: Any) -> Any:
@@ -350,6 +358,7 @@ METHODS: dict[str, dict[type, Operation]] = {
 
 OPERATIONS: dict[str, Operation] = {
     "value": output,
+    "secret": secret,
     "text": text_of,
     "nothing": nothing,
     "concat": concat,

@@ -1,6 +1,6 @@
 """Compiles and renders JSON values that hold templates."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
 from jinja2 import UndefinedError
@@ -14,7 +14,9 @@ from engine.templates.meter import MAX_WEIGHT, Meter, limit_exceeded, template_e
 from engine.templates.operations import join_text
 
 Scope: TypeAlias = Mapping[str, Any]
-"""The variables of templates, as plain JSON: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`."""
+"""The variables of templates, as plain JSON: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`.
+
+`secrets`, if secrets can be used, is the marker of references to them."""
 Path: TypeAlias = tuple[str | int, ...]
 
 MAX_TEMPLATES = 1_000
@@ -37,8 +39,10 @@ class TemplateCompileError(ValueError):
 class Template:
     """A compiled JSON value. It can be cached, and rendered by several threads."""
 
-    def __init__(self, root: "_Part") -> None:
+    def __init__(self, root: "_Part", secrets: frozenset[str] = frozenset()) -> None:
         self._root = root
+        self.secrets = secrets
+        """Names of the secrets to which the value refers. They render to references (`engine.secrets`)."""
 
     def render(self, scope: Scope) -> Any:
         """Returns the value with its templates rendered from `scope`.
@@ -60,16 +64,21 @@ def compile_value(value: Any) -> Template:
         TemplateCompileError: the first template that does not compile.
     """
     _check_size(value)
-    return Template(_part(value, ()))
+    secrets: set[str] = set()
+    return Template(_part(value, (), secrets), frozenset(secrets))
 
 
-def compile_problems(value: Any, path: str) -> list[Problem]:
-    """Returns the problems of the templates in `value`, at most 20; `path` is its position in the document."""
+def compile_problems(value: Any, path: str, secret_fields: Collection[str] = ()) -> list[Problem]:
+    """Returns the problems of the templates in `value`, at most 20; `path` is its position in the document.
+
+    `secret_fields` are the fields of `value` in which templates may refer to secrets.
+    """
     problems: list[Problem] = []
     try:
         for where, source in _check_size(value):
             try:
-                _Text(source, where)
+                if _Text(source, where).secrets:
+                    _check_secrets(source, where, secret_fields)
             except TemplateCompileError as error:
                 problems.append(Problem(path_text(error.path, path), error.message))
                 if len(problems) == MAX_PROBLEMS:
@@ -77,6 +86,15 @@ def compile_problems(value: Any, path: str) -> list[Problem]:
     except TemplateCompileError as error:
         return [Problem(path_text(error.path, path), error.message)]
     return problems
+
+
+def _check_secrets(source: str, path: Path, secret_fields: Collection[str]) -> None:
+    if not path or path[0] not in secret_fields:
+        allowed = ", ".join(f"`{name}`" for name in secret_fields)
+        there = f"; in this input they can be used in {allowed}" if allowed else ""
+        raise TemplateCompileError(f"Secrets cannot be used here: the result is stored or shown{there}", path)
+    if path[-1] == source:
+        raise TemplateCompileError("A secret cannot be the key of an object", path)
 
 
 def _is_template(text: str) -> bool:
@@ -112,7 +130,7 @@ class _Render:
 
     def __init__(self, scope: Scope) -> None:
         self.variables = dict(scope)
-        self.meter = Meter(scope.get("steps"))
+        self.meter = Meter(scope.get("steps"), scope.get("secrets"))
         self._weight = 0
 
     def add_to_result(self, value: Any) -> Any:
@@ -173,7 +191,7 @@ class _Text:
             compiled = language.compile_source(source)
         except language.LanguageError as error:
             raise TemplateCompileError(error.message, path) from None
-        self._template, self._is_expression, self._cost = compiled
+        self._template, self._is_expression, self._cost, self.secrets = compiled
         self._path = path_text(path)
 
     def render(self, render: _Render) -> Any:
@@ -201,15 +219,20 @@ class _Text:
         return StepError(error.code, message, retryable=False, details={"path": self._path})
 
 
-def _part(value: Any, path: Path) -> _Part:
+def _part(value: Any, path: Path, secrets: set[str]) -> _Part:
+    """Returns `value` compiled, and adds the names of its secrets to `secrets`."""
     if isinstance(value, str) and _is_template(value):
-        return _Text(value, path)
+        text = _Text(value, path)
+        secrets |= text.secrets
+        return text
     if isinstance(value, dict):
-        pairs = [(_part(key, (*path, key)), _part(entry, (*path, key))) for key, entry in value.items()]
+        pairs = [
+            (_part(key, (*path, key), secrets), _part(entry, (*path, key), secrets)) for key, entry in value.items()
+        ]
         if not all(isinstance(part, _Constant) for pair in pairs for part in pair):
             return _Object(pairs)
     elif isinstance(value, list):
-        parts = [_part(element, (*path, index)) for index, element in enumerate(value)]
+        parts = [_part(element, (*path, index), secrets) for index, element in enumerate(value)]
         if not all(isinstance(part, _Constant) for part in parts):
             return _List(parts)
     return _Constant(value)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import retention
+from db import retention, secrets
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
@@ -47,6 +47,11 @@ EVENT_BATCH = 1_000
 """Events examined in one transaction, which deletes most of them."""
 OUTCOME_BATCH = 5_000
 """Outcomes of bulk operations deleted in one transaction."""
+SECRET_BATCH = 1_000
+"""Retired values of secrets deleted in one transaction."""
+RETIRED_DAYS = 30
+"""Days for which a value of a secret is masked after it was rotated or deleted. By then a value that is still accepted
+somewhere should be revoked there, and log lines of services that repeat it should be gone."""
 FILE_BATCH = 50
 """Files deleted from the store at the same time."""
 COUNT_SECONDS = 1.0
@@ -93,6 +98,7 @@ def maintenance_jobs(
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
+        Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -186,6 +192,13 @@ async def prune_bulk_operations(database: Database, bulk_days: int | None) -> No
         return
     before = clock.now() - timedelta(days=bulk_days)
     while await database.write(bulk_operations.purge, before, OUTCOME_BATCH):
+        await clock.sleep(PAUSE_SECONDS)
+
+
+async def prune_retired_secrets(database: Database) -> None:
+    """Delete the values of secrets that were rotated or deleted long ago. They are not masked any more."""
+    before = clock.now() - timedelta(days=RETIRED_DAYS)
+    while await database.write(secrets.prune_retired, before, SECRET_BATCH) == SECRET_BATCH:
         await clock.sleep(PAUSE_SECONDS)
 
 

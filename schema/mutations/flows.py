@@ -17,13 +17,17 @@ from domain.errors import (
     SettingsInvalidError,
 )
 from resolvers import flows
+from resolvers.flows import Published
 from schema.arguments import argument, given
 from schema.enums import Role
+from schema.errors import Problem
 from schema.fields import Info, columns_of
 from schema.mutations.declaration import mutation, result, success
 from schema.types.flow import Flow, FlowVersion
 
 _DEFINITION = "The steps of the flow. Its JSON Schema is at /schemas/flow-definition.json."
+
+_WARNINGS = "What is allowed in the definition and probably a mistake, such as a credential in clear. At most 20."
 
 
 @success
@@ -31,6 +35,7 @@ class CreateFlowSuccess:
     """The flow was created."""
 
     flow: Flow = strawberry.field(description="The new flow.")
+    warnings: list[Problem] = strawberry.field(description=_WARNINGS)
 
 
 @success
@@ -45,6 +50,7 @@ class PublishFlowVersionSuccess:
     """The version was published."""
 
     flow_version: FlowVersion = strawberry.field(description="The new version.")
+    warnings: list[Problem] = strawberry.field(description=_WARNINGS)
 
 
 CreateFlowResult = Annotated[
@@ -81,8 +87,8 @@ class FlowMutation:
             argument("The project of the flow. Required for operator keys; by default the key's project."),
         ] = None,
     ) -> CreateFlowResult:
-        flow_id = await flows.create(info.context, name, definition, project_id)
-        return CreateFlowSuccess(flow=await _load_flow(info, flow_id))
+        created = await flows.create(info.context, name, definition, project_id)
+        return CreateFlowSuccess(flow=await _load_flow(info, created.key), warnings=_warnings(created))
 
     @mutation(Role.ADMIN, "Renames, enables, disables or limits a flow. Runs that have been started continue.")
     async def update_flow(
@@ -115,10 +121,14 @@ class FlowMutation:
         flow_id: Annotated[strawberry.ID, argument("The flow.")],
         definition: Annotated[JSON, argument(_DEFINITION)],
     ) -> PublishFlowVersionResult:
-        version_id = await flows.publish(info.context, flow_id, definition)
+        published = await flows.publish(info.context, flow_id, definition)
         columns = columns_of(info, FlowVersion, "flowVersion")
-        row = await info.context.loaders.load_written(db_flows.versions_by_ids, version_id, columns)
-        return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row))
+        row = await info.context.loaders.load_written(db_flows.versions_by_ids, published.key, columns)
+        return PublishFlowVersionSuccess(flow_version=FlowVersion(row=row), warnings=_warnings(published))
+
+
+def _warnings(published: Published) -> list[Problem]:
+    return [Problem(path=warning.path, message=warning.message) for warning in published.warnings]
 
 
 async def _load_flow(info: Info, flow_id: UUID) -> Flow:

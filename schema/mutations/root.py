@@ -6,9 +6,10 @@ from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.projects import ProjectMutation
 from schema.mutations.runs import RunMutation
+from schema.mutations.secrets import SecretMutation
 from schema.mutations.triggers import TriggerMutation
 
 
 @strawberry.type(description="The mutations. They are executed one after the other, in the order of the document.")
-class Mutation(RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation):
+class Mutation(RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, SecretMutation):
     """The root type of mutations."""

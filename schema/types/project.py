@@ -5,7 +5,9 @@ from datetime import datetime
 import strawberry
 
 from db import projects
+from db import secrets as db_secrets
 from db.queue import quota
+from db.row_json.sources import Rows
 from db.row_types import ProjectRow
 from domain import json_codec
 from domain.ids import IdKind
@@ -16,9 +18,10 @@ from resolvers.flow_runs.waiting import MAX_WAIT_MS
 from resolvers.values import MAX_TAGS
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
-from schema.fields import Info, column, columns_of, field, id_column
+from schema.fields import Info, column, columns_of, field, id_column, many
 from schema.types.connection import MAX_PAGE
 from schema.types.node import Node
+from schema.types.secret import Secret
 
 
 @strawberry.type(description="A tenant. Keys of one project see no flows and runs of another.")
@@ -44,6 +47,12 @@ class Project(Node):
         "Days for which step data is kept after the end of a run; null for the default of the service.",
     )
     created_at: datetime = column("created_at", "The creation of the project.")
+
+    secrets: list[Secret] = many(
+        "The secrets of the project, oldest first. Their values cannot be read.",
+        Rows("secret", {"project_id": "id"}),
+        db_secrets.by_projects,
+    )
 
     @field("Runs started in the current period, with retries and child runs; null without a quota.", "quota_runs")
     async def quota_used(self, info: Info) -> int | None:

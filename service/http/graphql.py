@@ -31,9 +31,10 @@ from domain.errors import (
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
-from resolvers.context import Context, ParentHeaders
+from resolvers.context import Context, ParentHeaders, Viewer
 from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
@@ -82,6 +83,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         max_body_bytes: int,
         *,
         compiled_reads: bool,
+        secret_keys: KeyRing = NO_KEYS,
     ) -> None:
         super().__init__(
             schema,
@@ -98,6 +100,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
+        self._secret_keys = secret_keys
         self._explorer = explorer
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
@@ -160,15 +163,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             return None
         if kind is OperationType.MUTATION and request.method == "GET":
             raise HTTPException(405, "Mutations are executed by POST.")
-        context = Context(
-            self._database,
-            self._flows,
-            viewer,
-            _parent_headers(request.headers),
-            hub=self._hub,
-            stats=self._stats,
-            resume_after=request.headers.get("last-event-id") or None,
-        )
+        parent, resume_after = _parent_headers(request.headers), request.headers.get("last-event-id") or None
+        context = self._context(viewer, parent=parent, stats=self._stats, resume_after=resume_after)
         return EventStream(self.streams, self.connections, operation, context)
 
     async def _parsed(self, request: Request) -> GraphQLRequestData | list[GraphQLRequestData]:
@@ -206,9 +202,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
             viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
-            return Context(self._database, self._flows, viewer, long_lived=True, hub=self._hub, stats=self._stats)
+            return self._context(viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._viewers)
-        return Context(self._database, self._flows, viewer, _parent_headers(request.headers), hub=self._hub)
+        return self._context(viewer, parent=_parent_headers(request.headers))
+
+    def _context(self, viewer: Viewer, **more: Any) -> Context:
+        return Context(self._database, self._flows, viewer, hub=self._hub, secret_keys=self._secret_keys, **more)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""

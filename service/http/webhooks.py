@@ -37,8 +37,13 @@ from service.http.request_limits import bounded
 
 WAIT = "wait"
 """URL parameter: milliseconds to wait for the run's end."""
-WITHHELD_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Headers that the run does not get: they may hold secrets for the service or for a proxy."""
+_CREDENTIAL_WORDS = frozenset(
+    {"auth", "authorization", "cookie", "credential", "credentials", "jwt", "key", "password", "secret", "token"}
+    | {"apikey", "hmac", "passwd", "session", "sig", "signature", "signatures"}
+)
+"""Words in the names of headers by which senders prove who they are. The run does not get such headers: its input is
+shown to everybody who may see the run."""
+_NO_CREDENTIALS = frozenset({"idempotency-key"})
 
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 
@@ -70,7 +75,7 @@ class Webhooks:
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         context = webhooks.context_of(self._database, self._flows, webhook)
         try:
-            run_id = await webhooks.receive(context, webhook, _call(request, body))
+            run_id = await webhooks.receive(context, webhook, _call(request, body, webhook.signature_header))
         except QuotaExceededError as error:
             return await self._beyond_quota(webhook, error)
         if not milliseconds:
@@ -95,14 +100,21 @@ def _wait_of(request: Request) -> int:
     return int(text)
 
 
-def _call(request: Request, body: bytes) -> Call:
+def _call(request: Request, body: bytes, signature_header: str | None) -> Call:
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     query = [(name, value) for name, value in request.query_params.multi_items() if name != WAIT]
-    shown_headers = {name: value for name, value in headers.items() if name not in WITHHELD_HEADERS}
+    shown_headers = {
+        name: value for name, value in headers.items() if name != signature_header and not is_credential(name)
+    }
     content = _content(body, headers.get("content-type", ""))
     return Call(
         body, headers, {"method": request.method, "query": _collected(query), "headers": shown_headers, **content}
     )
+
+
+def is_credential(header: str) -> bool:
+    """True if the header, whose name is in lower case, holds a credential or a signature of the sender."""
+    return header not in _NO_CREDENTIALS and not _CREDENTIAL_WORDS.isdisjoint(header.split("-"))
 
 
 def _content(body: bytes, content_type: str) -> dict[str, Any]:

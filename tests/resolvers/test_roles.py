@@ -22,6 +22,9 @@ MUTATIONS = {
     "createWebhook": (Role.ADMIN, 'createWebhook(flowId: "{flow}", name: "new")'),
     "rotateWebhook": (Role.ADMIN, 'rotateWebhook(id: "{webhook}")'),
     "deleteWebhook": (Role.ADMIN, 'deleteWebhook(id: "{webhook}")'),
+    "createSecret": (Role.ADMIN, 'createSecret(name: "NEW", value: "a new value")'),
+    "rotateSecret": (Role.ADMIN, 'rotateSecret(id: "{secret}", value: "another value")'),
+    "deleteSecret": (Role.ADMIN, 'deleteSecret(id: "{secret}")'),
     "bulkCancel": (Role.OPERATOR, 'bulkCancel(filter: {{ids: ["{queued}"]}})'),
     "bulkRetry": (Role.OPERATOR, 'bulkRetry(filter: {{ids: ["{failed}"]}}, strategy: FROM_FAILED_STEP)'),
     "bulkArchive": (Role.OPERATOR, 'bulkArchive(filter: {{ids: ["{failed}"]}})'),
@@ -34,7 +37,7 @@ def mutation(name: str, family: RunFamily) -> str:
     return f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"
 
 
-ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "cancelBulkOperation"}
+ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "deleteSecret", "cancelBulkOperation"}
 """Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 

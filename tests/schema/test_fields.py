@@ -32,6 +32,7 @@ WAYS = {
     "BulkPlan": ["bulkOperation(id: $bulk) { plan { %s } }"],
     "BulkReasonCount": ["bulkOperation(id: $bulk) { reasons { %s } plan { ineligible { %s } } }"],
     "Webhook": ["node(id: $webhook) { ... on Webhook { %s } }", "flow(id: $flow) { webhooks { %s } }"],
+    "Secret": ["node(id: $secret) { ... on Secret { %s } }", "viewer { project { secrets { %s } } } secrets { %s }"],
     "FlowRun": [
         "flowRun(id: $failed) { %s }",
         "flowRun(id: $retry) { %s }",

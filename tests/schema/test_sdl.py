@@ -28,9 +28,11 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type.
 CONTRACT = {
-    "Query": "node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations inputRequests",
+    "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets
+        inputRequests""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
         createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+        createSecret rotateSecret deleteSecret
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
     "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
         maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
@@ -79,9 +81,10 @@ CONTRACT = {
     "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
         lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
     "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
+    "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
-        createdAt""",
+        createdAt secrets""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
     "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
@@ -136,6 +139,10 @@ ARGUMENTS = {
     "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
+    "Query.secrets": "projectId",
+    "Mutation.createSecret": "name value environment projectId",
+    "Mutation.rotateSecret": "id value",
+    "Mutation.deleteSecret": "id",
     "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkRetry": """filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId idempotencyKey
         waitMs""",
@@ -200,6 +207,10 @@ UNIONS = {
     "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
+    "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired
+        ProjectNotFound""",
+    "RotateSecretResult": "RotateSecretSuccess SecretNotFound SecretInvalid SecretKeysMissing",
+    "DeleteSecretResult": "DeleteSecretSuccess SecretNotFound",
     "BulkCancelResult": """BulkCancelSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict""",
     "BulkArchiveResult": """BulkArchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
@@ -334,7 +345,7 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
-        *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "BulkOperation"),
+        *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
         "InputRequest",
     }
 

@@ -22,6 +22,7 @@ from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
 from domain.runs.state_machine import FINAL
+from engine.secrets.key_ring import new_key
 from service.asgi import Service, create_service
 from service.http.auth import BrowserSessions
 from service.settings import Settings
@@ -130,7 +131,7 @@ async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
 @pytest.fixture
 async def idle_app(database_url: str) -> AsyncIterator[App]:
     """The service without a worker: runs that are started stay QUEUED."""
-    async with run_app(database_url, with_worker=False) as running:
+    async with run_app(database_url, with_worker=False, secret_keys=new_key()) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import schedules, webhooks
+from db import schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
 from domain import ids, json_codec
@@ -38,6 +38,7 @@ class RunFamily:
     request: str
     schedule: str
     webhook: str
+    secret: str
     bulk: str
 
     @property
@@ -69,15 +70,20 @@ async def _add_bulk(app: App, key: UUID) -> str:
     return operation
 
 
-def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str]:
-    """Makes a disabled schedule, and a webhook whose secret is thrown away."""
+def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, str]:
+    """Makes a disabled schedule, a webhook whose token is thrown away, and a secret that no key decrypts."""
     own = {"project_id": published.project_id, "flow_id": published.flow_id, "environment": Environment.PRODUCTION}
     schedule = ids.new_uuid()
     timing = {"enabled": False, "cron": "@daily", "time_zone": "UTC", "missed_fires": MissedFires.SKIP}
     given = {"tags": [], "metadata": "{}", "input": "{}", "created_at": clock.now(), "updated_at": clock.now()}
     schedules.create(uow, {"id": schedule, **own, **timing, **given})
     webhook, _ = webhooks.create(uow, {**own, "name": "shop"})
-    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook)
+    secret, now = ids.new_uuid(), clock.now()
+    row = {"id": secret, "project_id": published.project_id, "environment": None, "name": "TOKEN"}
+    secrets.create(
+        uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": "somebody"}
+    )
+    return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook), ids.encode(IdKind.SECRET, secret)
 
 
 def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID, UUID]:

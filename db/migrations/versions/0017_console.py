@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0017"
-down_revision = "0010"
+down_revision = "0018"
 
 _WAITS_FOR = """
     UPDATE flow_run SET waits_for = CASE

@@ -36,6 +36,7 @@ async def test_run_that_succeeds_leaves_exactly_these_rows(worker: WorkerHarness
         "attempts_count": 1,
         "error": None,
         "reused_from_id": None,
+        "sealed": None,
     }
     assert [row._asdict() for row in await worker.steps(run_id)] == [
         common

@@ -1,0 +1,168 @@
+"""Masks known values in what steps return, log, store and raise.
+
+A value is found in the forms in which programs repeat it: as it is, percent-encoded, escaped for JSON, Python or HTML,
+in hex, and in base64 at each of the three positions at which it can stand in a longer text (so `Authorization: Basic`
+is masked too). A program that changes a value in another way, such as one that reverses it, gets past a mask; see
+docs/secrets.md.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, quote_plus
+from weakref import WeakSet
+
+import orjson
+
+MASK = "***"
+"""Stands where a value stood."""
+MIN_LENGTH = 8
+"""Characters of the shortest value. Shorter ones would be found in words and numbers that have nothing to do with them.
+"""
+_MIN_CUT = 4
+"""Characters of the shortest beginning of a value that is masked at the end of a text that was cut."""
+_CUT_LENGTH = 200
+"""Characters of the shortest text that may have been cut. Error messages are cut at 500 characters or more."""
+_SAFE = ("", "/", "!'()*", "!$&'()*+,;=:@/?", "!$'()*,;:@/?")
+"""Characters that URL encoders leave as they are, by encoder."""
+
+_live: "WeakSet[Masker]" = WeakSet()
+"""The maskers that are in use in this process."""
+
+
+class Masker:
+    """Masks a set of values. Immutable; can be used by several threads."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        found = {form for value in values for form in _forms(value)}
+        # A form that contains another one is replaced first.
+        self._forms = sorted(found, key=lambda form: (-len(form), form))
+        self._json_forms = list(dict.fromkeys(_json(form) for form in self._forms))
+        if self._forms:
+            _live.add(self)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to mask."""
+        return not self._forms
+
+    @property
+    def byte_forms(self) -> Sequence[bytes]:
+        """What is masked in files, longest first."""
+        return [form.encode("utf-8", "surrogatepass") for form in self._forms]
+
+    def work(self, length: int) -> int:
+        """Returns the characters that a search of a text of this length compares at most."""
+        return len(self._forms) * length
+
+    def found_in_json(self, text: str) -> bool:
+        """True if the JSON text has a value."""
+        return any(form in text for form in self._json_forms)
+
+    def text(self, text: str) -> str:
+        """Returns `text` with its values masked."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+    def cut_text(self, text: str) -> str:
+        """Returns `text` with its values masked, also one that was cut at the end of the text."""
+        text = self.text(text)
+        if len(text) < _CUT_LENGTH:
+            return text
+        for form in self._forms:
+            start = text.find(form[:_MIN_CUT], max(len(text) - len(form), 0))
+            while start >= 0:
+                if form.startswith(text[start:]):
+                    return text[:start] + MASK
+                start = text.find(form[:_MIN_CUT], start + 1)
+        return text
+
+    def value(self, value: Any, *, was_cut: bool = False) -> Any:
+        """Returns the JSON value `value` with the values in its strings, keys and numbers masked."""
+        if isinstance(value, str):
+            return self.cut_text(value) if was_cut else self.text(value)
+        if isinstance(value, dict):
+            return dict(self._members(value, was_cut))
+        if isinstance(value, list | tuple):
+            return [self.value(entry, was_cut=was_cut) for entry in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            written = json.dumps(value)
+            return value if self.text(written) == written else MASK
+        return value
+
+    def _members(self, value: Mapping[str, Any], was_cut: bool) -> Iterator[tuple[str, Any]]:
+        used: set[str] = set()
+        for key, entry in value.items():
+            masked = self.text(key)
+            while masked in used:
+                masked += "*"
+            used.add(masked)
+            yield masked, self.value(entry, was_cut=was_cut)
+
+
+def mask_everywhere(text: str) -> str:
+    """Returns `text` with the values masked that this process has in use, of whatever project: for its log."""
+    for masker in list(_live):
+        text = masker.text(text)
+    return text
+
+
+def _forms(value: str) -> Iterator[str]:
+    stripped = value.strip()
+    parts = [part.strip() for part in value.splitlines()]
+    yield from _forms_of(value)
+    for part in {stripped, *parts} - {value}:
+        # The frame of a PEM file is no secret.
+        if len(part) >= MIN_LENGTH and not part.startswith("-----"):
+            yield from _forms_of(part)
+
+
+def _forms_of(value: str) -> Iterator[str]:
+    yield value
+    content = value.encode("utf-8", "surrogatepass")
+    for text in (value, *_base64_forms(content)):
+        yield from _url_forms(text)
+        yield text.replace("/", "\\/")
+    for ascii_only in (True, False):
+        once = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+        yield from (once, once.replace("/", "\\/"), json.dumps(once, ensure_ascii=ascii_only)[1:-1])
+    yield repr(value)[1:-1]
+    yield repr(content)[2:-1]
+    escaped = html.escape(value)
+    yield from (escaped, html.escape(value, quote=False), escaped.replace("&#x27;", "&#39;"))
+    yield from (content.hex(), content.hex().upper())
+
+
+def _url_forms(text: str) -> Iterator[str]:
+    content = text.encode("utf-8", "surrogatepass")
+    for form in (quote_plus(content), *(quote(content, safe=safe) for safe in _SAFE)):
+        yield form
+        yield _lower_escapes(form)
+    yield quote(quote(content, safe=""), safe="")
+
+
+def _lower_escapes(text: str) -> str:
+    first, *rest = text.split("%")
+    return "%".join([first, *(part[:2].lower() + part[2:] for part in rest)])
+
+
+def _base64_forms(content: bytes) -> Iterator[str]:
+    """Yields what stands in the base64 of any text that contains `content`, and the base64 of `content` itself."""
+    for alternative in (b"+/", b"-_"):
+        whole = base64.b64encode(content, alternative).decode()
+        yield from (whole, whole.rstrip("="))
+        for before in range(3):
+            padded = base64.b64encode(bytes(before) + content, alternative).decode()
+            # Characters at the edges have bits of the neighbours, too.
+            yield padded[-(-before * 8 // 6) : (before + len(content)) * 8 // 6]
+
+
+def _json(text: str) -> str:
+    try:
+        return orjson.dumps(text)[1:-1].decode()
+    except orjson.JSONEncodeError:  # half of a surrogate pair: no JSON text has it
+        return text

@@ -1,0 +1,79 @@
+"""Encrypts all values again with the first key of the ring, so that older keys can be removed."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from db import secrets
+from db.core.database import Database
+from db.secrets import SealedValue
+from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError, Sealed
+from engine.secrets.run_secrets import output_context
+from engine.secrets.store import sealed_of
+
+BATCH = 100
+"""Values that one transaction encrypts again."""
+
+
+@dataclass(slots=True)
+class Rewrapped:
+    """What `rewrap` has done."""
+
+    values: int = 0
+    """Values of secrets, current and former, that the first key has encrypted."""
+    outputs: int = 0
+    """Redacted outputs of steps that the first key has encrypted."""
+    unreadable: dict[UUID, SealedValue] = field(default_factory=dict)
+    """Values that no key of the ring decrypts, by row."""
+    unreadable_outputs: int = 0
+    """Redacted outputs that no key of the ring decrypts."""
+
+
+async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
+    """Encrypts everything with the first key that another key has encrypted. Services may run meanwhile.
+
+    Raises:
+        NoKeyError: the ring has no key.
+    """
+    if keys.primary_id is None:
+        raise NoKeyError
+    done = Rewrapped()
+    await _rewrap_values(database, keys, keys.primary_id, done)
+    await _rewrap_outputs(database, keys, keys.primary_id, done)
+    return done
+
+
+async def _rewrap_values(database: Database, keys: KeyRing, primary: str, done: Rewrapped) -> None:
+    while True:
+        found = await database.read(secrets.not_sealed_by, {primary}, BATCH + len(done.unreadable))
+        values = [value for value in found if value.row_id not in done.unreadable]
+        if not values:
+            return
+        changes = []
+        for value in values:
+            sealed, context = sealed_of(value)
+            try:
+                resealed = keys.seal(keys.open(sealed, context), context)
+            except KeyLostError:
+                done.unreadable[value.row_id] = value
+            else:
+                changes.append((value, resealed.key_id, resealed.text))
+        await database.write(secrets.reseal, changes)
+        done.values += len(changes)
+
+
+async def _rewrap_outputs(database: Database, keys: KeyRing, primary: str, done: Rewrapped) -> None:
+    after: tuple[UUID, int] | None = None
+    while steps := await database.read(secrets.steps_not_sealed_by, primary, after, BATCH):
+        changes = []
+        for step in steps:
+            key_id, _, text = step.sealed.partition(":")
+            context = output_context(step.project_id, step.name)
+            try:
+                resealed = keys.seal(keys.open(Sealed(key_id, text), context), context)
+            except KeyLostError:
+                done.unreadable_outputs += 1
+            else:
+                changes.append((step, f"{resealed.key_id}:{resealed.text}"))
+        await database.write(secrets.reseal_steps, changes)
+        done.outputs += len(changes)
+        after = (steps[-1].run_id, steps[-1].position)

@@ -1,0 +1,121 @@
+"""The secrets of projects as workers need them: decrypted, and as masks."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from db import secrets
+from db.core import pubsub
+from db.core.database import Database
+from db.secrets import SealedValue, Stamp
+from domain.time import clock
+from engine.errors import StepError
+from engine.secrets.key_ring import KeyLostError, KeyRing, Sealed
+from engine.secrets.masks import Masker
+
+_logger = logging.getLogger(__name__)
+
+TRUSTED = timedelta(seconds=1)
+"""Time for which masks count as current without a look at the database. A process hears of most changes earlier."""
+MANY = 10
+"""Values whose masks are made in a thread, so that the event loop goes on."""
+MAX_PROJECTS = 1_000
+"""Projects whose masks are kept in memory. Those that were used last stay."""
+
+
+@dataclass(slots=True)
+class _Known:
+    stamp: Stamp
+    masker: Masker
+    checked_at: datetime
+
+
+class SecretStore:
+    """Decrypts secrets. Belongs to one event loop."""
+
+    def __init__(self, database: Database, keys: KeyRing) -> None:
+        self.keys = keys
+        self._database = database
+        self._known: OrderedDict[UUID, _Known] = OrderedDict()
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hears of changes at once while the block lasts, instead of within `TRUSTED`."""
+        with self._database.signals.listen(pubsub.SECRETS_CHANGED) as self._changed:
+            yield
+
+    async def masker(self, project_id: UUID) -> Masker:
+        """Returns the masks of the project's secrets, with those of values that they had before.
+
+        Raises:
+            DatabaseUnavailableError: the masks have to be read, and the database cannot be reached.
+        """
+        now = clock.now()
+        if self._changed.is_set():
+            self._changed.clear()
+            self._known.clear()
+        known = self._known.get(project_id)
+        if known is not None and known.checked_at <= now < known.checked_at + TRUSTED:
+            return known.masker
+        stamp = await self._database.read(secrets.stamp, project_id)
+        if known is None or known.stamp != stamp:
+            known = _Known(stamp, await self._read_masks(project_id), now)
+        known.checked_at = now
+        self._known[project_id] = known
+        self._known.move_to_end(project_id)
+        while len(self._known) > MAX_PROJECTS:
+            self._known.popitem(last=False)
+        return known.masker
+
+    async def values(self, project_id: UUID, environment: str, names: Collection[str]) -> dict[str, str]:
+        """Returns the current values of secrets for runs of an environment, by name.
+
+        Raises:
+            StepError: SECRET_NOT_FOUND, SECRET_UNREADABLE.
+            DatabaseUnavailableError: the database cannot be reached.
+        """
+        found = await self._database.read(secrets.values, project_id, environment, sorted(names))
+        if missing := sorted(set(names) - set(found)):
+            message = f"The project has no secret {missing[0]!r} for {environment}. Create it with `createSecret`."
+            raise StepError("SECRET_NOT_FOUND", message, retryable=False)
+        try:
+            return {name: self.keys.open(*sealed_of(value)) for name, value in found.items()}
+        except KeyLostError as error:
+            unreadable = ", ".join(sorted(name for name, value in found.items() if value.key_id == error.key_id))
+            message = (
+                f"The secret {unreadable} cannot be decrypted: the key {error.key_id} is missing in"
+                " FLOWRUNS_SECRET_KEYS of this worker. Add the key, or set a new value with `rotateSecret`."
+            )
+            # Another worker may have the key while keys are being changed.
+            raise StepError("SECRET_UNREADABLE", message) from None
+
+    async def _read_masks(self, project_id: UUID) -> Masker:
+        values = await self._database.read(secrets.all_values, project_id)
+        opened: list[str] = []
+        lost: set[str] = set()
+        for value in values:
+            try:
+                opened.append(self.keys.open(*sealed_of(value)))
+            except KeyLostError as error:
+                lost.add(error.key_id)
+        for key_id in sorted(lost):
+            _logger.error("key of secrets is missing: their values are not masked", extra={"key": key_id})
+        # Each value has about ten forms, which take 0.6 ms to make.
+        return await asyncio.to_thread(Masker, opened) if len(opened) > MANY else Masker(opened)
+
+
+def sealed_of(value: SealedValue) -> tuple[Sealed, str]:
+    """Returns the encrypted text of a value and its context, for `KeyRing.open`."""
+    context = context_of(value.secret_id, value.project_id, value.environment, value.name)
+    return Sealed(value.key_id, value.sealed), context
+
+
+def context_of(secret_id: UUID, project_id: UUID, environment: str | None, name: str) -> str:
+    """Returns the context in which the value of a secret is encrypted: nothing of it ever changes."""
+    return f"secret {secret_id} {project_id} {environment or '*'} {name}"

@@ -1,0 +1,39 @@
+"""Secrets, without their values."""
+
+from datetime import datetime
+
+import strawberry
+
+from db.row_types import SecretRow
+from domain.ids import IdKind
+from schema.enums import Environment
+from schema.fields import Info, column, field, id_column
+from schema.types.node import Node
+
+
+@strawberry.type(
+    description="A value that steps use as `{{ secrets.NAME }}`. Nobody can read it: it is stored encrypted."
+)
+class Secret(Node):
+    """A value that steps use and nobody reads."""
+
+    row: strawberry.Private[SecretRow]
+
+    id: strawberry.ID = id_column(IdKind.SECRET, "The secret's ID.")
+    name: str = column("name", "The name by which templates refer to the secret.")
+    environment: Environment | None = column(
+        "environment",
+        "The environment whose runs get the value; null for all environments that have no value of their own.",
+        convert=Environment,
+    )
+    created_at: datetime = column("created_at", "The creation.")
+    changed_at: datetime = column("changed_at", "The last time that the value was set.")
+    changed_by: str = column("changed_by", "The name of the API key that set the value.")
+
+    @field(
+        "False if the service lacks the key that encrypted the value, so that steps cannot use it. Add the key to"
+        " FLOWRUNS_SECRET_KEYS, or set a new value with `rotateSecret`.",
+        "key_id",
+    )
+    def is_readable(self, info: Info) -> bool:
+        return self.row.key_id in info.context.secret_keys

@@ -1,0 +1,62 @@
+"""Actions that repeat the arguments that they get, for services in tests."""
+
+import base64
+import json
+import logging
+import re
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from engine.actions import action
+from engine.steps import ThreadContext
+
+received: list[str] = []
+"""The values that the actions got."""
+
+
+def forms(value: str) -> dict[str, str]:
+    """Returns `value` in the forms in which programs repeat values."""
+    content = value.encode()
+    return {
+        "plain": value,
+        "quoted": quote(value),
+        "quoted whole": quote(value, safe=""),
+        "form": quote_plus(value),
+        "lower": re.sub("%..", lambda escape: escape[0].lower(), quote(value, safe="")),
+        "base64": base64.b64encode(content).decode(),
+        "base64 url": base64.urlsafe_b64encode(content).decode(),
+        "basic": base64.b64encode(b"somebody:" + content).decode(),
+        "hex": content.hex(),
+        "HEX": content.hex().upper(),
+        "json": json.dumps(value),
+        "json in json": json.dumps({"a": json.dumps({"b": value})}),
+        "json unicode": json.dumps(value, ensure_ascii=False),
+        "repr": repr({"a": value}),
+        "bytes": repr(content),
+    }
+
+
+@action("repeat.return")
+def returned(ctx: ThreadContext, value: str) -> Any:
+    """Returns, logs and stores the value, and logs it to the process."""
+    received.append(value)
+    for form in forms(value).values():
+        ctx.log(f"got {form}!")
+        logging.getLogger("actions").warning("got %s", form, extra={"field": form})
+    file = ctx.store_file(f"{quote(value, safe='')}.txt", ("x" * 1_048_570 + "\n".join(forms(value).values())).encode())
+    return {"file": file, "forms": forms(value), value: [value, {"nested": [value * 3]}]}
+
+
+@action("repeat.raise")
+def raised(ctx: ThreadContext, value: str) -> None:
+    """Raises an error with the value, at a place where the message is cut, too."""
+    received.append(value)
+    raise ValueError(f"bad {forms(value)}" + "." * 1_500 + value * 100)
+
+
+@action("repeat.run")
+def run(ctx: ThreadContext, value: str) -> None:
+    """Runs a program whose arguments hold the value, and which fails."""
+    subprocess.run([sys.executable, "-c", "raise SystemExit(3)", value], check=True)
