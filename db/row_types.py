@@ -37,7 +37,9 @@ class RunRow(Protocol):
     fail_parent_on_failure: bool
     retry_of_id: UUID | None
     retry_strategy: str | None
+    retry_step_name: str | None
     first_run_id: UUID | None
+    rerun_of_id: UUID | None
     attempt: int
     retry_operation_id: UUID | None
     recovered_by_id: UUID | None
@@ -59,8 +61,6 @@ class RunRow(Protocol):
     running_since: datetime | None
     ran_ms: int
     steps_purged_at: datetime | None
-    summary: str | None
-    note: str | None
     tags: list[str]
     metadata: str
     input: str
@@ -82,6 +82,8 @@ class StepRow(Protocol):
     finished_at: datetime | None
     duration_ms: int | None
     reused_from_id: UUID | None
+    completed_by: str | None
+    completion_note: str | None
     error: str | None
     input: str | None
     output: str | None
@@ -199,6 +201,7 @@ class ScheduleRow(Protocol):
     cron: str
     time_zone: str
     missed_fires: str
+    overlap: str
     environment: str
     tags: list[str]
     metadata: str
@@ -222,6 +225,10 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    input_template: str | None
+    response_template: str | None
+    accepts_get: bool
+    exposed_headers: str
     created_at: datetime
     rotated_at: datetime | None
 

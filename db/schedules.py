@@ -9,15 +9,20 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
-from db.models import Flow, Schedule
+from db.models import Flow, FlowRun, Schedule
 from db.models.types import table
 from db.row_types import ScheduleRow
 from db.sql.rows import fetch_all, fetch_first, group_by, select_columns
+from domain import ids
+from domain.enums import RunStatus
+from domain.ids import IdKind
+from domain.runs.state_machine import LIVE
 
 _table = table(Schedule)
 _schedule = _table.c
 _flows = table(Flow)
 _flow = _flows.c
+_run = table(FlowRun).c
 
 
 class DueSchedule(ScheduleRow, Protocol):
@@ -71,6 +76,14 @@ def by_flows(conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str
         .order_by(_schedule.id)
     )
     return group_by(fetch_all(conn, query), "flow_id")
+
+
+def live_runs(conn: Connection, schedule: ScheduleRow, statuses: Collection[RunStatus] = LIVE) -> Sequence[UUID]:
+    """Returns the runs of a schedule, retries among them, that have one of these live statuses, oldest first."""
+    source = ids.encode(IdKind.SCHEDULE, schedule.id)
+    # `finished_at` leads to the index of live runs alone: a schedule may have started millions that have ended.
+    found = (_run.source == source, _run.finished_at.is_(None), _run.status.in_(sorted(statuses)))
+    return conn.execute(select(_run.id).where(*found).order_by(_run.id)).scalars().all()
 
 
 def due(conn: Connection, now: datetime, limit: int) -> Sequence[DueSchedule]:

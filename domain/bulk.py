@@ -62,6 +62,8 @@ class BulkReason(StrEnum):
     """The retry of its parent, which the operation selected too, repeats the run."""
     RETRY_LIMIT_REACHED = "RETRY_LIMIT_REACHED"
     STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED"
+    STEP_NOT_REACHED = "STEP_NOT_REACHED"
+    """The run has no step with the name `stepName` at or before the one at which it ended."""
     FLOW_DISABLED = "FLOW_DISABLED"
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"

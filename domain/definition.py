@@ -1,20 +1,22 @@
 """The flow language: the JSON documents that describe what a version of a flow does.
 
-Strings under a step's `input`, a step's `when` and the flow's `output` may hold templates over `run.input`,
-`run.metadata` and `steps.<name>.output`. What a step of a certain kind may say in its `input` is declared by that kind
-(`StepSyntax`); a `FlowLanguage` is the language with a given set of kinds.
+Strings under a step's `input` and the flow's `output` may hold templates over `run.input`, `run.metadata` and
+`steps.<name>.output`; a step's `when` is one expression over the same. What a step of a certain kind may say in its
+`input` is declared by that kind (`StepSyntax`); a `FlowLanguage` is the language with a given set of kinds.
 """
 
 import functools
+import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
+from pydantic_core import CoreSchema, ErrorDetails
 
-from domain import json_schema
+from domain import json_defaults, json_schema
 from domain.errors import DefinitionInvalidError, Problem
 
 MAX_STEPS = 200
@@ -24,10 +26,23 @@ MAX_RUN_DEPTH = 10
 DAY = 86_400.0
 """Seconds in a day."""
 
+
+class _OneMessage:
+    """Gives a union one message for a value that fits none of its types."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        message = "Input should be a boolean, or a string of at most 4,000 characters"
+        return cast("CoreSchema", {**handler(source), "custom_error_type": self._name, "custom_error_message": message})
+
+
 StepName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", description="Unique in the flow; templates refer to it."),
 ]
+Condition = Annotated[bool | Annotated[str, Field(max_length=4_000)], _OneMessage("condition")]
 RedactedPath = Annotated[str, Field(pattern=r"^(input|output)(\.[^.]{1,200}){0,20}$", max_length=1_000)]
 MAX_REDACTED = 50
 """Paths that one step redacts."""
@@ -62,7 +77,10 @@ class Step(LanguageModel):
 
     name: StepName
     display_name: str | None = Field(default=None, max_length=200)
-    when: str | None = Field(default=None, max_length=4_000, description="A template; false skips the step.")
+    when: Condition | None = Field(
+        default=None,
+        description="A boolean, or an expression of one, with or without `{{ }}`. False and null skip the step.",
+    )
     retry: RetryPolicy = RetryPolicy(attempts=1)
     timeout: Seconds | None = Field(
         default=None,
@@ -103,9 +121,8 @@ class FlowDefinition(LanguageModel):
         return "output" in self.model_fields_set
 
     def templates(self) -> Iterator[tuple[str, Any]]:
-        """Yields every value that is rendered in a run, with its path in the definition."""
+        """Yields every value with templates, conditions aside, with its path in the definition."""
         for index, step in enumerate(self.steps):
-            yield f"steps[{index}].when", step.when
             yield f"steps[{index}].idempotencyKey", step.idempotency_key
             yield f"steps[{index}].input", to_json_value(step.input)
         yield "output", self.output
@@ -146,16 +163,26 @@ class FlowLanguage:
             ),
         )
 
+    def load(self, document: Any) -> FlowDefinition:
+        """Returns the definition in `document`, a JSON value that has been published.
+
+        It may have problems that `parse` has learnt to find since then.
+
+        Raises:
+            DefinitionInvalidError: `document` does not have the form of a definition.
+        """
+        try:
+            return self._model.model_validate(document)
+        except ValidationError as error:
+            raise DefinitionInvalidError([_problem(details) for details in error.errors()]) from None
+
     def parse(self, document: Any) -> FlowDefinition:
         """Returns the definition in `document`, a JSON value.
 
         Raises:
             DefinitionInvalidError: `document` is invalid. The error lists every problem with its path.
         """
-        try:
-            definition = self._model.model_validate(document)
-        except ValidationError as error:
-            raise DefinitionInvalidError([_problem(details) for details in error.errors()]) from None
+        definition = self.load(document)
         if problems := [*_duplicate_names(definition), *_schema_problems(definition), *self._step_problems(definition)]:
             raise DefinitionInvalidError(problems)
         return definition
@@ -181,7 +208,8 @@ class FlowLanguage:
 def to_json_value(step_input: Any) -> Any:
     """Returns a step's input as the JSON value that the author wrote, ready to be rendered."""
     if isinstance(step_input, BaseModel):
-        return step_input.model_dump(by_alias=True, exclude_unset=True)
+        # Without warnings: a template may stand in place of a value of another type.
+        return step_input.model_dump(by_alias=True, exclude_unset=True, warnings=False)
     return step_input
 
 
@@ -220,8 +248,27 @@ def _schema_problems(definition: FlowDefinition) -> Iterator[Problem]:
 
 
 def json_schema_problems(schema: Any, path: str) -> Iterator[Problem]:
-    """Yields a problem if `schema`, found at `path`, is not a JSON Schema."""
+    """Yields the problems of `schema`, found at `path`: it is no JSON Schema, or has defaults that do not fit it."""
     try:
         json_schema.compile_schema(schema)
     except ValueError as error:
         yield Problem(path, f"Not a JSON Schema: {error}")
+        return
+    yield from json_defaults.default_problems(schema, path)
+
+
+def unchanged_steps(old: str, new: str) -> int:
+    """Returns the number of leading steps that are equal in two definitions, given as JSON texts."""
+    pairs = zip(orjson.loads(old).get("steps", ()), orjson.loads(new).get("steps", ()), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: _is_same(*pair), pairs))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Compares JSON values as PostgreSQL does: true is not 1, and the order of an object's keys is no difference."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other)

@@ -82,6 +82,7 @@ class TriggerMethod(StrEnum):
     WEBHOOK = "WEBHOOK"
     PARENT = "PARENT"
     RETRY = "RETRY"
+    RERUN = "RERUN"
 
 
 class MissedFires(StrEnum):
@@ -95,6 +96,33 @@ class MissedFires(StrEnum):
     FIRE_ALL = "FIRE_ALL"
 
 
+class ScheduleOverlap(StrEnum):
+    """What a schedule does at a fire time while a run of it is QUEUED, RUNNING or PAUSED.
+
+    QUEUE starts another run, which waits in the queue if a concurrency limit says so. SKIP starts none.
+    CANCEL_PREVIOUS cancels the live runs of the schedule and starts one.
+    """
+
+    QUEUE = "QUEUE"
+    SKIP = "SKIP"
+    CANCEL_PREVIOUS = "CANCEL_PREVIOUS"
+
+
+class WebhookSignature(StrEnum):
+    """How the calls of a webhook are signed.
+
+    HMAC is the HMAC-SHA256 of the body, in hex or base64; the others are those of GitHub, Standard Webhooks, Svix,
+    Stripe and Slack.
+    """
+
+    HMAC = "HMAC"
+    GITHUB = "GITHUB"
+    STANDARD_WEBHOOKS = "STANDARD_WEBHOOKS"
+    SVIX = "SVIX"
+    STRIPE = "STRIPE"
+    SLACK = "SLACK"
+
+
 class SkipReason(StrEnum):
     """Why a schedule started no run at a fire time."""
 
@@ -102,6 +130,8 @@ class SkipReason(StrEnum):
     """No worker ran at that time, and the schedule does not catch up."""
     FLOW_DISABLED = "FLOW_DISABLED"
     FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
+    OVERLAP = "OVERLAP"
+    """A run of the schedule was live, and its `overlap` starts no other beside it."""
     INPUT_INVALID = "INPUT_INVALID"
     """The schedule's input does not match the input schema of the published version."""
     SCHEDULE_INVALID = "SCHEDULE_INVALID"
@@ -113,11 +143,15 @@ class RetryStrategy(StrEnum):
     """Where a retry begins.
 
     FROM_FAILED_STEP reuses the results of the steps that succeeded. ON_LATEST_VERSION runs every step of the
-    published version.
+    published version. FROM_FAILED_STEP_ON_LATEST_VERSION runs the published version, and reuses the results of its
+    leading steps that succeeded and whose definitions did not change. FROM_STEP runs the same version from a chosen
+    step, at or before the one that failed.
     """
 
     FROM_FAILED_STEP = "FROM_FAILED_STEP"
     ON_LATEST_VERSION = "ON_LATEST_VERSION"
+    FROM_FAILED_STEP_ON_LATEST_VERSION = "FROM_FAILED_STEP_ON_LATEST_VERSION"
+    FROM_STEP = "FROM_STEP"
 
 
 class OnItemFailure(StrEnum):

@@ -110,6 +110,10 @@ class InvalidArgumentError(RequestError, code="INVALID_ARGUMENT"):
     """An argument has a value that is not allowed."""
 
 
+class NumberOutOfRangeError(RequestError, code="NUMBER_OUT_OF_RANGE"):
+    """A number is beyond 64 bits, so JSON clients would change it silently. Pass it as a string."""
+
+
 class QueryTimeoutError(RequestError, code="QUERY_TIMEOUT", http_status=HTTPStatus.GATEWAY_TIMEOUT):
     """The query took longer than its time limit. Narrow its filter, for example by `createdAfter`."""
 
@@ -177,7 +181,15 @@ class TooManyConnectionsError(RequestError, code="TOO_MANY_CONNECTIONS", http_st
 
 
 class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=HTTPStatus.UNAUTHORIZED):
-    """The request lacks a valid signature. Send the body's HMAC-SHA256 in the header that the webhook names."""
+    """The request lacks a valid signature, or its time stamp is more than five minutes from now."""
+
+
+class MethodNotAllowedError(RequestError, code="METHOD_NOT_ALLOWED", http_status=HTTPStatus.METHOD_NOT_ALLOWED):
+    """The webhook is called by POST. GET starts runs if it was created with `acceptsGet: true`."""
+
+
+class MappingFailedError(RequestError, code="MAPPING_FAILED", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The template of the webhook's input does not fit the request."""
 
 
 class UserError(FlowRunsError):
@@ -279,8 +291,30 @@ class RetriedSinceError(RunNamedError, code="RETRIED_SINCE", http_status=HTTPSta
     run_id: Annotated[UUID, "The last run of the chain of retries."]
 
 
+class RunNotFinalError(UserError, code="RUN_NOT_FINAL", http_status=HTTPStatus.CONFLICT):
+    """Only runs that have ended can be run again."""
+
+
+class RerunUnderWayError(UserError, code="RERUN_UNDER_WAY", http_status=HTTPStatus.CONFLICT):
+    """A rerun of the run is live. Wait for it, or set `force` to start another one beside it."""
+
+    run_id: Annotated[UUID, "The live rerun."]
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__()
+        self.run_id = run_id
+
+
+class StepNotFailedError(UserError, code="STEP_NOT_FAILED", http_status=HTTPStatus.CONFLICT):
+    """Only the step at which the run ended can be completed by hand. The run ended at none of its steps."""
+
+
 class RetryLimitReachedError(UserError, code="RETRY_LIMIT_REACHED", http_status=HTTPStatus.CONFLICT):
     """The chain of retries has reached the project's `retryLimit`. Start a new run instead."""
+
+
+class StepNotReachedError(UserError, code="STEP_NOT_REACHED", http_status=HTTPStatus.CONFLICT):
+    """The run has no step of this name at or before the one at which it ended. Choose one of its `steps`."""
 
 
 class StepDataExpiredError(UserError, code="STEP_DATA_EXPIRED", http_status=HTTPStatus.CONFLICT):
@@ -347,6 +381,10 @@ class SecretInvalidError(ProblemsError, code="SECRET_INVALID", http_status=HTTPS
 
 class SecretKeysMissingError(UserError, code="SECRET_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
     """The service has no key that encrypts secrets. Its operator must set FLOWRUNS_SECRET_KEYS."""
+
+
+class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The webhook is invalid."""
 
 
 class EmptyFilterError(UserError, code="EMPTY_FILTER"):

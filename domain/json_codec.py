@@ -1,10 +1,14 @@
 """Encodes JSON values as text of limited size, which is stored and sent to clients unchanged."""
 
+import dataclasses
+import json
+import math
+import re
 from typing import Any
 
 import orjson
 
-from domain.errors import InputTooLargeError, InvalidArgumentError
+from domain.errors import InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError
 
 KIB = 1024
 
@@ -16,16 +20,31 @@ MAX_DEFINITION_BYTES = 512 * KIB
 """Bytes of a flow definition."""
 
 
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+"""The whole numbers that are kept: 64 bits, signed or not. JSON readers turn others into other numbers silently."""
+
+_MAX_DIGITS = len(str(MIN_INTEGER))
+_MANY_DIGITS = re.compile(rb"[0-9]{19}")
+"""Only numbers with as many digits can lie beyond 64 bits."""
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape of the character U+0000 in JSON text. After an odd number of backslashes, `u0000` is plain text."""
+
+
 def encode(value: Any, *, limit: int, what: str) -> str:
-    """Returns `value` as JSON text. NaN and infinity become null, as in JavaScript.
+    """Returns `value` as JSON text.
+
+    NaN and infinity, which only Python code can make, become null; `has_non_finite` finds them.
 
     Raises:
         InputTooLargeError: the text is longer than `limit` bytes.
-        InvalidArgumentError: `value` is not JSON: of another type, nested too deeply, or a whole number beyond 64 bits.
+        NumberOutOfRangeError: `value` has a whole number beyond 64 bits.
+        InvalidArgumentError: `value` is not JSON: of another type, or nested too deeply.
     """
     try:
         text = orjson.dumps(value)
     except (TypeError, RecursionError) as error:
+        if "64-bit" in str(error):
+            raise NumberOutOfRangeError(f"The {what} has a whole number beyond 64 bits. Pass it as a string.") from None
         raise InvalidArgumentError(f"The {what} is not JSON: {error}") from None
     if len(text) > limit:
         raise InputTooLargeError(f"The {what} has {len(text):,} bytes of JSON; at most {limit:,} are allowed.")
@@ -35,3 +54,55 @@ def encode(value: Any, *, limit: int, what: str) -> str:
 def decode(text: str | None) -> Any:
     """Returns the value of JSON text that `encode` wrote; None for None."""
     return None if text is None else orjson.loads(text)
+
+
+def parse(text: bytes) -> Any:
+    """Returns the value of JSON text that comes from outside.
+
+    Raises:
+        NumberOutOfRangeError: it has a number that cannot be kept: a whole number beyond 64 bits, or one beyond the
+            range of floating-point numbers.
+        JSONDecodeError: it is not JSON; the message says where.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if "infinity" in error.msg:
+            raise NumberOutOfRangeError from None
+        raise
+    if _MANY_DIGITS.search(text):
+        # The fast parser turns whole numbers beyond 64 bits into floating-point numbers without a word.
+        try:
+            json.loads(text, parse_int=_checked_integer)
+        except RecursionError:
+            raise json.JSONDecodeError("It is nested too deeply", text.decode(), 0) from None
+    return value
+
+
+def _checked_integer(digits: str) -> int:
+    # Compared by length first: Python reads numbers of thousands of digits slowly, and refuses longer ones.
+    if len(digits) > _MAX_DIGITS or not MIN_INTEGER <= int(digits) <= MAX_INTEGER:
+        raise NumberOutOfRangeError
+    return 0
+
+
+def has_nul(text: str) -> bool:
+    """Returns True if the JSON text has the character U+0000 in a string or key."""
+    return "\\u0000" in text and _NUL.search(text) is not None
+
+
+def has_non_finite(value: Any, text: str) -> bool:
+    """Returns True if `value`, which `encode` wrote as `text`, has NaN or an infinity in it."""
+    return "null" in text and _has_non_finite(value)
+
+
+def _has_non_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_non_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_non_finite, value))
+    if dataclasses.is_dataclass(value):
+        return any(_has_non_finite(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return False

@@ -151,7 +151,7 @@ class StepExecutor:
         if when is None or attempt.number > 1:
             return True
         try:
-            holds = bool(when.render(execution.scope))
+            holds: bool = when.render(execution.scope)
         except StepError:
             await self._record_start(attempt, None)
             raise
@@ -299,6 +299,8 @@ class StepExecutor:
         failures = attempt.failures + 1
         if error.retryable and failures < step.retry.attempts:
             delay = step.retry.delay_after(failures, random.random())  # noqa: S311 - spreads load, guards nothing
+            # The other side may ask for more time, up to the longest delay of the policy.
+            delay = max(delay, min(error.retry_after or 0.0, step.retry.max_delay))
             _log_failure(attempt, error, f"retrying in {delay:.1f} s", LogLevel.WARNING)
             await self._snooze(attempt, error, delay)
         execution.pending_result = attempt.result(StepStatus.FAILED, error=error)

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import jsonschema_rs
-
 from db import flows
 from db.core.database import Database
-from domain import json_codec, json_schema
+from domain import json_codec
 from domain.definition import FlowDefinition, Step, to_json_value
-from domain.errors import DefinitionInvalidError, InputInvalidError, Problem
+from domain.errors import DefinitionInvalidError, Problem
+from domain.json_defaults import CheckedSchema
 from engine import templates
 from engine.secrets.literals import credential_warnings
 from engine.secrets.redaction import Redaction
-from engine.steps import KINDS, StepKinds
+from engine.steps import KINDS, StepKind, StepKinds
 from engine.templates import Template
 
 
@@ -42,16 +41,23 @@ class CompiledFlow:
     definition: FlowDefinition
     steps: tuple[CompiledStep, ...]
     output: Template | None
-    input_schema: jsonschema_rs.Draft202012Validator | None
+    input_schema: CheckedSchema | None
 
-    def check_input(self, value: Any) -> None:
-        """Check that `value` is an input for this flow.
+    def accept_input(self, value: Any) -> Any:
+        """Returns `value` as the input of a run: with the defaults of `inputSchema`.
 
         Raises:
-            InputInvalidError: `value` does not match `inputSchema`.
+            InputInvalidError: the input does not match `inputSchema`.
         """
-        if self.input_schema and (problems := json_schema.problems(self.input_schema, value, "input")):
-            raise InputInvalidError(problems)
+        return value if self.input_schema is None else self.input_schema.accept(value, "input")
+
+    def with_defaults(self, value: Any) -> Any:
+        """Returns `value` with the defaults of `inputSchema`, unchecked.
+
+        Raises:
+            InputInvalidError: a default contains itself.
+        """
+        return value if self.input_schema is None else self.input_schema.fill(value, "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     """
     text = json_codec.encode(document, limit=json_codec.MAX_DEFINITION_BYTES, what="definition")
     definition = kinds.language.parse(document)
-    if "\\u0000" in text:
+    if json_codec.has_nul(text):
         # Names have columns of their own, and PostgreSQL cannot store this character in text.
         raise DefinitionInvalidError([Problem("", "The character U+0000 is not allowed")])
     secret_fields = {
@@ -82,9 +88,16 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     }
     problems = [
         problem
-        for path, value in definition.templates()
-        for problem in templates.compile_problems(value, path, secret_fields.get(path, ()))
+        for index, step in enumerate(definition.steps)
+        for problem in templates.condition_problems(step.when, f"steps[{index}].when")
     ]
+    for path, value in definition.templates():
+        problems += templates.compile_problems(value, path, secret_fields=secret_fields.get(path, ()))
+    for index, step in enumerate(definition.steps):
+        problems += [
+            Problem(f"steps[{index}].input.{problem.path}", problem.message)
+            for problem in kinds[step.kind].validate_new(step.input)
+        ]
     if problems:
         raise DefinitionInvalidError(problems)
     return CheckedDefinition(text, len(definition.steps), credential_warnings(definition))
@@ -92,23 +105,23 @@ def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
 
 def compile_flow(text: str, kinds: StepKinds = KINDS) -> CompiledFlow:
     """Returns the flow whose definition is `text`; `check` has accepted it."""
-    definition = kinds.language.parse(json_codec.decode(text))
+    definition = kinds.language.load(json_codec.decode(text))
     schema = definition.input_schema
     return CompiledFlow(
         definition,
-        tuple(_compile_step(step, kinds[step.kind].deferred_fields) for step in definition.steps),
+        tuple(_compile_step(step, kinds[step.kind]) for step in definition.steps),
         templates.compile_value(definition.output) if definition.has_output else None,
-        json_schema.compile_schema(schema) if schema is not None else None,
+        CheckedSchema(schema) if schema is not None else None,
     )
 
 
-def _compile_step(step: Step, deferred_fields: tuple[str, ...]) -> CompiledStep:
-    when = templates.compile_value(step.when) if step.when is not None else None
+def _compile_step(step: Step, kind: type[StepKind]) -> CompiledStep:
+    when = templates.compile_condition(step.when) if step.when is not None else None
     value = to_json_value(step.input)
-    deferred = {name: templates.compile_value(value.pop(name)) for name in deferred_fields if name in value}
+    deferred = {name: templates.compile_value(value.pop(name)) for name in kind.deferred_fields if name in value}
     redactions = (Redaction(step.redact, "input"), Redaction(step.redact, "output"))
     key = templates.compile_value(step.idempotency_key) if step.idempotency_key is not None else None
-    return CompiledStep(step, when, templates.compile_value(value), key, deferred, *redactions)
+    return CompiledStep(step, when, templates.compile_value(value, kind.url_fields), key, deferred, *redactions)
 
 
 class FlowCache:

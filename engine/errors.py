@@ -15,16 +15,24 @@ class StepError(Exception):
 
     `code` is stable and for programs; `message` is for people and has no stack trace. `retryable` is False if another
     attempt would fail in the same way. `details` is JSON that belongs to the code, such as an HTTP status.
+    `retry_after` is the number of seconds after which another attempt makes sense; None: at any time.
     """
 
     def __init__(
-        self, code: str, message: str, *, retryable: bool = True, details: dict[str, Any] | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        details: dict[str, Any] | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.retryable = retryable
         self.details = details
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

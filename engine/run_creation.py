@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 from uuid import UUID
 
 import orjson
 
 from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import cancellation, families, transitions
+from db.queue import quota
+from db.runs import cancellation, families, retries, transitions
 from db.runs import reads as run_reads
 from domain import ids
 from domain.definition import MAX_RUN_DEPTH
@@ -61,19 +62,49 @@ class Idempotency:
     def earlier_run(self, conn: Any, project_id: UUID) -> UUID | None:
         """Returns the run that was created with this key; None: there is none, or no key.
 
+        Of a run that exceeded the quota, it is the retry that is live or has succeeded: what was refused once may be
+        asked for again.
+
         Raises:
             IdempotencyConflictError: the run was created with other arguments.
-            QuotaExceededError: the run exceeded the quota; the same request gets the same error.
         """
+        found = self._found(conn, project_id)
+        return None if found is None else found.run_id
+
+    def take(self, uow: UnitOfWork, project_id: UUID) -> "Earlier":
+        """Returns what came of earlier requests with this key. If it is no run, a new one can have the key.
+
+        Raises:
+            IdempotencyConflictError: the run was created with other arguments.
+            QuotaExceededError: the quota refused the run, and is still used up.
+        """
+        found = self._found(uow.conn, project_id)
+        if found is None:
+            return Earlier(None, None)
+        if found.run_id is None and found.refused_id is not None:
+            if not quota.has_room(uow.conn, project_id):
+                raise QuotaExceededError(found.refused_id)
+            transitions.forget_idempotency_key(uow, found.refused_id)
+        return found
+
+    def _found(self, conn: Any, project_id: UUID) -> "Earlier | None":
         earlier = run_reads.by_idempotency_key(conn, project_id, self.key) if self.key is not None else None
         if earlier is None:
             return None
         if earlier.request_hash != self.request_hash:
             raise IdempotencyConflictError
-        if earlier.status == RunStatus.QUOTA_EXCEEDED:
-            raise QuotaExceededError(earlier.id)
-        run_id: UUID = earlier.id
-        return run_id
+        if earlier.status != RunStatus.QUOTA_EXCEEDED:
+            return Earlier(earlier.id, None)
+        return Earlier(retries.delivered_retry(conn, earlier.id), earlier.id)
+
+
+class Earlier(NamedTuple):
+    """What came of earlier requests with an idempotency key."""
+
+    run_id: UUID | None
+    """The run that the key stands for; None: there is none, or the quota refused it."""
+    refused_id: UUID | None
+    """The run with the key that the quota refused, if it did."""
 
 
 NO_KEY = Idempotency(None, None)
@@ -108,11 +139,11 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         ParentNotLiveError: the parent run has ended.
         InvalidArgumentError: the run would be nested too deep.
         IdempotencyConflictError: the earlier run with this key was created with other arguments.
-        QuotaExceededError: the earlier run with this key exceeded the quota.
+        QuotaExceededError: the earlier run with this key exceeded the quota, which is still used up.
     """
     target = new_run.target
-    if (earlier := new_run.idempotency.earlier_run(uow.conn, target.project_id)) is not None:
-        return earlier
+    if (earlier := new_run.idempotency.take(uow, target.project_id)).run_id is not None:
+        return earlier.run_id
     columns = with_defaults({**new_run.values, **new_run.idempotency.values})
     columns |= {
         "project_id": target.project_id,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from domain import json_codec
-from domain.errors import InputTooLargeError, InvalidArgumentError
+from domain.errors import FlowRunsError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError
 from domain.runs.fingerprint import fingerprint
 from domain.runs.run_log import storable
 from engine.errors import StepError
@@ -18,7 +18,7 @@ def encode_input(value: Any) -> str:
     """Returns a rendered input as JSON text.
 
     Raises:
-        StepError: INPUT_TOO_LARGE, OUTPUT_NOT_JSON.
+        StepError: INPUT_TOO_LARGE, NUMBER_OUT_OF_RANGE, OUTPUT_NOT_JSON.
     """
     return _encode(value, "input", "INPUT_TOO_LARGE")
 
@@ -27,7 +27,7 @@ def encode_output(value: Any) -> str:
     """Returns an output as JSON text.
 
     Raises:
-        StepError: OUTPUT_TOO_LARGE, OUTPUT_NOT_JSON.
+        StepError: OUTPUT_TOO_LARGE, NUMBER_OUT_OF_RANGE, OUTPUT_NOT_JSON.
     """
     return _encode(value, "output", "OUTPUT_TOO_LARGE")
 
@@ -37,6 +37,8 @@ def _encode(value: Any, what: str, too_large_code: str) -> str:
         return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what=what)
     except InputTooLargeError as error:
         raise StepError(too_large_code, error.message, retryable=False) from None
+    except NumberOutOfRangeError as error:
+        raise StepError(error.code, error.message, retryable=False) from None
     except InvalidArgumentError as error:
         raise StepError("OUTPUT_NOT_JSON", error.message, retryable=False) from None
 
@@ -44,10 +46,16 @@ def _encode(value: Any, what: str, too_large_code: str) -> str:
 def storable_error(error: StepError) -> StepError:
     """Returns `error` in a form that the journal can store: actions may raise errors with any text and details."""
     message = storable(error.message, MAX_MESSAGE)
-    stored = StepError(storable(error.code, MAX_CODE), message, retryable=error.retryable, details=error.details)
+    stored = StepError(
+        storable(error.code, MAX_CODE),
+        message,
+        retryable=error.retryable,
+        details=error.details,
+        retry_after=error.retry_after,
+    )
     try:
         error_text(stored)
-    except (InputTooLargeError, InvalidArgumentError):
+    except FlowRunsError:
         stored.details = None
     return stored
 

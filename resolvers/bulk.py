@@ -10,7 +10,7 @@ from db import projects
 from db.bulk import actions, operations, pinning, plans, reads
 from db.bulk.leases import BulkLease
 from db.bulk.pinning import Selection
-from db.bulk.reads import OutcomeFilter
+from db.bulk.reads import OperationFilter, OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
@@ -42,14 +42,15 @@ from engine.run_creation import Idempotency
 from engine.worker.bulk_worker import LEASE, ChunkPipeline
 from resolvers import authorize
 from resolvers.context import Context
-from resolvers.flow_runs import runs, waiting
+from resolvers.flow_runs import retry, runs, waiting
 
 MAX_SYNCHRONOUS_RUNS = 500
 """Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
 MAX_ACTIVE = 5
 """Active operations of one project at a time."""
 MAX_PLANS = 20
-"""Plans of one project that are neither executed, cancelled nor expired."""
+"""Plans of one project that are neither executed, cancelled nor expired. One more makes the oldest of them expire: a
+person who tries filters is never locked out."""
 PLAN_LIFETIME = timedelta(hours=1)
 """How long a plan can be executed."""
 MAX_PER_SECOND = 10_000
@@ -82,6 +83,7 @@ class BulkRequest:
     plan_id: str | None = None
     dry_run: bool = False
     strategy: RetryStrategy | None = None
+    step_name: str | None = None
     max_per_second: float | None = None
     spread_over_ms: int | None = None
     idempotency_key: str | None = None
@@ -95,7 +97,10 @@ class BulkRequest:
         """
         filter_ = json_codec.decode(self.filter_text) if self.filter_text is not None else None
         selection = [self.kind, filter_, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
-        return Idempotency.of(self.idempotency_key, ["bulk", *selection, self.max_per_second, self.spread_over_ms])
+        # Without the step where there is none: keys of earlier requests stay the same.
+        step = [] if self.step_name is None else [self.step_name]
+        pace = [self.max_per_second, self.spread_over_ms]
+        return Idempotency.of(self.idempotency_key, ["bulk", *selection, *pace, *step])
 
     @property
     def pace(self) -> dict[str, Any]:
@@ -185,13 +190,13 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
 
 
 async def require(context: Context, operation_id: str) -> AnyRow:
-    """Returns `id`, `kind`, `status` and `strategy` of an operation that the viewer can see.
+    """Returns `id`, `kind`, `status`, `strategy` and `step_name` of an operation that the viewer can see.
 
     Raises:
         InvalidIdError, BulkOperationNotFoundError.
     """
     key = ids.decode(IdKind.BULK_OPERATION, operation_id)
-    columns = frozenset({"kind", "status", "strategy"})
+    columns = frozenset({"kind", "status", "strategy", "step_name"})
     row = (await context.database.read(reads.by_ids, [key], columns)).get(key)
     if row is None or not authorize.can_see(context.viewer, row):
         raise BulkOperationNotFoundError
@@ -204,25 +209,25 @@ def ignored_fields(filter_: Mapping[str, Any]) -> list[str]:
 
 
 class OperationList:
-    """The operations that the viewer can see, newest first, without plans."""
+    """The operations that the viewer can see, newest first; plans only if they are asked for."""
 
     ordering = _ORDER_OF_OPERATIONS
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, with_plans: bool) -> None:
         self._database = context.database
-        self._project_id = context.viewer.project_id
+        self._where = OperationFilter(context.viewer.project_id, with_plans)
 
     async def page(self, columns: Collection[str], page: Page) -> Sequence[AnyRow]:
         """Returns the operations of a page."""
-        return await self._database.read(reads.page, columns, self._project_id, page)
+        return await self._database.read(reads.page, columns, self._where, page)
 
     async def has_more(self, edge: Edge) -> bool:
         """Returns True if an operation follows `edge`."""
-        return await self._database.read(reads.has_more, self._project_id, edge)
+        return await self._database.read(reads.has_more, self._where, edge)
 
     async def count(self, limit: int | None) -> int:
         """Returns the number of operations, at most `limit`."""
-        return await self._database.read(reads.count, self._project_id, limit)
+        return await self._database.read(reads.count, self._where, limit)
 
     def position(self, row: AnyRow) -> Position:
         """Returns the position of an operation."""
@@ -262,12 +267,16 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
     selection = await _selection(context, request, source)
     strategy = request.strategy or (source.strategy if source is not None else None)
     if actions.find(request.kind, strategy) is None:
-        raise InvalidArgumentError("`strategy` is required: `FROM_FAILED_STEP` or `ON_LATEST_VERSION`.")
+        raise InvalidArgumentError(f"`strategy` is required: {', '.join(f'`{known}`' for known in RetryStrategy)}.")
+    step_name = request.step_name or (source.step_name if source is not None and not request.strategy else None)
+    if strategy is not None:
+        retry.check_step_name(RetryStrategy(strategy), step_name)
     project_id = await _project_id(context, selection, source)
     values = {
         "project_id": project_id,
         "kind": request.kind,
         "strategy": strategy,
+        "step_name": step_name,
         "source_id": selection.source_id,
         "filter": request.filter_text,
         "excluded_ids": json_codec.encode(
@@ -303,7 +312,7 @@ async def _insert(
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _check_limits(uow.conn, project_id, is_plan=request.dry_run)
+        _make_room(uow, project_id, is_plan=request.dry_run)
         return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
@@ -371,10 +380,12 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         )
     if request.idempotency_key is not None:
         raise InvalidArgumentError("`planId` and `idempotencyKey` exclude each other: a plan is executed once anyway.")
-    plan = await get(context, plan_id, frozenset({"kind", "strategy", "status", "expires_at"}))
+    plan = await get(context, plan_id, frozenset({"kind", "strategy", "step_name", "status", "expires_at"}))
     if plan is None or plan.expires_at is None:
         raise PlanNotFoundError
     if plan.kind != request.kind or request.strategy not in (None, plan.strategy):
+        raise PlanMismatchError
+    if request.step_name not in (None, plan.step_name):
         raise PlanMismatchError
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
@@ -382,7 +393,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
-        _check_limits(uow.conn, plan.project_id, is_plan=False)
+        _make_room(uow, plan.project_id, is_plan=False)
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
@@ -391,11 +402,9 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     return await context.database.write(execute)
 
 
-def _check_limits(conn: Any, project_id: UUID | None, *, is_plan: bool) -> None:
-    active, open_plans = operations.count_open(conn, project_id)
-    if is_plan and open_plans >= MAX_PLANS:
-        raise TooManyBulkOperationsError(
-            f"The project already has {open_plans} plans. Execute or cancel one of them, or wait until one expires."
-        )
-    if not is_plan and active >= MAX_ACTIVE:
+def _make_room(uow: UnitOfWork, project_id: UUID | None, *, is_plan: bool) -> None:
+    """Keeps a project within its limits before one more operation, or plan."""
+    if is_plan:
+        plans.expire_oldest(uow, project_id, MAX_PLANS - 1)
+    elif operations.count_active(uow.conn, project_id) >= MAX_ACTIVE:
         raise TooManyBulkOperationsError

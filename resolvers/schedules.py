@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from db import flows as db_flows
 from db import schedules
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import FlowRow, ScheduleRow
+from db.runs import cancellation
 from domain import ids
+from domain.enums import RunStatus
 from domain.errors import InvalidArgumentError, Problem, ScheduleInvalidError, ScheduleNotFoundError
 from domain.ids import IdKind
-from domain.time import clock
+from domain.time import clock, cron_syntax
 from domain.time.cron import CronSchedule, get_zone
 from engine.compiled_flow import FlowCache
 from resolvers import authorize, flows, values
@@ -73,6 +75,7 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
     """
     flow = await flows.get_existing(context, flow_id, _VERSION)
     columns = _convert(given)
+    _check_syntax(columns)
     cron_schedule = _parse_cron(columns["cron"], columns["time_zone"])
     await _check_input(context.flows, flow, given["input"])
     columns["next_fire_at"] = cron_schedule.after(clock.now()) if columns["enabled"] else None
@@ -89,10 +92,21 @@ def _create(uow: UnitOfWork, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
     return schedule_id
 
 
-async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -> UUID:
-    """Sets the columns `given` of a schedule; returns its ID.
+class UpdatedSchedule(NamedTuple):
+    """A schedule that was changed."""
 
-    If its timing changes, the schedule continues from now: missed fire times before are forgotten.
+    id: UUID
+    cancelled_runs: int
+    """Runs of its backlog that were cancelled."""
+
+
+async def update(
+    context: Context, schedule_id: str, given: Mapping[str, Any], *, cancel_backlog: bool = False
+) -> UpdatedSchedule:
+    """Sets the columns `given` of a schedule.
+
+    If its timing changes, the schedule continues from now: missed fire times before are forgotten. `cancel_backlog`
+    cancels its runs that have not begun; the schedule must be disabled, else it would start the next ones.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ScheduleNotFoundError, ScheduleInvalidError, InputInvalidError,
@@ -102,14 +116,17 @@ async def update(context: Context, schedule_id: str, given: Mapping[str, Any]) -
     if schedule is None:
         raise ScheduleNotFoundError
     columns = _convert(given)
+    _check_syntax(columns)
     if "input" in given:
         flow = await context.loaders.load_existing(db_flows.by_ids, schedule.flow_id, _VERSION)
         await _check_input(context.flows, flow, given["input"])
-    await context.database.write(_update, schedule.id, columns)
-    return schedule.id
+    message = cancellation.message_for(context.viewer.name)
+    cancelled = await context.database.write(_update, schedule.id, columns, message if cancel_backlog else None)
+    return UpdatedSchedule(schedule.id, cancelled)
 
 
-def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any]) -> None:
+def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any], cancel_message: str | None) -> int:
+    """Changes a schedule; with a `cancel_message` cancels its backlog. Returns the number of cancelled runs."""
     schedule = schedules.locked(uow, schedule_id)
     if schedule is None:
         raise ScheduleNotFoundError
@@ -120,17 +137,36 @@ def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any]) -> N
         cron_schedule = _parse_cron(timing["cron"], timing["time_zone"])
         changes["next_fire_at"] = cron_schedule.after(clock.now()) if timing["enabled"] else None
     schedules.change(uow, schedule_id, changes)
+    if cancel_message is None:
+        return 0
+    if timing["enabled"]:
+        raise InvalidArgumentError("`cancelBacklog` needs a disabled schedule: set `enabled` to false.")
+    return _cancel_backlog(uow, schedule, cancel_message)
 
 
-async def remove(context: Context, schedule_id: str) -> None:
-    """Deletes a schedule. Its runs stay.
+def _cancel_backlog(uow: UnitOfWork, schedule: ScheduleRow, message: str) -> int:
+    queued = schedules.live_runs(uow.conn, schedule, {RunStatus.QUEUED})
+    return len(cancellation.stop_all(uow, queued, message, {RunStatus.QUEUED}))
+
+
+async def remove(context: Context, schedule_id: str, *, cancel_backlog: bool = False) -> int:
+    """Deletes a schedule. Its runs stay; `cancel_backlog` cancels those that have not begun, and returns their number.
 
     Raises:
         InvalidIdError, ScheduleNotFoundError.
     """
     schedule = await get(context, schedule_id, frozenset())
-    if schedule is None or not await context.database.write(schedules.remove, schedule.id):
+    if schedule is None:
         raise ScheduleNotFoundError
+    message = cancellation.message_for(context.viewer.name)
+    return await context.database.write(_remove, schedule.id, message if cancel_backlog else None)
+
+
+def _remove(uow: UnitOfWork, schedule_id: UUID, cancel_message: str | None) -> int:
+    schedule = schedules.locked(uow, schedule_id)
+    if schedule is None or not schedules.remove(uow, schedule_id):
+        raise ScheduleNotFoundError
+    return 0 if cancel_message is None else _cancel_backlog(uow, schedule, cancel_message)
 
 
 def _convert(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +175,24 @@ def _convert(given: Mapping[str, Any]) -> dict[str, Any]:
         name: _CONVERTERS[name](value) if name in _CONVERTERS and value is not None else value
         for name, value in given.items()
     }
+
+
+def _check_syntax(columns: Mapping[str, Any]) -> None:
+    """Checks a cron expression that a client gives. Stored ones may be older than the rules.
+
+    Raises:
+        ScheduleInvalidError: with the problems of both arguments of the timing.
+    """
+    message = cron_syntax.problem(columns["cron"]) if "cron" in columns else None
+    if message is None:
+        return
+    problems = [Problem("cron", message)]
+    if "time_zone" in columns:
+        try:
+            get_zone(columns["time_zone"])
+        except ValueError as error:
+            problems.insert(0, Problem("timeZone", str(error)))
+    raise ScheduleInvalidError(problems)
 
 
 def _parse_cron(cron: str, time_zone: str) -> CronSchedule:
@@ -167,4 +221,4 @@ def _parse_cron(cron: str, time_zone: str) -> CronSchedule:
 async def _check_input(flow_cache: FlowCache, flow: FlowRow, run_input: Any) -> None:
     """Checks that the published version accepts the input. Without one, any input can be stored."""
     if flow.published_version_id is not None:
-        (await flow_cache.get(flow.published_version_id)).check_input(run_input)
+        (await flow_cache.get(flow.published_version_id)).accept_input(run_input)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from domain import json_codec
-from domain.errors import InvalidArgumentError
+from domain.errors import InvalidArgumentError, NumberOutOfRangeError
 
 MAX_TAGS = 50
 """Tags of a run."""
@@ -16,21 +16,34 @@ def encode_input(value: Any) -> str:
     """Returns the JSON text of a run's input.
 
     Raises:
-        InputTooLargeError, InvalidArgumentError.
+        InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError.
     """
-    return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
+    return encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
+
+
+def encode(value: Any, *, limit: int, what: str) -> str:
+    """Returns the JSON text of a value that a client gave.
+
+    Raises:
+        InputTooLargeError, InvalidArgumentError.
+        NumberOutOfRangeError: it has a number that cannot be kept.
+    """
+    text = json_codec.encode(value, limit=limit, what=what)
+    if json_codec.has_non_finite(value, text):
+        raise NumberOutOfRangeError(f"The {what} has a number that is too large for JSON clients.")
+    return text
 
 
 def encode_metadata(value: Any) -> str:
     """Returns the JSON text of a run's metadata.
 
     Raises:
-        InputTooLargeError, InvalidArgumentError.
+        InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError.
     """
     if not isinstance(value, dict):
         raise InvalidArgumentError("`metadata` must be a JSON object.")
-    metadata = json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what="metadata")
-    if "\\u0000" in metadata:
+    metadata = encode(value, limit=json_codec.MAX_METADATA_BYTES, what="metadata")
+    if json_codec.has_nul(metadata):
         raise InvalidArgumentError("`metadata` must not contain the character U+0000.")
     return metadata
 

@@ -1,11 +1,8 @@
-"""Webhooks of flows: their management, and the runs that their calls start."""
+"""Webhooks of flows: their management. What their calls do is in `webhook_calls`."""
 
-import base64
-import hashlib
-import hmac
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,31 +10,35 @@ from db import webhooks
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
-from domain import ids
-from domain.enums import Environment, Role, TriggerMethod
+from domain import ids, json_codec, webhook_signatures
+from domain.enums import Environment, WebhookSignature
 from domain.errors import (
+    InputInvalidError,
     InvalidArgumentError,
-    SignatureInvalidError,
+    Problem,
+    WebhookInvalidError,
     WebhookNotFoundError,
 )
 from domain.ids import IdKind
-from engine.compiled_flow import FlowCache
+from domain.templated import is_template
+from engine.templates import compile_problems, condition_problems
 from resolvers import authorize, flows, values
-from resolvers.context import Context, Viewer
-from resolvers.flow_runs import start
+from resolvers.context import Context
 
 MAX_WEBHOOKS = 100
 """Webhooks of one flow."""
-DELIVERY_HEADERS = (
-    "idempotency-key",
-    "webhook-id",  # Standard Webhooks
-    "svix-id",
-    "x-github-delivery",
-    "x-gitlab-event-uuid",
-    "x-shopify-webhook-id",
-)
-"""Headers that identify a delivery: a repeated delivery has the same value. The first of them that is sent counts."""
-_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
+INPUT_NAMES = frozenset({"request"})
+"""Variables of the template of a webhook's input, and of the condition of its response."""
+RESPONSE_NAMES = frozenset({"request", "run"})
+"""Variables of the template of a webhook's response."""
+_RESPONSE_FIELDS = {"when", "status", "headers", "body"}
+_MAX_TEMPLATE_BYTES = 64 * json_codec.KIB
+"""Bytes of the JSON of a template."""
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_EMPTY_REQUEST = {"method": "POST", "query": {}, "headers": {}, "body": {}}
+_OPTIONAL_MEMBERS = frozenset({"bodyBase64"})
+"""Members that only some requests have."""
+_MAPPING_HINT = 'map the request to an input with `input`, such as {"order": "{{ request.body.order }}"}.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +47,8 @@ class IssuedToken:
 
     webhook_id: UUID
     token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call of a webhook as it was received."""
-
-    body: bytes
-    headers: Mapping[str, str]
-    """All headers, with names in lower case."""
-    input: Mapping[str, Any]
-    """The input of the run."""
+    warnings: tuple[str, ...] = ()
+    """What will not work as it may be meant."""
 
 
 async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> WebhookRow | None:
@@ -69,30 +61,140 @@ async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> Web
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def create(
-    context: Context,
-    flow_id: str,
-    name: str,
-    environment: Environment,
-    signature_header: str | None,
-    signature_secret: str | None,
-) -> IssuedToken:
-    """Creates a webhook. With `signature_header`, its calls must be signed with `signature_secret`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWebhook:
+    """A webhook as a client wants it."""
+
+    name: str
+    environment: Environment
+    signature: WebhookSignature | None
+    signature_header: str | None
+    signature_secret: str | None
+    input: Any
+    """A template of the input of runs over `request`; None: the input is the request."""
+    respond: Any
+    """A template of the response over `request` and `run`; None: the response says which run was started."""
+    accepts_get: bool
+    exposed_headers: Sequence[str]
+
+
+async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedToken:
+    """Creates a webhook.
 
     Raises:
-        InvalidIdError, InvalidArgumentError, FlowNotFoundError.
+        InvalidIdError, InvalidArgumentError, FlowNotFoundError, WebhookInvalidError, InputTooLargeError,
+        NumberOutOfRangeError.
     """
-    _check_signature_arguments(signature_header, signature_secret)
-    flow = await flows.get_existing(context, flow_id, frozenset())
+    header = _signature_header(given)
+    if problems := list(_template_problems(given)):
+        raise WebhookInvalidError(problems)
+    flow = await flows.get_existing(context, flow_id, frozenset({"published_version_id"}))
+    mismatches, warnings = await _schema_problems(context, flow.published_version_id, given)
+    if mismatches:
+        raise WebhookInvalidError(mismatches)
     columns = {
         "project_id": flow.project_id,
         "flow_id": flow.id,
-        "name": values.check_text("name", name),
-        "environment": environment,
-        "signature_header": signature_header.lower() if signature_header is not None else None,
-        "signature_secret": signature_secret,
+        "name": values.check_text("name", given.name),
+        "environment": given.environment,
+        "signature_header": header,
+        "signature_secret": given.signature_secret,
+        "input_template": _template_text("input", given.input),
+        "response_template": _template_text("respond", given.respond),
+        "accepts_get": given.accepts_get,
+        "exposed_headers": json_codec.encode(
+            [_checked_header(name) for name in given.exposed_headers], limit=_MAX_TEMPLATE_BYTES, what="exposedHeaders"
+        ),
     }
-    return await context.database.write(_create, columns)
+    issued = await context.database.write(_create, columns)
+    return replace(issued, warnings=warnings)
+
+
+async def _schema_problems(
+    context: Context, version_id: UUID | None, given: NewWebhook
+) -> tuple[Sequence[Problem], tuple[str, ...]]:
+    """Returns why the flow accepts no request as its input, and warnings about requests that it does not accept."""
+    if given.input is not None or version_id is None:
+        return (), ()
+    version = await context.flows.get(version_id)
+    if version.input_schema is None:
+        return (), ()
+    if reason := version.input_schema.mismatch_of_all(_EMPTY_REQUEST, _OPTIONAL_MEMBERS):
+        message = f"The flow's inputSchema accepts no request as its input ({reason}): {_MAPPING_HINT}"
+        return [Problem("input", message)], ()
+    try:
+        version.accept_input(_EMPTY_REQUEST)
+    except InputInvalidError as error:
+        # What the body has is open; all else is there in every request.
+        found = [problem for problem in error.problems if not problem.path.startswith("input.body")]
+        if found:
+            reason = f"{found[0].path}: {found[0].message}"
+            message = f"The flow's inputSchema may not accept requests as its input ({reason}): {_MAPPING_HINT}"
+            return (), (message,)
+    return (), ()
+
+
+def _template_problems(given: NewWebhook) -> Iterator[Problem]:
+    if given.input is not None:
+        yield from compile_problems(given.input, "input", INPUT_NAMES)
+    respond = given.respond
+    if respond is None:
+        return
+    if not isinstance(respond, dict):
+        yield Problem("respond", "An object with status, headers and body is needed")
+        return
+    for name in respond.keys() - _RESPONSE_FIELDS:
+        yield Problem(f"respond.{name}", f"Unknown; there are: {', '.join(sorted(_RESPONSE_FIELDS))}")
+    if "when" in respond:
+        when = respond["when"]
+        if isinstance(when, bool | str):
+            yield from condition_problems(when, "respond.when", INPUT_NAMES)
+        else:
+            yield Problem("respond.when", "A boolean or an expression is needed")
+    status = respond.get("status", 200)
+    if not is_template(status) and (not isinstance(status, int) or isinstance(status, bool) or not 200 <= status < 600):
+        yield Problem("respond.status", "A number from 200 to 599 is needed")
+    headers = respond.get("headers", {})
+    if not is_template(headers) and not isinstance(headers, dict):
+        yield Problem("respond.headers", "An object of texts is needed")
+    rest = {name: part for name, part in respond.items() if name != "when"}
+    yield from compile_problems(rest, "respond", RESPONSE_NAMES)
+
+
+def _template_text(name: str, template: Any) -> str | None:
+    return None if template is None else values.encode(template, limit=_MAX_TEMPLATE_BYTES, what=name)
+
+
+def _signature_header(given: NewWebhook) -> str | None:
+    """Returns the header of the signature, in lower case; None if calls are not signed.
+
+    Raises:
+        InvalidArgumentError: the arguments of the signature do not fit together.
+    """
+    header, secret, form = given.signature_header, given.signature_secret, given.signature
+    if form is not None and form is not WebhookSignature.HMAC:
+        if header is not None and header.lower() != webhook_signatures.HEADERS[form]:
+            raise InvalidArgumentError("`signature` says which header is signed; leave `signatureHeader` out.")
+        header = webhook_signatures.HEADERS[form]
+    if (header is None) is not (secret is None):
+        raise InvalidArgumentError(
+            "A signature needs `signatureSecret`, and `signature` or `signatureHeader`: give both or none."
+        )
+    if form is WebhookSignature.HMAC and header is None:
+        raise InvalidArgumentError("`signature: HMAC` needs `signatureHeader`.")
+    if header is None or secret is None:
+        return None
+    values.check_text("signatureSecret", secret)
+    lowered = _checked_header(header)
+    if not webhook_signatures.is_usable_secret(webhook_signatures.form_of(lowered), secret):
+        raise InvalidArgumentError("`signatureSecret` of Standard Webhooks and Svix is base64, after `whsec_`.")
+    return lowered
+
+
+def _checked_header(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise InvalidArgumentError("Names of headers must have 1 to 100 characters: letters, digits, `-` and `_`.")
+    return name.lower()
 
 
 def _create(uow: UnitOfWork, columns: Mapping[str, Any]) -> IssuedToken:
@@ -132,15 +234,6 @@ async def _get_existing(context: Context, webhook_id: str) -> WebhookRow:
     return webhook
 
 
-def _check_signature_arguments(header: str | None, secret: str | None) -> None:
-    if (header is None) is not (secret is None):
-        raise InvalidArgumentError("`signatureHeader` and `signatureSecret` must be given together.")
-    if header is not None and not _HEADER_NAME.fullmatch(header):
-        raise InvalidArgumentError("`signatureHeader` must have 1 to 100 characters: letters, digits and hyphens.")
-    if secret is not None:
-        values.check_text("signatureSecret", secret)
-
-
 async def find(database: Database, token: str) -> WebhookRow:
     """Returns the webhook with this token.
 
@@ -151,50 +244,3 @@ async def find(database: Database, token: str) -> WebhookRow:
     if webhook is None:
         raise WebhookNotFoundError
     return webhook
-
-
-def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
-    """Returns the context of a webhook's call, which can start runs in the webhook's project."""
-    viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, f"webhook {webhook.name}")
-    return Context(database, flow_cache, viewer)
-
-
-async def receive(context: Context, webhook: WebhookRow, call: Call) -> UUID:
-    """Starts the run of a call; returns its ID. For a repeated delivery it is the run of the first one.
-
-    Raises:
-        SignatureInvalidError, InvalidArgumentError, FlowDisabledError, FlowNotPublishedError, InputInvalidError,
-        InputTooLargeError, IdempotencyConflictError, QuotaExceededError.
-    """
-    _check_signature(webhook, call)
-    webhook_id = ids.encode(IdKind.WEBHOOK, webhook.id)
-    delivery = next((call.headers[name] for name in DELIVERY_HEADERS if name in call.headers), None)
-    body_hash = hashlib.sha256(call.body).hexdigest()
-    request = start.StartRequest(
-        flow_id=ids.encode(IdKind.FLOW, webhook.flow_id),
-        input=call.input,
-        environment=Environment(webhook.environment),
-        tags=(),
-        metadata={},
-        trigger_method=TriggerMethod.WEBHOOK,
-        parent_run_id=None,
-        fail_parent_on_failure=None,
-        external_id=None,
-        source=webhook_id,
-        # The prefix keeps it apart from the keys of `startRun` and of other webhooks.
-        idempotency_key=f"{webhook_id}:{delivery}" if delivery else None,
-        # Without the headers: their times and signatures differ between deliveries of the same call.
-        identity=[webhook_id, call.input["query"], body_hash],
-    )
-    return await start.start_run(context, request)
-
-
-def _check_signature(webhook: WebhookRow, call: Call) -> None:
-    if webhook.signature_header is None:
-        return
-    assert webhook.signature_secret is not None  # it is set together with the header
-    sent = call.headers.get(webhook.signature_header, "").removeprefix("sha256=").encode()
-    digest = hmac.digest(webhook.signature_secret.encode(), call.body, "sha256")
-    as_hex, as_base64 = digest.hex().encode(), base64.b64encode(digest)
-    if not (hmac.compare_digest(sent, as_hex) or hmac.compare_digest(sent, as_base64)):
-        raise SignatureInvalidError

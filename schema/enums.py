@@ -19,10 +19,12 @@ from domain.enums import (
     RetryStrategy,
     Role,
     RunStatus,
+    ScheduleOverlap,
     SkipReason,
     StepStatus,
     TriggerMethod,
     WaitKind,
+    WebhookSignature,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
@@ -77,11 +79,13 @@ __all__ = [
     "Role",
     "RunOrderField",
     "RunStatus",
+    "ScheduleOverlap",
     "SkipReason",
     "StepData",
     "StepStatus",
     "TriggerMethod",
     "WaitKind",
+    "WebhookSignature",
 ]
 
 _NAMES: dict[type[StrEnum], str] = {
@@ -95,6 +99,8 @@ _NAMES: dict[type[StrEnum], str] = {
     RetryStrategy: "RetryStrategy",
     MissedFires: "MissedFirePolicy",
     SkipReason: "ScheduleSkipReason",
+    ScheduleOverlap: "ScheduleOverlap",
+    WebhookSignature: "WebhookSignature",
     Role: "Role",
     LogLevel: "LogLevel",
     Archived: "Archived",

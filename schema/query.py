@@ -119,11 +119,23 @@ class Query(InboxQuery):
         row = await bulk.get(info.context, id, columns_of(info, BulkOperation))
         return BulkOperation(row=row) if row else None
 
-    @field("Bulk operations that were started, newest first. Plans are left out.")
+    @field("Bulk operations that were started, newest first, and plans if they are asked for.")
     async def bulk_operations(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        include_plans: Annotated[
+            bool,
+            strawberry.argument(
+                description="True: also the plans of dry runs that can still be executed. `cancelBulkOperation` drops a"
+                " plan. By default, plans are left out."
+            ),
+        ] = False,
     ) -> Connection[BulkOperation]:
-        source = bulk.OperationList(info.context)
+        source = bulk.OperationList(info.context, with_plans=include_plans)
         return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
@@ -26,8 +26,8 @@ from live.hub import Hub
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
 from service.http.downloads import Downloads
-from service.http.graphiql import Explorer
 from service.http.graphql import GraphQLEndpoint
+from service.http.pages import Pages
 from service.http.request_ids import RequestIds, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
@@ -51,7 +51,7 @@ class Service:
 def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
-    explorer = Explorer(WEB)
+    pages = Pages(WEB)
     viewers = Viewers(database)
     sessions = BrowserSessions(database, viewers, project_id)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
@@ -82,7 +82,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         database,
         viewers,
         flows,
-        explorer,
+        pages,
         hub,
         connections,
         settings.max_body_bytes,
@@ -91,16 +91,15 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     )
     app = Starlette(
         routes=[
-            Route("/", _to_explorer),
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            Webhooks(database, flows, settings.max_body_bytes).route(),
-            explorer.assets(),
+            *Webhooks(database, flows, settings.max_body_bytes).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
             Route("/runs/{run_id}/log", downloads.log),
             Route("/files/{file_id}", downloads.file),
+            *pages.routes(),
             Route("/schemas/flow-definition.json", _flow_definition_schema),
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
@@ -111,10 +110,6 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         max_body_size=settings.max_body_bytes,
     )
     return Service(app, sessions, hub)
-
-
-async def _to_explorer(_: Request) -> Response:
-    return RedirectResponse("/graphql", status_code=307)
 
 
 async def _flow_definition_schema(_: Request) -> Response:

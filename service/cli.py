@@ -33,7 +33,7 @@ from engine.worker.maintenance import count_old_runs
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
-from service.http.graphiql import Explorer
+from service.http.pages import Pages
 from service.log_output import configure_logging
 from service.secret_keys import load_key_ring
 from service.server import freeze_gc, server_config
@@ -313,12 +313,12 @@ class _Server(uvicorn.Server):
 
 
 def _greet(url: str, found: Bootstrapped, token: str) -> None:
-    explorer = (
+    console = (
         "Open this in a browser; it signs you in once:"
-        if Explorer(WEB).is_built
-        else ("The explorer is not built (scripts/build-web says why). Once it is, this signs you in:")
+        if Pages(WEB).are_built
+        else ("The console is not built (scripts/build-web says why). Once it is, this signs you in:")
     )
-    click.echo(f"\n  Flow Runs is ready at {url}\n\n  {explorer}\n\n    {url}/sign-in?token={token}\n")
+    click.echo(f"\n  Flow Runs is ready at {url}\n\n  {console}\n\n    {url}/sign-in?token={token}\n")
     click.echo("  Or ask from a shell:\n")
     click.echo(f"    curl -s {url}/graphql -H 'content-type: application/json' \\")
     click.echo(f'      -H "authorization: Bearer {_shown_key(found)}" \\')

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     http_allow_private: bool = Field(
         default=False, description="Let `http` steps call private, loopback and link-local addresses."
     )
+    http_use_proxies: bool | None = Field(
+        default=None,
+        description="Let `http` steps use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides by itself which"
+        " addresses it calls, private ones too. Default: as `FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
+    )
     files_url: str = Field(
         default="",
         description="Where the files that steps store are kept: a folder, `s3://…`, `gs://…` or `az://…`.",
@@ -147,6 +152,11 @@ class Settings(BaseSettings):
             known = ", ".join(f"{name}://" for name in BUCKETS)
             raise ValueError(f"a folder is needed, or a URL that begins with {known}")
         return value
+
+    @property
+    def uses_proxies(self) -> bool:
+        """True if `http` steps use the proxies that the environment names."""
+        return self.http_allow_private if self.http_use_proxies is None else self.http_use_proxies
 
     @property
     def files_place(self) -> str:

@@ -43,7 +43,9 @@ class Worker:
         self._stopped = False
         modules = [*settings.action_modules, *([_DEMO_ACTIONS] if settings.seed_demo else [])]
         self._step_settings = StepSettings(
-            http_allow_private=settings.http_allow_private, actions=actions.load(modules)
+            http_allow_private=settings.http_allow_private,
+            http_use_proxies=settings.uses_proxies,
+            actions=actions.load(modules),
         )
         self._files = FileStore(settings.files_place)
         self._output_limits = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)

@@ -1,7 +1,10 @@
 import { defineConfig } from 'vite'
+import { relay } from './relay-plugin.ts'
 
 export default defineConfig({
-  base: '/graphiql/',
+  plugins: [relay()],
+  // The forms' helpers for tests name the usual validator, which evaluates code: the page's policy forbids that.
+  resolve: { alias: { '@rjsf/validator-ajv8': '/src/shared/validator.ts' } },
   build: {
     target: 'es2023',
     // The page's policy allows scripts from our own origin only, never inline ones.
@@ -11,7 +14,11 @@ export default defineConfig({
     reportCompressedSize: false,
     // The editor is one big chunk, loaded after signing in.
     chunkSizeWarningLimit: 4096,
-    // Packages mark modules with "use client", which says nothing to a page without a server part.
-    rolldownOptions: { checks: { moduleLevelDirective: false } },
+    manifest: true,
+    rolldownOptions: {
+      input: { console: 'index.html', graphiql: 'graphiql.html' },
+      // Packages mark modules with "use client", which says nothing to a page without a server part.
+      checks: { moduleLevelDirective: false },
+    },
   },
 })

@@ -38,23 +38,19 @@ def lock_project(uow: UnitOfWork, project_id: UUID) -> None:
     uow.conn.execute(query.with_for_update(key_share=True))
 
 
-def count_open(conn: Connection, project_id: UUID | None) -> tuple[int, int]:
-    """Returns the number of operations under way and of plans that can still be executed.
-
-    Of a project; when `project_id` is None, of the operations over several projects.
-    """
-    is_plan = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > clock.now())
+def count_active(conn: Connection, project_id: UUID | None) -> int:
+    """Returns the number of operations under way: of a project, or if `project_id` is None, of those over several."""
     # A preparation without a lease in force is lost and will be marked as failed.
     is_preparing = and_(_operation.status == BulkStatus.PREPARING, _operation.lease_until > clock.now())
     is_under_way = or_(_operation.status == BulkStatus.RUNNING, is_preparing)
-    query = select(func.count().filter(is_under_way), func.count().filter(is_plan))
-    under_way, plans = conn.execute(query.where(_in_project(project_id), or_(is_under_way, is_plan))).one()
-    return under_way, plans
+    query = select(func.count()).select_from(_operations).where(in_project(project_id), is_under_way)
+    under_way: int = conn.execute(query).scalar_one()
+    return under_way
 
 
 def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
     """Returns `id`, `status` and `request_hash` of the operation that was requested under this key."""
-    has_key = (_in_project(project_id), _operation.idempotency_key == idempotency_key)
+    has_key = (in_project(project_id), _operation.idempotency_key == idempotency_key)
     fail_lost_preparations(uow, clock.now(), *has_key)
     return uow.conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)).first()
 
@@ -128,5 +124,6 @@ def delete_part(uow: UnitOfWork, operation_id: UUID, limit: int) -> None:
         uow.conn.execute(delete(_operations).where(_operation.id == operation_id))
 
 
-def _in_project(project_id: UUID | None) -> ColumnElement[bool]:
+def in_project(project_id: UUID | None) -> ColumnElement[bool]:
+    """Returns the condition that an operation is about a project, or if `project_id` is None, about several."""
     return _operation.project_id == project_id if project_id is not None else _operation.project_id.is_(None)

@@ -60,6 +60,14 @@ def execute_plan(
     return lease
 
 
+def expire_oldest(uow: UnitOfWork, project_id: UUID | None, but: int) -> None:
+    """Makes all plans of a project expire (None: of those over several) but the newest `but`."""
+    now = clock.now()
+    is_open = (operations.in_project(project_id), _operation.status == BulkStatus.PLANNED, _operation.expires_at > now)
+    oldest = select(_operation.id).where(*is_open).order_by(_operation.id.desc()).offset(but)
+    uow.conn.execute(update(_operations).where(_operation.id.in_(oldest)).values(expires_at=now))
+
+
 def expire_stale_plans(uow: UnitOfWork, now: datetime, expired_before: datetime, limit: int) -> None:
     """Deletes the oldest plan that expired before `expired_before`, up to `limit` outcomes at a time.
 

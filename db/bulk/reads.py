@@ -4,14 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 
 from db.bulk.outcomes import OUTCOMES
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import AnyRow, select_columns
-from domain.bulk import BulkReason, BulkResult
+from domain.bulk import BulkReason, BulkResult, BulkStatus
+from domain.time import clock
 
 _operations = table(BulkOperation)
 _operation = _operations.c
@@ -29,26 +30,36 @@ class OutcomeFilter:
     reasons: Sequence[BulkReason] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OperationFilter:
+    """Which operations a list shows."""
+
+    project_id: UUID | None
+    """Those of this project; None: of all projects."""
+    with_plans: bool
+    """True: also plans that can still be executed. Otherwise only operations that were started."""
+
+
 def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
     """Returns operations by their IDs, with `columns`, `id` and `project_id`."""
     query = select(*select_columns(_operations, {*columns, "project_id"})).where(_operation.id.in_(operation_ids))
     return {row.id: row for row in conn.execute(query)}
 
 
-def page(conn: Connection, columns: Collection[str], project_id: UUID | None, page: Page) -> Sequence[AnyRow]:
-    """Returns a page of the operations of a project (None: of all), newest first. Plans are not listed."""
-    query = select(*select_columns(_operations, columns)).where(_is_listed(project_id))
+def page(conn: Connection, columns: Collection[str], where: OperationFilter, page: Page) -> Sequence[AnyRow]:
+    """Returns a page of the listed operations, newest first."""
+    query = select(*select_columns(_operations, columns)).where(_is_listed(where))
     return NEWEST_FIRST.page(conn, query, page)
 
 
-def has_more(conn: Connection, project_id: UUID | None, edge: Edge) -> bool:
-    """Returns True if an operation follows the edge."""
-    return NEWEST_FIRST.has_more(conn, select(_operation.id).where(_is_listed(project_id)), edge)
+def has_more(conn: Connection, where: OperationFilter, edge: Edge) -> bool:
+    """Returns True if a listed operation follows the edge."""
+    return NEWEST_FIRST.has_more(conn, select(_operation.id).where(_is_listed(where)), edge)
 
 
-def count(conn: Connection, project_id: UUID | None, limit: int | None) -> int:
-    """Counts the listed operations of a project (None: of all), up to `limit`."""
-    return count_up_to(conn, select(_operation.id).where(_is_listed(project_id)), limit)
+def count(conn: Connection, where: OperationFilter, limit: int | None) -> int:
+    """Counts the listed operations, up to `limit`."""
+    return count_up_to(conn, select(_operation.id).where(_is_listed(where)), limit)
 
 
 def outcomes_page(conn: Connection, operation_id: UUID, where: OutcomeFilter, page: Page) -> Sequence[AnyRow]:
@@ -88,10 +99,12 @@ def _counts_by_value(
     return counts
 
 
-def _is_listed(project_id: UUID | None) -> ColumnElement[bool]:
-    in_project = true() if project_id is None else _operation.project_id == project_id
-    # Neither dry runs nor operations whose set is not complete.
-    return and_(in_project, _operation.started_at.is_not(None))
+def _is_listed(where: OperationFilter) -> ColumnElement[bool]:
+    in_project = true() if where.project_id is None else _operation.project_id == where.project_id
+    # Operations whose set is not complete are never listed.
+    is_started = _operation.started_at.is_not(None)
+    is_open_plan = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > clock.now())
+    return and_(in_project, or_(is_started, is_open_plan) if where.with_plans else is_started)
 
 
 def _matches(operation_id: UUID, where: OutcomeFilter) -> ColumnElement[bool]:

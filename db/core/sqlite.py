@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from db.core import unit_of_work
 from db.core.terms import run_terms
 from db.core.unit_of_work import CommitSteps, UnitOfWork
+from domain.definition import unchanged_steps
 from domain.errors import DatabaseUnavailableError
 from domain.runs import metadata_condition
 
@@ -53,6 +54,7 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.create_function("json_contains", 2, json_contains)
     dbapi_connection.create_function("run_terms", 2, run_terms, deterministic=True)
     dbapi_connection.create_function("metadata_matches", 2, metadata_matches)
+    dbapi_connection.create_function("unchanged_steps", 2, lru_cache(maxsize=256)(unchanged_steps), deterministic=True)
 
 
 class _Key(Uuid[UUID]):

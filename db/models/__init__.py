@@ -6,14 +6,13 @@ from db.models.api_key import ApiKey
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
 from db.models.flow_run import FlowRun
-from db.models.input_request import AnswerLink, InputRequest
+from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.run_event import EventLowWatermark, RunEvent
 from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
-from db.models.saved_view import SavedView
 from db.models.schedule import Schedule
 from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
@@ -23,7 +22,6 @@ metadata = SQLModel.metadata
 
 __all__ = [
     "RUN_ROLLUP_DELTA",
-    "AnswerLink",
     "ApiKey",
     "BulkOperation",
     "BulkOutcome",
@@ -41,7 +39,6 @@ __all__ = [
     "RunLog",
     "RunRollup",
     "RunRollupState",
-    "SavedView",
     "Schedule",
     "Secret",
     "StepAttempt",

@@ -48,6 +48,8 @@ class BulkOperation(SQLModel, table=True):
     status: str = Field(sa_column=Column(Text, nullable=False))
     strategy: str | None = Field(sa_column=Column(Text))
     """None: not a retry."""
+    step_name: str | None = Field(sa_column=Column(Text))
+    """The step that the client chose, of retries FROM_STEP."""
     source_id: UUID | None = Field(sa_column=key(nullable=True))
     """The earlier operation whose runs are taken over; None: a filter selects the runs."""
     filter: str | None = Field(sa_column=Column(Text))

@@ -39,10 +39,7 @@ class FlowVersion(SQLModel, table=True):
     """What a flow does, from one publication to the next. Never changed."""
 
     __tablename__ = "flow_version"
-    __table_args__ = (
-        UniqueConstraint("flow_id", "number", name="uq_flow_version_number"),
-        Index("ix_flow_version_flow", "flow_id", "id"),
-    )
+    __table_args__ = (UniqueConstraint("flow_id", "number", name="uq_flow_version_number"),)
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))

@@ -60,8 +60,12 @@ class FlowRun(SQLModel, table=True):
     retry_of_id: UUID | None = Field(sa_column=key(nullable=True))
     retry_strategy: str | None = Field(sa_column=Column(Text))
     """Where a retry began; none for other runs, and for retries made before this was recorded."""
+    retry_step_name: str | None = Field(sa_column=Column(Text))
+    """The step that the client chose, of a retry FROM_STEP or of a rerun from a step."""
     first_run_id: UUID | None = Field(sa_column=key(nullable=True))
     """The first run of the operation that this run continues, whose ID is in idempotency keys; none: the run itself."""
+    rerun_of_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The run that this run executes once more: a new operation, outside of chains of retries."""
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
     """Place in the chain of retries, from 1."""
     retry_operation_id: UUID | None = Field(sa_column=key(nullable=True))
@@ -103,10 +107,6 @@ class FlowRun(SQLModel, table=True):
     """Milliseconds that it ran before its last pause: a run's timeout does not count pauses."""
     steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
 
-    summary: str | None = Field(sa_column=Column(Text))
-    """One line about the run, by the template of its flow version."""
-    note: str | None = Field(sa_column=Column(Text))
-    """What somebody wrote about the run after its start."""
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
     input: str = Field(sa_column=Column(Text, nullable=False))
@@ -142,10 +142,13 @@ def _indexes(c: Any) -> None:
     # Searched for texts that are too short for an index of texts, or where there is none.
     failed = c.error_message.is_not(None)
     Index("ix_run_error", c.project_id, c.id, sqlite_where=failed, postgresql_where=failed)
+    # The live runs of a schedule.
+    live = and_(c.source.is_not(None), c.finished_at.is_(None))
+    Index("ix_run_source_live", c.source, c.id, sqlite_where=live, postgresql_where=live)
     # On PostgreSQL an index that asks for `archived_at` would make every index of the run be written when it is set.
     archived = c.archived_at.is_not(None)
     Index("ix_run_archived", c.project_id, c.id, sqlite_where=archived).ddl_if(dialect="sqlite")
-    for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id)):
+    for name, column in (("parent", c.parent_run_id), ("retry_of", c.retry_of_id), ("rerun_of", c.rerun_of_id)):
         condition = column.is_not(None)
         Index(f"ix_run_{name}", column, c.id, sqlite_where=condition, postgresql_where=condition)
     # Of runs without a parent, which are most, the root is found by its ID.

@@ -49,28 +49,6 @@ class InputRequest(SQLModel, table=True):
     answered_by_key_id: UUID | None = Field(sa_column=key(nullable=True))
     """The API key that responded."""
     answered_by: str | None = Field(sa_column=Column(Text))
-    """The name of the API key that responded, or the recipient of the answer link; None: no response, or an old one."""
+    """The name of the API key that responded; None: no response, or an old one."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
     """Of the request that responded."""
-
-
-class AnswerLink(SQLModel, table=True):
-    """A secret link by which a person without an API key responds to an input request, once."""
-
-    __tablename__ = "answer_link"
-    __table_args__ = (Index("ix_answer_link_request", "request_id", "id"),)
-
-    id: UUID = Field(sa_column=key(primary_key=True))
-    project_id: UUID = Field(sa_column=key())
-    run_id: UUID = Field(sa_column=key())
-    request_id: UUID = Field(sa_column=key())
-    secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
-    """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
-    recipient: str = Field(sa_column=Column(Text, nullable=False))
-    """The person for whom the link was made, as the creator calls them: the response is recorded as theirs."""
-    key_id: UUID = Field(sa_column=key())
-    """The API key that made the link."""
-    created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
-    expires_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
-    used_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """The response by this link; None: there was none."""

@@ -22,6 +22,8 @@ class Schedule(SQLModel, table=True):
     cron: str = Field(sa_column=Column(Text, nullable=False))
     time_zone: str = Field(sa_column=Column(Text, nullable=False))
     missed_fires: str = Field(sa_column=Column(Text, nullable=False))
+    overlap: str = Field(sa_column=Column(Text, nullable=False, server_default="QUEUE"))
+    """What happens at a fire time when an earlier run of the schedule is live."""
     environment: str = Field(sa_column=Column(Text, nullable=False))
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
@@ -40,7 +42,6 @@ class Schedule(SQLModel, table=True):
 
 _columns = Schedule.__table__.c  # type: ignore[attr-defined]
 Index("ix_schedule_flow", _columns.flow_id, _columns.id)
-Index("ix_schedule_project", _columns.project_id, _columns.id)
 # What the workers poll: only schedules that will fire are in it.
 _due = _columns.next_fire_at.is_not(None)
 Index("ix_schedule_due", _columns.next_fire_at, sqlite_where=_due, postgresql_where=_due)

@@ -30,6 +30,10 @@ class StepResult(SQLModel, table=True):
     duration_ms: int | None = Field(sa_column=Column(BigInteger))
     reused_from_id: UUID | None = Field(sa_column=key(nullable=True))
     """The run in which the step was really executed, when its output was kept by a retry."""
+    completed_by: str | None = Field(sa_column=Column(Text))
+    """The name of the API key that completed the step by hand; none: it was executed, or kept from a run."""
+    completion_note: str | None = Field(sa_column=Column(Text))
+    """Why it was completed by hand, in the words of the person."""
     error: str | None = Field(sa_column=Column(Text))
     """JSON text `{code, message, details}`."""
     input: str | None = Field(sa_column=Column(Text))

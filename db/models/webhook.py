@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Text, false
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -28,5 +28,13 @@ class Webhook(SQLModel, table=True):
     """The header that must bear the signature of the body; None: calls are not signed."""
     signature_secret: str | None = Field(sa_column=Column(Text))
     """In clear, since signatures cannot be checked by a hash of it. Never shown."""
+    input_template: str | None = Field(sa_column=Column(Text))
+    """JSON text: a template of the input of runs over `request`; None: the input is the request."""
+    response_template: str | None = Field(sa_column=Column(Text))
+    """JSON text: a template of the response over `request` and `run`; None: the response says which run was started."""
+    accepts_get: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
+    """True if GET requests start runs, too."""
+    exposed_headers: str = Field(sa_column=Column(Text, nullable=False, server_default="[]"))
+    """JSON text: the names of headers that runs get although they may hold credentials."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     rotated_at: datetime | None = Field(sa_column=Column(Timestamp))

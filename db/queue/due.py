@@ -31,9 +31,13 @@ STARTED: ColumnElement[int] = case((_run.priority < STARTED_RUN, STARTED_RUN), e
 """Priority of a run from its first claim on."""
 
 
+_BY_HAND = ("RETRY", "RERUN")
+"""Trigger methods of runs for whose end somebody waits."""
+
+
 def initial_priority(trigger_method: str, *, in_bulk: bool) -> int:
     """Returns the priority of a new run."""
-    return INTERACTIVE if trigger_method == "RETRY" and not in_bulk else NEW
+    return INTERACTIVE if trigger_method in _BY_HAND and not in_bulk else NEW
 
 
 def select_due(columns: Sequence[ColumnElement[Any]], *where: ColumnElement[bool], limit: str) -> CompoundSelect[Any]:

@@ -1,6 +1,6 @@
 """Ends live runs from outside: cancellation, an exhausted quota, the failure of a child run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from db.sql.any_of import any_of
 from domain import ids
 from domain.enums import AttemptStatus, OnItemFailure, RunStatus, StepStatus
 from domain.ids import IdKind
-from domain.runs.state_machine import UNFINISHED
+from domain.runs.state_machine import LIVE, UNFINISHED
 from domain.time import clock
 
 _runs = table(FlowRun)
@@ -84,6 +84,18 @@ def stop(uow: UnitOfWork, run_id: UUID, message: str, *, include_descendants: bo
     is_live = any(row.id == run_id for row in rows)
     stopped = _stop(uow, rows, message) if is_live or include_descendants else ()
     return Cancelled(is_live, stopped)
+
+
+def stop_all(
+    uow: UnitOfWork, run_ids: Sequence[UUID], message: str, statuses: Collection[RunStatus] = LIVE
+) -> Sequence[UUID]:
+    """Stops those of these runs that have one of these statuses now, with their live descendants; returns all."""
+    if not run_ids:
+        return ()
+    families.lock_of_runs(uow, run_ids, exclusive=True)
+    given = set(run_ids)
+    rows = lock_for_stop(uow, run_ids)
+    return stop_locked(uow, [row.id for row in rows if row.id in given and row.status in statuses], message)
 
 
 def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:

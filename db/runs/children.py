@@ -11,21 +11,21 @@ of the children that succeeded, and retries the others from their failed steps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Subquery, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Subquery, and_, func, select, tuple_, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, StepResult
 from db.models.types import table
 from db.row_types import RunRow, StepRow
+from db.runs import kept_steps, retries, transitions
 from db.runs import reads as run_reads
-from db.runs import retries, transitions
 from db.sql.any_of import any_of
-from db.sql.rows import fetch_all, fetch_first
+from db.sql.rows import fetch_all, fetch_first, group_by
 from domain import ids, json_codec
 from domain.enums import OnItemFailure, RetryStrategy, RunStatus, TriggerMethod
 from domain.ids import IdKind
@@ -122,11 +122,12 @@ class ChildResult(Protocol):
     fail_parent_on_failure: bool
     recovered_by_id: UUID | None
     steps_purged_at: object
+    parent_run_id: UUID | None
 
 
 _RESULT_NAMES = (
     *("id", "item_index", "flow_id", "status", "attempt", "error_code", "error_message"),
-    *("fail_parent_on_failure", "recovered_by_id", "steps_purged_at"),
+    *("fail_parent_on_failure", "recovered_by_id", "steps_purged_at", "parent_run_id"),
 )
 _RESULT_COLUMNS = tuple(_run[name] for name in _RESULT_NAMES)
 
@@ -146,6 +147,8 @@ class EarlierAttempt:
     plan: ItemPlan
     children: Mapping[int, ChildResult]
     """The runs that held the places of items, by item."""
+    is_same: bool
+    """True if it had the same flow version and input: then every item is the one of before, whatever its input says."""
 
 
 def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
@@ -172,19 +175,57 @@ def plan_of_step(conn: Connection, run_id: UUID, position: int) -> ItemPlan:
 def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, attempt: int) -> EarlierAttempt | None:
     """Returns the last time that a step was executed, before its attempt `attempt` in `run`; None if it never was.
 
-    That was the attempt before, or the last attempt in the run that `run` continues from its failed step.
+    That was the attempt before, or the last attempt in the run that `run` continues (`retries.continues`).
     """
     if attempt > 1:
-        return _attempt_of(conn, run.id, position, attempt - 1)
+        return _attempt_of(conn, run.id, position, attempt - 1, is_same=True)
     continued = run
-    while continued.retry_of_id is not None and continued.retry_strategy in retries.CONTINUING:
-        continued = run_reads.complete(conn, continued.retry_of_id)
-        step: StepRow | None = fetch_first(
-            conn, select(_steps).where(_step.run_id == continued.id, _step.name == name, _step.kind == "flow")
-        )
+    while continued.retry_of_id is not None and continued.retry_strategy is not None:
+        retried = run_reads.complete(conn, continued.retry_of_id)
+        strategy = RetryStrategy(continued.retry_strategy)
+        if not retries.continues(strategy, continued.retry_step_name, retried.failed_step_name):
+            return None
+        continued = retried
+        # Without attempts: completed by hand, or skipped.
+        is_executed = (_step.name == name, _step.kind == "flow", _step.attempts_count > 0)
+        step: StepRow | None = fetch_first(conn, select(_steps).where(_step.run_id == continued.id, *is_executed))
         if step is not None:
-            return _attempt_of(conn, continued.id, step.position, step.attempts_count)
+            is_same = (continued.flow_version_id, continued.input) == (run.flow_version_id, run.input)
+            return _attempt_of(conn, continued.id, step.position, step.attempts_count, is_same=is_same)
     return None
+
+
+class ItemCounts(NamedTuple):
+    """What a retry that continues a loop does with its items."""
+
+    kept: int
+    """Items whose results are kept."""
+    executed: int
+    """Items whose child runs are retried or started."""
+
+
+def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ItemCounts]:
+    """Returns for each run that ended at a `flow` step what a retry that continues the step does with its items."""
+    at_end = _step.position == kept_steps.ended_at(_step.run_id, _steps)
+    of_loops = (any_of(_step.run_id, run_ids), _step.kind == "flow", _step.attempts_count > 0, at_end)
+    steps: Sequence[StepRow] = fetch_all(conn, select(_steps).where(*of_loops))
+    if not steps:
+        return {}
+    attempts = [(step.run_id, step.position, step.attempts_count) for step in steps]
+    of_attempts = tuple_(_run.parent_run_id, _run.parent_position, _run.parent_attempt).in_(attempts)
+    holders = group_by(fetch_all(conn, select(_holders_of(of_attempts))), "parent_run_id")
+    plans = {step.run_id: ItemPlan.parse(step.input) for step in steps}
+    kept: dict[UUID, set[int]] = {}
+    unfinished: dict[UUID, set[UUID]] = {}
+    for run_id, plan in plans.items():
+        found = {child.item_index: child for child in holders.get(run_id, ())}
+        kept[run_id] = {*plan.kept, *(item for item, child in found.items() if child.status == RunStatus.SUCCEEDED)}
+        retried = {key for item, key in plan.retried.items() if item not in found}
+        unfinished[run_id] = retried | {child.id for item, child in found.items() if item not in kept[run_id]}
+    latest = latest_of_chains(conn, [key for keys in unfinished.values() for key in keys])
+    recovered = {key for key, last in latest.items() if last.status == RunStatus.SUCCEEDED}
+    counts = {run_id: len(items) + len(unfinished[run_id] & recovered) for run_id, items in kept.items()}
+    return {run_id: ItemCounts(counts[run_id], len(plan.inputs) - counts[run_id]) for run_id, plan in plans.items()}
 
 
 def latest_of_chains(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ChildResult]:
@@ -355,19 +396,25 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: It
         "attempt": retried.attempt + 1,
     }
     transitions.create(uow, values, retries.message(RetryStrategy.FROM_FAILED_STEP, ids.encode(IdKind.RUN, retried_id)))
-    retries.copy_kept(uow, [run_id])
+    kept_steps.copy_kept(uow, [run_id])
     return run_id
 
 
-def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int) -> EarlierAttempt:
-    return EarlierAttempt(plan_of_step(conn, run_id, position), of_attempt(conn, run_id, position, attempt))
+def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int, *, is_same: bool) -> EarlierAttempt:
+    plan = plan_of_step(conn, run_id, position)
+    return EarlierAttempt(plan, of_attempt(conn, run_id, position, attempt), is_same)
 
 
 def _holders(parent_id: UUID, position: int, attempt: int) -> Subquery:
     """Returns the runs that hold the places of an attempt's items: the last one for each item."""
+    return _holders_of(_siblings(parent_id, position, attempt))
+
+
+def _holders_of(siblings: ColumnElement[bool]) -> Subquery:
+    """Returns the runs that hold the places of items: the last one for each item of one attempt of each parent."""
     newest_first = (_run.attempt.desc(), _run.id.desc())
-    rank = func.row_number().over(partition_by=_run.item_index, order_by=newest_first).label("rank")
-    siblings = _siblings(parent_id, position, attempt)
+    place = (_run.parent_run_id, _run.item_index)
+    rank = func.row_number().over(partition_by=place, order_by=newest_first).label("rank")
     ranked = select(*_RESULT_COLUMNS, rank).where(siblings, ~retries.refused_by_quota(_runs)).subquery()
     return select(*(ranked.c[name] for name in _RESULT_NAMES)).where(ranked.c.rank == 1).subquery()
 

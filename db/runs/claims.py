@@ -146,10 +146,14 @@ def _mark_started(
     """Starts the runs that this transaction has claimed, and returns them. `statuses` are those before the claim."""
     transitions.start(uow, statuses)
     runs: dict[UUID, ClaimedRun] = {run.id: run for run in fetch_all(uow.conn, _CLAIMED, {"run_ids": run_ids})}
-    # A new run has no journal, unless it is a retry that keeps steps.
-    old = [run_id for run_id in run_ids if statuses[run_id] != RunStatus.QUEUED or runs[run_id].retry_of_id]
+    # A new run has no journal, unless it is a retry or a rerun that keeps steps.
+    old = [run_id for run_id in run_ids if statuses[run_id] != RunStatus.QUEUED or _may_keep_steps(runs[run_id])]
     steps = group_by(uow.conn.execute(_JOURNALS, {"run_ids": old}), "run_id") if old else {}
     return [Claimed(Lease(run_id, token), runs[run_id], steps.get(run_id, ())) for run_id in run_ids]
+
+
+def _may_keep_steps(run: ClaimedRun) -> bool:
+    return run.retry_of_id is not None or run.rerun_of_id is not None
 
 
 def _admissible(uow: UnitOfWork, now: datetime, limit: int) -> list[UUID]:

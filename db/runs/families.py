@@ -4,6 +4,7 @@ A family is a run without a parent, its root, and all its descendants. Whoever s
 run changes several runs of a family in one transaction. So that no two transactions ever deadlock, every transaction
 takes its locks in this order:
 
+0. the row of a schedule, which none of the other locks follows in the opposite order;
 1. the families, in the order of `_stripe`: *shared* to create a child run or to end one, *exclusive* to end runs that
    are not the worker's own, such as all descendants of a cancelled run. Under an exclusive lock no run of the family is
    created or ended by another transaction, so one read finds all descendants that are to be stopped;
@@ -89,7 +90,7 @@ def lock(uow: UnitOfWork, root_ids: Iterable[UUID], *, exclusive: bool) -> None:
 
 
 def lock_of_runs(uow: UnitOfWork, run_ids: Sequence[UUID], *, exclusive: bool) -> None:
-    """Locks the families of runs. Must precede all other locks of the transaction."""
+    """Locks the families of runs. Must precede all other locks of the transaction, but for that of a schedule."""
     if uow.conn.dialect.name != "sqlite":
         lock(uow, uow.conn.execute(_ROOTS, {"run_ids": run_ids}).scalars().all(), exclusive=exclusive)
 

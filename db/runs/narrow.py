@@ -146,6 +146,7 @@ def _spans_projects(where: RunFilter) -> bool:
         where.parent_run_id,
         where.root_run_id,
         where.retry_of_id,
+        where.rerun_of_id,
     )
     is_owned = any(owner is not None for owner in owners)
     return not is_owned and (where.project_ids is None or len(where.project_ids) > 1)

@@ -1,4 +1,4 @@
-"""Retries: the rule that says whether a run can be retried, what a retry carries over, and the step results it keeps.
+"""Retries: the rule that says whether a run can be retried, and what a retry carries over.
 
 The rule is SQL, so that one run, the runs of a page and those of a bulk operation are judged alike.
 
@@ -16,7 +16,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    Insert,
     Text,
     Uuid,
     and_,
@@ -25,21 +24,18 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    insert,
     literal,
     null,
-    or_,
     select,
 )
 
 from db.core.unit_of_work import UnitOfWork
-from db.models import Flow, FlowRun, Project, RunFile, RunFileReference, StepResult
+from db.models import Flow, FlowRun, Project, StepResult
 from db.models.types import table
 from db.row_types import RunRow
-from db.runs import families
+from db.runs import families, kept_steps
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
-from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, RunStatus, StepStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
@@ -50,25 +46,25 @@ from domain.errors import (
     RetryUnderWayError,
     RunNotRetryableError,
     StepDataExpiredError,
+    StepNotReachedError,
 )
-from domain.runs.state_machine import FINISHED, KEPT, LIVE, UNSUCCESSFUL
+from domain.runs.state_machine import LIVE, UNSUCCESSFUL
 
 _runs = table(FlowRun)
 _run = _runs.c
-_flows = table(Flow)
-_flow = _flows.c
+FLOWS = table(Flow)
+_flow = FLOWS.c
 _projects = table(Project)
 _project = _projects.c
 _steps = table(StepResult)
 _step = _steps.c
-_files = table(RunFile)
-_references = table(RunFileReference)
 _retry = _runs.alias("later_retry")
 _parent = _runs.alias("waiting_parent")
 _other = _runs.alias("other_holder")
 
-CONTINUING = frozenset({RetryStrategy.FROM_FAILED_STEP})
-"""Strategies that continue the operation of the retried run: its steps keep their idempotency keys."""
+KEEPING = frozenset(RetryStrategy) - {RetryStrategy.ON_LATEST_VERSION}
+"""Strategies that keep results of the retried run."""
+_OF_LATEST_VERSION = frozenset({RetryStrategy.ON_LATEST_VERSION, RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION})
 
 CARRIED_OVER = (
     "project_id",
@@ -88,9 +84,11 @@ CARRIED_OVER = (
 _DESCRIPTIONS = {
     RetryStrategy.FROM_FAILED_STEP: "from its failed step",
     RetryStrategy.ON_LATEST_VERSION: "on the latest version",
+    RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION: "from its failed step on the latest version",
+    RetryStrategy.FROM_STEP: "from a chosen step",
 }
 
-WITH_FLOWS: FromClause = _runs.join(_flows, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
+WITH_FLOWS: FromClause = _runs.join(FLOWS, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
 """Runs with everything that decides whether they can be retried."""
 
 
@@ -153,15 +151,21 @@ TAKES_PLACE: ColumnElement[bool] = and_(
 """Condition: a retry of the run takes its place in a step of the parent. The parent's row must be locked."""
 
 
-def refusal(strategy: RetryStrategy, *, force: bool = False) -> ColumnElement[str | None]:
+def refusal(
+    strategy: RetryStrategy, step_name: ColumnElement[Any] | None = None, *, force: bool = False
+) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses to retry a row of WITH_FLOWS; null if it can be retried.
 
-    With `force`, a run can be retried although it has a retry already.
+    A retry FROM_STEP must name a step that the run reached; without `step_name` that is not asked. With `force`, a run
+    can be retried although it has a retry already.
     """
-    if strategy is RetryStrategy.FROM_FAILED_STEP:
-        last = (_run.steps_purged_at.is_not(None), StepDataExpiredError.code)
-    else:
-        last = (_flow.published_version_id.is_(None), FlowNotPublishedError.code)
+    last: list[tuple[ColumnElement[bool], str]] = []
+    if strategy in _OF_LATEST_VERSION:
+        last.append((_flow.published_version_id.is_(None), FlowNotPublishedError.code))
+    if strategy in KEEPING:
+        last.append((_run.steps_purged_at.is_not(None), StepDataExpiredError.code))
+    if strategy is RetryStrategy.FROM_STEP and step_name is not None:
+        last.append((~kept_steps.has_reached(step_name), StepNotReachedError.code))
     retried = (
         (_run.recovered_by_id.is_not(None), AlreadyRecoveredError.code),
         (_HAS_LIVE_RETRY, RetryUnderWayError.code),
@@ -172,21 +176,42 @@ def refusal(strategy: RetryStrategy, *, force: bool = False) -> ColumnElement[st
         *(() if force else retried),
         (_run.attempt > _project.retry_limit, RetryLimitReachedError.code),
         (_flow.enabled.is_(False), FlowDisabledError.code),
-        last,
+        *last,
         else_=None,
     )
 
 
-def derived(strategy: RetryStrategy, new_id: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
-    """Returns the columns of a retry with the ID `new_id` that depend on the run that it retries."""
-    continues = strategy in CONTINUING
+def continues(strategy: RetryStrategy, step_name: str | None, failed_step_name: str | None) -> bool:
+    """Returns True if a retry continues the operation of a run: its steps keep their idempotency keys, and the step
+    that failed keeps the child runs that succeeded.
+
+    From a chosen step that had succeeded, the retry does once more what was done already.
+    """
+    if strategy is RetryStrategy.FROM_STEP:
+        return step_name is not None and step_name == failed_step_name
+    return strategy in KEEPING
+
+
+def derived(
+    strategy: RetryStrategy, new_id: ColumnElement[Any], step_name: ColumnElement[Any]
+) -> dict[str, ColumnElement[Any]]:
+    """Returns the columns of a retry with the ID `new_id` that depend on the run that it retries.
+
+    `step_name` is the chosen step, and null for all strategies but FROM_STEP.
+    """
+    first_run_id: ColumnElement[Any] = cast(null(), Uuid())
+    if strategy is RetryStrategy.FROM_STEP:
+        first_run_id = case((_run.failed_step_name == step_name, func.coalesce(_run.first_run_id, _run.id)))
+    elif strategy in KEEPING:
+        first_run_id = func.coalesce(_run.first_run_id, _run.id)
     place = {name: case((TAKES_PLACE, _run[name]), else_=null()) for name in _PLACE}
     return {
         **place,
         "fail_parent_on_failure": case((TAKES_PLACE, _run.fail_parent_on_failure), else_=false()),
         "root_run_id": case((_run.parent_run_id.is_(None), new_id), else_=_run.root_run_id),
-        "first_run_id": func.coalesce(_run.first_run_id, _run.id) if continues else cast(null(), Uuid()),
+        "first_run_id": first_run_id,
         "retry_strategy": literal(strategy.value),
+        "retry_step_name": step_name,
         "attempt": _run.attempt + 1,
     }
 
@@ -194,21 +219,23 @@ def derived(strategy: RetryStrategy, new_id: ColumnElement[Any]) -> dict[str, Co
 _PLACE = ("parent_position", "parent_attempt", "item_index")
 
 
-def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID) -> dict[str, Any]:
+def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID, step_name: str | None) -> dict[str, Any]:
     """Returns what `derived` computes, for one locked run."""
+    is_continued = continues(strategy, step_name, run.failed_step_name)
     return {
         **{name: getattr(run, name) if run.takes_place else None for name in _PLACE},
         "fail_parent_on_failure": run.takes_place and run.fail_parent_on_failure,
         "root_run_id": new_id if run.parent_run_id is None else run.root_run_id,
-        "first_run_id": (run.first_run_id or run.id) if strategy in CONTINUING else None,
+        "first_run_id": (run.first_run_id or run.id) if is_continued else None,
         "retry_strategy": strategy,
+        "retry_step_name": step_name,
         "attempt": run.attempt + 1,
     }
 
 
 def version(strategy: RetryStrategy) -> ColumnElement[UUID]:
     """Returns the flow version that a retry of a row of WITH_FLOWS executes."""
-    return _run.flow_version_id if strategy is RetryStrategy.FROM_FAILED_STEP else _flow.published_version_id
+    return _flow.published_version_id if strategy in _OF_LATEST_VERSION else _run.flow_version_id
 
 
 def message(strategy: RetryStrategy, run_id: str) -> str:
@@ -223,14 +250,16 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
     )
 
 
-def lock(uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, *, force: bool = False) -> LockedRun | None:
+def lock(
+    uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, step_name: str | None = None, *, force: bool = False
+) -> LockedRun | None:
     """Returns a run with whether and how it can be retried. The run is locked, and its parent."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
     lock_for_retry(uow, [links.root_run_id] if links.parent_run_id else (), [run_id], links.parent_run_id)
     judgement = (
-        refusal(strategy, force=force).label("refusal"),
+        refusal(strategy, None if step_name is None else literal(step_name), force=force).label("refusal"),
         version(strategy).label("version"),
         TAKES_PLACE.label("takes_place"),
     )
@@ -248,6 +277,15 @@ def lock_for_retry(uow: UnitOfWork, roots: Sequence[UUID], run_ids: Sequence[UUI
 def newest_retry(conn: Connection, run_id: UUID) -> UUID:
     """Returns the newest run of the chain of retries of a run; the run itself if it has none."""
     return next(reversed(families.later_chain(conn, run_id)), run_id)
+
+
+def delivered_retry(conn: Connection, run_id: UUID) -> UUID | None:
+    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None: none is."""
+    retries = list(families.later_chain(conn, run_id))
+    if not retries:
+        return None
+    query = select(_run.id).where(any_of(_run.id, retries), _run.status.in_(sorted(LIVE | {RunStatus.SUCCEEDED})))
+    return conn.execute(query.order_by(_run.attempt.desc(), _run.id.desc()).limit(1)).scalar()
 
 
 def live_retry(conn: Connection, run_id: UUID) -> UUID:
@@ -268,78 +306,3 @@ def judgements_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUI
         )
         for run_id, status, attempt, limit, version_id, recovered_by, *codes in conn.execute(query)
     }
-
-
-def kept_counts_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the number of steps of each run whose results a retry from the failed step keeps."""
-    query = select(_step.run_id, func.count()).where(_step.run_id.in_(run_ids), _kept())
-    return dict(conn.execute(query.group_by(_step.run_id)).all())
-
-
-def copy_kept(uow: UnitOfWork, retry_ids: Sequence[UUID]) -> None:
-    """Copies to retries the step results that they keep, marked with the run that executed the step, and refers to the
-    files that these steps produced.
-
-    No event is appended: a retry has these results from its beginning.
-    """
-    uow.conn.execute(_INSERT_KEPT, {"run_ids": retry_ids})
-    uow.conn.execute(_REFER_TO_FILES, {"run_ids": retry_ids})
-
-
-def _kept() -> ColumnElement[bool]:
-    """Returns the condition that a step has succeeded, or was skipped, before the one at which its run ended.
-
-    A step that failed without ending its run is executed again.
-    """
-    return and_(_step.position < _ended_at(_step.run_id, _steps), _step.status.in_(sorted(KEPT)))
-
-
-def _ended_at(run_id: ColumnElement[Any], of: FromClause) -> ColumnElement[int]:
-    """Returns the position of the step at which the run ended that the column `run_id` of `of` names."""
-    other = _steps.alias("other")
-    position = (
-        select(func.min(other.c.position))
-        .join_from(other, _runs, _run.id == other.c.run_id)
-        .where(
-            other.c.run_id == run_id,
-            or_(other.c.name == _run.failed_step_name, other.c.status.not_in(sorted(FINISHED))),
-        )
-        .correlate(of)
-        .scalar_subquery()
-    )
-    return func.coalesce(position, MAX_STEPS)
-
-
-def _insert_kept() -> Insert:
-    retry = _runs.alias("retry")
-    kept_before = _ended_at(retry.c.retry_of_id, retry).label("kept_before")
-    retried = select(retry.c.id, retry.c.retry_of_id, kept_before).where(any_of(retry.c.id, "run_ids"))
-    # Materialized: as a part of the join, `kept_before` would be computed for each step instead of each run.
-    source = retried.cte("retried").prefix_with("MATERIALIZED")
-    copied = [column for column in _steps.c if column.name not in {"run_id", "reused_from_id"}]
-    executed_by = func.coalesce(_step.reused_from_id, _step.run_id)
-    of_run = and_(
-        _step.run_id == source.c.retry_of_id,
-        _step.position < source.c.kept_before,
-        _step.status.in_(sorted(KEPT)),
-    )
-    rows = select(source.c.id, executed_by, *copied).join_from(source, _steps, of_run)
-    return insert(_steps).from_select(["run_id", "reused_from_id", *(column.name for column in copied)], rows)
-
-
-_INSERT_KEPT = _insert_kept()
-
-
-def _refer_to_files() -> Insert:
-    retry = _runs.alias("retry")
-    keeps = and_(_step.run_id == retry.c.id, _step.name == _files.c.step_name, _step.reused_from_id.is_not(None))
-    of_retry = (any_of(retry.c.id, "run_ids"), _files.c.purged_at.is_(None))
-    own = select(retry.c.id.label("run_id"), _files.c.id.label("file_id"))
-    own = own.join_from(retry, _files, _files.c.run_id == retry.c.retry_of_id).join(_steps, keeps).where(*of_retry)
-    referred = select(retry.c.id, _references.c.file_id)
-    referred = referred.join_from(retry, _references, _references.c.run_id == retry.c.retry_of_id)
-    referred = referred.join(_files, _files.c.id == _references.c.file_id).join(_steps, keeps).where(*of_retry)
-    return insert(_references).from_select(["run_id", "file_id"], own.union(referred))
-
-
-_REFER_TO_FILES = _refer_to_files()

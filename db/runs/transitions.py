@@ -249,6 +249,12 @@ def create(uow: UnitOfWork, values: Mapping[str, Any], message: str) -> None:
     uow.publish_after_commit(pubsub.RUNS_DUE)
 
 
+def forget_idempotency_key(uow: UnitOfWork, run_id: UUID) -> None:
+    """Gives the idempotency key of a run free for another one."""
+    forgotten = update(_table).where(_run.id == run_id).values(idempotency_key=None, request_hash=None)
+    uow.conn.execute(forgotten)
+
+
 def creation(rows: Select[Any], message: ColumnElement[str]) -> Creation:
     """Returns statements that create a run for each row of `rows`.
 

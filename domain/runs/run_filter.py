@@ -266,6 +266,9 @@ class RunFilter:
             Operator.EQUALS, "retry_of_id", IdKind.RUN, "Direct retries of this run; not retries of its retries."
         ),
     ] = None
+    rerun_of_id: Annotated[
+        UUID | None, FilterField(Operator.EQUALS, "rerun_of_id", IdKind.RUN, "Direct reruns of this run.")
+    ] = None
     unrecovered: Annotated[
         bool,
         FilterField(

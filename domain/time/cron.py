@@ -12,19 +12,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-MAX_LENGTH = 200
-"""Characters of a cron expression."""
-ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
-_FIELDS = 5
-_HOUR = 1
+from domain.time import cron_syntax
+
+_FIELDS = len(cron_syntax.RULES)
+_HOUR = cron_syntax.RULES.index(cron_syntax.HOUR)
 _EVERY_HOUR = frozenset(range(24))
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -38,15 +29,18 @@ class CronSchedule:
         """Parse `cron`: minute, hour, day of month, month and day of week, or an alias such as `@hourly`.
 
         Raises:
-            ValueError: `cron` is not a cron expression; the message says why.
+            ValueError: `cron` is not a cron expression; the message says why, and what to write instead.
         """
-        fields = ALIASES.get(cron.strip().lower(), cron).split()
-        if len(cron) > MAX_LENGTH or len(fields) != _FIELDS:
-            raise ValueError(f"Expected five fields or one of {', '.join(ALIASES)}.")
+        is_short = len(cron) <= cron_syntax.MAX_LENGTH
+        fields = cron_syntax.fields_of(cron)
         try:
-            self._by_elapsed_time = CronSim(" ".join(fields), _ANY_TIME).hours == _EVERY_HOUR
-        except CronSimError as error:
-            raise ValueError(f"{error}.") from None
+            # The library would take a sixth field.
+            expression = CronSim(" ".join(fields), _ANY_TIME) if is_short and len(fields) == _FIELDS else None
+        except (CronSimError, AssertionError):
+            expression = None
+        if expression is None:
+            raise ValueError(cron_syntax.problem(cron) or "The expression never fires: no such day exists.")
+        self._by_elapsed_time = expression.hours == _EVERY_HOUR
         if self._by_elapsed_time:
             # In whatever way every hour is written: the library recognises only `*` as elapsed time.
             fields[_HOUR] = "*"

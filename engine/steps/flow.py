@@ -1,11 +1,12 @@
 """Flow steps: child runs of another flow, or of the same one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from db import flows
 from db.core.database import Database
@@ -15,16 +16,20 @@ from db.runs.claims import JournalRow
 from domain import flow_names, ids, json_codec
 from domain.definition import MAX_RUN_DEPTH, LanguageModel
 from domain.enums import OnItemFailure, RunStatus
-from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError
+from domain.errors import FlowRunsError, InputInvalidError, InvalidIdError, Problem
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
+from domain.templated import Templated
 from domain.time import clock
 from engine.errors import StepError
 from engine.secrets.placeholders import Offsets
-from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait
+from engine.steps.kind import InputChecker, Launch, Resumed, StepCall, StepKind, StillWaiting, Wait, validated_input
 
 MAX_ITEMS = 1_000
 """Child runs of one step."""
+
+
+Concurrency = Annotated[int, Field(ge=1, le=100)]
 
 
 class FlowInput(LanguageModel):
@@ -35,15 +40,23 @@ class FlowInput(LanguageModel):
         default={}, description="Input of the child run. With `forEach`, templates may also use `item` and `index`."
     )
     for_each: Any = Field(default=None, description="A list, or a template of one: one child run for each item.")
-    concurrency: int = Field(default=10, ge=1, le=100, description="Child runs that run at the same time.")
-    wait: bool = Field(default=True, description="Whether the step waits until its child runs have ended.")
-    fail_parent_on_failure: bool = Field(default=True, description="Whether the step fails when a child run fails.")
-    on_item_failure: OnItemFailure = Field(
+    concurrency: Templated[Concurrency] = Field(default=10, description="Child runs that run at the same time.")
+    wait: Templated[bool] = Field(default=True, description="Whether the step waits until its child runs have ended.")
+    fail_parent_on_failure: Templated[bool] = Field(
+        default=True, description="Whether the step fails when a child run fails."
+    )
+    on_item_failure: Templated[Annotated[OnItemFailure, Field(strict=False)]] = Field(
         default=OnItemFailure.WAIT,
-        strict=False,
         description="What happens to the other child runs of a `forEach` when one of them fails the step: WAIT until"
         " they have ended, or CANCEL them. Further items are not started in either case.",
     )
+
+    @property
+    def unused(self) -> list[str]:
+        """The settings that have no effect without `wait`."""
+        return (
+            [] if self.wait else [name for name in ("concurrency", "on_item_failure") if name in self.model_fields_set]
+        )
 
     @property
     def is_loop(self) -> bool:
@@ -64,6 +77,12 @@ class FlowKind(StepKind):
     secret_fields = ("input",)
     deferred_fields = ("input",)
 
+    @classmethod
+    def validate_new(cls, step_input: FlowInput, /) -> Iterator[Problem]:
+        """Yields a problem for each setting that only a step that waits can follow."""
+        for name in step_input.unused:
+            yield Problem(to_camel(name), "Needs `wait`: without it, all child runs are started at once")
+
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch:
         """Returns the child runs to start.
 
@@ -71,21 +90,25 @@ class FlowKind(StepKind):
             StepError: DEPTH_LIMIT, INPUT_INVALID, INPUT_TOO_LARGE, FLOW_NOT_FOUND, FLOW_DISABLED, FLOW_NOT_PUBLISHED,
                 SECRET_NOT_FOUND, SECRET_UNREADABLE.
         """
-        step_input: FlowInput = call.step.input
+        step_input = validated_input(FlowInput, rendered)
         if call.run.depth >= MAX_RUN_DEPTH:
             raise StepError("DEPTH_LIMIT", f"Runs can be nested at most {MAX_RUN_DEPTH} deep.", retryable=False)
         flow = await _startable_flow(call.database, call.run.project_id, rendered["flow"])
         assert flow.published_version_id is not None  # `_startable_flow` has checked it
         rendered_inputs = _child_inputs(call, rendered, is_loop=step_input.is_loop)
         version = await call.flows.get(flow.published_version_id)
+        # With the defaults of its schema: what the journal keeps is what the child runs get.
         inputs: list[Any] = []
         secrets: dict[int, Offsets] = {}
         for item, value in enumerate(rendered_inputs):
             shown, offsets = call.secrets.located(value)
-            _check_input(version, await call.secrets.actual(value) if offsets else shown)
-            inputs.append(shown)
             if offsets:
+                # Checked with the values of secrets, kept with their placeholders.
+                _accepted_input(version, await call.secrets.actual(value))
+                inputs.append(version.with_defaults(shown))
                 secrets[item] = offsets
+            else:
+                inputs.append(_accepted_input(version, shown))
         # The journal keeps the inputs of all child runs: those beyond `concurrency` are started from there.
         plan = await _continued_plan(
             call,
@@ -145,9 +168,17 @@ async def _continued_plan(call: StepCall, flow_id: UUID, plan: ItemPlan) -> Item
     # The items of another list are others: nothing says which is which.
     if earlier is None or len(earlier.plan.inputs) != len(plan.inputs):
         return plan
-    kept = dict(earlier.plan.kept)
-    unfinished = dict(earlier.plan.retried)
+    # On another version or with another input, an item whose input has changed is started anew.
+    changed = {
+        item
+        for item, (old, new) in enumerate(zip(earlier.plan.inputs, plan.inputs, strict=True))
+        if not earlier.is_same and old != new
+    }
+    kept = {item: run_id for item, run_id in earlier.plan.kept.items() if item not in changed}
+    unfinished = {item: run_id for item, run_id in earlier.plan.retried.items() if item not in changed}
     for item, child in earlier.children.items():
+        if item in changed:
+            continue
         unfinished.pop(item, None)
         if child.status == RunStatus.SUCCEEDED and child.flow_id == flow_id:
             kept[item] = child.id
@@ -216,11 +247,13 @@ def _render_input(call: StepCall, scope: Mapping[str, Any]) -> Any:
     return {} if template is None else template.render(scope)
 
 
-def _check_input(version: InputChecker, value: Any) -> None:
+def _accepted_input(version: InputChecker, value: Any) -> Any:
+    """Returns the input of a child run, checked, with the defaults of its schema."""
     try:
-        version.check_input(value)
-        json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="input")
+        accepted = version.accept_input(value)
+        json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input")
     except InputInvalidError as error:
         raise StepError("INPUT_INVALID", f"Input of the child run: {error.message}", retryable=False) from None
     except FlowRunsError as error:
         raise StepError("INPUT_TOO_LARGE", error.message, retryable=False) from None
+    return accepted

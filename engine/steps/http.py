@@ -1,23 +1,27 @@
 """HTTP steps: requests to servers on the public internet, with responses of bounded size."""
 
 import re
-from collections.abc import Iterator
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal, get_args
 
 import httpcore
 import httpx
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from domain import json_codec
 from domain.definition import LanguageModel
 from domain.errors import FlowRunsError
+from domain.templated import Templated
 from domain.time import clock
-from engine.errors import StepError, validation_message
+from engine.errors import StepError
 from engine.steps import body
 from engine.steps.context import StepContext
-from engine.steps.kind import StepKind, StepSettings
+from engine.steps.http_url import EXACT_TARGET, as_text, exact_target, request_url
+from engine.steps.kind import StepKind, StepSettings, invalid_input, validated_input
 from engine.steps.network import GuardedBackend, GuardedTransport, anywhere, public_only
+from engine.steps.proxies import with_proxies
 
 MAX_REDIRECTS = 5
 """Redirects that one call follows."""
@@ -28,6 +32,7 @@ ERROR_BODY_BYTES = 2 * json_codec.KIB
 USER_AGENT = "flow-runs"
 
 _RETRYABLE_STATUSES = frozenset({408, 425, 429})
+_SECONDS = re.compile("[0-9]{1,9}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 _FRAMING_HEADERS = frozenset({"connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"})
@@ -52,16 +57,22 @@ HTTP_METHODS: tuple[str, ...] = get_args(HttpMethod)
 
 
 class HttpInput(LanguageModel):
-    """An HTTP request. Every string may be a template."""
+    """An HTTP request. Every field may be a template, or hold templates."""
 
-    method: HttpMethod = "GET"
-    url: str = Field(min_length=1, max_length=8_000)
-    headers: dict[str, str] = Field(default={})
-    query: dict[str, Any] = Field(default={})
+    method: Templated[HttpMethod] = "GET"
+    url: str = Field(
+        min_length=1,
+        max_length=8_000,
+        description="What a template puts behind scheme and host is percent-encoded. The query is sent as written.",
+    )
+    headers: Templated[dict[str, str]] = Field(default={})
+    query: Templated[dict[str, Any]] = Field(default={}, description="Parameters that are added to those of `url`.")
     json_body: Any = Field(default=None, alias="json", description="The body, sent as JSON.")
     body: str | None = Field(default=None, description="The body, sent as text.")
-    fail_on_status: bool = Field(default=True, description="Whether a status of 400 or above fails the step.")
-    follow_redirects: bool = True
+    fail_on_status: Templated[bool] = Field(
+        default=True, description="Whether a status of 400 or above fails the step."
+    )
+    follow_redirects: Templated[bool] = True
     save_as: str | None = Field(
         default=None,
         min_length=1,
@@ -80,6 +91,7 @@ class HttpKind(StepKind):
     )
     input_model = HttpInput
     secret_fields = ("url", "headers", "query", "json", "body")
+    url_fields = ("url",)
     sends_idempotency_key = True
 
     def __init__(self, settings: StepSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -88,8 +100,11 @@ class HttpKind(StepKind):
         self._max_response_bytes = settings.max_response_bytes
         self._timeout = settings.http_timeout
         rule = anywhere if settings.http_allow_private else public_only
+        if transport is None:
+            transport = GuardedTransport(GuardedBackend(rule))
+            transport = with_proxies(transport) if settings.http_use_proxies else transport
         self._client = httpx.AsyncClient(
-            transport=transport or GuardedTransport(GuardedBackend(rule)),
+            transport=transport,
             trust_env=False,
             timeout=None,  # noqa: S113 - the call as a whole has a timeout
             # One client serves all flows: cookies set for one of them must not be sent by another.
@@ -113,7 +128,7 @@ class HttpKind(StepKind):
         except httpcore.TimeoutException as error:
             raise StepError("TIMEOUT", f"Connecting to {request.url.host} took too long. {error}") from None
         except (httpx.InvalidURL, httpx.LocalProtocolError, httpcore.LocalProtocolError) as error:
-            raise _invalid(f"The request cannot be sent: {error}") from None
+            raise invalid_input(f"The request cannot be sent: {error}") from None
         except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
             raise StepError("HTTP_FAILED", f"The call of {request.url.host} failed: {_describe(error)}") from None
 
@@ -126,19 +141,17 @@ class HttpKind(StepKind):
         defaults = {"user-agent": USER_AGENT, "accept": "*/*", "idempotency-key": context.idempotency_key}
         headers = {**defaults, **own_headers, "accept-encoding": body.ACCEPT_ENCODING}
         timeouts = {"connect": min(CONNECT_SECONDS, seconds), "pool": seconds}
+        url, target = request_url(call.url, call.query)
         try:
-            url = httpx.URL(call.url).copy_merge_params(list(_query_parameters(call.query)))
-            if not url.is_absolute_url or url.scheme not in ("http", "https") or not url.host:
-                raise _invalid("url: must be an absolute URL with http or https")
             return self._client.build_request(
                 call.method,
                 url,
                 headers=[(name.encode(), value.encode()) for name, value in headers.items()],
                 content=content,
-                extensions={"timeout": timeouts},
+                extensions={"timeout": timeouts, EXACT_TARGET: target},
             )
         except (httpx.InvalidURL, ValueError) as error:
-            raise _invalid(f"url: {error}") from None
+            raise invalid_input(f"url: {error}") from None
 
     async def _send(self, call: HttpInput, request: httpx.Request, context: StepContext) -> dict[str, Any]:
         started_at = clock.now()
@@ -152,7 +165,7 @@ class HttpKind(StepKind):
             content = await self._content(call, response, context)
         finally:
             await response.aclose()
-        return {"status": response.status_code, "headers": dict(response.headers.items()), **content}
+        return {"status": response.status_code, "headers": body.headers(response), **content}
 
     async def _content(self, call: HttpInput, response: httpx.Response, context: StepContext) -> dict[str, Any]:
         """Returns the body as fields of the output: the body itself, or the file that stores it."""
@@ -174,6 +187,8 @@ class HttpKind(StepKind):
             await response.aclose()
             if not _is_same_server(request.url, next_request.url):
                 _remove_secrets(next_request)
+            target = exact_target(next_request.url, response.headers["location"])
+            next_request.extensions = {**next_request.extensions, EXACT_TARGET: target}
             request = next_request
         raise StepError("HTTP_FAILED", f"The call was redirected more than {MAX_REDIRECTS} times.", retryable=False)
 
@@ -181,10 +196,6 @@ class HttpKind(StepKind):
 def _without_secrets(url: httpx.URL) -> str:
     """Returns `url` without query and user name, which may hold secrets."""
     return f"{url.scheme}://{url.netloc.decode()}{url.path}"
-
-
-def _invalid(message: str) -> StepError:
-    return StepError("INPUT_INVALID", message[:1_000], retryable=False)
 
 
 def _describe(error: Exception) -> str:
@@ -195,17 +206,8 @@ def _validated(rendered: Any) -> HttpInput:
     """Returns the rendered input as an `HttpInput`."""
     if isinstance(rendered, dict) and isinstance(rendered.get("headers"), dict):
         # The template of a header may give a number.
-        rendered = {**rendered, "headers": {name: _as_text(value) for name, value in rendered["headers"].items()}}
-    try:
-        return HttpInput.model_validate(rendered)
-    except ValidationError as error:
-        raise _invalid(f"The input of the call is invalid: {validation_message(error)}") from None
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
+        rendered = {**rendered, "headers": {name: as_text(value) for name, value in rendered["headers"].items()}}
+    return validated_input(HttpInput, rendered)
 
 
 def _headers_and_body(call: HttpInput) -> tuple[dict[str, str], bytes | None]:
@@ -214,43 +216,47 @@ def _headers_and_body(call: HttpInput) -> tuple[dict[str, str], bytes | None]:
     if "json_body" not in call.model_fields_set:
         return headers, None if call.body is None else call.body.encode()
     if call.body is not None:
-        raise _invalid("body: `json` and `body` exclude each other")
+        raise invalid_input("body: `json` and `body` exclude each other")
     try:
         text = json_codec.encode(call.json_body, limit=json_codec.MAX_INPUT_BYTES, what="body of the call")
     except FlowRunsError as error:
-        raise _invalid(f"json: {error}") from None
+        raise invalid_input(f"json: {error}") from None
     return {"content-type": "application/json", **headers}, text.encode()
 
 
 def _checked_header(name: str, value: str) -> tuple[str, str]:
     lowered = name.lower()
     if not _HEADER_NAME.fullmatch(name) or lowered in _FRAMING_HEADERS:
-        raise _invalid(f"headers: {name[:100]!r} cannot be set")
+        raise invalid_input(f"headers: {name[:100]!r} cannot be set")
     if not _HEADER_VALUE.fullmatch(value):
-        raise _invalid(f"headers.{name}: control characters are not allowed")
+        raise invalid_input(f"headers.{name}: control characters are not allowed")
     return lowered, value.strip()
-
-
-def _query_parameters(query: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields the parameters of a URL: a list repeats its name, null is left out."""
-    for name, values in query.items():
-        for value in values if isinstance(values, list) else [values]:
-            text = _as_text(value)
-            if isinstance(text, str):
-                yield name, text
-            elif text is not None:
-                raise _invalid(f"query.{name}: must be a string, a number, a boolean, or a list of them")
 
 
 async def _status_error(response: httpx.Response) -> StepError:
     status = response.status_code
     start = await body.read_start(response, ERROR_BODY_BYTES)
+    retry_after = _retry_after(response)
+    details = {"status": status, "body": body.text_of(response, start)}
     return StepError(
         "HTTP_STATUS",
         f"{response.url.host} responded {status} {response.reason_phrase}".rstrip(),
         retryable=status >= 500 or status in _RETRYABLE_STATUSES,
-        details={"status": status, "body": body.text_of(response, start)},
+        details=details if retry_after is None else {**details, "retryAfter": retry_after},
+        retry_after=retry_after,
     )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Returns the seconds after which the server takes the call again; None if it does not say."""
+    text = response.headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - clock.now()).total_seconds())
 
 
 def _is_same_server(before: httpx.URL, after: httpx.URL) -> bool:

@@ -1,7 +1,7 @@
 """Human input steps: the run is suspended until a person has responded."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
@@ -11,12 +11,14 @@ from db.row_types import InputRequestRow
 from db.runs import input_requests
 from db.runs.claims import JournalRow
 from domain import ids, json_codec
-from domain.definition import LanguageModel, Seconds, json_schema_problems
+from domain.definition import LanguageModel, Seconds, Step, json_schema_problems
 from domain.enums import InputRequestStatus
-from domain.errors import Problem
+from domain.errors import InputInvalidError, Problem
+from domain.json_defaults import CheckedSchema
+from domain.templated import Templated, has_template
 from domain.time import clock
 from engine.errors import StepError
-from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait
+from engine.steps.kind import Resumed, StepCall, StepKind, StillWaiting, Wait, invalid_input, validated_input
 
 MAX_TITLE = 1_000
 """Characters kept of a rendered title or assignee."""
@@ -24,17 +26,23 @@ MAX_DESCRIPTION = 20_000
 """Characters kept of a rendered description."""
 
 
+_TEXTS = {"title": MAX_TITLE, "description": MAX_DESCRIPTION, "assignee": MAX_TITLE}
+"""The fields that are texts, with their lengths: what a template gives is written as text, and cut."""
+
+
 class HumanInput(LanguageModel):
-    """A question to a person. Texts may be templates."""
+    """A question to a person. Every field may be a template, or hold templates."""
 
     title: str = Field(min_length=1, max_length=MAX_TITLE)
     description: str | None = Field(default=None, max_length=MAX_DESCRIPTION)
-    answer_schema: dict[str, Any] = Field(default={}, alias="schema", description="JSON Schema of the response.")
+    answer_schema: Templated[dict[str, Any]] = Field(
+        default={}, alias="schema", description="JSON Schema of the response."
+    )
     assignee: str | None = Field(default=None, max_length=MAX_TITLE, description="The person who should respond.")
-    expires_in: Seconds | None = Field(
+    expires_in: Templated[Seconds | None] = Field(
         default=None, description="Seconds until the request expires. Default: it does not expire."
     )
-    on_expiry: Literal["fail", "default"] = Field(
+    on_expiry: Templated[Literal["fail", "default"]] = Field(
         default="fail", description="What happens when the request expires: the step fails, or succeeds with `default`."
     )
     default: Any = Field(default=None, description="The output if the request expires and `onExpiry` is `default`.")
@@ -49,18 +57,33 @@ class HumanInputKind(StepKind):
     redactable: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
-    def validate(cls, step_input: HumanInput, /) -> Iterable[Problem]:
-        """Returns a problem if the schema of the response is not a JSON Schema."""
-        return json_schema_problems(step_input.answer_schema, "schema")
+    def validate(cls, step_input: HumanInput, /) -> Iterator[Problem]:
+        """Yields the problems of the schema, and of a default that does not fit it or is never used."""
+        has_default = "default" in step_input.model_fields_set
+        uses_default = step_input.on_expiry == "default"
+        if uses_default and not has_default:
+            yield Problem("default", "Set the output of a request that expires: `onExpiry` is `default`")
+        if has_default and step_input.on_expiry == "fail":
+            yield Problem("default", "It is never used: set `onExpiry` to `default`")
+        if uses_default and step_input.expires_in is None:
+            yield Problem("expiresIn", "Set when the request expires: `onExpiry` is `default`")
+        if has_template(step_input.answer_schema):
+            return
+        problems = list(json_schema_problems(step_input.answer_schema, "schema"))
+        yield from problems
+        if uses_default and has_default and not problems and not has_template(step_input.default):
+            yield from _default_problems(step_input)
 
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait:
-        """Returns the wait for a response, with the input request to create."""
-        step_input: HumanInput = call.step.input
+        """Returns the wait for a response, with the input request to create.
+
+        Raises:
+            StepError: INPUT_INVALID, the rendered input is no question, or has a default that does not fit its schema.
+        """
+        step_input = _asked(rendered, call.step)
         created_at = clock.now()
         seconds = min(filter(None, (step_input.expires_in, call.step.timeout)), default=None)
         expires_at = created_at + timedelta(seconds=seconds) if seconds else None
-        title = _text(rendered["title"], MAX_TITLE)
-        # The schema is taken from the definition, not from the rendered input: schemas are not templates.
         schema = json_codec.encode(step_input.answer_schema, limit=json_codec.MAX_DEFINITION_BYTES, what="schema")
         request = {
             "id": ids.new_uuid(),
@@ -69,14 +92,14 @@ class HumanInputKind(StepKind):
             "flow_id": call.run.flow_id,
             "position": call.position,
             "step_name": call.step.name,
-            "title": title,
-            "description": _text(rendered.get("description"), MAX_DESCRIPTION),
-            "assignee": _text(rendered.get("assignee"), MAX_TITLE),
+            "title": step_input.title,
+            "description": step_input.description,
+            "assignee": step_input.assignee,
             "answer_schema": schema,
             "created_at": created_at,
             "expires_at": expires_at,
         }
-        return Wait(f"Waiting for a response: {title}", expires_at, request)
+        return Wait(f"Waiting for a response: {step_input.title}", expires_at, request)
 
     async def resume(self, call: StepCall, paused: JournalRow, /) -> Resumed | StillWaiting:
         """Returns the response, or the default if the request has expired.
@@ -94,13 +117,35 @@ class HumanInputKind(StepKind):
             if request.status != InputRequestStatus.PENDING or await _expire(call, request):
                 break
             # A response arrived between the read and the write: read it.
-        step_input: HumanInput = call.step.input
+        step_input = _asked(json_codec.decode(paused.input), call.step)
         timeout = call.step.timeout
         if timeout is not None and timeout < (step_input.expires_in or math.inf):
             raise StepError("TIMEOUT", f"The step took longer than {timeout:g} seconds.")
         if step_input.on_expiry == "default":
             return Resumed(step_input.default)
         raise StepError("INPUT_EXPIRED", "No response was received before the input request expired.")
+
+
+def _asked(rendered: dict[str, Any], step: Step) -> HumanInput:
+    """Returns the question of a rendered input of `step`."""
+    texts = {name: _text(rendered[name], length) for name, length in _TEXTS.items() if name in rendered}
+    # A question is asked even if its title turns out to be empty.
+    texts["title"] = texts["title"] or step.display_name or step.name
+    step_input = validated_input(HumanInput, {**rendered, **texts})
+    problems = [*json_schema_problems(step_input.answer_schema, "schema")]
+    if not problems and step_input.on_expiry == "default":
+        problems = _default_problems(step_input)
+    if problems:
+        raise invalid_input(f"The question is invalid: {problems[0].path}: {problems[0].message}")
+    return step_input
+
+
+def _default_problems(step_input: HumanInput) -> list[Problem]:
+    try:
+        CheckedSchema(step_input.answer_schema).accept(step_input.default, "default")
+    except InputInvalidError as error:
+        return list(error.problems)
+    return []
 
 
 async def _expire(call: StepCall, request: InputRequestRow) -> bool:

@@ -9,20 +9,27 @@ from abc import ABC
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from db.core.database import Database
 from db.row_types import RunRow
 from db.runs.children import ChildBatch
 from db.runs.claims import JournalRow
-from domain.definition import Step
+from domain.definition import LanguageModel, Step
 from domain.errors import Problem
 from domain.json_codec import MAX_INPUT_BYTES
+from domain.templated import RENDERED
 from engine.actions import ActionRegistry
+from engine.errors import StepError, validation_message
 from engine.secrets.run_secrets import RunSecrets
 from engine.steps.context import StepContext
 from engine.templates import Template
+
+_MAX_MESSAGE = 1_000
+"""Characters of the message of an invalid input, which may quote values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,8 @@ class StepSettings:
 
     http_allow_private: bool = False
     """Whether http steps may call loopback, private and link-local addresses."""
+    http_use_proxies: bool = False
+    """Whether http steps use the proxies that the environment names."""
     max_response_bytes: int = MAX_INPUT_BYTES
     """Largest decoded body of a response, in bytes."""
     http_timeout: float = 30.0
@@ -44,11 +53,19 @@ class StepSettings:
 class InputChecker(Protocol):
     """A published flow version, as far as steps need it."""
 
-    def check_input(self, value: Any) -> None:
-        """Check that `value` is an input for this flow.
+    def accept_input(self, value: Any) -> Any:
+        """Returns `value` as the input of a run: with the defaults of the flow's `inputSchema`.
 
         Raises:
-            InputInvalidError: `value` does not match the flow's `inputSchema`.
+            InputInvalidError: the input does not match `inputSchema`.
+        """
+        ...
+
+    def with_defaults(self, value: Any) -> Any:
+        """Returns `value` with the defaults of the flow's `inputSchema`, unchecked.
+
+        Raises:
+            InputInvalidError: a default contains itself.
         """
         ...
 
@@ -126,6 +143,26 @@ class Resumed:
     output: Any
 
 
+M = TypeVar("M", bound=LanguageModel)
+
+
+def validated_input(model: type[M], rendered: Any) -> M:
+    """Returns a rendered input as a `model`.
+
+    Raises:
+        StepError: INPUT_INVALID.
+    """
+    try:
+        return model.model_validate(rendered, context=RENDERED)
+    except ValidationError as error:
+        raise invalid_input(f"The input of the step is invalid: {validation_message(error)}") from None
+
+
+def invalid_input(message: str) -> StepError:
+    """Returns the error of a rendered input that cannot be used."""
+    return StepError("INPUT_INVALID", message[:_MAX_MESSAGE], retryable=False)
+
+
 class StepKind(ABC):
     """A kind of step. Override `run`, or `wait` and `resume`."""
 
@@ -146,6 +183,8 @@ class StepKind(ABC):
     secret_fields: ClassVar[tuple[str, ...]] = ()
     """Keys of the input in which templates may refer to secrets. `run` gets the values, `wait` and the journal get
     placeholders."""
+    url_fields: ClassVar[tuple[str, ...]] = ()
+    """Keys of the input that are URLs: values that a template puts into one are percent-encoded."""
 
     def __init__(self, settings: StepSettings) -> None:  # noqa: B027 - kinds without resources need none
         """Open what the kind needs in a worker. Called on the worker's event loop."""
@@ -153,6 +192,11 @@ class StepKind(ABC):
     @classmethod
     def validate(cls, step_input: Any, /) -> Iterable[Problem]:
         """Returns the problems that `input_model` cannot express. Their paths are relative to the input."""
+        return ()
+
+    @classmethod
+    def validate_new(cls, step_input: Any, /) -> Iterable[Problem]:
+        """Returns the problems that refuse a new version alone: versions that were published before go on working."""
         return ()
 
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch | None:

@@ -12,12 +12,13 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpcore
 import httpx
 
 from engine.errors import StepError
+from engine.steps.http_url import EXACT_TARGET
 
 Address: TypeAlias = IPv4Address | IPv6Address
 AddressRule: TypeAlias = Callable[[Address], bool]
@@ -150,30 +151,21 @@ class _Body(httpx.AsyncByteStream):
         await self._response.aclose()
 
 
-class GuardedTransport(httpx.AsyncBaseTransport):
-    """Sends httpx's requests over a pool of guarded connections, without a proxy.
+class PooledTransport(httpx.AsyncBaseTransport):
+    """Sends httpx's requests over a pool of connections. Raises httpcore's own errors."""
 
-    Raises httpcore's own errors, and StepError for refused addresses.
-    """
-
-    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            # The operator can set certificate authorities in SSL_CERT_FILE and SSL_CERT_DIR.
-            ssl_context=httpx.create_ssl_context(trust_env=True),
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=IDLE_SECONDS,
-            network_backend=backend,
-        )
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme not in ("http", "https"):
             raise refusal(f"only http and https URLs can be called, not {request.url.scheme[:40]!r}")
         url = request.url
+        target = request.extensions.get(EXACT_TARGET, url.raw_path)
         response = await self._pool.handle_async_request(
             httpcore.Request(
                 method=request.method,
-                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
                 headers=request.headers.raw,
                 content=request.stream,
                 extensions=request.extensions,
@@ -186,3 +178,24 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
+
+
+class GuardedTransport(PooledTransport):
+    """Sends httpx's requests over a pool of guarded connections, without a proxy.
+
+    Raises StepError for refused addresses, too.
+    """
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+        super().__init__(httpcore.AsyncConnectionPool(network_backend=backend, **pool_settings()))
+
+
+def pool_settings() -> dict[str, Any]:
+    """Returns the settings of a worker's pools of connections."""
+    return {
+        # The operator can set certificate authorities in SSL_CERT_FILE and SSL_CERT_DIR.
+        "ssl_context": httpx.create_ssl_context(trust_env=True),
+        "max_connections": MAX_CONNECTIONS,
+        "max_keepalive_connections": MAX_IDLE_CONNECTIONS,
+        "keepalive_expiry": IDLE_SECONDS,
+    }

@@ -5,15 +5,16 @@ import inspect
 import logging
 from typing import Any, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from domain import json_codec
 from domain.definition import LanguageModel
-from domain.errors import InputTooLargeError, InvalidArgumentError
+from domain.errors import FlowRunsError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError
+from domain.templated import Templated
 from engine.actions import Action, PermanentError
-from engine.errors import StepError, validation_message
+from engine.errors import StepError
 from engine.steps.context import StepContext, ThreadContext
-from engine.steps.kind import StepKind, StepSettings
+from engine.steps.kind import StepKind, StepSettings, validated_input
 from engine.steps.threads import BlockingCalls
 
 _logger = logging.getLogger("engine.step")
@@ -28,7 +29,7 @@ class PythonInput(LanguageModel):
     """A call of a Python function that the operator registered."""
 
     action: str = Field(min_length=1, max_length=200, description="Name under which the function is registered.")
-    args: dict[str, Any] = Field(default={}, description="Keyword arguments; may hold templates.")
+    args: Templated[dict[str, Any]] = Field(default={}, description="Keyword arguments; may hold templates, or be one.")
 
 
 class PythonKind(StepKind):
@@ -86,11 +87,16 @@ class PythonKind(StepKind):
 
 def _encode(value: Any) -> str:
     try:
-        return json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="result of the action")
+        text = json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="result of the action")
     except InputTooLargeError as error:
         raise StepError("OUTPUT_TOO_LARGE", error.message, retryable=False) from None
+    except NumberOutOfRangeError as error:
+        raise StepError(error.code, error.message, retryable=False) from None
     except InvalidArgumentError as error:
         raise StepError("OUTPUT_NOT_JSON", error.message, retryable=False) from None
+    if json_codec.has_non_finite(value, text):
+        raise StepError("OUTPUT_NOT_JSON", "The result of the action has NaN or an infinity in it.", retryable=False)
+    return text
 
 
 def _validated(rendered: Any) -> PythonInput:
@@ -98,12 +104,9 @@ def _validated(rendered: Any) -> PythonInput:
     try:
         # A copy: the rendered input shares values with the outputs of other steps, and actions may change arguments.
         copy = json_codec.decode(json_codec.encode(rendered, limit=json_codec.MAX_INPUT_BYTES, what="input"))
-        return PythonInput.model_validate(copy)
-    except (InputTooLargeError, InvalidArgumentError) as error:
+    except FlowRunsError as error:
         raise StepError("INPUT_INVALID", error.message, retryable=False) from None
-    except ValidationError as error:
-        message = f"The input of the action is invalid: {validation_message(error)}"
-        raise StepError("INPUT_INVALID", message, retryable=False) from None
+    return validated_input(PythonInput, copy)
 
 
 def _bind_arguments(action: Action, args: dict[str, Any], context: StepContext) -> inspect.BoundArguments:

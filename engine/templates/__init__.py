@@ -1,9 +1,26 @@
 """Templates in flow definitions: JSON values whose strings may hold Jinja2 expressions over `run` and `steps`.
 
-A string that is one `{{ expression }}` renders to the expression's value and keeps its type. Other strings with `{{` or
+A string that is one `{{ expression }}`, white space around it aside, renders to the expression's value and keeps its
+type. Other strings with `{{` or
 `{%` render to text, in which values that are not strings are written as JSON. Strings with neither stay unchanged.
 """
 
-from engine.templates.template import Scope, Template, TemplateCompileError, compile_problems, compile_value
+from engine.templates.template import (
+    Scope,
+    Template,
+    TemplateCompileError,
+    compile_condition,
+    compile_problems,
+    compile_value,
+    condition_problems,
+)
 
-__all__ = ["Scope", "Template", "TemplateCompileError", "compile_problems", "compile_value"]
+__all__ = [
+    "Scope",
+    "Template",
+    "TemplateCompileError",
+    "compile_condition",
+    "compile_problems",
+    "compile_value",
+    "condition_problems",
+]

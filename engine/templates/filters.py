@@ -5,15 +5,15 @@ Filters that return several values return a list. Text is not escaped for HTML.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 from jinja2 import StrictUndefined, Undefined
 
-from engine.secrets import placeholders
 from engine.templates import operations
+from engine.templates.dates import DATE_FILTERS
+from engine.templates.encodings import ENCODING_FILTERS
 from engine.templates.meter import MAX_WEIGHT, Meter, template_error, type_name
 from engine.templates.operations import Operation
 
@@ -42,11 +42,6 @@ def first(_: Meter, value: Any) -> Any:
 def last(_: Meter, value: Any) -> Any:
     """Returns the last element; undefined if there is none."""
     return next(reversed(operations.elements(value)), StrictUndefined("There is no last element: it is empty"))
-
-
-def to_json(meter: Meter, value: Any) -> str:
-    """Returns `value` as JSON text."""
-    return meter.made(orjson.dumps(meter.read(value)).decode())
 
 
 def join(meter: Meter, value: Any, d: str = "", attribute: Any = None) -> str:
@@ -133,8 +128,16 @@ def ordered(
     keys = _keys(meter, value, attribute, case_sensitive)
     meter.work(len(keys) * 2)
     elements = list(value)
-    order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
+    try:
+        order = sorted(range(len(keys)), key=keys.__getitem__, reverse=bool(reverse))
+    except TypeError:
+        raise _mixed(keys) from None
     return meter.made([elements[index] for index in order])
+
+
+def _mixed(keys: Sequence[Any]) -> Exception:
+    kinds = sorted({type_name(key) for key in keys})
+    return template_error(f"The values have no order, since they are {' and '.join(kinds)}")
 
 
 def unique(meter: Meter, value: Any, case_sensitive: bool = False, attribute: Any = None) -> list[Any]:
@@ -150,7 +153,10 @@ def _extreme(best: Callable[..., int]) -> Operation:
         keys = _keys(meter, value, attribute, case_sensitive)
         if not keys:
             return StrictUndefined("There is no smallest or largest element: it is empty")
-        return list(value)[best(range(len(keys)), key=keys.__getitem__)]
+        try:
+            return list(value)[best(range(len(keys)), key=keys.__getitem__)]
+        except TypeError:
+            raise _mixed(keys) from None
 
     return find
 
@@ -279,24 +285,6 @@ def split(meter: Meter, value: Any, sep: str | None = None, maxsplit: int = -1) 
     return operations.split(meter, operations.text_of(meter, value), sep, maxsplit)
 
 
-def urlencode(meter: Meter, value: Any) -> str:
-    """Returns text percent-encoded for a URL; for an object, a query string."""
-    if isinstance(value, dict):
-        parts = [f"{_quoted(meter, key)}={_quoted(meter, entry)}" for key, entry in value.items()]
-        return join(meter, parts, "&")
-    return _quoted(meter, value)
-
-
-def _quoted(meter: Meter, value: Any) -> str:
-    text = operations.text_of(meter, value)
-    if meter.marker is not None and meter.marker in text:
-        return meter.made(placeholders.encoded(meter.marker, "urlencode", text))
-    # Paid before quoting, which is slow and may turn each byte into three.
-    meter.work(len(text) // 4)
-    meter.room(len(text.encode()))
-    return meter.made(quote(text, safe=""))
-
-
 def printf(meter: Meter, value: Any, *args: Any) -> str:
     """Formats as printf in C does, with widths and decimals up to 1000: `"%s: %.2f"|format(name, price)`."""
     if not isinstance(value, str):
@@ -331,19 +319,8 @@ def _text_filter(name: str) -> Operation:
     return change
 
 
-def b64encode(meter: Meter, value: Any) -> str:
-    """Returns the base64 of the text in UTF-8."""
-    text = operations.text_of(meter, value)
-    if meter.marker is not None and meter.marker in text:
-        return meter.made(placeholders.encoded(meter.marker, "b64encode", text))
-    meter.read(text)
-    meter.room(len(text.encode("utf-8", "surrogatepass")) * 4 // 3 + 4)
-    return meter.made(placeholders.ENCODINGS["b64encode"](text))
-
-
 FILTERS: dict[str, Operation] = {
     "abs": absolute,
-    "b64encode": b64encode,
     "capitalize": _text_filter("capitalize"),
     "center": center,
     "count": length,
@@ -375,11 +352,11 @@ FILTERS: dict[str, Operation] = {
     "string": to_string,
     "sum": total,
     "title": _text_filter("title"),
-    "tojson": to_json,
     "trim": trim,
     "unique": unique,
     "upper": _text_filter("upper"),
-    "urlencode": urlencode,
+    **ENCODING_FILTERS,
+    **DATE_FILTERS,
 }
 
 

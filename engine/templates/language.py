@@ -29,7 +29,10 @@ MAX_DEPTH = 40
 """Levels of the parsed template. Python's own compiler fails at about twice as many."""
 MAX_NODES = 2_000
 """Nodes of one template. Each takes about 50 µs to compile."""
-SCOPE_NAMES = frozenset({"run", "steps", "item", "index"})
+LOOP_NAMES = frozenset({"item", "index"})
+"""Variables that only templates of loops see."""
+SCOPE_NAMES = frozenset({"run", "steps"}) | LOOP_NAMES
+"""Variables of the templates of flows."""
 
 _SECRETS = "secrets"
 """The name of the object whose fields are the secrets of the project."""
@@ -127,31 +130,36 @@ class Compiled(NamedTuple):
 
     template: Template
     is_expression: bool
-    """True if the template is a single `{{ … }}`, which renders to its value instead of text."""
+    """True if the template is a single `{{ … }}`, white space around it aside: it renders to its value, not to text."""
     cost: int
     """Number of nodes: the steps of one evaluation without the iterations of its loops."""
     secrets: frozenset[str]
     """Names of the secrets to which the template refers."""
 
 
-def compile_source(source: str) -> Compiled:
-    """Compiles the template in `source`.
+def compile_source(source: str, inserted: str = "text", names: frozenset[str] = SCOPE_NAMES) -> Compiled:
+    """Compiles the template in `source`, which may use the variables `names`.
+
+    The operation `inserted` writes values that stand between other text.
 
     Raises:
         LanguageError: `source` is not a template, or not an allowed one.
     """
-    tree, secrets = _parsed(source)
-    is_expression = _is_expression(tree)
+    tree, secrets = _parsed(source, names)
+    expression = _lone_expression(tree)
+    is_expression = expression is not None
+    if expression is not None:
+        tree.body = [nodes.Output([expression], lineno=expression.lineno)]
     cost = _cost(tree)
     try:
-        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else "text"))
+        template = ENVIRONMENT.from_string(_rewritten_tree(tree, "value" if is_expression else inserted))
     except (TemplateError, SyntaxError, RecursionError, MemoryError) as error:
         # The checks should leave no such error, but Python's compiler has limits of its own.
         raise LanguageError(f"The template does not compile: {error}") from None
     return Compiled(template, is_expression, cost, secrets)
 
 
-def _parsed(source: str) -> tuple[nodes.Template, frozenset[str]]:
+def _parsed(source: str, names: frozenset[str]) -> tuple[nodes.Template, frozenset[str]]:
     if len(source) > MAX_SOURCE:
         raise LanguageError(f"A template may have {MAX_SOURCE:,} characters; this one has {len(source):,}")
     try:
@@ -163,19 +171,23 @@ def _parsed(source: str) -> tuple[nodes.Template, frozenset[str]]:
     except ValueError as error:
         # Python refuses to read numbers of thousands of digits.
         raise LanguageError(str(error)) from None
-    return tree, _check(tree)
+    return tree, _check(tree, names)
 
 
 def _cost(tree: nodes.Node) -> int:
     return 1 + sum(1 for _ in tree.find_all(nodes.Node))
 
 
-def _is_expression(tree: nodes.Template) -> bool:
-    body = tree.body
-    if len(body) != 1 or not isinstance(body[0], nodes.Output):
-        return False
-    output = body[0].nodes
-    return len(output) == 1 and not isinstance(output[0], nodes.TemplateData)
+def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """Returns the expression of a template that has nothing but one and white space; None: it has something else."""
+    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
+        return None
+    shown = [node for node in tree.body[0].nodes if not _is_blank(node)]
+    return shown[0] if len(shown) == 1 and not isinstance(shown[0], nodes.TemplateData) else None
+
+
+def _is_blank(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.TemplateData) and not node.data.strip()
 
 
 def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
@@ -189,9 +201,9 @@ def _rewritten_tree(tree: nodes.Template, shown: str) -> nodes.Template:
     return tree
 
 
-def _check(tree: nodes.Template) -> frozenset[str]:
+def _check(tree: nodes.Template, names: frozenset[str]) -> frozenset[str]:
     """Checks that everything in `tree` is allowed; returns the names of the secrets to which it refers."""
-    known = SCOPE_NAMES | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    known = names | {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     has_secrets = _SECRETS not in known
     if has_secrets:
         known |= {_SECRETS}
@@ -206,7 +218,8 @@ def _check(tree: nodes.Template) -> frozenset[str]:
         if check is not None:
             check(node)
         if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in known:
-            raise _refused(node, f"{node.name!r} is not known here: a template sees `run` and `steps`")
+            seen = " and ".join(f"`{name}`" for name in sorted(names - LOOP_NAMES))
+            raise _refused(node, f"{node.name!r} is not known here: a template sees {seen}")
     return frozenset(_secrets(tree, is_whole=False)) if has_secrets else frozenset()
 
 

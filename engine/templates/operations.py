@@ -13,6 +13,9 @@ import orjson
 from jinja2 import StrictUndefined, Undefined
 from jinja2.runtime import LoopContext
 
+from domain.errors import NumberOutOfRangeError
+from domain.json_codec import MAX_INTEGER, MIN_INTEGER
+from engine.errors import StepError
 from engine.secrets import placeholders
 from engine.templates.meter import MAX_STEPS, Meter, template_error, type_name
 
@@ -22,7 +25,6 @@ Operation = Callable[..., Any]
 _LOOP_FIELDS = frozenset(
     {"index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"}
 )
-_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _MAX_STRIPPED = 100
 
 
@@ -34,14 +36,33 @@ def text_of(meter: Meter, value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+class UrlText(str):
+    """Text that an expression puts into a URL."""
+
+    __slots__ = ()
+
+
+def url_text(meter: Meter, value: Any) -> str:
+    """Returns `value` as text in a URL: only strings, numbers and booleans can stand there."""
+    if not isinstance(value, str | int | float):
+        raise template_error(f"{type_name(value).capitalize()} cannot stand in a URL: give a string or a number")
+    return UrlText(text_of(meter, value))
+
+
 def number(value: Any) -> Any:
     """Returns `value`, checked to be a number that JSON can hold: finite, and at most 64 bits."""
     if isinstance(value, int):
-        if _MIN_INT <= value <= _MAX_INT:
+        if MIN_INTEGER <= value <= MAX_INTEGER:
             return value
     elif isinstance(value, float) and math.isfinite(value):
         return value
-    raise template_error("The number is out of range")
+    raise number_out_of_range()
+
+
+def number_out_of_range() -> StepError:
+    """Returns the error of a number that JSON clients cannot keep."""
+    message = "A number is out of range: whole numbers have at most 64 bits"
+    return StepError(NumberOutOfRangeError.code, message, retryable=False)
 
 
 def is_number(value: Any) -> bool:
@@ -185,7 +206,7 @@ def power(_: Meter, left: Any, right: Any) -> Any:
     """Implements the `**` operator."""
     _numbers("raise", left, right)
     if isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right > 64:
-        raise template_error("The number is out of range")
+        raise number_out_of_range()
     return number(left**right)
 
 
@@ -233,6 +254,25 @@ def _comparison(operate: Callable[[Any, Any], bool]) -> Operation:
     return decide
 
 
+def _ordering(operate: Callable[[Any, Any], bool]) -> Operation:
+    def decide(meter: Meter, left: Any, right: Any) -> bool:
+        meter.read(left)
+        meter.read(right)
+        try:
+            return operate(left, right)
+        except TypeError:
+            raise not_comparable(left, right) from None
+
+    return decide
+
+
+def not_comparable(left: Any, right: Any) -> StepError:
+    """Returns the error of two values without an order, such as a number and a string."""
+    if type_name(left) == type_name(right):
+        return template_error(f"{type_name(left).capitalize()} has no order; compare numbers, strings or lists of them")
+    return template_error(f"Cannot compare {type_name(left)} and {type_name(right)}")
+
+
 def contains(meter: Meter, value: Any, container: Any) -> bool:
     """Implements the `in` operator."""
     meter.weigh(value)
@@ -248,10 +288,10 @@ def _lacks(meter: Meter, value: Any, container: Any) -> bool:
 COMPARISONS: dict[str, Operation] = {
     "eq": _comparison(operator.eq),
     "ne": _comparison(operator.ne),
-    "lt": _comparison(operator.lt),
-    "lteq": _comparison(operator.le),
-    "gt": _comparison(operator.gt),
-    "gteq": _comparison(operator.ge),
+    "lt": _ordering(operator.lt),
+    "lteq": _ordering(operator.le),
+    "gt": _ordering(operator.gt),
+    "gteq": _ordering(operator.ge),
     "in": contains,
     "notin": _lacks,
 }
@@ -360,6 +400,7 @@ OPERATIONS: dict[str, Operation] = {
     "value": output,
     "secret": secret,
     "text": text_of,
+    "url": url_text,
     "nothing": nothing,
     "concat": concat,
     "list": make_list,

@@ -1,17 +1,23 @@
 """Compiles and renders JSON values that hold templates."""
 
+import logging
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
+import orjson
 from jinja2 import UndefinedError
 
 from domain.errors import Problem
 from domain.json_codec import KIB
 from domain.json_schema import MAX_PROBLEMS, path_text
+from domain.templated import is_template
 from engine.errors import StepError
 from engine.templates import language
 from engine.templates.meter import MAX_WEIGHT, Meter, limit_exceeded, template_error, type_name
 from engine.templates.operations import join_text
+from engine.templates.urls import url_pieces
+
+_logger = logging.getLogger(__name__)
 
 Scope: TypeAlias = Mapping[str, Any]
 """The variables of templates, as plain JSON: `{"run": {…}, "steps": {name: {"output": …, "status": …}}}`.
@@ -25,6 +31,10 @@ MAX_TOTAL_SOURCE = 64 * KIB
 """Characters of all templates in one value."""
 MAX_NESTING = 100
 """Levels of lists and objects in a value."""
+
+
+_MAX_SHOWN = 100
+"""Characters of a value that a message shows."""
 
 
 class TemplateCompileError(ValueError):
@@ -55,8 +65,10 @@ class Template:
         return self._root.render(_Render(scope))
 
 
-def compile_value(value: Any) -> Template:
-    """Compiles `value`.
+def compile_value(value: Any, urls: Collection[str] = (), names: frozenset[str] = language.SCOPE_NAMES) -> Template:
+    """Compiles `value`, whose templates may use the variables `names`.
+
+    The members of an object that `urls` names are URLs: what is put into one is percent-encoded.
 
     This takes up to a second for values near the limits: callers must compile large ones off the event loop.
 
@@ -65,10 +77,16 @@ def compile_value(value: Any) -> Template:
     """
     _check_size(value)
     secrets: set[str] = set()
-    return Template(_part(value, (), secrets), frozenset(secrets))
+    return Template(_part(value, (), _Compilation(urls, names, secrets)), frozenset(secrets))
 
 
-def compile_problems(value: Any, path: str, secret_fields: Collection[str] = ()) -> list[Problem]:
+def compile_problems(
+    value: Any,
+    path: str,
+    names: frozenset[str] = language.SCOPE_NAMES,
+    *,
+    secret_fields: Collection[str] = (),
+) -> list[Problem]:
     """Returns the problems of the templates in `value`, at most 20; `path` is its position in the document.
 
     `secret_fields` are the fields of `value` in which templates may refer to secrets.
@@ -77,7 +95,7 @@ def compile_problems(value: Any, path: str, secret_fields: Collection[str] = ())
     try:
         for where, source in _check_size(value):
             try:
-                if _Text(source, where).secrets:
+                if _Text(source, where, names).secrets:
                     _check_secrets(source, where, secret_fields)
             except TemplateCompileError as error:
                 problems.append(Problem(path_text(error.path, path), error.message))
@@ -97,8 +115,40 @@ def _check_secrets(source: str, path: Path, secret_fields: Collection[str]) -> N
         raise TemplateCompileError("A secret cannot be the key of an object", path)
 
 
-def _is_template(text: str) -> bool:
-    return "{{" in text or "{%" in text
+def compile_condition(condition: bool | str, names: frozenset[str] = language.SCOPE_NAMES) -> Template:
+    """Compiles a condition, whose template gives True or False; null counts as false.
+
+    Any text compiles: versions that were published before text was refused fail when they come to it.
+    """
+    try:
+        root: _Part = _Constant(condition) if isinstance(condition, bool) else _Text(_expression(condition), (), names)
+    except TemplateCompileError:
+        root = _Constant(condition)
+    return Template(_Condition(root))
+
+
+def condition_problems(
+    condition: bool | str | None, path: str, names: frozenset[str] = language.SCOPE_NAMES
+) -> list[Problem]:
+    """Returns the problems of a condition; `path` is its position in the document."""
+    if condition is None or isinstance(condition, bool):
+        return []
+    if not condition.strip():
+        return [Problem(path, "A condition is an expression; leave it out if there is none")]
+    try:
+        text = _Text(_expression(condition), (), names)
+    except TemplateCompileError as error:
+        return [Problem(path, error.message)]
+    if text.secrets:
+        return [Problem(path, "Secrets cannot be used here: the result of a condition is shown")]
+    if text.is_expression:
+        return []
+    message = "A condition is one expression, with nothing around it: write `{{ a == b }}` or `a == b`"
+    return [Problem(path, message)]
+
+
+def _expression(condition: str) -> str:
+    return condition if is_template(condition) else f"{{{{ {condition} }}}}"
 
 
 def _check_size(value: Any) -> list[tuple[Path, str]]:
@@ -114,7 +164,7 @@ def _templates(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if len(path) > MAX_NESTING:
         raise TemplateCompileError(f"The value is nested more than {MAX_NESTING} levels deep", path)
     if isinstance(value, str):
-        if _is_template(value):
+        if is_template(value):
             yield path, value
     elif isinstance(value, dict):
         for key, entry in value.items():
@@ -183,15 +233,34 @@ class _Object:
         return result
 
 
+class _Condition:
+    def __init__(self, root: _Part) -> None:
+        self._root = root
+
+    def render(self, render: _Render) -> Any:
+        value = self._root.render(render)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        shown = orjson.dumps(value).decode()
+        message = (
+            f"The condition gave {type_name(value)}, {shown[:_MAX_SHOWN]}, and not true, false or null: compare it, as"
+            " in `value == 'yes'`"
+        )
+        raise StepError("CONDITION_NOT_BOOLEAN", message, retryable=False)
+
+
 class _Text:
     """A string with templates."""
 
-    def __init__(self, source: str, path: Path) -> None:
+    inserted = "text"
+    """The operation that writes values between other text."""
+
+    def __init__(self, source: str, path: Path, names: frozenset[str]) -> None:
         try:
-            compiled = language.compile_source(source)
+            compiled = language.compile_source(source, self.inserted, names)
         except language.LanguageError as error:
             raise TemplateCompileError(error.message, path) from None
-        self._template, self._is_expression, self._cost, self.secrets = compiled
+        self._template, self.is_expression, self._cost, self.secrets = compiled
         self._path = path_text(path)
 
     def render(self, render: _Render) -> Any:
@@ -205,34 +274,58 @@ class _Text:
             raise self._located(template_error("Division by zero")) from None
         except Exception as error:
             # Operations on unexpected data raise errors of many classes: TypeError, KeyError, OverflowError, …
-            raise self._located(template_error(f"{type(error).__name__}: {error}"[:500])) from None
+            # Their messages are about Python, not about the template.
+            _logger.debug("template does not fit its data", exc_info=error)
+            message = "An operation, filter or method of the template does not accept the values that it got"
+            raise self._located(template_error(message)) from None
 
     def _rendered(self, render: _Render) -> Any:
         context = cast("language.MeteredContext", self._template.new_context(render.variables, shared=True))
         context.meter = render.meter
         render.meter.work(self._cost)
         pieces = self._template.root_render_func(context)
-        return next(iter(pieces)) if self._is_expression else join_text(render.meter, pieces)
+        return next(iter(pieces)) if self.is_expression else self._joined(render, pieces)
+
+    def _joined(self, render: _Render, pieces: Iterator[str]) -> str:
+        return join_text(render.meter, pieces)
 
     def _located(self, error: StepError) -> StepError:
         message = f"{self._path}: {error.message}" if self._path else error.message
         return StepError(error.code, message, retryable=False, details={"path": self._path})
 
 
-def _part(value: Any, path: Path, secrets: set[str]) -> _Part:
-    """Returns `value` compiled, and adds the names of its secrets to `secrets`."""
-    if isinstance(value, str) and _is_template(value):
-        text = _Text(value, path)
-        secrets |= text.secrets
+class _Url(_Text):
+    """A URL with templates. What an expression writes behind the host is percent-encoded, so it stays in its place."""
+
+    inserted = "url"
+
+    def _joined(self, render: _Render, pieces: Iterator[str]) -> str:
+        return join_text(render.meter, url_pieces(render.meter, pieces))
+
+
+class _Compilation(NamedTuple):
+    """What holds for all parts of one value."""
+
+    urls: Collection[str]
+    """Members of the value that are URLs."""
+    names: frozenset[str]
+    """The variables that templates may use."""
+    secrets: set[str]
+    """The names of the secrets to which its parts refer."""
+
+
+def _part(value: Any, path: Path, of: _Compilation) -> _Part:
+    if isinstance(value, str) and is_template(value):
+        is_url = len(path) == 1 and path[0] in of.urls
+        text = _Url(value, path, of.names) if is_url else _Text(value, path, of.names)
+        of.secrets.update(text.secrets)
         return text
     if isinstance(value, dict):
-        pairs = [
-            (_part(key, (*path, key), secrets), _part(entry, (*path, key), secrets)) for key, entry in value.items()
-        ]
+        pairs = [(_part(key, (*path, key), of), _part(entry, (*path, key), of)) for key, entry in value.items()]
         if not all(isinstance(part, _Constant) for pair in pairs for part in pair):
             return _Object(pairs)
     elif isinstance(value, list):
-        parts = [_part(element, (*path, index), secrets) for index, element in enumerate(value)]
+        parts = [_part(element, (*path, index), of) for index, element in enumerate(value)]
         if not all(isinstance(part, _Constant) for part in parts):
             return _List(parts)
     return _Constant(value)

@@ -3,7 +3,8 @@
 A schedule is due when its `next_fire_at` has passed. A guarded UPDATE advances it in the transaction that creates the
 runs: exactly one of many workers starts each run, and a worker that is lost has started all runs of a fire time or
 none. A scheduled run that no worker started within one minute counts as missed; the schedule's `missedFires` decides
-what happens to it. The clock may jump: `next_fire_at` only grows, so a time that occurs twice fires once.
+what happens to it. Its `overlap` decides what happens while an earlier run is live. The clock may jump: `next_fire_at`
+only grows, so a time that occurs twice fires once.
 """
 
 import logging
@@ -11,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from db import schedules
@@ -21,8 +22,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
-from domain.enums import MissedFires, SkipReason, TriggerMethod
-from domain.errors import DatabaseUnavailableError, InputInvalidError
+from domain.enums import MissedFires, ScheduleOverlap, SkipReason, TriggerMethod
+from domain.errors import DatabaseUnavailableError, InputInvalidError, InputTooLargeError
 from domain.ids import IdKind
 from domain.time import clock
 from domain.time.cron import CronSchedule, get_zone
@@ -40,7 +41,7 @@ INTERVAL_SECONDS = 5.0
 """Longest time between two reads of due schedules, in seconds: another process may have changed a schedule."""
 _BATCH = 100
 """Schedules read at once."""
-_COPIED_COLUMNS = ("environment", "tags", "metadata", "input")
+_COPIED_COLUMNS = ("environment", "tags", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,15 @@ class _FirePlan:
     skipped_at: datetime | None = None
     """The latest fire time for which no run is started, if there is a reason to record."""
     reason: SkipReason | None = None
+
+
+class _Fired(NamedTuple):
+    """What a worker has done for a schedule that was due."""
+
+    plan: _FirePlan | None = None
+    """The plan that was carried out; None: another worker carried one out."""
+    beyond_quota: Collection[UUID] = ()
+    """The runs that exceed the project's quota."""
 
 
 class Scheduler(BackgroundService):
@@ -81,28 +91,33 @@ class Scheduler(BackgroundService):
 
     async def _fire(self, schedule: DueSchedule) -> None:
         plan = _plan_fires(schedule, clock.now())
-        reason = await self._skip_reason(schedule)
+        input_text, reason = await self._run_input(schedule)
         if plan.fire_times and reason is not None:
             plan = _FirePlan((), plan.next_fire_at, plan.fire_times[-1], reason)
         shown_id = ids.encode(IdKind.SCHEDULE, schedule.id)
-        if plan.reason is not None:
-            fields = {"schedule_id": shown_id, "fire_time": plan.skipped_at, "reason": plan.reason.value}
+        fired = await self._database.write(_start_runs, schedule, plan, input_text)
+        if fired.plan is not None and fired.plan.reason is not None:
+            fields = {"schedule_id": shown_id, "fire_time": fired.plan.skipped_at, "reason": fired.plan.reason.value}
             _logger.warning("scheduled run skipped", extra=fields)
-        for run_id in await self._database.write(_start_runs, schedule, plan):
+        for run_id in fired.beyond_quota:
             fields = {"schedule_id": shown_id, "run_id": ids.encode(IdKind.RUN, run_id)}
             _logger.warning("scheduled run exceeds the quota", extra=fields)
 
-    async def _skip_reason(self, schedule: DueSchedule) -> SkipReason | None:
-        """Returns why the flow cannot be started now; None: it can."""
+    async def _run_input(self, schedule: DueSchedule) -> tuple[str, SkipReason | None]:
+        """Returns the JSON text of the input of the runs, and why the flow cannot be started now; None: it can."""
         if not schedule.flow_enabled:
-            return SkipReason.FLOW_DISABLED
+            return schedule.input, SkipReason.FLOW_DISABLED
         if schedule.published_version_id is None:
-            return SkipReason.FLOW_NOT_PUBLISHED
+            return schedule.input, SkipReason.FLOW_NOT_PUBLISHED
         try:
             flow = await self._flows.get(schedule.published_version_id)
-            flow.check_input(json_codec.decode(schedule.input))
-        except InputInvalidError:
-            return SkipReason.INPUT_INVALID
+            given = json_codec.decode(schedule.input)
+            accepted = flow.accept_input(given)
+            if accepted is given:
+                return schedule.input, None
+            return json_codec.encode(accepted, limit=json_codec.MAX_INPUT_BYTES, what="input"), None
+        except (InputInvalidError, InputTooLargeError):
+            return schedule.input, SkipReason.INPUT_INVALID
         except DatabaseUnavailableError:
             raise
         except Exception:
@@ -110,8 +125,7 @@ class Scheduler(BackgroundService):
             _logger.exception(
                 "scheduled flow unusable", extra={"schedule_id": ids.encode(IdKind.SCHEDULE, schedule.id)}
             )
-            return SkipReason.INTERNAL_ERROR
-        return None
+            return schedule.input, SkipReason.INTERNAL_ERROR
 
 
 def _plan_fires(schedule: DueSchedule, now: datetime) -> _FirePlan:
@@ -140,29 +154,52 @@ def _select_fire_times(policy: MissedFires, passed: Sequence[datetime], now: dat
     return on_time
 
 
-def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan) -> Collection[UUID]:
-    """Advance the schedule and create its runs; returns the runs that exceed the project's quota.
+def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan, input_text: str) -> _Fired:
+    """Advance the schedule and create its runs, unless another worker has done so.
 
-    These are written, too, and can be retried.
+    Runs that exceed the project's quota are written, too, and can be retried.
     """
+    overlap = ScheduleOverlap(schedule.overlap)
+    asks = bool(plan.fire_times) and overlap is not ScheduleOverlap.QUEUE
+    live = schedules.live_runs(uow.conn, schedule) if asks else ()
+    plan = _without_overlap(plan, overlap, has_live_run=bool(live))
     values: dict[str, Any] = {"next_fire_at": plan.next_fire_at}
     if plan.fire_times:
         values["last_fired_at"] = clock.now()
     if plan.reason is not None:
         values |= {"last_skipped_at": plan.skipped_at, "last_skipped_reason": plan.reason}
     if not schedules.advance(uow, schedule, values):
-        return ()
+        return _Fired()
+    if overlap is ScheduleOverlap.CANCEL_PREVIOUS:
+        cancellation.stop_all(uow, live, "Cancelled: the schedule starts its next run")
     for fire_time in plan.fire_times:
-        run_creation.create(uow, _new_run(schedule, fire_time))
-    return cancellation.apply_quota(uow)
+        run_creation.create(uow, _new_run(schedule, fire_time, input_text))
+    return _Fired(plan, cancellation.apply_quota(uow))
 
 
-def _new_run(schedule: DueSchedule, fire_time: datetime) -> run_creation.NewRun:
-    assert schedule.published_version_id is not None  # `_skip_reason` has checked it
+def _without_overlap(plan: _FirePlan, overlap: ScheduleOverlap, *, has_live_run: bool) -> _FirePlan:
+    """Returns `plan` with the fire times for which the policy for overlaps starts runs.
+
+    Of several that were missed, the first one overlaps with the others: SKIP starts its run alone. CANCEL_PREVIOUS
+    starts the last, which would cancel the others.
+    """
+    if overlap is ScheduleOverlap.QUEUE:
+        return plan
+    skips = overlap is ScheduleOverlap.SKIP
+    fire_times = plan.fire_times[: 0 if has_live_run else 1] if skips else plan.fire_times[-1:]
+    dropped = [at for at in plan.fire_times if at not in fire_times]
+    if not dropped:
+        return plan
+    return _FirePlan(fire_times, plan.next_fire_at, dropped[-1], SkipReason.OVERLAP)
+
+
+def _new_run(schedule: DueSchedule, fire_time: datetime, input_text: str) -> run_creation.NewRun:
+    assert schedule.published_version_id is not None  # `_run_input` has checked it
     return run_creation.NewRun(
         target=run_creation.FlowRef(schedule.project_id, schedule.flow_id, schedule.published_version_id),
         values={
             **{name: getattr(schedule, name) for name in _COPIED_COLUMNS},
+            "input": input_text,
             "fail_parent_on_failure": False,
             "source": ids.encode(IdKind.SCHEDULE, schedule.id),
             "scheduled_for": fire_time,

@@ -1,5 +1,6 @@
 """Resumes runs that wait for the response to an input request."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -8,19 +9,21 @@ from db.core.unit_of_work import UnitOfWork
 from db.row_types import InputRequestRow, RunRow
 from db.runs import input_requests, transitions
 from db.runs.input_requests import Response
-from domain import ids, json_codec, json_schema
+from domain import ids, json_codec
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
     IdempotencyConflictError,
     InputAlreadyAnsweredError,
     InputExpiredError,
-    InputInvalidError,
     InputRequestNotFoundError,
     RunNotPausedError,
 )
 from domain.ids import IdKind
+from domain.json_defaults import CheckedSchema
 from domain.time import clock
 from engine.run_creation import Idempotency
+from engine.secrets.store import SecretStore
+from resolvers import values
 from resolvers.context import Context
 from resolvers.flow_runs import runs
 
@@ -35,35 +38,52 @@ async def resume(
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
-        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, IdempotencyConflictError.
+        InputExpiredError, InputInvalidError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError,
+        IdempotencyConflictError.
     """
     Idempotency.of(idempotency_key, [])
     run = await runs.get_existing(context, run_id, frozenset({"status"}))
     request = await context.database.read(input_requests.get, run.id, ids.decode(IdKind.INPUT_REQUEST, request_id))
     if request is None:
         raise InputRequestNotFoundError
-    text = json_codec.encode(value, limit=json_codec.MAX_INPUT_BYTES, what="response")
     viewer = context.viewer
-    response = Response(text, viewer.key_id, viewer.name, idempotency_key)
-    await respond(context.database, run, request, value, response, f"Answered with the key {viewer.name!r}")
+    responder = Responder(f"Answered with the key {viewer.name!r}", viewer.name, viewer.key_id, idempotency_key)
+    await respond(SecretStore(context.database, context.secret_keys), context.database, run, request, value, responder)
     return request
 
 
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """Who responds to an input request, and how."""
+
+    message: str
+    """For the status history of the run."""
+    name: str
+    key_id: UUID | None = None
+    """The API key; None: an answer link is used."""
+    idempotency_key: str | None = None
+
+
 async def respond(
-    database: Database, run: RunRow, request: InputRequestRow, value: Any, response: Response, message: str
+    secrets: SecretStore, database: Database, run: RunRow, request: InputRequestRow, value: Any, responder: Responder
 ) -> None:
-    """Records `response`, which is `value` as JSON text, so that the run continues. `message` is for its history.
+    """Records the response `value`, so that the run continues. Values of the project's secrets are masked in it.
 
     Raises:
-        RunNotPausedError, InputAlreadyAnsweredError, InputExpiredError, InputInvalidError, IdempotencyConflictError.
+        RunNotPausedError, InputAlreadyAnsweredError, InputExpiredError, InputInvalidError, InputTooLargeError,
+        InvalidArgumentError, NumberOutOfRangeError, IdempotencyConflictError.
     """
+    schema = CheckedSchema(json_codec.decode(request.answer_schema))
+    filled = schema.fill(value, "response")
+    values.encode(filled, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    masked = (await secrets.masker(run.project_id)).value(filled)
+    text = values.encode(masked, limit=json_codec.MAX_INPUT_BYTES, what="response")
+    response = Response(text, responder.key_id, responder.name, responder.idempotency_key)
     if _is_recorded(request, response):
         return
     _check_answerable(run, request)
-    schema = json_schema.compile_schema(json_codec.decode(request.answer_schema))
-    if problems := json_schema.problems(schema, value, "response"):
-        raise InputInvalidError(problems)
-    await database.write(_record, run.id, request, response, f"{message}: {request.title}")
+    schema.accept(filled, "response")
+    await database.write(_record, run.id, request, response, f"{responder.message}: {request.title}")
 
 
 def _is_recorded(request: InputRequestRow, response: Response) -> bool:

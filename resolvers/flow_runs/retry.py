@@ -2,36 +2,40 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 from uuid import UUID
 
-from db import flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
-from db.runs import children, retries, transitions
+from db.runs import children, kept_steps, reads, retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
-from domain import ids
+from domain import ids, json_codec
+from domain.definition import unchanged_steps
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
     FlowDisabledError,
     FlowNotPublishedError,
+    InvalidArgumentError,
     RetriedSinceError,
     RetryLimitReachedError,
     RetryUnderWayError,
     RunNotFoundError,
     RunNotRetryableError,
     StepDataExpiredError,
+    StepNotReachedError,
     UserError,
     default_message,
 )
 from domain.ids import IdKind
 from engine import run_creation
 from engine.run_creation import Idempotency
-from resolvers import authorize
+from engine.steps.kind import InputChecker
+from resolvers import authorize, values
 from resolvers.context import Context, Viewer
+from resolvers.flow_runs.start_check import StartCheck, definition, joined, step_names
 
-RUN_COLUMNS = frozenset({"flow_version_id"})
+RUN_COLUMNS = frozenset({"flow_version_id", "failed_step_name"})
 """The columns of a run that `retryability` reads."""
 _PLAIN_REFUSALS: Mapping[str, type[UserError]] = {
     error.code: error
@@ -39,6 +43,7 @@ _PLAIN_REFUSALS: Mapping[str, type[UserError]] = {
         RunNotRetryableError,
         RetryLimitReachedError,
         StepDataExpiredError,
+        StepNotReachedError,
         FlowDisabledError,
         FlowNotPublishedError,
     )
@@ -51,84 +56,223 @@ _REFUSALS: Mapping[str, type[UserError]] = {
 """The errors that refuse a retry, by code. The last three name another run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retryability:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retryability(StartCheck):
     """Whether a run can be retried with a strategy, and what the retry would execute."""
 
     strategy: RetryStrategy
-    reason: str | None
-    """The code of the error that `retry` raises; None: the run can be retried."""
-    message: str | None
-    """Why the run cannot be retried, or else what its retry cannot mend or would repeat; None: nothing of that."""
-    reused_steps: int
-    """Steps whose results the retry keeps; 0 if it is refused."""
-    rerun_steps: int
-    """Steps that the retry executes; 0 if it is refused."""
+    run_id: UUID
+    continues_loop: bool = False
+    """True if the retry continues the step at which the run failed: a loop keeps its items that succeeded."""
 
 
-async def retryability(context: Context, run: RunRow) -> list[Retryability]:
-    """Returns for each strategy whether `run`, a row with RUN_COLUMNS, can be retried."""
+async def retryability(context: Context, run: RunRow, step_name: str | None) -> list[Retryability]:
+    """Returns for each strategy whether `run`, a row with RUN_COLUMNS, can be retried.
+
+    FROM_STEP is judged for `step_name`; by default, for the step at which the run ended.
+    """
     judgement = await context.loaders.load_existing(retries.judgements_by_runs, run.id)
-    kept = await context.loaders.load(retries.kept_counts_by_runs, run.id) or 0
-    own = await _step_count(context, run.flow_version_id)
-    latest = await _step_count(context, judgement.published_version_id)
+    reached = await context.loaders.load(kept_steps.reached_by_runs, run.id) or []
+    own = await definition(context, run.flow_version_id)
+    latest = await definition(context, judgement.published_version_id)
     live = await context.loaders.load(children.live_detached_by_runs, run.id) or 0
+    chosen = next((step.position for step in reached if step.name == step_name), None)
+    unchanged = unchanged_steps(own, latest)
+    kept = [step for step in reached if step.is_kept]
+    kept_from_chosen = [step for step in kept if chosen is None or step.position < chosen]
+    still_kept = [step for step in kept if step.position < unchanged]
+    names = step_names(own)
     has_newer = judgement.published_version_id not in (None, run.flow_version_id)
-    failed = _hints(
+    failed = joined(
         has_newer and "A newer version of the flow is published. This retry executes the version of the run.",
-        kept == own and "All steps have succeeded: this retry executes none, and only renders the run's output again.",
+        len(kept) == len(names)
+        and "All steps have succeeded: this retry executes none, and only renders the run's output again.",
         live and f"{live} child runs that no step waits for are still live.",
     )
-    again = _hints(live and f"{live} child runs that no step waits for are still live: this retry starts others.")
-    return [
-        _retryability(RetryStrategy.FROM_FAILED_STEP, judgement, failed, reused=kept, rerun=own - kept),
-        _retryability(RetryStrategy.ON_LATEST_VERSION, judgement, again, reused=0, rerun=latest),
-    ]
+    again = joined(live and f"{live} child runs that no step waits for are still live: this retry starts others.")
+    options = {
+        RetryStrategy.FROM_FAILED_STEP: (failed, kept, names),
+        RetryStrategy.ON_LATEST_VERSION: (again, [], step_names(latest)),
+        RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION: (
+            joined(
+                not has_newer and "No newer version of the flow is published.",
+                len(still_kept) < len(kept) and f"{len(kept) - len(still_kept)} steps that succeeded have changed.",
+                again or False,
+            ),
+            still_kept,
+            step_names(latest),
+        ),
+        RetryStrategy.FROM_STEP: (again, kept_from_chosen, names),
+    }
+    answers = []
+    for strategy, (hints, reused, all_names) in options.items():
+        code = judgement.refusals[strategy]
+        if code is None and strategy is RetryStrategy.FROM_STEP and step_name is not None and chosen is None:
+            code = StepNotReachedError.code
+        if code is not None:
+            message = refusal_message(code, judgement)
+            answers.append(
+                Retryability(
+                    strategy=strategy,
+                    run_id=run.id,
+                    reason=code,
+                    message=message,
+                )
+            )
+            continue
+        reused_names = [step.name for step in reused]
+        rerun = [name for name in all_names if name not in set(reused_names)]
+        answers.append(
+            Retryability(
+                strategy=strategy,
+                run_id=run.id,
+                continues_loop=retries.continues(strategy, step_name or run.failed_step_name, run.failed_step_name),
+                reason=None,
+                message=hints,
+                reused=reused_names,
+                rerun=rerun,
+            )
+        )
+    return answers
 
 
-def _hints(*hints: str | Literal[False, 0]) -> str | None:
-    return " ".join(hint for hint in hints if hint) or None
+def check_step_name(strategy: RetryStrategy, step_name: str | None) -> None:
+    """Checks that a retry FROM_STEP, and no other, names a step.
+
+    Raises:
+        InvalidArgumentError: `stepName` is missing, or the strategy takes none.
+    """
+    if strategy is RetryStrategy.FROM_STEP and not step_name:
+        raise InvalidArgumentError("The strategy FROM_STEP needs `stepName`.")
+    if strategy is not RetryStrategy.FROM_STEP and step_name is not None:
+        raise InvalidArgumentError(f"Only the strategy FROM_STEP takes `stepName`, not {strategy}.")
 
 
-async def retry(
-    context: Context, run_id: str, strategy: RetryStrategy, idempotency_key: str | None, *, force: bool = False
-) -> UUID:
-    """Creates a run that retries `run_id`; returns its ID.
+@dataclass(frozen=True, slots=True)
+class RetryStart:
+    """Where a retry begins."""
 
-    Tags, metadata, environment, parent and input carry over. The retried run never changes. With `force`, a run that
-    has a retry already is retried once more.
+    strategy: RetryStrategy
+    step_name: str | None = None
+    """The step at which a retry FROM_STEP begins."""
+    force: bool = False
+    """True if it may begin although the run has a retry already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequest:
+    """A client's request to retry a run."""
+
+    run_id: str
+    strategy: RetryStrategy
+    step_name: str | None = None
+    input_text: str | None = None
+    """The input of the new run as JSON text; None: that of the retried run."""
+    force: bool = False
+    idempotency_key: str | None = None
+
+    def idempotency(self) -> Idempotency:
+        """Returns the idempotency key with the request's other arguments."""
+        # Only what is set: the keys of earlier requests stay the same.
+        more = {"stepName": self.step_name, "input": json_codec.decode(self.input_text)} if self._is_changed else None
+        arguments = ["retry", self.run_id, self.strategy, *(["force"] if self.force else [])]
+        return Idempotency.of(self.idempotency_key, [*arguments, *([more] if more else [])])
+
+    @property
+    def start(self) -> RetryStart:
+        """Where the retry begins."""
+        return RetryStart(self.strategy, self.step_name, self.force)
+
+    @property
+    def _is_changed(self) -> bool:
+        return self.step_name is not None or self.input_text is not None
+
+
+async def retry(context: Context, request: RetryRequest) -> UUID:
+    """Creates a run that retries another one; returns its ID.
+
+    Tags, metadata, environment, parent and input carry over, unless the request changes the input. The retried run
+    never changes. With `force`, a run that has a retry already is retried once more.
 
     Raises:
         InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotRetryableError, RetryUnderWayError,
-        AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, FlowNotPublishedError,
-        FlowDisabledError, IdempotencyConflictError.
+        AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, StepNotReachedError,
+        FlowNotPublishedError, FlowDisabledError, InputInvalidError, IdempotencyConflictError.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
-    retried_id = ids.decode(IdKind.RUN, run_id)
-    idempotency = run_creation.Idempotency.of(
-        idempotency_key, ["retry", run_id, strategy, *(["force"] if force else [])]
-    )
+    retried_id = ids.decode(IdKind.RUN, request.run_id)
+    check_step_name(request.strategy, request.step_name)
+    checkers: dict[UUID, InputChecker] = {}
+    if request.input_text is not None:
+        checkers = await _input_checkers(context, retried_id)
     return await run_creation.create_idempotent(
-        context.database, _create_retry, context.viewer, retried_id, strategy, idempotency, force=force
+        context.database, _create_retry, context.viewer, retried_id, request, request.idempotency(), checkers
     )
+
+
+async def _input_checkers(context: Context, run_id: UUID) -> dict[UUID, InputChecker]:
+    """Returns the versions of the flow that a retry of the run could execute."""
+    run = await context.loaders.load(reads.by_ids, run_id, frozenset({"flow_version_id", "project_id"}))
+    if run is None or not authorize.can_see(context.viewer, run):
+        raise RunNotFoundError
+    judgement = await context.loaders.load_existing(retries.judgements_by_runs, run_id)
+    version_ids = {run.flow_version_id, judgement.published_version_id}
+    return {key: await context.flows.get(key) for key in version_ids if key is not None}
 
 
 def _create_retry(
     uow: UnitOfWork,
     viewer: Viewer,
     retried_id: UUID,
-    strategy: RetryStrategy,
+    request: RetryRequest,
     idempotency: Idempotency,
-    *,
-    force: bool,
+    checkers: Mapping[UUID, InputChecker],
 ) -> UUID:
-    retried = retries.lock(uow, retried_id, strategy, force=force)
+    found = lock(uow, viewer, retried_id, request.start, idempotency)
+    if isinstance(found, UUID):
+        return found
+    columns = new_columns(found, request.start, idempotency)
+    new_id: UUID = columns["id"]
+    message = retries.message(request.strategy, ids.encode(IdKind.RUN, found.id))
+    if request.input_text is not None:
+        if (checker := checkers.get(found.version)) is None:
+            raise FlowNotPublishedError("A version of the flow was published at the same time. Try again.")
+        accepted = checker.accept_input(json_codec.decode(request.input_text))
+        # Another input is another operation: a key that was sent with the old one would be refused, or answer for it.
+        columns |= {"input": values.encode_input(accepted), "first_run_id": None}
+        message += ", with another input"
+    transitions.create(uow, columns, message)
+    if request.strategy in retries.KEEPING:
+        kept_steps.copy_kept(uow, [new_id])
+    return new_id
+
+
+def lock(
+    uow: UnitOfWork, viewer: Viewer, retried_id: UUID, start: RetryStart, idempotency: Idempotency
+) -> LockedRun | UUID:
+    """Returns a run, locked, that may be retried; or the run that an earlier request with the same key created.
+
+    Raises:
+        RunNotFoundError, IdempotencyConflictError, QuotaExceededError, and the errors of a retry that is refused.
+    """
+    retried = retries.lock(uow, retried_id, start.strategy, start.step_name, force=start.force)
     if retried is None or not authorize.can_see(viewer, retried):
         raise RunNotFoundError
-    if (earlier := idempotency.earlier_run(uow.conn, retried.project_id)) is not None:
-        return earlier
+    earlier = idempotency.take(uow, retried.project_id)
+    if earlier.run_id is not None:
+        return earlier.run_id
+    if earlier.refused_id is not None:
+        # This request was refused by the quota before. What it made then is the last run of the chain.
+        last_id = retries.newest_retry(uow.conn, retried_id)
+        retried = retries.lock(uow, last_id, start.strategy, start.step_name, force=start.force)
+        assert retried is not None  # runs are never deleted
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
+    return retried
+
+
+def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency) -> dict[str, Any]:
+    """Returns the columns of a retry."""
     columns = run_creation.with_defaults(
         {
             **{name: getattr(retried, name) for name in retries.CARRIED_OVER},
@@ -138,28 +282,7 @@ def _create_retry(
             "retry_of_id": retried.id,
         }
     )
-    new_id: UUID = columns["id"]
-    columns |= retries.derived_from(retried, strategy, new_id)
-    transitions.create(uow, columns, retries.message(strategy, ids.encode(IdKind.RUN, retried.id)))
-    if strategy in retries.CONTINUING:
-        retries.copy_kept(uow, [new_id])
-    return new_id
-
-
-async def _step_count(context: Context, version_id: UUID | None) -> int:
-    if version_id is None:
-        return 0
-    version = await context.loaders.load(flows.versions_by_ids, version_id, frozenset({"step_count"}))
-    return version.step_count if version else 0
-
-
-def _retryability(
-    strategy: RetryStrategy, judgement: RetryJudgement, hints: str | None, *, reused: int, rerun: int
-) -> Retryability:
-    code = judgement.refusals[strategy]
-    if code is None:
-        return Retryability(strategy, None, hints, reused, rerun)
-    return Retryability(strategy, code, _refusal_message(code, judgement), 0, 0)
+    return columns | retries.derived_from(retried, start.strategy, columns["id"], start.step_name)
 
 
 def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
@@ -170,14 +293,15 @@ def _refusal(uow: UnitOfWork, code: str, run: LockedRun) -> UserError:
         return RetryUnderWayError(retries.live_retry(uow.conn, run.id))
     if code == RetriedSinceError.code:
         return RetriedSinceError(retries.newest_retry(uow.conn, run.id))
-    return _PLAIN_REFUSALS[code](_refusal_message(code, run))
+    return _PLAIN_REFUSALS[code](refusal_message(code, run))
 
 
-def _refusal_message(code: str, run: RetryJudgement | LockedRun) -> str:
+def refusal_message(code: str, run: RetryJudgement | LockedRun) -> str:
     """Returns the message of the error with a code of `retries.refusal`."""
     if code == RunNotRetryableError.code:
-        state = "succeeded" if run.status == RunStatus.SUCCEEDED else f"is {run.status}"
-        return f"The run {state}. Only runs that ended without success can be retried."
+        if run.status == RunStatus.SUCCEEDED:
+            return "The run succeeded. Only runs that ended without success can be retried; `rerun` runs it again."
+        return f"The run is {run.status}. Only runs that ended without success can be retried."
     if code == RetryLimitReachedError.code:
         return (
             f"The run is retry {run.attempt - 1} of its chain, and the project's `retryLimit` is {run.retry_limit}."

@@ -26,6 +26,7 @@ _ORDERINGS = {
 
 CHILDREN = "parent_run_id"
 RETRIES = "retry_of_id"
+RERUNS = "rerun_of_id"
 _OLDEST_FIRST = RunOrder(descending=False)
 OLDEST_FIRST_ORDERING = _ORDERINGS[_OLDEST_FIRST]
 """The number by which cursors name the order of linked runs."""

@@ -58,13 +58,15 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         request.idempotency_key, ["start", *(request.identity or _identity(request, columns, parent_id))]
     )
     try:
-        version_id = await _startable_version(context, flow, request.input)
+        version_id, run_input = await _startable_version(context, flow, request.input)
     except (FlowDisabledError, FlowNotPublishedError, InputInvalidError):
         # A repeated request gets its run, whatever has happened to the flow since then.
         earlier = await context.database.read(idempotency.earlier_run, flow.project_id)
         if earlier is None:
             raise
         return earlier
+    if run_input is not request.input:
+        columns["input"] = values.encode_input(run_input)
     new_run = run_creation.NewRun(
         target=run_creation.FlowRef(flow.project_id, flow.id, version_id),
         values=columns,
@@ -75,10 +77,17 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     return await run_creation.create_idempotent(context.database, run_creation.create, new_run)
 
 
+def request_hash(request: StartRequest) -> str | None:
+    """Returns the hash by which repeated requests with an `identity` and a key are the same; None without a key."""
+    return run_creation.Idempotency.of(request.idempotency_key, ["start", *(request.identity or ())]).request_hash
+
+
 def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
     """Returns the columns of the run that the request sets."""
-    if request.trigger_method is TriggerMethod.RETRY:
-        raise InvalidArgumentError("`triggerMethod` must not be RETRY. Use the mutation `retry` to retry a run.")
+    if request.trigger_method in (TriggerMethod.RETRY, TriggerMethod.RERUN):
+        name = request.trigger_method.lower()
+        message = f"`triggerMethod` must not be {request.trigger_method}. Use the mutation `{name}` to {name} a run."
+        raise InvalidArgumentError(message)
     fail_parent = request.fail_parent_on_failure
     return {
         "environment": request.environment,
@@ -97,11 +106,11 @@ def _identity(request: StartRequest, columns: dict[str, Any], parent_id: UUID | 
     return [request.flow_id, columns | json_values, str(parent_id)]
 
 
-async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> UUID:
-    """Returns the version that a run of the flow executes, if it accepts the input."""
+async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> tuple[UUID, Any]:
+    """Returns the version that a run of the flow executes, and the input with the defaults of its schema."""
     if not flow.enabled:
         raise FlowDisabledError
     if flow.published_version_id is None:
         raise FlowNotPublishedError
-    (await context.flows.get(flow.published_version_id)).check_input(run_input)
-    return flow.published_version_id
+    version = await context.flows.get(flow.published_version_id)
+    return flow.published_version_id, version.accept_input(run_input)

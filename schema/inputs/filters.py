@@ -240,9 +240,13 @@ def checked_text(name: str, text: str) -> str:
         InvalidArgumentError: it has a character that no stored text has.
     """
     # PostgreSQL's text cannot hold it, so no stored text contains it.
-    if "\0" in text or "\\u0000" in text:
-        raise InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
+    if "\0" in text:
+        raise _nul_refused(name)
     return text
+
+
+def _nul_refused(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
 
 
 def _milliseconds(name: str, value: int) -> int:
@@ -266,13 +270,19 @@ def _json_scalar(name: str, value: Any) -> str:
         raise InvalidArgumentError(
             f"`{name}` takes strings, numbers and booleans. To compare objects and lists, use `metadata`."
         )
-    return checked_text(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+    return _without_nul(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
 
 
 def _json_object(name: str, value: Any) -> str:
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"`{name}` must be a JSON object.")
-    return checked_text(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+    return _without_nul(name, json_codec.encode(value, limit=json_codec.MAX_METADATA_BYTES, what=name))
+
+
+def _without_nul(name: str, json_text: str) -> str:
+    if json_codec.has_nul(json_text):
+        raise _nul_refused(name)
+    return json_text
 
 
 def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> Sequence[Any]:

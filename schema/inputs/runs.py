@@ -25,7 +25,8 @@ class StartRunInput:
     )
     metadata: JSON | None = optional("A JSON object, at most 64 KiB, by which runs can be filtered. Default: `{}`.")
     trigger_method: TriggerMethod | None = optional(
-        "What started the run. By default API, or PARENT if the run has a parent. RETRY is refused: use `retry`."
+        "What started the run. By default API, or PARENT if the run has a parent. RETRY and RERUN are refused: use"
+        " `retry` and `rerun`."
     )
     parent_run_id: strawberry.ID | None = optional(
         "The live run that starts this one. By default the run that the header `ap-parent-run-id` names, if any."

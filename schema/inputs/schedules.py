@@ -6,20 +6,37 @@ import strawberry
 from strawberry.scalars import JSON
 
 from schema.arguments import given, optional
-from schema.enums import Environment, MissedFires
+from schema.enums import Environment, MissedFires, ScheduleOverlap
 
-_COLUMNS = ("cron", "time_zone", "name", "enabled", "missed_fires", "input", "environment", "tags", "metadata")
+_COLUMNS = (
+    "cron",
+    "time_zone",
+    "name",
+    "enabled",
+    "missed_fires",
+    "overlap",
+    "input",
+    "environment",
+    "tags",
+    "metadata",
+)
 """The columns of a schedule that a client sets."""
 
 _CRON = (
     "A cron expression: minute, hour, day of month, month and day of week; or `@hourly`, `@daily`, `@weekly`,"
-    " `@monthly`, `@yearly`."
+    " `@monthly`, `@yearly`. Where day of month and day of week are both given, either of them suffices:"
+    " `0 9 1-7 * MON` fires on days 1 to 7 or on Mondays. `MON#1` is the first Monday of a month, `1L` the last one,"
+    " `L` its last day. If one of the two fields begins with `*`, such as `*/2`, both must match."
 )
 _TIME_ZONE = "The IANA time zone of the cron expression, such as `Europe/Berlin`."
 _ENABLED = "Whether the schedule starts runs."
 _MISSED_FIRES = (
     "What happens to fire times that pass while no worker runs: SKIP starts no run for them, FIRE_ONCE starts one for"
     " the latest, FIRE_ALL starts one for each of the latest 100."
+)
+_OVERLAP = (
+    "What happens at a fire time while a run of the schedule is QUEUED, RUNNING or PAUSED: QUEUE starts another run,"
+    " SKIP starts none, CANCEL_PREVIOUS cancels the live runs and starts one."
 )
 _INPUT = "The input of the runs, at most 1 MiB. It must match the `inputSchema` of the flow's published version."
 _ENVIRONMENT = "PRODUCTION for live executions, TESTING for trials."
@@ -37,6 +54,7 @@ class CreateScheduleInput:
     name: str | None = optional("A name for people: 1 to 200 characters.")
     enabled: bool = optional(_ENABLED, default=True)
     missed_fires: MissedFires = optional(_MISSED_FIRES, MissedFires.SKIP)
+    overlap: ScheduleOverlap = optional(_OVERLAP, ScheduleOverlap.QUEUE)
     input: JSON | None = optional(f"{_INPUT} Default: `{{}}`.")
     environment: Environment = optional(_ENVIRONMENT, Environment.PRODUCTION)
     tags: list[str] = strawberry.field(default_factory=list, description=_TAGS)
@@ -58,10 +76,17 @@ class UpdateScheduleInput:
     name: str | None = optional("A name for people: 1 to 200 characters. null removes it.", strawberry.UNSET)
     enabled: bool | None = optional(_ENABLED)
     missed_fires: MissedFires | None = optional(_MISSED_FIRES)
+    overlap: ScheduleOverlap | None = optional(_OVERLAP)
     input: JSON | None = optional(_INPUT)
     environment: Environment | None = optional(_ENVIRONMENT)
     tags: list[str] | None = optional(_TAGS)
     metadata: JSON | None = optional(_METADATA)
+
+    cancel_backlog: bool = optional(
+        "Whether runs of the schedule that are QUEUED, and have not begun, are cancelled. The schedule must be"
+        " disabled.",
+        default=False,
+    )
 
     def columns(self) -> dict[str, Any]:
         """Returns the new values of the schedule's columns."""

@@ -91,6 +91,10 @@ class BulkRetryArguments(BulkArguments):
     strategy: RetryStrategy | None = optional(
         "Where the retries start. Required, except with `planId` or `failedOf`: their default is the earlier strategy."
     )
+    step_name: str | None = optional(
+        "The step from which the strategy FROM_STEP starts. Runs that did not reach a step of this name are skipped as"
+        " STEP_NOT_REACHED."
+    )
     failed_of: strawberry.ID | None = optional(
         "Retries the runs that failed in this earlier bulk retry, instead of those of a filter."
     )
@@ -189,6 +193,7 @@ class BulkMutation:
         request = arguments.request(
             BulkKind.RETRY,
             strategy=arguments.strategy,
+            step_name=arguments.step_name,
             source_id=arguments.failed_of,
             spread_over_ms=arguments.spread_over_ms,
             max_per_second=arguments.max_per_second,

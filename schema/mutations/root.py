@@ -5,11 +5,14 @@ import strawberry
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.projects import ProjectMutation
+from schema.mutations.reruns import RerunMutation
 from schema.mutations.runs import RunMutation
 from schema.mutations.secrets import SecretMutation
 from schema.mutations.triggers import TriggerMutation
 
 
 @strawberry.type(description="The mutations. They are executed one after the other, in the order of the document.")
-class Mutation(RunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, SecretMutation):
+class Mutation(
+    RunMutation, RerunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, SecretMutation
+):
     """The root type of mutations."""

@@ -29,9 +29,11 @@ from domain.errors import (
     RunNotPausedError,
     RunNotRetryableError,
     StepDataExpiredError,
+    StepNotReachedError,
 )
 from domain.ids import IdKind
 from domain.runs.state_machine import FINAL, STOPS
+from resolvers import values
 from resolvers.flow_runs import cancel, resume, retry, start, waiting
 from schema.arguments import argument
 from schema.enums import RetryStrategy, Role
@@ -95,6 +97,9 @@ RetryResult = Annotated[
     | RetriedSinceError
     | RetryLimitReachedError
     | StepDataExpiredError
+    | StepNotReachedError
+    | InputInvalidError
+    | InputTooLargeError
     | FlowNotPublishedError
     | FlowDisabledError
     | QuotaExceededError
@@ -140,8 +145,10 @@ class RunMutation:
         "Retries a run that ended without success, by a new run; the old run never changes. FROM_FAILED_STEP executes"
         " the same version, and keeps the results of the steps that succeeded; child runs that succeeded are kept, too,"
         " and the others are retried from their failed steps. ON_LATEST_VERSION executes all steps of the published"
-        " version. Input, tags, metadata, environment and parent carry over. While a step of the parent waits for the"
-        " run, its retry takes its place there; otherwise the retry never changes the parent. Of a chain of retries"
+        " version. FROM_FAILED_STEP_ON_LATEST_VERSION executes the published version, too, and keeps the results of its"
+        " leading steps that succeeded and did not change. FROM_STEP executes the same version from the step"
+        " `stepName`. Input, tags, metadata, environment and parent carry over. While a step of the parent waits for"
+        " the run, its retry takes its place there; otherwise the retry never changes the parent. Of a chain of retries"
         " only the last run can be retried.",
     )
     async def retry(
@@ -149,6 +156,17 @@ class RunMutation:
         info: Info,
         run_id: Annotated[strawberry.ID, argument("The run to retry.")],
         strategy: Annotated[RetryStrategy, argument("Where the retry starts.")],
+        step_name: Annotated[
+            str | None,
+            argument("The step from which FROM_STEP starts: one that the run reached. Other strategies take none."),
+        ] = None,
+        input: Annotated[  # noqa: A002
+            JSON | None,
+            argument(
+                "Another input for the new run; it must match the `inputSchema` of the version that is executed. Kept"
+                " results stay as they are. By default, the input of the retried run."
+            ),
+        ] = None,
         idempotency_key: Annotated[
             str | None,
             argument(
@@ -164,7 +182,15 @@ class RunMutation:
             ),
         ] = False,
     ) -> RetryResult:
-        new_run_id = await retry.retry(info.context, run_id, strategy, idempotency_key, force=force)
+        request = retry.RetryRequest(
+            run_id=run_id,
+            strategy=strategy,
+            step_name=step_name,
+            input_text=None if input is None else values.encode_input(input),
+            force=force,
+            idempotency_key=idempotency_key,
+        )
+        new_run_id = await retry.retry(info.context, request)
         return RetrySuccess(run=await _load_run(info, new_run_id))
 
     @mutation(

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 import strawberry
+from strawberry.scalars import JSON
 
 from db import schedules as db_schedules
 from db import webhooks as db_webhooks
@@ -13,11 +14,12 @@ from domain.errors import (
     InputTooLargeError,
     ScheduleInvalidError,
     ScheduleNotFoundError,
+    WebhookInvalidError,
     WebhookNotFoundError,
 )
 from resolvers import schedules, webhooks
 from schema.arguments import argument
-from schema.enums import Environment, Role
+from schema.enums import Environment, Role, WebhookSignature
 from schema.fields import Info, columns_of
 from schema.inputs.schedules import CreateScheduleInput, UpdateScheduleInput
 from schema.mutations.declaration import mutation, result, success
@@ -39,6 +41,7 @@ class UpdateScheduleSuccess:
     """The schedule was changed."""
 
     schedule: Schedule = strawberry.field(description="The changed schedule.")
+    cancelled_runs: int = strawberry.field(description="Number of runs that `cancelBacklog` cancelled.")
 
 
 @success
@@ -46,6 +49,7 @@ class DeleteScheduleSuccess:
     """The schedule was deleted."""
 
     schedule_id: strawberry.ID = strawberry.field(description="The ID of the deleted schedule.")
+    cancelled_runs: int = strawberry.field(description="Number of runs that `cancelBacklog` cancelled.")
 
 
 @success
@@ -55,6 +59,10 @@ class CreateWebhookSuccess:
     webhook: Webhook = strawberry.field(description="The new webhook.")
     token: str = strawberry.field(description=_TOKEN)
     path: str = strawberry.field(description=_PATH)
+    warnings: list[str] = strawberry.field(
+        description="What may not work: the flow's `inputSchema` does not accept every request as its input, and"
+        " there is no `input` that maps it. If it accepts none, the webhook is refused."
+    )
 
 
 @success
@@ -86,7 +94,7 @@ DeleteScheduleResult = Annotated[
     result("DeleteScheduleResult", "The ID of the schedule, or an error that says why it was not deleted."),
 ]
 CreateWebhookResult = Annotated[
-    CreateWebhookSuccess | FlowNotFoundError,
+    CreateWebhookSuccess | FlowNotFoundError | WebhookInvalidError | InputTooLargeError,
     result("CreateWebhookResult", "The new webhook, or an error that says why it was not created."),
 ]
 RotateWebhookResult = Annotated[
@@ -124,17 +132,22 @@ class TriggerMutation:
         info: Info,
         input: Annotated[UpdateScheduleInput, argument("The schedule and its changes.")],  # noqa: A002
     ) -> UpdateScheduleResult:
-        schedule_id = await schedules.update(info.context, input.id, input.columns())
-        return UpdateScheduleSuccess(schedule=await _load_schedule(info, schedule_id))
+        updated = await schedules.update(info.context, input.id, input.columns(), cancel_backlog=input.cancel_backlog)
+        return UpdateScheduleSuccess(
+            schedule=await _load_schedule(info, updated.id), cancelled_runs=updated.cancelled_runs
+        )
 
     @mutation(Role.ADMIN, "Deletes a schedule. Runs that it started stay.")
     async def delete_schedule(
         self,
         info: Info,
         id: Annotated[strawberry.ID, argument("The schedule to delete.")],  # noqa: A002
+        cancel_backlog: Annotated[
+            bool, argument("Whether runs of the schedule that are QUEUED, and have not begun, are cancelled.")
+        ] = False,
     ) -> DeleteScheduleResult:
-        await schedules.remove(info.context, id)
-        return DeleteScheduleSuccess(schedule_id=id)
+        cancelled_runs = await schedules.remove(info.context, id, cancel_backlog=cancel_backlog)
+        return DeleteScheduleSuccess(schedule_id=id, cancelled_runs=cancelled_runs)
 
     @mutation(Role.ADMIN, "Creates a webhook: a secret URL, each call of which starts a run of a flow.")
     async def create_webhook(
@@ -149,16 +162,68 @@ class TriggerMutation:
             str | None,
             argument(
                 "The header in which callers send the HMAC-SHA256 of the body, in hex or base64. Requires"
-                " `signatureSecret`. By default calls need no signature."
+                " `signatureSecret`. By default calls need no signature. In the header of a named `signature` its form"
+                " is expected."
             ),
         ] = None,
         signature_secret: Annotated[
-            str | None, argument("The secret with which callers sign: 1 to 200 characters. Requires `signatureHeader`.")
+            str | None,
+            argument(
+                "The secret with which callers sign: 1 to 200 characters. Requires `signature` or `signatureHeader`."
+            ),
         ] = None,
+        signature: Annotated[
+            WebhookSignature | None,
+            argument(
+                "Whose signatures the calls bear: the form decides about header, signed text and time stamp, which may"
+                " be five minutes from now. Requires `signatureSecret`. By default HMAC, if there is a"
+                " `signatureHeader`."
+            ),
+        ] = None,
+        input: Annotated[  # noqa: A002
+            JSON | None,
+            argument(
+                "A template of the input of runs over `request.method`, `request.query`, `request.headers` and"
+                ' `request.body`, such as `{"order": "{{ request.body.order }}"}`. By default the input is the'
+                " `request`."
+            ),
+        ] = None,
+        respond: Annotated[
+            JSON | None,
+            argument(
+                "A template of the response over `request` and `run` (`id`, and with `?wait=` also `status` and"
+                " `output`): an object of `status`, `headers` and `body`, where a body that is no text is sent as JSON."
+                " With `when`, a condition over `request`, calls for which it holds get the response and start no run,"
+                " as handshakes need it. By default the response says which run was started."
+            ),
+        ] = None,
+        accepts_get: Annotated[
+            bool,
+            argument("Whether GET requests start runs, too. Mail and chat programs fetch links that they see."),
+        ] = False,
+        exposed_headers: Annotated[
+            list[str],
+            argument(
+                "Headers that `request.headers` has although their names say that they hold credentials: those with"
+                " `token`, `secret`, `signature`, `api-key`, `password` or `auth` in their names, and cookies."
+            ),
+        ] = [],  # noqa: B006 - read, never changed
     ) -> CreateWebhookResult:
-        issued = await webhooks.create(info.context, flow_id, name, environment, signature_header, signature_secret)
+        given = webhooks.NewWebhook(
+            name=name,
+            environment=environment,
+            signature=signature,
+            signature_header=signature_header,
+            signature_secret=signature_secret,
+            input=input,
+            respond=respond,
+            accepts_get=accepts_get,
+            exposed_headers=exposed_headers,
+        )
+        issued = await webhooks.create(info.context, flow_id, given)
         webhook = await _load_webhook(info, issued.webhook_id)
-        return CreateWebhookSuccess(webhook=webhook, token=issued.token, path=f"/hooks/{issued.token}")
+        path = f"/hooks/{issued.token}"
+        return CreateWebhookSuccess(webhook=webhook, token=issued.token, path=path, warnings=list(issued.warnings))
 
     @mutation(Role.ADMIN, "Replaces the token of a webhook. The previous token is invalid from now on.")
     async def rotate_webhook(

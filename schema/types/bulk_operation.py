@@ -132,6 +132,7 @@ class BulkOperation(Node):
     strategy: RetryStrategy | None = column(
         "strategy", "Where retries start. Null for operations that are not retries.", convert=RetryStrategy
     )
+    step_name: str | None = column("step_name", "The step from which retries FROM_STEP start. Null for others.")
     filter: JSON | None = json_column(
         "filter", "The filter, as the client sent it. Null if the runs are those of an earlier operation."
     )

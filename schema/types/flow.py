@@ -7,14 +7,16 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects, schedules, webhooks
-from db.row_json.sources import Rows
+from db.row_json.sources import Column, Form, Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
-from domain import ids
+from domain import ids, json_codec
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
+from domain.time.cron_text import describe, warnings
+from domain.webhook_signatures import form_of
 from resolvers.flow_runs.runs import TriggeredRuns
 from resolvers.schedules import preview
-from schema.enums import Environment, MissedFires, SkipReason
+from schema.enums import Environment, MissedFires, ScheduleOverlap, SkipReason, WebhookSignature
 from schema.fields import Info, column, field, id_column, json_column, link, many, type_named
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
@@ -91,6 +93,9 @@ class Schedule(Node):
     missed_fires: MissedFires = column(
         "missed_fires", "The policy for fire times that passed while no worker ran.", convert=MissedFires
     )
+    overlap: ScheduleOverlap = column(
+        "overlap", "The policy for fire times at which a run of the schedule is live.", convert=ScheduleOverlap
+    )
     environment: Environment = column("environment", "The environment of the runs that it starts.", convert=Environment)
     tags: list[str] = column("tags", "The tags of the runs that it starts.")
     metadata: JSON = json_column("metadata", "The metadata of the runs that it starts.")
@@ -107,6 +112,17 @@ class Schedule(Node):
     )
     created_at: datetime = column("created_at", "The creation.")
     updated_at: datetime = column("updated_at", "The last change.")
+
+    @field("`cron` in English words, such as `At 09:00, only on Monday`; null if there are none for it.", "cron")
+    def description(self) -> str | None:
+        return describe(self.row.cron)
+
+    @field(
+        "What `cron` does although it may be read otherwise, for people; empty if there is nothing such.",
+        "cron",
+    )
+    def warnings(self) -> list[str]:
+        return warnings(self.row.cron)
 
     @field(
         "The next fire times, as if the schedule were enabled. Fewer than `count` if no more follow.",
@@ -143,8 +159,27 @@ class Webhook(Node):
     hint: str = column("hint", "The first characters of the token. The whole token is shown once, when it is created.")
     environment: Environment = column("environment", "The environment of the runs that it starts.", convert=Environment)
     signature_header: str | None = column(
-        "signature_header", "The header that must hold the HMAC-SHA256 of the body; null if calls are not signed."
+        "signature_header", "The header that must hold a signature of the body; null if calls are not signed."
     )
+    input: JSON | None = json_column(
+        "input_template", "The template of the input of runs over `request`; null: the input is the request."
+    )
+    respond: JSON | None = json_column(
+        "response_template", "The template of the response; null: it says which run was started."
+    )
+    accepts_get: bool = column("accepts_get", "True if GET requests start runs, too.")
+    exposed_headers: list[str] = column(
+        "exposed_headers",
+        "The headers that runs get although their names say that they may hold credentials.",
+        convert=json_codec.decode,
+        written=Column("exposed_headers", Form.JSON),
+    )
+
+    @field("How calls are signed; null if they are not.", "signature_header")
+    def signature(self) -> WebhookSignature | None:
+        header = self.row.signature_header
+        return None if header is None else form_of(header)
+
     created_at: datetime = column("created_at", "The creation.")
     rotated_at: datetime | None = column("rotated_at", "The last rotation of the token; null if there was none.")
 

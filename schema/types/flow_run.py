@@ -17,12 +17,11 @@ from domain.enums import InputRequestStatus
 from domain.ids import IdKind
 from domain.runs import wait
 from domain.time import clock
-from resolvers.flow_runs import logs, retry
+from resolvers.flow_runs import completion, logs, rerun, retry
 from resolvers.flow_runs.logs import LogLines
-from resolvers.flow_runs.runs import CHILDREN, RETRIES, LinkedRuns
+from resolvers.flow_runs.runs import CHILDREN, RERUNS, RETRIES, LinkedRuns
 from schema.enums import (
     Environment,
-    ErrorCode,
     LogLevel,
     RetryStrategy,
     RunStatus,
@@ -39,6 +38,7 @@ from schema.types.log_line import LogLine
 from schema.types.node import Node
 from schema.types.project import Project
 from schema.types.run_file import RunFile
+from schema.types.start_check import Completability, Retryability, StartCheck
 from schema.types.step_attempt import StepAttempt, StepError, step_error
 from schema.types.waiting_for import WaitingFor
 
@@ -91,40 +91,6 @@ class RunError:
     )
 
 
-@strawberry.type(description="Whether a run can be retried with a strategy, and which steps the retry would execute.")
-class Retryability:
-    """Whether a run can be retried with a strategy."""
-
-    retryability: strawberry.Private[retry.Retryability]
-
-    @field("The strategy of the retry.")
-    def strategy(self) -> RetryStrategy:
-        return self.retryability.strategy
-
-    @field("True if `retry` with this strategy would succeed now.")
-    def allowed(self) -> bool:
-        return self.retryability.reason is None
-
-    @field("The code of the error that `retry` would return; null if it is allowed.", graphql_type=ErrorCode | None)
-    def reason(self) -> str | None:
-        return self.retryability.reason
-
-    @field(
-        "Human-readable: why the retry is not allowed, or else what it would not mend or would repeat, such as a newer"
-        " version that it does not execute. Do not parse it: use `reason`. Null if there is nothing to say."
-    )
-    def message(self) -> str | None:
-        return self.retryability.message
-
-    @field("Number of steps whose results the retry would keep; 0 if it is not allowed.")
-    def reused_steps(self) -> int:
-        return self.retryability.reused_steps
-
-    @field("Number of steps that the retry would execute; 0 if it is not allowed.")
-    def rerun_steps(self) -> int:
-        return self.retryability.rerun_steps
-
-
 @strawberry.type(description="The result of one step of the definition in one run.")
 class StepResult:
     """The result of one step."""
@@ -174,6 +140,14 @@ class StepResult:
         "reused_from_id",
         reads.by_ids,
         "flow_run",
+    )
+    completed_by: str | None = column(
+        "completed_by",
+        "The name of the API key that completed the step by hand, with `completeStep`: the step was not executed, and"
+        " its output is the one that was given; if it is SKIPPED, none was. Null for all other steps.",
+    )
+    completion_note: str | None = column(
+        "completion_note", "The note that was given when the step was completed by hand; null if there is none."
     )
     run: "FlowRun" = link("The run of the step.", "run_id", reads.by_ids, "flow_run")
 
@@ -344,9 +318,41 @@ class FlowRun(Node):
         all_columns=True,
     )
 
-    @field("For each strategy, whether `retry` would succeed now.", *retry.RUN_COLUMNS)
-    async def retryability(self, info: Info) -> list[Retryability]:
-        return [Retryability(retryability=option) for option in await retry.retryability(info.context, self.row)]
+    @field("For each strategy, whether `retry` would succeed now, and what it would execute.", *retry.RUN_COLUMNS)
+    async def retryability(
+        self,
+        info: Info,
+        step_name: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The step for which FROM_STEP is judged. By default, the one at which the run ended."
+            ),
+        ] = None,
+    ) -> list[Retryability]:
+        options = await retry.retryability(info.context, self.row, step_name)
+        return [Retryability(check=option) for option in options]
+
+    @field("Whether `rerun` would succeed now, and what it would execute.", *retry.RUN_COLUMNS)
+    async def rerunnability(
+        self,
+        info: Info,
+        step_name: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The step at which the rerun starts. By default it executes all steps of the published"
+                " version."
+            ),
+        ] = None,
+    ) -> StartCheck:
+        return StartCheck(check=await rerun.rerunnability(info.context, self.row, step_name))
+
+    @field(
+        "Whether `completeStep` would succeed now, for which step, and what would be executed behind it.",
+        *retry.RUN_COLUMNS,
+    )
+    async def completability(self, info: Info) -> Completability:
+        step_name, check = await completion.completability(info.context, self.row)
+        return Completability(check=check, step=step_name)
 
     pending_inputs: list[InputRequest] = many(
         "The open input requests of the run, oldest first. The run is PAUSED until they are answered.",
@@ -356,6 +362,24 @@ class FlowRun(Node):
     )
     retry_of: "FlowRun | None" = link(
         "The run that this run retries; null if it retries none.", "retry_of_id", reads.by_ids, "flow_run"
+    )
+    retry_strategy: RetryStrategy | None = column(
+        "retry_strategy",
+        "Where the run began: the strategy of a retry, or FROM_STEP for a rerun from a step; null for other runs.",
+        convert=RetryStrategy,
+    )
+    retry_step_name: str | None = column(
+        "retry_step_name", "The step at which the run began, with the strategy FROM_STEP; null for other runs."
+    )
+    first_run: "FlowRun | None" = link(
+        "The first run of the operation that this run continues: its ID is in the idempotency keys of steps. Null if"
+        " the run began an operation of its own.",
+        "first_run_id",
+        reads.by_ids,
+        "flow_run",
+    )
+    rerun_of: "FlowRun | None" = link(
+        "The run that this run executes once more; null if it repeats none.", "rerun_of_id", reads.by_ids, "flow_run"
     )
     recovered_by: "FlowRun | None" = link(
         "The retry, direct or later in the chain, that succeeded; null if none did.",
@@ -375,6 +399,13 @@ class FlowRun(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection["FlowRun"]:
         source = LinkedRuns(info.context, RETRIES, self.row.id)
+        return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
+
+    @field("The direct reruns of the run, oldest first.", written=Paged(Rows("flow_run", {"rerun_of_id": "id"})))
+    async def reruns(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection["FlowRun"]:
+        source = LinkedRuns(info.context, RERUNS, self.row.id)
         return await connect(info, FlowRun, source, PageArguments(first, after, last, before))
 
     @field("The runs that this run started, oldest first.", written=Paged(Rows("flow_run", {"parent_run_id": "id"})))

@@ -48,7 +48,7 @@ class InputRequest(Node):
     answered_at: datetime | None = column("answered_at", "The instant of the response; null if there is none.")
     answered_by: str | None = column(
         "answered_by",
-        "Who responded: the name of the API key, or the recipient of the answer link. Null if there is no response.",
+        "Who responded: the name of the API key. Null if there is no response.",
     )
 
     run: FlowRun = link("The run that waits for the response.", "run_id", reads.by_ids, "flow_run")

@@ -82,8 +82,8 @@ class BrowserSessions:
         return token
 
     async def sign_in_by_token(self, request: Request) -> Response:
-        """Responds to `GET /sign-in?token=…`: redirects to GraphiQL, and signs in if the token is valid."""
-        response = RedirectResponse("/graphql", status_code=303)
+        """Responds to `GET /sign-in?token=…`: redirects to the console, and signs in if the token is valid."""
+        response = RedirectResponse("/", status_code=303)
         token = request.query_params.get("token", "")
         if token in self._tokens:
             self._tokens.remove(token)

@@ -1,5 +1,6 @@
 """The GraphQL endpoint, which follows the GraphQL-over-HTTP specification."""
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,10 +24,12 @@ from strawberry.types import ExecutionResult
 from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
+from domain import json_codec
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
     NotAcceptableError,
+    NumberOutOfRangeError,
     PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
@@ -39,8 +42,8 @@ from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
-from service.http.graphiql import Explorer
 from service.http.media_types import accepts_graphql_response, response_type
+from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
@@ -77,7 +80,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         database: Database,
         viewers: Viewers,
         flows: FlowCache,
-        explorer: Explorer,
+        pages: Pages,
         hub: Hub,
         connections: ConnectionRegistry,
         max_body_bytes: int,
@@ -101,7 +104,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
         self._secret_keys = secret_keys
-        self._explorer = explorer
+        self._pages = pages
         self.max_body_bytes = max_body_bytes
         """Bytes that a request may have, over HTTP and as a message of a socket."""
         self.reads = CompiledReads(schema, CACHED_DOCUMENTS) if compiled_reads else None
@@ -127,8 +130,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             await _error_response(Request(scope), error)(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | EventStream:
-        if self._explorer.is_page_request(request):
-            return self._explorer.page()
+        if self._pages.is_page_request(request):
+            return self._pages.graphiql()
         try:
             return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:
@@ -278,7 +281,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
-        value = orjson.loads(data)
+        text = data if isinstance(data, bytes) else data.encode(errors="surrogatepass")
+        try:
+            value = json_codec.parse(text)
+        except NumberOutOfRangeError:
+            # Kept exactly, so that the argument that has the number is refused as it would be in the document.
+            value = json.loads(text)
         if isinstance(data, bytes) and not isinstance(value, dict | list):
             raise HTTPException(400, "The request body must be a JSON object.")
         return value

@@ -1,27 +1,25 @@
-"""Responds to `POST /hooks/<token>`, which starts a run of the webhook's flow."""
+"""Responds to calls of `/hooks/<token>`, which start runs of the webhook's flow."""
 
-import base64
 import math
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl
-from uuid import UUID
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from db.core.database import Database
 from db.row_types import RunRow, WebhookRow
 from db.runs import reads
-from domain import ids
+from domain import ids, json_codec
 from domain.enums import RunStatus
 from domain.errors import (
     FlowRunsError,
     InvalidArgumentError,
+    MethodNotAllowedError,
     ProblemsError,
     QuotaExceededError,
 )
@@ -29,23 +27,22 @@ from domain.ids import IdKind
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache
-from resolvers import projects, webhooks
+from resolvers import projects, webhook_calls, webhooks
 from resolvers.context import Context
 from resolvers.flow_runs import waiting
-from resolvers.webhooks import Call
+from resolvers.webhook_calls import Answer, Call, Delivery
+from service.http import webhook_bodies
 from service.http.request_limits import bounded
 
 WAIT = "wait"
 """URL parameter: milliseconds to wait for the run's end."""
-_CREDENTIAL_WORDS = frozenset(
-    {"auth", "authorization", "cookie", "credential", "credentials", "jwt", "key", "password", "secret", "token"}
-    | {"apikey", "hmac", "passwd", "session", "sig", "signature", "signatures"}
-)
-"""Words in the names of headers by which senders prove who they are. The run does not get such headers: its input is
-shown to everybody who may see the run."""
-_NO_CREDENTIALS = frozenset({"idempotency-key"})
-
+_CREDENTIALS = re.compile(r"token|secret|signature|api-?key|passw|auth|cookie|credential|session")
+"""Parts of the names of headers that may hold credentials: runs do not get such headers unless the webhook says so."""
+_HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority"})
 _MILLISECONDS = re.compile("[0-9]{1,9}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "set-cookie"})
+"""Headers that a template of a response cannot set: they belong to the connection, or to this service."""
 
 _OUTCOME = frozenset({"status", "output", "error_code", "error_message", "failed_step_name"})
 
@@ -58,39 +55,106 @@ class Webhooks:
         self._flows = flows
         self._max_body_bytes = max_body_bytes
 
-    def route(self) -> Route:
-        """Returns the route of webhooks."""
+    def routes(self) -> list[Route]:
+        """Returns the routes of webhooks. A slash at the end makes no difference."""
         # `_started` limits the body, so that the error can be JSON.
-        return Route("/hooks/{token}", self._receive, methods=["POST"], max_body_size=sys.maxsize)
+        methods = ["GET", "POST", "OPTIONS"]
+        return [
+            Route(path, self._receive, methods=methods, max_body_size=sys.maxsize)
+            for path in ("/hooks/{token}", "/hooks/{token}/")
+        ]
 
     async def _receive(self, request: Request) -> Response:
         try:
             return await self._started(request)
         except FlowRunsError as error:
-            return _refusal(error)
+            response = _refusal(error)
+            if isinstance(error, MethodNotAllowedError):
+                response.headers["Allow"] = "POST"
+            return response
 
     async def _started(self, request: Request) -> Response:
         webhook = await webhooks.find(self._database, request.path_params["token"])
-        milliseconds = _wait_of(request)
+        if (greeting := _greeting(request)) is not None:
+            return greeting
+        # HEAD comes with the route of GET; it is a request without a body, and of no sender of events.
+        if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
+            raise MethodNotAllowedError
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
-        context = webhooks.context_of(self._database, self._flows, webhook)
+        headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+        # Before anything else of the call is looked at: a call without a signature learns nothing.
+        webhook_calls.check_signature(webhook, headers, body)
+        milliseconds = _wait_of(request)
+        call = Call(body, headers, await self._shown(webhook, request, body))
+        if (challenge := _slack_challenge(call)) is not None:
+            return challenge
+        if (answer := webhook_calls.handshake(webhook, call.request)) is not None:
+            return _answered(answer)
+        context = webhook_calls.context_of(self._database, self._flows, webhook)
         try:
-            run_id = await webhooks.receive(context, webhook, _call(request, body, webhook.signature_header))
+            delivery = await webhook_calls.receive(context, webhook, call)
         except QuotaExceededError as error:
             return await self._beyond_quota(webhook, error)
-        if not milliseconds:
-            return _json({"runId": ids.encode(IdKind.RUN, run_id)}, 202)
-        await waiting.wait_for_status(context, run_id, FINAL, milliseconds)
-        return await _outcome(context, run_id)
+        return await _response(context, webhook, call, delivery, milliseconds)
+
+    async def _shown(self, webhook: WebhookRow, request: Request, body: bytes) -> dict[str, Any]:
+        """Returns the request as templates and runs see it."""
+        exposed = json_codec.decode(webhook.exposed_headers)
+        coding = request.headers.get("content-encoding", "")
+        content = await webhook_bodies.parse(
+            body, request.headers.get("content-type", ""), coding, self._max_body_bytes
+        )
+        shown = ((name, value) for name, value in request.headers.items() if not _is_withheld(name, webhook, exposed))
+        query = webhook_bodies.query(request.scope["query_string"])
+        query.pop(WAIT, None)
+        headers = webhook_bodies.collected(shown)
+        return {"method": request.method, "query": query, "headers": headers, **content}
 
     async def _beyond_quota(self, webhook: WebhookRow, error: QuotaExceededError) -> Response:
-        """Returns the error with the time of the next quota period. The run was written, and can be retried."""
+        """Returns the error with the time of the next quota period. The run was written; a repeated call retries it."""
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
         # None if the quota was removed.
         seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
         response = _refusal(error, runId=ids.encode(IdKind.RUN, error.run_id))
         response.headers["Retry-After"] = str(math.ceil(max(seconds, 1)))
         return response
+
+
+def _is_withheld(name: str, webhook: WebhookRow, exposed: list[str]) -> bool:
+    is_signature = name == (webhook.signature_header or "").lower()
+    may_be_credential = _CREDENTIALS.search(name) is not None and name not in _HARMLESS
+    return (is_signature or may_be_credential) and name not in exposed
+
+
+def _greeting(request: Request) -> Response | None:
+    """Returns the response to a handshake that has neither a body nor a signature; None: the call is none.
+
+    These are the requests by which senders find out whether a URL accepts their events.
+    """
+    query = request.query_params
+    if request.method == "OPTIONS":
+        # CloudEvents.
+        origin = request.headers.get("webhook-request-origin")
+        allowed = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"} if origin else {}
+        return Response(status_code=204, headers={"Allow": "POST, OPTIONS", **allowed})
+    if request.method == "POST" and "validationToken" in query:
+        return _plain(query["validationToken"])  # Microsoft Graph
+    if request.method == "GET" and query.get("hub.mode") == "subscribe" and "hub.challenge" in query:
+        return _plain(query["hub.challenge"])  # Meta and WebSub
+    return None
+
+
+def _slack_challenge(call: Call) -> Response | None:
+    """Returns the response to Slack's verification of a URL, which is signed as its events are."""
+    body = call.request.get("body")
+    if isinstance(body, dict) and body.get("type") == "url_verification" and isinstance(body.get("challenge"), str):
+        return _json({"challenge": body["challenge"]}, 200)
+    return None
+
+
+def _plain(text: str) -> Response:
+    # As plain text whatever it looks like: it comes from the caller.
+    return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _wait_of(request: Request) -> int:
@@ -100,80 +164,35 @@ def _wait_of(request: Request) -> int:
     return int(text)
 
 
-def _call(request: Request, body: bytes, signature_header: str | None) -> Call:
-    headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
-    query = [(name, value) for name, value in request.query_params.multi_items() if name != WAIT]
-    shown_headers = {
-        name: value for name, value in headers.items() if name != signature_header and not is_credential(name)
-    }
-    content = _content(body, headers.get("content-type", ""))
-    return Call(
-        body, headers, {"method": request.method, "query": _collected(query), "headers": shown_headers, **content}
-    )
+async def _response(
+    context: Context, webhook: WebhookRow, call: Call, delivery: Delivery, milliseconds: int
+) -> Response:
+    """Returns the response to a call that started a run or found one."""
+    content: dict[str, Any] = {"runId": ids.encode(IdKind.RUN, delivery.run_id)}
+    if delivery.is_duplicate:
+        content["duplicate"] = True
+    if delivery.retry_of is not None:
+        content["retryOf"] = ids.encode(IdKind.RUN, delivery.retry_of)
+    run: RunRow | None = None
+    if milliseconds:
+        await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
+        run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
+        assert run is not None  # it has just been started
+    answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
+    if answer is not None:
+        return _answered(answer)
+    return _json(content, 202) if run is None else _outcome(content, run)
 
 
-def is_credential(header: str) -> bool:
-    """True if the header, whose name is in lower case, holds a credential or a signature of the sender."""
-    return header not in _NO_CREDENTIALS and not _CREDENTIAL_WORDS.isdisjoint(header.split("-"))
+def _run_scope(run_id: str, run: RunRow | None) -> dict[str, Any]:
+    if run is None:
+        return {"id": run_id}
+    return {"id": run_id, "status": run.status, "output": json_codec.decode(run.output), "error": _run_error(run)}
 
 
-def _content(body: bytes, content_type: str) -> dict[str, Any]:
-    """Returns the body as the run sees it: `body`, or `bodyBase64` if it is neither JSON, a form nor text."""
-    media_type, _, parameters = content_type.lower().partition(";")
-    media_type = media_type.strip()
-    if not body:
-        return {"body": None}
-    if media_type.endswith(("/json", "+json")):
-        return {"body": _parsed(body)}
-    if media_type == "application/x-www-form-urlencoded":
-        return {"body": _form(body)}
-    try:
-        text = _text(body, media_type, parameters)
-    except (UnicodeDecodeError, LookupError):
-        text = None
-    return {"body": text} if text is not None else {"body": None, "bodyBase64": base64.b64encode(body).decode()}
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidArgumentError(f"The body is not JSON: {error}") from None
-
-
-def _form(body: bytes) -> dict[str, Any]:
-    try:
-        return _collected(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
-    except ValueError:
-        raise InvalidArgumentError("The body is not a form in UTF-8.") from None
-
-
-def _text(body: bytes, media_type: str, parameters: str) -> str | None:
-    if not (media_type.startswith("text/") or media_type.endswith(("/xml", "+xml"))):
-        return None
-    charset = next((value for name, value in _pairs(parameters) if name == "charset"), "utf-8")
-    return body.decode(charset)
-
-
-def _pairs(parameters: str) -> Iterable[tuple[str, str]]:
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        yield name.strip(), value.strip().strip('"')
-
-
-def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Returns an object of the pairs; the value of a repeated name is a list."""
-    lists: dict[str, list[str]] = {}
-    for name, value in pairs:
-        lists.setdefault(name, []).append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in lists.items()}
-
-
-async def _outcome(context: Context, key: UUID) -> Response:
+def _outcome(content: Mapping[str, Any], run: RunRow) -> Response:
     """Returns the outcome of the run; status 504 if it has not ended in time."""
-    run = await context.loaders.load(reads.by_ids, key, _OUTCOME)
-    assert run is not None  # it has just been started
-    result = {"runId": ids.encode(IdKind.RUN, key), "status": run.status}
+    result = {**content, "status": run.status}
     if run.status == RunStatus.SUCCEEDED:
         return _json({**result, "output": orjson.Fragment(run.output or "null")}, 200)
     if run.status not in FINAL:
@@ -185,6 +204,25 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
     if run.error_code is None:
         return None
     return {"code": run.error_code, "message": run.error_message, "stepName": run.failed_step_name}
+
+
+def _answered(answer: Answer) -> Response:
+    """Returns the response of a webhook's template: text as it is, other values as JSON, null as nothing."""
+    headers = {
+        name.lower(): value
+        for name, value in answer.headers.items()
+        if name.isascii() and name.replace("-", "").isalnum() and _HEADER_VALUE.fullmatch(value)
+    }
+    for name in _FRAMING_HEADERS:
+        headers.pop(name, None)
+    # Whatever the template makes of it, it is no page of this service for a browser that is signed in here.
+    headers |= {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=headers)
+    is_text = isinstance(answer.body, str)
+    headers.setdefault("content-type", "text/plain; charset=utf-8" if is_text else "application/json")
+    content = answer.body.encode(errors="replace") if is_text else orjson.dumps(answer.body)
+    return Response(content, answer.status, headers)
 
 
 def _refusal(error: FlowRunsError, **more: str) -> Response:

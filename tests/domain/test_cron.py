@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.time.cron import ALIASES, CronSchedule, get_zone
+from domain.time.cron import CronSchedule, get_zone
+from domain.time.cron_syntax import ALIASES
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 # Clocks are set: Berlin 2026-03-29 02:00 → 03:00 and 2026-10-25 03:00 → 02:00;

@@ -32,9 +32,10 @@ STABLE_CODES = {
     "RUN_NOT_FOUND",
     "RUN_NOT_RETRYABLE",
     "STEP_DATA_EXPIRED",
+    "STEP_NOT_REACHED",
     "UNAUTHENTICATED",
 }
-BASES = {FlowRunsError, errors.RequestError, errors.UserError, ProblemsError}
+BASES = {FlowRunsError, errors.RequestError, errors.UserError, errors.RunNamedError, ProblemsError}
 DECLARED = list(errors.declared(FlowRunsError))
 WITH_ARGUMENTS = ProblemsError | errors.QuotaExceededError | errors.InternalError
 PLAIN = [error for error in DECLARED if not issubclass(error, WITH_ARGUMENTS) and not errors.fields_of(error)]

@@ -735,12 +735,19 @@ async def test_operations_and_plans_of_a_project_are_limited(idle_app: App, monk
     begun = [(await done(idle_app, archive))["id"] for _ in range(bulk_resolvers.MAX_ACTIVE)]
     assert (await bulk(idle_app, archive))["code"] == "TOO_MANY_BULK_OPERATIONS"
     dry = "bulkArchive(filter: {statuses: FAILED}, dryRun: true)"
-    plans = [(await done(idle_app, dry))["id"] for _ in range(2)]
-    assert (await bulk(idle_app, dry))["code"] == "TOO_MANY_BULK_OPERATIONS"
+    expired, *plans = [(await done(idle_app, dry))["id"] for _ in range(3)]
+    # One plan too many makes the oldest expire: nobody is locked out by dry runs.
     assert (await bulk(idle_app, f'bulkArchive(planId: "{plans[0]}")'))["code"] == "TOO_MANY_BULK_OPERATIONS"
+    found = await idle_app.query("{ bulkOperations(includePlans: true) { totalCount nodes { id status } } }")
+    assert found["bulkOperations"]["totalCount"] == len(begun) + len(plans)
+    assert [node["id"] for node in found["bulkOperations"]["nodes"]] == [*reversed(plans), *reversed(begun)]
     assert (await done(idle_app, archive, key=idle_app.keys.other_admin))["status"] == "COMPLETED"
     await done(idle_app, f'cancelBulkOperation(id: "{begun[0]}")')
+    assert (await bulk(idle_app, f'bulkArchive(planId: "{expired}")'))["code"] == "PLAN_EXPIRED"
     assert (await done(idle_app, f'bulkArchive(planId: "{plans[0]}")'))["status"] == "RUNNING"
+    assert (await done(idle_app, f'cancelBulkOperation(id: "{plans[1]}")'))["status"] == "CANCELLED"
+    found = await idle_app.query("{ bulkOperations(includePlans: true) { nodes { id } } }")
+    assert plans[1] not in [node["id"] for node in found["bulkOperations"]["nodes"]]
 
 
 async def test_operator_key_selects_the_project(idle_app: App) -> None:

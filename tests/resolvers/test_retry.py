@@ -31,8 +31,8 @@ FAILS_ONCE = {
     ],
 }
 RIGHT = {"steps": [{"name": "only", "kind": "transform", "input": "new {{ run.input.x }}"}]}
-RETRY = """mutation($id: ID!, $strategy: RetryStrategy!, $force: Boolean! = false) {
-    result: retry(runId: $id, strategy: $strategy, force: $force) {
+RETRY = """mutation($id: ID!, $strategy: RetryStrategy!, $step: String, $force: Boolean! = false) {
+    result: retry(runId: $id, strategy: $strategy, stepName: $step, force: $force) {
     __typename ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
 ABILITY = """query($id: ID!) { flowRun(id: $id) {
     retryability { strategy allowed reason message reusedSteps rerunSteps } } }"""
@@ -40,9 +40,11 @@ FROM_FAILED, ON_LATEST = "FROM_FAILED_STEP", "ON_LATEST_VERSION"
 
 
 async def retry(
-    app: App, run: str, strategy: str = FROM_FAILED, key: str | None = None, *, force: bool = False
+    app: App, run: str, strategy: str = FROM_FAILED, key: str | None = None, *, force: bool = False, step: str = "b"
 ) -> dict[str, Any]:
-    variables = {"id": run, "strategy": strategy, "force": force}
+    """Retries a run; the strategy FROM_STEP starts at `step`."""
+    chosen = step if strategy == RetryStrategy.FROM_STEP else None
+    variables = {"id": run, "strategy": strategy, "force": force, "step": chosen}
     result: dict[str, Any] = (await app.query(RETRY, variables, key=key))["result"]
     return result
 
@@ -224,7 +226,7 @@ async def test_retryability_predicts_numbers_of_steps(idle_app: App) -> None:
     family = await make_family_without_retry(idle_app)
     retryability = await abilities(idle_app, family.failed)
     numbers = {strategy: (answer["reusedSteps"], answer["rerunSteps"]) for strategy, answer in retryability.items()}
-    assert numbers == {FROM_FAILED: (1, 2), ON_LATEST: (0, 3)}
+    assert numbers == {strategy.value: (0, 3) if strategy == ON_LATEST else (1, 2) for strategy in RetryStrategy}
     again = (await retry(idle_app, family.failed))["run"]["id"]
     found = await idle_app.query("query($id: ID!) { flowRun(id: $id) { stepsCount } }", {"id": again})
     assert found["flowRun"]["stepsCount"] == 1

@@ -14,6 +14,8 @@ MUTATIONS = {
     "publishFlowVersion": (Role.ADMIN, f'publishFlowVersion(flowId: "{{flow}}", definition: {DEFINITION})'),
     "startRun": (Role.OPERATOR, 'startRun(input: {{flowId: "{flow}"}})'),
     "retry": (Role.OPERATOR, 'retry(runId: "{failed}", strategy: FROM_FAILED_STEP, force: true)'),
+    "rerun": (Role.OPERATOR, 'rerun(runId: "{failed}", force: true)'),
+    "completeStep": (Role.OPERATOR, 'completeStep(runId: "{failed}", stepName: "b", skip: true, force: true)'),
     "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
     "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
     "createSchedule": (Role.ADMIN, 'createSchedule(input: {{flowId: "{flow}", cron: "@daily"}})'),

@@ -196,6 +196,8 @@ async def test_purged_run_has_no_lines_no_files_and_no_retry_from_failed_step(id
     assert {each["strategy"]: (each["allowed"], each["reason"]) for each in run.pop("retryability")} == {
         "FROM_FAILED_STEP": (False, "STEP_DATA_EXPIRED"),
         "ON_LATEST_VERSION": (True, None),
+        "FROM_FAILED_STEP_ON_LATEST_VERSION": (False, "STEP_DATA_EXPIRED"),
+        "FROM_STEP": (False, "STEP_DATA_EXPIRED"),
     }
     empty = {"totalCount": 0, "nodes": []}
     assert run == {"status": "FAILED", "stepData": "PURGED", "steps": [], "files": [], "logs": empty}

@@ -3,19 +3,39 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update as update_runs
 
+from db import schedules
+from db.models import FlowRun
+from db.models.types import table
+from domain import ids
+from domain.ids import IdKind
+from domain.time import clock
 from tests.support.app import App, statements
 
 DEFINITION = {"steps": [{"name": "a", "kind": "transform", "input": "{{ run.scheduledFor }}"}]}
 STRICT = {**DEFINITION, "inputSchema": {"type": "object", "required": ["n"]}}
-FIELDS = """id name enabled cron timeZone missedFires environment tags metadata input nextFireAt lastFiredAt
-    lastSkippedAt lastSkippedReason nextFires(count: 2) createdAt updatedAt flow { id }"""
+FIELDS = """id name enabled cron description warnings timeZone missedFires overlap environment tags metadata input
+    nextFireAt lastFiredAt lastSkippedAt lastSkippedReason nextFires(count: 2) createdAt updatedAt flow { id }"""
 CREATE = f"""mutation($input: CreateScheduleInput!) {{ result: createSchedule(input: $input) {{
     __typename ... on CreateScheduleSuccess {{ schedule {{ {FIELDS} }} }} ... on UserError {{ code message }}
     ... on ScheduleInvalid {{ problems {{ path message }} }} ... on InputInvalid {{ problems {{ path }} }} }} }}"""
-UPDATE = CREATE.replace("createSchedule", "updateSchedule").replace("CreateSchedule", "UpdateSchedule")
-DELETE = """mutation($id: ID!) { result: deleteSchedule(id: $id) {
-    __typename ... on DeleteScheduleSuccess { scheduleId } ... on UserError { code } } }"""
+UPDATE = (
+    CREATE.replace("createSchedule", "updateSchedule")
+    .replace("CreateSchedule", "UpdateSchedule")
+    .replace("{ schedule {", "{ cancelledRuns schedule {")
+)
+DELETE = """mutation($id: ID!, $cancel: Boolean! = false) { result: deleteSchedule(id: $id, cancelBacklog: $cancel) {
+    __typename ... on DeleteScheduleSuccess { scheduleId cancelledRuns } ... on UserError { code } } }"""
+DEFAULTS: dict[str, Any] = {
+    "name": None,
+    "timeZone": "UTC",
+    "missedFires": "SKIP",
+    "overlap": "QUEUE",
+    "environment": "PRODUCTION",
+    "tags": [],
+    "metadata": {},
+}
 NODE = f"query($id: ID!) {{ node(id: $id) {{ __typename ... on Schedule {{ {FIELDS} }} }} }}"
 
 
@@ -35,6 +55,7 @@ async def test_created_schedule_has_given_settings(idle_app: App) -> None:
         "name": "nightly",
         "timeZone": "Europe/Berlin",
         "missedFires": "FIRE_ONCE",
+        "overlap": "SKIP",
         "environment": "TESTING",
         "tags": ["a", "b"],
         "metadata": {"x": [1]},
@@ -44,6 +65,7 @@ async def test_created_schedule_has_given_settings(idle_app: App) -> None:
     assert schedule["id"].startswith("sched_")
     assert {name: schedule[name] for name in settings} == settings
     assert schedule["cron"] == "0 9 * * MON-FRI"
+    assert (schedule["description"], schedule["warnings"]) == ("At 09:00, Monday through Friday", [])
     assert schedule["enabled"] is True
     assert schedule["flow"] == {"id": flow}
     assert schedule["nextFireAt"] == schedule["nextFires"][0] < schedule["nextFires"][1]
@@ -53,15 +75,7 @@ async def test_created_schedule_has_given_settings(idle_app: App) -> None:
 
 async def test_schedule_has_defaults(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(None), "@daily"))["schedule"]
-    defaults = {name: schedule[name] for name in ("name", "timeZone", "missedFires", "environment", "tags", "metadata")}
-    assert defaults == {
-        "name": None,
-        "timeZone": "UTC",
-        "missedFires": "SKIP",
-        "environment": "PRODUCTION",
-        "tags": [],
-        "metadata": {},
-    }
+    assert {name: schedule[name] for name in DEFAULTS} == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -69,6 +83,7 @@ async def test_schedule_has_defaults(idle_app: App) -> None:
     [
         ({"cron": "x"}, ["cron"]),
         ({"cron": "0 0 31 2 *"}, ["cron"]),
+        ({"cron": "*/61 * * * *"}, ["cron"]),
         ({"cron": "0 0 */29 2 1#5"}, ["cron"]),
         ({"timeZone": "Mars/Olympus"}, ["timeZone"]),
         ({"cron": "* * * *", "timeZone": ""}, ["timeZone", "cron"]),
@@ -146,11 +161,51 @@ async def test_each_update_of_document_returns_its_own_result(idle_app: App) -> 
 
 async def test_deleted_schedule_is_not_found(idle_app: App) -> None:
     schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
-    deleted = {"__typename": "DeleteScheduleSuccess", "scheduleId": schedule}
+    deleted = {"__typename": "DeleteScheduleSuccess", "scheduleId": schedule, "cancelledRuns": 0}
     assert (await idle_app.query(DELETE, {"id": schedule}))["result"] == deleted
     assert (await idle_app.query(DELETE, {"id": schedule}))["result"]["code"] == "SCHEDULE_NOT_FOUND"
     assert (await update(idle_app, schedule))["code"] == "SCHEDULE_NOT_FOUND"
     assert (await idle_app.query(NODE, {"id": schedule}))["node"] is None
+
+
+async def test_misleading_expression_has_warnings(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION), "0 9 1-7 * MON"))["schedule"]
+    assert schedule["description"] == "At 09:00, between day 1 and 7 of the month, or on Monday"
+    assert "either the day of month" in schedule["warnings"][0]
+
+
+async def test_schedule_that_is_older_than_a_rule_can_be_read_and_changed(idle_app: App) -> None:
+    schedule = (await create(idle_app, await idle_app.create_flow(DEFINITION)))["schedule"]["id"]
+    key = ids.decode(IdKind.SCHEDULE, schedule)
+    await idle_app.database.write(schedules.change, key, {"cron": "*/61 * * * *"})
+    changed = (await update(idle_app, schedule, enabled=False, name="old"))["schedule"]
+    assert (changed["name"], len(changed["nextFires"])) == ("old", 2)
+    assert (await update(idle_app, schedule, enabled=True))["schedule"]["nextFireAt"] is not None
+
+
+@pytest.mark.parametrize("by", ["disabling", "deleting"])
+async def test_backlog_is_cancelled_on_request(idle_app: App, by: str) -> None:
+    flow = await idle_app.create_flow(DEFINITION)
+    schedule, other = [(await create(idle_app, flow))["schedule"]["id"] for _ in range(2)]
+    started = [(await idle_app.start(flow, source=source))["run"]["id"] for source in (schedule, schedule, other)]
+    begun = ids.decode(IdKind.RUN, started[1])
+    await idle_app.database.write(
+        lambda uow: uow.conn.execute(
+            update_runs(table(FlowRun))
+            .where(table(FlowRun).c.id == begun)
+            .values(status="PAUSED", started_at=clock.now())
+        )
+    )
+    assert await idle_app.error_code(UPDATE, {"input": {"id": schedule, "cancelBacklog": True}}) == "INVALID_ARGUMENT"
+    if by == "disabling":
+        result = await update(idle_app, schedule, enabled=False, cancelBacklog=True)
+    else:
+        result = (await idle_app.query(DELETE, {"id": schedule, "cancel": True}))["result"]
+    assert result["cancelledRuns"] == 1
+    found = await idle_app.query(
+        "query($ids: [ID!]!) { nodes(ids: $ids) { ... on FlowRun { status } } }", {"ids": started}
+    )
+    assert [run["status"] for run in found["nodes"]] == ["STOPPED", "PAUSED", "QUEUED"]
 
 
 async def test_foreign_schedule_is_not_found(idle_app: App) -> None:

@@ -253,9 +253,55 @@ async def test_nested_json_is_accepted_up_to_limit(idle_app: App, echo: str) -> 
     assert await start_code(idle_app, echo, metadata={"a": nested(500)}) == "INVALID_ARGUMENT"
 
 
-async def test_document_refuses_integers_of_more_than_64_bits(idle_app: App, echo: str) -> None:
-    text = f'mutation {{ startRun(input: {{flowId: "{echo}", input: {{n: {2**70}}}}}) {{ __typename }} }}'
-    assert await idle_app.error_code(text) == "INVALID_ARGUMENT"
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 123456789012345678901234, "1e400"])
+async def test_number_that_clients_cannot_keep_has_one_code(idle_app: App, echo: str, number: Any) -> None:
+    literal = f'mutation {{ startRun(input: {{flowId: "{echo}", input: {{n: {number}}}}}) {{ __typename }} }}'
+    metadata = f'mutation {{ startRun(input: {{flowId: "{echo}", metadata: {{n: [{number}]}}}}) {{ __typename }} }}'
+    for text in (literal, metadata):
+        assert await idle_app.error_code(text) == "NUMBER_OUT_OF_RANGE"
+    mutation = "mutation($i: StartRunInput!) { startRun(input: $i) { __typename } }"
+    for field in ("input", "metadata"):
+        body = f'{{"query": "{mutation}", "variables": {{"i": {{"flowId": "{echo}", "{field}": {{"n": {number}}}}}}}}}'
+        headers = {"authorization": f"Bearer {idle_app.keys.admin}", "content-type": "application/json"}
+        response = await idle_app.http.post("/graphql", content=body, headers=headers)
+        assert response.json()["errors"][0]["extensions"]["code"] == "NUMBER_OUT_OF_RANGE", field
+
+
+async def test_escape_of_nul_that_is_text_is_kept(idle_app: App, echo: str) -> None:
+    six = "\\u0000"
+    assert len(six) == 6
+    run = (await idle_app.start(echo, input=six, metadata={six: six}, tags=[six], select="input metadata tags"))["run"]
+    assert run == {"input": six, "metadata": {six: six}, "tags": [six]}
+    found = await idle_app.query(
+        "query($m: JSON) { flowRuns(filter: {metadata: $m}) { totalCount } }", {"m": {six: six}}
+    )
+    assert found["flowRuns"]["totalCount"] == 1
+
+
+DEFAULTS = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "default": 5}}}
+
+
+async def test_defaults_of_the_input_schema_apply(app: App) -> None:
+    flow = await app.create_flow({**ECHO, "inputSchema": DEFAULTS})
+    for given, expected in (({}, {"n": 5}), ({"n": 1, "m": 2}, {"n": 1, "m": 2})):
+        run = (await app.start(flow, input=given, waitMs=30_000, select="input output"))["run"]
+        assert run == {"input": expected, "output": expected}
+    refused = await app.start(flow, input={"n": "x"}, select="id")
+    assert refused["__typename"] == "InputInvalid"
+
+
+async def test_request_with_a_default_said_is_another_request(idle_app: App) -> None:
+    flow = await idle_app.create_flow({**ECHO, "inputSchema": DEFAULTS})
+    first = (await idle_app.start(flow, input={}, idempotencyKey="k"))["run"]
+    assert (await idle_app.start(flow, input={}, idempotencyKey="k"))["run"] == first
+
+
+async def test_definition_whose_default_does_not_fit_is_refused(idle_app: App) -> None:
+    schema = {"properties": {"n": {"type": "integer", "default": "x"}}}
+    text = """mutation($d: JSON) { createFlow(name: "x", definition: $d) { __typename
+        ... on DefinitionInvalid { problems { path } } } }"""
+    result = (await idle_app.query(text, {"d": {**ECHO, "inputSchema": schema}}))["createFlow"]
+    assert result == {"__typename": "DefinitionInvalid", "problems": [{"path": "inputSchema.properties.n.default"}]}
 
 
 async def test_lone_surrogates_are_refused(idle_app: App, echo: str) -> None:

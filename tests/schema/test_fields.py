@@ -61,6 +61,8 @@ WAYS = {
     "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } }"],
     "StatusChange": ["flowRun(id: $failed) { statusHistory { %s } }"],
     "Retryability": ["flowRun(id: $failed) { retryability { %s } }"],
+    "StartCheck": ["flowRun(id: $failed) { rerunnability { %s } }"],
+    "Completability": ["flowRun(id: $failed) { completability { %s } }"],
     "Flow": [
         "flow(id: $flow) { %s }",
         "node(id: $flow) { ... on Flow { %s } }",

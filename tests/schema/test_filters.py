@@ -186,7 +186,7 @@ async def test_each_field_matches_expected_runs(fake_clock: FakeClock, idle_app:
 
 async def test_every_field_of_the_filter_is_covered(idle_app: App) -> None:
     kind = (await idle_app.query('{ __type(name: "FlowRunFilter") { inputFields { name } } }'))["__type"]
-    by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "rootRunId", "retryOfId"}
+    by_id = {"projectIds", "ids", "flowIds", "flowVersionIds", "parentRunId", "rootRunId", "retryOfId", "rerunOfId"}
     by_id |= {"scheduleIds", "webhookIds"}
     assert {field["name"] for field in kind["inputFields"]} == by_id.union(*(where for where, _ in CASES))
 
@@ -199,6 +199,7 @@ async def test_id_fields_match_runs_flows_versions_and_relatives(idle_app: App) 
     related = [
         {"source": "child", "parent_run_id": first, "root_run_id": first},
         {"source": "retry", "retry_of_id": second},
+        {"source": "rerun", "rerun_of_id": first},
     ]
     await make_runs(idle_app, other, *related)
     flow, version = ids.encode(IdKind.FLOW, other.flow_id), ids.encode(IdKind.FLOW_VERSION, published.version_id)
@@ -207,19 +208,20 @@ async def test_id_fields_match_runs_flows_versions_and_relatives(idle_app: App) 
         == "first second"
     )
     assert await sources(idle_app, ids=[]) == ""
-    assert await sources(idle_app, flowIds=[flow]) == "child retry"
+    assert await sources(idle_app, flowIds=[flow]) == "child retry rerun"
     assert await sources(idle_app, flowIds=[]) == ""
     assert await sources(idle_app, flowVersionIds=[version]) == "first second"
     assert await sources(idle_app, flowVersionIds=[]) == ""
     assert await sources(idle_app, parentRunId=encode_run_id(first)) == "child"
     assert await sources(idle_app, retryOfId=encode_run_id(second)) == "retry"
+    assert await sources(idle_app, rerunOfId=encode_run_id(first)) == "rerun"
     assert await sources(idle_app, rootRunId=encode_run_id(first)) == "first child"
     assert await sources(idle_app, rootRunId=encode_run_id(second)) == "second"
     assert await sources(idle_app, None, rootRunId=encode_run_id(first), **{"not": {"rootsOnly": True}}) == "child"
     assert await sources(idle_app, None, **{"not": {"flowIds": [flow], "parentRunId": encode_run_id(first)}}) == (
-        "first second retry"
+        "first second retry rerun"
     )
-    assert await sources(idle_app, rootsOnly=True) == "first second retry"
+    assert await sources(idle_app, rootsOnly=True) == "first second retry rerun"
 
 
 async def test_project_ids_apply_only_to_operator_keys(idle_app: App) -> None:

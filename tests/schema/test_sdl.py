@@ -30,12 +30,12 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets
         inputRequests""",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry cancel resumeRun
-        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
+        resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
-    "BulkOperation": """id project kind status strategy filter ignoredFilterFields excludedIds source requestedBy
-        maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
+    "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
+        requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
     "BulkOutcome": "runId run result reason plannedReason newRun dueAt at",
     "BulkPlan": "planId expiresAt eligible ineligible sample becameEligible becameIneligible",
@@ -43,10 +43,10 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability pendingInputs logs files externalId source scheduledFor waitingFor queuedMs runningMs pausedMs
-        flowId projectId logUrl""",
+        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs logs
+        files externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
-        reusedFrom""",
+        reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
         inputRequestsChanged""",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
@@ -76,11 +76,15 @@ CONTRACT = {
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
     "StatusChange": "from to at message",
-    "Retryability": "strategy allowed reason message reusedSteps rerunSteps",
+    "Retryability": """strategy allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames
+        reusedItems rerunItems""",
+    "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
+    "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
-    "Schedule": """id flow name enabled cron timeZone missedFires environment tags metadata input nextFireAt nextFires
-        lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
-    "Webhook": "id flow name hint environment signatureHeader createdAt rotatedAt runs",
+    "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
+        input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
+    "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
+        createdAt rotatedAt runs""",
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
@@ -97,7 +101,7 @@ CONTRACT = {
         failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
         createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore
         createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
-        parentRunId rootRunId rootsOnly retryOfId unrecovered archived includeArchived not or""",
+        parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
@@ -118,6 +122,9 @@ ARGUMENTS = {
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
     "Query.flowRuns": "filter orderBy first after last before",
+    "FlowRun.retryability": "stepName",
+    "FlowRun.rerunnability": "stepName",
+    "FlowRun.reruns": "first after last before",
     "FlowRun.step": "name",
     "FlowRun.childRuns": "first after last before",
     "FlowRun.retries": "first after last before",
@@ -130,13 +137,16 @@ ARGUMENTS = {
     "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
-    "Mutation.retry": "runId strategy idempotencyKey force",
+    "Mutation.retry": "runId strategy stepName input idempotencyKey force",
+    "Mutation.rerun": "runId flowVersionId stepName input idempotencyKey force",
+    "Mutation.completeStep": "runId stepName output skip note idempotencyKey force",
     "Mutation.cancel": "runId includeDescendants",
     "Mutation.resumeRun": "runId requestId response waitMs idempotencyKey",
     "Mutation.createSchedule": "input",
     "Mutation.updateSchedule": "input",
-    "Mutation.deleteSchedule": "id",
-    "Mutation.createWebhook": "flowId name environment signatureHeader signatureSecret",
+    "Mutation.deleteSchedule": "id cancelBacklog",
+    "Mutation.createWebhook": """flowId name environment signature signatureHeader signatureSecret input respond
+        acceptsGet exposedHeaders""",
     "Mutation.rotateWebhook": "id",
     "Mutation.deleteWebhook": "id",
     "Query.secrets": "projectId",
@@ -144,13 +154,14 @@ ARGUMENTS = {
     "Mutation.rotateSecret": "id value",
     "Mutation.deleteSecret": "id",
     "Mutation.bulkCancel": "filter excludeIds dryRun planId idempotencyKey waitMs",
-    "Mutation.bulkRetry": """filter excludeIds strategy failedOf spreadOverMs maxPerSecond dryRun planId idempotencyKey
+    "Mutation.bulkRetry": """filter excludeIds strategy stepName failedOf spreadOverMs maxPerSecond dryRun planId
+        idempotencyKey
         waitMs""",
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
     "Query.bulkOperation": "id",
-    "Query.bulkOperations": "first after last before",
+    "Query.bulkOperations": "first after last before includePlans",
     "BulkOperation.outcomes": "result reason first after last before",
     "BulkOperationConnection.totalCount": "limit",
     "BulkOutcomeConnection.totalCount": "limit",
@@ -165,11 +176,11 @@ VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
-    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY",
+    "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
-    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION",
+    "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
     "OrderDirection": "ASC DESC",
     "TimeBucketSize": "MINUTE HOUR DAY",
@@ -181,11 +192,12 @@ VALUES = {
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
     "BulkResult": "PENDING SUCCEEDED SKIPPED FAILED",
     "BulkReason": """RUN_NOT_FOUND RUN_NOT_CANCELLABLE RUN_NOT_RETRYABLE RETRY_UNDER_WAY ALREADY_RECOVERED
-        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED
+        RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
-    "ScheduleSkipReason": "MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED INPUT_INVALID SCHEDULE_INVALID INTERNAL_ERROR",
+    "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
+        INTERNAL_ERROR""",
 }
 UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
@@ -196,15 +208,20 @@ UNIONS = {
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
     "RetryResult": """RetrySuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
-        RetryLimitReached StepDataExpired FlowNotPublished
+        RetryLimitReached StepDataExpired StepNotReached InputInvalid InputTooLarge FlowNotPublished
         FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "RerunResult": """RerunSuccess RunNotFound RunNotFinal RerunUnderWay StepDataExpired StepNotReached InputInvalid
+        InputTooLarge FlowNotPublished FlowDisabled QuotaExceeded IdempotencyConflict""",
+    "CompleteStepResult": """CompleteStepSuccess RunNotFound RunNotRetryable RetryUnderWay AlreadyRecovered RetriedSince
+        RetryLimitReached StepDataExpired StepNotFailed InputTooLarge FlowDisabled QuotaExceeded
+        IdempotencyConflict""",
     "CancelResult": "CancelSuccess RunNotFound RunNotCancellable",
     "ResumeRunResult": """ResumeRunSuccess RunNotFound RunNotPaused InputRequestNotFound InputAlreadyAnswered
         InputInvalid InputTooLarge InputExpired IdempotencyConflict""",
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
-    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired

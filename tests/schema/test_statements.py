@@ -41,11 +41,21 @@ async def test_page_with_flow_steps_and_history_is_four_statements(general_app: 
     assert len(await cost(general_app, text)) == 4
 
 
+async def test_what_a_retry_would_execute_costs_one_read_of_the_definitions(general_app: App) -> None:
+    await make_run_families(general_app, 5)
+    text = "{ flowRuns { nodes { retryability { rerunStepNames } rerunnability { rerunStepNames } } } }"
+    executed = await cost(general_app, text)
+    assert [statement for statement in executed if any(f".{name}" in statement for name in PAYLOADS)] == [
+        statement for statement in executed if "flow_version.definition" in statement
+    ]
+    assert len([statement for statement in executed if "flow_version.definition" in statement]) == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "{ flowRuns { nodes { id tags error { message } durationMs flow { name publishedVersion { number } } } } }",
-        "{ flowRuns { nodes { steps { name attempts { number } } retryability { allowed } statusHistory { to } } } }",
+        "{ flowRuns { nodes { steps { name attempts { number } } statusHistory { to } } } }",
         "{ flows { nodes { name enabled publishedVersion { number stepCount } } } }",
         "query($failed: ID!) { flowRun(id: $failed) { status retries { nodes { id } } failedStep { name kind } } }",
     ],

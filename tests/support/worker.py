@@ -18,7 +18,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import FlowRun, RunEvent, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import claims, retries
+from db.runs import claims, kept_steps
 from db.runs.claims import Claimed
 from db.sql.rows import AnyRow
 from domain.enums import Environment, RunStatus, TriggerMethod
@@ -128,7 +128,7 @@ class WorkerHarness:
         def work(uow: UnitOfWork) -> UUID:
             lineage = {"retry_of_id": run_id, "attempt": old.attempt + 1, "trigger_method": TriggerMethod.RETRY}
             new_id = self._create(uow, flow, {"input": old.input, **lineage})
-            retries.copy_kept(uow, [new_id])
+            kept_steps.copy_kept(uow, [new_id])
             return new_id
 
         return await self.database.write(work)

@@ -1,5 +1,6 @@
 import { createRoot } from 'react-dom/client'
-import { App } from './app'
-import './page.css'
+import { Console } from './shell/console'
+import './shared/kit.css'
+import './shared/theme.css'
 
-createRoot(document.getElementById('root')!).render(<App />)
+createRoot(document.getElementById('root')!).render(<Console />)

@@ -17,10 +17,12 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    cast,
     column,
     exists,
     func,
     literal,
+    null,
     or_,
     select,
     update,
@@ -30,10 +32,10 @@ from db.bulk import outcomes
 from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
-from db.models import BulkOperation, StepResult
+from db.models import BulkOperation, Flow, StepResult
 from db.models.types import table, to_microseconds
 from db.queue import quota
-from db.runs import retries, transitions
+from db.runs import kept_steps, retries, transitions
 from db.runs.transitions import Creation
 from db.sql.rows import AnyRow, group_by
 from domain import ids
@@ -81,6 +83,10 @@ _LINK_BY_ARRAYS = (
 """PostgreSQL's statement. It has an array parameter `of_…` for each of the `_LINK_COLUMNS`."""
 
 
+_STEP_NAME = select(_operation.step_name).where(_operation.id == bindparam("of_operation")).scalar_subquery()
+"""The step that the client chose."""
+_flows = table(Flow)
+_flow = _flows.c
 _parent = RUNS.alias("parent")
 _WAITING_PARENTS = (
     select(_parent.c.id, _parent.c.root_run_id)
@@ -106,7 +112,7 @@ class RetryRuns(BulkAction):
 
     def refusal(self) -> ColumnElement[str | None]:
         """SQL for why a run cannot be retried: the rule of the mutation `retry`."""
-        return retries.refusal(self._strategy)
+        return retries.refusal(self._strategy, _STEP_NAME if self._strategy is RetryStrategy.FROM_STEP else None)
 
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
         """Writes a retry of each run within its project's quota, due when the operation's pace allows it."""
@@ -117,8 +123,8 @@ class RetryRuns(BulkAction):
         created_at = [ids.created_at(new_id) for new_id in new_ids]
         _link(uow, chunk, (run_ids, new_ids, created_at, _due_times(uow, chunk, len(run_ids))))
         transitions.create_from(uow, self._creation, chunk.parameters, new_ids)
-        if self._strategy in retries.CONTINUING:
-            retries.copy_kept(uow, new_ids)
+        if self._strategy in retries.KEEPING:
+            kept_steps.copy_kept(uow, new_ids)
 
     def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
         """Locks the parents that wait for the runs, and their families: a retry takes the place of its run there."""
@@ -173,11 +179,12 @@ class RetryRuns(BulkAction):
             is_retried,
         )
         by_step = or_(_run.item_index.is_not(None), _run.retry_of_id.is_not(None))
-        if self._strategy not in retries.CONTINUING:
+        if self._strategy not in retries.KEEPING:
             return and_(_run.parent_run_id.is_not(None), by_step, has_parent.correlate(RUNS))
         is_kept = exists().where(
             _parent_step.run_id == _run.parent_run_id,
             _parent_step.position == _run.parent_position,
+            _parent_step.position < self._starts_at,
             _parent_step.status.in_(sorted(KEPT)),
         )
         # Nothing waits for a run that its step did not wait for: the retry of the parent keeps that step.
@@ -186,12 +193,29 @@ class RetryRuns(BulkAction):
             _run.parent_run_id.is_not(None), is_waited_for, ~is_kept.correlate(RUNS), has_parent.correlate(RUNS)
         )
 
+    @property
+    def _step_name(self) -> ColumnElement[Any]:
+        return _STEP_NAME if self._strategy is RetryStrategy.FROM_STEP else cast(null(), Text)
+
+    @property
+    def _starts_at(self) -> ColumnElement[int]:
+        """The step from which the retry of a run's parent executes all, unless that ended before it."""
+        latest = (
+            select(_flow.published_version_id)
+            .join_from(_flows, _parent, _flow.id == _parent.c.flow_id)
+            .where(_parent.c.id == _run.parent_run_id)
+            .correlate(RUNS)
+            .scalar_subquery()
+        )
+        strategy = literal(self._strategy.value)
+        return kept_steps.keeps_before(strategy, self._step_name, latest, _run.parent_run_id, RUNS)
+
     @cached_property
     def _creation(self) -> Creation:
         """Statements that create the runs to which the outcomes of a chunk are linked."""
         values = {
             **{name: _run[name] for name in retries.CARRIED_OVER},
-            **retries.derived(self._strategy, _outcome.new_run_id),
+            **retries.derived(self._strategy, _outcome.new_run_id, self._step_name),
             "id": _outcome.new_run_id,
             "flow_version_id": retries.version(self._strategy),
             "trigger_method": literal(TriggerMethod.RETRY.value),

@@ -1,4 +1,4 @@
-"""The inbox, what runs wait for, notes and summaries of runs, answer links and saved views.
+"""The inbox, and what runs wait for.
 
 Revision ID: 0017
 """
@@ -6,10 +6,8 @@ Revision ID: 0017
 import sqlalchemy as sa
 from alembic import op
 
-from db.models.types import Timestamp
-
 revision = "0017"
-down_revision = "0018"
+down_revision = "0013"
 
 _WAITS_FOR = """
     UPDATE flow_run SET waits_for = CASE
@@ -26,17 +24,13 @@ _ANSWERED_BY = "(SELECT name FROM api_key WHERE api_key.id = input_request.answe
 
 
 def upgrade() -> None:
-    """Add columns, fill those of old rows from what is known of them, and add the tables."""
-    for name in ("waits_for", "summary", "note"):
-        op.add_column("flow_run", sa.Column(name, sa.Text(), nullable=True))
+    """Add columns, and fill those of old rows from what is known of them."""
+    op.add_column("flow_run", sa.Column("waits_for", sa.Text(), nullable=True))
     op.execute(_WAITS_FOR)
     paused = sa.text("status = 'PAUSED'")
     columns = ["project_id", "waits_for", "id"]
     op.create_index("ix_run_waiting", "flow_run", columns, sqlite_where=paused, postgresql_where=paused)
-    op.create_index("ix_flow_version_flow", "flow_version", ["flow_id", "id"])
-    op.create_index("ix_schedule_project", "schedule", ["project_id", "id"])
     _fill_input_requests()
-    _create_tables()
 
 
 def _fill_input_requests() -> None:
@@ -57,39 +51,4 @@ def _fill_input_requests() -> None:
     columns = ["project_id", "assignee", "id"]
     op.create_index(
         "ix_input_request_assignee", "input_request", columns, sqlite_where=assigned, postgresql_where=assigned
-    )
-
-
-def _create_tables() -> None:
-    op.create_table(
-        "answer_link",
-        sa.Column("id", sa.Uuid(), primary_key=True),
-        sa.Column("project_id", sa.Uuid(), nullable=False),
-        sa.Column("run_id", sa.Uuid(), nullable=False),
-        sa.Column("request_id", sa.Uuid(), nullable=False),
-        sa.Column("secret_hash", sa.Text(), nullable=False, unique=True),
-        sa.Column("recipient", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Uuid(), nullable=False),
-        sa.Column("created_at", Timestamp(), nullable=False),
-        sa.Column("expires_at", Timestamp(), nullable=False),
-        sa.Column("used_at", Timestamp()),
-    )
-    op.create_index("ix_answer_link_request", "answer_link", ["request_id", "id"])
-    op.create_table(
-        "saved_view",
-        sa.Column("id", sa.Uuid(), primary_key=True),
-        sa.Column("project_id", sa.Uuid()),
-        sa.Column("key_id", sa.Uuid(), nullable=False),
-        sa.Column("key_name", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("shared", sa.Boolean(), nullable=False),
-        sa.Column("filter", sa.Text(), nullable=False),
-        sa.Column("settings", sa.Text(), nullable=False),
-        sa.Column("created_at", Timestamp(), nullable=False),
-        sa.Column("updated_at", Timestamp(), nullable=False),
-    )
-    op.create_index("ix_saved_view_key", "saved_view", ["key_id", "id"])
-    shared = sa.text("shared")
-    op.create_index(
-        "ix_saved_view_shared", "saved_view", ["project_id", "id"], sqlite_where=shared, postgresql_where=shared
     )

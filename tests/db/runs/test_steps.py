@@ -10,8 +10,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import StepAttempt
 from db.models.types import table
 from db.row_types import StepRow
+from db.runs import kept_steps
 from db.runs import reads as run_reads
-from db.runs import retries
 from domain.definition import MAX_STEPS
 from domain.enums import RunStatus
 from tests.support import factory
@@ -78,7 +78,7 @@ def add_ended_run(
 
 def retried(uow: UnitOfWork, published: PublishedFlow, source: UUID, failed_step_name: str | None = None) -> UUID:
     target = factory.make_run(uow, published, retry_of_id=source, failed_step_name=failed_step_name)
-    retries.copy_kept(uow, [target])
+    kept_steps.copy_kept(uow, [target])
     return target
 
 
@@ -92,7 +92,8 @@ async def test_retry_keeps_steps_before_the_failed_one(database: Database, publi
         source = await database.write(add_ended_run, published, values, rows)
         copies = await results(database, await database.write(retried, published, source))
         found[name] = [step.name for step in copies]
-        assert await database.read(retries.kept_counts_by_runs, [source]) == ({source: len(copies)} if copies else {})
+        reached = await database.read(kept_steps.reached_by_runs, [source])
+        assert [step.name for step in reached.get(source, []) if step.is_kept] == found[name]
     assert found == {name: kept for name, (_, _, kept) in KEPT.items()}
 
 
@@ -140,7 +141,8 @@ async def test_kept_counts_are_batched(database: Database, published: PublishedF
     one = await database.write(add_ended_run, published, {"failed_step_name": "c"}, [OK, OK, FAILED])
     other = await database.write(add_ended_run, published, {"failed_step_name": "b"}, [OK, FAILED])
     none = await database.write(add_ended_run, published, {"failed_step_name": "a"}, [FAILED])
-    assert await database.read(retries.kept_counts_by_runs, [one, other, none]) == {one: 2, other: 1}
+    reached = await database.read(kept_steps.reached_by_runs, [one, other, none])
+    assert {run: sum(step.is_kept for step in steps) for run, steps in reached.items()} == {one: 2, other: 1, none: 0}
 
 
 class TestReads:

@@ -25,7 +25,7 @@ from tests.support.worker import WorkerHarness, history, python, transform
     [
         ("{{ steps.nowhere.output }}", "TEMPLATE_ERROR"),
         ("{{ run.input.a + 1 }}", "TEMPLATE_ERROR"),
-        ("{{ 9223372036854775807 * 4 }}", "TEMPLATE_ERROR"),
+        ("{{ 9223372036854775807 * 4 }}", "NUMBER_OUT_OF_RANGE"),
         ("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}", "TEMPLATE_LIMIT"),
     ],
 )

@@ -36,6 +36,8 @@ async def test_run_that_succeeds_leaves_exactly_these_rows(worker: WorkerHarness
         "attempts_count": 1,
         "error": None,
         "reused_from_id": None,
+        "completed_by": None,
+        "completion_note": None,
         "sealed": None,
     }
     assert [row._asdict() for row in await worker.steps(run_id)] == [

@@ -351,15 +351,15 @@ async def test_schedule_changed_during_the_fire_is_read_again(
 ) -> None:
     schedule_id = await database.write(add, published)
     await still.advance(3_600)
-    refusal = scheduler._skip_reason
+    refusal = scheduler._run_input
 
-    async def change_schedule(seen: AnyRow) -> SkipReason | None:
-        monkeypatch.setattr(scheduler, "_skip_reason", refusal)
+    async def change_schedule(seen: AnyRow) -> tuple[str, SkipReason | None]:
+        monkeypatch.setattr(scheduler, "_run_input", refusal)
         changes = {"input": '"new"', "updated_at": clock.now()}
         await database.write(schedules.change, schedule_id, changes)
-        return None
+        return "{}", None
 
-    monkeypatch.setattr(scheduler, "_skip_reason", change_schedule)
+    monkeypatch.setattr(scheduler, "_run_input", change_schedule)
     await scheduler.fire_due()
     assert await runs_of(database) == []
     await scheduler.fire_due()
@@ -376,10 +376,11 @@ async def test_schedule_deleted_during_the_fire_starts_nothing(
     schedule_id = await database.write(add, published)
     await still.advance(3_600)
 
-    async def delete_schedule(seen: AnyRow) -> None:
+    async def delete_schedule(seen: AnyRow) -> tuple[str, SkipReason | None]:
         assert await database.write(schedules.remove, schedule_id)
+        return "{}", None
 
-    monkeypatch.setattr(scheduler, "_skip_reason", delete_schedule)
+    monkeypatch.setattr(scheduler, "_run_input", delete_schedule)
     await scheduler.fire_due()
     assert await runs_of(database) == []
 

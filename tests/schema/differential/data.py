@@ -61,6 +61,7 @@ async def make_data(app: App) -> dict[str, list[Any]]:
         "FlowRunFilter.flowVersionIds": versions,
         "FlowRunFilter.parentRunId": run_ids,
         "FlowRunFilter.retryOfId": run_ids,
+        "FlowRunFilter.rerunOfId": run_ids,
         "FlowRunFilter.rootRunId": run_ids,
         "FlowFilter.projectIds": projects,
         "tags": ["red", "blue", HOSTILE, "unknown"],
@@ -131,6 +132,7 @@ def _make_runs(uow: UnitOfWork, published: PublishedFlow) -> list[UUID]:
     nested = {"parent_run_id": keys[0], "root_run_id": keys[0]}
     factory.make_runs(uow, published, [{"status": RunStatus.SUCCEEDED, **nested} for _ in range(4)])
     factory.make_runs(uow, published, [{"status": RunStatus.FAILED, "retry_of_id": keys[1], "attempt": 2}])
+    factory.make_runs(uow, published, [{"status": RunStatus.SUCCEEDED, "rerun_of_id": keys[0]}])
     step = {"input": json_text(HOSTILE), "output": json_text({"text": HOSTILE}), "display_name": HOSTILE}
     failed = {
         "status": StepStatus.FAILED,

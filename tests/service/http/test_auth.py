@@ -117,7 +117,7 @@ def sessions(idle_app: App) -> BrowserSessions:
 async def test_sign_in_token_works_once(idle_app: App, sessions: BrowserSessions) -> None:
     address = f"/sign-in?token={sessions.issue_token()}"
     first = await idle_app.http.get(address)
-    assert (first.status_code, first.headers["location"]) == (303, "/graphql")
+    assert (first.status_code, first.headers["location"]) == (303, "/")
     assert {"HttpOnly", "SameSite=strict"} <= set(first.headers["set-cookie"].split("; "))
     viewer = (await ask(idle_app)).json()["data"]["viewer"]
     assert viewer == {"role": "ADMIN", "keyName": "browser session"}

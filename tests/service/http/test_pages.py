@@ -1,10 +1,11 @@
-"""What is served beside the API: the explorer, its assets, the health of the service, the language's schema."""
+"""What is served beside the API: the pages, their assets, the health of the service, the language's schema."""
 
 from pathlib import Path
 
 import httpx
 import jsonschema_rs
 import pytest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,9 +13,10 @@ from starlette.routing import Route
 
 from db.assembly import open_database
 from domain import ids
+from engine.secrets.key_ring import new_key
 from service.asgi import create_service
 from service.demo import FLOWS
-from service.http.graphiql import POLICY, Explorer
+from service.http.pages import POLICY, Pages
 from service.settings import Settings
 from tests.support.app import BASE_URL, App
 from tests.support.query import query
@@ -24,10 +26,11 @@ PAGE = {"accept": "text/html,application/xhtml+xml"}
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    """A built explorer."""
+    """Built pages."""
     folder = tmp_path / "dist"
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("<title>Flow Runs</title>")
+    (folder / "graphiql.html").write_text("<title>GraphiQL</title>")
     (folder / "assets" / "main-abc.js").write_text("1")
     (tmp_path / "secret.txt").write_text("secret")
     return folder
@@ -38,18 +41,21 @@ def client(app: Starlette) -> httpx.AsyncClient:
 
 
 def pages(folder: Path) -> httpx.AsyncClient:
-    explorer = Explorer(folder)
+    served = Pages(folder)
 
-    async def page(_: Request) -> Response:
-        return explorer.page()
+    async def graphiql(_: Request) -> Response:
+        return served.graphiql()
 
-    return client(Starlette(routes=[Route("/graphql", page), explorer.assets()]))
+    return client(Starlette(routes=[Route("/graphql", graphiql), *served.routes()]))
 
 
-async def test_page_is_sent_with_a_strict_policy(build: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "title"), [("/", "Flow Runs"), ("/runs/run_1?step=a", "Flow Runs"), ("/graphql", "GraphiQL")]
+)
+async def test_page_is_sent_with_a_strict_policy(build: Path, path: str, title: str) -> None:
     async with pages(build) as http:
-        response = await http.get("/graphql")
-    assert response.text == "<title>Flow Runs</title>"
+        response = await http.get(path)
+    assert response.text == f"<title>{title}</title>"
     assert response.headers["content-security-policy"] == POLICY
     assert "default-src 'none'" in POLICY
     assert "script-src 'self';" in POLICY
@@ -62,7 +68,7 @@ async def test_page_is_sent_with_a_strict_policy(build: Path) -> None:
 
 async def test_assets_may_be_kept_for_ever(build: Path) -> None:
     async with pages(build) as http:
-        response = await http.get("/graphiql/assets/main-abc.js")
+        response = await http.get("/assets/main-abc.js")
     assert response.text == "1"
     assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -73,13 +79,13 @@ async def test_assets_may_be_kept_for_ever(build: Path) -> None:
 )
 async def test_nothing_but_assets_is_served_from_there(build: Path, path: str) -> None:
     async with pages(build) as http:
-        assert (await http.get(f"/graphiql/assets/{path}")).status_code in (404, 405)
+        assert (await http.get(f"/assets/{path}")).status_code in (404, 405)
 
 
 async def test_missing_build_is_said_clearly(tmp_path: Path) -> None:
     async with pages(tmp_path / "nothing") as http:
-        response = await http.get("/graphql")
-        assert (await http.get("/graphiql/assets/main-abc.js")).status_code == 404
+        response = await http.get("/")
+        assert (await http.get("/assets/main-abc.js")).status_code == 404
     assert response.status_code == 404
     assert "scripts/build-web" in response.text
     assert "POST" in response.text
@@ -91,20 +97,16 @@ def request_of(method: str, accept: str, query_string: str = "") -> Request:
 
 
 def test_the_page_is_for_browsers_that_ask_for_one(tmp_path: Path) -> None:
-    explorer = Explorer(tmp_path)
-    assert explorer.is_page_request(request_of("GET", PAGE["accept"]))
-    assert not explorer.is_page_request(request_of("GET", PAGE["accept"], "query=x"))
-    assert not explorer.is_page_request(request_of("GET", "*/*"))
-    assert not explorer.is_page_request(request_of("POST", PAGE["accept"]))
+    served = Pages(tmp_path)
+    assert served.is_page_request(request_of("GET", PAGE["accept"]))
+    assert not served.is_page_request(request_of("GET", PAGE["accept"], "query=x"))
+    assert not served.is_page_request(request_of("GET", "*/*"))
+    assert not served.is_page_request(request_of("POST", PAGE["accept"]))
 
 
-async def test_the_root_leads_to_the_explorer(idle_app: App) -> None:
-    response = await idle_app.http.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/graphql")
-
-
-async def test_the_page_needs_no_key(idle_app: App) -> None:
-    assert (await idle_app.http.get("/graphql", headers=PAGE)).status_code in (200, 404)
+@pytest.mark.parametrize("path", ["/", "/graphql"])
+async def test_the_pages_need_no_key(idle_app: App, path: str) -> None:
+    assert (await idle_app.http.get(path, headers=PAGE)).status_code in (200, 404)
 
 
 async def test_service_is_healthy_and_ready(idle_app: App) -> None:
@@ -126,7 +128,8 @@ async def test_service_is_not_ready_before_its_database_is_migrated(
 async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"
     database = open_database(url)
-    app = create_service(Settings(database_url=url), database, ids.new_uuid(), with_worker=False).app
+    settings = Settings(database_url=url, secret_keys=SecretStr(new_key()))
+    app = create_service(settings, database, ids.new_uuid(), with_worker=False).app
     async with client(app) as http:
         response = await http.get("/readyz")
         assert response.status_code == 503

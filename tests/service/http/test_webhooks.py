@@ -88,7 +88,40 @@ async def test_call_starts_run_at_once(idle_app: App) -> None:
         ("text/plain", b"\xff", {"body": None, "bodyBase64": "/w=="}),
         ("text/plain; charset=nonsense", b"x", {"body": None, "bodyBase64": "eA=="}),
         ("application/octet-stream", b"\x00\x01", {"body": None, "bodyBase64": "AAE="}),
-        ("", b"x", {"body": None, "bodyBase64": "eA=="}),
+        ("application/csp-report", b'{"a": 1}', {"body": {"a": 1}}),
+        ("text/csv", b"[a,b]", {"body": "[a,b]"}),
+        ("", b"x", {"body": "x"}),
+        ("", b'{"a": 1}', {"body": {"a": 1}}),
+        ("", b"\xff", {"body": None, "bodyBase64": "/w=="}),
+        ("application/json", b'\xef\xbb\xbf{"a": 1}', {"body": {"a": 1}}),
+        ("application/json; charset=utf-16", '{"a": "ü"}'.encode("utf-16"), {"body": {"a": "ü"}}),
+        ("application/json; charset=iso-8859-1", '{"a": "ü"}'.encode("latin-1"), {"body": {"a": "ü"}}),
+        ("application/json", b"{", {"body": "{"}),
+        ("application/json", b"NaN", {"body": "NaN"}),
+        ("application/json", b"[" * 300 + b"]" * 300, {"body": "[" * 300 + "]" * 300}),
+        ("application/json", b"\xff", {"body": None, "bodyBase64": "/w=="}),
+        ("text/plain; charset=UTF-8", b'{"Type": "Notification"}', {"body": {"Type": "Notification"}}),
+        ("text/plain", b"7", {"body": "7"}),
+        ("text/plain", b"{no", {"body": "{no"}),
+        ("text/plain", b'{"id": 18446744073709551616}', {"body": '{"id": 18446744073709551616}'}),
+        ("text/html", b"[1]", {"body": "[1]"}),
+        ("application/x-ndjson", b"{}\n{}\n", {"body": "{}\n{}\n"}),
+        ("application/octet-stream", b"[1]", {"body": [1]}),
+        (
+            "application/x-www-form-urlencoded",
+            b"payload=%7B%22a%22%3A1%7D&b=2",
+            {"body": {"payload": {"a": 1}, "b": "2"}},
+        ),
+        ("application/x-www-form-urlencoded", b'{"order": 7}', {"body": {"order": 7}}),
+        ("application/x-www-form-urlencoded", b"a=%FF&b=J\xf6rg", {"body": {"a": "ÿ", "b": "Jörg"}}),
+        (
+            "application/x-www-form-urlencoded",
+            b"charset=koi8-r&a=%C1",
+            {"body": {"charset": "koi8-r", "a": "\N{CYRILLIC SMALL LETTER A}"}},
+        ),
+        ("application/x-www-form-urlencoded; charset=windows-1252", b"a=%80", {"body": {"a": "€"}}),
+        ("application/x-www-form-urlencoded", b"a=%zz&=1&b", {"body": {"a": "%zz", "": "1", "b": ""}}),
+        ("multipart/form-data", b"no boundary", {"body": None, "bodyBase64": "bm8gYm91bmRhcnk="}),
         ("application/json", b"", {"body": None}),
     ],
 )
@@ -108,26 +141,23 @@ async def test_input_has_query_and_headers_without_secrets(app: App) -> None:
     given = response.json()["output"]
     assert given["query"] == {"a": "1", "b": ["2", "3"]}
     assert given["headers"]["x-event"] == "paid"
-    assert given["headers"]["x-many"] == "1, 2"
+    assert given["headers"]["x-many"] == ["1", "2"]
     assert given["headers"].keys().isdisjoint(secret)
 
 
 @pytest.mark.parametrize(
     ("content_type", "content"),
     [
-        ("application/json", b"{"),
-        ("application/json", b"NaN"),
-        ("application/json", b"[" * 5_000),
-        ("application/json", b"[" * 300 + b"]" * 300),
-        ("application/x-www-form-urlencoded", b"a=%ff"),
-        ("application/x-www-form-urlencoded", b"\xff"),
+        ("application/json", b'{"id": 18446744073709551616}'),
+        ("application/json", b"-9223372036854775809"),
+        ("application/vnd.x+json", b"[1e400]"),
     ],
 )
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
-async def test_malformed_body_is_refused(idle_app: App, content_type: str, content: bytes) -> None:
+async def test_number_that_cannot_be_kept_is_refused(idle_app: App, content_type: str, content: bytes) -> None:
     webhook = await create(idle_app)
     response = await idle_app.http.post(webhook["path"], content=content, headers={"content-type": content_type})
-    assert (response.status_code, code_of(response)) == (400, "INVALID_ARGUMENT")
+    assert (response.status_code, code_of(response)) == (400, "NUMBER_OUT_OF_RANGE")
     assert await run_count(idle_app) == 0
 
 
@@ -177,7 +207,9 @@ async def test_wait_time_is_bounded(idle_app: App, wait: str) -> None:
     assert await run_count(idle_app) == 0
 
 
-@pytest.mark.parametrize("header", ["Idempotency-Key", "webhook-id", "X-GitHub-Delivery", "X-Shopify-Webhook-Id"])
+@pytest.mark.parametrize(
+    "header", ["Idempotency-Key", "webhook-id", "X-GitHub-Delivery", "X-GitLab-Event-UUID", "X-Shopify-Webhook-Id"]
+)
 async def test_repeated_delivery_returns_same_run(idle_app: App, header: str) -> None:
     webhook = await create(idle_app)
 
@@ -185,11 +217,16 @@ async def test_repeated_delivery_returns_same_run(idle_app: App, header: str) ->
         return await idle_app.http.post(webhook["path"], json=body, headers={header: "1", "x-time": time})
 
     first, second = await deliver(7, "12:00"), await deliver(7, "12:01")
-    assert first.json() == second.json()
+    assert second.json() == {**first.json(), "duplicate": True}
     assert second.status_code == 202
-    conflict = await deliver(8, "12:02")
-    assert (conflict.status_code, code_of(conflict)) == (409, "IDEMPOTENCY_CONFLICT")
     assert await run_count(idle_app) == 1
+    other = await deliver(8, "12:02")
+    if header == "Idempotency-Key":
+        assert (other.status_code, code_of(other)) == (409, "IDEMPOTENCY_CONFLICT")
+    else:
+        # Some senders give one ID to several events.
+        assert other.status_code == 202
+        assert other.json()["runId"] != first.json()["runId"]
 
 
 async def test_concurrent_deliveries_start_one_run(idle_app: App) -> None:
@@ -394,6 +431,13 @@ async def test_call_beyond_quota_returns_run_and_retry_time(fake_clock: FakeCloc
     assert (run["status"], run["input"]["body"]) == ("QUOTA_EXCEEDED", {"order": 7})
     await fake_clock.advance(3_000)
     assert (await idle_app.http.post(webhook["path"], json=1)).status_code == 202
+    # The key of a refused delivery is not used up: with more room it is delivered.
+    await idle_app.query(limit.replace("1,", "9,"))
+    again = await idle_app.http.post(webhook["path"], json={"order": 7}, headers={"idempotency-key": "k"})
+    assert again.status_code == 202
+    assert again.json()["runId"] != refused.json()["runId"]
+    duplicate = await idle_app.http.post(webhook["path"], json={"order": 7}, headers={"idempotency-key": "k"})
+    assert duplicate.json() == {**again.json(), "duplicate": True}
 
 
 async def test_repeated_delivery_returns_run_after_flow_was_disabled(idle_app: App) -> None:
@@ -403,5 +447,5 @@ async def test_repeated_delivery_returns_run_after_flow_was_disabled(idle_app: A
     first = await idle_app.http.post(webhook["path"], json=1, headers=headers)
     await idle_app.query("mutation($id: ID!) { updateFlow(flowId: $id, enabled: false) { __typename } }", {"id": flow})
     again = await idle_app.http.post(webhook["path"], json=1, headers=headers)
-    assert (again.status_code, again.json()) == (202, first.json())
+    assert (again.status_code, again.json()) == (202, {**first.json(), "duplicate": True})
     assert code_of(await idle_app.http.post(webhook["path"], json=1)) == "FLOW_DISABLED"

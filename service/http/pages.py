@@ -1,10 +1,10 @@
-"""Serves GraphiQL from this machine, so that it works without the internet."""
+"""Serves the console and GraphiQL from this machine, so that they work without the internet."""
 
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.http.compression import compression
@@ -15,9 +15,19 @@ POLICY = (
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+_CONSOLE_PATHS = (
+    "/",
+    "/runs/{run_id}",
+    "/failures",
+    "/flows",
+    "/flows/{flow_id}",
+    "/bulk",
+    "/bulk/{operation_id}",
+)
+"""The addresses of the console's pages: all of them are one document."""
 _MISSING = (
-    "The explorer is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
-    "The API is here all the same: POST a query to this address.\n"
+    "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
+    "The API is here all the same: POST a query to /graphql.\n"
 )
 
 
@@ -35,15 +45,15 @@ class _Assets(StaticFiles):
         return response
 
 
-class Explorer:
-    """Serves the built GraphiQL page in `folder`, or a message that says how to build it."""
+class Pages:
+    """Serves the pages that were built into `folder`, or a message that says how to build them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @property
-    def is_built(self) -> bool:
-        """True if the page was built."""
+    def are_built(self) -> bool:
+        """True if the pages were built."""
         return (self._folder / "index.html").is_file()
 
     def is_page_request(self, request: Request) -> bool:
@@ -51,15 +61,21 @@ class Explorer:
         wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         return wants_page and "query" not in request.query_params
 
-    def page(self) -> Response:
-        """Returns the page. Its scripts request the signed-in viewer."""
-        if not self.is_built:
+    def graphiql(self) -> Response:
+        """Returns GraphiQL. Its scripts request the signed-in viewer."""
+        return self._page("graphiql.html")
+
+    def routes(self) -> list[BaseRoute]:
+        """Returns the routes of the console, and of the scripts and styles of both pages."""
+        console = [Route(path, self._console, methods=["GET"]) for path in _CONSOLE_PATHS]
+        assets = _Assets(directory=self._folder / "assets", check_dir=False)
+        return [*console, Mount("/assets", assets, middleware=[compression()])]
+
+    async def _console(self, _: Request) -> Response:
+        return self._page("index.html")
+
+    def _page(self, name: str) -> Response:
+        if not self.are_built:
             return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | {"vary": "accept"})
         headers = {"cache-control": "no-cache", "vary": "accept", "content-security-policy": POLICY, **_HEADERS}
-        return FileResponse(self._folder / "index.html", headers=headers)
-
-    def assets(self) -> Mount:
-        """Returns the route of the page's scripts, styles and fonts."""
-        return Mount(
-            "/graphiql/assets", _Assets(directory=self._folder / "assets", check_dir=False), middleware=[compression()]
-        )
+        return FileResponse(self._folder / name, headers=headers)

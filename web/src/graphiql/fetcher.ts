@@ -1,6 +1,6 @@
 import { createGraphiQLFetcher, type Fetcher } from '@graphiql/toolkit'
 import { createClient } from 'graphql-ws'
-import { GRAPHQL_PATH, HEADERS } from './api'
+import { GRAPHQL_PATH, HEADERS } from '../shared/session'
 
 /** Queries and mutations go over HTTP; a socket is opened only while a subscription runs. */
 export function createFetcher(onUnauthenticated: () => void): Fetcher {

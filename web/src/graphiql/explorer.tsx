@@ -3,7 +3,7 @@ import { explorerPlugin } from '@graphiql/plugin-explorer'
 import { HISTORY_PLUGIN } from '@graphiql/plugin-history'
 import { createLocalStorage } from '@graphiql/toolkit'
 import { GraphiQL } from 'graphiql'
-import { signOut, type Viewer } from './api'
+import { signOut, type Viewer } from '../shared/session'
 import { EXAMPLES } from './examples'
 import { createFetcher } from './fetcher'
 import './workers'
@@ -22,6 +22,9 @@ const STORAGE = createLocalStorage({ namespace: 'flow-runs' })
 // Without this the variables editor takes a JSON object for an error.
 const SCALARS = { JSON: { description: 'Any JSON value.' } }
 
+// The console's views open here with what they ask: the document and its variables are in the address.
+const SHOWN = new URLSearchParams(location.hash.slice(1))
+
 type Props = { viewer: Viewer; onUnauthenticated: () => void }
 
 export default function Explorer({ viewer, onUnauthenticated }: Props) {
@@ -33,6 +36,8 @@ export default function Explorer({ viewer, onUnauthenticated }: Props) {
       storage={STORAGE}
       customScalarSchemas={SCALARS}
       defaultTabs={EXAMPLES}
+      initialQuery={SHOWN.get('document') ?? undefined}
+      initialVariables={SHOWN.get('variables') ?? undefined}
       defaultEditorToolsVisibility="variables"
       showPersistHeadersSettings={false}
     >

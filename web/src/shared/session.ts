@@ -1,4 +1,4 @@
-/** What the page asks of the service. The session itself is a cookie that scripts cannot read. */
+/** Signing in and out. The session itself is a cookie that scripts cannot read. */
 
 export const GRAPHQL_PATH = '/graphql'
 
@@ -7,11 +7,14 @@ export const HEADERS = {
   accept: 'application/graphql-response+json, application/json',
 }
 
-export type Viewer = { role: string; project: { name: string } | null }
+export type Role = 'VIEWER' | 'OPERATOR' | 'ADMIN'
+export type Viewer = { keyName: string; role: Role; project: { id: string; name: string } | null }
+
+const VIEWER = '{ viewer { keyName role project { id name } } }'
 
 /** The signed-in viewer, or null when there is no valid session. */
 export async function fetchViewer(): Promise<Viewer | null> {
-  const response = await post(GRAPHQL_PATH, { query: '{ viewer { role project { name } } }' })
+  const response = await post(GRAPHQL_PATH, { query: VIEWER })
   if (response.status === 401) return null
   const body = await readJson(response)
   if (!body.data?.viewer) throw new Error(firstMessage(body, response))

@@ -1,5 +1,5 @@
 import { useState, type FormEvent } from 'react'
-import { signIn } from './api'
+import { signIn } from './session'
 import icon from './icon.svg'
 
 export function SignIn() {

@@ -1,0 +1,111 @@
+"""Completes a failed step by hand: a retry continues behind it, with an output that a person gives, or without one."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import RunRow
+from db.runs import kept_steps, retries, transitions
+from db.runs.kept_steps import Completion
+from domain import ids, json_codec
+from domain.enums import RetryStrategy
+from domain.errors import InvalidArgumentError, StepNotFailedError
+from domain.ids import IdKind
+from engine import run_creation
+from engine.run_creation import Idempotency
+from resolvers.context import Context, Viewer
+from resolvers.flow_runs import retry
+from resolvers.flow_runs.start_check import StartCheck, definition, step_names
+
+MAX_NOTE_LENGTH = 1_000
+"""Characters of the note of a completion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """A client's request to complete the step at which a run ended."""
+
+    run_id: str
+    step_name: str
+    output_text: str | None
+    """The output of the step as JSON text; None: the step is skipped."""
+    note: str | None = None
+    force: bool = False
+    idempotency_key: str | None = None
+
+    def idempotency(self) -> Idempotency:
+        """Returns the idempotency key with the request's other arguments."""
+        output = None if self.output_text is None else [json_codec.decode(self.output_text)]
+        arguments = ["complete", self.run_id, self.step_name, output, self.note, self.force]
+        return Idempotency.of(self.idempotency_key, arguments)
+
+
+def check_choice(output: Any, *, skip: bool) -> None:
+    """Checks that a request does not both give an output and skip the step.
+
+    Raises:
+        InvalidArgumentError
+    """
+    if skip and output is not None:
+        raise InvalidArgumentError("A step that is skipped has no output: give either `output` or `skip: true`.")
+
+
+async def complete_step(context: Context, request: CompletionRequest) -> UUID:
+    """Creates a retry that keeps what succeeded, has the given result of the failed step, and executes the steps behind
+    it; returns its ID. The retried run never changes.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError, RunNotFoundError, RunNotRetryableError, RetryUnderWayError,
+        AlreadyRecoveredError, RetriedSinceError, RetryLimitReachedError, StepDataExpiredError, StepNotFailedError,
+        FlowDisabledError, IdempotencyConflictError.
+        QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
+    """
+    run_id = ids.decode(IdKind.RUN, request.run_id)
+    if request.note is not None and (not 1 <= len(request.note) <= MAX_NOTE_LENGTH or "\0" in request.note):
+        raise InvalidArgumentError(f"`note` must have 1 to {MAX_NOTE_LENGTH:,} characters, none of them U+0000.")
+    return await run_creation.create_idempotent(
+        context.database, _create, context.viewer, run_id, request, request.idempotency()
+    )
+
+
+async def completability(context: Context, run: RunRow) -> tuple[str | None, StartCheck]:
+    """Returns the step that `completeStep` would complete, and whether it would succeed for `run`, a row with
+    `retry.RUN_COLUMNS`."""
+    judgement = await context.loaders.load_existing(retries.judgements_by_runs, run.id)
+    step = await context.loaders.load(kept_steps.steps_of_end_by_runs, run.id)
+    code = judgement.refusals[RetryStrategy.FROM_FAILED_STEP]
+    if code is not None:
+        return step, StartCheck(reason=code, message=retry.refusal_message(code, judgement))
+    if step is None:
+        error = StepNotFailedError()
+        return None, StartCheck(reason=error.code, message=error.message)
+    reached = await context.loaders.load(kept_steps.reached_by_runs, run.id) or []
+    kept = [found.name for found in reached if found.is_kept]
+    names = step_names(await definition(context, run.flow_version_id))
+    rerun = [name for name in names if name != step and name not in set(kept)]
+    return step, StartCheck(reason=None, message=None, reused=kept, rerun=rerun)
+
+
+def _create(
+    uow: UnitOfWork, viewer: Viewer, run_id: UUID, request: CompletionRequest, idempotency: Idempotency
+) -> UUID:
+    start = retry.RetryStart(RetryStrategy.FROM_FAILED_STEP, force=request.force)
+    found = retry.lock(uow, viewer, run_id, start, idempotency)
+    if isinstance(found, UUID):
+        return found
+    step = kept_steps.step_of_end(uow.conn, found.id)
+    if step is None:
+        raise StepNotFailedError
+    if step.name != request.step_name:
+        raise StepNotFailedError(
+            f"Only the step at which the run ended can be completed by hand: {step.name!r}, not {request.step_name!r}."
+        )
+    columns = retry.new_columns(found, start, idempotency)
+    new_id: UUID = columns["id"]
+    done = "skipped" if request.output_text is None else "completed"
+    message = f"Retry of {ids.encode(IdKind.RUN, found.id)}, step {step.name!r} {done} with the key {viewer.name!r}"
+    transitions.create(uow, columns, message)
+    kept_steps.copy_kept(uow, [new_id])
+    kept_steps.complete_step(uow, new_id, step, Completion(request.output_text, viewer.name, request.note))
+    return new_id

@@ -1,0 +1,9 @@
+export type BulkKind = 'RETRY' | 'CANCEL' | 'ARCHIVE' | 'UNARCHIVE'
+
+/** The words for what an operation does to runs: the verb, and the past of it. */
+export const BULK_WORDS: Record<BulkKind, { verb: string; done: string }> = {
+  RETRY: { verb: 'Retry', done: 'retried' },
+  CANCEL: { verb: 'Cancel', done: 'cancelled' },
+  ARCHIVE: { verb: 'Archive', done: 'archived' },
+  UNARCHIVE: { verb: 'Unarchive', done: 'unarchived' },
+}

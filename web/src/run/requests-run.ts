@@ -1,0 +1,140 @@
+import { graphql } from 'react-relay/hooks'
+import type { Environment } from 'relay-runtime'
+import type { requestsRunArchiveMutation } from '../__generated__/requestsRunArchiveMutation.graphql'
+import type { requestsRunCancelMutation } from '../__generated__/requestsRunCancelMutation.graphql'
+import type { requestsRunResumeMutation } from '../__generated__/requestsRunResumeMutation.graphql'
+import type { requestsRunRetryMutation } from '../__generated__/requestsRunRetryMutation.graphql'
+import type { requestsRunUnarchiveMutation } from '../__generated__/requestsRunUnarchiveMutation.graphql'
+import { mutate, refused } from '../shared/mutate'
+
+const RETRY = graphql`
+  mutation requestsRunRetryMutation($runId: ID!, $strategy: RetryStrategy!) {
+    retry(runId: $runId, strategy: $strategy) {
+      ... on RetrySuccess {
+        run {
+          id
+        }
+      }
+      ... on UserError {
+        message
+      }
+    }
+  }
+`
+
+const CANCEL = graphql`
+  mutation requestsRunCancelMutation($runId: ID!) {
+    cancel(runId: $runId) {
+      ... on CancelSuccess {
+        run {
+          id
+          status
+          finishedAt
+        }
+      }
+      ... on UserError {
+        message
+      }
+    }
+  }
+`
+
+const ARCHIVE = graphql`
+  mutation requestsRunArchiveMutation($ids: [ID!]!) {
+    bulkArchive(filter: { ids: $ids }) {
+      ... on BulkOperationSuccess {
+        operation {
+          outcomes(first: 1) {
+            nodes {
+              run {
+                id
+                archivedAt
+              }
+            }
+          }
+        }
+      }
+      ... on UserError {
+        message
+      }
+    }
+  }
+`
+
+const UNARCHIVE = graphql`
+  mutation requestsRunUnarchiveMutation($ids: [ID!]!) {
+    bulkUnarchive(filter: { ids: $ids }) {
+      ... on BulkOperationSuccess {
+        operation {
+          outcomes(first: 1) {
+            nodes {
+              run {
+                id
+                archivedAt
+              }
+            }
+          }
+        }
+      }
+      ... on UserError {
+        message
+      }
+    }
+  }
+`
+
+const RESUME = graphql`
+  mutation requestsRunResumeMutation($runId: ID!, $requestId: ID!, $response: JSON!) {
+    resumeRun(runId: $runId, requestId: $requestId, response: $response) {
+      ... on ResumeRunSuccess {
+        run {
+          id
+          status
+          pendingInputs {
+            id
+          }
+        }
+      }
+      ... on UserError {
+        message
+      }
+    }
+  }
+`
+
+/** Retries a run, and returns the ID of the new one. */
+export async function retry(
+  environment: Environment,
+  runId: string,
+  strategy: 'FROM_FAILED_STEP' | 'ON_LATEST_VERSION',
+): Promise<string> {
+  const result = (await mutate<requestsRunRetryMutation>(environment, RETRY, { runId, strategy })).retry
+  return result.run?.id ?? refused(result)
+}
+
+export async function cancel(environment: Environment, runId: string): Promise<void> {
+  const result = (await mutate<requestsRunCancelMutation>(environment, CANCEL, { runId })).cancel
+  if (!result.run) refused(result)
+}
+
+export async function archive(environment: Environment, runId: string): Promise<void> {
+  const { bulkArchive } = await mutate<requestsRunArchiveMutation>(environment, ARCHIVE, { ids: [runId] })
+  if (!bulkArchive.operation) refused(bulkArchive)
+}
+
+export async function unarchive(environment: Environment, runId: string): Promise<void> {
+  const { bulkUnarchive } = await mutate<requestsRunUnarchiveMutation>(environment, UNARCHIVE, { ids: [runId] })
+  if (!bulkUnarchive.operation) refused(bulkUnarchive)
+}
+
+/** Responds to an input request. */
+export async function respond(
+  environment: Environment,
+  runId: string,
+  requestId: string,
+  response: unknown,
+): Promise<void> {
+  const variables = { runId, requestId, response }
+  const { resumeRun } = await mutate<requestsRunResumeMutation>(environment, RESUME, variables)
+  if (!resumeRun.run) refused(resumeRun)
+}

@@ -1,0 +1,103 @@
+import { Button } from '@mantine/core'
+import { graphql, useFragment } from 'react-relay/hooks'
+import type { stepPanel_run$key } from '../__generated__/stepPanel_run.graphql'
+import { JsonView } from '../shared/json-view'
+import { Status } from '../shared/status'
+import { Time } from '../shared/time'
+
+const FRAGMENT = graphql`
+  fragment stepPanel_run on FlowRun {
+    input
+    output
+    metadata
+    stepData
+    files {
+      id
+      name
+      size
+      url
+      stepName
+    }
+    steps {
+      name
+      displayName
+      kind
+      status
+      input
+      output
+      startedAt
+      error {
+        code
+        message
+        details
+      }
+    }
+  }
+`
+
+type Props = { run: stepPanel_run$key; step: string | undefined; onSelect: (step: string | undefined) => void }
+
+/** The data of the selected step; those of the run while none is selected. */
+export function StepPanel({ run: key, step: name, onSelect }: Props) {
+  const run = useFragment(FRAGMENT, key)
+  const step = run.steps.find((it) => it.name === name)
+  const files = run.files.filter(({ stepName }) => !step || stepName === step.name)
+  const shown = step ?? run
+  return (
+    <section className="panel" aria-label={step ? `Step ${step.name}` : 'Data of the run'}>
+      <header>
+        <h2>{step ? (step.displayName ?? step.name) : 'Run'}</h2>
+        {step && <span className="tag">{step.kind}</span>}
+        {step && <Status status={step.status} />}
+        <span className="grow" />
+        {step?.startedAt && (
+          <span className="dim">
+            <Time at={step.startedAt} format="clock" />
+          </span>
+        )}
+        {step && (
+          <Button variant="subtle" size="compact-xs" onClick={() => onSelect(undefined)}>
+            Data of the run
+          </Button>
+        )}
+      </header>
+      <div className="body stack">
+        {run.stepData === 'PURGED' && <p className="dim">Retention has deleted the data of the steps.</p>}
+        {step?.error && (
+          <div className="run-error" role="note" aria-label="Error of the step">
+            <b>{step.error.code}</b>
+            <span className="grow">{step.error.message}</span>
+          </div>
+        )}
+        {step?.error?.details != null && <Data title="Details of the error" value={step.error.details} />}
+        <Data title="Input" value={shown.input} />
+        {shown.output != null && <Data title="Output" value={shown.output} />}
+        {!step && Object.keys(run.metadata as object).length > 0 && <Data title="Metadata" value={run.metadata} />}
+        {files.length > 0 && (
+          <div>
+            <h3>Files</h3>
+            <ul className="run-files">
+              {files.map(({ id, name: file, url, size }) => (
+                <li key={id}>
+                  <a href={url} download>
+                    {file}
+                  </a>{' '}
+                  <span className="dim">{size.toLocaleString()} bytes</span>
+                </li>
+              ))}
+            </ul>
+          </div>
+        )}
+      </div>
+    </section>
+  )
+}
+
+function Data({ title, value }: { title: string; value: unknown }) {
+  return (
+    <div>
+      <h3>{title}</h3>
+      <JsonView value={value} label={title} />
+    </div>
+  )
+}

@@ -1,0 +1,103 @@
+import { memo } from 'react'
+import { Checkbox } from '@mantine/core'
+import { Link } from '@tanstack/react-router'
+import { graphql, useFragment } from 'react-relay/hooks'
+import type { runRow_run$key } from '../__generated__/runRow_run.graphql'
+import { Status, words } from '../shared/status'
+import { Elapsed, Time } from '../shared/time'
+
+const FRAGMENT = graphql`
+  fragment runRow_run on FlowRun {
+    id
+    status
+    environment
+    triggerMethod
+    tags
+    attempt
+    createdAt
+    startedAt
+    finishedAt
+    archivedAt
+    failedStepName
+    error {
+      code
+      message
+    }
+    recoveredBy {
+      id
+    }
+    flow {
+      name
+    }
+  }
+`
+
+type Props = {
+  run: runRow_run$key
+  index: number
+  top: number
+  leaving: string | undefined
+  isSelected: boolean
+  onSelect: (id: string) => void
+}
+
+const SHOWN_TAGS = 3
+
+export const RunRow = memo(function RunRow({ run: key, index, top, leaving, isSelected, onSelect }: Props) {
+  const run = useFragment(FRAGMENT, key)
+  return (
+    <div
+      className="runs-row"
+      role="row"
+      aria-rowindex={index + 2}
+      aria-selected={isSelected}
+      data-index={index}
+      data-leaving={leaving ? true : undefined}
+      style={{ transform: `translateY(${top}px)` }}
+    >
+      <span role="cell">
+        <Checkbox
+          aria-label={`Select run of ${run.flow.name}`}
+          checked={isSelected}
+          onChange={() => onSelect(run.id)}
+        />
+      </span>
+      <span role="cell">
+        <Status status={run.status} />
+      </span>
+      <span role="cell" className="cut">
+        <Link to="/runs/$runId" params={{ runId: run.id }} className="runs-link" title={run.id}>
+          {run.flow.name}
+        </Link>
+      </span>
+      <span role="cell" className="wide-only runs-details">
+        {leaving && <span className="runs-leaving">{leaving}</span>}
+        {run.error && (
+          <span className="cut" title={run.error.message}>
+            {run.failedStepName && <b>{run.failedStepName}: </b>}
+            {run.error.message}
+          </span>
+        )}
+        {run.recoveredBy && <span className="tag">recovered</span>}
+        {run.archivedAt && <span className="tag">archived</span>}
+        {run.attempt > 1 && <span className="tag">retry {run.attempt - 1}</span>}
+        {run.environment === 'TESTING' && <span className="tag">testing</span>}
+        {run.tags.slice(0, SHOWN_TAGS).map((tag) => (
+          <span key={tag} className="tag cut">
+            {tag}
+          </span>
+        ))}
+        {run.tags.length > SHOWN_TAGS && <span className="dim">+{run.tags.length - SHOWN_TAGS}</span>}
+      </span>
+      <span role="cell" className="wide-only dim">
+        {words(run.triggerMethod)}
+      </span>
+      <span role="cell" className="number">
+        <Elapsed from={run.startedAt} to={run.finishedAt} />
+      </span>
+      <span role="cell" className="number dim">
+        <Time at={run.createdAt} />
+      </span>
+    </div>
+  )
+})

@@ -1,0 +1,96 @@
+import { Suspense, useCallback, useMemo, useState } from 'react'
+import { Skeleton } from '@mantine/core'
+import { useNavigate, useSearch } from '@tanstack/react-router'
+import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
+import type { runsPageQuery } from '../__generated__/runsPageQuery.graphql'
+import { filterOf, orderOf, type RunsSearch } from '../shared/filter'
+import { OpenAsQuery } from '../shared/open-as-query'
+import { FilterBar } from './filter-bar'
+import { OrderSelect } from './order-select'
+import { RunsTable } from './runs-table'
+import { SelectionBar } from './selection-bar'
+import { Stats } from './stats'
+import { useLiveRuns, type LiveRuns } from './use-live-runs'
+import { useSelection, type Selection } from './use-selection'
+import './runs.css'
+
+/** Runs of one request. More are requested while the list is scrolled. */
+export const PAGE_SIZE = 60
+
+const QUERY = graphql`
+  query runsPageQuery($filter: FlowRunFilter, $orderBy: FlowRunOrder, $count: Int!) {
+    ...runsTable_query
+  }
+`
+
+/** The list of runs: the whole filter is in the address, and what it shows changes as runs do. */
+export function RunsPage() {
+  const search = useSearch({ from: '/' })
+  const navigate = useNavigate({ from: '/' })
+  const address = JSON.stringify(search)
+  const change = useCallback(
+    (changes: RunsSearch) => void navigate({ search: (old: RunsSearch) => ({ ...old, ...changes }) }),
+    [navigate],
+  )
+  const variables = useMemo(() => {
+    const held = JSON.parse(address) as RunsSearch
+    return { filter: filterOf(held), orderBy: orderOf(held.orderBy), count: PAGE_SIZE }
+  }, [address])
+  const live = useLiveRuns(QUERY, variables)
+  const selection = useSelection(address)
+  const [total, setTotal] = useState<number | null>(null)
+
+  return (
+    <main className="page runs-page">
+      <h1 className="sr-only">Runs</h1>
+      <FilterBar search={search} onChange={change} onClear={() => void navigate({ search: {} })} />
+      <Stats filter={variables.filter} onChange={change} onTotal={setTotal} />
+      <section className="panel runs-panel" aria-label="Runs">
+        <header>
+          <Total total={total} />
+          <SelectionBar selection={selection} filter={variables.filter} total={total} />
+          <span className="grow" />
+          <OrderSelect order={search.orderBy} onChange={(orderBy) => change({ orderBy })} />
+          <OpenAsQuery document={QUERY} variables={variables} />
+        </header>
+        {live.isReady ? (
+          <Suspense fallback={<RowsSkeleton />}>
+            <Rows key={address} variables={variables} live={live} selection={selection} total={total} />
+          </Suspense>
+        ) : (
+          <RowsSkeleton />
+        )}
+      </section>
+    </main>
+  )
+}
+
+type RowsProps = {
+  variables: runsPageQuery['variables']
+  live: LiveRuns
+  selection: Selection
+  total: number | null
+}
+
+function Rows({ variables, live, selection, total }: RowsProps) {
+  const data = useLazyLoadQuery<runsPageQuery>(QUERY, variables, { fetchPolicy: 'network-only' })
+  return <RunsTable query={data} live={live} selection={selection} total={total} />
+}
+
+function Total({ total }: { total: number | null }) {
+  return (
+    <h2 className="nowrap" aria-live="off">
+      {total === null ? 'Runs' : `${total.toLocaleString()} ${total === 1 ? 'run' : 'runs'}`}
+    </h2>
+  )
+}
+
+function RowsSkeleton() {
+  return (
+    <div className="runs-rows" aria-busy="true" aria-label="Loading runs">
+      {Array.from({ length: 12 }, (_, row) => (
+        <Skeleton key={row} height={16} my={12} mx={12} width="auto" />
+      ))}
+    </div>
+  )
+}

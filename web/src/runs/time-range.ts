@@ -1,0 +1,67 @@
+/** Ranges of time that a list of runs can be restricted to. */
+
+import type { RunsFilter, RunsSearch } from '../shared/filter'
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
+
+/** The times of a filter that a choice of a range replaces. */
+const NO_RANGE = { createdWithin: undefined, createdAfter: undefined, createdBefore: undefined } satisfies RunsSearch
+
+const WITHIN: Record<string, { label: string; ms: number }> = {
+  PT15M: { label: 'Last 15 minutes', ms: 15 * MINUTE_MS },
+  PT1H: { label: 'Last hour', ms: HOUR_MS },
+  P1D: { label: 'Last 24 hours', ms: DAY_MS },
+  P7D: { label: 'Last 7 days', ms: 7 * DAY_MS },
+  P30D: { label: 'Last 30 days', ms: 30 * DAY_MS },
+}
+
+export const RANGES = [
+  { value: 'ANY', label: 'Any time' },
+  ...Object.entries(WITHIN).map(([value, { label }]) => ({ value, label })),
+  { value: 'TODAY', label: 'Today' },
+  { value: 'YESTERDAY', label: 'Yesterday' },
+  { value: 'CUSTOM', label: 'From … to …' },
+]
+
+/** What a chosen range changes in the search. Days begin at midnight in the viewer's time zone. */
+export function searchOfRange(range: string): RunsSearch {
+  const today = new Date()
+  today.setHours(0, 0, 0, 0)
+  const yesterday = new Date(today)
+  yesterday.setDate(today.getDate() - 1)
+  if (range === 'TODAY') return { ...NO_RANGE, createdAfter: today.toISOString() }
+  if (range === 'YESTERDAY')
+    return { ...NO_RANGE, createdAfter: yesterday.toISOString(), createdBefore: today.toISOString() }
+  if (range === 'CUSTOM') return { ...NO_RANGE, createdAfter: new Date(Date.now() - DAY_MS).toISOString() }
+  return range in WITHIN ? { ...NO_RANGE, createdWithin: range } : NO_RANGE
+}
+
+/** The range that a search holds. */
+export function rangeOfSearch(search: RunsSearch): string {
+  const { createdWithin, createdAfter, createdBefore } = search
+  if (createdWithin) return createdWithin in WITHIN ? createdWithin : 'ANY'
+  if (!createdAfter && !createdBefore) return 'ANY'
+  const named = ['TODAY', 'YESTERDAY'].find((range) => {
+    const times = searchOfRange(range)
+    return times.createdAfter === createdAfter && times.createdBefore === createdBefore
+  })
+  return named ?? 'CUSTOM'
+}
+
+export type Range = { from: string | null; to: string | null }
+
+/** The ends of the statistics' time axis. Without a range in the filter the service chooses it. */
+export function rangeOf({ createdWithin, createdAfter, createdBefore }: RunsFilter): Range {
+  const within = createdWithin ? WITHIN[createdWithin] : undefined
+  if (within) return { from: new Date(Date.now() - within.ms).toISOString(), to: null }
+  return { from: createdAfter ?? null, to: createdBefore ?? null }
+}
+
+/** The length of a bar with which a range is neither a few bars nor a thousand. */
+export function bucketSizeFor({ from, to }: Range): 'MINUTE' | 'HOUR' | 'DAY' {
+  if (!from) return 'HOUR'
+  const ms = (to ? Date.parse(to) : Date.now()) - Date.parse(from)
+  return ms <= 3 * HOUR_MS ? 'MINUTE' : ms <= 8 * DAY_MS ? 'HOUR' : 'DAY'
+}

@@ -1,0 +1,160 @@
+/**
+ * The live connection of a tab: one WebSocket for all subscriptions. After a disconnect each subscription goes on from
+ * the cursor of its last event, so that none is missed. Where sockets do not get through, events are streamed by HTTP.
+ */
+
+import { createClient as createStreamClient } from 'graphql-sse'
+import { createClient as createSocketClient } from 'graphql-ws'
+import { GRAPHQL_PATH } from './session'
+
+export type LiveState = 'idle' | 'connecting' | 'live' | 'streaming' | 'disconnected'
+export type Request = { query: string; operationName: string; variables: Record<string, unknown> }
+export type Result = { data?: Record<string, unknown> | null; errors?: readonly GraphQLError[] }
+export type Sink = {
+  next: (result: Result) => void
+  error: (error: Error) => void
+  complete: () => void
+  /** Events were lost for good: what the subscription is about must be read again. */
+  lost: () => void
+}
+type GraphQLError = { message: string; extensions?: { code?: string; cursor?: string } }
+
+const KEEP_ALIVE_MS = 10_000
+const FIRST_WAIT_MS = 250
+const LONGEST_WAIT_MS = 8_000
+/** Sockets that fail to open, with a service that answers, before events are streamed by HTTP. */
+const SOCKET_TRIES = 2
+const PASSING = new Set(['SERVICE_STOPPING', 'DATABASE_UNAVAILABLE', 'SLOW_CONSUMER'])
+
+let state: LiveState = 'idle'
+let socketFailures = 0
+const listeners = new Set<() => void>()
+
+const sockets = createSocketClient({
+  url: location.origin.replace(/^http/, 'ws') + GRAPHQL_PATH,
+  lazy: true,
+  lazyCloseTimeout: 3_000,
+  // Subscriptions are begun again below, each from its own cursor.
+  retryAttempts: 0,
+  keepAlive: KEEP_ALIVE_MS,
+  on: {
+    connecting: () => setState('connecting'),
+    connected: () => {
+      socketFailures = 0
+      setState('live')
+    },
+    ping: (received) => {
+      if (!received) lateAnswer = setTimeout(() => sockets.terminate(), KEEP_ALIVE_MS)
+    },
+    pong: () => clearTimeout(lateAnswer),
+    closed: (event) => {
+      clearTimeout(lateAnswer)
+      setState((event as CloseEvent).code === 1000 ? 'idle' : 'disconnected')
+    },
+  },
+})
+let lateAnswer: ReturnType<typeof setTimeout> | undefined
+
+const streams = createStreamClient({ url: GRAPHQL_PATH, retryAttempts: 0 })
+
+export function liveState(): LiveState {
+  return state
+}
+
+export function onLiveState(listener: () => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+function setState(next: LiveState) {
+  state = next
+  for (const listener of listeners) listener()
+}
+
+/** Begins a subscription; the returned function ends it. */
+export function subscribe(request: Request, sink: Sink): () => void {
+  let cursor: string | undefined
+  let failures = 0
+  let isEnded = false
+  let end = () => {}
+
+  const finish = (tell: () => void) => {
+    isEnded = true
+    tell()
+  }
+
+  const again = (afterMs: number) => {
+    const wake = () => {
+      clearTimeout(timer)
+      removeEventListener('online', wake)
+      if (!isEnded) begin()
+    }
+    const timer = setTimeout(wake, afterMs)
+    addEventListener('online', wake)
+    end = () => {
+      clearTimeout(timer)
+      removeEventListener('online', wake)
+    }
+  }
+
+  const refused = (errors: readonly GraphQLError[]) => {
+    const { code, cursor: resumeFrom } = errors[0]?.extensions ?? {}
+    if (code === 'SLOW_CONSUMER' && resumeFrom) cursor = resumeFrom
+    if (code === 'CURSOR_EXPIRED') {
+      cursor = undefined
+      sink.lost()
+      again(0)
+    } else if (code && PASSING.has(code)) again(waitMs(failures++))
+    else finish(() => sink.error(new Error(errors[0]?.message ?? 'The subscription ended with an error.')))
+  }
+
+  function begin() {
+    const byStream = socketFailures >= SOCKET_TRIES
+    const variables = cursor === undefined ? request.variables : { ...request.variables, after: cursor }
+    end = (byStream ? streams : sockets).subscribe<Record<string, unknown>>(
+      { ...request, variables },
+      {
+        next(result) {
+          failures = 0
+          if (byStream && state !== 'streaming') setState('streaming')
+          const errors = result.errors as readonly GraphQLError[] | undefined
+          if (errors?.length && !result.data) return refused(errors)
+          cursor = cursorOf(result.data) ?? cursor
+          sink.next({ data: result.data })
+        },
+        error(reason) {
+          if (isEnded) return
+          if (Array.isArray(reason)) return refused(reason as GraphQLError[])
+          setState('disconnected')
+          void dropped(byStream).then(() => !isEnded && again(waitMs(failures++)))
+        },
+        complete() {
+          if (!isEnded) finish(sink.complete)
+        },
+      },
+    )
+  }
+
+  begin()
+  return () => finish(() => end())
+}
+
+/** A service that answers while its sockets do not open is behind something that blocks them. */
+async function dropped(byStream: boolean): Promise<void> {
+  if (byStream) {
+    socketFailures = 0
+    return
+  }
+  const answers = await fetch('/healthz').then((response) => response.ok).catch(() => false)
+  if (answers) socketFailures += 1
+}
+
+function waitMs(failures: number): number {
+  const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures)
+  return longest / 2 + Math.random() * (longest / 2)
+}
+
+function cursorOf(data: Record<string, unknown> | null | undefined): string | undefined {
+  const event = data && Object.values(data)[0]
+  return (event as { cursor?: string } | undefined)?.cursor
+}

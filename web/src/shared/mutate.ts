@@ -1,0 +1,21 @@
+import { commitMutation, type GraphQLTaggedNode } from 'react-relay/hooks'
+import type { Environment, MutationParameters } from 'relay-runtime'
+
+/** What a mutation returned that was refused. */
+export type Refusal = { readonly code?: string; readonly message?: string }
+
+/** Executes a mutation, and returns its data. Rejects with the message of the error if there was none. */
+export function mutate<M extends MutationParameters>(
+  environment: Environment,
+  mutation: GraphQLTaggedNode,
+  variables: M['variables'],
+): Promise<M['response']> {
+  return new Promise((resolve, reject) => {
+    commitMutation<M>(environment, { mutation, variables, onCompleted: (response) => resolve(response), onError: reject })
+  })
+}
+
+/** Throws the message of a result that is an error of the user, as the API says it. */
+export function refused(result: Refusal): never {
+  throw new Error(result.message ?? 'The service refused this.')
+}

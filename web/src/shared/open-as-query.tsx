@@ -1,0 +1,21 @@
+import { Button } from '@mantine/core'
+import type { GraphQLTaggedNode } from 'react-relay/hooks'
+import { getRequest } from 'relay-runtime'
+
+type Props = { document: GraphQLTaggedNode; variables: object }
+
+/** The address of GraphiQL with a document and its variables, which it opens in a tab. */
+export function queryAddress(document: GraphQLTaggedNode, variables: object): string {
+  const query = getRequest(document).params.text ?? ''
+  const parameters = new URLSearchParams({ document: query, variables: JSON.stringify(variables, null, 2) })
+  return `/graphql#${parameters}`
+}
+
+/** Shows in GraphiQL what this view asks the service. */
+export function OpenAsQuery({ document, variables }: Props) {
+  return (
+    <Button variant="subtle" size="compact-xs" component="a" href={queryAddress(document, variables)} target="_blank">
+      Open as query
+    </Button>
+  )
+}

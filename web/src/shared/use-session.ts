@@ -1,0 +1,27 @@
+import { useCallback, useEffect, useState } from 'react'
+import { fetchViewer, type Viewer } from './session'
+
+export type Session =
+  | { state: 'checking' }
+  | { state: 'signed-out' }
+  | { state: 'signed-in'; viewer: Viewer }
+  | { state: 'failed'; message: string }
+
+/** The session of this browser, and a function that reads it again. */
+export function useSession(): [Session, () => void] {
+  const [session, setSession] = useState<Session>({ state: 'checking' })
+  const check = useCallback(() => {
+    void readSession().then(setSession)
+  }, [])
+  useEffect(check, [check])
+  return [session, check]
+}
+
+async function readSession(): Promise<Session> {
+  try {
+    const viewer = await fetchViewer()
+    return viewer ? { state: 'signed-in', viewer } : { state: 'signed-out' }
+  } catch (error) {
+    return { state: 'failed', message: (error as Error).message }
+  }
+}

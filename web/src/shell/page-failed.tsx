@@ -1,0 +1,25 @@
+import { Button } from '@mantine/core'
+import { useRouter, type ErrorComponentProps } from '@tanstack/react-router'
+
+/** In place of a page that failed to load: what the service said, and a way on. */
+export function PageFailed({ error, reset }: ErrorComponentProps) {
+  const router = useRouter()
+  const retry = () => {
+    reset()
+    void router.invalidate()
+  }
+  return (
+    <div className="page">
+      <div className="panel empty" role="alert">
+        <strong>This could not be loaded</strong>
+        <span>{error instanceof Error ? error.message : String(error)}</span>
+        <div className="line">
+          <Button onClick={retry}>Try again</Button>
+          <Button variant="default" component="a" href="/">
+            All runs
+          </Button>
+        </div>
+      </div>
+    </div>
+  )
+}

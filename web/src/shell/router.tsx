@@ -1,0 +1,82 @@
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
+import { RunsPage } from '../runs/runs-page'
+import { parseSearch, stringifySearch, type RunsSearch } from '../shared/filter'
+import { PageFailed } from './page-failed'
+import { Shell } from './shell'
+
+const root = createRootRoute({ component: Shell, errorComponent: PageFailed, notFoundComponent: NotFound })
+
+/** What the address of a run's page holds: the step that is looked at, and how its log is filtered. */
+export type RunSearch = { step?: string; level?: string; search?: string; tab?: string }
+
+const runs = createRoute({
+  getParentRoute: () => root,
+  path: '/',
+  validateSearch: (search): RunsSearch => search,
+  component: RunsPage,
+})
+
+const run = createRoute({
+  getParentRoute: () => root,
+  path: '/runs/$runId',
+  validateSearch: (search): RunSearch => search,
+  component: lazyRouteComponent(() => import('../run/run-page'), 'RunPage'),
+})
+
+const failures = createRoute({
+  getParentRoute: () => root,
+  path: '/failures',
+  validateSearch: (search): RunsSearch => search,
+  component: lazyRouteComponent(() => import('../failures/failures-page'), 'FailuresPage'),
+})
+
+const flows = createRoute({
+  getParentRoute: () => root,
+  path: '/flows',
+  validateSearch: (search): { nameContains?: string } => search,
+  component: lazyRouteComponent(() => import('../flows/flows-page'), 'FlowsPage'),
+})
+
+const flow = createRoute({
+  getParentRoute: () => root,
+  path: '/flows/$flowId',
+  validateSearch: (search): { tab?: string } => search,
+  component: lazyRouteComponent(() => import('../flows/flow-page'), 'FlowPage'),
+})
+
+const operations = createRoute({
+  getParentRoute: () => root,
+  path: '/bulk',
+  component: lazyRouteComponent(() => import('../bulk/operations-page'), 'OperationsPage'),
+})
+
+const operation = createRoute({
+  getParentRoute: () => root,
+  path: '/bulk/$operationId',
+  component: lazyRouteComponent(() => import('../bulk/operation-page'), 'OperationPage'),
+})
+
+export const router = createRouter({
+  routeTree: root.addChildren([runs, run, failures, flows, flow, operations, operation]),
+  parseSearch,
+  stringifySearch,
+  defaultPreload: 'intent',
+  scrollRestoration: false,
+})
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router
+  }
+}
+
+function NotFound() {
+  return (
+    <main className="page">
+      <div className="empty">
+        <strong>There is no such page</strong>
+        <a href="/">All runs</a>
+      </div>
+    </main>
+  )
+}
