@@ -29,6 +29,7 @@ from domain.enums import (
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunOrderField
+from domain.runs.run_group import RunGroup
 from domain.runs.run_log import LogLevel
 from domain.time.time_buckets import BucketSize
 
@@ -77,6 +78,7 @@ __all__ = [
     "QuotaPeriod",
     "RetryStrategy",
     "Role",
+    "RunGroup",
     "RunOrderField",
     "RunStatus",
     "ScheduleOverlap",
@@ -105,6 +107,7 @@ _NAMES: dict[type[StrEnum], str] = {
     LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
+    RunGroup: "FlowRunGroup",
     QuotaPeriod: "QuotaPeriod",
     StepData: "StepData",
     OrderDirection: "OrderDirection",

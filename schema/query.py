@@ -16,6 +16,7 @@ from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
 from schema.fields import Info, columns_of, field
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.inputs.schedules import ScheduleFilter
 from schema.queries.inbox import InboxQuery
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
@@ -35,6 +36,9 @@ Id = Annotated[strawberry.ID, strawberry.argument(description="The ID.")]
 Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"The IDs, at most {MAX_NODES}.")]
 FlowsFilter = Annotated[
     FlowFilter | None, strawberry.argument(description="Which flows. By default all that the key sees.")
+]
+SchedulesFilter = Annotated[
+    ScheduleFilter | None, strawberry.argument(description="Which schedules. By default all that the key sees.")
 ]
 RunsFilter = Annotated[
     FlowRunFilter | None,
@@ -101,6 +105,26 @@ class Query(InboxQuery):
     def flow_run_stats(self, info: Info, filter: RunsFilter = None) -> FlowRunStats:  # noqa: A002
         where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return FlowRunStats(statistics=Statistics(info.context.database, where))
+
+    @field("The schedules of all flows that the key sees, newest first.")
+    async def schedules(
+        self,
+        info: Info,
+        filter: SchedulesFilter = None,  # noqa: A002
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Schedule]:
+        source = schedules.list_of(info.context, (filter or ScheduleFilter()).to_domain())
+        return await connect(info, Schedule, source, PageArguments(first, after, last, before))
+
+    @field("The projects that the key sees, newest first: all of them for operator keys, else the key's own.")
+    async def projects(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Project]:
+        source = projects.list_of(info.context)
+        return await connect(info, Project, source, PageArguments(first, after, last, before))
 
     @field("The secrets of a project, oldest first. Their values cannot be read.")
     async def secrets(
