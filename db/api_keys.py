@@ -1,19 +1,26 @@
 """Reads and writes of API keys. A secret is shown once; only its hash is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, not_, or_, select, true, update
 
-from db import secret_tokens
+from db import audit_events, secret_tokens
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
 from db.models.types import table
+from db.row_types import ApiKeyRow
+from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.rows import fetch_all, fetch_first, select_columns
 from domain import ids
+from domain.actor import BY_SYSTEM, Origin
+from domain.audit import AuditAction
 from domain.enums import Role
+from domain.ids import IdKind
 from domain.time import clock
 
 _table = table(ApiKey)
@@ -22,6 +29,9 @@ _project = table(Project).c
 
 PREFIX = "fr_"
 """The beginning of every API key."""
+USE_PRECISION = timedelta(minutes=5)
+"""How far `last_used_at` may lie back while a key is in use: each key costs at most one write in this time."""
+NEWEST_FIRST = Keyset(_key.id, None, descending=True)
 
 
 class ActiveKey(NamedTuple):
@@ -33,6 +43,7 @@ class ActiveKey(NamedTuple):
     role: str
     name: str
     expires_at: datetime | None
+    last_used_at: datetime | None
 
 
 class ListedKey(NamedTuple):
@@ -46,6 +57,7 @@ class ListedKey(NamedTuple):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    last_used_at: datetime | None
     project: str | None
     """The name of its project; None for an operator key."""
 
@@ -63,19 +75,61 @@ def create(
     name: str,
     secret: str | None = None,
     lifetime: timedelta | None = None,
+    expires_at: datetime | None = None,
+    key_id: UUID | None = None,
+    origin: Origin = BY_SYSTEM,
 ) -> str:
-    """Inserts a key; returns its secret. Without a project it is an operator key, for all projects."""
-    secret = secret or new_secret()
-    now = clock.now()
+    """Inserts a key; returns its secret. Without a project it is an operator key, for all projects.
+
+    It expires after `lifetime`, or at `expires_at`, or never. Its ID is `key_id`, or a new one.
+    """
+    values = {"project_id": project_id, "role": role, "name": name}
+    key_id = key_id or ids.new_uuid()
+    expires_at = clock.now() + lifetime if lifetime else expires_at
+    secret = _insert(uow, key_id, secret or new_secret(), values, expires_at, origin)
+    details = {"name": name, "role": role, "expiresAt": expires_at}
+    audit_events.record(uow, origin, AuditAction.CREATE_API_KEY, IdKind.API_KEY, key_id, project_id, details=details)
+    return secret
+
+
+def rotate(
+    uow: UnitOfWork, key: ApiKeyRow, old_ends_at: datetime, expires_at: datetime | None, new_id: UUID, origin: Origin
+) -> str:
+    """Inserts a key, `new_id`, that replaces the locked `key`; returns its secret.
+
+    The old key expires at `old_ends_at`, or earlier if it would anyway. Without `expires_at`, the new key lives as long
+    as the old one was to live.
+    """
+    if expires_at is None and key.expires_at is not None:
+        expires_at = clock.now() + (key.expires_at - key.created_at)
+    values = {"project_id": key.project_id, "role": key.role, "name": key.name, "replaces_id": key.id}
+    secret = _insert(uow, new_id, new_secret(), values, expires_at, origin)
+    ends_at = min(old_ends_at, key.expires_at) if key.expires_at is not None else old_ends_at
+    uow.conn.execute(update(_table).where(_key.id == key.id).values(expires_at=ends_at))
+    uow.publish_after_commit(pubsub.KEY_REVOKED)  # it ends sooner than others remember
+    details = {"newKeyId": ids.encode(IdKind.API_KEY, new_id), "expiresAt": ends_at, "newExpiresAt": expires_at}
+    audit_events.record(
+        uow, origin, AuditAction.ROTATE_API_KEY, IdKind.API_KEY, key.id, key.project_id, details=details
+    )
+    return secret
+
+
+def _insert(
+    uow: UnitOfWork,
+    key_id: UUID,
+    secret: str,
+    values: Mapping[str, object],
+    expires_at: datetime | None,
+    origin: Origin,
+) -> str:
     row = {
-        "id": ids.new_uuid(),
-        "project_id": project_id,
-        "role": role,
-        "name": name,
+        **values,
+        "id": key_id,
         "secret_hash": secret_tokens.hash_token(secret),
         "hint": secret[: secret_tokens.HINT_LENGTH],
-        "created_at": now,
-        "expires_at": now + lifetime if lifetime else None,
+        "created_by": origin.actor.text,
+        "created_at": clock.now(),
+        "expires_at": expires_at,
     }
     uow.conn.execute(insert(_table).values(row))
     return secret
@@ -88,7 +142,7 @@ def by_secret(conn: Connection, secret: str) -> ActiveKey | None:
 
 def by_hash(conn: Connection, secret_hash: str) -> ActiveKey | None:
     """Returns the active key whose secret has this hash, or None."""
-    query = select(_key.id, _key.project_id, _key.role, _key.name, _key.expires_at)
+    query = select(_key.id, _key.project_id, _key.role, _key.name, _key.expires_at, _key.last_used_at)
     row = conn.execute(query.where(_key.secret_hash == secret_hash, _in_force())).first()
     return ActiveKey(*row) if row is not None else None
 
@@ -107,17 +161,75 @@ def is_known(conn: Connection, secret: str) -> bool:
     return conn.execute(select(_key.id).where(_key.secret_hash == secret_tokens.hash_token(secret))).first() is not None
 
 
-def revoke(uow: UnitOfWork, key_id: UUID) -> bool:
+def revoke(uow: UnitOfWork, key_id: UUID, origin: Origin = BY_SYSTEM) -> bool:
     """Revokes a key. Returns False if there is no such key, or if it was revoked before."""
     statement = update(_table).where(_key.id == key_id, _key.revoked_at.is_(None)).values(revoked_at=clock.now())
+    revoked = uow.conn.execute(statement.returning(_key.project_id, _key.name)).first()
+    if revoked is None:
+        return False
     uow.publish_after_commit(pubsub.KEY_REVOKED)
-    return uow.conn.execute(statement).rowcount == 1
+    project_id, name = revoked
+    details = {"name": name}
+    audit_events.record(uow, origin, AuditAction.REVOKE_API_KEY, IdKind.API_KEY, key_id, project_id, details=details)
+    return True
+
+
+def record_uses(uow: UnitOfWork, uses: Mapping[UUID, datetime]) -> None:
+    """Writes when keys were used, unless that was written within `USE_PRECISION` before."""
+    for key_id, used_at in sorted(uses.items()):  # in one order, so that processes do not deadlock
+        is_stale = or_(_key.last_used_at.is_(None), _key.last_used_at <= used_at - USE_PRECISION)
+        uow.conn.execute(update(_table).where(_key.id == key_id, is_stale).values(last_used_at=used_at))
+
+
+def locked(uow: UnitOfWork, key_id: UUID) -> ApiKeyRow | None:
+    """Returns a key, locked against other changes; None if there is no such key."""
+    row: ApiKeyRow | None = fetch_first(uow.conn, select(_table).where(_key.id == key_id).with_for_update())
+    return row
+
+
+def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, ApiKeyRow]:
+    """Returns the keys with these IDs, with `id` and `project_id`."""
+    query = select(*select_columns(_table, {*columns, "project_id"})).where(_key.id.in_(keys))
+    return {row.id: row for row in fetch_all(conn, query)}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """A filter of keys. A field that is None restricts nothing."""
+
+    project_ids: Sequence[UUID] | None = None
+    active: bool | None = None
+    """True for keys that are neither revoked nor expired, false for the others."""
+
+
+def page(conn: Connection, columns: Collection[str], where: KeyFilter, page: Page) -> Sequence[ApiKeyRow]:
+    """Returns the matching keys of one page, newest first."""
+    return NEWEST_FIRST.page(conn, select(*select_columns(_table, columns)).where(_matches(where)), page)
+
+
+def has_more(conn: Connection, where: KeyFilter, edge: Edge) -> bool:
+    """True if a matching key stands beyond `edge`."""
+    return NEWEST_FIRST.has_more(conn, select(_key.id).where(_matches(where)), edge)
+
+
+def count(conn: Connection, where: KeyFilter, limit: int | None) -> int:
+    """Returns the number of matching keys. Counting stops at `limit`."""
+    return count_up_to(conn, select(_key.id).where(_matches(where)), limit)
+
+
+def _matches(where: KeyFilter) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    if where.project_ids is not None:
+        conditions.append(_key.project_id.in_(where.project_ids))
+    if where.active is not None:
+        conditions.append(_in_force() if where.active else not_(_in_force()))
+    return and_(*conditions)
 
 
 def listed(conn: Connection) -> Sequence[ListedKey]:
     """Returns all keys, oldest first."""
     columns = (_key.id, _key.role, _key.name, _key.hint, _key.created_at, _key.expires_at, _key.revoked_at)
-    query = select(*columns, _project.name.label("project")).join_from(
+    query = select(*columns, _key.last_used_at, _project.name.label("project")).join_from(
         _table, table(Project), _key.project_id == _project.id, isouter=True
     )
     return [ListedKey(*row) for row in conn.execute(query.order_by(_key.id))]

@@ -91,15 +91,18 @@ def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, s
     return version_id
 
 
-def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> None:
-    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`."""
+def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns all its columns as they were before."""
     if "max_concurrent_runs" in values:
         project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
         slots.lock(uow.conn, [project_id])
         slots.limit_changed(uow, project_id, flow_id, values["max_concurrent_runs"])
     if "name" in values:
         values = {**values, "name_folded": fold_column(values["name"])}
+    locked = select(_flows).where(_flow.id == flow_id).with_for_update(key_share=True)
+    before = dict(uow.conn.execute(locked).mappings().one())
     uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(**values, updated_at=clock.now()))
+    return before
 
 
 def by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, FlowRow]:

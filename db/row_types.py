@@ -28,6 +28,10 @@ class RunRow(Protocol):
     archived_at: datetime | None
     archive_operation_id: UUID | None
     duration_ms: int | None
+    started_by: str | None
+    retried_by: str | None
+    cancelled_by: str | None
+    archived_by: str | None
     parent_run_id: UUID | None
     root_run_id: UUID
     depth: int
@@ -262,3 +266,35 @@ class EventRow(Protocol):
     message: str | None
     data: str | None
     at: datetime
+
+
+class ApiKeyRow(Protocol):
+    """A row of `api_key`."""
+
+    id: UUID
+    project_id: UUID | None
+    role: str
+    name: str
+    hint: str
+    created_by: str | None
+    replaces_id: UUID | None
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class AuditEventRow(Protocol):
+    """A row of `audit_event`."""
+
+    id: UUID
+    project_id: UUID | None
+    action: str
+    actor: str
+    actor_id: UUID | None
+    object_id: UUID
+    object_kind: str
+    flow_id: UUID | None
+    request_id: str | None
+    details: str | None
+    created_at: datetime

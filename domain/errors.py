@@ -237,6 +237,18 @@ class SettingsInvalidError(ProblemsError, code="SETTINGS_INVALID", http_status=H
     """The new settings are invalid."""
 
 
+class ApiKeyNotFoundError(UserError, code="API_KEY_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No API key with this ID exists, or the API key in use cannot see it."""
+
+
+class ApiKeyNotActiveError(UserError, code="API_KEY_NOT_ACTIVE", http_status=HTTPStatus.CONFLICT):
+    """The API key was revoked, or has expired. Create a new one."""
+
+
+class PrivilegeExceededError(UserError, code="PRIVILEGE_EXCEEDED", http_status=HTTPStatus.FORBIDDEN):
+    """A key cannot create a key with a higher role than its own, or for more projects."""
+
+
 class FlowNotFoundError(UserError, code="FLOW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
     """No flow with this ID exists, or the API key cannot see it."""
 

@@ -19,6 +19,7 @@ class IdKind(StrEnum):
 
     PROJECT = "proj"
     API_KEY = "key"
+    AUDIT_EVENT = "audit"
     FLOW = "flow"
     FLOW_VERSION = "ver"
     RUN = "run"

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
+REQUEST_ID = "request_id"
+"""The field with the ID of the request."""
 _NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 _fields: ContextVar[Mapping[str, object]] = ContextVar("log_fields", default=_NO_FIELDS)
 

@@ -8,12 +8,15 @@ from uuid import UUID
 
 import orjson
 
+from db import audit_events
 from db.core.database import ConflictError, Database
 from db.core.unit_of_work import UnitOfWork
 from db.queue import quota
 from db.runs import cancellation, families, retries, transitions
 from db.runs import reads as run_reads
 from domain import ids
+from domain.actor import Actor, Origin
+from domain.audit import AuditAction
 from domain.definition import MAX_RUN_DEPTH
 from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
@@ -23,6 +26,7 @@ from domain.errors import (
     QuotaExceededError,
     RunNotFoundError,
 )
+from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 
 P = ParamSpec("P")
@@ -127,6 +131,9 @@ class NewRun:
     values: Mapping[str, Any]
     """The columns that the request sets."""
     trigger_method: TriggerMethod
+    started_by: Actor
+    requested: Origin | None = None
+    """The mutation that starts the run, for the audit log; None: no mutation does."""
     parent_id: UUID | None = None
     idempotency: Idempotency = NO_KEY
 
@@ -150,6 +157,7 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         "flow_id": target.flow_id,
         "flow_version_id": target.version_id,
         "trigger_method": new_run.trigger_method,
+        "started_by": new_run.started_by.text,
     }
     if new_run.parent_id is not None:
         # Before all other locks. A refusal by the quota may fail the parent, and so end other runs.
@@ -159,6 +167,8 @@ def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
         columns |= {"parent_run_id": new_run.parent_id, "root_run_id": parent.root_run_id, "depth": parent.depth + 1}
     transitions.create(uow, columns, f"Flow started via {new_run.trigger_method.lower()}")
     run_id: UUID = columns["id"]
+    if new_run.requested is not None:
+        audit_events.record(uow, new_run.requested, AuditAction.START_RUN, IdKind.RUN, run_id, target.project_id)
     return run_id
 
 

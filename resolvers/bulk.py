@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from db import projects
+from db import audit_events, projects
 from db.bulk import actions, operations, pinning, plans, reads
 from db.bulk.leases import BulkLease
 from db.bulk.pinning import Selection
@@ -17,6 +17,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.sql.keyset import Edge, Page, Position
 from db.sql.rows import AnyRow
 from domain import ids, json_codec
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.bulk import ENDED, BulkKind, BulkStatus
 from domain.enums import RetryStrategy
 from domain.errors import (
@@ -147,7 +149,7 @@ async def begin(context: Context, request: BulkRequest) -> UUID:
         if request.dry_run:
             await context.database.write(plans.keep_as_plan, lease, PLAN_LIFETIME)
             return lease.operation_id
-        await context.database.write(pinning.start, lease, LEASE)
+        await context.database.write(_start, context.origin, lease)
     pipeline = ChunkPipeline(context.database, lease)
     found = await context.database.read(reads.by_ids, [lease.operation_id], frozenset({"matched"}))
     if found[lease.operation_id].matched <= MAX_SYNCHRONOUS_RUNS:
@@ -164,9 +166,26 @@ async def cancel(context: Context, operation_id: str) -> UUID:
         InvalidIdError, BulkOperationNotFoundError, BulkOperationEndedError.
     """
     operation = await require(context, operation_id)
-    if not await context.database.write(operations.cancel, operation.id):
-        raise BulkOperationEndedError
+    await context.database.write(_cancel, context.origin, operation)
     return operation.id  # type: ignore[no-any-return]
+
+
+def _start(uow: UnitOfWork, origin: Origin, lease: BulkLease) -> None:
+    operation = pinning.start(uow, lease, LEASE)
+    details = {"strategy": operation.strategy, "matched": operation.matched}
+    _record(uow, origin, AuditAction(f"BULK_{operation.kind}"), operation, details)
+
+
+def _cancel(uow: UnitOfWork, origin: Origin, operation: AnyRow) -> None:
+    if not operations.cancel(uow, operation.id):
+        raise BulkOperationEndedError
+    _record(uow, origin, AuditAction.CANCEL_BULK_OPERATION, operation, {"kind": operation.kind})
+
+
+def _record(
+    uow: UnitOfWork, origin: Origin, action: AuditAction, operation: AnyRow, details: Mapping[str, Any]
+) -> None:
+    audit_events.record(uow, origin, action, IdKind.BULK_OPERATION, operation.id, operation.project_id, details=details)
 
 
 async def wait_for_end(context: Context, key: UUID, milliseconds: int) -> None:
@@ -380,7 +399,8 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         )
     if request.idempotency_key is not None:
         raise InvalidArgumentError("`planId` and `idempotencyKey` exclude each other: a plan is executed once anyway.")
-    plan = await get(context, plan_id, frozenset({"kind", "strategy", "step_name", "status", "expires_at"}))
+    columns = frozenset({"kind", "strategy", "step_name", "status", "expires_at", "matched"})
+    plan = await get(context, plan_id, columns)
     if plan is None or plan.expires_at is None:
         raise PlanNotFoundError
     if plan.kind != request.kind or request.strategy not in (None, plan.strategy):
@@ -390,6 +410,9 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     if plan.status != BulkStatus.PLANNED:
         raise PlanUsedError
 
+    # Read here: the unit of work may run in a thread, which does not know the request.
+    origin = context.origin
+
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
@@ -397,6 +420,8 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
+        details = {"strategy": plan.strategy, "matched": plan.matched, "dryRunBefore": True}
+        _record(uow, origin, AuditAction(f"BULK_{plan.kind}"), plan, details)
         return lease
 
     return await context.database.write(execute)

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from db.core.database import Database
+from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
+from domain.log_context import REQUEST_ID, current_log_fields
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
@@ -21,6 +23,13 @@ class Viewer:
     """The project of the key; None for an operator key, which sees all projects."""
     role: Role
     name: str
+    kind: ActorKind = ActorKind.API_KEY
+    """WEBHOOK for the call of a webhook, whose ID and name stand for those of a key."""
+
+    @property
+    def actor(self) -> Actor:
+        """The viewer as it is recorded with what it does."""
+        return Actor(self.kind, self.key_id, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +64,9 @@ class Context:
 
     def __post_init__(self) -> None:
         self.loaders = Loaders(self.database, cache=not self.long_lived)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the changes of the present operation come from."""
+        request_id = current_log_fields().get(REQUEST_ID)
+        return Origin(self.viewer.actor, None if request_id is None else str(request_id))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from db import flows, projects
+from db import audit_events, flows, projects
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
@@ -14,6 +14,8 @@ from db.row_json.statements import RowTexts, position
 from db.row_types import FlowRow, FlowVersionRow
 from db.sql.keyset import Edge, Page, Position, in_order
 from domain import flow_names, ids
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.errors import (
     FlowNameTakenError,
     FlowNotFoundError,
@@ -147,18 +149,30 @@ async def create(context: Context, name: str, definition: Any | None, project_id
     checked_name = flow_names.check(name)
     checked = await asyncio.to_thread(check, definition) if definition is not None else None
     try:
-        flow_id = await context.database.write(_create, owner, checked_name, checked)
+        flow_id = await context.database.write(create_checked, context.origin, owner, checked_name, checked)
     except ConflictError:
         raise FlowNameTakenError from None
     return Published(flow_id, checked.warnings if checked is not None else ())
 
 
-def _create(uow: UnitOfWork, project_id: UUID | None, name: str, definition: CheckedDefinition | None) -> UUID:
+def create_checked(
+    uow: UnitOfWork, origin: Origin, project_id: UUID | None, name: str, definition: CheckedDefinition | None
+) -> UUID:
+    """Creates a flow, with its first version if a definition is given; returns its key.
+
+    Raises:
+        ProjectNotFoundError: `project_id` is None, or no project has it.
+    """
     if project_id is None or not projects.by_ids(uow.conn, [project_id], ()):
         raise ProjectNotFoundError
     flow_id = flows.create(uow, project_id, name)
+    details = {"name": name}
     if definition is not None:
-        flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
+        version_id = flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
+        details["versionId"] = ids.encode(IdKind.FLOW_VERSION, version_id)
+    audit_events.record(
+        uow, origin, AuditAction.CREATE_FLOW, IdKind.FLOW, flow_id, project_id, flow_id=flow_id, details=details
+    )
     return flow_id
 
 
@@ -170,8 +184,26 @@ async def publish(context: Context, flow_id: str, definition: Any) -> Published:
     """
     flow = await get_existing(context, flow_id, frozenset())
     checked = await asyncio.to_thread(check, definition)
-    version_id = await context.database.write(flows.publish, flow.id, flow.project_id, checked.text, checked.step_count)
+    version_id = await context.database.write(publish_checked, context.origin, flow.id, flow.project_id, checked)
     return Published(version_id, checked.warnings)
+
+
+def publish_checked(
+    uow: UnitOfWork, origin: Origin, flow_id: UUID, project_id: UUID, definition: CheckedDefinition
+) -> UUID:
+    """Publishes the next version of a flow; returns the version's key."""
+    version_id = flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
+    audit_events.record(
+        uow,
+        origin,
+        AuditAction.PUBLISH_FLOW_VERSION,
+        IdKind.FLOW_VERSION,
+        version_id,
+        project_id,
+        flow_id=flow_id,
+        details={"stepCount": definition.step_count},
+    )
+    return version_id
 
 
 async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> UUID:
@@ -186,7 +218,21 @@ async def update(context: Context, flow_id: str, changes: Mapping[str, Any]) -> 
         values["name"] = flow_names.check(values["name"])
     limits.check_flow(values)
     try:
-        await context.database.write(flows.change, flow.id, values)
+        await context.database.write(_change, context.origin, flow, values)
     except ConflictError:
         raise FlowNameTakenError from None
     return flow.id
+
+
+def _change(uow: UnitOfWork, origin: Origin, flow: FlowRow, values: Mapping[str, Any]) -> None:
+    details = audit_events.changes(flows.change(uow, flow.id, values), values)
+    audit_events.record(
+        uow,
+        origin,
+        AuditAction.UPDATE_FLOW,
+        IdKind.FLOW,
+        flow.id,
+        flow.project_id,
+        flow_id=flow.id,
+        details=details,
+    )

@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from db import projects
+from db import audit_events, projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import ProjectRow
 from domain import ids
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.errors import ProjectNotFoundError
 from domain.ids import IdKind
 from domain.quota import QuotaPeriod
@@ -54,14 +56,18 @@ async def update(context: Context, project_id: str | None, columns: Mapping[str,
     """
     named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     target = authorize.target_project(context.viewer, named_project)
-    return await context.database.write(_update, target, columns)
+    return await context.database.write(_update, context.origin, target, columns)
 
 
-def _update(uow: UnitOfWork, project_id: UUID | None, columns: Mapping[str, Any]) -> UUID:
+def _update(uow: UnitOfWork, origin: Origin, project_id: UUID | None, columns: Mapping[str, Any]) -> UUID:
     settings = projects.settings(uow, project_id) if project_id is not None else None
     if project_id is None or settings is None:
         raise ProjectNotFoundError
     limits.check_project({**settings, **columns})
     if columns:
         projects.change(uow, project_id, columns)
+    details = audit_events.changes(settings, columns)
+    audit_events.record(
+        uow, origin, AuditAction.UPDATE_PROJECT, IdKind.PROJECT, project_id, project_id, details=details
+    )
     return project_id

@@ -6,13 +6,15 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from db import audit_events, schedules
 from db import flows as db_flows
-from db import schedules
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import FlowRow, ScheduleRow
 from db.runs import cancellation
 from db.schedules import ScheduleFilter
 from domain import ids
+from domain.actor import Actor, Origin
+from domain.audit import AuditAction
 from domain.enums import RunStatus
 from domain.errors import InvalidArgumentError, Problem, ScheduleInvalidError, ScheduleNotFoundError
 from domain.ids import IdKind
@@ -40,6 +42,8 @@ _CONVERTERS: Mapping[str, Any] = {
 """By column: the function that checks a client's value and returns the stored one. Other columns store it as it is."""
 _TIMING_COLUMNS = ("cron", "time_zone", "enabled")
 """Columns on which the next fire time depends."""
+_WITHHELD = frozenset({"input", "metadata"})
+"""Columns that may hold personal data or secrets: the audit log does not repeat them."""
 _VERSION = frozenset({"published_version_id"})
 
 
@@ -90,16 +94,27 @@ async def create(context: Context, flow_id: str, given: Mapping[str, Any]) -> UU
     cron_schedule = _parse_cron(columns["cron"], columns["time_zone"])
     await _check_input(context.flows, flow, given["input"])
     columns["next_fire_at"] = cron_schedule.after(clock.now()) if columns["enabled"] else None
-    return await context.database.write(_create, flow, columns)
+    return await context.database.write(_create, context.origin, flow, columns)
 
 
-def _create(uow: UnitOfWork, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
+def _create(uow: UnitOfWork, origin: Origin, flow: FlowRow, columns: Mapping[str, Any]) -> UUID:
     if schedules.count(uow.conn, flow.id) >= MAX_SCHEDULES:
         raise InvalidArgumentError(f"The flow already has {MAX_SCHEDULES} schedules, the maximum. Delete one first.")
     schedule_id = ids.new_uuid()
     now = ids.created_at(schedule_id)
     own = {"id": schedule_id, "project_id": flow.project_id, "flow_id": flow.id, "created_at": now, "updated_at": now}
     schedules.create(uow, {**columns, **own})
+    details = {"name": columns["name"], "cron": columns["cron"], "timeZone": columns["time_zone"]}
+    audit_events.record(
+        uow,
+        origin,
+        AuditAction.CREATE_SCHEDULE,
+        IdKind.SCHEDULE,
+        schedule_id,
+        flow.project_id,
+        flow_id=flow.id,
+        details=details,
+    )
     return schedule_id
 
 
@@ -131,12 +146,14 @@ async def update(
     if "input" in given:
         flow = await context.loaders.load_existing(db_flows.by_ids, schedule.flow_id, _VERSION)
         await _check_input(context.flows, flow, given["input"])
-    message = cancellation.message_for(context.viewer.name)
-    cancelled = await context.database.write(_update, schedule.id, columns, message if cancel_backlog else None)
+    message = cancellation.message_for(context.viewer.name) if cancel_backlog else None
+    cancelled = await context.database.write(_update, context.origin, schedule.id, columns, message)
     return UpdatedSchedule(schedule.id, cancelled)
 
 
-def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any], cancel_message: str | None) -> int:
+def _update(
+    uow: UnitOfWork, origin: Origin, schedule_id: UUID, columns: Mapping[str, Any], cancel_message: str | None
+) -> int:
     """Changes a schedule; with a `cancel_message` cancels its backlog. Returns the number of cancelled runs."""
     schedule = schedules.locked(uow, schedule_id)
     if schedule is None:
@@ -148,16 +165,20 @@ def _update(uow: UnitOfWork, schedule_id: UUID, columns: Mapping[str, Any], canc
         cron_schedule = _parse_cron(timing["cron"], timing["time_zone"])
         changes["next_fire_at"] = cron_schedule.after(clock.now()) if timing["enabled"] else None
     schedules.change(uow, schedule_id, changes)
-    if cancel_message is None:
-        return 0
-    if timing["enabled"]:
-        raise InvalidArgumentError("`cancelBacklog` needs a disabled schedule: set `enabled` to false.")
-    return _cancel_backlog(uow, schedule, cancel_message)
+    details = audit_events.changes({name: getattr(schedule, name) for name in columns}, columns, _WITHHELD)
+    cancelled = 0
+    if cancel_message is not None:
+        if timing["enabled"]:
+            raise InvalidArgumentError("`cancelBacklog` needs a disabled schedule: set `enabled` to false.")
+        cancelled = _cancel_backlog(uow, schedule, cancel_message, origin.actor)
+        details["cancelledRuns"] = cancelled
+    _record(uow, origin, AuditAction.UPDATE_SCHEDULE, schedule, details)
+    return cancelled
 
 
-def _cancel_backlog(uow: UnitOfWork, schedule: ScheduleRow, message: str) -> int:
+def _cancel_backlog(uow: UnitOfWork, schedule: ScheduleRow, message: str, by: Actor) -> int:
     queued = schedules.live_runs(uow.conn, schedule, {RunStatus.QUEUED})
-    return len(cancellation.stop_all(uow, queued, message, {RunStatus.QUEUED}))
+    return len(cancellation.stop_all(uow, queued, message, by, {RunStatus.QUEUED}))
 
 
 async def remove(context: Context, schedule_id: str, *, cancel_backlog: bool = False) -> int:
@@ -170,14 +191,35 @@ async def remove(context: Context, schedule_id: str, *, cancel_backlog: bool = F
     if schedule is None:
         raise ScheduleNotFoundError
     message = cancellation.message_for(context.viewer.name)
-    return await context.database.write(_remove, schedule.id, message if cancel_backlog else None)
+    return await context.database.write(_remove, context.origin, schedule.id, message if cancel_backlog else None)
 
 
-def _remove(uow: UnitOfWork, schedule_id: UUID, cancel_message: str | None) -> int:
+def _remove(uow: UnitOfWork, origin: Origin, schedule_id: UUID, cancel_message: str | None) -> int:
     schedule = schedules.locked(uow, schedule_id)
     if schedule is None or not schedules.remove(uow, schedule_id):
         raise ScheduleNotFoundError
-    return 0 if cancel_message is None else _cancel_backlog(uow, schedule, cancel_message)
+    details: dict[str, Any] = {"name": schedule.name}
+    cancelled = 0
+    if cancel_message is not None:
+        cancelled = _cancel_backlog(uow, schedule, cancel_message, origin.actor)
+        details["cancelledRuns"] = cancelled
+    _record(uow, origin, AuditAction.DELETE_SCHEDULE, schedule, details)
+    return cancelled
+
+
+def _record(
+    uow: UnitOfWork, origin: Origin, action: AuditAction, schedule: ScheduleRow, details: Mapping[str, Any]
+) -> None:
+    audit_events.record(
+        uow,
+        origin,
+        action,
+        IdKind.SCHEDULE,
+        schedule.id,
+        schedule.project_id,
+        flow_id=schedule.flow_id,
+        details=details,
+    )
 
 
 def _convert(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from db import projects, secrets
+from db import audit_events, projects, secrets
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import SecretRow
 from domain import ids
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import Environment
 from domain.errors import (
     InvalidArgumentError,
@@ -89,22 +91,24 @@ async def create(
         "name": name,
         "created_at": now,
         "changed_at": now,
-        "changed_by": context.viewer.name,
+        "changed_by": context.viewer.actor.text,
         **_sealed(context, value, context_of(secret_id, owner, environment, name)),
     }
     try:
-        await context.database.write(_create, row)
+        await context.database.write(_create, context.origin, row)
     except ConflictError:
         raise SecretNameTakenError from None
     return secret_id
 
 
-def _create(uow: UnitOfWork, row: Mapping[str, Any]) -> None:
+def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any]) -> None:
     if not projects.by_ids(uow.conn, [row["project_id"]], ()):
         raise ProjectNotFoundError
     if secrets.count(uow.conn, row["project_id"]) >= MAX_SECRETS:
         raise InvalidArgumentError(f"The project already has {MAX_SECRETS} secrets, the maximum. Delete one first.")
     secrets.create(uow, row)
+    details = {"name": row["name"], "environment": row["environment"]}
+    _record(uow, origin, AuditAction.CREATE_SECRET, row["id"], row["project_id"], details)
 
 
 async def rotate(context: Context, secret_id: str, value: str) -> UUID:
@@ -117,10 +121,15 @@ async def rotate(context: Context, secret_id: str, value: str) -> UUID:
         raise SecretInvalidError(problems)
     secret = await _existing(context, secret_id, frozenset({"environment", "name"}))
     sealed = _sealed(context, value, context_of(secret.id, secret.project_id, secret.environment, secret.name))
-    changes = {**sealed, "changed_at": clock.now(), "changed_by": context.viewer.name}
-    if not await context.database.write(secrets.rotate, secret.id, changes):
-        raise SecretNotFoundError
+    changes = {**sealed, "changed_at": clock.now(), "changed_by": context.viewer.actor.text}
+    await context.database.write(_rotate, context.origin, secret, changes)
     return secret.id
+
+
+def _rotate(uow: UnitOfWork, origin: Origin, secret: SecretRow, changes: Mapping[str, Any]) -> None:
+    if not secrets.rotate(uow, secret.id, changes):
+        raise SecretNotFoundError
+    _record(uow, origin, AuditAction.ROTATE_SECRET, secret.id, secret.project_id, {"name": secret.name})
 
 
 async def remove(context: Context, secret_id: str) -> None:
@@ -129,9 +138,20 @@ async def remove(context: Context, secret_id: str) -> None:
     Raises:
         InvalidIdError, SecretNotFoundError.
     """
-    secret = await _existing(context, secret_id, frozenset())
-    if not await context.database.write(secrets.remove, secret.id):
+    secret = await _existing(context, secret_id, frozenset({"name"}))
+    await context.database.write(_remove, context.origin, secret)
+
+
+def _remove(uow: UnitOfWork, origin: Origin, secret: SecretRow) -> None:
+    if not secrets.remove(uow, secret.id):
         raise SecretNotFoundError
+    _record(uow, origin, AuditAction.DELETE_SECRET, secret.id, secret.project_id, {"name": secret.name})
+
+
+def _record(
+    uow: UnitOfWork, origin: Origin, action: AuditAction, secret_id: UUID, project_id: UUID, details: Mapping[str, Any]
+) -> None:
+    audit_events.record(uow, origin, action, IdKind.SECRET, secret_id, project_id, details=details)
 
 
 async def _existing(context: Context, secret_id: str, columns: frozenset[str]) -> SecretRow:

@@ -17,6 +17,7 @@ from db.core.database import Database
 from db.row_types import WebhookRow
 from db.runs import reads, retries
 from domain import ids, json_codec, webhook_signatures
+from domain.actor import ActorKind
 from domain.enums import Environment, RetryStrategy, Role, RunStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
@@ -91,7 +92,7 @@ class Answer:
 
 def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
     """Returns the context of a webhook's call, which can start runs in the webhook's project."""
-    viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, f"webhook {webhook.name}")
+    viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, webhook.name, ActorKind.WEBHOOK)
     return Context(database, flow_cache, viewer)
 
 

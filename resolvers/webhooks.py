@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from db import webhooks
+from db import audit_events, webhooks
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
 from domain import ids, json_codec, webhook_signatures
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import Environment, WebhookSignature
 from domain.errors import (
     InputInvalidError,
@@ -106,7 +108,7 @@ async def create(context: Context, flow_id: str, given: NewWebhook) -> IssuedTok
             [_checked_header(name) for name in given.exposed_headers], limit=_MAX_TEMPLATE_BYTES, what="exposedHeaders"
         ),
     }
-    issued = await context.database.write(_create, columns)
+    issued = await context.database.write(_create, context.origin, columns)
     return replace(issued, warnings=warnings)
 
 
@@ -197,10 +199,14 @@ def _checked_header(name: str) -> str:
     return name.lower()
 
 
-def _create(uow: UnitOfWork, columns: Mapping[str, Any]) -> IssuedToken:
+def _create(uow: UnitOfWork, origin: Origin, columns: Mapping[str, Any]) -> IssuedToken:
     if webhooks.count(uow.conn, columns["flow_id"]) >= MAX_WEBHOOKS:
         raise InvalidArgumentError(f"The flow already has {MAX_WEBHOOKS} webhooks, the maximum. Delete one first.")
-    return IssuedToken(*webhooks.create(uow, columns))
+    issued = IssuedToken(*webhooks.create(uow, columns))
+    details = {"name": columns["name"], "signatureHeader": columns["signature_header"]}
+    flow_id, project_id = columns["flow_id"], columns["project_id"]
+    _record(uow, origin, AuditAction.CREATE_WEBHOOK, issued.webhook_id, project_id, flow_id, details)
+    return issued
 
 
 async def rotate(context: Context, webhook_id: str) -> IssuedToken:
@@ -210,9 +216,15 @@ async def rotate(context: Context, webhook_id: str) -> IssuedToken:
         InvalidIdError, WebhookNotFoundError.
     """
     webhook = await _get_existing(context, webhook_id)
-    token = await context.database.write(webhooks.rotate, webhook.id)
+    return await context.database.write(_rotate, context.origin, webhook)
+
+
+def _rotate(uow: UnitOfWork, origin: Origin, webhook: WebhookRow) -> IssuedToken:
+    token = webhooks.rotate(uow, webhook.id)
     if token is None:
         raise WebhookNotFoundError
+    details = {"name": webhook.name}
+    _record(uow, origin, AuditAction.ROTATE_WEBHOOK, webhook.id, webhook.project_id, webhook.flow_id, details)
     return IssuedToken(webhook.id, token)
 
 
@@ -223,12 +235,30 @@ async def remove(context: Context, webhook_id: str) -> None:
         InvalidIdError, WebhookNotFoundError.
     """
     webhook = await _get_existing(context, webhook_id)
-    if not await context.database.write(webhooks.remove, webhook.id):
+    await context.database.write(_remove, context.origin, webhook)
+
+
+def _remove(uow: UnitOfWork, origin: Origin, webhook: WebhookRow) -> None:
+    if not webhooks.remove(uow, webhook.id):
         raise WebhookNotFoundError
+    details = {"name": webhook.name}
+    _record(uow, origin, AuditAction.DELETE_WEBHOOK, webhook.id, webhook.project_id, webhook.flow_id, details)
+
+
+def _record(
+    uow: UnitOfWork,
+    origin: Origin,
+    action: AuditAction,
+    webhook_id: UUID,
+    project_id: UUID,
+    flow_id: UUID,
+    details: Mapping[str, Any],
+) -> None:
+    audit_events.record(uow, origin, action, IdKind.WEBHOOK, webhook_id, project_id, flow_id=flow_id, details=details)
 
 
 async def _get_existing(context: Context, webhook_id: str) -> WebhookRow:
-    webhook = await get(context, webhook_id, frozenset())
+    webhook = await get(context, webhook_id, frozenset({"flow_id", "name"}))
     if webhook is None:
         raise WebhookNotFoundError
     return webhook

@@ -54,7 +54,6 @@ _MAX_VALIDATED_DEPTH = 30
 _PAGED = {
     "flows",
     "flowRuns",
-    "inputRequests",
     "versions",
     "projects",
     "groupBy",
@@ -68,7 +67,10 @@ _PAGED = {
     "topFailingSteps",
     "errors",
 }
+_ROOT_PAGED = {"inputRequests"}
+"""Fields with pages at the root, which elsewhere are lists without pages."""
 _LISTS = {
+    "inputRequests",
     "files",
     "steps",
     "statusHistory",
@@ -235,13 +237,14 @@ class _CostCalculator:
     def _multiplier(self, field: FieldNode, depth: float) -> int:
         if depth == -math.inf:
             return _INTROSPECTED.get(field.name.value, 1)
-        if field.name.value in _LISTS:
+        is_page = field.name.value in _PAGED or (depth == 2 and field.name.value in _ROOT_PAGED)
+        if field.name.value in _LISTS and not is_page:
             return STEPS_ASSUMED
         if field.name.value in _SIZES:
             return _SIZES[field.name.value]
         if field.name.value == "nodes" and field.arguments:
             return self._number_of_ids(field.arguments[0].value)
-        if field.name.value not in _PAGED:
+        if not is_page:
             return 1
         sizes = [
             self._page_size(argument.value)

@@ -10,6 +10,8 @@ from typing import Any
 import strawberry
 
 from domain import errors
+from domain.actor import ActorKind
+from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
 from domain.enums import (
     AttemptStatus,
@@ -62,8 +64,10 @@ class OrderDirection(StrEnum):
 
 
 __all__ = [
+    "ActorKind",
     "Archived",
     "AttemptStatus",
+    "AuditAction",
     "BucketSize",
     "BulkKind",
     "BulkReason",
@@ -116,6 +120,8 @@ _NAMES: dict[type[StrEnum], str] = {
     BulkStatus: "BulkStatus",
     BulkResult: "BulkResult",
     BulkReason: "BulkReason",
+    ActorKind: "ActorKind",
+    AuditAction: "AuditAction",
 }
 
 for _enum, _name in _NAMES.items():

@@ -10,14 +10,19 @@ from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
 from resolvers import bulk, flows, inbox, projects, schedules, secrets, webhooks
+from resolvers.api_keys import KeyList
+from resolvers.audit import AuditLog
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
 from schema.fields import Info, columns_of, field
+from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
 from schema.queries.inbox import InboxQuery
+from schema.types.api_key import ApiKey
+from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
@@ -43,6 +48,15 @@ SchedulesFilter = Annotated[
 RunsFilter = Annotated[
     FlowRunFilter | None,
     strawberry.argument(description="Which runs. By default all that the key sees and that are not archived."),
+]
+Active = Annotated[
+    bool | None,
+    strawberry.argument(
+        description="True: only keys that are neither revoked nor expired; false: only the others. By default all."
+    ),
+]
+EventsFilter = Annotated[
+    AuditEventFilter | None, strawberry.argument(description="Which events. By default all that the key sees.")
 ]
 OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The order. By default the newest first.")]
 
@@ -161,6 +175,32 @@ class Query(InboxQuery):
     ) -> Connection[BulkOperation]:
         source = bulk.OperationList(info.context, with_plans=include_plans)
         return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
+
+    @field("API keys, newest first: those of the key's project; for operator keys all. Needs the role ADMIN.")
+    async def api_keys(
+        self,
+        info: Info,
+        active: Active = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[ApiKey]:
+        source = KeyList(info.context, active)
+        return await connect(info, ApiKey, source, PageArguments(first, after, last, before))
+
+    @field("The audit log, newest first: who changed what. Needs the role ADMIN.")
+    async def audit_events(
+        self,
+        info: Info,
+        filter: EventsFilter = None,  # noqa: A002
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[AuditEvent]:
+        source = AuditLog(info.context, (filter or AuditEventFilter()).to_domain())
+        return await connect(info, AuditEvent, source, PageArguments(first, after, last, before))
 
 
 def run_list(

@@ -67,14 +67,16 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             stack.enter_context(viewers.forgetting_revoked())
             signals = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(signals)
-            watch = asyncio.create_task(connections.watch())
+            beside = [asyncio.create_task(work) for work in (connections.watch(), viewers.record_uses())]
             task = asyncio.create_task(worker.run()) if worker else None
             yield
-            watch.cancel()
+            for running in beside:
+                running.cancel()
             if worker and task:
                 worker.stop()
                 await task
             await hub.close()
+        await viewers.write_uses()
         await database.close()
 
     endpoint = GraphQLEndpoint(

@@ -1,10 +1,12 @@
 """The command line: `python -m service COMMAND`."""
 
 import asyncio
+import getpass
 import json
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,13 +25,17 @@ from db.migrate import upgrade
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
+from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
+from domain.time import clock, iso_duration
+from domain.time.iso_duration import IsoDuration
 from engine.compiled_flow import FlowCache, check
 from engine.secrets.key_ring import new_key
 from engine.secrets.rewrap import rewrap
 from engine.worker.maintenance import count_old_runs
+from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
@@ -127,7 +133,32 @@ def schema() -> None:
     click.echo(sdl(), nl=False)
 
 
-@main.group(help="Create, list and revoke API keys.")
+def _duration(_: click.Context, __: click.Parameter, text: str | None) -> IsoDuration | None:
+    """Reads an option with a duration."""
+    try:
+        return iso_duration.parse(text) if text is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _end_of(duration: IsoDuration | None) -> datetime | None:
+    """Returns the instant at which a duration ends that begins now."""
+    try:
+        return duration.after(clock.now()) if duration is not None else None
+    except ValueError as error:
+        raise click.ClickException(f"The duration {error}.") from None
+
+
+def _origin() -> Origin:
+    """Returns the user of this host as the origin of changes."""
+    try:
+        user: str | None = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        user = None
+    return Origin(Actor(ActorKind.CLI, name=user))
+
+
+@main.group(help="Create, list, rotate and revoke API keys.")
 def key() -> None:
     """API keys."""
 
@@ -137,13 +168,19 @@ def key() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value)
 @click.option("--project", default=projects.DEFAULT_NAME, help="Its project, created when new.")
 @click.option("--operator", is_flag=True, help="A key for all projects.")
+@click.option("--expires-in", callback=_duration, help="How long it can be used, such as P90D; by default for ever.")
 @click.pass_obj
-def create_key(settings: Settings, name: str, role: str, project: str, operator: bool) -> None:
+def create_key(
+    settings: Settings, name: str, role: str, project: str, operator: bool, expires_in: IsoDuration | None
+) -> None:
     """Create a key."""
+    expires_at = _end_of(expires_in)
 
     def work(uow: UnitOfWork) -> str:
         owner = None if operator else projects.by_name(uow.conn, project) or projects.create(uow, project)
-        return api_keys.create(uow, project_id=owner, role=Role(role), name=name)
+        return api_keys.create(
+            uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=_origin()
+        )
 
     click.echo(_with_database(settings, lambda database: database.write(work)))
 
@@ -155,7 +192,30 @@ def list_keys(settings: Settings) -> None:
     for row in _with_database(settings, lambda database: database.read(api_keys.listed)):
         state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
         owner = row.project or "all projects"
-        click.echo(f"{ids.encode(IdKind.API_KEY, row.id)}  {row.hint}…  {row.role:8}  {owner}  {state}  {row.name}")
+        used = f"used {row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "not used"
+        shown = ids.encode(IdKind.API_KEY, row.id)
+        click.echo(f"{shown}  {row.hint}…  {row.role:8}  {owner}  {state}  {used}  {row.name}")
+
+
+@key.command("rotate", help="Create a key that replaces KEY_ID, which expires after the overlap; print its secret.")
+@click.argument("key_id")
+@click.option("--overlap", default="P1D", callback=_duration, help="How long the old key can still be used.")
+@click.option("--expires-in", callback=_duration, help="How long the new one can be used; by default as the old one.")
+@click.pass_obj
+def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in: IsoDuration | None) -> None:
+    """Replace a key."""
+    decoded, expires_at, old_ends_at = _key_id(key_id), _end_of(expires_in), overlap.after(clock.now())
+
+    def work(uow: UnitOfWork) -> str | None:
+        row = api_keys.locked(uow, decoded)
+        if row is None or not api_keys.in_force(uow.conn, [decoded]):
+            return None
+        return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), _origin())
+
+    secret = _with_database(settings, lambda database: database.write(work))
+    if secret is None:
+        raise click.ClickException("No active key with this ID.")
+    click.echo(secret)
 
 
 @key.command("revoke", help="End a key.")
@@ -163,12 +223,16 @@ def list_keys(settings: Settings) -> None:
 @click.pass_obj
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
+    decoded = _key_id(key_id)
+    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded, _origin())):
+        raise click.ClickException("No active key with this ID.")
+
+
+def _key_id(text: str) -> UUID:
     try:
-        decoded = ids.decode(IdKind.API_KEY, key_id)
+        return ids.decode(IdKind.API_KEY, text)
     except FlowRunsError as error:
         raise click.ClickException(error.message) from None
-    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded)):
-        raise click.ClickException("No active key with this ID.")
 
 
 @main.group(help="Publish flows from files.")
@@ -192,9 +256,11 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
         owner = projects.by_name(uow.conn, project)
         if owner is None:
             raise click.ClickException(f"No project named {project!r}.")
-        called = name or file.stem
-        flow_id = flows.by_name(uow.conn, owner, called) or flows.create(uow, owner, called)
-        flows.publish(uow, flow_id, owner, checked.text, checked.step_count)
+        called, origin = name or file.stem, _origin()
+        flow_id = flows.by_name(uow.conn, owner, called)
+        if flow_id is None:
+            return flow_changes.create_checked(uow, origin, owner, called, checked)
+        flow_changes.publish_checked(uow, origin, flow_id, owner, checked)
         return flow_id
 
     click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))

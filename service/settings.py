@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days for which bulk operations that have ended are kept, with what became of each run.",
     )
+    audit_retention_days: int | None = Field(
+        default=365,
+        ge=1,
+        le=36_500,
+        description="Days for which events of the audit log are kept.",
+    )
     database_pool_size: int = Field(
         default=10,
         ge=2,

@@ -100,6 +100,7 @@ class Worker:
             settings.execution_data_retention_days,
             settings.event_retention_days,
             settings.bulk_retention_days,
+            settings.audit_retention_days,
         )
         keeping = asyncio.create_task(MaintenanceRunner(jobs).run())
         try:

@@ -17,6 +17,7 @@ from db.models import BulkOperation, BulkOutcome, FlowRun
 from db.models.types import table
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
+from domain.actor import Actor, ActorKind
 from domain.bulk import BulkReason, BulkResult
 
 OUTCOMES = table(BulkOutcome)
@@ -66,6 +67,11 @@ class Chunk:
     def parameters(self) -> dict[str, Any]:
         """The parameters of `IN_CHUNK`."""
         return {"of_operation": self.operation.id, "after": self.after, "through": self.through}
+
+    @property
+    def requested_by(self) -> Actor:
+        """Who requested the operation."""
+        return Actor(ActorKind.API_KEY, self.operation.key_id, self.operation.key_name)
 
 
 def record(

@@ -16,6 +16,7 @@ from db.models import BulkOperation, FlowRun
 from db.models.types import table
 from db.runs.narrow import narrowed
 from db.sql.any_of import rows_of
+from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkResult, BulkStatus
 from domain.runs.run_filter import RunFilter
@@ -104,8 +105,10 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
         actions.of_operation(operation).plan_covered(uow.conn, chunk)
 
 
-def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> None:
+def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> AnyRow:
     """PREPARING → RUNNING: the set is complete. An operation without runs is COMPLETED at once.
+
+    Returns the operation as it was before.
 
     Raises:
         OperationLostError
@@ -115,3 +118,4 @@ def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> None:
     if operation.matched == 0:
         operations.end(uow, operation.id, BulkStatus.COMPLETED)
     operations.record_progress(uow, operation.id)
+    return operation

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from db.models.api_key import ApiKey
+from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
 from db.models.flow_run import FlowRun
@@ -23,6 +24,7 @@ metadata = SQLModel.metadata
 __all__ = [
     "RUN_ROLLUP_DELTA",
     "ApiKey",
+    "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
     "EventLowWatermark",

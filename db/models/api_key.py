@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Text
+from sqlalchemy import Column, ForeignKey, Index, Text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -13,6 +13,7 @@ class ApiKey(SQLModel, table=True):
     """What a client proves itself with. Of the secret, only its hash is kept."""
 
     __tablename__ = "api_key"
+    __table_args__ = (Index("ix_api_key_project", "project_id", "id"),)
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID | None = Field(sa_column=key(ForeignKey("project.id"), nullable=True))
@@ -23,6 +24,12 @@ class ApiKey(SQLModel, table=True):
     """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
     hint: str = Field(sa_column=Column(Text, nullable=False))
     """The first characters of the secret, to tell keys apart."""
+    created_by: str | None = Field(sa_column=Column(Text))
+    """JSON text, see domain/actor.py; None: unknown."""
+    replaces_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The key whose rotation made this one."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    last_used_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """The last request, some minutes back at most: see `db.api_keys.USE_PRECISION`."""
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
     revoked_at: datetime | None = Field(sa_column=Column(Timestamp))

@@ -44,6 +44,14 @@ class FlowRun(SQLModel, table=True):
     duration_ms: int | None = Field(sa_column=Column(BigInteger))
     """From start to finish, set when the run is final."""
 
+    started_by: str | None = Field(sa_column=Column(Text))
+    """JSON text, see domain/actor.py; None: unknown, as for `retried_by`, `cancelled_by` and `archived_by`."""
+    retried_by: str | None = Field(sa_column=Column(Text))
+    """Who made this retry; None for a run that is no retry."""
+    cancelled_by: str | None = Field(sa_column=Column(Text))
+    archived_by: str | None = Field(sa_column=Column(Text))
+    """None: it is not archived."""
+
     parent_run_id: UUID | None = Field(sa_column=key(nullable=True))
     root_run_id: UUID = Field(sa_column=key())
     """The topmost ancestor; a run without a parent is its own root."""

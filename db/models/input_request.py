@@ -49,6 +49,6 @@ class InputRequest(SQLModel, table=True):
     answered_by_key_id: UUID | None = Field(sa_column=key(nullable=True))
     """The API key that responded."""
     answered_by: str | None = Field(sa_column=Column(Text))
-    """The name of the API key that responded; None: no response, or an old one."""
+    """JSON text, see domain/actor.py; None: unknown, or nobody."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
     """Of the request that responded."""

@@ -19,6 +19,7 @@ from db.runs.families import Links
 from db.runs.transitions import EndedRun, ExternalFailure
 from db.sql.any_of import any_of
 from domain import ids
+from domain.actor import Actor
 from domain.enums import AttemptStatus, OnItemFailure, RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE, UNFINISHED
@@ -74,7 +75,9 @@ def message_for(key_name: str) -> str:
     return f"Cancelled with the key {key_name!r}"
 
 
-def stop(uow: UnitOfWork, run_id: UUID, message: str, *, include_descendants: bool = False) -> Cancelled:
+def stop(
+    uow: UnitOfWork, run_id: UUID, message: str, by: Actor | None = None, *, include_descendants: bool = False
+) -> Cancelled:
     """Stops a live run with all its live descendants.
 
     If the run has ended, nothing is changed, unless `include_descendants` is set: then its descendants are stopped.
@@ -82,12 +85,12 @@ def stop(uow: UnitOfWork, run_id: UUID, message: str, *, include_descendants: bo
     families.lock_of_runs(uow, [run_id], exclusive=True)
     rows = lock_for_stop(uow, [run_id])
     is_live = any(row.id == run_id for row in rows)
-    stopped = _stop(uow, rows, message) if is_live or include_descendants else ()
+    stopped = _stop(uow, rows, message, by) if is_live or include_descendants else ()
     return Cancelled(is_live, stopped)
 
 
 def stop_all(
-    uow: UnitOfWork, run_ids: Sequence[UUID], message: str, statuses: Collection[RunStatus] = LIVE
+    uow: UnitOfWork, run_ids: Sequence[UUID], message: str, by: Actor, statuses: Collection[RunStatus] = LIVE
 ) -> Sequence[UUID]:
     """Stops those of these runs that have one of these statuses now, with their live descendants; returns all."""
     if not run_ids:
@@ -95,7 +98,7 @@ def stop_all(
     families.lock_of_runs(uow, run_ids, exclusive=True)
     given = set(run_ids)
     rows = lock_for_stop(uow, run_ids)
-    return stop_locked(uow, [row.id for row in rows if row.id in given and row.status in statuses], message)
+    return stop_locked(uow, [row.id for row in rows if row.id in given and row.status in statuses], message, by)
 
 
 def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun]:
@@ -108,16 +111,16 @@ def lock_for_stop(uow: UnitOfWork, run_ids: Sequence[UUID]) -> Sequence[EndedRun
     return transitions.lock_live(uow, [*run_ids, *below])
 
 
-def stop_locked(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> Sequence[UUID]:
+def stop_locked(uow: UnitOfWork, run_ids: Sequence[UUID], message: str, by: Actor) -> Sequence[UUID]:
     """Stops those of these runs that are live, and their live descendants, after `lock_for_stop`; returns them."""
     below = families.live_descendants(uow.conn, run_ids)
-    return _stop(uow, transitions.lock_live(uow, [*run_ids, *below]), message)
+    return _stop(uow, transitions.lock_live(uow, [*run_ids, *below]), message, by)
 
 
-def _stop(uow: UnitOfWork, rows: Sequence[EndedRun], message: str) -> Sequence[UUID]:
+def _stop(uow: UnitOfWork, rows: Sequence[EndedRun], message: str, by: Actor | None) -> Sequence[UUID]:
     ended: list[EndedRun] = []
     for start in range(0, len(rows), _BATCH):
-        ended += transitions.end_locked(uow, rows[start : start + _BATCH], RunStatus.STOPPED, message)
+        ended += transitions.end_locked(uow, rows[start : start + _BATCH], RunStatus.STOPPED, message, cancelled_by=by)
     _finish_steps(uow, ended)
     stopped = {row.id for row in ended}
     # The other parents were stopped with their children.

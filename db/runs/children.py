@@ -27,6 +27,7 @@ from db.runs import reads as run_reads
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain import ids, json_codec
+from domain.actor import Actor, ActorKind
 from domain.enums import OnItemFailure, RetryStrategy, RunStatus, TriggerMethod
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE, UNSUCCESSFUL
@@ -367,6 +368,7 @@ def _is_enabled(conn: Connection, flow_id: UUID) -> bool:
 
 def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: ItemPlan, item: int) -> UUID:
     run_id = ids.new_uuid()
+    by = Actor(ActorKind.PARENT_RUN, parent.id).text
     text = json_codec.encode(plan.inputs[item], limit=json_codec.MAX_INPUT_BYTES, what="input")
     offsets = plan.secrets.get(item)
     values = {
@@ -378,6 +380,7 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: It
         "depth": parent.depth + 1,
         "item_index": item,
         "trigger_method": TriggerMethod.PARENT,
+        "started_by": by,
         "attempt": 1,
         "interruptions": 0,
         "input": text,
@@ -391,6 +394,7 @@ def _create(uow: UnitOfWork, parent: RunRow, common: Mapping[str, Any], plan: It
     values |= {
         "flow_version_id": retried.flow_version_id,
         "retry_of_id": retried_id,
+        "retried_by": by,
         "retry_strategy": RetryStrategy.FROM_FAILED_STEP,
         "first_run_id": retried.first_run_id or retried_id,
         "attempt": retried.attempt + 1,

@@ -19,6 +19,7 @@ from db.row_types import EventRow, InputRequestRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain import ids
+from domain.actor import Actor
 from domain.enums import InputRequestStatus
 from domain.runs.input_request_filter import AskedRequest
 from domain.time import clock
@@ -42,10 +43,7 @@ class Response(NamedTuple):
 
     text: str
     """JSON text."""
-    key_id: UUID | None = None
-    """The API key that responds; None: a person responds by an answer link."""
-    responder: str | None = None
-    """The name of the key, or of the person."""
+    by: Actor | None = None
     idempotency_key: str | None = None
 
 
@@ -77,8 +75,8 @@ def answer(uow: UnitOfWork, request_id: UUID, response: Response) -> bool:
     values = {
         "answer": response.text,
         "answered_at": clock.now(),
-        "answered_by_key_id": response.key_id,
-        "answered_by": response.responder,
+        "answered_by_key_id": response.by.id if response.by is not None else None,
+        "answered_by": response.by.text if response.by is not None else None,
         "idempotency_key": response.idempotency_key,
     }
     return _end(uow, InputRequestStatus.ANSWERED, _request.id == request_id, values=values) == 1
@@ -102,6 +100,12 @@ def cancel(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
 def pending_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[InputRequestRow]]:
     """Returns the pending input requests of each run, oldest first."""
     query = select(_table).where(_request.run_id.in_(run_ids), _pending).order_by(_request.id)
+    return group_by(fetch_all(conn, query), "run_id")
+
+
+def by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[InputRequestRow]]:
+    """Returns all input requests of each run, oldest first."""
+    query = select(_table).where(_request.run_id.in_(run_ids)).order_by(_request.id)
     return group_by(fetch_all(conn, query), "run_id")
 
 

@@ -14,6 +14,7 @@ from db.row_types import StepRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
 from db.sql.unchanged_steps import UnchangedSteps
+from domain.actor import Actor
 from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, StepStatus
 from domain.runs.state_machine import FINISHED, KEPT
@@ -63,8 +64,8 @@ class Completion:
 
     output: str | None
     """The output as JSON text; None: the step is skipped."""
-    key_name: str
-    """The name of the person's API key."""
+    by: Actor
+    """Who gives it."""
     note: str | None
 
     @property
@@ -99,7 +100,7 @@ def complete_step(uow: UnitOfWork, retry_id: UUID, step: StepRow, completion: Co
         "attempts_count": 0,
         "finished_at": clock.now(),
         "output": completion.output,
-        "completed_by": completion.key_name,
+        "completed_by": completion.by.text,
         "completion_note": completion.note,
     }
     uow.conn.execute(insert(_steps), row)

@@ -71,6 +71,7 @@ CARRIED_OVER = (
     "flow_id",
     "environment",
     "scheduled_for",
+    "started_by",
     "parent_run_id",
     "depth",
     "external_id",

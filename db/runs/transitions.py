@@ -32,6 +32,7 @@ from db.queue import due, quota, slots
 from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
+from domain.actor import Actor
 from domain.enums import RunStatus, WaitKind
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
@@ -164,6 +165,7 @@ _END = (
         blocked_since=None,
         blocked_by=None,
         lease_token=None,
+        cancelled_by=bindparam("by"),
         error_code=bindparam("code"),
         error_message=bindparam("why"),
         error_folded=bindparam("folded"),
@@ -365,7 +367,12 @@ def note(uow: UnitOfWork, run: RunRow, message: str) -> None:
 
 
 def end_locked(
-    uow: UnitOfWork, locked: Sequence[EndedRun], target: RunStatus, message: str, error: ExternalFailure | None = None
+    uow: UnitOfWork,
+    locked: Sequence[EndedRun],
+    target: RunStatus,
+    message: str,
+    error: ExternalFailure | None = None,
+    cancelled_by: Actor | None = None,
 ) -> Sequence[EndedRun]:
     """Does what `end` does, for runs that this transaction has locked."""
     live = [row for row in locked if target in TRANSITIONS[RunStatus(row.status)]]
@@ -378,6 +385,7 @@ def end_locked(
         "code": error.code if error else None,
         "why": error.message if error else None,
         "folded": fold_column(error.message) if error else None,
+        "by": cancelled_by.text if cancelled_by else None,
         "print": fingerprint(None, error.code, error.message) if error else None,
     }
     uow.conn.execute(_END, {"run_ids": [row.id for row in live], "target": target, "now": now, **error_columns})

@@ -56,7 +56,7 @@ class InputRequestFilter:
 
     def expires_until(self, now: datetime) -> datetime | None:
         """Returns the instant before which a request must expire."""
-        within = None if self.expires_within is None else iso_duration.parse(self.expires_within).after(now)
+        within = None if self.expires_within is None else _end(self.expires_within, now)
         return min((bound for bound in (self.expires_before, within) if bound is not None), default=None)
 
     def expires_from(self, now: datetime) -> datetime | None:
@@ -85,6 +85,14 @@ class InputRequestFilter:
         if earliest is None and latest is None:
             return True
         return expires is not None and _is_within(expires, earliest, latest)
+
+
+def _end(duration: str, now: datetime) -> datetime | None:
+    try:
+        return iso_duration.parse(duration).after(now)
+    except ValueError:
+        # It is longer than the calendar, which bounds nothing.
+        return None
 
 
 def _is_within(instant: datetime, earliest: datetime | None, before: datetime | None) -> bool:

@@ -35,12 +35,13 @@ class IsoDuration(NamedTuple):
     def after(self, instant: datetime) -> datetime:
         """Returns the instant, in UTC, at which a period of this length ends that begins at `instant`.
 
-        A period that would end after the year 9999 ends with it.
+        Raises:
+            ValueError: it is outside the calendar. The message is for clients.
         """
         try:
             return _months_before(instant.astimezone(UTC), -self.months) + self.exact
         except (ValueError, OverflowError):
-            return _LATEST
+            raise ValueError("is longer than the calendar") from None
 
 
 @lru_cache(maxsize=1_000)

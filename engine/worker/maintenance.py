@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import retention, secrets
+from db import audit_events, retention, secrets
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
@@ -44,7 +44,7 @@ RUN_BATCH = 100
 LINE_BATCH = 5_000
 """Log lines deleted in one transaction."""
 EVENT_BATCH = 1_000
-"""Events examined in one transaction, which deletes most of them."""
+"""Events examined in one transaction, which deletes most of them; events of the audit log deleted in one."""
 OUTCOME_BATCH = 5_000
 """Outcomes of bulk operations deleted in one transaction."""
 SECRET_BATCH = 1_000
@@ -81,6 +81,7 @@ def maintenance_jobs(
     retention_days: int | None,
     event_days: int | None = None,
     bulk_days: int | None = None,
+    audit_days: int | None = None,
 ) -> list[Job]:
     """Returns all maintenance jobs.
 
@@ -90,6 +91,7 @@ def maintenance_jobs(
         retention_days: Days for which step data are kept, unless a project sets another number; None: for ever.
         event_days: Days for which events are kept; None: for ever.
         bulk_days: Days for which bulk operations are kept after their end; None: for ever.
+        audit_days: Days for which events of the audit log are kept; None: for ever.
     """
     return [
         Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
@@ -98,6 +100,7 @@ def maintenance_jobs(
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
+        Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
@@ -183,6 +186,15 @@ async def prune_events(database: Database, event_days: int | None) -> None:
         return
     before = clock.now() - timedelta(days=event_days)
     while await database.write(event_log.purge, before, EVENT_BATCH) == EVENT_BATCH:
+        await clock.sleep(PAUSE_SECONDS)
+
+
+async def prune_audit_log(database: Database, audit_days: int | None) -> None:
+    """Delete the events of the audit log whose retention has ended."""
+    if audit_days is None:
+        return
+    before = clock.now() - timedelta(days=audit_days)
+    while await database.write(audit_events.purge, before, EVENT_BATCH) == EVENT_BATCH:
         await clock.sleep(PAUSE_SECONDS)
 
 

@@ -22,6 +22,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.runs import cancellation
 from db.schedules import DueSchedule
 from domain import ids, json_codec
+from domain.actor import Actor, ActorKind
 from domain.enums import MissedFires, ScheduleOverlap, SkipReason, TriggerMethod
 from domain.errors import DatabaseUnavailableError, InputInvalidError, InputTooLargeError
 from domain.ids import IdKind
@@ -171,7 +172,7 @@ def _start_runs(uow: UnitOfWork, schedule: DueSchedule, plan: _FirePlan, input_t
     if not schedules.advance(uow, schedule, values):
         return _Fired()
     if overlap is ScheduleOverlap.CANCEL_PREVIOUS:
-        cancellation.stop_all(uow, live, "Cancelled: the schedule starts its next run")
+        cancellation.stop_all(uow, live, "Cancelled: the schedule starts its next run", _actor(schedule))
     for fire_time in plan.fire_times:
         run_creation.create(uow, _new_run(schedule, fire_time, input_text))
     return _Fired(plan, cancellation.apply_quota(uow))
@@ -205,4 +206,9 @@ def _new_run(schedule: DueSchedule, fire_time: datetime, input_text: str) -> run
             "scheduled_for": fire_time,
         },
         trigger_method=TriggerMethod.SCHEDULE,
+        started_by=_actor(schedule),
     )
+
+
+def _actor(schedule: DueSchedule) -> Actor:
+    return Actor(ActorKind.SCHEDULE, schedule.id, schedule.name)

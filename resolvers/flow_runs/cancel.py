@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from db import audit_events
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import RunRow
 from db.runs import cancellation
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.errors import RunNotCancellableError
+from domain.ids import IdKind
 from resolvers.context import Context
 from resolvers.flow_runs import runs
 
@@ -32,8 +38,18 @@ async def cancel(context: Context, run_id: str, *, include_descendants: bool = F
     run = await runs.get_existing(context, run_id, frozenset())
     message = cancellation.message_for(context.viewer.name)
     cancelled = await context.database.write(
-        cancellation.stop, run.id, message, include_descendants=include_descendants
+        _cancel, context.origin, run, message, include_descendants=include_descendants
     )
     if not cancelled.run_ids:
         raise RunNotCancellableError
     return CancelledRuns(run.id, cancelled.run_ids)
+
+
+def _cancel(
+    uow: UnitOfWork, origin: Origin, run: RunRow, message: str, *, include_descendants: bool
+) -> cancellation.Cancelled:
+    cancelled = cancellation.stop(uow, run.id, message, origin.actor, include_descendants=include_descendants)
+    if cancelled.run_ids:
+        details = {"cancelledRuns": len(cancelled.run_ids)}
+        audit_events.record(uow, origin, AuditAction.CANCEL, IdKind.RUN, run.id, run.project_id, details=details)
+    return cancelled

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from db import audit_events
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import kept_steps, retries, transitions
 from db.runs.kept_steps import Completion
 from domain import ids, json_codec
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import RetryStrategy
 from domain.errors import InvalidArgumentError, StepNotFailedError
 from domain.ids import IdKind
@@ -65,7 +68,7 @@ async def complete_step(context: Context, request: CompletionRequest) -> UUID:
     if request.note is not None and (not 1 <= len(request.note) <= MAX_NOTE_LENGTH or "\0" in request.note):
         raise InvalidArgumentError(f"`note` must have 1 to {MAX_NOTE_LENGTH:,} characters, none of them U+0000.")
     return await run_creation.create_idempotent(
-        context.database, _create, context.viewer, run_id, request, request.idempotency()
+        context.database, _create, context.viewer, context.origin, run_id, request, request.idempotency()
     )
 
 
@@ -88,7 +91,12 @@ async def completability(context: Context, run: RunRow) -> tuple[str | None, Sta
 
 
 def _create(
-    uow: UnitOfWork, viewer: Viewer, run_id: UUID, request: CompletionRequest, idempotency: Idempotency
+    uow: UnitOfWork,
+    viewer: Viewer,
+    origin: Origin,
+    run_id: UUID,
+    request: CompletionRequest,
+    idempotency: Idempotency,
 ) -> UUID:
     start = retry.RetryStart(RetryStrategy.FROM_FAILED_STEP, force=request.force)
     found = retry.lock(uow, viewer, run_id, start, idempotency)
@@ -101,11 +109,17 @@ def _create(
         raise StepNotFailedError(
             f"Only the step at which the run ended can be completed by hand: {step.name!r}, not {request.step_name!r}."
         )
-    columns = retry.new_columns(found, start, idempotency)
+    columns = retry.new_columns(found, start, idempotency, origin.actor)
     new_id: UUID = columns["id"]
     done = "skipped" if request.output_text is None else "completed"
     message = f"Retry of {ids.encode(IdKind.RUN, found.id)}, step {step.name!r} {done} with the key {viewer.name!r}"
     transitions.create(uow, columns, message)
     kept_steps.copy_kept(uow, [new_id])
-    kept_steps.complete_step(uow, new_id, step, Completion(request.output_text, viewer.name, request.note))
+    kept_steps.complete_step(uow, new_id, step, Completion(request.output_text, origin.actor, request.note))
+    details = {
+        "retryOfId": ids.encode(IdKind.RUN, found.id),
+        "stepName": step.name,
+        "skip": request.output_text is None,
+    }
+    audit_events.record(uow, origin, AuditAction.COMPLETE_STEP, IdKind.RUN, new_id, found.project_id, details=details)
     return new_id

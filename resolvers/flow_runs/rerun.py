@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from db import flows
+from db import audit_events, flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import kept_steps, reads, reruns, transitions
 from db.runs.reruns import LockedRun
 from domain import ids, json_codec
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import TriggerMethod
 from domain.errors import (
     FlowDisabledError,
@@ -95,6 +97,7 @@ async def rerun(context: Context, request: RerunRequest) -> UUID:
         context.database,
         _create,
         context.viewer,
+        context.origin,
         run_id,
         version_id,
         values.encode_input(accepted),
@@ -149,6 +152,7 @@ async def _version(context: Context, run: RunRow, request: RerunRequest) -> UUID
 def _create(
     uow: UnitOfWork,
     viewer: Viewer,
+    origin: Origin,
     run_id: UUID,
     version_id: UUID,
     input_text: str,
@@ -167,7 +171,8 @@ def _create(
         {**idempotency.values, "flow_version_id": version_id, "trigger_method": TriggerMethod.RERUN}
     )
     new_id: UUID = columns["id"]
-    columns |= reruns.columns(run, new_id, request.step_name) | {"input": input_text}
+    columns |= reruns.columns(run, new_id, request.step_name)
+    columns |= {"input": input_text, "started_by": origin.actor.text}
     message = f"Rerun of {ids.encode(IdKind.RUN, run.id)}"
     if request.step_name is not None:
         message += f" from the step {request.step_name!r}"
@@ -176,6 +181,10 @@ def _create(
     transitions.create(uow, columns, message)
     if request.step_name is not None:
         kept_steps.copy_kept(uow, [new_id])
+    details = {"rerunOfId": ids.encode(IdKind.RUN, run.id)}
+    if request.step_name is not None:
+        details["stepName"] = request.step_name
+    audit_events.record(uow, origin, AuditAction.RERUN, IdKind.RUN, new_id, run.project_id, details=details)
     return new_id
 
 

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
+from db import audit_events
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import InputRequestRow, RunRow
 from db.runs import input_requests, transitions
 from db.runs.input_requests import Response
 from domain import ids, json_codec
+from domain.actor import Origin
+from domain.audit import AuditAction
 from domain.enums import InputRequestStatus, RunStatus
 from domain.errors import (
     IdempotencyConflictError,
@@ -47,7 +49,7 @@ async def resume(
     if request is None:
         raise InputRequestNotFoundError
     viewer = context.viewer
-    responder = Responder(f"Answered with the key {viewer.name!r}", viewer.name, viewer.key_id, idempotency_key)
+    responder = Responder(f"Answered with the key {viewer.name!r}", context.origin, idempotency_key)
     await respond(SecretStore(context.database, context.secret_keys), context.database, run, request, value, responder)
     return request
 
@@ -58,9 +60,7 @@ class Responder:
 
     message: str
     """For the status history of the run."""
-    name: str
-    key_id: UUID | None = None
-    """The API key; None: an answer link is used."""
+    origin: Origin
     idempotency_key: str | None = None
 
 
@@ -78,12 +78,12 @@ async def respond(
     values.encode(filled, limit=json_codec.MAX_INPUT_BYTES, what="response")
     masked = (await secrets.masker(run.project_id)).value(filled)
     text = values.encode(masked, limit=json_codec.MAX_INPUT_BYTES, what="response")
-    response = Response(text, responder.key_id, responder.name, responder.idempotency_key)
+    response = Response(text, responder.origin.actor, responder.idempotency_key)
     if _is_recorded(request, response):
         return
     _check_answerable(run, request)
     schema.accept(filled, "response")
-    await database.write(_record, run.id, request, response, f"{responder.message}: {request.title}")
+    await database.write(_record, run, request, response, responder)
 
 
 def _is_recorded(request: InputRequestRow, response: Response) -> bool:
@@ -96,7 +96,8 @@ def _is_recorded(request: InputRequestRow, response: Response) -> bool:
     if request.status != InputRequestStatus.ANSWERED:
         return False
     has_same_key = response.idempotency_key is not None and request.idempotency_key == response.idempotency_key
-    is_same_viewer = response.key_id is not None and request.answered_by_key_id == response.key_id
+    key_id = response.by.id if response.by is not None else None
+    is_same_viewer = key_id is not None and request.answered_by_key_id == key_id
     if request.answer == response.text and (has_same_key or is_same_viewer):
         return True
     raise IdempotencyConflictError if has_same_key else InputAlreadyAnsweredError
@@ -110,12 +111,16 @@ def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
         raise RunNotPausedError(f"The run is {run.status} and is not waiting for a response.")
 
 
-def _record(uow: UnitOfWork, run_id: UUID, request: InputRequestRow, response: Response, message: str) -> None:
+def _record(uow: UnitOfWork, run: RunRow, request: InputRequestRow, response: Response, responder: Responder) -> None:
     # The run's row is locked before the request's, as in every transaction: otherwise two of them could deadlock.
-    if not transitions.resume(uow, run_id, message):
-        current = input_requests.get(uow.conn, run_id, request.id)
+    if not transitions.resume(uow, run.id, f"{responder.message}: {request.title}"):
+        current = input_requests.get(uow.conn, run.id, request.id)
         if current is not None and _is_recorded(current, response):
             return
         raise RunNotPausedError
     if not input_requests.answer(uow, request.id, response):
         raise InputAlreadyAnsweredError
+    details = {"requestId": ids.encode(IdKind.INPUT_REQUEST, request.id), "stepName": request.step_name}
+    audit_events.record(
+        uow, responder.origin, AuditAction.RESUME_RUN, IdKind.RUN, run.id, run.project_id, details=details
+    )

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from db import audit_events
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import RunRow
 from db.runs import children, kept_steps, reads, retries, transitions
 from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids, json_codec
+from domain.actor import Actor, ActorKind, Origin
+from domain.audit import AuditAction
 from domain.definition import unchanged_steps
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
@@ -206,7 +209,14 @@ async def retry(context: Context, request: RetryRequest) -> UUID:
     if request.input_text is not None:
         checkers = await _input_checkers(context, retried_id)
     return await run_creation.create_idempotent(
-        context.database, _create_retry, context.viewer, retried_id, request, request.idempotency(), checkers
+        context.database,
+        _create_retry,
+        context.viewer,
+        context.origin,
+        retried_id,
+        request,
+        request.idempotency(),
+        checkers,
     )
 
 
@@ -223,6 +233,7 @@ async def _input_checkers(context: Context, run_id: UUID) -> dict[UUID, InputChe
 def _create_retry(
     uow: UnitOfWork,
     viewer: Viewer,
+    origin: Origin,
     retried_id: UUID,
     request: RetryRequest,
     idempotency: Idempotency,
@@ -231,7 +242,7 @@ def _create_retry(
     found = lock(uow, viewer, retried_id, request.start, idempotency)
     if isinstance(found, UUID):
         return found
-    columns = new_columns(found, request.start, idempotency)
+    columns = new_columns(found, request.start, idempotency, origin.actor)
     new_id: UUID = columns["id"]
     message = retries.message(request.strategy, ids.encode(IdKind.RUN, found.id))
     if request.input_text is not None:
@@ -244,6 +255,12 @@ def _create_retry(
     transitions.create(uow, columns, message)
     if request.strategy in retries.KEEPING:
         kept_steps.copy_kept(uow, [new_id])
+    # A webhook retries by itself: `retriedBy` says it.
+    if origin.actor.kind is ActorKind.API_KEY:
+        details = {"retryOfId": ids.encode(IdKind.RUN, found.id), "strategy": request.strategy}
+        if request.step_name is not None:
+            details["stepName"] = request.step_name
+        audit_events.record(uow, origin, AuditAction.RETRY, IdKind.RUN, new_id, found.project_id, details=details)
     return new_id
 
 
@@ -271,8 +288,8 @@ def lock(
     return retried
 
 
-def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency) -> dict[str, Any]:
-    """Returns the columns of a retry."""
+def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency, by: Actor) -> dict[str, Any]:
+    """Returns the columns of a retry that `by` makes."""
     columns = run_creation.with_defaults(
         {
             **{name: getattr(retried, name) for name in retries.CARRIED_OVER},
@@ -280,6 +297,7 @@ def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency)
             "flow_version_id": retried.version,
             "trigger_method": TriggerMethod.RETRY,
             "retry_of_id": retried.id,
+            "retried_by": by.text,
         }
     )
     return columns | retries.derived_from(retried, start.strategy, columns["id"], start.step_name)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from db.row_types import FlowRow
 from domain import ids
+from domain.actor import ActorKind
 from domain.enums import Environment, TriggerMethod
 from domain.errors import (
     FlowDisabledError,
@@ -71,6 +72,8 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         target=run_creation.FlowRef(flow.project_id, flow.id, version_id),
         values=columns,
         trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
+        started_by=context.viewer.actor,
+        requested=context.origin if context.viewer.kind is ActorKind.API_KEY else None,
         parent_id=parent_id,
         idempotency=idempotency,
     )

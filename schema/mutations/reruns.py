@@ -169,7 +169,7 @@ class RerunMutation:
         ] = False,
     ) -> CompleteStepResult:
         completion.check_choice(output, skip=skip)
-        text = json_codec.encode(output, limit=json_codec.MAX_INPUT_BYTES, what="output")
+        text = values.encode(output, limit=json_codec.MAX_INPUT_BYTES, what="output")
         request = completion.CompletionRequest(
             run_id=run_id,
             step_name=step_name,

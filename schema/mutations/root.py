@@ -2,6 +2,7 @@
 
 import strawberry
 
+from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.projects import ProjectMutation
@@ -13,6 +14,13 @@ from schema.mutations.triggers import TriggerMutation
 
 @strawberry.type(description="The mutations. They are executed one after the other, in the order of the document.")
 class Mutation(
-    RunMutation, RerunMutation, FlowMutation, ProjectMutation, TriggerMutation, BulkMutation, SecretMutation
+    RunMutation,
+    RerunMutation,
+    FlowMutation,
+    ProjectMutation,
+    TriggerMutation,
+    BulkMutation,
+    SecretMutation,
+    ApiKeyMutation,
 ):
     """The root type of mutations."""

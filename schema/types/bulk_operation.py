@@ -17,9 +17,10 @@ from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
 from resolvers import bulk
-from schema.enums import BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
+from schema.enums import ActorKind, BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
 from schema.scalars import BigInt
+from schema.types.actor import Actor
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
 from schema.types.node import Node
@@ -139,7 +140,6 @@ class BulkOperation(Node):
     excluded_ids: list[strawberry.ID] = column(
         "excluded_ids", "The runs that are left out, as the client sent them.", convert=json_codec.decode
     )
-    requested_by: str = column("key_name", "The name of the API key that requested the operation.")
     max_per_second: float | None = column(
         "max_per_second", "Number of retries that start per second at most. Null if there is no limit."
     )
@@ -167,6 +167,11 @@ class BulkOperation(Node):
         if key is None:
             return None
         return Project(row=await info.context.loaders.load_existing(projects.by_ids, key, columns_of(info, Project)))
+
+    @field("Who requested the operation.", "key_id", "key_name")
+    def requested_by(self) -> Actor:
+        shown = ids.encode(IdKind.API_KEY, self.row.key_id)
+        return Actor(kind=ActorKind.API_KEY, id=strawberry.ID(shown), name=self.row.key_name)
 
     @field("The earlier operation whose runs this one takes over. Null if a filter selected them.", "source_id")
     async def source(self, info: Info) -> "BulkOperation | None":

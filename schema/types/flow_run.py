@@ -31,6 +31,7 @@ from schema.enums import (
 )
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many
 from schema.scalars import BigInt
+from schema.types.actor import Actor, actor_column
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion
 from schema.types.input_request import InputRequest
@@ -141,9 +142,9 @@ class StepResult:
         reads.by_ids,
         "flow_run",
     )
-    completed_by: str | None = column(
+    completed_by: Actor | None = actor_column(
         "completed_by",
-        "The name of the API key that completed the step by hand, with `completeStep`: the step was not executed, and"
+        "Who completed the step by hand, with `completeStep`: the step was not executed, and"
         " its output is the one that was given; if it is SKIPPED, none was. Null for all other steps.",
     )
     completion_note: str | None = column(
@@ -184,6 +185,19 @@ class FlowRun(Node):
     archived_at: datetime | None = column(
         "archived_at", "The instant at which the run was archived; null if it is not archived."
     )
+    started_by: Actor | None = actor_column(
+        "started_by",
+        "Who started the run: an API key, a schedule, a webhook or the parent run. A retry keeps it. Null for runs that"
+        " were started before this was recorded.",
+    )
+    retried_by: Actor | None = actor_column(
+        "retried_by", "Who made this run as the retry of `retryOf`; null if the run is no retry."
+    )
+    cancelled_by: Actor | None = actor_column(
+        "cancelled_by",
+        "Who cancelled the run, or the ancestor with which it was cancelled; null if nobody did.",
+    )
+    archived_by: Actor | None = actor_column("archived_by", "Who archived the run; null if it is not archived.")
     fail_parent_on_failure: bool = column(
         "fail_parent_on_failure", "True if the parent run fails when this run ends without success."
     )
@@ -358,6 +372,12 @@ class FlowRun(Node):
         "The open input requests of the run, oldest first. The run is PAUSED until they are answered.",
         Rows("input_request", {"run_id": "id"}, where={"status": InputRequestStatus.PENDING.value}),
         input_requests.pending_by_runs,
+        all_columns=True,
+    )
+    input_requests: list[InputRequest] = many(
+        "All input requests of the run, oldest first: also those that were answered, expired or were cancelled.",
+        Rows("input_request", {"run_id": "id"}),
+        input_requests.by_runs,
         all_columns=True,
     )
     retry_of: "FlowRun | None" = link(

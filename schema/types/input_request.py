@@ -12,6 +12,7 @@ from db.runs import reads
 from domain.ids import IdKind
 from schema.enums import InputRequestStatus
 from schema.fields import column, id_column, json_column, link
+from schema.types.actor import Actor, actor_column
 from schema.types.flow import Flow
 from schema.types.node import Node
 from schema.types.project import Project
@@ -44,11 +45,12 @@ class InputRequest(Node):
     expires_at: datetime | None = column(
         "expires_at", "The instant after which responses are refused; null if it does not expire."
     )
-    answer: JSON | None = json_column("answer", "The response; null unless the status is ANSWERED.")
-    answered_at: datetime | None = column("answered_at", "The instant of the response; null if there is none.")
-    answered_by: str | None = column(
-        "answered_by",
-        "Who responded: the name of the API key. Null if there is no response.",
+    answer: JSON | None = json_column(
+        "answer", "The response, with values of secrets masked; null unless the status is ANSWERED."
+    )
+    answered_at: datetime | None = column("answered_at", "When the response was accepted; null if there is none.")
+    answered_by: Actor | None = actor_column(
+        "answered_by", "Who responded; null if nobody did, or if it was before this was recorded."
     )
 
     run: FlowRun = link("The run that waits for the response.", "run_id", reads.by_ids, "flow_run")

@@ -8,6 +8,7 @@ from db.row_types import SecretRow
 from domain.ids import IdKind
 from schema.enums import Environment
 from schema.fields import Info, column, field, id_column
+from schema.types.actor import Actor, actor_column
 from schema.types.node import Node
 
 
@@ -28,7 +29,7 @@ class Secret(Node):
     )
     created_at: datetime = column("created_at", "The creation.")
     changed_at: datetime = column("changed_at", "The last time that the value was set.")
-    changed_by: str = column("changed_by", "The name of the API key that set the value.")
+    changed_by: Actor = actor_column("changed_by", "Who set the value.")
 
     @field(
         "False if the service lacks the key that encrypted the value, so that steps cannot use it. Add the key to"

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db import api_keys
 from db.core.database import Database
+from domain.actor import Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError, UnauthenticatedError
 from resolvers.context import Viewer
@@ -114,7 +115,7 @@ class BrowserSessions:
         """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token made."""
         viewer = await self._viewers.find(request.cookies.get(COOKIE))
         if viewer is not None and viewer.name == SESSION_NAME:
-            await self._database.write(api_keys.revoke, viewer.key_id)
+            await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
         response = Response(status_code=204)
         response.delete_cookie(COOKIE)
         return response

@@ -8,11 +8,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import InternalError
-from domain.log_context import add_log_fields, current_log_fields
+from domain.log_context import REQUEST_ID, add_log_fields, current_log_fields
 from service.http.auth import error_response
 
 HEADER = "x-request-id"
-FIELD = "request_id"
 _RAW_HEADER = HEADER.encode()
 
 _SAFE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -34,7 +33,7 @@ class RequestIds:
         request_id = given if _SAFE.fullmatch(given) else secrets.token_hex(8)
         # The field is not removed afterwards: each request has a task of its own, in which the server logs the
         # exception that leaves the application.
-        add_log_fields(**{FIELD: request_id})
+        add_log_fields(**{REQUEST_ID: request_id})
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _HEAD_TYPES:
@@ -46,7 +45,7 @@ class RequestIds:
 
 async def internal_error(_: Request, __: Exception) -> Response:
     """Returns the response to a request in which the service failed; the server logs the exception."""
-    request_id = str(current_log_fields().get(FIELD, ""))
+    request_id = str(current_log_fields().get(REQUEST_ID, ""))
     response = error_response(InternalError(request_id))
     response.headers[HEADER] = request_id
     return response

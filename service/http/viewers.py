@@ -1,21 +1,29 @@
 """Who a secret belongs to, remembered for moments, so that a request need not ask the database."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from db import api_keys, secret_tokens
+from db.api_keys import USE_PRECISION, ActiveKey
 from db.core import pubsub
 from db.core.database import Database
 from domain.enums import Role
+from domain.errors import DatabaseUnavailableError
 from domain.time import clock
 from resolvers.context import Viewer
+
+_logger = logging.getLogger(__name__)
 
 TRUSTED = timedelta(seconds=0.5)
 """Time for which a key that was read counts as in force. So long at most may a revoked key go on, whoever revoked it: a
 signal between processes can be lost, and SQL by hand sends none."""
+WRITE_SECONDS = 60.0
+"""Seconds between two writes of the uses of keys, one statement for each key that was used."""
 MAX_KEYS = 10_000
 """Keys that are remembered, about 500 bytes each; the one that was read first goes first."""
 
@@ -41,12 +49,33 @@ class Viewers:
         self._reads: dict[str, asyncio.Task[Viewer | None]] = {}
         self._revoked = asyncio.Event()
         self._revocations = 0
+        self._noted: dict[UUID, datetime] = {}
+        """When this process last noted the use of a key."""
+        self._unwritten: dict[UUID, datetime] = {}
+        """Uses that `write_uses` has to write."""
 
     @contextmanager
     def forgetting_revoked(self) -> Iterator[None]:
         """Forgets keys as soon as this process hears of a revocation, while the block lasts."""
         with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
             yield
+
+    async def record_uses(self) -> None:
+        """Writes which keys are in use, once in `WRITE_SECONDS`, until cancelled."""
+        while True:
+            await clock.sleep(WRITE_SECONDS)
+            await self.write_uses()
+
+    async def write_uses(self) -> None:
+        """Writes which keys were used since the last call. No request waits for it."""
+        if not self._unwritten:
+            return
+        unwritten, self._unwritten = self._unwritten, {}
+        try:
+            await self._database.write(api_keys.record_uses, unwritten)
+        except DatabaseUnavailableError as error:
+            self._unwritten = {**unwritten, **self._unwritten}
+            _logger.warning("uses of keys not written", extra={"reason": error.message})
 
     async def find(self, secret: str | None) -> Viewer | None:
         """Returns the viewer of the key with this secret; None if there is no such key in force.
@@ -76,6 +105,7 @@ class Viewers:
         self._known.pop(digest, None)
         if key is None:
             return None
+        self._note_use(key, read_at)
         viewer = Viewer(key.id, key.project_id, Role(key.role), key.name)
         if revocations == self._revocations and not self._revoked.is_set():
             until = read_at + TRUSTED
@@ -84,6 +114,16 @@ class Viewers:
                 del self._known[next(iter(self._known))]
             self._known[digest] = _Known(viewer, read_at, until)
         return viewer
+
+    def _note_use(self, key: ActiveKey, now: datetime) -> None:
+        """Notes that the key is in use, unless that was written a while ago at most. `write_uses` writes it."""
+        last = max((at for at in (key.last_used_at, self._noted.get(key.id)) if at is not None), default=None)
+        # A clock that was set back must not stop it.
+        if last is not None and last <= now < last + USE_PRECISION:
+            return
+        if len(self._noted) >= MAX_KEYS:
+            self._noted.clear()
+        self._noted[key.id] = self._unwritten[key.id] = now
 
     def _forget(self) -> None:
         self._revoked.clear()

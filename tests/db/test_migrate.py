@@ -18,7 +18,7 @@ from db.models import FlowRun, Project, metadata
 from db.models.types import table
 from db.queue import due
 from db.runs import reads as run_reads
-from domain import ids
+from domain import ids, json_codec
 from domain.runs.run_filter import RunFilter
 from domain.text import fold_column
 from tests.conftest import Dialect
@@ -308,6 +308,23 @@ async def test_what_waited_before_the_one_queue_goes_on_waiting(
     names = await database.read(lambda conn: inspect(conn).get_table_names())
     assert not [name for name in names if name.startswith("pgqueuer") or name == "event_horizon"]
     await database.close()
+
+
+async def test_names_of_keys_become_actors(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(migrate, "_TARGET", "0013")
+        await asyncio.to_thread(migrate.upgrade, empty_url)
+    database = open_database(empty_url)
+    project_id = (await database.write(projects.create, "p")).hex
+    await database.close()
+    await query(
+        empty_url,
+        f"""INSERT INTO secret (id, project_id, name, key_id, sealed, created_at, changed_at, changed_by)
+            VALUES ('{project_id}', '{project_id}', 'TOKEN', 'k', '', '2026-01-01', '2026-01-01', 'the "first"')""",
+    )
+    await asyncio.to_thread(migrate.upgrade, empty_url)
+    actor = json_codec.decode(await query(empty_url, "SELECT changed_by FROM secret"))
+    assert actor == {"kind": "API_KEY", "id": None, "name": 'the "first"'}
 
 
 class TestSearch:

@@ -26,7 +26,8 @@ from tests.support.query import query
 from tests.support.run_family import make_flow, make_run_family, make_runs
 
 OPERATION = """id kind status strategy matched processed succeeded skipped failed createdAt startedAt finishedAt
-    requestedBy project { id } source { id } filter ignoredFilterFields excludedIds reasons { reason count }
+    requestedBy { kind name } project { id } source { id }
+    filter ignoredFilterFields excludedIds reasons { reason count }
     outcomes { nodes { runId result reason plannedReason newRun { id status } } }
     plan { planId expiresAt eligible ineligible { reason count } sample { runId plannedReason }
         becameEligible becameIneligible }"""
@@ -667,7 +668,7 @@ async def test_operation_has_its_requester_times_and_filter(fake_clock: FakeCloc
     expected: dict[str, Any] = {
         "kind": "ARCHIVE",
         "strategy": None,
-        "requestedBy": "operator for tests",
+        "requestedBy": {"kind": "API_KEY", "name": "operator for tests"},
         "project": {"id": idle_app.project},
         "source": None,
         "filter": {"statuses": ["FAILED"]},

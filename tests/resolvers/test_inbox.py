@@ -17,7 +17,7 @@ from tests.support.run_family import make_flow, make_runs
 
 LIST = """query($filter: InputRequestFilter, $first: Int, $after: String) {
     inputRequests(filter: $filter, first: $first, after: $after) { totalCount pageInfo { endCursor hasNextPage }
-        nodes { id status title assignee answer answeredBy answeredAt run { id status } flow { name } } } }"""
+        nodes { id status title assignee answer answeredBy { name } answeredAt run { id status } flow { name } } } }"""
 WATCH = """subscription($filter: InputRequestFilter, $after: String) {
     inputRequestsChanged(filter: $filter, after: $after) { __typename ... on CaughtUp { cursor }
         ... on InputRequestChanged { cursor matches requestStatus requestId runId request { answer } } } }"""
@@ -41,7 +41,7 @@ async def test_inbox_lists_requests_of_all_runs_with_their_responses(app: App) -
     await resume(app, run_id, asked["id"], {"ok": True}, wait=20_000)
     await cancel(app, other_run)
     (answered,) = await listed(app, {"statuses": ["ANSWERED"]})
-    assert (answered["answer"], answered["answeredBy"]) == ({"ok": True}, "admin for tests")
+    assert (answered["answer"], answered["answeredBy"]) == ({"ok": True}, {"name": "admin for tests"})
     assert answered["answeredAt"] is not None
     assert answered["run"] == {"id": run_id, "status": "SUCCEEDED"}
     assert [node["id"] for node in await listed(app, {"statuses": ["CANCELLED"]})] == [other["id"]]

@@ -31,6 +31,9 @@ MUTATIONS = {
     "bulkRetry": (Role.OPERATOR, 'bulkRetry(filter: {{ids: ["{failed}"]}}, strategy: FROM_FAILED_STEP)'),
     "bulkArchive": (Role.OPERATOR, 'bulkArchive(filter: {{ids: ["{failed}"]}})'),
     "bulkUnarchive": (Role.OPERATOR, 'bulkUnarchive(filter: {{ids: ["{failed}"]}})'),
+    "createApiKey": (Role.ADMIN, 'createApiKey(name: "ci", role: VIEWER)'),
+    "rotateApiKey": (Role.ADMIN, 'rotateApiKey(id: "{key}")'),
+    "revokeApiKey": (Role.ADMIN, 'revokeApiKey(id: "{key}")'),
     "cancelBulkOperation": (Role.OPERATOR, 'cancelBulkOperation(id: "{bulk}")'),
 }
 
@@ -39,7 +42,15 @@ def mutation(name: str, family: RunFamily) -> str:
     return f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"
 
 
-ONLY_ONCE = {"cancel", "resumeRun", "deleteSchedule", "deleteWebhook", "deleteSecret", "cancelBulkOperation"}
+ONLY_ONCE = {
+    "cancel",
+    "resumeRun",
+    "deleteSchedule",
+    "deleteWebhook",
+    "deleteSecret",
+    "cancelBulkOperation",
+    "revokeApiKey",
+}
 """Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 
 

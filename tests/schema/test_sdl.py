@@ -28,12 +28,12 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob(
 
 # The GraphQL contract, type by type.
 CONTRACT = {
-    "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets
-        inputRequests""",
+    "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
+        auditEvents inputRequests schedules projects""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation""",
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -43,8 +43,9 @@ CONTRACT = {
     "FlowRun": """id project flow flowVersion status environment triggerMethod tags metadata input output error
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
-        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs logs
-        files externalId source scheduledFor waitingFor queuedMs runningMs pausedMs flowId projectId logUrl""",
+        retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
+        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor waitingFor
+        queuedMs runningMs pausedMs flowId projectId logUrl""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
@@ -57,7 +58,12 @@ CONTRACT = {
     "FlowRunStatusChanged": "cursor matches runId status change run",
     "FlowRunUpdated": "cursor matches runId kind run",
     "CaughtUp": "cursor",
-    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps",
+    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
+    "FlowRunGroupStats": "key total byStatus flow flowVersion",
+    "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
+        series""",
+    "FlowCount": "flow count",
+    "TimeCount": "start end count",
     "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
@@ -72,6 +78,12 @@ CONTRACT = {
     "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
+    "Actor": "kind id name",
+    "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
+    "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
+    "ApiKeyConnection": "edges nodes pageInfo totalCount",
+    "AuditEventConnection": "edges nodes pageInfo totalCount",
     "StepAttempt": "number status startedAt finishedAt error durationMs",
     "StepError": "code message details",
     "RunError": "code message stepName fingerprint",
@@ -80,13 +92,16 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
+    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
+        runs stats versions""",
+    "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
+    "ScheduleFilter": "projectIds flowIds enabled",
     "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
         input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
     "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
         createdAt rotatedAt runs""",
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
-    "FlowVersion": "id number stepCount definition createdAt flow",
+    "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt secrets""",
     "QuotaExceeded": "code message run",
@@ -118,6 +133,16 @@ ARGUMENTS = {
     "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
+    "Query.schedules": "filter first after last before",
+    "Query.projects": "first after last before",
+    "Flow.lastRun": "filter",
+    "Flow.runs": "filter first after last before",
+    "Flow.stats": "filter",
+    "Flow.versions": "first after last before",
+    **{f"{name}Connection.totalCount": "limit" for name in ("FlowVersion", "Schedule", "Project")},
+    "FlowRunStats.groupBy": "by first",
+    "FlowRunStats.failures": "first",
+    "FailureGroup.series": "size from to timeZone",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -160,6 +185,13 @@ ARGUMENTS = {
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects",
+    "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
+    "Mutation.revokeApiKey": "id",
+    "Query.apiKeys": "active first after last before",
+    "Query.auditEvents": "filter first after last before",
+    "ApiKeyConnection.totalCount": "limit",
+    "AuditEventConnection.totalCount": "limit",
     "Query.bulkOperation": "id",
     "Query.bulkOperations": "first after last before includePlans",
     "BulkOperation.outcomes": "result reason first after last before",
@@ -177,6 +209,7 @@ VALUES = {
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
+    "FlowRunGroup": "FLOW VERSION TRIGGER TAG ERROR",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
@@ -195,6 +228,12 @@ VALUES = {
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
+    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
+        CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
+        CANCEL_BULK_OPERATION""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -238,6 +277,9 @@ UNIONS = {
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
+    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
+    "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
+    "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
 }
 

@@ -44,7 +44,7 @@ PASSWORD = "pässword: with/slash"
 KEY, NEW_KEY = new_key(), new_key()
 CREATE = """mutation($name: String!, $value: String!, $environment: RunEnvironment) {
     result: createSecret(name: $name, value: $value, environment: $environment) { __typename
-        ... on CreateSecretSuccess { secret { id name environment changedBy isReadable } }
+        ... on CreateSecretSuccess { secret { id name environment changedBy { kind name } isReadable } }
         ... on UserError { code message } ... on SecretInvalid { problems { path message } } } }"""
 ROTATE = """mutation($id: ID!, $value: String!) { result: rotateSecret(id: $id, value: $value) { __typename
     ... on RotateSecretSuccess { secret { id changedAt } } ... on UserError { code message } } }"""
@@ -260,7 +260,7 @@ async def test_secrets_are_listed_without_values_and_belong_to_project_and_envir
         "id": "",
         "name": "NAME",
         "environment": None,
-        "changedBy": "admin for tests",
+        "changedBy": {"kind": "API_KEY", "name": "admin for tests"},
         "isReadable": True,
     }
     testing = await create(app, "NAME", "value of trials", "TESTING")
@@ -268,9 +268,9 @@ async def test_secrets_are_listed_without_values_and_belong_to_project_and_envir
     short = await create(app, "1NAME", " 1234567 ")
     assert [problem["path"] for problem in short["problems"]] == ["name", "value"]
     assert "at least 8 characters" in short["message"]
-    fields = "id name environment createdAt changedAt changedBy isReadable __typename"
+    fields = "id name environment createdAt changedAt changedBy { kind name } isReadable __typename"
     listed = await app.query(f"{{ secrets {{ {fields} }} viewer {{ project {{ secrets {{ {fields} }} }} }} }}")
-    compiled = "{ viewer { project { secrets { id name environment createdAt changedAt changedBy } } } }"
+    compiled = "{ viewer { project { secrets { id name environment createdAt changedAt changedBy { kind name } } } } }"
     in_text = (await app.query(compiled, key=app.keys.viewer))["viewer"]["project"]["secrets"]
     assert listed["secrets"] == listed["viewer"]["project"]["secrets"]
     assert [secret["id"] for secret in in_text] == [everywhere["secret"]["id"], testing["secret"]["id"]]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from db import schedules, secrets, webhooks
+from db import api_keys, schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
 from db.runs import input_requests
 from domain import ids, json_codec
-from domain.enums import Environment, MissedFires, RunStatus, StepStatus
+from domain.actor import SYSTEM
+from domain.enums import Environment, MissedFires, Role, RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.time import clock
 from tests.support import factory
@@ -40,6 +41,7 @@ class RunFamily:
     webhook: str
     secret: str
     bulk: str
+    key: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -57,7 +59,19 @@ async def make_run_family(app: App) -> RunFamily:
     waiting = (encode_run_id(queued), encode_run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
     triggers = await app.database.write(_add_triggers, published)
     bulk = await _add_bulk(app, runs[1])
-    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk])
+    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, await _add_key(app)])
+
+
+async def _add_key(app: App) -> str:
+    """Makes an API key whose secret is thrown away."""
+    key_id = ids.new_uuid()
+    project_id = ids.decode(IdKind.PROJECT, app.project)
+
+    def work(uow: UnitOfWork) -> None:
+        api_keys.create(uow, project_id=project_id, role=Role.VIEWER, name="nobody's", key_id=key_id)
+
+    await app.database.write(work)
+    return ids.encode(IdKind.API_KEY, key_id)
 
 
 async def _add_bulk(app: App, key: UUID) -> str:
@@ -81,7 +95,7 @@ def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, 
     secret, now = ids.new_uuid(), clock.now()
     row = {"id": secret, "project_id": published.project_id, "environment": None, "name": "TOKEN"}
     secrets.create(
-        uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": "somebody"}
+        uow, {**row, "key_id": "lost", "sealed": "", "created_at": now, "changed_at": now, "changed_by": SYSTEM.text}
     )
     return ids.encode(IdKind.SCHEDULE, schedule), ids.encode(IdKind.WEBHOOK, webhook), ids.encode(IdKind.SECRET, secret)
 

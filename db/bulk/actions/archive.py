@@ -1,7 +1,6 @@
 """Archives runs, and unarchives them."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, exists, null, or_, select, update
@@ -35,6 +34,7 @@ _SET_ARCHIVED = (
     .values(
         archived_at=bindparam("new_archived_at"),
         archive_operation_id=bindparam("new_operation_id"),
+        archived_by=bindparam("new_archived_by"),
     )
 )
 _APPEND_EVENTS = event_log.insert_from_select(
@@ -83,7 +83,7 @@ class ArchiveRuns(_ArchiveAction):
         below = families.final_descendants(uow.conn, run_ids)
         shown = select(_run.id).where(any_of(_run.id, below), _run.archived_at.is_(None))
         changed = {*run_ids, *uow.conn.execute(shown).scalars()}
-        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, changed, chunk.now, chunk.operation.id)
+        _set_archived(uow, chunk, event_log.RUN_ARCHIVED, changed, archived=True)
 
 
 class UnarchiveRuns(_ArchiveAction):
@@ -111,7 +111,7 @@ class UnarchiveRuns(_ArchiveAction):
         below = families.final_descendants(uow.conn, run_ids)
         together = select(_run.id).where(any_of(_run.id, below), _run.archive_operation_id.in_(operations))
         changed = {*run_ids, *uow.conn.execute(together).scalars()}
-        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, changed, None, None)
+        _set_archived(uow, chunk, event_log.RUN_UNARCHIVED, changed, archived=False)
 
 
 def _set_archived(
@@ -119,11 +119,16 @@ def _set_archived(
     chunk: Chunk,
     event_kind: str,
     run_ids: Collection[UUID],
-    archived_at: datetime | None,
-    operation_id: UUID | None,
+    *,
+    archived: bool,
 ) -> None:
     outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
     changed = {"run_ids": list(run_ids), "now": chunk.now}
-    uow.conn.execute(_SET_ARCHIVED, changed | {"new_archived_at": archived_at, "new_operation_id": operation_id})
+    values = {
+        "new_archived_at": chunk.now if archived else None,
+        "new_operation_id": chunk.operation.id if archived else None,
+        "new_archived_by": chunk.requested_by.text if archived else None,
+    }
+    uow.conn.execute(_SET_ARCHIVED, changed | values)
     event_log.append_from(uow, _APPEND_EVENTS, changed | {"kind": event_kind})
     outcomes.record_related(uow, chunk, run_ids)

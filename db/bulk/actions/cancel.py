@@ -51,7 +51,8 @@ class CancelRuns(BulkAction):
         """Stops `runs` and every live run below them."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
         run_ids = [run.id for run in runs]
-        stopped = cancellation.stop_locked(uow, run_ids, cancellation.message_for(chunk.operation.key_name))
+        message = cancellation.message_for(chunk.operation.key_name)
+        stopped = cancellation.stop_locked(uow, run_ids, message, chunk.requested_by)
         outcomes.record_related(uow, chunk, stopped)
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:

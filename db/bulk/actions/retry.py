@@ -122,7 +122,8 @@ class RetryRuns(BulkAction):
         new_ids = ids.new_uuids(len(run_ids))
         created_at = [ids.created_at(new_id) for new_id in new_ids]
         _link(uow, chunk, (run_ids, new_ids, created_at, _due_times(uow, chunk, len(run_ids))))
-        transitions.create_from(uow, self._creation, chunk.parameters, new_ids)
+        parameters = chunk.parameters | {"retried_by": chunk.requested_by.text}
+        transitions.create_from(uow, self._creation, parameters, new_ids)
         if self._strategy in retries.KEEPING:
             kept_steps.copy_kept(uow, new_ids)
 
@@ -220,6 +221,7 @@ class RetryRuns(BulkAction):
             "flow_version_id": retries.version(self._strategy),
             "trigger_method": literal(TriggerMethod.RETRY.value),
             "retry_of_id": _run.id,
+            "retried_by": bindparam("retried_by", type_=Text),
             "retry_operation_id": _outcome.operation_id,
             "interruptions": literal(0),
             "created_at": _outcome.at,

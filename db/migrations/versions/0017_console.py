@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0013"
+down_revision = "0014"
 
 _WAITS_FOR = """
     UPDATE flow_run SET waits_for = CASE
@@ -20,7 +20,6 @@ _WAITS_FOR = """
     WHERE status = 'PAUSED'
 """
 _OF_RUN = "(SELECT {0} FROM flow_run WHERE flow_run.id = input_request.run_id)"
-_ANSWERED_BY = "(SELECT name FROM api_key WHERE api_key.id = input_request.answered_by_key_id)"
 
 
 def upgrade() -> None:
@@ -36,11 +35,8 @@ def upgrade() -> None:
 def _fill_input_requests() -> None:
     for name in ("project_id", "flow_id"):
         op.add_column("input_request", sa.Column(name, sa.Uuid(), nullable=True))
-    op.add_column("input_request", sa.Column("answered_by", sa.Text(), nullable=True))
     project, flow = (_OF_RUN.format(name) for name in ("project_id", "flow_id"))
-    op.execute(
-        f"UPDATE input_request SET project_id = {project}, flow_id = {flow}, answered_by = {_ANSWERED_BY}"  # noqa: S608
-    )
+    op.execute(f"UPDATE input_request SET project_id = {project}, flow_id = {flow}")  # noqa: S608
     with op.batch_alter_table("input_request", reflect_kwargs={"resolve_fks": False}) as table:
         table.alter_column("project_id", existing_type=sa.Uuid(), nullable=False)
         table.alter_column("flow_id", existing_type=sa.Uuid(), nullable=False)

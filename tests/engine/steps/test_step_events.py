@@ -103,7 +103,9 @@ async def test_events_of_waiting_and_skipped_steps(worker: WorkerHarness) -> Non
         "None>QUEUED",
         "QUEUED>RUNNING",
         "ask#1 PENDING>PAUSED",
+        "None>PENDING",  # the input request
         "RUNNING>PAUSED",
+        "PENDING>ANSWERED",
         "PAUSED>RUNNING",
         "ask#1 PAUSED>SUCCEEDED",
         "no#0 PENDING>SKIPPED",

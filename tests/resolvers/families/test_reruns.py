@@ -17,11 +17,12 @@ COMPLETE = """mutation($id: ID!, $step: String!, $output: JSON, $skip: Boolean! 
 RUN = """query($id: ID!, $step: String) { flowRun(id: $id) { status input output attempt triggerMethod retryStrategy
     retryStepName rerunOf { id } retryOf { id } recoveredBy { id } firstRun { id } reruns { nodes { id } totalCount }
     flowVersion { number } tags statusHistory { message } rootRun { id } parentRun { id } failParentOnFailure
-    steps { name status output completedBy completionNote reusedFrom { id } attempts { number } }
+    steps { name status output completedBy { kind name } completionNote reusedFrom { id } attempts { number } }
     rerunnability(stepName: $step) { allowed reason message reusedStepNames rerunStepNames }
     completability { allowed reason message stepName reusedStepNames rerunStepNames }
     retryability { strategy reusedItems rerunItems } } }"""
 KEY = "admin for tests"
+BY = {"kind": "API_KEY", "name": KEY}
 FAILED_ITEM = {"name": "only", "kind": "transform", "input": "{{ run.input.n + 0 }}"}
 
 
@@ -199,7 +200,7 @@ class TestCompletion:
             "name": "boom",
             "status": "SUCCEEDED",
             "output": {"paid": 1},
-            "completedBy": KEY,
+            "completedBy": BY,
             "completionNote": "paid by hand",
             "reusedFrom": None,
             "attempts": [],
@@ -215,12 +216,14 @@ class TestCompletion:
             families, (await complete(families, await self.failed(families), "boom", skip=True))["run"]["id"]
         )
         assert (found["status"], found["output"]) == ("SUCCEEDED", {"status": "SKIPPED", "output": None})
-        assert (found["steps"][1]["status"], found["steps"][1]["completedBy"]) == ("SKIPPED", KEY)
+        assert (found["steps"][1]["status"], found["steps"][1]["completedBy"]) == ("SKIPPED", BY)
 
     async def test_output_is_null_by_default_and_excludes_skip(self, families: Families) -> None:
         run = await self.failed(families)
         answer = await families.app.execute(COMPLETE, {"id": run, "step": "boom", "output": 1, "skip": True})
         assert answer["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
+        text = f'mutation {{ completeStep(runId: "{run}", stepName: "boom", output: {{n: 1e999}}) {{ __typename }} }}'
+        assert await families.app.error_code(text) == "NUMBER_OUT_OF_RANGE"
         found = await read(families, (await complete(families, run, "boom"))["run"]["id"])
         assert found["output"] == {"status": "SUCCEEDED", "output": None}
 
@@ -230,7 +233,7 @@ class TestCompletion:
         assert (await read(families, second))["status"] == "FAILED"
         third = await read(families, (await families.retry(second))["run"]["id"])
         kept = third["steps"][0]
-        assert (kept["output"], kept["completedBy"], kept["reusedFrom"]) == (7, KEY, {"id": second})
+        assert (kept["output"], kept["completedBy"], kept["reusedFrom"]) == (7, BY, {"id": second})
         assert third["firstRun"] == {"id": run}
 
     async def test_only_the_step_at_which_the_run_ended_can_be_completed(self, families: Families) -> None:

@@ -1,21 +1,22 @@
 """Keys that are remembered: what a request costs, and how soon a key ends."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from db import api_keys
+from db.api_keys import USE_PRECISION
 from db.assembly import open_database
 from db.core.database import Database
 from domain.enums import Role
 from domain.errors import DatabaseUnavailableError
 from service.http import viewers as module
 from service.http.viewers import TRUSTED, Viewers
-from tests.support.app import statements
-from tests.support.clock import FakeClock
+from tests.support.app import Statements, statements
+from tests.support.clock import START, FakeClock
 
 
 async def new_key(database: Database, lifetime: timedelta | None = None) -> str:
@@ -170,3 +171,59 @@ async def test_unavailable_database_is_reported(
         with pytest.raises(DatabaseUnavailableError):
             await viewers.find(secret)
     assert await viewers.find(secret)
+
+
+def last_use(conn: Connection) -> datetime | None:
+    (key,) = api_keys.listed(conn)
+    return key.last_used_at
+
+
+def writes(found: Statements) -> int:
+    return sum(statement.startswith("UPDATE api_key") for statement in found.texts)
+
+
+async def test_use_of_a_key_is_written_once_in_five_minutes(
+    viewers: Viewers, database: Database, fake_clock: FakeClock
+) -> None:
+    secret = await new_key(database)
+    assert await database.read(last_use) is None
+    with statements() as found:
+        for _ in range(3):
+            await viewers.find(secret)
+            await viewers.write_uses()
+            await fake_clock.advance(60)
+    assert writes(found) == 1
+    assert await database.read(last_use) == START
+    await fake_clock.advance(USE_PRECISION.total_seconds())
+    await viewers.find(secret)
+    await viewers.write_uses()
+    assert await database.read(last_use) == START + timedelta(seconds=180) + USE_PRECISION
+
+
+async def test_processes_share_the_write_of_a_use(viewers: Viewers, database: Database, fake_clock: FakeClock) -> None:
+    secret = await new_key(database)
+    await viewers.find(secret)
+    await viewers.write_uses()
+    other = Viewers(database)
+    await fake_clock.advance(60)
+    with statements() as found:
+        await other.find(secret)
+        await other.write_uses()
+    assert writes(found) == 0
+
+
+async def test_use_that_cannot_be_written_is_written_later(
+    viewers: Viewers, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = await new_key(database)
+
+    async def fail(*_: object) -> None:
+        raise DatabaseUnavailableError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write", fail)
+        assert await viewers.find(secret) is not None
+        await viewers.write_uses()
+    assert await database.read(last_use) is None
+    await viewers.write_uses()
+    assert await database.read(last_use) is not None

@@ -19,7 +19,9 @@ const QUERY = graphql`
       kind
       status
       strategy
-      requestedBy
+      requestedBy {
+        name
+      }
       maxPerSecond
       matched
       processed
@@ -108,7 +110,7 @@ export function OperationPage() {
       </div>
       <div className="line dim">
         <span>
-          Requested by {operation.requestedBy} <Time at={operation.createdAt} />
+          Requested by {operation.requestedBy.name} <Time at={operation.createdAt} />
         </span>
         {operation.strategy && <span>{words(operation.strategy)}</span>}
         {operation.maxPerSecond && <span>at most {operation.maxPerSecond} per second</span>}

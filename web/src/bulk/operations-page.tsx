@@ -18,7 +18,9 @@ const QUERY = graphql`
         succeeded
         skipped
         failed
-        requestedBy
+        requestedBy {
+          name
+        }
         createdAt
       }
     }
@@ -63,7 +65,7 @@ export function OperationsPage() {
                   <td className="number">{operation.succeeded.toLocaleString()}</td>
                   <td className="number">{operation.skipped.toLocaleString()}</td>
                   <td className="number">{operation.failed.toLocaleString()}</td>
-                  <td>{operation.requestedBy}</td>
+                  <td>{operation.requestedBy.name}</td>
                   <td className="dim nowrap">
                     <Time at={operation.createdAt} />
                   </td>

@@ -1,0 +1,122 @@
+"""Reads and writes of the audit log."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, literal_column, or_, select, true
+
+from db.core.unit_of_work import UnitOfWork
+from db.models import AuditEvent
+from db.models.types import table
+from db.row_types import AuditEventRow
+from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.rows import select_columns
+from domain import ids
+from domain.actor import Origin
+from domain.audit import AuditAction, AuditFilter
+from domain.ids import IdKind
+
+_table = table(AuditEvent)
+_event = _table.c
+_INSERT = insert(_table)
+# Written out, because the partial index serves a query that has its very condition.
+_RARE: ColumnElement[bool] = _event.action != literal_column("'START_RUN'")
+
+NEWEST_FIRST = Keyset(_event.id, None, descending=True)
+
+
+def record(
+    uow: UnitOfWork,
+    origin: Origin,
+    action: AuditAction,
+    kind: IdKind,
+    object_id: UUID,
+    project_id: UUID | None,
+    *,
+    flow_id: UUID | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Inserts an event about the object `object_id`, in the transaction of the change.
+
+    `details` is a JSON value. It must hold no secret: what is in it stays after a secret was rotated.
+    """
+    event_id = ids.new_uuid()
+    row = {
+        "id": event_id,
+        "project_id": project_id,
+        "action": action,
+        "actor": origin.actor.text,
+        "actor_id": origin.actor.id,
+        "object_id": object_id,
+        "object_kind": kind,
+        "flow_id": flow_id,
+        "request_id": origin.request_id,
+        "details": orjson.dumps(details).decode() if details else None,
+        "created_at": ids.created_at(event_id),
+    }
+    uow.conn.execute(_INSERT, row)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], withheld: Collection[str] = ()) -> dict[str, Any]:
+    """Returns as details which columns in `after` differ from those in `before`, by the names that clients see.
+
+    Of the columns in `withheld` it says that they changed, and not their values.
+    """
+    return {
+        "changes": {
+            _shown(name): {} if name in withheld else {"from": before.get(name), "to": value}
+            for name, value in after.items()
+            if before.get(name) != value
+        }
+    }
+
+
+def _shown(column: str) -> str:
+    head, *tail = column.split("_")
+    return head + "".join(word.capitalize() for word in tail)
+
+
+def page(conn: Connection, columns: Collection[str], where: AuditFilter, page: Page) -> Sequence[AuditEventRow]:
+    """Returns the matching events of one page, newest first."""
+    return NEWEST_FIRST.page(conn, select(*select_columns(_table, columns)).where(_matches(where)), page)
+
+
+def has_more(conn: Connection, where: AuditFilter, edge: Edge) -> bool:
+    """True if a matching event stands beyond `edge`."""
+    return NEWEST_FIRST.has_more(conn, select(_event.id).where(_matches(where)), edge)
+
+
+def count(conn: Connection, where: AuditFilter, limit: int | None) -> int:
+    """Returns the number of matching events. Counting stops at `limit`."""
+    return count_up_to(conn, select(_event.id).where(_matches(where)), limit)
+
+
+def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
+    """Deletes up to `limit` events that were recorded before `before`, the oldest first; returns their number."""
+    # An ID begins with the time of the event, so the oldest are the first of the primary key.
+    old = select(_event.id).where(_event.id < ids.first_uuid_at(before)).order_by(_event.id).limit(limit)
+    return uow.conn.execute(delete(_table).where(_event.id.in_(old))).rowcount
+
+
+def _matches(where: AuditFilter) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    for column, values in (
+        (_event.project_id, where.project_ids),
+        (_event.action, where.actions),
+        (_event.actor_id, where.actor_ids),
+        (_event.request_id, where.request_ids),
+    ):
+        if values is not None:
+            conditions.append(column.in_(values))
+    if where.actions is not None and AuditAction.START_RUN not in where.actions:
+        conditions.append(_RARE)
+    if where.object_ids is not None:
+        conditions.append(or_(_event.object_id.in_(where.object_ids), _event.flow_id.in_(where.object_ids)))
+    if where.created_after is not None:
+        conditions.append(_event.id >= ids.first_uuid_at(where.created_after))
+    if where.created_before is not None:
+        conditions.append(_event.id < ids.first_uuid_at(where.created_before))
+    return and_(*conditions)

@@ -1,0 +1,193 @@
+"""API keys over the API: who may make, replace and end which."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from db import api_keys, projects
+from db.api_keys import KeyFilter
+from db.core.unit_of_work import UnitOfWork
+from db.row_types import ApiKeyRow
+from db.sql.keyset import Edge, Page, Position
+from domain import ids
+from domain.actor import Origin
+from domain.enums import Role
+from domain.errors import (
+    ApiKeyNotActiveError,
+    ApiKeyNotFoundError,
+    InvalidArgumentError,
+    PrivilegeExceededError,
+    ProjectNotFoundError,
+)
+from domain.ids import IdKind
+from domain.time import clock, iso_duration
+from resolvers import authorize, values
+from resolvers.context import Context, Viewer
+
+DEFAULT_OVERLAP = "P1D"
+"""How long a key that was rotated can still be used, unless a client says otherwise."""
+_ORDERING = 210
+"""The number by which a cursor names the order of keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key. Its secret cannot be read again: only its hash is stored."""
+
+    key_id: UUID
+    secret: str
+
+
+class KeyList:
+    """The keys that the viewer sees, newest first.
+
+    Raises:
+        ForbiddenError: the viewer is no ADMIN.
+    """
+
+    ordering = _ORDERING
+
+    def __init__(self, context: Context, active: bool | None) -> None:
+        authorize.require(context.viewer, Role.ADMIN)
+        self._database = context.database
+        self._where = KeyFilter(authorize.visible_projects(context.viewer, None), active)
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[ApiKeyRow]:
+        """Returns the keys of a page."""
+        return await self._database.read(api_keys.page, columns, self._where, page)
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a key stands beyond `edge`."""
+        return await self._database.read(api_keys.has_more, self._where, edge)
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of keys, at most `limit`."""
+        return await self._database.read(api_keys.count, self._where, limit)
+
+    def position(self, row: ApiKeyRow) -> Position:
+        """Returns the position of a key."""
+        return Position(0, row.id)
+
+
+async def create(
+    context: Context,
+    name: str,
+    role: Role,
+    project_id: str | None,
+    *,
+    all_projects: bool,
+    expires_at: datetime | None,
+    expires_in: str | None,
+) -> IssuedKey:
+    """Creates a key of a project, or with `all_projects` an operator key.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError.
+        PrivilegeExceededError: the viewer's own key has a lower role, or is not for all projects.
+    """
+    viewer = context.viewer
+    if not viewer.role.includes(role) or (all_projects and viewer.project_id is not None):
+        raise PrivilegeExceededError
+    if all_projects and project_id is not None:
+        raise InvalidArgumentError("Give `projectId` or `allProjects`, not both.")
+    named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
+    checked_name, end = values.check_text("name", name), _expiry(expires_at, expires_in)
+    owner = None
+    if not all_projects:
+        owner = authorize.target_project(viewer, named_project)
+        if owner is None:
+            raise ProjectNotFoundError
+
+    # Read here: the unit of work may run in a thread, which does not know the request.
+    origin = context.origin
+
+    def work(uow: UnitOfWork) -> IssuedKey:
+        if owner is not None and not projects.by_ids(uow.conn, [owner], ()):
+            raise ProjectNotFoundError
+        key_id = ids.new_uuid()
+        secret = api_keys.create(
+            uow,
+            project_id=owner,
+            role=role,
+            name=checked_name,
+            expires_at=end,
+            key_id=key_id,
+            origin=origin,
+        )
+        return IssuedKey(key_id, secret)
+
+    return await context.database.write(work)
+
+
+async def rotate(
+    context: Context, key_id: str, overlap: str, *, expires_at: datetime | None, expires_in: str | None
+) -> IssuedKey:
+    """Creates a key that replaces another one, which ends after the time `overlap`.
+
+    Without `expires_at` and `expires_in`, the new key lives as long as the old one was to live.
+
+    Raises:
+        InvalidIdError, InvalidArgumentError, ApiKeyNotFoundError, ApiKeyNotActiveError.
+        PrivilegeExceededError: the key has a higher role than the viewer's own.
+    """
+    end = _expiry(expires_at, expires_in)
+    old_ends_at = _after("overlap", overlap)
+    return await context.database.write(
+        _rotate, context.viewer, context.origin, ids.decode(IdKind.API_KEY, key_id), old_ends_at, end
+    )
+
+
+def _rotate(
+    uow: UnitOfWork, viewer: Viewer, origin: Origin, key_id: UUID, old_ends_at: datetime, expires_at: datetime | None
+) -> IssuedKey:
+    key = _locked(uow, viewer, key_id)
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= clock.now()):
+        raise ApiKeyNotActiveError
+    new_id = ids.new_uuid()
+    return IssuedKey(new_id, api_keys.rotate(uow, key, old_ends_at, expires_at, new_id, origin))
+
+
+async def revoke(context: Context, key_id: str) -> UUID:
+    """Revokes a key: its requests are refused and its streams end, in every process within a second; returns its ID.
+
+    Raises:
+        InvalidIdError, ApiKeyNotFoundError.
+        ApiKeyNotActiveError: it was revoked before.
+        PrivilegeExceededError: the key has a higher role than the viewer's own.
+    """
+    key = ids.decode(IdKind.API_KEY, key_id)
+    await context.database.write(_revoke, context.viewer, context.origin, key)
+    return key
+
+
+def _revoke(uow: UnitOfWork, viewer: Viewer, origin: Origin, key_id: UUID) -> None:
+    _locked(uow, viewer, key_id)
+    if not api_keys.revoke(uow, key_id, origin):
+        raise ApiKeyNotActiveError
+
+
+def _locked(uow: UnitOfWork, viewer: Viewer, key_id: UUID) -> ApiKeyRow:
+    key = api_keys.locked(uow, key_id)
+    if key is None or not authorize.can_see(viewer, key):
+        raise ApiKeyNotFoundError
+    if not viewer.role.includes(Role(key.role)):
+        raise PrivilegeExceededError
+    return key
+
+
+def _expiry(expires_at: datetime | None, expires_in: str | None) -> datetime | None:
+    if expires_at is not None and expires_in is not None:
+        raise InvalidArgumentError("Give `expiresAt` or `expiresIn`, not both.")
+    if expires_in is not None:
+        expires_at = _after("expiresIn", expires_in)
+    if expires_at is not None and expires_at <= clock.now():
+        raise InvalidArgumentError("A key must expire in the future.")
+    return expires_at
+
+
+def _after(name: str, duration: str) -> datetime:
+    try:
+        return iso_duration.parse(duration).after(clock.now())
+    except ValueError as error:
+        raise InvalidArgumentError(f"`{name}` {error}.") from None

@@ -1,0 +1,34 @@
+"""Actors: who did something."""
+
+from typing import Any
+
+import strawberry
+
+from db.row_json.sources import JsonMembers
+from domain import json_codec
+from schema.enums import ActorKind
+from schema.fields import column
+
+
+@strawberry.type(description="Who did something, as it was called when it did.")
+class Actor:
+    """Who did something."""
+
+    kind: ActorKind = strawberry.field(description="What the actor is.")
+    id: strawberry.ID | None = strawberry.field(
+        description="The ID of the API key, schedule, webhook or parent run; null for the command line and the service."
+    )
+    name: str | None = strawberry.field(
+        description="The name at that time; for the command line the user of its host. Null if there is none."
+    )
+
+
+def actor(text: str) -> Actor:
+    """Returns the actor in JSON text."""
+    members = json_codec.decode(text)
+    return Actor(kind=ActorKind(members["kind"]), id=members["id"], name=members["name"])
+
+
+def actor_column(name: str, description: str) -> Any:
+    """Declares a field over an actor's JSON text in the column `name`."""
+    return column(name, description, convert=actor, written=JsonMembers(name))

@@ -1,0 +1,44 @@
+"""API keys."""
+
+from datetime import datetime
+
+import strawberry
+
+from db import projects
+from db.row_types import ApiKeyRow
+from domain import ids
+from domain.ids import IdKind
+from schema.enums import Role
+from schema.fields import column, id_column, link
+from schema.types.actor import Actor, actor_column
+from schema.types.project import Project
+
+
+@strawberry.type(description="An API key. Its secret is returned once, when it is created.")
+class ApiKey:
+    """An API key."""
+
+    row: strawberry.Private[ApiKeyRow]
+
+    id: strawberry.ID = id_column(IdKind.API_KEY, "The key's ID.")
+    name: str = column("name", "What the key is for.")
+    role: Role = column("role", "What the key may do.", convert=Role)
+    hint: str = column("hint", "The first characters of the secret, to tell keys apart.")
+    project: Project | None = link(
+        "The project of the key; null for operator keys, which see all projects.",
+        "project_id",
+        projects.by_ids,
+        "project",
+    )
+    created_by: Actor | None = actor_column("created_by", "Who created the key; null if that is unknown.")
+    created_at: datetime = column("created_at", "The creation of the key.")
+    expires_at: datetime | None = column("expires_at", "When the key expires or has expired; null: never.")
+    last_used_at: datetime | None = column(
+        "last_used_at", "The last request with the key, up to five minutes back; null if there was none."
+    )
+    revoked_at: datetime | None = column("revoked_at", "When the key was revoked; null if it was not.")
+    replaces_id: strawberry.ID | None = column(
+        "replaces_id",
+        "The ID of the key that this one replaces, by a rotation; null if it replaces none.",
+        convert=lambda key: ids.encode(IdKind.API_KEY, key),
+    )
