@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, case, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, case, func, select, true
 
 from db.models import FlowRun
 from db.models.types import table
@@ -103,9 +103,9 @@ def keyed(dialect: str, group: RunGroup) -> tuple[FromClause, ColumnElement[Any]
         return _table, _COLUMNS[group]
     if dialect == "sqlite":
         tag = func.json_each(_run.tags).table_valued("value", joins_implicitly=True)
-        return _table.join(tag, func.true()), tag.c.value
-    unnested = func.unnest(_run.tags).table_valued("value", joins_implicitly=True)
-    return _table.join(unnested, func.true()), unnested.c.value
+        return _table.join(tag, true()), tag.c.value
+    unnested = func.unnest(_run.tags).table_valued("value", joins_implicitly=True).render_derived()
+    return _table.join(unnested, true()), unnested.c.value
 
 
 def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[FailureGroup]:
