@@ -4,15 +4,17 @@ The other modules of schema import enums from here, so that they are declared be
 """
 
 from collections.abc import Callable
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any
 
 import strawberry
+from strawberry.types.enum import has_enum_definition
 
 from domain import errors
 from domain.actor import ActorKind
 from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
+from domain.described_enum import DescribedEnum
 from domain.enums import (
     AttemptStatus,
     Environment,
@@ -48,19 +50,19 @@ ErrorCode = _enum_of(
 """The codes of all errors. To Python code an error code is text: pass `graphql_type=ErrorCode` to a field of them."""
 
 
-class StepData(StrEnum):
+class StepData(DescribedEnum):
     """Whether the inputs and outputs of a run's steps can be read."""
 
-    AVAILABLE = "AVAILABLE"
-    NOT_STARTED = "NOT_STARTED"
-    PURGED = "PURGED"
+    AVAILABLE = "AVAILABLE", "They can be read."
+    NOT_STARTED = "NOT_STARTED", "No step has been executed yet."
+    PURGED = "PURGED", "Retention has deleted them."
 
 
-class OrderDirection(StrEnum):
+class OrderDirection(DescribedEnum):
     """The direction of an order."""
 
-    ASC = "ASC"
-    DESC = "DESC"
+    ASC = "ASC", "Smallest or earliest first."
+    DESC = "DESC", "Largest or latest first."
 
 
 __all__ = [
@@ -94,7 +96,7 @@ __all__ = [
     "WebhookSignature",
 ]
 
-_NAMES: dict[type[StrEnum], str] = {
+_NAMES: dict[type[DescribedEnum], str] = {
     RunStatus: "FlowRunStatus",
     StepStatus: "StepStatus",
     AttemptStatus: "AttemptStatus",
@@ -125,7 +127,10 @@ _NAMES: dict[type[StrEnum], str] = {
 }
 
 for _enum, _name in _NAMES.items():
-    strawberry.enum(_enum, name=_name, description=_enum.__doc__)
+    _declared = strawberry.enum(_enum, name=_name, description=_enum.__doc__)
+    assert has_enum_definition(_declared)
+    for _value in _declared.__strawberry_definition__.values:
+        _value.description = _enum[_value.name].description
 strawberry.enum(
     ErrorCode,
     description="Identifies an error, in the result of a mutation or in `extensions.code`. Codes never change.",

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+from domain.described_enum import DescribedEnum
 from domain.ids import IdKind
 
 
-class Archived(StrEnum):
+class Archived(DescribedEnum):
     """Whether archived runs are left out, included, or the only ones."""
 
-    EXCLUDE = "EXCLUDE"
-    INCLUDE = "INCLUDE"
-    ONLY = "ONLY"
+    EXCLUDE = "EXCLUDE", "No archived runs."
+    INCLUDE = "INCLUDE", "Archived runs and the others."
+    ONLY = "ONLY", "No other runs."
 
 
 class Operator(Enum):

@@ -24,7 +24,7 @@ from graphql import (
 from domain import errors
 from schema.build import SDL_FILE, sdl
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "examples").glob("*.graphql"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
 
 # The GraphQL contract, type by type.
 CONTRACT = {
@@ -397,6 +397,16 @@ def bare_names(kind: GraphQLNamedType) -> Iterator[str]:
         for argument, about in getattr(field, "args", {}).items():
             if not about.description:
                 yield f"{kind.name}.{name}({argument})"
+
+
+def test_every_enum_value_has_a_description(schema: GraphQLSchema) -> None:
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLEnumType) and not kind.name.startswith("__"):
+            assert [name for name, value in kind.values.items() if not value.description] == [], kind.name
+
+
+def test_no_description_has_line_breaks_of_the_source(schema: GraphQLSchema) -> None:
+    assert [name for name, kind in schema.type_map.items() if "\n " in (kind.description or "")] == []
 
 
 def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.support.account import unprivileged
+from tests.support.databases.compiled_statements import share_compiled_statements
 from tests.support.databases.database_templates import (
     PostgresTemplate,
     SqliteTemplate,
@@ -20,10 +22,14 @@ from tests.support.processes.guarded import guarded_directory
 
 _SHARED = pytest.StashKey[Path]()
 _CLEANUP = pytest.StashKey[ExitStack]()
+# Without the search for a smaller example, which goes on for minutes; `--hypothesis-profile default` makes it.
+settings.register_profile("suite", phases=set(Phase) - {Phase.shrink, Phase.explain})
+settings.load_profile("suite")
 _WORKERINPUT_KEY = "flowruns_shared"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    share_compiled_statements()
     workerinput: dict[str, str] | None = getattr(config, "workerinput", None)
     if workerinput is not None:
         config.stash[_SHARED] = Path(workerinput[_WORKERINPUT_KEY])
