@@ -26,7 +26,7 @@ PAYLOADS = _names(
         "StepResult": "input output",
         "StepError": "details",
         "StatusChange": "message",
-        "InputRequest": "title description schema",
+        "InputRequest": "title description schema answer",
         "LogLine": "number at level stepName attempt message",
         "LogLinesAppended": "lines",
         "RunFile": "id name size mediaType stepName attempt createdAt url",

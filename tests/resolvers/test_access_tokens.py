@@ -55,7 +55,8 @@ def filters_of(other: RunFamily) -> list[dict[str, Any]]:
         "failedStepName": "b", "errorContains": "answered", "errorFingerprint": "x",
         "parentRunId": other.parent, "rootRunId": other.parent, "rootsOnly": True, "retryOfId": other.failed,
         "rerunOfId": other.failed,
-        "unrecovered": True, "archived": "INCLUDE", "minDurationMs": 0, "maxDurationMs": 10**12,
+        "waitingFor": ["PERSON"], "unrecovered": True, "archived": "INCLUDE",
+        "minDurationMs": 0, "maxDurationMs": 10**12,
         "not": {"tags": ["mine"]}, "or": [{"tags": ["red"]}, {"tags": ["mine"]}],
     }  # fmt: skip
     for name in FILTER_FIELDS:

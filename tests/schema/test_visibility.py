@@ -22,7 +22,7 @@ from domain.runs.run_filter import RunFilter
 from resolvers.context import Viewer
 from schema import visibility
 from schema.visibility import IN_SCOPE, PAYLOADS
-from tests.schema.test_fields import SCHEMA, WAYS, fields_of
+from tests.schema.test_fields import SCHEMA, WAYS, arguments, fields_of
 from tests.support.app import App
 from tests.support.run_family import make_run_family
 
@@ -64,10 +64,10 @@ def test_lists_name_fields_of_the_schema() -> None:
 
 
 def test_no_field_leads_from_a_run_to_another_object() -> None:
-    """Of a flow it shows the ID and the name; files and all else belong to the run."""
+    """Of a flow it shows the ID and the name; files, input requests and all else belong to the run."""
     faces = SCHEMA.type_map["Node"]
     assert isinstance(faces, GraphQLInterfaceType)
-    objects = {each.name for each in SCHEMA.get_possible_types(faces)} - {"Flow", "RunFile"}
+    objects = {each.name for each in SCHEMA.get_possible_types(faces)} - {"Flow", "RunFile", "InputRequest"}
     assert objects >= {"FlowRun", "Project", "BulkOperation", "Schedule", "Webhook", "Secret"}
     assert reached("FlowRun").isdisjoint(objects)
     assert {name for name in IN_SCOPE if name.startswith("Flow.")} == {"Flow.id", "Flow.name"}
@@ -116,17 +116,16 @@ def allowed(type_name: str) -> str:
     for name, field in fields_of(type_name).items():
         if f"{type_name}.{name}" in PAYLOADS:
             continue
-        arguments = '(name: "b")' if "name" in field.args else ""
         kind = get_named_type(field.type)
         if is_leaf_type(kind):
-            chosen.append(name + arguments)
+            chosen.append(name + arguments(field))
         else:
             leaves = (
                 each
                 for each, inner in fields_of(kind.name).items()
                 if is_leaf_type(get_named_type(inner.type)) and f"{kind.name}.{each}" not in PAYLOADS
             )
-            chosen.append(f"{name}{arguments} {{ __typename {' '.join(leaves)} }}")
+            chosen.append(f"{name}{arguments(field)} {{ __typename {' '.join(leaves)} }}")
     return " ".join(chosen)
 
 
@@ -137,7 +136,8 @@ MARKED = (
         WHERE error IS NOT NULL""",
     f"""UPDATE step_attempt SET error = '{{"code": "X", "message": "it failed", "details": "{MARK}"}}'
         WHERE error IS NOT NULL""",
-    f"UPDATE input_request SET title = '{MARK}', description = '{MARK}', answer_schema = '{{\"title\": \"{MARK}\"}}'",
+    f"UPDATE input_request SET title = '{MARK}', description = '{MARK}', answer = '\"{MARK}\"'",
+    f"UPDATE input_request SET status = 'ANSWERED', answer_schema = '{{\"title\": \"{MARK}\"}}'",
     f"UPDATE run_event SET message = '{MARK}'",
     f"UPDATE schedule SET input = '\"{MARK}\"'",
 )

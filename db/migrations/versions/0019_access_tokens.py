@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0019"
-down_revision = "0014"
+down_revision = "0017"
 
 
 def upgrade() -> None:
