@@ -1,27 +1,24 @@
 """Who did something: an actor, as it was called when it did."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from uuid import UUID
 
 import orjson
 
 from domain import ids
+from domain.described_enum import DescribedEnum
 from domain.ids import IdKind
 
 
-class ActorKind(StrEnum):
-    """What an actor is.
+class ActorKind(DescribedEnum):
+    """What an actor is."""
 
-    CLI is somebody at the command line of a host, SYSTEM the service itself.
-    """
-
-    API_KEY = "API_KEY"
-    SCHEDULE = "SCHEDULE"
-    WEBHOOK = "WEBHOOK"
-    PARENT_RUN = "PARENT_RUN"
-    CLI = "CLI"
-    SYSTEM = "SYSTEM"
+    API_KEY = "API_KEY", "An API key."
+    SCHEDULE = "SCHEDULE", "A schedule."
+    WEBHOOK = "WEBHOOK", "A webhook."
+    PARENT_RUN = "PARENT_RUN", "A run, by its `flow` step."
+    CLI = "CLI", "Somebody at the command line of a host."
+    SYSTEM = "SYSTEM", "The service itself."
 
 
 _ID_KINDS = {

@@ -1,47 +1,47 @@
-"""The audit log: one event for each successful mutation."""
+"""The audit log: one event for each successful mutation, recorded in the transaction of its change.
+
+The command line and the service itself record the same actions. What changes nothing is no event: a dry run, or a
+request that finds what an earlier one with its idempotency key has done.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
+from domain.described_enum import DescribedEnum
 
-class AuditAction(StrEnum):
-    """What was done: the mutation of the same name.
 
-    The command line and the service itself record the same actions. Each successful mutation is one event, recorded in
-    the transaction of its change. What changes nothing is none: a dry run, or a request that finds what an earlier one
-    with its idempotency key has done.
-    """
+class AuditAction(DescribedEnum):
+    """What was done: the mutation of the same name."""
 
-    CREATE_FLOW = "CREATE_FLOW"
-    UPDATE_FLOW = "UPDATE_FLOW"
-    PUBLISH_FLOW_VERSION = "PUBLISH_FLOW_VERSION"
-    UPDATE_PROJECT = "UPDATE_PROJECT"
-    CREATE_SCHEDULE = "CREATE_SCHEDULE"
-    UPDATE_SCHEDULE = "UPDATE_SCHEDULE"
-    DELETE_SCHEDULE = "DELETE_SCHEDULE"
-    CREATE_WEBHOOK = "CREATE_WEBHOOK"
-    ROTATE_WEBHOOK = "ROTATE_WEBHOOK"
-    DELETE_WEBHOOK = "DELETE_WEBHOOK"
-    CREATE_API_KEY = "CREATE_API_KEY"
-    ROTATE_API_KEY = "ROTATE_API_KEY"
-    REVOKE_API_KEY = "REVOKE_API_KEY"
-    CREATE_SECRET = "CREATE_SECRET"  # noqa: S105 - an action
-    ROTATE_SECRET = "ROTATE_SECRET"  # noqa: S105 - an action
-    DELETE_SECRET = "DELETE_SECRET"  # noqa: S105 - an action
-    START_RUN = "START_RUN"
-    RETRY = "RETRY"
-    RERUN = "RERUN"
-    COMPLETE_STEP = "COMPLETE_STEP"
-    CANCEL = "CANCEL"
-    RESUME_RUN = "RESUME_RUN"
-    BULK_CANCEL = "BULK_CANCEL"
-    BULK_RETRY = "BULK_RETRY"
-    BULK_ARCHIVE = "BULK_ARCHIVE"
-    BULK_UNARCHIVE = "BULK_UNARCHIVE"
-    CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION"
+    CREATE_FLOW = "CREATE_FLOW", "A flow was created."
+    UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
+    PUBLISH_FLOW_VERSION = "PUBLISH_FLOW_VERSION", "A version of a flow was published."
+    UPDATE_PROJECT = "UPDATE_PROJECT", "The settings of a project were changed."
+    CREATE_SCHEDULE = "CREATE_SCHEDULE", "A schedule was created."
+    UPDATE_SCHEDULE = "UPDATE_SCHEDULE", "A schedule was changed."
+    DELETE_SCHEDULE = "DELETE_SCHEDULE", "A schedule was deleted."
+    CREATE_WEBHOOK = "CREATE_WEBHOOK", "A webhook was created."
+    ROTATE_WEBHOOK = "ROTATE_WEBHOOK", "A webhook got a new token."
+    DELETE_WEBHOOK = "DELETE_WEBHOOK", "A webhook was deleted."
+    CREATE_API_KEY = "CREATE_API_KEY", "An API key was created."
+    ROTATE_API_KEY = "ROTATE_API_KEY", "An API key was replaced."
+    REVOKE_API_KEY = "REVOKE_API_KEY", "An API key was revoked."
+    CREATE_SECRET = "CREATE_SECRET", "A secret was created."
+    ROTATE_SECRET = "ROTATE_SECRET", "A secret got a new value."
+    DELETE_SECRET = "DELETE_SECRET", "A secret was deleted."
+    START_RUN = "START_RUN", "A run was started."
+    RETRY = "RETRY", "A run was retried."
+    RERUN = "RERUN", "A run was run again."
+    COMPLETE_STEP = "COMPLETE_STEP", "The step at which a run ended was completed by hand."
+    CANCEL = "CANCEL", "A run was cancelled."
+    RESUME_RUN = "RESUME_RUN", "An input request was answered."
+    BULK_CANCEL = "BULK_CANCEL", "A bulk cancel was started."
+    BULK_RETRY = "BULK_RETRY", "A bulk retry was started."
+    BULK_ARCHIVE = "BULK_ARCHIVE", "A bulk archive was started."
+    BULK_UNARCHIVE = "BULK_UNARCHIVE", "A bulk unarchive was started."
+    CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,160 +1,163 @@
 """Enumerations of the domain. Their values are stored in the database and shown to clients."""
 
-from enum import StrEnum
+from domain.described_enum import DescribedEnum
 
 
-class RunStatus(StrEnum):
+class RunStatus(DescribedEnum):
     """Status of a flow run. QUEUED, RUNNING and PAUSED are live; all others are final and never change."""
 
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    TIMEOUT = "TIMEOUT"
-    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
-    STOPPED = "STOPPED"
+    QUEUED = "QUEUED", "Waits for a worker."
+    RUNNING = "RUNNING", "A worker executes it, or it waits for the next attempt at a step."
+    PAUSED = "PAUSED", "Waits for a person's input, for a time, or for child runs."
+    SUCCEEDED = "SUCCEEDED", "Every step succeeded, was skipped, or failed where the flow goes on."
+    FAILED = "FAILED", "A step failed, or the output of the flow could not be rendered."
+    TIMEOUT = "TIMEOUT", "The run took longer than its time limit."
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED", "Nothing was executed: the project had used up its quota of runs."
+    INTERNAL_ERROR = (
+        "INTERNAL_ERROR",
+        "The service could not execute the run, such as one whose workers were lost again and again.",
+    )
+    STOPPED = "STOPPED", "The run was cancelled."
 
 
-class StepStatus(StrEnum):
+class StepStatus(DescribedEnum):
     """Status of one step of a run."""
 
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    PAUSED = "PAUSED"
-    SKIPPED = "SKIPPED"
-    STOPPED = "STOPPED"
+    PENDING = "PENDING", "Not executed yet, or waiting for its next attempt."
+    RUNNING = "RUNNING", "An attempt is being executed."
+    SUCCEEDED = "SUCCEEDED", "The step has its output."
+    FAILED = "FAILED", "The last attempt failed."
+    PAUSED = "PAUSED", "Waits for a person's input, for a time, or for child runs."
+    SKIPPED = "SKIPPED", "Its `when` was false, or it was skipped by hand."
+    STOPPED = "STOPPED", "The run was cancelled during the step."
 
 
-class AttemptStatus(StrEnum):
+class AttemptStatus(DescribedEnum):
     """Status of one attempt of a step."""
 
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    INTERRUPTED = "INTERRUPTED"
-    """The worker was lost during the attempt; the step gets another attempt."""
-    STOPPED = "STOPPED"
-    """The run was cancelled during the attempt."""
+    RUNNING = "RUNNING", "The attempt is being executed."
+    SUCCEEDED = "SUCCEEDED", "The attempt returned an output."
+    FAILED = "FAILED", "The attempt ended with an error."
+    INTERRUPTED = "INTERRUPTED", "The worker was lost during the attempt; the step gets another attempt."
+    STOPPED = "STOPPED", "The run was cancelled during the attempt."
 
 
-class InputRequestStatus(StrEnum):
+class InputRequestStatus(DescribedEnum):
     """Status of a request for a person's input."""
 
-    PENDING = "PENDING"
-    ANSWERED = "ANSWERED"
-    EXPIRED = "EXPIRED"
-    CANCELLED = "CANCELLED"
-    """The run ended before an answer came."""
+    PENDING = "PENDING", "Waits for an answer."
+    ANSWERED = "ANSWERED", "Was answered."
+    EXPIRED = "EXPIRED", "Its time was over before an answer came."
+    CANCELLED = "CANCELLED", "The run ended before an answer came."
 
 
-class Environment(StrEnum):
+class WaitKind(DescribedEnum):
+    """What a live run waits for."""
+
+    PERSON = "PERSON", "The response to an input request."
+    TIME = "TIME", "An instant, such as the end of a delay."
+    CHILDREN = "CHILDREN", "The end of child runs."
+    RETRY = "RETRY", "The next attempt at a step that failed."
+    SLOT = "SLOT", "A slot of the concurrency limit of its flow or project."
+    WORKER = "WORKER", "A worker: the run is due, and none has taken it yet."
+
+
+class Environment(DescribedEnum):
     """Distinguishes real executions of a flow from trials."""
 
-    PRODUCTION = "PRODUCTION"
-    TESTING = "TESTING"
+    PRODUCTION = "PRODUCTION", "A real execution."
+    TESTING = "TESTING", "A trial."
 
 
-class TriggerMethod(StrEnum):
+class TriggerMethod(DescribedEnum):
     """What started a run."""
 
-    API = "API"
-    MANUAL = "MANUAL"
-    SCHEDULE = "SCHEDULE"
-    WEBHOOK = "WEBHOOK"
-    PARENT = "PARENT"
-    RETRY = "RETRY"
-    RERUN = "RERUN"
+    API = "API", "`startRun`, called by a program."
+    MANUAL = "MANUAL", "A person: callers such as the console say so."
+    SCHEDULE = "SCHEDULE", "A schedule."
+    WEBHOOK = "WEBHOOK", "A call of a webhook."
+    PARENT = "PARENT", "A step of another run."
+    RETRY = "RETRY", "A retry of a run."
+    RERUN = "RERUN", "A rerun of a run."
 
 
-class MissedFires(StrEnum):
-    """What a schedule does about fire times that passed while no worker ran.
+class MissedFires(DescribedEnum):
+    """What a schedule does about fire times that passed while no worker ran."""
 
-    SKIP starts no run for them, FIRE_ONCE starts one for the latest, FIRE_ALL starts one for each of the latest 100.
-    """
-
-    SKIP = "SKIP"
-    FIRE_ONCE = "FIRE_ONCE"
-    FIRE_ALL = "FIRE_ALL"
+    SKIP = "SKIP", "Starts no run for them."
+    FIRE_ONCE = "FIRE_ONCE", "Starts one run, for the latest of them."
+    FIRE_ALL = "FIRE_ALL", "Starts a run for each of the latest 100."
 
 
-class ScheduleOverlap(StrEnum):
-    """What a schedule does at a fire time while a run of it is QUEUED, RUNNING or PAUSED.
+class ScheduleOverlap(DescribedEnum):
+    """What a schedule does at a fire time while a run of it is QUEUED, RUNNING or PAUSED."""
 
-    QUEUE starts another run, which waits in the queue if a concurrency limit says so. SKIP starts none.
-    CANCEL_PREVIOUS cancels the live runs of the schedule and starts one.
-    """
-
-    QUEUE = "QUEUE"
-    SKIP = "SKIP"
-    CANCEL_PREVIOUS = "CANCEL_PREVIOUS"
+    QUEUE = "QUEUE", "Starts another run, which waits in the queue if a concurrency limit says so."
+    SKIP = "SKIP", "Starts no run."
+    CANCEL_PREVIOUS = "CANCEL_PREVIOUS", "Cancels the live runs of the schedule and starts one."
 
 
-class WebhookSignature(StrEnum):
-    """How the calls of a webhook are signed.
+class WebhookSignature(DescribedEnum):
+    """How the calls of a webhook are signed."""
 
-    HMAC is the HMAC-SHA256 of the body, in hex or base64; the others are those of GitHub, Standard Webhooks, Svix,
-    Stripe and Slack.
-    """
-
-    HMAC = "HMAC"
-    GITHUB = "GITHUB"
-    STANDARD_WEBHOOKS = "STANDARD_WEBHOOKS"
-    SVIX = "SVIX"
-    STRIPE = "STRIPE"
-    SLACK = "SLACK"
+    HMAC = "HMAC", "The HMAC-SHA256 of the body, in hex or base64."
+    GITHUB = "GITHUB", "As GitHub signs."
+    STANDARD_WEBHOOKS = "STANDARD_WEBHOOKS", "As the Standard Webhooks specification says."
+    SVIX = "SVIX", "As Svix signs."
+    STRIPE = "STRIPE", "As Stripe signs."
+    SLACK = "SLACK", "As Slack signs."
 
 
-class SkipReason(StrEnum):
+class SkipReason(DescribedEnum):
     """Why a schedule started no run at a fire time."""
 
-    MISSED = "MISSED"
-    """No worker ran at that time, and the schedule does not catch up."""
-    FLOW_DISABLED = "FLOW_DISABLED"
-    FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED"
-    OVERLAP = "OVERLAP"
-    """A run of the schedule was live, and its `overlap` starts no other beside it."""
-    INPUT_INVALID = "INPUT_INVALID"
-    """The schedule's input does not match the input schema of the published version."""
-    SCHEDULE_INVALID = "SCHEDULE_INVALID"
-    """The worker no longer knows the time zone. The schedule does not fire until it is updated."""
-    INTERNAL_ERROR = "INTERNAL_ERROR"
+    MISSED = "MISSED", "No worker ran at that time, and the schedule does not catch up."
+    FLOW_DISABLED = "FLOW_DISABLED", "The flow was disabled."
+    FLOW_NOT_PUBLISHED = "FLOW_NOT_PUBLISHED", "The flow had no published version."
+    OVERLAP = "OVERLAP", "A run of the schedule was live, and its `overlap` starts no other beside it."
+    INPUT_INVALID = "INPUT_INVALID", "The schedule's input does not match the input schema of the published version."
+    SCHEDULE_INVALID = (
+        "SCHEDULE_INVALID",
+        "The worker no longer knows the time zone. The schedule does not fire until it is updated.",
+    )
+    INTERNAL_ERROR = "INTERNAL_ERROR", "The run could not be started. The log of the service says why."
 
 
-class RetryStrategy(StrEnum):
-    """Where a retry begins.
+class RetryStrategy(DescribedEnum):
+    """Where a retry begins."""
 
-    FROM_FAILED_STEP reuses the results of the steps that succeeded. ON_LATEST_VERSION runs every step of the
-    published version. FROM_FAILED_STEP_ON_LATEST_VERSION runs the published version, and reuses the results of its
-    leading steps that succeeded and whose definitions did not change. FROM_STEP runs the same version from a chosen
-    step, at or before the one that failed.
-    """
+    FROM_FAILED_STEP = (
+        "FROM_FAILED_STEP",
+        "Executes the same version from the step at which the run ended, and keeps the results of what succeeded.",
+    )
+    ON_LATEST_VERSION = "ON_LATEST_VERSION", "Executes every step of the published version."
+    FROM_FAILED_STEP_ON_LATEST_VERSION = (
+        "FROM_FAILED_STEP_ON_LATEST_VERSION",
+        "Executes the published version, and keeps the results of its leading steps that succeeded and whose"
+        " definitions did not change.",
+    )
+    FROM_STEP = (
+        "FROM_STEP",
+        "Executes the same version from a chosen step, at or before the one at which the run ended.",
+    )
 
-    FROM_FAILED_STEP = "FROM_FAILED_STEP"
-    ON_LATEST_VERSION = "ON_LATEST_VERSION"
-    FROM_FAILED_STEP_ON_LATEST_VERSION = "FROM_FAILED_STEP_ON_LATEST_VERSION"
-    FROM_STEP = "FROM_STEP"
 
-
-class OnItemFailure(StrEnum):
+class OnItemFailure(DescribedEnum):
     """What happens to the other child runs of a loop when one of them fails the step.
 
-    WAIT lets those that have started end, CANCEL cancels them. Further items are not started in either case.
+    Further items are not started in either case.
     """
 
-    WAIT = "WAIT"
-    CANCEL = "CANCEL"
+    WAIT = "WAIT", "Those that have started may end."
+    CANCEL = "CANCEL", "They are cancelled."
 
 
-class Role(StrEnum):
-    """What an API key may do: a VIEWER reads, an OPERATOR also runs flows, an ADMIN also changes them."""
+class Role(DescribedEnum):
+    """What an API key may do."""
 
-    VIEWER = "VIEWER"
-    OPERATOR = "OPERATOR"
-    ADMIN = "ADMIN"
+    VIEWER = "VIEWER", "Reads."
+    OPERATOR = "OPERATOR", "Also starts, retries, cancels, resumes and archives runs."
+    ADMIN = "ADMIN", "Also changes flows, schedules, webhooks, secrets and the settings of the project."
 
     def includes(self, other: "Role") -> bool:
         """Returns True if this role may do everything that `other` may do."""

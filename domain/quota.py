@@ -1,17 +1,18 @@
 """Quotas: how many runs a project may start in a period. Periods are aligned to UTC."""
 
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from domain.described_enum import DescribedEnum
 
-class QuotaPeriod(StrEnum):
+
+class QuotaPeriod(DescribedEnum):
     """The period of a project's quota. It begins at the full hour, at midnight or on the first of the month, in UTC."""
 
-    HOUR = "HOUR"
-    DAY = "DAY"
-    MONTH = "MONTH"
+    HOUR = "HOUR", "From one full hour to the next."
+    DAY = "DAY", "From midnight to midnight in UTC."
+    MONTH = "MONTH", "A month of the calendar in UTC."
 
     def began_at(self, instant: datetime) -> datetime:
         """Returns the start of the period that contains `instant` (in UTC)."""

@@ -4,15 +4,17 @@ The other modules of schema import enums from here, so that they are declared be
 """
 
 from collections.abc import Callable
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any
 
 import strawberry
+from strawberry.types.enum import has_enum_definition
 
 from domain import errors
 from domain.actor import ActorKind
 from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
+from domain.described_enum import DescribedEnum
 from domain.enums import (
     AttemptStatus,
     Environment,
@@ -25,11 +27,13 @@ from domain.enums import (
     SkipReason,
     StepStatus,
     TriggerMethod,
+    WaitKind,
     WebhookSignature,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunOrderField
+from domain.runs.run_group import RunGroup
 from domain.runs.run_log import LogLevel
 from domain.time.time_buckets import BucketSize
 
@@ -46,19 +50,19 @@ ErrorCode = _enum_of(
 """The codes of all errors. To Python code an error code is text: pass `graphql_type=ErrorCode` to a field of them."""
 
 
-class StepData(StrEnum):
+class StepData(DescribedEnum):
     """Whether the inputs and outputs of a run's steps can be read."""
 
-    AVAILABLE = "AVAILABLE"
-    NOT_STARTED = "NOT_STARTED"
-    PURGED = "PURGED"
+    AVAILABLE = "AVAILABLE", "They can be read."
+    NOT_STARTED = "NOT_STARTED", "No step has been executed yet."
+    PURGED = "PURGED", "Retention has deleted them."
 
 
-class OrderDirection(StrEnum):
+class OrderDirection(DescribedEnum):
     """The direction of an order."""
 
-    ASC = "ASC"
-    DESC = "DESC"
+    ASC = "ASC", "Smallest or earliest first."
+    DESC = "DESC", "Largest or latest first."
 
 
 __all__ = [
@@ -80,6 +84,7 @@ __all__ = [
     "QuotaPeriod",
     "RetryStrategy",
     "Role",
+    "RunGroup",
     "RunOrderField",
     "RunStatus",
     "ScheduleOverlap",
@@ -87,14 +92,17 @@ __all__ = [
     "StepData",
     "StepStatus",
     "TriggerMethod",
+    "WaitKind",
     "WebhookSignature",
 ]
 
-_NAMES: dict[type[StrEnum], str] = {
+_NAMES: dict[type[DescribedEnum], str] = {
     RunStatus: "FlowRunStatus",
     StepStatus: "StepStatus",
     AttemptStatus: "AttemptStatus",
     Environment: "RunEnvironment",
+    InputRequestStatus: "InputRequestStatus",
+    WaitKind: "WaitKind",
     TriggerMethod: "TriggerMethod",
     RetryStrategy: "RetryStrategy",
     MissedFires: "MissedFirePolicy",
@@ -105,6 +113,7 @@ _NAMES: dict[type[StrEnum], str] = {
     LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
+    RunGroup: "FlowRunGroup",
     QuotaPeriod: "QuotaPeriod",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
@@ -114,12 +123,14 @@ _NAMES: dict[type[StrEnum], str] = {
     BulkResult: "BulkResult",
     BulkReason: "BulkReason",
     ActorKind: "ActorKind",
-    InputRequestStatus: "InputRequestStatus",
     AuditAction: "AuditAction",
 }
 
 for _enum, _name in _NAMES.items():
-    strawberry.enum(_enum, name=_name, description=_enum.__doc__)
+    _declared = strawberry.enum(_enum, name=_name, description=_enum.__doc__)
+    assert has_enum_definition(_declared)
+    for _value in _declared.__strawberry_definition__.values:
+        _value.description = _enum[_value.name].description
 strawberry.enum(
     ErrorCode,
     description="Identifies an error, in the result of a mutation or in `extensions.code`. Codes never change.",

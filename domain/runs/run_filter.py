@@ -9,11 +9,11 @@ implemented in the first two modules as well.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
-from domain.enums import Environment, RunStatus, TriggerMethod
+from domain.described_enum import DescribedEnum
+from domain.enums import Environment, RunStatus, TriggerMethod, WaitKind
 from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
@@ -60,6 +60,17 @@ class RunFilter:
     statuses: Annotated[
         Sequence[RunStatus] | None,
         FilterField(Operator.ANY_OF, "status", RunStatus, "Runs that have one of these statuses."),
+    ] = None
+    waiting_for: Annotated[
+        Sequence[WaitKind] | None,
+        FilterField(
+            Operator.WAITING_FOR,
+            "waits_for",
+            WaitKind,
+            "Live runs that wait for one of these: see `FlowRun.waitingFor`. Runs go on to wait for a worker, a slot or"
+            " a retry without an event: a stream has them at their next change.",
+            also_reads=("status", "due_at", "blocked_by", "lease_token"),
+        ),
     ] = None
     environments: Annotated[
         Sequence[Environment] | None,
@@ -348,14 +359,14 @@ FILTER_FIELDS: Mapping[str, FilterField] = {
 """The declarations of `RunFilter`, by attribute."""
 
 
-class RunOrderField(StrEnum):
+class RunOrderField(DescribedEnum):
     """The value that runs are ordered by. A run that has no such value yet counts as the earliest or the shortest."""
 
-    CREATED_AT = "CREATED_AT"
-    STARTED_AT = "STARTED_AT"
-    FINISHED_AT = "FINISHED_AT"
-    DURATION = "DURATION"
-    UPDATED_AT = "UPDATED_AT"
+    CREATED_AT = "CREATED_AT", "When the run was created."
+    STARTED_AT = "STARTED_AT", "When a worker first began to execute it."
+    FINISHED_AT = "FINISHED_AT", "When it ended."
+    DURATION = "DURATION", "The time from its start to its end, or until now."
+    UPDATED_AT = "UPDATED_AT", "When it was changed last."
 
 
 @dataclass(frozen=True, slots=True)

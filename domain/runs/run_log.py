@@ -1,6 +1,6 @@
 """The log of a run: lines, in the order in which they were written."""
 
-from enum import StrEnum
+from domain.described_enum import DescribedEnum
 
 MAX_MESSAGE = 4_000
 """Characters kept of a line's message."""
@@ -8,13 +8,13 @@ MAX_LINES = 10_000
 """Lines kept of a run's log, unless the operator sets another limit."""
 
 
-class LogLevel(StrEnum):
+class LogLevel(DescribedEnum):
     """Severity of a line of a run's log, in rising order."""
 
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
+    DEBUG = "DEBUG", "Details for those who look for a fault."
+    INFO = "INFO", "What happened."
+    WARNING = "WARNING", "Something unexpected that stopped nothing."
+    ERROR = "ERROR", "Something failed."
 
     @property
     def and_above(self) -> tuple["LogLevel", ...]:

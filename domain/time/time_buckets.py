@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from enum import StrEnum
+
+from domain.described_enum import DescribedEnum
 
 MAX_BUCKETS = 1_000
 """In one chart."""
@@ -10,13 +11,12 @@ _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 
 
-class BucketSize(StrEnum):
+class BucketSize(DescribedEnum):
     """How long a bucket of time is."""
 
-    MINUTE = "MINUTE"
-    HOUR = "HOUR"
-    DAY = "DAY"
-    """From midnight to midnight in the time zone: 23 or 25 hours where clocks are changed."""
+    MINUTE = "MINUTE", "One minute."
+    HOUR = "HOUR", "One hour."
+    DAY = "DAY", "From midnight to midnight in the time zone: 23 or 25 hours where clocks are changed."
 
 
 USUAL: dict[BucketSize, int] = {BucketSize.MINUTE: 60, BucketSize.HOUR: 24, BucketSize.DAY: 30}

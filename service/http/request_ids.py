@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,6 +42,11 @@ class RequestIds:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+async def abandoned(_: Request, __: Exception) -> Response:
+    """Returns the response to a request whose client went away before its end: nobody reads it, and it is no fault."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def internal_error(_: Request, __: Exception) -> Response:

@@ -99,7 +99,20 @@ def test_encoded_id_starts_with_its_kind_and_decodes(kind: IdKind) -> None:
 
 
 def test_prefixes_match_contract() -> None:
-    assert sorted(IdKind) == ["bulk", "file", "flow", "hook", "key", "proj", "req", "run", "sched", "secret", "ver"]
+    assert sorted(IdKind) == [
+        "audit",
+        "bulk",
+        "file",
+        "flow",
+        "hook",
+        "key",
+        "proj",
+        "req",
+        "run",
+        "sched",
+        "secret",
+        "ver",
+    ]
 
 
 def test_encoded_ids_sort_by_creation(hand_clock: HandClock) -> None:

@@ -111,3 +111,35 @@ async def test_handshake_of_a_socket_returns_the_id() -> None:
     await APP(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
     assert sent[0]["headers"] == [(HEADER.encode(), b"r1")]
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("path", ["/graphql", "/sign-in"])
+async def test_client_that_goes_away_during_its_request_is_no_fault(idle_app: App, log: io.StringIO, path: str) -> None:
+    messages: list[Message] = [
+        {"type": "http.request", "body": b'{"query": "{ vi', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(_: Message) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [
+            (b"host", b"testserver"),
+            (b"authorization", f"Bearer {idle_app.keys.admin}".encode()),
+            (b"content-type", b"application/json"),
+            (b"origin", BASE_URL.encode()),
+        ],
+    }
+    await idle_app.service.app(scope, receive, send)
+    assert "Traceback" not in log.getvalue()
+    assert messages == []

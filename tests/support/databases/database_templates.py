@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,7 @@ def sqlite_template(shared: Path) -> SqliteTemplate:
     with _lock(shared):
         if not path.exists():
             draft = shared / "draft.db"
-            upgrade(f"sqlite+aiosqlite:///{draft}")
+            _upgrade(f"sqlite+aiosqlite:///{draft}")
             with closing(sqlite3.connect(draft)) as connection:
                 # A copy of the file alone must be all of it.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -112,8 +113,14 @@ def _make_postgres_template(shared: Path, server: str, name: str, execute: Execu
         return
     execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     execute(f"CREATE DATABASE {name}")
-    upgrade(_database_on(server, name))
+    _upgrade(_database_on(server, name))
     _made(shared).touch()
+
+
+def _upgrade(url: str) -> None:
+    # In a thread of its own: a browser's test has an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(upgrade, url).result()
 
 
 def _server(shared: Path) -> str:

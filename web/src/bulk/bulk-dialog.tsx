@@ -2,12 +2,12 @@ import { useState } from 'react'
 import { Alert, Button, Modal, NumberInput, Radio } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { useRelayEnvironment } from 'react-relay/hooks'
+import type { RetryStrategy } from '../__generated__/requestsRetryMutation.graphql'
 import type { RunsFilter } from '../shared/filter'
 import { BULK_WORDS, type BulkKind } from './kinds'
 import { PlanSummary, type Plan } from './plan-summary'
 import { executePlan, planOf } from './requests'
 
-type Strategy = 'FROM_FAILED_STEP' | 'ON_LATEST_VERSION'
 type Props = {
   kind: BulkKind
   filter: RunsFilter
@@ -18,7 +18,7 @@ type Props = {
 
 /** Changes many runs: first a dry run, whose result is shown; then exactly what it showed. */
 export default function BulkDialog({ kind, filter, excludeIds, onClose, onDone }: Props) {
-  const [strategy, setStrategy] = useState<Strategy>('FROM_FAILED_STEP')
+  const [strategy, setStrategy] = useState<RetryStrategy>('FROM_FAILED_STEP')
   const [pace, setPace] = useState<number | ''>('')
   const [plan, setPlan] = useState<Plan | null>(null)
   const [error, setError] = useState('')
@@ -56,7 +56,7 @@ export default function BulkDialog({ kind, filter, excludeIds, onClose, onDone }
             label="Where the retries start"
             value={strategy}
             onChange={(value) => {
-              setStrategy(value as Strategy)
+              setStrategy(value as RetryStrategy)
               setPlan(null)
             }}
           >
@@ -67,8 +67,13 @@ export default function BulkDialog({ kind, filter, excludeIds, onClose, onDone }
                 description="The same version; results of steps that succeeded are kept."
               />
               <Radio
+                value="FROM_FAILED_STEP_ON_LATEST_VERSION"
+                label="From the failed step, on the latest version"
+                description="Results of leading steps that succeeded and did not change are kept."
+              />
+              <Radio
                 value="ON_LATEST_VERSION"
-                label="On the latest version"
+                label="All steps, on the latest version"
                 description="Every step runs again, as the published version has it."
               />
             </div>

@@ -3,7 +3,7 @@ import type { Environment } from 'relay-runtime'
 import type { requestsArchiveMutation } from '../__generated__/requestsArchiveMutation.graphql'
 import type { requestsCancelMutation } from '../__generated__/requestsCancelMutation.graphql'
 import type { requestsFailedMutation } from '../__generated__/requestsFailedMutation.graphql'
-import type { requestsRetryMutation } from '../__generated__/requestsRetryMutation.graphql'
+import type { requestsRetryMutation, RetryStrategy } from '../__generated__/requestsRetryMutation.graphql'
 import type { requestsStopMutation } from '../__generated__/requestsStopMutation.graphql'
 import type { requestsUnarchiveMutation } from '../__generated__/requestsUnarchiveMutation.graphql'
 import type { RunsFilter } from '../shared/filter'
@@ -166,7 +166,7 @@ const STOP = graphql`
 type Variables = {
   filter?: RunsFilter
   excludeIds?: string[]
-  strategy?: 'FROM_FAILED_STEP' | 'ON_LATEST_VERSION'
+  strategy?: RetryStrategy
   dryRun: boolean
   planId?: string
   maxPerSecond?: number | null
@@ -186,7 +186,7 @@ async function send(environment: Environment, kind: BulkKind, variables: Variabl
   }
 }
 
-type Runs = { filter: RunsFilter; excludeIds: string[]; strategy: 'FROM_FAILED_STEP' | 'ON_LATEST_VERSION' }
+type Runs = { filter: RunsFilter; excludeIds: string[]; strategy: RetryStrategy }
 
 /** Does a dry run, and returns the plan that it makes. */
 export async function planOf(environment: Environment, kind: BulkKind, runs: Runs): Promise<Plan> {

@@ -14,6 +14,8 @@ export default function JsonDiff({ before, after }: { before: string; after: str
       readOnly: true,
       automaticLayout: true,
       scrollBeyondLastLine: false,
+      // Sticky lines throw `Illegal value for lineNumber` when the text becomes shorter.
+      stickyScroll: { enabled: false },
       hideUnchangedRegions: { enabled: true },
       theme: scheme === 'dark' ? 'vs-dark' : 'vs',
     })

@@ -19,6 +19,8 @@ export default function JsonEditor({ text, onChange, isReadOnly, label }: Props)
       automaticLayout: true,
       minimap: { enabled: false },
       scrollBeyondLastLine: false,
+      // Sticky lines throw `Illegal value for lineNumber` when the text becomes shorter.
+      stickyScroll: { enabled: false },
       fontSize: 13,
       theme: scheme === 'dark' ? 'vs-dark' : 'vs',
     })

@@ -23,8 +23,8 @@ const FRAGMENT = graphql`
 `
 
 const ADD = graphql`
-  mutation webhooksAddMutation($flowId: ID!, $name: String!) {
-    createWebhook(flowId: $flowId, name: $name) {
+  mutation webhooksAddMutation($flowId: ID!, $name: String!, $input: JSON) {
+    createWebhook(flowId: $flowId, name: $name, input: $input) {
       ... on CreateWebhookSuccess {
         path
         webhook {
@@ -45,15 +45,18 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
   const environment = useRelayEnvironment()
   const mayAdminister = useMayAdminister()
   const [name, setName] = useState('')
+  const [input, setInput] = useState('')
   const [path, setPath] = useState('')
   const [error, setError] = useState('')
   const add = async (event: FormEvent) => {
     event.preventDefault()
     setError('')
     try {
-      const { createWebhook } = await mutate<webhooksAddMutation>(environment, ADD, { flowId: flow.id, name })
+      const variables = { flowId: flow.id, name, input: input.trim() ? (JSON.parse(input) as unknown) : undefined }
+      const { createWebhook } = await mutate<webhooksAddMutation>(environment, ADD, variables)
       setPath(createWebhook.path ?? refused(createWebhook))
       setName('')
+      setInput('')
     } catch (reason) {
       setError((reason as Error).message)
     }
@@ -119,6 +122,13 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
             onChange={(event) => setName(event.currentTarget.value)}
             required
           />
+          <TextInput
+            label="Input as JSON"
+            placeholder='{"order": "{{ request.body.order }}"}'
+            value={input}
+            onChange={(event) => setInput(event.currentTarget.value)}
+          />
+          <span className="dim">By default the request is the input.</span>
           <Button type="submit">Add a webhook</Button>
         </form>
       )}

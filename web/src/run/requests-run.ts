@@ -3,7 +3,7 @@ import type { Environment } from 'relay-runtime'
 import type { requestsRunArchiveMutation } from '../__generated__/requestsRunArchiveMutation.graphql'
 import type { requestsRunCancelMutation } from '../__generated__/requestsRunCancelMutation.graphql'
 import type { requestsRunResumeMutation } from '../__generated__/requestsRunResumeMutation.graphql'
-import type { requestsRunRetryMutation } from '../__generated__/requestsRunRetryMutation.graphql'
+import type { requestsRunRetryMutation, RetryStrategy } from '../__generated__/requestsRunRetryMutation.graphql'
 import type { requestsRunUnarchiveMutation } from '../__generated__/requestsRunUnarchiveMutation.graphql'
 import { mutate, refused } from '../shared/mutate'
 
@@ -106,7 +106,7 @@ const RESUME = graphql`
 export async function retry(
   environment: Environment,
   runId: string,
-  strategy: 'FROM_FAILED_STEP' | 'ON_LATEST_VERSION',
+  strategy: RetryStrategy,
 ): Promise<string> {
   const result = (await mutate<requestsRunRetryMutation>(environment, RETRY, { runId, strategy })).retry
   return result.run?.id ?? refused(result)

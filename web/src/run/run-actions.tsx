@@ -23,7 +23,12 @@ const FRAGMENT = graphql`
   }
 `
 
-const LABELS = { FROM_FAILED_STEP: 'From the failed step', ON_LATEST_VERSION: 'On the latest version' } as const
+/** Without FROM_STEP, which needs a step: the panel of a step offers it. */
+const LABELS = {
+  FROM_FAILED_STEP: 'From the failed step',
+  FROM_FAILED_STEP_ON_LATEST_VERSION: 'From the failed step, on the latest version',
+  ON_LATEST_VERSION: 'All steps, on the latest version',
+} as const
 
 /** What can be done with a run. Of each way of retrying it says what is kept, or why it is refused. */
 export function RunActions({ run: key }: { run: runActions_run$key }) {
@@ -56,15 +61,18 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
             <Button>Retry</Button>
           </Menu.Target>
           <Menu.Dropdown>
-            {run.retryability.map(({ strategy, allowed, message, reusedSteps, rerunSteps }) => (
-              <Menu.Item key={strategy} disabled={!allowed} onClick={() => attempt(retryBy(strategy))}>
-                <b>{LABELS[strategy]}</b>
-                <div className="dim run-choice">
-                  {allowed && `Keeps ${steps(reusedSteps)}, runs ${steps(rerunSteps)}. `}
-                  {message}
-                </div>
-              </Menu.Item>
-            ))}
+            {run.retryability.map(
+              ({ strategy, allowed, message, reusedSteps, rerunSteps }) =>
+                isOffered(strategy) && (
+                  <Menu.Item key={strategy} disabled={!allowed} onClick={() => attempt(retryBy(strategy))}>
+                    <b>{LABELS[strategy]}</b>
+                    <div className="dim run-choice">
+                      {allowed && `Keeps ${steps(reusedSteps)}, runs ${steps(rerunSteps)}. `}
+                      {message}
+                    </div>
+                  </Menu.Item>
+                ),
+            )}
           </Menu.Dropdown>
         </Menu>
       )}
@@ -102,6 +110,10 @@ export function RunActions({ run: key }: { run: runActions_run$key }) {
       </Modal>
     </div>
   )
+}
+
+function isOffered(strategy: string): strategy is keyof typeof LABELS {
+  return strategy in LABELS
 }
 
 function steps(count: number): string {
