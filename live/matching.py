@@ -5,6 +5,7 @@ exact: a run that is not final has no end, no error and no duration, and a final
 reconnect delivers the same events as the live stream. Some things depend on when one looks: how long a live run has
 lasted, and how long ago something was. Before an event, a run may have lasted any time up to the one at the event, and
 its last change was at an unknown time since its creation; so too at an archiving, if the run was recovered since.
+Tags and metadata are exact around a change of them, and elsewhere those of the row.
 """
 
 from datetime import datetime

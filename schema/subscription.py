@@ -37,10 +37,10 @@ class UpdateKind(Enum):
 
     ARCHIVED = strawberry.enum_value(RUN_ARCHIVED, description="The run was archived.")
     UNARCHIVED = strawberry.enum_value(RUN_UNARCHIVED, description="The run was unarchived.")
-    CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata or the note were changed.")
     RECOVERED = strawberry.enum_value(
         RUN_RECOVERED, description="A retry of the run succeeded: a direct one, or a retry of a retry."
     )
+    CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata or the note were changed.")
 
 
 @strawberry.type

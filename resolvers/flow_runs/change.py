@@ -8,7 +8,7 @@ from uuid import UUID
 from db import audit_events
 from db.core.unit_of_work import UnitOfWork
 from db.runs import changes
-from domain import ids
+from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.errors import InvalidArgumentError, RunNotFoundError
@@ -51,6 +51,11 @@ async def change(context: Context, run_id: str, wanted: RunChange) -> UUID:
     return key
 
 
+def _is_other(name: str, old: Any, new: Any) -> bool:
+    # PostgreSQL writes the members of a document in an order of its own.
+    return bool(json_codec.decode(old) != json_codec.decode(new) if name == "metadata" else old != new)
+
+
 def _change(
     uow: UnitOfWork, viewer: Viewer, origin: Origin, key: UUID, wanted: RunChange, columns: dict[str, Any]
 ) -> None:
@@ -60,7 +65,7 @@ def _change(
     tags = wanted.tags if wanted.tags is not None else [*run.tags, *wanted.add_tags]
     removed = set(wanted.remove_tags)
     columns = {"tags": values.check_tags([tag for tag in tags if tag not in removed]), **columns}
-    changed = {name: value for name, value in columns.items() if getattr(run, name) != value}
+    changed = {name: value for name, value in columns.items() if _is_other(name, getattr(run, name), value)}
     if not changed:
         return
     changes.change(uow, run, changed)
