@@ -32,22 +32,22 @@ class RunChange:
     """The values of `metadata` and `note` that the client gives."""
 
 
-async def change(context: Context, run_id: str, wanted: RunChange) -> UUID:
+async def change(context: Context, run_id: str, requested: RunChange) -> UUID:
     """Changes a run; returns its key. What is already so is no change.
 
     Raises:
         InvalidIdError, RunNotFoundError, InvalidArgumentError, InputTooLargeError, NumberOutOfRangeError.
     """
     key = ids.decode(IdKind.RUN, run_id)
-    if wanted.tags is not None and (wanted.add_tags or wanted.remove_tags):
+    if requested.tags is not None and (requested.add_tags or requested.remove_tags):
         raise InvalidArgumentError("Give either `tags`, or `addTags` and `removeTags`.")
-    columns = dict(wanted.columns)
+    columns = dict(requested.columns)
     if "metadata" in columns:
         columns["metadata"] = values.encode_metadata(columns["metadata"])
     note = columns.get("note")
     if note is not None and (not 1 <= len(note) <= MAX_NOTE_LENGTH or "\0" in note):
         raise InvalidArgumentError(f"`note` must have 1 to {MAX_NOTE_LENGTH:,} characters, none of them U+0000.")
-    await context.database.write(_change, context.viewer, context.origin, key, wanted, columns)
+    await context.database.write(_change, context.viewer, context.origin, key, requested, columns)
     return key
 
 
@@ -57,13 +57,13 @@ def _is_other(name: str, old: Any, new: Any) -> bool:
 
 
 def _change(
-    uow: UnitOfWork, viewer: Viewer, origin: Origin, key: UUID, wanted: RunChange, columns: dict[str, Any]
+    uow: UnitOfWork, viewer: Viewer, origin: Origin, key: UUID, requested: RunChange, columns: dict[str, Any]
 ) -> None:
     run = changes.lock(uow, key)
     if run is None or not authorize.can_see(viewer, run):
         raise RunNotFoundError
-    tags = wanted.tags if wanted.tags is not None else [*run.tags, *wanted.add_tags]
-    removed = set(wanted.remove_tags)
+    tags = requested.tags if requested.tags is not None else [*run.tags, *requested.add_tags]
+    removed = set(requested.remove_tags)
     columns = {"tags": values.check_tags([tag for tag in tags if tag not in removed]), **columns}
     changed = {name: value for name, value in columns.items() if _is_other(name, getattr(run, name), value)}
     if not changed:

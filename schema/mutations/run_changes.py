@@ -53,12 +53,12 @@ class RunChangeMutation:
             argument(f"A note for people: 1 to {MAX_NOTE_LENGTH:,} characters. Null removes it. Left out, it stays."),
         ] = strawberry.UNSET,
     ) -> UpdateRunResult:
-        wanted = RunChange(
+        requested = RunChange(
             tags=tags,
             add_tags=add_tags or (),
             remove_tags=remove_tags or (),
             columns=given(metadata=metadata, note=note),
         )
-        key = await change.change(info.context, run_id, wanted)
+        key = await change.change(info.context, run_id, requested)
         row = await info.context.loaders.load_written(reads.by_ids, key, columns_of(info, FlowRun, "run"))
         return UpdateRunSuccess(run=FlowRun(row=row))

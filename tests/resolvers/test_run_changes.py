@@ -64,7 +64,7 @@ async def test_run_of_another_project_is_not_found(idle_app: App) -> None:
     assert found["result"]["code"] == "RUN_NOT_FOUND"
 
 
-async def test_streams_tell_whether_the_run_matched_before_and_after(idle_app: App) -> None:
+async def test_streams_report_whether_the_run_matched_before_and_after(idle_app: App) -> None:
     app = idle_app
     (run,) = await make_runs(app, await make_flow(app), {"tags": ["red"], "metadata": '{"order": 7}'})
     await update(app, run, tags=["blue"])
@@ -88,6 +88,9 @@ async def test_streams_tell_whether_the_run_matched_before_and_after(idle_app: A
     ):
         match = RunsTopic(where).matcher().match
         assert "".join(signs[match(event, row)] for event in events) == expected, where
+    # An access token does not see the run that has left its scope.
+    confined = RunsTopic(RunFilter(tags=["red"]), is_confined=True).matcher().match
+    assert [confined(event, row) for event in events] == [None, None, None]
 
 
 async def test_definition_is_checked_without_being_published(idle_app: App) -> None:
