@@ -14,10 +14,11 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
 from domain.ids import IdKind
+from domain.runs.input_request_filter import InputRequestFilter
 from domain.runs.run_filter import RunFilter
 from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
 from live.stats_feed import Statistics
-from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
+from live.topics import InputRequestsTopic, OperationTopic, RunsTopic, RunTopic, Topic
 from resolvers import authorize, bulk
 from resolvers.context import Context
 from resolvers.cursors import decode_cursor, encode_cursor
@@ -73,6 +74,17 @@ def run_changes(
         InvalidCursorError: `after` is malformed.
     """
     return _subscribe(context, RunsTopic(run_filter), after, to_object)
+
+
+def input_request_changes(
+    context: Context, where: InputRequestFilter, after: str | None, to_object: Callable[[LogItem], T]
+) -> SourceStream[LogItem, T]:
+    """Return the changes of input requests that match a scoped filter after the change, or matched before it.
+
+    Raises:
+        InvalidCursorError: `after` is malformed.
+    """
+    return _subscribe(context, InputRequestsTopic(where), after, to_object)
 
 
 async def run_progress(

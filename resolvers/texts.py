@@ -31,6 +31,7 @@ TABLES: Mapping[IdKind, NodeTable] = {
     IdKind.FLOW: NodeTable("flow", "flow.project_id"),
     IdKind.FLOW_VERSION: NodeTable("flow_version", "flow_version.project_id"),
     IdKind.RUN: NodeTable("flow_run", "flow_run.project_id"),
+    IdKind.INPUT_REQUEST: NodeTable("input_request", "input_request.project_id"),
     IdKind.SCHEDULE: NodeTable("schedule", "schedule.project_id"),
     IdKind.WEBHOOK: NodeTable("webhook", "webhook.project_id"),
     IdKind.SECRET: NodeTable("secret", "secret.project_id"),

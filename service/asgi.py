@@ -64,6 +64,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            # Also when the start fails: threads of SQLite that are left would keep the process.
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(viewers.write_uses)
             stack.enter_context(viewers.forgetting_revoked())
             signals = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(signals)
@@ -76,8 +79,6 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
                 worker.stop()
                 await task
             await hub.close()
-        await viewers.write_uses()
-        await database.close()
 
     endpoint = GraphQLEndpoint(
         build_schema(),
@@ -135,12 +136,12 @@ class _Readiness:
 
     async def _response(self) -> Response:
         try:
-            current = await self._database.read(migrate.is_current)
-            counts = await self._database.read(secrets.key_counts) if current else {}
+            problem = await self._database.read(migrate.problem)
+            counts = await self._database.read(secrets.key_counts) if problem is None else {}
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
-        if not current:
-            return PlainTextResponse("The database must be migrated: python -m service migrate\n", status_code=503)
+        if problem is not None:
+            return PlainTextResponse(f"{problem}\n", status_code=503)
         missing = {key: count for key, count in counts.items() if key not in self._keys}
         if missing:
             listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))

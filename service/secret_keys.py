@@ -31,7 +31,9 @@ def load_key_ring(settings: Settings) -> KeyRing:
         path = file.parent / KEY_FILE
         try:
             return KeyRing(parse_keys(_read_or_create(path)))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise KeyFileError(f"The key file {path} cannot be used: {error.strerror}") from None
+        except ValueError as error:
             raise KeyFileError(f"The key file {path} cannot be used: {error}") from None
     return KeyRing(parse_keys(text))
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
+from db.core import pg_url
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
@@ -17,7 +17,7 @@ from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIO
 
 FILES_FOLDER = "files"
 """Folder of run files next to the database file, unless `files_url` is set."""
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+SQLITE_SCHEMES = ("sqlite://", "sqlite+aiosqlite://")
 
 
 class Settings(BaseSettings):
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         default="sqlite+aiosqlite:///.flowruns/flowruns.db",
-        description="`sqlite+aiosqlite:///file` or `postgresql+asyncpg://user:password@host/name`.",
+        description="`sqlite:///file` or `postgresql://user:password@host/name`, with parameters such as `sslmode`.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
@@ -134,12 +134,13 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_driver(cls, value: str) -> str:
-        try:
-            url = make_url(value)
-        except ArgumentError:
-            raise ValueError("not the URL of a database") from None
-        if url.drivername not in DRIVERS.values():
-            raise ValueError(f"the URL must begin with one of {', '.join(f'{name}://' for name in DRIVERS.values())}")
+        if pg_url.is_postgresql(value):
+            pg_url.parse(value)
+        elif not value.startswith(SQLITE_SCHEMES):
+            known = ", ".join(f"{scheme}://" for scheme in (*pg_url.SCHEMES, "sqlite"))
+            raise ValueError(f"the URL must begin with one of {known}; asyncpg is the driver for PostgreSQL")
+        elif make_url(value).database in (None, "", ":memory:"):
+            raise ValueError("the URL must name a file: sqlite:///folder/file.db")
         return value
 
     @field_validator("secret_keys")
@@ -178,5 +179,6 @@ class Settings(BaseSettings):
     @property
     def database_file(self) -> Path | None:
         """The file of an SQLite database; None for PostgreSQL."""
-        url = make_url(self.database_url)
-        return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+        if pg_url.is_postgresql(self.database_url):
+            return None
+        return Path(make_url(self.database_url).database or "")

@@ -105,7 +105,7 @@ class MetadataConditionInput:
         Raises:
             InvalidArgumentError: the path has too many keys, or a value cannot be compared.
         """
-        path = split_path(_text("path", self.path))
+        path = split_path(checked_text("path", self.path))
         if len(path) > MAX_PATH_KEYS:
             raise InvalidArgumentError(f"`path` takes at most {MAX_PATH_KEYS} keys, got {len(path)}.")
         options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in _bounded("in", self.in_))
@@ -118,7 +118,7 @@ class MetadataConditionInput:
             exists=self.exists,
             equals=None if self.equals is None else _json_scalar("equals", self.equals),
             one_of=options,
-            prefix=None if self.prefix is None else _text("prefix", self.prefix),
+            prefix=None if self.prefix is None else checked_text("prefix", self.prefix),
             **bounds,
         )
 
@@ -233,7 +233,12 @@ def _id_text(kind: Any) -> Callable[[str, str], str]:
     return lambda _, text: ids.encode(kind, ids.decode(kind, text))
 
 
-def _text(name: str, text: str) -> str:
+def checked_text(name: str, text: str) -> str:
+    """Returns `text`, a value of the argument `name`, unchanged.
+
+    Raises:
+        InvalidArgumentError: it has a character that no stored text has.
+    """
     # PostgreSQL's text cannot hold it, so no stored text contains it.
     if "\0" in text:
         raise _nul_refused(name)
@@ -287,7 +292,7 @@ def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> 
 
 
 _CONVERTERS: dict[ValueType | IdKind | type[StrEnum], Callable[[str, Any], Any]] = {
-    ValueType.TEXT: _text,
+    ValueType.TEXT: checked_text,
     ValueType.MILLISECONDS: _milliseconds,
     ValueType.DURATION: _duration,
     ValueType.METADATA_CONDITION: lambda _, condition: condition.to_domain(),
@@ -339,7 +344,7 @@ class FlowFilter:
         return flows.FlowFilter(
             project_ids=None if project_ids is None else decode_ids(IdKind.PROJECT, "projectIds", project_ids),
             ids=None if flow_ids is None else decode_ids(IdKind.FLOW, "ids", flow_ids),
-            name_contains=None if text is None else _text("nameContains", text),
+            name_contains=None if text is None else checked_text("nameContains", text),
             enabled=self.enabled,
             published=self.published,
         )

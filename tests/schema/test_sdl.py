@@ -29,7 +29,7 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents""",
+        auditEvents inputRequests schedules projects""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
@@ -44,10 +44,12 @@ CONTRACT = {
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
-        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor""",
+        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor waitingFor
+        queuedMs runningMs pausedMs flowId projectId logUrl""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
-    "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed",
+    "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
+        inputRequestsChanged""",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
     "StepStatusChange": "from to at",
     "LogLinesAppended": "cursor runId lines",
@@ -56,7 +58,12 @@ CONTRACT = {
     "FlowRunStatusChanged": "cursor matches runId status change run",
     "FlowRunUpdated": "cursor matches runId kind run",
     "CaughtUp": "cursor",
-    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps",
+    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
+    "FlowRunGroupStats": "key total byStatus flow flowVersion",
+    "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
+        series""",
+    "FlowCount": "flow count",
+    "TimeCount": "start end count",
     "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
@@ -65,7 +72,12 @@ CONTRACT = {
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
-    "InputRequest": "id stepName status title description schema assignee createdAt expiresAt answeredAt answeredBy",
+    "InputRequest": """id status stepName title description schema assignee createdAt expiresAt answer answeredAt
+        answeredBy run flow project""",
+    "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
+    "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
+        createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
+    "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
     "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
@@ -80,13 +92,16 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
+    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
+        runs stats versions""",
+    "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
+    "ScheduleFilter": "projectIds flowIds enabled",
     "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
         input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
     "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
         createdAt rotatedAt runs""",
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
-    "FlowVersion": "id number stepCount definition createdAt flow",
+    "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt secrets""",
     "QuotaExceeded": "code message run",
@@ -97,11 +112,11 @@ CONTRACT = {
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
-    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses environments tags anyTags failedStepName
-        errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
-        createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
-        startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
-        rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
+    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags
+        failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
+        createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore
+        createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
+        parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
@@ -114,8 +129,20 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
+    "Query.inputRequests": "filter direction first after last before",
+    "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
+    "Query.schedules": "filter first after last before",
+    "Query.projects": "first after last before",
+    "Flow.lastRun": "filter",
+    "Flow.runs": "filter first after last before",
+    "Flow.stats": "filter",
+    "Flow.versions": "first after last before",
+    **{f"{name}Connection.totalCount": "limit" for name in ("FlowVersion", "Schedule", "Project")},
+    "FlowRunStats.groupBy": "by first",
+    "FlowRunStats.failures": "first",
+    "FailureGroup.series": "size from to timeZone",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -175,12 +202,16 @@ ARGUMENTS = {
     "Subscription.flowRunStatusChanged": "filter after",
     "Subscription.flowRunProgressed": "runId after",
     "Subscription.flowRunStatsChanged": "filter",
+    "Subscription.inputRequestsChanged": "filter after",
 }
 VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
+    "FlowRunGroup": "FLOW VERSION TRIGGER TAG ERROR",
+    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
+    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -203,7 +234,6 @@ VALUES = {
         CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
         CANCEL_BULK_OPERATION""",
-    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -254,7 +284,10 @@ UNIONS = {
 }
 
 
-STREAMED = {"FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp"}
+STREAMED = {
+    "FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp",
+    "InputRequestEvent": "InputRequestChanged CaughtUp",
+}
 
 
 @pytest.fixture(scope="module")
@@ -381,15 +414,8 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
-        "Project",
-        "Flow",
-        "FlowVersion",
-        "FlowRun",
-        "RunFile",
-        "Schedule",
-        "Webhook",
-        "Secret",
-        "BulkOperation",
+        *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
+        "InputRequest",
     }
 
 

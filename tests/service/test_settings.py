@@ -50,6 +50,18 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert not settings.seed_demo
 
 
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "sqlite+aiosqlite:///x.db"])
+def test_either_form_of_an_sqlite_url_names_its_file(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FLOWRUNS_DATABASE_URL", url)
+    assert Settings().database_file == Path("x.db")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+def test_every_form_of_a_postgresql_url_is_taken(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("FLOWRUNS_DATABASE_URL", f"{scheme}://u:p@h1:1,h2:2/name?sslmode=require")
+    assert Settings().database_file is None
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]
@@ -63,8 +75,9 @@ def test_bootstrap_key_is_masked() -> None:
     ("name", "value"),
     [
         ("DATABASE_URL", "mysql://x"),
-        ("DATABASE_URL", "sqlite:///x.db"),
-        ("DATABASE_URL", "postgresql://x/y"),
+        ("DATABASE_URL", "mssql+pyodbc://x/y"),
+        ("DATABASE_URL", "postgres://x:y/z"),
+        ("DATABASE_URL", "postgres://x/y?sslmode=maybe"),
         ("DATABASE_URL", "nonsense"),
         ("PORT", "-1"),
         ("PORT", "65536"),

@@ -106,7 +106,8 @@ def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID,
     factory.make_steps(uow, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
     request = ids.new_uuid()
     asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
-    input_requests.create(uow, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    of_flow = {"project_id": published.project_id, "flow_id": published.flow_id}
+    input_requests.create(uow, {**asked, **of_flow, "answer_schema": "{}", "created_at": clock.now()})
     return queued, paused, request
 
 
