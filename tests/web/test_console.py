@@ -300,10 +300,9 @@ def test_flow_is_run_scheduled_called_and_published(page: Page, service: Service
     page.get_by_role("tab", name="Webhooks").click()
     page.get_by_label("Name of the webhook").fill("Shop")
     page.get_by_role("button", name="Add a webhook").click()
-    expect(page.get_by_role("alert")).to_contain_text("accepts no request as its input")
-    page.get_by_role("region", name="Webhooks").get_by_label("Input as JSON").fill(
-        '{"order": "{{ request.body.order }}"}'
-    )
+    webhooks = page.get_by_role("region", name="Webhooks")
+    expect(webhooks.get_by_role("alert")).to_contain_text("accepts no request as its input")
+    webhooks.get_by_label("Input as JSON").fill('{"order": "{{ request.body.order }}"}')
     page.get_by_role("button", name="Add a webhook").click()
     expect(page.get_by_text(f"curl -X POST {service.url}/hooks/")).to_be_visible()
     page.get_by_role("tab", name="Run now").click()
@@ -316,6 +315,9 @@ def test_flow_is_run_scheduled_called_and_published(page: Page, service: Service
     page.get_by_role("textbox", name="Definition as JSON").focus()
     page.keyboard.press("ControlOrMeta+A")
     page.keyboard.insert_text(json.dumps({"steps": [{"name": "greet", "kind": "nope", "input": 1}]}))
+    # What the editor closed by itself.
+    page.keyboard.press("ControlOrMeta+Shift+End")
+    page.keyboard.press("Delete")
     page.get_by_role("button", name="Publish", exact=True).click()
     refused = page.get_by_role("alert", name="The definition was not published")
     expect(refused).to_contain_text("steps[0]")
