@@ -31,7 +31,7 @@ from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
 from domain.runs.state_machine import FINAL, LIVE, UNSUCCESSFUL
-from live.matching import snapshot_now
+from live.matching import RunSnapshot, snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory
 from tests.support.clock import START
@@ -258,11 +258,13 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
 
 
 def matches(where: RunFilter, row: AnyRow) -> bool:
-    return all(
-        REFERENCE[name](row, value)
-        for name in REFERENCE
-        if (value := getattr(where, name)) is not None and not is_blank(name, value)
-    )
+    return all(REFERENCE[name](row, value) for name, value in restrictions(where))
+
+
+def restrictions(where: RunFilter) -> list[tuple[str, Any]]:
+    """The fields that a filter names, with their values."""
+    named = ((name, getattr(where, name)) for name in REFERENCE)
+    return [(name, value) for name, value in named if value is not None and not is_blank(name, value)]
 
 
 def is_blank(name: str, value: Any) -> bool:
@@ -510,22 +512,24 @@ def ids_in_sql(conn: Connection, where: RunFilter) -> list[UUID]:
 
 
 def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
-    return [row.id for row in reversed(rows) if matches(where, row)]
+    named = restrictions(where)
+    return [row.id for row in reversed(rows) if all(REFERENCE[name](row, value) for name, value in named)]
 
 
-def ids_in_memory(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+def ids_in_memory(runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter) -> list[UUID]:
     compiled = CompiledFilter(where)
-    return [row.id for row in reversed(rows) if compiled.matches(snapshot_now(row))]
+    return [run_id for run_id, snapshot in reversed(runs) if compiled.matches(snapshot)]
 
 
 def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[str, Any]]) -> list[int]:
     """Asserts that SQL, predicates and reference match the same rows; returns the number that each filter matches."""
     sizes = []
+    runs = [(row.id, snapshot_now(row)) for row in rows]
     for values in filters:
         where = with_keys(values, rows)
         matched = ids_in_sql(conn, where)
         assert matched == ids_by_reference(rows, where), where
-        assert matched == ids_in_memory(rows, where), where
+        assert matched == ids_in_memory(runs, where), where
         sizes.append(len(matched))
     return sizes
 
