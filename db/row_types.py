@@ -274,6 +274,7 @@ class ApiKeyRow(Protocol):
     id: UUID
     project_id: UUID | None
     role: str
+    payloads: bool
     name: str
     hint: str
     created_by: str | None

@@ -19,9 +19,10 @@ from domain.runs.run_filter import RunFilter
 from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
 from live.stats_feed import Statistics
 from live.topics import InputRequestsTopic, OperationTopic, RunsTopic, RunTopic, Topic
-from resolvers import authorize, bulk
+from resolvers import bulk
 from resolvers.context import Context
 from resolvers.cursors import decode_cursor, encode_cursor
+from resolvers.flow_runs import runs
 
 I = TypeVar("I", bound=Item)  # noqa: E741
 T = TypeVar("T")
@@ -99,7 +100,7 @@ async def run_progress(
     """
     key = ids.decode(IdKind.RUN, run_id)
     run = (await context.database.read(run_reads.by_ids, [key], frozenset({"project_id"}))).get(key)
-    if not authorize.can_see(context.viewer, run):
+    if run is None or not await runs.is_visible(context, run):
         raise RunNotFoundError
     return _subscribe(context, RunTopic(key, _PROGRESS_KINDS), after, to_object)
 

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 
 from db.core import pg_url
+from domain.access_token import MIN_KEY_LENGTH
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
@@ -62,6 +63,11 @@ class Settings(BaseSettings):
         description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
         " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
         " beside it.",
+    )
+    token_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that sign access tokens, separated by commas, of 32 characters or more: the first one signs,"
+        " all of them verify. For an SQLite database the default is a key file beside it.",
     )
     seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
     worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
@@ -143,6 +149,13 @@ class Settings(BaseSettings):
             raise ValueError("the URL must name a file: sqlite:///folder/file.db")
         return value
 
+    @field_validator("token_keys")
+    @classmethod
+    def _long_keys(cls, value: SecretStr) -> SecretStr:
+        if any(len(key) < MIN_KEY_LENGTH for key in _listed(value.get_secret_value())):
+            raise ValueError(f"each key must have at least {MIN_KEY_LENGTH} characters")
+        return value
+
     @field_validator("secret_keys")
     @classmethod
     def _usable_keys(cls, value: SecretStr) -> SecretStr:
@@ -174,7 +187,12 @@ class Settings(BaseSettings):
     @property
     def action_modules(self) -> list[str]:
         """The modules that `actions` names."""
-        return [name.strip() for name in self.actions.split(",") if name.strip()]
+        return _listed(self.actions)
+
+    @property
+    def token_key_list(self) -> list[str]:
+        """The keys that `token_keys` names."""
+        return _listed(self.token_keys.get_secret_value())
 
     @property
     def database_file(self) -> Path | None:
@@ -182,3 +200,7 @@ class Settings(BaseSettings):
         if pg_url.is_postgresql(self.database_url):
             return None
         return Path(make_url(self.database_url).database or "")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

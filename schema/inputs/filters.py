@@ -16,6 +16,7 @@ from db import flows
 from domain import ids, json_codec
 from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
+from domain.runs import scope
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, split_path
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
@@ -162,6 +163,42 @@ class FlowRunFilter:
             InputTooLargeError: the text is larger than a run's input may be.
         """
         return json_codec.encode(_given(self), limit=json_codec.MAX_INPUT_BYTES, what="filter")
+
+
+def scope_from_text(text: str) -> RunFilter:
+    """Returns the scope of an access token, of the filter that `FlowRunFilter.text` returned when it was created.
+
+    Raises:
+        InvalidArgumentError, InvalidIdError, ValueError: another version of the service wrote it, in other terms.
+    """
+    return scope.check(_read(json_codec.decode(text)).to_domain(), "filter")
+
+
+def _read(given: Any) -> FlowRunFilter:
+    if unknown := given.keys() - {"includeArchived", *map(_name, FILTER_FIELDS)}:
+        # Ignored, they would widen the scope.
+        raise InvalidArgumentError(f"Unknown fields of a filter: {', '.join(sorted(unknown))}.")
+    values = {
+        attribute: [_read_value(field, each) for each in value] if field.is_list else _read_value(field, value)
+        for attribute, field in FILTER_FIELDS.items()
+        if (value := given.get(_name(attribute))) is not None
+    }
+    return FlowRunFilter(**values, include_archived=given.get("includeArchived"))
+
+
+def _read_value(field: FilterField, value: Any) -> Any:
+    match field.value_type:
+        case ValueType.FILTER:
+            return _read(value)
+        case ValueType.METADATA_CONDITION:
+            names = (each.name for each in fields(cast("Any", MetadataConditionInput)))
+            return MetadataConditionInput(**{name: value.get(_name(name)) for name in names})
+        case ValueType.INSTANT:
+            return datetime.fromisoformat(value)
+        case type() as enum:
+            return enum(value)
+        case _:
+            return value
 
 
 @dataclass(slots=True)

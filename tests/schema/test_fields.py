@@ -131,9 +131,13 @@ def fields_of(name: str) -> dict[str, GraphQLField]:
 
 def selection(name: str, field: GraphQLField) -> str:
     """A field with the leaves of what it holds."""
-    arguments = next((text for given, text in _ARGUMENTS.items() if given in field.args), "")
     kind = get_named_type(field.type)
-    return name + arguments if is_leaf_type(kind) else f"{name}{arguments} {{ {leaves(kind.name)} }}"
+    return name + arguments(field) + ("" if is_leaf_type(kind) else f" {{ {leaves(kind.name)} }}")
+
+
+def arguments(field: GraphQLField) -> str:
+    """The arguments that a field needs."""
+    return next((text for given, text in _ARGUMENTS.items() if given in field.args), "")
 
 
 def leaves(name: str) -> str:

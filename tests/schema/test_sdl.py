@@ -33,7 +33,8 @@ CONTRACT = {
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey""",
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey
+        createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -79,7 +80,7 @@ CONTRACT = {
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -185,9 +186,11 @@ ARGUMENTS = {
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
-    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
     "Mutation.revokeApiKey": "id",
+    "Mutation.createAccessToken": "filter expiresIn payloads",
+    "Mutation.revokeAccessToken": "token",
     "Query.apiKeys": "active first after last before",
     "Query.auditEvents": "filter first after last before",
     "ApiKeyConnection.totalCount": "limit",
@@ -231,7 +234,7 @@ VALUES = {
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
-        CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
         CANCEL_BULK_OPERATION""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
@@ -277,6 +280,8 @@ UNIONS = {
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
+    "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
+    "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
     "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
