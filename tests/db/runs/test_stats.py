@@ -27,7 +27,7 @@ from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow
 
-OLDEST = of_filters.OLDEST
+OLDEST = filter_values.OLDEST
 MS = timedelta(milliseconds=1)
 fill = of_filters.fill
 
