@@ -7,43 +7,74 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from filelock import FileLock
 from sqlalchemy import URL, Connection, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DBAPIError
 
 from db import text_indexes
-from db.core import sqlite
+from db.core import pg_url, sqlite
+from db.core.postgres import PostgresServer
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _TARGET = "head"
 """Revision to which databases are brought."""
 _ADVISORY_LOCK = 7_366_201
 """Any number: processes that start together migrate one after the other."""
+MISSING = "The database must be migrated: python -m service migrate"
+NEWER = "The database was migrated by a newer version of the service. Start that version, or a later one."
+
+
+class MigrationError(Exception):
+    """The database cannot be migrated. The message is a sentence for the operator."""
 
 
 def upgrade(url: str) -> None:
-    """Migrate the database at `url` to the newest revision; creates the file of an SQLite database."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        _upgrade_sqlite(parsed)
-    else:
-        asyncio.run(_upgrade_postgresql(url))
+    """Migrates the database at `url` to the newest revision; creates the file of an SQLite database.
+
+    Raises:
+        ConnectionFailedError: the database cannot be used.
+        MigrationError: the database cannot be migrated.
+    """
+    try:
+        if pg_url.is_postgresql(url):
+            asyncio.run(_upgrade_postgresql(url))
+        else:
+            _upgrade_sqlite(make_url(url))
+    except CommandError as error:
+        raise MigrationError(NEWER) from error
+    except DBAPIError as error:
+        raise MigrationError(f"The database cannot be migrated: {first_line(error.orig)}.") from error
+
+
+def first_line(error: BaseException | None) -> str:
+    """Returns the first line of a driver's error, without the name of its class and without a full stop."""
+    return str(error).strip().partition("\n")[0].rpartition(">: ")[2].rstrip(".")
 
 
 def _upgrade_sqlite(url: URL) -> None:
-    file = Path(url.database or "")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file = Path(str(url.database))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MigrationError(f"The folder {file.parent} cannot be created: {error.strerror}.") from error
     engine = sqlite.writing_engine(url)
     try:
         # SQLite's own lock does not serve: of two processes that put a new file into WAL mode at once, one fails.
         with FileLock(file.with_name(file.name + ".migrating")), engine.begin() as conn:
             _run(conn)
+    except DBAPIError as error:
+        raise MigrationError(f"The database file {file} cannot be used: {first_line(error.orig)}.") from error
+    except OSError as error:
+        raise MigrationError(f"The folder {file.parent} cannot be written: {error.strerror}.") from error
     finally:
         engine.dispose()
 
 
 async def _upgrade_postgresql(url: str) -> None:
-    engine = create_async_engine(url)
+    server = PostgresServer(url)
+    await server.find_pooling()
+    engine = server.engine({})
     try:
         async with engine.begin() as conn:
             await conn.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
@@ -72,7 +103,15 @@ def _gather_statistics(conn: Connection) -> None:
 
 def is_current(conn: Connection) -> bool:
     """Whether the database has the newest revision, and no newer one."""
-    return set(MigrationContext.configure(conn).get_current_heads()) == _HEADS
+    return problem(conn) is None
+
+
+def problem(conn: Connection) -> str | None:
+    """Returns what has to be done before this version can use the database; None if nothing has."""
+    heads = set(MigrationContext.configure(conn).get_current_heads())
+    if heads == _HEADS:
+        return None
+    return MISSING if heads <= _REVISIONS else NEWER
 
 
 def _config() -> Config:
@@ -82,4 +121,6 @@ def _config() -> Config:
     return config
 
 
-_HEADS = set(ScriptDirectory.from_config(_config()).get_heads())
+_DIRECTORY = ScriptDirectory.from_config(_config())
+_HEADS = set(_DIRECTORY.get_heads())
+_REVISIONS = {script.revision for script in _DIRECTORY.walk_revisions()}

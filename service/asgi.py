@@ -34,6 +34,7 @@ from service.http.webhooks import Webhooks
 from service.secret_keys import load_key_ring
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
+from service.token_keys import load_token_keys
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -52,7 +53,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     pages = Pages(WEB)
-    viewers = Viewers(database)
+    token_keys = load_token_keys(settings)
+    viewers = Viewers(database, token_keys)
     sessions = BrowserSessions(database, viewers, project_id)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
@@ -64,6 +66,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            # Also when the start fails: threads of SQLite that are left would keep the process.
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(viewers.write_uses)
             stack.enter_context(viewers.forgetting_revoked())
             signals = pg_notify.listen_for_other_processes(database, settings.database_url)
             await stack.enter_async_context(signals)
@@ -76,8 +81,6 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
                 worker.stop()
                 await task
             await hub.close()
-        await viewers.write_uses()
-        await database.close()
 
     endpoint = GraphQLEndpoint(
         build_schema(),
@@ -90,6 +93,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         settings.max_body_bytes,
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
+        token_keys=token_keys,
     )
     app = Starlette(
         routes=[
@@ -135,12 +139,12 @@ class _Readiness:
 
     async def _response(self) -> Response:
         try:
-            current = await self._database.read(migrate.is_current)
-            counts = await self._database.read(secrets.key_counts) if current else {}
+            problem = await self._database.read(migrate.problem)
+            counts = await self._database.read(secrets.key_counts) if problem is None else {}
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
-        if not current:
-            return PlainTextResponse("The database must be migrated: python -m service migrate\n", status_code=503)
+        if problem is not None:
+            return PlainTextResponse(f"{problem}\n", status_code=503)
         missing = {key: count for key, count in counts.items() if key not in self._keys}
         if missing:
             listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))

@@ -3,9 +3,11 @@
 import asyncio
 import getpass
 import json
+import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,14 +16,17 @@ from uuid import UUID
 import click
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from db import api_keys, flows, projects
 from db import secrets as db_secrets
 from db.assembly import open_database
 from db.core import pg_notify
 from db.core.database import Database
+from db.core.postgres import ConnectionFailedError
 from db.core.unit_of_work import UnitOfWork
-from db.migrate import upgrade
+from db.migrate import MigrationError, first_line, upgrade
+from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
@@ -31,6 +36,7 @@ from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from domain.time import clock, iso_duration
 from domain.time.iso_duration import IsoDuration
+from engine.actions import ActionLoadError
 from engine.compiled_flow import FlowCache, check
 from engine.secrets.key_ring import new_key
 from engine.secrets.rewrap import rewrap
@@ -47,11 +53,43 @@ from service.settings import Settings
 from service.worker import Worker
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+MIGRATION_SECONDS = 2.0
+"""Seconds between two looks of a worker that waits until the database is migrated."""
 MAX_DIFFERENCES = 100
 """Wrong counts that `check` prints one by one."""
 
 
-@click.group(help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README.")
+class _Commands(click.Group):
+    """Ends each command that cannot run with one sentence, and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command.
+
+        Raises:
+            ClickException: the database, a folder or an address cannot be used.
+        """
+        try:
+            return super().invoke(ctx)
+        except (ConnectionFailedError, MigrationError, ActionLoadError) as error:
+            raise click.ClickException(str(error)) from None
+        except FlowRunsError as error:
+            raise click.ClickException(_sentence(error)) from None
+
+
+def _sentence(error: FlowRunsError) -> str:
+    """Returns the reason of an error, which clients of the service are not told."""
+    cause = error.__cause__
+    if isinstance(cause, ConnectionFailedError):
+        return str(cause)
+    if isinstance(cause, DBAPIError):
+        return f"The database cannot be used: {first_line(cause.orig)}."
+    return error.message
+
+
+@click.group(
+    cls=_Commands, help="Flow Runs: a GraphQL service over flow runs. Settings come from the environment, see README."
+)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Read the settings for every command."""
@@ -316,22 +354,44 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
             await database.close()
 
     upgrade(settings.database_url)
-    try:
-        return asyncio.run(run())
-    except FlowRunsError as error:
-        raise click.ClickException(error.message) from None
+    return asyncio.run(run())
 
 
 async def _work(settings: Settings) -> None:
     database = open_database(settings.database_url, pool_size=settings.database_pool_size)
-    worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
-    loop = asyncio.get_running_loop()
+    try:
+        stopping = asyncio.Event()
+        _on_stop(stopping.set)
+        if await _wait_for_migration(database, stopping):
+            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings))
+            _on_stop(worker.stop)
+            freeze_gc()
+            async with pg_notify.listen_for_other_processes(database, settings.database_url):
+                await worker.run()
+    finally:
+        await database.close()
+
+
+def _on_stop(stop: Callable[[], None]) -> None:
+    """Calls `stop`, and nothing that was set before, when the process is asked to end."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
-    freeze_gc()
-    async with pg_notify.listen_for_other_processes(database, settings.database_url):
-        await worker.run()
-    await database.close()
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+async def _wait_for_migration(database: Database, stopping: asyncio.Event) -> bool:
+    """Waits until the database has the schema of this version. Returns False if the worker was stopped before.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot be used.
+    """
+    if (problem := await database.read(problem_of_schema)) is not None:
+        _logger.warning("worker waits for the migration of the database", extra={"reason": problem})
+        while problem is not None and not stopping.is_set():
+            await clock.sleep(MIGRATION_SECONDS)
+            problem = await database.read(problem_of_schema)
+        if problem is None:
+            _logger.warning("worker goes on: the database is migrated")
+    return problem is None
 
 
 def _run_server(settings: Settings, *, with_worker: bool) -> None:
@@ -350,17 +410,52 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
     database = open_database(
         settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
     )
-    found = await bootstrap(database, settings)
-    service = create_service(settings, database, found.project_id, with_worker=with_worker)
-    config = server_config(
-        service.app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
-        access_log=False,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
-    )
-    await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve()
+    async with AsyncExitStack() as stack:
+        # Without it, a start that fails would wait for the threads of SQLite.
+        failed = await stack.enter_async_context(AsyncExitStack())
+        failed.push_async_callback(database.close)
+        if (problem := await database.read(problem_of_schema)) is not None:
+            raise click.ClickException(problem)
+        # Before the first start creates a key, which is shown only once.
+        sockets = _listen(settings.host, settings.port, stack)
+        try:
+            found = await bootstrap(database, settings)
+        except OSError as error:
+            raise click.ClickException(f"The file {error.filename} cannot be written: {error.strerror}.") from None
+        service = create_service(settings, database, found.project_id, with_worker=with_worker)
+        config = server_config(
+            service.app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,  # uvicorn's lines go to the handler of `configure_logging`
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        )
+        failed.pop_all()  # from here on the application closes the database
+        await _Server(config, lambda url: _greet(url, found, service.sessions.issue_token())).serve(sockets)
+
+
+def _listen(host: str, port: int, stack: AsyncExitStack) -> list[socket.socket]:
+    """Returns sockets that are bound to all addresses of `host`; `stack` closes them.
+
+    Raises:
+        ClickException: an address cannot be used.
+    """
+    bound = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            opened = stack.enter_context(socket.socket(family, kind, protocol))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.bind(address)
+            bound.append(opened)
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Correct FLOWRUNS_HOST or FLOWRUNS_PORT."
+        ) from None
+    return bound
 
 
 class _Server(uvicorn.Server):
@@ -373,6 +468,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
+            self._log_started_message(self.servers[0].sockets)  # uvicorn itself does not for sockets that it is given
             freeze_gc()
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}")

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
+from db.core import pg_url
+from domain.access_token import MIN_KEY_LENGTH
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
@@ -17,7 +18,7 @@ from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIO
 
 FILES_FOLDER = "files"
 """Folder of run files next to the database file, unless `files_url` is set."""
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+SQLITE_SCHEMES = ("sqlite://", "sqlite+aiosqlite://")
 
 
 class Settings(BaseSettings):
@@ -27,7 +28,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(
         default="sqlite+aiosqlite:///.flowruns/flowruns.db",
-        description="`sqlite+aiosqlite:///file` or `postgresql+asyncpg://user:password@host/name`.",
+        description="`sqlite:///file` or `postgresql://user:password@host/name`, with parameters such as `sslmode`.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
@@ -62,6 +63,11 @@ class Settings(BaseSettings):
         description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
         " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
         " beside it.",
+    )
+    token_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that sign access tokens, separated by commas, of 32 characters or more: the first one signs,"
+        " all of them verify. For an SQLite database the default is a key file beside it.",
     )
     seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
     worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
@@ -134,12 +140,20 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_driver(cls, value: str) -> str:
-        try:
-            url = make_url(value)
-        except ArgumentError:
-            raise ValueError("not the URL of a database") from None
-        if url.drivername not in DRIVERS.values():
-            raise ValueError(f"the URL must begin with one of {', '.join(f'{name}://' for name in DRIVERS.values())}")
+        if pg_url.is_postgresql(value):
+            pg_url.parse(value)
+        elif not value.startswith(SQLITE_SCHEMES):
+            known = ", ".join(f"{scheme}://" for scheme in (*pg_url.SCHEMES, "sqlite"))
+            raise ValueError(f"the URL must begin with one of {known}; asyncpg is the driver for PostgreSQL")
+        elif make_url(value).database in (None, "", ":memory:"):
+            raise ValueError("the URL must name a file: sqlite:///folder/file.db")
+        return value
+
+    @field_validator("token_keys")
+    @classmethod
+    def _long_keys(cls, value: SecretStr) -> SecretStr:
+        if any(len(key) < MIN_KEY_LENGTH for key in _listed(value.get_secret_value())):
+            raise ValueError(f"each key must have at least {MIN_KEY_LENGTH} characters")
         return value
 
     @field_validator("secret_keys")
@@ -173,10 +187,20 @@ class Settings(BaseSettings):
     @property
     def action_modules(self) -> list[str]:
         """The modules that `actions` names."""
-        return [name.strip() for name in self.actions.split(",") if name.strip()]
+        return _listed(self.actions)
+
+    @property
+    def token_key_list(self) -> list[str]:
+        """The keys that `token_keys` names."""
+        return _listed(self.token_keys.get_secret_value())
 
     @property
     def database_file(self) -> Path | None:
         """The file of an SQLite database; None for PostgreSQL."""
-        url = make_url(self.database_url)
-        return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+        if pg_url.is_postgresql(self.database_url):
+            return None
+        return Path(make_url(self.database_url).database or "")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.core import pubsub, sqlite, unit_of_work
+from db.core import pg_url, pubsub, sqlite, unit_of_work
 from db.core.pg_rows import RowFetcher
+from db.core.postgres import Pooling, PostgresServer
 from db.core.unit_of_work import CommitSteps, UnitOfWork
 from db.core.write_batcher import BatchWrite, WriteBatcher
 from domain.errors import DatabaseUnavailableError, QueryTimeoutError
@@ -24,8 +25,6 @@ T = TypeVar("T")
 POOL_SIZE = 10
 """Connections for reads, and as many again for writes, that a process keeps open at most. Each is opened when it is
 first needed. A PostgreSQL server accepts 100 connections by default, for all processes together."""
-CONNECT_TIMEOUT = 5.0
-"""Seconds after which a PostgreSQL server that does not answer counts as unavailable."""
 POOL_TIMEOUT = 30.0
 """Seconds that a statement waits for a connection while all are in use; after that the database counts as
 unavailable."""
@@ -70,25 +69,28 @@ class Database:
 
         `query_timeout` is the time limit of reads in seconds; None: no limit. Writes never have one.
         """
-        parsed = make_url(url)
-        self.dialect = parsed.get_backend_name()
+        self.dialect = "postgresql" if pg_url.is_postgresql(url) else "sqlite"
         self.signals = pubsub.PubSub()
         self._steps = steps
         self._under_way: set[asyncio.Future[Any]] = set()
         self._batchers: dict[BatchWrite, WriteBatcher] = {}
         self._readers: sqlite.Readers | None = None
         self._writer: sqlite.Writer | None = None
+        self.server: PostgresServer | None = None
+        """Makes the connections to PostgreSQL; None on SQLite."""
         if self.dialect == "sqlite":
+            parsed = make_url(url)
             self._readers = sqlite.Readers(parsed, pool_size, query_timeout)
             self._writer = sqlite.Writer(parsed, steps)
             self._pool = self._readers.pool
             return
-        self._engine = _postgresql_engine(parsed, pool_size, _SESSION)
+        self.server = server = PostgresServer(url)
+        self._engine = _postgresql_engine(server, pool_size, _SESSION)
         # Writes have connections of their own: the time limit is a setting of the session, and must never end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
         fetching = max(1, pool_size // 2)
-        self._reading_engine = _postgresql_engine(parsed, max(1, pool_size - fetching), {**_SESSION, **limit})
-        self._fetcher = RowFetcher(parsed, fetching, {**_SESSION, **limit}, CONNECT_TIMEOUT, POOL_TIMEOUT)
+        self._reading_engine = _postgresql_engine(server, max(1, pool_size - fetching), {**_SESSION, **limit})
+        self._fetcher = RowFetcher(server, fetching, {**_SESSION, **limit}, POOL_TIMEOUT)
         self._pool = self._reading_engine.pool
         # Each statement of a read sees what was committed before it. A single SELECT needs no BEGIN and COMMIT.
         self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -136,8 +138,14 @@ class Database:
     async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._readers is not None:
             return await self._readers.run(lambda conn: query(conn, *args, **kwargs))
-        async with self._reader.connect() as conn:
+        async with (await self._reader_for_pooling()).connect() as conn:
             return await conn.run_sync(query, *args, **kwargs)
+
+    async def _reader_for_pooling(self) -> AsyncEngine:
+        """Returns the engine for reads. Behind a pooler that shares sessions even a SELECT needs a transaction."""
+        assert self.server is not None
+        pooling = self.server.pooling or await self.server.find_pooling()
+        return self._reading_engine if pooling is Pooling.TRANSACTION else self._reader
 
     async def write(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Returns the result of `work(uow, …)`, run in one transaction, once that is committed."""
@@ -175,6 +183,8 @@ class Database:
         return await self._transaction(work)
 
     async def _transaction(self, work: Callable[[UnitOfWork], T]) -> tuple[T, Sequence[Hashable]]:
+        assert self.server is not None
+        await self.server.find_pooling()
         async with self._engine.begin() as conn:
             return await conn.run_sync(unit_of_work.run_in_transaction, work, self._steps)
 
@@ -190,16 +200,14 @@ class Database:
             await self._fetcher.close()
 
 
-def _postgresql_engine(url: URL, pool_size: int, settings: Mapping[str, str]) -> AsyncEngine:
+def _postgresql_engine(server: PostgresServer, pool_size: int, settings: Mapping[str, str]) -> AsyncEngine:
     """Returns an engine whose sessions have these settings of the server."""
-    engine = create_async_engine(
-        url,
+    engine = server.engine(
+        settings,
         pool_size=pool_size,
         pool_timeout=POOL_TIMEOUT,
         max_overflow=0,  # a connection made for one statement costs more than to wait for one that is there
         pool_use_lifo=True,  # a few connections that have all statements prepared, not all of them in turn
-        connect_args={"server_settings": dict(settings), "timeout": CONNECT_TIMEOUT},
-        json_deserializer=str,  # the driver's part would parse what Metadata passes on as text
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed_connection)
     return engine

@@ -1,10 +1,13 @@
-"""Passes signals on between the processes that share a PostgreSQL database.
+"""Passes wake-ups between the processes that share a PostgreSQL database.
 
-Each process has a connection of its own for this, on which it listens, and notifies what is sent here. It notifies
-after the commit and outside the transaction that wrote: a transaction that notifies takes a lock of the whole server at
-its commit. What comes within a few milliseconds goes out together.
+Each process has one connection for this, on which it listens, and by which it notifies the others. It notifies after
+the commit and outside the transaction that wrote: a transaction that notifies takes a lock of the whole server at its
+commit. Topics that are published within a few milliseconds are sent together.
 
-Signals are hints: while the connection is down they are lost, and whoever waits looks at the tables as ever.
+Behind a pooler in transaction mode no connection can listen. There the process notifies as well, and looks several
+times a second whether any transaction of the server has ended.
+
+Wake-ups are hints: while the connection is down they are lost, and receivers look at the tables as always.
 """
 
 import asyncio
@@ -15,10 +18,10 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import make_url
 
 from db.core import pubsub
 from db.core.database import Database
+from db.core.postgres import Pooling, PostgresServer
 from db.core.pubsub import PubSub
 from db.core.sqlite_poller import DataVersionPoller
 
@@ -26,16 +29,20 @@ _logger = logging.getLogger(__name__)
 
 CHANNEL = "flow_runs"
 DEBOUNCE = 0.01
-"""Seconds between two notifications: of a thousand changes a second, a hundred commits tell."""
+"""Seconds between two notifications: a thousand changes a second cause a hundred notifications at most."""
 RECONNECT = 1.0
-"""Seconds after which a lost connection is made anew."""
-CONNECT_TIMEOUT = 5.0
-"""Seconds after which a server that does not answer counts as away."""
+"""Seconds after which a lost connection is replaced."""
+STATEMENT_TIMEOUT = 5.0
+"""Seconds after which a server that does not answer counts as unavailable."""
 HEARTBEAT = 30.0
-"""Seconds after which an idle connection is tried."""
+"""Seconds after which an idle connection is checked."""
+POLL_SECONDS = 0.1
+"""Seconds between two looks at a server behind a pooler in transaction mode."""
+_SNAPSHOT = "SELECT txid_current_snapshot()::text"
+"""Changes whenever a transaction that has written begins or ends."""
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 _PAYLOAD = 200
-"""Topics that one notification tells; PostgreSQL allows it 8,000 bytes."""
+"""Topics in one notification; PostgreSQL allows 8,000 bytes."""
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _PLAIN = frozenset(
     {
@@ -47,36 +54,37 @@ _OPERATION = "bulk:"
 
 
 class Notifier:
-    """Sends the signals of this process to the others, and theirs to this one, while `run` does."""
+    """Publishes the topics of this process in the others, and theirs in this one, while `run` is active."""
 
-    def __init__(self, url: str, local: PubSub) -> None:
-        """Of the PostgreSQL database at `url`, whose signals within this process are `local`."""
-        self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(self, server: PostgresServer, local: PubSub) -> None:
+        """`local` publishes within this process."""
+        self._server = server
         self._local = local
         self._outbox: dict[str, None] = {}
         self._filled = asyncio.Event()
         self.listening = asyncio.Event()
-        """Set while the connection is there."""
+        """Set while the connection is open."""
 
     async def run(self) -> None:
-        """Listen and notify until cancelled; a lost connection is made anew."""
+        """Listen and notify until cancelled; replace a lost connection."""
         with self._local.forwarded(self._put):
             while True:
                 try:
                     await self._serve()
                 except _AWAY as error:
-                    _logger.warning("Signals between processes are down (%s); trying again", type(error).__name__)
+                    _logger.warning("notifications unavailable", extra={"error": str(error) or type(error).__name__})
                 await asyncio.sleep(RECONNECT)
 
     async def _serve(self) -> None:
-        connection = await asyncpg.connect(
-            self._dsn, timeout=CONNECT_TIMEOUT, server_settings={"application_name": "flow-runs signals"}
-        )
+        connection = await self._server.connect({"application_name": "flow-runs signals"})
         connection.add_termination_listener(lambda _: self._filled.set())
         try:
+            if await self._server.find_pooling() is Pooling.TRANSACTION:
+                await self._poll(connection)
+                return
             await connection.add_listener(CHANNEL, self._receive)
             self.listening.set()
-            # Whatever happened before is found by looking.
+            # Receivers look at the tables for what happened before.
             self._local.deliver(_PLAIN)
             while not connection.is_closed():
                 await self._notify(connection)
@@ -84,14 +92,29 @@ class Notifier:
             self.listening.clear()
             connection.terminate()
 
+    async def _poll(self, connection: Any) -> None:
+        seen = None
+        self.listening.set()
+        while not connection.is_closed():
+            self._filled.clear()
+            async with asyncio.timeout(STATEMENT_TIMEOUT), connection.transaction():
+                if topics := self._take():
+                    await connection.execute(_NOTIFY, CHANNEL, topics)
+                snapshot = await connection.fetchval(_SNAPSHOT)
+            if snapshot != seen:
+                seen = snapshot
+                self._local.deliver_all()
+            # By the loop's own time, like the pace of `_notify`.
+            await asyncio.sleep(POLL_SECONDS)
+
     async def _notify(self, connection: Any) -> None:
-        # By the loop's own time: how a connection is paced is no business of the service's clock.
+        # By the loop's own time: the service's clock does not pace a connection.
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT):
                 await self._filled.wait()
         self._filled.clear()
-        # Without anything to tell it is a sign of life: a dead connection does not tell by itself.
-        await connection.execute(_NOTIFY, CHANNEL, self._take(), timeout=CONNECT_TIMEOUT)
+        # Without topics this is the check of an idle connection.
+        await connection.execute(_NOTIFY, CHANNEL, self._take(), timeout=STATEMENT_TIMEOUT)
         await asyncio.sleep(DEBOUNCE)
 
     def _put(self, topics: Iterable[Hashable]) -> None:
@@ -130,9 +153,12 @@ def _decode(text: str) -> Hashable:
 
 @asynccontextmanager
 async def listen_for_other_processes(database: Database, url: str) -> AsyncIterator[None]:
-    """Pass signals on between this process and others, as long as the block lasts; on SQLite the log's growth alone."""
-    kind = DataVersionPoller if database.dialect == "sqlite" else Notifier
-    task = asyncio.create_task(kind(url, database.signals).run())
+    """Passes wake-ups between this process and others while the block lasts; on SQLite only those of the event log."""
+    if database.server is None:
+        receiver: DataVersionPoller | Notifier = DataVersionPoller(url, database.signals)
+    else:
+        receiver = Notifier(database.server, database.signals)
+    task = asyncio.create_task(receiver.run())
     try:
         yield
     finally:

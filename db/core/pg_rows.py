@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL
+
+from db.core.postgres import PostgresServer
 
 _STATEMENTS = 500
 """Prepared statements that a connection keeps."""
@@ -20,16 +21,13 @@ _CONNECTION_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asy
 class RowFetcher:
     """A pool of connections that execute statements in text; the one that was used last is used next."""
 
-    def __init__(
-        self, url: URL, size: int, settings: Mapping[str, str], connect_timeout: float, pool_timeout: float
-    ) -> None:
+    def __init__(self, server: PostgresServer, size: int, settings: Mapping[str, str], pool_timeout: float) -> None:
         """Opens no connection yet; at most `size` at a time, with these settings of the session.
 
         `pool_timeout` is the number of seconds that a statement waits for a connection which others use.
         """
-        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._server = server
         self._settings = dict(settings)
-        self._connect_timeout = connect_timeout
         self._pool_timeout = pool_timeout
         self._room = asyncio.Semaphore(size)
         self._idle: list[Any] = []
@@ -77,10 +75,8 @@ class RowFetcher:
             self._idle.append(conn)
 
     async def _connect(self) -> Any:
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=self._connect_timeout,
-            server_settings=self._settings,
+        return await self._server.connect(
+            self._settings,
             statement_cache_size=_STATEMENTS,
             max_cached_statement_lifetime=0,
             max_cacheable_statement_size=_MAX_STATEMENT,

@@ -79,6 +79,10 @@ class PubSub:
         if sent and self._forward is not None:
             self._forward(sent)
 
+    def deliver_all(self) -> None:
+        """Wakes all subscribers in this process: something changed, and nothing says what."""
+        self.deliver(list(self._listeners))
+
     def deliver(self, topics: Iterable[Hashable]) -> None:
         """Wakes the subscribers of `topics` in this process."""
         for topic in topics:

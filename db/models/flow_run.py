@@ -104,6 +104,8 @@ class FlowRun(SQLModel, table=True):
     """The time at which a run that waits for a slot became due: its position in the wait queue (`db.queue.slots`)."""
     blocked_by: UUID | None = Field(sa_column=key(nullable=True))
     """ID of the flow or project in whose wait queue the run is: the flow, if it has a concurrency limit."""
+    waits_for: str | None = Field(sa_column=Column(Text))
+    """What the last pause of the run waits for, or waited: a `WaitKind`. None: the run has never been paused."""
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
     """Fencing token of the current claim. A write with another token changes nothing."""
     interruptions: int = Field(sa_column=Column(Integer, nullable=False))
@@ -176,6 +178,9 @@ def _indexes(c: Any) -> None:
     # Serve the wait queues of concurrency limits.
     blocked = c.blocked_by.is_not(None)
     Index("ix_run_blocked", c.blocked_by, c.blocked_since, sqlite_where=blocked, postgresql_where=blocked)
+    # Serves the filter by what paused runs wait for.
+    paused = c.status == "PAUSED"
+    Index("ix_run_waiting", c.project_id, c.waits_for, c.id, sqlite_where=paused, postgresql_where=paused)
     # Serves the purge of step data.
     kept = and_(c.finished_at.is_not(None), c.steps_purged_at.is_(None))
     Index("ix_run_kept", c.project_id, c.finished_at, sqlite_where=kept, postgresql_where=kept)

@@ -40,13 +40,21 @@ def test_file_above_500_lines_is_reported(repository: Path, name: str) -> None:
 
 def test_folder_above_15_modules_is_reported(repository: Path) -> None:
     for number in range(15):
-        add(repository, f"db/module_{number}.py")
-        add(repository, f"db/runs/module_{number}.py")
-    add(repository, "db/__init__.py")
-    add(repository, "db/runs/notes.md")
+        add(repository, f"live/module_{number}.py")
+        add(repository, f"live/topics/module_{number}.py")
+    add(repository, "live/__init__.py")
+    add(repository, "live/topics/read.md")
     assert check(repository) == (0, "")
-    add(repository, "db/runs/one_more.py")
-    assert check(repository) == (1, "db/runs: 16 modules, at most 15 are allowed\n")
+    add(repository, "live/topics/one_more.py")
+    assert check(repository) == (1, "live/topics: 16 modules, at most 15 are allowed\n")
+
+
+def test_folder_that_was_larger_may_not_grow(repository: Path) -> None:
+    for number in range(20):
+        add(repository, f"db/models/module_{number}.py")
+    assert check(repository) == (0, "")
+    add(repository, "db/models/one_more.py")
+    assert check(repository) == (1, "db/models: 21 modules, at most 20 are allowed\n")
 
 
 def test_migrations_have_no_limit(repository: Path) -> None:

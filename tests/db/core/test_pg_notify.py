@@ -33,7 +33,8 @@ class Process:
     def __init__(self, url: str) -> None:
         self.database = open_database(url)
         self.signals = self.database.signals
-        self.notifier = Notifier(url, self.signals)
+        assert self.database.server is not None
+        self.notifier = Notifier(self.database.server, self.signals)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Process":
@@ -137,7 +138,7 @@ async def test_notifier_reconnects_after_server_restart(
             await asyncio.to_thread(own_postgres.stop)
             await asyncio.to_thread(own_postgres.start)
             await within(heard)
-    assert "Signals between processes are down" in caplog.text
+    assert "notifications unavailable" in caplog.text
 
 
 async def test_sqlite_needs_no_notifier_and_creates_no_file(tmp_path: Path) -> None:
