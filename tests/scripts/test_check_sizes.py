@@ -15,10 +15,10 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add(repository: Path, name: str, lines: int = 1) -> None:
+def add(repository: Path, name: str, line_count: int = 1) -> None:
     path = repository / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("x = 1\n" * lines)
+    path.write_text("x = 1\n" * line_count)
 
 
 def check(repository: Path) -> tuple[int, str]:
