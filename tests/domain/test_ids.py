@@ -111,6 +111,7 @@ def test_prefixes_match_contract() -> None:
         "run",
         "sched",
         "secret",
+        "token",
         "ver",
     ]
 
