@@ -25,6 +25,8 @@ from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
+from service.http.cross_origin import cross_origin
+from service.http.documents import PersistedDocuments, TrustedDocuments, read_trusted
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
@@ -59,6 +61,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
     keys = load_key_ring(settings)
+    files = settings.trusted_document_files
+    documents = TrustedDocuments(read_trusted(files)) if files else PersistedDocuments(settings.persisted_queries)
     worker = Worker(database, flows, settings, keys) if with_worker else None
 
     @asynccontextmanager
@@ -89,6 +93,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         hub,
         connections,
         settings.max_body_bytes,
+        documents=documents,
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
     )
@@ -107,7 +112,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds)],
+        middleware=[Middleware(RequestIds), *cross_origin(settings.origins, credentials=settings.cors_credentials)],
         exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,

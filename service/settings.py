@@ -1,9 +1,12 @@
 """The settings: environment variables with the prefix FLOWRUNS_, which are read once at the start."""
 
+import re
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 
@@ -17,6 +20,8 @@ from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIO
 
 FILES_FOLDER = "files"
 """Folder of run files next to the database file, unless `files_url` is set."""
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+"""Matches what browsers send as `Origin`; extensions and desktop applications have schemes of their own."""
 SQLITE_SCHEMES = ("sqlite://", "sqlite+aiosqlite://")
 
 
@@ -108,6 +113,24 @@ class Settings(BaseSettings):
         description="Seconds that a read of the database may take for the API; longer ones end as QUERY_TIMEOUT.",
     )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the service, such as `https://ui.example`, separated by commas; `*`"
+        " for every one.",
+    )
+    cors_credentials: bool = Field(
+        default=False, description="Let pages of `cors_origins` use the cookie of a signed-in browser too."
+    )
+    persisted_queries: int = Field(
+        default=1_000,
+        ge=0,
+        le=100_000,
+        description="Documents that a process keeps for automatic persisted queries; 0 switches them off.",
+    )
+    trusted_documents: str = Field(
+        default="",
+        description="JSON files that map IDs to documents, separated by commas. If set, no other document is executed.",
+    )
     max_connections_per_key: int = Field(
         default=MAX_CONNECTIONS,
         ge=1,
@@ -149,6 +172,23 @@ class Settings(BaseSettings):
         parse_keys(value.get_secret_value())
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"an origin must be `https://host` or `https://host:port`, in lower case and without a path, got"
+                    f" {origin!r}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _no_cookies_from_everywhere(self) -> Self:
+        if self.cors_credentials and "*" in self.origins:
+            raise PydanticCustomError("cors", "with FLOWRUNS_CORS_CREDENTIALS, FLOWRUNS_CORS_ORIGINS must list origins")
+        return self
+
     @field_validator("files_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
@@ -174,7 +214,17 @@ class Settings(BaseSettings):
     @property
     def action_modules(self) -> list[str]:
         """The modules that `actions` names."""
-        return [name.strip() for name in self.actions.split(",") if name.strip()]
+        return _listed(self.actions)
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins that `cors_origins` lists."""
+        return _listed(self.cors_origins)
+
+    @property
+    def trusted_document_files(self) -> list[Path]:
+        """The files that `trusted_documents` names."""
+        return [Path(name) for name in _listed(self.trusted_documents)]
 
     @property
     def database_file(self) -> Path | None:
@@ -182,3 +232,8 @@ class Settings(BaseSettings):
         if pg_url.is_postgresql(self.database_url):
             return None
         return Path(make_url(self.database_url).database or "")
+
+
+def _listed(value: str) -> list[str]:
+    """Returns the parts of a list that is separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]

@@ -30,7 +30,6 @@ from domain.errors import (
     FlowRunsError,
     NotAcceptableError,
     NumberOutOfRangeError,
-    PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
 from engine.compiled_flow import FlowCache
@@ -42,6 +41,7 @@ from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
+from service.http.documents import Documents
 from service.http.media_types import accepts_graphql_response, response_type
 from service.http.pages import Pages
 from service.http.request_limits import bounded
@@ -85,6 +85,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         connections: ConnectionRegistry,
         max_body_bytes: int,
         *,
+        documents: Documents,
         compiled_reads: bool,
         secret_keys: KeyRing = NO_KEYS,
     ) -> None:
@@ -96,6 +97,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
         self.streams = Streams(schema, is_compiled=compiled_reads)
+        self.documents = documents
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
@@ -260,8 +262,6 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise HTTPException(415, "The content type must be application/json.")
         data = await self._parsed_body(request)
         if isinstance(data, GraphQLRequestData):
-            if not data.query and data.extensions and "persistedQuery" in data.extensions:
-                raise PersistedQueryNotSupportedError
             data.operation_name = None if data.operation_name == "" else data.operation_name
         return data
 
@@ -277,7 +277,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def parse_query_params(self, params: Mapping[str, str | None]) -> dict[str, Any]:
         """The request of a GET. Parameters without a value are absent, as forms and proxies send them."""
-        return super().parse_query_params({name: value for name, value in params.items() if value})
+        data = super().parse_query_params({name: value for name, value in params.items() if value})
+        return {**data, "query": self.documents.text_of(data)}
+
+    def parse_json(self, data: str | bytes) -> Any:
+        """Parses a request body or a URL parameter. A body gets the document that it names."""
+        value = super().parse_json(data)
+        if isinstance(data, bytes) and isinstance(value, dict):
+            value["query"] = self.documents.text_of(value)
+        return value
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""
