@@ -25,7 +25,7 @@ from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
-from service.http.cross_origin import cross_origin
+from service.http.cross_origin import OtherOrigins
 from service.http.documents import PersistedDocuments, TrustedDocuments, read_trusted
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
@@ -60,6 +60,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
+    origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
     files = settings.trusted_document_files
     documents = TrustedDocuments(read_trusted(files)) if files else PersistedDocuments(settings.persisted_queries)
@@ -94,6 +95,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         connections,
         settings.max_body_bytes,
         documents=documents,
+        origins=origins,
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
     )
@@ -112,7 +114,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *cross_origin(settings.origins, credentials=settings.cors_credentials)],
+        middleware=[Middleware(RequestIds), *origins.middleware()],
         exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,

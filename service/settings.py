@@ -1,6 +1,5 @@
 """The settings: environment variables with the prefix FLOWRUNS_, which are read once at the start."""
 
-import re
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
+from strawberry.http.websocket_origin import normalize_origin
 
 from db.core import pg_url
 from domain.runs.run_log import MAX_LINES
@@ -20,8 +20,6 @@ from service.streams.connection_registry import MAX_CONNECTIONS, MAX_SUBSCRIPTIO
 
 FILES_FOLDER = "files"
 """Folder of run files next to the database file, unless `files_url` is set."""
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
-"""Matches what browsers send as `Origin`; extensions and desktop applications have schemes of their own."""
 SQLITE_SCHEMES = ("sqlite://", "sqlite+aiosqlite://")
 
 
@@ -176,9 +174,9 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: str) -> str:
         for origin in _listed(value):
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
+            if origin != "*" and ("*" in origin or normalize_origin(origin) != origin):
                 raise ValueError(
-                    f"an origin must be `https://host` or `https://host:port`, in lower case and without a path, got"
+                    f"an origin must be as browsers send it, `https://host` or `https://host:port` without a path, got"
                     f" {origin!r}"
                 )
         return value

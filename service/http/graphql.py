@@ -41,6 +41,7 @@ from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
+from service.http.cross_origin import OtherOrigins
 from service.http.documents import Documents
 from service.http.media_types import accepts_graphql_response, response_type
 from service.http.pages import Pages
@@ -86,6 +87,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         max_body_bytes: int,
         *,
         documents: Documents,
+        origins: OtherOrigins,
         compiled_reads: bool,
         secret_keys: KeyRing = NO_KEYS,
     ) -> None:
@@ -95,9 +97,11 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             # The older protocol is not offered: some clients would choose it by mistake.
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
+            allowed_origins=origins.allowed,
         )
         self.streams = Streams(schema, is_compiled=compiled_reads)
         self.documents = documents
+        self._origins = origins
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
@@ -206,7 +210,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
-            viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
+            shown = shown_secret(request) if self._origins.may_show_cookie(request) else None
+            viewer = await self._viewers.find(shown) or ANONYMOUS
             return self._context(viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._viewers)
         return self._context(viewer, parent=_parent_headers(request.headers))
