@@ -26,7 +26,7 @@ from live.hub import Hub
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
 from service.http.cross_origin import OtherOrigins
-from service.http.documents import PersistedDocuments, TrustedDocuments, read_trusted
+from service.http.documents import Documents, PersistedDocuments, TrustedDocuments, read_trusted
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
@@ -39,6 +39,8 @@ from service.streams.connection_registry import ConnectionRegistry, Limits
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
+CONSOLE_DOCUMENTS = WEB / "documents.json"
+"""The documents of the console, which are trusted like those of the operator; absent if the pages are not built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     connections = ConnectionRegistry(database, limits)
     origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
-    files = settings.trusted_document_files
-    documents = TrustedDocuments(read_trusted(files)) if files else PersistedDocuments(settings.persisted_queries)
+    documents = _documents(settings)
     worker = Worker(database, flows, settings, keys) if with_worker else None
 
     @asynccontextmanager
@@ -120,6 +121,14 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         max_body_size=settings.max_body_bytes,
     )
     return Service(app, sessions, hub)
+
+
+def _documents(settings: Settings) -> Documents:
+    """Returns the documents that may be executed: all, or those that the operator and the console name."""
+    files = settings.trusted_document_files
+    if not files:
+        return PersistedDocuments(settings.persisted_queries)
+    return TrustedDocuments(read_trusted([*files, *filter(Path.exists, [CONSOLE_DOCUMENTS])]))
 
 
 async def _flow_definition_schema(_: Request) -> Response:

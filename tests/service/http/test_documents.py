@@ -10,9 +10,12 @@ import click
 import httpx
 import pytest
 import websockets
+from graphql import parse, validate
 from websockets.typing import Subprotocol
 
 from domain.errors import BadRequestError, PersistedQueryNotFoundError
+from schema.build import build_schema
+from service.asgi import CONSOLE_DOCUMENTS
 from service.http.documents import MAX_DOCUMENT_BYTES, PersistedDocuments, read_trusted
 from tests.support.app import App, run_app
 from tests.support.processes.server import run_server
@@ -209,3 +212,15 @@ def test_file_that_cannot_be_used_is_reported_in_a_sentence(
         file.write_text(content)
     with pytest.raises(click.ClickException, match=reason):
         read_trusted([file])
+
+
+def test_documents_of_the_console_are_trusted_and_valid(dialect: str) -> None:
+    """The build writes them; a document that the schema refuses would make the console fail."""
+    if not CONSOLE_DOCUMENTS.exists():
+        pytest.skip("the pages are not built")
+    texts = read_trusted([CONSOLE_DOCUMENTS])
+    graphql_schema = build_schema()._schema
+    assert any("subscription" in text for text in texts.values())
+    for name, text in texts.items():
+        assert name == f"sha256:{sha256(text)}"
+        assert validate(graphql_schema, parse(text)) == []
