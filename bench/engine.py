@@ -109,7 +109,7 @@ def enqueue(uow: UnitOfWork, flow: Flow, count: int) -> list[UUID]:
 
 def answer(uow: UnitOfWork, run_id: UUID, request_id: UUID) -> None:
     """Answer the question of a paused run."""
-    input_requests.answer(uow, request_id, "true")
+    input_requests.answer(uow, request_id, input_requests.Response("true"))
     transitions.resume(uow, run_id, "Answered")
 
 

@@ -41,6 +41,7 @@ class ActiveKey(NamedTuple):
     project_id: UUID | None
     """None: an operator key, for all projects."""
     role: str
+    payloads: bool
     name: str
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -77,17 +78,19 @@ def create(
     lifetime: timedelta | None = None,
     expires_at: datetime | None = None,
     key_id: UUID | None = None,
+    payloads: bool = True,
     origin: Origin = BY_SYSTEM,
 ) -> str:
     """Inserts a key; returns its secret. Without a project it is an operator key, for all projects.
 
-    It expires after `lifetime`, or at `expires_at`, or never. Its ID is `key_id`, or a new one.
+    Without `payloads` it has no sight of them. It expires after `lifetime`, or at `expires_at`, or never. Its ID is
+    `key_id`, or a new one.
     """
-    values = {"project_id": project_id, "role": role, "name": name}
+    values = {"project_id": project_id, "role": role, "payloads": payloads, "name": name}
     key_id = key_id or ids.new_uuid()
     expires_at = clock.now() + lifetime if lifetime else expires_at
     secret = _insert(uow, key_id, secret or new_secret(), values, expires_at, origin)
-    details = {"name": name, "role": role, "expiresAt": expires_at}
+    details = {"name": name, "role": role, "payloads": payloads, "expiresAt": expires_at}
     audit_events.record(uow, origin, AuditAction.CREATE_API_KEY, IdKind.API_KEY, key_id, project_id, details=details)
     return secret
 
@@ -102,7 +105,8 @@ def rotate(
     """
     if expires_at is None and key.expires_at is not None:
         expires_at = clock.now() + (key.expires_at - key.created_at)
-    values = {"project_id": key.project_id, "role": key.role, "name": key.name, "replaces_id": key.id}
+    kept = {name: getattr(key, name) for name in ("project_id", "role", "payloads", "name")}
+    values = {**kept, "replaces_id": key.id}
     secret = _insert(uow, new_id, new_secret(), values, expires_at, origin)
     ends_at = min(old_ends_at, key.expires_at) if key.expires_at is not None else old_ends_at
     uow.conn.execute(update(_table).where(_key.id == key.id).values(expires_at=ends_at))
@@ -142,8 +146,16 @@ def by_secret(conn: Connection, secret: str) -> ActiveKey | None:
 
 def by_hash(conn: Connection, secret_hash: str) -> ActiveKey | None:
     """Returns the active key whose secret has this hash, or None."""
-    query = select(_key.id, _key.project_id, _key.role, _key.name, _key.expires_at, _key.last_used_at)
-    row = conn.execute(query.where(_key.secret_hash == secret_hash, _in_force())).first()
+    return _active(conn, _key.secret_hash == secret_hash)
+
+
+def active(conn: Connection, key_id: UUID) -> ActiveKey | None:
+    """Returns the key with this ID if it is active, or None."""
+    return _active(conn, _key.id == key_id)
+
+
+def _active(conn: Connection, condition: ColumnElement[bool]) -> ActiveKey | None:
+    row = conn.execute(select(*(_key[name] for name in ActiveKey._fields)).where(condition, _in_force())).first()
     return ActiveKey(*row) if row is not None else None
 
 

@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, insert, literal, select, true, union_all, update
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
@@ -15,7 +15,7 @@ from db.row_json.statements import RowTexts, Statement, page_slice
 from db.row_types import FlowRow, FlowVersionRow
 from db.sql.clause_text import ClauseTexts
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
-from db.sql.rows import fetch_all, select_columns
+from db.sql.rows import fetch_all, group_by, select_columns
 from domain import ids
 from domain.text import fold_column
 from domain.time import clock
@@ -30,6 +30,9 @@ _KEPT_FILTERS = 500
 _filters = ClauseTexts(_KEPT_FILTERS)
 
 NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
+_NEWEST_VERSION_FIRST = Keyset(_version.id, None, descending=True)
+_MAX_PROBES = 500
+"""SELECTs in one UNION: SQLite takes no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,37 @@ def versions_by_ids(conn: Connection, keys: Sequence[UUID], columns: Collection[
     """Returns the versions `keys`, with `id` and `project_id`."""
     query = select(*select_columns(_versions, {*columns, "project_id"})).where(_version.id.in_(keys))
     return {row.id: row for row in fetch_all(conn, query)}
+
+
+def version_pages(
+    conn: Connection, flow_ids: Sequence[UUID], columns: Collection[str], page: Page
+) -> Mapping[UUID, list[FlowVersionRow]]:
+    """Returns for each flow the page of its versions, newest first, in one statement."""
+    order = _NEWEST_VERSION_FIRST.order(backward=page.backward)
+    rank = func.row_number().over(partition_by=_version.flow_id, order_by=order)
+    ranked = select(*select_columns(_versions, {*columns, "flow_id"}), rank.label("rank"))
+    of_flows = ranked.where(_version.flow_id.in_(flow_ids), *_NEWEST_VERSION_FIRST.within(page)).subquery()
+    direction = of_flows.c.rank.desc() if page.backward else of_flows.c.rank
+    query = select(of_flows).where(of_flows.c.rank <= page.limit).order_by(direction)
+    return group_by(fetch_all(conn, query), "flow_id")
+
+
+def flows_with_more_versions(conn: Connection, edges: Sequence[tuple[UUID, Edge]]) -> Mapping[tuple[UUID, Edge], bool]:
+    """Returns the flows and edges for which a version of the flow stands beyond the edge."""
+    probes = [
+        select(literal(number)).where(exists().where(_version.flow_id == flow_id, _NEWEST_VERSION_FIRST.beyond(edge)))
+        for number, (flow_id, edge) in enumerate(edges)
+    ]
+    numbers: list[int] = []
+    for start in range(0, len(probes), _MAX_PROBES):
+        numbers += conn.execute(union_all(*probes[start : start + _MAX_PROBES])).scalars()
+    return dict.fromkeys((edges[number] for number in numbers), True)
+
+
+def version_counts(conn: Connection, flow_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """Returns the number of versions of each flow; flows without any are left out."""
+    query = select(_version.flow_id, func.count()).where(_version.flow_id.in_(flow_ids)).group_by(_version.flow_id)
+    return dict(conn.execute(query).all())
 
 
 def find(conn: Connection, project_id: UUID, key: UUID | None, name: str) -> FoundFlow | None:

@@ -4,18 +4,27 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, true, update
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import Project
 from db.models.types import table
 from db.queue import slots
 from db.row_types import ProjectRow
+from db.sql.listing import Listing
 from db.sql.rows import fetch_all, select_columns
 from domain import ids
 
 _table = table(Project)
 _project = _table.c
+
+
+def _is_one_of(keys: Sequence[UUID] | None) -> ColumnElement[bool]:
+    return true() if keys is None else _project.id.in_(keys)
+
+
+LISTING = Listing(_table, _is_one_of)
+"""The projects with some IDs, or all of them."""
 
 DEFAULT_NAME = "default"
 """The name of the project that the first start of the service creates."""

@@ -59,6 +59,7 @@ class RunRow(Protocol):
     priority: int
     blocked_since: datetime | None
     blocked_by: UUID | None
+    waits_for: str | None
     lease_token: UUID | None
     interruptions: int
     running_since: datetime | None
@@ -137,6 +138,8 @@ class InputRequestRow(Protocol):
 
     id: UUID
     run_id: UUID
+    project_id: UUID
+    flow_id: UUID
     position: int
     status: str
     step_name: str
@@ -271,6 +274,7 @@ class ApiKeyRow(Protocol):
     id: UUID
     project_id: UUID | None
     role: str
+    payloads: bool
     name: str
     hint: str
     created_by: str | None

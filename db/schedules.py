@@ -1,17 +1,19 @@
 """Reads and writes of schedules: when each fires next, and which of many workers starts its runs."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, true, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowRun, Schedule
 from db.models.types import table
 from db.row_types import ScheduleRow
+from db.sql.listing import Listing
 from db.sql.rows import fetch_all, fetch_first, group_by, select_columns
 from domain import ids
 from domain.enums import RunStatus
@@ -23,6 +25,30 @@ _schedule = _table.c
 _flows = table(Flow)
 _flow = _flows.c
 _run = table(FlowRun).c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleFilter:
+    """A filter of schedules. A field that is None restricts nothing; an empty list matches no schedule."""
+
+    project_ids: Sequence[UUID] | None = None
+    flow_ids: Sequence[UUID] | None = None
+    enabled: bool | None = None
+
+
+def _matches(where: ScheduleFilter) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [true()]
+    if where.project_ids is not None:
+        conditions.append(_schedule.project_id.in_(where.project_ids))
+    if where.flow_ids is not None:
+        conditions.append(_schedule.flow_id.in_(where.flow_ids))
+    if where.enabled is not None:
+        conditions.append(_schedule.enabled.is_(where.enabled))
+    return and_(*conditions)
+
+
+LISTING = Listing(_table, _matches)
+"""The schedules of all flows."""
 
 
 class DueSchedule(ScheduleRow, Protocol):

@@ -28,6 +28,8 @@ class AuditAction(DescribedEnum):
     CREATE_API_KEY = "CREATE_API_KEY", "An API key was created."
     ROTATE_API_KEY = "ROTATE_API_KEY", "An API key was replaced."
     REVOKE_API_KEY = "REVOKE_API_KEY", "An API key was revoked."
+    CREATE_ACCESS_TOKEN = "CREATE_ACCESS_TOKEN", "An access token was created."
+    REVOKE_ACCESS_TOKEN = "REVOKE_ACCESS_TOKEN", "An access token was revoked."
     CREATE_SECRET = "CREATE_SECRET", "A secret was created."
     ROTATE_SECRET = "ROTATE_SECRET", "A secret got a new value."
     DELETE_SECRET = "DELETE_SECRET", "A secret was deleted."

@@ -7,8 +7,8 @@ class RunStatus(DescribedEnum):
     """Status of a flow run. QUEUED, RUNNING and PAUSED are live; all others are final and never change."""
 
     QUEUED = "QUEUED", "Waits for a worker."
-    RUNNING = "RUNNING", "A worker executes it, or it waits for a retry's delay, a delay step or child runs."
-    PAUSED = "PAUSED", "Waits for a person's input."
+    RUNNING = "RUNNING", "A worker executes it, or it waits for the next attempt at a step."
+    PAUSED = "PAUSED", "Waits for a person's input, for a time, or for child runs."
     SUCCEEDED = "SUCCEEDED", "Every step succeeded, was skipped, or failed where the flow goes on."
     FAILED = "FAILED", "A step failed, or the output of the flow could not be rendered."
     TIMEOUT = "TIMEOUT", "The run took longer than its time limit."
@@ -24,10 +24,10 @@ class StepStatus(DescribedEnum):
     """Status of one step of a run."""
 
     PENDING = "PENDING", "Not executed yet, or waiting for its next attempt."
-    RUNNING = "RUNNING", "An attempt is being executed, or the step waits for time or child runs."
+    RUNNING = "RUNNING", "An attempt is being executed."
     SUCCEEDED = "SUCCEEDED", "The step has its output."
     FAILED = "FAILED", "The last attempt failed."
-    PAUSED = "PAUSED", "Waits for a person's input."
+    PAUSED = "PAUSED", "Waits for a person's input, for a time, or for child runs."
     SKIPPED = "SKIPPED", "Its `when` was false, or it was skipped by hand."
     STOPPED = "STOPPED", "The run was cancelled during the step."
 
@@ -49,6 +49,17 @@ class InputRequestStatus(DescribedEnum):
     ANSWERED = "ANSWERED", "Was answered."
     EXPIRED = "EXPIRED", "Its time was over before an answer came."
     CANCELLED = "CANCELLED", "The run ended before an answer came."
+
+
+class WaitKind(DescribedEnum):
+    """What a live run waits for."""
+
+    PERSON = "PERSON", "The response to an input request."
+    TIME = "TIME", "An instant, such as the end of a delay."
+    CHILDREN = "CHILDREN", "The end of child runs."
+    RETRY = "RETRY", "The next attempt at a step that failed."
+    SLOT = "SLOT", "A slot of the concurrency limit of its flow or project."
+    WORKER = "WORKER", "A worker: the run is due, and none has taken it yet."
 
 
 class Environment(DescribedEnum):

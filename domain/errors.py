@@ -254,7 +254,15 @@ class ApiKeyNotActiveError(UserError, code="API_KEY_NOT_ACTIVE", http_status=HTT
 
 
 class PrivilegeExceededError(UserError, code="PRIVILEGE_EXCEEDED", http_status=HTTPStatus.FORBIDDEN):
-    """A key cannot create a key with a higher role than its own, or for more projects."""
+    """A key cannot create a key or a token with more rights than its own: role, projects, sight of payloads."""
+
+
+class AccessTokenNotFoundError(UserError, code="ACCESS_TOKEN_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """The text is no access token of this service, or the API key in use cannot revoke it."""
+
+
+class TokenKeysMissingError(UserError, code="TOKEN_KEYS_MISSING", http_status=HTTPStatus.SERVICE_UNAVAILABLE):
+    """The service has no key that signs access tokens. Its operator must set FLOWRUNS_TOKEN_KEYS."""
 
 
 class FlowNotFoundError(UserError, code="FLOW_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):

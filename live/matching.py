@@ -16,8 +16,9 @@ from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVE
 from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
 from domain import ids
-from domain.enums import RunStatus
+from domain.enums import RunStatus, WaitKind
 from domain.runs.state_machine import FINAL
+from domain.runs.wait import wait_kind
 from domain.time import clock
 
 _ARCHIVE_KINDS = (RUN_ARCHIVED, RUN_UNARCHIVED)
@@ -79,6 +80,18 @@ class RunSnapshot:
         if status not in FINAL:
             self.finished_at = self.duration_ms = None
             self.error_message = self.error_fingerprint = self.failed_step_name = None
+
+    @property
+    def waiting_for(self) -> WaitKind | None:
+        """What the run waits for. If its row has gone on since, by what the row still says of its last pause."""
+        if self.status == self.row.status:
+            return wait_kind(self.row, self.at)
+        match self.status:
+            case RunStatus.QUEUED:
+                return WaitKind.WORKER
+            case RunStatus.PAUSED:
+                return WaitKind(self.row.waits_for or WaitKind.TIME)
+        return None
 
     @property
     def metadata(self) -> Any:

@@ -13,10 +13,11 @@ import orjson
 
 from db.core.sqlite import contains
 from domain import ids
+from domain.enums import WaitKind
 from domain.runs.filter_field import Archived, FilterField, Operator
 from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import RunFilter
-from domain.runs.state_machine import UNSUCCESSFUL
+from domain.runs.state_machine import LIVE, UNSUCCESSFUL
 from domain.text import fold
 from domain.time import iso_duration
 from live.matching import RunSnapshot
@@ -202,6 +203,15 @@ def _is_null(column: _Column, _: bool) -> Predicate:
     return lambda snapshot: get(snapshot) is None
 
 
+def _waiting_for(_: _Column, kinds: Sequence[WaitKind]) -> Predicate:
+    # A live run of the past may have waited for anything: it goes on to wait for another thing without an event.
+    return lambda snapshot: snapshot.status in LIVE and (snapshot.is_past or snapshot.waiting_for in kinds)
+
+
+def _certainly_waiting_for(_: _Column, kinds: Sequence[WaitKind]) -> Predicate:
+    return lambda snapshot: not snapshot.is_past and snapshot.waiting_for in kinds
+
+
 def _unrecovered(_: _Column, __: bool) -> Predicate:
     return lambda snapshot: snapshot.status in UNSUCCESSFUL and not snapshot.recovered
 
@@ -247,6 +257,7 @@ _CERTAIN: Mapping[Operator, _Builder] = {
     Operator.UPDATED_WITHIN: _certainly_updated_within,
     Operator.LASTED_AT_LEAST: _certainly_lasted_at_least,
     Operator.LASTED_AT_MOST: _certainly_lasted_at_most,
+    Operator.WAITING_FOR: _certainly_waiting_for,
     Operator.UNRECOVERED: _certainly_unrecovered,
     Operator.NOT: _certainly_not,
     Operator.OR: _certainly_or,
@@ -273,6 +284,7 @@ _PREDICATES: Mapping[Operator, _Builder] = {
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _equals,
     Operator.IS_NULL: _is_null,
+    Operator.WAITING_FOR: _waiting_for,
     Operator.UNRECOVERED: _unrecovered,
     Operator.ARCHIVED: _archived,
     Operator.NOT: _not,

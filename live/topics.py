@@ -11,10 +11,12 @@ from uuid import UUID
 from db.bulk import reads as bulk_reads
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import BULK_PROGRESS, RUN_KINDS, RUN_STATUS, LogPosition, Scope
+from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_KINDS, RUN_STATUS, LogPosition, Scope
 from db.row_types import EventRow, RunRow
+from db.runs import input_requests
 from domain import json_codec
 from domain.bulk import ENDED
+from domain.runs.input_request_filter import InputRequestFilter
 from domain.runs.run_filter import RunFilter
 from domain.runs.state_machine import FINAL
 from live import matching
@@ -127,6 +129,44 @@ class _RunsMatcher:
             return True
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None
+
+
+@dataclass(frozen=True)
+class InputRequestsTopic:
+    """Changes of the input requests that match a scoped filter after the change, or matched before it. Never ends."""
+
+    filter: InputRequestFilter
+    marks_caught_up = True
+
+    @property
+    def scope(self) -> Scope:
+        project_ids = self.filter.project_ids
+        kinds = frozenset({INPUT_REQUEST})
+        return Scope(project_ids=None if project_ids is None else tuple(project_ids), kinds=kinds)
+
+    def matcher(self) -> Matcher:
+        return _InputRequestsMatcher(self.filter)
+
+    def is_end(self, event: EventRow) -> bool:
+        return False
+
+    async def state_at(self, database: Database, position: LogPosition) -> TopicState:
+        return NEVER_ENDS
+
+
+class _InputRequestsMatcher:
+    columns: frozenset[str] = frozenset()
+
+    def __init__(self, where: InputRequestFilter) -> None:
+        self._where = where
+
+    def match(self, event: EventRow, run: RunRow | None) -> bool | None:
+        request = input_requests.asked(event)
+        assert event.to_status is not None  # every change of a request has one
+        if self._where.matches(request, event.to_status, event.at):
+            return True
+        matched = event.from_status is not None and self._where.matches(request, event.from_status, event.at)
+        return False if matched else None
 
 
 @dataclass(frozen=True)

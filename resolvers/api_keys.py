@@ -77,6 +77,7 @@ async def create(
     project_id: str | None,
     *,
     all_projects: bool,
+    payloads: bool,
     expires_at: datetime | None,
     expires_in: str | None,
 ) -> IssuedKey:
@@ -84,10 +85,11 @@ async def create(
 
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError.
-        PrivilegeExceededError: the viewer's own key has a lower role, or is not for all projects.
+        PrivilegeExceededError: the viewer's own key has a lower role, is not for all projects, or sees no payloads.
     """
     viewer = context.viewer
-    if not viewer.role.includes(role) or (all_projects and viewer.project_id is not None):
+    exceeds = (payloads and not viewer.payloads) or (all_projects and viewer.project_id is not None)
+    if exceeds or not viewer.role.includes(role):
         raise PrivilegeExceededError
     if all_projects and project_id is not None:
         raise InvalidArgumentError("Give `projectId` or `allProjects`, not both.")
@@ -113,6 +115,7 @@ async def create(
             name=checked_name,
             expires_at=end,
             key_id=key_id,
+            payloads=payloads,
             origin=origin,
         )
         return IssuedKey(key_id, secret)
@@ -142,6 +145,8 @@ def _rotate(
     uow: UnitOfWork, viewer: Viewer, origin: Origin, key_id: UUID, old_ends_at: datetime, expires_at: datetime | None
 ) -> IssuedKey:
     key = _locked(uow, viewer, key_id)
+    if key.payloads and not viewer.payloads:
+        raise PrivilegeExceededError
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= clock.now()):
         raise ApiKeyNotActiveError
     new_id = ids.new_uuid()

@@ -28,12 +28,30 @@ def require(viewer: Viewer, role: Role) -> None:
 
 
 def can_see(viewer: Viewer, row: ProjectRow | AnyRow | None) -> bool:
-    """True if `row` exists and belongs to a project that the viewer sees."""
-    return row is not None and viewer.project_id in (None, row.project_id)
+    """True if `row` exists and belongs to a project that the viewer sees. An access token sees none: only runs."""
+    return viewer.scope is None and row is not None and viewer.project_id in (None, row.project_id)
+
+
+def require_payloads(viewer: Viewer) -> None:
+    """Checks that the viewer may see what runs are about.
+
+    Raises:
+        ForbiddenError: the key or token was made without sight of payloads.
+    """
+    if not viewer.payloads:
+        raise ForbiddenError("The key in use has no sight of payloads: inputs, outputs, logs and files.")
 
 
 def visible_projects(viewer: Viewer, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
-    """Returns those of `project_ids` (None: of all projects) that the viewer sees; None if it sees all projects."""
+    """Returns those of `project_ids` (None: of all projects) that the viewer sees; None if it sees all projects.
+
+    An access token sees none: only runs.
+    """
+    return [] if viewer.scope is not None else own_projects(viewer, project_ids)
+
+
+def own_projects(viewer: Viewer, project_ids: Sequence[UUID] | None) -> Sequence[UUID] | None:
+    """Returns those of `project_ids` (None: of all projects) of the viewer's key or token; None if it is of all."""
     if viewer.project_id is None:
         return project_ids
     return [viewer.project_id] if project_ids is None or viewer.project_id in project_ids else []

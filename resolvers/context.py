@@ -1,12 +1,16 @@
 """The context of a request: who sends it, and the services that resolvers use."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from db.core.database import Database
+from domain.access_token import NO_TOKEN_KEYS, TokenKeys
 from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.log_context import REQUEST_ID, current_log_fields
+from domain.runs.run_filter import RunFilter
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
@@ -16,7 +20,7 @@ from resolvers.loaders import Loaders
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The API key of a request."""
+    """The API key of a request, or the access token that it shows."""
 
     key_id: UUID
     project_id: UUID | None
@@ -25,6 +29,24 @@ class Viewer:
     name: str
     kind: ActorKind = ActorKind.API_KEY
     """WEBHOOK for the call of a webhook, whose ID and name stand for those of a key."""
+    payloads: bool = True
+    """False: it has no sight of inputs, outputs, details of errors, logs and files."""
+    token_id: UUID | None = None
+    """The access token; None for a key. `key_id` is the key that created it."""
+    scope: RunFilter | None = None
+    """The filter of a token: it sees these runs, and nothing else. None for a key."""
+    expires_at: datetime | None = None
+    """When the token or key expires; None: never."""
+
+    @property
+    def holder(self) -> UUID:
+        """The ID of the token, or else of the key: whose connections and subscriptions are counted together."""
+        return self.token_id or self.key_id
+
+    @property
+    def sight(self) -> Hashable:
+        """What the answers to a viewer depend on: viewers that are equal in it get equal ones."""
+        return self.project_id, self.role, self.payloads, self.scope
 
     @property
     def actor(self) -> Actor:
@@ -60,6 +82,8 @@ class Context:
     """The keys that encrypt secrets."""
     stats: StatsFeeds | None = None
     """The statistics feeds of the process; None where subscriptions are impossible."""
+    token_keys: TokenKeys = NO_TOKEN_KEYS
+    """The keys that sign access tokens."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -29,6 +29,8 @@ from resolvers.context import Context
 
 _ORDERING = 64
 """The number by which a cursor names the order of flows."""
+_VERSION_ORDERING = 65
+"""The number by which a cursor names the order of the versions of a flow."""
 
 
 async def get(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow | None:
@@ -97,6 +99,32 @@ class FlowList:
 
     def position(self, row: FlowRow) -> Position:
         """Returns the position of a flow."""
+        return Position(0, row.id)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionList:
+    """The versions of a flow, newest first. Reads are batched over flows."""
+
+    context: Context
+    flow_id: UUID
+    ordering: int = _VERSION_ORDERING
+
+    async def page(self, columns: Collection[str], page: Page) -> Sequence[FlowVersionRow]:
+        """Returns the versions of a page."""
+        return await self.context.loaders.load(flows.version_pages, self.flow_id, columns, page) or []
+
+    async def has_more(self, edge: Edge) -> bool:
+        """True if a version stands beyond `edge`."""
+        return bool(await self.context.loaders.load(flows.flows_with_more_versions, (self.flow_id, edge)))
+
+    async def count(self, limit: int | None) -> int:
+        """Returns the number of versions, at most `limit`."""
+        number = await self.context.loaders.load(flows.version_counts, self.flow_id) or 0
+        return number if limit is None else min(number, limit)
+
+    def position(self, row: FlowVersionRow) -> Position:
+        """Returns the position of a version."""
         return Position(0, row.id)
 
 

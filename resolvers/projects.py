@@ -18,6 +18,10 @@ from domain.quota import QuotaPeriod
 from domain.time import clock
 from resolvers import authorize, limits
 from resolvers.context import Context
+from resolvers.lists import RowList
+
+_ORDERING = 67
+"""The number by which a cursor names the order of projects."""
 
 
 async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
@@ -30,6 +34,12 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Pro
     if context.viewer.project_id not in (None, key):
         return None
     return await context.loaders.load(projects.by_ids, key, columns)
+
+
+def list_of(context: Context) -> RowList:
+    """Returns the projects that the viewer sees, newest first."""
+    visible = authorize.visible_projects(context.viewer, None)
+    return RowList(context.database, projects.LISTING, visible, _ORDERING)
 
 
 async def quota_resets_at(database: Database, key: UUID) -> datetime | None:

@@ -1,6 +1,7 @@
 """Reads and writes of schedules."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,6 +11,7 @@ from db import flows as db_flows
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import FlowRow, ScheduleRow
 from db.runs import cancellation
+from db.schedules import ScheduleFilter
 from domain import ids
 from domain.actor import Actor, Origin
 from domain.audit import AuditAction
@@ -21,7 +23,10 @@ from domain.time.cron import CronSchedule, get_zone
 from engine.compiled_flow import FlowCache
 from resolvers import authorize, flows, values
 from resolvers.context import Context
+from resolvers.lists import RowList
 
+_ORDERING = 66
+"""The number by which a cursor names the order of schedules."""
 MAX_SCHEDULES = 100
 """Schedules of one flow."""
 MAX_PREVIEW = 100
@@ -50,6 +55,12 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> Sc
     """
     row = await context.loaders.load(schedules.by_ids, ids.decode(IdKind.SCHEDULE, schedule_id), columns)
     return row if authorize.can_see(context.viewer, row) else None
+
+
+def list_of(context: Context, where: ScheduleFilter) -> RowList:
+    """Returns the schedules that match a filter and that the viewer sees, newest first."""
+    visible = authorize.visible_projects(context.viewer, where.project_ids)
+    return RowList(context.database, schedules.LISTING, replace(where, project_ids=visible), _ORDERING)
 
 
 def preview(cron: str, time_zone: str, count: int) -> list[datetime]:

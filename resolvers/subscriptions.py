@@ -14,13 +14,15 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.errors import RunNotFoundError, ServiceStoppingError, SlowConsumerError
 from domain.ids import IdKind
+from domain.runs.input_request_filter import InputRequestFilter
 from domain.runs.run_filter import RunFilter
 from live.events import HubClosedError, Item, ItemSource, LogItem, QueueFullError, TrySend
 from live.stats_feed import Statistics
-from live.topics import OperationTopic, RunsTopic, RunTopic, Topic
-from resolvers import authorize, bulk
+from live.topics import InputRequestsTopic, OperationTopic, RunsTopic, RunTopic, Topic
+from resolvers import bulk
 from resolvers.context import Context
 from resolvers.cursors import decode_cursor, encode_cursor
+from resolvers.flow_runs import runs
 
 I = TypeVar("I", bound=Item)  # noqa: E741
 T = TypeVar("T")
@@ -75,6 +77,17 @@ def run_changes(
     return _subscribe(context, RunsTopic(run_filter), after, to_object)
 
 
+def input_request_changes(
+    context: Context, where: InputRequestFilter, after: str | None, to_object: Callable[[LogItem], T]
+) -> SourceStream[LogItem, T]:
+    """Return the changes of input requests that match a scoped filter after the change, or matched before it.
+
+    Raises:
+        InvalidCursorError: `after` is malformed.
+    """
+    return _subscribe(context, InputRequestsTopic(where), after, to_object)
+
+
 async def run_progress(
     context: Context, run_id: str, after: str | None, to_object: Callable[[LogItem], T]
 ) -> SourceStream[LogItem, T]:
@@ -87,7 +100,7 @@ async def run_progress(
     """
     key = ids.decode(IdKind.RUN, run_id)
     run = (await context.database.read(run_reads.by_ids, [key], frozenset({"project_id"}))).get(key)
-    if not authorize.can_see(context.viewer, run):
+    if run is None or not await runs.is_visible(context, run):
         raise RunNotFoundError
     return _subscribe(context, RunTopic(key, _PROGRESS_KINDS), after, to_object)
 

@@ -9,6 +9,7 @@ from db.row_json.statements import RowTexts, by_keys, read_key
 from domain.ids import IdKind
 from resolvers import authorize
 from resolvers.context import Context
+from resolvers.flow_runs import runs
 
 
 class _Owned(NamedTuple):
@@ -31,6 +32,7 @@ TABLES: Mapping[IdKind, NodeTable] = {
     IdKind.FLOW: NodeTable("flow", "flow.project_id"),
     IdKind.FLOW_VERSION: NodeTable("flow_version", "flow_version.project_id"),
     IdKind.RUN: NodeTable("flow_run", "flow_run.project_id"),
+    IdKind.INPUT_REQUEST: NodeTable("input_request", "input_request.project_id"),
     IdKind.SCHEDULE: NodeTable("schedule", "schedule.project_id"),
     IdKind.WEBHOOK: NodeTable("webhook", "webhook.project_id"),
     IdKind.SECRET: NodeTable("secret", "secret.project_id"),
@@ -42,8 +44,12 @@ async def visible(
     context: Context, kind: IdKind, keys: Sequence[UUID], texts: RowTexts, values: Mapping[str, object]
 ) -> Mapping[UUID, Any]:
     """Returns the texts of the objects of a type with these keys, without those that the viewer does not see."""
-    rows = await context.database.fetch(*by_keys(texts, TABLES[kind].project, keys, values))
     viewer = context.viewer
+    if viewer.scope is not None:
+        keys = list(await runs.in_scope(context, keys)) if kind is IdKind.RUN else []
+        rows = await context.database.fetch(*by_keys(texts, TABLES[kind].project, keys, values)) if keys else ()
+        return {read_key(key): text for text, _, key in rows}
+    rows = await context.database.fetch(*by_keys(texts, TABLES[kind].project, keys, values))
     return {
         read_key(key): text for text, project_id, key in rows if authorize.can_see(viewer, _Owned(read_key(project_id)))
     }

@@ -26,6 +26,7 @@ from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from resolvers.subscriptions import SourceStream
+from schema import visibility
 from schema.cost import QueryLimits, RepeatedNames
 from schema.errors import ERROR_MAPPINGS, to_client_error
 from schema.mutations.root import Mutation
@@ -143,6 +144,17 @@ class NamedOperation(SchemaExtension):
         yield
 
 
+class Visibility(SchemaExtension):
+    """Refuses a document with fields that its viewer cannot select."""
+
+    def on_execute(self) -> Iterator[None]:
+        execution = self.execution_context
+        assert execution.graphql_document is not None
+        schema = cast("FlowRunsSchema", execution.schema)._schema  # noqa: SLF001 - Strawberry has no public name for it
+        visibility.check(schema, execution.graphql_document, execution.context.viewer)
+        yield
+
+
 @cache
 def build_schema() -> FlowRunsSchema:
     """Returns the schema of the service. All requests share it."""
@@ -153,6 +165,7 @@ def build_schema() -> FlowRunsSchema:
         extensions=[
             NamedOperation,
             QueryLimits,
+            Visibility,
             lambda: AddValidationRules([RepeatedNames]),
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),

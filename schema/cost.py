@@ -20,7 +20,7 @@ from strawberry.extensions import SchemaExtension
 from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
 from domain.time.time_buckets import MAX_BUCKETS
-from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS
+from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS, DEFAULT_GROUPS
 from schema.selected_fields import by_response_key, fields_of, sets_below
 from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
@@ -38,6 +38,8 @@ MAX_SELECTED = 20_000
 """
 SCAN_COST = 20_000
 """The cost of a statistic that reads all runs of a filter. One query can have two dozen of them."""
+FLOW_SCAN_COST = 200
+"""The cost of a statistic over the runs of one flow: those of all flows of a page are read together."""
 FILTER_COST = 500
 """The cost of each filter in the `not` and `or` of a filter, and of each condition on metadata: they are compared with
 every run that is looked at. One filter can have 50 of each."""
@@ -52,6 +54,10 @@ _MAX_VALIDATED_DEPTH = 30
 _PAGED = {
     "flows",
     "flowRuns",
+    "versions",
+    "projects",
+    "groupBy",
+    "failures",
     "runs",
     "childRuns",
     "retries",
@@ -61,7 +67,10 @@ _PAGED = {
     "topFailingSteps",
     "errors",
 }
+_ROOT_PAGED = {"inputRequests"}
+"""Fields with pages at the root, which elsewhere are lists without pages."""
 _LISTS = {
+    "inputRequests",
     "files",
     "steps",
     "statusHistory",
@@ -74,9 +83,25 @@ _LISTS = {
     "ineligible",
     "reasons",
 }
-_SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS}
-_DEFAULTS = {"topFailingSteps": DEFAULT_FAILING_STEPS, "errors": DEFAULT_ERRORS}
-_SCANNING = {"flowRunStats", "flowRunStatsChanged", "durations", "timeBuckets", "topFailingSteps"}
+_SIZES = {"byStatus": len(RunStatus), "timeBuckets": MAX_BUCKETS, "series": MAX_BUCKETS}
+_DEFAULTS = {
+    "topFailingSteps": DEFAULT_FAILING_STEPS,
+    "errors": DEFAULT_ERRORS,
+    "groupBy": DEFAULT_GROUPS,
+    "failures": DEFAULT_GROUPS,
+}
+_SCANNING = {
+    "flowRunStats",
+    "flowRunStatsChanged",
+    "durations",
+    "timeBuckets",
+    "topFailingSteps",
+    "groupBy",
+    "failures",
+    "pickers",
+}
+_OF_FLOW = "stats"
+"""The field of a flow below which statistics are those of the flow."""
 _INTROSPECTED = {"types": 100, "fields": 10, "args": 4, "inputFields": 10, "enumValues": 10, "possibleTypes": 10}
 
 
@@ -103,7 +128,9 @@ def check(document: DocumentNode, operation_name: str | None, variables: Mapping
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
-            _CostCalculator(fragments, {**_defaults(node), **variables}).cost([node.selection_set], depth=1)
+            _CostCalculator(fragments, {**_defaults(node), **variables}).cost(
+                [node.selection_set], depth=1, scan=SCAN_COST
+            )
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
@@ -172,21 +199,24 @@ class _CostCalculator:
         self._variables = variables
         self._fields = 0
 
-    def cost(self, sets: Sequence[SelectionSetNode], depth: float) -> int:
-        """Returns the cost of the selections `sets` of one object, which are merged; they are at `depth`."""
+    def cost(self, sets: Sequence[SelectionSetNode], depth: float, scan: int) -> int:
+        """Returns the cost of the selections `sets` of one object, which are merged; they are at `depth`.
+
+        `scan` is the cost of a statistic.
+        """
         if depth > MAX_DEPTH:
             raise QueryTooComplexError(
                 f"The query has more than {MAX_DEPTH} levels of nested fields. Select fewer levels."
             )
         merged = by_response_key(fields_of(self._fragments, sets))
-        total = sum(self._field_cost(group, depth) for group in merged.values())
+        total = sum(self._field_cost(group, depth, scan) for group in merged.values())
         if total > MAX_COST:
             raise QueryTooComplexError(
                 f"The query can return more than {MAX_COST:,} fields. Ask for smaller pages or fewer fields."
             )
         return total
 
-    def _field_cost(self, group: Sequence[FieldNode], depth: float) -> int:
+    def _field_cost(self, group: Sequence[FieldNode], depth: float, scan: int) -> int:
         field = group[0]  # the others have the same name and arguments, or validation has refused the document
         self._fields += 1
         if self._fields > MAX_FIELDS:
@@ -195,24 +225,26 @@ class _CostCalculator:
         if not below:
             return 1
         deeper = -math.inf if field.name.value.startswith("__") else depth + 1
-        scan = SCAN_COST if field.name.value in _SCANNING else 0
+        own_scan = scan if field.name.value in _SCANNING else 0
+        scan = FLOW_SCAN_COST if field.name.value == _OF_FLOW else scan
         parts: int = sum(
             _number_of_parts(value_from_ast_untyped(argument.value, self._variables))
             for argument in field.arguments or ()
             if argument.name.value == "filter"
         )
-        return 1 + scan + FILTER_COST * parts + self._multiplier(field, deeper) * self.cost(below, deeper)
+        return 1 + own_scan + FILTER_COST * parts + self._multiplier(field, deeper) * self.cost(below, deeper, scan)
 
     def _multiplier(self, field: FieldNode, depth: float) -> int:
         if depth == -math.inf:
             return _INTROSPECTED.get(field.name.value, 1)
-        if field.name.value in _LISTS:
+        is_page = field.name.value in _PAGED or (depth == 2 and field.name.value in _ROOT_PAGED)
+        if field.name.value in _LISTS and not is_page:
             return STEPS_ASSUMED
         if field.name.value in _SIZES:
             return _SIZES[field.name.value]
         if field.name.value == "nodes" and field.arguments:
             return self._number_of_ids(field.arguments[0].value)
-        if field.name.value not in _PAGED:
+        if not is_page:
             return 1
         sizes = [
             self._page_size(argument.value)

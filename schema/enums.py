@@ -27,11 +27,13 @@ from domain.enums import (
     SkipReason,
     StepStatus,
     TriggerMethod,
+    WaitKind,
     WebhookSignature,
 )
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunOrderField
+from domain.runs.run_group import RunGroup
 from domain.runs.run_log import LogLevel
 from domain.time.time_buckets import BucketSize
 
@@ -82,6 +84,7 @@ __all__ = [
     "QuotaPeriod",
     "RetryStrategy",
     "Role",
+    "RunGroup",
     "RunOrderField",
     "RunStatus",
     "ScheduleOverlap",
@@ -89,6 +92,7 @@ __all__ = [
     "StepData",
     "StepStatus",
     "TriggerMethod",
+    "WaitKind",
     "WebhookSignature",
 ]
 
@@ -97,6 +101,8 @@ _NAMES: dict[type[DescribedEnum], str] = {
     StepStatus: "StepStatus",
     AttemptStatus: "AttemptStatus",
     Environment: "RunEnvironment",
+    InputRequestStatus: "InputRequestStatus",
+    WaitKind: "WaitKind",
     TriggerMethod: "TriggerMethod",
     RetryStrategy: "RetryStrategy",
     MissedFires: "MissedFirePolicy",
@@ -107,6 +113,7 @@ _NAMES: dict[type[DescribedEnum], str] = {
     LogLevel: "LogLevel",
     Archived: "Archived",
     RunOrderField: "FlowRunOrderField",
+    RunGroup: "FlowRunGroup",
     QuotaPeriod: "QuotaPeriod",
     StepData: "StepData",
     OrderDirection: "OrderDirection",
@@ -116,7 +123,6 @@ _NAMES: dict[type[DescribedEnum], str] = {
     BulkResult: "BulkResult",
     BulkReason: "BulkReason",
     ActorKind: "ActorKind",
-    InputRequestStatus: "InputRequestStatus",
     AuditAction: "AuditAction",
 }
 

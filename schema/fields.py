@@ -16,6 +16,7 @@ from graphql import FieldNode, SelectionSetNode
 from strawberry.types import Info as StrawberryInfo
 from strawberry.types.base import StrawberryObjectDefinition, get_object_definition
 from strawberry.types.field import StrawberryField
+from strawberry.types.lazy_type import LazyType
 from strawberry.utils.str_converters import to_camel_case
 
 from db.row_json.sources import Column, Form, Key, Many, Rows, Source, by_key
@@ -133,7 +134,7 @@ def _row_type(field: StrawberryField) -> Any:
     found: Any = field.resolve_type()
     while hasattr(found, "of_type"):
         found = found.of_type
-    return found
+    return found.resolve_type() if isinstance(found, LazyType) else found
 
 
 def type_named(info: StrawberryInfo[Any, Any], name: str) -> type:

@@ -9,7 +9,7 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import bulk, flows, projects, schedules, secrets, webhooks
+from resolvers import bulk, flows, inbox, projects, schedules, secrets, webhooks
 from resolvers.api_keys import KeyList
 from resolvers.audit import AuditLog
 from resolvers.context import Context
@@ -19,12 +19,15 @@ from resolvers.flows import FlowList
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
+from schema.inputs.schedules import ScheduleFilter
+from schema.queries.inbox import InboxQuery
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
+from schema.types.input_request import InputRequest
 from schema.types.node import Node
 from schema.types.project import Project, Viewer
 from schema.types.run_file import RunFile
@@ -38,6 +41,9 @@ Id = Annotated[strawberry.ID, strawberry.argument(description="The ID.")]
 Ids = Annotated[list[strawberry.ID], strawberry.argument(description=f"The IDs, at most {MAX_NODES}.")]
 FlowsFilter = Annotated[
     FlowFilter | None, strawberry.argument(description="Which flows. By default all that the key sees.")
+]
+SchedulesFilter = Annotated[
+    ScheduleFilter | None, strawberry.argument(description="Which schedules. By default all that the key sees.")
 ]
 RunsFilter = Annotated[
     FlowRunFilter | None,
@@ -56,7 +62,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query:
+class Query(InboxQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key sees no such object.")
@@ -113,6 +119,26 @@ class Query:
     def flow_run_stats(self, info: Info, filter: RunsFilter = None) -> FlowRunStats:  # noqa: A002
         where = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return FlowRunStats(statistics=Statistics(info.context.database, where))
+
+    @field("The schedules of all flows that the key sees, newest first.")
+    async def schedules(
+        self,
+        info: Info,
+        filter: SchedulesFilter = None,  # noqa: A002
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Schedule]:
+        source = schedules.list_of(info.context, (filter or ScheduleFilter()).to_domain())
+        return await connect(info, Schedule, source, PageArguments(first, after, last, before))
+
+    @field("The projects that the key sees, newest first: all of them for operator keys, else the key's own.")
+    async def projects(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Project]:
+        source = projects.list_of(info.context)
+        return await connect(info, Project, source, PageArguments(first, after, last, before))
 
     @field("The secrets of a project, oldest first. Their values cannot be read.")
     async def secrets(
@@ -220,6 +246,7 @@ NODES = {
     IdKind.FLOW_VERSION: (FlowVersion, flows.get_version),
     IdKind.RUN: (FlowRun, runs.get),
     IdKind.FILE: (RunFile, files.get),
+    IdKind.INPUT_REQUEST: (InputRequest, inbox.get),
     IdKind.SCHEDULE: (Schedule, schedules.get),
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),

@@ -1,6 +1,7 @@
 """The root type of subscriptions, and the events that they deliver."""
 
 from collections.abc import AsyncIterable, Callable
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, TypeVar, cast
 
@@ -8,18 +9,22 @@ import strawberry
 
 from db.bulk import reads as bulk_reads
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
-from db.runs import reads
+from db.runs import inbox, input_requests, reads
 from domain import ids, json_codec
 from domain.ids import IdKind
 from live.events import EventOfKind, LogItem, MatchedEvent
+from resolvers import inbox as resolved_inbox
 from resolvers import subscriptions
 from resolvers.flow_runs import runs
 from resolvers.subscriptions import encode_position
-from schema.enums import BulkStatus, RunStatus
-from schema.fields import Info, columns_of, field
+from schema.enums import BulkStatus, InputRequestStatus, RunStatus
+from schema.fields import Info, column, columns_of, field
 from schema.inputs.filters import FlowRunFilter
+from schema.inputs.input_requests import InputRequestFilter
+from schema.queries.inbox import RequestsFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
+from schema.types.input_request import InputRequest
 from schema.types.progress import CURSOR, LogLinesAppended, StepChanged
 from schema.types.stats import FlowRunStats
 
@@ -131,6 +136,39 @@ class BulkOperationProgressed:
         )
 
 
+@strawberry.type(description="An input request was created, answered, cancelled, or has expired.")
+class InputRequestChanged:
+    """An input request was created, answered, cancelled, or has expired."""
+
+    row: strawberry.Private[EventOfKind]
+
+    cursor: str = strawberry.field(description=CURSOR)
+    matches: bool = strawberry.field(
+        description="True if the request matches the filter after the change. False if it does not, but did before:"
+        " remove it from a list of matching requests."
+    )
+    # Not `status`: that of a run has another type, so that one selection could not have both.
+    request_status: InputRequestStatus = column("to_status", "Status after the change.", convert=InputRequestStatus)
+    at: datetime = column("at", "Time of the change.")
+
+    @field("ID of the request.")
+    def request_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.INPUT_REQUEST, input_requests.asked(self.row).id))
+
+    @field("ID of the run.")
+    def run_id(self) -> strawberry.ID:
+        return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
+
+    @field(
+        "The request as it is when the event is delivered, which may be later than the change. Null if it was deleted"
+        " by retention."
+    )
+    async def request(self, info: Info) -> InputRequest | None:
+        key = input_requests.asked(self.row).id
+        row = await info.context.loaders.load(inbox.by_ids, key, columns_of(info, InputRequest))
+        return InputRequest(row=row) if row is not None else None
+
+
 RunEvent = FlowRunStatusChanged | FlowRunUpdated | CaughtUp
 FlowRunStatusEvent = Annotated[
     RunEvent,
@@ -145,6 +183,24 @@ FlowRunProgressEvent = Annotated[
         "FlowRunProgressEvent", description="An event in one run, or the mark between replayed and live events."
     ),
 ]
+
+
+RequestEvent = InputRequestChanged | CaughtUp
+InputRequestEvent = Annotated[
+    RequestEvent,
+    strawberry.union(
+        "InputRequestEvent",
+        description="A change of an input request, or the mark between replayed and live events.",
+    ),
+]
+
+
+def request_event(item: LogItem) -> RequestEvent:
+    """Return the object of `inputRequestsChanged` for an item."""
+    cursor = encode_position(item.position)
+    if not isinstance(item, MatchedEvent):
+        return CaughtUp(cursor=cursor)
+    return InputRequestChanged(row=item.row, cursor=cursor, matches=item.matches)
 
 
 def run_event(item: LogItem) -> RunEvent:
@@ -210,6 +266,20 @@ class Subscription:
     ) -> AsyncIterable[FlowRunStatusEvent]:
         run_filter = runs.scoped(info.context, (filter or FlowRunFilter()).to_domain())
         return subscriptions.run_changes(info.context, run_filter, after, run_event)
+
+    @_subscription(
+        "Changes of the input requests that match the filter after the change, or matched before it: see `matches`."
+        " Delivered in the order of the event log, each once: with `after`, first the changes since that cursor; then"
+        " `CaughtUp`; then live changes."
+    )
+    def input_requests_changed(
+        self,
+        info: Info,
+        filter: RequestsFilter = None,  # noqa: A002
+        after: After = None,
+    ) -> AsyncIterable[InputRequestEvent]:
+        where = resolved_inbox.scoped(info.context, (filter or InputRequestFilter()).to_domain())
+        return subscriptions.input_request_changes(info.context, where, after, request_event)
 
     @_subscription(
         "Events in one run, in the order of the event log: changes of its status and of its steps' statuses, and lines"

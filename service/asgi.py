@@ -36,6 +36,7 @@ from service.http.webhooks import Webhooks
 from service.secret_keys import load_key_ring
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
+from service.token_keys import load_token_keys
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -56,7 +57,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     pages = Pages(WEB)
-    viewers = Viewers(database)
+    token_keys = load_token_keys(settings)
+    viewers = Viewers(database, token_keys)
     sessions = BrowserSessions(database, viewers, project_id)
     downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
     hub = Hub(database)
@@ -99,6 +101,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         origins=origins,
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
+        token_keys=token_keys,
     )
     app = Starlette(
         routes=[

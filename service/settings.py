@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from strawberry.http.websocket_origin import normalize_origin
 
 from db.core import pg_url
+from domain.access_token import MIN_KEY_LENGTH
 from domain.runs.run_log import MAX_LINES
 from engine.file_store import BUCKETS
 from engine.run_output import MAX_FILE_BYTES
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
         description="Keys that encrypt secrets, separated by commas: the first one encrypts, all of them decrypt. Each"
         " is the base64 of 32 bytes; `secrets new-key` makes one. For an SQLite database the default is a key file"
         " beside it.",
+    )
+    token_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that sign access tokens, separated by commas, of 32 characters or more: the first one signs,"
+        " all of them verify. For an SQLite database the default is a key file beside it.",
     )
     seed_demo: bool = Field(default=True, description="Create the demo flows, when the database has no flow yet.")
     worker_concurrency: int = Field(default=64, ge=1, le=10_000, description="Runs that a worker executes at once.")
@@ -164,6 +170,13 @@ class Settings(BaseSettings):
             raise ValueError("the URL must name a file: sqlite:///folder/file.db")
         return value
 
+    @field_validator("token_keys")
+    @classmethod
+    def _long_keys(cls, value: SecretStr) -> SecretStr:
+        if any(len(key) < MIN_KEY_LENGTH for key in _listed(value.get_secret_value())):
+            raise ValueError(f"each key must have at least {MIN_KEY_LENGTH} characters")
+        return value
+
     @field_validator("secret_keys")
     @classmethod
     def _usable_keys(cls, value: SecretStr) -> SecretStr:
@@ -223,6 +236,11 @@ class Settings(BaseSettings):
     def trusted_document_files(self) -> list[Path]:
         """The files that `trusted_documents` names."""
         return [Path(name) for name in _listed(self.trusted_documents)]
+
+    @property
+    def token_key_list(self) -> list[str]:
+        """The keys that `token_keys` names."""
+        return _listed(self.token_keys.get_secret_value())
 
     @property
     def database_file(self) -> Path | None:

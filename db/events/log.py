@@ -37,6 +37,9 @@ RUN_RECOVERED = "RUN_RECOVERED"
 """Kind of event: a retry of the run, direct or later in the chain, succeeded."""
 RUN_KINDS = frozenset({RUN_STATUS, RUN_ARCHIVED, RUN_UNARCHIVED, RUN_RECOVERED})
 """Kinds of events that change the run itself, and with it the filters that it matches."""
+INPUT_REQUEST = "INPUT_REQUEST"
+"""Kind of event: an input request was created, answered, cancelled, or has expired. `data` is
+`{id, flowId, projectId, assignee, expiresAt}`, the last in microseconds since 1970."""
 STEP_STATUS = "STEP_STATUS"
 """Kind of event: a step of a run changed its status. `data` is `{position, attempt}`."""
 LOG_LINES = "LOG_LINES"

@@ -10,6 +10,7 @@ from db.models.flow_run import FlowRun
 from db.models.input_request import InputRequest
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
+from db.models.revoked_token import RevokedToken
 from db.models.run_event import EventLowWatermark, RunEvent
 from db.models.run_file import RunFile, RunFileReference
 from db.models.run_log import RunLog
@@ -35,6 +36,7 @@ __all__ = [
     "Project",
     "QuotaUse",
     "RetiredSecret",
+    "RevokedToken",
     "RunEvent",
     "RunFile",
     "RunFileReference",

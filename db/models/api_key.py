@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Text, true
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -19,6 +19,8 @@ class ApiKey(SQLModel, table=True):
     project_id: UUID | None = Field(sa_column=key(ForeignKey("project.id"), nullable=True))
     """None: the operator's key, for all projects."""
     role: str = Field(sa_column=Column(Text, nullable=False))
+    payloads: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
+    """False: the key has no sight of inputs, outputs, details of errors, logs and files."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""

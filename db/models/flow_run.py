@@ -103,6 +103,8 @@ class FlowRun(SQLModel, table=True):
     """When a run that waits for a slot became due, which is its place in the wait queue; see `db.queue.slots`."""
     blocked_by: UUID | None = Field(sa_column=key(nullable=True))
     """The wait queue it stands in: that of its flow, if the flow has a concurrency limit, or else of its project."""
+    waits_for: str | None = Field(sa_column=Column(Text))
+    """What the last pause of the run waits for, or waited: a `WaitKind`. None: the run has never been paused."""
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
     """Of the claim under way; a worker that cannot show it changes nothing."""
     interruptions: int = Field(sa_column=Column(Integer, nullable=False))
@@ -175,6 +177,9 @@ def _indexes(c: Any) -> None:
     # The wait queues of concurrency limits.
     blocked = c.blocked_by.is_not(None)
     Index("ix_run_blocked", c.blocked_by, c.blocked_since, sqlite_where=blocked, postgresql_where=blocked)
+    # What paused runs wait for.
+    paused = c.status == "PAUSED"
+    Index("ix_run_waiting", c.project_id, c.waits_for, c.id, sqlite_where=paused, postgresql_where=paused)
     # What the purge of step data looks for.
     kept = and_(c.finished_at.is_not(None), c.steps_purged_at.is_(None))
     Index("ix_run_kept", c.project_id, c.finished_at, sqlite_where=kept, postgresql_where=kept)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, Text
+from sqlalchemy import Column, ForeignKey, Index, Integer, Text, text
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -13,10 +13,25 @@ class InputRequest(SQLModel, table=True):
     """A question that a humanInput step asks, and its answer."""
 
     __tablename__ = "input_request"
-    __table_args__ = (Index("ix_input_request_run", "run_id", "position"),)
+    __table_args__ = (
+        Index("ix_input_request_run", "run_id", "position"),
+        # The inbox: of a project, by status; of one person or group; of one flow; by expiry.
+        Index("ix_input_request_project", "project_id", "id"),
+        Index("ix_input_request_status", "project_id", "status", "id"),
+        Index(
+            "ix_input_request_assignee",
+            *("project_id", "assignee", "id"),
+            sqlite_where=text("assignee IS NOT NULL"),
+            postgresql_where=text("assignee IS NOT NULL"),
+        ),
+        Index("ix_input_request_flow", "flow_id", "id"),
+    )
 
     id: UUID = Field(sa_column=key(primary_key=True))
     run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
+    project_id: UUID = Field(sa_column=key())
+    flow_id: UUID = Field(sa_column=key())
+    """Project and flow of the run: the inbox reads no runs."""
     position: int = Field(sa_column=Column(Integer, nullable=False))
     """The step's place in the definition, from 0."""
     status: str = Field(sa_column=Column(Text, nullable=False))

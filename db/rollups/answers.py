@@ -6,11 +6,11 @@ possible, and what is left at its two ends from the runs.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -37,6 +37,8 @@ from domain import ids
 from domain.runs.filter_field import Archived, Operator
 from domain.runs.run_filter import RunFilter
 from domain.time import iso_duration
+
+K = TypeVar("K")
 
 _rollups = table(RunRollup)
 _rollup = _rollups.c
@@ -136,6 +138,13 @@ def counts_by_time(
     conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime]
 ) -> Mapping[tuple[int, str], int] | None:
     """Returns the number of runs of each status in each time bucket, by the index of the bucket."""
+    rows = _counts_by_time(conn, where, now, bounds)
+    return None if rows is None else {(row.bucket, row.status): row.runs for row in rows}
+
+
+def _counts_by_time(
+    conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime], group: str | None = None
+) -> Sequence[Any] | None:
     question = _question(where, now)
     if question is None or any((bound - EPOCH) % _SLOT for bound in bounds):
         return None
@@ -144,8 +153,30 @@ def counts_by_time(
     since = begin if question.since is None else max(begin, question.since)
     until = end if question.until is None else min(end, question.until)
     bounded = replace(question, since=since, until=until)
-    rows = _answer(conn, Measure.RUNS, bounded, _Buckets(slots))
-    return None if rows is None else {(row.bucket, row.status): row.runs for row in rows}
+    return _answer(conn, Measure.RUNS, bounded, _Buckets(slots), group=group)
+
+
+def counts_by_group(
+    conn: Connection, where: RunFilter, now: datetime, group: str
+) -> Mapping[Any, Mapping[str, int]] | None:
+    """Returns the number of runs with each status, by the value of the column `group`: FLOW or TRIGGER."""
+    rows = _answer(conn, Measure.RUNS, _question(where, now), group=group)
+    return None if rows is None else _grouped(rows, group, lambda row: row.status)
+
+
+def counts_by_time_and_group(
+    conn: Connection, where: RunFilter, now: datetime, bounds: Sequence[datetime], group: str
+) -> Mapping[Any, Mapping[tuple[int, str], int]] | None:
+    """Returns the number of runs of each status in each time bucket, by the value of the column `group`."""
+    rows = _counts_by_time(conn, where, now, bounds, group)
+    return None if rows is None else _grouped(rows, group, lambda row: (row.bucket, row.status))
+
+
+def _grouped(rows: Sequence[Any], group: str, key: Callable[[Any], K]) -> Mapping[Any, Mapping[K, int]]:
+    groups: dict[Any, dict[K, int]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, group), {})[key(row)] = row.runs
+    return groups
 
 
 def durations(conn: Connection, where: RunFilter, now: datetime) -> Sequence[DurationCount] | None:
@@ -154,8 +185,26 @@ def durations(conn: Connection, where: RunFilter, now: datetime) -> Sequence[Dur
     return None if rows is None else sorted(DurationCount(*row) for row in rows)
 
 
-def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[tuple[UUID, str, int]] | None:
-    """Returns flow, step and number of runs of the `limit` steps at which most runs failed, the most first."""
+def durations_by_flow(
+    conn: Connection, where: RunFilter, now: datetime
+) -> Mapping[UUID, Sequence[DurationCount]] | None:
+    """Returns the number of runs in each bucket of durations, the shortest first, of each flow."""
+    rows = _answer(conn, Measure.DURATIONS, _question(where, now), group=FLOW)
+    if rows is None:
+        return None
+    flows: dict[UUID, list[DurationCount]] = {}
+    for row in sorted(rows, key=lambda row: row.duration_bucket):
+        flows.setdefault(row.flow_id, []).append(DurationCount(row.duration_bucket, row.runs, row.total_ms))
+    return flows
+
+
+def failures(
+    conn: Connection, where: RunFilter, now: datetime, limit: int | None
+) -> Sequence[tuple[UUID, str, int]] | None:
+    """Returns flow, step and number of runs of the `limit` steps at which most runs failed, the most first.
+
+    None: of all steps, in no order.
+    """
     rows = _answer(conn, Measure.FAILURES, _question(where, now), limit=limit)
     return None if rows is None else [(row.flow_id, row.failed_step_name, row.runs) for row in rows]
 
@@ -186,9 +235,9 @@ def _millisecond(instant: datetime) -> int:
     return ids.first_uuid_at(instant).int >> 80
 
 
-def _plan(question: _Question, measure: Measure, buckets: _Buckets | None) -> _Plan | None:
+def _plan(question: _Question, keys: Collection[str], measure: Measure, buckets: _Buckets | None) -> _Plan | None:
     """Returns what to read; None if no level tells apart what the question asks, or no whole span is asked for."""
-    distinguished = _OPTIONAL & question.values.keys() | ({FLOW} if measure is Measure.FAILURES else frozenset())
+    distinguished = _OPTIONAL & {*question.values, *keys}
     fitting = [level for level in LEVELS if level.measure is measure and distinguished <= level.columns]
     columns = min((level.columns for level in fitting), key=len, default=None)
     by_span = {level.span: level for level in fitting if level.columns == columns}
@@ -232,10 +281,12 @@ def _answer(
     question: _Question | None,
     buckets: _Buckets | None = None,
     limit: int | None = None,
+    group: str | None = None,
 ) -> Sequence[Any] | None:
-    if question is None or (plan := _plan(question, measure, buckets)) is None:
+    names = _KEYS[measure] if group is None else (*_KEYS[measure], group)
+    if question is None or (plan := _plan(question, names, measure, buckets)) is None:
         return None
-    parts = _parts(conn.dialect.name, measure, question, plan, buckets)
+    parts = _parts(conn.dialect.name, measure, names, question, plan, buckets)
     found = union_all(*parts).subquery("found")
     keys = [column for column in found.c if column.name not in {"runs", "total_ms"}]
     sums = [cast(func.sum(found.c[name]), BigInteger).label(name) for name in ("runs", "total_ms")]
@@ -252,7 +303,12 @@ def _answer(
 
 
 def _parts(
-    dialect: str, measure: Measure, question: _Question, plan: _Plan, buckets: _Buckets | None
+    dialect: str,
+    measure: Measure,
+    names: Sequence[str],
+    question: _Question,
+    plan: _Plan,
+    buckets: _Buckets | None,
 ) -> Iterator[Select[Any]]:
     """The queries whose rows add up to the answer."""
     for level, piece in plan.levels:
@@ -262,31 +318,32 @@ def _parts(
         if piece.span != ALL_TIME:
             conditions += _between(_rollup.slot, piece.begin, piece.end)
         number = buckets and buckets.number(_rollup.slot)
-        yield _part(measure, _rollup, number, _rollup.runs, _rollup.total_ms).where(*conditions)
+        yield _part(names, _rollup, number, _rollup.runs, _rollup.total_ms).where(*conditions)
     changed = {
         "status": _delta.status,
         "flow_id": _delta.flow_id,
+        "trigger_method": _delta.trigger_method,
         "failed_step_name": _delta.failed_step_name,
         "duration_bucket": bucket_of(_delta.duration_ms),
     }
     begin, end = min(piece.begin for _, piece in plan.levels), plan.levels[-1][1].end
     number = buckets and buckets.number(_delta.slot)
     total = _delta.runs * func.coalesce(_delta.duration_ms, 0)
-    part = _part(measure, changed, number, _delta.runs, total).where(*_between(_delta.slot, begin, end))
+    part = _part(names, changed, number, _delta.runs, total).where(*_between(_delta.slot, begin, end))
     yield part.where(*question.conditions(_delta), *_measured(measure, _delta))
     for since, until in plan.edges:
-        own = {**changed, "status": _run.status, "flow_id": _run.flow_id, "failed_step_name": _run.failed_step_name}
+        own: dict[str, ColumnElement[Any]] = {name: _run[name] for name in changed if name != "duration_bucket"}
         own["duration_bucket"] = bucket_of(_run.duration_ms)
         number = buckets and buckets.number_at(since)
-        part = _part(measure, own, number, _ONE, func.coalesce(_run.duration_ms, 0))
+        part = _part(names, own, number, _ONE, func.coalesce(_run.duration_ms, 0))
         part = part.where(_run.id >= UUID(int=since << 80), _run.id < UUID(int=until << 80))
         yield part.where(matches(question.where, dialect, question.now), *_measured(measure, _run))
 
 
 def _part(
-    measure: Measure, source: Any, number: ColumnElement[int] | None, runs: Any, total: ColumnElement[Any]
+    names: Sequence[str], source: Any, number: ColumnElement[int] | None, runs: Any, total: ColumnElement[Any]
 ) -> Select[Any]:
-    keys = [source[name].label(name) for name in _KEYS[measure]]
+    keys = [source[name].label(name) for name in names]
     if number is not None:
         keys.insert(0, number.label("bucket"))
     return select(*keys, runs.label("runs"), total.label("total_ms"))

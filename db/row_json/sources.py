@@ -36,11 +36,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The ID in a column that holds a UUID: the prefix of the type, `_`, and the digits; `before` stands in front."""
+    """The ID in a column that holds a UUID, the prefix of the type, `_` and the digits, with `before` and `after`."""
 
     prefix: str
     name: str = "id"
     before: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class SameRow:
-    """An object over the same row; null if the column `present` is null."""
+    """An object over the same row; null if the column or the expression `present` is null."""
 
-    present: str
+    present: str | Computed
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,8 @@ class Writer:
                 yield from self._object(selected, alias)
             case Nested(SameRow(present), selected):
                 text = self.object(selected, alias)
-                yield f"CASE WHEN {alias}.{present} IS NULL THEN 'null' ELSE {text} END"
+                value = f"{alias}.{present}" if isinstance(present, str) else present.expression(self._dialect, alias)
+                yield f"CASE WHEN {value} IS NULL THEN 'null' ELSE {text} END"
             case Nested(JsonMembers(name), selected):
                 column = f"{alias}.{name}"
                 yield f"CASE WHEN {column} IS NULL THEN 'null' ELSE {self.object(selected, column)} END"
@@ -201,7 +202,7 @@ class Writer:
             return
         before, after = ("", "")
         if isinstance(source, Key):
-            before, after = f'"{source.before}{source.prefix}_', '"'
+            before, after = f'"{source.before}{source.prefix}_', f'{source.after}"'
         elif leaf.form in _QUOTED:
             before = after = '"'
         if leaf.is_required:

@@ -11,8 +11,10 @@ from sqlalchemy import cast as sql_cast
 
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
+from db.runs.waiting import waits_for_any
 from db.sql.any_of import any_of
 from domain import ids
+from domain.enums import WaitKind
 from domain.runs.filter_field import Archived, FilterField, Operator
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, document_with
 from domain.runs.run_filter import RunFilter
@@ -253,6 +255,10 @@ def _is_null(column: ColumnElement[Any], _: bool, __: _Scope) -> ColumnElement[b
     return column.is_(None)
 
 
+def _waiting_for(_: ColumnElement[Any], kinds: Sequence[WaitKind], scope: _Scope) -> ColumnElement[bool]:
+    return waits_for_any(kinds, scope.now)
+
+
 def _unrecovered(recovered_by: ColumnElement[Any], _: bool, __: _Scope) -> ColumnElement[bool]:
     return and_(_run.status.in_(sorted(UNSUCCESSFUL)), recovered_by.is_(None))
 
@@ -318,6 +324,7 @@ _CONDITIONS: Mapping[Operator, _Condition] = {
     Operator.METADATA: _metadata,
     Operator.IN_FAMILY: _in_family,
     Operator.IS_NULL: _is_null,
+    Operator.WAITING_FOR: _waiting_for,
     Operator.UNRECOVERED: _unrecovered,
     Operator.ARCHIVED: _archived,
     Operator.NOT: _not,

@@ -94,7 +94,7 @@ def counts_by_time(
     # A condition on all statuses lets the planner search an index that begins with the status for the time.
     any_status = _run.status.in_(sorted(RunStatus)) if where.statuses is None else true()
     runs = (
-        select(_bucket(edges[1:-1]).label("bucket"), _run.status)
+        select(bucket(edges[1:-1]).label("bucket"), _run.status)
         .where(any_status, _run.id >= edges[0], _run.id < edges[-1], narrowed(conn, where, now))
         .subquery("runs")
     )
@@ -102,12 +102,12 @@ def counts_by_time(
     return {(bucket, status): count for bucket, status, count in conn.execute(query)}
 
 
-def _bucket(edges: Sequence[UUID], first: int = 0) -> ColumnElement[Any]:
+def bucket(edges: Sequence[UUID], first: int = 0) -> ColumnElement[Any]:
     """Returns the number of `edges` that are not above the run's ID, plus `first`: a binary search as nested CASEs."""
     if not edges:
         return literal_column(str(first), Integer)
     middle = len(edges) // 2
-    lower, upper = _bucket(edges[:middle], first), _bucket(edges[middle + 1 :], first + middle + 1)
+    lower, upper = bucket(edges[:middle], first), bucket(edges[middle + 1 :], first + middle + 1)
     return case((_run.id < edges[middle], lower), else_=upper)
 
 
@@ -118,27 +118,46 @@ def durations(conn: Connection, where: RunFilter, now: datetime) -> Durations | 
     """
     buckets = answers.durations(conn, where, now)
     if buckets is not None and sum(bucket.runs for bucket in buckets) >= EXACT_DURATIONS:
-        return _approximate(buckets)
+        return approximate(buckets)
+    return exact_durations(conn, narrowed(conn, where, now)).get(())
+
+
+def exact_durations(
+    conn: Connection, condition: ColumnElement[bool], *keys: ColumnElement[Any]
+) -> Mapping[tuple[Any, ...], Durations]:
+    """Returns the durations of the runs that match a condition and have ended, by their values in the columns `keys`.
+
+    Without `keys`, all runs are those of the key `()`. Keys without such runs are left out.
+    """
     length = _run.duration_ms
     of_length = (
-        select(length.label("length"), func.count().label("runs"))
-        .where(length.is_not(None), narrowed(conn, where, now))
-        .group_by(length)
+        select(*keys, length.label("length"), func.count().label("runs"))
+        .where(length.is_not(None), condition)
+        .group_by(*keys, length)
         .cte("of_length")
     )
-    ranked = select(of_length, func.sum(of_length.c.runs).over(order_by=of_length.c.length).label("up_to")).subquery(
-        "ranked"
-    )
+    own = [of_length.c[str(column.key)] for column in keys]
+    up_to = func.sum(of_length.c.runs).over(partition_by=own or None, order_by=of_length.c.length)
+    whole = func.sum(of_length.c.runs).over(partition_by=own or None)
+    ranked = select(of_length, up_to.label("up_to"), whole.label("whole")).subquery("ranked")
     # Compared in whole runs: a quotient could be rounded to the other side of a percentile.
-    runs = select(func.sum(of_length.c.runs)).scalar_subquery()
-    percentiles = [func.min(case((ranked.c.up_to * 100 >= runs * percent, ranked.c.length))) for percent in PERCENTILES]
+    percentiles = [
+        func.min(case((ranked.c.up_to * 100 >= ranked.c.whole * percent, ranked.c.length))) for percent in PERCENTILES
+    ]
     total = func.sum(ranked.c.length * ranked.c.runs)
-    query = select(func.sum(ranked.c.runs), func.min(ranked.c.length), func.max(ranked.c.length), total, *percentiles)
-    count, shortest, longest, sum_of_all, *by_percent = conn.execute(query).one()
-    return Durations(int(count), shortest, longest, int(sum_of_all) / int(count), by_percent) if count else None
+    values = (func.sum(ranked.c.runs), func.min(ranked.c.length), func.max(ranked.c.length), total, *percentiles)
+    grouped = [ranked.c[str(column.key)] for column in keys]
+    found: dict[tuple[Any, ...], Durations] = {}
+    for row in conn.execute(select(*grouped, *values).group_by(*grouped)):
+        count, shortest, longest, sum_of_all, *by_percent = row[len(keys) :]
+        if count:
+            mean = int(sum_of_all) / int(count)
+            found[tuple(row[: len(keys)])] = Durations(int(count), shortest, longest, mean, by_percent)
+    return found
 
 
-def _approximate(buckets: Sequence[DurationCount]) -> Durations:
+def approximate(buckets: Sequence[DurationCount]) -> Durations:
+    """Returns the durations of runs of which the buckets are known."""
     runs = sum(bucket.runs for bucket in buckets)
     up_to = list(accumulate(bucket.runs for bucket in buckets))
     middles = [middle_of(bucket.bucket) for bucket in buckets]
@@ -147,8 +166,8 @@ def _approximate(buckets: Sequence[DurationCount]) -> Durations:
     return Durations(runs, middles[0], middles[-1], mean, percentiles)
 
 
-def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[FailingStep]:
-    """Returns the `limit` steps at which most runs failed, the most first."""
+def failures(conn: Connection, where: RunFilter, now: datetime, limit: int | None) -> Sequence[FailingStep]:
+    """Returns the `limit` steps at which most runs failed, the most first; None: all, in no order."""
     if (counted := answers.failures(conn, where, now, limit)) is not None:
         return [FailingStep(*row) for row in counted]
     runs = func.count().label("runs")

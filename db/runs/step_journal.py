@@ -26,7 +26,7 @@ from db.runs.claims import LeaseLostError
 from db.runs.transitions import Ending, Lease
 from db.sql.any_of import any_of
 from domain import ids, json_codec
-from domain.enums import AttemptStatus, RunStatus, StepStatus
+from domain.enums import AttemptStatus, RunStatus, StepStatus, WaitKind
 from domain.ids import IdKind
 from domain.time import clock
 
@@ -271,7 +271,8 @@ def pause(
         input_requests.create(uow, request)
     if batch is not None:
         children.create(uow, _parent(uow.conn, lease), batch)
-    if not transitions.pause(uow, lease, message, due_at):
+    waits_for = WaitKind.PERSON if request is not None else WaitKind.CHILDREN if batch is not None else WaitKind.TIME
+    if not transitions.pause(uow, lease, message, due_at, waits_for):
         raise LeaseLostError
 
 

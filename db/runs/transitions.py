@@ -33,7 +33,7 @@ from db.row_types import RunRow
 from db.sql.any_of import any_of
 from db.sql.rows import fetch_all, fetch_first, group_by
 from domain.actor import Actor
-from domain.enums import RunStatus
+from domain.enums import RunStatus, WaitKind
 from domain.runs.fingerprint import fingerprint
 from domain.runs.state_machine import FINAL, LIVE, TRANSITIONS
 from domain.text import fold_column
@@ -118,6 +118,7 @@ _PAUSE = (
     .values(
         status=RunStatus.PAUSED,
         due_at=bindparam("due"),
+        waits_for=func.coalesce(bindparam("kind", type_=_run.waits_for.type), _run.waits_for),
         updated_at=_NOW,
         ran_ms=_RAN,
         running_since=None,
@@ -306,13 +307,16 @@ def start(uow: UnitOfWork, sources: Mapping[UUID, str]) -> None:
         event_log.append(uow, started)
 
 
-def pause(uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None) -> bool:
+def pause(
+    uow: UnitOfWork, lease: Lease, message: str, due_at: datetime | None, waits_for: WaitKind | None = None
+) -> bool:
     """RUNNING → PAUSED, by the worker that has `lease`. Returns False if the lease is no longer valid.
 
-    The run is due again at `due_at`, or when it is resumed.
+    The run is due again at `due_at`, or when it is resumed. `waits_for` is by default the same as at its last pause.
     """
     now = clock.now()
-    row = uow.conn.execute(_PAUSE, {"of_run": lease.run_id, "token": lease.token, "due": due_at, "now": now}).first()
+    given = {"of_run": lease.run_id, "token": lease.token, "due": due_at, "kind": waits_for, "now": now}
+    row = uow.conn.execute(_PAUSE, given).first()
     if row is None:
         return False
     _release_slots(uow, row)

@@ -59,6 +59,8 @@ class Operator(Enum):
     """The column is null."""
     IN_FAMILY = auto()
     """The run in the column, the topmost ancestor, is the value."""
+    WAITING_FOR = auto()
+    """The run waits for one of the values: see `domain.runs.wait`."""
     UNRECOVERED = auto()
     """The run ended without success, and no retry of it succeeded."""
     ARCHIVED = auto()
@@ -69,7 +71,16 @@ class Operator(Enum):
     """The run matches at least one of the values, filters; no run matches an empty list."""
 
 
-LIST_OPERATORS = frozenset({Operator.ANY_OF, Operator.HAS_ALL, Operator.HAS_ANY, Operator.METADATA, Operator.OR})
+LIST_OPERATORS = frozenset(
+    {
+        Operator.ANY_OF,
+        Operator.HAS_ALL,
+        Operator.HAS_ANY,
+        Operator.METADATA,
+        Operator.WAITING_FOR,
+        Operator.OR,
+    }
+)
 """The operators that take a list of values."""
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 from uuid import UUID
 
 from domain.described_enum import DescribedEnum
-from domain.enums import Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod, WaitKind
 from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import MetadataCondition
@@ -60,6 +60,17 @@ class RunFilter:
     statuses: Annotated[
         Sequence[RunStatus] | None,
         FilterField(Operator.ANY_OF, "status", RunStatus, "Runs that have one of these statuses."),
+    ] = None
+    waiting_for: Annotated[
+        Sequence[WaitKind] | None,
+        FilterField(
+            Operator.WAITING_FOR,
+            "waits_for",
+            WaitKind,
+            "Live runs that wait for one of these: see `FlowRun.waitingFor`. Runs go on to wait for a worker, a slot or"
+            " a retry without an event: a stream has them at their next change.",
+            also_reads=("status", "due_at", "blocked_by", "lease_token"),
+        ),
     ] = None
     environments: Annotated[
         Sequence[Environment] | None,

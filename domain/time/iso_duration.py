@@ -1,4 +1,4 @@
-"""Durations in ISO 8601, such as `P1D`: the length of a period of time that ends at a given instant."""
+"""Durations in ISO 8601, such as `P1D`: the length of a period of time that ends or begins at a given instant."""
 
 import calendar
 import re
@@ -12,6 +12,7 @@ _PATTERN = re.compile(
     re.ASCII,
 )
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class IsoDuration(NamedTuple):

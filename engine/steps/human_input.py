@@ -88,6 +88,8 @@ class HumanInputKind(StepKind):
         request = {
             "id": ids.new_uuid(),
             "run_id": call.run.id,
+            "project_id": call.run.project_id,
+            "flow_id": call.run.flow_id,
             "position": call.position,
             "step_name": call.step.name,
             "title": step_input.title,

@@ -13,6 +13,7 @@ from db.sql.keyset import Edge, Page, Position, in_order, sort_value
 from domain import ids
 from domain.errors import RunNotFoundError
 from domain.ids import IdKind
+from domain.runs import scope
 from domain.runs.run_filter import RunFilter, RunOrder, RunOrderField
 from resolvers import authorize
 from resolvers.context import Context
@@ -39,7 +40,20 @@ async def get(context: Context, run_id: str, columns: frozenset[str]) -> RunRow 
         InvalidIdError: `run_id` is not the ID of a run.
     """
     row = await context.loaders.load(reads.by_ids, ids.decode(IdKind.RUN, run_id), columns)
-    return row if authorize.can_see(context.viewer, row) else None
+    return row if row is not None and await is_visible(context, row) else None
+
+
+async def is_visible(context: Context, run: RunRow) -> bool:
+    """True if the viewer sees the run, of which the ID and the project were read."""
+    if context.viewer.scope is None:
+        return authorize.can_see(context.viewer, run)
+    return run.id in await in_scope(context, [run.id])
+
+
+async def in_scope(context: Context, run_ids: Sequence[UUID]) -> Collection[UUID]:
+    """Returns those of the runs that the access token in use sees."""
+    where = scoped(context, RunFilter.part())
+    return await context.database.read(reads.matching, run_ids, where)
 
 
 async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -> RunRow:
@@ -56,8 +70,11 @@ async def get_existing(context: Context, run_id: str, columns: frozenset[str]) -
 
 
 def scoped(context: Context, where: RunFilter) -> RunFilter:
-    """Returns `where`, restricted to the projects that the viewer sees."""
-    return replace(where, project_ids=authorize.visible_projects(context.viewer, where.project_ids))
+    """Returns `where`, restricted to the runs that the viewer sees."""
+    viewer = context.viewer
+    if viewer.scope is not None:
+        where = scope.confined(where, viewer.scope)
+    return replace(where, project_ids=authorize.own_projects(viewer, where.project_ids))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,10 @@ MAX_FAILING_STEPS = 100
 """Failing steps in one response."""
 MAX_ERRORS = 20
 """Errors of one failing step in one response."""
+MAX_GROUPS = 100
+"""Groups in one response."""
+DEFAULT_GROUPS = 20
+"""Groups, unless the client gives `first`."""
 DEFAULT_FAILING_STEPS = 10
 """Failing steps, unless the client gives `first`."""
 DEFAULT_ERRORS = 5
@@ -19,7 +23,12 @@ DEFAULT_ERRORS = 5
 
 
 def bucket_bounds(
-    statistics: Statistics, size: BucketSize, since: datetime | None, until: datetime | None, zone: str
+    statistics: Statistics,
+    size: BucketSize,
+    since: datetime | None,
+    until: datetime | None,
+    zone: str,
+    name: str = "timeBuckets",
 ) -> tuple[datetime, ...]:
     """Returns the starts of time buckets, and the end of the last one.
 
@@ -34,7 +43,7 @@ def bucket_bounds(
     try:
         return tuple(time_buckets.bounds(size, get_zone(zone), start, end))
     except ValueError as error:
-        raise InvalidArgumentError(f"`timeBuckets`: {error}") from None
+        raise InvalidArgumentError(f"`{name}`: {error}") from None
 
 
 def checked_size(name: str, value: int, maximum: int) -> int:

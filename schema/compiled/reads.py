@@ -32,6 +32,7 @@ from db.sql.clause_text import Recent
 from domain.errors import FlowRunsError
 from domain.time import clock
 from resolvers.context import Context
+from schema import visibility
 from schema.compiled.environment import Decide, Environment, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
@@ -110,6 +111,7 @@ class _Operation:
         if self._refused is not None:
             raise _LeaveError(self._refused)
         check(self._document, self._name, given)
+        visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):

@@ -14,6 +14,7 @@ from strawberry.types.field import StrawberryField
 
 from db.row_json.statements import RowTexts
 from db.row_json.writer import BROKEN, CURSOR, Literal, Object
+from db.runs import inbox
 from db.runs import texts as run_texts
 from db.sql.keyset import Edge, Page, Position
 from domain import ids
@@ -26,6 +27,7 @@ from resolvers.flow_runs.runs import OLDEST_FIRST_ORDERING
 from schema import query
 from schema.compiled.environment import Environment, UncoveredError
 from schema.compiled.selections import BACKREF, Planner, encode, named
+from schema.queries.inbox import input_request_list
 from schema.types.connection import ConnectionPage, PageArguments
 
 Values = Mapping[str, object]
@@ -109,6 +111,8 @@ class Roots:
                 return self._connection(named(field.type), nodes, query.run_list, arguments, run_texts.TABLE)
             case "flows":
                 return self._connection(named(field.type), nodes, query.flow_list, arguments, "flow")
+            case "inputRequests":
+                return self._connection(named(field.type), nodes, input_request_list, arguments, inbox.TABLE)
             case "flowRun":
                 return self._node(IdKind.RUN, named(field.type), nodes, arguments)
             case "flow":

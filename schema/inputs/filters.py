@@ -16,6 +16,7 @@ from db import flows
 from domain import ids, json_codec
 from domain.errors import InvalidArgumentError
 from domain.ids import IdKind
+from domain.runs import scope
 from domain.runs.filter_field import FilterField, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition, split_path
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
@@ -105,7 +106,7 @@ class MetadataConditionInput:
         Raises:
             InvalidArgumentError: the path has too many keys, or a value cannot be compared.
         """
-        path = split_path(_text("path", self.path))
+        path = split_path(checked_text("path", self.path))
         if len(path) > MAX_PATH_KEYS:
             raise InvalidArgumentError(f"`path` takes at most {MAX_PATH_KEYS} keys, got {len(path)}.")
         options = None if self.in_ is None else tuple(_json_scalar("in", value) for value in _bounded("in", self.in_))
@@ -118,7 +119,7 @@ class MetadataConditionInput:
             exists=self.exists,
             equals=None if self.equals is None else _json_scalar("equals", self.equals),
             one_of=options,
-            prefix=None if self.prefix is None else _text("prefix", self.prefix),
+            prefix=None if self.prefix is None else checked_text("prefix", self.prefix),
             **bounds,
         )
 
@@ -162,6 +163,42 @@ class FlowRunFilter:
             InputTooLargeError: the text is larger than a run's input may be.
         """
         return json_codec.encode(_given(self), limit=json_codec.MAX_INPUT_BYTES, what="filter")
+
+
+def scope_from_text(text: str) -> RunFilter:
+    """Returns the scope of an access token, of the filter that `FlowRunFilter.text` returned when it was created.
+
+    Raises:
+        InvalidArgumentError, InvalidIdError, ValueError: another version of the service wrote it, in other terms.
+    """
+    return scope.check(_read(json_codec.decode(text)).to_domain(), "filter")
+
+
+def _read(given: Any) -> FlowRunFilter:
+    if unknown := given.keys() - {"includeArchived", *map(_name, FILTER_FIELDS)}:
+        # Ignored, they would widen the scope.
+        raise InvalidArgumentError(f"Unknown fields of a filter: {', '.join(sorted(unknown))}.")
+    values = {
+        attribute: [_read_value(field, each) for each in value] if field.is_list else _read_value(field, value)
+        for attribute, field in FILTER_FIELDS.items()
+        if (value := given.get(_name(attribute))) is not None
+    }
+    return FlowRunFilter(**values, include_archived=given.get("includeArchived"))
+
+
+def _read_value(field: FilterField, value: Any) -> Any:
+    match field.value_type:
+        case ValueType.FILTER:
+            return _read(value)
+        case ValueType.METADATA_CONDITION:
+            names = (each.name for each in fields(cast("Any", MetadataConditionInput)))
+            return MetadataConditionInput(**{name: value.get(_name(name)) for name in names})
+        case ValueType.INSTANT:
+            return datetime.fromisoformat(value)
+        case type() as enum:
+            return enum(value)
+        case _:
+            return value
 
 
 @dataclass(slots=True)
@@ -233,7 +270,12 @@ def _id_text(kind: Any) -> Callable[[str, str], str]:
     return lambda _, text: ids.encode(kind, ids.decode(kind, text))
 
 
-def _text(name: str, text: str) -> str:
+def checked_text(name: str, text: str) -> str:
+    """Returns `text`, a value of the argument `name`, unchanged.
+
+    Raises:
+        InvalidArgumentError: it has a character that no stored text has.
+    """
     # PostgreSQL's text cannot hold it, so no stored text contains it.
     if "\0" in text:
         raise _nul_refused(name)
@@ -287,7 +329,7 @@ def _bounded(name: str, values: Sequence[Any], limit: int = MAX_LIST_VALUES) -> 
 
 
 _CONVERTERS: dict[ValueType | IdKind | type[StrEnum], Callable[[str, Any], Any]] = {
-    ValueType.TEXT: _text,
+    ValueType.TEXT: checked_text,
     ValueType.MILLISECONDS: _milliseconds,
     ValueType.DURATION: _duration,
     ValueType.METADATA_CONDITION: lambda _, condition: condition.to_domain(),
@@ -339,7 +381,7 @@ class FlowFilter:
         return flows.FlowFilter(
             project_ids=None if project_ids is None else decode_ids(IdKind.PROJECT, "projectIds", project_ids),
             ids=None if flow_ids is None else decode_ids(IdKind.FLOW, "ids", flow_ids),
-            name_contains=None if text is None else _text("nameContains", text),
+            name_contains=None if text is None else checked_text("nameContains", text),
             enabled=self.enabled,
             published=self.published,
         )

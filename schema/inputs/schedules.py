@@ -5,8 +5,11 @@ from typing import Any
 import strawberry
 from strawberry.scalars import JSON
 
+from db import schedules
+from domain.ids import IdKind
 from schema.arguments import given, optional
 from schema.enums import Environment, MissedFires, ScheduleOverlap
+from schema.inputs.filters import decode_ids
 
 _COLUMNS = (
     "cron",
@@ -42,6 +45,32 @@ _INPUT = "The input of the runs, at most 1 MiB. It must match the `inputSchema` 
 _ENVIRONMENT = "PRODUCTION for live executions, TESTING for trials."
 _TAGS = "The tags of the runs, at most 50, each of 1 to 200 characters."
 _METADATA = "The metadata of the runs: a JSON object, at most 64 KiB."
+
+
+@strawberry.input(description="A filter of schedules. Fields are ANDed; an empty list matches no schedule.")
+class ScheduleFilter:
+    """A filter of schedules."""
+
+    project_ids: list[strawberry.ID] | None = optional(
+        "Schedules of these projects. Only for operator keys. Ignored for all other keys, which always see their own"
+        " project."
+    )
+    flow_ids: list[strawberry.ID] | None = optional("Schedules of one of these flows.")
+    enabled: bool | None = optional("If true, only enabled schedules; if false, only disabled ones.")
+
+    def to_domain(self) -> schedules.ScheduleFilter:
+        """Returns the filter with its IDs decoded.
+
+        Raises:
+            InvalidIdError: a value is not an ID of the expected type.
+            InvalidArgumentError: a list is too long.
+        """
+        project_ids, flow_ids = self.project_ids, self.flow_ids
+        return schedules.ScheduleFilter(
+            project_ids=None if project_ids is None else decode_ids(IdKind.PROJECT, "projectIds", project_ids),
+            flow_ids=None if flow_ids is None else decode_ids(IdKind.FLOW, "flowIds", flow_ids),
+            enabled=self.enabled,
+        )
 
 
 @strawberry.input(description="The schedule to create.")

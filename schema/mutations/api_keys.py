@@ -90,6 +90,10 @@ class ApiKeyMutation:
         all_projects: Annotated[
             bool, argument("Creates an operator key, which sees all projects. Only operator keys can.")
         ] = False,
+        payloads: Annotated[
+            bool,
+            argument("False: the key has no sight of inputs, outputs, details of errors, logs and files of runs."),
+        ] = True,
     ) -> CreateApiKeyResult:
         issued = await api_keys.create(
             info.context,
@@ -97,6 +101,7 @@ class ApiKeyMutation:
             role,
             project_id,
             all_projects=all_projects,
+            payloads=payloads,
             expires_at=expires_at,
             expires_in=expires_in,
         )

@@ -2,6 +2,7 @@
 
 import strawberry
 
+from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
@@ -22,5 +23,6 @@ class Mutation(
     BulkMutation,
     SecretMutation,
     ApiKeyMutation,
+    AccessTokenMutation,
 ):
     """The root type of mutations."""

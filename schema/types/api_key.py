@@ -23,6 +23,9 @@ class ApiKey:
     id: strawberry.ID = id_column(IdKind.API_KEY, "The key's ID.")
     name: str = column("name", "What the key is for.")
     role: Role = column("role", "What the key may do.", convert=Role)
+    payloads: bool = column(
+        "payloads", "True if the key sees inputs, outputs, details of errors, logs and files of runs."
+    )
     hint: str = column("hint", "The first characters of the secret, to tell keys apart.")
     project: Project | None = link(
         "The project of the key; null for operator keys, which see all projects.",

@@ -1,5 +1,6 @@
 """Flows, their versions, schedules and webhooks."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,24 +10,36 @@ from strawberry.scalars import JSON
 from db import flows, projects, schedules, webhooks
 from db.row_json.sources import Column, Form, Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
+from db.sql.keyset import Page
 from domain import ids, json_codec
 from domain.ids import IdKind
 from domain.runs.run_filter import RunFilter
 from domain.time.cron_text import describe, warnings
 from domain.webhook_signatures import form_of
-from resolvers.flow_runs.runs import TriggeredRuns
+from resolvers.flow_runs.flow_stats import FlowStatistics
+from resolvers.flow_runs.runs import TriggeredRuns, scoped
+from resolvers.flows import VersionList
 from resolvers.schedules import preview
 from schema.enums import Environment, MissedFires, ScheduleOverlap, SkipReason, WebhookSignature
-from schema.fields import Info, column, field, id_column, json_column, link, many, type_named
+from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many, type_named
+from schema.inputs.filters import FlowRunFilter
 from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.node import Node
 from schema.types.project import Project
+from schema.types.step_definition import StepDefinition, step_definitions
 
 if TYPE_CHECKING:
     from schema.types.flow_run import FlowRun
+    from schema.types.stats import FlowRunStats
 else:
-    # The module of FlowRun imports this one.
+    # These modules import this one.
     FlowRun = Annotated["FlowRun", strawberry.lazy("schema.types.flow_run")]
+    FlowRunStats = Annotated["FlowRunStats", strawberry.lazy("schema.types.stats")]
+
+_RunsFilter = Annotated[
+    FlowRunFilter | None,
+    strawberry.argument(description="Which runs of the flow. By default all that are not archived."),
+]
 
 
 @strawberry.type(description="A named automation. Its versions define it; new runs execute the published one.")
@@ -63,6 +76,43 @@ class Flow(Node):
         webhooks.by_flows,
     )
 
+    @field("The newest run of the flow, of those that match the filter; null if there is none.", "id", "project_id")
+    async def last_run(self, info: Info, filter: _RunsFilter = None) -> FlowRun | None:  # noqa: A002
+        of: type[FlowRun] = type_named(info, "FlowRun")
+        rows = await TriggeredRuns(info.context, self._runs(filter)).page(columns_of(info, of), Page(1))
+        return of(row=rows[0]) if rows else None
+
+    @field("The runs of the flow, newest first.", "id", "project_id")
+    async def runs(
+        self,
+        info: Info,
+        filter: _RunsFilter = None,  # noqa: A002
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[FlowRun]:
+        source = TriggeredRuns(info.context, self._runs(filter))
+        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
+
+    @field("Statistics over the runs of the flow. Those of all flows of a page are read together.", "id", "project_id")
+    def stats(self, info: Info, filter: _RunsFilter = None) -> FlowRunStats:  # noqa: A002
+        where = scoped(info.context, (filter or FlowRunFilter()).to_domain())
+        of: type[FlowRunStats] = type_named(info, "FlowRunStats")
+        return of(statistics=FlowStatistics(info.context, self.row.id, where))
+
+    @field("The versions of the flow, newest first.", "id")
+    async def versions(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection["FlowVersion"]:
+        source = VersionList(info.context, self.row.id)
+        return await connect(info, FlowVersion, source, PageArguments(first, after, last, before))
+
+    def _runs(self, run_filter: FlowRunFilter | None) -> RunFilter:
+        where = (run_filter or FlowRunFilter()).to_domain()
+        is_allowed = where.flow_ids is None or self.row.id in where.flow_ids
+        return replace(where, project_ids=[self.row.project_id], flow_ids=[self.row.id] if is_allowed else [])
+
 
 @strawberry.type(description="A published definition of a flow. A version never changes.")
 class FlowVersion(Node):
@@ -75,6 +125,10 @@ class FlowVersion(Node):
     step_count: int = column("step_count", "Number of steps in the definition.")
     definition: JSON = json_column("definition", "The definition, as it was published.")
     created_at: datetime = column("created_at", "The publication of the version.")
+
+    @field("The steps of the definition, in their order.", "definition")
+    def steps(self) -> list[StepDefinition]:
+        return step_definitions(self.row.definition)
 
     flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 

@@ -8,12 +8,14 @@ from strawberry.scalars import JSON
 
 from db import flows, projects
 from db.events import log as event_log
-from db.row_json.computed import DURATION, STEP_DATA
-from db.row_json.sources import Count, JsonMembers, One, Paged, Rows, SameRow
+from db.row_json.computed import DURATION, PAUSED, QUEUED, RUNNING, STEP_DATA, WAIT_KIND
+from db.row_json.sources import Count, JsonMembers, Key, One, Paged, Rows, SameRow
 from db.row_types import EventRow, RunRow, StepRow
 from db.runs import files, input_requests, reads
+from domain import ids
 from domain.enums import InputRequestStatus
 from domain.ids import IdKind
+from domain.runs import wait
 from domain.time import clock
 from resolvers.flow_runs import completion, logs, rerun, retry
 from resolvers.flow_runs.logs import LogLines
@@ -39,7 +41,9 @@ from schema.types.project import Project
 from schema.types.run_file import RunFile
 from schema.types.start_check import Completability, Retryability, StartCheck
 from schema.types.step_attempt import StepAttempt, StepError, step_error
+from schema.types.waiting_for import WaitingFor
 
+_RUNNING_COLUMNS = ("running_since", "ran_ms", "finished_at")
 _STEPS = Rows("step_result", {"run_id": "id"}, order="position")
 
 StepNameArgument = Annotated[
@@ -234,6 +238,60 @@ class FlowRun(Node):
             return StepData.PURGED
         return StepData.NOT_STARTED if self.row.started_at is None else StepData.AVAILABLE
 
+    @field(
+        "What the run waits for; null if it has ended, or a worker executes it.",
+        *wait.COLUMNS,
+        "flow_id",
+        written=SameRow(WAIT_KIND),
+    )
+    def waiting_for(self) -> WaitingFor | None:
+        return WaitingFor(row=self.row) if wait.wait_kind(self.row, clock.now()) is not None else None
+
+    @field(
+        "Milliseconds from `createdAt` to `startedAt`, or until now.",
+        *("created_at", "started_at", "finished_at"),
+        written=QUEUED,
+    )
+    def queued_ms(self) -> BigInt:
+        end = self.row.started_at or self.row.finished_at
+        return BigInt(clock.milliseconds_since(self.row.created_at, end))
+
+    @field(
+        "Milliseconds for which the run was RUNNING, waits for a retry or a worker included; 0 before the start.",
+        *_RUNNING_COLUMNS,
+        written=RUNNING,
+    )
+    def running_ms(self) -> BigInt:
+        return BigInt(self._running_ms())
+
+    @field("Milliseconds for which the run was PAUSED.", "started_at", *_RUNNING_COLUMNS, written=PAUSED)
+    def paused_ms(self) -> BigInt:
+        if self.row.started_at is None:
+            return BigInt(0)
+        lasted = clock.milliseconds_since(self.row.started_at, self.row.finished_at)
+        return BigInt(max(lasted - self._running_ms(), 0))
+
+    project_id: strawberry.ID = column(
+        "project_id",
+        "The ID of the project of the run.",
+        convert=lambda key: ids.encode(IdKind.PROJECT, key),
+        written=Key(IdKind.PROJECT.value, "project_id"),
+    )
+    flow_id: strawberry.ID = column(
+        "flow_id",
+        "The ID of the flow of the run.",
+        convert=lambda key: ids.encode(IdKind.FLOW, key),
+        written=Key(IdKind.FLOW.value, "flow_id"),
+    )
+
+    @field(
+        "The path of the log as text, relative to the address of the service. It needs the same API key.",
+        "id",
+        written=Key(IdKind.RUN.value, before="/runs/", after="/log"),
+    )
+    def log_url(self) -> str:
+        return f"/runs/{ids.encode(IdKind.RUN, self.row.id)}/log"
+
     project: Project = link("The project of the run.", "project_id", projects.by_ids, "project")
     flow: Flow = link("The flow of the run.", "flow_id", flows.by_ids, "flow")
     flow_version: FlowVersion = link(
@@ -397,6 +455,12 @@ class FlowRun(Node):
         Rows("run_file", {"run_id": "id"}, where={"purged_at": None}),
         files.by_runs,
     )
+
+    def _running_ms(self) -> int:
+        row = self.row
+        if row.running_since is None:
+            return row.ran_ms
+        return row.ran_ms + clock.milliseconds_since(row.running_since, row.finished_at)
 
     async def _step(self, info: Info, name: str) -> StepResult | None:
         columns = columns_of(info, StepResult)

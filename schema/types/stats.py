@@ -2,28 +2,36 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated
+from uuid import UUID
 
 import strawberry
 
 from db import flows
-from db.runs import reads, stats
+from db.runs import groups, reads, stats
+from db.runs.groups import FailureGroup as FailureGroupRow
+from db.runs.groups import GroupCounts
 from db.runs.stats import EXACT_DURATIONS, PERCENTILES, Durations, Failure, StepErrorCount
 from db.runs.stats import FailingStep as FailingStepRow
+from domain import ids
+from domain.ids import IdKind
 from domain.time.time_buckets import MAX_BUCKETS
 from live.stats_feed import Statistics
 from resolvers.flow_runs.stats import (
     DEFAULT_ERRORS,
     DEFAULT_FAILING_STEPS,
+    DEFAULT_GROUPS,
     MAX_ERRORS,
     MAX_FAILING_STEPS,
+    MAX_GROUPS,
     bucket_bounds,
     checked_size,
 )
-from schema.enums import BucketSize, RunStatus
+from schema.enums import BucketSize, RunGroup, RunStatus
 from schema.fields import Info, column, columns_of, field
 from schema.scalars import BigInt
-from schema.types.flow import Flow
+from schema.types.flow import Flow, FlowVersion
 from schema.types.flow_run import FlowRun
 
 Size = Annotated[BucketSize, strawberry.argument(description="The length of a bucket. By default an hour.")]
@@ -49,6 +57,8 @@ Until = Annotated[
     ),
 ]
 FirstFailingSteps = Annotated[int, strawberry.argument(description=f"The number of steps, 1 to {MAX_FAILING_STEPS}.")]
+FirstGroups = Annotated[int, strawberry.argument(description=f"The number of groups, 1 to {MAX_GROUPS}.")]
+By = Annotated[RunGroup, strawberry.argument(description="What the runs of one group have in common.")]
 FirstErrors = Annotated[int, strawberry.argument(description=f"The number of errors, 1 to {MAX_ERRORS}.")]
 
 
@@ -169,6 +179,112 @@ class FailingStep:
         return [StepErrorStats(row=row) for row in errors.get((self.row.flow_id, self.row.step_name), ())]
 
 
+@strawberry.type(description="The runs of one group.")
+class FlowRunGroupStats:
+    """The runs of one group."""
+
+    by: strawberry.Private[RunGroup]
+    row: strawberry.Private[GroupCounts]
+
+    @field("What the runs have in common: the ID of a flow or a version, a trigger method, a tag or a fingerprint.")
+    def key(self) -> str:
+        prefix = {RunGroup.FLOW: IdKind.FLOW, RunGroup.VERSION: IdKind.FLOW_VERSION}.get(self.by)
+        return str(self.row.key) if prefix is None else ids.encode(prefix, self.row.key)
+
+    @field("Number of runs in the group.")
+    def total(self) -> int:
+        return self.row.total
+
+    @field("Number of runs with each status. Every status is listed, with 0 if no run has it.")
+    def by_status(self) -> list[StatusCount]:
+        return _by_status(self.row.by_status)
+
+    @field("The flow; null unless the runs are grouped by FLOW.")
+    async def flow(self, info: Info) -> Flow | None:
+        if self.by is not RunGroup.FLOW:
+            return None
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.row.key, columns_of(info, Flow)))
+
+    @field("The flow version; null unless the runs are grouped by VERSION.")
+    async def flow_version(self, info: Info) -> FlowVersion | None:
+        if self.by is not RunGroup.VERSION:
+            return None
+        columns = columns_of(info, FlowVersion)
+        return FlowVersion(row=await info.context.loaders.load_existing(flows.versions_by_ids, self.row.key, columns))
+
+
+@strawberry.type(description="The number of runs of a flow.")
+class FlowCount:
+    """The number of runs of a flow."""
+
+    flow_id: strawberry.Private[UUID]
+
+    count: int = strawberry.field(description="Number of runs.")
+
+    @field("The flow.")
+    async def flow(self, info: Info) -> Flow:
+        return Flow(row=await info.context.loaders.load_existing(flows.by_ids, self.flow_id, columns_of(info, Flow)))
+
+
+@strawberry.type(description="The number of runs created in a span of time.")
+class TimeCount:
+    """The number of runs created in a span of time."""
+
+    start: datetime = strawberry.field(description="The start of the span (inclusive).")
+    end: datetime = strawberry.field(description="The end of the span (exclusive).")
+    count: int = strawberry.field(description="Number of runs.")
+
+
+@strawberry.type(description="The runs that failed with one error.")
+class FailureGroup:
+    """The runs that failed with one error."""
+
+    row: strawberry.Private[FailureGroupRow]
+    statistics: strawberry.Private[Statistics]
+    siblings: strawberry.Private[tuple[str, ...]]
+    """The fingerprints of the list: their flows, and their series, are read by one statement."""
+
+    fingerprint: str = column(
+        "fingerprint",
+        "Equal for errors whose messages differ only in numbers, IDs and quoted values. The filter"
+        " `errorFingerprint` takes it.",
+    )
+    count: int = column("runs", "Number of runs that failed with it.")
+    unrecovered: int = column("unrecovered", "Number of these runs of which no retry has succeeded.")
+    code: str = column("code", "The code of the error.")
+    message: str = column("message", "The error message of the newest of these runs.")
+    step_name: str | None = column("step_name", "The step at which the newest run failed; null if it was no step.")
+    last_seen_at: datetime = column("last_at", "The last finish time of these runs.")
+    first_seen_at: datetime = column(
+        "first_at",
+        "The finish time of the project's oldest run with this error, whether that run matches the filter or not: it"
+        " says whether the error is new.",
+    )
+
+    @field("The newest of these runs.")
+    async def sample_run(self, info: Info) -> FlowRun:
+        columns = columns_of(info, FlowRun)
+        return FlowRun(row=await info.context.loaders.load_existing(reads.by_ids, self.row.run_id, columns))
+
+    @field("The flows whose runs failed with it, the most affected first.")
+    async def flows(self) -> list[FlowCount]:
+        found = await self.statistics.part(groups.flows_by_failures, self.siblings)
+        return [FlowCount(flow_id=key, count=count) for key, count in found.get(self.row.fingerprint, ())]
+
+    @field(
+        "Number of these runs by the time of their creation, in whole buckets without gaps, the earliest first. At most"
+        f" {MAX_BUCKETS:,} buckets."
+    )
+    async def series(
+        self, size: Size = BucketSize.HOUR, since: Since = None, until: Until = None, time_zone: TimeZone = "UTC"
+    ) -> list[TimeCount]:
+        bounds = bucket_bounds(self.statistics, size, since, until, time_zone, name="series")
+        found = await self.statistics.part(groups.failures_by_time, self.siblings, bounds)
+        counts = found.get(self.row.fingerprint, {})
+        spans = enumerate(pairwise(bounds))
+        return [TimeCount(start=start, end=end, count=counts.get(number, 0)) for number, (start, end) in spans]
+
+
 @strawberry.type(
     name="FlowRunStats",
     description="Statistics over the runs that match a filter. Each part is computed only if it is selected.",
@@ -214,6 +330,20 @@ class FlowRunStats:
         rows = await self.statistics.part(stats.failures, checked_size("first", first, MAX_FAILING_STEPS))
         siblings = tuple((row.flow_id, row.step_name) for row in rows)
         return [FailingStep(row=row, statistics=self.statistics, siblings=siblings) for row in rows]
+
+    @field(
+        "The runs in groups, the largest group first. With TAG a run counts once for each of its tags; runs without a"
+        " tag, or without an error, are in no group."
+    )
+    async def group_by(self, by: By, first: FirstGroups = DEFAULT_GROUPS) -> list[FlowRunGroupStats]:
+        rows = await self.statistics.part(groups.counts, by, checked_size("first", first, MAX_GROUPS))
+        return [FlowRunGroupStats(by=by, row=row) for row in rows]
+
+    @field("The errors with which most runs failed, by fingerprint, the most frequent first.")
+    async def failures(self, first: FirstGroups = DEFAULT_GROUPS) -> list[FailureGroup]:
+        rows = await self.statistics.part(groups.failures, checked_size("first", first, MAX_GROUPS))
+        siblings = tuple(row.fingerprint for row in rows)
+        return [FailureGroup(row=row, statistics=self.statistics, siblings=siblings) for row in rows]
 
 
 def _by_status(counts: Mapping[str, int]) -> list[StatusCount]:

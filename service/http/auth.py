@@ -114,7 +114,7 @@ class BrowserSessions:
     async def sign_out(self, request: Request) -> Response:
         """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token made."""
         viewer = await self._viewers.find(request.cookies.get(COOKIE))
-        if viewer is not None and viewer.name == SESSION_NAME:
+        if viewer is not None and viewer.name == SESSION_NAME and viewer.token_id is None:
             await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
         response = Response(status_code=204)
         response.delete_cookie(COOKIE)

@@ -23,6 +23,7 @@ from domain.errors import (
 )
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileGoneError, FileStore, FileStoreError
+from resolvers import authorize
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from service.http.auth import authenticate, error_response
@@ -69,8 +70,9 @@ class Downloads:
     @_with_error_responses
     async def log(self, request: Request) -> Response:
         """Responds to `GET /runs/<run ID>/log` with the whole log of a run, which is read and sent in pages."""
-        run_id = request.path_params["run_id"]
-        run = await runs.get(await self._context(request), run_id, frozenset())
+        run_id, context = request.path_params["run_id"], await self._context(request)
+        authorize.require_payloads(context.viewer)
+        run = await runs.get(context, run_id, frozenset())
         if run is None:
             raise RunNotFoundError
         first = await self._log_page(run, None)

@@ -25,6 +25,7 @@ from strawberry.types.unset import UNSET, UnsetType
 
 from db.core.database import Database
 from domain import json_codec
+from domain.access_token import NO_TOKEN_KEYS, TokenKeys
 from domain.errors import (
     BadRequestError,
     FlowRunsError,
@@ -90,6 +91,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         origins: OtherOrigins,
         compiled_reads: bool,
         secret_keys: KeyRing = NO_KEYS,
+        token_keys: TokenKeys = NO_TOKEN_KEYS,
     ) -> None:
         super().__init__(
             schema,
@@ -106,6 +108,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self.connections = connections
         self._database = database
         self._viewers = viewers
+        self._token_keys = token_keys
         self._hub = hub
         self._flows = flows
         self._stats = StatsFeeds(database, hub)
@@ -217,7 +220,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         return self._context(viewer, parent=_parent_headers(request.headers))
 
     def _context(self, viewer: Viewer, **more: Any) -> Context:
-        return Context(self._database, self._flows, viewer, hub=self._hub, secret_keys=self._secret_keys, **more)
+        return Context(
+            self._database,
+            self._flows,
+            viewer,
+            hub=self._hub,
+            secret_keys=self._secret_keys,
+            token_keys=self._token_keys,
+            **more,
+        )
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Accepts a socket whose handshake or `connection_init` shows a valid key."""

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from db import api_keys, secret_tokens
+from db import access_tokens, api_keys, secret_tokens
 from db.api_keys import USE_PRECISION, ActiveKey
 from db.core import pubsub
 from db.core.database import Database
+from domain.access_token import NO_TOKEN_KEYS, AccessToken, TokenKeys
 from domain.enums import Role
-from domain.errors import DatabaseUnavailableError
+from domain.errors import DatabaseUnavailableError, FlowRunsError
 from domain.time import clock
 from resolvers.context import Viewer
+from schema.inputs.filters import scope_from_text
 
 _logger = logging.getLogger(__name__)
 
@@ -37,14 +39,38 @@ class _Known:
     """When it must be read again, or when the key expires, whichever comes first."""
 
 
+def _viewer(key: ActiveKey) -> Viewer:
+    return Viewer(key.id, key.project_id, Role(key.role), key.name, payloads=key.payloads, expires_at=key.expires_at)
+
+
+def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:
+    """Returns the viewer of a valid token; None if this version of the service does not understand its filter."""
+    try:
+        scope = scope_from_text(token.filter_text)
+    except (FlowRunsError, ValueError):
+        return None
+    ends = [end for end in (key.expires_at, token.expires_at) if end is not None]
+    return Viewer(
+        key.id,
+        key.project_id,
+        Role.VIEWER,
+        key.name,
+        payloads=key.payloads and token.payloads,
+        token_id=token.id,
+        scope=scope,
+        expires_at=min(ends),
+    )
+
+
 class Viewers:
     """Finds the viewer of a secret. Keys that are not in force are never remembered, so guessing fills no memory.
 
     Belongs to one event loop.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, token_keys: TokenKeys = NO_TOKEN_KEYS) -> None:
         self._database = database
+        self._token_keys = token_keys
         self._known: dict[str, _Known] = {}
         self._reads: dict[str, asyncio.Task[Viewer | None]] = {}
         self._revoked = asyncio.Event()
@@ -94,22 +120,28 @@ class Viewers:
             return known.viewer
         reading = self._reads.get(digest)
         if reading is None:
-            reading = self._reads[digest] = asyncio.create_task(self._read(digest))
+            token = None if secret.startswith(api_keys.PREFIX) else self._token_keys.verified(secret)
+            reading = self._reads[digest] = asyncio.create_task(self._read(digest, token))
             reading.add_done_callback(lambda done: self._forget_read(digest, done))
         # Others may wait for the same read.
         return await asyncio.shield(reading)
 
-    async def _read(self, digest: str) -> Viewer | None:
+    async def _read(self, digest: str, token: AccessToken | None) -> Viewer | None:
         revocations, read_at = self._revocations, clock.now()
-        key = await self._database.read(api_keys.by_hash, digest)
+        if token is None:
+            key = await self._database.read(api_keys.by_hash, digest)
+        else:
+            key = await self._database.read(access_tokens.active_key, token.id, token.key_id)
         self._known.pop(digest, None)
-        if key is None:
+        if key is None or (token is not None and token.expires_at <= read_at):
+            return None
+        viewer = _viewer(key) if token is None else _viewer_of_token(key, token)
+        if viewer is None:
             return None
         self._note_use(key, read_at)
-        viewer = Viewer(key.id, key.project_id, Role(key.role), key.name)
         if revocations == self._revocations and not self._revoked.is_set():
             until = read_at + TRUSTED
-            until = until if key.expires_at is None else min(until, key.expires_at)
+            until = until if viewer.expires_at is None else min(until, viewer.expires_at)
             if len(self._known) >= MAX_KEYS:
                 del self._known[next(iter(self._known))]
             self._known[digest] = _Known(viewer, read_at, until)

@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
-from db import api_keys
+from db import access_tokens
 from db.core.database import Database
 from domain.errors import (
     DatabaseUnavailableError,
@@ -39,15 +41,42 @@ class Limits:
     subscriptions: int = MAX_SUBSCRIPTIONS
 
 
+class Credential(Protocol):
+    """What a connection shows: a key, or an access token."""
+
+    @property
+    def key_id(self) -> UUID:
+        """The key; that which created the token."""
+
+    @property
+    def token_id(self) -> UUID | None: ...
+
+    @property
+    def expires_at(self) -> datetime | None: ...
+
+    @property
+    def holder(self) -> UUID:
+        """The ID of the token, or else of the key."""
+
+
 class Connection:
     """A watched connection. Its transport sets `is_writing` during a write, and counts it in `written` afterwards."""
 
-    __slots__ = ("_registry", "_stalled_checks", "_written_before", "abort", "close", "is_writing", "key_id", "written")
+    __slots__ = (
+        "_registry",
+        "_stalled_checks",
+        "_written_before",
+        "abort",
+        "close",
+        "credential",
+        "is_writing",
+        "written",
+    )
 
     def __init__(
         self,
         registry: "ConnectionRegistry",
-        key_id: UUID,
+        credential: "Credential",
         close: Callable[[UnauthenticatedError], None],
         abort: Callable[[], None],
     ) -> None:
@@ -55,7 +84,7 @@ class Connection:
         self._registry = registry
         self._written_before = 0
         self._stalled_checks = 0
-        self.key_id = key_id
+        self.credential = credential
         self.close = close
         """Sends the error to the client, and closes the connection. Does not wait."""
         self.abort = abort
@@ -70,11 +99,11 @@ class Connection:
         Raises:
             TooManySubscriptionsError: the key has as many as it may have.
         """
-        self._registry.add_subscription(self.key_id)
+        self._registry.add_subscription(self.credential.holder)
         try:
             yield
         finally:
-            self._registry.remove_subscription(self.key_id)
+            self._registry.remove_subscription(self.credential.holder)
 
     def release(self) -> None:
         """Stop watching and counting the connection: it has ended."""
@@ -96,23 +125,26 @@ class ConnectionRegistry:
         self._database = database
         self._limits = limits
         self._connections: defaultdict[UUID, set[Connection]] = defaultdict(set)
-        """By key."""
+        """By the key or the access token that they show."""
         self._subscriptions: defaultdict[UUID, int] = defaultdict(int)
-        """Number of subscriptions by key."""
+        """Number of subscriptions by key or access token."""
         self._has_connections = asyncio.Event()
 
     def open(
-        self, key_id: UUID, *, close: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
+        self, credential: "Credential", *, close: Callable[[UnauthenticatedError], None], abort: Callable[[], None]
     ) -> Connection:
-        """Register a connection of a key. The caller releases it; for `close` and `abort` see `Connection`.
+        """Register a connection of a key or an access token. The caller releases it.
+
+        For `close` and `abort` see `Connection`.
 
         Raises:
             TooManyConnectionsError: the key has as many as it may have.
         """
-        if len(self._connections[key_id]) >= self._limits.connections:
+        connections = self._connections[credential.holder]
+        if len(connections) >= self._limits.connections:
             raise TooManyConnectionsError
-        connection = Connection(self, key_id, close, abort)
-        self._connections[key_id].add(connection)
+        connection = Connection(self, credential, close, abort)
+        connections.add(connection)
         self._has_connections.set()
         return connection
 
@@ -133,37 +165,43 @@ class ConnectionRegistry:
     async def _close_revoked(self) -> None:
         if not self._connections:
             return
+        shown = [next(iter(connections)).credential for connections in self._connections.values() if connections]
+        keys = {each.key_id for each in shown}
+        tokens = {each.token_id for each in shown if each.token_id is not None}
         try:
-            active_keys = await self._database.read(api_keys.in_force, list(self._connections))
+            active = await self._database.read(access_tokens.active, keys, tokens)
         except DatabaseUnavailableError:
             return  # the next check finds out which keys are active
-        for key_id in self._connections.keys() - active_keys:
-            for connection in list(self._connections[key_id]):
-                connection.close(UnauthenticatedError("The API key is no longer active."))
+        for each in shown:
+            has_expired = each.expires_at is not None and each.expires_at <= clock.now()
+            if has_expired or not {each.key_id, each.holder} <= active:
+                for connection in list(self._connections.get(each.holder, ())):
+                    connection.close(UnauthenticatedError("The API key is no longer active."))
 
     # Called by connections
 
     def remove(self, connection: Connection) -> None:
         """Stop watching and counting `connection`."""
-        connections = self._connections[connection.key_id]
+        holder = connection.credential.holder
+        connections = self._connections[holder]
         connections.discard(connection)
         if not connections:
-            del self._connections[connection.key_id]
+            del self._connections[holder]
         if not self._connections:
             self._has_connections.clear()
 
-    def add_subscription(self, key_id: UUID) -> None:
-        """Count one more subscription of a key.
+    def add_subscription(self, holder: UUID) -> None:
+        """Count one more subscription of a key or an access token.
 
         Raises:
             TooManySubscriptionsError: the key has as many as it may have.
         """
-        if self._subscriptions[key_id] >= self._limits.subscriptions:
+        if self._subscriptions[holder] >= self._limits.subscriptions:
             raise TooManySubscriptionsError
-        self._subscriptions[key_id] += 1
+        self._subscriptions[holder] += 1
 
-    def remove_subscription(self, key_id: UUID) -> None:
+    def remove_subscription(self, holder: UUID) -> None:
         """Count one subscription less."""
-        self._subscriptions[key_id] -= 1
-        if not self._subscriptions[key_id]:
-            del self._subscriptions[key_id]
+        self._subscriptions[holder] -= 1
+        if not self._subscriptions[holder]:
+            del self._subscriptions[holder]

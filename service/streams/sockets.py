@@ -255,7 +255,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         try:
             await self.view.on_ws_connect(self.context)
             self.websocket.connection = self.view.connections.open(
-                self.context.viewer.key_id, close=self._close, abort=self._abort()
+                self.context.viewer, close=self._close, abort=self._abort()
             )
         except ConnectionRejectionError:
             await self.websocket.close(code=4403, reason="Forbidden")

@@ -107,7 +107,7 @@ class EventStream:
         Raises:
             TooManyConnectionsError: the key has as many as it may have. Nothing was sent.
         """
-        connection = self._connections.open(self._context.viewer.key_id, close=self._close, abort=_abort(scope))
+        connection = self._connections.open(self._context.viewer, close=self._close, abort=_abort(scope))
         tasks: list[asyncio.Task[None]] = []
         try:
             body = _Body(send, connection)

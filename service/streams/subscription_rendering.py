@@ -133,8 +133,7 @@ class Streams:
             operation.query,
             operation.name,
             orjson.dumps({name: variables[name] for name in sorted(used) if name in variables}),
-            context.viewer.project_id,
-            context.viewer.role,
+            context.viewer.sight,
         )
         renderer = self._renderers.get(key)
         if renderer is None:

@@ -82,13 +82,13 @@ async def now(served: AppServer) -> str:
     raise AssertionError("the stream ended")
 
 
-async def keep_busy(app: App, flow_id: str, enough: asyncio.Event) -> list[str]:
-    """Start runs, a few at a time, until it is enough; returns them when all have ended."""
+async def keep_busy(app: App, flow_id: str, disconnects: asyncio.Semaphore) -> list[str]:
+    """Start runs, a few at each disconnect, so that there is always more to tell; returns them when all have ended."""
     started: list[str] = []
-    while not enough.is_set():
+    for _ in range(DISCONNECTS):
+        await disconnects.acquire()
         some = await asyncio.gather(*(app.start(flow_id) for _ in range(5)))
         started += [each["run"]["id"] for each in some]
-        await app.wait_until_final(started[-1])
     for run_id in started:
         await app.wait_until_final(run_id)
     return started
@@ -110,13 +110,13 @@ async def test_nothing_is_lost_and_nothing_doubled_by_disconnects(app_server: Ap
     app, proxy = app_server.app, Proxy(app_server.url)
     flow_id = await app.create_flow(FLOW)
     cursor = await now(app_server)
-    enough = asyncio.Event()
+    disconnects = asyncio.Semaphore(2)
     async with proxy.listening() as url, watching(client, url, app.keys.admin, cursor) as watcher:
-        busy = asyncio.create_task(keep_busy(app, flow_id, enough))
+        busy = asyncio.create_task(keep_busy(app, flow_id, disconnects))
         while proxy.disconnects < DISCONNECTS:
             await watcher.change()
             proxy.reset()
-        enough.set()
+            disconnects.release()
         expected = await logged(app, await busy)
         while len(watcher.changes) < len(expected):
             await watcher.change()

@@ -16,8 +16,8 @@ from resolvers.context import Context, Viewer
 from tests.support.app import App
 from tests.support.clock import START, FakeClock
 
-FIELDS = """id name role hint project { id } createdBy { kind id name } createdAt expiresAt lastUsedAt revokedAt
-    replacesId"""
+FIELDS = """id name role payloads hint project { id } createdBy { kind id name } createdAt expiresAt lastUsedAt
+    revokedAt replacesId"""
 ERROR = "... on UserError { code message }"
 KEYS = f"query($active: Boolean) {{ apiKeys(active: $active, first: 1000) {{ totalCount nodes {{ {FIELDS} }} }} }}"
 UNKNOWN = "key_" + "0" * 32
@@ -103,7 +103,9 @@ async def test_role_of_a_new_key_is_at_most_that_of_its_maker(idle_app: App) -> 
     viewer = Viewer(ids.new_uuid(), project, Role.OPERATOR, "operator")
     context = Context(idle_app.database, FlowCache(idle_app.database), viewer)
     with pytest.raises(PrivilegeExceededError):
-        await api_keys.create(context, "x", Role.ADMIN, None, all_projects=False, expires_at=None, expires_in=None)
+        await api_keys.create(
+            context, "x", Role.ADMIN, None, all_projects=False, payloads=True, expires_at=None, expires_in=None
+        )
     (admin,) = [key for key in await listed(idle_app) if key["role"] == "ADMIN"]
     with pytest.raises(PrivilegeExceededError):
         await api_keys.rotate(context, admin["id"], "PT0S", expires_at=None, expires_in=None)

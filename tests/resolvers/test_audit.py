@@ -41,6 +41,8 @@ OBJECTS = {
     "createApiKey": "key",
     "rotateApiKey": "key",
     "revokeApiKey": "key",
+    "createAccessToken": "token",
+    "revokeAccessToken": "token",
 }
 """Of every mutation, what its audit event is about."""
 

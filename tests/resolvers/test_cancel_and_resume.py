@@ -27,9 +27,9 @@ WAIT = {"steps": [{"name": "wait", "kind": "delay", "input": {"for": 3600}}]}
 UNKNOWN = f"run_{'0' * 32}"
 
 
-async def paused(app: App, definition: Any = ASK) -> tuple[str, dict[str, Any]]:
+async def paused(app: App, definition: Any = ASK, name: str = "flow") -> tuple[str, dict[str, Any]]:
     """Returns the ID of a PAUSED run, and its first input request."""
-    flow = await app.create_flow(definition)
+    flow = await app.create_flow(definition, name)
     run_id = (await app.start(flow))["run"]["id"]
     with app.database.signals.listen(pubsub.run_changed(ids.decode(IdKind.RUN, run_id))) as changed:
         while (run := (await app.query(PENDING, {"id": run_id}))["flowRun"])["status"] != "PAUSED":

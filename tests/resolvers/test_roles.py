@@ -34,6 +34,8 @@ MUTATIONS = {
     "createApiKey": (Role.ADMIN, 'createApiKey(name: "ci", role: VIEWER)'),
     "rotateApiKey": (Role.ADMIN, 'rotateApiKey(id: "{key}")'),
     "revokeApiKey": (Role.ADMIN, 'revokeApiKey(id: "{key}")'),
+    "createAccessToken": (Role.OPERATOR, 'createAccessToken(filter: {{tags: ["red"]}})'),
+    "revokeAccessToken": (Role.OPERATOR, 'revokeAccessToken(token: "{token}")'),
     "cancelBulkOperation": (Role.OPERATOR, 'cancelBulkOperation(id: "{bulk}")'),
 }
 
@@ -50,6 +52,7 @@ ONLY_ONCE = {
     "deleteSecret",
     "cancelBulkOperation",
     "revokeApiKey",
+    "revokeAccessToken",
 }
 """Mutations that cannot succeed twice; the tests of their behaviour cover their roles."""
 

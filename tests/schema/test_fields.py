@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Any
 
 import pytest
-from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
+from graphql import GraphQLField, GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
 
 from domain.enums import RunStatus, StepStatus
 from domain.time import clock
@@ -16,6 +16,9 @@ from tests.support.clock import FakeClock
 from tests.support.run_family import RunFamily, make_flow, make_run_family, make_runs
 
 SCHEMA = build_schema()._schema
+
+_ARGUMENTS = {"name": '(name: "b")', "by": "(by: FLOW)"}
+"""What is given for required arguments, by name."""
 
 # Ways to a type, with %s for what is selected of it.
 WAYS = {
@@ -58,7 +61,13 @@ WAYS = {
     "LogLine": ["flowRun(id: $failed) { logs { nodes { %s } } }"],
     "LogLineConnection": ["flowRun(id: $failed) { logs { %s } }"],
     "RunFile": ["flowRun(id: $failed) { files { %s } }"],
-    "InputRequest": ["flowRun(id: $paused) { pendingInputs { %s } inputRequests { %s } }"],
+    "InputRequest": [
+        "flowRun(id: $paused) { pendingInputs { %s } inputRequests { %s } }",
+        "node(id: $request) { ... on InputRequest { %s } }",
+        "inputRequests { edges { node { %s } } }",
+    ],
+    "InputRequestConnection": ["inputRequests { %s }"],
+    "WaitingFor": ["flowRun(id: $paused) { waitingFor { %s } }", "flowRun(id: $queued) { waitingFor { %s } }"],
     "Actor": ["auditEvents { nodes { actor { %s } } }", "bulkOperation(id: $bulk) { requestedBy { %s } }"],
     "ApiKey": ["apiKeys { nodes { %s } }", "apiKeys { edges { node { %s } } }"],
     "ApiKeyConnection": ["apiKeys { %s }"],
@@ -79,6 +88,7 @@ WAYS = {
     "FlowVersion": [
         "node(id: $version) { ... on FlowVersion { %s } }",
         "flow(id: $flow) { publishedVersion { %s } }",
+        "flow(id: $flow) { versions { nodes { %s } } }",
         "flowRun(id: $failed) { flowVersion { %s } }",
     ],
     "Project": [
@@ -87,10 +97,21 @@ WAYS = {
         "flow(id: $flow) { project { %s } }",
         "flowRun(id: $failed) { project { %s } }",
     ],
+    "ProjectConnection": ["projects { %s }"],
+    "ScheduleConnection": ["schedules { %s }"],
+    "FlowVersionConnection": ["flow(id: $flow) { versions { %s } }"],
+    "StepDefinition": ["flow(id: $flow) { publishedVersion { steps { %s } } }"],
     "Viewer": ["viewer { %s }"],
     "Limits": ["viewer { limits { %s } }"],
     "PageInfo": ["flowRuns { pageInfo { %s } }", "flows { pageInfo { %s } }"],
-    "FlowRunStats": ["flowRunStats { %s }"],
+    "FlowRunStats": ["flowRunStats { %s }", "flow(id: $flow) { stats { %s } }"],
+    "FlowRunGroupStats": [
+        "flowRunStats { groupBy(by: FLOW) { %s } }",
+        "flow(id: $flow) { stats { groupBy(by: VERSION) { %s } } }",
+    ],
+    "FailureGroup": ["flowRunStats { failures(first: 2) { %s } }"],
+    "FlowCount": ["flowRunStats { failures { flows { %s } } }"],
+    "TimeCount": ["flowRunStats { failures { series(size: DAY) { %s } } }"],
     "StatusCount": ["flowRunStats { byStatus { %s } }", "flowRunStats { timeBuckets { byStatus { %s } } }"],
     "DurationStats": ["flowRunStats { durations { %s } }"],
     "TimeBucket": ["flowRunStats { timeBuckets { %s } }"],
@@ -103,16 +124,20 @@ WAYS = {
 
 def fields_of(name: str) -> dict[str, GraphQLField]:
     found = SCHEMA.type_map[name]
-    assert isinstance(found, GraphQLObjectType)
+    assert isinstance(found, GraphQLObjectType | GraphQLInterfaceType)
     fields: dict[str, GraphQLField] = found.fields
     return fields
 
 
 def selection(name: str, field: GraphQLField) -> str:
     """A field with the leaves of what it holds."""
-    arguments = '(name: "b")' if "name" in field.args else ""
     kind = get_named_type(field.type)
-    return name + arguments if is_leaf_type(kind) else f"{name}{arguments} {{ {leaves(kind.name)} }}"
+    return name + arguments(field) + ("" if is_leaf_type(kind) else f" {{ {leaves(kind.name)} }}")
+
+
+def arguments(field: GraphQLField) -> str:
+    """The arguments that a field needs."""
+    return next((text for given, text in _ARGUMENTS.items() if given in field.args), "")
 
 
 def leaves(name: str) -> str:
@@ -197,9 +222,10 @@ def test_every_object_type_is_covered() -> None:
     errors = {"UserError"}
     streamed = {"Subscription", "FlowRunStatusChanged", "FlowRunUpdated", "CaughtUp"}
     streamed |= {"StepChanged", "StepStatusChange", "LogLinesAppended", "BulkOperationProgressed", "BulkCounts"}
+    streamed |= {"InputRequestChanged"}
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
-    elsewhere |= {"ApiKeyEdge", "AuditEventEdge"}
+    elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -199,7 +199,7 @@ async def test_events_are_delivered_live_until_the_end(worker: WorkerHarness, wa
         begun = [short(await following()) for _ in range(4)]
         assert begun == ["QUEUED>RUNNING", "lines 1-1", "ask#1 PENDING>PAUSED", "RUNNING>PAUSED"]
         request = await worker.database.read(input_requests.of_step, run_id, 0)
-        await worker.database.write(input_requests.answer, request.id, "true")
+        await worker.database.write(input_requests.answer, request.id, input_requests.Response("true"))
         await worker.database.write(transitions.resume, run_id, "Answered")
         await work_off(worker)
         assert [short(await following()) for _ in range(5)] == [

@@ -29,11 +29,12 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents""",
+        auditEvents inputRequests schedules projects""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey""",
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey
+        createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
         startedAt finishedAt""",
@@ -44,10 +45,12 @@ CONTRACT = {
         failedStepName failedStep stepsCount steps step stepData statusHistory createdAt startedAt finishedAt updatedAt
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
-        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor""",
+        inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor waitingFor
+        queuedMs runningMs pausedMs flowId projectId logUrl""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
-    "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed",
+    "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
+        inputRequestsChanged""",
     "StepChanged": "cursor runId stepName stepStatus stepChange attempt error step",
     "StepStatusChange": "from to at",
     "LogLinesAppended": "cursor runId lines",
@@ -56,7 +59,12 @@ CONTRACT = {
     "FlowRunStatusChanged": "cursor matches runId status change run",
     "FlowRunUpdated": "cursor matches runId kind run",
     "CaughtUp": "cursor",
-    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps",
+    "FlowRunStats": "at total byStatus durations timeBuckets topFailingSteps groupBy failures",
+    "FlowRunGroupStats": "key total byStatus flow flowVersion",
+    "FailureGroup": """fingerprint count unrecovered code message stepName firstSeenAt lastSeenAt sampleRun flows
+        series""",
+    "FlowCount": "flow count",
+    "TimeCount": "start end count",
     "StatusCount": "status count",
     "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
     "TimeBucket": "start end total byStatus",
@@ -65,9 +73,14 @@ CONTRACT = {
     "LogLine": "number at level stepName attempt message",
     "LogLineConnection": "edges nodes pageInfo totalCount",
     "RunFile": "id name size mediaType stepName attempt createdAt url",
-    "InputRequest": "id stepName status title description schema assignee createdAt expiresAt answeredAt answeredBy",
+    "InputRequest": """id status stepName title description schema assignee createdAt expiresAt answer answeredAt
+        answeredBy run flow project""",
+    "InputRequestChanged": "cursor matches requestId requestStatus runId at request",
+    "InputRequestFilter": """projectIds ids runIds flowIds statuses assignees unassigned createdAfter createdBefore
+        createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
+    "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": "id name role hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -80,13 +93,16 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": "id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks",
+    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
+        runs stats versions""",
+    "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
+    "ScheduleFilter": "projectIds flowIds enabled",
     "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
         input nextFireAt nextFires lastFiredAt lastSkippedAt lastSkippedReason createdAt updatedAt runs""",
     "Webhook": """id flow name hint environment signature signatureHeader input respond acceptsGet exposedHeaders
         createdAt rotatedAt runs""",
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
-    "FlowVersion": "id number stepCount definition createdAt flow",
+    "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
         createdAt secrets""",
     "QuotaExceeded": "code message run",
@@ -97,11 +113,11 @@ CONTRACT = {
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",
     "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
-    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses environments tags anyTags failedStepName
-        errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds createdAfter
-        createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore createdWithin
-        startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions parentRunId
-        rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
+    "FlowRunFilter": """projectIds ids flowIds flowVersionIds statuses waitingFor environments tags anyTags
+        failedStepName errorContains errorFingerprint triggerMethods externalIds sources scheduleIds webhookIds
+        createdAfter createdBefore startedAfter startedBefore finishedAfter finishedBefore updatedAfter updatedBefore
+        createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
+        parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
     "FlowFilter": "projectIds ids nameContains enabled published",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
@@ -114,8 +130,20 @@ ARGUMENTS = {
     "Query.flowRun": "id",
     "Query.flows": "filter first after last before",
     "Query.flowRunStats": "filter",
+    "Query.inputRequests": "filter direction first after last before",
+    "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
+    "Query.schedules": "filter first after last before",
+    "Query.projects": "first after last before",
+    "Flow.lastRun": "filter",
+    "Flow.runs": "filter first after last before",
+    "Flow.stats": "filter",
+    "Flow.versions": "first after last before",
+    **{f"{name}Connection.totalCount": "limit" for name in ("FlowVersion", "Schedule", "Project")},
+    "FlowRunStats.groupBy": "by first",
+    "FlowRunStats.failures": "first",
+    "FailureGroup.series": "size from to timeZone",
     "FlowRunStats.timeBuckets": "size from to timeZone",
     "FlowRunStats.topFailingSteps": "first",
     "FailingStep.errors": "first",
@@ -158,9 +186,11 @@ ARGUMENTS = {
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
-    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
     "Mutation.revokeApiKey": "id",
+    "Mutation.createAccessToken": "filter expiresIn payloads",
+    "Mutation.revokeAccessToken": "token",
     "Query.apiKeys": "active first after last before",
     "Query.auditEvents": "filter first after last before",
     "ApiKeyConnection.totalCount": "limit",
@@ -175,12 +205,16 @@ ARGUMENTS = {
     "Subscription.flowRunStatusChanged": "filter after",
     "Subscription.flowRunProgressed": "runId after",
     "Subscription.flowRunStatsChanged": "filter",
+    "Subscription.inputRequestsChanged": "filter after",
 }
 VALUES = {
     "FlowRunStatus": "QUEUED RUNNING PAUSED SUCCEEDED FAILED TIMEOUT QUOTA_EXCEEDED INTERNAL_ERROR STOPPED",
     "StepStatus": "PENDING RUNNING SUCCEEDED FAILED PAUSED SKIPPED STOPPED",
     "RunEnvironment": "PRODUCTION TESTING",
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
+    "FlowRunGroup": "FLOW VERSION TRIGGER TAG ERROR",
+    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
+    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -200,10 +234,9 @@ VALUES = {
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
-        CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+        CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
         CANCEL_BULK_OPERATION""",
-    "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -247,6 +280,8 @@ UNIONS = {
     "BulkUnarchiveResult": """BulkUnarchiveSuccess EmptyFilter ProjectNotFound PlanNotFound PlanMismatch PlanExpired
         PlanUsed TooManyBulkOperations IdempotencyConflict
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
+    "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
+    "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
     "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
@@ -254,7 +289,10 @@ UNIONS = {
 }
 
 
-STREAMED = {"FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp"}
+STREAMED = {
+    "FlowRunStatusEvent": "FlowRunStatusChanged FlowRunUpdated CaughtUp",
+    "InputRequestEvent": "InputRequestChanged CaughtUp",
+}
 
 
 @pytest.fixture(scope="module")
@@ -381,15 +419,8 @@ def test_node_types_are_those_with_typed_id(schema: GraphQLSchema) -> None:
     assert isinstance(node, GraphQLInterfaceType)
     found = {kind.name for kind in schema.get_possible_types(node)}
     assert found == {
-        "Project",
-        "Flow",
-        "FlowVersion",
-        "FlowRun",
-        "RunFile",
-        "Schedule",
-        "Webhook",
-        "Secret",
-        "BulkOperation",
+        *("Project", "Flow", "FlowVersion", "FlowRun", "RunFile", "Schedule", "Webhook", "Secret", "BulkOperation"),
+        "InputRequest",
     }
 
 

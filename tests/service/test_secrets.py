@@ -32,6 +32,7 @@ from service.cli import main
 from service.log_output import ContextFilter, JsonFormatter
 from service.secret_keys import load_key_ring
 from service.settings import Settings
+from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
 from tests.support.app import App, run_app
 from tests.support.databases.binaries import find_binaries
@@ -342,6 +343,18 @@ def test_use_of_secret_that_could_show_it_is_refused_at_publication(problem: str
 def test_local_variable_may_be_called_secrets() -> None:
     compiled = compile_value("{% set secrets = {'a': 1} %}{{ secrets.a }}")
     assert (compiled.render({}), compiled.secrets) == ("1", frozenset())
+
+
+async def test_answers_of_people_are_masked_where_the_inbox_shows_them(app: App) -> None:
+    await create(app, "TOKEN", TOKEN)
+    run_id, asked = await paused(app)
+    response = {"ok": True, "note": f"it is {TOKEN}"}
+    assert (await resume(app, run_id, asked["id"], response, wait=20_000))["run"]["status"] == "SUCCEEDED"
+    shown = {"ok": True, "note": "it is ***"}
+    document = "query($id: ID!) { node(id: $id) { ... on InputRequest { answer run { output } } } }"
+    assert (await app.query(document, {"id": asked["id"]}))["node"] == {"answer": shown, "run": {"output": shown}}
+    # The same response again is known.
+    assert (await resume(app, run_id, asked["id"], response))["__typename"] == "ResumeRunSuccess"
 
 
 async def test_key_is_changed_while_steps_use_secrets(app: App) -> None:

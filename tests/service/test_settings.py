@@ -1,13 +1,27 @@
 """Settings: their defaults, their documentation, and the errors of invalid values."""
 
 import os
+import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from domain import ids
+from domain.access_token import AccessToken
+from domain.errors import TokenKeysMissingError
+from service.key_files import KeyFileError
 from service.settings import Settings
+from service.token_keys import load_token_keys
 
+TOKEN = AccessToken(
+    id=ids.new_uuid(),
+    key_id=ids.new_uuid(),
+    filter_text="{}",
+    payloads=False,
+    expires_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
 SETTINGS_PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
 
@@ -83,6 +97,7 @@ def test_bootstrap_key_is_masked() -> None:
         ("PORT", "65536"),
         ("PORT", "x"),
         ("BOOTSTRAP_KEY", "short"),
+        ("TOKEN_KEYS", "of thirty-two characters or more,short"),
         ("HTTP_ALLOW_PRIVATE", "maybe"),
         ("WORKER_CONCURRENCY", "0"),
         ("WORKER_LEASE_SECONDS", "0"),
@@ -99,3 +114,25 @@ def test_invalid_value_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str, v
         Settings()
     (detail,) = error.value.errors()
     assert detail["loc"] == (name.lower(),)
+
+
+def test_signing_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'runs.db'}")
+    text = load_token_keys(settings).sign(TOKEN)
+    assert load_token_keys(settings).verified(text) == TOKEN
+    (path,) = tmp_path.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    old, new = path.read_text().strip(), "a new key of thirty-two characters"
+    rotated = Settings(database_url=settings.database_url, token_keys=f"{new}, {old}")
+    assert load_token_keys(rotated).verified(text) == TOKEN
+    assert load_token_keys(settings).verified(load_token_keys(rotated).sign(TOKEN)) is None
+    path.write_text("short")
+    with pytest.raises(KeyFileError, match="at least 32 characters"):
+        load_token_keys(settings)
+
+
+def test_without_a_file_or_a_key_nothing_is_signed() -> None:
+    keys = load_token_keys(Settings(database_url="postgresql://host/db"))
+    with pytest.raises(TokenKeysMissingError):
+        keys.sign(TOKEN)
+    assert keys.verified("") is None

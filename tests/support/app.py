@@ -29,6 +29,7 @@ from service.settings import Settings
 
 PATIENCE = 30.0
 """Timeout in seconds for everything that a test waits for. It only ends tests that have failed."""
+TOKEN_KEY = "a key for tests that signs access tokens"
 BASE_URL = "http://flow-runs.test"
 
 
@@ -142,9 +143,17 @@ async def general_app(database_url: str) -> AsyncIterator[App]:
         yield running
 
 
+@pytest.fixture(params=[True, False], ids=["compiled", "general"])
+async def either_app(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[App]:
+    """Like `idle_app`, once with compiled queries and once without."""
+    async with run_app(database_url, with_worker=False, compiled_reads=request.param) as running:
+        yield running
+
+
 @asynccontextmanager
 async def run_app(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[App]:
     """Runs a service on a migrated database, with two projects and their API keys."""
+    settings.setdefault("token_keys", TOKEN_KEY)
     database = open_database(database_url, query_timeout=settings.get("query_timeout"))
     own, other, keys = await database.write(_populate)
     service = create_service(Settings(database_url=database_url, **settings), database, own, with_worker=with_worker)

@@ -42,6 +42,7 @@ class RunFamily:
     secret: str
     bulk: str
     key: str
+    token: str
 
     @property
     def variables(self) -> dict[str, str]:
@@ -59,7 +60,15 @@ async def make_run_family(app: App) -> RunFamily:
     waiting = (encode_run_id(queued), encode_run_id(paused), ids.encode(IdKind.INPUT_REQUEST, request))
     triggers = await app.database.write(_add_triggers, published)
     bulk = await _add_bulk(app, runs[1])
-    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, await _add_key(app)])
+    access = (await _add_key(app), await _add_token(app))
+    return RunFamily(*[*around, *[encode_run_id(key) for key in runs], *waiting, *triggers, bulk, *access])
+
+
+async def _add_token(app: App) -> str:
+    """Makes an access token."""
+    ask = 'mutation { it: createAccessToken(filter: {tags: ["red"]}) { ... on CreateAccessTokenSuccess { token } } }'
+    token: str = (await app.query(ask))["it"]["token"]
+    return token
 
 
 async def _add_key(app: App) -> str:
@@ -106,7 +115,8 @@ def _add_waiting(uow: UnitOfWork, published: PublishedFlow) -> tuple[UUID, UUID,
     factory.make_steps(uow, paused, [{"kind": "humanInput", "status": StepStatus.PAUSED, "name": "ask"}])
     request = ids.new_uuid()
     asked = {"id": request, "run_id": paused, "position": 0, "step_name": "ask", "title": "Well?"}
-    input_requests.create(uow, {**asked, "answer_schema": "{}", "created_at": clock.now()})
+    of_flow = {"project_id": published.project_id, "flow_id": published.flow_id}
+    input_requests.create(uow, {**asked, **of_flow, "answer_schema": "{}", "created_at": clock.now()})
     return queued, paused, request
 
 

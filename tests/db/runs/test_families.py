@@ -1,8 +1,10 @@
 """Locks of families: nothing deadlocks, and a cancellation does not wait for all that ends meanwhile."""
 
 import asyncio
-from collections.abc import Sequence
+import random
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,6 +18,7 @@ from db.runs import cancellation, claims, families, step_journal
 from db.runs.children import ChildBatch, ItemPlan
 from db.runs.claims import Claimed, LeaseLostError
 from db.runs.step_journal import AttemptStart
+from db.runs.transitions import Lease
 from domain.enums import RunStatus
 from domain.runs.state_machine import LIVE
 from tests.support import factory
@@ -25,6 +28,8 @@ LEASE = timedelta(minutes=10)
 _run = table(FlowRun).c
 ITEMS = 32
 """Items of each of the nested loops: with their children, more than a thousand runs end."""
+FEW_ITEMS = 12
+"""Items with which as many runs end at a time as there are connections, and twelve times as many in all."""
 
 
 async def claim_all(database: Database) -> list[Claimed]:
@@ -34,22 +39,22 @@ async def claim_all(database: Database) -> list[Claimed]:
     return found
 
 
-async def pause_for_children(database: Database, published: PublishedFlow, claimed: Claimed) -> None:
+async def pause_for_children(database: Database, published: PublishedFlow, claimed: Claimed, items: int) -> None:
     """Makes a run wait for the children of a loop, all of which are created."""
     root = claimed.run.root_run_id
-    plan = ItemPlan(list(range(ITEMS)), 100)
-    batch = ChildBatch(root, published.flow_id, published.version_id, True, plan, ITEMS, 0, 1)
-    inputs = ", ".join(map(str, range(ITEMS)))
+    plan = ItemPlan(list(range(items)), 100)
+    batch = ChildBatch(root, published.flow_id, published.version_id, True, plan, items, 0, 1)
+    inputs = ", ".join(map(str, range(items)))
     step = AttemptStart(0, "loop", None, "flow", 1, f'{{"inputs": [{inputs}], "concurrency": 100}}')
     await database.write(step_journal.pause, claimed.lease, None, step, "Waiting", None, None, batch)
 
 
-async def nested_loops(database: Database, published: PublishedFlow) -> tuple[UUID, list[Claimed]]:
+async def nested_loops(database: Database, published: PublishedFlow, items: int = ITEMS) -> tuple[UUID, list[Claimed]]:
     """Returns a run whose children are loops themselves, and the claimed children of these."""
     root = await database.write(factory.create_run, published)
     for _ in range(2):
         for claimed in await claim_all(database):
-            await pause_for_children(database, published, claimed)
+            await pause_for_children(database, published, claimed, items)
     return root, await claim_all(database)
 
 
@@ -69,6 +74,11 @@ class Enders:
         """Cancels a run. Returns False if it had ended."""
         async with self.connections:
             return (await self.database.write(cancellation.stop, run_id, "Cancelled")).run
+
+    async def renew(self, leases: list[Lease]) -> None:
+        """Renews leases; those that were lost stay lost."""
+        async with self.connections:
+            await self.database.write(claims.renew, leases, LEASE)
 
 
 async def end(database: Database, claimed: Claimed, status: RunStatus) -> bool:
@@ -129,32 +139,33 @@ async def test_a_thousand_children_end_beside_a_cancellation(database: Database,
 
 @pytest.mark.usefixtures("no_retries")
 async def test_cancellations_at_every_level_and_renewals_meet(database: Database, published: PublishedFlow) -> None:
-    root, claimed = await nested_loops(database, published)
+    root, claimed = await nested_loops(database, published, 20)
     middle = await database.read(families.parents, [child.lease.run_id for child in claimed])
     leases = [child.lease for child in claimed]
     enders = Enders(database)
     before = await deadlocks(database)
-    await asyncio.gather(
+    work: list[Coroutine[Any, Any, object]] = [
         *(
-            end(database, child, status)
+            enders.end(child, status)
             for child, status in zip(claimed[::2], statuses_of_ends(len(claimed)), strict=False)
         ),
         *(enders.cancel(run_id) for run_id in middle[::2]),
-        *(database.write(claims.renew, leases[start::7], LEASE) for start in range(7)),
+        *(enders.renew(leases[start::7]) for start in range(7)),
         *(enders.cancel(child.lease.run_id) for child in claimed[1:200:2]),
-        database.write(cancellation.stop, root, "Cancelled"),
-    )
+    ]
+    random.Random(1).shuffle(work)
+    await asyncio.gather(*work, enders.cancel(root))
     assert await live_in_family(database, root) == 0
     assert await deadlocks(database) == before
 
 
 async def test_all_children_end_without_a_cancellation(database: Database, published: PublishedFlow) -> None:
-    root, claimed = await nested_loops(database, published)
+    root, claimed = await nested_loops(database, published, FEW_ITEMS)
     enders = Enders(database)
     await asyncio.gather(*(enders.end(child, RunStatus.SUCCEEDED) for child in claimed))
     # Each loop was woken once all of its items had ended.
     woken = await claim_all(database)
-    assert len(woken) == ITEMS
+    assert len(woken) == FEW_ITEMS
     await asyncio.gather(*(enders.end(loop, RunStatus.SUCCEEDED) for loop in woken))
     assert [claimed.lease.run_id for claimed in await claim_all(database)] == [root]
 

@@ -25,13 +25,13 @@ from db.runs.filter import _CONDITIONS
 from db.sql.keyset import Page
 from db.sql.rows import AnyRow
 from domain import ids
-from domain.enums import Environment, RunStatus, TriggerMethod
+from domain.enums import Environment, RunStatus, TriggerMethod, WaitKind
 from domain.ids import IdKind
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
-from domain.runs.state_machine import FINAL, UNSUCCESSFUL
-from live.matching import snapshot_now
+from domain.runs.state_machine import FINAL, LIVE, UNSUCCESSFUL
+from live.matching import RunSnapshot, snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
 from tests.support import factory
 from tests.support.clock import START
@@ -115,7 +115,32 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
         "archived_at": draw.choice([None, None, START]),
         "updated_at": START - changed,
         **times(draw, key, status),
+        **queue(random.Random(key.int), status),
     }
+
+
+def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
+    """What a live run waits for: it is due, will be due, stands in the queue of a limit, or has a worker."""
+    if status in FINAL:
+        return {"due_at": None}
+    return {
+        "due_at": draw.choice([None, START - MS, START + timedelta(hours=1)]),
+        "blocked_by": draw.choice([None, None, None, UNKNOWN]) if status != RunStatus.RUNNING else None,
+        "waits_for": draw.choice([None, "PERSON", "TIME", "CHILDREN"]),
+        "lease_token": draw.choice([None, UNKNOWN]) if status == RunStatus.RUNNING else None,
+    }
+
+
+def waited_for(row: AnyRow) -> str | None:
+    if row.status not in LIVE:
+        return None
+    if row.blocked_by:
+        return "SLOT"
+    if row.due_at and row.due_at <= START:
+        return "WORKER"
+    if row.status == "RUNNING":
+        return None if row.lease_token else "RETRY"
+    return "TIME" if row.status == "QUEUED" else row.waits_for or "TIME"
 
 
 def family(draw: random.Random, key: UUID, relatives: Sequence[UUID | None]) -> dict[str, Any]:
@@ -191,6 +216,7 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
     "flow_ids": listed("flow_id"),
     "flow_version_ids": listed("flow_version_id"),
     "statuses": listed("status"),
+    "waiting_for": lambda row, kinds: waited_for(row) in kinds,
     "environments": listed("environment"),
     "trigger_methods": listed("trigger_method"),
     "external_ids": listed("external_id"),
@@ -232,11 +258,13 @@ REFERENCE: dict[str, Callable[[AnyRow, Any], bool]] = {
 
 
 def matches(where: RunFilter, row: AnyRow) -> bool:
-    return all(
-        REFERENCE[name](row, value)
-        for name in REFERENCE
-        if (value := getattr(where, name)) is not None and not is_blank(name, value)
-    )
+    return all(REFERENCE[name](row, value) for name, value in restrictions(where))
+
+
+def restrictions(where: RunFilter) -> list[tuple[str, Any]]:
+    """The fields that a filter names, with their values."""
+    named = ((name, getattr(where, name)) for name in REFERENCE)
+    return [(name, value) for name, value in named if value is not None and not is_blank(name, value)]
 
 
 def is_blank(name: str, value: Any) -> bool:
@@ -413,6 +441,7 @@ TYPICAL: dict[str, Any] = {
     "flow_version_ids": [0],
     "ids": list(range(6)),
     "statuses": [RunStatus.FAILED, RunStatus.RUNNING, RunStatus.TIMEOUT, RunStatus.SUCCEEDED],
+    "waiting_for": [WaitKind.PERSON, WaitKind.WORKER],
     "environments": [Environment.PRODUCTION],
     "trigger_methods": [TriggerMethod.API, TriggerMethod.RETRY],
     "external_ids": ["order-1", ""],
@@ -483,22 +512,24 @@ def ids_in_sql(conn: Connection, where: RunFilter) -> list[UUID]:
 
 
 def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
-    return [row.id for row in reversed(rows) if matches(where, row)]
+    named = restrictions(where)
+    return [row.id for row in reversed(rows) if all(REFERENCE[name](row, value) for name, value in named)]
 
 
-def ids_in_memory(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+def ids_in_memory(runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter) -> list[UUID]:
     compiled = CompiledFilter(where)
-    return [row.id for row in reversed(rows) if compiled.matches(snapshot_now(row))]
+    return [run_id for run_id, snapshot in reversed(runs) if compiled.matches(snapshot)]
 
 
 def check(conn: Connection, rows: Sequence[AnyRow], filters: Sequence[Mapping[str, Any]]) -> list[int]:
     """Asserts that SQL, predicates and reference match the same rows; returns the number that each filter matches."""
     sizes = []
+    runs = [(row.id, snapshot_now(row)) for row in rows]
     for values in filters:
         where = with_keys(values, rows)
         matched = ids_in_sql(conn, where)
         assert matched == ids_by_reference(rows, where), where
-        assert matched == ids_in_memory(rows, where), where
+        assert matched == ids_in_memory(runs, where), where
         sizes.append(len(matched))
     return sizes
 

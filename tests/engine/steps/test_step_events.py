@@ -96,14 +96,16 @@ async def test_events_of_waiting_and_skipped_steps(worker: WorkerHarness) -> Non
     run_id = await worker.start(await worker.publish(ASK, transform("no", 1, when="{{ false }}")))
     await execute_due(worker)
     request = await worker.database.read(input_requests.of_step, run_id, 0)
-    await worker.database.write(input_requests.answer, request.id, "true")
+    await worker.database.write(input_requests.answer, request.id, input_requests.Response("true"))
     await worker.database.write(transitions.resume, run_id, "Answered")
     await execute_due(worker)
     assert [event for event in await events_of(worker, run_id) if not event.startswith("lines")] == [
         "None>QUEUED",
         "QUEUED>RUNNING",
         "ask#1 PENDING>PAUSED",
+        "None>PENDING",  # the input request
         "RUNNING>PAUSED",
+        "PENDING>ANSWERED",
         "PAUSED>RUNNING",
         "ask#1 PAUSED>SUCCEEDED",
         "no#0 PENDING>SKIPPED",

@@ -113,7 +113,7 @@ async def test_response_is_the_output_of_the_step(worker: WorkerHarness) -> None
     assert (request.title, request.assignee) == (f"Go on with run_{run_id.hex}?", "ops")
     assert (await worker.run(run_id)).due_at is None
 
-    assert await worker.database.write(input_requests.answer, request.id, '{"ok": true}')
+    assert await worker.database.write(input_requests.answer, request.id, input_requests.Response('{"ok": true}'))
     await worker.change(run_id, due_at=request.created_at)
     await work_off(worker)
     run = await worker.run(run_id)
@@ -149,7 +149,7 @@ async def test_expired_request_can_have_a_default(worker: WorkerHarness, still: 
 async def test_response_that_arrives_during_expiry_counts(worker: WorkerHarness, still: FakeClock) -> None:
     _, run_id = await begin(worker, human_input(expiresIn=60))
     request = await request_of(worker, run_id)
-    assert await worker.database.write(input_requests.answer, request.id, "1")
+    assert await worker.database.write(input_requests.answer, request.id, input_requests.Response("1"))
     await still.advance(60)
     await work_off(worker)
     assert (await worker.run(run_id)).output == "1"
@@ -216,5 +216,5 @@ async def test_cancelling_a_paused_run_cancels_its_request(worker: WorkerHarness
     assert (await worker.database.write(cancellation.stop, run_id, "Cancelled")).run
     assert await worker.statuses(run_id) == {"ask": "STOPPED"}
     assert await worker.tries(run_id) == [("ask", 1, "STOPPED")]
-    assert not await worker.database.write(input_requests.answer, request.id, "1")
+    assert not await worker.database.write(input_requests.answer, request.id, input_requests.Response("1"))
     assert not (await worker.database.write(cancellation.stop, run_id, "Cancelled again")).run

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from db import api_keys
+from db import access_tokens, api_keys
 from db.core.database import Database
 from domain.enums import Role
 from domain.errors import (
@@ -16,6 +18,8 @@ from domain.errors import (
     TooManySubscriptionsError,
     UnauthenticatedError,
 )
+from domain.time import clock
+from resolvers.context import Viewer
 from service.streams.connection_registry import (
     CHECK_SECONDS,
     MAX_STALLED_CHECKS,
@@ -41,10 +45,11 @@ async def registry(database: Database, fake_clock: FakeClock) -> AsyncIterator[C
 class Transport:
     """Has a connection, and records how it ends."""
 
-    def __init__(self, registry: ConnectionRegistry, key_id: UUID) -> None:
+    def __init__(self, registry: ConnectionRegistry, key_id: UUID, **token: Any) -> None:
+        viewer = Viewer(key_id, None, Role.VIEWER, "key", **token)
         self.errors: list[UnauthenticatedError] = []
         self.aborts = 0
-        self.connection: Connection = registry.open(key_id, close=self.errors.append, abort=self.abort)
+        self.connection: Connection = registry.open(viewer, close=self.errors.append, abort=self.abort)
 
     def abort(self) -> None:
         self.aborts += 1
@@ -72,6 +77,33 @@ async def test_connections_of_revoked_key_are_closed_by_next_check(
     await fake_clock.advance(CHECK_SECONDS)
     codes = [[error.code for error in transport.errors] for transport in transports]
     assert codes == [["UNAUTHENTICATED"], ["UNAUTHENTICATED"], []]
+
+
+async def test_connections_of_a_token_end_with_it_or_its_key_within_a_second(
+    registry: ConnectionRegistry, database: Database, fake_clock: FakeClock
+) -> None:
+    key, other = await new_key(database), await new_key(database)
+    tokens = [uuid4() for _ in range(4)]
+    later, sooner = clock.now() + timedelta(hours=1), clock.now() + timedelta(seconds=10)
+    transports = [
+        Transport(registry, of, token_id=token, expires_at=end)
+        for of, token, end in zip((key, key, key, other), tokens, (later, sooner, later, later), strict=True)
+    ]
+
+    def ended() -> list[bool]:
+        return [bool(transport.errors) for transport in transports]
+
+    await database.write(access_tokens.revoke, tokens[0], later)
+    await fake_clock.advance(1)
+    assert ended() == [True, False, False, False]
+    await fake_clock.advance(8)
+    assert ended() == [True, False, False, False]
+    await fake_clock.advance(2)
+    assert ended() == [True, True, False, False]
+    await database.write(api_keys.revoke, key)
+    await fake_clock.advance(1)
+    assert ended() == [True, True, True, False]
+    assert {error.code for transport in transports for error in transport.errors} == {"UNAUTHENTICATED"}
 
 
 async def test_unavailable_database_closes_no_connection(

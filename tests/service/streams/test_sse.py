@@ -244,6 +244,20 @@ async def test_revoked_key_ends_its_streams(client: Client) -> None:
         assert (await asyncio.wait_for(anext(stream), PATIENCE))["event"] == "complete"
 
 
+async def test_revoked_token_ends_its_streams(client: Client) -> None:
+    made = await client.app.query(
+        'mutation { it: createAccessToken(filter: {tags: ["mine"]}) { ... on CreateAccessTokenSuccess { token } } }'
+    )
+    token = made["it"]["token"]
+    async with client.stream(WATCH, headers=client.headers(token)) as response:
+        stream = events(response)
+        await next_event(stream)
+        revoke = "mutation($token: String!) { revokeAccessToken(token: $token) { __typename } }"
+        await client.app.query(revoke, {"token": token})
+        failed = await asyncio.wait_for(anext(stream), PATIENCE)
+        assert failed["data"]["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
 async def test_connections_of_a_key_are_limited(database_url: str) -> None:
     async with (
         run_server(database_url, with_worker=True, max_connections_per_key=1) as served,

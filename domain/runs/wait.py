@@ -1,0 +1,49 @@
+"""What a live run waits for, by the columns of its row."""
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from domain.enums import RunStatus, WaitKind
+
+
+class WaitingRun(Protocol):
+    """The columns of a run that say what it waits for."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def due_at(self) -> datetime | None: ...
+
+    @property
+    def blocked_by(self) -> UUID | None: ...
+
+    @property
+    def waits_for(self) -> str | None: ...
+
+    @property
+    def lease_token(self) -> UUID | None: ...
+
+
+COLUMNS = ("status", "due_at", "blocked_by", "waits_for", "lease_token")
+"""The columns of a `WaitingRun`."""
+
+
+def wait_kind(run: WaitingRun, now: datetime) -> WaitKind | None:
+    """Returns what a run waits for; None if it has ended, or a worker executes it.
+
+    `db.runs.waiting.waits_for_any` and `db.row_json.computed.WAIT_KIND` say the same in SQL.
+    """
+    if run.blocked_by is not None:
+        return WaitKind.SLOT
+    if run.due_at is not None and run.due_at <= now:
+        return WaitKind.WORKER
+    match run.status:
+        case RunStatus.PAUSED:
+            return WaitKind(run.waits_for or WaitKind.TIME)
+        case RunStatus.QUEUED:
+            return WaitKind.TIME
+        case RunStatus.RUNNING if run.lease_token is None:
+            return WaitKind.RETRY
+    return None

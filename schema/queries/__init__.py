@@ -1,0 +1,1 @@
+"""Parts of the root of queries, each about one subject."""

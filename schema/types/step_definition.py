@@ -1,0 +1,58 @@
+"""Steps as a flow version defines them."""
+
+from typing import Any, cast
+
+import strawberry
+from strawberry.scalars import JSON
+
+from domain import json_codec
+from domain.definition import RetryPolicy
+from schema.fields import field
+
+
+@strawberry.type(description="A step as a flow version defines it, whether a run has reached it or not.")
+class StepDefinition:
+    """A step of a flow version."""
+
+    document: strawberry.Private[dict[str, Any]]
+
+    position: int = strawberry.field(description="The step's place in the definition, from 0.")
+
+    @field("The name, unique in the flow. `FlowRun.step(name:)` has what happened to it in a run.")
+    def name(self) -> str:
+        return cast("str", self.document["name"])
+
+    @field("The name for people; null if it has none.")
+    def display_name(self) -> str | None:
+        return self.document.get("displayName")
+
+    @field("The kind, such as `http` or `humanInput`.")
+    def kind(self) -> str:
+        return cast("str", self.document["kind"])
+
+    @field("The condition without which the step is skipped; null if it is always executed.")
+    def when(self) -> JSON | None:
+        return cast("JSON | None", self.document.get("when"))
+
+    @field("The input, a template.")
+    def input(self) -> JSON:
+        return cast("JSON", self.document.get("input"))
+
+    @field("Attempts in total, the first one included.")
+    def max_attempts(self) -> int:
+        retry = self.document.get("retry")
+        return 1 if retry is None else RetryPolicy.model_validate(retry).attempts
+
+    @field("The longest duration of one attempt, in seconds; null for no limit.")
+    def timeout_seconds(self) -> float | None:
+        return self.document.get("timeout")
+
+    @field("True if the run continues when the step has failed.")
+    def continue_on_failure(self) -> bool:
+        return bool(self.document.get("continueOnFailure", False))
+
+
+def step_definitions(definition: str) -> list[StepDefinition]:
+    """Returns the steps in a definition, which is JSON text, in their order."""
+    steps = json_codec.decode(definition)["steps"]
+    return [StepDefinition(document=step, position=position) for position, step in enumerate(steps)]

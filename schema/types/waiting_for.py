@@ -1,0 +1,88 @@
+"""What a live run waits for."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import strawberry
+
+from db import flows, projects
+from db.row_json.computed import WAIT_KIND, WAIT_UNTIL
+from db.row_types import RunRow
+from db.runs import input_requests, reads, waiting
+from db.runs.waiting import MAX_POSITION
+from domain.runs import wait
+from domain.time import clock
+from schema.enums import WaitKind
+from schema.fields import Info, columns_of, field, type_named
+from schema.types.flow import Flow
+from schema.types.input_request import InputRequest
+from schema.types.node import Node
+from schema.types.project import Project
+
+if TYPE_CHECKING:
+    from schema.types.flow_run import FlowRun
+
+
+@strawberry.type(description="What a live run waits for.")
+class WaitingFor:
+    """What a live run waits for."""
+
+    row: strawberry.Private[RunRow]
+
+    @field("The kind of the wait.", *wait.COLUMNS, written=WAIT_KIND)
+    def kind(self) -> WaitKind:
+        kind = wait.wait_kind(self.row, clock.now())
+        assert kind is not None  # the run waits, or it would have no such object
+        return kind
+
+    @field(
+        "The instant at which the run goes on: the end of a delay, the next attempt, or for a person and for child runs"
+        " the instant at which the wait times out. Null if there is none, and for SLOT and WORKER.",
+        *wait.COLUMNS,
+        written=WAIT_UNTIL,
+    )
+    def until(self) -> datetime | None:
+        due_at = self.row.due_at
+        return due_at if self.row.blocked_by is None and due_at is not None and due_at > clock.now() else None
+
+    @field(
+        "What keeps the run waiting. SLOT: the flow or the project whose concurrency limit is reached. PERSON: the"
+        " input request. CHILDREN: the oldest child run that has not ended. Null for the other kinds.",
+        *wait.COLUMNS,
+        "flow_id",
+    )
+    async def blocked_by(self, info: Info) -> Node | None:
+        loaders, run = info.context.loaders, self.row
+        match self.kind():
+            case WaitKind.SLOT if run.blocked_by == run.flow_id:
+                return Flow(row=await loaders.load_existing(flows.by_ids, run.flow_id, columns_of(info, Flow)))
+            case WaitKind.SLOT:
+                columns = columns_of(info, Project)
+                return Project(row=await loaders.load_existing(projects.by_ids, run.project_id, columns))
+            case WaitKind.PERSON:
+                requests = await loaders.load(input_requests.pending_by_runs, run.id)
+                return InputRequest(row=requests[0]) if requests else None
+            case WaitKind.CHILDREN:
+                child = await loaders.load(waiting.live_child_by_parents, run.id)
+                if child is None:
+                    return None
+                of: type[FlowRun] = type_named(info, "FlowRun")
+                return of(row=await loaders.load_existing(reads.by_ids, child, columns_of(info, of)))
+        return None
+
+    @field(
+        f"The run's position in its queue, from 1: for SLOT in the queue of the limit, for WORKER among the due runs of"
+        f" all projects. Null for the other kinds, and beyond {MAX_POSITION:,}.",
+        *wait.COLUMNS,
+    )
+    async def position(self, info: Info) -> int | None:
+        loaders, run = info.context.loaders, self.row
+        match self.kind():
+            case WaitKind.SLOT:
+                assert run.blocked_by is not None  # it stands in a queue
+                positions = await loaders.load(waiting.positions_for_slots, run.blocked_by)
+            case WaitKind.WORKER:
+                positions = await loaders.load(waiting.positions_for_workers, None)
+            case _:
+                return None
+        return (positions or {}).get(run.id)

@@ -1,0 +1,107 @@
+"""The fields that restricted viewers cannot select: access tokens, and keys without sight of payloads.
+
+A document is judged as a whole before it is executed, whichever way executes it. A token selects what is listed here,
+and nothing else: a new field is out of its reach until it is listed.
+"""
+
+from collections.abc import Mapping
+
+from graphql import DocumentNode, FieldNode, GraphQLSchema, TypeInfo, TypeInfoVisitor, Visitor, visit
+
+from domain.errors import ForbiddenError
+from resolvers.context import Viewer
+
+_CONNECTION = "edges nodes pageInfo totalCount"
+_EDGE = "node cursor"
+_STATISTICS = "at total byStatus durations timeBuckets topFailingSteps"
+
+
+def _names(fields: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(f"{type_}.{name}" for type_, names in fields.items() for name in names.split())
+
+
+PAYLOADS = _names(
+    {
+        "FlowRun": "input output logs files",
+        "StepResult": "input output",
+        "StepError": "details",
+        "StatusChange": "message",
+        "InputRequest": "title description schema answer",
+        "LogLine": "number at level stepName attempt message",
+        "LogLinesAppended": "lines",
+        "RunFile": "id name size mediaType stepName attempt createdAt url",
+        "Schedule": "input",
+    }
+)
+"""Fields that show what runs are about. The message of a status change quotes input requests."""
+
+IN_SCOPE = _names(
+    {
+        "Query": "viewer flowRun flowRuns flowRunStats",
+        "Viewer": "role limits",
+        "Limits": "maxPageSize maxQueryDepth maxQueryCost maxInputBytes maxMetadataBytes maxDefinitionBytes maxTags"
+        " maxBulkOperations maxWaitMs",
+        "FlowRunConnection": _CONNECTION,
+        "FlowRunEdge": _EDGE,
+        "PageInfo": "hasNextPage hasPreviousPage startCursor endCursor",
+        "FlowRun": "id status environment triggerMethod scheduledFor tags metadata input output failedStepName"
+        " createdAt startedAt finishedAt updatedAt archivedAt attempt externalId flow steps statusHistory pendingInputs"
+        " files durationMs error stepData step failedStep stepsCount logs",
+        "Flow": "id name",
+        "RunError": "code message stepName fingerprint",
+        "StatusChange": "from to at",
+        "StepResult": "name displayName kind status input output error startedAt finishedAt attempts durationMs",
+        "StepAttempt": "number status startedAt finishedAt error durationMs",
+        "StepError": "code message details",
+        "InputRequest": "id stepName status title description schema createdAt expiresAt answeredAt",
+        "LogLineConnection": _CONNECTION,
+        "LogLineEdge": _EDGE,
+        "LogLine": "number at level stepName attempt message",
+        "RunFile": "id name size mediaType stepName attempt createdAt url",
+        "FlowRunStats": _STATISTICS,
+        "StatusCount": "status count",
+        "DurationStats": "count minMs maxMs meanMs p50Ms p90Ms p95Ms p99Ms",
+        "TimeBucket": "start end total byStatus",
+        "FailingStep": "stepName count flow errors",
+        "StepErrorStats": "fingerprint count message lastSeenAt",
+        "Subscription": "flowRunStatusChanged flowRunProgressed flowRunStatsChanged",
+        "FlowRunStatusChanged": "cursor matches runId run status change",
+        "FlowRunUpdated": "cursor matches runId run kind",
+        "CaughtUp": "cursor",
+        "StepChanged": "cursor stepName stepStatus runId stepChange attempt error step",
+        "StepStatusChange": "from to at",
+        "LogLinesAppended": "cursor runId lines",
+    }
+)
+"""Fields that an access token can select, of the runs in its scope. No field leads from a run to another one."""
+
+
+def check(schema: GraphQLSchema, document: DocumentNode, viewer: Viewer) -> None:
+    """Checks that the viewer may select all fields of the document, whichever of its operations is executed.
+
+    Raises:
+        ForbiddenError: a field is out of the viewer's sight.
+    """
+    if viewer.payloads and viewer.scope is None:
+        return
+    types = TypeInfo(schema)
+    visit(document, TypeInfoVisitor(types, _Guard(types, viewer)))
+
+
+class _Guard(Visitor):
+    """Refuses fields that the viewer cannot select. Introspection is free: it shows the schema, which is public."""
+
+    def __init__(self, types: TypeInfo, viewer: Viewer) -> None:
+        super().__init__()
+        self._types = types
+        self._viewer = viewer
+
+    def enter_field(self, node: FieldNode, *_: object) -> None:
+        parent, name = self._types.get_parent_type(), node.name.value
+        if name.startswith("__") or (parent is not None and parent.name.startswith("__")):
+            return
+        field = f"{parent.name}.{name}" if parent is not None else name
+        if self._viewer.scope is not None and field not in IN_SCOPE:
+            raise ForbiddenError(f"An access token cannot select `{field}`: it sees runs of its filter alone.")
+        if not self._viewer.payloads and field in PAYLOADS:
+            raise ForbiddenError(f"`{field}` needs a key with sight of payloads.")

@@ -1,0 +1,136 @@
+"""Streams of access tokens: events of the runs of their filter alone, until the token ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from domain.access_token import TokenKeys
+from engine.compiled_flow import FlowCache
+from live.stats_feed import StatsFeeds
+from resolvers.context import Context
+from schema.build import build_schema
+from service.http.viewers import Viewers
+from service.streams.subscription_rendering import Failure, Operation, Streams
+from tests.support.app import PATIENCE, TOKEN_KEY, App, run_app
+from tests.support.factory import encode_run_id, make_runs
+from tests.support.run_family import make_flow
+
+CREATE = """mutation($payloads: Boolean!) {
+    it: createAccessToken(filter: {metadata: {customer: "mine"}}, payloads: $payloads) {
+        ... on CreateAccessTokenSuccess { token } } }"""
+CHANGES = """subscription($filter: FlowRunFilter, $after: String) {
+    flowRunStatusChanged(filter: $filter, after: $after) { __typename
+        ... on FlowRunStatusChanged { cursor runId status matches run { id tags flow { name } %s } }
+        ... on FlowRunUpdated { cursor runId kind run { id tags %s } } ... on CaughtUp { cursor } } }"""
+PROGRESS = """subscription($run: ID!) { flowRunProgressed(runId: $run) { __typename
+    ... on FlowRunStatusChanged { runId status } ... on CaughtUp { cursor } } }"""
+STATS = """subscription($filter: FlowRunFilter) { flowRunStatsChanged(filter: $filter) {
+    total byStatus { status count } } }"""
+BULK = "subscription($id: ID!) { bulkOperationProgressed(id: $id) { cursor } }"
+CANCEL = "mutation($id: ID!) { cancel(runId: $id) { __typename } }"
+
+
+@dataclass
+class Watched:
+    """A service with a run of a customer, `mine`, and one of somebody else; and tokens for the customer's runs."""
+
+    app: App
+    streams: Streams
+    viewers: Viewers
+    stats: StatsFeeds
+    mine: str
+    foreign: str
+    token: str
+    blind: str
+
+    async def results(self, secret: str, text: str, **variables: Any) -> AsyncGenerator[Any, None]:
+        """Yields the data of a subscription; in the end the code of its error, if it has one."""
+        viewer = await self.viewers.find(secret)
+        assert viewer is not None
+        context = Context(self.app.database, FlowCache(self.app.database), viewer, long_lived=True)
+        context.hub, context.stats = self.app.service.hub, self.stats
+        async with aclosing(self.streams.results(Operation(text, variables), context)) as results:
+            async for result in results:
+                if isinstance(result, Failure):
+                    yield (result.errors[0].extensions or {})["code"]
+                    continue
+                for payload in result:
+                    body = orjson.loads(payload.body)
+                    assert "errors" not in body, body
+                    (data,) = body["data"].values()
+                    yield data
+
+    async def first(self, secret: str, text: str, **variables: Any) -> Any:
+        async with asyncio.timeout(PATIENCE), aclosing(self.results(secret, text, **variables)) as found:
+            return await anext(found)
+
+    async def cancel(self, *runs: str) -> None:
+        for run in runs:
+            done = await self.app.query(CANCEL, {"id": run})
+            assert done["cancel"]["__typename"] == "CancelSuccess"
+
+
+@pytest.fixture(params=[True, False], ids=["fast", "general"])
+async def watched(request: pytest.FixtureRequest, database_url: str) -> AsyncIterator[Watched]:
+    async with run_app(database_url, with_worker=False, compiled_reads=request.param) as app:
+        published = await make_flow(app)
+        rows: list[dict[str, Any]] = [{"tags": ["own"], "metadata": '{"customer": "mine"}'}, {"tags": ["foreign"]}]
+        mine, foreign = await app.database.write(make_runs, published, rows)
+        token, blind = [(await app.query(CREATE, {"payloads": payloads}))["it"]["token"] for payloads in (True, False)]
+        yield Watched(
+            app,
+            Streams(build_schema(), is_compiled=request.param),
+            Viewers(app.database, TokenKeys([TOKEN_KEY])),
+            StatsFeeds(app.database, app.service.hub),
+            encode_run_id(mine),
+            encode_run_id(foreign),
+            token,
+            blind,
+        )
+
+
+@pytest.mark.parametrize("more", ["", 'step(name: "a") { name }'], ids=["compiled selection", "other selection"])
+async def test_changes_of_others_are_not_delivered_live_or_replayed(watched: Watched, more: str) -> None:
+    """Beside a key with the same document, which sees all."""
+    text = CHANGES % (more, more)
+    everything: dict[str, Any] = {"filter": {"or": [{"tags": ["foreign"]}, {"tags": ["own"]}]}}
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(aclosing(watched.results(secret, text, **everything)))
+            for secret in (watched.token, watched.app.keys.admin)
+        ]
+        (start, _) = [(await anext(stream))["cursor"] for stream in opened]
+        await watched.cancel(watched.foreign, watched.mine)
+        by_token, by_key = opened
+        own = await anext(by_token)
+        assert (own["runId"], own["status"], own["run"]["tags"]) == (watched.mine, "STOPPED", ["own"])
+        assert own["run"]["flow"] == {"name": "flow"}
+        seen = [await anext(by_key) for _ in range(2)]
+        assert [each["runId"] for each in seen] == [watched.foreign, watched.mine]
+        assert seen[1] == own
+    async with asyncio.timeout(PATIENCE), aclosing(watched.results(watched.token, text, after=start)) as replayed:
+        assert await anext(replayed) == own
+        assert (await anext(replayed))["__typename"] == "CaughtUp"
+
+
+async def test_progress_and_statistics_are_those_of_own_runs(watched: Watched) -> None:
+    assert await watched.first(watched.token, PROGRESS, run=watched.foreign) == "RUN_NOT_FOUND"
+    assert (await watched.first(watched.token, PROGRESS, run=watched.mine))["__typename"] == "CaughtUp"
+    for where in (None, {"tags": ["foreign"]}, {"not": {"tags": ["own"]}}):
+        total = (await watched.first(watched.token, STATS, filter=where))["total"]
+        assert total == (1 if where is None else 0)
+    assert (await watched.first(watched.app.keys.admin, STATS))["total"] == 2
+
+
+async def test_what_is_out_of_sight_is_refused_before_a_stream_begins(watched: Watched) -> None:
+    output = CHANGES % ("output", "output")
+    assert await watched.first(watched.blind, output) == "FORBIDDEN"
+    assert (await watched.first(watched.token, output))["__typename"] == "CaughtUp"
+    parent = CHANGES % ("parentRun { id }", "parentRun { id }")
+    for text, variables in ((parent, {}), (BULK, {"id": "bulk_" + "0" * 32})):
+        assert await watched.first(watched.token, text, **variables) == "FORBIDDEN"
