@@ -84,7 +84,7 @@ async def test_hash_that_is_not_that_of_the_document_is_refused(idle_app: App, b
     assert code(await post(idle_app, named(COUNT))) == (200, "PERSISTED_QUERY_NOT_FOUND")
 
 
-async def test_document_is_kept_for_nobody_without_a_key(idle_app: App) -> None:
+async def test_document_without_a_key_is_not_kept(idle_app: App) -> None:
     assert (await idle_app.http.post("/graphql", json=named(ROLE, query=ROLE))).status_code == 401
     assert code(await post(idle_app, named(ROLE))) == (200, "PERSISTED_QUERY_NOT_FOUND")
 
