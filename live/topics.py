@@ -11,7 +11,7 @@ from uuid import UUID
 from db.bulk import reads as bulk_reads
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_KINDS, RUN_STATUS, LogPosition, Scope
+from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_CHANGED, RUN_KINDS, RUN_STATUS, LogPosition, Scope
 from db.row_types import EventRow, RunRow
 from db.runs import input_requests
 from domain import json_codec
@@ -99,6 +99,9 @@ class RunsTopic:
     """Changes of the runs that match a scoped filter after the change, or may have matched before it. Never ends."""
 
     filter: RunFilter
+    is_confined: bool = False
+    """True for an access token: it hears nothing of runs that leave the filter when their tags or metadata are changed,
+    because then they may have left its scope."""
     marks_caught_up = True
 
     @property
@@ -107,7 +110,7 @@ class RunsTopic:
         return Scope(project_ids=None if project_ids is None else tuple(project_ids), kinds=RUN_KINDS)
 
     def matcher(self) -> Matcher:
-        return _RunsMatcher(CompiledFilter(self.filter))
+        return _RunsMatcher(CompiledFilter(self.filter), is_confined=self.is_confined)
 
     def is_end(self, event: EventRow) -> bool:
         return False
@@ -117,8 +120,9 @@ class RunsTopic:
 
 
 class _RunsMatcher:
-    def __init__(self, compiled: CompiledFilter) -> None:
+    def __init__(self, compiled: CompiledFilter, *, is_confined: bool) -> None:
         self._matches = compiled.matches
+        self._is_confined = is_confined
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
         self.columns = compiled.columns | {"status"}
 
@@ -127,6 +131,8 @@ class _RunsMatcher:
             return None
         if self._matches(matching.snapshot_after(event, run)):
             return True
+        if self._is_confined and event.kind == RUN_CHANGED:
+            return None
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None
 

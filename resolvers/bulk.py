@@ -1,7 +1,7 @@
 """Bulk operations: starts them, plans them, cancels them, and finds those that the viewer can see."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -97,7 +97,8 @@ class BulkRequest:
         Raises:
             InvalidArgumentError: the key is empty, too long, or contains a character that cannot be stored.
         """
-        filter_ = json_codec.decode(self.filter_text) if self.filter_text is not None else None
+        # A field that is given with its default makes no difference.
+        filter_ = asdict(self.filter.without_blanks()) if self.filter is not None else None
         selection = [self.kind, filter_, sorted(self.excluded_ids), self.source_id, self.dry_run, self.strategy]
         # Without the step where there is none: keys of earlier requests stay the same.
         step = [] if self.step_name is None else [self.step_name]

@@ -2,6 +2,8 @@ import { defineConfig } from 'vite'
 import { relay } from './relay-plugin.ts'
 
 export default defineConfig({
+  // The server turns the addresses in the pages into those below its path.
+  base: './',
   plugins: [relay()],
   // The forms' helpers for tests name the usual validator, which evaluates code: the page's policy forbids that.
   resolve: { alias: { '@rjsf/validator-ajv8': '/src/shared/validator.ts' } },

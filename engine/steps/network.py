@@ -10,7 +10,9 @@ certificate against the name. Redirects are requests like any other and are chec
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypeAlias
 
@@ -193,9 +195,17 @@ class GuardedTransport(PooledTransport):
 def pool_settings() -> dict[str, Any]:
     """Returns the settings of a worker's pools of connections."""
     return {
-        # The operator can set certificate authorities in SSL_CERT_FILE and SSL_CERT_DIR.
-        "ssl_context": httpx.create_ssl_context(trust_env=True),
+        "ssl_context": _tls(),
         "max_connections": MAX_CONNECTIONS,
         "max_keepalive_connections": MAX_IDLE_CONNECTIONS,
         "keepalive_expiry": IDLE_SECONDS,
     }
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """How TLS is spoken in all pools of the process: to load the certificate authorities takes 60 ms.
+
+    The operator can set them in SSL_CERT_FILE and SSL_CERT_DIR.
+    """
+    return httpx.create_ssl_context(trust_env=True)

@@ -55,9 +55,9 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     parent_text = request.parent_run_id or context.parent.run_id
     parent_id = ids.decode(IdKind.RUN, parent_text) if parent_text else None
     columns = _columns(context, request)
-    idempotency = run_creation.Idempotency.of(
-        request.idempotency_key, ["start", *(request.identity or _identity(request, columns, parent_id))]
-    )
+    trigger_method = request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API)
+    identity = request.identity or _identity(request, columns | {"trigger_method": trigger_method}, parent_id)
+    idempotency = run_creation.Idempotency.of(request.idempotency_key, ["start", *identity])
     try:
         version_id, run_input = await _startable_version(context, flow, request.input)
     except (FlowDisabledError, FlowNotPublishedError, InputInvalidError):
@@ -71,7 +71,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
     new_run = run_creation.NewRun(
         target=run_creation.FlowRef(flow.project_id, flow.id, version_id),
         values=columns,
-        trigger_method=request.trigger_method or (TriggerMethod.PARENT if parent_id else TriggerMethod.API),
+        trigger_method=trigger_method,
         started_by=context.viewer.actor,
         requested=context.origin if context.viewer.kind is ActorKind.API_KEY else None,
         parent_id=parent_id,
@@ -103,10 +103,9 @@ def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
     }
 
 
-def _identity(request: StartRequest, columns: dict[str, Any], parent_id: UUID | None) -> Sequence[Any]:
+def _identity(request: StartRequest, effective: dict[str, Any], parent_id: UUID | None) -> Sequence[Any]:
     # With the JSON values instead of their texts: the order of an object's keys makes no difference.
-    json_values = {"input": request.input, "metadata": request.metadata, "trigger_method": request.trigger_method}
-    return [request.flow_id, columns | json_values, str(parent_id)]
+    return [request.flow_id, effective | {"input": request.input, "metadata": request.metadata}, str(parent_id)]
 
 
 async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> tuple[UUID, Any]:

@@ -16,6 +16,7 @@ from domain.enums import Role
 from domain.errors import FlowRunsError, UnauthenticatedError
 from resolvers.context import Viewer
 from schema.errors import extensions
+from service.http.public_path import public_path
 from service.http.viewers import Viewers
 
 COOKIE = "flow_runs_session"
@@ -84,7 +85,7 @@ class BrowserSessions:
 
     async def sign_in_by_token(self, request: Request) -> Response:
         """Responds to `GET /sign-in?token=…`: redirects to the console, and signs in if the token is valid."""
-        response = RedirectResponse("/", status_code=303)
+        response = RedirectResponse(f"{public_path(request)}/", status_code=303)
         token = request.query_params.get("token", "")
         if token in self._tokens:
             self._tokens.remove(token)

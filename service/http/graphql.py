@@ -140,7 +140,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def _respond(self, request: Request) -> Response | EventStream:
         if self._pages.is_page_request(request):
-            return self._pages.graphiql()
+            return self._pages.graphiql(request)
         try:
             return await self._stream(request) or revalidated(request, await self._answer(request))
         except FlowRunsError as error:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.http.compression import compression
+from service.http.public_path import HEADER, public_path
 
 # As strict as the page allows: Monaco, its editor, writes <style> elements and draws error marks with data: images.
 POLICY = (
@@ -25,6 +26,9 @@ _CONSOLE_PATHS = (
     "/bulk/{operation_id}",
 )
 """The addresses of the console's pages: all of them are one document."""
+_BASE_PATH = 'name="base-path" content=""'
+"""The part of a page that tells its scripts the path below which the service is."""
+_VARY = {"vary": f"accept, {HEADER}"}
 _MISSING = (
     "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
     "The API is here all the same: POST a query to /graphql.\n"
@@ -61,9 +65,9 @@ class Pages:
         wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         return wants_page and "query" not in request.query_params
 
-    def graphiql(self) -> Response:
+    def graphiql(self, request: Request) -> Response:
         """Returns GraphiQL. Its scripts request the signed-in viewer."""
-        return self._page("graphiql.html")
+        return self._page("graphiql.html", request)
 
     def routes(self) -> list[BaseRoute]:
         """Returns the routes of the console, and of the scripts and styles of both pages."""
@@ -71,11 +75,15 @@ class Pages:
         assets = _Assets(directory=self._folder / "assets", check_dir=False)
         return [*console, Mount("/assets", assets, middleware=[compression()])]
 
-    async def _console(self, _: Request) -> Response:
-        return self._page("index.html")
+    async def _console(self, request: Request) -> Response:
+        return self._page("index.html", request)
 
-    def _page(self, name: str) -> Response:
+    def _page(self, name: str, request: Request) -> Response:
         if not self.are_built:
-            return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | {"vary": "accept"})
-        headers = {"cache-control": "no-cache", "vary": "accept", "content-security-policy": POLICY, **_HEADERS}
-        return FileResponse(self._folder / name, headers=headers)
+            return PlainTextResponse(_MISSING, status_code=404, headers=_HEADERS | _VARY)
+        path = public_path(request)
+        text = (self._folder / name).read_text()
+        # Addresses are absolute, since the console's pages lie at different depths.
+        text = text.replace('"./assets/', f'"{path}/assets/').replace(_BASE_PATH, _BASE_PATH.replace('""', f'"{path}"'))
+        headers = {"cache-control": "no-cache", "content-security-policy": POLICY, **_HEADERS, **_VARY}
+        return HTMLResponse(text, headers=headers)

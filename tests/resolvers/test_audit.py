@@ -24,6 +24,7 @@ OBJECTS = {
     "completeStep": "run",
     "cancel": "run",
     "resumeRun": "run",
+    "updateRun": "run",
     "createSchedule": "sched",
     "updateSchedule": "sched",
     "deleteSchedule": "sched",

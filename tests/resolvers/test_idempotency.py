@@ -50,6 +50,18 @@ async def test_same_key_with_other_arguments_is_conflict(idle_app: App, echo: st
         assert answer["__typename"] == "IdempotencyConflict", other
 
 
+DEFAULTS: list[dict[str, Any]] = [
+    {"tags": [], "metadata": {}, "environment": "PRODUCTION", "failParentOnFailure": False},
+    {"triggerMethod": "API", "waitMs": 0, "externalId": None, "source": None, "parentRunId": None},
+]
+
+
+@pytest.mark.parametrize("defaults", DEFAULTS)
+async def test_default_that_is_given_makes_no_difference(idle_app: App, echo: str, defaults: dict[str, Any]) -> None:
+    first = await idle_app.start(echo, idempotencyKey="k", input={"a": 1})
+    assert await idle_app.start(echo, **{"idempotencyKey": "k", "input": {"a": 1}, **defaults}) == first
+
+
 async def test_same_key_for_other_flow_or_parent_is_conflict(idle_app: App, echo: str) -> None:
     (parent,) = await make_runs(idle_app, await make_flow(idle_app, "parent"), {"status": RunStatus.RUNNING})
     await idle_app.start(echo, idempotencyKey="k")
@@ -141,6 +153,15 @@ async def test_same_key_starts_one_bulk_operation(idle_app: App, who: str) -> No
     assert first == await archive(idle_app, secret, filter=dict(reversed(run_filter.items())), key="other")
     others = {each["id"] for each in (await idle_app.query(OPERATIONS, key=secret))["bulkOperations"]["nodes"]} - before
     assert len(others) == 2
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [{"archived": "EXCLUDE"}, {"includeArchived": False}, {"metadata": {}, "minDurationMs": 0}, {"tags": None}],
+)
+async def test_default_of_a_filter_that_is_given_makes_no_difference(idle_app: App, defaults: dict[str, Any]) -> None:
+    await make_run_family(idle_app)
+    assert await archive(idle_app) == await archive(idle_app, filter=FAILED | defaults)
 
 
 async def test_same_key_for_other_bulk_operation_is_conflict(idle_app: App) -> None:

@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
-from filelock import FileLock
 from playwright.async_api import ConsoleMessage, Locator, Page, async_playwright, expect
+
+from tests.support.app import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TABS = ["Flows", "StartARun", "LatestRuns", "OneRunInFull", "Retry"]
@@ -32,15 +32,9 @@ class Server(Protocol):
     sign_in_url: str
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _built(tmp_path_factory: pytest.TempPathFactory) -> None:
-    # The lock lets one of several test processes build; the others then find the result.
-    with FileLock(tmp_path_factory.getbasetemp().parent / "build-web.lock"):
-        subprocess.run([ROOT / "scripts" / "build-web"], check=True)
-
-
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
+    expect.set_options(timeout=PATIENCE * 1_000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_ARGS)
         yield await browser.new_page(viewport={"width": 1400, "height": 1400})

@@ -25,12 +25,15 @@ from tests.support.query import query
 PAGE = {"accept": "text/html,application/xhtml+xml"}
 
 
+PAGE_BELOW = """<title>Flow Runs</title><meta name="base-path" content="{base}" /><script src="{assets}/a.js">"""
+
+
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
     """Built pages."""
     folder = tmp_path / "dist"
     (folder / "assets").mkdir(parents=True)
-    (folder / "index.html").write_text("<title>Flow Runs</title>")
+    (folder / "index.html").write_text(PAGE_BELOW.format(base="", assets="./assets"))
     (folder / "graphiql.html").write_text("<title>GraphiQL</title>")
     (folder / "assets" / "main-abc.js").write_text("1")
     (tmp_path / "secret.txt").write_text("secret")
@@ -44,8 +47,8 @@ def client(app: Starlette) -> httpx.AsyncClient:
 def pages(folder: Path) -> httpx.AsyncClient:
     served = Pages(folder)
 
-    async def graphiql(_: Request) -> Response:
-        return served.graphiql()
+    async def graphiql(request: Request) -> Response:
+        return served.graphiql(request)
 
     return client(Starlette(routes=[Route("/graphql", graphiql), *served.routes()]))
 
@@ -56,7 +59,7 @@ def pages(folder: Path) -> httpx.AsyncClient:
 async def test_page_is_sent_with_a_strict_policy(build: Path, path: str, title: str) -> None:
     async with pages(build) as http:
         response = await http.get(path)
-    assert response.text == f"<title>{title}</title>"
+    assert f"<title>{title}</title>" in response.text
     assert response.headers["content-security-policy"] == POLICY
     assert "default-src 'none'" in POLICY
     assert "script-src 'self';" in POLICY
@@ -64,7 +67,31 @@ async def test_page_is_sent_with_a_strict_policy(build: Path, path: str, title: 
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["referrer-policy"] == "no-referrer"
     assert response.headers["cache-control"] == "no-cache"
-    assert response.headers["vary"] == "accept"
+    assert response.headers["vary"] == "accept, x-forwarded-prefix"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "base"),
+    [
+        ("/flowruns", "/flowruns"),
+        ("/tools/flow-runs/", "/tools/flow-runs"),
+        ("", ""),
+        ("//evil.example", ""),
+        ("https://evil.example", ""),
+        ('/"><script>', ""),
+        ("/a b", ""),
+    ],
+)
+async def test_page_below_a_path_names_it(build: Path, prefix: str, base: str) -> None:
+    async with pages(build) as http:
+        response = await http.get("/runs/run_1", headers={"x-forwarded-prefix": prefix})
+    assert response.text == PAGE_BELOW.format(base=base, assets=f"{base}/assets")
+
+
+async def test_redirect_after_sign_in_stays_below_the_path(idle_app: App) -> None:
+    for prefix in ("/flowruns", ""):
+        response = await idle_app.http.get("/sign-in", headers={"x-forwarded-prefix": prefix})
+        assert response.headers["location"] == f"{prefix}/"
 
 
 async def test_assets_may_be_kept_for_ever(build: Path) -> None:

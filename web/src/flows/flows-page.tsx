@@ -4,6 +4,7 @@ import { graphql, useLazyLoadQuery } from 'react-relay/hooks'
 import type { flowsPageQuery } from '../__generated__/flowsPageQuery.graphql'
 import { OpenAsQuery } from '../shared/open-as-query'
 import { Time } from '../shared/time'
+import { GRAPHQL_PATH } from '../shared/session'
 
 const QUERY = graphql`
   query flowsPageQuery($filter: FlowFilter) {
@@ -98,7 +99,7 @@ export function FlowsPage() {
           <div className="empty">
             <strong>{nameContains ? 'No flow has such a name' : 'There are no flows yet'}</strong>
             <span>Flows are created by the mutation createFlow: GraphiQL shows how.</span>
-            <a href="/graphql">GraphiQL</a>
+            <a href={GRAPHQL_PATH}>GraphiQL</a>
           </div>
         )}
       </section>

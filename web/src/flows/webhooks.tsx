@@ -8,6 +8,7 @@ import { CopyButton } from '../shared/copy'
 import { mutate, refused } from '../shared/mutate'
 import { Time } from '../shared/time'
 import { useMayAdminister } from '../shared/viewer'
+import { BASE_PATH } from '../shared/base-path'
 
 const FRAGMENT = graphql`
   fragment webhooks_flow on Flow {
@@ -138,7 +139,7 @@ export function Webhooks({ flow: key }: { flow: webhooks_flow$key }) {
 
 /** The address of a new webhook, which is shown this once, as a command to paste. */
 function NewPath({ path }: { path: string }) {
-  const command = `curl -X POST ${location.origin}${path} -H 'content-type: application/json' -d '{}'`
+  const command = `curl -X POST ${location.origin}${BASE_PATH}${path} -H 'content-type: application/json' -d '{}'`
   return (
     <Alert color="green" variant="outline" m="sm" title="Call it like this. The token is shown only now.">
       <div className="line">

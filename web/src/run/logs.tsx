@@ -6,6 +6,7 @@ import type { logsQuery } from '../__generated__/logsQuery.graphql'
 import { isLive } from '../shared/status'
 import { Time } from '../shared/time'
 import type { LogLine } from './use-live-run'
+import { BASE_PATH } from '../shared/base-path'
 
 const QUERY = graphql`
   query logsQuery($id: ID!, $last: Int!, $stepName: String, $level: LogLevel, $search: String) {
@@ -67,7 +68,7 @@ export function Logs({ runId, status, appended }: Props) {
           onChange={(value) => change({ level: value === 'DEBUG' ? undefined : value })}
           data={LEVELS.map((value) => ({ value, label: value.toLowerCase() }))}
         />
-        <a href={`/runs/${runId}/log`}>As text</a>
+        <a href={`${BASE_PATH}/runs/${runId}/log`}>As text</a>
       </header>
       <div className="log" ref={end} role="log" tabIndex={0} aria-label="Lines of the log">
         {lines.map((line) => (

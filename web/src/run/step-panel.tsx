@@ -4,6 +4,7 @@ import type { stepPanel_run$key } from '../__generated__/stepPanel_run.graphql'
 import { JsonView } from '../shared/json-view'
 import { Status } from '../shared/status'
 import { Time } from '../shared/time'
+import { BASE_PATH } from '../shared/base-path'
 
 const FRAGMENT = graphql`
   fragment stepPanel_run on FlowRun {
@@ -79,7 +80,7 @@ export function StepPanel({ run: key, step: name, onSelect }: Props) {
             <ul className="run-files">
               {files.map(({ id, name: file, url, size }) => (
                 <li key={id}>
-                  <a href={url} download>
+                  <a href={BASE_PATH + url} download>
                     {file}
                   </a>{' '}
                   <span className="dim">{size.toLocaleString()} bytes</span>

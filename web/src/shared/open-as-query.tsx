@@ -1,6 +1,7 @@
 import { Button } from '@mantine/core'
 import type { GraphQLTaggedNode } from 'react-relay/hooks'
 import { getRequest } from 'relay-runtime'
+import { GRAPHQL_PATH } from './session'
 
 type Props = { document: GraphQLTaggedNode; variables: object }
 
@@ -8,7 +9,7 @@ type Props = { document: GraphQLTaggedNode; variables: object }
 export function queryAddress(document: GraphQLTaggedNode, variables: object): string {
   const query = getRequest(document).params.text ?? ''
   const parameters = new URLSearchParams({ document: query, variables: JSON.stringify(variables, null, 2) })
-  return `/graphql#${parameters}`
+  return `${GRAPHQL_PATH}#${parameters}`
 }
 
 /** Shows in GraphiQL what this view asks the service. */

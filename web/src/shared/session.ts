@@ -1,6 +1,8 @@
 /** Signing in and out. The session itself is a cookie that scripts cannot read. */
 
-export const GRAPHQL_PATH = '/graphql'
+import { BASE_PATH } from './base-path'
+
+export const GRAPHQL_PATH = BASE_PATH + '/graphql'
 
 export const HEADERS = {
   'content-type': 'application/json',
@@ -22,12 +24,12 @@ export async function fetchViewer(): Promise<Viewer | null> {
 }
 
 export async function signIn(key: string): Promise<void> {
-  const response = await post('/sign-in', { key })
+  const response = await post(`${BASE_PATH}/sign-in`, { key })
   if (!response.ok) throw new Error(firstMessage(await readJson(response), response))
 }
 
 export async function signOut(): Promise<void> {
-  const response = await post('/sign-out', {})
+  const response = await post(`${BASE_PATH}/sign-out`, {})
   if (!response.ok) throw new Error(firstMessage(await readJson(response), response))
 }
 

@@ -1,6 +1,6 @@
 import { useState } from 'react'
 import { Button, Menu, useComputedColorScheme, useMantineColorScheme } from '@mantine/core'
-import { signOut } from '../shared/session'
+import { GRAPHQL_PATH, signOut } from '../shared/session'
 import { words } from '../shared/status'
 import { useViewer } from '../shared/viewer'
 
@@ -31,7 +31,7 @@ export function Account() {
           <Menu.Item onClick={() => setColorScheme(scheme === 'dark' ? 'light' : 'dark')}>
             {scheme === 'dark' ? 'Light colours' : 'Dark colours'}
           </Menu.Item>
-          <Menu.Item component="a" href="/graphql">
+          <Menu.Item component="a" href={GRAPHQL_PATH}>
             GraphiQL
           </Menu.Item>
           <Menu.Divider />

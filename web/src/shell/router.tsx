@@ -3,6 +3,7 @@ import { RunsPage } from '../runs/runs-page'
 import { parseSearch, stringifySearch, type RunsSearch } from '../shared/filter'
 import { PageFailed } from './page-failed'
 import { Shell } from './shell'
+import { BASE_PATH } from '../shared/base-path'
 
 const root = createRootRoute({ component: Shell, errorComponent: PageFailed, notFoundComponent: NotFound })
 
@@ -58,6 +59,7 @@ const operation = createRoute({
 
 export const router = createRouter({
   routeTree: root.addChildren([runs, run, failures, flows, flow, operations, operation]),
+  basepath: BASE_PATH || '/',
   parseSearch,
   stringifySearch,
   defaultPreload: 'intent',
@@ -75,7 +77,7 @@ function NotFound() {
     <main className="page">
       <div className="empty">
         <strong>There is no such page</strong>
-        <a href="/">All runs</a>
+        <a href={`${BASE_PATH}/`}>All runs</a>
       </div>
     </main>
   )
