@@ -1,6 +1,7 @@
 """The commands `python -m service runs …`: runs from the command line, through the API."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -65,7 +66,7 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-class _Json(click.ParamType):
+class _Json(click.ParamType[Any]):
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -203,7 +204,7 @@ def retry(output: _Output, /, strategy: str, max_per_second: float | None, **giv
 def _operate(
     output: _Output,
     document: str,
-    more: Mapping[str, Any],
+    start: Mapping[str, Any],
     verb: str,
     *,
     run_ids: tuple[str, ...],
@@ -213,7 +214,7 @@ def _operate(
 ) -> None:
     """Plans a bulk operation, asks, and executes the plan on exactly the runs that it found, with a progress bar."""
     selected = {"ids": list(run_ids)} if run_ids else _filter(output.client, **where)
-    planned = output.client.mutate(document, {**more, "filter": selected, "dry": True})["operation"]
+    planned = output.client.mutate(document, {**start, "filter": selected, "dry": True})["operation"]
     plan = planned["plan"]
     skipped = "".join(f"\n  {each['count']:,} skipped: {each['reason']}" for each in plan["ineligible"])
     if dry_run or not plan["eligible"]:
@@ -221,7 +222,7 @@ def _operate(
         return
     if not yes:
         click.confirm(f"{verb} {plan['eligible']:,} of {planned['matched']:,} runs?{skipped}\n", abort=True, err=True)
-    pace = {"pace": more["pace"]} if "pace" in more else {}
+    pace = {"pace": start["pace"]} if "pace" in start else {}
     begun = output.client.mutate(document, {"plan": plan["planId"], "dry": False, **pace})["operation"]
     done = _followed(output, begun)
     reasons = (f"  {each['count']:,} skipped: {each['reason']}" for each in done["reasons"])
@@ -236,7 +237,7 @@ def _followed(output: _Output, operation: dict[str, Any]) -> dict[str, Any]:
     """Returns the operation as it ended; a progress bar shows the way there."""
     if operation["status"] in _FINAL:
         return operation
-    with click.progressbar(length=operation["matched"], label="Runs", file=click.get_text_stream("stderr")) as bar:
+    with click.progressbar(length=operation["matched"], label="Runs", file=sys.stderr) as bar:
         for event in output.client.stream(_PROGRESS, {"id": operation["id"]}):
             operation = event["operation"]
             bar.update(operation["processed"] - bar.pos)

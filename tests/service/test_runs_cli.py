@@ -7,10 +7,15 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from domain.enums import RunStatus
-from service.cli import main
+from service.api_client import ApiClient
+from service.runs_cli import runs
 from tests.resolvers.test_cancel_and_resume import ASK
+from tests.support.app import PATIENCE
 from tests.support.processes.server import AppServer, run_server
 from tests.support.run_family import make_flow, make_runs
+
+FOLLOW = """subscription($id: ID!, $after: String) { flowRunProgressed(runId: $id, after: $after) { __typename
+    ... on FlowRunStatusChanged { cursor status } ... on CaughtUp { cursor } } }"""
 
 
 class Shell:
@@ -21,7 +26,7 @@ class Shell:
 
     async def run(self, *arguments: str, answer: str | None = None) -> Result:
         runner = CliRunner(env=self._environment)
-        return await asyncio.to_thread(runner.invoke, main, ["runs", *arguments], input=answer)
+        return await asyncio.to_thread(runner.invoke, runs, arguments, input=answer)
 
     async def succeed(self, *arguments: str) -> str:
         result = await self.run(*arguments)
@@ -38,16 +43,27 @@ async def test_runs_are_started_watched_resumed_and_listed(database_url: str) ->
         shell = Shell(server)
         await server.app.create_flow(ASK, "approval")
         (started,) = await shell.values("start", "approval", "--tag", "red", "--input", '{"order": 7}')
-        watching = asyncio.create_task(shell.values("watch", started["id"]))
+        run_id = started["id"]
+        loop, paused = asyncio.get_running_loop(), asyncio.Event()
+
+        def follow() -> list[str]:
+            seen = []
+            for event in ApiClient(server.url, server.admin_key).stream(FOLLOW, {"id": run_id}):
+                seen.append(event.get("status", event["__typename"]))
+                if event["__typename"] == "CaughtUp" or seen[-1] == "PAUSED":
+                    loop.call_soon_threadsafe(paused.set)
+            return seen
+
+        following = asyncio.create_task(asyncio.to_thread(follow))
+        await asyncio.wait_for(paused.wait(), PATIENCE)
         while (await shell.values("list", "--status", "PAUSED"))[0]["totalCount"] == 0:
             pass
-        assert "INPUT_INVALID" in (await shell.run("resume", started["id"], '{"ok": 1}')).output
-        await shell.succeed("resume", started["id"], '{"ok": true}')
-        events = await watching
-        assert [event["status"] for event in events if "status" in event][-1] == "SUCCEEDED"
-        assert any(event.get("stepStatus") == "PAUSED" for event in events)
+        assert "INPUT_INVALID" in (await shell.run("resume", run_id, '{"ok": 1}')).output
+        await shell.succeed("resume", run_id, '{"ok": true}')
+        assert (await following)[-1] == "SUCCEEDED"
+        await shell.succeed("watch", run_id)
         listed = await shell.succeed("list", "--flow", "approval", "--tag", "red", "--since", "PT1H")
-        assert started["id"] in listed
+        assert run_id in listed
         assert "1 of 1 runs" in listed
 
 
