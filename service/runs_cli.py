@@ -51,10 +51,10 @@ class _Output:
         self.client = client
         self.as_json = as_json
 
-    def value(self, value: Any, *lines: str) -> None:
-        """Prints `value` as JSON, or the lines for people."""
-        for line in (json.dumps(value),) if self.as_json else lines:
-            click.echo(line)
+    def value(self, value: Any, *texts: str) -> None:
+        """Prints `value` as JSON, or the texts for people."""
+        for text in (json.dumps(value),) if self.as_json else texts:
+            click.echo(text)
 
 
 class _Group(click.Group):
