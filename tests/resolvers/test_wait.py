@@ -23,6 +23,7 @@ async def test_answer_comes_as_soon_as_the_run_has_ended(
 
 
 async def test_answer_comes_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
+    fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(ECHO)
     at_rest = fake_clock.timers
     started = asyncio.create_task(idle_app.start(flow, waitMs=2_500, select="status"))
@@ -48,6 +49,7 @@ async def test_a_run_that_ended_before_is_not_waited_for(fake_clock: FakeClock, 
 async def test_an_end_written_by_another_process_is_seen_within_a_second(
     fake_clock: FakeClock, idle_app: App, database_url: str
 ) -> None:
+    fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(ECHO)
     at_rest = fake_clock.timers
     started = asyncio.create_task(idle_app.start(flow, waitMs=60_000, select="status"))
