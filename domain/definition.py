@@ -1,8 +1,8 @@
-"""The flow language: the JSON documents that describe what a version of a flow does.
+"""The flow language: the JSON documents that define the steps of a flow version.
 
 Strings under a step's `input` and the flow's `output` may hold templates over `run.input`, `run.metadata` and
-`steps.<name>.output`; a step's `when` is one expression over the same. What a step of a certain kind may say in its
-`input` is declared by that kind (`StepSyntax`); a `FlowLanguage` is the language with a given set of kinds.
+`steps.<name>.output`; a step's `when` is one expression over the same values. Each step kind declares the `input` of
+its steps (`StepSyntax`); a `FlowLanguage` is the language with a given set of kinds.
 """
 
 import functools
@@ -20,15 +20,15 @@ from domain import json_defaults, json_schema
 from domain.errors import DefinitionInvalidError, Problem
 
 MAX_STEPS = 200
-"""Steps of one flow."""
+"""Largest number of steps in one flow."""
 MAX_RUN_DEPTH = 10
-"""Ancestors of a run. This bounds flows that start each other in a circle."""
+"""Largest number of ancestors of a run. The limit ends flows that start each other in a circle."""
 DAY = 86_400.0
 """Seconds in a day."""
 
 
 class _OneMessage:
-    """Gives a union one message for a value that fits none of its types."""
+    """Gives a union one message for a value that matches none of its types."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -40,12 +40,15 @@ class _OneMessage:
 
 StepName = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$", description="Unique in the flow; templates refer to it."),
+    Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        description="Unique in the flow. Templates refer to the step by this name.",
+    ),
 ]
 Condition = Annotated[bool | Annotated[str, Field(max_length=4_000)], _OneMessage("condition")]
 RedactedPath = Annotated[str, Field(pattern=r"^(input|output)(\.[^.]{1,200}){0,20}$", max_length=1_000)]
 MAX_REDACTED = 50
-"""Paths that one step redacts."""
+"""Largest number of paths that one step redacts."""
 Seconds = Annotated[float, Field(gt=0, le=30 * DAY, allow_inf_nan=False)]
 
 
@@ -58,13 +61,13 @@ class LanguageModel(BaseModel):
 
 
 class RetryPolicy(LanguageModel):
-    """How often, and how soon, a failed step is attempted again."""
+    """Rules for new attempts at a failed step: how many, and after which delay."""
 
     attempts: int = Field(default=3, ge=1, le=50, description="Attempts in total, including the first one.")
     delay: float = Field(default=1.0, ge=0, le=DAY, description="Seconds before the second attempt.")
     factor: float = Field(default=2.0, ge=1, le=10, description="The delay is multiplied by this for each attempt.")
     max_delay: float = Field(default=300.0, ge=0, le=DAY, description="Longest delay, in seconds.")
-    jitter: float = Field(default=0.2, ge=0, le=1, description="Share of each delay that is random.")
+    jitter: float = Field(default=0.2, ge=0, le=1, description="Share of each delay that is random, from 0 to 1.")
 
     def delay_after(self, attempt: int, random_share: float) -> float:
         """Returns the seconds to wait after attempt `attempt` (from 1) failed; `random_share` is in [0, 1)."""
@@ -79,7 +82,8 @@ class Step(LanguageModel):
     display_name: str | None = Field(default=None, max_length=200)
     when: Condition | None = Field(
         default=None,
-        description="A boolean, or an expression of one, with or without `{{ }}`. False and null skip the step.",
+        description="A boolean, or an expression of one, with or without `{{ }}`. If it is false or null, the step "
+        "is skipped.",
     )
     retry: RetryPolicy = RetryPolicy(attempts=1)
     timeout: Seconds | None = Field(
@@ -94,19 +98,22 @@ class Step(LanguageModel):
         description="A template of the idempotency key that http and python steps send. Default: `run.firstRunId` and"
         " the name of the step, the same for all attempts and for retries from the failed step.",
     )
-    continue_on_failure: bool = Field(default=False, description="Whether the run continues when the step has failed.")
+    continue_on_failure: bool = Field(
+        default=False, description="True: the run continues when the step has failed. False: the run fails."
+    )
     redact: list[RedactedPath] = Field(
         default=[],
         max_length=MAX_REDACTED,
-        description="Paths in the step's input and output that nobody can read, such as `input.headers.x-api-key` or"
-        " `output.body.token`; `*` stands for every key or element. Later steps still see redacted outputs.",
+        description="Paths in the step's input and output that clients cannot read, such as "
+        "`input.headers.x-api-key` or `output.body.token`; `*` stands for every key or element. Later "
+        "steps still get the redacted values.",
     )
     kind: str
     input: Any
 
 
 class FlowDefinition(LanguageModel):
-    """What one version of a flow does: its steps, in order."""
+    """The definition of a flow version: its steps, in order."""
 
     steps: list[Step]
     input_schema: dict[str, Any] | None = Field(
@@ -121,7 +128,7 @@ class FlowDefinition(LanguageModel):
         return "output" in self.model_fields_set
 
     def templates(self) -> Iterator[tuple[str, Any]]:
-        """Yields every value with templates, conditions aside, with its path in the definition."""
+        """Yields every value with templates, except conditions, with its path in the definition."""
         for index, step in enumerate(self.steps):
             yield f"steps[{index}].idempotencyKey", step.idempotency_key
             yield f"steps[{index}].input", to_json_value(step.input)
@@ -129,7 +136,8 @@ class FlowDefinition(LanguageModel):
 
 
 class StepSyntax(Protocol):
-    """What the language has to know about a kind of step. The classes of kinds match it, not their instances."""
+    """The part of a step kind that the language knows. The class of a step kind is the match of this protocol, not an
+    instance."""
 
     name: str
     """The value of a step's `kind`."""
@@ -148,7 +156,7 @@ class StepSyntax(Protocol):
 
 
 class FlowLanguage:
-    """The flow language with a set of step kinds: validates documents and describes itself as JSON Schema."""
+    """The flow language with a set of step kinds. It validates documents, and describes itself as JSON Schema."""
 
     def __init__(self, kinds: Iterable[StepSyntax]) -> None:
         self._kinds = {kind.name: kind for kind in kinds}
@@ -166,10 +174,9 @@ class FlowLanguage:
     def load(self, document: Any) -> FlowDefinition:
         """Returns the definition in `document`, a JSON value that has been published.
 
-        It may have problems that `parse` has learnt to find since then.
+        A published document may have problems that today's `parse` reports.
 
-        Raises:
-            DefinitionInvalidError: `document` does not have the form of a definition.
+        Raises: DefinitionInvalidError: `document` does not have the form of a definition.
         """
         try:
             return self._model.model_validate(document)
@@ -206,9 +213,9 @@ class FlowLanguage:
 
 
 def to_json_value(step_input: Any) -> Any:
-    """Returns a step's input as the JSON value that the author wrote, ready to be rendered."""
+    """Returns a step's input as the JSON value in the definition, ready to be rendered."""
     if isinstance(step_input, BaseModel):
-        # Without warnings: a template may stand in place of a value of another type.
+        # Without warnings: a template may stand in the place of a value of another type.
         return step_input.model_dump(by_alias=True, exclude_unset=True, warnings=False)
     return step_input
 
@@ -226,7 +233,7 @@ def _step_model(kind: StepSyntax) -> Any:
 
 def _problem(details: ErrorDetails) -> Problem:
     location = list(details["loc"])
-    # pydantic puts the tag of the union's member into the path: steps, 2, "http", input, url.
+    # pydantic puts the union's tag into the path: steps, 2, "http", input, url.
     if len(location) > 2 and location[0] == "steps":
         del location[2]
     if details["type"].startswith("union_tag"):
@@ -248,7 +255,8 @@ def _schema_problems(definition: FlowDefinition) -> Iterator[Problem]:
 
 
 def json_schema_problems(schema: Any, path: str) -> Iterator[Problem]:
-    """Yields the problems of `schema`, found at `path`: it is no JSON Schema, or has defaults that do not fit it."""
+    """Yields the problems of `schema`, found at `path`: it is not a JSON Schema, or it has defaults that do not match
+    it."""
     try:
         json_schema.compile_schema(schema)
     except ValueError as error:
@@ -264,7 +272,8 @@ def unchanged_steps(old: str, new: str) -> int:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Compares JSON values as PostgreSQL does: true is not 1, and the order of an object's keys is no difference."""
+    """Compares JSON values as PostgreSQL does: true differs from 1, and the order of an object's keys does not
+    count."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

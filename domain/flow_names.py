@@ -1,4 +1,4 @@
-"""Names of flows, in the form in which they are stored and looked up."""
+"""Names of flows, in the form in which they are stored and compared."""
 
 import unicodedata
 
@@ -7,11 +7,12 @@ from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 
 MAX_NAME_LENGTH = 200
-"""Characters of a flow's name."""
+"""Largest number of characters in a flow's name."""
 
 
 def normalize(name: str) -> str:
-    """Returns `name` without surrounding white space, in Unicode's normal form C: names that look equal are equal."""
+    """Returns `name` without surrounding white space, in Unicode's normal form C, so that names that look equal are
+    equal."""
     return unicodedata.normalize("NFC", name.strip())
 
 

@@ -1,8 +1,8 @@
 """Fills in the `default`s of a JSON Schema.
 
-A `default` counts where the schema says what a member is: under `properties`, also of members, elements and parts that
-are reached by `items`, `prefixItems`, `additionalProperties`, `allOf` and `$ref`. Under `anyOf`, `oneOf`, `if` and
-`not` it is a remark, since it is open which branch applies. These are the rules of Ajv.
+A `default` counts where the schema describes a member: under `properties`, also of members, elements and parts that are
+reached by `items`, `prefixItems`, `additionalProperties`, `allOf` and `$ref`. Under `anyOf`, `oneOf`, `if` and `not` a
+`default` has no effect, because it is not known which branch applies. Ajv has the same rules.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -17,11 +17,11 @@ from domain.json_schema import MAX_PROBLEMS, compile_schema, problems
 _ROOT = "urn:flow-runs:schema"
 """The address of a schema that has no `$id`."""
 _PART = "urn:flow-runs:part"
-"""The address of a schema that has no `$id` within another one."""
+"""The address of a subschema that has no `$id`."""
 _MAX_REFERENCES = 10
-"""References that are followed from a member to its default."""
+"""Largest number of references between a member and its default."""
 _MAX_DEPTH = 100
-"""Schemas between the root and a value. More of them are a schema that contains itself."""
+"""Largest number of schemas between the root and a value. A deeper schema contains itself."""
 
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 """Keywords whose value has a schema under each name."""
@@ -31,7 +31,7 @@ _SINGLE = ("items", "additionalProperties", "contains", "propertyNames", "if", "
 """Keywords whose value is a schema."""
 
 _BRANCHES = frozenset({"then", "else", "dependentSchemas"})
-"""Keywords whose schemas apply to some values alone."""
+"""Keywords whose schemas apply only to some values."""
 _KINDS_OF_SHAPE = (
     jsonschema_rs.ValidationErrorKind.Required,
     jsonschema_rs.ValidationErrorKind.Type,
@@ -40,7 +40,7 @@ _KINDS_OF_SHAPE = (
 )
 """Errors of an object that come from its type and the names of its members, not from their values."""
 _MAX_MESSAGE = 500
-"""Characters of a message."""
+"""Largest number of characters of a message."""
 
 
 class EndlessDefaultsError(ValueError):
@@ -49,7 +49,7 @@ class EndlessDefaultsError(ValueError):
 
 @dataclass(slots=True)
 class _Node:
-    """What a schema says about defaults."""
+    """The defaults of one schema, in the form in which they are filled in."""
 
     defaults: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, "_Node"] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Defaults:
 
 
 class CheckedSchema:
-    """A JSON Schema that values are checked by, once they have its defaults."""
+    """A JSON Schema that fills in its defaults before it validates a value."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         """
@@ -115,9 +115,10 @@ class CheckedSchema:
         return filled
 
     def mismatch_of_all(self, example: Mapping[str, Any], optional: Collection[str]) -> str | None:
-        """Returns why no object with the members of `example` matches, whatever their values are; None: some may match.
+        """Returns why no object with the members of `example` matches, whatever their values are; None if one may
+        match.
 
-        Members of the names `optional` may be there, too.
+        The object may also have members with names in `optional`.
         """
         for error in self._validator.iter_errors(self._defaults.fill(example)):
             is_absolute = not error.instance_path and not _BRANCHES.intersection(error.evaluation_path)
@@ -141,7 +142,7 @@ def default_problems(schema: Mapping[str, Any], path: str) -> Iterator[Problem]:
 def _misfits(schema: Mapping[str, Any], where: tuple[str, ...], default: Any) -> list[str]:
     address = schema.get("$id", _PART)
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in where)
-    # The schema as a part of another one, which refers to the subschema: references inside keep their meaning.
+    # The schema becomes a part of another one, which refers to the subschema. References inside it keep their meaning.
     within = {"$defs": {"schema": {**schema, "$id": address}}, "$ref": f"{address}#{pointer}"}
     try:
         filled = Defaults(within).fill(default)
@@ -149,7 +150,7 @@ def _misfits(schema: Mapping[str, Any], where: tuple[str, ...], default: Any) ->
     except EndlessDefaultsError:
         return ["it contains itself without end"]
     except (ValueError, jsonschema_rs.ReferencingError):
-        # A place that no reference reaches, such as one with an `$id` of its own.
+        # No reference reaches this place, for example because it has an `$id` of its own.
         return []
 
 
@@ -160,7 +161,7 @@ def _has_default(schema: Any) -> bool:
 
 
 def _subschemas(schema: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Yields the schemas in `schema` with their places in it."""
+    """Yields the schemas in `schema`, each with its path."""
     if not isinstance(schema, dict):
         return
     yield where, schema
@@ -200,7 +201,7 @@ class _Builder:
     def _referenced(self, reference: str, resolver: jsonschema_rs.Resolver) -> _Node:
         key = resolver.base_uri, reference
         if key not in self._by_reference:
-            # Registered before it is built: a schema may refer to itself.
+            # The node is registered before it is built, because a schema may refer to itself.
             self._by_reference[key] = node = _Node()
             resolved = resolver.lookup(reference)
             built = self.build(resolved.contents, resolved.resolver)

@@ -8,7 +8,7 @@ import jsonschema_rs
 from domain.errors import Problem
 
 MAX_PROBLEMS = 20
-"""Problems in one response: enough to correct a document."""
+"""Largest number of problems in one response: enough to correct a document."""
 
 
 def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:

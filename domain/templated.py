@@ -1,4 +1,4 @@
-"""Fields of the flow language that take a template in place of their value."""
+"""Fields of the flow language that accept a template instead of a value."""
 
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 T = TypeVar("T")
 
 RENDERED = "rendered"
-"""The context in which a rendered input is validated: what looks like a template in it is data."""
+"""The context in which a rendered input is validated: text that looks like a template is data there."""
 
 
 def is_template(value: Any) -> bool:
@@ -39,4 +39,4 @@ def _validated(value: Any, validate: ValidatorFunctionWrapHandler, info: Validat
 
 
 Templated: TypeAlias = Annotated[T, _OrTemplate()]
-"""A value of type T in a rendered input; in a definition it may be a template of one instead."""
+"""A value of type T in a rendered input. In a definition, it may be a template instead."""
