@@ -176,7 +176,8 @@ class FlowLanguage:
 
         A published document may have problems that today's `parse` reports.
 
-        Raises: DefinitionInvalidError: `document` does not have the form of a definition.
+        Raises:
+            DefinitionInvalidError: `document` does not have the form of a definition.
         """
         try:
             return self._model.model_validate(document)

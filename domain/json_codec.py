@@ -60,8 +60,10 @@ def decode(text: str | None) -> Any:
 def parse(text: bytes) -> Any:
     """Returns the value of JSON text from outside of the service.
 
-    Raises: NumberOutOfRangeError: it has a whole number beyond 64 bits, or a number beyond the range of floating-point
-    numbers. JSONDecodeError: it is not JSON; the message says where.
+    Raises:
+        NumberOutOfRangeError: it has a whole number beyond 64 bits, or a number beyond the range of floating-point
+            numbers.
+        JSONDecodeError: it is not JSON; the message says where.
     """
     try:
         value = orjson.loads(text)

@@ -126,8 +126,9 @@ class StepExecutor:
     async def run_step(self, execution: Execution, position: int) -> None:
         """Execute the step at `position`, unless it is finished.
 
-        Raises: Suspended: the step waits, or will be attempted again later. RunEnded: the step failed, and the run
-        fails with it.
+        Raises:
+            Suspended: the step waits, or will be attempted again later.
+            RunEnded: the step failed, and the run fails with it.
         """
         row = execution.steps.get(position)
         if row is not None and row.status in FINISHED:

@@ -74,8 +74,9 @@ class CheckedDefinition:
 def check(document: Any, kinds: StepKinds = KINDS) -> CheckedDefinition:
     """Returns a flow definition from outside of the service, in the form in which it is stored.
 
-    Raises: DefinitionInvalidError: `document` is invalid. The error lists every problem of its form or of its
-    templates. InputTooLargeError: `document` is too large.
+    Raises:
+        DefinitionInvalidError: `document` is invalid. The error lists every problem of its form or of its templates.
+        InputTooLargeError: `document` is too large.
     """
     text = json_codec.encode(document, limit=json_codec.MAX_DEFINITION_BYTES, what="definition")
     definition = kinds.language.parse(document)

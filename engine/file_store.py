@@ -61,7 +61,9 @@ class FileStore:
     async def get(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         """Returns the bytes from `start` up to `end`, at least one, in chunks.
 
-        Raises: FileGoneError: the file does not exist, or is shorter. FileStoreError: the store is unavailable.
+        Raises:
+            FileGoneError: the file does not exist, or is shorter.
+            FileStoreError: the store is unavailable.
         """
         try:
             result = await obstore.get_async(self._store(), key, options={"range": (start, end)})

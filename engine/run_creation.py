@@ -69,7 +69,8 @@ class Idempotency:
         For a run that exceeded the quota, returns the retry that is live or has succeeded, so that a client can repeat
         a refused request.
 
-        Raises: IdempotencyConflictError: the run was created with other arguments.
+        Raises:
+            IdempotencyConflictError: the run was created with other arguments.
         """
         found = self._found(conn, project_id)
         return None if found is None else found.run_id
@@ -77,8 +78,9 @@ class Idempotency:
     def take(self, uow: UnitOfWork, project_id: UUID) -> "Earlier":
         """Returns the result of earlier requests with this key. If they created no run, a new run can have the key.
 
-        Raises: IdempotencyConflictError: the run was created with other arguments. QuotaExceededError: the quota
-        refused the run, and is still used up.
+        Raises:
+            IdempotencyConflictError: the run was created with other arguments.
+            QuotaExceededError: the quota refused the run, and is still used up.
         """
         found = self._found(uow.conn, project_id)
         if found is None:
@@ -139,10 +141,12 @@ class NewRun:
 def create(uow: UnitOfWork, new_run: NewRun) -> UUID:
     """Create a QUEUED run, or find the run that was created with its idempotency key; returns its ID.
 
-    Raises: RunNotFoundError: the parent run does not exist. ParentNotLiveError: the parent run has ended.
-    InvalidArgumentError: the run would be nested too deep. IdempotencyConflictError: the earlier run with this key was
-    created with other arguments. QuotaExceededError: the earlier run with this key exceeded the quota, which is still
-    used up.
+    Raises:
+        RunNotFoundError: the parent run does not exist.
+        ParentNotLiveError: the parent run has ended.
+        InvalidArgumentError: the run would be nested too deep.
+        IdempotencyConflictError: the earlier run with this key was created with other arguments.
+        QuotaExceededError: the earlier run with this key exceeded the quota, which is still used up.
     """
     target = new_run.target
     if (earlier := new_run.idempotency.take(uow, target.project_id)).run_id is not None:
@@ -186,7 +190,8 @@ async def create_idempotent(
 ) -> UUID:
     """Returns the result of `create_run(uow, …)`, which looks for an earlier run with its key before it creates one.
 
-    Raises: QuotaExceededError: the new run exceeds the project's quota.
+    Raises:
+        QuotaExceededError: the new run exceeds the project's quota.
     """
     try:
         run_id, is_refused = await database.write(_create_and_charge, create_run, *args, **kwargs)

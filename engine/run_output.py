@@ -96,7 +96,8 @@ class RunOutputBuffer:
     async def reserve_file(self) -> None:
         """Reserve a file of the run under the limit.
 
-        Raises: StepError: TOO_MANY_FILES.
+        Raises:
+            StepError: TOO_MANY_FILES.
         """
         if self._files_count is None:
             count = await self._count_files()

@@ -1,4 +1,4 @@
-"""Access tokens: who may create and revoke which."""
+"""Creates and revokes access tokens, after checking the rights of the viewer."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,12 +19,12 @@ from resolvers import values
 from resolvers.context import Context, Viewer
 
 DEFAULT_LIFETIME = "PT15M"
-"""How long a token can be used, unless a client says otherwise."""
+"""Lifetime of a token, unless the client gives one."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A new token. Its text is not stored."""
+    """A new token. The service does not store its text."""
 
     token: AccessToken
     text: str
@@ -33,12 +33,13 @@ class IssuedToken:
 async def create(
     context: Context, scope: RunFilter, filter_text: str, expires_in: str, *, payloads: bool
 ) -> IssuedToken:
-    """Creates a token for the runs of `scope` that the viewer sees. `filter_text` is the filter as the client sent it.
+    """Creates a token for the runs of `scope` that the viewer can see. `filter_text` is the filter as the client sent
+    it.
 
     Raises:
         EmptyFilterError: the filter restricts nothing.
         InvalidArgumentError: a run can leave the filter, or the lifetime is invalid.
-        PrivilegeExceededError: the viewer has no sight of payloads.
+        PrivilegeExceededError: the viewer has no access to payloads.
         TokenKeysMissingError: the service cannot sign.
     """
     if scope.is_empty:
@@ -61,7 +62,7 @@ async def revoke(context: Context, text: str) -> AccessToken:
     """Revokes a token that a key of the same project created.
 
     Raises:
-        AccessTokenNotFoundError: there is no such token, or it has expired or was revoked.
+        AccessTokenNotFoundError: the token does not exist, has expired or was revoked.
     """
     token = context.token_keys.verified(text)
     if token is None or token.expires_at <= clock.now():
@@ -85,8 +86,8 @@ def _record(
 
 
 def _end(lifetime: str) -> datetime:
-    now = clock.now().replace(microsecond=0)  # a token has whole seconds
+    now = clock.now().replace(microsecond=0)  # A token has whole seconds.
     end = values.end_of("expiresIn", lifetime, now)
     if not now < end <= now + MAX_LIFETIME:
-        raise InvalidArgumentError("`expiresIn` must be longer than zero, and at most a day.")
+        raise InvalidArgumentError("`expiresIn` must be longer than zero and at most one day.")
     return end

@@ -1,4 +1,4 @@
-"""API keys over the API: who may make, replace and end which."""
+"""Creates, rotates and revokes API keys, after checking the rights of the viewer."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from resolvers.context import Context, Viewer
 from resolvers.lists import RowList
 
 DEFAULT_OVERLAP = "P1D"
-"""How long a key that was rotated can still be used, unless a client says otherwise."""
+"""Time for which a rotated key remains valid, unless the client gives one."""
 _ORDERING = 210
 """The number by which a cursor names the order of keys."""
 
@@ -39,10 +39,10 @@ class IssuedKey:
 
 
 def list_of(context: Context, active: bool | None) -> RowList:
-    """Returns the keys that the viewer sees, newest first. `active`: see `KeyFilter`.
+    """Returns the keys that the viewer can see, newest first. `active`: see `KeyFilter`.
 
     Raises:
-        ForbiddenError: the viewer is no ADMIN.
+        ForbiddenError: the viewer is not an ADMIN.
     """
     authorize.require(context.viewer, Role.ADMIN)
     where = KeyFilter(authorize.visible_projects(context.viewer, None), active)
@@ -64,7 +64,8 @@ async def create(
 
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError.
-        PrivilegeExceededError: the viewer's own key has a lower role, is not for all projects, or sees no payloads.
+        PrivilegeExceededError: the viewer's own key has a lower role, is not for all projects, or has no access to
+            payloads.
     """
     viewer = context.viewer
     exceeds = (payloads and not viewer.payloads) or (all_projects and viewer.project_id is not None)
@@ -80,7 +81,7 @@ async def create(
         if owner is None:
             raise ProjectNotFoundError
 
-    # Read here: the unit of work may run in a thread, which does not know the request.
+    # The origin is read here: the unit of work may run in a thread, which does not know the request.
     origin = context.origin
 
     def work(uow: UnitOfWork) -> IssuedKey:
@@ -105,9 +106,9 @@ async def create(
 async def rotate(
     context: Context, key_id: str, overlap: str, *, expires_at: datetime | None, expires_in: str | None
 ) -> IssuedKey:
-    """Creates a key that replaces another one, which ends after the time `overlap`.
+    """Creates a key that replaces another one. The old key ends after the time `overlap`.
 
-    Without `expires_at` and `expires_in`, the new key lives as long as the old one was to live.
+    Without `expires_at` and `expires_in`, the new key gets the lifetime of the old one.
 
     Raises:
         InvalidIdError, InvalidArgumentError, ApiKeyNotFoundError, ApiKeyNotActiveError.

@@ -14,10 +14,10 @@ _ORDERING = 211
 
 
 def list_of(context: Context, where: AuditFilter) -> RowList:
-    """Returns the audit events that match a filter and that the viewer sees, newest first.
+    """Returns the audit events that match a filter and that the viewer can see, newest first.
 
     Raises:
-        ForbiddenError: the viewer is no ADMIN.
+        ForbiddenError: the viewer is not an ADMIN.
     """
     authorize.require(context.viewer, Role.ADMIN)
     visible = authorize.visible_projects(context.viewer, where.project_ids)

@@ -34,7 +34,7 @@ _VERSION_ORDERING = 65
 
 
 async def get(context: Context, flow_id: str, columns: frozenset[str]) -> FlowRow | None:
-    """Returns the flow `flow_id`; None if the viewer sees no such flow.
+    """Returns the flow `flow_id`; None if the viewer can see no such flow.
 
     Raises:
         InvalidIdError: `flow_id` is not the ID of a flow.
@@ -48,7 +48,7 @@ async def get_existing(context: Context, flow_id: str, columns: frozenset[str]) 
 
     Raises:
         InvalidIdError: `flow_id` is not the ID of a flow.
-        FlowNotFoundError: the viewer sees no such flow.
+        FlowNotFoundError: the viewer can see no such flow.
     """
     flow = await get(context, flow_id, columns)
     if flow is None:
@@ -57,7 +57,7 @@ async def get_existing(context: Context, flow_id: str, columns: frozenset[str]) 
 
 
 async def get_version(context: Context, version_id: str, columns: frozenset[str]) -> FlowVersionRow | None:
-    """Returns the flow version `version_id`; None if the viewer sees no such version.
+    """Returns the flow version `version_id`; None if the viewer can see no such version.
 
     Raises:
         InvalidIdError: `version_id` is not the ID of a flow version.
@@ -67,7 +67,7 @@ async def get_version(context: Context, version_id: str, columns: frozenset[str]
 
 
 class FlowList:
-    """The flows that match a filter and that the viewer sees, newest first."""
+    """The flows that match a filter and that the viewer can see, newest first."""
 
     def __init__(self, context: Context, where: FlowFilter) -> None:
         self._database = context.database
@@ -81,7 +81,8 @@ class FlowList:
     async def texts(
         self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
     ) -> Sequence[Sequence[Any]]:
-        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
+        """Returns the rows of a page as JSON texts; with `placed`, each text is followed by ID and sort value of its
+        flow."""
         statement = flows.page_texts(texts, self._where, page, values, placed=placed)
         return in_order(await self._database.fetch(*statement), page)
 
@@ -90,7 +91,7 @@ class FlowList:
         return position(None, value, key)
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a flow stands beyond `edge`."""
+        """True if a flow follows `edge`."""
         return await self._database.read(flows.has_more, self._where, edge)
 
     async def count(self, limit: int | None) -> int:
@@ -115,7 +116,7 @@ class VersionList:
         return await self.context.loaders.load(flows.version_pages, self.flow_id, columns, page) or []
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a version stands beyond `edge`."""
+        """True if a version follows `edge`."""
         return bool(await self.context.loaders.load(flows.flows_with_more_versions, (self.flow_id, edge)))
 
     async def count(self, limit: int | None) -> int:
@@ -130,7 +131,7 @@ class VersionList:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was written, and what may be wrong with the definition."""
+    """The written flow or version, with warnings about the definition."""
 
     key: UUID
     """The new flow, or the new version."""

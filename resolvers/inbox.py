@@ -1,4 +1,4 @@
-"""The input requests that a viewer sees, one by one and in lists over all runs."""
+"""The input requests that a viewer can see, as single requests and as lists over all runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +15,11 @@ from resolvers import authorize
 from resolvers.context import Context
 
 _ORDERINGS = {True: 80, False: 81}
-"""The numbers by which cursors name the orders, by whether the newest request comes first."""
+"""The numbers by which cursors name the orders; True: the newest request comes first."""
 
 
 async def get(context: Context, request_id: str, columns: frozenset[str]) -> InputRequestRow | None:
-    """Returns the input request `request_id`; None if the viewer sees no such request.
+    """Returns the input request `request_id`; None if the viewer can see no such request.
 
     Raises:
         InvalidIdError: `request_id` is not the ID of an input request.
@@ -29,13 +29,13 @@ async def get(context: Context, request_id: str, columns: frozenset[str]) -> Inp
 
 
 def scoped(context: Context, where: InputRequestFilter) -> InputRequestFilter:
-    """Returns `where`, restricted to the projects that the viewer sees."""
+    """Returns `where`, restricted to the projects that the viewer can see."""
     visible = authorize.visible_projects(context.viewer, where.project_ids)
     return replace(where, project_ids=None if visible is None else tuple(visible))
 
 
 class InputRequestList:
-    """The input requests that match a filter and that the viewer sees, in the order of their creation."""
+    """The input requests that match a filter and that the viewer can see, in the order of their creation."""
 
     def __init__(self, context: Context, where: InputRequestFilter, *, descending: bool) -> None:
         self._database = context.database
@@ -50,7 +50,8 @@ class InputRequestList:
     async def texts(
         self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
     ) -> Sequence[Sequence[Any]]:
-        """Returns the rows of a page as JSON texts; with `placed`, their IDs and sort values stand behind the texts."""
+        """Returns the rows of a page as JSON texts; with `placed`, each text is followed by ID and sort value of its
+        request."""
         statement = inbox.page_texts(texts, self._where, page, values, descending=self._descending, placed=placed)
         return in_order(await self._database.fetch(*statement), page)
 
@@ -59,7 +60,7 @@ class InputRequestList:
         return position(None, value, key)
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a request stands beyond `edge`."""
+        """True if a request follows `edge`."""
         return await self._database.read(inbox.has_more, self._where, edge, descending=self._descending)
 
     async def count(self, limit: int | None) -> int:

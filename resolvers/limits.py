@@ -1,4 +1,4 @@
-"""Checks of the limits that are set for projects and flows."""
+"""Checks the limits of projects and flows before they are stored."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,8 @@ _RANGES = {
     "retry_limit": ("retryLimit", 0, 1_000),
     "retention_days": ("retentionDays", 1, 36_500),
 }
-"""By column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled instead."""
+"""The range of each column: the field's name, its minimum and its maximum. A flow that should start no runs is disabled
+instead."""
 
 
 def check_flow(columns: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ class RowList:
         return await self.database.read(self.listing.page, columns, self.where, page)
 
     async def has_more(self, edge: Edge) -> bool:
-        """True if a row stands beyond `edge`."""
+        """True if a row follows `edge`."""
         return await self.database.read(self.listing.has_more, self.where, edge)
 
     async def count(self, limit: int | None) -> int:

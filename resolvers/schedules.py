@@ -28,9 +28,9 @@ from resolvers.lists import RowList
 _ORDERING = 66
 """The number by which a cursor names the order of schedules."""
 MAX_SCHEDULES = 100
-"""Schedules of one flow."""
+"""Largest number of schedules of one flow."""
 MAX_PREVIEW = 100
-"""Fire times that one `nextFires` returns."""
+"""Largest number of fire times that `nextFires` returns."""
 
 _CONVERTERS: Mapping[str, Any] = {
     "name": lambda name: values.check_text("name", name),
@@ -39,16 +39,17 @@ _CONVERTERS: Mapping[str, Any] = {
     "tags": values.check_tags,
     "cron": lambda text: " ".join(text.split()),
 }
-"""By column: the function that checks a client's value and returns the stored one. Other columns store it as it is."""
+"""For each column, the function that checks a client's value and returns the stored one. Other columns store the value
+unchanged."""
 _TIMING_COLUMNS = ("cron", "time_zone", "enabled")
-"""Columns on which the next fire time depends."""
+"""The columns that decide the next fire time."""
 _WITHHELD = frozenset({"input", "metadata"})
 """Columns that may hold personal data or secrets: the audit log does not repeat them."""
 _VERSION = frozenset({"published_version_id"})
 
 
 async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> ScheduleRow | None:
-    """Returns the schedule `schedule_id`; None if the viewer sees no such schedule.
+    """Returns the schedule `schedule_id`; None if the viewer can see no such schedule.
 
     Raises:
         InvalidIdError: `schedule_id` is not the ID of a schedule.
@@ -58,7 +59,7 @@ async def get(context: Context, schedule_id: str, columns: frozenset[str]) -> Sc
 
 
 def list_of(context: Context, where: ScheduleFilter) -> RowList:
-    """Returns the schedules that match a filter and that the viewer sees, newest first."""
+    """Returns the schedules that match a filter and that the viewer can see, newest first."""
     visible = authorize.visible_projects(context.viewer, where.project_ids)
     return RowList(context.database, schedules.LISTING, replace(where, project_ids=visible), _ORDERING)
 

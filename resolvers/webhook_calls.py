@@ -1,8 +1,8 @@
-"""Calls of webhooks: which of them are handshakes, and the runs that the others start.
+"""Handles calls of webhooks: answers handshakes, and starts runs.
 
 A sender repeats a delivery until it has got a success. So a repeated delivery finds its run while that is live or has
-succeeded, and retries it when it has failed. The sender's ID of a delivery counts together with its body: some senders
-give one ID to several events. Only an `Idempotency-Key` says that the call is the same whatever its body is.
+succeeded, and retries it when it has failed. The sender's ID of a delivery counts together with its body, because some
+senders give one ID to several events. An `Idempotency-Key` alone identifies a call, whatever its body is.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ from resolvers.webhooks import INPUT_NAMES, RESPONSE_NAMES
 _logger = logging.getLogger(__name__)
 
 IDEMPOTENCY_KEY = "idempotency-key"
-"""The header of callers who say themselves which calls are the same."""
+"""The header by which a caller marks repetitions of a call."""
 DELIVERY_HEADERS = (
     "webhook-id",  # Standard Webhooks
     "svix-id",
@@ -52,7 +52,7 @@ DELIVERY_HEADERS = (
 )
 """Headers in which senders identify a delivery. The first of them that has a value counts."""
 _MAX_KEY = 120
-"""Characters of an `Idempotency-Key` that are kept as they are; longer ones are hashed."""
+"""Characters up to which an `Idempotency-Key` is stored unchanged; longer ones are hashed."""
 _DEFAULT_STATUS = 200
 _MIN_STATUS, _MAX_STATUS = 200, 599
 
@@ -68,11 +68,11 @@ class Call:
     headers: Mapping[str, str]
     """All headers, with names in lower case."""
     request: Mapping[str, Any]
-    """The request as templates and runs see it: method, query, headers and body."""
+    """The request in the form that templates and runs get: method, query, headers and body."""
 
 
 class Delivery(NamedTuple):
-    """What became of a call."""
+    """The result of a call."""
 
     run_id: UUID
     is_duplicate: bool = False
@@ -83,7 +83,7 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The response that a webhook's template gives."""
+    """The response that a webhook's template renders."""
 
     status: int
     headers: Mapping[str, str]
@@ -91,27 +91,27 @@ class Answer:
 
 
 def context_of(database: Database, flow_cache: FlowCache, webhook: WebhookRow) -> Context:
-    """Returns the context of a webhook's call, which can start runs in the webhook's project."""
+    """Returns the context for a webhook's call, which can start runs in the webhook's project."""
     viewer = Viewer(webhook.id, webhook.project_id, Role.OPERATOR, webhook.name, ActorKind.WEBHOOK)
     return Context(database, flow_cache, viewer)
 
 
 def check_signature(webhook: WebhookRow, headers: Mapping[str, str], body: bytes) -> None:
-    """Check that a call is signed as the webhook demands.
+    """Checks that a call is signed as the webhook requires.
 
     Raises:
         SignatureInvalidError
     """
     if webhook.signature_header is None:
         return
-    assert webhook.signature_secret is not None  # it is set together with the header
+    assert webhook.signature_secret is not None  # It is set together with the header.
     secret = webhook.signature_secret
     if not webhook_signatures.is_valid(webhook.signature_header, secret, headers, body, clock.now()):
         raise SignatureInvalidError
 
 
 async def receive(context: Context, webhook: WebhookRow, call: Call) -> Delivery:
-    """Starts the run of a call, or finds or retries that of an earlier delivery.
+    """Starts the run of a call, or finds or retries the run of an earlier delivery.
 
     Raises:
         MappingFailedError, InvalidArgumentError, FlowDisabledError, FlowNotPublishedError, InputInvalidError,
@@ -144,15 +144,15 @@ def _start_request(webhook: WebhookRow, call: Call) -> start.StartRequest:
         fail_parent_on_failure=None,
         external_id=None,
         source=webhook_id,
-        # The prefix keeps it apart from the keys of `startRun` and of other webhooks.
+        # The prefix separates the key from the keys of `startRun` and of other webhooks.
         idempotency_key=f"{webhook_id}:{key}" if key else None,
-        # Without the headers: their times and signatures differ between deliveries of the same call.
+        # Headers are excluded: their times and signatures differ between deliveries of the same call.
         identity=[webhook_id, call.request["query"], body_hash],
     )
 
 
 def _delivery_key(headers: Mapping[str, str], body_hash: str) -> str | None:
-    """Returns what repeated deliveries of a call have in common; None if nothing says so."""
+    """Returns the key that repeated deliveries of a call share; None if the call has none."""
     if key := headers.get(IDEMPOTENCY_KEY, "").strip():
         return key if len(key) <= _MAX_KEY else _hashed("key", key)
     sent = ((name, headers.get(name, "").strip()) for name in DELIVERY_HEADERS)
@@ -167,7 +167,7 @@ def _hashed(*parts: str) -> str:
 async def _redelivered(context: Context, first_id: UUID) -> Delivery | None:
     """Returns the last run of the chain that the first delivery began, or a new retry of it if it has failed.
 
-    None: the quota has refused the run, so the delivery is as good as new.
+    Returns None if the quota refused the run: the delivery then counts as new.
     """
     last_id = await context.database.read(retries.newest_retry, first_id)
     last = await context.loaders.load_existing(reads.by_ids, last_id, frozenset({"status", "flow_version_id"}))
@@ -178,7 +178,7 @@ async def _redelivered(context: Context, first_id: UUID) -> Delivery | None:
     shown_id = ids.encode(IdKind.RUN, last_id)
     try:
         try:
-            # What has succeeded is not done again.
+            # Steps that have succeeded are not executed again.
             strategy = await _strategy(context, last.flow_version_id, last_id)
             retry_id = await retry.retry(context, RetryRequest(run_id=shown_id, strategy=strategy))
         except StepDataExpiredError:
@@ -187,13 +187,14 @@ async def _redelivered(context: Context, first_id: UUID) -> Delivery | None:
     except (RetryUnderWayError, AlreadyRecoveredError) as error:
         return Delivery(error.run_id, is_duplicate=True)
     except RunNotRetryableError:
-        # It succeeded, or a retry of it was started, in the meantime.
+        # In the meantime the run succeeded, or a retry of it was started.
         return Delivery(last_id, is_duplicate=True)
     return Delivery(retry_id, retry_of=last_id)
 
 
 async def _strategy(context: Context, version_id: UUID, run_id: UUID) -> RetryStrategy:
-    """Returns how a failed delivery is retried: a newer version was published to mend it, so it starts over."""
+    """Returns the strategy to retry a failed delivery: if a newer version was published to correct it, it starts
+    over."""
     judgement = await context.loaders.load_existing(retries.judgements_by_runs, run_id)
     is_latest = judgement.published_version_id == version_id
     return RetryStrategy.FROM_FAILED_STEP if is_latest else RetryStrategy.ON_LATEST_VERSION
@@ -209,7 +210,7 @@ def _run_input(webhook: WebhookRow, call: Call) -> Any:
 
 
 def handshake(webhook: WebhookRow, request: Mapping[str, Any]) -> Answer | None:
-    """Returns the response to a call that the webhook answers without a run; None: the call starts one.
+    """Returns the response to a call that the webhook answers without a run; None if the call starts one.
 
     Raises:
         MappingFailedError: the template does not fit the request.
@@ -227,13 +228,14 @@ def handshake(webhook: WebhookRow, request: Mapping[str, Any]) -> Answer | None:
 
 
 def response(webhook: WebhookRow, request: Mapping[str, Any], run: Mapping[str, Any]) -> Answer | None:
-    """Returns the response that the webhook's template gives to a call that has started `run`; None: it has none."""
+    """Returns the response that the webhook's template renders for a call that has started `run`; None without a
+    template."""
     if webhook.response_template is None or "when" in json_codec.decode(webhook.response_template):
         return None
     try:
         return _answer(webhook.response_template, {"request": request, "run": run})
     except StepError as error:
-        # The run has been started: an error would make the sender repeat the delivery.
+        # The run has been started, so an error would make the sender repeat the delivery.
         webhook_id = ids.encode(IdKind.WEBHOOK, webhook.id)
         _logger.warning("template of response failed", extra={"webhook_id": webhook_id, "error": str(error)})
         return None
@@ -243,17 +245,18 @@ def _answer(text: str, scope: Mapping[str, Any]) -> Answer:
     rendered = _compiled(text, RESPONSE_NAMES).render(scope)
     status = rendered.get("status", _DEFAULT_STATUS)
     if isinstance(status, bool) or not isinstance(status, int) or not _MIN_STATUS <= status <= _MAX_STATUS:
-        message = f"`status` is a number from {_MIN_STATUS} to {_MAX_STATUS}"
+        message = f"`status` must be a number from {_MIN_STATUS} to {_MAX_STATUS}"
         raise StepError("TEMPLATE_ERROR", message, retryable=False)
     headers = rendered.get("headers", {})
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise StepError("TEMPLATE_ERROR", "`headers` is an object of texts", retryable=False)
+        raise StepError("TEMPLATE_ERROR", "`headers` must be an object of texts", retryable=False)
     return Answer(status, headers, rendered.get("body"))
 
 
 @lru_cache(maxsize=512)
 def _compiled(text: str, names: frozenset[str]) -> Template:
-    """Returns the compiled template whose JSON is `text`; webhooks keep theirs, so entries never become stale."""
+    """Returns the compiled template whose JSON is `text`. The template of a webhook never changes, so entries never
+    become stale."""
     value = json_codec.decode(text)
     if names is RESPONSE_NAMES:
         value = {name: part for name, part in value.items() if name != "when"}

@@ -1,4 +1,4 @@
-"""Webhooks of flows: their management. What their calls do is in `webhook_calls`."""
+"""Manages the webhooks of flows. `webhook_calls` handles their calls."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,18 +28,18 @@ from resolvers import authorize, flows, values
 from resolvers.context import Context
 
 MAX_WEBHOOKS = 100
-"""Webhooks of one flow."""
+"""Largest number of webhooks of one flow."""
 INPUT_NAMES = frozenset({"request"})
 """Variables of the template of a webhook's input, and of the condition of its response."""
 RESPONSE_NAMES = frozenset({"request", "run"})
 """Variables of the template of a webhook's response."""
 _RESPONSE_FIELDS = {"when", "status", "headers", "body"}
 _MAX_TEMPLATE_BYTES = 64 * json_codec.KIB
-"""Bytes of the JSON of a template."""
+"""Largest size in bytes of a template as JSON."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _EMPTY_REQUEST = {"method": "POST", "query": {}, "headers": {}, "body": {}}
 _OPTIONAL_MEMBERS = frozenset({"bodyBase64"})
-"""Members that only some requests have."""
+"""Members of a request that only some requests have."""
 _MAPPING_HINT = 'map the request to an input with `input`, such as {"order": "{{ request.body.order }}"}.'
 
 
@@ -50,11 +50,11 @@ class IssuedToken:
     webhook_id: UUID
     token: str
     warnings: tuple[str, ...] = ()
-    """Returns warnings about settings that probably do not do what the client expects."""
+    """Warnings about settings that probably do not do what the client expects."""
 
 
 async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> WebhookRow | None:
-    """Returns the webhook `webhook_id`; None if the viewer sees no such webhook.
+    """Returns the webhook `webhook_id`; None if the viewer can see no such webhook.
 
     Raises:
         InvalidIdError: `webhook_id` is not the ID of a webhook.
@@ -65,7 +65,7 @@ async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> Web
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWebhook:
-    """A webhook as a client wants it."""
+    """The settings of a new webhook."""
 
     name: str
     environment: Environment
@@ -75,7 +75,7 @@ class NewWebhook:
     input: Any
     """A template of the input of runs over `request`; None: the input is the request."""
     respond: Any
-    """A template of the response over `request` and `run`; None: the response says which run was started."""
+    """A template of the response over `request` and `run`; None: the response names the started run."""
     accepts_get: bool
     exposed_headers: Sequence[str]
 
@@ -127,7 +127,7 @@ async def _schema_problems(
     try:
         version.accept_input(_EMPTY_REQUEST)
     except InputInvalidError as error:
-        # What the body has is open; all else is there in every request.
+        # The body can have any members; all other members exist in every request.
         found = [problem for problem in error.problems if not problem.path.startswith("input.body")]
         if found:
             reason = f"{found[0].path}: {found[0].message}"
@@ -143,22 +143,22 @@ def _template_problems(given: NewWebhook) -> Iterator[Problem]:
     if respond is None:
         return
     if not isinstance(respond, dict):
-        yield Problem("respond", "An object with status, headers and body is needed")
+        yield Problem("respond", "An object with status, headers and body is expected")
         return
     for name in respond.keys() - _RESPONSE_FIELDS:
-        yield Problem(f"respond.{name}", f"Unknown; there are: {', '.join(sorted(_RESPONSE_FIELDS))}")
+        yield Problem(f"respond.{name}", f"Unknown member; the members are: {', '.join(sorted(_RESPONSE_FIELDS))}")
     if "when" in respond:
         when = respond["when"]
         if isinstance(when, bool | str):
             yield from condition_problems(when, "respond.when", INPUT_NAMES)
         else:
-            yield Problem("respond.when", "A boolean or an expression is needed")
+            yield Problem("respond.when", "A boolean or an expression is expected")
     status = respond.get("status", 200)
     if not is_template(status) and (not isinstance(status, int) or isinstance(status, bool) or not 200 <= status < 600):
-        yield Problem("respond.status", "A number from 200 to 599 is needed")
+        yield Problem("respond.status", "A number from 200 to 599 is expected")
     headers = respond.get("headers", {})
     if not is_template(headers) and not isinstance(headers, dict):
-        yield Problem("respond.headers", "An object of texts is needed")
+        yield Problem("respond.headers", "An object of texts is expected")
     rest = {name: part for name, part in respond.items() if name != "when"}
     yield from compile_problems(rest, "respond", RESPONSE_NAMES)
 
@@ -171,12 +171,12 @@ def _signature_header(given: NewWebhook) -> str | None:
     """Returns the header of the signature, in lower case; None if calls are not signed.
 
     Raises:
-        InvalidArgumentError: the arguments of the signature do not fit together.
+        InvalidArgumentError: the arguments of the signature contradict each other.
     """
     header, secret, form = given.signature_header, given.signature_secret, given.signature
     if form is not None and form is not WebhookSignature.HMAC:
         if header is not None and header.lower() != webhook_signatures.HEADERS[form]:
-            raise InvalidArgumentError("`signature` says which header is signed; leave `signatureHeader` out.")
+            raise InvalidArgumentError("`signature` decides which header is signed; omit `signatureHeader`.")
         header = webhook_signatures.HEADERS[form]
     if (header is None) is not (secret is None):
         raise InvalidArgumentError(
@@ -189,7 +189,7 @@ def _signature_header(given: NewWebhook) -> str | None:
     values.check_text("signatureSecret", secret)
     lowered = _checked_header(header)
     if not webhook_signatures.is_usable_secret(webhook_signatures.form_of(lowered), secret):
-        raise InvalidArgumentError("`signatureSecret` of Standard Webhooks and Svix is base64, after `whsec_`.")
+        raise InvalidArgumentError("`signatureSecret` of Standard Webhooks and Svix must be base64 after `whsec_`.")
     return lowered
 
 
@@ -229,7 +229,7 @@ def _rotate(uow: UnitOfWork, origin: Origin, webhook: WebhookRow) -> IssuedToken
 
 
 async def remove(context: Context, webhook_id: str) -> None:
-    """Deletes a webhook. Its runs stay.
+    """Deletes a webhook. Its runs remain.
 
     Raises:
         InvalidIdError, WebhookNotFoundError.

@@ -35,8 +35,9 @@ _UNITED = frozenset({Operator.HAS_ALL, Operator.METADATA})
 def check(scope: RunFilter, name: str) -> RunFilter:
     """Returns the scope of a token for a filter; archived runs belong to it too. `name` is the name of the argument.
 
-    Raises: InvalidArgumentError: a run can leave the filter. A stream could not hide the run from a subscriber that has
-    seen it.
+    Raises:
+        InvalidArgumentError: a run can leave the filter. A stream could not hide the run from a subscriber that has
+            seen it.
     """
     for field_name, declared in FILTER_FIELDS.items():
         value = getattr(scope, field_name)

@@ -28,7 +28,8 @@ class CronSchedule:
     def __init__(self, cron: str, zone: tzinfo) -> None:
         """Parses `cron`: minute, hour, day of month, month and day of week, or an alias such as `@hourly`.
 
-        Raises: ValueError: `cron` is not a cron expression; the message says why, and what to write instead.
+        Raises:
+            ValueError: `cron` is not a cron expression; the message says why, and what to write instead.
         """
         is_short = len(cron) <= cron_syntax.MAX_LENGTH
         fields = cron_syntax.fields_of(cron)
@@ -77,7 +78,8 @@ class CronSchedule:
 def get_zone(name: str) -> tzinfo:
     """Returns the IANA time zone `name`, such as `Europe/Berlin`.
 
-    Raises: ValueError: no time zone has that name.
+    Raises:
+        ValueError: no time zone has that name.
     """
     if name not in _zone_names():
         raise ValueError("No time zone has this name.")

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, tzinfo
 def parse(text: str, zone: tzinfo = UTC) -> datetime:
     """Returns the instant that `text` names in ISO 8601. Without an offset, it is a local time of `zone`.
 
-    Raises: ValueError: `text` is not an instant.
+    Raises:
+        ValueError: `text` is not an instant.
     """
     instant = datetime.fromisoformat(text.strip())
     return instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)

@@ -35,7 +35,8 @@ class IsoDuration(NamedTuple):
     def after(self, instant: datetime) -> datetime:
         """Returns the end, in UTC, of the period of this length that begins at `instant`.
 
-        Raises: ValueError: the end is outside the calendar. The message is for clients.
+        Raises:
+            ValueError: the end is outside the calendar. The message is for clients.
         """
         try:
             return _months_before(instant.astimezone(UTC), -self.months) + self.exact

@@ -31,7 +31,8 @@ def bounds(size: BucketSize, zone: tzinfo, since: datetime | None, until: dateti
 
     Without `since`, the number of buckets is `USUAL`.
 
-    Raises: ValueError: there are no buckets, more than MAX_BUCKETS, or they leave the calendar; the message says which.
+    Raises:
+        ValueError: there are no buckets, more than MAX_BUCKETS, or they leave the calendar; the message says which.
     """
     try:
         if since is None:

@@ -73,7 +73,8 @@ class Placeholders:
     def located(self, value: Any) -> tuple[Any, Offsets]:
         """Returns `value` in the form that is journalled, and the positions of its placeholders, for `inserted`.
 
-        Raises: StepError: TEMPLATE_ERROR, a secret is encoded and so cannot be passed on.
+        Raises:
+            StepError: TEMPLATE_ERROR, a secret is encoded and so cannot be passed on.
         """
         offsets: Offsets = {}
         for pointer, text in _pointers(value, ""):

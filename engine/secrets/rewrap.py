@@ -31,7 +31,8 @@ class Rewrapped:
 async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
     """Encrypts every text of another key with the first key. Services may continue to run.
 
-    Raises: NoKeyError: the ring has no key.
+    Raises:
+        NoKeyError: the ring has no key.
     """
     if keys.primary_id is None:
         raise NoKeyError

@@ -69,7 +69,8 @@ class RunSecrets:
         """Returns the rendered input of a child run in the form that is journalled, masked, and the positions of its
         placeholders.
 
-        Raises: StepError: TEMPLATE_ERROR, a secret is encoded and so cannot be passed on.
+        Raises:
+            StepError: TEMPLATE_ERROR, a secret is encoded and so cannot be passed on.
         """
         return self._placeholders.located(self._without_values(value))
 
@@ -80,8 +81,9 @@ class RunSecrets:
     async def actual(self, value: Any) -> Any:
         """Returns a rendered value with the current values of its secrets. These values are masked from now on.
 
-        Raises: StepError: SECRET_NOT_FOUND, SECRET_UNREADABLE. DatabaseUnavailableError: the database cannot be
-        reached.
+        Raises:
+            StepError: SECRET_NOT_FOUND, SECRET_UNREADABLE.
+            DatabaseUnavailableError: the database cannot be reached.
         """
         names = self._placeholders.names(value)
         if not names:
@@ -103,7 +105,8 @@ class RunSecrets:
     def check_readable(self) -> None:
         """Check that the redacted outputs of earlier steps were decrypted.
 
-        Raises: StepError: SECRET_UNREADABLE.
+        Raises:
+            StepError: SECRET_UNREADABLE.
         """
         if self._lost_key is not None:
             message = (
@@ -115,7 +118,8 @@ class RunSecrets:
     async def redacted(self, redaction: Redaction, step: str, output: Any) -> "RedactedOutput":
         """Returns an output in the form that the journal keeps and the form that later steps see.
 
-        Raises: StepError: OUTPUT_TOO_LARGE, OUTPUT_NOT_JSON, SECRET_KEYS_MISSING.
+        Raises:
+            StepError: OUTPUT_TOO_LARGE, OUTPUT_NOT_JSON, SECRET_KEYS_MISSING.
         """
         encode_output(output)
         shown, removed = redaction.removed(output)

@@ -53,7 +53,8 @@ class SecretStore:
     async def masker(self, project_id: UUID) -> Masker:
         """Returns the masker of the project's secrets, including their earlier values.
 
-        Raises: DatabaseUnavailableError: the masks must be read, and the database cannot be reached.
+        Raises:
+            DatabaseUnavailableError: the masks must be read, and the database cannot be reached.
         """
         now = clock.now()
         if self._changed.is_set():

@@ -58,7 +58,8 @@ async def read_start(response: httpx.Response, limit: int) -> bytes:
 async def _decoded(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
     """Yields the chunks of the body.
 
-    Raises: BodyTooLargeError: the body exceeds `limit`. The error has the chunk that does.
+    Raises:
+        BodyTooLargeError: the body exceeds `limit`. The error has the chunk that does.
     """
     decoder = _decoder(response)
     raw_size = decoded_size = 0

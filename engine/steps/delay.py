@@ -88,7 +88,8 @@ class DelayKind(StepKind):
 def end_of_delay(rendered: Mapping[str, Any], start: datetime) -> datetime:
     """Returns the end, in UTC, of a delay that began at `start`.
 
-    Raises: StepError: INPUT_INVALID, `rendered` is not a time, or is too far in the future.
+    Raises:
+        StepError: INPUT_INVALID, `rendered` is not a time, or is too far in the future.
     """
     try:
         if "until" in rendered:
@@ -105,7 +106,8 @@ def end_of_delay(rendered: Mapping[str, Any], start: datetime) -> datetime:
 def _seconds(value: Any) -> float:
     """Returns a number of seconds.
 
-    Raises: ValueError: `value` is not one. The message is for people.
+    Raises:
+        ValueError: `value` is not one. The message is for people.
     """
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
@@ -121,7 +123,8 @@ def _seconds(value: Any) -> float:
 def _instant(value: Any, zone: tzinfo) -> datetime:
     """Returns an instant in UTC.
 
-    Raises: ValueError: `value` is not one. The message is for people.
+    Raises:
+        ValueError: `value` is not one. The message is for people.
     """
     if isinstance(value, str):
         try:
@@ -135,7 +138,8 @@ def _instant(value: Any, zone: tzinfo) -> datetime:
 def _zone(name: Any) -> tzinfo:
     """Returns the time zone `name`; UTC for None.
 
-    Raises: ValueError: no time zone has this name.
+    Raises:
+        ValueError: no time zone has this name.
     """
     try:
         return UTC if name is None else get_zone(name)

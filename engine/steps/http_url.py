@@ -19,8 +19,8 @@ def request_url(text: str, query: Mapping[str, Any]) -> tuple[httpx.URL, bytes]:
     """Returns the URL `text`, and the path and query that are sent: its own query as it is written, followed by
     `query`.
 
-    Raises: StepError: INPUT_INVALID, it is not an absolute URL with http or https, or `query` has a value that is not
-    text.
+    Raises:
+        StepError: INPUT_INVALID, it is not an absolute URL with http or https, or `query` has a value that is not text.
     """
     text = text.strip()
     try:

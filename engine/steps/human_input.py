@@ -77,8 +77,8 @@ class HumanInputKind(StepKind):
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait:
         """Returns the wait for a response, with the input request to create.
 
-        Raises: StepError: INPUT_INVALID, the rendered input is invalid, or has a default that does not match its
-        schema.
+        Raises:
+            StepError: INPUT_INVALID, the rendered input is invalid, or has a default that does not match its schema.
         """
         step_input = _asked(rendered, call.step)
         created_at = clock.now()

@@ -56,7 +56,8 @@ class InputChecker(Protocol):
     def accept_input(self, value: Any) -> Any:
         """Returns `value` as the input of a run: with the defaults of the flow's `inputSchema`.
 
-        Raises: InputInvalidError: the input does not match `inputSchema`.
+        Raises:
+            InputInvalidError: the input does not match `inputSchema`.
         """
         ...
 
@@ -148,7 +149,8 @@ M = TypeVar("M", bound=LanguageModel)
 def validated_input(model: type[M], rendered: Any) -> M:
     """Returns a rendered input as a `model`.
 
-    Raises: StepError: INPUT_INVALID.
+    Raises:
+        StepError: INPUT_INVALID.
     """
     try:
         return model.model_validate(rendered, context=RENDERED)
@@ -199,7 +201,8 @@ class StepKind(ABC):
     async def wait(self, rendered: Any, call: StepCall, /) -> Wait | Launch | None:
         """Returns the wait of the step; None if it does not wait, so that `run` is called.
 
-        Raises: StepError: the rendered input cannot be used.
+        Raises:
+            StepError: the rendered input cannot be used.
         """
         return None
 
@@ -216,7 +219,8 @@ class StepKind(ABC):
 
         `paused` is the step's row in the journal.
 
-        Raises: StepError: the attempt failed.
+        Raises:
+            StepError: the attempt failed.
         """
         raise NotImplementedError(f"Steps of kind {self.name} do not wait.")
 

@@ -16,7 +16,8 @@ from engine.steps.network import PooledTransport, pool_settings
 def with_proxies(direct: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
     """Returns a transport that follows HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, and uses `direct` otherwise.
 
-    Raises: ValueError: a proxy is not an http or https URL.
+    Raises:
+        ValueError: a proxy is not an http or https URL.
     """
     settings = getproxies_environment()
     addresses = {scheme: settings.get(scheme) or settings.get("all") for scheme in ("http", "https")}

@@ -143,7 +143,8 @@ def compile_source(source: str, inserted: str = "text", names: frozenset[str] = 
 
     The operation `inserted` writes the values that stand between other text.
 
-    Raises: LanguageError: `source` is not a template, or not an allowed one.
+    Raises:
+        LanguageError: `source` is not a template, or not an allowed one.
     """
     tree, secrets = _parsed(source, names)
     expression = _lone_expression(tree)

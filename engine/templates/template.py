@@ -60,7 +60,8 @@ class Template:
 
         The result may share parts with the scope: callers must change neither afterwards.
 
-        Raises: StepError: TEMPLATE_ERROR if the templates fail on the data; TEMPLATE_LIMIT if they exceed a limit.
+        Raises:
+            StepError: TEMPLATE_ERROR if the templates fail on the data; TEMPLATE_LIMIT if they exceed a limit.
         """
         return self._root.render(_Render(scope))
 
@@ -72,7 +73,8 @@ def compile_value(value: Any, urls: Collection[str] = (), names: frozenset[str] 
 
     This takes up to a second for values near the limits: callers must compile large ones off the event loop.
 
-    Raises: TemplateCompileError: the first template that does not compile.
+    Raises:
+        TemplateCompileError: the first template that does not compile.
     """
     _check_size(value)
     secrets: set[str] = set()

@@ -18,7 +18,8 @@ _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 def url_pieces(meter: Meter, pieces: Iterator[str]) -> Iterator[str]:
     """Yields the pieces of a URL; values of expressions are percent-encoded once scheme and host are complete.
 
-    Raises: StepError: TEMPLATE_ERROR, a value would be the path segment `.` or `..`, and so lead to another path.
+    Raises:
+        StepError: TEMPLATE_ERROR, a value would be the path segment `.` or `..`, and so lead to another path.
     """
     head, is_behind_host = "", False
     segment, has_value, in_path = "", False, True

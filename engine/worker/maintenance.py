@@ -223,7 +223,8 @@ async def delete_purged_files(database: Database, store: FileStore) -> int:
 
     The bytes are deleted before the rows, so an interrupted deletion is repeated.
 
-    Raises: FileStoreError: the file store is unavailable, or refuses the request.
+    Raises:
+        FileStoreError: the file store is unavailable, or refuses the request.
     """
     deleted = 0
     while rows := await database.read(files.purged, FILE_BATCH):
@@ -238,7 +239,8 @@ async def delete_purged_files(database: Database, store: FileStore) -> int:
 async def delete_orphaned_files(database: Database, store: FileStore) -> int:
     """Deletes stored files without a row, which lost workers left; returns their number.
 
-    Raises: FileStoreError: the file store is unavailable, or refuses the request.
+    Raises:
+        FileStoreError: the file store is unavailable, or refuses the request.
     """
     deleted = 0
     async for keys in store.keys(FILE_BATCH):

@@ -35,8 +35,8 @@ async def resume(
 ) -> InputRequestRow:
     """Responds to an input request with `value`, so that its run continues; returns the request.
 
-    If several clients respond at once, exactly one response is accepted. The same response from the same API key, or
-    with the same idempotency key, finds the success of the first one.
+    If several clients respond at once, exactly one response is accepted. A repetition of it from the same API key, or
+    with the same idempotency key, succeeds as well.
 
     Raises:
         InvalidIdError, RunNotFoundError, RunNotPausedError, InputRequestNotFoundError, InputAlreadyAnsweredError,
@@ -56,10 +56,10 @@ async def resume(
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """Who responds to an input request, and how."""
+    """The actor of a response to an input request, and the message and key of the response."""
 
     message: str
-    """For the status history of the run."""
+    """The message in the status history of the run."""
     origin: Origin
     idempotency_key: str | None = None
 
@@ -112,7 +112,7 @@ def _check_answerable(run: RunRow, request: InputRequestRow) -> None:
 
 
 def _record(uow: UnitOfWork, run: RunRow, request: InputRequestRow, response: Response, responder: Responder) -> None:
-    # The run's row is locked before the request's, as in every transaction: otherwise two of them could deadlock.
+    # The run's row is locked before the request's, as in every transaction. Otherwise two of them could deadlock.
     if not transitions.resume(uow, run.id, f"{responder.message}: {request.title}"):
         current = input_requests.get(uow.conn, run.id, request.id)
         if current is not None and _is_recorded(current, response):

@@ -1,4 +1,4 @@
-"""Waiting for a run or another row to reach a state."""
+"""Waits for a run or another row to reach a state."""
 
 from collections.abc import Awaitable, Callable, Collection, Hashable
 from datetime import timedelta
@@ -12,9 +12,9 @@ from domain.time import clock
 from resolvers.context import Context
 
 MAX_WAIT_MS = 60_000
-"""Milliseconds for which a request can wait: proxies close connections that are idle for longer."""
+"""Longest wait of a request, in milliseconds: proxies close connections that are idle for longer."""
 POLL_SECONDS = 1.0
-"""Seconds between two looks at a row that another process may change, whose wake-up can get lost."""
+"""Seconds between two reads of a row that another process may change: its wake-up can get lost."""
 
 
 def check_wait(milliseconds: int | None) -> None:
