@@ -18,7 +18,7 @@ _MAX_SAFE_INTEGER = 2**53 - 1
 _END_OF_DAY = re.compile(r"(?<=[T ])24(?=$|(:?00){1,2}([.,]0+)?($|[Z+-]))")
 _LEAP_SECOND = re.compile(r"(?<=[T ]\d\d:\d\d:)60(?=$|[.,Z+-])|(?<=[T ]\d\d\d\d)60(?=$|[.,Z+-])")
 _BEYOND_THE_CLOCK = ((_END_OF_DAY, "00", timedelta(days=1)), (_LEAP_SECOND, "59", timedelta(seconds=1)))
-"""What ISO 8601 and RFC 3339 can write and `datetime` cannot: its replacement, and the time to add."""
+"""Texts that ISO 8601 and RFC 3339 allow and `datetime` does not: the replacement, and the time to add."""
 
 BigInt = NewType("BigInt", int)
 
@@ -53,7 +53,7 @@ def _write_instant(instant: datetime) -> str:
 
 
 def _parse_json_literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any:
-    """Returns the value of a JSON literal. A variable that is not set leaves its field out; in a list it is null."""
+    """Returns the value of a JSON literal. A variable without a value omits its field; in a list it is null."""
     match node:
         case ObjectValueNode():
             fields = ((field.name.value, _parse_json_literal(field.value, variables)) for field in node.fields)
@@ -75,8 +75,8 @@ SCALARS: dict[object, Any] = {
     ),
     datetime: strawberry.scalar(
         name="DateTime",
-        description="An instant in ISO 8601 or RFC 3339, with microseconds. Without an offset it is in UTC, as all"
-        " responses are.",
+        description="An instant in ISO 8601 or RFC 3339, with microseconds. An instant without an offset is in UTC, "
+        "as in all responses.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=_write_instant,
         parse_value=_parse_instant,

@@ -1,8 +1,8 @@
-"""The door of compiled reads: answers queries of declared fields with JSON text that the database writes.
+"""The entrance of compiled reads: answers queries of declared fields with JSON text that the database writes.
 
 A document is planned once. Its root fields check rights, arguments, filters and pages by the same functions as their
-resolvers; the rows come as JSON text, and are put together to the response. What a plan does not cover, and every
-error, is left to the general path: it executes the operation as a whole, so that its answer is the only one there is.
+resolvers; the rows come as JSON text, and are joined to the response. The general path executes every operation that a
+plan does not cover or that has an error. It executes the operation as a whole, so its response is authoritative.
 """
 
 import asyncio
@@ -41,22 +41,23 @@ from schema.cost import MAX_TOKENS, RepeatedNames, check
 _logger = logging.getLogger(__name__)
 
 _MAX_PLANS = 16
-"""Plans of one operation: one for each set of answers that its variables give, such as those of `@include`."""
+"""Largest number of plans of one operation. There is one for each set of answers that its variables give, such as those
+of `@include`."""
 _RULES = (*specified_rules, RepeatedNames)
 
 
 @dataclass(slots=True)
 class ReadCounts:
-    """What became of the operations that came to the door."""
+    """Counts of the operations, by whether a plan answered them."""
 
     compiled: int = 0
-    """Operations that were answered."""
+    """Operations that a plan answered."""
     general: Counter[str] = field(default_factory=Counter)
-    """Operations that were left to the general path, by the reason: what is not covered, or what was wrong."""
+    """Operations that the general path answered, by the reason: the part that is not covered, or the error."""
 
 
 class _LeaveError(Exception):
-    """The operation is left to the general path."""
+    """The general path must execute the operation."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -71,7 +72,7 @@ class _Plan:
     has_nested_cursors: bool
 
     def serves(self, variables: VariableValues) -> bool:
-        """True if the variables give the answers that the plan was made with."""
+        """True if the variables give the answers for which the plan was made."""
         return all(decide(variables) == answer for decide, answer in self.decisions)
 
     async def run(self, context: Context, variables: VariableValues) -> bytes:
@@ -149,10 +150,10 @@ class _Operation:
 
 
 class CompiledReads:
-    """Answers the operations that it covers. Share one: it keeps the plans."""
+    """Answers the operations that plans cover. All requests share one instance, which keeps the plans."""
 
     def __init__(self, schema: Schema, documents: int) -> None:
-        """Of at most so many documents, the plans are kept."""
+        """`documents` is the largest number of documents whose plans are kept."""
         self.counts = ReadCounts()
         self._schema = schema
         self._operations: Recent[tuple[str, str | None], _Operation | str] = Recent(documents)
@@ -162,7 +163,7 @@ class CompiledReads:
     async def execute(
         self, query: str | None, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> bytes | None:
-        """Returns the body of the response to a query; None: the general path has to execute it."""
+        """Returns the body of the response to a query; None if the general path must execute it."""
         try:
             body = await self._operation(query, operation_name).execute(dict(variables or {}), context)
         except _LeaveError as error:
@@ -174,7 +175,7 @@ class CompiledReads:
         except UnexpectedError:
             reason = "unexpected value"
         except Exception:
-            # The general path answers. That this one could not is a defect, which must not stay unseen.
+            # The general path answers. The failure here is a defect, so it is logged.
             _logger.warning("a compiled read failed; the general path answers", exc_info=True)
             reason = "failure"
         else:
@@ -194,7 +195,7 @@ class CompiledReads:
         return known
 
     def _prepared(self, query: str, name: str | None) -> _Operation | str:
-        """Returns the operation, or the reason to leave it to the general path."""
+        """Returns the operation, or the reason why the general path must execute it."""
         try:
             document = self._parse(query, max_tokens=MAX_TOKENS)
             if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name

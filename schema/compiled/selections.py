@@ -26,7 +26,7 @@ from schema.fields import SOURCE
 from schema.types.connection import PageArguments
 
 BACKREF = GraphQLCoreConverter.DEFINITION_BACKREF
-"""The key of what Strawberry declares, in the extensions of its types and fields."""
+"""The key under which Strawberry keeps its declarations in the extensions of types and fields."""
 _FORMS: Mapping[str, Form] = {
     "String": Form.TEXT,
     "ID": Form.TEXT,

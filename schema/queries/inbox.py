@@ -14,10 +14,10 @@ from schema.types.input_request import InputRequest
 
 RequestsFilter = Annotated[
     InputRequestFilter | None,
-    strawberry.argument(description="Which requests. By default all that the key sees, in any status."),
+    strawberry.argument(description="The requests to return. Default: all that the key can see, in any status."),
 ]
 Direction = Annotated[
-    OrderDirection, strawberry.argument(description="The order, by creation. By default the newest first.")
+    OrderDirection, strawberry.argument(description="The order by creation. Default: the newest first.")
 ]
 
 
@@ -25,7 +25,7 @@ Direction = Annotated[
 class InboxQuery:
     """Queries of input requests, a part of the root type."""
 
-    @field("The inbox: input requests of all runs, by default the newest first.")
+    @field("The inbox: input requests of all runs. Default order: the newest first.")
     async def input_requests(
         self,
         info: Info,
@@ -45,7 +45,7 @@ def input_request_list(
     filter: InputRequestFilter | None = None,  # noqa: A002 - the name of the argument
     direction: OrderDirection = OrderDirection.DESC,
 ) -> InputRequestList:
-    """Returns the input requests that the arguments of `inputRequests` ask for.
+    """Returns the input requests for the arguments of `inputRequests`.
 
     Raises:
         InvalidIdError, InvalidArgumentError: the filter is invalid.

@@ -15,31 +15,31 @@ from schema.fields import Info, columns_of, field, selects
 T = TypeVar("T")
 
 MAX_PAGE = 1_000
-"""Rows on one page."""
+"""Largest number of rows on one page."""
 DEFAULT_PAGE = 100
-"""Rows on a page without `first` and `last`."""
+"""Number of rows on a page without `first` and `last`."""
 
 First = Annotated[
     int | None,
     strawberry.argument(
-        description=f"The number of items from the start: 0 to {MAX_PAGE}. By default {DEFAULT_PAGE}, unless `last` is"
-        " given; not both. With 0, the page is empty: for `totalCount` alone."
+        description=f"The number of items from the start: 0 to {MAX_PAGE}. Default: {DEFAULT_PAGE}, unless `last` is "
+        "given. Not together with `last`. With 0, the page is empty: useful to read only `totalCount`."
     ),
 ]
 After = Annotated[
-    str | None, strawberry.argument(description="Return the items after this cursor. By default from the start.")
+    str | None, strawberry.argument(description="Return the items after this cursor. Default: from the start.")
 ]
 Last = Annotated[
     int | None,
     strawberry.argument(description=f"The number of items from the end: 0 to {MAX_PAGE}. Not together with `first`."),
 ]
 Before = Annotated[
-    str | None, strawberry.argument(description="Return the items before this cursor. By default up to the end.")
+    str | None, strawberry.argument(description="Return the items before this cursor. Default: up to the end.")
 ]
 Limit = Annotated[
     int | None,
     strawberry.argument(
-        description="Stop counting at this number, at least 1: a screen may show 10,000+. By default all are counted."
+        description="Stop counting at this number, at least 1, for a display such as 10,000+. Default: count all."
     ),
 ]
 
@@ -53,7 +53,7 @@ class Ordered(Protocol):
         ...
 
     async def has_more(self, edge: KeysetEdge, /) -> bool:
-        """True if a row stands beyond `edge`."""
+        """True if a row follows `edge`."""
         ...
 
     async def count(self, limit: int | None, /) -> int:
@@ -83,7 +83,7 @@ class PageArguments:
     before: str | None = None
 
     def page(self, ordering: int) -> Page:
-        """Returns the page, with one row more than asked for: if that row exists, there are more.
+        """Returns the page, with one row more than requested: if that row exists, there are more.
 
         Raises:
             InvalidArgumentError: a size is out of range, or both are given.
@@ -132,7 +132,7 @@ class ConnectionPage:
         if self.rows:
             position = self._source.position(self.rows[0 if before else -1])
             return await self._source.has_more(KeysetEdge(position, before=before))
-        # An empty page lies between its cursors; the row at the cursor itself is beyond it.
+        # An empty page lies between its cursors; the row at the cursor itself is outside of it.
         bound = self._page.after if before else self._page.before
         return bound is not None and await self._source.has_more(KeysetEdge(bound, before=before, inclusive=True))
 
@@ -165,7 +165,7 @@ class Edge(Generic[T]):
     """An item of a connection, with its cursor."""
 
     node: T = strawberry.field(description="The item.")
-    cursor: str = strawberry.field(description="The position of the item in the order of the connection.")
+    cursor: str = strawberry.field(description="The position of the item in this list. Pass it as `after` or `before`.")
 
 
 @strawberry.type(description="A page of a list, as the Relay specification defines it.")
@@ -197,7 +197,7 @@ class Connection(Generic[T]):
 
     @property
     def _loaded_page(self) -> ConnectionPage:
-        assert self.page is not None  # `connect` has read it, because a field of it is selected
+        assert self.page is not None  # `connect` has read it, because a field of it is selected.
         return self.page
 
 

@@ -15,9 +15,11 @@ class LogLine:
 
     row: strawberry.Private[LogLineRow]
 
-    number: int = column("number", "The number of the line, from 1 in each run.")
-    at: datetime = column("at", "The instant at which it was logged.")
+    number: int = column("number", "The number of the line, counted from 1 in each run.")
+    at: datetime = column("at", "The instant at which the line was logged.")
     level: LogLevel = column("level", "The level.", convert=LogLevel)
-    step_name: str | None = column("step_name", "The name of the step that logged it; null for a line about the run.")
+    step_name: str | None = column(
+        "step_name", "The name of the step that logged the line; null for a line about the run."
+    )
     attempt: int | None = column("attempt", "The attempt at the step, from 1; null for a line about the run.")
     message: str = column("message", "The text, truncated to 4,000 characters.")

@@ -7,4 +7,4 @@ import strawberry
 class Node:
     """An object with a global ID."""
 
-    id: strawberry.ID = strawberry.field(description="The global ID. Its prefix says the type, such as `run_`.")
+    id: strawberry.ID = strawberry.field(description="The global ID. Its prefix names the type, such as `run_`.")

@@ -40,9 +40,9 @@ class StepChanged:
     cursor: str = strawberry.field(description=CURSOR)
 
     step_name: str = column("step_name", "Name of the step.")
-    # Not `status` and `change`: those of a run have other types, so that one selection could not have both.
+    # Not `status` and `change`: those of a run have other types, and one selection could not contain both.
     step_status: StepStatus = column(
-        "to_status", "Status after the change. PENDING if the step is tried again.", convert=StepStatus
+        "to_status", "Status after the change. PENDING if the step will be tried again.", convert=StepStatus
     )
 
     @field("ID of the run.")
@@ -58,16 +58,16 @@ class StepChanged:
         return progress.event_data(self.row)["attempt"] or None
 
     @field(
-        "Error of the step if it failed, or of the attempt after which it is tried again. Null for other changes, and"
-        " if the error was deleted by retention."
+        "The error of a failed step, or of an attempt after which the step is tried again. Null for other "
+        "changes, and if retention deleted the error."
     )
     async def error(self, info: Info) -> StepError | None:
         text = await progress.step_error(info.context, self.row)
         return step_error(text) if text is not None else None
 
     @field(
-        "The step as it is when the event is delivered, which may be later than the change. Null if it was deleted by"
-        " retention."
+        "The step as it is when the event is delivered, which may be later than the change. Null if retention "
+        "deleted it."
     )
     async def step(self, info: Info) -> StepResult | None:
         key = (self.row.run_id, self.row.step_name)
@@ -87,6 +87,6 @@ class LogLinesAppended:
     def run_id(self) -> strawberry.ID:
         return strawberry.ID(ids.encode(IdKind.RUN, self.row.run_id))
 
-    @field("The lines, in order. Fewer than were added if lines were deleted by retention.", name="lines")
+    @field("The lines, in order. Fewer than were added if retention deleted some.", name="lines")
     async def log_lines(self, info: Info) -> list[LogLine]:
         return [LogLine(row=row) for row in await progress.log_lines(info.context, self.row)]

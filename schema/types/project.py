@@ -24,7 +24,7 @@ from schema.types.node import Node
 from schema.types.secret import Secret
 
 
-@strawberry.type(description="A tenant. Keys of one project see no flows and runs of another.")
+@strawberry.type(description="A tenant. Keys of one project cannot see flows and runs of another.")
 class Project(Node):
     """A tenant."""
 
@@ -32,12 +32,14 @@ class Project(Node):
 
     id: strawberry.ID = id_column(IdKind.PROJECT, "The project's ID.")
     name: str = column("name", "The project's name.")
-    retry_limit: int = column("retry_limit", "Retries that may follow a run in one chain.")
+    retry_limit: int = column("retry_limit", "The largest number of retries that can follow a run in one chain.")
     max_concurrent_runs: int | None = column(
-        "max_concurrent_runs", "Runs that may be RUNNING at once; null for no limit. Further runs wait for a slot."
+        "The number of runs that can be RUNNING at the same time; null for no limit. Further runs wait for a slot.",
+        "Runs that may be RUNNING at once; null for no limit. Further runs wait for a slot.",
     )
     quota_runs: int | None = column(
-        "quota_runs", "Runs that may be started in one period; null for no quota. Further runs end as QUOTA_EXCEEDED."
+        "quota_runs",
+        "The number of runs that can be started in one period; null for no quota. Further runs end as QUOTA_EXCEEDED.",
     )
     quota_period: QuotaPeriod | None = column(
         "quota_period", "The period of the quota; null without a quota.", convert=QuotaPeriod
@@ -46,7 +48,7 @@ class Project(Node):
         "retention_days",
         "Days for which step data is kept after the end of a run; null for the default of the service.",
     )
-    created_at: datetime = column("created_at", "The creation of the project.")
+    created_at: datetime = column("created_at", "The instant of the project's creation.")
 
     secrets: list[Secret] = many(
         "The secrets of the project, oldest first. Their values cannot be read.",
@@ -54,7 +56,10 @@ class Project(Node):
         db_secrets.by_projects,
     )
 
-    @field("Runs started in the current period, with retries and child runs; null without a quota.", "quota_runs")
+    @field(
+        "The number of runs started in the current period, including retries and child runs; null without a quota.",
+        "quota_runs",
+    )
     async def quota_used(self, info: Info) -> int | None:
         if self.row.quota_runs is None:
             return None
@@ -79,17 +84,17 @@ class Limits:
     )
     max_input_bytes: int = strawberry.field(
         default=json_codec.MAX_INPUT_BYTES,
-        description="Bytes of JSON in the input of a run, and in the output of a step.",
+        description="Largest size in bytes of the JSON input of a run, and of the output of a step.",
     )
     max_metadata_bytes: int = strawberry.field(
-        default=json_codec.MAX_METADATA_BYTES, description="Bytes of JSON in the metadata of a run."
+        default=json_codec.MAX_METADATA_BYTES, description="Largest size in bytes of the JSON metadata of a run."
     )
     max_definition_bytes: int = strawberry.field(
-        default=json_codec.MAX_DEFINITION_BYTES, description="Bytes of JSON in a flow definition."
+        default=json_codec.MAX_DEFINITION_BYTES, description="Largest size in bytes of a flow definition as JSON."
     )
-    max_tags: int = strawberry.field(default=MAX_TAGS, description="Tags of a run.")
+    max_tags: int = strawberry.field(default=MAX_TAGS, description="Largest number of tags of a run.")
     max_bulk_operations: int = strawberry.field(
-        default=bulk.MAX_ACTIVE, description="Bulk operations of a project that may run at once."
+        default=bulk.MAX_ACTIVE, description="Largest number of active bulk operations of a project."
     )
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 
@@ -104,11 +109,11 @@ class Viewer:
     def key_name(self) -> str:
         return self.key.name
 
-    @field("The role of the key: what it may do.")
+    @field("The role of the key.")
     def role(self) -> Role:
         return self.key.role
 
-    @field("The project of the key; null for operator keys, which see all projects.")
+    @field("The project of the key; null for operator keys, which can see all projects.")
     async def project(self, info: Info) -> Project | None:
         if self.key.project_id is None:
             return None

@@ -21,16 +21,17 @@ class RunFile(Node):
 
     id: strawberry.ID = id_column(IdKind.FILE, "The file's ID.")
     name: str = column(
-        "name", "The name, without a path. A run may have several files with one name: the newest is the valid one."
+        "name", "The name, without a path. A run may have several files with one name: the newest one counts."
     )
     size: BigInt = column("size", "The size in bytes.")
     media_type: str = column("media_type", "The media type, such as text/csv.")
-    step_name: str = column("step_name", "The name of the step that produced it.")
-    attempt: int = column("attempt", "The attempt at the step that produced it, from 1.")
-    created_at: datetime = column("created_at", "The instant at which it was stored.")
+    step_name: str = column("step_name", "The name of the step that stored the file.")
+    attempt: int = column("attempt", "The attempt at the step that stored the file, from 1.")
+    created_at: datetime = column("created_at", "The instant at which the file was stored.")
 
     @field(
-        "The path to download it from, relative to the address of the service. It needs the same API key.",
+        "The path to download the file from, relative to the address of the service. The request needs the same "
+        "API key.",
         "id",
         written=Key(IdKind.FILE.value, before="/files/"),
     )

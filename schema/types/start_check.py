@@ -1,4 +1,4 @@
-"""What clients know in advance of a mutation that starts a run from another one."""
+"""The expected result of a mutation that starts a run from another one."""
 
 import strawberry
 
@@ -26,17 +26,18 @@ class StartCheck:
         return self.check.reason
 
     @field(
-        "Human-readable: why it is not allowed, or else what it would not mend or would repeat, such as a newer version"
-        " that is not executed. Do not parse it: use `reason`. Null if there is nothing to say."
+        "Human-readable: why the mutation would be refused, or else what the new run would not repair or would "
+        "repeat, such as a newer version that is not executed. Do not parse it: use `reason`. Null if there is "
+        "nothing to report."
     )
     def message(self) -> str | None:
         return self.check.message
 
-    @field("Number of steps whose results the new run would keep; 0 if it is not allowed.")
+    @field("Number of steps whose results the new run would keep; 0 if the mutation is not allowed.")
     def reused_steps(self) -> int:
         return len(self.check.reused)
 
-    @field("Number of steps that the new run would execute; 0 if it is not allowed.")
+    @field("Number of steps that the new run would execute; 0 if the mutation is not allowed.")
     def rerun_steps(self) -> int:
         return len(self.check.rerun)
 
@@ -49,7 +50,7 @@ class StartCheck:
         return list(self.check.rerun)
 
 
-@strawberry.type(description="Whether a run can be retried with a strategy, and what the retry would execute.")
+@strawberry.type(description="Whether a run can be retried with a strategy, and which steps the retry would execute.")
 class Retryability(StartCheck):
     """Whether a run can be retried with a strategy."""
 
@@ -60,14 +61,18 @@ class Retryability(StartCheck):
         return self.check.strategy
 
     @field(
-        "Number of items of the loop at which the run failed whose child runs the retry would keep, if the inputs of"
-        " the items stay the same. Null if the run failed at no `flow` step, or the retry does not continue it."
+        "Number of loop items whose child runs the retry would keep, if their inputs stay the same; the loop is "
+        "the step at which the run failed. Null if the run did not fail at a `flow` step, or the retry does not "
+        "continue it."
     )
     async def reused_items(self, info: Info) -> int | None:
         counts = await self._items(info)
         return counts.kept if counts is not None else None
 
-    @field("Number of items of that loop whose child runs the retry would execute. Null like `reusedItems`.")
+    @field(
+        "Number of items of that loop whose child runs the retry would execute. Null in the same cases as "
+        "`reusedItems`."
+    )
     async def rerun_items(self, info: Info) -> int | None:
         counts = await self._items(info)
         return counts.executed if counts is not None else None
@@ -79,8 +84,8 @@ class Retryability(StartCheck):
 
 
 @strawberry.type(
-    description="Whether the step at which the run ended can be completed by hand, and what would be executed behind"
-    " it."
+    description="Whether the step at which the run ended can be completed by hand, and which steps would be "
+    "executed behind it."
 )
 class Completability(StartCheck):
     """Whether a step can be completed by hand."""

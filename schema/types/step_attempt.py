@@ -24,7 +24,7 @@ class StepError:
     code: str = strawberry.field(description="A stable code, such as HTTP_STATUS or TIMEOUT.")
     message: str = strawberry.field(description="Human-readable message. Do not parse it: use `code`.")
     details: JSON | None = strawberry.field(
-        description="Further facts, such as the status of an HTTP response; null if there are none."
+        description="Details of the error, such as the status of an HTTP response; null if there are none."
     )
 
 
@@ -40,7 +40,7 @@ class StepAttempt:
 
     row: strawberry.Private[AttemptRow]
 
-    number: int = column("number", "The number of the attempt, from 1 in each step.")
+    number: int = column("number", "The number of the attempt, counted from 1 in each step.")
     status: AttemptStatus = column("status", "The status of the attempt.", convert=AttemptStatus)
     started_at: datetime = column("started_at", "The start of the attempt.")
     finished_at: datetime | None = column("finished_at", "The end of the attempt; null until then.")

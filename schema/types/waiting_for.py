@@ -1,4 +1,4 @@
-"""What a live run waits for."""
+"""The wait of a live run."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from schema.types.flow_run import FlowRun
 
 
-@strawberry.type(description="What a live run waits for.")
+@strawberry.type(description="The wait of a live run: what it waits for, and until when.")
 class WaitingFor:
-    """What a live run waits for."""
+    """The wait of a live run."""
 
     row: strawberry.Private[RunRow]
 
     @field("The kind of the wait.", *wait.COLUMNS, written=WAIT_KIND)
     def kind(self) -> WaitKind:
         kind = wait.wait_kind(self.row, clock.now())
-        assert kind is not None  # the run waits, or it would have no such object
+        assert kind is not None  # The run waits, or this object would not exist.
         return kind
 
     @field(
-        "The instant at which the run goes on: the end of a delay, the next attempt, or for a person and for child runs"
-        " the instant at which the wait times out. Null if there is none, and for SLOT and WORKER.",
+        "The instant at which the run continues: the end of a delay, the next attempt, or for a person and for "
+        "child runs the instant at which the wait times out. Null if there is none, and for SLOT and WORKER.",
         *wait.COLUMNS,
         written=WAIT_UNTIL,
     )
@@ -46,8 +46,9 @@ class WaitingFor:
         return due_at if self.row.blocked_by is None and due_at is not None and due_at > clock.now() else None
 
     @field(
-        "What keeps the run waiting. SLOT: the flow or the project whose concurrency limit is reached. PERSON: the"
-        " input request. CHILDREN: the oldest child run that has not ended. Null for the other kinds.",
+        "The object that keeps the run waiting. SLOT: the flow or the project whose concurrency limit is "
+        "reached. PERSON: the input request. CHILDREN: the oldest child run that has not ended. Null for the "
+        "other kinds.",
         *wait.COLUMNS,
         "flow_id",
     )
@@ -79,7 +80,7 @@ class WaitingFor:
         loaders, run = info.context.loaders, self.row
         match self.kind():
             case WaitKind.SLOT:
-                assert run.blocked_by is not None  # it stands in a queue
+                assert run.blocked_by is not None  # The run waits in a queue.
                 positions = await loaders.load(waiting.positions_for_slots, run.blocked_by)
             case WaitKind.WORKER:
                 positions = await loaders.load(waiting.positions_for_workers, None)
