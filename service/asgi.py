@@ -41,7 +41,8 @@ from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
 CONSOLE_DOCUMENTS = WEB / "documents.json"
-"""The documents of the console, which are trusted like those of the operator; absent if the pages are not built."""
+"""The documents of the console, which are trusted like those of the operator. The file is missing if the pages are not
+built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            # Also when the start fails: threads of SQLite that are left would keep the process.
+            # Registered first, for the case that the start fails: open threads of SQLite would keep the process alive.
             stack.push_async_callback(database.close)
             stack.push_async_callback(viewers.write_uses)
             stack.enter_context(viewers.forgetting_revoked())
@@ -127,7 +128,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
 
 
 def _documents(settings: Settings) -> Documents:
-    """Returns the documents that may be executed: all, or those that the operator and the console name."""
+    """Returns the documents that may be executed: all, or those of the operator and the console."""
     files = settings.trusted_document_files
     if not files:
         return PersistedDocuments(settings.persisted_queries)
@@ -143,8 +144,8 @@ async def _healthz(_: Request) -> Response:
 
 
 class _Readiness:
-    """Reports readiness: the database is available, has the schema that this version needs, and no secret in it was
-    encrypted by a key that is missing here."""
+    """Reports readiness: the database is available, has the schema that this version needs, and this service has the
+    keys of all secrets."""
 
     def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database

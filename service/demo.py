@@ -1,4 +1,4 @@
-"""The demo flows. They work without a network."""
+"""The demo flows. They need no network."""
 
 from typing import Any
 from uuid import UUID

@@ -35,9 +35,9 @@ from service.http import webhook_bodies
 from service.http.request_limits import bounded
 
 WAIT = "wait"
-"""URL parameter: milliseconds to wait for the run's end."""
+"""URL parameter with the milliseconds to wait for the run's end."""
 _CREDENTIALS = re.compile(r"token|secret|signature|api-?key|passw|auth|cookie|credential|session")
-"""Parts of the names of headers that may hold credentials: runs do not get such headers unless the webhook says so."""
+"""Matches names of headers that may hold credentials. Runs do not get such headers unless the webhook keeps them."""
 _HARMLESS = frozenset({"x-hub-signature-algorithm", ":authority"})
 _MILLISECONDS = re.compile("[0-9]{1,9}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -77,12 +77,12 @@ class Webhooks:
         webhook = await webhooks.find(self._database, request.path_params["token"])
         if (greeting := _greeting(request)) is not None:
             return greeting
-        # HEAD comes with the route of GET; it is a request without a body, and of no sender of events.
+        # HEAD shares the route of GET. It is a request without a body, and senders of events do not use it.
         if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
             raise MethodNotAllowedError
         body = await Request(request.scope, bounded(request.receive, self._max_body_bytes)).body()
         headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
-        # Before anything else of the call is looked at: a call without a signature learns nothing.
+        # The signature is checked first, so that a call without one learns nothing.
         webhook_calls.check_signature(webhook, headers, body)
         milliseconds = _wait_of(request)
         call = Call(body, headers, await self._shown(webhook, request, body))
@@ -98,7 +98,7 @@ class Webhooks:
         return await _response(context, webhook, call, delivery, milliseconds)
 
     async def _shown(self, webhook: WebhookRow, request: Request, body: bytes) -> dict[str, Any]:
-        """Returns the request as templates and runs see it."""
+        """Returns the request in the form that templates and runs see."""
         exposed = json_codec.decode(webhook.exposed_headers)
         coding = request.headers.get("content-encoding", "")
         content = await webhook_bodies.parse(
@@ -111,7 +111,7 @@ class Webhooks:
         return {"method": request.method, "query": query, "headers": headers, **content}
 
     async def _beyond_quota(self, webhook: WebhookRow, error: QuotaExceededError) -> Response:
-        """Returns the error with the time of the next quota period. The run was written; a repeated call retries it."""
+        """Returns the error with the time of the next quota period. The run was created; a repeated call retries it."""
         resets_at = await projects.quota_resets_at(self._database, webhook.project_id)
         # None if the quota was removed.
         seconds = (resets_at - clock.now()).total_seconds() if resets_at is not None else 0
@@ -127,9 +127,9 @@ def _is_withheld(name: str, webhook: WebhookRow, exposed: list[str]) -> bool:
 
 
 def _greeting(request: Request) -> Response | None:
-    """Returns the response to a handshake that has neither a body nor a signature; None: the call is none.
+    """Returns the response to a handshake that has neither a body nor a signature; None if the call is not a handshake.
 
-    These are the requests by which senders find out whether a URL accepts their events.
+    By such requests senders find out whether a URL accepts their events.
     """
     query = request.query_params
     if request.method == "OPTIONS":
@@ -153,7 +153,7 @@ def _slack_challenge(call: Call) -> Response | None:
 
 
 def _plain(text: str) -> Response:
-    # As plain text whatever it looks like: it comes from the caller.
+    # The challenge comes from the caller, so it is always sent as plain text.
     return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
 
 
@@ -177,7 +177,7 @@ async def _response(
     if milliseconds:
         await waiting.wait_for_status(context, delivery.run_id, FINAL, milliseconds)
         run = await context.loaders.load(reads.by_ids, delivery.run_id, _OUTCOME)
-        assert run is not None  # it has just been started
+        assert run is not None  # The run has just been started.
     answer = webhook_calls.response(webhook, call.request, _run_scope(content["runId"], run))
     if answer is not None:
         return _answered(answer)
@@ -207,7 +207,7 @@ def _run_error(run: RunRow) -> dict[str, Any] | None:
 
 
 def _answered(answer: Answer) -> Response:
-    """Returns the response of a webhook's template: text as it is, other values as JSON, null as nothing."""
+    """Returns the response of a webhook's template: text unchanged, other values as JSON, null as an empty body."""
     headers = {
         name.lower(): value
         for name, value in answer.headers.items()
@@ -215,7 +215,7 @@ def _answered(answer: Answer) -> Response:
     }
     for name in _FRAMING_HEADERS:
         headers.pop(name, None)
-    # Whatever the template makes of it, it is no page of this service for a browser that is signed in here.
+    # A signed-in browser must not treat the response as a page of this service, whatever the template renders.
     headers |= {"x-content-type-options": "nosniff", "content-security-policy": "sandbox"}
     if answer.body is None:
         return Response(status_code=answer.status, headers=headers)
