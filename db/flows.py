@@ -26,13 +26,13 @@ _versions = table(FlowVersion)
 _version = _versions.c
 
 _KEPT_FILTERS = 500
-"""Filters whose conditions are kept as text."""
+"""Largest number of filters whose conditions are kept as text."""
 _filters = ClauseTexts(_KEPT_FILTERS)
 
 NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
 _NEWEST_VERSION_FIRST = Keyset(_version.id, None, descending=True)
 _MAX_PROBES = 500
-"""SELECTs in one UNION: SQLite takes no more."""
+"""Largest number of SELECTs in one UNION: SQLite accepts no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class FlowFilter:
 
 
 class FoundFlow(NamedTuple):
-    """What a step that starts runs of a flow needs of it."""
+    """The columns of a flow for steps that start runs of it."""
 
     id: UUID
     enabled: bool
@@ -75,7 +75,7 @@ def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, s
     """Inserts the next version of a flow and publishes it; returns the version's ID."""
     version_id = ids.new_uuid()
     now = ids.created_at(version_id)
-    # The UPDATE comes first: its lock keeps two publications from using one number.
+    # The UPDATE comes first: its lock keeps two publications from using the same number.
     uow.conn.execute(update(_flows).where(_flow.id == flow_id).values(published_version_id=version_id, updated_at=now))
     last = select(func.coalesce(func.max(_version.number), 0)).where(_version.flow_id == flow_id)
     row = {
@@ -92,7 +92,8 @@ def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, s
 
 
 def change(uow: UnitOfWork, flow_id: UUID, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns all its columns as they were before."""
+    """Sets columns of a flow: `name`, `enabled`, `max_concurrent_runs`. Returns the earlier values of all its
+    columns."""
     if "max_concurrent_runs" in values:
         project_id = uow.conn.execute(select(_flow.project_id).where(_flow.id == flow_id)).scalar_one()
         slots.lock(uow.conn, [project_id])
@@ -136,7 +137,7 @@ def version_pages(
 
 
 def flows_with_more_versions(conn: Connection, edges: Sequence[tuple[UUID, Edge]]) -> Mapping[tuple[UUID, Edge], bool]:
-    """Returns the flows and edges for which a version of the flow stands beyond the edge."""
+    """Returns the flows and edges for which a version of the flow follows the edge."""
     probes = [
         select(literal(number)).where(exists().where(_version.flow_id == flow_id, _NEWEST_VERSION_FIRST.beyond(edge)))
         for number, (flow_id, edge) in enumerate(edges)
@@ -148,13 +149,13 @@ def flows_with_more_versions(conn: Connection, edges: Sequence[tuple[UUID, Edge]
 
 
 def version_counts(conn: Connection, flow_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """Returns the number of versions of each flow; flows without any are left out."""
+    """Returns the number of versions of each flow; flows without versions are omitted."""
     query = select(_version.flow_id, func.count()).where(_version.flow_id.in_(flow_ids)).group_by(_version.flow_id)
     return dict(conn.execute(query).all())
 
 
 def find(conn: Connection, project_id: UUID, key: UUID | None, name: str) -> FoundFlow | None:
-    """Returns the project's flow with the ID `key`, or if that is None, with the name `name`."""
+    """Returns the project's flow with the ID `key`, or, if that is None, with the name `name`."""
     condition = _flow.id == key if key is not None else _flow.name == name
     columns = (_flow.id, _flow.enabled, _flow.published_version_id)
     row = conn.execute(select(*columns).where(_flow.project_id == project_id, condition)).first()
@@ -177,7 +178,7 @@ def page_texts(
 ) -> Statement:
     """Returns the statement for the JSON texts of the flows that `page` returns, for `Database.fetch`.
 
-    The rows of a backward page come last first. With `placed`, each row ends with its ID and 0.
+    The rows of a backward page are in reverse order. With `placed`, each row ends with its ID and 0.
     """
     dialect = texts.dialect
     name = tuple(tuple(value) if isinstance(value, list) else value for value in astuple(where))
@@ -187,7 +188,7 @@ def page_texts(
 
 
 def has_more(conn: Connection, where: FlowFilter, edge: Edge) -> bool:
-    """True if a matching flow stands beyond `edge`."""
+    """True if a matching flow follows `edge`."""
     return NEWEST_FIRST.has_more(conn, select(_flow.id).where(_matches(where)), edge)
 
 

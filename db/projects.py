@@ -38,8 +38,8 @@ def create(uow: UnitOfWork, name: str) -> UUID:
 
 
 def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
-    """Returns all columns of a project and locks it against other changes; None if there is no such project."""
-    # The lock on slots comes before the row, in every transaction: a claim that holds it waits for no other lock.
+    """Returns all columns of a project and locks it against other changes; None if it does not exist."""
+    # In every transaction the lock on slots comes before the row: a claim that holds it waits for no other lock.
     slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
     row = uow.conn.execute(query).mappings().first()

@@ -1,8 +1,7 @@
-"""The types of the rows that reads return, one a table.
+"""The types of the rows that reads return, one for each table.
 
-A row is a row of SQLAlchemy, with the columns that were selected as attributes: a read that takes `columns` selects
-those and the keys that its docstring names, and any other attribute raises AttributeError. A test compares the types
-with the tables.
+A row is a row of SQLAlchemy, with the selected columns as attributes: a read that takes `columns` selects those and the
+keys that its docstring names, and any other attribute raises AttributeError. A test compares the types with the tables.
 """
 
 from datetime import datetime

@@ -1,8 +1,8 @@
-"""Indexes of texts, for substrings in errors: made where the database can, and made up for later.
+"""Indexes of texts, for substrings in errors: created if the database supports them.
 
 PostgreSQL needs the extension `pg_trgm`, which a role may not be allowed to create or which may not be installed;
-SQLite needs its module FTS5 with the tokenizer `trigram`. Without an index, a filter by a text reads the runs that have
-a text at all: the answers are the same, and take longer.
+SQLite needs its module FTS5 with the tokenizer `trigram`. Without an index, a filter by a text reads all runs with a
+text: the answers are the same, and take longer.
 """
 
 import logging
@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 ERROR_TEXT = "run_error_text"
 """The index of error messages: on PostgreSQL an index of `flow_run`, on SQLite a table."""
 _REMEMBERED_SECONDS = 5.0
-"""Seconds for which it is remembered whether there is an index."""
+"""Seconds for which the existence of the index is remembered."""
 
 _POSTGRESQL = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
@@ -43,7 +43,7 @@ _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
 def ensure(conn: Connection) -> bool:
-    """Makes the index, if it is missing and the database can have it; returns True if it is there."""
+    """Creates the index, if it is missing and the database supports it; returns True if it exists."""
     if is_there(conn):
         return True
     statements = _SQLITE if conn.dialect.name == "sqlite" else _POSTGRESQL
@@ -70,7 +70,7 @@ def is_there(conn: Connection) -> bool:
 
 
 def is_known(conn: Connection) -> bool:
-    """The same, as it was some seconds ago."""
+    """Like `is_there`, with an answer that may be some seconds old."""
     until, found = _known.get(conn.engine, (0.0, False))
     now = time.monotonic()
     if now >= until:

@@ -1,11 +1,12 @@
-"""Processes the set of a running operation, chunk by chunk.
+"""Processes the runs of a running operation, chunk by chunk.
 
 Each chunk is one transaction: the changes to the runs, their outcomes, the operation's counts and its position
 (`done_through`) commit together. After a crash another process continues from the last commit, so each run is processed
 exactly once.
 
-A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is still
-where it began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their order.
+A chunk locks the operation's row after the runs (see `db.runs.families`), and commits only if the position is unchanged
+since the chunk began. So a chunk can be pipelined, in parallel with the one before it, and chunks commit in their
+order.
 """
 
 from collections.abc import Sequence
@@ -29,12 +30,13 @@ _operation = _operations.c
 _outcome = OUTCOMES.c
 
 CHUNK_SIZE = 1_000
-"""Runs in one chunk. Large enough to spread the cost of a commit, small enough to lock runs for some 100 ms only."""
+"""Runs in one chunk. Large enough to spread the cost of a commit, and small enough to lock runs for only some 100
+ms."""
 _NIL = UUID(int=0)
 """Smaller than the ID of any run."""
 
-# The query is ordered and bounded by the complete primary key, and filters the operation afterwards: without statistics
-# of a new operation, a planner would rather sort all its remaining rows.
+# The query is ordered and bounded by the complete primary key, and filters the operation afterwards. Without statistics
+# of a new operation, a planner would otherwise sort all its remaining rows.
 _next_outcomes = (
     select(_outcome.operation_id, _outcome.run_id, PENDING.label("pending"))
     .where(
@@ -100,7 +102,7 @@ def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timede
 
 
 def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
-    """Returns the last run of the next chunk of `size` runs, if another chunk follows it; else None.
+    """Returns the last run of the next chunk of `size` runs, if another chunk follows it; otherwise None.
 
     Raises:
         OperationLostError
@@ -111,7 +113,7 @@ def next_boundary(conn: Connection, lease: BulkLease, size: int) -> UUID | None:
 
 
 def process_next_chunk(uow: UnitOfWork, lease: BulkLease, after: UUID, size: int, duration: timedelta) -> bool:
-    """Processes the chunk that follows the run `after` in parallel with the chunk that ends there.
+    """Processes the chunk after the run `after`, in parallel with the chunk that ends there.
 
     Writes everything before it waits for the end of that chunk, and commits only if that has committed. Returns True if
     the operation has ended.
@@ -147,7 +149,7 @@ def fail_next_run(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> boo
 
 
 def _process(uow: UnitOfWork, chunk: Chunk, *, is_pipelined: bool = False) -> None:
-    """Locks the runs of a chunk, and applies the action to those that are eligible.
+    """Locks the runs of a chunk, and applies the action to the eligible ones.
 
     Raises:
         PipelineConflictError: the chunk is pipelined, and would wait for runs of the chunk before it.
@@ -176,7 +178,7 @@ def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> 
 
 
 def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
-    """Locks the pending runs of a chunk, records those that are skipped, and returns the others."""
+    """Locks the pending runs of a chunk, records the skipped ones, and returns the others."""
     statement = actions.of_operation(chunk.operation).lock_statement
     locked = uow.conn.execute(statement, {**chunk.parameters, "source_id": chunk.operation.source_id}).all()
     by_refusal = group_by(locked, "refusal")
@@ -196,7 +198,7 @@ def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:
     length, succeeded, skipped, failed, became_eligible, became_ineligible = uow.conn.execute(
         _COUNT, chunk.parameters
     ).one()
-    counted_before = length - chunk.pending  # these runs succeeded together with a run of an earlier chunk
+    counted_before = length - chunk.pending  # These runs succeeded together with a run of an earlier chunk.
     counts = {
         "processed": chunk.pending,
         "succeeded": succeeded - counted_before,

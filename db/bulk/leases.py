@@ -1,7 +1,7 @@
-"""Leases on bulk operations: which process works on one.
+"""Leases on bulk operations: each names the process that works on an operation.
 
-Every write for an operation carries its lease's token and is refused once another process has claimed the operation, so
-of two processes that believe they work on it, one changes nothing.
+Every write for an operation carries its lease's token, and is refused once another process has claimed the operation.
+So of two processes that believe they work on it, only one can change anything.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,8 @@ def has_claimable(conn: Connection) -> bool:
 
 
 def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:
-    """Leases the oldest running operation that no process works on. Skips those that others claim at this moment."""
+    """Leases the oldest running operation that no process works on. Skips operations that other processes are
+    claiming."""
     now = clock.now()
     operation_id = uow.conn.execute(_claimable(now).with_for_update(skip_locked=True)).scalar()
     if operation_id is None:

@@ -24,7 +24,7 @@ BY_RUN = Keyset(_outcome.run_id, None, descending=False)
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFilter:
-    """A filter of outcomes. None restricts nothing; an empty list matches nothing."""
+    """A filter of outcomes. A field that is None restricts nothing; an empty list matches nothing."""
 
     results: Sequence[BulkResult] | None = None
     reasons: Sequence[BulkReason] | None = None
@@ -32,12 +32,12 @@ class OutcomeFilter:
 
 @dataclass(frozen=True, slots=True)
 class OperationFilter:
-    """The operations that a list shows."""
+    """A filter of operations in lists."""
 
     project_id: UUID | None
     """The project of the operations; None: all projects."""
     with_plans: bool
-    """True: plans that can still be executed are listed, too. Otherwise only operations that were started are."""
+    """True: open plans are listed, too. False: only operations that were started are listed."""
 
 
 def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:
@@ -85,7 +85,7 @@ def _counts_by_value(
 
 def _is_listed(where: OperationFilter) -> ColumnElement[bool]:
     in_project = true() if where.project_id is None else _operation.project_id == where.project_id
-    # Operations whose set is not complete are never listed.
+    # Operations whose runs are not all pinned are never listed.
     is_started = _operation.started_at.is_not(None)
     is_open_plan = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > clock.now())
     return and_(in_project, or_(is_started, is_open_plan) if where.with_plans else is_started)

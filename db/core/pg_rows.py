@@ -1,6 +1,6 @@
-"""Rows of plain SQL from PostgreSQL, by the driver alone: neither SQLAlchemy nor a task stands in between.
+"""Fetches rows of plain SQL from PostgreSQL by the driver alone, without SQLAlchemy and without a task.
 
-Each connection keeps the statements that it has prepared.
+Each connection keeps its prepared statements.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ import asyncpg
 from db.core.postgres import PostgresServer
 
 _STATEMENTS = 500
-"""Prepared statements that a connection keeps."""
+"""Largest number of prepared statements that a connection keeps."""
 _MAX_STATEMENT = 256 * 1024
-"""Characters of the longest statement that is kept prepared."""
+"""Length in characters of the longest statement that is kept prepared."""
 _CONNECTION_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, OSError)
 
 
 class RowFetcher:
-    """A pool of connections that execute statements in text; the one that was used last is used next."""
+    """A pool of connections that execute statements in text. The connection that was used last is used next."""
 
     def __init__(self, server: PostgresServer, size: int, settings: Mapping[str, str], pool_timeout: float) -> None:
-        """Opens no connection yet; at most `size` at a time, with these settings of the session.
+        """Opens no connection yet. The pool opens at most `size` connections, with these settings of the session.
 
-        `pool_timeout` is the number of seconds that a statement waits for a connection which others use.
+        `pool_timeout` is the number of seconds for which a statement waits for a free connection.
         """
         self._server = server
         self._settings = dict(settings)
@@ -33,7 +33,7 @@ class RowFetcher:
         self._idle: list[Any] = []
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        """Returns the rows. A connection that was lost while it was idle is replaced, and nobody notices.
+        """Returns the rows. A connection that was lost while it was idle is replaced without an error.
 
         Raises:
             TimeoutError: no connection became free in time.
@@ -42,7 +42,7 @@ class RowFetcher:
             async with asyncio.timeout(self._pool_timeout):
                 await self._room.acquire()
         else:
-            await self._room.acquire()  # without a timer, which costs more than the room
+            await self._room.acquire()  # No timer is needed here, which would cost more than the semaphore.
         try:
             while self._idle:
                 conn = self._idle.pop()
@@ -64,7 +64,7 @@ class RowFetcher:
             self._give_back(conn)
             raise
         except BaseException:
-            # Cancelled, or lost: nobody knows its state.
+            # The statement was cancelled, or the connection was lost: its state is unknown.
             conn.terminate()
             raise
         self._idle.append(conn)
@@ -83,6 +83,6 @@ class RowFetcher:
         )
 
     async def close(self) -> None:
-        """Closes the idle connections, which are all if nothing is under way."""
+        """Closes the idle connections. When no statement is being executed, these are all."""
         while self._idle:
             await self._idle.pop().close()

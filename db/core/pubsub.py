@@ -1,7 +1,7 @@
 """Wake-ups within the process: hints, published after a commit, that something changed. `db.core.pg_notify` forwards
 them.
 
-A lost hint costs latency and never work: every subscriber also looks at the tables from time to time.
+A lost hint costs latency and never work: every subscriber also reads the tables periodically.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class PubSub:
 
     @contextmanager
     def forwarded(self, forward: Forward) -> Iterator[None]:
-        """Forwards what is published here to other processes through `forward`, while the block lasts."""
+        """Forwards the topics that are published here to other processes by `forward`, while the block lasts."""
         self._forward = forward
         try:
             yield
@@ -80,7 +80,7 @@ class PubSub:
             self._forward(sent)
 
     def deliver_all(self) -> None:
-        """Wakes all subscribers in this process: something changed, and nothing says what."""
+        """Wakes all subscribers in this process, for changes of which the topics are unknown."""
         self.deliver(list(self._listeners))
 
     def deliver(self, topics: Iterable[Hashable]) -> None:

@@ -1,8 +1,7 @@
 """Write batches: one unit of work that serves several callers at once.
 
 Journal writes of runs are alike and small: most of their cost is the transaction and the round trips of its statements.
-Callers that arrive while a batch is under way wait, and the next batch serves them together with the same few
-statements.
+Callers that arrive during a batch wait, and the next batch serves them together with the same few statements.
 """
 
 import asyncio
@@ -19,9 +18,9 @@ BatchWrite = Callable[[UnitOfWork, Sequence[Any]], Collection[Hashable]]
 """Writes as many of the callers' items as it can, and returns their keys. Never blocks on a row lock (SKIP LOCKED)."""
 
 MAX_BATCH = 64
-"""Callers in one batch. With 64 it ends within milliseconds."""
+"""Largest number of callers in one batch. A batch of 64 ends within milliseconds."""
 MAX_IN_FLIGHT = 2
-"""Batches under way at once: while the database executes one, this process prepares the next."""
+"""Largest number of simultaneous batches: while the database executes one, this process prepares the next."""
 
 
 class WriteBatcher:
@@ -34,7 +33,7 @@ class WriteBatcher:
 
     @property
     def has_room(self) -> bool:
-        """True if the next caller has to call `serve`."""
+        """True if the next caller must call `serve`."""
         return self._serving < MAX_IN_FLIGHT and len(self._waiting) == 1
 
     def put(self, key: Hashable, item: Any) -> asyncio.Future[bool]:
@@ -61,10 +60,10 @@ class WriteBatcher:
         except DatabaseUnavailableError as away:
             error = away
         except Exception:
-            # One of the items caused the error, but it is unknown which: each caller repeats its own.
+            # One of the items caused the error, but it is unknown which. Each caller repeats its own.
             _logger.warning("Write batch of %d callers failed; each writes on its own", len(some), exc_info=True)
         for key, _, done in some:
-            if done.done():  # the caller was cancelled
+            if done.done():  # The caller was cancelled.
                 continue
             if error is not None:
                 done.set_exception(error)

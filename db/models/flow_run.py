@@ -48,7 +48,7 @@ class FlowRun(SQLModel, table=True):
     """Actor as JSON text (domain/actor.py); None: unknown. The same holds for `retried_by`, `cancelled_by`,
     `archived_by`."""
     retried_by: str | None = Field(sa_column=Column(Text))
-    """Actor that made this retry; None: the run is no retry."""
+    """Actor that created this retry; None: the run is not a retry."""
     cancelled_by: str | None = Field(sa_column=Column(Text))
     archived_by: str | None = Field(sa_column=Column(Text))
     """Actor that archived the run; None: the run is not archived."""
@@ -78,7 +78,7 @@ class FlowRun(SQLModel, table=True):
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
     """Position in the chain of retries, from 1."""
     retry_operation_id: UUID | None = Field(sa_column=key(nullable=True))
-    """ID of the bulk operation that made this retry; None: a single retry."""
+    """ID of the bulk operation that created this retry; None: a single retry, or no retry."""
     recovered_by_id: UUID | None = Field(sa_column=key(nullable=True))
     """ID of the retry, direct or later in the chain, that succeeded."""
 

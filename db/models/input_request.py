@@ -15,7 +15,7 @@ class InputRequest(SQLModel, table=True):
     __tablename__ = "input_request"
     __table_args__ = (
         Index("ix_input_request_run", "run_id", "position"),
-        # The inbox: of a project, by status; of one person or group; of one flow; by expiry.
+        # Indexes of the inbox: by project, status, person or group, flow, and expiry.
         Index("ix_input_request_project", "project_id", "id"),
         Index("ix_input_request_status", "project_id", "status", "id"),
         Index(
@@ -31,7 +31,7 @@ class InputRequest(SQLModel, table=True):
     run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
     project_id: UUID = Field(sa_column=key())
     flow_id: UUID = Field(sa_column=key())
-    """Project and flow of the run: the inbox reads no runs."""
+    """Flow of the run. Project and flow are copied, so that the inbox need not read runs."""
     position: int = Field(sa_column=Column(Integer, nullable=False))
     """Position of the step in the definition, from 0."""
     status: str = Field(sa_column=Column(Text, nullable=False))

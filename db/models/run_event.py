@@ -41,7 +41,7 @@ class RunEvent(SQLModel, table=True):
     from_status: str | None = Field(sa_column=Column(Text))
     to_status: str | None = Field(sa_column=Column(Text))
     message: str | None = Field(sa_column=Column(Text))
-    data: str | None = Field(sa_column=Column(Text), description="What else this kind of event tells: JSON text.")
+    data: str | None = Field(sa_column=Column(Text), description="Further data of this kind of event: JSON text.")
     at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
 
 

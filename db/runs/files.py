@@ -29,7 +29,7 @@ class ProjectFile(FileRow, Protocol):
 
 
 class PurgedFile(NamedTuple):
-    """A file whose row is deleted once its bytes are."""
+    """A purged file, whose row is deleted after its bytes."""
 
     id: UUID
     key: str
@@ -40,8 +40,8 @@ _kept = _file.purged_at.is_(None)
 
 
 def create(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Inserts files whose bytes are in the store. Files that exist already stay as they are."""
-    # A caller that lost the answer of a commit tries again, and the commit may have succeeded.
+    """Inserts files whose bytes are in the store. Existing files stay unchanged."""
+    # A caller that lost the response of a commit tries again, although the commit may have succeeded.
     keys = [row["id"] for row in rows]
     known = set(uow.conn.execute(select(_file.id).where(_file.id.in_(keys))).scalars())
     if new := [row for row in rows if row["id"] not in known]:
@@ -76,7 +76,7 @@ def count_of_run(conn: Connection, run_id: UUID) -> int:
 
 
 def purge(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
-    """Gives up the files of runs. Files to which other runs refer become files of the oldest of these.
+    """Purges the files of runs. Files to which other runs refer become files of the oldest of these runs.
 
     Files are only marked here: maintenance deletes their bytes in the file store before their rows.
     """
@@ -102,9 +102,9 @@ def remove(uow: UnitOfWork, keys: Sequence[UUID]) -> None:
 
 
 def orphans(conn: Connection, stored: Mapping[UUID, UUID]) -> set[UUID]:
-    """Returns the files in the store, given with their runs, that have no row although their run is in this database.
+    """Returns the stored files, given with their runs, that have no row although their run is in this database.
 
-    Files of runs that are in another database with the same store are left out.
+    Files of runs in another database with the same store are left out.
     """
     known = set(conn.execute(select(_file.id).where(_file.id.in_(stored))).scalars())
     unknown = {file_id: run_id for file_id, run_id in stored.items() if file_id not in known}

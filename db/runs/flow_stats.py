@@ -1,4 +1,4 @@
-"""Statistics over the runs of many flows, each part by few statements for all of them."""
+"""Statistics over the runs of many flows. Each part takes a few statements for all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _run = table(FlowRun).c
 
 
 def counts(conn: Connection, flow_ids: Sequence[UUID], where: RunFilter) -> Mapping[UUID, Mapping[str, int]]:
-    """Returns the number of runs of each flow with each status; what is 0 is left out."""
+    """Returns the number of runs of each flow with each status; 0 is omitted."""
     now, where = clock.now(), _of(flow_ids, where)
     if (counted := answers.counts_by_group(conn, where, now, FLOW)) is not None:
         return counted
@@ -53,7 +53,7 @@ def counts_by_time(
 
 
 def durations(conn: Connection, flow_ids: Sequence[UUID], where: RunFilter) -> Mapping[UUID, Durations]:
-    """Returns the durations of the runs of each flow that have ended, as `stats.durations` does of all runs."""
+    """Returns the durations of the runs of each flow that have ended, like `stats.durations` for all runs."""
     now, where = clock.now(), _of(flow_ids, where)
     buckets = answers.durations_by_flow(conn, where, now)
     many = {
@@ -69,7 +69,7 @@ def durations(conn: Connection, flow_ids: Sequence[UUID], where: RunFilter) -> M
 def failures(
     conn: Connection, flow_ids: Sequence[UUID], where: RunFilter, limit: int
 ) -> Mapping[UUID, Sequence[FailingStep]]:
-    """Returns for each flow the `limit` steps at which most of its runs failed, the most first."""
+    """Returns, for each flow, the `limit` steps at which most of its runs failed, in descending order of the number."""
     found: dict[UUID, list[FailingStep]] = {}
     steps = stats.failures(conn, _of(flow_ids, where), clock.now(), None)
     for step in sorted(steps, key=lambda step: (-step.runs, step.step_name)):
@@ -80,7 +80,8 @@ def failures(
 def errors(
     conn: Connection, steps: Sequence[Failure], where: RunFilter, limit: int
 ) -> Mapping[Failure, Sequence[StepErrorCount]]:
-    """Returns for each step of a flow the `limit` errors with which most runs failed at it, the most first."""
+    """Returns, for each step of a flow, the `limit` errors with which most runs failed at it, in descending order of
+    the number."""
     return stats.errors_by_failures(conn, where, clock.now(), steps, limit)
 
 

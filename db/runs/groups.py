@@ -54,9 +54,9 @@ class FailureGroup(NamedTuple):
     fingerprint: str
     runs: int
     unrecovered: int
-    """Runs of which no retry has succeeded."""
+    """Number of runs without a successful retry."""
     last_at: datetime
-    """The last finish time of these runs."""
+    """The latest finish time of these runs."""
     run_id: UUID
     """The newest of these runs."""
     code: str | None
@@ -109,7 +109,7 @@ def keyed(dialect: str, group: RunGroup) -> tuple[FromClause, ColumnElement[Any]
 
 
 def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> Sequence[FailureGroup]:
-    """Returns the `limit` errors with which most runs failed, the most first."""
+    """Returns the `limit` errors with which most runs failed, in descending order of the number."""
     fingerprint = _run.error_fingerprint
     unrecovered = func.sum(case((_run.recovered_by_id.is_(None), 1), else_=0))
     runs = (
@@ -153,7 +153,8 @@ def failures(conn: Connection, where: RunFilter, now: datetime, limit: int) -> S
 def flows_by_failures(
     conn: Connection, where: RunFilter, now: datetime, fingerprints: Sequence[str]
 ) -> Mapping[str, Sequence[tuple[UUID, int]]]:
-    """Returns for each error the flows whose runs failed with it, with the number of runs, the most first."""
+    """Returns, for each error, the flows whose runs failed with it and the number of runs, in descending order of the
+    number."""
     fingerprint, runs = _run.error_fingerprint, func.count().label("runs")
     query = select(fingerprint, _run.flow_id, runs).where(fingerprint.in_(fingerprints), narrowed(conn, where, now))
     flows: dict[str, list[tuple[UUID, int]]] = {}
@@ -167,7 +168,7 @@ def flows_by_failures(
 def failures_by_time(
     conn: Connection, where: RunFilter, now: datetime, fingerprints: Sequence[str], bounds: Sequence[datetime]
 ) -> Mapping[str, Mapping[int, int]]:
-    """Returns for each error the number of runs that were created in each time bucket, by the index of the bucket."""
+    """Returns, for each error, the number of runs that were created in each time bucket, by the index of the bucket."""
     edges = [ids.first_uuid_at(bound) for bound in bounds]
     fingerprint = _run.error_fingerprint
     runs = (

@@ -25,7 +25,7 @@ _table = table(InputRequest)
 _request = _table.c
 _KEYSETS = {descending: Keyset(_request.id, None, descending) for descending in (True, False)}
 _KEPT_FILTERS = 500
-"""Filters whose conditions are kept as text."""
+"""Largest number of filters whose conditions are kept as text."""
 _filters = ClauseTexts(_KEPT_FILTERS)
 
 
@@ -54,7 +54,7 @@ def page_texts(
 ) -> Statement:
     """Returns the statement for the JSON texts of the requests that `page` returns, for `Database.fetch`.
 
-    The rows of a backward page come last first. With `placed`, each row ends with its ID and 0.
+    The rows of a backward page are in reverse order. With `placed`, each row ends with its ID and 0.
     """
     dialect = texts.dialect
     name = tuple(tuple(value) if isinstance(value, list) else value for value in astuple(where))
@@ -64,7 +64,7 @@ def page_texts(
 
 
 def has_more(conn: Connection, where: InputRequestFilter, edge: Edge, *, descending: bool) -> bool:
-    """True if a matching request stands beyond `edge`."""
+    """True if a matching request follows `edge`."""
     query = select(_request.id).where(_matches(where, clock.now()))
     return _KEYSETS[descending].has_more(conn, query, edge)
 
@@ -86,7 +86,7 @@ def _matches(where: InputRequestFilter, now: datetime) -> ColumnElement[bool]:
     )
     for column, values in lists:
         if values is not None:
-            # One value is the usual case, and with `=` the planner uses the order of an index.
+            # One value is the usual case. With `=` the planner uses the order of an index.
             conditions.append(column == values[0] if len(values) == 1 else column.in_(values))
     if where.unassigned is not None:
         conditions.append(_request.assignee.is_(None) if where.unassigned else _request.assignee.is_not(None))

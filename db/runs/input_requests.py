@@ -42,7 +42,7 @@ class Response(NamedTuple):
     """A response to an input request."""
 
     text: str
-    """JSON text."""
+    """The response as JSON text."""
     by: Actor | None = None
     idempotency_key: str | None = None
 
@@ -71,7 +71,7 @@ def of_step(conn: Connection, run_id: UUID, position: int) -> InputRequestRow:
 
 
 def answer(uow: UnitOfWork, request_id: UUID, response: Response) -> bool:
-    """PENDING → ANSWERED. Returns False if the request is no longer pending."""
+    """Changes the status from PENDING to ANSWERED. Returns False if the request is no longer pending."""
     values = {
         "answer": response.text,
         "answered_at": clock.now(),
@@ -83,17 +83,17 @@ def answer(uow: UnitOfWork, request_id: UUID, response: Response) -> bool:
 
 
 def expire(uow: UnitOfWork, request_id: UUID) -> bool:
-    """PENDING → EXPIRED. Returns False if a response arrived before."""
+    """Changes the status from PENDING to EXPIRED. Returns False if a response arrived before."""
     return _end(uow, InputRequestStatus.EXPIRED, _request.id == request_id) == 1
 
 
 def expire_of_step(uow: UnitOfWork, run_id: UUID, position: int) -> None:
-    """PENDING → EXPIRED, for the input request of a step that no longer waits for it."""
+    """Expires the pending input request of a step that no longer waits for it."""
     _end(uow, InputRequestStatus.EXPIRED, _request.run_id == run_id, _request.position == position)
 
 
 def cancel(uow: UnitOfWork, run_ids: Sequence[UUID]) -> None:
-    """PENDING → CANCELLED, for the input requests of these runs, which have ended."""
+    """Cancels the pending input requests of these runs, which have ended."""
     _end(uow, InputRequestStatus.CANCELLED, any_of(_request.run_id, run_ids))
 
 
@@ -110,8 +110,8 @@ def by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, list[Inp
 
 
 def asked(event: EventRow) -> AskedRequest:
-    """Returns the request that an event of the kind INPUT_REQUEST is about."""
-    assert event.data is not None  # here and below: of every such event
+    """Returns the request of an event of the kind INPUT_REQUEST."""
+    assert event.data is not None  # Every such event has data, also below.
     assert event.run_id is not None
     data = orjson.loads(event.data)
     request_id, expires_at = UUID(data["id"]), data["expiresAt"]
@@ -133,7 +133,7 @@ def _end(
     statement = update(_table).where(*which, _pending).values(status=status, **values or {}).returning(*_CHANGED)
     rows = uow.conn.execute(statement).mappings().all()
     now = clock.now()
-    # Before the events of the run, which goes on or has ended by it.
+    # These events precede the later events of the run, which continues or has ended.
     event_log.prepend(uow, [_event(dict(row), InputRequestStatus.PENDING, status, now) for row in rows])
     return len(rows)
 
@@ -142,7 +142,7 @@ def _event(row: Mapping[str, Any], source: str | None, target: str, at: datetime
     expires_at = row["expires_at"]
     data = {
         "id": row["id"].hex,
-        # Readers of the past do not read the columns of these.
+        # Readers of the past do not read the columns of the run.
         "flowId": row["flow_id"].hex,
         "projectId": row["project_id"].hex,
         "assignee": row["assignee"],

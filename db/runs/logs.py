@@ -39,13 +39,13 @@ from domain.time import clock
 _table = table(RunLog)
 _line = _table.c
 _run = table(FlowRun).c
-# Lines are compared within one run, so the number alone decides.
+# Lines are compared within one run, so their number is sufficient.
 _BY_NUMBER = Keyset(_line.run_id, _line.number, descending=False)
 Range = tuple[UUID, int, int]
 """A run, and the numbers of the first and the last of some of its log lines."""
 
 LINES_IN_EVENT = 200
-"""Lines that one event announces at most."""
+"""Largest number of lines that one event announces."""
 
 _INSERT = insert(_table)
 _LAST_NUMBER = select(func.coalesce(func.max(_line.number), 0)).where(_line.run_id == bindparam("of_run"))
@@ -77,7 +77,7 @@ class LogFilter:
 
 
 def append(uow: UnitOfWork, run_id: UUID, log_lines: Sequence[Line], max_lines: int) -> None:
-    """Appends `log_lines` to a run's log. A log ends after `max_lines` lines, with one more that says so.
+    """Appends `log_lines` to a run's log. A log ends after `max_lines` lines, with one more that reports the end.
 
     The caller holds the run's lease until the end of the transaction, so that no number is used twice.
     """
@@ -89,7 +89,7 @@ def append(uow: UnitOfWork, run_id: UUID, log_lines: Sequence[Line], max_lines: 
     if last + len(log_lines) > max_lines:
         rows.append(_end_of_log(run_id, max_lines))
     uow.conn.execute(_INSERT, rows)
-    # Prepended: lines were logged before the journal write of the same transaction.
+    # The event is prepended, because the lines were logged before the journal write of the same transaction.
     subject, end, now = RunRef(run_id, run.project_id, run.flow_id), last + len(rows), clock.now()
     firsts = range(last + 1, end + 1, LINES_IN_EVENT)
     event_log.prepend(
@@ -147,7 +147,7 @@ def _between(log_lines: list[LogLineRow], first: int, last: int) -> list[LogLine
 
 
 def counts_by_runs(conn: Connection, run_ids: Sequence[UUID], where: LogFilter) -> Mapping[UUID, int]:
-    """Returns the number of matching lines of each run; runs without any are left out."""
+    """Returns the number of matching lines of each run; 0 is omitted."""
     query = select(_line.run_id, func.count()).where(_line.run_id.in_(run_ids), *_conditions(where))
     return dict(conn.execute(query.group_by(_line.run_id)).all())
 

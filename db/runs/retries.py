@@ -1,10 +1,10 @@
-"""Retries: the rule that says whether a run can be retried, and what a retry carries over.
+"""Retries: the rule that decides whether a run can be retried, and the values that a retry copies.
 
-The rule is SQL, so that one run, the runs of a page and those of a bulk operation follow the same rule.
+The rule is SQL, so that one run, the runs of a page and the runs of a bulk operation follow the same rule.
 
-A retry of a child run takes the place of that child while the step of the parent still waits for it: the parent waits
-for the retry, and its result is that of the item. Otherwise the retry is detached: whatever becomes of it, the parent
-does not change.
+A retry of a child run replaces the child while the step of the parent still waits for it: the parent waits for the
+retry, and the retry's result is that of the item. Otherwise the retry is detached: the parent does not change, whatever
+the retry's result is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ CARRIED_OVER = (
     "input",
     "input_secrets",
 )
-"""Columns that a retry copies from the run that it retries. `derived` has those that depend on it."""
+"""Columns that a retry copies from the retried run. `derived` returns those that depend on it."""
 _DESCRIPTIONS = {
     RetryStrategy.FROM_FAILED_STEP: "from its failed step",
     RetryStrategy.ON_LATEST_VERSION: "on the latest version",
@@ -90,11 +90,11 @@ _DESCRIPTIONS = {
 }
 
 WITH_FLOWS: FromClause = _runs.join(FLOWS, _flow.id == _run.flow_id).join(_projects, _project.id == _run.project_id)
-"""Runs with everything that decides whether they can be retried."""
+"""Runs with all columns that decide whether they can be retried."""
 
 
 class LockedRun(RunRow, Protocol):
-    """A run that is about to be retried: all columns of `flow_run`, and these."""
+    """A run that is about to be retried: all columns of `flow_run`, and the values below."""
 
     retry_limit: int
     refusal: str | None
@@ -119,7 +119,8 @@ class RetryJudgement:
 
 
 def refused_by_quota(run: FromClause) -> ColumnElement[bool]:
-    """Returns the condition that a row of `run` is a retry by hand that the quota refused: it never counts as a try."""
+    """Returns the condition that a row of `run` is a retry by hand that the quota refused: it never counts as a
+    retry."""
     return and_(run.c.status == RunStatus.QUOTA_EXCEEDED, run.c.trigger_method == TriggerMethod.RETRY)
 
 
@@ -130,7 +131,7 @@ TAKES_PLACE: ColumnElement[bool] = and_(
     exists()
     .where(
         _parent.c.id == _run.parent_run_id,
-        # A parent that a worker has just claimed may be about to fail: only while it is paused it is sure to wait.
+        # A parent that a worker has just claimed may be about to fail: only a paused parent certainly waits.
         _parent.c.status == RunStatus.PAUSED,
         _step.run_id == _parent.c.id,
         _step.position == _run.parent_position,
@@ -149,7 +150,7 @@ TAKES_PLACE: ColumnElement[bool] = and_(
     )
     .correlate(_runs),
 )
-"""Condition: a retry of the run takes its place in a step of the parent. The parent's row must be locked."""
+"""Condition: a retry of the run replaces it in a step of the parent. The parent's row must be locked."""
 
 
 def refusal(
@@ -157,8 +158,8 @@ def refusal(
 ) -> ColumnElement[str | None]:
     """Returns the code of the error that refuses to retry a row of WITH_FLOWS; null if it can be retried.
 
-    A retry FROM_STEP must name a step that the run reached; without `step_name` that is not asked. With `force`, a run
-    can be retried although it has a retry already.
+    A retry FROM_STEP must name a step that the run reached; without `step_name` this is not checked. With `force`, a
+    run can be retried although it has a retry already.
     """
     last: list[tuple[ColumnElement[bool], str]] = []
     if strategy in _OF_LATEST_VERSION:
@@ -196,9 +197,9 @@ def continues(strategy: RetryStrategy, step_name: str | None, failed_step_name: 
 def derived(
     strategy: RetryStrategy, new_id: ColumnElement[Any], step_name: ColumnElement[Any]
 ) -> dict[str, ColumnElement[Any]]:
-    """Returns the columns of a retry with the ID `new_id` that depend on the run that it retries.
+    """Returns the columns of a retry with the ID `new_id` that depend on the retried run.
 
-    `step_name` is the chosen step, and null for all strategies but FROM_STEP.
+    `step_name` is the chosen step, and null for all strategies except FROM_STEP.
     """
     first_run_id: ColumnElement[Any] = cast(null(), Uuid())
     if strategy is RetryStrategy.FROM_STEP:
@@ -221,7 +222,7 @@ _PLACE = ("parent_position", "parent_attempt", "item_index")
 
 
 def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID, step_name: str | None) -> dict[str, Any]:
-    """Returns what `derived` computes, for one locked run."""
+    """Returns the values of `derived` for one locked run."""
     is_continued = continues(strategy, step_name, run.failed_step_name)
     return {
         **{name: getattr(run, name) if run.takes_place else None for name in _PLACE},
@@ -254,7 +255,7 @@ def message_sql(strategy: RetryStrategy, prefix: str, key: ColumnElement[UUID]) 
 def lock(
     uow: UnitOfWork, run_id: UUID, strategy: RetryStrategy, step_name: str | None = None, *, force: bool = False
 ) -> LockedRun | None:
-    """Returns a run with whether and how it can be retried. The run is locked, and its parent."""
+    """Locks a run and its parent, and returns the run with whether and how it can be retried."""
     links = families.links(uow.conn, run_id)
     if links is None:
         return None
@@ -276,12 +277,13 @@ def lock_for_retry(uow: UnitOfWork, roots: Sequence[UUID], run_ids: Sequence[UUI
 
 
 def newest_retry(conn: Connection, run_id: UUID) -> UUID:
-    """Returns the newest run of the chain of retries of a run; the run itself if it has none."""
+    """Returns the newest run of the chain of retries of a run; the run itself if it has no retry."""
     return next(reversed(families.later_chain(conn, run_id)), run_id)
 
 
 def delivered_retry(conn: Connection, run_id: UUID) -> UUID | None:
-    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None: none is."""
+    """Returns the newest retry of a run, direct or through other retries, that is live or succeeded; None if there is
+    none."""
     retries = list(families.later_chain(conn, run_id))
     if not retries:
         return None

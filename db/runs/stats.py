@@ -1,8 +1,9 @@
-"""Statistics over the runs that match a filter: each function is few statements, and its result is bounded.
+"""Statistics over the runs that match a filter: each function executes a few statements, and its result is bounded.
 
-Filters that the kept counts tell apart are answered by these (`db.rollups.answers`); for others, runs are read.
+Filters that the kept counts distinguish are answered by these (`db.rollups.answers`); for others, runs are read.
 
-All of them take the instant up to which runs that have not ended have lasted, so that the parts of one answer agree.
+Every function takes the instant until which runs that have not ended have lasted, so that the parts of one answer
+agree.
 """
 
 from bisect import bisect_left
@@ -31,7 +32,7 @@ _run = _table.c
 PERCENTILES = (50, 90, 95, 99)
 """Percentiles of durations, in percent."""
 EXACT_DURATIONS = 10_000
-"""Ended runs below which durations are always exact."""
+"""Number of ended runs below which durations are always exact."""
 Failure = tuple[UUID, str]
 """A flow, and the name of the step at which runs of it failed."""
 
@@ -66,7 +67,7 @@ class StepErrorCount(NamedTuple):
     runs: int
     """The number of runs that failed with it."""
     last_at: datetime
-    """The last finish time of these runs."""
+    """The latest finish time of these runs."""
     run_id: UUID
     """The newest of these runs."""
     message: str | None
@@ -91,7 +92,7 @@ def counts_by_time(
     if (counted := answers.counts_by_time(conn, where, now, bounds)) is not None:
         return counted
     edges = [ids.first_uuid_at(bound) for bound in bounds]
-    # A condition on all statuses lets the planner search an index that begins with the status for the time.
+    # A condition on all statuses lets the planner use an index that begins with the status.
     any_status = _run.status.in_(sorted(RunStatus)) if where.statuses is None else true()
     runs = (
         select(bucket(edges[1:-1]).label("bucket"), _run.status)
@@ -127,7 +128,7 @@ def exact_durations(
 ) -> Mapping[tuple[Any, ...], Durations]:
     """Returns the durations of the runs that match a condition and have ended, by their values in the columns `keys`.
 
-    Without `keys`, all runs are those of the key `()`. Keys without such runs are left out.
+    Without `keys`, all runs have the key `()`. Keys without such runs are left out.
     """
     length = _run.duration_ms
     of_length = (
@@ -140,7 +141,7 @@ def exact_durations(
     up_to = func.sum(of_length.c.runs).over(partition_by=own or None, order_by=of_length.c.length)
     whole = func.sum(of_length.c.runs).over(partition_by=own or None)
     ranked = select(of_length, up_to.label("up_to"), whole.label("whole")).subquery("ranked")
-    # Compared in whole runs: a quotient could be rounded to the other side of a percentile.
+    # Whole runs are compared: a quotient could be rounded to the other side of a percentile.
     percentiles = [
         func.min(case((ranked.c.up_to * 100 >= ranked.c.whole * percent, ranked.c.length))) for percent in PERCENTILES
     ]
@@ -157,7 +158,7 @@ def exact_durations(
 
 
 def approximate(buckets: Sequence[DurationCount]) -> Durations:
-    """Returns the durations of runs of which the buckets are known."""
+    """Returns the durations of runs from their buckets."""
     runs = sum(bucket.runs for bucket in buckets)
     up_to = list(accumulate(bucket.runs for bucket in buckets))
     middles = [middle_of(bucket.bucket) for bucket in buckets]
@@ -167,7 +168,8 @@ def approximate(buckets: Sequence[DurationCount]) -> Durations:
 
 
 def failures(conn: Connection, where: RunFilter, now: datetime, limit: int | None) -> Sequence[FailingStep]:
-    """Returns the `limit` steps at which most runs failed, the most first; None: all, in no order."""
+    """Returns the `limit` steps at which most runs failed, in descending order of the number; None: all steps, in no
+    order."""
     if (counted := answers.failures(conn, where, now, limit)) is not None:
         return [FailingStep(*row) for row in counted]
     runs = func.count().label("runs")
@@ -183,7 +185,8 @@ def failures(conn: Connection, where: RunFilter, now: datetime, limit: int | Non
 def errors_by_failures(
     conn: Connection, where: RunFilter, now: datetime, keys: Sequence[Failure], limit: int
 ) -> Mapping[Failure, list[StepErrorCount]]:
-    """Returns for each failing step the `limit` errors with which most runs failed, the most first."""
+    """Returns, for each failing step, the `limit` errors with which most runs failed, in descending order of the
+    number."""
     step, fingerprint = _run.failed_step_name, _run.error_fingerprint
     same_error = (_run.flow_id, step, fingerprint)
     runs = (

@@ -1,4 +1,4 @@
-"""What live runs wait for: the condition of a filter, and what blocks runs, at which position."""
+"""The waits of live runs: the condition of a filter, and the position of runs in their queues."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,14 +17,14 @@ from domain.time import clock
 _run = table(FlowRun).c
 
 MAX_POSITION = 1_000
-"""The last position in a queue that is looked up: to count a long queue for each run of a list would take seconds."""
+"""The last position in a queue that is looked up: counting a long queue for each run of a list would take seconds."""
 MAX_PROBES = 500
-"""SELECTs in one UNION: SQLite takes no more."""
+"""Largest number of SELECTs in one UNION: SQLite accepts no more."""
 _PAUSES = (WaitKind.PERSON, WaitKind.CHILDREN, WaitKind.TIME)
 
 
 def waits_for_any(kinds: Sequence[WaitKind], now: datetime) -> ColumnElement[bool]:
-    """Returns the condition of the runs for which `domain.runs.wait.wait_kind` is one of `kinds`."""
+    """Returns the condition for the runs for which `domain.runs.wait.wait_kind` is one of `kinds`."""
     conditions = [_waits_for(kind, now) for kind in kinds if kind not in _PAUSES]
     not_yet = or_(_run.due_at.is_(None), _run.due_at > now)
     if pauses := [kind for kind in kinds if kind in _PAUSES]:
@@ -38,7 +38,7 @@ def waits_for_any(kinds: Sequence[WaitKind], now: datetime) -> ColumnElement[boo
 
 
 def _waits_for(kind: WaitKind, now: datetime) -> ColumnElement[bool]:
-    # The statuses follow from the rest; the indexes by status have few live runs.
+    # The statuses follow from the rest, but the indexes by status hold few live runs.
     if kind is WaitKind.SLOT:
         return and_(_run.status.in_([RunStatus.QUEUED, RunStatus.PAUSED]), _run.blocked_by.is_not(None))
     if kind is WaitKind.WORKER:
@@ -67,7 +67,7 @@ def positions_for_workers(conn: Connection, _: Sequence[None]) -> Mapping[None, 
 
 
 def live_child_by_parents(conn: Connection, parents: Sequence[UUID]) -> Mapping[UUID, UUID]:
-    """Returns the oldest live child run of each run; runs without any are left out."""
+    """Returns the oldest live child run of each run; runs without one are left out."""
     found: dict[UUID, UUID] = {}
     for start in range(0, len(parents), MAX_PROBES):
         probes = [

@@ -18,7 +18,7 @@ class Listing(Generic[F]):
 
     table: Table
     matches: Callable[[F], ColumnElement[bool]]
-    """Returns the condition of a filter."""
+    """Returns the condition for a filter."""
 
     def page(self, conn: Connection, columns: Collection[str], where: F, page: Page) -> Sequence[Any]:
         """Returns the matching rows of one page."""
@@ -26,7 +26,7 @@ class Listing(Generic[F]):
         return self._keyset.page(conn, query, page)
 
     def has_more(self, conn: Connection, where: F, edge: Edge) -> bool:
-        """True if a matching row stands beyond `edge`."""
+        """True if a matching row follows `edge`."""
         return self._keyset.has_more(conn, select(self.table.c.id).where(self.matches(where)), edge)
 
     def count(self, conn: Connection, where: F, limit: int | None) -> int:

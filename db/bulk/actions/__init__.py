@@ -1,6 +1,6 @@
 """Bulk actions, one for each kind of bulk operation.
 
-A new kind takes a module here, which `_ACTIONS` lists, and a mutation.
+A new kind needs a module here, which `_ACTIONS` lists, and a mutation.
 """
 
 from db.bulk.actions.action import BulkAction
@@ -17,7 +17,7 @@ _TAKES_OVER = {action.kind: action.takes_over for action in _ACTIONS if action.t
 
 
 def find(kind: BulkKind, strategy: RetryStrategy | None) -> BulkAction | None:
-    """Returns the action of operations of this kind; None when the kind needs a strategy and `strategy` is None."""
+    """Returns the action of operations of this kind; None if the kind needs a strategy and `strategy` is None."""
     return _BY_KIND.get((kind, strategy))
 
 
@@ -28,6 +28,5 @@ def of_operation(operation: AnyRow) -> BulkAction:
 
 
 def takes_over(kind: BulkKind) -> tuple[BulkKind, BulkResult]:
-    """Returns the kind of the earlier operations whose runs `kind` can take over, and the outcome that those runs
-    have."""
+    """Returns the kind of the earlier operations whose runs `kind` can select, and the outcome of these runs there."""
     return _TAKES_OVER[kind]

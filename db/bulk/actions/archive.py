@@ -27,7 +27,7 @@ _HAS_RELATIVES = (
     )
     .limit(1)
 )
-# No indexed column is set, not even `updated_at`: PostgreSQL then leaves the run in its page and every index as it is.
+# No indexed column is set, not even `updated_at`, so PostgreSQL leaves the run in its page and its indexes unchanged.
 _SET_ARCHIVED = (
     update(RUNS)
     .where(any_of(_run.id, "run_ids"))
@@ -60,12 +60,12 @@ class _ArchiveAction(BulkAction):
             families.lock_runs(uow, {*run_ids, *families.final_descendants(uow.conn, run_ids)})
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
-        """True if no run has relatives, which another chunk may change."""
+        """True if no run has relatives that another chunk may change."""
         return conn.execute(_HAS_RELATIVES, chunk.parameters).first() is None
 
 
 class ArchiveRuns(_ArchiveAction):
-    """Archives final runs, and with each its descendants that have ended."""
+    """Archives final runs, each with its descendants that have ended."""
 
     kind = BulkKind.ARCHIVE
 
@@ -87,9 +87,9 @@ class ArchiveRuns(_ArchiveAction):
 
 
 class UnarchiveRuns(_ArchiveAction):
-    """Unarchives runs, and with each the descendants that were archived by the same operation.
+    """Unarchives runs, each with the descendants that the same operation archived.
 
-    An operation with a source undoes that operation: runs that another operation archived since then are skipped.
+    An operation with a source undoes that operation: runs that another operation archived since are skipped.
     """
 
     kind = BulkKind.UNARCHIVE

@@ -1,4 +1,4 @@
-"""Cancels runs, each with all its live descendants, as a single cancel does."""
+"""Cancels runs, each with all its live descendants, as the mutation `cancel` does."""
 
 from collections.abc import Sequence
 

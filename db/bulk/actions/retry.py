@@ -1,4 +1,4 @@
-"""Retries runs. One statement each writes a chunk's new runs, their events and their reused steps."""
+"""Retries runs. The new runs of a chunk, their events and their reused steps take one statement each."""
 
 import random
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ _json_links = (
         )
     )
     .cte("links")
-    .prefix_with("MATERIALIZED")  # SQLite would parse the JSON again for each outcome otherwise
+    .prefix_with("MATERIALIZED")  # Otherwise SQLite would parse the JSON again for each outcome.
     .c
 )
 _LINK_BY_JSON = (
@@ -152,7 +152,7 @@ class RetryRuns(BulkAction):
 
     @cached_property
     def _covered(self) -> Select[Any]:
-        # In this chunk, a parent that is pending is about to be retried: those that are refused have been recorded.
+        # A pending parent in this chunk is about to be retried: refused parents have been recorded.
         in_this_chunk = and_(
             _parent_outcome.c.result == BulkResult.PENDING, _parent_outcome.c.run_id <= bindparam("through")
         )
@@ -174,7 +174,8 @@ class RetryRuns(BulkAction):
         )
 
     def _repeated_by_parent(self, is_retried: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Condition: the run's parent has an outcome for which `is_retried` holds, and its retry repeats the run."""
+        """Condition: the run's parent has an outcome that matches `is_retried`, and the parent's retry repeats the
+        run."""
         has_parent = exists().where(
             _parent_outcome.c.operation_id == bindparam("of_operation"),
             _parent_outcome.c.run_id == _run.parent_run_id,
@@ -237,10 +238,10 @@ class RetryRuns(BulkAction):
 def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> list[UUID]:
     """Charges the retries to their projects' quotas, and returns the runs that are within them, in the order of IDs.
 
-    Retries beyond a quota fail, so that a later operation can take them over.
+    Retries beyond a quota fail, so that a later operation can select them.
     """
     within_quota: list[UUID] = []
-    # Projects are charged in one order: two operations over the same projects would deadlock otherwise.
+    # Projects are charged in one order. Otherwise two operations over the same projects would deadlock.
     for project_id, rows in sorted(group_by(runs, "project_id").items()):
         run_ids = [row.id for row in rows]
         granted = quota.take(uow, project_id, len(run_ids))
@@ -264,9 +265,9 @@ def _link(uow: UnitOfWork, chunk: Chunk, values: Sequence[Sequence[Any]]) -> Non
 
 
 def _due_times(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
-    """Returns when each of the next `count` retries is due: now, or at a random time within its own interval.
+    """Returns the due time of each of the next `count` retries: now, or a random time within its own interval.
 
-    Intervals continue from the last one given, so the pace holds over chunks, restarts and pauses of the workers.
+    Intervals continue from the last one, so the pace holds over chunks, restarts and pauses of the workers.
     """
     interval = _interval(chunk.operation)
     if not interval:
