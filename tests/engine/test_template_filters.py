@@ -84,7 +84,7 @@ def test_times(source: str, expected: Any) -> None:
         ("true | date_add(days=1)", "this is a boolean"),
         ("'2026-01-01' | date_parse('%d.%m.%Y')", "not a time in the format"),
         ("'2026-01-01' | date_format('%999999d')", "not supported"),
-        ("'2026-01-01' | date_zone('Mars/Base')", "no time zone"),
+        ("'2026-01-01' | date_zone('Mars/Base')", "No time zone"),
         ("'2026-01-01' | date_add(years=9999)", "calendar"),
         ("'2026-01-01' | date_add(days=10 ** 15)", "calendar"),
         ("'2026-01-01' | date_add(months=0.5)", "whole numbers"),
