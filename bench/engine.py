@@ -179,7 +179,7 @@ async def working(url: str, count: int) -> AsyncIterator[None]:
 
 async def until(database: Database, run_id: UUID, statuses: Collection[RunStatus]) -> None:
     """Returns when the run has one of the statuses: after a notification, or after a read a second later."""
-    with database.signals.listen(pubsub.run_changed(run_id)) as changed:
+    with database.pubsub.subscribe(pubsub.run_changed(run_id)) as changed:
         while True:
             changed.clear()
             row = (await database.read(run_reads.by_ids, [run_id], frozenset({"status"})))[run_id]

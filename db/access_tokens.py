@@ -42,7 +42,7 @@ def revoke(uow: UnitOfWork, token_id: UUID, expires_at: datetime) -> bool:
 
 def active(conn: Connection, key_ids: Collection[UUID], token_ids: Collection[UUID]) -> set[UUID]:
     """Returns the active keys among `key_ids`, and the tokens among `token_ids` that were not revoked."""
-    return api_keys.in_force(conn, list(key_ids)) | (set(token_ids) - revoked(conn, token_ids))
+    return api_keys.active_ids(conn, list(key_ids)) | (set(token_ids) - revoked(conn, token_ids))
 
 
 def purge(uow: UnitOfWork) -> int:

@@ -154,16 +154,16 @@ def active(conn: Connection, key_id: UUID) -> ActiveKey | None:
 
 
 def _active(conn: Connection, condition: ColumnElement[bool]) -> ActiveKey | None:
-    row = conn.execute(select(*(_key[name] for name in ActiveKey._fields)).where(condition, _in_force())).first()
+    row = conn.execute(select(*(_key[name] for name in ActiveKey._fields)).where(condition, _is_active())).first()
     return ActiveKey(*row) if row is not None else None
 
 
-def in_force(conn: Connection, key_ids: Sequence[UUID]) -> set[UUID]:
+def active_ids(conn: Connection, key_ids: Sequence[UUID]) -> set[UUID]:
     """Returns the active keys among `key_ids`."""
-    return set(conn.execute(select(_key.id).where(_key.id.in_(key_ids), _in_force())).scalars())
+    return set(conn.execute(select(_key.id).where(_key.id.in_(key_ids), _is_active())).scalars())
 
 
-def _in_force() -> ColumnElement[bool]:
+def _is_active() -> ColumnElement[bool]:
     return and_(_key.revoked_at.is_(None), or_(_key.expires_at.is_(None), _key.expires_at > clock.now()))
 
 
@@ -218,7 +218,7 @@ def _matches(where: KeyFilter) -> ColumnElement[bool]:
     if where.project_ids is not None:
         conditions.append(_key.project_id.in_(where.project_ids))
     if where.active is not None:
-        conditions.append(_in_force() if where.active else not_(_in_force()))
+        conditions.append(_is_active() if where.active else not_(_is_active()))
     return and_(*conditions)
 
 

@@ -44,7 +44,7 @@ _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 def ensure(conn: Connection) -> bool:
     """Creates the index, if it is missing and the database supports it; returns True if it exists."""
-    if is_there(conn):
+    if exists(conn):
         return True
     statements = _SQLITE if conn.dialect.name == "sqlite" else _POSTGRESQL
     try:
@@ -59,7 +59,7 @@ def ensure(conn: Connection) -> bool:
     return True
 
 
-def is_there(conn: Connection) -> bool:
+def exists(conn: Connection) -> bool:
     """Returns True if the database has the index."""
     query = (
         "SELECT 1 FROM sqlite_schema WHERE name = ?"
@@ -69,11 +69,11 @@ def is_there(conn: Connection) -> bool:
     return conn.exec_driver_sql(query, (ERROR_TEXT,)).first() is not None
 
 
-def is_known(conn: Connection) -> bool:
-    """Like `is_there`, with an answer that may be some seconds old."""
+def existed_recently(conn: Connection) -> bool:
+    """Like `exists`, with an answer that may be some seconds old."""
     until, found = _known.get(conn.engine, (0.0, False))
     now = time.monotonic()
     if now >= until:
-        found = is_there(conn)
+        found = exists(conn)
         _known[conn.engine] = (now + _REMEMBERED_SECONDS, found)
     return found

@@ -66,7 +66,7 @@ class RunJournal:
         """
         if self._output.has_any:
             return False
-        return await self._database.write_together(step_journal.advance_batch, change.lease.run_id, change)
+        return await self._database.write_batched(step_journal.advance_batch, change.lease.run_id, change)
 
     async def flush_output(self) -> None:
         """Write the buffered output while an attempt is running."""

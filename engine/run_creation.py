@@ -86,7 +86,7 @@ class Idempotency:
         if found is None:
             return Earlier(None, None)
         if found.run_id is None and found.refused_id is not None:
-            if not quota.has_room(uow.conn, project_id):
+            if not quota.is_left(uow.conn, project_id):
                 raise QuotaExceededError(found.refused_id)
             transitions.forget_idempotency_key(uow, found.refused_id)
         return found

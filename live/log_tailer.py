@@ -144,7 +144,7 @@ class LogTailer:
 
     async def _run(self) -> None:
         try:
-            with self._database.signals.listen(pubsub.EVENTS) as notified:
+            with self._database.pubsub.subscribe(pubsub.EVENTS) as notified:
                 await self._follow(notified)
         except Exception as error:
             self._failure = TailerFailedError()

@@ -315,7 +315,7 @@ async def _insert(
             if earlier.request_hash != idempotency.request_hash:
                 raise IdempotencyConflictError
             return earlier
-        _make_room(uow, project_id, is_plan=request.dry_run)
+        _enforce_limits(uow, project_id, is_plan=request.dry_run)
         return pinning.prepare(uow, values, _PREPARATION_LEASE)
 
     while True:
@@ -329,7 +329,7 @@ async def _insert(
             return operation
         if operation.status != BulkStatus.PREPARING:
             return operation.id  # type: ignore[no-any-return]
-        with context.database.signals.listen(pubsub.operation_changed(operation.id)) as changed:
+        with context.database.pubsub.subscribe(pubsub.operation_changed(operation.id)) as changed:
             await clock.wait_for(changed, waiting.POLL_SECONDS)
 
 
@@ -400,7 +400,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     def execute(uow: UnitOfWork) -> BulkLease:
         if plan.project_id is not None:
             operations.lock_project(uow, plan.project_id)
-        _make_room(uow, plan.project_id, is_plan=False)
+        _enforce_limits(uow, plan.project_id, is_plan=False)
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
             raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
@@ -411,7 +411,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
     return await context.database.write(execute)
 
 
-def _make_room(uow: UnitOfWork, project_id: UUID | None, *, is_plan: bool) -> None:
+def _enforce_limits(uow: UnitOfWork, project_id: UUID | None, *, is_plan: bool) -> None:
     """Keeps a project within its limits before it gets one more operation, or plan."""
     if is_plan:
         plans.expire_oldest(uow, project_id, MAX_PLANS - 1)

@@ -44,7 +44,7 @@ class Viewer:
         return self.token_id or self.key_id
 
     @property
-    def sight(self) -> Hashable:
+    def visibility_key(self) -> Hashable:
         """Returns a value that is equal for viewers who see the same: they get equal responses."""
         return self.project_id, self.role, self.payloads, self.scope
 

@@ -206,7 +206,7 @@ class _Compiler:
         field = output.fields[name]
         declared = _declared(field)
         if declared.base_resolver is not None and declared.base_resolver.is_async:
-            return _itself, None, self._async_field(output, field, declared, nodes), True
+            return _identity, None, self._async_field(output, field, declared, nodes), True
         named = _nullable(field.type)
         leaf = _serializer(named) if is_leaf_type(named) else None
         child = self._completer(named, nodes) if leaf is None else _unchanged
@@ -252,7 +252,7 @@ def _nullable(output: GraphQLOutputType) -> Any:
     return output.of_type if isinstance(output, GraphQLNonNull) else output
 
 
-def _itself(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 

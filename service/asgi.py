@@ -61,7 +61,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     token_keys = load_token_keys(settings)
     viewers = Viewers(database, token_keys)
     sessions = BrowserSessions(database, viewers, project_id)
-    downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
@@ -76,9 +76,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             # Registered first, for the case that the start fails: open threads of SQLite would keep the process alive.
             stack.push_async_callback(database.close)
             stack.push_async_callback(viewers.write_uses)
-            stack.enter_context(viewers.forgetting_revoked())
-            signals = pg_notify.listen_for_other_processes(database, settings.database_url)
-            await stack.enter_async_context(signals)
+            stack.enter_context(viewers.forget_revoked())
+            notifications = pg_notify.listen_for_other_processes(database, settings.database_url)
+            await stack.enter_async_context(notifications)
             beside = [asyncio.create_task(work) for work in (connections.watch(), viewers.record_uses())]
             task = asyncio.create_task(worker.run()) if worker else None
             yield

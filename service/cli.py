@@ -253,7 +253,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
 
     def work(uow: UnitOfWork) -> str | None:
         row = api_keys.locked(uow, decoded)
-        if row is None or not api_keys.in_force(uow.conn, [decoded]):
+        if row is None or not api_keys.active_ids(uow.conn, [decoded]):
             return None
         return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), _origin())
 

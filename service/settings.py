@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _no_cookies_from_everywhere(self) -> Self:
+    def _refuse_credentials_of_every_origin(self) -> Self:
         if self.cors_credentials and "*" in self.origins:
             raise PydanticCustomError("cors", "with FLOWRUNS_CORS_CREDENTIALS, FLOWRUNS_CORS_ORIGINS must list origins")
         return self
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
         return self.http_allow_private if self.http_use_proxies is None else self.http_use_proxies
 
     @property
-    def files_place(self) -> str:
+    def files_location(self) -> str:
         """Returns the folder or URL of the file store."""
         database_file = self.database_file or Path(".flowruns/database")
         return self.files_url or str(database_file.parent.absolute() / FILES_FOLDER)

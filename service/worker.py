@@ -47,7 +47,7 @@ class Worker:
             http_use_proxies=settings.uses_proxies,
             actions=actions.load(modules),
         )
-        self._files = FileStore(settings.files_place)
+        self._files = FileStore(settings.files_location)
         self._output_limits = OutputLimits(self._files, settings.max_log_lines, settings.max_file_bytes)
         self._dispatcher = self._new_dispatcher()
         self._scheduler = Scheduler(database, flows)

@@ -70,7 +70,7 @@ class Database:
         `query_timeout` is the time limit of reads in seconds; None: no limit. Writes have no limit.
         """
         self.dialect = "postgresql" if pg_url.is_postgresql(url) else "sqlite"
-        self.signals = pubsub.PubSub()
+        self.pubsub = pubsub.PubSub()
         self._steps = steps
         self._under_way: set[asyncio.Future[Any]] = set()
         self._batchers: dict[BatchWrite, WriteBatcher] = {}
@@ -152,7 +152,7 @@ class Database:
         """Returns the result of `work(uow, …)`, executed in one transaction, after its commit."""
         return await self._to_its_end(self._write(lambda uow: work(uow, *args, **kwargs)))
 
-    async def write_together(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
+    async def write_batched(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
         """Writes `item` by `work`, in one transaction with the items that other callers add at the same time.
 
         `key` identifies the item within the batch. Returns False if nothing was written for this item. The caller must
@@ -160,15 +160,15 @@ class Database:
         """
         if (batcher := self._batchers.get(work)) is None:
             batcher = self._batchers[work] = WriteBatcher(lambda items: self.write(work, items))
-        done = batcher.put(key, item)
-        if batcher.has_room:
-            self._start(batcher.serve())
+        done = batcher.submit(key, item)
+        if batcher.needs_drain:
+            self._start(batcher.drain())
         return await done
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
         with _typed_errors():
             result, topics = await self._commit(work)
-        self.signals.send(topics)
+        self.pubsub.publish(topics)
         return result
 
     async def _commit(self, work: Callable[[UnitOfWork], T]) -> tuple[T, Sequence[Hashable]]:

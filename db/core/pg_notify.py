@@ -67,7 +67,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Listens and notifies until cancelled; replaces a lost connection."""
-        with self._local.forwarded(self._put):
+        with self._local.forwarding(self._put):
             while True:
                 try:
                     await self._serve()
@@ -76,7 +76,7 @@ class Notifier:
                 await asyncio.sleep(RECONNECT)
 
     async def _serve(self) -> None:
-        connection = await self._server.connect({"application_name": "flow-runs signals"})
+        connection = await self._server.connect({"application_name": "flow-runs notifications"})
         connection.add_termination_listener(lambda _: self._filled.set())
         try:
             if await self._server.find_pooling() is Pooling.TRANSACTION:
@@ -85,7 +85,7 @@ class Notifier:
             await connection.add_listener(CHANNEL, self._receive)
             self.listening.set()
             # Receivers read the tables for changes from before this connection.
-            self._local.deliver(_PLAIN)
+            self._local.publish_local(_PLAIN)
             while not connection.is_closed():
                 await self._notify(connection)
         finally:
@@ -103,7 +103,7 @@ class Notifier:
                 snapshot = await connection.fetchval(_SNAPSHOT)
             if snapshot != seen:
                 seen = snapshot
-                self._local.deliver_all()
+                self._local.publish_all_local()
             # The pace follows the loop's time, as in `_notify`.
             await asyncio.sleep(POLL_SECONDS)
 
@@ -129,7 +129,7 @@ class Notifier:
 
     def _receive(self, connection: Any, sender: int, _channel: str, payload: object) -> None:
         if sender != connection.get_server_pid():
-            self._local.deliver([_decode(topic) for topic in str(payload).split()])
+            self._local.publish_local([_decode(topic) for topic in str(payload).split()])
 
 
 def _encode(topic: Hashable) -> str | None:
@@ -156,9 +156,9 @@ async def listen_for_other_processes(database: Database, url: str) -> AsyncItera
     """Passes wake-ups between this process and others while the block lasts; on SQLite only wake-ups of the event
     log."""
     if database.server is None:
-        receiver: DataVersionPoller | Notifier = DataVersionPoller(url, database.signals)
+        receiver: DataVersionPoller | Notifier = DataVersionPoller(url, database.pubsub)
     else:
-        receiver = Notifier(database.server, database.signals)
+        receiver = Notifier(database.server, database.pubsub)
     task = asyncio.create_task(receiver.run())
     try:
         yield

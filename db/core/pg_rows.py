@@ -29,7 +29,7 @@ class RowFetcher:
         self._server = server
         self._settings = dict(settings)
         self._pool_timeout = pool_timeout
-        self._room = asyncio.Semaphore(size)
+        self._free = asyncio.Semaphore(size)
         self._idle: list[Any] = []
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
@@ -38,11 +38,11 @@ class RowFetcher:
         Raises:
             TimeoutError: no connection became free in time.
         """
-        if self._room.locked():
+        if self._free.locked():
             async with asyncio.timeout(self._pool_timeout):
-                await self._room.acquire()
+                await self._free.acquire()
         else:
-            await self._room.acquire()  # No timer is needed here, which would cost more than the semaphore.
+            await self._free.acquire()  # No timer is needed here, which would cost more than the semaphore.
         try:
             while self._idle:
                 conn = self._idle.pop()
@@ -55,13 +55,13 @@ class RowFetcher:
                         raise
             return await self._fetch(await self._connect(), statement, arguments)
         finally:
-            self._room.release()
+            self._free.release()
 
     async def _fetch(self, conn: Any, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
             rows: Sequence[Any] = await conn.fetch(statement, *arguments)
         except asyncpg.PostgresError:
-            self._give_back(conn)
+            self._release(conn)
             raise
         except BaseException:
             # The statement was cancelled, or the connection was lost: its state is unknown.
@@ -70,7 +70,7 @@ class RowFetcher:
         self._idle.append(conn)
         return rows
 
-    def _give_back(self, conn: Any) -> None:
+    def _release(self, conn: Any) -> None:
         if not conn.is_closed():
             self._idle.append(conn)
 

@@ -41,7 +41,7 @@ class PostgresUrl:
 
     dsn: str
     """The URL in the driver's form."""
-    place: str
+    location: str
     """Hosts and database, for messages: without role and password."""
     connect_timeout: float | None = None
     """Largest number of seconds for connecting, from the URL; None if it has none."""
@@ -79,8 +79,8 @@ def parse(url: str) -> PostgresUrl:
         f"/{quote(unquote(database), safe='')}" if database else "",
         f"?{urlencode(kept)}" if kept else "",
     ))  # fmt: skip
-    place = f"{unquote(hosts) or kept.get('host', 'the default host')}/{unquote(database)}"
-    return PostgresUrl(encoded, place, float(seconds) if seconds.isdigit() and int(seconds) else None)
+    location = f"{unquote(hosts) or kept.get('host', 'the default host')}/{unquote(database)}"
+    return PostgresUrl(encoded, location, float(seconds) if seconds.isdigit() and int(seconds) else None)
 
 
 def _split(rest: str) -> tuple[str, str, str, str]:

@@ -131,7 +131,7 @@ class PostgresServer:
             finally:
                 second.terminate()
         except asyncpg.PostgresError as error:
-            raise ConnectionFailedError(_sentence(error, self._url.place)) from error
+            raise ConnectionFailedError(_sentence(error, self._url.location)) from error
         finally:
             first.terminate()
 
@@ -141,7 +141,7 @@ class PostgresServer:
                 self._url.dsn, timeout=self._timeout, server_settings=dict(settings) or None, **options
             )
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            raise ConnectionFailedError(_sentence(error, self._url.place)) from error
+            raise ConnectionFailedError(_sentence(error, self._url.location)) from error
 
     def engine(self, settings: Mapping[str, str], **options: Any) -> AsyncEngine:
         """Returns an engine of SQLAlchemy that gets its connections here; `options` are those of the engine."""
@@ -194,23 +194,27 @@ _STATES: Sequence[tuple[type[Exception], str]] = (
 )
 
 
-def _sentence(error: BaseException, place: str) -> str:
+def _sentence(error: BaseException, location: str) -> str:
     """Returns the reason for which the connection failed, and advice for the operator, on one line."""
     for kind, advice in _STATES:
         if isinstance(error, kind):
-            return f"The database {place} cannot be used: {_text(error)}. {advice}"
+            return f"The database {location} cannot be used: {_text(error)}. {advice}"
     if isinstance(error, TimeoutError):
         return (
-            f"The database {place} cannot be reached: there was no response in time. Check host and port in "
+            f"The database {location} cannot be reached: there was no response in time. Check host and port in "
             "FLOWRUNS_DATABASE_URL."
         )
     if isinstance(error, socket.gaierror):
-        return f"The database {place} cannot be reached: the host name is unknown. Check it in FLOWRUNS_DATABASE_URL."
+        return (
+            f"The database {location} cannot be reached: the host name is unknown. Check it in FLOWRUNS_DATABASE_URL."
+        )
     if isinstance(error, ssl.SSLError):
-        return f"The database {place} cannot be used: TLS failed, {_text(error)}. Check `sslmode` and `sslrootcert`."
+        return f"The database {location} cannot be used: TLS failed, {_text(error)}. Check `sslmode` and `sslrootcert`."
     if isinstance(error, OSError):
-        return f"The database {place} cannot be reached: {_text(error)}. Check host and port in FLOWRUNS_DATABASE_URL."
-    return f"The database {place} cannot be used: {_text(error)}."
+        return (
+            f"The database {location} cannot be reached: {_text(error)}. Check host and port in FLOWRUNS_DATABASE_URL."
+        )
+    return f"The database {location} cannot be used: {_text(error)}."
 
 
 def _text(error: BaseException) -> str:

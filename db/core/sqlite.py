@@ -120,7 +120,7 @@ class _Job:
             conn.exec_driver_sql("ROLLBACK TO job")
         conn.exec_driver_sql("RELEASE job")
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Passes the result to the caller, in the thread of its event loop."""
         if self.done.done():  # The caller was cancelled.
             return
@@ -350,12 +350,12 @@ class Writer:
             for job in group:
                 job.error = job.error or error
         # One call serves the group: each call wakes the loop's thread, and takes the interpreter lock from this one.
-        group[0].loop.call_soon_threadsafe(_settle_all, group)
+        group[0].loop.call_soon_threadsafe(_resolve_all, group)
 
 
-def _settle_all(group: list[_Job]) -> None:
+def _resolve_all(group: list[_Job]) -> None:
     for job in group:
-        job.settle()
+        job.resolve()
 
 
 def writing_engine(url: URL) -> Engine:
@@ -363,12 +363,12 @@ def writing_engine(url: URL) -> Engine:
     engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
     read_keys_fast(engine.dialect)
     event.listen(engine, "connect", prepare)
-    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "connect", _disable_driver_transactions)
     event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def _leave_transactions_to_us(dbapi_connection: Any, _record: object) -> None:
+def _disable_driver_transactions(dbapi_connection: Any, _record: object) -> None:
     # Python's driver would begin transactions by itself, and only before some statements.
     dbapi_connection.isolation_level = None
 

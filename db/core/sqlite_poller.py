@@ -43,10 +43,10 @@ class DataVersionPoller:
         while True:
             # The pace follows the loop's time, not the service's clock, which tests set.
             await asyncio.sleep(POLL_SECONDS)
-            if not self._local.is_heard(pubsub.EVENTS):
+            if not self._local.has_subscribers(pubsub.EVENTS):
                 seen = None
                 continue
             ((version,),) = await connection.execute_fetchall("PRAGMA data_version")
             if version != seen:
                 seen = version
-                self._local.deliver([pubsub.EVENTS])
+                self._local.publish_local([pubsub.EVENTS])

@@ -73,7 +73,7 @@ def limits_any(conn: Connection, project_ids: Collection[UUID]) -> bool:
     return any(conn.execute(_QUOTA, {"of_project_id": key}).first() is not None for key in project_ids)
 
 
-def has_room(conn: Connection, project_id: UUID) -> bool:
+def is_left(conn: Connection, project_id: UUID) -> bool:
     """Returns True if the project can start a run now, as far as other transactions have committed."""
     quota = conn.execute(_QUOTA, {"of_project_id": project_id}).first()
     return quota is None or used_by_projects(conn, [project_id]).get(project_id, 0) < quota.quota_runs

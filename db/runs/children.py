@@ -162,7 +162,7 @@ def create(uow: UnitOfWork, parent: RunRow, batch: ChildBatch) -> list[UUID]:
 
 def of_attempt(conn: Connection, parent_id: UUID, position: int, attempt: int) -> Mapping[int, ChildResult]:
     """Returns the run of each item of an attempt, by item."""
-    holders = _holders(parent_id, position, attempt)
+    holders = _item_runs(parent_id, position, attempt)
     children: Sequence[ChildResult] = fetch_all(conn, select(holders).order_by(holders.c.item_index))
     return {child.item_index: child for child in children}
 
@@ -216,7 +216,7 @@ def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[U
         return {}
     attempts = [(step.run_id, step.position, step.attempts_count) for step in steps]
     of_attempts = tuple_(_run.parent_run_id, _run.parent_position, _run.parent_attempt).in_(attempts)
-    holders = group_by(fetch_all(conn, select(_holders_of(of_attempts))), "parent_run_id")
+    holders = group_by(fetch_all(conn, select(_item_runs_of(of_attempts))), "parent_run_id")
     plans = {step.run_id: ItemPlan.parse(step.input) for step in steps}
     kept: dict[UUID, set[int]] = {}
     unfinished: dict[UUID, set[UUID]] = {}
@@ -328,7 +328,7 @@ def live_detached_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[
 
 def _advance(uow: UnitOfWork, parent: RunRow, child: WaitedChild) -> FailedBatch | None:
     """Creates the children of the next items, or wakes the parent; returns the batch if one of its items has failed."""
-    holders = _holders(parent.id, child.parent_position, child.parent_attempt)
+    holders = _item_runs(parent.id, child.parent_position, child.parent_attempt)
     is_live = holders.c.status.in_(sorted(LIVE))
     has_failed = and_(holders.c.fail_parent_on_failure.is_(True), holders.c.status.in_(sorted(UNSUCCESSFUL)))
     counts = (func.count().filter(is_live), func.count().filter(has_failed), func.max(holders.c.item_index))
@@ -411,12 +411,12 @@ def _attempt_of(conn: Connection, run_id: UUID, position: int, attempt: int, *, 
     return EarlierAttempt(plan, of_attempt(conn, run_id, position, attempt), is_same)
 
 
-def _holders(parent_id: UUID, position: int, attempt: int) -> Subquery:
+def _item_runs(parent_id: UUID, position: int, attempt: int) -> Subquery:
     """Returns the run of each item of an attempt: the last one for the item."""
-    return _holders_of(_siblings(parent_id, position, attempt))
+    return _item_runs_of(_siblings(parent_id, position, attempt))
 
 
-def _holders_of(siblings: ColumnElement[bool]) -> Subquery:
+def _item_runs_of(siblings: ColumnElement[bool]) -> Subquery:
     """Returns the run of each item of one attempt of each parent: the last one for the item."""
     newest_first = (_run.attempt.desc(), _run.id.desc())
     place = (_run.parent_run_id, _run.item_index)

@@ -181,7 +181,7 @@ def renew(uow: UnitOfWork, leases: Sequence[Lease], lease: timedelta) -> set[UUI
     return set(valid)
 
 
-def still_held(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
+def valid_leases(conn: Connection, leases: Sequence[Lease]) -> set[UUID]:
     """Returns the runs whose leases are still valid."""
     return set(conn.execute(select(_run.id).where(_leased(leases))).scalars())
 

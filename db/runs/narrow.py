@@ -174,7 +174,7 @@ def _projects(conn: Connection, where: RunFilter) -> Sequence[UUID]:
 def _indexed_error(conn: Connection, where: RunFilter) -> str | None:
     """Returns the folded text that errors must contain, if an index of texts finds it."""
     part = fold(where.error_contains or "")
-    return part if len(part) >= TRIGRAM and text_indexes.is_known(conn) else None
+    return part if len(part) >= TRIGRAM and text_indexes.existed_recently(conn) else None
 
 
 _Query = Callable[[int], Sequence[UUID]]

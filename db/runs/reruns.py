@@ -70,7 +70,7 @@ def lock(uow: UnitOfWork, run_id: UUID, step_name: str | None, *, force: bool) -
 def columns(run: LockedRun, new_id: UUID, step_name: str | None) -> dict[str, Any]:
     """Returns the columns of a rerun that depend on the repeated run."""
     return {
-        **{name: getattr(run, name) for name in retries.CARRIED_OVER},
+        **{name: getattr(run, name) for name in retries.COPIED_COLUMNS},
         "rerun_of_id": run.id,
         "root_run_id": new_id if run.parent_run_id is None else run.root_run_id,
         "fail_parent_on_failure": False,

@@ -66,7 +66,7 @@ KEEPING = frozenset(RetryStrategy) - {RetryStrategy.ON_LATEST_VERSION}
 """Strategies that keep results of the retried run."""
 _OF_LATEST_VERSION = frozenset({RetryStrategy.ON_LATEST_VERSION, RetryStrategy.FROM_FAILED_STEP_ON_LATEST_VERSION})
 
-CARRIED_OVER = (
+COPIED_COLUMNS = (
     "project_id",
     "flow_id",
     "environment",
@@ -101,7 +101,7 @@ class LockedRun(RunRow, Protocol):
     """The code of the error that refuses the retry."""
     version: UUID
     """The flow version that the retry executes."""
-    takes_place: bool
+    replaces_in_parent: bool
     """True if the retry replaces the run in a step of the parent that still waits for it."""
 
 
@@ -126,7 +126,7 @@ def refused_by_quota(run: FromClause) -> ColumnElement[bool]:
 
 _HAS_LIVE_RETRY = exists().where(_retry.c.retry_of_id == _run.id, _retry.c.status.in_(sorted(LIVE)))
 _HAS_RETRY = exists().where(_retry.c.retry_of_id == _run.id)
-TAKES_PLACE: ColumnElement[bool] = and_(
+REPLACES_IN_PARENT: ColumnElement[bool] = and_(
     _run.parent_position.is_not(None),
     exists()
     .where(
@@ -206,10 +206,10 @@ def derived(
         first_run_id = case((_run.failed_step_name == step_name, func.coalesce(_run.first_run_id, _run.id)))
     elif strategy in KEEPING:
         first_run_id = func.coalesce(_run.first_run_id, _run.id)
-    place = {name: case((TAKES_PLACE, _run[name]), else_=null()) for name in _PLACE}
+    place = {name: case((REPLACES_IN_PARENT, _run[name]), else_=null()) for name in _PLACE}
     return {
         **place,
-        "fail_parent_on_failure": case((TAKES_PLACE, _run.fail_parent_on_failure), else_=false()),
+        "fail_parent_on_failure": case((REPLACES_IN_PARENT, _run.fail_parent_on_failure), else_=false()),
         "root_run_id": case((_run.parent_run_id.is_(None), new_id), else_=_run.root_run_id),
         "first_run_id": first_run_id,
         "retry_strategy": literal(strategy.value),
@@ -225,8 +225,8 @@ def derived_from(run: LockedRun, strategy: RetryStrategy, new_id: UUID, step_nam
     """Returns the values of `derived` for one locked run."""
     is_continued = continues(strategy, step_name, run.failed_step_name)
     return {
-        **{name: getattr(run, name) if run.takes_place else None for name in _PLACE},
-        "fail_parent_on_failure": run.takes_place and run.fail_parent_on_failure,
+        **{name: getattr(run, name) if run.replaces_in_parent else None for name in _PLACE},
+        "fail_parent_on_failure": run.replaces_in_parent and run.fail_parent_on_failure,
         "root_run_id": new_id if run.parent_run_id is None else run.root_run_id,
         "first_run_id": (run.first_run_id or run.id) if is_continued else None,
         "retry_strategy": strategy,
@@ -263,7 +263,7 @@ def lock(
     judgement = (
         refusal(strategy, None if step_name is None else literal(step_name), force=force).label("refusal"),
         version(strategy).label("version"),
-        TAKES_PLACE.label("takes_place"),
+        REPLACES_IN_PARENT.label("replaces_in_parent"),
     )
     query = select(*_runs.c, _project.retry_limit, *judgement).select_from(WITH_FLOWS)
     row: LockedRun | None = fetch_first(uow.conn, query.where(_run.id == run_id))

@@ -182,7 +182,7 @@ def _base_problem(rule: FieldRule, base: str, term: str) -> str | None:
         if (found := _value_problem(rule, text)) is not None:
             return found
     if dash and (first := rule.value(start)) is not None and (last := rule.value(end)) is not None and first > last:
-        return _instead_of_wrapped(rule, start, end, term)
+        return _wrapped_range_problem(rule, start, end, term)
     return None
 
 
@@ -222,7 +222,7 @@ def _value_problem(rule: FieldRule, text: str) -> str | None:
     return f"The {rule.name} must be from {rule.first} to {rule.last}, and not {value}.{hint}"
 
 
-def _instead_of_wrapped(rule: FieldRule, start: str, end: str, term: str) -> str:
+def _wrapped_range_problem(rule: FieldRule, start: str, end: str, term: str) -> str:
     first, last = rule.value(start), rule.value(end)
     final = rule.names[-1] if start.upper() in rule.names else str(rule.last - (rule is WEEKDAY))
     initial = rule.names[0] if end.upper() in rule.names else str(rule.first)

@@ -47,7 +47,7 @@ class SecretStore:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Applies changes immediately while the block lasts, instead of within `TRUSTED`."""
-        with self._database.signals.listen(pubsub.SECRETS_CHANGED) as self._changed:
+        with self._database.pubsub.subscribe(pubsub.SECRETS_CHANGED) as self._changed:
             yield
 
     async def masker(self, project_id: UUID) -> Masker:

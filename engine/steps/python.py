@@ -115,11 +115,11 @@ def _validated(rendered: Any) -> PythonInput:
 
 
 def _bind_arguments(action: Action, args: dict[str, Any], context: StepContext) -> inspect.BoundArguments:
-    if action.wants_context and "ctx" in args:
+    if action.takes_context and "ctx" in args:
         message = f"{action.name}: flows cannot set the argument 'ctx'."
         raise StepError("ACTION_ARGUMENTS", message, retryable=False)
     ctx = context if action.is_coroutine else ThreadContext.of(context)
-    extra = {"ctx": ctx} if action.wants_context else {}
+    extra = {"ctx": ctx} if action.takes_context else {}
     try:
         return action.signature.bind(**args, **extra)
     except TypeError as error:

@@ -35,7 +35,7 @@ def from_json(meter: Meter, value: Any) -> Any:
     except orjson.JSONDecodeError as error:
         raise template_error(f"The text is not JSON: {error}") from None
     # The weight is estimated from its text, without traversing the value.
-    meter.room(meter.weigh(parsed))
+    meter.check_weight(meter.weigh(parsed))
     return parsed
 
 
@@ -60,7 +60,7 @@ def quoted(meter: Meter, value: Any) -> str:
         return meter.made(placeholders.encoded(meter.marker, "urlencode", text))
     # The cost is paid before the quoting, which is slow and may turn each byte into three.
     meter.work(len(text) // 4)
-    meter.room(len(text.encode()))
+    meter.check_weight(len(text.encode()))
     return meter.made(quote(text, safe=""))
 
 

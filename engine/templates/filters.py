@@ -250,7 +250,7 @@ def absolute(_: Meter, value: Any) -> Any:
 
 def center(meter: Meter, value: Any, width: int = 80) -> str:
     """Returns the text centred in `width` characters."""
-    meter.room(width)
+    meter.check_weight(width)
     return meter.made(operations.text_of(meter, value).center(width))
 
 

@@ -87,21 +87,21 @@ class Meter:
         if time.thread_time() > self._deadline:
             raise limit_exceeded(f"The template takes more than {MAX_CPU_SECONDS * 1000:.0f} ms.")
 
-    def carry(self, weight: int) -> None:
+    def add_traffic(self, weight: int) -> None:
         """Pays for reading or making values of this weight."""
         self._traffic -= weight
         if self._traffic < 0:
             raise limit_exceeded(f"The template reads and makes more than {MAX_TRAFFIC:,} characters.")
         self.work(1)
 
-    def room(self, weight: int) -> None:
+    def check_weight(self, weight: int) -> None:
         """Checks, before a value is made, that its weight is allowed."""
         if weight > MAX_WEIGHT:
             raise limit_exceeded(f"A value would have more than {MAX_WEIGHT:,} characters.")
 
     def read(self, value: T) -> T:
         """Returns `value`, and pays for traversing it."""
-        self.carry(self.weigh(value))
+        self.add_traffic(self.weigh(value))
         return value
 
     def made(self, value: T) -> T:
@@ -111,7 +111,7 @@ class Meter:
         elif isinstance(value, dict):
             self._register(value, [*value, *value.values()])
         else:
-            self.room(self.weigh(value))
+            self.check_weight(self.weigh(value))
             self.read(value)
         return value
 
@@ -135,7 +135,7 @@ class Meter:
         # length. Writing it as JSON is thirty times as fast as traversing it.
         weight = len(orjson.dumps(value))
         self._weights[id(value)] = value, weight
-        self.carry(weight)
+        self.add_traffic(weight)
         return weight
 
     def _register(self, container: Any, parts: Iterable[Any]) -> int:
@@ -143,7 +143,7 @@ class Meter:
         weight = 2
         for part in parts:
             weight += self.weigh(part) + 1
-            self.room(weight)
+            self.check_weight(weight)
         self._weights[id(container)] = container, weight
-        self.carry(weight)
+        self.add_traffic(weight)
         return weight

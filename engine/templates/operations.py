@@ -79,7 +79,7 @@ def secret(meter: Meter, _: None, name: str) -> str:
 
 def output(meter: Meter, value: Any) -> Any:
     """Returns the result of a template that is one expression."""
-    meter.room(meter.weigh(value))
+    meter.check_weight(meter.weigh(value))
     return value
 
 
@@ -99,8 +99,8 @@ def join_text(meter: Meter, pieces: Iterator[str]) -> str:
     length = 0
     for piece in pieces:
         length += len(piece)
-        meter.room(length)
-        meter.carry(len(piece))
+        meter.check_weight(length)
+        meter.add_traffic(len(piece))
         joined.append(piece)
     return "".join(joined)
 
@@ -186,7 +186,7 @@ def add(meter: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, str) and isinstance(right, str):
         return concat(meter, left, right)
     if isinstance(left, list) and isinstance(right, list):
-        meter.room(meter.weigh(left) + meter.weigh(right))
+        meter.check_weight(meter.weigh(left) + meter.weigh(right))
         return meter.made(left + right)
     raise template_error(f"Cannot add {type_name(left)} and {type_name(right)}; `~` joins any values as text")
 
@@ -198,7 +198,7 @@ def multiply(meter: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, int):
         left, right = right, left
     if isinstance(left, str | list) and isinstance(right, int):
-        meter.room(meter.weigh(left) * max(right, 0))
+        meter.check_weight(meter.weigh(left) * max(right, 0))
         return meter.made(left * right)
     raise template_error(f"Cannot multiply {type_name(left)} and {type_name(right)}")
 
@@ -347,7 +347,7 @@ def replace(meter: Meter, value: str, old: str, new: str, count: int = -1) -> st
     negative."""
     occurrences = meter.read(value).count(old)
     replaced = occurrences if count < 0 else min(occurrences, count)
-    meter.room(len(value) + replaced * max(len(new) - len(old), 0))
+    meter.check_weight(len(value) + replaced * max(len(new) - len(old), 0))
     return meter.made(value.replace(old, new, replaced))
 
 

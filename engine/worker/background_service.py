@@ -81,7 +81,7 @@ class BackgroundService(ABC):
     def _subscription(self) -> AbstractContextManager[asyncio.Event]:
         if self._pubsub is None:
             return nullcontext(self._wake_up)
-        return self._pubsub.listen(self._topic)
+        return self._pubsub.subscribe(self._topic)
 
     async def _run_turn(self) -> float:
         """Runs one turn; returns the seconds until the next one."""

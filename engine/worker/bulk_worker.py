@@ -147,7 +147,7 @@ class BulkWorker(BackgroundService):
     """Processes the bulk operations of one database. Any number of processes can run one."""
 
     def __init__(self, database: Database, chunk_size: int = CHUNK_SIZE) -> None:
-        super().__init__("bulk worker", INTERVAL_SECONDS, database.signals, pubsub.BULK_DUE)
+        super().__init__("bulk worker", INTERVAL_SECONDS, database.pubsub, pubsub.BULK_DUE)
         self._database = database
         self._chunk_size = chunk_size
         self._pipelines: list[ChunkPipeline] = []

@@ -73,7 +73,7 @@ class Dispatcher:
         """Claims and executes runs until `stop`. Runs that do not end within the grace period are released."""
         renewing = asyncio.create_task(self._keep_leases())
         try:
-            with self._database.signals.listen(pubsub.RUNS_DUE) as self._wake:
+            with self._database.pubsub.subscribe(pubsub.RUNS_DUE) as self._wake:
                 while not self._stopping.is_set():
                     self._wake.clear()
                     await self._claim_batch(execute)
@@ -155,7 +155,7 @@ class Dispatcher:
         """
         renewal = self._lease / 3
         self._renewed_at = clock.now()
-        with self._database.signals.listen(pubsub.RUNS_STOPPED) as stopped:
+        with self._database.pubsub.subscribe(pubsub.RUNS_STOPPED) as stopped:
             while True:
                 left = (self._renewed_at + renewal - clock.now()).total_seconds()
                 await clock.wait_for(stopped, max(0, min(left, self._settings.interval)))
@@ -174,7 +174,7 @@ class Dispatcher:
             if renew:
                 held = await self._database.write(claims.renew, leases, self._lease)
             else:
-                held = await self._database.read(claims.still_held, leases)
+                held = await self._database.read(claims.valid_leases, leases)
             lost = {task: lease.run_id for task, lease in tasks.items() if lease.run_id not in held}
             stopped = await self._database.read(claims.find_cancelled, list(lost.values())) if lost else ()
         except DatabaseUnavailableError:

@@ -71,7 +71,7 @@ class Scheduler(BackgroundService):
     """Starts the runs of all schedules of one database. Any number of processes may run one."""
 
     def __init__(self, database: Database, flows: FlowCache) -> None:
-        super().__init__("scheduler", INTERVAL_SECONDS, database.signals, pubsub.SCHEDULES_CHANGED)
+        super().__init__("scheduler", INTERVAL_SECONDS, database.pubsub, pubsub.SCHEDULES_CHANGED)
         self._database = database
         self._flows = flows
 

@@ -294,7 +294,7 @@ def new_columns(retried: LockedRun, start: RetryStart, idempotency: Idempotency,
     """Returns the columns of a retry that the actor `by` requests."""
     columns = run_creation.with_defaults(
         {
-            **{name: getattr(retried, name) for name in retries.CARRIED_OVER},
+            **{name: getattr(retried, name) for name in retries.COPIED_COLUMNS},
             **idempotency.values,
             "flow_version_id": retried.version,
             "trigger_method": TriggerMethod.RETRY,

@@ -45,7 +45,7 @@ async def wait_until(
     It is called at once, whenever `topic` is published, and every `POLL_SECONDS`.
     """
     deadline = clock.now() + timedelta(milliseconds=milliseconds)
-    with context.database.signals.listen(topic) as changed:
+    with context.database.pubsub.subscribe(topic) as changed:
         while (left := (deadline - clock.now()).total_seconds()) > 0:
             changed.clear()
             if await is_reached():

@@ -56,7 +56,7 @@ class ReadCounts:
     """Operations that the general path answered, by the reason: the part that is not covered, or the error."""
 
 
-class _LeaveError(Exception):
+class _NotCoveredError(Exception):
     """The general path must execute the operation."""
 
     def __init__(self, reason: str) -> None:
@@ -110,13 +110,13 @@ class _Operation:
     async def execute(self, given: dict[str, Any], context: Context) -> bytes:
         """Returns the body of the response."""
         if self._refused is not None:
-            raise _LeaveError(self._refused)
+            raise _NotCoveredError(self._refused)
         check(self._document, self._name, given)
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
-            raise _LeaveError("variables")
+            raise _NotCoveredError("variables")
         return await self._plan(graphql_schema, variables).run(context, variables)
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
@@ -124,14 +124,14 @@ class _Operation:
             if known.serves(variables):
                 return known
         if len(self._plans) >= _MAX_PLANS:
-            raise _LeaveError("many plans")
+            raise _NotCoveredError("many plans")
         environment = Environment(schema, self._fragments, variables)
         try:
             plan = self._planned(environment)
         except UncoveredError as error:
             if not environment.decisions:
                 self._refused = error.reason
-            raise _LeaveError(error.reason) from None
+            raise _NotCoveredError(error.reason) from None
         self._plans.append(plan)
         return plan
 
@@ -166,7 +166,7 @@ class CompiledReads:
         """Returns the body of the response to a query; None if the general path must execute it."""
         try:
             body = await self._operation(query, operation_name).execute(dict(variables or {}), context)
-        except _LeaveError as error:
+        except _NotCoveredError as error:
             reason = error.reason
         except UncoveredError as error:
             reason = error.reason
@@ -186,12 +186,12 @@ class CompiledReads:
 
     def _operation(self, query: str | None, name: str | None) -> _Operation:
         if not query:
-            raise _LeaveError("document")
+            raise _NotCoveredError("document")
         known = self._operations.find((query, name))
         if known is None:
             known = self._operations.put((query, name), self._prepared(query, name))
         if isinstance(known, str):
-            raise _LeaveError(known)
+            raise _NotCoveredError(known)
         return known
 
     def _prepared(self, query: str, name: str | None) -> _Operation | str:
@@ -201,7 +201,7 @@ class CompiledReads:
             if self._validate(self._schema._schema, document, _RULES):  # noqa: SLF001 - no public name
                 return "document"
             return _Operation(self._schema, document, name)
-        except _LeaveError as error:
+        except _NotCoveredError as error:
             return error.reason
         except (FlowRunsError, GraphQLError, ValueError, RecursionError):
             return "document"
@@ -212,8 +212,8 @@ def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionN
     if name is not None:
         operations = [node for node in operations if node.name and node.name.value == name]
     if len(operations) != 1:
-        raise _LeaveError("document")
+        raise _NotCoveredError("document")
     (operation,) = operations
     if operation.operation is not OperationType.QUERY:
-        raise _LeaveError(operation.operation.value)
+        raise _NotCoveredError(operation.operation.value)
     return operation

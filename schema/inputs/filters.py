@@ -286,11 +286,11 @@ def checked_text(name: str, text: str) -> str:
     """
     # PostgreSQL's text cannot hold it, so no stored text contains it.
     if "\0" in text:
-        raise _nul_refused(name)
+        raise _nul_error(name)
     return text
 
 
-def _nul_refused(name: str) -> InvalidArgumentError:
+def _nul_error(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"`{name}` must not contain the character U+0000.")
 
 
@@ -326,7 +326,7 @@ def _json_object(name: str, value: Any) -> str:
 
 def _without_nul(name: str, json_text: str) -> str:
     if json_codec.has_nul(json_text):
-        raise _nul_refused(name)
+        raise _nul_error(name)
     return json_text
 
 

@@ -81,9 +81,9 @@ class Viewers:
         """Uses that `write_uses` has to write."""
 
     @contextmanager
-    def forgetting_revoked(self) -> Iterator[None]:
+    def forget_revoked(self) -> Iterator[None]:
         """Forgets keys as soon as this process is notified of a revocation, while the block lasts."""
-        with self._database.signals.listen(pubsub.KEY_REVOKED) as self._revoked:
+        with self._database.pubsub.subscribe(pubsub.KEY_REVOKED) as self._revoked:
             yield
 
     async def record_uses(self) -> None:

@@ -75,8 +75,8 @@ class Webhooks:
 
     async def _started(self, request: Request) -> Response:
         webhook = await webhooks.find(self._database, request.path_params["token"])
-        if (greeting := _greeting(request)) is not None:
-            return greeting
+        if (handshake := _handshake(request)) is not None:
+            return handshake
         # HEAD shares the route of GET. It is a request without a body, and senders of events do not use it.
         if request.method != "POST" and not (request.method == "GET" and webhook.accepts_get):
             raise MethodNotAllowedError
@@ -126,7 +126,7 @@ def _is_withheld(name: str, webhook: WebhookRow, exposed: list[str]) -> bool:
     return (is_signature or may_be_credential) and name not in exposed
 
 
-def _greeting(request: Request) -> Response | None:
+def _handshake(request: Request) -> Response | None:
     """Returns the response to a handshake that has neither a body nor a signature; None if the call is not a handshake.
 
     By such requests senders find out whether a URL accepts their events.

@@ -134,7 +134,7 @@ class Streams:
             operation.query,
             operation.name,
             orjson.dumps({name: variables[name] for name in sorted(used) if name in variables}),
-            context.viewer.sight,
+            context.viewer.visibility_key,
         )
         renderer = self._renderers.get(key)
         if renderer is None:

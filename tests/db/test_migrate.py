@@ -414,9 +414,9 @@ class TestSearch:
             await asyncio.to_thread(migrate.upgrade, old)
         database = open_database(old)
         where = RunFilter(error_contains="closed")
-        assert not await database.read(text_indexes.is_there)
+        assert not await database.read(text_indexes.exists)
         assert await database.read(run_reads.count, where, None) == 1
         await asyncio.to_thread(migrate.upgrade, old)
-        assert await database.read(text_indexes.is_there)
+        assert await database.read(text_indexes.exists)
         assert await database.read(run_reads.count, where, None) == 1
         await database.close()

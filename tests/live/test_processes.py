@@ -10,7 +10,7 @@ from db.core.database import Database
 from db.events import log as event_log
 from live.events import CaughtUp, MatchedEvent
 from live.hub import Hub
-from tests.live.hub.harness import ALL, END, heard_to_the_end
+from tests.live.hub.harness import ALL, END, receive_to_the_end
 from tests.support.clock import FakeClock
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -48,7 +48,7 @@ async def test_subscribers_of_two_processes_receive_the_same_order(database_url:
             starts.append(first.position)
         missed = [each.subscribe(ALL, max(starts)) for each in (hub, other_hub)]
         async with asyncio.timeout(PATIENCE):
-            receiving = [asyncio.create_task(heard_to_the_end(feed)) for feed in (*live, *missed)]
+            receiving = [asyncio.create_task(receive_to_the_end(feed)) for feed in (*live, *missed)]
             work = [start_many(worker, flow, 20) for worker, flow in zip(workers, flows, strict=True) for _ in range(3)]
             await asyncio.gather(*work)
             await other.write(event_log.append, [await last(workers[1], flows[1])])

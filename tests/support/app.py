@@ -111,7 +111,7 @@ class App:
     async def wait_until_final(self, run_id: str, select: str = "status") -> Any:
         """Waits until a run has ended and returns its fields `select`."""
         key = ids.decode(IdKind.RUN, run_id)
-        with self.database.signals.listen(pubsub.run_changed(key)) as changed:
+        with self.database.pubsub.subscribe(pubsub.run_changed(key)) as changed:
             while not await self._is_final(key):
                 await asyncio.wait_for(changed.wait(), PATIENCE)
                 changed.clear()

@@ -217,7 +217,7 @@ class RetryRuns(BulkAction):
     def _creation(self) -> Creation:
         """Returns the statements that create the runs to which the outcomes of a chunk are linked."""
         values = {
-            **{name: _run[name] for name in retries.CARRIED_OVER},
+            **{name: _run[name] for name in retries.COPIED_COLUMNS},
             **retries.derived(self._strategy, _outcome.new_run_id, self._step_name),
             "id": _outcome.new_run_id,
             "flow_version_id": retries.version(self._strategy),

@@ -52,12 +52,12 @@ async def use_all_ways(database: Database) -> None:
 
 
 async def wake_each_other(url: str) -> None:
-    """What one process publishes is heard in the other."""
+    """What one process publishes is received in the other."""
     async with Process(url) as one_, Process(url) as other:
-        with other.signals.listen(pubsub.EVENTS) as heard:
-            heard.clear()
+        with other.pubsub.subscribe(pubsub.EVENTS) as received:
+            received.clear()
             await one_.database.write(lambda uow: uow.publish_after_commit(pubsub.EVENTS))
-            await within(heard)
+            await within(received)
 
 
 # PgBouncer

@@ -220,7 +220,7 @@ class TestClaims:
 
 class TestHandingBack:
     async def test_the_run_is_due_when_asked(self, database: Database, lease: Lease, fake_clock: FakeClock) -> None:
-        with database.signals.listen(pubsub.RUNS_DUE) as woken:
+        with database.pubsub.subscribe(pubsub.RUNS_DUE) as woken:
             await database.write(step_journal.snooze, lease, None, START + timedelta(seconds=30))
         assert woken.is_set()
         row = await database.read(run_row, lease.run_id)
@@ -345,7 +345,7 @@ class TestSteps:
 class TestFinishing:
     async def test_the_last_outcome_and_the_end_are_one(self, database: Database, lease: Lease) -> None:
         await database.write(step_journal.advance, lease, None, FIRST_TRY)
-        with database.signals.listen(pubsub.run_changed(lease.run_id)) as woken:
+        with database.pubsub.subscribe(pubsub.run_changed(lease.run_id)) as woken:
             await database.write(finish, lease, SUCCESS)
         assert woken.is_set()
         row = await database.read(run_row, lease.run_id)

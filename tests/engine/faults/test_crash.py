@@ -82,7 +82,7 @@ async def resume_runs(spec: WorkerSpec, *run_ids: UUID, at_once: bool) -> None:
     with in_use(from_now_on()) as still:
         async with worker_here(spec, still) as database:
             for run_id in run_ids:
-                with database.signals.listen(pubsub.run_changed(run_id)) as ended:
+                with database.pubsub.subscribe(pubsub.run_changed(run_id)) as ended:
                     if (await WorkerHarness(database, run_id).run(run_id)).status not in FINAL:
                         await (still.happened(ended) if at_once else still.drive(ended.wait()))
 
@@ -254,7 +254,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
     os.kill(pid, signal.SIGSTOP)
     with in_use(from_now_on()) as still:
         async with worker_here(spec, still) as database:
-            with database.signals.listen(pubsub.run_changed(run_id)) as ended:
+            with database.pubsub.subscribe(pubsub.run_changed(run_id)) as ended:
                 # The time of this process runs ahead; the zombie's clock has all its lease before it.
                 await still.advance(LONG / 2)
                 assert not ended.is_set()
@@ -312,7 +312,7 @@ async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_ki
         await worker_pool.ended(killed)
         with in_use(from_now_on()) as still:
             async with worker_here(spec, still) as database:
-                with database.signals.listen(pubsub.run_changed(left)) as ended:
+                with database.pubsub.subscribe(pubsub.run_changed(left)) as ended:
                     await still.advance(90)
                     assert not ended.is_set()
                     await still.drive(ended.wait())

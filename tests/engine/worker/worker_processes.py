@@ -121,7 +121,7 @@ async def work(spec: WorkerSpec) -> None:
     if spec.until is None:
         await worker.run()
     else:
-        with database.signals.listen(pubsub.run_changed(UUID(spec.until))) as ended:
+        with database.pubsub.subscribe(pubsub.run_changed(UUID(spec.until))) as ended:
             task = asyncio.create_task(worker.run())
             await ended.wait()
             worker.stop()

@@ -189,7 +189,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         step_event(worker, flow, one, event_log.RUN_ARCHIVED),
     ]
 
-    async def heard(selector: Topic, after: LogPosition | None, count: int) -> list[tuple[str, UUID | None]]:
+    async def received(selector: Topic, after: LogPosition | None, count: int) -> list[tuple[str, UUID | None]]:
         async with aclosing(hub.subscribe(selector, after)) as feed:
             if after is None:
                 await anext(feed)
@@ -204,7 +204,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         RunsTopic(RunFilter(ids=[other], archived=Archived.ONLY)): [],
     }
     ready = asyncio.Semaphore(0)
-    live = {each: asyncio.create_task(heard(each, None, len(events))) for each, events in expected.items()}
+    live = {each: asyncio.create_task(received(each, None, len(events))) for each, events in expected.items()}
     async with asyncio.timeout(PATIENCE):
         for _ in live:
             await ready.acquire()
@@ -212,7 +212,7 @@ async def test_each_hears_of_its_own_part_of_the_log(
         for selector, events in expected.items():
             found = await live[selector]
             assert found == events, selector
-    caught_up = await heard(RunTopic(one), start, 3)
+    caught_up = await received(RunTopic(one), start, 3)
     assert caught_up == [(event_log.RUN_STATUS, one), *expected[RunTopic(one)]]
 
 

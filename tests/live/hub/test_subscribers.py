@@ -22,7 +22,7 @@ from live.events import (
 )
 from live.hub import Hub
 from live.topics import NEVER_ENDS, RunsTopic, TopicState
-from tests.live.hub.harness import ALL, BEGINNING, END, PATIENCE, _event, complete, heard_to_the_end, take
+from tests.live.hub.harness import ALL, BEGINNING, END, PATIENCE, _event, complete, receive_to_the_end, take
 from tests.support.databases.postgres import PostgresServer
 from tests.support.worker import Flow, WorkerHarness, transform
 
@@ -50,7 +50,7 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
     async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(ALL, None)) as feed:
         # Before anything is written: whoever begins "from now on" when all is over waits for ever.
         start = await anext(feed)
-        part = asyncio.create_task(heard_to_the_end(feed))
+        part = asyncio.create_task(receive_to_the_end(feed))
         whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
         whole += [asyncio.create_task(one_who_reconnects(hub, every)) for every in (1, 2, 3, 7, 20)]
         writers = asyncio.create_task(writing(worker, flow, 15))
@@ -70,12 +70,12 @@ async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_t
 
 async def one_who_stays(hub: Hub) -> list[LogPosition]:
     async with aclosing(hub.subscribe(ALL, BEGINNING)) as feed:
-        return await heard_to_the_end(feed)
+        return await receive_to_the_end(feed)
 
 
 async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
     """It leaves at all kinds of moments: while it catches up, when it has, and later."""
-    heard: list[LogPosition] = []
+    received: list[LogPosition] = []
     place = BEGINNING
     while True:
         async with aclosing(hub.subscribe(ALL, place)) as feed:
@@ -83,9 +83,9 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
                 item = await anext(feed)
                 place = item.position
                 if isinstance(item, MatchedEvent):
-                    heard.append(place)
+                    received.append(place)
                     if item.event.row.message == END:
-                        return heard
+                        return received
 
 
 async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
@@ -100,7 +100,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read_page(query, *args, **kwargs)
         if query is event_log.page and not between:
-            # Read, and not yet told: the reader hears of this run before the subscriber has joined.
+            # Read, and not yet event: the reader hears of this run before the subscriber has joined.
             between.append(await worker.start(flow))
             await take(ahead, 2)
         return found

@@ -75,7 +75,7 @@ async def test_subscriber_receives_the_current_progress_then_each_chunk_then_the
 ) -> None:
     operation = await start_operation(worker, 4)
     listening = asyncio.create_task(received(context(worker, hub), operation))
-    with worker.database.signals.listen(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
+    with worker.database.pubsub.subscribe(pubsub.operation_changed(ids.decode(IdKind.BULK_OPERATION, operation))) as on:
         (first,) = await received(context(worker, hub), operation, limit=1)
         bulk_worker = BulkWorker(worker.database, chunk_size=1)
         await bulk_worker.drain()

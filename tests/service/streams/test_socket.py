@@ -94,8 +94,12 @@ async def test_a_client_that_was_cut_off_gets_what_it_missed(server: Server) -> 
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH, after=first["cursor"])
         # What had not happened by then comes behind CaughtUp, and the two runs are under way at once.
-        heard = [event for event in [await next_event(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"]
-    of_run = {run_id: [each["status"] for each in heard if each["runId"] == run_id] for run_id in (first_id, second_id)}
+        received = [
+            event for event in [await next_event(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"
+        ]
+    of_run = {
+        run_id: [each["status"] for each in received if each["runId"] == run_id] for run_id in (first_id, second_id)
+    }
     assert of_run == {first_id: ["RUNNING", "SUCCEEDED"], second_id: ["QUEUED", "RUNNING", "SUCCEEDED"]}
 
 

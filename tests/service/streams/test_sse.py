@@ -121,8 +121,10 @@ async def test_browser_resumes_by_last_event_id(client: Client) -> None:
     async with client.http.stream("GET", "/graphql", params=parameters, headers=headers) as response:
         stream = events(response)
         # The reader may still be the one of the first stream, and not have come so far: then they follow CaughtUp.
-        heard = [event for event in [await next_event(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"]
-        assert [event["status"] for event in heard] == ["QUEUED", "RUNNING", "SUCCEEDED"]
+        received = [
+            event for event in [await next_event(stream) for _ in range(4)] if event["__typename"] != "CaughtUp"
+        ]
+        assert [event["status"] for event in received] == ["QUEUED", "RUNNING", "SUCCEEDED"]
 
 
 @pytest.mark.parametrize("by", ["after", "last-event-id"])

@@ -130,9 +130,9 @@ async def test_worker_is_woken_by_new_operations_and_looks_every_second(
     bulk_worker = BulkWorker(worker.database)
     task = asyncio.create_task(bulk_worker.run())
     await fake_clock.settle()
-    heard = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
+    received = await start_operation(worker, BulkKind.ARCHIVE, run_ids)
     await fake_clock.settle()
-    assert (await operation(worker, heard)).status == "COMPLETED"
+    assert (await operation(worker, received)).status == "COMPLETED"
     lease = await start_leased(worker, BulkKind.UNARCHIVE, run_ids)
     await fake_clock.advance(LEASE.total_seconds() + 1)
     assert (await operation(worker, lease.operation_id)).status == "COMPLETED"

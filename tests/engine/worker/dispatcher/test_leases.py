@@ -48,7 +48,7 @@ async def test_the_run_of_a_lost_worker_is_taken_over_when_its_lease_ends(
     assert (run.status, run.interruptions) == ("SUCCEEDED", 1)
 
 
-async def test_a_run_that_somebody_else_ended_is_broken_off(
+async def test_run_ended_by_another_transaction_is_aborted(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
     ended, other = await worker.start_many(flow, 2)

@@ -74,7 +74,7 @@ class DeafClient(Deaf):
         await client.send({"type": "connection_init"})
         assert await client.message() == {"type": "connection_ack"}
         await client.send({"id": "1", "type": "subscribe", "payload": {"query": LOUD}})
-        assert (await client.message())["payload"]["data"]["told"]["__typename"] == "CaughtUp"
+        assert (await client.message())["payload"]["data"]["event"]["__typename"] == "CaughtUp"
         return client
 
     async def send(self, message: Any) -> None:
@@ -121,7 +121,7 @@ class DeafStream(Deaf):
         )
         assert b"transfer-encoding: chunked" in await client._headers()
         if after is None:
-            assert (await client.event())["data"]["told"]["__typename"] == "CaughtUp"
+            assert (await client.event())["data"]["event"]["__typename"] == "CaughtUp"
         return client
 
     async def event(self) -> Any:
@@ -192,7 +192,7 @@ async def deaf(
         client.close()
 
 
-LOUD = """subscription($after: String) { told: flowRunStatusChanged(after: $after) { __typename
+LOUD = """subscription($after: String) { event: flowRunStatusChanged(after: $after) { __typename
     ... on CaughtUp { cursor } ... on FlowRunStatusChanged { cursor change { message } } } }"""
 
 
@@ -200,19 +200,19 @@ async def test_socket_that_is_not_read_ends_with_the_cursor_to_resume_from(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with deaf(server, monkeypatch, DeafClient.on) as client:
-        heard: list[str] = []
+        received: list[str] = []
         while (message := await client.message())["type"] == "next":
-            heard.append(message["payload"]["data"]["told"]["cursor"])
+            received.append(message["payload"]["data"]["event"]["cursor"])
         (error,) = message["payload"]
         assert (message["id"], message["type"]) == ("1", "error")
-        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
-        assert 1 < len(heard) < MANY
+        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": received[-1]}
+        assert 1 < len(received) < MANY
         await client.send(
-            {"id": "2", "type": "subscribe", "payload": {"query": LOUD, "variables": {"after": heard[-1]}}}
+            {"id": "2", "type": "subscribe", "payload": {"query": LOUD, "variables": {"after": received[-1]}}}
         )
-        while (item := (await client.message())["payload"]["data"]["told"])["__typename"] != "CaughtUp":
-            heard.append(item["cursor"])
-        assert len(heard) == len(set(heard)) == MANY + 1
+        while (item := (await client.message())["payload"]["data"]["event"])["__typename"] != "CaughtUp":
+            received.append(item["cursor"])
+        assert len(received) == len(set(received)) == MANY + 1
 
 
 async def test_event_stream_that_is_not_read_ends_with_the_cursor_to_resume_from(
@@ -220,18 +220,18 @@ async def test_event_stream_that_is_not_read_ends_with_the_cursor_to_resume_from
 ) -> None:
     async with deaf(server, monkeypatch, DeafStream.on) as client:
         assert server.endpoint._hub.subscribers == 0
-        heard: list[str] = []
+        received: list[str] = []
         while "errors" not in (result := await client.event()):
-            heard.append(result["data"]["told"]["cursor"])
+            received.append(result["data"]["event"]["cursor"])
         (error,) = result["errors"]
-        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": heard[-1]}
-        assert 1 < len(heard) < MANY
+        assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": received[-1]}
+        assert 1 < len(received) < MANY
         assert await client.event() is None
-    again = await DeafStream.on(server, after=heard[-1])
-    while (item := (await again.event())["data"]["told"])["__typename"] != "CaughtUp":
-        heard.append(item["cursor"])
+    again = await DeafStream.on(server, after=received[-1])
+    while (item := (await again.event())["data"]["event"])["__typename"] != "CaughtUp":
+        received.append(item["cursor"])
     again.close()
-    assert len(heard) == len(set(heard)) == MANY + 1
+    assert len(received) == len(set(received)) == MANY + 1
 
 
 @pytest.mark.parametrize("connect", [DeafClient.on, DeafStream.on], ids=["socket", "stream"])
