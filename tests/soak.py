@@ -1,9 +1,8 @@
 """A soak: `python -m tests.soak sqlite|postgresql [SECONDS] [SEED]`.
 
-Two API processes and two workers serve clients who start, cancel, answer, retry and archive runs, while processes are
-killed, stopped for longer than a lease and asked to stop, and the PostgreSQL server is restarted and killed. Subscribers
-lose their connections all the time. Then all is left to come to rest, and what must be true whatever happened is
-checked. Ends with 1 if something is not.
+Two API processes and two workers serve clients that start, cancel, answer, retry and archive runs. Meanwhile processes
+are killed, stopped for longer than a lease or asked to stop, the PostgreSQL server is restarted and killed, and subscribers
+lose their connections. Afterwards, when all work has ended, every guarantee is checked. Ends with 1 if one is broken.
 """
 
 import asyncio
