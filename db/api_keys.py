@@ -213,7 +213,7 @@ class KeyFilter:
     """True for keys that are neither revoked nor expired, False for the other keys."""
 
 
-def _matches(where: KeyFilter) -> ColumnElement[bool]:
+def _matches(where: KeyFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_key.project_id.in_(where.project_ids))

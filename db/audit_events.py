@@ -78,7 +78,7 @@ def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
     return uow.conn.execute(delete(_table).where(_event.id.in_(old))).rowcount
 
 
-def _matches(where: AuditFilter) -> ColumnElement[bool]:
+def _matches(where: AuditFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     for column, values in (
         (_event.project_id, where.project_ids),

@@ -1,7 +1,8 @@
 """Flows and their versions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,10 +12,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import Flow, FlowVersion
 from db.models.types import contains_folded, table
 from db.queue import slots
-from db.row_json.statements import RowTexts, Statement, page_slice
+from db.row_json.listing import TextListing
 from db.row_types import FlowRow, FlowVersionRow
-from db.sql.clause_text import ClauseTexts
-from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.keyset import Edge, Keyset, Page
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain import ids
 from domain.text import fold_column
@@ -25,11 +25,6 @@ _flow = _flows.c
 _versions = table(FlowVersion)
 _version = _versions.c
 
-_KEPT_FILTERS = 500
-"""Largest number of filters whose conditions are kept as text."""
-_filters = ClauseTexts(_KEPT_FILTERS)
-
-NEWEST_FIRST = Keyset(_flow.id, None, descending=True)
 _NEWEST_VERSION_FIRST = Keyset(_version.id, None, descending=True)
 _MAX_PROBES = 500
 """Largest number of SELECTs in one UNION: SQLite accepts no more."""
@@ -168,36 +163,7 @@ def definition(conn: Connection, version_id: UUID) -> str:
     return text
 
 
-def page(conn: Connection, columns: Collection[str], where: FlowFilter, page: Page) -> Sequence[FlowRow]:
-    """Returns the matching flows of one page, newest first."""
-    return NEWEST_FIRST.page(conn, select(*select_columns(_flows, columns)).where(_matches(where)), page)
-
-
-def page_texts(
-    texts: RowTexts, where: FlowFilter, page: Page, values: Mapping[str, object], *, placed: bool
-) -> Statement:
-    """Returns the statement for the JSON texts of the flows that `page` returns, for `Database.fetch`.
-
-    The rows of a backward page are in reverse order. With `placed`, each row ends with its ID and 0.
-    """
-    dialect = texts.dialect
-    name = tuple(tuple(value) if isinstance(value, list) else value for value in astuple(where))
-    condition = _filters.of(name, lambda _: _matches(where), dialect)
-    rows = page_slice("flows", lambda: NEWEST_FIRST, condition, page, dialect)
-    return texts.select("flow.id, 0" if placed else "", rows, values)
-
-
-def has_more(conn: Connection, where: FlowFilter, edge: Edge) -> bool:
-    """True if a matching flow follows `edge`."""
-    return NEWEST_FIRST.has_more(conn, select(_flow.id).where(_matches(where)), edge)
-
-
-def count(conn: Connection, where: FlowFilter, limit: int | None) -> int:
-    """Returns the number of matching flows. Counting stops at `limit`."""
-    return count_up_to(conn, select(_flow.id).where(_matches(where)), limit)
-
-
-def _matches(where: FlowFilter) -> ColumnElement[bool]:
+def _matches(where: FlowFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_flow.project_id.in_(where.project_ids))
@@ -211,3 +177,7 @@ def _matches(where: FlowFilter) -> ColumnElement[bool]:
         version = _flow.published_version_id
         conditions.append(version.is_not(None) if where.published else version.is_(None))
     return and_(*conditions)
+
+
+LISTING = TextListing(_flows, _matches)
+"""The flows of all projects."""

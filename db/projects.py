@@ -1,6 +1,7 @@
 """Reads and writes of projects."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ _table = table(Project)
 _project = _table.c
 
 
-def _is_one_of(keys: Sequence[UUID] | None) -> ColumnElement[bool]:
+def _is_one_of(keys: Sequence[UUID] | None, _: datetime) -> ColumnElement[bool]:
     return true() if keys is None else _project.id.in_(keys)
 
 

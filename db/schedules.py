@@ -36,7 +36,7 @@ class ScheduleFilter:
     enabled: bool | None = None
 
 
-def _matches(where: ScheduleFilter) -> ColumnElement[bool]:
+def _matches(where: ScheduleFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_schedule.project_id.in_(where.project_ids))

@@ -52,9 +52,8 @@ class RunSnapshot:
 
     def __init__(self, row: RunRow, at: datetime) -> None:
         """Creates the snapshot of `row` at the instant `at`, until which a live run has lasted."""
-        values = cast(
-            "AnyRow", row
-        )._asdict()  # Asking the row itself for a missing column would take as long as all the rest.
+        # Asking the row itself for a missing column would take as long as all the rest.
+        values = cast("AnyRow", row)._asdict()
         self.row = row
         self.at = at
         self.is_past = False

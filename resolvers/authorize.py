@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from db.sql.rows import AnyRow
 from domain.enums import Role
 from domain.errors import ForbiddenError, ProjectRequiredError
 from resolvers.context import Viewer
@@ -27,7 +26,7 @@ def require(viewer: Viewer, role: Role) -> None:
         raise ForbiddenError(f"This needs a key with the role {role}; the key in use has {viewer.role}.")
 
 
-def can_see(viewer: Viewer, row: ProjectRow | AnyRow | None) -> bool:
+def can_see(viewer: Viewer, row: ProjectRow | None) -> bool:
     """True if `row` exists and belongs to a project of the viewer. False for access tokens: they see only runs."""
     return viewer.scope is None and row is not None and viewer.project_id in (None, row.project_id)
 

@@ -14,8 +14,8 @@ from db.bulk.reads import OperationFilter, OutcomeFilter
 from db.core import pubsub
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
+from db.row_types import BulkOperationRow, BulkOutcomeRow
 from db.sql.keyset import Edge, Page, Position
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
@@ -170,7 +170,7 @@ async def cancel(context: Context, operation_id: str) -> UUID:
     """
     operation = await require(context, operation_id)
     await context.database.write(_cancel, context.origin, operation)
-    return operation.id  # type: ignore[no-any-return]
+    return operation.id
 
 
 def _start(uow: UnitOfWork, origin: Origin, lease: BulkLease) -> None:
@@ -179,14 +179,14 @@ def _start(uow: UnitOfWork, origin: Origin, lease: BulkLease) -> None:
     _record(uow, origin, AuditAction(f"BULK_{operation.kind}"), operation, details)
 
 
-def _cancel(uow: UnitOfWork, origin: Origin, operation: AnyRow) -> None:
+def _cancel(uow: UnitOfWork, origin: Origin, operation: BulkOperationRow) -> None:
     if not operations.cancel(uow, operation.id):
         raise BulkOperationEndedError
     _record(uow, origin, AuditAction.CANCEL_BULK_OPERATION, operation, {"kind": operation.kind})
 
 
 def _record(
-    uow: UnitOfWork, origin: Origin, action: AuditAction, operation: AnyRow, details: Mapping[str, Any]
+    uow: UnitOfWork, origin: Origin, action: AuditAction, operation: BulkOperationRow, details: Mapping[str, Any]
 ) -> None:
     audit_events.record(uow, origin, action, IdKind.BULK_OPERATION, operation.id, operation.project_id, details=details)
 
@@ -201,7 +201,7 @@ async def wait_for_end(context: Context, key: UUID, milliseconds: int) -> None:
     await waiting.wait_until(context, pubsub.operation_changed(key), milliseconds, has_stopped)
 
 
-async def get(context: Context, operation_id: str, columns: frozenset[str]) -> AnyRow | None:
+async def get(context: Context, operation_id: str, columns: frozenset[str]) -> BulkOperationRow | None:
     """Returns the operation `operation_id`; None if the viewer can see no such operation.
 
     Raises:
@@ -211,7 +211,7 @@ async def get(context: Context, operation_id: str, columns: frozenset[str]) -> A
     return row if authorize.can_see(context.viewer, row) else None
 
 
-async def require(context: Context, operation_id: str) -> AnyRow:
+async def require(context: Context, operation_id: str) -> BulkOperationRow:
     """Returns `id`, `kind`, `status`, `strategy` and `step_name` of an operation that the viewer can see.
 
     Raises:
@@ -246,7 +246,7 @@ class OutcomeList:
         self._key = key
         self._where = where
 
-    async def page(self, _: Collection[str], page: Page) -> Sequence[AnyRow]:
+    async def page(self, _: Collection[str], page: Page) -> Sequence[BulkOutcomeRow]:
         """Returns the outcomes of a page, with all columns."""
         return await self._database.read(reads.outcomes_page, self._key, self._where, page)
 
@@ -258,7 +258,7 @@ class OutcomeList:
         """Returns the number of outcomes, at most `limit`."""
         return await self._database.read(reads.outcomes_count, self._key, self._where, limit)
 
-    def position(self, row: AnyRow) -> Position:
+    def position(self, row: BulkOutcomeRow) -> Position:
         """Returns the position of an outcome."""
         return Position(0, row.run_id)
 
@@ -306,7 +306,7 @@ async def _insert(
     pinned."""
     idempotency = request.idempotency
 
-    def insert(uow: UnitOfWork) -> BulkLease | AnyRow:
+    def insert(uow: UnitOfWork) -> BulkLease | BulkOperationRow:
         if project_id is not None:
             operations.lock_project(uow, project_id)
         if idempotency.key is not None and (
@@ -328,12 +328,12 @@ async def _insert(
         if isinstance(operation, BulkLease):
             return operation
         if operation.status != BulkStatus.PREPARING:
-            return operation.id  # type: ignore[no-any-return]
+            return operation.id
         with context.database.pubsub.subscribe(pubsub.operation_changed(operation.id)) as changed:
             await clock.wait_for(changed, waiting.POLL_SECONDS)
 
 
-async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
+async def _source(context: Context, request: BulkRequest) -> BulkOperationRow | None:
     """Returns the earlier operation whose runs are selected."""
     if request.source_id is None:
         return None
@@ -345,7 +345,7 @@ async def _source(context: Context, request: BulkRequest) -> AnyRow | None:
     return source
 
 
-async def _selection(context: Context, request: BulkRequest, source: AnyRow | None) -> Selection:
+async def _selection(context: Context, request: BulkRequest, source: BulkOperationRow | None) -> Selection:
     excluded_ids = [ids.decode(IdKind.RUN, text) for text in request.excluded_ids]
     if source is not None:
         if request.filter is not None:
@@ -362,7 +362,7 @@ async def _selection(context: Context, request: BulkRequest, source: AnyRow | No
     return Selection(where, None, None, excluded_ids, newest_id, now)
 
 
-async def _project_id(context: Context, selection: Selection, source: AnyRow | None) -> UUID | None:
+async def _project_id(context: Context, selection: Selection, source: BulkOperationRow | None) -> UUID | None:
     """Returns the project to which the operation belongs; None if only operator keys can see it."""
     if context.viewer.project_id is not None:
         return context.viewer.project_id

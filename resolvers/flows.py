@@ -10,9 +10,8 @@ from db import audit_events, flows, projects
 from db.core.database import ConflictError
 from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
-from db.row_json.statements import RowTexts, position
 from db.row_types import FlowRow, FlowVersionRow
-from db.sql.keyset import Edge, Page, Position, in_order
+from db.sql.keyset import Edge, Page, Position
 from domain import flow_names, ids
 from domain.actor import Origin
 from domain.audit import AuditAction
@@ -26,6 +25,7 @@ from domain.ids import IdKind
 from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits
 from resolvers.context import Context
+from resolvers.lists import TextRowList
 
 _ORDERING = 64
 """The number by which a cursor names the order of flows."""
@@ -66,41 +66,10 @@ async def get_version(context: Context, version_id: str, columns: frozenset[str]
     return row if authorize.can_see(context.viewer, row) else None
 
 
-class FlowList:
-    """The flows that match a filter and that the viewer can see, newest first."""
-
-    def __init__(self, context: Context, where: FlowFilter) -> None:
-        self._database = context.database
-        self._where = replace(where, project_ids=authorize.visible_projects(context.viewer, where.project_ids))
-        self.ordering = _ORDERING
-
-    async def page(self, columns: Collection[str], page: Page) -> Sequence[FlowRow]:
-        """Returns the flows of a page."""
-        return await self._database.read(flows.page, columns, self._where, page)
-
-    async def texts(
-        self, texts: RowTexts, page: Page, values: Mapping[str, object], *, placed: bool
-    ) -> Sequence[Sequence[Any]]:
-        """Returns the rows of a page as JSON texts; with `placed`, each text is followed by ID and sort value of its
-        flow."""
-        statement = flows.page_texts(texts, self._where, page, values, placed=placed)
-        return in_order(await self._database.fetch(*statement), page)
-
-    def text_position(self, key: Any, value: Any) -> Position:
-        """Returns the position of a flow in the result of `texts`."""
-        return position(None, value, key)
-
-    async def has_more(self, edge: Edge) -> bool:
-        """True if a flow follows `edge`."""
-        return await self._database.read(flows.has_more, self._where, edge)
-
-    async def count(self, limit: int | None) -> int:
-        """Returns the number of flows, at most `limit`."""
-        return await self._database.read(flows.count, self._where, limit)
-
-    def position(self, row: FlowRow) -> Position:
-        """Returns the position of a flow."""
-        return Position(0, row.id)
+def list_of(context: Context, where: FlowFilter) -> TextRowList:
+    """Returns the flows that match a filter and that the viewer can see, newest first."""
+    visible = authorize.visible_projects(context.viewer, where.project_ids)
+    return TextRowList(context.database, flows.LISTING, replace(where, project_ids=visible), _ORDERING)
 
 
 @dataclass(frozen=True, slots=True)

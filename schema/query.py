@@ -13,7 +13,7 @@ from resolvers import api_keys, audit, bulk, flows, inbox, projects, schedules, 
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
-from resolvers.flows import FlowList
+from resolvers.lists import TextRowList
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
@@ -218,13 +218,13 @@ def run_list(
     return RunList(context, where, (order_by or FlowRunOrder()).to_domain())
 
 
-def flow_list(context: Context, filter: FlowFilter | None = None) -> FlowList:  # noqa: A002 - the name of the argument
+def flow_list(context: Context, filter: FlowFilter | None = None) -> TextRowList:  # noqa: A002 - the name of the argument
     """Returns the flows for the arguments of `flows`.
 
     Raises:
         InvalidIdError, InvalidArgumentError: the filter is invalid.
     """
-    return FlowList(context, (filter or FlowFilter()).to_domain())
+    return flows.list_of(context, (filter or FlowFilter()).to_domain())
 
 
 async def _node(info: Info, text: str) -> Node | None:

@@ -43,6 +43,7 @@ from engine.secrets.rewrap import rewrap
 from engine.worker.maintenance import count_old_runs
 from resolvers import flows as flow_changes
 from schema.build import sdl
+from service.api_client import ApiError
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.http.pages import Pages
@@ -68,11 +69,11 @@ class _Commands(click.Group):
         """Runs the command.
 
         Raises:
-            ClickException: the database, a folder or an address cannot be used.
+            ClickException: the database, a folder, an address or the API cannot be used.
         """
         try:
             return super().invoke(ctx)
-        except (ConnectionFailedError, MigrationError, ActionLoadError) as error:
+        except (ApiError, ConnectionFailedError, MigrationError, ActionLoadError) as error:
             raise click.ClickException(str(error)) from None
         except FlowRunsError as error:
             raise click.ClickException(_sentence(error)) from None

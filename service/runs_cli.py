@@ -57,15 +57,6 @@ class _Output:
             click.echo(text)
 
 
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; what the service refuses ends it with one sentence and exit status 1."""
-        try:
-            return super().invoke(ctx)
-        except ApiError as error:
-            raise click.ClickException(str(error)) from None
-
-
 class _Json(click.ParamType[Any]):
     name = "json"
 
@@ -93,7 +84,7 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(cls=_Group, help="List, watch, start, retry, cancel and resume runs, through the API of a service.")
+@click.group(help="List, watch, start, retry, cancel and resume runs, through the API of a service.")
 @click.option("--url", envvar="FLOWRUNS_URL", default="http://127.0.0.1:8000", show_default=True, help="The service.")
 @click.option("--key", envvar="FLOWRUNS_KEY", required=True, help="The API key. Prefer the variable FLOWRUNS_KEY.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one value on each line.")

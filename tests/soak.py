@@ -1,8 +1,9 @@
 """A soak: `python -m tests.soak sqlite|postgresql [SECONDS] [SEED]`.
 
 Two API processes and two workers serve clients that start, cancel, answer, retry and archive runs. At the same time
-processes are killed, stopped for longer than a lease or asked to stop, the PostgreSQL server is restarted and killed, and
-subscribers lose their connections. When all work has ended, every guarantee is checked. Ends with 1 if one is broken.
+processes are killed, stopped for longer than a lease or asked to stop, the PostgreSQL server is restarted and killed,
+and subscribers lose their connections. When all work has ended, every guarantee is checked. Ends with 1 if one is
+broken.
 """
 
 import asyncio

@@ -21,7 +21,8 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
-from db.sql.rows import AnyRow, group_by
+from db.row_types import BulkOperationRow, RunRow
+from db.sql.rows import fetch_all, group_by
 from domain.bulk import ELIGIBLE, BulkReason, BulkResult, BulkStatus
 from domain.time import clock
 
@@ -169,7 +170,7 @@ def _lock_next_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: tim
     return _find_chunk(uow.conn, operation, operation.done_through or _NIL, size)
 
 
-def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> Chunk | None:
+def _find_chunk(conn: Connection, operation: BulkOperationRow, after: UUID, size: int) -> Chunk | None:
     bounds = conn.execute(_GET_BOUNDS, {"of_operation": operation.id, "after": after, "size": size}).first()
     if bounds is None:
         return None
@@ -177,10 +178,10 @@ def _find_chunk(conn: Connection, operation: AnyRow, after: UUID, size: int) -> 
     return Chunk(operation, after, through, length, pending, clock.now())
 
 
-def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[AnyRow]:
+def _lock_runs(uow: UnitOfWork, chunk: Chunk) -> Sequence[RunRow]:
     """Locks the pending runs of a chunk, records the skipped ones, and returns the others."""
     statement = actions.of_operation(chunk.operation).lock_statement
-    locked = uow.conn.execute(statement, {**chunk.parameters, "source_id": chunk.operation.source_id}).all()
+    locked = fetch_all(uow.conn, statement, {**chunk.parameters, "source_id": chunk.operation.source_id})
     by_refusal = group_by(locked, "refusal")
     for reason, refused in by_refusal.items():
         if reason is not None:

@@ -16,7 +16,7 @@ from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation
 from db.models.types import table
-from db.sql.rows import AnyRow
+from db.row_types import BulkOperationRow
 from domain import ids
 from domain.bulk import BulkStatus
 from domain.time import clock
@@ -67,7 +67,7 @@ def claim(uow: UnitOfWork, duration: timedelta) -> BulkLease | None:
     return lease
 
 
-def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> AnyRow:
+def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> BulkOperationRow:
     """Returns the row of the operation without locking it.
 
     Raises:
@@ -79,7 +79,7 @@ def get(conn: Connection, lease: BulkLease, status: BulkStatus) -> AnyRow:
     return row
 
 
-def lock(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, duration: timedelta) -> AnyRow:
+def lock(uow: UnitOfWork, lease: BulkLease, status: BulkStatus, duration: timedelta) -> BulkOperationRow:
     """Renews the lease and returns the operation's row, which stays locked until the end of the transaction.
 
     Raises:

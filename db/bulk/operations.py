@@ -18,7 +18,8 @@ from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
 from db.models import BulkOperation, Project
 from db.models.types import table
-from db.sql.rows import AnyRow
+from db.row_types import BulkOperationRow
+from db.sql.rows import fetch_first
 from domain.bulk import ENDED, BulkStatus
 from domain.time import clock
 
@@ -49,11 +50,12 @@ def count_active(conn: Connection, project_id: UUID | None) -> int:
     return under_way
 
 
-def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> AnyRow | None:
+def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotency_key: str) -> BulkOperationRow | None:
     """Returns `id`, `status` and `request_hash` of the operation that was requested under this key."""
     has_key = (in_project(project_id), _operation.idempotency_key == idempotency_key)
     fail_lost_preparations(uow, clock.now(), *has_key)
-    return uow.conn.execute(select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)).first()
+    query = select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)
+    return fetch_first(uow.conn, query)
 
 
 def fail_lost_preparations(uow: UnitOfWork, now: datetime, *conditions: ColumnElement[bool]) -> None:

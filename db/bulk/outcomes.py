@@ -16,8 +16,8 @@ from sqlalchemy import and_, bindparam, exists, select, update
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, BulkOutcome, FlowRun
 from db.models.types import table
+from db.row_types import BulkOperationRow
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
 from domain.actor import Actor, ActorKind
 from domain.bulk import BulkReason, BulkResult
 
@@ -55,7 +55,7 @@ _RECORD_MISSING = _RECORD.where(~exists().where(table(FlowRun).c.id == _outcome.
 class Chunk:
     """The runs of `operation`, a complete row, with IDs greater than `after` and up to `through`."""
 
-    operation: AnyRow
+    operation: BulkOperationRow
     after: UUID
     through: UUID
     length: int

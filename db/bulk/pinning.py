@@ -14,9 +14,9 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, FlowRun
 from db.models.types import table
+from db.row_types import BulkOperationRow
 from db.runs.narrow import narrowed
 from db.sql.any_of import rows_of
-from db.sql.rows import AnyRow
 from domain import ids
 from domain.bulk import BulkResult, BulkStatus
 from domain.runs.run_filter import RunFilter
@@ -106,7 +106,7 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
         actions.of_operation(operation).plan_covered(uow.conn, chunk)
 
 
-def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> AnyRow:
+def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> BulkOperationRow:
     """Changes the status from PREPARING to RUNNING: all runs are pinned. An operation without runs is COMPLETED at
     once.
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import strawberry
 
+from resolvers import inbox
 from resolvers.context import Context
-from resolvers.inbox import InputRequestList
+from resolvers.lists import TextRowList
 from schema.enums import OrderDirection
 from schema.fields import Info, field
 from schema.inputs.input_requests import InputRequestFilter
@@ -44,11 +45,11 @@ def input_request_list(
     context: Context,
     filter: InputRequestFilter | None = None,  # noqa: A002 - the name of the argument
     direction: OrderDirection = OrderDirection.DESC,
-) -> InputRequestList:
+) -> TextRowList:
     """Returns the input requests for the arguments of `inputRequests`.
 
     Raises:
         InvalidIdError, InvalidArgumentError: the filter is invalid.
     """
     where = (filter or InputRequestFilter()).to_domain()
-    return InputRequestList(context, where, descending=direction is OrderDirection.DESC)
+    return inbox.list_of(context, where, descending=direction is OrderDirection.DESC)

@@ -10,9 +10,9 @@ from strawberry.scalars import JSON
 from db import projects
 from db.bulk import reads as bulk_reads
 from db.bulk.reads import OutcomeFilter
+from db.row_types import BulkOperationRow, BulkOutcomeRow
 from db.runs import reads as run_reads
 from db.sql.keyset import Page
-from db.sql.rows import AnyRow
 from domain import ids, json_codec
 from domain.bulk import ELIGIBLE
 from domain.ids import IdKind
@@ -42,7 +42,7 @@ Reasons = Annotated[
 class BulkOutcome:
     """The outcome of one run."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[BulkOutcomeRow]
 
     result: BulkResult = column("result", "The result for the run.", convert=BulkResult)
     reason: BulkReason | None = column(
@@ -94,7 +94,7 @@ class BulkReasonCount:
 class BulkPlan:
     """The result of a dry run."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[BulkOperationRow]
 
     plan_id: strawberry.ID = column("id", "The `planId` that executes the plan.", convert=lambda key: _id(key))
     expires_at: datetime = column("expires_at", "The instant until which the plan can be executed.")
@@ -128,7 +128,7 @@ class BulkPlan:
 class BulkOperation(Node):
     """One change of many runs."""
 
-    row: strawberry.Private[AnyRow]
+    row: strawberry.Private[BulkOperationRow]
 
     id: strawberry.ID = id_column(IdKind.BULK_OPERATION, "The operation's ID.")
     kind: BulkKind = column("kind", "The kind of the operation.", convert=BulkKind)

@@ -1,8 +1,10 @@
 """Flows, their versions, schedules and webhooks."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
@@ -138,6 +140,22 @@ class FlowVersion(Node):
     flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
 
+def _triggered_runs(noun: str, filter_of: Callable[[UUID], RunFilter]) -> Any:
+    """Declares a field for the runs of a trigger, which `filter_of` selects by the trigger's ID."""
+
+    @field(
+        f"The runs that the {noun} started, and their retries, newest first. Archived runs are left out.", "project_id"
+    )
+    async def runs(
+        self: Any, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[FlowRun]:
+        where = replace(filter_of(self.row.id), project_ids=[self.row.project_id])
+        source = TriggeredRuns(info.context, where)
+        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
+
+    return runs
+
+
 @strawberry.type(description="A cron schedule that starts runs of a flow.")
 class Schedule(Node):
     """A cron schedule that starts runs of a flow."""
@@ -202,15 +220,7 @@ class Schedule(Node):
 
     flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
-    @field(
-        "The runs that the schedule started, and their retries, newest first. Archived runs are left out.", "project_id"
-    )
-    async def runs(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[FlowRun]:
-        where = RunFilter(project_ids=[self.row.project_id], schedule_ids=[ids.encode(IdKind.SCHEDULE, self.row.id)])
-        source = TriggeredRuns(info.context, where)
-        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
+    runs = _triggered_runs("schedule", lambda key: RunFilter(schedule_ids=[ids.encode(IdKind.SCHEDULE, key)]))
 
 
 @strawberry.type(description="A secret URL that starts a run of a flow with each call: POST `/hooks/<token>`.")
@@ -254,12 +264,4 @@ class Webhook(Node):
 
     flow: Flow = link("The flow.", "flow_id", flows.by_ids, "flow")
 
-    @field(
-        "The runs that the webhook started, and their retries, newest first. Archived runs are left out.", "project_id"
-    )
-    async def runs(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[FlowRun]:
-        where = RunFilter(project_ids=[self.row.project_id], webhook_ids=[ids.encode(IdKind.WEBHOOK, self.row.id)])
-        source = TriggeredRuns(info.context, where)
-        return await connect(info, type_named(info, "FlowRun"), source, PageArguments(first, after, last, before))
+    runs = _triggered_runs("webhook", lambda key: RunFilter(webhook_ids=[ids.encode(IdKind.WEBHOOK, key)]))

@@ -7,7 +7,7 @@ from db.bulk.actions.action import BulkAction
 from db.bulk.actions.archive import ArchiveRuns, UnarchiveRuns
 from db.bulk.actions.cancel import CancelRuns
 from db.bulk.actions.retry import RetryRuns
-from db.sql.rows import AnyRow
+from db.row_types import BulkOperationRow
 from domain.bulk import BulkKind, BulkResult
 from domain.enums import RetryStrategy
 
@@ -21,7 +21,7 @@ def find(kind: BulkKind, strategy: RetryStrategy | None) -> BulkAction | None:
     return _BY_KIND.get((kind, strategy))
 
 
-def of_operation(operation: AnyRow) -> BulkAction:
+def of_operation(operation: BulkOperationRow) -> BulkAction:
     """Returns the action of a bulk operation, whose row has `kind` and `strategy`."""
     strategy = operation.strategy and RetryStrategy(operation.strategy)
     return _BY_KIND[BulkKind(operation.kind), strategy]

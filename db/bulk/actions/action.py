@@ -12,7 +12,7 @@ from db.bulk.outcomes import IN_CHUNK, OUTCOMES, PENDING, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun
 from db.models.types import table
-from db.sql.rows import AnyRow
+from db.row_types import RunRow
 from domain.bulk import ELIGIBLE, BulkKind, BulkReason, BulkResult
 from domain.enums import RetryStrategy
 
@@ -50,7 +50,7 @@ class BulkAction(ABC):
         return
 
     @abstractmethod
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Changes `runs`, which are one or more locked rows of the chunk, and records the outcome of each."""
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:

@@ -10,9 +10,9 @@ from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import PENDING_IN_CHUNK, Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
+from db.row_types import RunRow
 from db.runs import families
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 from domain.runs.state_machine import FINAL
 
@@ -77,7 +77,7 @@ class ArchiveRuns(_ArchiveAction):
             else_=None,
         )
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Archives `runs`."""
         run_ids = [run.id for run in runs]
         below = families.final_descendants(uow.conn, run_ids)
@@ -104,7 +104,7 @@ class UnarchiveRuns(_ArchiveAction):
             else_=None,
         )
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Unarchives `runs`."""
         run_ids = [run.id for run in runs]
         operations = select(_run.archive_operation_id).where(any_of(_run.id, run_ids))

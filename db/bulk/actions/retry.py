@@ -35,9 +35,10 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import BulkOperation, Flow, StepResult
 from db.models.types import table, to_microseconds
 from db.queue import quota
+from db.row_types import BulkOperationRow, RunRow
 from db.runs import kept_steps, retries, transitions
 from db.runs.transitions import Creation
-from db.sql.rows import AnyRow, group_by
+from db.sql.rows import group_by
 from domain import ids
 from domain.bulk import ELIGIBLE, BulkKind, BulkReason, BulkResult
 from domain.enums import RetryStrategy, TriggerMethod
@@ -115,7 +116,7 @@ class RetryRuns(BulkAction):
         """Returns SQL for the reason why a run cannot be retried: the rule of the mutation `retry`."""
         return retries.refusal(self._strategy, _STEP_NAME if self._strategy is RetryStrategy.FROM_STEP else None)
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Writes a retry of each run within its project's quota, due when the operation's pace allows it."""
         run_ids = _charge_quotas(uow, chunk, runs)
         if not run_ids:
@@ -235,7 +236,7 @@ class RetryRuns(BulkAction):
         return transitions.creation(rows, retries.message_sql(self._strategy, IdKind.RUN, _run.retry_of_id))
 
 
-def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> list[UUID]:
+def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> list[UUID]:
     """Charges the retries to their projects' quotas, and returns the runs that are within them, in the order of IDs.
 
     Retries beyond a quota fail, so that a later operation can select them.
@@ -279,7 +280,7 @@ def _due_times(uow: UnitOfWork, chunk: Chunk, count: int) -> list[datetime]:
     return [first + (number + random.random()) * interval for number in range(count)]  # noqa: S311
 
 
-def _interval(operation: AnyRow) -> timedelta:
+def _interval(operation: BulkOperationRow) -> timedelta:
     """Returns the mean time between two retries; zero when the operation has no pace."""
     by_rate = timedelta(seconds=1 / operation.max_per_second if operation.max_per_second else 0)
     by_spread = timedelta(milliseconds=(operation.spread_over_ms or 0) / max(1, operation.matched))

@@ -285,7 +285,7 @@ def walk_flows(conn: Connection, where: FlowFilter, *, backward: bool) -> list[l
     edge: Position | None = None
     while True:
         page = Page(3, before=edge, backward=True) if backward else Page(3, after=edge)
-        rows = flows.page(conn, {"name"}, where, page)
+        rows = flows.LISTING.page(conn, {"name"}, where, page)
         if not rows:
             return pages
         pages.append([row.id for row in rows])
@@ -299,5 +299,5 @@ async def test_flows_page_newest_first_in_both_directions(database: Database, pu
     backward = await database.read(walk_flows, where, backward=True)
     assert list(itertools.chain(*forward)) == list(itertools.chain(*reversed(backward))) == expected
     edges = [Edge(Position(0, expected[index]), before) for index in (0, -1) for before in (True, False)]
-    found = [await database.read(flows.has_more, where, edge) for edge in edges]
+    found = [await database.read(flows.LISTING.has_more, where, edge) for edge in edges]
     assert found == [False, True, True, False]
