@@ -53,8 +53,8 @@ class BulkReason(DescribedEnum):
         "The retry of its parent, which the operation selected too, repeats the run.",
     )
     RETRY_LIMIT_REACHED = (
+        "RETRY_LIMIT_REACHED",
         "The chain of retries has reached its limit.",
-        "The run has been retried as often as is allowed.",
     )
     STEP_DATA_EXPIRED = "STEP_DATA_EXPIRED", "Retention has deleted the data of the steps that the retry would keep."
     STEP_NOT_REACHED = (
@@ -68,8 +68,8 @@ class BulkReason(DescribedEnum):
     RUN_ALREADY_ARCHIVED = "RUN_ALREADY_ARCHIVED", "The run is archived already."
     RUN_NOT_ARCHIVED = "RUN_NOT_ARCHIVED", "The run is not archived."
     RUN_CHANGED_SINCE = (
+        "RUN_CHANGED_SINCE",
         "The run was archived again after the operation that this one undoes.",
-        "The run was archived again after the operation that is undone.",
     )
     INTERNAL_ERROR = "INTERNAL_ERROR", "The run could not be changed. The service log has the reason."
 

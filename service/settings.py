@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         "messages more slowly.",
     )
     log_level: str = Field(
-        default="INFO", pattern="The lowest level of log lines.", description="The least level of log lines."
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The lowest level of log lines."
     )
     log_format: LogFormat = Field(
         default=LogFormat.CONSOLE, description="The format of log lines: `console` for people, `json` for machines."

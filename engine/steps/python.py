@@ -96,8 +96,8 @@ def _encode(value: Any) -> str:
         raise StepError("OUTPUT_NOT_JSON", error.message, retryable=False) from None
     if json_codec.has_non_finite(value, text):
         raise StepError(
+            "OUTPUT_NOT_JSON",
             "The result of the action contains NaN or an infinity.",
-            "The result of the action has NaN or an infinity in it.",
             retryable=False,
         )
     return text

@@ -39,8 +39,8 @@ class ApiKey:
         "expires_at", "The instant at which the key expires or has expired; null if it does not expire."
     )
     last_used_at: datetime | None = column(
+        "last_used_at",
         "The time of the last request with the key, accurate to five minutes; null if there was none.",
-        "The last request with the key, up to five minutes back; null if there was none.",
     )
     revoked_at: datetime | None = column("revoked_at", "The instant at which the key was revoked; null if it was not.")
     replaces_id: strawberry.ID | None = column(

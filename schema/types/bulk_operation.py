@@ -144,12 +144,12 @@ class BulkOperation(Node):
         "excluded_ids", "The runs to leave out, as the client sent them.", convert=json_codec.decode
     )
     max_per_second: float | None = column(
+        "max_per_second",
         "The largest number of retries that start per second. Null if there is no limit.",
-        "Number of retries that start per second at most. Null if there is no limit.",
     )
     spread_over_ms: BigInt | None = column(
+        "spread_over_ms",
         "Milliseconds over which the starts of the retries are spread. Null if they are not spread.",
-        "Milliseconds over which the starts of the retries are spread. Null if they are not.",
     )
     matched: int = column("matched", "Number of runs that the operation selected.")
     processed: int = column("processed", "Number of runs that were processed, with any result.")

@@ -181,12 +181,12 @@ class Schedule(Node):
     input: JSON = json_column("input", "The input of the runs that the schedule starts.")
     next_fire_at: datetime | None = column("next_fire_at", "The next fire time; null while the schedule is disabled.")
     last_fired_at: datetime | None = column(
+        "last_fired_at",
         "The last time at which the schedule started a run; null if it never did.",
-        "The last time it started a run; null if it never did.",
     )
     last_skipped_at: datetime | None = column(
+        "last_skipped_at",
         "The latest fire time at which the schedule started no run; null if there was none.",
-        "The latest fire time at which it started no run; null if there was none.",
     )
     last_skipped_reason: SkipReason | None = column(
         "last_skipped_reason",

@@ -84,8 +84,8 @@ class RunError:
     code: str = column("error_code", "A stable code, such as HTTP_STATUS or TIMEOUT.")
     message: str = column("error_message", "Human-readable message. Do not parse it: use `code`.")
     step_name: str | None = column(
+        "failed_step_name",
         "The name of the step at which the run failed; null if it failed outside of a step.",
-        "The name of the step at which the run failed; null if it failed at none.",
     )
     fingerprint: str | None = column(
         "error_fingerprint",
@@ -177,8 +177,8 @@ class FlowRun(Node):
     input: JSON = json_column("input", "The input of the run.")
     output: JSON | None = json_column("output", "The output of the run; null until it succeeds.")
     failed_step_name: str | None = column(
+        "failed_step_name",
         "The name of the step at which the run failed; null if it failed outside of a step.",
-        "The name of the step at which the run failed; null if it failed at none.",
     )
     created_at: datetime = column("created_at", "The instant of the run's creation.")
     started_at: datetime | None = column(
@@ -403,7 +403,7 @@ class FlowRun(Node):
         convert=RetryStrategy,
     )
     retry_step_name: str | None = column(
-        "The step at which the run began, with the strategy FROM_STEP; null for other runs.",
+        "retry_step_name",
         "The step at which the run began, with the strategy FROM_STEP; null for other runs.",
     )
     first_run: "FlowRun | None" = link(

@@ -34,8 +34,8 @@ class Project(Node):
     name: str = column("name", "The project's name.")
     retry_limit: int = column("retry_limit", "The largest number of retries that can follow a run in one chain.")
     max_concurrent_runs: int | None = column(
+        "max_concurrent_runs",
         "The number of runs that can be RUNNING at the same time; null for no limit. Further runs wait for a slot.",
-        "Runs that may be RUNNING at once; null for no limit. Further runs wait for a slot.",
     )
     quota_runs: int | None = column(
         "quota_runs",
