@@ -66,11 +66,7 @@ class _Commands(click.Group):
     """Ends each command that fails with one sentence, and exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command.
-
-        Raises:
-            ClickException: the database, a folder, an address or the API cannot be used.
-        """
+        """Runs the command. Raises ClickException if the database, a folder, an address or the API cannot be used."""
         try:
             return super().invoke(ctx)
         except (ApiError, ConnectionFailedError, MigrationError, ActionLoadError) as error:
@@ -487,11 +483,9 @@ class _Server(uvicorn.Server):
 
 
 def _greet(url: str, found: Bootstrapped, token: str) -> None:
-    console = (
-        "Open this in a browser to sign in. The link works once:"
-        if Pages(WEB).are_built
-        else ("The console is not built; scripts/build-web explains why. When it is built, this link signs you in:")
-    )
+    console = "Open this in a browser to sign in. The link works once:"
+    if not Pages(WEB).are_built:
+        console = "The console is not built; scripts/build-web explains why. When it is built, this link signs you in:"
     click.echo(f"\n  Flow Runs is ready at {url}\n\n  {console}\n\n    {url}/sign-in?token={token}\n")
     click.echo("  Or send a request from a shell:\n")
     click.echo(f"    curl -s {url}/graphql -H 'content-type: application/json' \\")
