@@ -107,7 +107,7 @@ async def catalog_at(url: str) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-async def test_the_migrations_make_what_the_models_say(
+async def test_migrations_create_the_schema_of_the_models(
     empty_url: str, database: Database, dialect: Dialect, tmp_path: Path
 ) -> None:
     made_at = empty_url.replace("not/yet/", "") if dialect == "sqlite" else empty_url
@@ -185,7 +185,9 @@ class TestBeingCurrent:
             "DROP TABLE alembic_version",
         ],
     )
-    async def test_one_of_another_revision_is_not(self, database_url: str, database: Database, statement: str) -> None:
+    async def test_database_of_another_revision_is_not_current(
+        self, database_url: str, database: Database, statement: str
+    ) -> None:
         await query(database_url, statement)
         assert not await database.read(migrate.is_current)
 
@@ -268,7 +270,7 @@ KEYS = {
 }
 
 
-async def test_what_waited_before_the_one_queue_goes_on_waiting(
+async def test_waiting_runs_of_before_the_one_queue_keep_waiting(
     empty_url: str, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:

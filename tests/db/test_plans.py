@@ -266,7 +266,7 @@ BY_KEYS: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("name", list(BY_KEYS))
-async def test_what_is_fetched_by_keys_is_not_searched_for(filled: Database, name: str) -> None:
+async def test_reads_by_keys_search_the_primary_key(filled: Database, name: str) -> None:
     found = await filled.read(plan, BY_KEYS[name])
     # A table that is empty PostgreSQL would read whole at no cost; the key's index is what SQLite shows.
     searched = [node for node in found if node.startswith(("SCAN flow_run", "SCAN step", "SCAN run_event"))]

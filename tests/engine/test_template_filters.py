@@ -92,7 +92,7 @@ def test_times(source: str, expected: Any) -> None:
         ("1e300 | date_parse", "is not a time"),
     ],
 )
-def test_what_does_not_fit_fails_in_words_for_people(source: str, message: str) -> None:
+def test_wrong_values_fail_with_a_readable_message(source: str, message: str) -> None:
     with pytest.raises(StepError) as caught:
         render(f"{{{{ {source} }}}}")
     assert caught.value.code == "TEMPLATE_ERROR"
@@ -129,7 +129,7 @@ def url(source: str, value: Any) -> Any:
         ("https://h/s?q=..{{ run.input.v }}", "", "https://h/s?q=.."),
     ],
 )
-def test_values_stay_in_their_place_of_a_url(source: str, value: Any, expected: str) -> None:
+def test_values_stay_in_their_part_of_a_url(source: str, value: Any, expected: str) -> None:
     assert url(source, value) == expected
 
 

@@ -137,7 +137,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_events_match_while_the_run_matches_and_when_it_ceases_to(
+async def test_events_match_while_the_run_matches_and_when_it_stops_matching(
     name: str, published: PublishedFlow, database: Database
 ) -> None:
     fields, expected = CASES[name]
@@ -200,7 +200,7 @@ async def test_only_the_columns_asked_for_are_needed(published: PublishedFlow, d
             assert "".join({True: "+", False: "-", None: "."}[value] for value in matches) == expected[:5], name
 
 
-def test_a_filter_asks_for_no_more_columns_than_it_looks_at() -> None:
+def test_filter_requests_only_the_columns_that_it_reads() -> None:
     assert CompiledFilter(RunFilter(archived=Archived.INCLUDE)).columns == frozenset()
     assert CompiledFilter(RunFilter()).columns == {"archived_at"}
     assert CompiledFilter(RunFilter(project_ids=[UUID(int=1)], tags=["a"])).columns >= {"tags", "archived_at"}

@@ -177,7 +177,7 @@ async def test_run_that_ceases_to_match_delivers_statistics(
         assert follower.totals == [1, 0]
 
 
-async def test_who_follows_the_same_shares_what_is_computed(
+async def test_subscribers_of_the_same_statistics_share_the_computation(
     worker: WorkerHarness, flow: Flow, still: FakeClock, following: Following, feeds: StatsFeeds
 ) -> None:
     mine = {"project_ids": [worker.project_id], "statuses": [RunStatus.QUEUED]}
@@ -203,7 +203,7 @@ async def test_later_subscriber_receives_current_statistics(
             assert (first.totals, second.totals) == ([0, 1], [0, 1])
 
 
-async def test_who_is_slow_gets_the_latest(
+async def test_slow_subscriber_gets_the_latest_statistics(
     worker: WorkerHarness, flow: Flow, still: FakeClock, feeds: StatsFeeds
 ) -> None:
     subscription = feeds.subscribe(RunFilter())
@@ -221,7 +221,7 @@ async def test_who_is_slow_gets_the_latest(
     await subscription.aclose()
 
 
-async def test_a_part_is_computed_once_and_survives_one_who_no_longer_waits(
+async def test_part_is_computed_once_even_if_a_subscriber_stops_waiting(
     worker: WorkerHarness, flow: Flow, still: FakeClock, database: Database
 ) -> None:
     await worker.start(flow)

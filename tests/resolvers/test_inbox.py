@@ -111,7 +111,7 @@ async def test_changes_of_requests_are_streamed(database_url: str) -> None:
         assert [(await change()).get("requestStatus") for _ in range(3)] == ["PENDING", "ANSWERED", None]
 
 
-async def test_waiting_for_says_what_blocks_a_run(fake_clock: FakeClock, idle_app: App) -> None:
+async def test_waiting_for_names_the_blocking_object(fake_clock: FakeClock, idle_app: App) -> None:
     app = idle_app
     published = await make_flow(app)
     flow = ids.encode(IdKind.FLOW, published.flow_id)

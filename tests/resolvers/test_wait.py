@@ -14,7 +14,7 @@ BROKEN = {"steps": [{"name": "break", "kind": "transform", "input": "{{ 1 // 0 }
 
 
 @pytest.mark.parametrize(("definition", "status"), [(ECHO, "SUCCEEDED"), (BROKEN, "FAILED")])
-async def test_answer_comes_as_soon_as_the_run_has_ended(
+async def test_response_is_sent_when_the_run_has_ended(
     fake_clock: FakeClock, app: App, definition: dict[str, object], status: str
 ) -> None:
     flow = await app.create_flow(definition)
@@ -22,7 +22,7 @@ async def test_answer_comes_as_soon_as_the_run_has_ended(
     assert answer["run"] == {"status": status, "finishedAt": "2026-01-01T00:00:00.000000Z"}
 
 
-async def test_answer_comes_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
+async def test_response_is_sent_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
     fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(ECHO)
     at_rest = fake_clock.timers

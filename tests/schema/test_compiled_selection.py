@@ -106,7 +106,7 @@ def test_plan_returns_what_graphql_core_returns(selection: str) -> None:
 
 
 @pytest.mark.parametrize("selection", UNPLANNED)
-def test_what_is_not_of_plain_fields_has_no_plan(selection: str) -> None:
+def test_selection_of_other_fields_is_not_compiled(selection: str) -> None:
     assert compile_selection(executor(selection)) is None
 
 
@@ -115,7 +115,7 @@ class Unknown:
     cursor: str = "?"
 
 
-def test_what_a_plan_does_not_know_is_left_to_graphql_core() -> None:
+def test_unexpected_values_are_left_to_graphql_core() -> None:
     plan = compile_selection(executor("... on CaughtUp { cursor }"))
     assert plan is not None
     with pytest.raises(UnexpectedValueError):
@@ -201,7 +201,7 @@ def object_of(item: MatchedEvent, root: str) -> object:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(subscriptions())
-async def test_what_a_plan_loads_is_what_graphql_core_loads(
+async def test_plan_loads_the_same_values_as_graphql_core(
     worker: WorkerHarness, matched_events: Sequence[MatchedEvent], text: str
 ) -> None:
     document = parse(text)

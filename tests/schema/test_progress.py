@@ -184,7 +184,7 @@ async def test_all_that_was_missed_of_a_run_that_ended(watcher: Watcher, failed:
     assert items[2]["step"] == {"name": "a", "attempts": [{"number": 1}, {"number": 2}]}
 
 
-async def test_every_cursor_goes_on_from_its_place(watcher: Watcher, failed: tuple[UUID, str]) -> None:
+async def test_stream_resumes_from_every_cursor(watcher: Watcher, failed: tuple[UUID, str]) -> None:
     run_id, cursor = failed
     items = await watcher.all(run_id, cursor)
     for number, item in enumerate(items):
@@ -236,7 +236,7 @@ async def test_without_a_cursor_a_run_that_ended_is_only_caught_up_with(
     assert [short(item) for item in await watcher.all(failed[0])] == ["CaughtUp"]
 
 
-async def test_many_lines_come_in_portions_each_with_its_own(worker: WorkerHarness, watcher: Watcher) -> None:
+async def test_many_lines_are_delivered_in_several_events(worker: WorkerHarness, watcher: Watcher) -> None:
     async def talk(ctx: Any) -> None:
         for number in range(LINES_IN_EVENT + 50):
             ctx.log(f"line {number + 1}")

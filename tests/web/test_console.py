@@ -231,7 +231,7 @@ def test_failures_of_one_customer_are_found_and_the_address_holds_the_filter(pag
     expect(page).to_have_url(re.compile(found))
 
 
-def test_list_changes_as_runs_do_and_says_why_a_row_leaves(page: Page, service: Service) -> None:
+def test_list_follows_runs_and_shows_why_a_row_leaves(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/?statuses=PAUSED&tags=leaver")
     live(page)
     expect(page.get_by_text("No run matches these filters")).to_be_visible()
@@ -361,7 +361,7 @@ def test_viewer_sees_no_button_that_refuses(browser: Browser, service: Service) 
             expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
-def test_restart_of_the_service_is_said_and_nothing_is_missed(page: Page, service: Service) -> None:
+def test_restart_of_the_service_is_shown_and_no_event_is_missed(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/?tags=survivor")
     live(page)
     service.run("hello", tags=["survivor"])

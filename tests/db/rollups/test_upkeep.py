@@ -172,7 +172,7 @@ def test_counts_follow_every_sequence_of_changes(database_url: str, sequence: li
     assert asyncio.run(_run_sequence(database_url, sequence)) == []
 
 
-async def test_the_checker_finds_what_is_wrong_and_says_where(database: Database, published: PublishedFlow) -> None:
+async def test_check_reports_wrong_counts(database: Database, published: PublishedFlow) -> None:
     values = {"status": RunStatus.FAILED, "failed_step_name": "b", "duration_ms": 7_000}
     await database.write(factory.make_runs, published, [values] * 3)
     await database.write(upkeep.sum_up, 100)

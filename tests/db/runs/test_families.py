@@ -115,7 +115,7 @@ async def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_retries")
-async def test_a_thousand_children_end_beside_a_cancellation(database: Database, published: PublishedFlow) -> None:
+async def test_a_thousand_children_end_during_a_cancellation(database: Database, published: PublishedFlow) -> None:
     root, claimed = await nested_loops(database, published)
     assert len(claimed) == ITEMS * ITEMS
     before = await deadlocks(database)

@@ -233,7 +233,7 @@ def plans_of(conn: Connection, read: Callable[[Connection], object]) -> list[lis
 
 
 class TestTerms:
-    def test_document_has_the_terms_of_what_it_contains(self) -> None:
+    def test_document_has_the_terms_of_its_parts(self) -> None:
         document = '{"a": {"b": [1, {"c": "x"}], "d": null}, "e": true}'
         for part in ('{"a": {"b": [1.0]}}', '{"a": {"b": [{"c": "x"}]}}', '{"a": {"d": null}}', '{"e": true}', "{}"):
             assert set(terms.metadata_terms(part)) <= set(terms.metadata_terms(document))

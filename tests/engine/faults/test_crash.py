@@ -176,7 +176,7 @@ async def test_a_worker_killed_at_any_write_loses_nothing_and_doubles_nothing(
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_killed_while_it_goes_on_from_a_kill_loses_nothing_and_doubles_nothing(
+async def test_worker_killed_during_a_resumption_loses_and_repeats_nothing(
     worker_pool: WorkerPool, new_database_url: Callable[[], str], tmp_path: Path, when: str
 ) -> None:
     for number in range(1, 5):  # the leases released, the claim, the try cut short, the next try
@@ -280,7 +280,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_the_next_start_after_a_kill_goes_on_at_once(
+async def test_next_start_after_a_kill_resumes_at_once(
     worker_pool: WorkerPool, spec: WorkerSpec, worker: WorkerHarness, gate: Gate
 ) -> None:
     flow = await gated(worker, gate)
@@ -298,7 +298,7 @@ async def test_the_next_start_after_a_kill_goes_on_at_once(
 
 
 @pytest.mark.parametrize("dialect", ["sqlite"])
-async def test_while_another_worker_lives_a_new_one_waits_for_the_leases_of_a_killed_one(
+async def test_new_worker_waits_for_the_leases_of_a_killed_one_while_another_lives(
     worker_pool: WorkerPool, spec: WorkerSpec, worker: WorkerHarness, gate: Gate
 ) -> None:
     async with Gate.built() as second_gate:
@@ -362,7 +362,7 @@ async def test_stopping_worker_releases_unfinished_runs_for_other_workers(
 # Faults of its own
 
 
-async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
+async def test_worker_continues_after_a_fault_of_its_dispatcher(
     spec: WorkerSpec, worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = await worker.start(await worker.publish(transform("a", 1)))
@@ -383,7 +383,7 @@ async def test_a_worker_goes_on_after_a_fault_of_its_dispatcher(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_killed_between_chunks_leaves_an_operation_that_goes_on_once_for_each_run(
+async def test_operation_of_a_worker_killed_between_chunks_processes_each_run_once(
     worker_pool: WorkerPool, spec: WorkerSpec, worker: WorkerHarness, when: str
 ) -> None:
     flow = await worker.publish(transform("a", 1))

@@ -169,7 +169,7 @@ def test_json_schema_has_the_kinds() -> None:
     assert "EchoStep" not in KINDS.language.json_schema()["$defs"]
 
 
-def test_two_kinds_of_one_name_are_refused() -> None:
+def test_two_kinds_with_the_same_name_are_refused() -> None:
     class OtherEchoKind(EchoKind):
         pass
 

@@ -27,7 +27,7 @@ from tests.live.hub.harness import ALL, BEGINNING, PATIENCE, _event, complete, t
 from tests.support.worker import Flow, WorkerHarness
 
 
-async def test_a_subscriber_that_takes_nothing_is_let_go_with_its_last_place(
+async def test_subscriber_that_takes_nothing_is_ended_with_its_last_position(
     worker: WorkerHarness, flow: Flow, database: Database
 ) -> None:
     hub = Hub(database, max_queued=5)
@@ -102,7 +102,7 @@ async def test_events_sent_at_once_wake_no_task(worker: WorkerHarness, flow: Flo
         assert sender.offered.empty()
 
 
-async def test_who_takes_later_is_asked_again_and_keeps_the_order(
+async def test_blocked_sender_is_tried_again_in_order(
     worker: WorkerHarness, flow: Flow, hub: Hub, run_id: UUID
 ) -> None:
     sender, later = RecordingSender(), asyncio.get_running_loop().create_future()
@@ -141,7 +141,7 @@ async def test_a_fault_in_taking_is_no_matter_of_the_reader(
         assert [row.message for row in await take(other, 1)] == ["one"]
 
 
-async def test_what_is_to_be_taken_later_is_bounded_too(worker: WorkerHarness, flow: Flow, database: Database) -> None:
+async def test_queue_of_a_blocked_sender_is_bounded(worker: WorkerHarness, flow: Flow, database: Database) -> None:
     hub = Hub(database, max_queued=5)
     run_id = await worker.start(flow)
     await complete(hub, 1)
@@ -169,7 +169,7 @@ def step_event(worker: WorkerHarness, flow: Flow, run_id: UUID, kind: str, **mor
     return {**event, "step_name": None, "operation_id": None, "data": None, **more}
 
 
-async def test_each_hears_of_its_own_part_of_the_log(
+async def test_subscribers_receive_only_their_part_of_the_log(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
     one, other = await worker.start_many(flow, 2)

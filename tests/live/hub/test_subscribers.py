@@ -42,7 +42,7 @@ async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
 JOINING = 30
 
 
-async def test_those_who_join_while_others_write_miss_nothing_and_hear_nothing_twice(
+async def test_subscribers_that_join_during_writes_get_each_event_once(
     worker: WorkerHarness, flow: Flow, hub: Hub
 ) -> None:
     """Subscribers come and go at full speed, each from its last place or from anywhere: all hear one and the same."""
@@ -88,7 +88,7 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
                         return received
 
 
-async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
+async def test_subscriber_that_waited_for_the_tailer_gets_the_events_in_between(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader has gone on by the time that a subscriber has read to the end: the gap is read from the table."""
@@ -115,7 +115,7 @@ async def test_who_waited_for_the_reader_hears_of_what_came_in_between(
             assert [row.run_id for row in await take(late, 3)] == [first, late_one, *between]
 
 
-async def test_there_is_one_reader_as_long_as_there_are_subscribers(
+async def test_one_tailer_runs_while_there_are_subscribers(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
@@ -149,7 +149,7 @@ async def test_there_is_one_reader_as_long_as_there_are_subscribers(
         assert [row.run_id for row in await take(again, 1)] == [run_id]
 
 
-async def test_a_reader_that_fails_ends_its_subscribers_and_the_next_one_starts_another(
+async def test_failing_tailer_ends_its_subscriptions_and_the_next_one_starts_another(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feeds = [hub.subscribe(ALL, None) for _ in range(3)]
@@ -172,7 +172,7 @@ async def _broken(*_: Any, **__: Any) -> Any:
     raise ZeroDivisionError
 
 
-async def test_a_fault_in_one_selector_is_no_matter_of_the_others(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
+async def test_fault_in_one_topic_does_not_affect_the_others(worker: WorkerHarness, flow: Flow, hub: Hub) -> None:
     faulty, good = hub.subscribe(RunsTopic(RunFilter(metadata="{")), BEGINNING), hub.subscribe(ALL, None)
     with pytest.raises(ValueError, match=r"."):
         await anext(faulty)

@@ -163,7 +163,7 @@ def test_every_argument_is_tried() -> None:
     assert found == ARGUMENTS
 
 
-async def test_cursors_and_orders_of_others_find_own_runs_alone(either_app: App) -> None:
+async def test_foreign_cursors_and_orders_find_only_own_runs(either_app: App) -> None:
     other, mine = await make_run_family(either_app), await make_mine(either_app)
     token = await token_for(either_app, SCOPES[0])
     text = """query($order: FlowRunOrder, $first: Int, $after: String, $last: Int, $before: String) {

@@ -100,7 +100,7 @@ async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: Ap
         assert await events(idle_app, objectIds=[event["objectId"]], actions=[event["action"]]) == [event]
 
 
-async def test_what_changes_nothing_leaves_no_event(idle_app: App) -> None:
+async def test_request_without_an_effect_leaves_no_event(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     again = f'mutation {{ startRun(input: {{flowId: "{family.flow}", idempotencyKey: "k"}}) {{ __typename }} }}'
     await idle_app.query(again)
@@ -113,7 +113,7 @@ async def test_what_changes_nothing_leaves_no_event(idle_app: App) -> None:
     assert await events(idle_app) == before
 
 
-async def test_details_say_what_changed_and_no_secret(idle_app: App) -> None:
+async def test_details_have_the_changes_without_secrets(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     await idle_app.query(
         """mutation($flow: ID!, $schedule: ID!) {

@@ -64,7 +64,7 @@ async def test_dry_run_returns_exact_counts_and_changes_nothing(idle_app: App, d
     assert (await idle_app.query("{ bulkOperations { totalCount } }"))["bulkOperations"]["totalCount"] == 1
 
 
-async def test_plan_is_executed_on_its_runs_only_and_counts_what_drifted(idle_app: App, database_url: str) -> None:
+async def test_plan_is_executed_only_on_its_runs_and_counts_drift(idle_app: App, database_url: str) -> None:
     published = await make_flow(idle_app)
     ready, turned, waiting, late = await make_runs(
         idle_app, published, {}, {}, {"status": RunStatus.FAILED}, {"status": RunStatus.SUCCEEDED}

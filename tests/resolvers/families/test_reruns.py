@@ -77,7 +77,7 @@ class TestRerun:
         assert found["statusHistory"][0]["message"] == f"Rerun of {run}, with another input"
         assert (await read(families, run))["input"] == {"x": 5}
 
-    async def test_version_is_the_published_one_or_the_one_that_is_named(self, families: Families) -> None:
+    async def test_version_is_the_published_or_the_named_one(self, families: Families) -> None:
         flow = await families.flow(step("a", "old"))
         run = await families.start(flow)
         text = "mutation($f: ID!, $d: JSON!) { publishFlowVersion(flowId: $f, definition: $d) { __typename } }"
@@ -90,7 +90,7 @@ class TestRerun:
         answer = await families.app.execute(RERUN, {"id": other, "version": version["flowRun"]["flowVersion"]["id"]})
         assert answer["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
 
-    async def test_rerun_from_a_step_keeps_what_is_before_it(self, families: Families) -> None:
+    async def test_rerun_from_a_step_keeps_earlier_results(self, families: Families) -> None:
         steps = [
             step("a", 1),
             {**BOOM, "continueOnFailure": True},
@@ -267,7 +267,7 @@ class TestCompletion:
         assert (await complete(families, run, "boom", skip=True, key="k"))["code"] == "IDEMPOTENCY_CONFLICT"
         assert (await complete(families, run, "boom", output=1))["code"] == "ALREADY_RECOVERED"
 
-    async def test_completed_child_takes_its_place_in_the_waiting_parent(self, families: Families) -> None:
+    async def test_completed_child_replaces_the_failed_one_in_the_waiting_parent(self, families: Families) -> None:
         await families.flow(
             {**FAILED_ITEM, "when": "{{ run.input.n != 1 }}"}, {**ASK, "when": "{{ run.input.n == 1 }}"}, name="kid"
         )

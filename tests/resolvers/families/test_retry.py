@@ -129,7 +129,7 @@ class TestKeptChildren:
         assert (await families.run(again))["output"] == [0, 1, 2, 1, 4, 5]
         assert len(await families.children(again)) == 3
 
-    async def test_later_retry_keeps_what_earlier_ones_kept(self, families: Families) -> None:
+    async def test_later_retry_keeps_results_of_earlier_ones(self, families: Families) -> None:
         step = {
             "name": "s",
             "kind": "transform",

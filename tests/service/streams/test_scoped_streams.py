@@ -127,7 +127,7 @@ async def test_progress_and_statistics_are_those_of_own_runs(watched: Watched) -
     assert (await watched.first(watched.app.keys.admin, STATS))["total"] == 2
 
 
-async def test_what_is_out_of_sight_is_refused_before_a_stream_begins(watched: Watched) -> None:
+async def test_forbidden_fields_are_refused_before_a_stream_begins(watched: Watched) -> None:
     output = CHANGES % ("output", "output")
     assert await watched.first(watched.blind, output) == "FORBIDDEN"
     assert (await watched.first(watched.token, output))["__typename"] == "CaughtUp"

@@ -46,7 +46,7 @@ async def test_statistics_are_delivered_at_the_start_and_when_runs_change(server
         assert last["at"] > first["at"]
 
 
-async def test_several_streams_of_one_socket_are_kept_apart(server: Server) -> None:
+async def test_streams_of_one_socket_are_independent(server: Server) -> None:
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH, "a")
         first = await next_event(socket, "a")

@@ -122,7 +122,7 @@ async def test_stopped_worker_releases_its_operations(fake_clock: FakeClock, wor
     assert await counts(worker, operation_id) == ("COMPLETED", 3, 3, 3, 0, 0)
 
 
-async def test_worker_is_woken_by_new_operations_and_looks_every_second(
+async def test_worker_is_woken_by_new_operations_and_polls_every_second(
     fake_clock: FakeClock, worker: WorkerHarness, flow: Flow
 ) -> None:
     fake_clock.watch(worker.database)

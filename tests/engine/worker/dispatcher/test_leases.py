@@ -15,7 +15,7 @@ from tests.support.clock import START, FakeClock
 from tests.support.worker import Flow, WorkerHarness
 
 
-async def test_the_lease_of_a_run_under_way_is_kept(
+async def test_lease_of_an_executing_run_is_renewed(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work, work: Work, database_url: str
 ) -> None:
     other = open_database(database_url)
@@ -34,7 +34,7 @@ async def test_the_lease_of_a_run_under_way_is_kept(
     assert (run.status, run.interruptions, run.due_at) == ("SUCCEEDED", 0, None)
 
 
-async def test_the_run_of_a_lost_worker_is_taken_over_when_its_lease_ends(
+async def test_run_of_a_lost_worker_is_claimed_when_its_lease_ends(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, work: Work
 ) -> None:
     run_id = await worker.start(flow)
@@ -80,7 +80,7 @@ async def test_a_run_that_another_worker_has_is_broken_off(
     assert (await worker.run(run_id)).status == "SUCCEEDED"
 
 
-async def test_a_run_that_ends_while_its_lease_is_looked_after_is_not_taken_for_lost(
+async def test_run_that_ends_during_a_renewal_does_not_count_as_lost(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its end is committed before its task is over, and looks may fall in between."""
