@@ -85,7 +85,7 @@ async def test_renaming_to_a_used_name_is_a_conflict(database: Database, publish
 
 
 def fill(uow: UnitOfWork) -> None:
-    """Flows of two projects, named for what they are."""
+    """Creates flows of two projects, named after their properties."""
     first, second = projects.create(uow, "first"), projects.create(uow, "second")
     factory.make_flow(uow, first, "first published")
     flows.create(uow, first, "first draft 100%")

@@ -52,7 +52,7 @@ SQLITE_CATALOG = {"schema": "SELECT type, tbl_name, name, sql FROM sqlite_schema
 
 
 def catalog(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """What the database itself says of its schema, but for what libraries keep there."""
+    """Returns the schema from the catalog of the database, without the tables of libraries."""
     queries = SQLITE_CATALOG if conn.dialect.name == "sqlite" else POSTGRESQL_CATALOG
     return {
         part: [normal(row) for row in conn.execute(text(query)) if not any(_is_foreign(name) for name in row[:3])]
@@ -337,7 +337,7 @@ class TestSearch:
         "СБОЙ Straße": ("сбой strasse", "сбой strasse"),
         "Plain 4711": ("plain 4711", None),
     }
-    """Error messages; what finds them; and what is stored beside them."""
+    """Error messages, the texts that find them, and the stored folded forms."""
 
     @pytest.fixture
     async def old(self, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:

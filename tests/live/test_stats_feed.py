@@ -1,4 +1,4 @@
-"""Statistics that follow the log: at the start, at most once a second, and computed once for all who follow."""
+"""Statistics that follow the log: at the start, at most once a second, and computed once for all subscribers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Tests of the inbox, of what runs wait for, and of how long."""
+"""Tests of the inbox, and of the kinds and durations of waits."""
 
 from datetime import timedelta
 from typing import Any

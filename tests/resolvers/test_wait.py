@@ -1,4 +1,5 @@
-"""`waitMs`: the answer comes with the end of the run, or when the time is over. Time stands still unless moved."""
+"""`waitMs`: the response is sent at the end of the run, or when the time is over. Time stands still unless a test moves
+it."""
 
 import asyncio
 
@@ -54,7 +55,7 @@ async def test_an_end_written_by_another_process_is_seen_within_a_second(
     at_rest = fake_clock.timers
     started = asyncio.create_task(idle_app.start(flow, waitMs=60_000, select="status"))
     await fake_clock.waiting(at_rest + 1)
-    # No signal comes of a write that is not made through this process's Database.
+    # A write that bypasses this process's Database publishes nothing.
     await query(database_url, "UPDATE flow_run SET status = 'STOPPED'")
     answer = await fake_clock.drive(started)
     assert answer["run"]["status"] == "STOPPED"

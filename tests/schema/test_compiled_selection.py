@@ -1,4 +1,4 @@
-"""What a plan makes of an event is what graphql-core makes of it."""
+"""A compiled selection renders an event as graphql-core does."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -138,7 +138,7 @@ DEPTH = 4
 
 @st.composite
 def selections(draw: Any, named: str, depth: int = DEPTH) -> str:
-    """Fields of a type that have no arguments, and what is below them."""
+    """Fields of a type without arguments, and the fields below them."""
     output = SCHEMA.type_map[named]
     assert isinstance(output, GraphQLObjectType)
     names = ["__typename"]
@@ -182,7 +182,7 @@ async def matched_events(worker: WorkerHarness) -> Sequence[Any]:
     await worker.database.write(
         lambda uow: event_log.append(uow, [{**updated, "kind": kind} for kind in ("RUN_ARCHIVED", "RUN_RECOVERED")])
     )
-    # Straight from the table: what is read of the log waits for transactions elsewhere on the server.
+    # Read straight from the table: the tailer waits for other transactions on the server.
     log = table(RunEvent)
     rows = await worker.database.read(lambda conn: conn.execute(select(log).order_by(log.c.seq)).all())
     batch = ReadBatch()

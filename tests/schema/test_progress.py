@@ -66,10 +66,10 @@ class Watcher:
             yield item_of(result)
 
     async def all(self, run_id: UUID, after: str | None = None) -> list[Item]:
-        """What is item_of until the stream completes.
+        """Returns the items until the stream completes.
 
-        A reader that others follow may not have come to the newest events yet: these come behind `CaughtUp`, unless
-        they were item_of once.
+        A tailer that others follow may not have read the newest events yet: these come after `CaughtUp`, unless they
+        were returned before.
         """
         async with asyncio.timeout(PATIENCE):
             return [item async for item in self.events(encode_run_id(run_id), after)]
@@ -132,7 +132,7 @@ async def from_the_beginning(watcher: Watcher) -> str:
 
 
 async def complete(watcher: Watcher, run_id: UUID) -> None:
-    """Wait until what happened can be item_of, which transactions that write events hold up."""
+    """Waits until the events can be delivered, which writing transactions may delay."""
     last = encode_position((await watcher.engine.events(run_id))[-1].seq)
     async with aclosing(watcher.events(encode_run_id(run_id), encode_position(0))) as stream:
         async for item in stream:
@@ -142,7 +142,7 @@ async def complete(watcher: Watcher, run_id: UUID) -> None:
 
 @asynccontextmanager
 async def live(watcher: Watcher, run_id: UUID) -> AsyncIterator[Callable[[], Any]]:
-    """Gives what is item_of from now on, one after the other."""
+    """Yields the items from now on, one after the other."""
     async with asyncio.timeout(PATIENCE):
         await complete(watcher, run_id)
     async with asyncio.timeout(PATIENCE), aclosing(watcher.events(encode_run_id(run_id))) as stream:

@@ -1,4 +1,4 @@
-"""The database goes away and comes back while the service runs."""
+"""The database becomes unavailable and available again while the service runs."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Several processes of the service on one database, each told of what all of them write."""
+"""Several processes of the service on one database, each of which delivers the writes of all."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ def environment(database_url: str) -> dict[str, str]:
 @pytest.fixture
 async def two(environment: dict[str, str]) -> AsyncIterator[tuple[Server, Server]]:
     """Two processes that serve one database."""
-    # The second finds what the first one set up.
+    # The second process finds the data of the first one.
     async with run_service(environment, "api") as (one, _), run_service(environment, "api") as (other, _):
         yield Server(one, KEY, ""), Server(other, KEY, "")
 

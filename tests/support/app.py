@@ -138,7 +138,7 @@ async def idle_app(database_url: str) -> AsyncIterator[App]:
 
 @pytest.fixture
 async def general_app(database_url: str) -> AsyncIterator[App]:
-    """Like `idle_app`, with all queries executed in the general way: none are compiled."""
+    """Like `idle_app`, with all queries executed by the general path."""
     async with run_app(database_url, with_worker=False, compiled_reads=False) as running:
         yield running
 

@@ -128,7 +128,7 @@ class Service:
         assert created["createFlow"]["__typename"] == "CreateFlowSuccess"
 
     def run(self, flow: str, wait: bool = True, **rest: Any) -> str:
-        """Starts a run, waits for its end unless told otherwise, and returns its ID."""
+        """Starts a run, waits for its end by default, and returns its ID."""
         values = {"flowId": self.flows[flow], "waitMs": 20_000 if wait else None, **rest}
         run_id: str = self.ask(START, input=values)["startRun"]["run"]["id"]
         return run_id

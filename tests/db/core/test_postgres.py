@@ -94,7 +94,7 @@ async def test_database_works_through_a_pooler(pooled: Mapping[str, str], mode: 
     try:
         for _ in range(3):
             await use_all_ways(database)
-        # Settings of sessions hold.
+        # The settings of sessions apply.
         assert await database.read(settings) == ["off", "5s", "UTC"]
         (row,) = await database.fetch("SELECT current_setting('statement_timeout') AS found", [])
         assert row["found"] == "5s"

@@ -1,4 +1,4 @@
-"""Limits of concurrency: exact under many claimers, first come first served, and in nobody else's way."""
+"""Concurrency limits: exact under many claimers, first come first served, and without cost for other runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ async def test_runs_beyond_the_limit_of_their_flow_stay_queued(database: Databas
     assert await harness.claimed() == runs[:2]
     assert await harness.statuses() == {"RUNNING": 2, "QUEUED": 3}
     assert await harness.due() == set()
-    assert await database.read(due.next_due) == (await harness.run(runs[0])).due_at  # nobody looks in vain
+    assert await database.read(due.next_due) == (await harness.run(runs[0])).due_at  # No poll is needless.
 
 
 async def test_a_project_has_a_limit_over_all_its_flows(database: Database) -> None:
@@ -90,7 +90,7 @@ async def test_cancelled_run_releases_its_slot_and_leaves_the_wait_queue(databas
     assert await harness.due() == set()
     assert (await database.write(cancellation.stop, runs[0], "Cancelled")).run
     assert await harness.due() == {runs[2]}
-    assert (await database.write(cancellation.stop, runs[2], "Cancelled")).run  # it had been let go on, and never did
+    assert (await database.write(cancellation.stop, runs[2], "Cancelled")).run  # It was promoted, and never started.
     assert await harness.claimed() == [runs[3]]
 
 

@@ -129,7 +129,7 @@ OPERATIONS: list[Callable[[UnitOfWork, PublishedFlow, int], None]] = [
 
 
 def _apply(uow: UnitOfWork, published: PublishedFlow, sequence: list[tuple[int, int, bool]]) -> list[Any]:
-    """Does what the sequence says, with parts of it undone, and returns the differences."""
+    """Executes the sequence, with parts of it rolled back, and returns the differences."""
     for operation, number, is_kept in sequence:
         savepoint = uow.conn.begin_nested()
         OPERATIONS[operation](uow, published, number)

@@ -1,4 +1,4 @@
-"""Each filter matches the same rows in SQL, in memory and by a reference of one line of Python a field."""
+"""Each filter matches the same rows in SQL, in memory and by a reference with one line of Python for each field."""
 
 import itertools
 import random
@@ -92,7 +92,7 @@ def run(draw: random.Random, key: UUID, earlier: Sequence[UUID]) -> dict[str, An
 
 
 def queue(draw: random.Random, status: RunStatus) -> dict[str, Any]:
-    """What a live run waits for: it is due, will be due, stands in the queue of a limit, or has a worker."""
+    """The state of a live run: due, due later, in a wait queue, or claimed by a worker."""
     if status in FINAL:
         return {"due_at": None}
     return {
@@ -229,7 +229,7 @@ def restrictions(where: RunFilter) -> list[tuple[str, Any]]:
 
 
 def is_blank(name: str, value: Any) -> bool:
-    """The rule of blank values, once more: empty texts, empty objects, 0 as a lower bound, and filters of such."""
+    """The rule of blank values, written again: empty texts, empty objects, 0 as a lower bound, and filters of these."""
     if name == "not_":
         return is_everything(value) or is_nothing(value)
     if name == "or_":
@@ -333,7 +333,7 @@ def all_rows(conn: Connection) -> Sequence[AnyRow]:
 def with_keys(
     values: Mapping[str, Any], rows: Sequence[AnyRow], make: Callable[..., RunFilter] = RunFilter
 ) -> RunFilter:
-    """The filter in which numbers are replaced by IDs that the rows have; the last numbers by one that none has."""
+    """The filter with numbers replaced by IDs of the rows; the last numbers by an ID that no row has."""
     replaced: dict[str, Any] = {}
     for name, value in values.items():
         field = FILTER_FIELDS[name]

@@ -135,7 +135,7 @@ class TestClaims:
     ) -> None:
         keys = await database.write(factory.make_runs, published, [{} for _ in range(100)])
         batches = await asyncio.gather(*(claim(database, 7) for _ in range(20)))
-        # One that finds the others' runs locked takes fewer than it could; nobody takes what another has.
+        # A claimer that finds locked runs claims fewer than it could; no run is claimed twice.
         taken = [each for batch in batches for each in batch]
         while rest := await claim(database, 7):
             taken += rest
@@ -391,7 +391,7 @@ def lock_lease(conn: Connection, lease: Lease) -> None:
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 async def test_run_locked_by_a_transaction_is_not_locked_by_another(database: Database, lease: Lease) -> None:
-    # If both could hold it, each would wait for the other as soon as it wrote.
+    # If both could lock it, each would wait for the other as soon as it wrote.
     async with database._engine.connect() as one, database._engine.connect() as other:
         await one.run_sync(lock_lease, lease)
         await other.execute(text("SET lock_timeout = '20ms'"))
@@ -445,7 +445,7 @@ class TestFencing:
     async def test_valid_lease_can_write_what_a_stale_one_cannot(
         self, database: Database, published: PublishedFlow, fake_clock: FakeClock
     ) -> None:
-        # Else the refusals would prove nothing.
+        # Otherwise the refusals would prove nothing.
         for write in WRITES.values():
             _, fresh = await taken_over(database, published, fake_clock)
             await database.write(write, fresh)

@@ -150,7 +150,7 @@ async def test_rolled_back_change_appends_no_event_and_sends_no_signal(
     ):
         with pytest.raises(RolledBackError):
             await database.write(everything_and_then_fail, published, queued, running)
-        # The next transaction on the same connection sends none either.
+        # The next transaction on the same connection publishes nothing either.
         await database.write(lambda uow: row(uow.conn, queued))
         assert not due.is_set()
         assert not changed.is_set()

@@ -1,4 +1,4 @@
-"""Workers as real processes that are killed, stopped and shut down: what they leave, and how others resume it."""
+"""Workers as real processes that are killed, stopped and shut down, and the resumption of their runs by others."""
 
 import asyncio
 import os
@@ -88,7 +88,7 @@ async def resume_runs(spec: WorkerSpec, *run_ids: UUID, at_once: bool) -> None:
 
 
 class Gate:
-    """Holds up the action `hold` until it is opened."""
+    """Blocks the action `hold` until it is opened."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -106,7 +106,7 @@ class Gate:
             await writer.wait_closed()
 
     async def wait_for_worker(self) -> None:
-        """Return when a worker has come to the gate."""
+        """Returns when a worker has reached the gate."""
         async with asyncio.timeout(30):
             await self.reached.wait()
 
@@ -140,7 +140,7 @@ async def gated(worker: WorkerHarness, gate: Gate) -> Flow:
 CRASH_POINTS = 9
 """Writes of a run of `eventful`: two claims, four tries, a skipped step, the wait between two tries, the end."""
 UNDER_WAY = 4
-"""At how many of the crash points, before or after the commit, a try is under way."""
+"""The number of crash points, before or after the commit, at which an attempt is running."""
 
 
 async def eventful(worker: WorkerHarness) -> Flow:
@@ -212,9 +212,9 @@ class Remains:
     async def check_what_became_of_them(
         self, worker: WorkerHarness, run_id: UUID, *, killed_again: bool = False
     ) -> None:
-        """The run has ended as it should, and all that was done at the crash stands as it was.
+        """Checks that the run has ended as it should, and that nothing that was done at the crash has changed.
 
-        `killed_again`: the try after the one that was under way was cut short too.
+        `killed_again`: the attempt after the running one was interrupted too.
         """
         run = await worker.run(run_id)
         assert (run.status, run.due_at, run.lease_token) == ("SUCCEEDED", None, None)
@@ -392,7 +392,7 @@ async def test_operation_of_a_worker_killed_between_chunks_processes_each_run_on
     made = sorted(await worker.database.write(factory.make_runs, published, failed))
     request = {"project_id": worker.project_id, "kind": BulkKind.RETRY, "strategy": RetryStrategy.FROM_FAILED_STEP}
     asked = {**request, "key_id": made[0], "key_name": "test", "excluded_ids": "[]"}
-    # The first place in time is tomorrow, so no retry is claimed meanwhile: nothing but chunks is written.
+    # The first time slot is tomorrow, so no retry is claimed before: only chunks are written.
     asked |= {"max_per_second": 1.0, "paced_through": datetime.now(UTC) + timedelta(days=1)}
     held = await worker.database.write(pinning.prepare, asked, LEASE)
     await worker.database.write(pinning.pin, held, made, LEASE, dry_run=False)

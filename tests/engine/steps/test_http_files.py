@@ -24,7 +24,7 @@ from tests.support.processes.listener import answering
 from tests.support.worker import WorkerHarness, transform
 
 LIMIT = 2 * 1024 * 1024
-LARGE = bytes(range(256)) * 6 * 1024  # more than an output may hold
+LARGE = bytes(range(256)) * 6 * 1024  # This is more than an output may have.
 CONTENT_TYPE = {"content-type": "application/pdf"}
 
 

@@ -1,4 +1,4 @@
-"""HTTP steps: what goes out byte for byte, and what comes back."""
+"""HTTP steps: requests byte for byte, and responses."""
 
 import codecs
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ DOCUMENT = '{"name": "Müller"}'
 
 
 class Server:
-    """Responds with what a test sets; records the targets of the requests."""
+    """Responds as a test requires, and records the targets of the requests."""
 
     def __init__(self) -> None:
         self.url = ""

@@ -1,4 +1,4 @@
-"""A step kind is one plug: kinds of a test's own work like those of the product."""
+"""A step kind is one plug: kinds that a test defines work like those of the product."""
 
 from collections.abc import Iterable
 from datetime import timedelta

@@ -27,7 +27,7 @@ BEGINNING: LogPosition = 0
 
 
 async def take(feed: Subscription, count: int) -> list[Any]:
-    """The rows of the next `count` events; the mark between those missed and those that happen is passed over."""
+    """The rows of the next `count` events, without `CaughtUp`."""
     found: list[Any] = []
     async with asyncio.timeout(PATIENCE):
         while len(found) < count:

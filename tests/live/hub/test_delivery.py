@@ -91,7 +91,7 @@ async def test_events_sent_at_once_wake_no_task(worker: WorkerHarness, flow: Flo
             assert await sender.next() == [message]
         assert not waiting.done()
         assert feed.position == (await take(other, 2))[-1].seq
-        # Then a part of what comes together, and nothing more: the rest is for whoever waits, once and in order.
+        # Then only a part of the events that arrive; the rest is for the waiting subscriber, once and in order.
         sender.answer = lambda _: SendResult(SendStatus.BLOCKED, 1)
         await say(worker, flow, run_id, "three", "four", "five")
         assert await sender.next() == ["three", "four", "five"]
@@ -180,7 +180,7 @@ async def test_subscribers_receive_only_their_part_of_the_log(
         "run_id": None,
         "flow_id": None,
     }
-    # Subscribers of an operation receive its present state first, in place of the mark.
+    # Subscribers of an operation receive its present state first, instead of `CaughtUp`.
     await database.write(event_log.append, [progress])
     written = [
         step_event(worker, flow, one, "STEP_STATUS", step_name="only", data='{"attempt": 1}'),

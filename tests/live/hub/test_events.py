@@ -97,7 +97,7 @@ async def test_tailer_waits_for_an_assigned_number(
 async def test_events_of_a_run_arrive_in_the_order_of_its_changes(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
-    """The one who changes the run last began to write first, elsewhere, and waited for the run."""
+    """The last change of the run is by a transaction that began to write first, elsewhere, and waited for the run."""
     run_id = await worker.start(flow)
     async with aclosing(hub.subscribe(ALL, None)) as feed:
         await anext(feed)
@@ -126,7 +126,8 @@ async def test_open_transaction_without_events_delays_no_subscriber(
 async def test_new_subscriber_misses_no_uncommitted_event(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub
 ) -> None:
-    """What it lists after `CaughtUp` would else lack a change of which it is not told either."""
+    """Otherwise a list that is read after `CaughtUp` would lack a change that the subscriber does not receive
+    either."""
     first, second = await worker.start_many(flow, 2)
     feed = hub.subscribe(ALL, None)
     async with database._engine.connect() as late:

@@ -28,7 +28,7 @@ from tests.support.worker import Flow, WorkerHarness, transform
 
 
 async def writing(worker: WorkerHarness, flow: Flow, times: int) -> list[UUID]:
-    """Start runs as fast as the database takes them, by several at once; an event with the message END comes last."""
+    """Starts runs as fast as the database allows, in several tasks; an event with the message END comes last."""
 
     async def write() -> list[UUID]:
         return [run_id for _ in range(times) for run_id in await worker.start_many(flow, 3)]
@@ -45,10 +45,11 @@ JOINING = 30
 async def test_subscribers_that_join_during_writes_get_each_event_once(
     worker: WorkerHarness, flow: Flow, hub: Hub
 ) -> None:
-    """Subscribers come and go at full speed, each from its last place or from anywhere: all hear one and the same."""
+    """Subscribers come and go at full speed, each from its last position or from any other: all receive the same
+    events."""
 
     async with asyncio.timeout(PATIENCE), aclosing(hub.subscribe(ALL, None)) as feed:
-        # Before anything is written: whoever begins "from now on" when all is over waits for ever.
+        # Before anything is written: a subscriber that begins "from now on" after the last event would wait for ever.
         start = await anext(feed)
         part = asyncio.create_task(receive_to_the_end(feed))
         whole = [asyncio.create_task(one_who_stays(hub)) for _ in range(3)]
@@ -91,7 +92,7 @@ async def one_who_reconnects(hub: Hub, every: int) -> list[LogPosition]:
 async def test_subscriber_that_waited_for_the_tailer_gets_the_events_in_between(
     worker: WorkerHarness, flow: Flow, database: Database, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader has gone on by the time that a subscriber has read to the end: the gap is read from the table."""
+    """The tailer has a later position when a subscriber has read to the end: the gap is read from the table."""
     first = await worker.start(flow)
     await complete(hub, 1)
     read_page = database.read
@@ -100,7 +101,7 @@ async def test_subscriber_that_waited_for_the_tailer_gets_the_events_in_between(
     async def slowly(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = await read_page(query, *args, **kwargs)
         if query is event_log.page and not between:
-            # Read, and not yet event: the reader hears of this run before the subscriber has joined.
+            # Read, and not yet delivered: the tailer reads this run before the subscriber has joined.
             between.append(await worker.start(flow))
             await take(ahead, 2)
         return found

@@ -1,4 +1,4 @@
-"""Access tokens see the runs of their filter, and nothing else, on both ways of reading."""
+"""Access tokens see the runs of their filter, and nothing else, on both paths of reading."""
 
 import re
 from typing import Any
@@ -134,7 +134,7 @@ ARGUMENTS = {
     "Subscription.flowRunProgressed(runId)",
     "Subscription.flowRunProgressed(after)",
     "Subscription.flowRunStatsChanged(filter)",
-    # Those select among what belongs to the run, or to the statistics.
+    # These arguments select among the parts of the run, or of the statistics.
     "FlowRunConnection.totalCount(limit)",
     "FlowRun.step(name)",
     "FlowRun.logs(stepName)",

@@ -45,7 +45,7 @@ OBJECTS = {
     "createAccessToken": "token",
     "revokeAccessToken": "token",
 }
-"""Of every mutation, what its audit event is about."""
+"""The kind of object of each mutation's audit event."""
 
 
 def action_of(mutation: str) -> str:
@@ -82,7 +82,7 @@ async def test_every_mutation_of_the_schema_has_an_action(idle_app: App) -> None
 async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     family = RunFamily(**{**family.variables, "bulk": await plan(idle_app, family)})
-    # What ends objects that others need comes last, what needs a fresh one first.
+    # Mutations that end objects of others come last, mutations that need a fresh object first.
     for name in sorted(OBJECTS, key=lambda each: (each.startswith(("delete", "revoke")), each not in ONLY_ONCE)):
         before = await events(idle_app, first=1)
         text = f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"

@@ -199,7 +199,7 @@ async def test_operations_and_plans_of_a_project_are_limited(idle_app: App, monk
     assert (await bulk(idle_app, archive))["code"] == "TOO_MANY_BULK_OPERATIONS"
     dry = "bulkArchive(filter: {statuses: FAILED}, dryRun: true)"
     expired, *plans = [(await done(idle_app, dry))["id"] for _ in range(3)]
-    # One plan too many makes the oldest expire: nobody is locked out by dry runs.
+    # One more plan makes the oldest one expire: dry runs never block a project.
     assert (await bulk(idle_app, f'bulkArchive(planId: "{plans[0]}")'))["code"] == "TOO_MANY_BULK_OPERATIONS"
     found = await idle_app.query("{ bulkOperations(includePlans: true) { totalCount nodes { id status } } }")
     assert found["bulkOperations"]["totalCount"] == len(begun) + len(plans)

@@ -59,7 +59,7 @@ def cursor_and_progress(item: LogItem) -> tuple[str, Any]:
 async def received(
     viewer_context: Context, operation: str, after: str | None = None, limit: int = 100
 ) -> list[tuple[str, Any]]:
-    """Return what a subscriber receives until the end: cursors and progress."""
+    """Returns the events that a subscriber receives until the end: cursors and progress."""
     events: list[tuple[str, Any]] = []
     stream = await subscriptions.bulk_progress(viewer_context, operation, after, cursor_and_progress)
     async with asyncio.timeout(PATIENCE), aclosing(stream):

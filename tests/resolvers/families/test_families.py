@@ -157,7 +157,7 @@ class TestSiblings:
 
 
 class TestTimeouts:
-    """The timeout of a step holds for every kind."""
+    """The timeout of a step applies to every kind."""
 
     @pytest.mark.parametrize(
         "step", [call("kid"), {**ASK, "name": "call"}, {**NAP, "name": "call"}], ids=["flow", "humanInput", "delay"]

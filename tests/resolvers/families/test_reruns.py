@@ -47,7 +47,7 @@ async def complete(families: Families, run: str, name: str, **arguments: Any) ->
 
 
 class TestRerun:
-    """A run that has ended is executed once more."""
+    """A run that has ended is executed again."""
 
     async def test_succeeded_run_is_run_again_and_linked(self, families: Families) -> None:
         run = await families.start(await families.flow(step("a", "{{ run.input.x }}")), input={"x": 5}, tags=["t"])

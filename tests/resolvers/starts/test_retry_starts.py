@@ -28,7 +28,7 @@ def step(name: str, value: Any) -> dict[str, Any]:
 
 
 def failing(name: str) -> dict[str, Any]:
-    """A step that fails for every input but those with `ok`."""
+    """A step that fails for every input without `ok`."""
     return step(name, "{{ run.input.ok + 1 }}")
 
 

@@ -1,4 +1,4 @@
-"""What is served beside the API: the pages, their assets, the health of the service, the language's schema."""
+"""The pages beside the API, their assets, the health of the service, and the language's schema."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Keys that are remembered: what a request costs, and how soon a key ends."""
+"""Remembered keys: the cost of a request, and the time until a key ends."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -104,7 +104,7 @@ async def test_revocation_during_the_read_of_the_key_is_not_missed(
         result: object = await really(*args)  # type: ignore[arg-type]
         monkeypatch.undo()
         await database.write(api_keys.revoke, key_id)
-        assert await viewers.find(other)  # which hears of the revocation first
+        assert await viewers.find(other)  # This process is notified of the revocation first.
         return result
 
     monkeypatch.setattr(Database, "read", revoked_in_between)

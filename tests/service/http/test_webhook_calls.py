@@ -1,4 +1,4 @@
-"""What webhooks make of calls: mapping, responses, handshakes, redelivery, and what of a call they show."""
+"""Calls of webhooks: mapping, responses, handshakes, redelivery, and the parts of a call that runs see."""
 
 import gzip
 import hmac

@@ -37,7 +37,7 @@ CANCEL = "mutation($id: ID!) { cancel(runId: $id) { __typename } }"
 
 @dataclass
 class Watched:
-    """A service with a run of a customer, `mine`, and one of somebody else; and tokens for the customer's runs."""
+    """A service with a run of a customer, `mine`, and one of another customer; and tokens for the customer's runs."""
 
     app: App
     streams: Streams

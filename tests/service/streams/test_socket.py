@@ -93,7 +93,7 @@ async def test_disconnected_client_gets_missed_events(server: Server) -> None:
     second_id = await start(server)
     async with signed_in(server) as socket:
         await subscribe(socket, WATCH, after=first["cursor"])
-        # What had not happened by then comes behind CaughtUp, and the two runs are under way at once.
+        # Later events come after CaughtUp, and both runs are live at the same time.
         received = [
             event for event in [await next_event(socket) for _ in range(6)] if event["__typename"] != "CaughtUp"
         ]

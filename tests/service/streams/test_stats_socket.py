@@ -20,7 +20,7 @@ async def next_event(socket: ClientConnection, name: str = "1") -> Any:
 
 
 async def until_succeeded(socket: ClientConnection, count: int) -> list[Any]:
-    """What is told until so many runs have succeeded."""
+    """Returns the statistics until this many runs have succeeded."""
     found = [await next_event(socket)]
     while succeeded(found[-1]) < count:
         found.append(await next_event(socket))

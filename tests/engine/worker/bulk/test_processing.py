@@ -153,7 +153,7 @@ async def test_lost_preparation_fails_and_stale_plans_are_deleted(
     await worker.database.write(plans.keep_as_plan, planned, SECOND)
     bulk_worker = BulkWorker(worker.database)
     task = asyncio.create_task(bulk_worker.run())
-    # Not second by second, at each of which the worker would look for operations.
+    # Not second by second, because the worker would poll at each of them.
     fake_clock.block((LEASE + EXPIRE_INTERVAL).total_seconds() - 2)
     await fake_clock.advance(2)
     row = await operation(worker, left.operation_id)
@@ -195,7 +195,7 @@ async def test_old_operations_are_purged_with_their_outcomes(
     kept = await worker.database.read(bulk_reads.by_ids, [*old, read, young, under_way], set())
     assert set(kept) == {read, young, under_way}
     assert [len(await outcomes(worker, key)) for key in (*old, read, young, under_way)] == [0, 0, 5, 5, 5]
-    # Once the operation that takes over its runs has ended, the source is purged too.
+    # When the operation that selected its runs has ended, the source is purged too.
     await worker.database.write(plans.expire_stale_plans, clock.now(), clock.now(), 10)
     assert (await operation(worker, lease.operation_id)).status == "FAILED"
     await fake_clock.drive(job.work())

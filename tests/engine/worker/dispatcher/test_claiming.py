@@ -117,7 +117,7 @@ async def test_fault_of_one_run_delays_no_other(
 async def test_little_free_capacity_is_used_even_if_the_rest_is_occupied_for_long(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, held_up: Work
 ) -> None:
-    """A dispatcher may wait a moment, and then claim for several places at once."""
+    """A dispatcher may wait a moment, and then claim several runs at once."""
     first, *_ = run_ids = await worker.start_many(flow, 17)
 
     async def execute(claimed: Claimed) -> None:

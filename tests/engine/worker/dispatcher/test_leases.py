@@ -83,7 +83,7 @@ async def test_a_run_that_another_worker_has_is_broken_off(
 async def test_run_that_ends_during_a_renewal_does_not_count_as_lost(
     backend: Backend, worker: WorkerHarness, flow: Flow, still: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its end is committed before its task is over, and looks may fall in between."""
+    """The end of the run is committed before its task ends, and checks of the leases may happen in between."""
     message, aborted = asyncio.Event(), []
 
     async def execute(claimed: Claimed) -> None:
@@ -97,7 +97,7 @@ async def test_run_that_ends_during_a_renewal_does_not_count_as_lost(
     run_id = await worker.start(flow)
     async with at_work(backend.create(worker.database, Limits(lease=15)), execute):
         await still.advance(1.5)
-        # Whoever stops another run has this worker look at once.
+        # A transaction that stops a run makes its worker check at once.
         await worker.database.write(lambda uow: uow.publish_after_commit(pubsub.RUNS_STOPPED))
         await still.settle()
         message.set()

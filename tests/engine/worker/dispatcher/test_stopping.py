@@ -99,7 +99,7 @@ async def test_failing_dispatcher_aborts_its_runs(
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody would keep the leases of what goes on without it."""
+    """Without the dispatcher the leases of running tasks would not be renewed."""
 
     def broken(*_: Any) -> None:
         raise RuntimeError("a bug")

@@ -127,7 +127,7 @@ async def test_other_changes_of_runs_are_delivered_in_the_same_stream(server: Ap
 async def test_event_is_not_delivered_without_its_selected_fields(
     server: AppServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database goes away between the event and the fields of its run."""
+    """The database becomes unavailable between the event and the fields of its run."""
     monkeypatch.setattr(subscription_rendering, "RETRY_SECONDS", 0.0)
     read, failures = server.app.database.read, 0
 
@@ -183,6 +183,6 @@ async def test_event_that_cannot_be_rendered_is_an_error_in_its_position_alone(s
         await subscribe(late, query, after=started[0]["cursor"])
         assert await results(late) == expected
         assert (await next_event(late))["__typename"] == "CaughtUp"
-        # All subscriptions go on.
+        # All subscriptions continue.
         other = (await server.app.start(await server.app.create_flow(ECHO, name="other")))["run"]["id"]
         assert {(await next_event(client))["runId"] for client in (*clients, blind, late)} == {other}

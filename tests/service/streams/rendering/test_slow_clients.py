@@ -59,7 +59,7 @@ class Deaf:
 
 
 class DeafClient(Deaf):
-    """On a WebSocket; nobody answers pings."""
+    """A client on a WebSocket that answers no pings."""
 
     @classmethod
     async def on(cls, server: AppServer) -> Self:
@@ -125,7 +125,7 @@ class DeafStream(Deaf):
         return client
 
     async def event(self) -> Any:
-        """What the next one tells; None when the stream has ended."""
+        """Returns the next event; None when the stream has ended."""
         async with asyncio.timeout(PATIENCE):
             while (end := self._text.find(b"\n\n")) < 0:
                 if not await self._chunk():
@@ -136,7 +136,7 @@ class DeafStream(Deaf):
         return json.loads(event.partition(b"data: ")[2])
 
     async def _chunk(self) -> bytes:
-        """Take one more; none at the end of the response, or of the connection."""
+        """Takes one more event; None at the end of the response, or of the connection."""
         while b"\r\n" not in self._data:
             if not await self._more():
                 return b""
@@ -157,7 +157,7 @@ MANY = 6_000
 
 
 def fill_the_log(uow: UnitOfWork, app: App, run_id: str) -> None:
-    """More than all buffers between the service and a client hold."""
+    """More than the capacity of all buffers between the service and a client."""
     (row,) = run_reads.by_ids(uow.conn, [ids.decode(IdKind.RUN, run_id)], {"flow_id"}).values()
     event = {"run_id": row.id, "project_id": row.project_id, "flow_id": row.flow_id, "kind": event_log.RUN_STATUS}
     change = {"from_status": "RUNNING", "to_status": "PAUSED", "message": LONG, "at": clock.now()}
@@ -171,7 +171,7 @@ D = TypeVar("D", bound=Deaf)
 async def deaf(
     server: AppServer, monkeypatch: pytest.MonkeyPatch, connect: Callable[[AppServer], Awaitable[D]]
 ) -> AsyncIterator[D]:
-    """A client that has taken nothing of more than it can be sent, and for which too many events wait."""
+    """A client that has taken nothing of what was sent, and for which too many events wait."""
     left = asyncio.Event()
     hub = server.endpoint._hub
     leave = hub.leave
