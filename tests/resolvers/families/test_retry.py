@@ -152,7 +152,7 @@ class TestKeptChildren:
         assert (await families.run(parent))["output"] == [0, 1, 2, 1, 4, 5]
         assert len(await families.children(parent)) == 7
 
-    async def test_items_of_a_child_are_kept_though_its_input_is_rendered_anew(self, families: Families) -> None:
+    async def test_items_of_a_child_are_kept_though_its_rendered_input_differs(self, families: Families) -> None:
         once = {"name": "s", "kind": "transform", "input": "{{ 1 // (run.attempt - 1) if run.input.n == 2 else 0 }}"}
         await families.flow(once, name="leaf")
         value = {"n": "{{ item }}", "of": "{{ run.input.of }}"}
