@@ -65,7 +65,7 @@ def _request_in_fork(connection: socket.socket) -> dict[str, Any]:
         os.close(descriptor)
     with suppress(BrokenPipeError):
         connection.sendall(f"{process}\n".encode())
-        if connection in select.select([connection, until_it_ends], [], [])[0]:
+        if connection.fileno() in select.select([connection.fileno(), until_it_ends], [], [])[0]:
             # The client was killed, and with it, as far as the test knows, the process.
             os.kill(process, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
