@@ -267,12 +267,14 @@ async def _prepare(context: Context, request: BulkRequest, pace: Mapping[str, An
     """Pins the runs of a new operation, or returns the key of the operation with the same idempotency key."""
     source = await _source(context, request)
     selection = await _selection(context, request, source)
-    strategy = request.strategy or (source.strategy if source is not None else None)
+    strategy = request.strategy
+    if strategy is None and source is not None and source.strategy is not None:
+        strategy = RetryStrategy(source.strategy)
     if actions.find(request.kind, strategy) is None:
         raise InvalidArgumentError(f"`strategy` is required: {', '.join(f'`{known}`' for known in RetryStrategy)}.")
     step_name = request.step_name or (source.step_name if source is not None and not request.strategy else None)
     if strategy is not None:
-        retry.check_step_name(RetryStrategy(strategy), step_name)
+        retry.check_step_name(strategy, step_name)
     project_id = await _project_id(context, selection, source)
     values = {
         "project_id": project_id,
@@ -367,7 +369,7 @@ async def _project_id(context: Context, selection: Selection, source: BulkOperat
     if context.viewer.project_id is not None:
         return context.viewer.project_id
     if source is not None:
-        return source.project_id  # type: ignore[no-any-return]
+        return source.project_id
     project_ids = selection.filter.project_ids if selection.filter else None
     if project_ids is None or len(project_ids) != 1:
         return None
@@ -385,7 +387,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         raise InvalidArgumentError("`planId` and `idempotencyKey` exclude each other: a plan is executed once anyway.")
     columns = frozenset({"kind", "strategy", "step_name", "status", "expires_at", "matched"})
     plan = await get(context, plan_id, columns)
-    if plan is None or plan.expires_at is None:
+    if plan is None or (expires_at := plan.expires_at) is None:
         raise PlanNotFoundError
     if plan.kind != request.kind or request.strategy not in (None, plan.strategy):
         raise PlanMismatchError
@@ -403,7 +405,7 @@ async def _execute_plan(context: Context, request: BulkRequest, plan_id: str, pa
         _enforce_limits(uow, plan.project_id, is_plan=False)
         lease = plans.execute_plan(uow, plan.id, pace, LEASE)
         if lease is None:
-            raise PlanExpiredError if plan.expires_at <= clock.now() else PlanUsedError
+            raise PlanExpiredError if expires_at <= clock.now() else PlanUsedError
         details = {"strategy": plan.strategy, "matched": plan.matched, "dryRunBefore": True}
         _record(uow, origin, AuditAction(f"BULK_{plan.kind}"), plan, details)
         return lease

@@ -55,7 +55,8 @@ def find_by_idempotency_key(uow: UnitOfWork, project_id: UUID | None, idempotenc
     has_key = (in_project(project_id), _operation.idempotency_key == idempotency_key)
     fail_lost_preparations(uow, clock.now(), *has_key)
     query = select(_operation.id, _operation.status, _operation.request_hash).where(*has_key)
-    return fetch_first(uow.conn, query)
+    row: BulkOperationRow | None = fetch_first(uow.conn, query)
+    return row
 
 
 def fail_lost_preparations(uow: UnitOfWork, now: datetime, *conditions: ColumnElement[bool]) -> None:

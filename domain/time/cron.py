@@ -82,7 +82,9 @@ def get_zone(name: str) -> tzinfo:
         ValueError: no time zone has that name.
     """
     if name not in _zone_names():
-        raise ValueError("No time zone has this name.")
+        same = next((zone for zone in _zone_names() if zone.casefold() == name.casefold()), None)
+        hint = f"Write `{same}`." if same else "Write an IANA name, such as `Europe/Berlin` or `UTC`."
+        raise ValueError(f"No time zone has this name. {hint}")
     return ZoneInfo(name)
 
 

@@ -23,7 +23,7 @@ def find(kind: BulkKind, strategy: RetryStrategy | None) -> BulkAction | None:
 
 def of_operation(operation: BulkOperationRow) -> BulkAction:
     """Returns the action of a bulk operation, whose row has `kind` and `strategy`."""
-    strategy = operation.strategy and RetryStrategy(operation.strategy)
+    strategy = RetryStrategy(operation.strategy) if operation.strategy else None
     return _BY_KIND[BulkKind(operation.kind), strategy]
 
 

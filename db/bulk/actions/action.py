@@ -31,6 +31,8 @@ class BulkAction(ABC):
     """The runs, joined with the tables that `refusal` reads."""
     columns: ClassVar[Sequence[ColumnElement[Any]]] = (RUNS.c.id,)
     """The columns of `source` that `apply` reads. Must include the run's ID."""
+    judges_by_other_runs: ClassVar[bool] = False
+    """True if `refusal` reads other runs than the one it judges."""
     strategy: RetryStrategy | None = None
     """Strategy of retries; None for other kinds. An operation's action is the one of its kind and strategy."""
 
@@ -81,7 +83,8 @@ class BulkAction(ABC):
         """Returns the statement that locks the pending runs of a chunk and reads the `columns` and the `refusal` of
         each.
 
-        Rows are locked in the order of `db.runs.families`. The refusal is computed from the locked row.
+        Rows are locked in the order of `db.runs.families`. The refusal is computed from the locked row, but from other
+        rows as they are when the statement begins: with `judges_by_other_runs`, lock the runs before.
         """
         runs = select(*self.columns, self.refusal().label("refusal"))
         runs = runs.select_from(OUTCOMES.join(self.source, RUNS.c.id == _outcome.run_id)).where(IN_CHUNK, PENDING)
