@@ -33,8 +33,9 @@ from db.core.unit_of_work import UnitOfWork
 from db.migrate import upgrade
 from db.models import FlowRun
 from db.models.types import table
-from db.runs import input_requests, transitions
 from db.runs import reads as run_reads
+from db.runs import transitions
+from db.runs.waits import input_requests
 from domain.enums import Environment, RunStatus, TriggerMethod
 from domain.runs.run_filter import RunFilter
 from domain.time import clock

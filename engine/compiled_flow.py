@@ -10,9 +10,9 @@ from uuid import UUID
 from db import flows
 from db.core.database import Database
 from domain import json_codec
-from domain.definition import FlowDefinition, Step, to_json_value
 from domain.errors import DefinitionInvalidError, Problem
-from domain.json_defaults import CheckedSchema
+from domain.flows.definition import FlowDefinition, Step, to_json_value
+from domain.flows.json_defaults import CheckedSchema
 from engine import templates
 from engine.secrets.literals import credential_warnings
 from engine.secrets.redaction import Redaction

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from domain.json_schema import path_text
+from domain.flows.json_schema import path_text
 
 _MAX_LISTED = 5
 """Largest number of problems that one message lists."""

@@ -7,8 +7,9 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
-from db.runs import files, step_journal
+from db.runs import step_journal
 from db.runs.claims import Claimed, ClaimedRun, JournalRow, LeaseLostError
+from db.runs.output import files
 from db.runs.step_journal import Advance, AttemptResult, End
 from db.runs.transitions import Lease
 from domain import ids, json_codec

@@ -17,7 +17,6 @@ from db.runs import reads as run_reads
 from domain import ids
 from domain.actor import Actor, Origin
 from domain.audit import AuditAction
-from domain.definition import MAX_RUN_DEPTH
 from domain.enums import RunStatus, TriggerMethod
 from domain.errors import (
     IdempotencyConflictError,
@@ -26,6 +25,7 @@ from domain.errors import (
     QuotaExceededError,
     RunNotFoundError,
 )
+from domain.flows.definition import MAX_RUN_DEPTH
 from domain.ids import IdKind
 from domain.runs.state_machine import LIVE
 

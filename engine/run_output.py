@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from db.runs import step_journal
-from db.runs.logs import Line
+from db.runs.output.logs import Line
 from domain import ids
 from domain.ids import IdKind
 from domain.runs import run_file

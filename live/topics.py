@@ -13,7 +13,7 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_CHANGED, RUN_KINDS, RUN_STATUS, LogPosition, Scope
 from db.row_types import EventRow, RunRow
-from db.runs import input_requests
+from db.runs.waits import input_requests
 from domain import json_codec
 from domain.bulk import ENDED
 from domain.runs.input_request_filter import InputRequestFilter

@@ -12,7 +12,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.flows import FlowFilter
 from db.row_types import FlowRow, FlowVersionRow
 from db.sql.keyset import Edge, Page, Position
-from domain import flow_names, ids
+from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.errors import (
@@ -21,6 +21,7 @@ from domain.errors import (
     Problem,
     ProjectNotFoundError,
 )
+from domain.flows import names as flow_names
 from domain.ids import IdKind
 from engine.compiled_flow import CheckedDefinition, check
 from resolvers import authorize, limits

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from db.row_types import InputRequestRow
-from db.runs import inbox
+from db.runs.waits import inbox
 from domain import ids
 from domain.ids import IdKind
 from domain.runs.input_request_filter import InputRequestFilter

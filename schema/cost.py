@@ -21,8 +21,8 @@ from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
 from domain.time.time_buckets import MAX_BUCKETS
 from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS, DEFAULT_GROUPS
+from schema.relay.connection import DEFAULT_PAGE, MAX_PAGE
 from schema.selected_fields import by_response_key, fields_of, sets_below
-from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
 MAX_TOKENS = 4_000
 """Largest number of tokens in a document: names, values and punctuation."""

@@ -9,27 +9,29 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import api_keys, audit, bulk, flows, inbox, projects, schedules, secrets, webhooks
+from resolvers import bulk, flows, inbox, projects, secrets
+from resolvers.access import api_keys, audit
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.lists import TextRowList
+from resolvers.triggers import schedules, webhooks
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
-from schema.types.node import Node
 from schema.types.project import Project, Viewer
-from schema.types.run_file import RunFile
+from schema.types.runs.run_file import RunFile
 from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
 

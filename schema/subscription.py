@@ -9,7 +9,8 @@ import strawberry
 
 from db.bulk import reads as bulk_reads
 from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_CHANGED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
-from db.runs import inbox, input_requests, reads
+from db.runs import reads
+from db.runs.waits import inbox, input_requests
 from domain import ids, json_codec
 from domain.ids import IdKind
 from live.events import EventOfKind, LogItem, MatchedEvent
@@ -25,7 +26,7 @@ from schema.queries.inbox import RequestsFilter
 from schema.types.bulk_operation import BulkOperation
 from schema.types.flow_run import FlowRun, StatusChange
 from schema.types.input_request import InputRequest
-from schema.types.progress import CURSOR, LogLinesAppended, StepChanged
+from schema.types.runs.progress import CURSOR, LogLinesAppended, StepChanged
 from schema.types.stats import FlowRunStats
 
 F = TypeVar("F", bound=Callable[..., Any])

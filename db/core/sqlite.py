@@ -26,8 +26,8 @@ from sqlalchemy.exc import DBAPIError
 from db.core import unit_of_work
 from db.core.terms import run_terms
 from db.core.unit_of_work import CommitSteps, UnitOfWork
-from domain.definition import unchanged_steps
 from domain.errors import DatabaseUnavailableError
+from domain.flows.definition import unchanged_steps
 from domain.runs import metadata_condition
 
 T = TypeVar("T")

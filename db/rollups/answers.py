@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from db.models import RUN_ROLLUP_DELTA, FlowRun, RunRollup, RunRollupState
-from db.models.run_rollup import SLOT_SECONDS
+from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups.levels import ALL_FLOWS, ALL_TIME, ENVIRONMENT, FLOW, LEVELS, TRIGGER, Level, Measure, bucket_of
 from db.runs.filter import matches

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Connection, Select, cast, func, literal_column, select, true, union_all
 
 from db.models import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
-from db.models.run_rollup import SLOT_SECONDS
+from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups.levels import ALL_FLOWS, ALL_TIME, ANY, LEVELS, NO_DURATION, by_level
 from db.rollups.upkeep import runs_as_changes

@@ -33,7 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import RUN_ROLLUP_DELTA, FlowRun, RunRollup, RunRollupState
-from db.models.run_rollup import SLOT_SECONDS
+from db.models.runs.run_rollup import SLOT_SECONDS
 from db.models.types import EPOCH, table
 from db.rollups.levels import Slot, by_level
 from domain import ids

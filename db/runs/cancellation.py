@@ -12,11 +12,12 @@ from db.events.log import AttemptRef, RunRef
 from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import MillisecondsUntil, table
 from db.queue import quota
-from db.runs import children, families, input_requests, transitions
+from db.runs import children, families, transitions
 from db.runs import reads as run_reads
 from db.runs.children import FailedBatch
 from db.runs.families import Links
 from db.runs.transitions import EndedRun, ExternalFailure
+from db.runs.waits import input_requests
 from db.sql.any_of import any_of
 from domain import ids
 from domain.actor import Actor

@@ -11,7 +11,7 @@ from sqlalchemy import cast as sql_cast
 
 from db.models import FlowRun, FlowVersion
 from db.models.types import EPOCH, Unindexed, contains_folded, sort_key, table
-from db.runs.waiting import waits_for_any
+from db.runs.waits.waiting import waits_for_any
 from db.sql.any_of import any_of
 from domain import ids
 from domain.enums import WaitKind

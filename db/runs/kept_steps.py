@@ -28,8 +28,8 @@ from db.sql.any_of import any_of
 from db.sql.rows import fetch_first
 from db.sql.unchanged_steps import UnchangedSteps
 from domain.actor import Actor
-from domain.definition import MAX_STEPS
 from domain.enums import RetryStrategy, StepStatus
+from domain.flows.definition import MAX_STEPS
 from domain.runs.state_machine import FINISHED, KEPT
 from domain.time import clock
 

@@ -19,11 +19,13 @@ from db.models import FlowRun, StepAttempt, StepResult
 from db.models.types import table
 from db.queue import slots
 from db.row_types import RunRow
-from db.runs import cancellation, children, claims, families, files, input_requests, logs, transitions
+from db.runs import cancellation, children, claims, families, transitions
 from db.runs import reads as run_reads
 from db.runs.children import ChildBatch
 from db.runs.claims import LeaseLostError
+from db.runs.output import files, logs
 from db.runs.transitions import Ending, Lease
+from db.runs.waits import input_requests
 from db.sql.any_of import any_of
 from domain import ids, json_codec
 from domain.enums import AttemptStatus, RunStatus, StepStatus, WaitKind

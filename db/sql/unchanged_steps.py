@@ -9,7 +9,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class UnchangedSteps(FunctionElement[int]):
-    """`domain.definition.unchanged_steps` of two columns of JSON text."""
+    """`domain.flows.definition.unchanged_steps` of two columns of JSON text."""
 
     type = Integer()
     inherit_cache = True

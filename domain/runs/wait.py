@@ -33,7 +33,7 @@ COLUMNS = ("status", "due_at", "blocked_by", "waits_for", "lease_token")
 def wait_kind(run: WaitingRun, now: datetime) -> WaitKind | None:
     """Returns what a run waits for; None if it has ended, or a worker executes it.
 
-    `db.runs.waiting.waits_for_any` and `db.row_json.computed.WAIT_KIND` are the same rule in SQL.
+    `db.runs.waits.waiting.waits_for_any` and `db.row_json.computed.WAIT_KIND` are the same rule in SQL.
     """
     if run.blocked_by is not None:
         return WaitKind.SLOT

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from domain.definition import FlowDefinition, to_json_value
 from domain.errors import Problem
-from domain.json_schema import path_text
+from domain.flows.definition import FlowDefinition, to_json_value
+from domain.flows.json_schema import path_text
 
 MAX_WARNINGS = 20
 """Largest number of warnings about one definition."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from domain.definition import FlowLanguage
+from domain.flows.definition import FlowLanguage
 from engine.steps.context import StepContext, ThreadContext
 from engine.steps.delay import DelayKind
 from engine.steps.flow import FlowKind

@@ -11,9 +11,9 @@ import httpx
 from pydantic import Field
 
 from domain import json_codec
-from domain.definition import LanguageModel
 from domain.errors import FlowRunsError
-from domain.templated import Templated
+from domain.flows.definition import LanguageModel
+from domain.flows.templated import Templated
 from domain.time import clock
 from engine.errors import StepError
 from engine.steps import body

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 from pydantic import Field
 
 from domain import json_codec
-from domain.definition import LanguageModel
 from domain.errors import FlowRunsError, InputTooLargeError, InvalidArgumentError, NumberOutOfRangeError
-from domain.templated import Templated
+from domain.flows.definition import LanguageModel
+from domain.flows.templated import Templated
 from engine.actions import Action, PermanentError
 from engine.errors import StepError
 from engine.steps.context import StepContext, ThreadContext

@@ -20,7 +20,7 @@ from db.core.database import Database
 from db.events import log as event_log
 from db.queue import slots
 from db.rollups import upkeep
-from db.runs import files
+from db.runs.output import files
 from domain import ids
 from domain.time import clock
 from engine.file_store import FileStore

@@ -1,7 +1,7 @@
 """The files of runs that a viewer can see."""
 
 from db.row_types import FileRow
-from db.runs import files
+from db.runs.output import files
 from domain import ids
 from domain.ids import IdKind
 from resolvers import authorize

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from db.runs import flow_stats, stats
+from db.runs.statistics import flow_stats, stats
 from domain.runs.run_filter import RunFilter
 from live.stats_feed import Statistics
 from resolvers.context import Context

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from db.row_types import LogLineRow
-from db.runs import logs
-from db.runs.logs import LogFilter
+from db.runs.output import logs
+from db.runs.output.logs import LogFilter
 from db.sql.keyset import Edge, Page, Position
 from domain.errors import InvalidArgumentError, InvalidCursorError
 from domain.runs.run_log import LogLevel

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from db.row_types import LogLineRow
-from db.runs import logs
 from db.runs import reads as run_reads
+from db.runs.output import logs
 from domain import json_codec
 from domain.enums import StepStatus
 from live.events import EventOfKind

@@ -7,8 +7,9 @@ from db import audit_events
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import InputRequestRow, RunRow
-from db.runs import input_requests, transitions
-from db.runs.input_requests import Response
+from db.runs import transitions
+from db.runs.waits import input_requests
+from db.runs.waits.input_requests import Response
 from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
@@ -20,8 +21,8 @@ from domain.errors import (
     InputRequestNotFoundError,
     RunNotPausedError,
 )
+from domain.flows.json_defaults import CheckedSchema
 from domain.ids import IdKind
-from domain.json_defaults import CheckedSchema
 from domain.time import clock
 from engine.run_creation import Idempotency
 from engine.secrets.store import SecretStore

@@ -13,7 +13,6 @@ from db.runs.retries import LockedRun, RetryJudgement
 from domain import ids, json_codec
 from domain.actor import Actor, ActorKind, Origin
 from domain.audit import AuditAction
-from domain.definition import unchanged_steps
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
 from domain.errors import (
     AlreadyRecoveredError,
@@ -30,6 +29,7 @@ from domain.errors import (
     UserError,
     default_message,
 )
+from domain.flows.definition import unchanged_steps
 from domain.ids import IdKind
 from engine import run_creation
 from engine.run_creation import Idempotency

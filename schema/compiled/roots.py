@@ -15,8 +15,8 @@ from strawberry.types.field import StrawberryField
 
 from db.row_json.statements import RowTexts
 from db.row_json.writer import BROKEN, CURSOR, Literal, Object
-from db.runs import inbox
 from db.runs import texts as run_texts
+from db.runs.waits import inbox
 from db.sql.keyset import Edge, Page, Position
 from domain import ids
 from domain.errors import InvalidArgumentError
@@ -29,7 +29,7 @@ from schema import query
 from schema.compiled.environment import Environment, UncoveredError
 from schema.compiled.selections import BACKREF, Planner, encode, named
 from schema.queries.inbox import input_request_list
-from schema.types.connection import ConnectionPage, PageArguments
+from schema.relay.connection import ConnectionPage, PageArguments
 
 Values = Mapping[str, object]
 """The values of the parameters in selections."""

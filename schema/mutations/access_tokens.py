@@ -14,7 +14,7 @@ from domain.errors import (
     TokenKeysMissingError,
 )
 from domain.ids import IdKind
-from resolvers import access_tokens
+from resolvers.access import access_tokens
 from schema.arguments import argument
 from schema.enums import Role
 from schema.fields import Info

@@ -14,7 +14,7 @@ from domain.errors import (
     ProjectNotFoundError,
     ProjectRequiredError,
 )
-from resolvers import api_keys
+from resolvers.access import api_keys
 from schema.arguments import argument
 from schema.enums import Role
 from schema.fields import Info, columns_of

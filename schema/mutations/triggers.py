@@ -17,7 +17,7 @@ from domain.errors import (
     WebhookInvalidError,
     WebhookNotFoundError,
 )
-from resolvers import schedules, webhooks
+from resolvers.triggers import schedules, webhooks
 from schema.arguments import argument
 from schema.enums import Environment, Role, WebhookSignature
 from schema.fields import Info, columns_of

@@ -10,7 +10,7 @@ from resolvers.lists import TextRowList
 from schema.enums import OrderDirection
 from schema.fields import Info, field
 from schema.inputs.input_requests import InputRequestFilter
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.input_request import InputRequest
 
 RequestsFilter = Annotated[

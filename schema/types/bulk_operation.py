@@ -19,11 +19,11 @@ from domain.ids import IdKind
 from resolvers import bulk
 from schema.enums import ActorKind, BulkKind, BulkReason, BulkResult, BulkStatus, RetryStrategy
 from schema.fields import Info, column, columns_of, field, id_column, json_column
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.scalars import BigInt
 from schema.types.actor import Actor
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
-from schema.types.node import Node
 from schema.types.project import Project
 
 Results = Annotated[

@@ -21,12 +21,12 @@ from domain.webhook_signatures import form_of
 from resolvers.flow_runs.flow_stats import FlowStatistics
 from resolvers.flow_runs.runs import TriggeredRuns, scoped
 from resolvers.flows import VersionList
-from resolvers.schedules import preview
+from resolvers.triggers.schedules import preview
 from schema.enums import Environment, MissedFires, ScheduleOverlap, SkipReason, WebhookSignature
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many, type_named
 from schema.inputs.filters import FlowRunFilter
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
-from schema.types.node import Node
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.types.project import Project
 from schema.types.step_definition import StepDefinition, step_definitions
 

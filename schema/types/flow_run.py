@@ -11,7 +11,9 @@ from db.events import log as event_log
 from db.row_json.computed import DURATION, PAUSED, QUEUED, RUNNING, STEP_DATA, WAIT_KIND
 from db.row_json.sources import Count, JsonMembers, Key, One, Paged, Rows, SameRow
 from db.row_types import EventRow, RunRow, StepRow
-from db.runs import files, input_requests, reads
+from db.runs import reads
+from db.runs.output import files
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import InputRequestStatus
 from domain.ids import IdKind
@@ -30,18 +32,18 @@ from schema.enums import (
     TriggerMethod,
 )
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link, many
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.scalars import BigInt
 from schema.types.actor import Actor, actor_column
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow import Flow, FlowVersion
 from schema.types.input_request import InputRequest
-from schema.types.log_line import LogLine
-from schema.types.node import Node
 from schema.types.project import Project
-from schema.types.run_file import RunFile
-from schema.types.start_check import Completability, Retryability, StartCheck
-from schema.types.step_attempt import StepAttempt, StepError, step_error
-from schema.types.waiting_for import WaitingFor
+from schema.types.runs.log_line import LogLine
+from schema.types.runs.run_file import RunFile
+from schema.types.runs.start_check import Completability, Retryability, StartCheck
+from schema.types.runs.step_attempt import StepAttempt, StepError, step_error
+from schema.types.runs.waiting_for import WaitingFor
 
 _RUNNING_COLUMNS = ("running_since", "ran_ms", "finished_at")
 _STEPS = Rows("step_result", {"run_id": "id"}, order="position")

@@ -12,9 +12,9 @@ from db.runs import reads
 from domain.ids import IdKind
 from schema.enums import InputRequestStatus
 from schema.fields import column, id_column, json_column, link
+from schema.relay.node import Node
 from schema.types.actor import Actor, actor_column
 from schema.types.flow import Flow
-from schema.types.node import Node
 from schema.types.project import Project
 
 if TYPE_CHECKING:

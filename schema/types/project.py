@@ -19,8 +19,8 @@ from resolvers.values import MAX_TAGS
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
 from schema.fields import Info, column, columns_of, field, id_column, many
-from schema.types.connection import MAX_PAGE
-from schema.types.node import Node
+from schema.relay.connection import MAX_PAGE
+from schema.relay.node import Node
 from schema.types.secret import Secret
 
 

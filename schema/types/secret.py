@@ -8,8 +8,8 @@ from db.row_types import SecretRow
 from domain.ids import IdKind
 from schema.enums import Environment
 from schema.fields import Info, column, field, id_column
+from schema.relay.node import Node
 from schema.types.actor import Actor, actor_column
-from schema.types.node import Node
 
 
 @strawberry.type(

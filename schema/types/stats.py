@@ -9,11 +9,12 @@ from uuid import UUID
 import strawberry
 
 from db import flows
-from db.runs import groups, reads, stats
-from db.runs.groups import FailureGroup as FailureGroupRow
-from db.runs.groups import GroupCounts
-from db.runs.stats import EXACT_DURATIONS, PERCENTILES, Durations, Failure, StepErrorCount
-from db.runs.stats import FailingStep as FailingStepRow
+from db.runs import reads
+from db.runs.statistics import groups, stats
+from db.runs.statistics.groups import FailureGroup as FailureGroupRow
+from db.runs.statistics.groups import GroupCounts
+from db.runs.statistics.stats import EXACT_DURATIONS, PERCENTILES, Durations, Failure, StepErrorCount
+from db.runs.statistics.stats import FailingStep as FailingStepRow
 from domain import ids
 from domain.ids import IdKind
 from domain.time.time_buckets import MAX_BUCKETS

@@ -6,7 +6,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from domain import json_codec
-from domain.definition import RetryPolicy
+from domain.flows.definition import RetryPolicy
 from schema.fields import field
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from db.core.database import Database
 from db.row_types import LogLineRow, RunRow
-from db.runs import logs
+from db.runs.output import logs
 from db.sql.keyset import Page, Position
 from domain.errors import (
     FileStoreUnavailableError,

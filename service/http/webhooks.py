@@ -27,10 +27,11 @@ from domain.ids import IdKind
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache
-from resolvers import projects, webhook_calls, webhooks
+from resolvers import projects
 from resolvers.context import Context
 from resolvers.flow_runs import waiting
-from resolvers.webhook_calls import Answer, Call, Delivery
+from resolvers.triggers import webhook_calls, webhooks
+from resolvers.triggers.webhook_calls import Answer, Call, Delivery
 from service.http import webhook_bodies
 from service.http.request_limits import bounded
 

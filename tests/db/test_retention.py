@@ -16,8 +16,9 @@ from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.models import FlowRun, InputRequest, Project, RunLog, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import input_requests, logs
-from db.runs.logs import Line
+from db.runs.output import logs
+from db.runs.output.logs import Line
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import RunStatus
 from domain.runs.run_log import LogLevel

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db.core.database import Database
-from db.runs import stats
+from db.runs.statistics import stats
 from domain.enums import RunStatus
 from domain.errors import DatabaseUnavailableError
 from domain.runs.run_filter import RunFilter

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from db.runs import input_requests
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import RunStatus, WaitKind
 from domain.ids import IdKind

@@ -9,8 +9,9 @@ from uuid import UUID
 import orjson
 import pytest
 
-from db.runs import cancellation, claims, input_requests, transitions
-from db.runs.logs import LINES_IN_EVENT
+from db.runs import cancellation, claims, transitions
+from db.runs.output.logs import LINES_IN_EVENT
+from db.runs.waits import input_requests
 from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind

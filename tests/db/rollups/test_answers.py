@@ -18,7 +18,8 @@ from db.models import FlowRun, RunRollupState
 from db.models.types import EPOCH, table
 from db.rollups import answers, levels, upkeep
 from db.rollups.levels import bucket_of, middle_of
-from db.runs import reads, stats
+from db.runs import reads
+from db.runs.statistics import stats
 from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import Environment, RunStatus, TriggerMethod

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from db.runs import files, logs
-from db.runs.logs import LogFilter
+from db.runs.output import files, logs
+from db.runs.output.logs import LogFilter
 from db.sql.keyset import Page
 from domain import json_codec
 from engine.executor import Executor

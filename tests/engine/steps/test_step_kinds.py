@@ -9,8 +9,8 @@ import pytest
 from db import flows
 from db.runs.claims import JournalRow
 from domain import json_codec
-from domain.definition import LanguageModel
 from domain.errors import DefinitionInvalidError, Problem
+from domain.flows.definition import LanguageModel
 from domain.time import clock
 from engine.compiled_flow import FlowCache, check
 from engine.errors import StepError

@@ -11,7 +11,7 @@ from domain.enums import Role
 from domain.errors import PrivilegeExceededError
 from domain.ids import IdKind
 from engine.compiled_flow import FlowCache
-from resolvers import api_keys
+from resolvers.access import api_keys
 from resolvers.context import Context, Viewer
 from tests.support.app import App
 from tests.support.clock import START, FakeClock

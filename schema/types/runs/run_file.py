@@ -9,8 +9,8 @@ from db.row_types import FileRow
 from domain import ids
 from domain.ids import IdKind
 from schema.fields import column, field, id_column
+from schema.relay.node import Node
 from schema.scalars import BigInt
-from schema.types.node import Node
 
 
 @strawberry.type(description="A file that a step of a run produced.")

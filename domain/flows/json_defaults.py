@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from domain.errors import InputInvalidError, Problem
-from domain.json_schema import MAX_PROBLEMS, compile_schema, problems
+from domain.flows.json_schema import MAX_PROBLEMS, compile_schema, problems
 
 _ROOT = "urn:flow-runs:schema"
 """The address of a schema that has no `$id`."""

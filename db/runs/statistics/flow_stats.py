@@ -11,9 +11,9 @@ from db.models import FlowRun
 from db.models.types import table
 from db.rollups import answers
 from db.rollups.levels import FLOW
-from db.runs import stats
 from db.runs.narrow import narrowed
-from db.runs.stats import EXACT_DURATIONS, Durations, FailingStep, Failure, StepErrorCount
+from db.runs.statistics import stats
+from db.runs.statistics.stats import EXACT_DURATIONS, Durations, FailingStep, Failure, StepErrorCount
 from domain import ids
 from domain.runs.run_filter import RunFilter
 from domain.time import clock

@@ -21,8 +21,8 @@ from domain.errors import (
     WebhookInvalidError,
     WebhookNotFoundError,
 )
+from domain.flows.templated import is_template
 from domain.ids import IdKind
-from domain.templated import is_template
 from engine.templates import compile_problems, condition_problems
 from resolvers import authorize, flows, values
 from resolvers.context import Context

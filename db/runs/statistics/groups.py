@@ -15,7 +15,7 @@ from db.models.types import table
 from db.rollups import answers
 from db.rollups.levels import FLOW, TRIGGER
 from db.runs.narrow import narrowed
-from db.runs.stats import bucket
+from db.runs.statistics.stats import bucket
 from domain import ids
 from domain.runs.run_filter import RunFilter
 from domain.runs.run_group import RunGroup

@@ -8,15 +8,16 @@ import strawberry
 from db import flows, projects
 from db.row_json.computed import WAIT_KIND, WAIT_UNTIL
 from db.row_types import RunRow
-from db.runs import input_requests, reads, waiting
-from db.runs.waiting import MAX_POSITION
+from db.runs import reads
+from db.runs.waits import input_requests, waiting
+from db.runs.waits.waiting import MAX_POSITION
 from domain.runs import wait
 from domain.time import clock
 from schema.enums import WaitKind
 from schema.fields import Info, columns_of, field, type_named
+from schema.relay.node import Node
 from schema.types.flow import Flow
 from schema.types.input_request import InputRequest
-from schema.types.node import Node
 from schema.types.project import Project
 
 if TYPE_CHECKING:

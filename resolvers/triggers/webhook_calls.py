@@ -37,7 +37,7 @@ from engine.templates import Template, compile_condition, compile_value
 from resolvers.context import Context, Viewer
 from resolvers.flow_runs import retry, start
 from resolvers.flow_runs.retry import RetryRequest
-from resolvers.webhooks import INPUT_NAMES, RESPONSE_NAMES
+from resolvers.triggers.webhooks import INPUT_NAMES, RESPONSE_NAMES
 
 _logger = logging.getLogger(__name__)
 

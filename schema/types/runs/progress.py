@@ -12,8 +12,8 @@ from resolvers.flow_runs import progress
 from schema.enums import StepStatus
 from schema.fields import Info, column, columns_of, field
 from schema.types.flow_run import StepResult
-from schema.types.log_line import LogLine
-from schema.types.step_attempt import StepError, step_error
+from schema.types.runs.log_line import LogLine
+from schema.types.runs.step_attempt import StepError, step_error
 
 CURSOR = "Position of the event in the event log. Pass it as `after` to resume from here."
 
