@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import orjson
 
-from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.events.log import RUN_ARCHIVED, RUN_ERASED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
 from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
 from domain import ids
@@ -114,7 +114,7 @@ def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
         snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
         snapshot.recovered = snapshot.may_be_recovered = True
-    else:
+    elif event.kind != RUN_ERASED:
         snapshot.archived = event.kind == RUN_ARCHIVED
     return snapshot
 

@@ -11,7 +11,16 @@ from uuid import UUID
 from db.bulk import reads as bulk_reads
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_KINDS, RUN_STATUS, LogPosition, Scope
+from db.events.log import (
+    BULK_PROGRESS,
+    INPUT_REQUEST,
+    RUN_DELETED,
+    RUN_ERASED,
+    RUN_KINDS,
+    RUN_STATUS,
+    LogPosition,
+    Scope,
+)
 from db.row_types import EventRow, RunRow
 from db.runs import input_requests
 from domain import json_codec
@@ -99,6 +108,9 @@ class RunsTopic:
     """Changes of the runs that match a scoped filter after the change, or may have matched before it. Never ends."""
 
     filter: RunFilter
+    is_confined: bool = False
+    """True for subscribers that must not learn of runs outside the filter. Whether a run that was deleted or erased
+    matched before, its row no longer tells: such subscribers are not told that it did."""
     marks_caught_up = True
 
     @property
@@ -107,7 +119,7 @@ class RunsTopic:
         return Scope(project_ids=None if project_ids is None else tuple(project_ids), kinds=RUN_KINDS)
 
     def matcher(self) -> Matcher:
-        return _RunsMatcher(CompiledFilter(self.filter))
+        return _RunsMatcher(CompiledFilter(self.filter), self.is_confined)
 
     def is_end(self, event: EventRow) -> bool:
         return False
@@ -117,16 +129,19 @@ class RunsTopic:
 
 
 class _RunsMatcher:
-    def __init__(self, compiled: CompiledFilter) -> None:
+    def __init__(self, compiled: CompiledFilter, is_confined: bool) -> None:
+        self._is_confined = is_confined
         self._matches = compiled.matches
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
         self.columns = compiled.columns | {"status"}
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
-            return None
+            return False if event.kind == RUN_DELETED and not self._is_confined else None
         if self._matches(matching.snapshot_after(event, run)):
             return True
+        if event.kind == RUN_ERASED:
+            return None if self._is_confined else False
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None
 

@@ -114,6 +114,8 @@ class FlowRun(SQLModel, table=True):
     ran_ms: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
     """Milliseconds that it ran before its last pause: a run's timeout does not count pauses."""
     steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
+    erased_at: datetime | None = Field(sa_column=Column(Timestamp))
+    """When its payloads were erased; then `steps_purged_at` is set as well."""
 
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
