@@ -42,6 +42,9 @@ _SQLITE = (
         BEGIN {_INSERT_NEW} END""",
 )
 
+_DELETE_SECURELY = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
+_DELETE = f"DELETE FROM {ERROR_TEXT} WHERE run_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+
 _known: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
@@ -80,9 +83,9 @@ def forget(conn: Connection, run_ids: Sequence[UUID]) -> None:
     if conn.dialect.name != "sqlite" or not is_there(conn):
         return
     # Without it, the parts of deleted texts stay in the index until it is merged.
-    conn.exec_driver_sql(f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('secure-delete', 1)")
+    conn.exec_driver_sql(_DELETE_SECURELY)
     keys = orjson.dumps([run_id.hex for run_id in run_ids]).decode()
-    conn.exec_driver_sql(f"DELETE FROM {ERROR_TEXT} WHERE run_id IN (SELECT value FROM json_each(?))", (keys,))
+    conn.exec_driver_sql(_DELETE, (keys,))
 
 
 def is_known(conn: Connection) -> bool:

@@ -99,8 +99,8 @@ class FlowRunUpdated(_RunEvent):
 
 
 @strawberry.type(
-    description="A run was deleted. Remove it from lists: `matches` is always false. Subscribers with any filter receive"
-    " it, because what the run was can no longer be told; those with access tokens do not."
+    description="A run was deleted. Remove it from lists: `matches` is always false. Subscribers with any filter"
+    " receive it, because what the run was can no longer be told; those with access tokens do not."
 )
 class FlowRunDeleted:
     """A run was deleted."""

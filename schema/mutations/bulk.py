@@ -235,9 +235,9 @@ class BulkMutation:
 
     @mutation(
         Role.ADMIN,
-        "Erases the payloads of runs that have ended, and of their descendants: inputs, outputs, metadata, tags, answers,"
-        " texts of errors, logs and files. IDs, statuses, times and counts stay. Cannot be undone. The operation keeps"
-        f" of its filter only which fields it had, and IDs.{_WHEN_IT_ENDS}",
+        "Erases the payloads of runs that have ended, and of their descendants: inputs, outputs, metadata, tags,"
+        " answers, texts of errors, logs and files. IDs, statuses, times and counts stay. Cannot be undone. The"
+        f" operation keeps of its filter only which fields it had, and IDs.{_WHEN_IT_ENDS}",
         BulkArguments,
     )
     async def bulk_erase(self, info: Info, arguments: BulkArguments) -> BulkEraseResult:

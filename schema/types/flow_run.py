@@ -234,8 +234,8 @@ class FlowRun(Node):
 
     erased_at: datetime | None = column(
         "erased_at",
-        "When the payloads of the run were erased: input, output, metadata, tags, texts, logs and files. Null if they were"
-        " not.",
+        "When the payloads of the run were erased: input, output, metadata, tags, texts, logs and files. Null if they"
+        " were not.",
     )
 
     @field("Whether the inputs and outputs of steps can be read.", "steps_purged_at", "started_at", written=STEP_DATA)

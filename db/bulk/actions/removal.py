@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, case, exists, or_, select
 
 from db.bulk.actions.action import RUNS, BulkAction
 from db.bulk.outcomes import PENDING_IN_CHUNK, Chunk
@@ -57,8 +57,8 @@ class RemovalAction(BulkAction):
         """SQL for why nothing of a run can be removed."""
         return case(
             (_run.status.not_in(sorted(FINAL)), BulkReason.RUN_NOT_FINAL.value),
-            (and_(_IS_FAMILY_LIVE), BulkReason.FAMILY_NOT_FINAL.value),
-            (and_(_HAS_LIVE_RETRY), BulkReason.RETRY_UNDER_WAY.value),
+            (_IS_FAMILY_LIVE, BulkReason.FAMILY_NOT_FINAL.value),
+            (_HAS_LIVE_RETRY, BulkReason.RETRY_UNDER_WAY.value),
             else_=None,
         )
 
