@@ -6,6 +6,7 @@ a text at all: the answers are the same, and take longer.
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Sequence
 from uuid import UUID
@@ -42,6 +43,8 @@ _SQLITE = (
         BEGIN {_INSERT_NEW} END""",
 )
 
+_SECURE_SINCE = (3, 42)
+"""The first version of SQLite whose index can forget a text at once."""
 _DELETE_SECURELY = f"INSERT INTO {ERROR_TEXT} ({ERROR_TEXT}, rank) VALUES ('secure-delete', 1)"  # noqa: S608
 _DELETE = f"DELETE FROM {ERROR_TEXT} WHERE run_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 
@@ -82,8 +85,9 @@ def forget(conn: Connection, run_ids: Sequence[UUID]) -> None:
     """
     if conn.dialect.name != "sqlite" or not is_there(conn):
         return
-    # Without it, the parts of deleted texts stay in the index until it is merged.
-    conn.exec_driver_sql(_DELETE_SECURELY)
+    # Without it, parts of deleted texts stay in the index until SQLite merges them.
+    if sqlite3.sqlite_version_info >= _SECURE_SINCE:
+        conn.exec_driver_sql(_DELETE_SECURELY)
     keys = orjson.dumps([run_id.hex for run_id in run_ids]).decode()
     conn.exec_driver_sql(_DELETE, (keys,))
 

@@ -49,14 +49,14 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     run, asked = await paused(app, FLOW)
     labels = {"tags": [VALUE], "metadata": {"customer": VALUE}, "input": {"customer": VALUE}}
     flow = (await app.query("query($id: ID!) { flowRun(id: $id) { flowId } }", {"id": run}))["flowRun"]["flowId"]
-    labelled, second = (await app.start(flow, **labels))["run"]["id"], None
+    labelled, _second = (await app.start(flow, **labels))["run"]["id"], None
     select = "status error { message } pendingInputs { id } steps { name status attempts { number } } stepData erasedAt"
     await resume(app, run, asked["id"], {"name": VALUE})
     before = await app.wait_until_final(run, select)
     assert (before["status"], before["stepData"], before["erasedAt"]) == ("FAILED", "AVAILABLE", None)
     assert found(VALUE, before["error"]["message"])
     # The other run is stopped where it waits, so that it is final, too.
-    stopped = 'mutation { bulkCancel(filter: {ids: ["%s"]}) { __typename } }' % labelled
+    stopped = f'mutation {{ bulkCancel(filter: {{ids: ["{labelled}"]}}) {{ __typename }} }}'
     await app.query(stopped)
     await app.wait_until_final(labelled)
     # The flow has the value in clear: it is no part of a run.
@@ -64,12 +64,11 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     rows = await app.database.read(all_rows)
     assert any(found(VALUE, line) for line in rows.splitlines() if not line.startswith(plain))
 
-    operation = await done(app, 'bulkErase(filter: {flowIds: ["%s"]})' % flow)
+    operation = await done(app, f'bulkErase(filter: {{flowIds: ["{flow}"]}})')
     assert (operation["matched"], operation["succeeded"]) == (2, 2)
     by_metadata = "bulkErase(filter: {tags: [$value]})"
     again = await app.query(
-        "mutation($value: String!) { it: %s { ... on BulkOperationSuccess { operation { filter matched } } } }"
-        % by_metadata,
+        f"mutation($value: String!) {{ it: {by_metadata} {{ ... on BulkOperationSuccess {{ operation {{ filter matched }} }} }} }}",
         {"value": VALUE},
     )
     assert again["it"]["operation"] == {"filter": {"tags": None}, "matched": 0}
@@ -89,7 +88,7 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     assert (after["input"], after["output"], after["metadata"], after["tags"]) == ({}, None, {}, [])
     assert after["steps"] == before["steps"]
     assert (after["status"], after["error"]) == (before["status"], {"message": "Erased."})
-    retry = 'mutation { it: retry(runId: "%s", strategy: FROM_FAILED_STEP) { ... on UserError { code } } }' % run
+    retry = f'mutation {{ it: retry(runId: "{run}", strategy: FROM_FAILED_STEP) {{ ... on UserError {{ code }} }} }}'
     assert (await app.query(retry))["it"] == {"code": "STEP_DATA_EXPIRED"}
-    operation = await done(app, 'bulkErase(filter: {ids: ["%s"]})' % run)
+    operation = await done(app, f'bulkErase(filter: {{ids: ["{run}"]}})')
     assert operation["reasons"] == [{"reason": "RUN_ALREADY_ERASED", "count": 1}]
