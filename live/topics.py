@@ -14,6 +14,7 @@ from db.events import log as event_log
 from db.events.log import (
     BULK_PROGRESS,
     INPUT_REQUEST,
+    RUN_CHANGED,
     RUN_DELETED,
     RUN_ERASED,
     RUN_KINDS,
@@ -109,8 +110,9 @@ class RunsTopic:
 
     filter: RunFilter
     is_confined: bool = False
-    """True for subscribers that must not learn of runs outside the filter. Whether a run that was deleted or erased
-    matched before, its row no longer tells: such subscribers are not told that it did."""
+    """True for an access token: it hears nothing of runs that leave the filter when their tags or metadata are changed,
+    because then they may have left its scope; nor of the deletion or erasure of runs, whose rows do not tell any more
+    whether they were in its scope."""
     marks_caught_up = True
 
     @property
@@ -119,7 +121,7 @@ class RunsTopic:
         return Scope(project_ids=None if project_ids is None else tuple(project_ids), kinds=RUN_KINDS)
 
     def matcher(self) -> Matcher:
-        return _RunsMatcher(CompiledFilter(self.filter), self.is_confined)
+        return _RunsMatcher(CompiledFilter(self.filter), is_confined=self.is_confined)
 
     def is_end(self, event: EventRow) -> bool:
         return False
@@ -129,9 +131,9 @@ class RunsTopic:
 
 
 class _RunsMatcher:
-    def __init__(self, compiled: CompiledFilter, is_confined: bool) -> None:
-        self._is_confined = is_confined
+    def __init__(self, compiled: CompiledFilter, *, is_confined: bool) -> None:
         self._matches = compiled.matches
+        self._is_confined = is_confined
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
         self.columns = compiled.columns | {"status"}
 
@@ -140,8 +142,10 @@ class _RunsMatcher:
             return False if event.kind == RUN_DELETED and not self._is_confined else None
         if self._matches(matching.snapshot_after(event, run)):
             return True
+        if self._is_confined and event.kind in (RUN_CHANGED, RUN_ERASED):
+            return None
         if event.kind == RUN_ERASED:
-            return None if self._is_confined else False
+            return False
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None
 

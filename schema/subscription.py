@@ -11,6 +11,7 @@ from db.bulk import reads as bulk_reads
 from db.events.log import (
     LOG_LINES,
     RUN_ARCHIVED,
+    RUN_CHANGED,
     RUN_DELETED,
     RUN_ERASED,
     RUN_RECOVERED,
@@ -49,6 +50,7 @@ class UpdateKind(Enum):
     RECOVERED = strawberry.enum_value(
         RUN_RECOVERED, description="A retry of the run succeeded: a direct one, or a retry of a retry."
     )
+    CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata or the note were changed.")
     ERASED = strawberry.enum_value(RUN_ERASED, description="The payloads of the run were erased.")
 
 
@@ -88,7 +90,8 @@ class FlowRunStatusChanged(_RunEvent):
 
 
 @strawberry.type(
-    description="A run changed in another way than its status: it was archived, unarchived, recovered or erased."
+    description="A run changed in another way than its status: it was archived, unarchived, recovered or erased, or its"
+    " tags, metadata or note were changed."
 )
 class FlowRunUpdated(_RunEvent):
     """A run changed in another way than its status."""

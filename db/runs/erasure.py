@@ -14,7 +14,7 @@ from sqlalchemy import Table, delete, update
 from db import text_indexes
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-from db.models import FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
+from db.models import AuditEvent, FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import table
 from db.runs import files
 from db.sql.any_of import any_of
@@ -30,6 +30,7 @@ _steps = table(StepResult)
 _attempts = table(StepAttempt)
 _requests = table(InputRequest)
 _logs = table(RunLog)
+_audited = table(AuditEvent)
 
 _ERASED_COLUMNS: list[tuple[Table, dict[str, Any]]] = [
     (
@@ -63,6 +64,12 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
     # They name the person or group that was asked.
     uow.conn.execute(delete(_events).where(of_runs, _event.kind == event_log.INPUT_REQUEST))
     uow.conn.execute(update(_events).where(of_runs, _event.message.is_not(None)).values(message=ERASED))
+    # They have tags and metadata, before and after.
+    changes = (of_runs, _event.kind == event_log.RUN_CHANGED, _event.data.is_not(None))
+    uow.conn.execute(update(_events).where(*changes).values(data="{}"))
+    # The audit log keeps who did what and when: to whose tags a run was changed is a payload.
+    of_audited = (any_of(_audited.c.object_id, run_ids), _audited.c.details.is_not(None))
+    uow.conn.execute(update(_audited).where(*of_audited).values(details=None))
     text_indexes.forget(uow.conn, run_ids)
     is_erased = any_of(_run.id, run_ids)
     hashed = (is_erased, _run.request_hash.is_not(None))
@@ -79,6 +86,7 @@ def erase(uow: UnitOfWork, run_ids: Sequence[UUID], now: datetime) -> None:
                 _run.output: None,
                 _run.metadata: "{}",
                 _run.tags: [],
+                _run.note: None,
                 _run.error_fingerprint: None,
                 _run.steps_purged_at: now,
                 _run.erased_at: now,

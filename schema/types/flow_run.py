@@ -169,7 +169,8 @@ class FlowRun(Node):
         "scheduled_for",
         "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
     )
-    tags: list[str] = column("tags", "The tags given when the run was started.")
+    note: str | None = column("note", "What somebody wrote about the run with `updateRun`; null if nobody did.")
+    tags: list[str] = column("tags", "The tags given when the run was started, or by `updateRun` since.")
     metadata: JSON = json_column("metadata", "The JSON object given when the run was started; empty by default.")
     input: JSON = json_column("input", "The input of the run.")
     output: JSON | None = json_column("output", "The output of the run; null until it succeeds.")

@@ -8,7 +8,7 @@ import pytest
 
 from engine.file_store import FileStore
 from engine.worker import maintenance
-from tests.resolvers.test_bulk import done
+from tests.resolvers.bulk.operations import done
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support.app import App, run_app
 from tests.support.leaks import all_rows, contents, found
@@ -43,6 +43,11 @@ FLOW = {
     ]
 }
 
+BY_TAG = """mutation($value: String!) { it: bulkErase(filter: {tags: [$value]}) {
+    ... on BulkOperationSuccess { operation { filter matched } } } }"""
+CHANGE = """mutation($id: ID!, $value: String!) {
+    updateRun(runId: $id, addTags: [$value], metadata: {name: $value}, note: $value) { __typename } }"""
+
 
 async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp_path: Path) -> None:
     await app.create_flow(CHILD, "child")
@@ -59,6 +64,8 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
     stopped = f'mutation {{ bulkCancel(filter: {{ids: ["{labelled}"]}}) {{ __typename }} }}'
     await app.query(stopped)
     await app.wait_until_final(labelled)
+    await app.query(CHANGE, {"id": run, "value": VALUE})
+    assert contents(tmp_path / "stored", "**/*") != b""
     # The flow has the value in clear: it is no part of a run.
     plain = "flow_version: "
     rows = await app.database.read(all_rows)
@@ -66,11 +73,7 @@ async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp
 
     operation = await done(app, f'bulkErase(filter: {{flowIds: ["{flow}"]}})')
     assert (operation["matched"], operation["succeeded"]) == (2, 2)
-    by_metadata = "bulkErase(filter: {tags: [$value]})"
-    again = await app.query(
-        f"mutation($value: String!) {{ it: {by_metadata} {{ ... on BulkOperationSuccess {{ operation {{ filter matched }} }} }} }}",
-        {"value": VALUE},
-    )
+    again = await app.query(BY_TAG, {"value": VALUE})
     assert again["it"]["operation"] == {"filter": {"tags": None}, "matched": 0}
     await maintenance.delete_purged_files(app.database, FileStore(str(tmp_path / "stored")))
 

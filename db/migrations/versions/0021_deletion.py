@@ -9,7 +9,7 @@ from alembic import op
 from db.models.types import Timestamp
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 
 
 def upgrade() -> None:
