@@ -27,7 +27,7 @@ _ARCHIVE_KINDS = (RUN_ARCHIVED, RUN_UNARCHIVED)
 
 
 class RunSnapshot:
-    """A run at an instant, as far as filters look at it. Columns that were not read look as if they were null."""
+    """A run at an instant, with the columns that filters read. Columns that were not read appear as null."""
 
     __slots__ = (
         "_metadata",
@@ -50,10 +50,10 @@ class RunSnapshot:
     )
 
     def __init__(self, row: RunRow, at: datetime) -> None:
-        """The run as in `row`. A live run has lasted until `at`."""
+        """Creates the snapshot of `row`. A live run has lasted until `at`."""
         values = cast(
             "AnyRow", row
-        )._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
+        )._asdict()  # asking the row itself for a missing column would take as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
@@ -95,6 +95,11 @@ class RunSnapshot:
             self.tags = changed["tags"][after]
         if "metadata" in changed:
             self._metadata = orjson.loads(changed["metadata"][after])
+
+    def set_present_values(self) -> None:
+        """Change the tags and the metadata to those of the row, which may have been changed since."""
+        self.tags = cast("AnyRow", self.row)._asdict().get("tags")
+        self._metadata = None
 
     @property
     def waiting_for(self) -> WaitKind | None:

@@ -196,7 +196,7 @@ class FlowRun(Node):
     )
     cancelled_by: Actor | None = actor_column(
         "cancelled_by",
-        "Who cancelled the run, or the ancestor with which it was cancelled; null if nobody did.",
+        "Who cancelled the run, or the ancestor with which it was cancelled; null if it was not cancelled.",
     )
     archived_by: Actor | None = actor_column("archived_by", "Who archived the run; null if it is not archived.")
     fail_parent_on_failure: bool = column(

@@ -6,7 +6,7 @@ from db.bulk import outcomes
 from db.bulk.actions.removal import RemovalAction, with_descendants
 from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
-from db.runs import deletion
+from db.removal import deletion
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkResult
 

@@ -10,7 +10,7 @@ from db.bulk.actions.removal import RemovalAction, with_descendants
 from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-from db.runs import erasure
+from db.removal import erasure
 from db.sql.any_of import any_of
 from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
