@@ -52,7 +52,7 @@ CHANGE = """mutation($id: ID!, $value: String!) {
 async def test_nothing_of_an_erased_run_is_left(app: App, database_url: str, tmp_path: Path) -> None:
     await app.create_flow(CHILD, "child")
     run, asked = await paused(app, FLOW)
-    labels = {"tags": [VALUE], "metadata": {"customer": VALUE}, "input": {"customer": VALUE}}
+    labels: dict[str, Any] = {"tags": [VALUE], "metadata": {"customer": VALUE}, "input": {"customer": VALUE}}
     flow = (await app.query("query($id: ID!) { flowRun(id: $id) { flowId } }", {"id": run}))["flowRun"]["flowId"]
     labelled, _second = (await app.start(flow, **labels))["run"]["id"], None
     select = "status error { message } pendingInputs { id } steps { name status attempts { number } } stepData erasedAt"

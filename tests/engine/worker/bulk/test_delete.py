@@ -38,7 +38,8 @@ async def test_runs_are_deleted_with_descendants_and_links_are_set(worker: Worke
     (child,) = await add(worker, flow, RunStatus.SUCCEEDED, parent_run_id=second, root_run_id=second, depth=1)
     (beside,) = await add(worker, flow, RunStatus.SUCCEEDED, parent_run_id=live, root_run_id=live, depth=1)
     await database.write(factory.make_steps, second, [{}, {}])
-    file = {"id": ids.new_uuid(), "run_id": second, "step_name": "a", "attempt": 1, "name": "f", "size": 1}
+    file_id = ids.new_uuid()
+    file = {"id": file_id, "run_id": second, "step_name": "a", "attempt": 1, "name": "f", "size": 1}
     await database.write(files.create, [{**file, "media_type": "text/plain", "key": "k", "created_at": clock.now()}])
     operation_id = await start_operation(worker, BulkKind.DELETE, [second, child, live, beside])
     await BulkWorker(database).drain()
@@ -60,7 +61,7 @@ async def test_runs_are_deleted_with_descendants_and_links_are_set(worker: Worke
     events = await database.read(lambda conn: conn.execute(of_run).all())
     assert sorted(events) == sorted((event_log.RUN_DELETED, key) for key in (second, child))
     assert [row.key for row in await database.read(files.purged, 10)] == ["k"]
-    await database.write(files.remove, [file["id"]])
+    await database.write(files.remove, [file_id])
     assert await database.read(files.purged, 10) == []
 
 
