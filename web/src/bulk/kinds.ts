@@ -1,4 +1,4 @@
-export type BulkKind = 'RETRY' | 'CANCEL' | 'ARCHIVE' | 'UNARCHIVE'
+export type BulkKind = 'RETRY' | 'CANCEL' | 'ARCHIVE' | 'UNARCHIVE' | 'ERASE' | 'DELETE'
 
 /** The words for what an operation does to runs: the verb, and the past of it. */
 export const BULK_WORDS: Record<BulkKind, { verb: string; done: string }> = {
@@ -6,4 +6,6 @@ export const BULK_WORDS: Record<BulkKind, { verb: string; done: string }> = {
   CANCEL: { verb: 'Cancel', done: 'cancelled' },
   ARCHIVE: { verb: 'Archive', done: 'archived' },
   UNARCHIVE: { verb: 'Unarchive', done: 'unarchived' },
+  ERASE: { verb: 'Erase', done: 'erased' },
+  DELETE: { verb: 'Delete', done: 'deleted' },
 }
