@@ -110,7 +110,7 @@ class RunsTopic:
 
     filter: RunFilter
     is_confined: bool = False
-    """True for an access token: it hears nothing of runs that leave the filter when their tags or metadata are changed,
+    """True for an access token: it gets no event of runs that leave the filter when their tags or metadata are changed,
     because then they may have left its scope; nor of the deletion or erasure of runs, whose rows do not tell any more
     whether they were in its scope."""
     marks_caught_up = True
