@@ -12,7 +12,7 @@ from db.models.revoked_token import RevokedToken
 from db.models.runs.flow_run import FlowRun
 from db.models.runs.input_request import InputRequest
 from db.models.runs.run_event import EventLowWatermark, RunEvent
-from db.models.runs.run_file import RunFile, RunFileReference
+from db.models.runs.run_file import DeletedFile, RunFile, RunFileReference
 from db.models.runs.run_log import RunLog
 from db.models.runs.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.runs.step_result import StepAttempt, StepResult
@@ -28,6 +28,7 @@ __all__ = [
     "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
+    "DeletedFile",
     "EventLowWatermark",
     "Flow",
     "FlowRun",

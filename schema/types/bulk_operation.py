@@ -138,7 +138,9 @@ class BulkOperation(Node):
     )
     step_name: str | None = column("step_name", "The step at which retries FROM_STEP start. Null for other operations.")
     filter: JSON | None = json_column(
-        "filter", "The filter, as the client sent it. Null if an earlier operation selected the runs."
+        "filter",
+        "The filter, as the client sent it. A bulk erase keeps only the values of `ids`, `projectIds` and `flowIds`; "
+        "the other fields are null. Null if an earlier operation selected the runs.",
     )
     excluded_ids: list[strawberry.ID] = column(
         "excluded_ids", "The runs to leave out, as the client sent them.", convert=json_codec.decode
