@@ -284,7 +284,8 @@ def lock(
         # The quota refused this request before. The run that it created then is the last one of the chain.
         last_id = retries.newest_retry(uow.conn, retried_id)
         retried = retries.lock(uow, last_id, start.strategy, start.step_name, force=start.force)
-        assert retried is not None  # Runs are never deleted.
+        if retried is None:  # It was deleted just now.
+            raise RunNotFoundError
     if retried.refusal is not None:
         raise _refusal(uow, retried.refusal, retried)
     return retried
