@@ -18,6 +18,7 @@ from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.log_context import log_fields
+from domain.observer import SILENT, Observer
 from domain.runs.run_log import LogLevel
 from domain.time import clock
 from engine.attempt import StepExecutor
@@ -47,6 +48,7 @@ class Executor:
         kinds: Mapping[str, StepKind],
         limits: OutputLimits | None = None,
         secrets: SecretStore | None = None,
+        observer: Observer = SILENT,
     ) -> None:
         """`kinds` are the opened step kinds, by name; `limits` bound what runs may log and store.
 
@@ -56,7 +58,8 @@ class Executor:
         self._flows = flows
         self._limits = limits or OutputLimits()
         self._secrets = secrets or SecretStore(database, NO_KEYS)
-        self._steps = StepExecutor(database, flows, kinds)
+        self._observer = observer
+        self._steps = StepExecutor(database, flows, kinds, observer)
 
     async def execute(self, claimed: Claimed) -> None:
         """Execute the run to its end, or until it is suspended. Errors end the run and are not raised."""
@@ -66,6 +69,7 @@ class Executor:
                 await self._execute(claimed)
             except LeaseLostError:
                 _logger.warning("lease lost")
+                self._observer.lease_lost()
             except DatabaseUnavailableError:
                 # The lease expires, and the next worker resumes the run from its journal.
                 _logger.warning("database unavailable while executing a run")
@@ -83,14 +87,17 @@ class Executor:
             _fail_poison_run(execution)
             for position in range(len(flow.steps)):
                 await self._steps.run_step(execution, position)
-            await _finish(
-                execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": await _encode_run_output(execution)}
-            )
+            output = await _encode_run_output(execution)
+            await self._finish(execution, RunStatus.SUCCEEDED, "Run succeeded", {"output": output})
         except RunEnded as end:
             message = f"Step {end.step_name!r}: {end.error.message}" if end.step_name else end.error.message
-            await _finish(execution, end.status, message, error_columns(end.step_name, end.error))
+            await self._finish(execution, end.status, message, error_columns(end.step_name, end.error))
         except Suspended:
             return
+
+    async def _finish(self, execution: Execution, status: RunStatus, message: str, columns: dict[str, Any]) -> None:
+        await _finish(execution, status, message, columns)
+        self._observer.run_ended(status)
 
     async def _end_after_internal_error(self, lease: Lease) -> None:
         error = StepError("INTERNAL_ERROR", "The service failed while executing the run.")
@@ -106,6 +113,7 @@ class Executor:
             await self._database.write(
                 step_journal.finish, lease, result, RunStatus.INTERNAL_ERROR, error.message, columns, is_retry=False
             )
+            self._observer.run_ended(RunStatus.INTERNAL_ERROR)
         except (LeaseLostError, DatabaseUnavailableError) as cause:
             fields = {"reason": type(cause).__name__}
             _logger.warning("run not ended after an internal error", extra=fields)

@@ -115,22 +115,26 @@ class QueryLimits(SchemaExtension):
     def on_execute(self) -> Iterator[None]:
         document = self.execution_context.graphql_document
         if document is not None:
-            check(document, self.execution_context.operation_name, self.execution_context.variables or {})
+            variables = self.execution_context.variables or {}
+            cost = check(document, self.execution_context.operation_name, variables)
+            self.execution_context.context.cost = cost
         yield
 
 
-def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> None:
-    """Checks that an operation of the document is within the limits.
+def check(document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]) -> int:
+    """Returns the cost of an operation of the document, which is within the limits.
 
     Raises:
         QueryTooComplexError: the operation exceeds a limit.
     """
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    total = 0
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode) and operation_name in (None, node.name and node.name.value):
-            _CostCalculator(fragments, {**_defaults(node), **variables}).cost(
+            total += _CostCalculator(fragments, {**_defaults(node), **variables}).cost(
                 [node.selection_set], depth=1, scan=SCAN_COST
             )
+    return total
 
 
 def _defaults(operation: OperationDefinitionNode) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError
+from domain.observer import SILENT
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
@@ -31,6 +32,7 @@ from service.http.pages import Pages
 from service.http.request_ids import RequestIds, abandoned, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
+from service.metrics.collector import Metrics
 from service.secret_keys import load_key_ring
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
@@ -47,6 +49,8 @@ class Service:
     app: Starlette
     sessions: BrowserSessions
     hub: Hub
+    metrics: Metrics | None
+    """None: nothing is measured."""
 
 
 def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
@@ -61,7 +65,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
     keys = load_key_ring(settings)
-    worker = Worker(database, flows, settings, keys) if with_worker else None
+    metrics = Metrics(database) if settings.metrics else None
+    observer = metrics.recorder if metrics is not None else SILENT
+    worker = Worker(database, flows, settings, keys, observer) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -94,12 +100,19 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
         token_keys=token_keys,
+        observer=observer,
     )
+    if metrics is not None:
+        metrics.watch_streams(hub, connections)
+        if endpoint.reads is not None:
+            metrics.watch_reads(endpoint.reads.counts)
+        if worker is not None:
+            metrics.watch_worker(worker)
     app = Starlette(
         routes=[
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            *Webhooks(database, flows, settings.max_body_bytes).routes(),
+            *Webhooks(database, flows, settings.max_body_bytes, observer).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
@@ -115,7 +128,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
-    return Service(app, sessions, hub)
+    return Service(app, sessions, hub, metrics)
 
 
 async def _flow_definition_schema(_: Request) -> Response:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
 from db.runs import claims
+from domain.observer import SILENT, Observer
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache
@@ -35,11 +36,19 @@ _DEMO_ACTIONS = "service.demo_actions"
 class Worker:
     """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
 
-    def __init__(self, database: Database, flows: FlowCache, settings: Settings, keys: KeyRing = NO_KEYS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        flows: FlowCache,
+        settings: Settings,
+        keys: KeyRing = NO_KEYS,
+        observer: Observer = SILENT,
+    ) -> None:
         """`keys` decrypt the secrets of steps."""
         self._database = database
         self._flows = flows
         self._settings = settings
+        self._observer = observer
         self._stopped = False
         modules = [*settings.action_modules, *([_DEMO_ACTIONS] if settings.seed_demo else [])]
         self._step_settings = StepSettings(
@@ -54,6 +63,16 @@ class Worker:
         self._bulk = BulkWorker(database)
         self._secrets = SecretStore(database, keys)
 
+    @property
+    def executing(self) -> int:
+        """The number of runs that are executed now."""
+        return self._dispatcher.executing
+
+    @property
+    def concurrency(self) -> int:
+        """The number of runs that are executed at the same time, at most."""
+        return self._settings.worker_concurrency
+
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True
@@ -64,7 +83,7 @@ class Worker:
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
-            executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets)
+            executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets, self._observer)
             beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
             try:
                 with self._secrets.watching():
@@ -130,7 +149,7 @@ class Worker:
             lease=self._settings.worker_lease_seconds,
             grace=self._settings.shutdown_grace_seconds,
         )
-        return Dispatcher(self._database, settings)
+        return Dispatcher(self._database, settings, self._observer)
 
 
 def _lock_alone(lock: BinaryIO) -> bool:

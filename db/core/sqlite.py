@@ -234,13 +234,21 @@ class Readers:
         self._arguments = self._engine.dialect.create_connect_args(url)
         self._idle: list[_TextConnection] = []
         self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self.size = count
+        """Reads at a time, at most."""
+        self.asked = 0
+        """Reads under way, with those that wait for a thread."""
         self._closed = False
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """The result of `query`."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+        self.asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+        finally:
+            self.asked -= 1
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self._engine.connect() as conn:
@@ -252,7 +260,11 @@ class Readers:
         """The rows of a statement in text."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+        self.asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+        finally:
+            self.asked -= 1
 
     def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
@@ -302,6 +314,11 @@ class Writer:
         job = _Job(work, loop, loop.create_future())
         self._jobs.put(job)
         return await job.done
+
+    @property
+    def waiting(self) -> int:
+        """The number of units of work that wait for the next group."""
+        return self._jobs.qsize()
 
     async def close(self) -> None:
         """Finish what was asked for, then stop."""

@@ -20,6 +20,7 @@ from db.runs.transitions import Lease
 from domain import ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from domain.observer import SILENT, Observer
 from domain.time import clock
 
 _logger = logging.getLogger(__name__)
@@ -52,8 +53,11 @@ class DispatcherSettings:
 class Dispatcher:
     """Executes the runs of one database, `concurrency` at a time."""
 
-    def __init__(self, database: Database, settings: DispatcherSettings | None = None) -> None:
+    def __init__(
+        self, database: Database, settings: DispatcherSettings | None = None, observer: Observer = SILENT
+    ) -> None:
         self._database = database
+        self._observer = observer
         self._settings = settings or DispatcherSettings()
         self._lease = timedelta(seconds=self._settings.lease)
         self._interval = timedelta(seconds=self._settings.interval)
@@ -63,6 +67,11 @@ class Dispatcher:
         self._next_look = self._seen_at = self._renewed_at = clock.now()
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
+
+    @property
+    def executing(self) -> int:
+        """The number of runs that are executed now."""
+        return len(self._tasks)
 
     def stop(self) -> None:
         """Stop claiming."""
@@ -102,6 +111,8 @@ class Dispatcher:
             )
             return
         self._backlog = len(claimed) == free
+        if claimed:
+            self._observer.runs_claimed(len(claimed))
         for run in claimed:
             task = asyncio.ensure_future(execute(run))
             self._tasks[task] = run.lease
@@ -184,6 +195,7 @@ class Dispatcher:
             if lost[task] in stopped or not timedelta(0) <= now - since < _LOST_LEASE_GRACE:
                 # Its result could not be written.
                 _logger.warning("lease lost", extra={"run_id": ids.encode(IdKind.RUN, lost[task])})
+                self._observer.lease_lost()
                 task.cancel()
 
     async def _drain(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from json import JSONDecodeError
@@ -34,6 +35,7 @@ from domain.errors import (
     PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
+from domain.observer import SILENT, Observer
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
@@ -89,6 +91,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         compiled_reads: bool,
         secret_keys: KeyRing = NO_KEYS,
         token_keys: TokenKeys = NO_TOKEN_KEYS,
+        observer: Observer = SILENT,
     ) -> None:
         super().__init__(
             schema,
@@ -97,7 +100,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
         )
-        self.streams = Streams(schema, is_compiled=compiled_reads)
+        self._observer = observer
+        self.streams = Streams(schema, is_compiled=compiled_reads, observer=observer)
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
@@ -136,14 +140,34 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._pages.is_page_request(request):
             return self._pages.graphiql(request)
         try:
-            return await self._stream(request) or revalidated(request, await self._answer(request))
+            return await self._stream(request) or revalidated(request, await self._measured_answer(request))
         except FlowRunsError as error:
             return _error_response(request, error)
         except HTTPException as error:
             return _refusal(request, error)
 
+    async def _measured_answer(self, request: Request) -> Response:
+        """Returns the response to a query or mutation, and reports it, unless nothing is measured."""
+        if self._observer is SILENT:
+            return await self._answer(request)
+        begun = time.perf_counter()
+        has_errors = True
+        try:
+            response = await self._answer(request)
+            has_errors = response.status_code >= 400 or getattr(request.state, "has_errors", False)
+        finally:
+            # Requests without an operation, such as those with a wrong key, have no part in the metrics of operations.
+            data = getattr(request.state, "parsed_body", None)
+            context: Context | None = getattr(request.state, "context", None)
+            if isinstance(data, GraphQLRequestData) and context is not None:
+                seconds = time.perf_counter() - begun
+                self._observer.operation_executed(
+                    data.query, data.operation_name, seconds, context.cost, has_errors=has_errors
+                )
+        return response
+
     async def _answer(self, request: Request) -> Response:
-        context = await self.get_context(request, Response())
+        context = request.state.context = await self.get_context(request, Response())
         if self.reads is not None and (body := await self._compiled(self.reads, request, context)) is not None:
             return Response(body, headers={"content-type": response_type(request)})
         return await self.run(request, context=context)
@@ -243,6 +267,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         """The body; a request that was not executed has no `data`, and a status of its own."""
         body = await super().process_result(request, result)
+        request.state.has_errors = bool(result.errors)
         if result.data is None and all(error.path is None for error in result.errors or ()):
             del body["data"]
             if accepts_graphql_response(request):
