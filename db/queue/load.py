@@ -96,7 +96,8 @@ def _slots(conn: Connection) -> Sequence[SlotUse]:
     project_ids = sorted({row.project_id for row in (*projects, *flows)})
     if not project_ids:
         return []
-    names = dict(conn.execute(select(_project.id, _project.name).where(_project.id.in_(project_ids))).tuples().all())
+    owners = conn.execute(select(_project.id, _project.name).where(_project.id.in_(project_ids)))
+    names = {row.id: row.name for row in owners}
     used = slots.in_use(conn, project_ids)
     return [
         SlotUse(row.project_id, flow_id, row.max_concurrent_runs, used[row.id], names[row.project_id], flow)

@@ -1,8 +1,10 @@
 """The metrics of the service, as Prometheus reads them."""
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from db import projects
 from domain import ids
+from domain.enums import Role
 from domain.ids import IdKind
 from domain.observer import SILENT
+from engine.compiled_flow import FlowCache
+from live.hub import Hub
+from resolvers.context import Context, Viewer
+from schema.build import build_schema
+from schema.types.connection import DEFAULT_PAGE
 from service.metrics import declarations
 from service.metrics.collector import Metrics
 from service.metrics.recorder import MAX_OPERATIONS, OTHER, Recorder
 from service.metrics.server import metrics_app
-from tests.support.app import App, run_app
+from service.streams.subscription_rendering import Failure, Operation, Streams
+from tests.support.app import PATIENCE, App, run_app
 from tests.support.processes import commands
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -81,7 +90,7 @@ async def test_requests_runs_and_the_queue_are_measured(measured: App) -> None:
     assert samples("operations_total", type="query", operation="Names", result="ok") == 1
     assert samples("operations_total", type="query", operation="Wrong", result="error") == 1
     assert samples("operation_seconds_count", type="query", operation="Names") == 1
-    assert samples("operation_cost_sum", type="query", operation="Names") == 102
+    assert samples("operation_cost_sum", type="query", operation="Names") == 1 + DEFAULT_PAGE * 2
     assert samples("compiled_reads_total", result="hit", reason="") == 1 + 3
     assert samples("compiled_reads_total", result="fallback", reason="mutation") == 5
     assert samples("webhook_deliveries_total", status="404") == 1
@@ -167,7 +176,7 @@ async def test_each_process_serves_its_metrics(database_url: str) -> None:
         process = await commands.start(environment, command)
         try:
             url = await _metrics_url(process)
-            async with httpx.AsyncClient(base_url=url, timeout=commands.PATIENCE) as http:
+            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
                 samples = Samples((await http.get("/metrics")).text)
                 exact = await http.get("/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0"})
         finally:
@@ -184,3 +193,36 @@ async def _metrics_url(process: Any) -> str:
         assert line, "the process has ended"
         if found := re.search(r"metrics served host=(\S+) port=(\d+)", line):
             return f"http://{found[1]}:{found[2]}"
+
+
+def test_dashboard_shows_every_metric_and_no_other() -> None:
+    dashboard = json.loads((DOCS.parent / "grafana" / "flow-runs.json").read_text())
+    expressions = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    shown = {re.sub("_(total|bucket|sum|count)$", "", name) for name in re.findall(r"flowruns_\w+", expressions)}
+    assert shown == {each.name for each in declarations.ALL}
+
+
+@pytest.mark.parametrize(("leave", "reason"), [(True, "client"), (False, "SLOW_CONSUMER")])
+async def test_streams_and_why_they_end_are_measured(measured: App, leave: bool, reason: str) -> None:
+    assert measured.service.metrics is not None
+    streams = Streams(build_schema(), observer=measured.service.metrics.recorder)
+    hub = measured.service.hub if leave else Hub(measured.database, max_queued=0)
+    viewer = Viewer(ids.new_uuid(), None, Role.VIEWER, "watcher")
+    context = Context(measured.database, FlowCache(measured.database), viewer, hub=hub)
+    document = "subscription { flowRunStatusChanged { __typename ... on FlowRunStatusChanged { runId } } }"
+    flow_id = await measured.create_flow(FLOW, name="followed")
+    async with aclosing(streams.results(Operation(document), context)) as results:
+        first = await anext(results)
+        assert not isinstance(first, Failure), first.errors
+        if leave:
+            assert (await read(measured.service.metrics))("subscribers") == 1
+            assert (await read(measured.service.metrics))("event_log_lag_events") is not None
+        else:
+            await _started(measured, flow_id)
+            assert isinstance(await anext(results), Failure)
+    await hub.close()
+
+    samples = await read(measured.service.metrics)
+
+    assert samples("streams_begun_total") == 1
+    assert samples("streams_ended_total", reason=reason) == 1
