@@ -1,14 +1,11 @@
 """Binds the ports of a process before it begins its work: one that is taken is found out at once."""
 
-import logging
 import socket
 from contextlib import AsyncExitStack
 
 import click
 
 from service.settings import Settings
-
-_logger = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int, stack: AsyncExitStack, settings: str) -> list[socket.socket]:
@@ -39,8 +36,4 @@ def listen_for_metrics(settings: Settings, stack: AsyncExitStack) -> list[socket
     if not settings.metrics:
         return []
     named = "FLOWRUNS_METRICS_HOST or FLOWRUNS_METRICS_PORT"
-    sockets = listen(settings.metrics_host, settings.metrics_port, stack, named)
-    for bound in sockets:
-        host, port = bound.getsockname()[:2]
-        _logger.info("metrics served", extra={"host": host, "port": port})
-    return sockets
+    return listen(settings.metrics_host, settings.metrics_port, stack, named)

@@ -5,6 +5,7 @@ count their runs, which the port of the API shows to nobody without a key.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -17,12 +18,21 @@ from starlette.routing import Route
 
 from service.metrics.collector import Metrics
 
+_logger = logging.getLogger(__name__)
+
 _MAX_CONNECTIONS = 32
 """Requests at a time. Prometheus needs one."""
 
 
 class _Server(uvicorn.Server):
     """A server beside the one that handles the signals of the process."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and log where."""
+        await super().startup(sockets)
+        for bound in sockets or ():
+            host, port = bound.getsockname()[:2]
+            _logger.info("metrics served", extra={"host": host, "port": port})
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
