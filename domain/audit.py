@@ -39,6 +39,7 @@ class AuditAction(DescribedEnum):
     COMPLETE_STEP = "COMPLETE_STEP", "The step at which a run ended was completed by hand."
     CANCEL = "CANCEL", "A run was cancelled."
     RESUME_RUN = "RESUME_RUN", "An input request was answered."
+    UPDATE_RUN = "UPDATE_RUN", "Tags, metadata or the note of a run were changed."
     BULK_CANCEL = "BULK_CANCEL", "A bulk cancel was started."
     BULK_RETRY = "BULK_RETRY", "A bulk retry was started."
     BULK_ARCHIVE = "BULK_ARCHIVE", "A bulk archive was started."

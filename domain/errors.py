@@ -90,6 +90,14 @@ class PersistedQueryNotSupportedError(RequestError, code="PERSISTED_QUERY_NOT_SU
     """PersistedQueryNotSupported"""  # clients of automatic persisted queries look for this message
 
 
+class PersistedQueryNotFoundError(RequestError, code="PERSISTED_QUERY_NOT_FOUND", http_status=HTTPStatus.OK):
+    """PersistedQueryNotFound"""
+
+
+class DocumentNotTrustedError(RequestError, code="DOCUMENT_NOT_TRUSTED", http_status=HTTPStatus.FORBIDDEN):
+    """The service executes trusted documents only, and this is none. Add it to FLOWRUNS_TRUSTED_DOCUMENTS."""
+
+
 class UnauthenticatedError(RequestError, code="UNAUTHENTICATED", http_status=HTTPStatus.UNAUTHORIZED):
     """The request has no valid API key. Send one as `Authorization: Bearer <key>`."""
 

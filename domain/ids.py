@@ -96,11 +96,6 @@ def first_uuid_at(instant: datetime) -> UUID:
     return _first_of(-((_EPOCH - instant) // _MILLISECOND))
 
 
-def first_uuid_after(instant: datetime) -> UUID:
-    """The smallest UUIDv7 of a millisecond later than `instant`."""
-    return _first_of((instant - _EPOCH) // _MILLISECOND + 1)
-
-
 def encode(kind: IdKind, key: UUID) -> str:
     """The ID that clients see, such as `run_0193a5…`."""
     return f"{kind.value}_{key.hex}"

@@ -1,7 +1,7 @@
 """Replays the log to one subscriber, and hands over to the tailer without a gap.
 
-The subscriber reads pages of the log up to the tailer's position, then joins the tailer, which has gone on meanwhile.
-The stretch between is read from the log, and everything behind the position of joining is delivered by the tailer.
+The subscriber reads pages of the log up to the tailer's position, then joins the tailer, which has a later
+position by then. Events up to the position of joining are read from the log; the tailer delivers all later ones.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The hub: where subscribers of this process get at the event log. One tailer reads it for all of them."""
+"""The hub: the subscriptions of this process to the event log. One tailer reads the log for all of them."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from live.topics import Topic
 _logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 1_000
-"""Live events that wait for one subscriber. One more, and its subscription ends: it is too slow."""
+"""Live events that wait for one subscriber. A subscriber with more of them is too slow: its subscription ends."""
 
 
 class Hub:

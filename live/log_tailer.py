@@ -25,17 +25,17 @@ from live.topics import Topic, match_all, routing_keys, routing_keys_of_event
 _logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 500
-"""Events per read. Bounds the memory that one read takes."""
+"""Events per read. 500 bound the memory that one read takes."""
 READ_SECONDS = 1.0
 """Seconds between two reads without a notification: other processes may send none."""
 GAP_SECONDS = 0.01
-"""Seconds until the tailer looks again whether a missing number has appeared."""
+"""Seconds until the tailer checks again whether a missing number has appeared."""
 RETRY_SECONDS = 1.0
 """Seconds until the next read after the database was unavailable."""
 
 
 class Subscriber(Protocol):
-    """What the tailer delivers events to."""
+    """A receiver of events from the tailer."""
 
     @property
     def topic(self) -> Topic:
@@ -43,11 +43,12 @@ class Subscriber(Protocol):
         ...
 
     def deliver(self, events: Sequence[MatchedEvent], *, is_end: bool) -> None:
-        """Take the next events, in the order of the log; `is_end` if no event of the topic can follow. Never blocks."""
+        """Takes the next events, in the order of the log; `is_end` if no event of the topic can follow. Never
+        blocks."""
         ...
 
     def fail(self, error: SubscriptionError) -> None:
-        """Learn that no more events come."""
+        """Takes the error after which no more events come."""
         ...
 
 
@@ -67,32 +68,32 @@ class _TopicSubscribers:
             matched = match_all(self.topic, self.matcher, events, runs)
             is_end = any(self.topic.is_end(event.row) for event in matched)
         except Exception:
-            # An error in one topic must not end the subscriptions of all others.
+            # An error in one topic must not end the subscriptions of the others.
             _logger.exception("topic failed", extra={"topic": repr(self.topic)})
             for subscriber in list(self.subscribers):
                 subscriber.fail(TailerFailedError())
             return
         if matched:
-            # All subscribers get one list object, by which rendering recognises what it has just rendered.
+            # All subscribers get the same list object, by which rendering recognises a batch that it has rendered.
             for subscriber in list(self.subscribers):
                 subscriber.deliver(matched, is_end=is_end)
 
 
 class LogTailer:
-    """Reads the log from its end on, in a task of its own, as long as the process has subscribers."""
+    """Reads the log from its end on, in a task of its own, while the process has subscribers."""
 
     def __init__(self, database: Database, on_failure: Callable[["LogTailer", Exception], None]) -> None:
-        """Start. Calls `on_failure` when the task ends by an unexpected error."""
+        """Starts the task. Calls `on_failure` when it ends by an unexpected error."""
         self._database = database
         self._on_failure = on_failure
         self._topics: dict[Topic, _TopicSubscribers] = {}
         self._routes: dict[Hashable, dict[Topic, _TopicSubscribers]] = {}
         self._position: LogPosition | None = None
-        """Every event up to here was published; None until the end of the log was found."""
+        """The position up to which every event was published; None until the end of the log was found."""
         self._gaps: Gaps | None = None
         self._has_position = asyncio.Event()
         self._failure: SubscriptionError | None = None
-        # All subscribers share the task: it does not carry the log fields of the one that comes first.
+        # All subscribers share the task, so it must not have the log fields of the first one.
         self.task = asyncio.create_task(self._run(), name="log-tailer", context=Context())
 
     async def position(self) -> LogPosition:
@@ -128,7 +129,7 @@ class LogTailer:
         return position
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Deliver nothing more to `subscriber`."""
+        """Stops deliveries to `subscriber`."""
         group = self._topics.get(subscriber.topic)
         if group is None:
             return
@@ -141,7 +142,7 @@ class LogTailer:
                     del self._routes[key]
 
     def stop(self, error: SubscriptionError) -> None:
-        """End the task. Subscribers that wait for a position get `error`."""
+        """Ends the task. Subscribers that wait for a position get `error`."""
         self._failure = error
         self._has_position.set()
         self.task.cancel()
@@ -191,7 +192,7 @@ class LogTailer:
         tail = await self._database.read(event_log.tail, self._position, self._gaps, PAGE_SIZE, columns)
         runs = tail.runs
         while tail.rows and not (columns_now := self._columns()) <= columns:
-            # A subscriber that joined during the read looks at other columns.
+            # A subscriber that joined during the read may need other columns.
             columns |= columns_now
             runs = await self._database.read(event_log.changed_runs, tail.rows, columns)
         self._gaps = tail.gaps
@@ -207,7 +208,7 @@ class LogTailer:
         return frozenset[str]().union(*(group.matcher.columns for group in self._topics.values()))
 
     def _publish(self, tail: Tail, runs: Mapping[UUID, RunRow]) -> None:
-        # No await from here to the new position, so that nobody joins or leaves in between.
+        # No await from here to the new position: no subscriber may join or leave in between.
         batch = ReadBatch()
         events_by_group: dict[_TopicSubscribers, list[LogEvent]] = {}
         for row in tail.rows:

@@ -5,6 +5,7 @@ exact: a run that is not final has no end, no error and no duration, and a final
 reconnect delivers the same events as the live stream. Some things depend on when one looks: how long a live run has
 lasted, and how long ago something was. Before an event, a run may have lasted any time up to the one at the event, and
 its last change was at an unknown time since its creation; so too at an archiving, if the run was recovered since.
+Tags and metadata are exact around a change of them, and elsewhere those of the row.
 """
 
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Any, cast
 
 import orjson
 
-from db.events.log import RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
+from db.events.log import RUN_ARCHIVED, RUN_CHANGED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED
 from db.row_types import EventRow, RunRow
 from db.sql.rows import AnyRow
 from domain import ids
@@ -26,7 +27,7 @@ _ARCHIVE_KINDS = (RUN_ARCHIVED, RUN_UNARCHIVED)
 
 
 class RunSnapshot:
-    """A run at an instant, as far as filters look at it. Columns that were not read look as if they were null."""
+    """A run at an instant, with the columns that filters read. Columns that were not read appear as null."""
 
     __slots__ = (
         "_metadata",
@@ -43,15 +44,16 @@ class RunSnapshot:
         "row",
         "started_at",
         "status",
+        "tags",
         "updated_at",
         "updated_from",
     )
 
     def __init__(self, row: RunRow, at: datetime) -> None:
-        """The run as in `row`. A live run has lasted until `at`."""
+        """Creates the snapshot of `row`. A live run has lasted until `at`."""
         values = cast(
             "AnyRow", row
-        )._asdict()  # asking the row itself for a column that it lacks takes as long as all the rest
+        )._asdict()  # asking the row itself for a missing column would take as long as all the rest
         self.row = row
         self.at = at
         self.is_past = False
@@ -62,6 +64,7 @@ class RunSnapshot:
         self.error_message: str | None = values.get("error_message")
         self.error_fingerprint: str | None = values.get("error_fingerprint")
         self.failed_step_name: str | None = values.get("failed_step_name")
+        self.tags: list[str] | None = values.get("tags")
         self.archived = values.get("archived_at") is not None
         self.recovered = self.may_be_recovered = values.get("recovered_by_id") is not None
         self.updated_at: datetime = values.get("updated_at") or at
@@ -80,6 +83,18 @@ class RunSnapshot:
         if status not in FINAL:
             self.finished_at = self.duration_ms = None
             self.error_message = self.error_fingerprint = self.failed_step_name = None
+
+    def set_changed(self, event: EventRow, *, after: bool) -> None:
+        """Change this to the run before or after `event`, a change of its tags or metadata."""
+        assert event.to_status is not None  # here and below: every such event has them
+        assert event.data is not None
+        if event.to_status not in FINAL:
+            self.set_status(event.to_status)
+        changed = orjson.loads(event.data)
+        if "tags" in changed:
+            self.tags = changed["tags"][after]
+        if "metadata" in changed:
+            self._metadata = orjson.loads(changed["metadata"][after])
 
     @property
     def waiting_for(self) -> WaitKind | None:
@@ -114,6 +129,8 @@ def snapshot_after(event: EventRow, row: RunRow) -> RunSnapshot:
         snapshot.set_status(event.to_status)
     elif event.kind == RUN_RECOVERED:
         snapshot.recovered = snapshot.may_be_recovered = True
+    elif event.kind == RUN_CHANGED:
+        snapshot.set_changed(event, after=True)
     else:
         snapshot.archived = event.kind == RUN_ARCHIVED
     return snapshot
@@ -134,6 +151,8 @@ def snapshot_before(event: EventRow, row: RunRow) -> RunSnapshot | None:
         snapshot.recovered = False
         if event.kind == RUN_RECOVERED:
             snapshot.may_be_recovered = False
+        elif event.kind == RUN_CHANGED:
+            snapshot.set_changed(event, after=False)
         else:
             snapshot.archived = event.kind == RUN_UNARCHIVED
     return snapshot

@@ -24,12 +24,12 @@ T = TypeVar("T")
 INTERVAL = timedelta(seconds=1)
 """The shortest time between two publications of a feed."""
 MAX_LOAD = 0.05
-"""The largest share of the time for which a feed reads the database. Statistics that the kept counts of runs answer
-take milliseconds; those that read all runs are published less often than each INTERVAL."""
+"""Largest share of time in which a feed reads the database. Statistics from kept counts take milliseconds; those that
+read all runs are published less often than each INTERVAL."""
 
 
 class Statistics:
-    """Statistics over the runs that match a filter, at one instant. A part is computed when it is first asked for."""
+    """Statistics over the runs that match a filter, at one instant. A part is computed when it is first requested."""
 
     position = None
     """Statistics are an `Item` outside the event log."""
@@ -37,11 +37,11 @@ class Statistics:
     def __init__(self, database: Database, run_filter: RunFilter) -> None:
         self.filter = run_filter
         self.now = clock.now()
-        """The instant. Live runs have lasted until then."""
+        """The instant of the statistics, until which live runs have lasted."""
         self.batch = ReadBatch()
         self.memo: Memo = {}
         self.reading = timedelta(0)
-        """How long the parts were read that were asked for so far."""
+        """The total time for reading the parts requested so far."""
         self._database = database
         self._parts: dict[Hashable, asyncio.Future[Any]] = {}
 
@@ -57,7 +57,7 @@ class Statistics:
         if name not in self._parts:
             self._parts[name] = asyncio.ensure_future(self._read(query, *args, **kwargs))
             self._parts[name].add_done_callback(lambda done: self._drop_failed(name, done))
-        # Shielded, since others may wait for it too.
+        # Shielded, because other subscribers may wait for it, too.
         result: T = await asyncio.shield(self._parts[name])
         return result
 
@@ -72,11 +72,11 @@ class Statistics:
 
     @property
     def interval(self) -> timedelta:
-        """The time after which they may be read again."""
+        """The time after which the statistics may be read again."""
         return max(INTERVAL, self.reading / MAX_LOAD)
 
     def _drop_failed(self, name: Hashable, done: asyncio.Future[Any]) -> None:
-        # `exception()` also marks the error as retrieved, should nobody wait for it any more.
+        # `exception()` also marks the error as retrieved, in case no subscriber waits for it any more.
         if done.cancelled() or done.exception() is not None:
             del self._parts[name]
 
@@ -96,7 +96,7 @@ class StatsFeeds:
     # Called by subscriptions
 
     def join(self, run_filter: RunFilter) -> "_Feed":
-        """Count one more subscriber of the feed of a filter. With the first one, the feed starts."""
+        """Adds a subscriber to the feed of a filter. The first one starts the feed."""
         feed = self._feeds.get(run_filter)
         if feed is None or feed.has_failed:
             feed = self._feeds[run_filter] = _Feed(self._database, self._hub, run_filter)
@@ -104,7 +104,7 @@ class StatsFeeds:
         return feed
 
     def leave(self, feed: "_Feed") -> None:
-        """Count one less. After the last one, the feed ends."""
+        """Removes a subscriber. The last one ends the feed."""
         feed.subscribers -= 1
         if not feed.subscribers:
             feed.close()
@@ -119,12 +119,12 @@ class StatsSubscription:
     """
 
     def __init__(self, feeds: StatsFeeds, run_filter: RunFilter) -> None:
-        """See `StatsFeeds.subscribe`. Joins the feed when the first item is asked for."""
+        """See `StatsFeeds.subscribe`. Joins the feed at the first call of `batch`."""
         self._feeds = feeds
         self._filter = run_filter
         self._feed: _Feed | None = None
         self._next: asyncio.Future[Statistics] | None = None
-        """What is published after the statistics that were handed out last."""
+        """The publication after the statistics that `batch` returned last."""
 
     async def batch(self, try_send: TrySend | None = None) -> Sequence[Statistics]:
         """See `ItemSource.batch`. Nothing is sent by `try_send`: a subscriber gets one item a second."""
@@ -146,34 +146,35 @@ class StatsSubscription:
 
 
 class _Feed:
-    """The statistics of one filter, kept as current as they are published."""
+    """The statistics of one filter, published again when they may have changed."""
 
     def __init__(self, database: Database, hub: Hub, run_filter: RunFilter) -> None:
         self.filter = run_filter
         self.subscribers = 0
         self.next: asyncio.Future[Statistics] = asyncio.get_running_loop().create_future()
-        """The statistics that will be published next."""
+        """The next publication."""
         self._latest: Statistics | None = None
         self._database = database
         self._hub = hub
         self._changed = asyncio.Event()
-        # All subscribers share the tasks: they do not carry the log fields of the one that comes first.
+        # All subscribers share the tasks, so these must not have the log fields of the first one.
         self._tasks = [asyncio.create_task(work, context=Context()) for work in (self._watch(), self._publish())]
 
     @property
     def has_failed(self) -> bool:
-        """Whether nothing will be published any more."""
+        """True if nothing will be published any more."""
         return self.next.done()
 
     def latest(self) -> Statistics | None:
-        """Return the statistics published last, or newer ones if those are too old; None before the first ones."""
-        # Their age is negative after the clock was set back, by which they would look current for as long.
+        """Returns the statistics published last, or newer ones if those are too old; None before the first
+        publication."""
+        # The age is negative after the clock was set back, and would look small for that long.
         if self._latest is not None and not timedelta(0) <= clock.now() - self._latest.now < self._latest.interval:
             self._latest = Statistics(self._database, self.filter)
         return self._latest
 
     def close(self) -> None:
-        """End."""
+        """Ends the feed."""
         for task in self._tasks:
             task.cancel()
 
@@ -185,7 +186,7 @@ class _Feed:
         except Exception as error:
             self.close()
             self.next.set_exception(error)
-            self.next.exception()  # marked as retrieved, should nobody wait for it any more
+            self.next.exception()  # marked as retrieved, in case no subscriber waits for it any more
 
     async def _publish(self) -> None:
         while True:
@@ -195,5 +196,5 @@ class _Feed:
             published, self.next = self.next, asyncio.get_running_loop().create_future()
             published.set_result(self._latest)
             await clock.sleep(INTERVAL.total_seconds())
-            # By now they were read, or nobody selects anything that is read.
+            # By now the statistics were read, or no subscriber selects a part that is read.
             await clock.sleep((self._latest.interval - INTERVAL).total_seconds())

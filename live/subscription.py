@@ -1,4 +1,5 @@
-"""Subscriptions: what one subscriber follows. First the replay, then the mark, then live events from a queue."""
+"""Subscriptions: the events for one subscriber. First comes the replay, then `CaughtUp`, then live events from a
+queue."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from live.topics import Topic
 
 
 class SubscriptionHost(Protocol):
-    """What subscriptions need of the hub."""
+    """The hub as subscriptions see it."""
 
     def join(self, subscription: "Subscription", after: LogPosition | None) -> CatchUp:
         """Count `subscription`, and return its replay.
@@ -35,7 +36,7 @@ class SubscriptionHost(Protocol):
         ...
 
     def leave(self, subscription: "Subscription") -> None:
-        """Count it no longer, and deliver nothing more to it."""
+        """Removes the subscription, to which nothing more is delivered."""
         ...
 
 
@@ -70,18 +71,19 @@ class Subscription:
     )
 
     def __init__(self, host: SubscriptionHost, topic: Topic, after: LogPosition | None, max_queued: int) -> None:
-        """See `Hub.subscribe`. Joins the hub when the first items are asked for."""
+        """See `Hub.subscribe`. Joins the hub when the first items are requested."""
         self.topic = topic
         self.position = after
-        """The position of the last item handed out or sent; at first, the one where the subscription begins."""
+        """Position of the last item returned or sent; at first, the position at which the subscription begins."""
         self._host = host
         self._max_queued = max_queued
         self._has_joined = False
         self._catch_up: CatchUp | None = None
         self._after: LogPosition | None = after
-        """Queued events up to here were replayed already; None once all that wait are behind it."""
+        """Queued events up to this position were replayed already; None when all queued events follow it."""
         self._queue: list[Sequence[MatchedEvent]] = []
-        """What was delivered and not yet taken. Mostly empty, and then a list is ten times smaller than a deque."""
+        """Delivered events that were not yet taken. The queue is mostly empty, and an empty list is a tenth as large as
+        a deque."""
         self._queued = 0
         """The number of events in `_queue`."""
         self._has_ended = False
@@ -93,7 +95,7 @@ class Subscription:
         self._is_rendering = False
         """The first queued events are being rendered; `_send_queued` runs again when that is done."""
         self._items: list[LogItem] = []
-        """What was handed out in a batch, and not yet by `__anext__`."""
+        """Items that `batch` returned and `__anext__` did not yet return."""
 
     def __aiter__(self) -> "Subscription":
         return self
@@ -128,10 +130,11 @@ class Subscription:
     # Called by the tailer and the hub
 
     def deliver(self, events: Sequence[MatchedEvent], *, is_end: bool) -> None:
-        """Queue live events for the subscriber, or send them at once. Ends the subscription if its queue is full."""
+        """Queues live events for the subscriber, or sends them immediately. Ends the subscription if its queue is
+        full."""
         if self._queued + len(events) > self._max_queued:
             self._host.leave(self)
-            assert self.position is not None  # it has had one since it joined the tailer
+            assert self.position is not None  # it has had a position since it joined the tailer
             self.fail(QueueFullError(self.position))
             return
         self._queue.append(events)
@@ -143,14 +146,14 @@ class Subscription:
             self._send_queued()
 
     def fail(self, error: SubscriptionError) -> None:
-        """End the subscription by `error`; drops what is queued."""
+        """Ends the subscription with `error`, and drops the queued events."""
         self._failure = self._failure or error
         self._queue.clear()
         self._queued = 0
         self._wake()
 
     def _send_queued(self) -> None:
-        """Send what is queued as far as that needs no waiting, and leave the rest to the subscriber's task."""
+        """Sends queued events as far as possible without waiting. The subscriber's task sends the rest."""
         while self._queue and self._try_send is not None:
             events = self._next_queued()
             if not events:
@@ -185,11 +188,11 @@ class Subscription:
 
     @property
     def _is_over(self) -> bool:
-        """Whether the last event of the topic was handed out or sent."""
+        """True if the last event of the topic was returned or sent."""
         return self._has_ended and self._catch_up is None and not self._queue and self._failure is None
 
     async def _live_batch(self, try_send: TrySend | None) -> Sequence[MatchedEvent]:
-        """Return the next queued events; empty when there are none, and to be called again."""
+        """Returns the next queued events; empty when there are none yet, and the caller must call again."""
         self._raise_failure()
         if self._queue:
             return self._next_queued()
@@ -202,7 +205,7 @@ class Subscription:
         return ()
 
     def _next_queued(self) -> Sequence[MatchedEvent]:
-        """Take the first events off the queue, without those that were replayed: the tailer delivers both."""
+        """Takes the first events from the queue, without those that were replayed: the tailer delivers these again."""
         events = self._queue.pop(0)
         self._queued -= len(events)
         if self._after is not None:
@@ -212,7 +215,7 @@ class Subscription:
         return events
 
     async def _replay(self, catch_up: CatchUp) -> Sequence[LogItem]:
-        """Return the next replayed events; the last ones with what stands between them and live events."""
+        """Returns the next replayed events; the last ones with `CaughtUp` after them."""
         self._raise_failure()
         events = await catch_up.next()
         if self.position is None:
@@ -222,7 +225,7 @@ class Subscription:
             return events
         state = await catch_up.state()
         self._raise_failure()
-        assert catch_up.position is not None  # it is done
+        assert catch_up.position is not None  # the replay is complete
         self._after, self._catch_up = catch_up.position, None
         self._has_ended = self._has_ended or state.has_ended
         if self.topic.marks_caught_up:
@@ -240,5 +243,5 @@ def _try(try_send: TrySend, events: Sequence[MatchedEvent]) -> SendResult:
     try:
         return try_send(events)
     except Exception:
-        # The subscriber's task meets the error too and reports it to the client; the tailer has to go on.
+        # The subscriber's task meets the same error and reports it to the client. The tailer must continue.
         return FAILED

@@ -11,7 +11,7 @@ from uuid import UUID
 from db.bulk import reads as bulk_reads
 from db.core.database import Database
 from db.events import log as event_log
-from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_KINDS, RUN_STATUS, LogPosition, Scope
+from db.events.log import BULK_PROGRESS, INPUT_REQUEST, RUN_CHANGED, RUN_KINDS, RUN_STATUS, LogPosition, Scope
 from db.row_types import EventRow, RunRow
 from db.runs import input_requests
 from domain import json_codec
@@ -26,7 +26,7 @@ from live.predicates import CompiledFilter
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """Where a topic stands at a position of the log."""
+    """The state of a topic at a position of the log."""
 
     has_ended: bool = False
     """True if no event can follow: subscriptions complete."""
@@ -38,7 +38,7 @@ NEVER_ENDS = TopicState()
 
 
 class Topic(Protocol):
-    """What a subscriber follows. Subscribers of equal topics share all work."""
+    """The interest of a subscriber. Subscribers of equal topics share all work."""
 
     @property
     def scope(self) -> Scope:
@@ -47,21 +47,21 @@ class Topic(Protocol):
 
     @property
     def marks_caught_up(self) -> bool:
-        """Whether subscribers get `CaughtUp` between replayed and live events."""
+        """True if subscribers get `CaughtUp` between replayed and live events."""
         ...
 
     def __hash__(self) -> int: ...
 
     def matcher(self) -> "Matcher":
-        """Return a matcher. One is made for all subscribers of equal topics."""
+        """Returns a matcher, which all subscribers of equal topics share."""
         ...
 
     def is_end(self, event: EventRow) -> bool:
-        """Whether `event` is the last of the topic."""
+        """True if `event` is the last one of the topic."""
         ...
 
     async def state_at(self, database: Database, position: LogPosition) -> TopicState:
-        """Return where the topic stands at `position`."""
+        """Returns the state of the topic at `position`."""
         ...
 
 
@@ -74,7 +74,7 @@ class Matcher(Protocol):
         ...
 
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
-        """Whether what `event` changed matches after the change; None if the event is of no interest to the topic.
+        """Returns True if the changed object matches after the change; None if the event does not match the topic.
 
         `run` has at least `columns`. It is None for events that change no run, and if the row was deleted.
         """
@@ -99,6 +99,9 @@ class RunsTopic:
     """Changes of the runs that match a scoped filter after the change, or may have matched before it. Never ends."""
 
     filter: RunFilter
+    is_confined: bool = False
+    """True for an access token: it hears nothing of runs that leave the filter when their tags or metadata are changed,
+    because then they may have left its scope."""
     marks_caught_up = True
 
     @property
@@ -107,7 +110,7 @@ class RunsTopic:
         return Scope(project_ids=None if project_ids is None else tuple(project_ids), kinds=RUN_KINDS)
 
     def matcher(self) -> Matcher:
-        return _RunsMatcher(CompiledFilter(self.filter))
+        return _RunsMatcher(CompiledFilter(self.filter), is_confined=self.is_confined)
 
     def is_end(self, event: EventRow) -> bool:
         return False
@@ -117,8 +120,9 @@ class RunsTopic:
 
 
 class _RunsMatcher:
-    def __init__(self, compiled: CompiledFilter) -> None:
+    def __init__(self, compiled: CompiledFilter, *, is_confined: bool) -> None:
         self._matches = compiled.matches
+        self._is_confined = is_confined
         # `status` is part of every snapshot, so a row is read even for a filter that reads no column.
         self.columns = compiled.columns | {"status"}
 
@@ -127,6 +131,8 @@ class _RunsMatcher:
             return None
         if self._matches(matching.snapshot_after(event, run)):
             return True
+        if self._is_confined and event.kind == RUN_CHANGED:
+            return None
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None
 
@@ -189,11 +195,11 @@ class RunTopic:
         return _MATCH_ALL
 
     def is_end(self, event: EventRow) -> bool:
-        # Events of steps and lines that belong to the end of a run stand before it in the log, and none behind it.
+        # Events of steps and lines that belong to the end of a run precede it in the log, and none follows it.
         return event.kind == RUN_STATUS and event.to_status in FINAL
 
     async def state_at(self, database: Database, position: LogPosition) -> TopicState:
-        # The log is asked, not the run: the run's end may be committed while its event still stands behind `position`.
+        # The log is read instead of the run: the run's end may be committed while its event still follows `position`.
         return TopicState(await database.read(event_log.ended_before, self.run_id, position))
 
 
@@ -218,7 +224,7 @@ class OperationTopic:
         return json_codec.decode(event.data)["status"] in ENDED
 
     async def state_at(self, database: Database, position: LogPosition) -> TopicState:
-        # The operation is read before its log: if it has ended, then so has its log, or the log was pruned.
+        # The operation is read before its log: if it has ended, so has its log, or the log was pruned.
         operations = await database.read(bulk_reads.by_ids, [self.operation_id], {"status"})
         latest = await database.read(event_log.last_progress, self.operation_id)
         if latest is None:
@@ -251,5 +257,5 @@ def routing_keys(scope: Scope) -> list[Hashable]:
 
 
 def routing_keys_of_event(event: EventRow) -> tuple[Hashable, ...]:
-    """Return the keys under which subscribers are registered whom an event may concern."""
+    """Returns the keys of the subscribers whom an event may concern."""
     return (("run", event.run_id), ("operation", event.operation_id), ("project", event.project_id), None)

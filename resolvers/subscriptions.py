@@ -74,7 +74,7 @@ def run_changes(
     Raises:
         InvalidCursorError: `after` is malformed.
     """
-    return _subscribe(context, RunsTopic(run_filter), after, to_object)
+    return _subscribe(context, RunsTopic(run_filter, is_confined=context.viewer.scope is not None), after, to_object)
 
 
 def input_request_changes(

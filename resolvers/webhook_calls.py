@@ -57,7 +57,7 @@ _DEFAULT_STATUS = 200
 _MIN_STATUS, _MAX_STATUS = 200, 599
 
 _DELIVERED = LIVE | {RunStatus.SUCCEEDED, RunStatus.STOPPED}
-"""Statuses of a run whose delivery is not to be repeated. A run that somebody has stopped stays stopped."""
+"""Statuses of a run whose delivery is not repeated. A stopped run stays stopped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class IssuedToken:
     webhook_id: UUID
     token: str
     warnings: tuple[str, ...] = ()
-    """What will not work as it may be meant."""
+    """Returns warnings about settings that probably do not do what the client expects."""
 
 
 async def get(context: Context, webhook_id: str, columns: frozenset[str]) -> WebhookRow | None:

@@ -20,6 +20,7 @@ from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
+from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
@@ -62,7 +63,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery):
+class Query(InboxQuery, DefinitionQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key sees no such object.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, cast
 import strawberry
 
 from db.bulk import reads as bulk_reads
-from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
+from db.events.log import LOG_LINES, RUN_ARCHIVED, RUN_CHANGED, RUN_RECOVERED, RUN_STATUS, RUN_UNARCHIVED, STEP_STATUS
 from db.runs import inbox, input_requests, reads
 from domain import ids, json_codec
 from domain.ids import IdKind
@@ -40,6 +40,7 @@ class UpdateKind(Enum):
     RECOVERED = strawberry.enum_value(
         RUN_RECOVERED, description="A retry of the run succeeded: a direct one, or a retry of a retry."
     )
+    CHANGED = strawberry.enum_value(RUN_CHANGED, description="Tags, metadata or the note were changed.")
 
 
 @strawberry.type
@@ -77,7 +78,10 @@ class FlowRunStatusChanged(_RunEvent):
         return StatusChange(row=self.row)
 
 
-@strawberry.type(description="A run changed in another way than its status: it was archived, unarchived or recovered.")
+@strawberry.type(
+    description="A run changed in another way than its status: it was archived, unarchived or recovered, or its tags,"
+    " metadata or note were changed."
+)
 class FlowRunUpdated(_RunEvent):
     """A run changed in another way than its status."""
 

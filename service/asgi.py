@@ -26,6 +26,8 @@ from engine.steps import KINDS
 from live.hub import Hub
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
+from service.http.cross_origin import OtherOrigins
+from service.http.documents import Documents, PersistedDocuments, TrustedDocuments, read_trusted
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
@@ -40,6 +42,8 @@ from service.token_keys import load_token_keys
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
+CONSOLE_DOCUMENTS = WEB / "documents.json"
+"""The documents of the console, which are trusted like those of the operator; absent if the pages are not built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
+    origins = OtherOrigins(settings.origins, settings.cors_credentials)
     keys = load_key_ring(settings)
+    documents = _documents(settings)
     metrics = Metrics(database) if settings.metrics else None
     observer = metrics.recorder if metrics is not None else SILENT
     worker = Worker(database, flows, settings, keys, observer) if with_worker else None
@@ -97,6 +103,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         hub,
         connections,
         settings.max_body_bytes,
+        documents=documents,
+        origins=origins,
         compiled_reads=settings.compiled_reads,
         secret_keys=keys,
         token_keys=token_keys,
@@ -123,12 +131,20 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds)],
+        middleware=[Middleware(RequestIds), *origins.middleware()],
         exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
     return Service(app, sessions, hub, metrics)
+
+
+def _documents(settings: Settings) -> Documents:
+    """Returns the documents that may be executed: all, or those that the operator and the console name."""
+    files = settings.trusted_document_files
+    if not files:
+        return PersistedDocuments(settings.persisted_queries)
+    return TrustedDocuments(read_trusted([*files, *filter(Path.exists, [CONSOLE_DOCUMENTS])]))
 
 
 async def _flow_definition_schema(_: Request) -> Response:

@@ -99,7 +99,10 @@ def main(context: click.Context) -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems = (f"FLOWRUNS_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        problems = (
+            ": ".join((*(f"FLOWRUNS_{str(name).upper()}" for name in problem["loc"][:1]), problem["msg"]))
+            for problem in error.errors()
+        )
         raise click.ClickException("; ".join(problems)) from None
     configure_logging(settings.log_level, settings.log_format)
     context.obj = settings

@@ -1,11 +1,14 @@
 """The settings: environment variables with the prefix FLOWRUNS_, which are read once at the start."""
 
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
+from strawberry.http.websocket_origin import normalize_origin
 
 from db.core import pg_url
 from domain.access_token import MIN_KEY_LENGTH
@@ -114,6 +117,24 @@ class Settings(BaseSettings):
         description="Seconds that a read of the database may take for the API; longer ones end as QUERY_TIMEOUT.",
     )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Bytes that a request body may have.")
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the service, such as `https://ui.example`, separated by commas; `*`"
+        " for every one.",
+    )
+    cors_credentials: bool = Field(
+        default=False, description="Let pages of `cors_origins` use the cookie of a signed-in browser too."
+    )
+    persisted_queries: int = Field(
+        default=1_000,
+        ge=0,
+        le=100_000,
+        description="Documents that a process keeps for automatic persisted queries; 0 switches them off.",
+    )
+    trusted_documents: str = Field(
+        default="",
+        description="JSON files that map IDs to documents, separated by commas. If set, no other document is executed.",
+    )
     max_connections_per_key: int = Field(
         default=MAX_CONNECTIONS,
         ge=1,
@@ -169,6 +190,23 @@ class Settings(BaseSettings):
         parse_keys(value.get_secret_value())
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if origin != "*" and ("*" in origin or normalize_origin(origin) != origin):
+                raise ValueError(
+                    f"an origin must be as browsers send it, `https://host` or `https://host:port` without a path, got"
+                    f" {origin!r}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _no_cookies_from_everywhere(self) -> Self:
+        if self.cors_credentials and "*" in self.origins:
+            raise PydanticCustomError("cors", "with FLOWRUNS_CORS_CREDENTIALS, FLOWRUNS_CORS_ORIGINS must list origins")
+        return self
+
     @field_validator("files_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
@@ -197,6 +235,16 @@ class Settings(BaseSettings):
         return _listed(self.actions)
 
     @property
+    def origins(self) -> list[str]:
+        """The origins that `cors_origins` lists."""
+        return _listed(self.cors_origins)
+
+    @property
+    def trusted_document_files(self) -> list[Path]:
+        """The files that `trusted_documents` names."""
+        return [Path(name) for name in _listed(self.trusted_documents)]
+
+    @property
     def token_key_list(self) -> list[str]:
         """The keys that `token_keys` names."""
         return _listed(self.token_keys.get_secret_value())
@@ -209,5 +257,6 @@ class Settings(BaseSettings):
         return Path(make_url(self.database_url).database or "")
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _listed(value: str) -> list[str]:
+    """Returns the parts of a list that is separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]

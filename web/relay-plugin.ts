@@ -1,6 +1,12 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { Plugin } from 'vite'
 
 const DOCUMENT = /graphql`\s*(?:query|mutation|subscription|fragment)\s+(\w+)[^`]*`/g
+
+const ARTIFACTS = 'src/__generated__'
+/** The text of an operation in what Relay's compiler wrote for it. Fragments have none. */
+const TEXT = /"text": ("(?:[^"\\]|\\.)+")/
 
 /** Replaces each GraphQL document in the sources by what Relay's compiler made of it. */
 export function relay(): Plugin {
@@ -18,6 +24,17 @@ export function relay(): Plugin {
         // On one line with the first one of the source, so that the lines of error messages stay right.
         return { code: [...imports].join('') + replaced, map: null }
       },
+    },
+    /** Writes the documents of the console with their hashes, for a service that executes trusted documents only. */
+    generateBundle() {
+      const documents: Record<string, string> = {}
+      for (const name of readdirSync(ARTIFACTS).sort()) {
+        const text = TEXT.exec(readFileSync(`${ARTIFACTS}/${name}`, 'utf8'))
+        if (text === null) continue
+        const document: string = JSON.parse(text[1])
+        documents[`sha256:${createHash('sha256').update(document).digest('hex')}`] = document
+      }
+      this.emitFile({ type: 'asset', fileName: 'documents.json', source: JSON.stringify(documents, null, 1) })
     },
   }
 }

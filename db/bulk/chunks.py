@@ -33,8 +33,8 @@ CHUNK_SIZE = 1_000
 _NIL = UUID(int=0)
 """Smaller than the ID of any run."""
 
-# Ordered and bounded by the complete primary key, with the operation filtered afterwards: a planner without statistics
-# of a new operation would rather sort all that is left of it.
+# The query is ordered and bounded by the complete primary key, and filters the operation afterwards: without statistics
+# of a new operation, a planner would rather sort all its remaining rows.
 _next_outcomes = (
     select(_outcome.operation_id, _outcome.run_id, PENDING.label("pending"))
     .where(
@@ -75,11 +75,11 @@ _ADD_COUNTS = (
 
 
 class PipelineConflictError(Exception):
-    """The chunk cannot be pipelined with the one before it. Nothing was written; it has to be processed by itself."""
+    """The chunk cannot be pipelined with the previous one. Nothing was written; it must be processed on its own."""
 
 
 class ChunkOutOfOrderError(PipelineConflictError):
-    """The chunk before it did not commit. Nothing was written; it can be pipelined again."""
+    """The previous chunk did not commit. Nothing was written; the chunk can be pipelined again."""
 
 
 def process_chunk(uow: UnitOfWork, lease: BulkLease, size: int, duration: timedelta) -> bool:
@@ -196,7 +196,7 @@ def _add_counts(uow: UnitOfWork, chunk: Chunk) -> None:
     length, succeeded, skipped, failed, became_eligible, became_ineligible = uow.conn.execute(
         _COUNT, chunk.parameters
     ).one()
-    counted_before = length - chunk.pending  # they succeeded together with a run of an earlier chunk
+    counted_before = length - chunk.pending  # these runs succeeded together with a run of an earlier chunk
     counts = {
         "processed": chunk.pending,
         "succeeded": succeeded - counted_before,

@@ -39,13 +39,13 @@ class OperationLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BulkLease:
-    """The right to work on a bulk operation, until its time is over and another process claims the operation."""
+    """The right to work on a bulk operation, until it expires and another process claims the operation."""
 
     operation_id: UUID
     token: UUID
 
     def parameters(self, status: BulkStatus) -> dict[str, Any]:
-        """The parameters of statements that need this lease and the status of the operation."""
+        """Returns the parameters of statements that need this lease and the status of the operation."""
         return {"of_operation": self.operation_id, "token": self.token, "expected_status": status}
 
 
@@ -114,7 +114,7 @@ def release_leases(uow: UnitOfWork) -> None:
 
 
 def _claimable(now: datetime) -> Select[Any]:
-    """Query: the ID of the oldest running operation without a lease in force."""
+    """Returns the query for the ID of the oldest running operation without a valid lease."""
     is_free = or_(_operation.lease_until.is_(None), _operation.lease_until <= now)
     running = select(_operation.id).where(_operation.status == BulkStatus.RUNNING, is_free)
     return running.order_by(_operation.id).limit(1)

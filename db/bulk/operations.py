@@ -2,8 +2,8 @@
 
 An operation changes a set of runs in three stages. Its runs are pinned as outcomes, in the order of their IDs, before
 any of them is changed (`pinning`). Then a worker that holds its lease (`leases`) processes the set in chunks
-(`chunks`); an operation that began as a dry run waits as a plan before that (`plans`). What it does to a run is its
-action (`actions`).
+(`chunks`); an operation that began as a dry run waits as a plan before that (`plans`). Its action changes the runs
+(`actions`).
 """
 
 from datetime import datetime
@@ -39,8 +39,9 @@ def lock_project(uow: UnitOfWork, project_id: UUID) -> None:
 
 
 def count_active(conn: Connection, project_id: UUID | None) -> int:
-    """Returns the number of operations under way: of a project, or if `project_id` is None, of those over several."""
-    # A preparation without a lease in force is lost and will be marked as failed.
+    """Returns the number of operations under way: in a project, or those over several projects if `project_id` is
+    None."""
+    # A preparation without a valid lease is lost and will be marked as failed.
     is_preparing = and_(_operation.status == BulkStatus.PREPARING, _operation.lease_until > clock.now())
     is_under_way = or_(_operation.status == BulkStatus.RUNNING, is_preparing)
     query = select(func.count()).select_from(_operations).where(in_project(project_id), is_under_way)
@@ -125,5 +126,5 @@ def delete_part(uow: UnitOfWork, operation_id: UUID, limit: int) -> None:
 
 
 def in_project(project_id: UUID | None) -> ColumnElement[bool]:
-    """Returns the condition that an operation is about a project, or if `project_id` is None, about several."""
+    """Returns the condition that an operation belongs to a project, or to several if `project_id` is None."""
     return _operation.project_id == project_id if project_id is not None else _operation.project_id.is_(None)

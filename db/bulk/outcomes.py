@@ -70,7 +70,7 @@ class Chunk:
 
     @property
     def requested_by(self) -> Actor:
-        """Who requested the operation."""
+        """Returns the actor that requested the operation."""
         return Actor(ActorKind.API_KEY, self.operation.key_id, self.operation.key_name)
 
 
@@ -81,7 +81,7 @@ def record(
     reason: BulkReason | None = None,
     run_ids: Sequence[UUID] | None = None,
 ) -> None:
-    """Writes the result of the pending runs of the chunk: of those in `run_ids`, or of all when it is None."""
+    """Writes the result of pending runs of the chunk: of `run_ids`, or of all runs when it is None."""
     values = {"new_result": result, "new_reason": reason, "recorded_at": chunk.now}
     if run_ids is None:
         uow.conn.execute(_RECORD, chunk.parameters | values)
@@ -96,7 +96,7 @@ def record_missing(uow: UnitOfWork, chunk: Chunk) -> None:
 
 
 def record_related(uow: UnitOfWork, chunk: Chunk, run_ids: Collection[UUID]) -> None:
-    """Marks runs of later chunks as succeeded that were changed together with a run of this one, and counts them."""
+    """Marks runs of later chunks that were changed together with a run of this one as succeeded, and counts them."""
     if not run_ids:
         return
     parameters = {"of_operation": chunk.operation.id, "run_ids": list(run_ids), "recorded_at": chunk.now}

@@ -33,7 +33,7 @@ _NIL = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The runs of a bulk operation: those that match a filter, or those with one result in an earlier operation."""
+    """The runs of a bulk operation: those that match a filter, or those with one outcome in an earlier operation."""
 
     filter: RunFilter | None
     source_id: UUID | None
@@ -41,10 +41,10 @@ class Selection:
     source_result: BulkResult | None
     excluded_ids: Sequence[UUID]
     newest_id: UUID | None
-    """The newest run when the operation began: later ones are not selected. None: of an earlier operation, which has
-    no later ones."""
+    """The newest run when the operation began; later runs are not selected. None: the runs of an earlier operation are
+    selected, which gets no later ones."""
     now: datetime
-    """When the operation began."""
+    """The time at which the operation began."""
 
 
 def newest_run(conn: Connection, project_ids: Sequence[UUID] | None) -> UUID:
@@ -83,9 +83,9 @@ def prepare(uow: UnitOfWork, values: Mapping[str, Any], duration: timedelta) -> 
 
 
 def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: timedelta, *, dry_run: bool) -> None:
-    """Adds runs to the set of a PREPARING operation. Their IDs must be greater than those pinned before, and sorted.
+    """Adds runs to the set of a PREPARING operation. Their IDs must be sorted, and greater than those pinned before.
 
-    A dry run also records whether each run is eligible, or why not.
+    A dry run also records whether each run is eligible, or the reason why it is not.
 
     Raises:
         OperationLostError
@@ -106,7 +106,7 @@ def pin(uow: UnitOfWork, lease: BulkLease, run_ids: Sequence[UUID], duration: ti
 
 
 def start(uow: UnitOfWork, lease: BulkLease, duration: timedelta) -> AnyRow:
-    """PREPARING → RUNNING: the set is complete. An operation without runs is COMPLETED at once.
+    """PREPARING → RUNNING: the set is complete. An operation without runs is COMPLETED immediately.
 
     Returns the operation as it was before.
 

@@ -61,7 +61,7 @@ def execute_plan(
 
 
 def expire_oldest(uow: UnitOfWork, project_id: UUID | None, but: int) -> None:
-    """Makes all plans of a project expire (None: of those over several) but the newest `but`."""
+    """Makes all plans of a project (None: those over several projects) expire, except the newest `but`."""
     now = clock.now()
     is_open = (operations.in_project(project_id), _operation.status == BulkStatus.PLANNED, _operation.expires_at > now)
     oldest = select(_operation.id).where(*is_open).order_by(_operation.id.desc()).offset(but)

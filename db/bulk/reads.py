@@ -33,12 +33,12 @@ class OutcomeFilter:
 
 @dataclass(frozen=True, slots=True)
 class OperationFilter:
-    """Which operations a list shows."""
+    """The operations that a list shows."""
 
     project_id: UUID | None
-    """Those of this project; None: of all projects."""
+    """The project of the operations; None: all projects."""
     with_plans: bool
-    """True: also plans that can still be executed. Otherwise only operations that were started."""
+    """True: plans that can still be executed are listed, too. Otherwise only operations that were started are."""
 
 
 def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[str]) -> Mapping[UUID, AnyRow]:

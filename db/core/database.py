@@ -1,4 +1,4 @@
-"""The way to the database: one `Database` a process, on SQLite or PostgreSQL."""
+"""Access to the database: each process has one `Database`, on SQLite or PostgreSQL."""
 
 import asyncio
 import sqlite3
@@ -25,18 +25,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
-"""Connections for reads, and as many for writes, that a process keeps open at most; each is made when it is needed. A
-PostgreSQL server has a hundred for everybody."""
+"""Connections for reads, and as many again for writes, that a process keeps open at most. Each is opened when it is
+first needed. A PostgreSQL server accepts 100 connections by default, for all processes together."""
 POOL_TIMEOUT = 30.0
-"""Seconds that a statement waits for a connection while others use them all; then the database counts as away."""
+"""Seconds that a statement waits for a connection while all are in use; after that the database counts as
+unavailable."""
 _UNAVAILABLE = ("53", "57P", "58")
-"""How PostgreSQL's codes begin when it has no resources left, is shut down by its operator, or met a system's fault."""
+"""Classes of PostgreSQL error codes that mean: no resources left, shut down by its operator, or a fault of its
+system."""
 
 _FULL = "53100"
-"""PostgreSQL's code when its disk is full."""
+"""PostgreSQL's error code for a full disk."""
 _DEADLOCK = "40P01"
 _CANCELLED = "57014"
-"""PostgreSQL's code when a statement exceeded `statement_timeout`."""
+"""PostgreSQL's error code for a statement that exceeded `statement_timeout`."""
 _SESSION = {
     "application_name": "flow-runs",
     "jit": "off",  # it costs more than it gains on queries that end within milliseconds
@@ -44,7 +46,7 @@ _SESSION = {
 }
 """Settings of every session on PostgreSQL."""
 _MAX_ATTEMPTS = 5
-"""Of a unit of work that locks others out, and they it; each time at least one of them gets through."""
+"""Attempts after a deadlock. Each deadlock lets at least one transaction through, so five are plenty."""
 
 
 class ConflictError(Exception):
@@ -67,12 +69,12 @@ class PoolUse:
 class Database:
     """Runs queries and units of work: `read` takes a function of a connection, `write` one of a `UnitOfWork`.
 
-    `fetch` takes a statement in text, for reads whose statements are known beforehand: it costs a third of `read`.
+    `fetch` takes a statement in text, for reads whose statements are known in advance: it costs a third of `read`.
 
     Raises:
-        DatabaseUnavailableError: from all three, when the database cannot be reached or cannot go on.
-        QueryTimeoutError: from `read` and `fetch`, when a statement (on SQLite: the read) took longer than the limit.
-        ConflictError: from `write`, when another row stands against it; nothing was written.
+        DatabaseUnavailableError: from all three, when the database cannot be reached or cannot continue.
+        QueryTimeoutError: from `read` and `fetch`, when a statement (on SQLite: the read) exceeded the time limit.
+        ConflictError: from `write`, when a rule of the schema refuses the rows; nothing was written.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Database:
     ) -> None:
         """Opens the database at `url`; each unit of work ends with `steps`. Use `db.assembly.open_database`.
 
-        `query_timeout` is the time limit of reads in seconds; None: they have none. Writes never have one.
+        `query_timeout` is the time limit of reads in seconds; None: no limit. Writes never have one.
         """
         self.dialect = "postgresql" if pg_url.is_postgresql(url) else "sqlite"
         self.signals = pubsub.PubSub()
@@ -99,14 +101,14 @@ class Database:
             return
         self.server = server = PostgresServer(url)
         self._engine = _postgresql_engine(server, pool_size, _SESSION)
-        # Connections of their own: the time limit is a setting of the session, and must never end a write.
+        # Writes have connections of their own: the time limit is a setting of the session, and must never end a write.
         limit = {} if query_timeout is None else {"statement_timeout": str(max(1, round(query_timeout * 1000)))}
         fetching = max(1, pool_size // 2)
         self._sizes = {"read": max(1, pool_size - fetching), "write": pool_size}
         self._reading_engine = _postgresql_engine(server, self._sizes["read"], {**_SESSION, **limit})
         self._fetcher = RowFetcher(server, fetching, {**_SESSION, **limit}, POOL_TIMEOUT)
         self._pool = self._reading_engine.pool
-        # Each statement of a read sees what is committed by then; no BEGIN and COMMIT around a single SELECT.
+        # Each statement of a read sees what was committed before it. A single SELECT needs no BEGIN and COMMIT.
         self._reader = self._reading_engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -166,10 +168,10 @@ class Database:
         return await self._to_its_end(self._write(lambda uow: work(uow, *args, **kwargs)))
 
     async def write_together(self, work: BatchWrite, key: Hashable, item: Any) -> bool:
-        """Runs `work` for `item`, and for the items that other callers add at this time, in one transaction.
+        """Runs `work` for `item`, and for the items that other callers add at the same time, in one transaction.
 
-        `key` identifies the item within the batch. Returns False if nothing was written for this item: the caller
-        must write it in a transaction of its own, which raises the reason.
+        `key` identifies the item within the batch. Returns False if nothing was written for this item: the caller must
+        write it in a transaction of its own, which raises the reason.
         """
         if (batcher := self._batchers.get(work)) is None:
             batcher = self._batchers[work] = WriteBatcher(lambda items: self.write(work, items))
@@ -218,7 +220,7 @@ class Database:
         ]
 
     async def close(self) -> None:
-        """Finish what is under way and close every connection."""
+        """Waits for the reads and writes under way, then closes every connection."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
         if self._readers is not None and self._writer is not None:
             await self._readers.close()
@@ -236,7 +238,7 @@ def _checked_out(engine: AsyncEngine) -> int:
 
 
 def _postgresql_engine(server: PostgresServer, pool_size: int, settings: Mapping[str, str]) -> AsyncEngine:
-    """An engine whose sessions have these settings of the server."""
+    """Returns an engine whose sessions have these settings of the server."""
     engine = server.engine(
         settings,
         pool_size=pool_size,
@@ -249,7 +251,7 @@ def _postgresql_engine(server: PostgresServer, pool_size: int, settings: Mapping
 
 
 def _reject_closed_connection(dbapi_connection: Any, _record: object, _proxy: object) -> None:
-    # The server was restarted while the connection was idle: that is no error of a request.
+    # The server was restarted while the connection was idle, so the request is not at fault.
     if dbapi_connection.driver_connection.is_closed():
         raise InvalidatePoolError
 
@@ -266,7 +268,8 @@ def _typed_timeouts() -> Iterator[None]:
 
 @contextmanager
 def _typed_driver_errors() -> Iterator[None]:
-    """What `_typed_errors` and `_typed_timeouts` do, for errors of asyncpg itself."""
+    """Raises typed errors for errors of asyncpg itself, as `_typed_errors` and `_typed_timeouts` do for
+    SQLAlchemy's."""
     try:
         yield
     except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError, TimeoutError) as error:
@@ -282,7 +285,7 @@ def _typed_driver_errors() -> Iterator[None]:
 
 @contextmanager
 def _typed_sqlite_errors() -> Iterator[None]:
-    """The same for errors of the driver of SQLite."""
+    """Raises typed errors for errors of the SQLite driver."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -306,13 +309,13 @@ def _typed_errors() -> Iterator[None]:
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    # Without a statement it is the connection that could not be made.
+    # An error without a statement comes from opening the connection.
     code = getattr(error.orig, "sqlstate", None) or ""
     return error.statement is None or error.connection_invalidated or code.startswith(_UNAVAILABLE)
 
 
 def _reason(error: Exception) -> str | None:
-    """For people, if it is another than usual."""
+    """Returns a hint for people about an unusual cause, or an empty text."""
     cause = getattr(error, "orig", None)
     is_full = getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == _FULL
     return "The database has no space left: nothing can be written at the moment." if is_full else None

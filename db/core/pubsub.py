@@ -1,6 +1,7 @@
-"""Wake-ups within the process: hints, sent after a commit, that something changed. `db.core.pg_notify` forwards them.
+"""Wake-ups within the process: hints, published after a commit, that something changed. `db.core.pg_notify` forwards
+them.
 
-A lost hint costs latency and never work: whoever waits also looks at the tables now and then.
+A lost hint costs latency and never work: every subscriber also looks at the tables from time to time.
 """
 
 import asyncio
@@ -10,12 +11,12 @@ from contextlib import contextmanager
 from uuid import UUID
 
 Forward = Callable[[Iterable[Hashable]], None]
-"""Tells topics to other processes; raises nothing."""
+"""Publishes topics to other processes; raises nothing."""
 
 EVENTS = "events"
 """Topic: the event log grew."""
 RUNS_STOPPED = "runs-stopped"
-"""Topic: runs were ended by somebody else than their workers."""
+"""Topic: runs were ended by a transaction other than their worker's."""
 SCHEDULES_CHANGED = "schedules-changed"
 """Topic: a schedule may have another next fire time."""
 RUNS_DUE = "runs-due"
@@ -35,12 +36,12 @@ def run_changed(run_id: UUID) -> Hashable:
 
 
 def operation_changed(operation_id: UUID) -> Hashable:
-    """Topic: this bulk operation went on, or ended."""
+    """Topic: this bulk operation made progress, or ended."""
     return ("bulk", operation_id)
 
 
 class PubSub:
-    """Who waits for which topic. Used from the event loop's thread alone."""
+    """The subscribers of each topic. Only the event loop's thread may use it."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[Hashable, set[asyncio.Event]] = defaultdict(set)
@@ -48,7 +49,7 @@ class PubSub:
 
     @contextmanager
     def listen(self, topic: Hashable) -> Iterator[asyncio.Event]:
-        """An event that is set when `topic` is sent, for as long as the block lasts."""
+        """Yields an event that is set when `topic` is published, while the block lasts."""
         event = asyncio.Event()
         self._listeners[topic].add(event)
         try:
@@ -59,12 +60,12 @@ class PubSub:
                 del self._listeners[topic]
 
     def is_heard(self, topic: Hashable) -> bool:
-        """Whether anybody listens to `topic`."""
+        """Returns True if `topic` has a subscriber."""
         return topic in self._listeners
 
     @contextmanager
     def forwarded(self, forward: Forward) -> Iterator[None]:
-        """Have what is sent here told to others too, by `forward`, for as long as the block lasts."""
+        """Forwards what is published here to other processes through `forward`, while the block lasts."""
         self._forward = forward
         try:
             yield
@@ -72,7 +73,7 @@ class PubSub:
             self._forward = None
 
     def send(self, topics: Iterable[Hashable]) -> None:
-        """Wake everybody who listens to one of `topics`, in other processes too."""
+        """Wakes the subscribers of `topics`, in other processes too."""
         sent = list(topics)
         self.deliver(sent)
         if sent and self._forward is not None:
@@ -83,7 +84,7 @@ class PubSub:
         self.deliver(list(self._listeners))
 
     def deliver(self, topics: Iterable[Hashable]) -> None:
-        """Wake everybody in this process who listens to one of `topics`."""
+        """Wakes the subscribers of `topics` in this process."""
         for topic in topics:
             for event in self._listeners.get(topic, ()):
                 event.set()

@@ -1,9 +1,9 @@
-"""SQLite: how connections are set up, the threads that read, and the one that writes.
+"""SQLite: the set-up of connections, the threads that read, and the thread that writes.
 
-A unit of work crosses threads once, not with each of its statements. SQLite has one writer at a time. Instead of
-letting tasks fight for the lock, one thread takes whole units of work from a queue and commits those that came together
-in one transaction: callers share the cost of a commit. Each unit runs in a savepoint, so one that fails takes none of
-the others with it.
+A unit of work crosses threads once, not with each of its statements. SQLite allows one writer at a time. Tasks do not
+compete for the lock: one thread takes whole units of work from a queue and commits those that wait at the same time in
+one transaction, so callers share the cost of a commit. Each unit of work runs in a savepoint, so a failure rolls back
+that unit only.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from domain.runs import metadata_condition
 T = TypeVar("T")
 
 _MAX_GROUP = 64
-"""Units of work in one commit: a group of small ones ends within milliseconds."""
+"""Units of work in one commit. A group of 64 small ones takes milliseconds."""
 
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",  # readers see the last commit and never wait for the writer
@@ -46,7 +46,7 @@ PRAGMAS = (
 
 
 def prepare(dbapi_connection: Any, _record: object) -> None:
-    """Set up a new connection; a listener for SQLAlchemy's `connect` event."""
+    """Sets up a new connection; listens to SQLAlchemy's `connect` event."""
     cursor = dbapi_connection.cursor()
     for pragma in PRAGMAS:
         cursor.execute(pragma)
@@ -58,23 +58,23 @@ def prepare(dbapi_connection: Any, _record: object) -> None:
 
 
 class _Key(Uuid[UUID]):
-    """Reads keys as those of the PostgreSQL driver, which are UUIDs too, and made six times as fast."""
+    """Reads keys as UUIDs, like the PostgreSQL driver, in a sixth of the time that SQLAlchemy's type takes."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], UUID | None]:
         return lambda digits: None if digits is None else UUID(digits)
 
 
 def read_keys_fast(dialect: Dialect) -> None:
-    """Have an engine of this dialect make UUIDs in the quick way."""
+    """Makes an engine of this dialect read keys as `_Key` does."""
     dialect.colspecs = {**dialect.colspecs, Uuid: _Key}
 
 
 def json_contains(document: str, probe: str) -> bool:
-    """PostgreSQL's `jsonb @>`: whether `document` has all that `probe` has, at the same places."""
+    """Implements PostgreSQL's `jsonb @>`: True if `document` has everything that `probe` has, at the same places."""
     return contains(orjson.loads(document), _parsed(probe))
 
 
-# The same for each row that a statement looks at; nobody changes what it returns.
+# The function is called for each row that a statement examines. Its callers do not change the result.
 _parsed = lru_cache(maxsize=100)(orjson.loads)
 
 
@@ -89,7 +89,7 @@ def _metadata_predicate(condition: str) -> Callable[[Any], bool]:
 
 
 def contains(document: Any, probe: Any) -> bool:
-    """The same of parsed JSON."""
+    """Implements `json_contains` for parsed JSON."""
     if isinstance(probe, dict):
         return isinstance(document, dict) and all(
             name in document and contains(document[name], value) for name, value in probe.items()
@@ -108,10 +108,10 @@ class _Job:
     result: Any = None
     error: BaseException | None = None
     uow: UnitOfWork | None = None
-    """What is left to do once the transaction is committed; None while the unit has not succeeded."""
+    """The unit of work whose topics are published after the commit; None while its work has not succeeded."""
 
     def run(self, conn: Connection, steps: CommitSteps) -> None:
-        """Runs the unit of work in a savepoint: nothing of it stays when it fails."""
+        """Runs the unit of work in a savepoint, which a failure rolls back."""
         conn.exec_driver_sql("SAVEPOINT job")
         try:
             self.result, self.uow = unit_of_work.run(conn, self.work, steps)
@@ -121,8 +121,8 @@ class _Job:
         conn.exec_driver_sql("RELEASE job")
 
     def settle(self) -> None:
-        """Tell whoever asked; in their loop's thread."""
-        if self.done.done():  # whoever asked was cancelled
+        """Passes the result to the caller, in the thread of its event loop."""
+        if self.done.done():  # the caller was cancelled
             return
         if self.error is not None:
             self.done.set_exception(self.error)
@@ -131,17 +131,18 @@ class _Job:
 
 
 _RECYCLE_SECONDS = 600
-"""Seconds after which a reading connection is replaced: it learns of the statistics of tables when it is opened."""
+"""Seconds after which a reading connection is replaced: a connection reads the statistics of tables only when it
+opens."""
 _ANALYSED_ROWS = 1_000
-"""Entries of an index that statistics are gathered from: that takes milliseconds, however large the table."""
+"""Index entries from which statistics are computed. 1,000 take milliseconds, however large the table is."""
 _STATEMENTS = 500
-"""Statements in text that a connection keeps prepared."""
+"""Prepared statements in text that a connection keeps."""
 _STEPS_BETWEEN_CHECKS = 50_000
-"""Steps of SQLite's virtual machine between two looks at the clock: about a millisecond."""
+"""Steps of SQLite's virtual machine between two checks of the deadline: about a millisecond."""
 
 
 def gather_statistics(conn: Connection) -> None:
-    """Tells SQLite's query planner how the values of indexed columns are spread."""
+    """Gathers statistics for SQLite's query planner on the values of indexed columns."""
     _analyse(conn, "ANALYZE")
 
 
@@ -156,7 +157,7 @@ def is_interrupted(error: BaseException | None) -> bool:
 
 
 class Deadline:
-    """The instant at which a connection interrupts what it reads."""
+    """The instant at which a connection interrupts its read."""
 
     __slots__ = ("_at",)
 
@@ -164,11 +165,11 @@ class Deadline:
         self._at: float | None = None
 
     def set(self, seconds: float | None) -> None:
-        """Interrupts what is read from now on for longer than `seconds`; None: nothing."""
+        """Interrupts the next read after `seconds`; None: never."""
         self._at = None if seconds is None else time.monotonic() + seconds
 
     def is_over(self) -> bool:
-        """True if it has passed; SQLite's progress handler."""
+        """Returns True if the deadline has passed. SQLite's progress handler calls it."""
         return self._at is not None and time.monotonic() > self._at
 
 
@@ -180,7 +181,7 @@ def _watch_time(dbapi_connection: Any, record: Any) -> None:
 class _TextConnection:
     """A connection for statements in text, without SQLAlchemy: to check one out of a pool costs more than a short read.
 
-    One thread at a time uses it.
+    Only one thread at a time may use it.
     """
 
     __slots__ = ("_conn", "_deadline", "_renewed_at")
@@ -194,11 +195,11 @@ class _TextConnection:
         self._renewed_at = time.monotonic() + _RECYCLE_SECONDS
 
     def is_old(self) -> bool:
-        """True if it is to be replaced."""
+        """Returns True if the connection is due for replacement."""
         return time.monotonic() > self._renewed_at
 
     def fetch(self, statement: str, arguments: Sequence[object], timeout: float | None) -> Sequence[Any]:
-        """The rows of a statement, which is interrupted after `timeout` seconds."""
+        """Returns the rows of a statement, which is interrupted after `timeout` seconds."""
         self._deadline.set(timeout)
         rows: Sequence[Any] = self._conn.execute(statement, arguments).fetchall()
         return rows
@@ -209,13 +210,13 @@ class _TextConnection:
 
 
 class Readers:
-    """Run units of work that read, each in a thread with a connection; so many at a time, and the others wait.
+    """Runs reads in a fixed number of threads, each with a connection of its own. Further reads wait.
 
     A read that takes longer than `timeout` seconds is interrupted: the driver raises SQLITE_INTERRUPT.
     """
 
     def __init__(self, url: URL, count: int, timeout: float | None = None) -> None:
-        # Each statement sees what is committed by then; nothing is to be begun, and nothing to be rolled back.
+        # Each statement sees what was committed before it, so there is no transaction to begin or to roll back.
         self._engine = create_engine(
             url.set(drivername="sqlite"),
             pool_size=count,
@@ -241,7 +242,7 @@ class Readers:
         self._closed = False
 
     async def run(self, query: Callable[[Connection], T]) -> T:
-        """The result of `query`."""
+        """Returns the result of `query`."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
         self.asked += 1
@@ -257,7 +258,7 @@ class Readers:
             return query(conn)
 
     async def fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
-        """The rows of a statement in text."""
+        """Returns the rows of a statement in text."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
         self.asked += 1
@@ -268,7 +269,7 @@ class Readers:
 
     def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
-            # The one that was used last: its cache is warm, and it has the statement prepared.
+            # The connection that was used last has a warm cache, and has the statement prepared.
             conn = self._idle.pop()
         except IndexError:
             conn = _TextConnection(*self._arguments)
@@ -287,7 +288,7 @@ class Readers:
         return rows
 
     async def close(self) -> None:
-        """Finish what was asked for, then stop."""
+        """Waits for the reads that were requested, then stops the threads."""
         self._closed = True
         await asyncio.to_thread(self._threads.shutdown)
         while self._idle:
@@ -307,7 +308,7 @@ class Writer:
         self._thread.start()
 
     async def run(self, work: Callable[[UnitOfWork], Any]) -> tuple[Any, Sequence[Hashable]]:
-        """The result of `work`, committed, and the topics that it noted."""
+        """Returns the result of `work` once it is committed, and the topics to publish."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
         loop = asyncio.get_running_loop()
@@ -321,7 +322,7 @@ class Writer:
         return self._jobs.qsize()
 
     async def close(self) -> None:
-        """Finish what was asked for, then stop."""
+        """Waits for the units of work that were requested, then stops the thread."""
         self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -333,8 +334,8 @@ class Writer:
         self._engine.dispose()
 
     def _optimize(self) -> None:
-        """Gathers statistics of tables that have changed much, for those who open the file next."""
-        # The file may be locked by another process, which gathers them as well, or gone.
+        """Gathers statistics of tables that have changed much. Connections that are opened later use them."""
+        # The file may be deleted, or locked by another process, which gathers the statistics as well.
         with suppress(DBAPIError), self._engine.connect() as conn:
             _analyse(conn, "PRAGMA optimize")
 
@@ -360,10 +361,10 @@ class Writer:
                     job.run(conn, self._steps)
                 if events := [event for job in group if job.uow is not None for event in job.uow.events]:
                     self._steps.append_events(conn, events)
-        except Exception as error:  # nothing of the group was committed: all are told
+        except Exception as error:  # nothing of the group was committed, so each caller gets the error
             for job in group:
                 job.error = job.error or error
-        # One call for the group: each wakes the loop's thread, and takes the interpreter lock from this one.
+        # One call for the group: each call wakes the loop's thread, and takes the interpreter lock from this one.
         group[0].loop.call_soon_threadsafe(_settle_all, group)
 
 
@@ -373,7 +374,7 @@ def _settle_all(group: list[_Job]) -> None:
 
 
 def writing_engine(url: URL) -> Engine:
-    """An engine whose transactions hold the write lock from their beginning."""
+    """Returns an engine whose transactions hold the write lock from their beginning."""
     engine = create_engine(url.set(drivername="sqlite"), pool_size=1, max_overflow=0)
     read_keys_fast(engine.dialect)
     event.listen(engine, "connect", prepare)
@@ -388,5 +389,5 @@ def _leave_transactions_to_us(dbapi_connection: Any, _record: object) -> None:
 
 
 def _begin_immediate(conn: Connection) -> None:
-    # A transaction that begins by reading and writes later can fail half-way, when another process wrote in between.
+    # A transaction that begins with a read and writes later can fail half-way, if another process wrote in between.
     conn.exec_driver_sql("BEGIN IMMEDIATE")

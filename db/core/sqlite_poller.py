@@ -1,8 +1,8 @@
-"""Tells a process when another one wrote to the SQLite file that they share.
+"""Wakes subscribers when another process has written to the same SQLite file.
 
-SQLite sends nothing, but `PRAGMA data_version` is another number after each commit of another connection. A look takes
-some microseconds and waits for nobody; it is taken while there are subscribers. What this process wrote itself it was
-told of already; then a look finds nothing new, and the reader of the log neither.
+SQLite sends no notifications, but `PRAGMA data_version` changes with each commit of another connection. Reading it
+takes some microseconds and waits for no lock. It is read only while there are subscribers. Writes of this process
+change it, too: they have woken the subscribers already, so the second wake-up finds nothing new.
 """
 
 import asyncio
@@ -16,21 +16,21 @@ from db.core import pubsub
 from db.core.pubsub import PubSub
 
 POLL_SECONDS = 0.05
-"""Seconds between two looks."""
+"""Seconds between two reads of `data_version`: the latency of events from other processes."""
 
 
 class DataVersionPoller:
-    """Sends `pubsub.EVENTS` within this process for what others write, while `run` does."""
+    """Publishes `pubsub.EVENTS` within this process for the commits of others, while `run` does."""
 
     def __init__(self, url: str, local: PubSub) -> None:
-        """Of the SQLite database at `url`, whose signals within this process are `local`."""
+        """Polls the SQLite database at `url` for the subscribers of `local`."""
         name = make_url(url).database
-        # It is not for a watch to create the file.
+        # The poller must not create the file.
         self._uri = f"{Path(name).absolute().as_uri()}?mode=rw" if name and name != ":memory:" else None
         self._local = local
 
     async def run(self) -> None:
-        """Look until cancelled; while the file cannot be read, there is nothing to be told of."""
+        """Polls until cancelled. Errors are ignored: a file that cannot be read has no new events."""
         while self._uri is not None:
             try:
                 async with aiosqlite.connect(self._uri, uri=True, timeout=0) as connection:
@@ -41,7 +41,7 @@ class DataVersionPoller:
     async def _look(self, connection: aiosqlite.Connection) -> None:
         seen = None
         while True:
-            # By the loop's own time: how often one looks is no business of the service's clock.
+            # The pace follows the loop's time, not the service's clock, which tests set.
             await asyncio.sleep(POLL_SECONDS)
             if not self._local.is_heard(pubsub.EVENTS):
                 seen = None

@@ -23,7 +23,7 @@ PendingEvent = Mapping[str, Any] | tuple[Insert, Mapping[str, Any]]
 
 
 class UnitOfWork:
-    """One unit of work. It is used by one thread, and void when its transaction or its savepoint is rolled back."""
+    """The work in one transaction or savepoint. One thread uses it, and a rollback makes it void."""
 
     __slots__ = ("charges", "conn", "events", "quotas", "released_slots", "steps", "topics")
 
@@ -31,7 +31,7 @@ class UnitOfWork:
         self.conn = conn
         self.steps = steps
         self.events: list[PendingEvent] = []
-        """Events, in their order. They are written at the end of the transaction, in one INSERT."""
+        """Events in their order. One INSERT writes them at the end of the transaction."""
         self.topics: list[Hashable] = []
         """Topics to publish after the commit."""
         self.quotas: dict[UUID, ProjectQuota | None] = {}
@@ -42,21 +42,22 @@ class UnitOfWork:
         """Slots that this unit released, by project and flow; None is a slot of the project alone."""
 
     def publish_after_commit(self, topic: Hashable) -> None:
-        """Publish `topic` once the transaction is committed."""
+        """Publishes `topic` once the transaction is committed."""
         self.topics.append(topic)
 
     def charge(self, quota: ProjectQuota, run_id: UUID) -> None:
-        """Charge a new run to the quota of its project before the commit."""
+        """Charges a new run to the quota of its project before the commit."""
         self.charges.setdefault(quota, []).append(run_id)
 
     def release_slots(self, project_id: UUID, flow_id: UUID | None, number: int = 1) -> None:
-        """Promote waiting runs before the commit: a flow (None: the project alone) has `number` more free slots."""
+        """Promotes waiting runs before the commit: a flow (None: the project alone) has `number` more free slots."""
         self.released_slots[project_id, flow_id] += number
 
     def flush(self) -> None:
-        """Append the events so far, before the unit waits for another one. Does nothing on SQLite: nobody waits there.
+        """Appends the events recorded so far, before the unit of work waits for another one.
 
-        Call this only when nothing that the unit does later changes what these events are about.
+        Does nothing on SQLite, where units of work never wait for each other. Call this only when nothing that the unit
+        of work does later changes what these events are about.
         """
         if self.conn.dialect.name == "sqlite" or not self.events:
             return
@@ -67,7 +68,7 @@ class UnitOfWork:
 
 @dataclass(frozen=True, slots=True)
 class CommitSteps:
-    """What has to be done before a commit."""
+    """The steps before a commit."""
 
     of_unit: Sequence[Callable[[UnitOfWork], object]]
     """Steps at the end of each unit of work, in the order in which they take locks."""

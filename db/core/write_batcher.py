@@ -1,7 +1,8 @@
-"""Units of work that are done for several callers at once.
+"""Write batches: one unit of work that serves several callers at once.
 
-What runs under way journal is alike and small, and most of what it costs is the transaction and the round trips of its
-statements. So those who come while others are being served wait, and are served together by the same few statements.
+Journal writes of runs are alike and small: most of their cost is the transaction and the round trips of its statements.
+Callers that arrive while a batch is under way wait, and the next batch serves them together with the same few
+statements.
 """
 
 import asyncio
@@ -15,16 +16,16 @@ from domain.errors import DatabaseUnavailableError
 _logger = logging.getLogger(__name__)
 
 BatchWrite = Callable[[UnitOfWork, Sequence[Any]], Collection[Hashable]]
-"""Does as much as it can of what several callers want; returns the keys of what it did. It waits for nobody."""
+"""Writes as many of the callers' items as it can, and returns their keys. Never blocks on a row lock (SKIP LOCKED)."""
 
 MAX_BATCH = 64
-"""Callers served by one unit of work: it ends within milliseconds."""
+"""Callers in one batch. With 64 it ends within milliseconds."""
 MAX_IN_FLIGHT = 2
-"""Units of work under way at once: while the database has one, this process prepares the other."""
+"""Batches under way at once: while the database executes one, this process prepares the next."""
 
 
 class WriteBatcher:
-    """Serves the callers of one `BatchWrite`, those that come at the same time in one unit of work."""
+    """Serves the callers of one `BatchWrite`. Callers that arrive at the same time share a unit of work."""
 
     def __init__(self, write: Callable[[Sequence[Any]], Awaitable[Collection[Hashable]]]) -> None:
         self._write = write
@@ -33,17 +34,17 @@ class WriteBatcher:
 
     @property
     def has_room(self) -> bool:
-        """Whether somebody has to `serve` who comes now."""
+        """True if the next caller has to call `serve`."""
         return self._serving < MAX_IN_FLIGHT and len(self._waiting) == 1
 
     def put(self, key: Hashable, item: Any) -> asyncio.Future[bool]:
-        """Have `item` done; the result is whether it was. If not, nothing of it was written."""
+        """Adds `item` to a batch. Returns True if it was written; otherwise nothing was written for it."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((key, item, done))
         return done
 
     async def serve(self) -> None:
-        """Serve those who wait, and those who come meanwhile."""
+        """Serves the waiting callers, and those that arrive until none waits."""
         self._serving += 1
         try:
             while self._waiting:
@@ -60,10 +61,10 @@ class WriteBatcher:
         except DatabaseUnavailableError as away:
             error = away
         except Exception:
-            # It is one of them, and nobody knows which: each finds out by itself.
-            _logger.warning("A unit of work for %d callers failed; each goes on by itself", len(some), exc_info=True)
+            # One of the items caused the error, but it is unknown which: each caller repeats its own.
+            _logger.warning("Write batch of %d callers failed; each writes on its own", len(some), exc_info=True)
         for key, _, done in some:
-            if done.done():  # whoever asked was cancelled
+            if done.done():  # the caller was cancelled
                 continue
             if error is not None:
                 done.set_exception(error)

@@ -1,4 +1,4 @@
-"""The tables, one concept a file. Importing this package makes `metadata` complete."""
+"""The tables, one concept per file. Importing this package makes `metadata` complete."""
 
 from sqlmodel import SQLModel
 

@@ -10,14 +10,14 @@ from db.models.types import Timestamp, key
 
 
 class ApiKey(SQLModel, table=True):
-    """What a client proves itself with. Of the secret, only its hash is kept."""
+    """The credential of a client. Only a hash of the secret is stored."""
 
     __tablename__ = "api_key"
     __table_args__ = (Index("ix_api_key_project", "project_id", "id"),)
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID | None = Field(sa_column=key(ForeignKey("project.id"), nullable=True))
-    """None: the operator's key, for all projects."""
+    """The project that the key sees; None: an operator key, which sees all projects."""
     role: str = Field(sa_column=Column(Text, nullable=False))
     payloads: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
     """False: the key has no sight of inputs, outputs, details of errors, logs and files."""
@@ -25,13 +25,13 @@ class ApiKey(SQLModel, table=True):
     secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""
     hint: str = Field(sa_column=Column(Text, nullable=False))
-    """The first characters of the secret, to tell keys apart."""
+    """The first characters of the secret, by which people distinguish keys."""
     created_by: str | None = Field(sa_column=Column(Text))
-    """JSON text, see domain/actor.py; None: unknown."""
+    """Actor that created the key, as JSON text (domain/actor.py); None: unknown."""
     replaces_id: UUID | None = Field(sa_column=key(nullable=True))
-    """The key whose rotation made this one."""
+    """The key that this key replaced by rotation."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     last_used_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """The last request, some minutes back at most: see `db.api_keys.USE_PRECISION`."""
+    """The last request, accurate to `db.api_keys.USE_PRECISION`."""
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
     revoked_at: datetime | None = Field(sa_column=Column(Timestamp))

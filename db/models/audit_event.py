@@ -8,15 +8,15 @@ from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
 
-# Most events are starts of runs. The index finds the others without them.
+# Most events are starts of runs. With this index the other events are found without reading those.
 _RARE = text("action <> 'START_RUN'")
 _OF_FLOW = text("flow_id IS NOT NULL")
 
 
 class AuditEvent(SQLModel, table=True):
-    """One change, and who made it. Rows are inserted, and deleted when their retention ends; never updated.
+    """One change, and the actor that made it. Rows are never updated; they are deleted when their retention ends.
 
-    No foreign keys: an event outlives what it is about.
+    No foreign keys: an event outlives the rows that it names.
     """
 
     __tablename__ = "audit_event"
@@ -30,18 +30,18 @@ class AuditEvent(SQLModel, table=True):
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID | None = Field(sa_column=key(nullable=True))
-    """None: of no single project, visible to operator keys only."""
+    """The project of the change; None: the change concerns several projects, and only operator keys see it."""
     action: str = Field(sa_column=Column(Text, nullable=False))
     actor: str = Field(sa_column=Column(Text, nullable=False))
-    """JSON text, see domain/actor.py."""
+    """The actor as JSON text (domain/actor.py)."""
     actor_id: UUID | None = Field(sa_column=key(nullable=True))
     object_id: UUID = Field(sa_column=key())
-    """What was changed."""
+    """ID of the changed object."""
     object_kind: str = Field(sa_column=Column(Text, nullable=False))
-    """The prefix of its ID."""
+    """Prefix of the object's encoded ID, which says its kind."""
     flow_id: UUID | None = Field(sa_column=key(nullable=True))
     """The flow that was changed, or whose version, schedule or webhook was changed."""
     request_id: str | None = Field(sa_column=Column(Text))
     details: str | None = Field(sa_column=Column(Text))
-    """JSON text: what was changed, without secrets."""
+    """JSON text that describes the change, without secrets."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

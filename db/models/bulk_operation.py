@@ -43,22 +43,22 @@ class BulkOperation(SQLModel, table=True):
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID | None = Field(sa_column=key(ForeignKey("project.id"), nullable=True))
-    """None: over several projects, visible to operator keys only."""
+    """The project of the runs; None: several projects, and only operator keys see the operation."""
     kind: str = Field(sa_column=Column(Text, nullable=False))
     status: str = Field(sa_column=Column(Text, nullable=False))
     strategy: str | None = Field(sa_column=Column(Text))
-    """None: not a retry."""
+    """Retry strategy; None: the operation is not a retry."""
     step_name: str | None = Field(sa_column=Column(Text))
-    """The step that the client chose, of retries FROM_STEP."""
+    """Step that the client chose for retries FROM_STEP."""
     source_id: UUID | None = Field(sa_column=key(nullable=True))
     """The earlier operation whose runs are taken over; None: a filter selects the runs."""
     filter: str | None = Field(sa_column=Column(Text))
-    """JSON text, as the client sent it."""
+    """Filter as the client sent it, as JSON text."""
     excluded_ids: str = Field(sa_column=Column(Text, nullable=False))
-    """JSON text: a list of run IDs, as the client sent it."""
+    """Run IDs as the client sent them, as a JSON array."""
     key_id: UUID = Field(sa_column=key())
     key_name: str = Field(sa_column=Column(Text, nullable=False))
-    """The name of the API key that requested the operation."""
+    """Name of the API key that requested the operation."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
     request_hash: str | None = Field(sa_column=Column(Text))
     """Hash of the arguments that came with the idempotency key."""
@@ -67,7 +67,7 @@ class BulkOperation(SQLModel, table=True):
     started_at: datetime | None = Field(sa_column=Column(Timestamp))
     finished_at: datetime | None = Field(sa_column=Column(Timestamp))
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """Until when a plan can be executed; None: the operation did not begin as a dry run."""
+    """End of the time in which a plan can be executed; None: the operation did not begin as a dry run."""
 
     matched: int = Field(sa_column=_count())
     processed: int = Field(sa_column=_count())
@@ -80,10 +80,10 @@ class BulkOperation(SQLModel, table=True):
     max_per_second: float | None = Field(sa_column=Column(Float))
     spread_over_ms: int | None = Field(sa_column=Column(BigInteger))
     paced_through: datetime | None = Field(sa_column=Column(Timestamp))
-    """The end of the last interval of the pace that a retry was given."""
+    """End of the last interval of the pace that a retry was given."""
 
     done_through: UUID | None = Field(sa_column=key(nullable=True))
-    """The position: the last run that was processed."""
+    """ID of the last run that was processed, which is the position of the operation."""
     lease_token: UUID | None = Field(sa_column=key(nullable=True))
     """Fencing token: writes of a process with another token change nothing."""
     lease_until: datetime | None = Field(sa_column=Column(Timestamp))
@@ -104,10 +104,10 @@ class BulkOutcome(SQLModel, table=True):
     result: str = Field(sa_column=Column(Text, nullable=False))
     reason: str | None = Field(sa_column=Column(Text))
     planned_reason: str | None = Field(sa_column=Column(Text))
-    """What the dry run found: ELIGIBLE, or the reason why not; None: there was no dry run."""
+    """The finding of the dry run: ELIGIBLE, or the reason for skipping the run; None: there was no dry run."""
     new_run_id: UUID | None = Field(sa_column=key(nullable=True))
-    """The retry."""
+    """ID of the retry."""
     due_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When the retry is due."""
+    """The time at which the retry is due."""
     at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When the run was processed; for retries, the millisecond in the ID of the new run."""
+    """The time at which the run was processed; for retries, the millisecond in the ID of the new run."""

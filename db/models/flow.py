@@ -12,7 +12,7 @@ _LIMITED = text("max_concurrent_runs IS NOT NULL")
 
 
 class Flow(SQLModel, table=True):
-    """A named automation. What it does stands in its versions."""
+    """A named automation, which its versions define."""
 
     __tablename__ = "flow"
     __table_args__ = (
@@ -25,18 +25,18 @@ class Flow(SQLModel, table=True):
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     name: str = Field(sa_column=Column(Text, nullable=False))
     name_folded: str | None = Field(sa_column=Column(Text))
-    """See `domain.text.fold_column`."""
+    """Folded name: see `domain.text.fold_column`."""
     enabled: bool = Field(sa_column=Column(Boolean, nullable=False))
     published_version_id: UUID | None = Field(sa_column=key(nullable=True))
-    """No foreign key: the version's row points at the flow's."""
+    """ID of the published version. No foreign key: the version's row references the flow's."""
     max_concurrent_runs: int | None = Field(sa_column=Column(Integer))
-    """Runs that may be RUNNING at once; None: as many as the project allows."""
+    """Limit of RUNNING runs; None: only the limit of the project applies."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
 
 
 class FlowVersion(SQLModel, table=True):
-    """What a flow does, from one publication to the next. Never changed."""
+    """One published definition of a flow. A version never changes."""
 
     __tablename__ = "flow_version"
     __table_args__ = (UniqueConstraint("flow_id", "number", name="uq_flow_version_number"),)
@@ -45,9 +45,9 @@ class FlowVersion(SQLModel, table=True):
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     flow_id: UUID = Field(sa_column=key(ForeignKey("flow.id")))
     number: int = Field(sa_column=Column(Integer, nullable=False))
-    """Counts from 1 in each flow."""
+    """Number of the version, from 1 in each flow."""
     step_count: int = Field(sa_column=Column(Integer, nullable=False))
-    """Steps in the definition, so that lists need not read it."""
+    """Number of steps in the definition, stored so that lists need not read the definition."""
     definition: str = Field(sa_column=Column(Text, nullable=False))
-    """JSON text, see domain/definition.py."""
+    """Definition as JSON text, see domain/definition.py."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

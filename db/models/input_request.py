@@ -1,4 +1,4 @@
-"""Questions to people, on which runs wait."""
+"""Input requests: questions to people for which runs wait."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from db.models.types import Timestamp, key
 
 
 class InputRequest(SQLModel, table=True):
-    """A question that a humanInput step asks, and its answer."""
+    """A question that a `humanInput` step asks, and its answer."""
 
     __tablename__ = "input_request"
     __table_args__ = (
@@ -33,22 +33,22 @@ class InputRequest(SQLModel, table=True):
     flow_id: UUID = Field(sa_column=key())
     """Project and flow of the run: the inbox reads no runs."""
     position: int = Field(sa_column=Column(Integer, nullable=False))
-    """The step's place in the definition, from 0."""
+    """Position of the step in the definition, from 0."""
     status: str = Field(sa_column=Column(Text, nullable=False))
     step_name: str = Field(sa_column=Column(Text, nullable=False))
     title: str = Field(sa_column=Column(Text, nullable=False))
     description: str | None = Field(sa_column=Column(Text))
     assignee: str | None = Field(sa_column=Column(Text))
     answer_schema: str = Field(sa_column=Column(Text, nullable=False))
-    """JSON text."""
+    """JSON schema of the answer, as JSON text."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     expires_at: datetime | None = Field(sa_column=Column(Timestamp))
     answered_at: datetime | None = Field(sa_column=Column(Timestamp))
     answer: str | None = Field(sa_column=Column(Text))
-    """JSON text."""
+    """The answer as JSON text."""
     answered_by_key_id: UUID | None = Field(sa_column=key(nullable=True))
-    """The API key that responded."""
+    """ID of the API key that answered."""
     answered_by: str | None = Field(sa_column=Column(Text))
-    """JSON text, see domain/actor.py; None: unknown, or nobody."""
+    """Actor that answered, as JSON text (domain/actor.py); None: unknown, or not answered."""
     idempotency_key: str | None = Field(sa_column=Column(Text))
-    """Of the request that responded."""
+    """Idempotency key of the request that answered."""

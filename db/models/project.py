@@ -10,19 +10,19 @@ from db.models.types import Timestamp, key
 
 
 class Project(SQLModel, table=True):
-    """A tenant: its keys, flows and runs are seen by nobody else."""
+    """A tenant: only its own keys and operator keys see its flows and runs."""
 
     __tablename__ = "project"
 
     id: UUID = Field(sa_column=key(primary_key=True))
     name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     retry_limit: int = Field(sa_column=Column(Integer, nullable=False, server_default="10"))
-    """Retries that a chain may have, beyond its first run."""
+    """Maximum number of retries in a chain, besides its first run."""
     max_concurrent_runs: int | None = Field(sa_column=Column(Integer))
-    """Runs that may be RUNNING at once; None: as many as the workers take."""
+    """Maximum number of RUNNING runs; None: no limit."""
     quota_runs: int | None = Field(sa_column=Column(Integer))
-    """Runs that may be started in one `quota_period`; both are None or neither."""
+    """Maximum number of runs started in one `quota_period`; None, as is `quota_period`: no quota."""
     quota_period: str | None = Field(sa_column=Column(Text))
     retention_days: int | None = Field(sa_column=Column(Integer))
-    """Days for which step data of final runs are kept; None: as the service is set."""
+    """Days for which step data of final runs is kept; None: the default of the service."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -1,4 +1,4 @@
-"""How much of their quotas projects have used."""
+"""Use of the projects' quotas."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,8 @@ from db.models.types import Timestamp, key
 
 
 class QuotaUse(SQLModel, table=True):
-    """The runs that a project started in one period: a counter, for nobody can count a million rows at each start."""
+    """Number of runs that a project started in one period. It is kept as a counter, because counting the runs at each
+    start would read up to millions of rows."""
 
     __tablename__ = "quota_use"
 

@@ -12,9 +12,9 @@ from db.models.types import Timestamp, key
 class RunEvent(SQLModel, table=True):
     """A change, written in the transaction of the change itself. `statusHistory` reads these rows.
 
-    Changed is a run (`run_id`, `flow_id`), a step of one (`step_name`), or a bulk operation (`operation_id`).
+    The changed object is a run (`run_id`, `flow_id`), a step of it (`step_name`), or a bulk operation (`operation_id`).
 
-    No foreign key: to check it would take as long as to write the row, whose run the transaction itself has read.
+    No foreign key: the transaction itself has read the run, and checking it would take as long as writing the event.
     """
 
     __tablename__ = "run_event"
@@ -27,7 +27,7 @@ class RunEvent(SQLModel, table=True):
             sqlite_where=text("operation_id IS NOT NULL"),
             postgresql_where=text("operation_id IS NOT NULL"),
         ),
-        # A cursor names a `seq` for ever, so none may be given out again after a purge.
+        # A cursor names a `seq` permanently, so none may be used again after a purge.
         {"sqlite_autoincrement": True},
     )
 
@@ -46,7 +46,8 @@ class RunEvent(SQLModel, table=True):
 
 
 class EventLowWatermark(SQLModel, table=True):
-    """The log position after which every event is kept. It is one row, which moves on as events are purged."""
+    """The log position after which every event is kept. The table has one row, which is updated when events are
+    pruned."""
 
     __tablename__ = "event_low_watermark"
 

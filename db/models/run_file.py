@@ -24,21 +24,22 @@ class RunFile(SQLModel, table=True):
     run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id")))
     step_name: str = Field(sa_column=Column(Text, nullable=False))
     attempt: int = Field(sa_column=Column(Integer, nullable=False))
-    """At the step, from 1."""
+    """Attempt of the step that stored the file, from 1."""
     name: str = Field(sa_column=Column(Text, nullable=False))
-    """Not unique: a step that is tried again stores its files again."""
+    """Name of the file. Not unique: each attempt of a step stores its files again."""
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
-    """Bytes."""
+    """Size in bytes."""
     media_type: str = Field(sa_column=Column(Text, nullable=False))
     key: str = Field(sa_column=Column(Text, nullable=False))
-    """Under which the file store has it; made of IDs alone."""
+    """Key of the file in the file store, made of IDs only."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     purged_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """When it was given up: nobody sees it any more, and its bytes are deleted before the row is."""
+    """The time at which the file was purged. It is hidden from then on; its bytes are deleted before its row."""
 
 
 class RunFileReference(SQLModel, table=True):
-    """A file of a run that another run lists as well, because it keeps the result of the step that produced it."""
+    """A file of one run that another run lists as well, because it reuses the result of the step that stored the
+    file."""
 
     __tablename__ = "run_file_reference"
     __table_args__ = (Index("ix_run_file_reference_file", "file_id"),)

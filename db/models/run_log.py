@@ -10,18 +10,18 @@ from db.models.types import Timestamp, key
 
 
 class RunLog(SQLModel, table=True):
-    """A line of a run's log."""
+    """A log line of a run."""
 
     __tablename__ = "run_log"
 
     run_id: UUID = Field(sa_column=key(ForeignKey("flow_run.id"), primary_key=True))
     number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    """Counts from 1 in each run, without gaps: whoever writes holds the run's lease."""
+    """Number of the line, from 1 in each run, without gaps: only the holder of the run's lease writes lines."""
     at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     level: str = Field(sa_column=Column(Text, nullable=False))
     step_name: str | None = Field(sa_column=Column(Text))
     attempt: int | None = Field(sa_column=Column(Integer))
-    """At the step, from 1."""
+    """Attempt of the step, from 1."""
     message: str = Field(sa_column=Column(Text, nullable=False))
     message_folded: str | None = Field(sa_column=Column(Text))
-    """See `domain.text.fold_column`."""
+    """Folded message: see `domain.text.fold_column`."""

@@ -1,7 +1,7 @@
-"""Counts of runs, kept by triggers: what changed, what was summed of it, and how far old runs were counted.
+"""Kept counts of runs: the changes, their sums, and the progress of counting old runs.
 
-The triggers belong to the table of runs, so no statement can forget to count, whoever sends it: also a process of an
-older version, and a person at a prompt.
+Triggers on the table of runs append the changes, so every statement is counted: also those of older versions of the
+service, and of people at a database prompt.
 """
 
 from datetime import datetime
@@ -14,7 +14,8 @@ from sqlmodel import Field, SQLModel
 from db.models.types import Timestamp, key
 
 SLOT_SECONDS = 900
-"""Length of a slot, the unit in which creation times are counted: all time zones in use differ by multiples of it."""
+"""Seconds in a slot of time, the unit of creation times in kept counts: the offsets of all time zones in use are
+multiples of it."""
 _COLUMNS = "project_id, flow_id, slot, environment, trigger_method, status, archived, failed_step_name, duration_ms"
 _SOURCES = (
     "{row}.project_id, {row}.flow_id, {slot}, {row}.environment, {row}.trigger_method, {row}.status,"
@@ -28,40 +29,42 @@ SLOT_SQL = {
 
 
 class RunRollup(SQLModel, table=True):
-    """The number of runs with the same values in the columns by which a level counts.
+    """The number of runs that have the same values in the columns by which a level counts.
 
-    Columns by which the level does not count have the values of `db.rollups.levels`. Levels are numbered there.
+    Columns by which the level does not count have the placeholders of `db.rollups.levels`, which also numbers the
+    levels.
     """
 
     __tablename__ = "run_rollup"
-    # The same rows are changed over and over: what stays in its page leaves the index alone.
+    # The same rows are updated again and again. An update that stays in its page need not change the index.
     __table_args__ = ({"postgresql_with": {"fillfactor": 70}, "sqlite_with_rowid": False},)
 
     level: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     project_id: UUID = Field(sa_column=key(primary_key=True))
     flow_id: UUID = Field(sa_column=key(primary_key=True))
     slot: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    """The first slot of the span of creation times that is counted."""
+    """First slot of the span of creation times that is counted."""
     environment: str = Field(sa_column=Column(Text, primary_key=True))
     trigger_method: str = Field(sa_column=Column(Text, primary_key=True))
     status: str = Field(sa_column=Column(Text, primary_key=True))
     archived: bool = Field(sa_column=Column(Boolean, primary_key=True))
     failed_step_name: str = Field(sa_column=Column(Text, primary_key=True))
     duration_bucket: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    """The shortest duration of the bucket, in milliseconds."""
+    """Shortest duration of the bucket, in milliseconds."""
     runs: int = Field(sa_column=Column(BigInteger, nullable=False))
     total_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
-    """The sum of the runs' durations, of levels that count by duration."""
+    """Sum of the runs' durations in milliseconds, at levels that count by duration."""
 
 
 class RunRollupState(SQLModel, table=True):
-    """How far the runs are counted that are older than the triggers. It is one row; who changes sums locks it."""
+    """Progress of counting the runs that are older than the triggers. The table has one row, which transactions lock
+    before they change sums."""
 
     __tablename__ = "run_rollup_state"
 
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     filled_until: datetime | None = Field(sa_column=Column(Timestamp))
-    """Runs created before this instant are counted; None: all runs."""
+    """Runs created before this instant are counted; None: all runs are."""
 
 
 RUN_ROLLUP_DELTA = Table(
@@ -80,7 +83,7 @@ RUN_ROLLUP_DELTA = Table(
 )
 """Changes that are not yet summed: `runs` more runs (fewer, if negative) have these values.
 
-Triggers append the rows, and nobody updates them: no writer waits for another one because both count.
+Triggers only append rows and never update them, so no writer waits for another one.
 """
 
 Index("ix_run_rollup_empty", RunRollup.__table__.c.level, sqlite_where=RunRollup.__table__.c.runs == 0).ddl_if(  # type: ignore[attr-defined]
@@ -93,7 +96,7 @@ def _sources(dialect: str, row: str) -> str:
 
 
 def _postgresql_trigger(name: str, command: str, signs: dict[str, int]) -> tuple[str, str]:
-    # What a statement left as it was cancels out, so nothing has to be compared. A join of old and new rows, and a
+    # Values that a statement did not change cancel out, so nothing has to be compared. A join of old and new rows, or a
     # trigger for each row, cost several times as much.
     rows = " UNION ALL ".join(
         f"SELECT {_sources('postgresql', row)}, {sign} FROM {row}"  # noqa: S608 - constants

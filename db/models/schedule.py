@@ -10,7 +10,7 @@ from db.models.types import Metadata, Tags, Timestamp, key
 
 
 class Schedule(SQLModel, table=True):
-    """When runs of a flow are to be started, and with what."""
+    """The fire times at which runs of a flow are started, and their input."""
 
     __tablename__ = "schedule"
 
@@ -23,25 +23,26 @@ class Schedule(SQLModel, table=True):
     time_zone: str = Field(sa_column=Column(Text, nullable=False))
     missed_fires: str = Field(sa_column=Column(Text, nullable=False))
     overlap: str = Field(sa_column=Column(Text, nullable=False, server_default="QUEUE"))
-    """What happens at a fire time when an earlier run of the schedule is live."""
+    """Policy for fire times at which an earlier run of the schedule is live."""
     environment: str = Field(sa_column=Column(Text, nullable=False))
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
     input: str = Field(sa_column=Column(Text, nullable=False))
-    """JSON text."""
+    """Input of the runs as JSON text."""
     next_fire_at: datetime | None = Field(sa_column=Column(Timestamp))
-    """None: never. Who starts the run moves it in the same transaction, so that nobody else does."""
+    """The next fire time; None: never. The transaction that starts the run updates it, so one process starts each
+    run."""
     last_fired_at: datetime | None = Field(sa_column=Column(Timestamp))
     last_skipped_at: datetime | None = Field(sa_column=Column(Timestamp))
     """The latest fire time at which no run was started."""
     last_skipped_reason: str | None = Field(sa_column=Column(Text))
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
-    """When somebody last changed it; fires leave it alone."""
+    """The last change by a client; fires do not set it."""
 
 
 _columns = Schedule.__table__.c  # type: ignore[attr-defined]
 Index("ix_schedule_flow", _columns.flow_id, _columns.id)
-# What the workers poll: only schedules that will fire are in it.
+# Serves the scheduler's polls: only schedules that will fire are in it.
 _due = _columns.next_fire_at.is_not(None)
 Index("ix_schedule_due", _columns.next_fire_at, sqlite_where=_due, postgresql_where=_due)

@@ -1,4 +1,4 @@
-"""Secrets of projects, and the values that they had before."""
+"""Secrets of projects, and their earlier values."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,36 +10,36 @@ from db.models.types import Timestamp, key
 
 
 class Secret(SQLModel, table=True):
-    """A value that flows use and nobody reads. It is encrypted; the key is not in the database."""
+    """A value that flows use and no client can read. It is encrypted with a key that is not in the database."""
 
     __tablename__ = "secret"
 
     id: UUID = Field(sa_column=key(primary_key=True))
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     environment: str | None = Field(sa_column=Column(Text))
-    """The environment of the runs that it serves; None: all."""
+    """Environment of the runs that use the secret; None: all environments."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     key_id: str = Field(sa_column=Column(Text, nullable=False))
     """Identifies the key that encrypted the value."""
     sealed: str = Field(sa_column=Column(Text, nullable=False))
-    """The encrypted value."""
+    """The encrypted value, as text."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     changed_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
-    """When the value was set."""
+    """The time at which the value was set."""
     changed_by: str = Field(sa_column=Column(Text, nullable=False))
     """Name of the API key that set the value."""
 
 
 class RetiredSecret(SQLModel, table=True):
-    """A value that a secret had before. It is still masked where it appears, until it is pruned."""
+    """An earlier value of a secret. It is masked where it appears, until it is pruned."""
 
     __tablename__ = "retired_secret"
     __table_args__ = (Index("ix_retired_secret_project", "project_id", "id"),)
 
     id: UUID = Field(sa_column=key(primary_key=True))
-    """Its creation time is the end of the value."""
+    """ID of the row; its creation time is the end of the value."""
     secret_id: UUID = Field(sa_column=key())
-    """The secret, which may have been deleted."""
+    """ID of the secret, which may have been deleted."""
     project_id: UUID = Field(sa_column=key(ForeignKey("project.id")))
     environment: str | None = Field(sa_column=Column(Text))
     name: str = Field(sa_column=Column(Text, nullable=False))

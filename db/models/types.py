@@ -1,4 +1,4 @@
-"""Column types that mean the same on both dialects, and the helpers by which models declare columns."""
+"""Column types with the same meaning on both dialects, and helpers for declaring columns."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -22,12 +22,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(instant: datetime) -> int:
-    """Microseconds since 1970."""
+    """Returns the microseconds since 1970."""
     return (instant - EPOCH) // _MICROSECOND
 
 
 def from_microseconds(value: int) -> datetime:
-    """The instant `value` microseconds after the start of 1970."""
+    """Returns the instant `value` microseconds after the start of 1970."""
     return EPOCH + value * _MICROSECOND
 
 
@@ -48,7 +48,7 @@ class Timestamp(TypeDecorator[datetime]):
 
 
 class Tags(TypeDecorator[list[str]]):
-    """A list of words: `text[]` on PostgreSQL, where a GIN index serves it, a JSON array on SQLite."""
+    """A list of words: `text[]` with a GIN index on PostgreSQL, a JSON array on SQLite."""
 
     impl = Text
     cache_ok = True
@@ -64,7 +64,7 @@ class Tags(TypeDecorator[list[str]]):
 
 
 class _RawJsonb(JSONB):
-    """`jsonb` that goes in and comes out as text: nobody here needs the parsed value."""
+    """`jsonb` that is written and read as text: no caller needs the parsed value."""
 
     def bind_processor(self, dialect: Dialect) -> None:
         return None
@@ -74,7 +74,7 @@ class _RawJsonb(JSONB):
 
 
 class Metadata(TypeDecorator[str]):
-    """JSON text that can be searched: `jsonb` on PostgreSQL, text on SQLite. Never parsed on the way out."""
+    """JSON text that can be searched: `jsonb` on PostgreSQL, text on SQLite. It is returned as text."""
 
     impl = Text
     cache_ok = True
@@ -84,9 +84,9 @@ class Metadata(TypeDecorator[str]):
 
 
 class SortKey(FunctionElement[Any]):
-    """A nullable column with a value for "not yet", below every real one.
+    """SQL expression: a nullable column, with a value below every real one in the place of NULL.
 
-    Row comparisons, by which keyset pagination works, know no NULL. An index on this expression serves them.
+    Row comparisons, which keyset pagination uses, do not order NULL. An index on this expression serves them.
     """
 
     inherit_cache = True
@@ -108,7 +108,7 @@ def _sort_key_sqlite(element: SortKey, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class MillisecondsUntil(FunctionElement[int]):
-    """Milliseconds from the instant in a column to another, none if that is earlier; null when the column is."""
+    """SQL expression: milliseconds from the instant in a column to another one; 0 if that is earlier, NULL for NULL."""
 
     inherit_cache = True
     name = "milliseconds_until"
@@ -123,7 +123,7 @@ write_by_templates(
 
 
 class Latest(FunctionElement[datetime]):
-    """The latest of some instants, none of which is null."""
+    """SQL expression: the latest of several instants, none of which is null."""
 
     inherit_cache = True
     name = "latest"
@@ -141,14 +141,14 @@ def _latest_sqlite(element: Latest, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def sort_key(column: ColumnElement[Any]) -> SortKey:
-    """`column`, with "not yet" as its smallest value."""
+    """Returns `column` with a value below every real one in the place of NULL."""
     expression = SortKey(column)
     expression.type = column.type
     return expression
 
 
 class Unindexed(FunctionElement[Any]):
-    """A column by which SQLite does not look for an index. PostgreSQL decides by what it knows of the values."""
+    """SQL expression: a column for which SQLite uses no index. PostgreSQL decides by its statistics."""
 
     inherit_cache = True
     name = "unindexed"
@@ -163,9 +163,9 @@ write_by_templates(Unindexed, postgresql="{0}", sqlite="+{0}")
 
 
 class Folded(FunctionElement[str]):
-    """A text in the form in which upper and lower case are the same, of its column and of that which is stored beside.
+    """SQL expression: a text in lower case, from its column and from the folded form that is stored beside it.
 
-    The expression is that of the indexes of texts: see `domain.text`.
+    The indexes of texts have the same expression: see `domain.text`.
     """
 
     inherit_cache = True
@@ -173,12 +173,13 @@ class Folded(FunctionElement[str]):
     type = Text()
 
 
-# By the collation "C" A to Z alone are lowered, whatever the locale of the database.
+# The collation "C" lowers A to Z only, whatever the locale of the database is.
 write_by_templates(Folded, postgresql='coalesce({0}, lower({1} COLLATE "C"))', sqlite="coalesce({0}, lower({1}))")
 
 
 class HasText(FunctionElement[bool]):
-    """True if the first text contains the second one, exactly. No index serves it: a planner cannot misjudge it."""
+    """SQL expression: True if the first text contains the second one exactly. No index serves it, so a planner cannot
+    misjudge it."""
 
     inherit_cache = True
     name = "has_text"
@@ -193,15 +194,16 @@ write_by_templates(HasText, postgresql="(strpos({0}, {1}) > 0)", sqlite="(instr(
 
 
 def contains_folded(column: ColumnElement[Any], folded: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-    """Returns the condition that `column`, beside which `folded` is stored, contains `text` in upper or lower case."""
+    """Returns the condition that `column`, beside which `folded` is stored, contains `text`, ignoring upper and lower
+    case."""
     return HasText(Folded(folded, column), bindparam(None, fold(text), Text, unique=True))
 
 
 def key(*constraints: Any, primary_key: bool = False, nullable: bool = False) -> Column[Any]:
-    """A column that holds a UUIDv7."""
+    """Returns a column that holds a UUIDv7."""
     return Column(Uuid(), *constraints, primary_key=primary_key, nullable=nullable)
 
 
 def table(model: type[SQLModel]) -> Table:
-    """The table behind a model, for Core statements."""
+    """Returns the table of a model, for Core statements."""
     return cast("Table", cast("FromClause", model.__table__))  # type: ignore[attr-defined]

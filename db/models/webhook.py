@@ -10,7 +10,7 @@ from db.models.types import Timestamp, key
 
 
 class Webhook(SQLModel, table=True):
-    """A secret URL, each call of which starts a run. Of its token, only the hash is kept."""
+    """A secret URL that starts a run at each call. Only a hash of its token is stored."""
 
     __tablename__ = "webhook"
     __table_args__ = (Index("ix_webhook_flow", "flow_id", "id"),)
@@ -23,17 +23,17 @@ class Webhook(SQLModel, table=True):
     token_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     """SHA-256 of the token, in hex."""
     hint: str = Field(sa_column=Column(Text, nullable=False))
-    """The first characters of the token, to tell webhooks apart."""
+    """The first characters of the token, by which people distinguish webhooks."""
     signature_header: str | None = Field(sa_column=Column(Text))
-    """The header that must bear the signature of the body; None: calls are not signed."""
+    """Header that must contain the signature of the body; None: calls are not signed."""
     signature_secret: str | None = Field(sa_column=Column(Text))
-    """In clear, since signatures cannot be checked by a hash of it. Never shown."""
+    """Signing secret in plain text, because a hash cannot check signatures. It is never shown."""
     input_template: str | None = Field(sa_column=Column(Text))
     """JSON text: a template of the input of runs over `request`; None: the input is the request."""
     response_template: str | None = Field(sa_column=Column(Text))
     """JSON text: a template of the response over `request` and `run`; None: the response says which run was started."""
     accepts_get: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=false()))
-    """True if GET requests start runs, too."""
+    """True if GET requests also start runs."""
     exposed_headers: str = Field(sa_column=Column(Text, nullable=False, server_default="[]"))
     """JSON text: the names of headers that runs get although they may hold credentials."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

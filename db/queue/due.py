@@ -1,9 +1,9 @@
 """The queue of due runs: the run table itself, on both databases.
 
 A run is due when its `due_at` has passed. A new run is due at once, a waiting one later, a claimed one when its lease
-ends, a final one never. Due runs are taken by priority, and within a priority longest due first. The index `ix_run_due`
-has them in this order. A claim reads one range of it for each priority, so it neither sorts a backlog nor passes runs
-that are due later, such as those under lease.
+ends, a final one never. Due runs are claimed by priority, and within a priority longest due first. The index
+`ix_run_due` has them in this order. A claim reads one range of it for each priority, so it neither sorts a backlog nor
+reads runs that are due later, such as those under lease.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ STARTED: ColumnElement[int] = case((_run.priority < STARTED_RUN, STARTED_RUN), e
 
 
 _BY_HAND = ("RETRY", "RERUN")
-"""Trigger methods of runs for whose end somebody waits."""
+"""Trigger methods of runs that a person started and waits for."""
 
 
 def initial_priority(trigger_method: str, *, in_bulk: bool) -> int:
@@ -76,5 +76,5 @@ _NEXT = select(func.min(_first_of_each.c.due_at))
 
 
 def next_due(conn: Connection) -> datetime | None:
-    """Returns when the next run is due; None without one."""
+    """Returns the time at which the next run is due; None if there is none."""
     return conn.execute(_NEXT).scalar()

@@ -80,7 +80,7 @@ _RUNNING = (
 
 
 def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
-    """Returns `column` so that its indexes are not used: they contain every run, those of due and waiting runs few."""
+    """Returns `column` in a form that uses no index of it: those have every run, while few runs are due or waiting."""
     return func.coalesce(column, column)
 
 
@@ -100,7 +100,7 @@ _RANDOM_BITS = 2**62 - 1
 
 
 class DueRun(Protocol):
-    """A due run, as far as slots are concerned."""
+    """The columns of a due run that the allocation of slots needs."""
 
     id: UUID
     project_id: UUID
@@ -119,7 +119,7 @@ class _SlotAllocator:
         rows = conn.execute(_LIMITS, these).all()
         self._left: dict[UUID, int] = {row.id: row.most for row in rows}
         self.flows_of: dict[UUID, list[UUID]] = {project_id: [] for project_id in project_ids}
-        """The flows with a limit, by project."""
+        """Flows with a limit, by project."""
         for row in rows:
             if row.id != row.project_id:
                 self.flows_of[row.project_id].append(row.id)
@@ -141,7 +141,7 @@ class _SlotAllocator:
 
     @property
     def full(self) -> list[UUID]:
-        """The flows and projects without a free slot."""
+        """Flows and projects without a free slot."""
         return [scope for scope, left in self._left.items() if left <= 0]
 
     @property
@@ -167,7 +167,7 @@ def lock(conn: Connection, project_ids: Collection[UUID]) -> None:
 
 
 def admit(uow: UnitOfWork, rows: Sequence[DueRun]) -> list[UUID]:
-    """Returns those of the due runs `rows`, which are locked, that get a slot or need none.
+    """Returns the due runs among `rows`, which are locked, that get a slot or need none.
 
     The others move to their wait queues, together with other due runs of the same full flows and projects, so that the
     next claim need not read them.
@@ -185,7 +185,7 @@ def admit(uow: UnitOfWork, rows: Sequence[DueRun]) -> list[UUID]:
         _move_to_wait_queue(uow, {*refused, *alike}, allocator)
         for project_id in {row.project_id for row in refused.values()}:
             if allocator.has_limit(project_id):
-                # The slot was released for a run whose flow is full: another run may have it.
+                # The slot was released for a run whose flow is full, so another run may take it.
                 uow.release_slots(project_id, None, allocator.left(project_id, _BATCH))
     return admitted
 

@@ -1,8 +1,8 @@
-"""Answers questions about all runs that match a filter from their counts, if the counts tell apart what it asks.
+"""Answers questions about all runs that match a filter from kept counts, if the counts have the requested columns.
 
-Each function reads one statement, and returns None if only the runs themselves can answer: see `_question`, and while
-old runs are being counted. Of a range of creation times, the whole slots are read from the counts, in spans as long as
-possible, and what is left at its two ends from the runs.
+Each function executes one statement. It returns None if only the runs themselves can answer: when `_question` finds
+such a field, and while old runs are being counted. For a range of creation times, whole slots are read from the counts,
+in the longest spans possible, and the two ends of the range from the runs.
 """
 
 from bisect import bisect_right
@@ -50,7 +50,7 @@ _ONE = literal_column("1", BigInteger)
 _OPTIONAL = frozenset({FLOW, ENVIRONMENT, TRIGGER})
 """Columns by which some levels count."""
 _RESTRICTABLE = _OPTIONAL | {"project_id", "status"}
-"""Columns whose values a question may name; every level counts by the others."""
+"""Columns on which a question may have a condition. Every level counts by those that are not optional."""
 _SLOT = timedelta(seconds=SLOT_SECONDS)
 _SLOT_MS = SLOT_SECONDS * 1000
 
@@ -68,25 +68,25 @@ _KEYS = {
     Measure.DURATIONS: ("duration_bucket",),
     Measure.FAILURES: ("flow_id", "failed_step_name"),
 }
-"""The columns by which the runs of a measure are told apart."""
+"""The columns by which the runs of a measure are grouped."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A filter that the counts can answer."""
+    """A filter that kept counts can answer."""
 
     where: RunFilter
     now: datetime
     values: Mapping[str, Sequence[Any]]
-    """The values that a column may have, for the columns that are restricted."""
+    """Values that a column may have, for each restricted column."""
     archived: Archived
     since: int | None
-    """The first millisecond of creation, from 1970; None: any."""
+    """First millisecond of creation since 1970; None: no bound."""
     until: int | None
-    """The millisecond before which the runs were created; None: any."""
+    """Millisecond since 1970 before which the runs were created; None: no bound."""
 
     def conditions(self, source: Any) -> Iterator[ColumnElement[bool]]:
-        """The conditions on columns of the counts, or of the changes, apart from time."""
+        """Returns the conditions on columns of the counts, or of the changes, except time."""
         for name, values in self.values.items():
             yield source[name] == values[0] if len(values) == 1 else source[name].in_(values)
         if self.archived is not Archived.INCLUDE:
@@ -94,7 +94,7 @@ class _Question:
 
 
 class _Piece(NamedTuple):
-    """Whole spans of creation time, from one slot to before another one (None: and all later ones)."""
+    """Whole spans of creation time, from one slot to before another one (None: without an end)."""
 
     span: int
     begin: int
@@ -103,16 +103,16 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What has to be read."""
+    """The parts that a statement reads."""
 
     levels: Sequence[tuple[Level, _Piece]]
-    """The counts; the changes of the same spans are read with them."""
+    """Levels and spans of the counts; the changes of the same spans are read with them."""
     edges: Sequence[tuple[int, int]]
-    """Milliseconds of creation whose runs are read one by one."""
+    """Ranges of creation times in milliseconds whose runs are read one by one."""
 
 
 class _Buckets(NamedTuple):
-    """Time buckets, by the slots at which they begin; at the last one, the last bucket ends."""
+    """Time buckets, given by their first slots; the last number is the end of the last bucket."""
 
     slots: Sequence[int]
 
@@ -129,7 +129,7 @@ class _Buckets(NamedTuple):
 
 
 def counts(conn: Connection, where: RunFilter, now: datetime) -> Mapping[str, int] | None:
-    """Returns the number of runs with each status; statuses without runs are left out."""
+    """Returns the number of runs by status; statuses without runs are omitted."""
     rows = _answer(conn, Measure.RUNS, _question(where, now))
     return None if rows is None else {row.status: row.runs for row in rows}
 
@@ -201,16 +201,18 @@ def durations_by_flow(
 def failures(
     conn: Connection, where: RunFilter, now: datetime, limit: int | None
 ) -> Sequence[tuple[UUID, str, int]] | None:
-    """Returns flow, step and number of runs of the `limit` steps at which most runs failed, the most first.
+    """Returns flow, step and number of runs of the `limit` steps at which most runs failed, the greatest
+    number first.
 
-    None: of all steps, in no order.
+    With None, it returns all steps, in no order.
     """
     rows = _answer(conn, Measure.FAILURES, _question(where, now), limit=limit)
     return None if rows is None else [(row.flow_id, row.failed_step_name, row.runs) for row in rows]
 
 
 def _question(where: RunFilter, now: datetime) -> _Question | None:
-    """Returns the filter as a question to the counts; None if a field of it restricts what they do not tell apart."""
+    """Returns the filter as a question to the counts; None if one of its fields restricts a column that the counts
+    lack."""
     values: dict[str, Sequence[Any]] = {}
     archived, since, until = Archived.INCLUDE, [], []
     for field, value in where.restrictions():
@@ -231,12 +233,12 @@ def _question(where: RunFilter, now: datetime) -> _Question | None:
 
 
 def _millisecond(instant: datetime) -> int:
-    """Returns the first millisecond at or after an instant: IDs tell no more of a creation time."""
+    """Returns the first millisecond at or after an instant: IDs hold creation times to the millisecond."""
     return ids.first_uuid_at(instant).int >> 80
 
 
 def _plan(question: _Question, keys: Collection[str], measure: Measure, buckets: _Buckets | None) -> _Plan | None:
-    """Returns what to read; None if no level tells apart what the question asks, or no whole span is asked for."""
+    """Returns the parts to read; None if no level has the columns of the question, or the range has no whole span."""
     distinguished = _OPTIONAL & {*question.values, *keys}
     fitting = [level for level in LEVELS if level.measure is measure and distinguished <= level.columns]
     columns = min((level.columns for level in fitting), key=len, default=None)
@@ -294,7 +296,7 @@ def _answer(
     if limit is not None:
         summed = summed.order_by(sums[0].desc(), *keys).limit(limit)
     answer = summed.subquery("answer")
-    # One row, without an answer, if no run matches; none while old runs are being counted.
+    # The statement returns one row without values if no run matches, and none while old runs are being counted.
     query = select(answer).select_from(_states.outerjoin(answer, true())).where(_states.c.filled_until.is_(None))
     if limit is not None:
         query = query.order_by(answer.c.runs.desc(), *(answer.c[key.name] for key in keys))
@@ -310,7 +312,7 @@ def _parts(
     plan: _Plan,
     buckets: _Buckets | None,
 ) -> Iterator[Select[Any]]:
-    """The queries whose rows add up to the answer."""
+    """Returns the queries whose rows add up to the answer."""
     for level, piece in plan.levels:
         conditions = [_rollup.level == level.number, *question.conditions(_rollup)]
         if FLOW not in level.columns:

@@ -1,4 +1,4 @@
-"""Compares the counts of runs with the runs themselves."""
+"""Compares kept counts of runs with the runs themselves."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -39,13 +39,13 @@ class Difference(NamedTuple):
     failed_step_name: str
     duration_bucket: int
     kept: int
-    """The number of runs that is kept."""
+    """The kept number of runs."""
     found: int
-    """The number of runs that there are."""
+    """The counted number of runs."""
     kept_ms: int
-    """The sum of durations that is kept."""
+    """The kept sum of durations in milliseconds."""
     found_ms: int
-    """The sum of their durations."""
+    """The computed sum of durations in milliseconds."""
 
     def __str__(self) -> str:
         counted = f"{self.kept:,} runs are counted, and there are {self.found:,}"
@@ -104,7 +104,7 @@ def _build() -> Select[Any]:
     sums = [cast(func.sum(parts.c[name]), BigInteger).label(name) for name in names]
     kept, found, kept_ms, found_ms = sums
     wrong = select(*keys, *sums).group_by(*keys).having((kept != found) | (kept_ms != found_ms)).subquery("wrong")
-    # As in an answer: one row without values if all is well, none while old runs are being counted.
+    # As in an answer: one row without values if all counts are right, none while old runs are being counted.
     return select(wrong).select_from(_states.outerjoin(wrong, true())).where(_states.c.filled_until.is_(None))
 
 

@@ -1,8 +1,8 @@
-"""The levels at which runs are counted: by which columns, over which spans of creation time.
+"""The levels of kept counts: their columns and spans of creation time.
 
-A run counts at each level. Coarse levels have few rows: an answer reads the coarsest that tells apart what is asked.
-The number of a level is stored, so it never gets another meaning. A new level takes a migration that sets
-`run_rollup_state.filled_until` to 1970 after it has emptied both tables: everything is counted anew.
+A run counts at each level. Coarse levels have few rows: an answer reads the coarsest level that has the requested
+columns. The number of a level is stored, so its meaning never changes. A new level takes a migration that empties both
+tables and sets `run_rollup_state.filled_until` to 1970: all runs are then counted again.
 """
 
 from dataclasses import dataclass
@@ -48,23 +48,23 @@ QUARTER = 1
 HOUR = 3600 // SLOT_SECONDS
 DAY = 24 * HOUR
 ALL_TIME = 2**31 - 1
-"""A span that begins in 1970 and does not end: every run is in slot 0."""
+"""A span that begins in 1970 and has no end: every run is in slot 0."""
 
 SIGNIFICANT_BITS = 7
 """Bits of a duration that decide its bucket. A bucket is at most a 64th as wide as its shortest duration, so its middle
 differs by at most 0.8 % from each of its durations; durations below 128 ms have buckets of their own."""
 _MAX_SHIFT = 40
-"""Bits that are left out of the longest durations, those from 4,000 years on."""
+"""Maximum number of omitted bits; it is reached by durations of 4,000 years."""
 
 
 class Measure(Enum):
-    """Which runs a level counts."""
+    """The runs that a level counts."""
 
     RUNS = auto()
     DURATIONS = auto()
-    """Those that have a duration, by its bucket."""
+    """Runs with a duration, by its bucket."""
     FAILURES = auto()
-    """Those that failed at a step, by its name."""
+    """Runs that failed at a step, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ LEVELS: tuple[Level, ...] = (
     *_spans(Measure.RUNS, 30, ENVIRONMENT, spans=_ALL_SPANS[:3]),
     *_spans(Measure.RUNS, 40, TRIGGER, spans=_ALL_SPANS[:3]),
     *_spans(Measure.RUNS, 50, FLOW, ENVIRONMENT, TRIGGER, spans=_ALL_SPANS[:3]),
-    # By flow and hour there would be nearly as many rows as runs.
+    # A level by flow and hour would have nearly as many rows as there are runs.
     *_spans(Measure.DURATIONS, 110, spans=_ALL_SPANS[:3]),
     *_spans(Measure.DURATIONS, 120, FLOW, spans=_ALL_SPANS[:2]),
     *_spans(Measure.DURATIONS, 130, ENVIRONMENT, spans=_ALL_SPANS[:2]),
@@ -100,7 +100,7 @@ LEVELS: tuple[Level, ...] = (
 
 
 class Slot(FunctionElement[int]):
-    """The number of the slot that holds the instant in a column."""
+    """SQL expression: the number of the slot that contains the instant in a column."""
 
     inherit_cache = True
     name = "slot"
@@ -114,7 +114,7 @@ def _compile_slot(element: Slot, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class Shift(FunctionElement[int]):
-    """A number without its last bits: `(number >> bits) << bits`."""
+    """SQL expression: a number without its last bits, `(number >> bits) << bits`."""
 
     inherit_cache = True
     name = "shift"
@@ -172,9 +172,9 @@ _level = _levels.c
 
 
 def by_level(changes: FromClause) -> Select[Any]:
-    """Returns the query that sums changes, whose columns are those of `run_rollup_delta`, at each level.
+    """Returns the query that sums changes, which have the columns of `run_rollup_delta`, at each level.
 
-    Its columns are those of `run_rollup`. Sums of nothing are left out.
+    It has the columns of `run_rollup`. Groups whose sum is 0 are omitted.
     """
     values = [column for column in changes.c if column.name != "runs"]
     number = func.sum(changes.c.runs)

@@ -1,14 +1,14 @@
-"""Keeps the counts of runs: sums what changed, and counts the runs that are older than the triggers.
+"""Maintains the kept counts of runs: sums the changes, and counts the runs that are older than the triggers.
 
 `run_rollup` and `run_rollup_delta` count together: a reader adds them up in one statement. Summing moves rows from one
-to the other in one transaction, so it changes no answer, and it may be broken off at any time.
+to the other in one transaction, so it changes no answer and can be interrupted at any time.
 
-Old runs are counted range by range of their creation times, by `fill`, while others change them. Meanwhile nothing is
-summed. A range is counted in one statement, which adds the runs as they are, and takes away the changes of them that
-it sees. So it adds what the runs were before the changes that are kept: whether a change commits before the statement
-or after it, the changes that are summed later lead from there to the present.
+`fill` counts old runs range by range of their creation times, while others change them. Nothing is summed until all are
+counted. One statement counts a range: it adds the runs as they are, and subtracts the changes of them that it sees. So
+it adds the state of the runs before the kept changes. Whether a change commits before or after the statement, the
+changes that are summed later lead from that state to the present one.
 
-Who does any of this holds the lock on the row of `run_rollup_state`.
+Each of these functions locks the row of `run_rollup_state`.
 """
 
 from datetime import datetime, timedelta
@@ -55,7 +55,7 @@ _REMOVE_EMPTY = delete(_rollups).where(_rollup.runs == 0, _rollup.total_ms == 0)
 _VACUUM = text("VACUUM run_rollup_delta")
 _DELTA_BYTES = text("SELECT pg_relation_size('run_rollup_delta')")
 MAX_DELTA_BYTES = 4 * 1024 * 1024
-"""Size from which the table of changes is vacuumed on PostgreSQL: every answer reads it whole."""
+"""Bytes from which the table of changes is vacuumed on PostgreSQL: every answer reads the whole table."""
 
 
 def runs_as_changes(*where: ColumnElement[bool]) -> Select[Any]:
@@ -114,7 +114,7 @@ def fill(uow: UnitOfWork, size: int) -> bool:
 
 
 def start_again(uow: UnitOfWork) -> None:
-    """Forgets all counts. `fill` counts every run anew; until then, answers read the runs."""
+    """Deletes all counts. `fill` counts every run again; until then, answers read the runs."""
     uow.conn.execute(_LOCK)
     uow.conn.execute(delete(_rollups))
     uow.conn.execute(delete(RUN_ROLLUP_DELTA))
@@ -122,19 +122,19 @@ def start_again(uow: UnitOfWork) -> None:
 
 
 def remove_empty(uow: UnitOfWork) -> None:
-    """Deletes the counts that came to nothing."""
+    """Deletes the counts that are 0."""
     if uow.conn.execute(_LOCK_UNLESS_HELD).first() is not None:
         uow.conn.execute(_REMOVE_EMPTY)
 
 
 def vacuum(conn: Connection) -> None:
-    """Frees the space of summed changes, which PostgreSQL's own vacuum would do a minute later."""
+    """Frees the space of summed changes. PostgreSQL's own vacuum would do so a minute later."""
     if conn.dialect.name == "postgresql" and conn.execute(_DELTA_BYTES).scalar_one() > MAX_DELTA_BYTES:
         conn.execute(_VACUUM)
 
 
 def _end_of_range(conn: Connection, since: datetime, size: int) -> datetime | None:
-    """Returns the start of the slot in which the run is created before which `size` others are; None if none is."""
+    """Returns the start of the slot of the run that has `size` older runs to count; None if there are fewer."""
     query = select(_run.id).where(_run.id >= ids.first_uuid_at(since)).order_by(_run.id).offset(size).limit(1)
     next_id = conn.execute(query).scalar()
     if next_id is None:

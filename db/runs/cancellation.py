@@ -198,7 +198,7 @@ def _report_failure(uow: UnitOfWork, batch: FailedBatch) -> None:
 
 def _stop_children(uow: UnitOfWork, run_ids: Sequence[UUID], message: str) -> None:
     """Stops live children whose parent goes on without them, with their descendants."""
-    # Repeated until none is left: without an exclusive lock on the family, descendants may be created meanwhile.
+    # Repeated until none is left: without an exclusive lock on the family, descendants may be created at the same time.
     while run_ids and (rows := transitions.lock_live(uow, [*run_ids, *families.live_descendants(uow.conn, run_ids)])):
         _finish_steps(uow, transitions.end_locked(uow, rows, RunStatus.STOPPED, message))
 

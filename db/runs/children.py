@@ -143,7 +143,7 @@ class WaitedChild(RunRow, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EarlierAttempt:
-    """What became of the items of a step when it was executed before."""
+    """The items of a step after its previous execution."""
 
     plan: ItemPlan
     children: Mapping[int, ChildResult]
@@ -206,7 +206,8 @@ class ItemCounts(NamedTuple):
 
 
 def items_of_end_by_runs(conn: Connection, run_ids: Sequence[UUID]) -> Mapping[UUID, ItemCounts]:
-    """Returns for each run that ended at a `flow` step what a retry that continues the step does with its items."""
+    """Returns, for each run that ended at a `flow` step, the numbers of items that a retry of the step keeps and
+    executes."""
     at_end = _step.position == kept_steps.ended_at(_step.run_id, _steps)
     of_loops = (any_of(_step.run_id, run_ids), _step.kind == "flow", _step.attempts_count > 0, at_end)
     steps: Sequence[StepRow] = fetch_all(conn, select(_steps).where(*of_loops))

@@ -41,7 +41,7 @@ class LeaseLostError(Exception):
 
 
 class ClaimedRun(RunRow, Protocol):
-    """A run that has been claimed, so it has started."""
+    """A run that has been claimed; its status is RUNNING."""
 
     started_at: datetime
     running_since: datetime
@@ -157,7 +157,7 @@ def _may_keep_steps(run: ClaimedRun) -> bool:
 
 
 def _admissible(uow: UnitOfWork, now: datetime, limit: int) -> list[UUID]:
-    """Returns runs that are due and may run, in the order of the queue. They are locked."""
+    """Returns due runs that may start, in the order of the queue. They are locked."""
     rows = due.in_order(uow.conn.execute(_DUE, {"now": now, "at_most": limit}).all())
     admitted = slots.admit(uow, rows)
     refused = len(rows) - len(admitted)

@@ -1,7 +1,7 @@
 """Families of runs, and the order in which transactions lock them.
 
-A family is a run without a parent, its root, and all its descendants. Whoever starts, ends, cancels or retries a child
-run changes several runs of a family in one transaction. So that no two transactions ever deadlock, every transaction
+A family is a run without a parent, its root, and all its descendants. To start, end, cancel or retry a
+child run changes several runs of a family in one transaction. So that no two transactions deadlock, every transaction
 takes its locks in this order:
 
 0. the row of a schedule, which none of the other locks follows in the opposite order;
@@ -35,7 +35,7 @@ _runs = table(FlowRun)
 _run = _runs.c
 
 _STRIPES = 256
-"""Advisory locks that all families share. A transaction takes at most so many; the server has room for 6,400."""
+"""Advisory locks that all families share. A transaction takes at most 256; PostgreSQL has room for 6,400 by default."""
 
 _keys = func.unnest(bindparam("keys", type_=ARRAY(BigInteger))).column_valued("key")
 _LOCK_SHARED = select(func.pg_advisory_xact_lock_shared(_keys))

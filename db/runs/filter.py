@@ -60,7 +60,7 @@ def matches(
     Runs that have not ended have lasted until `now`, by default the present instant. `sorted_by` is the column that the
     read sorts by, unless that is the ID: SQLite is kept from reading an index of another order and sorting all of it.
     """
-    # Runs that are named are read by their keys. SQLite would rather walk an index whose order is asked for.
+    # Runs given by ID are read by their keys. SQLite would rather walk an index in the requested order.
     indexed = frozenset({"id"} if where.ids is not None else {"project_id", sorted_by} if sorted_by else ())
     condition = _matches(where, _Scope(dialect, now or clock.now()), indexed)
     return and_(condition, *_implied(where, sorted_by))

@@ -115,7 +115,7 @@ def by_runs(conn: Connection, run_ids: Sequence[UUID], where: LogFilter, page: P
 def runs_with_more(
     conn: Connection, edges: Sequence[tuple[UUID, Edge]], where: LogFilter
 ) -> Mapping[tuple[UUID, Edge], bool]:
-    """Returns the runs and edges for which a matching line stands beyond the edge."""
+    """Returns the runs and edges for which a matching line follows the edge."""
     numbers: list[int] = []
     for start in range(0, len(edges), MAX_PROBES):
         probes = [

@@ -37,15 +37,15 @@ _term = sql_table("run_term", column("term"), column("project_id", Uuid()), colu
 FEW = 500
 """Runs up to this number are read by their keys, whatever the order: that takes a few milliseconds."""
 _FEW_ON_POSTGRESQL = 2_000
-"""The same of what PostgreSQL is asked about: the walk past them all would take a second."""
+"""The same limit for questions to PostgreSQL: to pass all of them in a walk would take a second."""
 _SAMPLE = 300
-"""Newest runs that are looked at for a text, before its index is asked: PostgreSQL reads all that a text is in."""
+"""Newest runs that are searched for a text before its index is used: PostgreSQL reads every row that has the text."""
 _COMMON = 5
 """A text in as many runs of the sample is common."""
 TRIGRAM = 3
 """Characters that a text must have for an index of texts to know it."""
 _SAFE_LIST = 100
-"""Values of one field beyond which its index is not asked: each is a search of its own."""
+"""Values of one field beyond which its index is not used: each value is a search of its own."""
 
 _ERRORS_WITH = text(
     f"SELECT run_id FROM {text_indexes.ERROR_TEXT} WHERE {text_indexes.ERROR_TEXT} MATCH :phrase LIMIT :most"  # noqa: S608
@@ -177,11 +177,11 @@ def _indexed_error(conn: Connection, where: RunFilter) -> str | None:
 
 
 _Query = Callable[[int], Sequence[UUID]]
-"""Returns runs, at most so many, among which all are that match the filter."""
+"""Returns at most the given number of runs, among which are all that match the filter."""
 
 
 def _queries(conn: Connection, where: RunFilter) -> Iterator[_Query]:
-    """Yields what SQLite's indexes can be asked about the filter."""
+    """Yields the queries that SQLite's indexes can answer for the filter."""
     projects = where.project_ids if where.project_ids is not None else select(_project.id)
     in_projects = _run.project_id.in_(projects)
 

@@ -102,7 +102,7 @@ def page(conn: Connection, columns: Collection[str], where: RunFilter, order: Ru
 
 
 def has_more(conn: Connection, where: RunFilter, order: RunOrder, edge: Edge) -> bool:
-    """True if a matching run stands beyond `edge`."""
+    """True if a matching run follows `edge`."""
     keys, sorted_by = keyset(order), SORT_COLUMNS[order.field]
     beyond = Page(1, before=edge.position, backward=True) if edge.before else Page(1, after=edge.position)
     # A page has no inclusive bounds.
@@ -138,7 +138,7 @@ def pages_by(
 def owners_with_more(
     conn: Connection, edges: Sequence[tuple[UUID, Edge]], link: str, order: RunOrder
 ) -> Mapping[tuple[UUID, Edge], bool]:
-    """Returns the owners and edges for which a run that names the owner in `link` stands beyond the edge."""
+    """Returns the owners and edges for which a run that names the owner in `link` follows the edge."""
     keys = keyset(order)
     probes = [
         select(literal(number)).where(exists().where(_run[link] == owner, keys.beyond(edge)))
@@ -174,7 +174,7 @@ def pages_of(
 
 
 def with_more(conn: Connection, edges: Sequence[tuple[RunFilter, Edge]]) -> Mapping[tuple[RunFilter, Edge], bool]:
-    """Returns the filters and edges, newest first, for which a matching run stands beyond the edge."""
+    """Returns the filters and edges, newest first, for which a matching run follows the edge."""
     found: list[tuple[RunFilter, Edge]] = []
     for part in _batches(edges):
         probes = [

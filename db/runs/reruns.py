@@ -1,4 +1,4 @@
-"""Reruns: a run that has ended is executed once more, by a new run that is an operation of its own.
+"""Reruns: new runs that repeat a run that has ended, each as an operation of its own.
 
 A rerun is no part of a chain of retries: it neither recovers the run nor counts against the limit of retries, and it
 never changes a parent run.

@@ -1,6 +1,6 @@
 """Retries: the rule that says whether a run can be retried, and what a retry carries over.
 
-The rule is SQL, so that one run, the runs of a page and those of a bulk operation are judged alike.
+The rule is SQL, so that one run, the runs of a page and those of a bulk operation follow the same rule.
 
 A retry of a child run takes the place of that child while the step of the parent still waits for it: the parent waits
 for the retry, and its result is that of the item. Otherwise the retry is detached: whatever becomes of it, the parent
@@ -102,7 +102,7 @@ class LockedRun(RunRow, Protocol):
     version: UUID
     """The flow version that the retry executes."""
     takes_place: bool
-    """True if the retry takes the place of the run in a step of the parent that still waits for it."""
+    """True if the retry replaces the run in a step of the parent that still waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def continues(strategy: RetryStrategy, step_name: str | None, failed_step_name: 
     """Returns True if a retry continues the operation of a run: its steps keep their idempotency keys, and the step
     that failed keeps the child runs that succeeded.
 
-    From a chosen step that had succeeded, the retry does once more what was done already.
+    A retry from a chosen step that had succeeded repeats that step.
     """
     if strategy is RetryStrategy.FROM_STEP:
         return step_name is not None and step_name == failed_step_name
@@ -270,7 +270,7 @@ def lock(
 
 
 def lock_for_retry(uow: UnitOfWork, roots: Sequence[UUID], run_ids: Sequence[UUID], *parents: UUID | None) -> None:
-    """Locks runs that are about to be retried, with their parents: a parent that waits goes on waiting meanwhile."""
+    """Locks runs that are about to be retried, with their parents: a waiting parent keeps waiting until the commit."""
     families.lock(uow, roots, exclusive=False)
     families.lock_runs(uow, {*run_ids, *(parent for parent in parents if parent is not None)})
 

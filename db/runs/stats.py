@@ -45,7 +45,7 @@ class Durations:
     max: int
     mean: float
     percentiles: Sequence[int]
-    """For each of PERCENTILES the shortest duration that so many percent of the runs did not exceed."""
+    """For each of PERCENTILES, the shortest duration that this percentage of the runs did not exceed."""
 
 
 class FailingStep(NamedTuple):

@@ -305,7 +305,7 @@ def launch(
 
 
 def abandon(uow: UnitOfWork, lease: Lease, root_run_id: UUID, position: int, attempt: int, message: str) -> None:
-    """Ends what an attempt waits for, before its failure is journalled: its child runs and its input request."""
+    """Cancels the child runs and the input request of an attempt, before its failure is journalled."""
     families.lock(uow, [root_run_id], exclusive=True)
     below = families.live_descendants(uow.conn, [lease.run_id])
     families.lock_runs(uow, {lease.run_id, *below})

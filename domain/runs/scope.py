@@ -25,7 +25,8 @@ _KEPT_COLUMNS = frozenset(
         "rerun_of_id",
     }
 )
-"""The columns of a run that keep the value that they have at its creation."""
+"""The columns of a run that keep the value that they have at its creation; tags and metadata unless `updateRun` sets
+others, by which a run can leave a scope."""
 _UNITED = frozenset({Operator.HAS_ALL, Operator.METADATA})
 """Operators whose values must all hold: two lists are one."""
 

@@ -46,7 +46,7 @@ class SecretStore:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Hears of changes at once while the block lasts, instead of within `TRUSTED`."""
+        """Applies changes immediately while the block lasts, instead of within `TRUSTED`."""
         with self._database.signals.listen(pubsub.SECRETS_CHANGED) as self._changed:
             yield
 

@@ -1,4 +1,4 @@
-"""Runs a run that has ended once more, and says whether that is possible."""
+"""Repeats a run that has ended by a new run, or says why that is not possible."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -8,6 +8,7 @@ from schema.mutations.bulk import BulkMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.projects import ProjectMutation
 from schema.mutations.reruns import RerunMutation
+from schema.mutations.run_changes import RunChangeMutation
 from schema.mutations.runs import RunMutation
 from schema.mutations.secrets import SecretMutation
 from schema.mutations.triggers import TriggerMutation
@@ -17,6 +18,7 @@ from schema.mutations.triggers import TriggerMutation
 class Mutation(
     RunMutation,
     RerunMutation,
+    RunChangeMutation,
     FlowMutation,
     ProjectMutation,
     TriggerMutation,

@@ -169,7 +169,8 @@ class FlowRun(Node):
         "scheduled_for",
         "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
     )
-    tags: list[str] = column("tags", "The tags given when the run was started.")
+    note: str | None = column("note", "What somebody wrote about the run with `updateRun`; null if nobody did.")
+    tags: list[str] = column("tags", "The tags given when the run was started, or by `updateRun` since.")
     metadata: JSON = json_column("metadata", "The JSON object given when the run was started; empty by default.")
     input: JSON = json_column("input", "The input of the run.")
     output: JSON | None = json_column("output", "The output of the run; null until it succeeds.")
@@ -195,7 +196,7 @@ class FlowRun(Node):
     )
     cancelled_by: Actor | None = actor_column(
         "cancelled_by",
-        "Who cancelled the run, or the ancestor with which it was cancelled; null if nobody did.",
+        "Who cancelled the run, or the ancestor with which it was cancelled; null if it was not cancelled.",
     )
     archived_by: Actor | None = actor_column("archived_by", "Who archived the run; null if it is not archived.")
     fail_parent_on_failure: bool = column(

@@ -50,7 +50,7 @@ class InputRequest(Node):
     )
     answered_at: datetime | None = column("answered_at", "When the response was accepted; null if there is none.")
     answered_by: Actor | None = actor_column(
-        "answered_by", "Who responded; null if nobody did, or if it was before this was recorded."
+        "answered_by", "Who responded; null if it was not answered, or before this was recorded."
     )
 
     run: FlowRun = link("The run that waits for the response.", "run_id", reads.by_ids, "flow_run")

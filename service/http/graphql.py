@@ -32,7 +32,6 @@ from domain.errors import (
     FlowRunsError,
     NotAcceptableError,
     NumberOutOfRangeError,
-    PersistedQueryNotSupportedError,
     TooManyConnectionsError,
 )
 from domain.observer import SILENT, Observer
@@ -45,6 +44,8 @@ from schema.build import CACHED_DOCUMENTS, FlowRunsSchema
 from schema.compiled.reads import CompiledReads
 from service.http.auth import ANONYMOUS, authenticate, error_response, secret_of_params, shown_secret, shows_secret
 from service.http.compression import compression
+from service.http.cross_origin import OtherOrigins
+from service.http.documents import Documents
 from service.http.media_types import accepts_graphql_response, response_type
 from service.http.pages import Pages
 from service.http.request_limits import bounded
@@ -88,6 +89,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         connections: ConnectionRegistry,
         max_body_bytes: int,
         *,
+        documents: Documents,
+        origins: OtherOrigins,
         compiled_reads: bool,
         secret_keys: KeyRing = NO_KEYS,
         token_keys: TokenKeys = NO_TOKEN_KEYS,
@@ -99,9 +102,12 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             # The older protocol is not offered: some clients would choose it by mistake.
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=_INIT_TIMEOUT,
+            allowed_origins=origins.allowed,
         )
         self._observer = observer
         self.streams = Streams(schema, is_compiled=compiled_reads, observer=observer)
+        self.documents = documents
+        self._origins = origins
         self._flow_runs_schema = schema
         self.connections = connections
         self._database = database
@@ -231,7 +237,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """Returns the context of the request. Only sockets may show their key later."""
         if isinstance(request, WebSocket):
-            viewer = await self._viewers.find(shown_secret(request)) or ANONYMOUS
+            shown = shown_secret(request) if self._origins.may_show_cookie(request) else None
+            viewer = await self._viewers.find(shown) or ANONYMOUS
             return self._context(viewer, long_lived=True, stats=self._stats)
         viewer = await authenticate(request, self._viewers)
         return self._context(viewer, parent=_parent_headers(request.headers))
@@ -296,8 +303,6 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise HTTPException(415, "The content type must be application/json.")
         data = await self._parsed_body(request)
         if isinstance(data, GraphQLRequestData):
-            if not data.query and data.extensions and "persistedQuery" in data.extensions:
-                raise PersistedQueryNotSupportedError
             data.operation_name = None if data.operation_name == "" else data.operation_name
         return data
 
@@ -313,7 +318,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def parse_query_params(self, params: Mapping[str, str | None]) -> dict[str, Any]:
         """The request of a GET. Parameters without a value are absent, as forms and proxies send them."""
-        return super().parse_query_params({name: value for name, value in params.items() if value})
+        data = super().parse_query_params({name: value for name, value in params.items() if value})
+        return {**data, "query": self.documents.text_of(data)}
+
+    def parse_json(self, data: str | bytes) -> Any:
+        """Parses a request body or a URL parameter. A body gets the document that it names."""
+        value = super().parse_json(data)
+        if isinstance(data, bytes) and isinstance(value, dict):
+            value["query"] = self.documents.text_of(value)
+        return value
 
     def decode_json(self, data: str | bytes) -> object:
         """Parses JSON with orjson, which is as strict as `json` and faster. Bytes are a body, text a URL parameter."""

@@ -25,12 +25,14 @@ from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import Ope
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     ConnectionInitMessage,
     Message,
+    SubscribeMessage,
 )
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from domain.errors import (
     DatabaseUnavailableError,
     PayloadTooLargeError,
+    RequestError,
     TooManyConnectionsError,
     TooManySubscriptionsError,
     UnauthenticatedError,
@@ -265,6 +267,18 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.send_message({"type": "connection_ack"})
             self.connection_acknowledged = True
 
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        """Starts an operation, whose document the message sends or names."""
+        if self.connection_acknowledged:
+            payload = message["payload"]
+            try:
+                payload["query"] = self.view.documents.text_of(payload) or ""
+            except RequestError as error:
+                failure = to_client_error(GraphQLError(error.message, original_error=error))
+                await self.send_message({"id": message["id"], "type": "error", "payload": [failure.formatted]})
+                return
+        await super().handle_subscribe(message)
+
     async def run_operation(self, operation: ProtocolOperation[Context, None]) -> None:
         """Execute an operation, and send its results."""
         connection = self.websocket.connection
@@ -322,7 +336,18 @@ def _is_message(message: object) -> bool:
             return True
         case {"type": "complete", "id": str()}:
             return True
-        case {"type": "subscribe", "id": str() as operation_id, "payload": {"query": str()} as payload}:
-            variables, name = payload.get("variables"), payload.get("operationName")
-            return bool(operation_id) and isinstance(variables, dict | None) and isinstance(name, str | None)
+        case {"type": "subscribe", "id": str() as operation_id, "payload": dict() as payload}:
+            return bool(operation_id) and _is_request(payload)
     return False
+
+
+def _is_request(payload: Mapping[str, Any]) -> bool:
+    """Returns True if `payload` sends a document or names one, with values of the right types."""
+    query, extensions = payload.get("query"), payload.get("extensions")
+    names_document = query is None and (extensions is not None or isinstance(payload.get("documentId"), str))
+    return (
+        (isinstance(query, str) or names_document)
+        and isinstance(payload.get("variables"), dict | None)
+        and isinstance(payload.get("operationName"), str | None)
+        and isinstance(extensions, dict | None)
+    )

@@ -59,7 +59,7 @@ def test_every_class_but_the_bases_is_declared() -> None:
 @pytest.mark.parametrize("error", DECLARED, ids=lambda error: error.__name__)
 def test_status_is_one_of_an_error(error: type[FlowRunsError]) -> None:
     # Clients of automatic persisted queries send the document after this answer, and expect it under 200.
-    is_ok = error is errors.PersistedQueryNotSupportedError
+    is_ok = error in (errors.PersistedQueryNotSupportedError, errors.PersistedQueryNotFoundError)
     assert (error.http_status < HTTPStatus.BAD_REQUEST) is is_ok
     assert (error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR) is (error is errors.InternalError)
 

@@ -1,10 +1,12 @@
-"""A bench on which runs are executed, and the dispatchers that hand them out."""
+"""Databases, workers and the clock for the tests of the engine."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
 
 from db.core.database import Database
+from engine.templates import meter
 from tests.conftest import Dialect
 from tests.engine.faults.backends import CASES, Backend
 from tests.engine.worker.worker_pool import WorkerPool, run_worker_pool
@@ -36,3 +38,11 @@ def still(fake_clock: FakeClock, database: Database) -> FakeClock:
     """Time stands still unless a test moves it."""
     fake_clock.watch(database)
     return fake_clock
+
+
+@pytest.fixture(scope="module")
+def without_time_limit() -> Iterator[None]:
+    """Removes the time limit of templates, so that the other limits decide alike on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter, "MAX_CPU_SECONDS", math.inf)
+        yield

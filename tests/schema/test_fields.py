@@ -100,6 +100,9 @@ WAYS = {
     "ProjectConnection": ["projects { %s }"],
     "ScheduleConnection": ["schedules { %s }"],
     "FlowVersionConnection": ["flow(id: $flow) { versions { %s } }"],
+    "FlowDefinitionCheck": [
+        'validateFlowDefinition(definition: {steps: [{name: "a", kind: "transform", input: 1}]}) { %s }'
+    ],
     "StepDefinition": ["flow(id: $flow) { publishedVersion { steps { %s } } }"],
     "Viewer": ["viewer { %s }"],
     "Limits": ["viewer { limits { %s } }"],

@@ -29,9 +29,10 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 # The GraphQL contract, type by type.
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
-        auditEvents inputRequests schedules projects""",
+        auditEvents inputRequests schedules projects
+        validateFlowDefinition""",
     "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
-        resumeRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+        resumeRun updateRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
         bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey
         createAccessToken revokeAccessToken""",
@@ -46,7 +47,7 @@ CONTRACT = {
         archivedAt durationMs parentRun childRuns failParentOnFailure rootRun retryOf retries recoveredBy attempt
         retryability rerunnability completability retryStrategy retryStepName firstRun rerunOf reruns pendingInputs
         inputRequests startedBy retriedBy cancelledBy archivedBy logs files externalId source scheduledFor waitingFor
-        queuedMs runningMs pausedMs flowId projectId logUrl""",
+        queuedMs runningMs pausedMs flowId projectId logUrl note""",
     "StepResult": """run name displayName kind status input output error startedAt finishedAt durationMs attempts
         reusedFrom completedBy completionNote""",
     "Subscription": """flowRunStatusChanged flowRunProgressed flowRunStatsChanged bulkOperationProgressed
@@ -95,6 +96,7 @@ CONTRACT = {
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
         runs stats versions""",
+    "FlowDefinitionCheck": "isValid problems warnings steps",
     "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
     "ScheduleFilter": "projectIds flowIds enabled",
     "Schedule": """id flow name enabled cron description warnings timeZone missedFires overlap environment tags metadata
@@ -134,6 +136,7 @@ ARGUMENTS = {
     "InputRequestConnection.totalCount": "limit",
     "Schedule.runs": "first after last before",
     "Webhook.runs": "first after last before",
+    "Query.validateFlowDefinition": "definition",
     "Query.schedules": "filter first after last before",
     "Query.projects": "first after last before",
     "Flow.lastRun": "filter",
@@ -159,6 +162,7 @@ ARGUMENTS = {
     "FlowRunConnection.totalCount": "limit",
     "FlowConnection.totalCount": "limit",
     "Mutation.createFlow": "name definition projectId",
+    "Mutation.updateRun": "runId tags addTags removeTags metadata note",
     "Mutation.updateFlow": "flowId name enabled maxConcurrentRuns",
     "Mutation.updateProject": "input",
     "Mutation.publishFlowVersion": "flowId definition",
@@ -222,7 +226,7 @@ VALUES = {
     "TimeBucketSize": "MINUTE HOUR DAY",
     "Archived": "EXCLUDE INCLUDE ONLY",
     "QuotaPeriod": "HOUR DAY MONTH",
-    "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED",
+    "FlowRunUpdateKind": "ARCHIVED UNARCHIVED RECOVERED CHANGED",
     "Role": "VIEWER OPERATOR ADMIN",
     "BulkKind": "CANCEL RETRY ARCHIVE UNARCHIVE",
     "BulkStatus": "PREPARING PLANNED RUNNING COMPLETED CANCELLED FAILED",
@@ -235,8 +239,8 @@ VALUES = {
     "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
         CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
-        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE BULK_UNARCHIVE
-        CANCEL_BULK_OPERATION""",
+        START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
+        BULK_UNARCHIVE CANCEL_BULK_OPERATION""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -245,6 +249,7 @@ UNIONS = {
     "CreateFlowResult": """CreateFlowSuccess FlowNameTaken DefinitionInvalid InputTooLarge ProjectRequired
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
+    "UpdateRunResult": "UpdateRunSuccess RunNotFound InputTooLarge",
     "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge

@@ -22,11 +22,12 @@ def find(kind: BulkKind, strategy: RetryStrategy | None) -> BulkAction | None:
 
 
 def of_operation(operation: AnyRow) -> BulkAction:
-    """Returns the action of a bulk operation, of which the row has `kind` and `strategy`."""
+    """Returns the action of a bulk operation, whose row has `kind` and `strategy`."""
     strategy = operation.strategy and RetryStrategy(operation.strategy)
     return _BY_KIND[BulkKind(operation.kind), strategy]
 
 
 def takes_over(kind: BulkKind) -> tuple[BulkKind, BulkResult]:
-    """Returns the kind of an earlier operation, and the result there, of the runs that `kind` can take over."""
+    """Returns the kind of the earlier operations whose runs `kind` can take over, and the outcome that those runs
+    have."""
     return _TAKES_OVER[kind]

@@ -25,18 +25,18 @@ class BulkAction(ABC):
 
     kind: ClassVar[BulkKind]
     takes_over: ClassVar[tuple[BulkKind, BulkResult] | None] = None
-    """Kind of an earlier operation, and the result there, whose runs an operation of this kind can take instead of a
-    filter. None: it needs a filter."""
+    """Kind of an earlier operation, and the outcome there, whose runs this kind can take over instead of a filter.
+    None: the kind needs a filter."""
     source: ClassVar[FromClause] = RUNS
-    """The runs, joined with whatever else `refusal` reads."""
+    """The runs, joined with the tables that `refusal` reads."""
     columns: ClassVar[Sequence[ColumnElement[Any]]] = (RUNS.c.id,)
     """The columns of `source` that `apply` reads. Must include the run's ID."""
     strategy: RetryStrategy | None = None
-    """Only of retries; an operation's action is the one of its kind and strategy."""
+    """Strategy of retries; None for other kinds. An operation's action is the one of its kind and strategy."""
 
     @abstractmethod
     def refusal(self) -> ColumnElement[str | None]:
-        """SQL for the `BulkReason` why a row of `source` is skipped; null when the action applies to it.
+        """Returns SQL for the `BulkReason` to skip a row of `source`; null when the action applies to the row.
 
         The parameter `source_id` is the ID of the earlier operation, or null.
         """
@@ -44,35 +44,36 @@ class BulkAction(ABC):
     def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
         """Locks the families and the runs that the action changes besides the runs of the chunk.
 
-        Called before the runs of the chunk are locked: the order is that of `db.runs.families`. By default none.
+        It is called before the runs of the chunk are locked: the order is that of `db.runs.families`. The default locks
+        none.
         """
         return
 
     @abstractmethod
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
-        """Changes `runs`, at least one, which are locked rows of the chunk, and records the outcome of each."""
+        """Changes `runs`, which are one or more locked rows of the chunk, and records the outcome of each."""
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
-        """True if the chunk can run in parallel with the previous one, because they take no common lock.
+        """Returns True if the chunk can be pipelined with the previous one, because they take no common lock.
 
-        Asked before anything is locked. By default always: an action that locks other rows than the runs of its own
-        chunk must override this.
+        It is called before anything is locked. The default is True: an action that locks other rows than the runs of
+        its own chunk must override this.
         """
         return True
 
     def is_alone(self, conn: Connection, chunk: Chunk) -> bool:
-        """True if what `can_pipeline` said still holds, now that the runs of the chunk are locked."""
+        """Returns True if the answer of `can_pipeline` still holds, now that the runs of the chunk are locked."""
         return True
 
     def covered(self, conn: Connection, chunk: Chunk) -> Sequence[UUID]:
-        """Returns the pending runs of the chunk that need no change, because that of their parents covers them.
+        """Returns the pending runs of the chunk that need no change, because the change of their parents includes them.
 
-        Asked when the runs that are refused have been recorded. By default none.
+        It is called after the refused runs have been recorded. The default is none.
         """
         return ()
 
     def plan_covered(self, conn: Connection, chunk: Chunk) -> None:
-        """Records in a dry run which runs of the chunk are covered by their parents. By default none."""
+        """Records in a dry run which runs of the chunk are covered by their parents. The default is none."""
         return
 
     @cached_property
@@ -87,7 +88,7 @@ class BulkAction(ABC):
 
     @cached_property
     def planned_reason(self) -> ColumnElement[str]:
-        """SQL for what a dry run finds about an outcome: ELIGIBLE, or the reason why its run would be skipped."""
+        """Returns SQL for the finding of a dry run: ELIGIBLE, or the reason for which the run would be skipped."""
         # A correlated subquery: SQLite would evaluate a joined one again for each row.
         judged = select(func.coalesce(self.refusal(), ELIGIBLE)).select_from(self.source)
         judged = judged.where(RUNS.c.id == _outcome.run_id).correlate(OUTCOMES)

@@ -27,7 +27,7 @@ _HAS_RELATIVES = (
     )
     .limit(1)
 )
-# No indexed column is set, `updated_at` neither: PostgreSQL then leaves a run in its page, and every index as it is.
+# No indexed column is set, not even `updated_at`: PostgreSQL then leaves the run in its page and every index as it is.
 _SET_ARCHIVED = (
     update(RUNS)
     .where(any_of(_run.id, "run_ids"))
@@ -70,7 +70,7 @@ class ArchiveRuns(_ArchiveAction):
     kind = BulkKind.ARCHIVE
 
     def refusal(self) -> ColumnElement[str | None]:
-        """SQL for why a run cannot be archived."""
+        """Returns SQL for the reason why a run cannot be archived."""
         return case(
             (_run.status.not_in(sorted(FINAL)), BulkReason.RUN_NOT_FINAL.value),
             (_run.archived_at.is_not(None), BulkReason.RUN_ALREADY_ARCHIVED.value),
@@ -87,16 +87,16 @@ class ArchiveRuns(_ArchiveAction):
 
 
 class UnarchiveRuns(_ArchiveAction):
-    """Takes runs out of the archive, and with each the descendants that were archived by the same operation.
+    """Unarchives runs, and with each the descendants that were archived by the same operation.
 
-    An operation with a source undoes that one: runs that another operation archived since then are skipped.
+    An operation with a source undoes that operation: runs that another operation archived since then are skipped.
     """
 
     kind = BulkKind.UNARCHIVE
     takes_over = (BulkKind.ARCHIVE, BulkResult.SUCCEEDED)
 
     def refusal(self) -> ColumnElement[str | None]:
-        """SQL for why a run cannot be unarchived."""
+        """Returns SQL for the reason why a run cannot be unarchived."""
         archived_since = and_(_source_id.is_not(None), _run.archive_operation_id.is_distinct_from(_source_id))
         return case(
             (_run.archived_at.is_(None), BulkReason.RUN_NOT_ARCHIVED.value),

@@ -38,7 +38,7 @@ class CancelRuns(BulkAction):
     columns = transitions.COLUMNS_FOR_END
 
     def refusal(self) -> ColumnElement[str | None]:
-        """SQL for why a run cannot be cancelled."""
+        """Returns SQL for the reason why a run cannot be cancelled."""
         return case((RUNS.c.status.not_in(sorted(LIVE)), BulkReason.RUN_NOT_CANCELLABLE.value), else_=None)
 
     def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
@@ -56,7 +56,7 @@ class CancelRuns(BulkAction):
         outcomes.record_related(uow, chunk, stopped)
 
     def can_pipeline(self, conn: Connection, chunk: Chunk) -> bool:
-        """True if no run has relatives, or holds a concurrency slot that its end would release."""
+        """True if no run has relatives or a concurrency slot that its end would release."""
         return conn.execute(_NOT_ALONE, chunk.parameters).first() is None
 
     def is_alone(self, conn: Connection, chunk: Chunk) -> bool:

@@ -1,4 +1,4 @@
-"""Retries runs. One statement each writes a chunk's new runs, their events and the steps that they keep."""
+"""Retries runs. One statement each writes a chunk's new runs, their events and their reused steps."""
 
 import random
 from collections.abc import Sequence
@@ -49,7 +49,8 @@ _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
 
-# One statement links all outcomes of a chunk to their new runs: one statement an outcome costs several times as much.
+# One statement links all outcomes of a chunk to their new runs: a statement for each outcome costs several times as
+# much.
 _LINK_COLUMNS = ("run_id", "new_run_id", "at", "due_at")
 _SUCCEEDED = {_outcome.result: BulkResult.SUCCEEDED, _outcome.reason: None}
 _json_row = func.json_each(bindparam("links", type_=Text)).table_valued("value").c.value
@@ -111,7 +112,7 @@ class RetryRuns(BulkAction):
         self._strategy = self.strategy = strategy
 
     def refusal(self) -> ColumnElement[str | None]:
-        """SQL for why a run cannot be retried: the rule of the mutation `retry`."""
+        """Returns SQL for the reason why a run cannot be retried: the rule of the mutation `retry`."""
         return retries.refusal(self._strategy, _STEP_NAME if self._strategy is RetryStrategy.FROM_STEP else None)
 
     def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
@@ -128,7 +129,7 @@ class RetryRuns(BulkAction):
             kept_steps.copy_kept(uow, new_ids)
 
     def lock_related(self, uow: UnitOfWork, chunk: Chunk) -> None:
-        """Locks the parents that wait for the runs, and their families: a retry takes the place of its run there."""
+        """Locks the parents that wait for the runs, and their families: a retry replaces its run there."""
         parents = uow.conn.execute(_WAITING_PARENTS, chunk.parameters).all()
         if parents:
             run_ids = uow.conn.execute(PENDING_IN_CHUNK, chunk.parameters).scalars().all()
@@ -188,7 +189,7 @@ class RetryRuns(BulkAction):
             _parent_step.position < self._starts_at,
             _parent_step.status.in_(sorted(KEPT)),
         )
-        # Nothing waits for a run that its step did not wait for: the retry of the parent keeps that step.
+        # A run for which its step did not wait is never repeated: the retry of the parent reuses that step.
         is_waited_for = or_(_run.parent_position.is_not(None), _run.retry_of_id.is_not(None))
         return and_(
             _run.parent_run_id.is_not(None), is_waited_for, ~is_kept.correlate(RUNS), has_parent.correlate(RUNS)
@@ -200,7 +201,7 @@ class RetryRuns(BulkAction):
 
     @property
     def _starts_at(self) -> ColumnElement[int]:
-        """The step from which the retry of a run's parent executes all, unless that ended before it."""
+        """Returns the first step that the retry of a run's parent executes again, unless the parent ended before it."""
         latest = (
             select(_flow.published_version_id)
             .join_from(_flows, _parent, _flow.id == _parent.c.flow_id)
@@ -213,7 +214,7 @@ class RetryRuns(BulkAction):
 
     @cached_property
     def _creation(self) -> Creation:
-        """Statements that create the runs to which the outcomes of a chunk are linked."""
+        """Returns the statements that create the runs to which the outcomes of a chunk are linked."""
         values = {
             **{name: _run[name] for name in retries.CARRIED_OVER},
             **retries.derived(self._strategy, _outcome.new_run_id, self._step_name),
@@ -239,7 +240,7 @@ def _charge_quotas(uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> lis
     Retries beyond a quota fail, so that a later operation can take them over.
     """
     within_quota: list[UUID] = []
-    # In the order of projects: two operations over the same projects would deadlock otherwise.
+    # Projects are charged in one order: two operations over the same projects would deadlock otherwise.
     for project_id, rows in sorted(group_by(runs, "project_id").items()):
         run_ids = [row.id for row in rows]
         granted = quota.take(uow, project_id, len(run_ids))

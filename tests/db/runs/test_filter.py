@@ -27,58 +27,30 @@ from db.sql.rows import AnyRow
 from domain import ids
 from domain.enums import Environment, RunStatus, TriggerMethod, WaitKind
 from domain.ids import IdKind
-from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
-from domain.runs.metadata_condition import COMPARISONS, MetadataCondition
+from domain.runs.filter_field import Archived, Operator, ValueType
+from domain.runs.metadata_condition import MetadataCondition
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter, RunOrder
 from domain.runs.state_machine import FINAL, LIVE, UNSUCCESSFUL
 from live.matching import RunSnapshot, snapshot_now
 from live.predicates import _PREDICATES, CompiledFilter
+from tests.db.runs.filter_values import (
+    COUNT,
+    FILTERS,
+    MESSAGES,
+    METADATA,
+    MS,
+    OLDEST,
+    PERIODS,
+    SCHEDULES,
+    SHORT,
+    TAGS,
+    UNKNOWN,
+    WEBHOOKS,
+)
+from tests.db.runs.metadata_reference import contains, meets
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow
-
-COUNT = 300
-MS = timedelta(milliseconds=1)
-OLDEST = START - timedelta(minutes=1)
-UNKNOWN = factory.uuid_at(START, 4_000)
-
-TAGS = ["red", "RED", "blue", "a%", "a_", "x y", "it's", 'say "hi"', "ä", "日本", "🙂", "\\", "{}", "null"]
-MESSAGES = [
-    None,
-    "",
-    "timed out",
-    "Timed OUT after 5 s",
-    "100% wrong",
-    "100 percent wrong",
-    "snake_case",
-    "snakeXcase",
-    "back\\slash",
-    "for/ward",
-    "it's 'quoted' \"twice\"",
-    "ünïcode 日本 🙂",
-    "ÜNÏCODE Straße İI",
-    "K is no K",
-    "two\nlines",
-]
-METADATA: list[dict[str, Any]] = [
-    {},
-    {"a": 1},
-    {"a": 1.0},
-    {"a": 1.5},
-    {"a": True},
-    {"a": None},
-    {"a": "1"},
-    {"a": [1, 2, [3, "x"]]},
-    {"a": [{"b": 1, "c": 2}, {"b": 2}]},
-    {"a": {"b": {"c": [None, False]}}, "d": ""},
-    {"ключ": "日本 🙂", 'q"': "it's", "b": 0},
-    {"a": {"b": 2}, "": {"": 1e15}},
-    {"a": {"b": "1.5"}, "x.y": "a%b"},
-    {"a": {"b": [5], "1": -0.1}, "0": 3},
-]
-SCHEDULES = [ids.encode(IdKind.SCHEDULE, factory.uuid_at(START, number)) for number in range(3)]
-WEBHOOKS = [ids.encode(IdKind.WEBHOOK, factory.uuid_at(START, number)) for number in range(3)]
-SHORT = [0, 1, 20, 999, 1_000]
 
 
 def fill(uow: UnitOfWork) -> None:
@@ -164,16 +136,6 @@ def times(draw: random.Random, key: UUID, status: RunStatus) -> dict[str, Any]:
     return {"started_at": started_at, "finished_at": started_at + took * MS, "duration_ms": took}
 
 
-def contains(document: Any, probe: Any) -> bool:
-    if isinstance(probe, dict) and isinstance(document, dict):
-        return all(key in document and contains(document[key], value) for key, value in probe.items())
-    if isinstance(probe, list) and isinstance(document, list):
-        return all(any(contains(each, value) for each in document) for value in probe)
-    # As JSON spells them, 1 and true differ, and 1 and 1.0 are one number.
-    one, other = (orjson.dumps(float(each) if type(each) is int else each) for each in (document, probe))
-    return one == other
-
-
 def without_case(text: str) -> str:
     """Unicode's canonical form of a text without regard to case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
@@ -202,7 +164,6 @@ def before(column: str) -> Callable[[AnyRow, Any], bool]:
     return lambda row, value: getattr(row, column) is not None and getattr(row, column) < value
 
 
-PERIODS = {"PT1S": 1_000 * MS, "PT0.02S": 20 * MS, "PT0S": timedelta(0), "PT59.7S": 59_700 * MS, "P1M": timedelta(31)}
 """Durations, and how long they are before the present instant of the tests; a longer one than a month is a month."""
 
 
@@ -297,25 +258,6 @@ def is_nothing(where: RunFilter) -> bool:
     return any(condition.one_of == () for condition in where.metadata_conditions or ())
 
 
-def meets(condition: MetadataCondition, document: Any) -> bool:
-    """True if the document meets the condition: each comparison in a line."""
-    for key in condition.path:
-        document = document.get(key) if isinstance(document, dict) else None
-    number = document if isinstance(document, int | float) and not isinstance(document, bool) else None
-    text = document if isinstance(document, str) else None
-    scalars = [condition.equals] if condition.equals is not None else []
-    return (
-        (condition.exists is None or condition.exists == (document is not None))
-        and all(document is not None and contains(document, orjson.loads(value)) for value in scalars)
-        and (condition.one_of is None or any(contains(document, orjson.loads(value)) for value in condition.one_of))
-        and (not condition.prefix or (text is not None and text.startswith(condition.prefix)))
-        and (condition.greater_than is None or (number is not None and number > condition.greater_than))
-        and (condition.at_least is None or (number is not None and number >= condition.at_least))
-        and (condition.less_than is None or (number is not None and number < condition.less_than))
-        and (condition.at_most is None or (number is not None and number <= condition.at_most))
-    )
-
-
 def test_every_field_is_declared_and_tested_here() -> None:
     assert set(REFERENCE) == set(FILTER_FIELDS) == {field.name for field in fields(RunFilter)}
 
@@ -337,104 +279,6 @@ def test_filters_with_equal_values_have_equal_hashes() -> None:
             assert hash(one) == hash(other)
 
 
-INSTANTS = [
-    instant + offset
-    for instant in (OLDEST, OLDEST + 350 * MS, START - 1_000 * MS, START - MS, START)
-    for offset in (timedelta(0), timedelta(microseconds=1), timedelta(microseconds=-1), timedelta(microseconds=500))
-]
-DURATIONS = [-1, 0, 1, 2, 19, 20, 21, 998, 999, 1_000, 1_001, 2**53 - 1]
-PROBES = [*METADATA, {"a": [2]}, {"a": []}, {"a": [[3]]}, {"a": [{"b": 2}]}, {"a": {"b": {}}}, {"b": False}, {"a": {}}]
-PARTS = [
-    "ünï",
-    "ÜNÏ",
-    "CODE",
-    "STRASSE",
-    "straße",
-    "i",
-    "k is",
-    "",
-    "TIMED",
-    "t",
-    "%",
-    "_",
-    "\\",
-    "/",
-    "'",
-    '"',
-    "0% w",
-    "e_c",
-    "日本",
-    "🙂",
-    "\n",
-    "nowhere",
-]
-TEXTS: dict[str, list[str]] = {
-    "tags": [*TAGS, "re"],
-    "external_id": ["order-1", "order-2", "", "order"],
-    "failed_step_name": ["fetch", "store", "gone"],
-    "error_fingerprint": ["00ff", "ffff"],
-    "error_message": PARTS,
-    "source": ["cron", *SCHEDULES, *WEBHOOKS],
-}
-"""Texts to look for in each column."""
-JSON_SCALARS = st.sampled_from(["1", "1.0", "true", "false", '"1"', '"1.5"', "2", "0", '""', '"it\'s"', "-0.1", "3"])
-SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    # Which IDs there are is known in the test: until then a number stands for each.
-    **dict.fromkeys(IdKind, st.integers(0, 5)),
-    ValueType.INSTANT: st.sampled_from(INSTANTS),
-    ValueType.MILLISECONDS: st.sampled_from(DURATIONS),
-    ValueType.FLAG: st.booleans(),
-    ValueType.DURATION: st.sampled_from(["", *PERIODS]),
-    ValueType.JSON_OBJECT: st.sampled_from(PROBES).map(lambda probe: orjson.dumps(probe).decode()),
-    ValueType.METADATA_CONDITION: st.builds(
-        MetadataCondition,
-        path=st.sampled_from([("a",), ("a", "b"), ("a", "1"), ("a", "b", "c"), ("0",), ("", ""), ("x.y",), ("gone",)]),
-        exists=st.sampled_from([None, None, None, True, False]),
-        equals=st.none() | st.none() | JSON_SCALARS,
-        one_of=st.none() | st.none() | st.lists(JSON_SCALARS, max_size=3).map(tuple),
-        prefix=st.sampled_from([None, None, None, "", "1", "a%", "it's"]),
-        **{name: st.sampled_from([None, None, None, 0.0, 1.0, 1.5, 2.0, -0.1, 1e15]) for name in COMPARISONS},
-    ),
-}
-
-
-def values_of(field: FilterField) -> st.SearchStrategy[Any]:
-    if field.value_type is ValueType.FILTER:
-        part = st.deferred(lambda: PARTS_OF_FILTERS)
-        return st.lists(part, max_size=3) if field.is_list else part
-    if field.is_text:
-        return st.lists(st.sampled_from(TEXTS[field.column]), max_size=4)
-    if field.value_type is ValueType.TEXT:
-        scalars: st.SearchStrategy[Any] = st.sampled_from(TEXTS[field.column])
-    elif (known := SCALARS.get(field.value_type)) is not None:
-        scalars = known
-    else:
-        assert isinstance(field.value_type, type)
-        scalars = st.sampled_from(field.value_type)
-    return st.lists(scalars, max_size=4) if field.is_list else scalars
-
-
-VALUES = {name: values_of(field) for name, field in FILTER_FIELDS.items()}
-LEAVES = sorted(name for name, field in FILTER_FIELDS.items() if field.value_type is not ValueType.FILTER)
-
-
-def some_of(names: st.SearchStrategy[list[str]]) -> st.SearchStrategy[dict[str, Any]]:
-    return names.flatmap(lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names}))
-
-
-PARTS_OF_FILTERS = st.recursive(
-    some_of(st.lists(st.sampled_from(LEAVES), max_size=3, unique=True)),
-    lambda part: (
-        st.fixed_dictionaries({"not_": part})
-        | st.fixed_dictionaries({"or_": st.lists(part, max_size=3)})
-        | st.builds(lambda one, other: {**one, "not_": other}, part, part)
-    ),
-    max_leaves=5,
-)
-"""Filters within filters."""
-FILTERS = st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4, unique=True).flatmap(
-    lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names})
-)
 TYPICAL: dict[str, Any] = {
     "project_ids": [0],
     "flow_ids": [0],

@@ -21,13 +21,14 @@ from domain.runs.run_filter import RunFilter
 from domain.time import time_buckets
 from domain.time.cron import get_zone
 from domain.time.time_buckets import BucketSize
+from tests.db.runs import filter_values
 from tests.db.runs import test_filter as of_filters
 from tests.db.test_plans import statements_on
 from tests.support import factory
 from tests.support.clock import START
 from tests.support.factory import PublishedFlow
 
-OLDEST = of_filters.OLDEST
+OLDEST = filter_values.OLDEST
 MS = timedelta(milliseconds=1)
 fill = of_filters.fill
 

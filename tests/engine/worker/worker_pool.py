@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[3]
 
 
 class WorkerPool:
-    """Starts workers in processes of their own, and tells how they ended."""
+    """Starts workers in processes of their own, and reports their exit codes."""
 
     def __init__(self, pipe: "subprocess.Popen[str]") -> None:
         self._pipe = pipe

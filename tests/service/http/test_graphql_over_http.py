@@ -180,17 +180,6 @@ async def test_blank_operation_name_is_absent(idle_app: App) -> None:
     assert code(await post(idle_app, two)) == "BAD_REQUEST"
 
 
-async def test_hash_of_a_persisted_query_is_not_supported(idle_app: App) -> None:
-    extensions = {"persistedQuery": {"version": 1, "sha256Hash": "a" * 64}}
-    response = await post(idle_app, {"extensions": extensions})
-    (error,) = response.json()["errors"]
-    assert (response.status_code, error["message"]) == (200, "PersistedQueryNotSupported")
-    assert error["extensions"]["code"] == "PERSISTED_QUERY_NOT_SUPPORTED"
-    # Then the client sends the document as well.
-    answer = await post(idle_app, {"query": ROLE, "extensions": extensions})
-    assert answer.json() == {"data": {"viewer": {"role": "ADMIN"}}}
-
-
 async def test_wrong_key_is_wrong_beside_a_good_cookie(idle_app: App) -> None:
     cookie = f"flow_runs_session={idle_app.keys.admin}"
     response = await post(idle_app, {"query": ROLE}, authorization="Bearer wrong", cookie=cookie)

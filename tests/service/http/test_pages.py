@@ -162,7 +162,7 @@ async def test_service_is_not_ready_before_its_database_is_migrated(
 async def test_service_is_not_ready_without_its_database(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"
     database = open_database(url)
-    settings = Settings(database_url=url, secret_keys=SecretStr(new_key()))
+    settings = Settings(database_url=url, secret_keys=SecretStr(new_key()), token_keys=SecretStr(new_key()))
     app = create_service(settings, database, ids.new_uuid(), with_worker=False).app
     async with client(app) as http:
         response = await http.get("/readyz")

@@ -18,6 +18,7 @@ MUTATIONS = {
     "completeStep": (Role.OPERATOR, 'completeStep(runId: "{failed}", stepName: "b", skip: true, force: true)'),
     "cancel": (Role.OPERATOR, 'cancel(runId: "{queued}")'),
     "resumeRun": (Role.OPERATOR, 'resumeRun(runId: "{paused}", requestId: "{request}", response: 1)'),
+    "updateRun": (Role.OPERATOR, 'updateRun(runId: "{failed}", note: "Known")'),
     "createSchedule": (Role.ADMIN, 'createSchedule(input: {{flowId: "{flow}", cron: "@daily"}})'),
     "updateSchedule": (Role.ADMIN, 'updateSchedule(input: {{id: "{schedule}"}})'),
     "deleteSchedule": (Role.ADMIN, 'deleteSchedule(id: "{schedule}")'),

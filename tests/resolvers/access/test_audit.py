@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from domain.audit import AuditAction
-from tests.resolvers.test_roles import MUTATIONS, ONLY_ONCE
+from tests.resolvers.access.test_roles import MUTATIONS, ONLY_ONCE
 from tests.support.app import App
 from tests.support.clock import FakeClock
 from tests.support.run_family import RunFamily, make_run_family
@@ -24,6 +24,7 @@ OBJECTS = {
     "completeStep": "run",
     "cancel": "run",
     "resumeRun": "run",
+    "updateRun": "run",
     "createSchedule": "sched",
     "updateSchedule": "sched",
     "deleteSchedule": "sched",

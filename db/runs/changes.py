@@ -1,0 +1,62 @@
+"""Changes of what clients say about a run after its start: its tags, metadata and note."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+from sqlalchemy import select, update
+
+from db.core.unit_of_work import UnitOfWork
+from db.events import log as event_log
+from db.models import FlowRun
+from db.models.types import table
+from db.sql.rows import fetch_first
+from domain.time import clock
+
+_table = table(FlowRun)
+_run = _table.c
+_LOCK = select(
+    _run.id, _run.project_id, _run.flow_id, _run.status, _run.tags, _run.metadata, _run.note
+).with_for_update(key_share=True)
+
+
+class ChangeableRun(Protocol):
+    """A run with what can be changed of it."""
+
+    id: UUID
+    project_id: UUID
+    flow_id: UUID
+    status: str
+    tags: list[str]
+    metadata: str
+    note: str | None
+
+
+def lock(uow: UnitOfWork, run_id: UUID) -> ChangeableRun | None:
+    """Returns the run, locked against other changes; None if it is missing."""
+    row: ChangeableRun | None = fetch_first(uow.conn, _LOCK.where(_run.id == run_id))
+    return row
+
+
+def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> None:
+    """Sets the columns `values` of a run that `lock` has returned: `tags`, `metadata`, `note`."""
+    now = clock.now()
+    uow.conn.execute(
+        update(_table)
+        .where(_run.id == run.id)
+        .values({**{_run[name]: value for name, value in values.items()}, _run.updated_at: now})
+    )
+    # With both values, so that a stream tells whether the run matched before, and after, whatever came later.
+    data = {name: [getattr(run, name), value] for name, value in values.items() if name != "note"}
+    event = {
+        "run_id": run.id,
+        "project_id": run.project_id,
+        "flow_id": run.flow_id,
+        "kind": event_log.RUN_CHANGED,
+        "from_status": run.status,
+        "to_status": run.status,
+        "data": orjson.dumps(data).decode(),
+        "at": now,
+    }
+    event_log.append(uow, [event])

@@ -1,0 +1,160 @@
+"""Documents that clients name in place of sending their text.
+
+Automatic persisted queries are Apollo's protocol: a client sends the SHA-256 of a document, and its text only if the
+service does not know it. Trusted documents are a list that the operator gives: then nothing else is executed.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from domain.errors import (
+    BadRequestError,
+    DocumentNotTrustedError,
+    PersistedQueryNotFoundError,
+    PersistedQueryNotSupportedError,
+)
+
+MAX_DOCUMENT_BYTES = 64 * 1024
+"""Bytes of a document that is kept. Documents of applications have some kilobytes; longer ones are executed, and have
+to be sent each time."""
+_PREFIX = "sha256:"
+"""How GraphQL over HTTP marks a `documentId` that is the hash of its document."""
+
+
+class Documents(Protocol):
+    """Finds the text of the document that a request sends or names."""
+
+    def text_of(self, request: Mapping[str, Any]) -> Any:
+        """Returns the text; what a malformed request has in its place, which is refused later.
+
+        Raises:
+            RequestError: the document is unknown here, or may not be executed.
+        """
+        ...
+
+
+class PersistedDocuments:
+    """Documents that clients have sent, by their hash. The least recently used ones go first.
+
+    Each process has its own: a client whose request meets another process sends the text once more.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """Keeps so many documents; 0 switches persisted queries off."""
+        self._capacity = capacity
+        self._texts: OrderedDict[str, str] = OrderedDict()
+
+    def text_of(self, request: Mapping[str, Any]) -> Any:
+        """Returns the text of the document that the request sends or names.
+
+        Raises:
+            PersistedQueryNotFoundError: the document has to be sent.
+            PersistedQueryNotSupportedError: persisted queries are switched off, and the request has no text.
+            BadRequestError: the hash is none, or not that of the text.
+        """
+        query, named = request.get("query"), _named(request)
+        if named is None or (query and not self._capacity):
+            return query
+        if not self._capacity:
+            raise PersistedQueryNotSupportedError
+        digest = named.removeprefix(_PREFIX).lower()
+        if not query:
+            if (known := self._texts.get(digest)) is None:
+                raise PersistedQueryNotFoundError
+            self._texts.move_to_end(digest)
+            return known
+        if isinstance(query, str):
+            self._keep(query, digest)
+        return query
+
+    def _keep(self, query: str, digest: str) -> None:
+        content = query.encode(errors="surrogatepass")
+        if _sha256(content) != digest:
+            raise BadRequestError("The hash of the persisted query is not the SHA-256 of `query`.")
+        if len(content) <= MAX_DOCUMENT_BYTES:
+            self._texts[digest] = query
+            self._texts.move_to_end(digest)
+            if len(self._texts) > self._capacity:
+                self._texts.popitem(last=False)
+
+
+class TrustedDocumentsFileError(click.ClickException):
+    """The file of trusted documents cannot be used. The command ends with this message."""
+
+
+class TrustedDocuments:
+    """The documents of files, and no others. Their names in the files are IDs of them, and so are their hashes."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = {name.removeprefix(_PREFIX): text for name, text in texts.items()}
+        self._texts |= {_sha256(text.encode(errors="surrogatepass")): text for text in texts.values()}
+        self._known = frozenset(self._texts.values())
+
+    def text_of(self, request: Mapping[str, Any]) -> Any:
+        """Returns the text of a trusted document: of the one that the request names, or else sends.
+
+        Raises:
+            DocumentNotTrustedError: the request names or sends another one.
+        """
+        query, named = request.get("query"), _named(request)
+        if named is None:
+            if isinstance(query, str) and query not in self._known:
+                raise DocumentNotTrustedError
+            return query
+        text = self._texts.get(named.removeprefix(_PREFIX))
+        if text is None or (query and query != text):
+            raise DocumentNotTrustedError
+        return text
+
+
+def read_trusted(files: Iterable[Path]) -> Mapping[str, str]:
+    """Returns the documents of JSON files that map IDs to texts, as Relay's compiler and GraphQL Codegen write them.
+
+    Raises:
+        TrustedDocumentsFileError: a file cannot be read, or has another form.
+    """
+    texts: dict[str, str] = {}
+    for file in files:
+        try:
+            content = json.loads(file.read_bytes())
+        except OSError as error:
+            raise TrustedDocumentsFileError(f"The trusted documents {file} cannot be read: {error.strerror}.") from None
+        except ValueError as error:
+            raise TrustedDocumentsFileError(f"The trusted documents {file} are not JSON: {error}.") from None
+        if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
+            raise TrustedDocumentsFileError(
+                f"The trusted documents {file} must be a JSON object that maps IDs to documents in text."
+            )
+        texts |= content
+    return texts
+
+
+def _named(request: Mapping[str, Any]) -> str | None:
+    """Returns the ID or the hash of the document that the request names; None if it names none.
+
+    Raises:
+        BadRequestError: the request names one in a malformed way.
+    """
+    document_id = request.get("documentId")
+    if document_id is not None:
+        if not isinstance(document_id, str) or not document_id:
+            raise BadRequestError("`documentId` must be a string that is not empty.")
+        return document_id
+    extensions = request.get("extensions")
+    persisted = extensions.get("persistedQuery") if isinstance(extensions, dict) else None
+    if persisted is None:
+        return None
+    digest = persisted.get("sha256Hash") if isinstance(persisted, dict) and persisted.get("version") == 1 else None
+    if not isinstance(digest, str) or not digest:
+        raise BadRequestError("`persistedQuery` must be an object with `version: 1` and the text `sha256Hash`.")
+    return digest
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Tests of keys, tokens, roles and the audit log through the API."""

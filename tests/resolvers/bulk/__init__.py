@@ -1,0 +1,1 @@
+"""Tests of bulk operations through the API."""

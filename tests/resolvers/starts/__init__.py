@@ -1,0 +1,1 @@
+"""Tests of the ways in which runs are started through the API."""
