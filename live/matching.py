@@ -96,6 +96,11 @@ class RunSnapshot:
         if "metadata" in changed:
             self._metadata = orjson.loads(changed["metadata"][after])
 
+    def set_present_values(self) -> None:
+        """Change the tags and the metadata to those of the row, which may have been changed since."""
+        self.tags = cast("AnyRow", self.row)._asdict().get("tags")
+        self._metadata = None
+
     @property
     def waiting_for(self) -> WaitKind | None:
         """What the run waits for. If its row has gone on since, by what the row still says of its last pause."""

@@ -129,9 +129,15 @@ class _RunsMatcher:
     def match(self, event: EventRow, run: RunRow | None) -> bool | None:
         if run is None:
             return None
-        if self._matches(matching.snapshot_after(event, run)):
-            return True
-        if self._is_confined and event.kind == RUN_CHANGED:
+        after = matching.snapshot_after(event, run)
+        hides = self._is_confined and event.kind == RUN_CHANGED
+        if self._matches(after):
+            if not hides:
+                return True
+            # The event shows the run as it is now, and it may have left the scope since.
+            after.set_present_values()
+            return True if self._matches(after) else None
+        if hides:
             return None
         before = matching.snapshot_before(event, run)
         return False if before is not None and self._matches(before) else None

@@ -50,6 +50,7 @@ from service.listening import listen, listen_for_metrics
 from service.log_output import configure_logging
 from service.metrics.collector import Metrics
 from service.metrics.server import serving
+from service.runs_cli import runs
 from service.secret_keys import load_key_ring
 from service.server import freeze_gc, server_config
 from service.settings import Settings
@@ -106,6 +107,9 @@ def main(context: click.Context) -> None:
         raise click.ClickException("; ".join(problems)) from None
     configure_logging(settings.log_level, settings.log_format)
     context.obj = settings
+
+
+main.add_command(runs)
 
 
 @main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")

@@ -88,8 +88,14 @@ async def test_streams_report_whether_the_run_matched_before_and_after(idle_app:
     ):
         match = RunsTopic(where).matcher().match
         assert "".join(signs[match(event, row)] for event in events) == expected, where
-    # An access token does not see the run that has left its scope.
+    # An access token does not see the run that has left its scope, not even in a replay of how it got there.
     confined = RunsTopic(RunFilter(tags=["red"]), is_confined=True).matcher().match
+    assert [confined(event, row) for event in events] == [None, None, None]
+    confined = RunsTopic(RunFilter(tags=["blue"]), is_confined=True).matcher().match
+    assert [confined(event, row) for event in events] == [True, True, True]
+    await update(app, run, tags=["gone"])
+    row = (await app.database.read(reads.by_ids, [key], columns))[key]
+    assert RunsTopic(RunFilter(tags=["blue"])).matcher().match(events[0], row)
     assert [confined(event, row) for event in events] == [None, None, None]
 
 

@@ -14,6 +14,7 @@ from db import api_keys
 from db.assembly import open_database
 from domain.enums import Role
 from tests.service.streams.test_socket import receive, signed_in, subscribe
+from tests.support.app import TOKEN_KEY
 from tests.support.processes.commands import run_service, run_worker
 from tests.support.processes.server import Server
 
@@ -28,12 +29,16 @@ FLOWS = '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'
 START = """mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 30000}) {
     ... on StartRunSuccess { run { id status } } } }"""
 
+CREATE_TOKEN = """mutation { it: createAccessToken(filter: {tags: ["mine"]}) {
+    ... on CreateAccessTokenSuccess { token } } }"""
+REVOKE_TOKEN = "mutation($token: String!) { it: revokeAccessToken(token: $token) { __typename } }"
+
 
 @pytest.fixture
 def environment(database_url: str) -> dict[str, str]:
     """That of processes on one database."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOWRUNS_")}
-    settings = {"DATABASE_URL": database_url, "PORT": "0", "BOOTSTRAP_KEY": KEY}
+    settings = {"DATABASE_URL": database_url, "PORT": "0", "BOOTSTRAP_KEY": KEY, "TOKEN_KEYS": TOKEN_KEY}
     return {**kept, **{f"FLOWRUNS_{name}": value for name, value in settings.items()}, "PYTHONUNBUFFERED": "1"}
 
 
@@ -115,18 +120,29 @@ async def is_in(server: Server, secret: str) -> bool:
     return response.status_code == 200
 
 
-async def test_revoked_key_ends_in_every_process(two: tuple[Server, Server], database_url: str) -> None:
-    """Who revokes it is neither of them, and sends no signals."""
-    operator = open_database(database_url)
-    secret = await operator.write(
-        lambda uow: api_keys.create(uow, project_id=None, role=Role.VIEWER, name="to be revoked")
-    )
-    assert [await is_in(server, secret) for server in two] == [True, True]
-    key = await operator.read(api_keys.by_secret, secret)
-    assert key is not None
-    await operator.write(api_keys.revoke, key.id)
+async def ends_everywhere(two: tuple[Server, Server], secret: str) -> None:
     async with asyncio.timeout(PATIENCE):
         for server in two:
             while await is_in(server, secret):
                 pass
+
+
+async def test_revoked_key_and_token_end_in_every_process(two: tuple[Server, Server], database_url: str) -> None:
+    """The process that revokes the key is neither of them, and sends no signals."""
+    operator = open_database(database_url)
+    secret = await operator.write(
+        lambda uow: api_keys.create(uow, project_id=None, role=Role.OPERATOR, name="to be revoked")
+    )
+    by_one, by_other = [Server(server.url, secret, "") for server in two]
+    first, second = [(await query(by_one, CREATE_TOKEN))["it"]["token"] for _ in range(2)]
+    assert [await is_in(server, shown) for server in two for shown in (secret, first, second)] == [True] * 6
+    revoked = await query(by_other, REVOKE_TOKEN, token=first)
+    assert revoked["it"]["__typename"] == "RevokeAccessTokenSuccess"
+    await ends_everywhere(two, first)
+    assert [await is_in(server, second) for server in two] == [True, True]
+    key = await operator.read(api_keys.by_secret, secret)
+    assert key is not None
+    await operator.write(api_keys.revoke, key.id)
+    await ends_everywhere(two, secret)
+    await ends_everywhere(two, second)
     await operator.close()

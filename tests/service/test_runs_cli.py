@@ -1,0 +1,93 @@
+"""The commands `python -m service runs …` against a running service."""
+
+import asyncio
+import json
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from domain.enums import RunStatus
+from service.api_client import ApiClient
+from service.runs_cli import runs
+from tests.resolvers.test_cancel_and_resume import ASK
+from tests.support.app import PATIENCE
+from tests.support.processes.server import AppServer, run_server
+from tests.support.run_family import make_flow, make_runs
+
+FOLLOW = """subscription($id: ID!, $after: String) { flowRunProgressed(runId: $id, after: $after) { __typename
+    ... on FlowRunStatusChanged { cursor status } ... on CaughtUp { cursor } } }"""
+
+
+class Shell:
+    """Invokes `runs` with the address and a key of a service."""
+
+    def __init__(self, server: AppServer) -> None:
+        self._environment = {"FLOWRUNS_URL": server.url, "FLOWRUNS_KEY": server.admin_key}
+
+    async def run(self, *arguments: str, answer: str | None = None) -> Result:
+        runner = CliRunner(env=self._environment)
+        return await asyncio.to_thread(runner.invoke, runs, arguments, input=answer)
+
+    async def succeed(self, *arguments: str) -> str:
+        result = await self.run(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    async def values(self, *arguments: str) -> list[Any]:
+        """Returns the JSON values that a command prints."""
+        return [json.loads(line) for line in (await self.succeed("--json", *arguments)).splitlines()]
+
+
+async def test_runs_are_started_watched_resumed_and_listed(database_url: str) -> None:
+    async with run_server(database_url, with_worker=True) as server:
+        shell = Shell(server)
+        await server.app.create_flow(ASK, "approval")
+        (started,) = await shell.values("start", "approval", "--tag", "red", "--input", '{"order": 7}')
+        run_id = started["id"]
+        loop, paused = asyncio.get_running_loop(), asyncio.Event()
+
+        def follow() -> list[str]:
+            seen = []
+            for event in ApiClient(server.url, server.admin_key).stream(FOLLOW, {"id": run_id}):
+                seen.append(event.get("status", event["__typename"]))
+                if event["__typename"] == "CaughtUp" or seen[-1] == "PAUSED":
+                    loop.call_soon_threadsafe(paused.set)
+            return seen
+
+        following = asyncio.create_task(asyncio.to_thread(follow))
+        await asyncio.wait_for(paused.wait(), PATIENCE)
+        while (await shell.values("list", "--status", "PAUSED"))[0]["totalCount"] == 0:
+            pass
+        assert "INPUT_INVALID" in (await shell.run("resume", run_id, '{"ok": 1}')).output
+        await shell.succeed("resume", run_id, '{"ok": true}')
+        assert (await following)[-1] == "SUCCEEDED"
+        await shell.succeed("watch", run_id)
+        listed = await shell.succeed("list", "--flow", "approval", "--tag", "red", "--since", "PT1H")
+        assert run_id in listed
+        assert "1 of 1 runs" in listed
+
+
+async def test_runs_are_retried_and_cancelled_as_planned(database_url: str) -> None:
+    async with run_server(database_url) as server:
+        shell, app = Shell(server), server.app
+        flow = await make_flow(app, "shop")
+        failed = {"status": RunStatus.FAILED, "failed_step_name": "b", "error_message": "No", "error_code": "X"}
+        one, *_ = await make_runs(app, flow, failed, failed, {"status": RunStatus.SUCCEEDED})
+        planned = await shell.succeed("retry", "--flow", "shop", "--strategy", "ON_LATEST_VERSION", "--dry-run")
+        assert "2 of 3 runs are eligible" in planned
+        declined = await shell.run("retry", one, "--strategy", "ON_LATEST_VERSION", answer="n\n")
+        assert (declined.exit_code, "Retry 1 of 1 runs?" in declined.output) == (1, True)
+        (done,) = await shell.values("retry", "--flow", "shop", "--strategy", "ON_LATEST_VERSION", "--yes")
+        assert (done["succeeded"], done["skipped"]) == (2, 1)
+        assert "2 of 2 runs changed" in await shell.succeed("cancel", "--status", "QUEUED", "--flow", "shop", "--yes")
+
+
+async def test_what_cannot_be_done_is_said_in_one_line(database_url: str) -> None:
+    async with run_server(database_url) as server:
+        shell = Shell(server)
+        unknown = await shell.run("start", "nothing")
+        assert (unknown.exit_code, unknown.output) == (1, "Error: 0 flows are called 'nothing'.\n")
+        assert "EMPTY_FILTER" in (await shell.run("cancel", "--yes")).output
+        assert "UNAUTHENTICATED" in (await shell.run("--key", "wrong", "list")).output
+        away = await shell.run("--url", "http://127.0.0.1:1", "list")
+        assert (away.exit_code, "cannot be reached" in away.output) == (1, True)
