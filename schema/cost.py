@@ -98,7 +98,6 @@ _SCANNING = {
     "topFailingSteps",
     "groupBy",
     "failures",
-    "pickers",
 }
 _OF_FLOW = "stats"
 """The field of a flow below which statistics are those of the flow."""
