@@ -14,7 +14,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import ApiKey, Project
 from db.models.types import table
 from db.row_types import ApiKeyRow
-from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.listing import Listing
 from db.sql.rows import fetch_all, fetch_first, select_columns
 from domain import ids
 from domain.actor import BY_SYSTEM, Origin
@@ -31,7 +31,6 @@ PREFIX = "fr_"
 """The beginning of every API key."""
 USE_PRECISION = timedelta(minutes=5)
 """How far `last_used_at` may lie back while a key is in use: each key costs at most one write in this time."""
-NEWEST_FIRST = Keyset(_key.id, None, descending=True)
 
 
 class ActiveKey(NamedTuple):
@@ -214,21 +213,6 @@ class KeyFilter:
     """True for keys that are neither revoked nor expired, false for the others."""
 
 
-def page(conn: Connection, columns: Collection[str], where: KeyFilter, page: Page) -> Sequence[ApiKeyRow]:
-    """Returns the matching keys of one page, newest first."""
-    return NEWEST_FIRST.page(conn, select(*select_columns(_table, columns)).where(_matches(where)), page)
-
-
-def has_more(conn: Connection, where: KeyFilter, edge: Edge) -> bool:
-    """True if a matching key stands beyond `edge`."""
-    return NEWEST_FIRST.has_more(conn, select(_key.id).where(_matches(where)), edge)
-
-
-def count(conn: Connection, where: KeyFilter, limit: int | None) -> int:
-    """Returns the number of matching keys. Counting stops at `limit`."""
-    return count_up_to(conn, select(_key.id).where(_matches(where)), limit)
-
-
 def _matches(where: KeyFilter) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
@@ -236,6 +220,10 @@ def _matches(where: KeyFilter) -> ColumnElement[bool]:
     if where.active is not None:
         conditions.append(_in_force() if where.active else not_(_in_force()))
     return and_(*conditions)
+
+
+LISTING = Listing(_table, _matches)
+"""The keys of all projects."""
 
 
 def listed(conn: Connection) -> Sequence[ListedKey]:

@@ -1,31 +1,28 @@
 """Reads and writes of the audit log."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, literal_column, or_, select, true
+from sqlalchemy import ColumnElement, and_, delete, insert, literal_column, or_, select, true
 
 from db.core.unit_of_work import UnitOfWork
 from db.models import AuditEvent
 from db.models.types import table
-from db.row_types import AuditEventRow
-from db.sql.keyset import Edge, Keyset, Page, count_up_to
-from db.sql.rows import select_columns
+from db.sql.listing import Listing
 from domain import ids
 from domain.actor import Origin
 from domain.audit import AuditAction, AuditFilter
 from domain.ids import IdKind
+from domain.text import client_name
 
 _table = table(AuditEvent)
 _event = _table.c
 _INSERT = insert(_table)
 # Written out, because the partial index serves a query that has its very condition.
 _RARE: ColumnElement[bool] = _event.action != literal_column("'START_RUN'")
-
-NEWEST_FIRST = Keyset(_event.id, None, descending=True)
 
 
 def record(
@@ -67,31 +64,11 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], withheld: Colle
     """
     return {
         "changes": {
-            _shown(name): {} if name in withheld else {"from": before.get(name), "to": value}
+            client_name(name): {} if name in withheld else {"from": before.get(name), "to": value}
             for name, value in after.items()
             if before.get(name) != value
         }
     }
-
-
-def _shown(column: str) -> str:
-    head, *tail = column.split("_")
-    return head + "".join(word.capitalize() for word in tail)
-
-
-def page(conn: Connection, columns: Collection[str], where: AuditFilter, page: Page) -> Sequence[AuditEventRow]:
-    """Returns the matching events of one page, newest first."""
-    return NEWEST_FIRST.page(conn, select(*select_columns(_table, columns)).where(_matches(where)), page)
-
-
-def has_more(conn: Connection, where: AuditFilter, edge: Edge) -> bool:
-    """True if a matching event stands beyond `edge`."""
-    return NEWEST_FIRST.has_more(conn, select(_event.id).where(_matches(where)), edge)
-
-
-def count(conn: Connection, where: AuditFilter, limit: int | None) -> int:
-    """Returns the number of matching events. Counting stops at `limit`."""
-    return count_up_to(conn, select(_event.id).where(_matches(where)), limit)
 
 
 def purge(uow: UnitOfWork, before: datetime, limit: int) -> int:
@@ -120,3 +97,7 @@ def _matches(where: AuditFilter) -> ColumnElement[bool]:
     if where.created_before is not None:
         conditions.append(_event.id < ids.first_uuid_at(where.created_before))
     return and_(*conditions)
+
+
+LISTING = Listing(_table, _matches)
+"""The events of all projects."""

@@ -63,5 +63,5 @@ class Origin:
     """The ID of the request; None if it was no request."""
 
 
-BY_SYSTEM = Origin(Actor(ActorKind.SYSTEM))
+BY_SYSTEM = Origin(SYSTEM)
 """The service itself, without a request."""

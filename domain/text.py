@@ -1,4 +1,4 @@
-"""The form of texts in which upper and lower case are the same."""
+"""Forms of texts: the one in which upper and lower case are the same, and the one of names that clients know."""
 
 from string import ascii_lowercase, ascii_uppercase
 from unicodedata import normalize
@@ -21,3 +21,9 @@ def fold_column(text: str | None) -> str | None:
         return None
     folded = fold(text)
     return None if folded == text.translate(_ASCII_LOWER) else folded
+
+
+def client_name(name: str) -> str:
+    """Returns the name under which clients know an attribute or a column: in camel case."""
+    head, *tail = name.rstrip("_").split("_")
+    return head + "".join(word.capitalize() for word in tail)

@@ -100,7 +100,7 @@ class RunsTopic:
 
     filter: RunFilter
     is_confined: bool = False
-    """True for an access token: it hears nothing of runs that leave the filter when their tags or metadata are changed,
+    """True for an access token: it gets no event of runs that leave the filter when their tags or metadata are changed,
     because then they may have left its scope."""
     marks_caught_up = True
 

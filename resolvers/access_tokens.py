@@ -14,7 +14,8 @@ from domain.errors import AccessTokenNotFoundError, EmptyFilterError, InvalidArg
 from domain.ids import IdKind
 from domain.runs import scope as scopes
 from domain.runs.run_filter import RunFilter
-from domain.time import clock, iso_duration
+from domain.time import clock
+from resolvers import values
 from resolvers.context import Context, Viewer
 
 DEFAULT_LIFETIME = "PT15M"
@@ -84,11 +85,8 @@ def _record(
 
 
 def _end(lifetime: str) -> datetime:
-    now = clock.now().replace(microsecond=0)  # a token tells seconds
-    try:
-        end = iso_duration.parse(lifetime).after(now)
-    except ValueError as error:
-        raise InvalidArgumentError(f"`expiresIn` {error}.") from None
+    now = clock.now().replace(microsecond=0)  # a token has whole seconds
+    end = values.end_of("expiresIn", lifetime, now)
     if not now < end <= now + MAX_LIFETIME:
         raise InvalidArgumentError("`expiresIn` must be longer than zero, and at most a day.")
     return end

@@ -1,6 +1,5 @@
 """API keys over the API: who may make, replace and end which."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +8,6 @@ from db import api_keys, projects
 from db.api_keys import KeyFilter
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import ApiKeyRow
-from db.sql.keyset import Edge, Page, Position
 from domain import ids
 from domain.actor import Origin
 from domain.enums import Role
@@ -21,9 +19,10 @@ from domain.errors import (
     ProjectNotFoundError,
 )
 from domain.ids import IdKind
-from domain.time import clock, iso_duration
+from domain.time import clock
 from resolvers import authorize, values
 from resolvers.context import Context, Viewer
+from resolvers.lists import RowList
 
 DEFAULT_OVERLAP = "P1D"
 """How long a key that was rotated can still be used, unless a client says otherwise."""
@@ -39,35 +38,15 @@ class IssuedKey:
     secret: str
 
 
-class KeyList:
-    """The keys that the viewer sees, newest first.
+def list_of(context: Context, active: bool | None) -> RowList:
+    """Returns the keys that the viewer sees, newest first. `active`: see `KeyFilter`.
 
     Raises:
         ForbiddenError: the viewer is no ADMIN.
     """
-
-    ordering = _ORDERING
-
-    def __init__(self, context: Context, active: bool | None) -> None:
-        authorize.require(context.viewer, Role.ADMIN)
-        self._database = context.database
-        self._where = KeyFilter(authorize.visible_projects(context.viewer, None), active)
-
-    async def page(self, columns: Collection[str], page: Page) -> Sequence[ApiKeyRow]:
-        """Returns the keys of a page."""
-        return await self._database.read(api_keys.page, columns, self._where, page)
-
-    async def has_more(self, edge: Edge) -> bool:
-        """True if a key stands beyond `edge`."""
-        return await self._database.read(api_keys.has_more, self._where, edge)
-
-    async def count(self, limit: int | None) -> int:
-        """Returns the number of keys, at most `limit`."""
-        return await self._database.read(api_keys.count, self._where, limit)
-
-    def position(self, row: ApiKeyRow) -> Position:
-        """Returns the position of a key."""
-        return Position(0, row.id)
+    authorize.require(context.viewer, Role.ADMIN)
+    where = KeyFilter(authorize.visible_projects(context.viewer, None), active)
+    return RowList(context.database, api_keys.LISTING, where, _ORDERING)
 
 
 async def create(
@@ -135,7 +114,7 @@ async def rotate(
         PrivilegeExceededError: the key has a higher role than the viewer's own.
     """
     end = _expiry(expires_at, expires_in)
-    old_ends_at = _after("overlap", overlap)
+    old_ends_at = values.end_of("overlap", overlap, clock.now())
     return await context.database.write(
         _rotate, context.viewer, context.origin, ids.decode(IdKind.API_KEY, key_id), old_ends_at, end
     )
@@ -185,14 +164,7 @@ def _expiry(expires_at: datetime | None, expires_in: str | None) -> datetime | N
     if expires_at is not None and expires_in is not None:
         raise InvalidArgumentError("Give `expiresAt` or `expiresIn`, not both.")
     if expires_in is not None:
-        expires_at = _after("expiresIn", expires_in)
+        expires_at = values.end_of("expiresIn", expires_in, clock.now())
     if expires_at is not None and expires_at <= clock.now():
         raise InvalidArgumentError("A key must expire in the future.")
     return expires_at
-
-
-def _after(name: str, duration: str) -> datetime:
-    try:
-        return iso_duration.parse(duration).after(clock.now())
-    except ValueError as error:
-        raise InvalidArgumentError(f"`{name}` {error}.") from None

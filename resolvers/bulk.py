@@ -45,6 +45,7 @@ from engine.worker.bulk_worker import LEASE, ChunkPipeline
 from resolvers import authorize
 from resolvers.context import Context
 from resolvers.flow_runs import retry, runs, waiting
+from resolvers.lists import RowList
 
 MAX_SYNCHRONOUS_RUNS = 500
 """Operations over up to so many runs are processed before the mutation answers; that takes some 100 ms."""
@@ -228,30 +229,10 @@ def ignored_fields(filter_: Mapping[str, Any]) -> list[str]:
     return sorted(filter_.keys() - _HONOURED_BESIDE_IDS - {"ids"}) if "ids" in filter_ else []
 
 
-class OperationList:
-    """The operations that the viewer can see, newest first; plans only if they are asked for."""
-
-    ordering = _ORDER_OF_OPERATIONS
-
-    def __init__(self, context: Context, *, with_plans: bool) -> None:
-        self._database = context.database
-        self._where = OperationFilter(context.viewer.project_id, with_plans)
-
-    async def page(self, columns: Collection[str], page: Page) -> Sequence[AnyRow]:
-        """Returns the operations of a page."""
-        return await self._database.read(reads.page, columns, self._where, page)
-
-    async def has_more(self, edge: Edge) -> bool:
-        """Returns True if an operation follows `edge`."""
-        return await self._database.read(reads.has_more, self._where, edge)
-
-    async def count(self, limit: int | None) -> int:
-        """Returns the number of operations, at most `limit`."""
-        return await self._database.read(reads.count, self._where, limit)
-
-    def position(self, row: AnyRow) -> Position:
-        """Returns the position of an operation."""
-        return Position(0, row.id)
+def list_of(context: Context, *, with_plans: bool) -> RowList:
+    """Returns the operations that the viewer can see, newest first; plans only if they are asked for."""
+    where = OperationFilter(context.viewer.project_id, with_plans)
+    return RowList(context.database, reads.LISTING, where, _ORDER_OF_OPERATIONS)
 
 
 class OutcomeList:

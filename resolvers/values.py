@@ -1,10 +1,12 @@
-"""Checks of values that clients store with runs, schedules and webhooks."""
+"""Checks of values that clients give."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from domain import json_codec
 from domain.errors import InvalidArgumentError, NumberOutOfRangeError
+from domain.time import iso_duration
 
 MAX_TAGS = 50
 """Tags of a run."""
@@ -69,3 +71,15 @@ def check_text(name: str, text: str) -> str:
     if not 1 <= len(text) <= MAX_TEXT_LENGTH or "\0" in text:
         raise InvalidArgumentError(f"`{name}` must have 1 to {MAX_TEXT_LENGTH} characters, none of them U+0000.")
     return text
+
+
+def end_of(name: str, duration: str, start: datetime) -> datetime:
+    """Returns the instant at which a duration ends that begins at `start`. `name` is that of the argument.
+
+    Raises:
+        InvalidArgumentError: the text is no duration, or its end lies beyond the calendar.
+    """
+    try:
+        return iso_duration.parse(duration).after(start)
+    except ValueError as error:
+        raise InvalidArgumentError(f"`{name}` {error}.") from None

@@ -9,9 +9,7 @@ from domain import ids
 from domain.errors import InvalidArgumentError, InvalidIdError
 from domain.ids import IdKind
 from live.stats_feed import Statistics
-from resolvers import bulk, flows, inbox, projects, schedules, secrets, webhooks
-from resolvers.api_keys import KeyList
-from resolvers.audit import AuditLog
+from resolvers import api_keys, audit, bulk, flows, inbox, projects, schedules, secrets, webhooks
 from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
@@ -174,7 +172,7 @@ class Query(InboxQuery, DefinitionQuery):
             ),
         ] = False,
     ) -> Connection[BulkOperation]:
-        source = bulk.OperationList(info.context, with_plans=include_plans)
+        source = bulk.list_of(info.context, with_plans=include_plans)
         return await connect(info, BulkOperation, source, PageArguments(first, after, last, before))
 
     @field("API keys, newest first: those of the key's project; for operator keys all. Needs the role ADMIN.")
@@ -187,7 +185,7 @@ class Query(InboxQuery, DefinitionQuery):
         last: Last = None,
         before: Before = None,
     ) -> Connection[ApiKey]:
-        source = KeyList(info.context, active)
+        source = api_keys.list_of(info.context, active)
         return await connect(info, ApiKey, source, PageArguments(first, after, last, before))
 
     @field("The audit log, newest first: who changed what. Needs the role ADMIN.")
@@ -200,7 +198,7 @@ class Query(InboxQuery, DefinitionQuery):
         last: Last = None,
         before: Before = None,
     ) -> Connection[AuditEvent]:
-        source = AuditLog(info.context, (filter or AuditEventFilter()).to_domain())
+        source = audit.list_of(info.context, (filter or AuditEventFilter()).to_domain())
         return await connect(info, AuditEvent, source, PageArguments(first, after, last, before))
 
 

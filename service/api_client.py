@@ -28,6 +28,8 @@ class ApiClient:
         self._url = f"{url.rstrip('/')}/graphql"
         self._headers = {"authorization": f"Bearer {key}"}
         self._sleep = sleep
+        # Loading the certificate authorities takes longer than most requests.
+        self._tls = httpx.create_ssl_context()
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Returns the data of the answer.
@@ -37,7 +39,7 @@ class ApiClient:
         """
         document = {"query": text, "variables": variables}
         try:
-            response = httpx.post(self._url, json=document, headers=self._headers, timeout=_TIMEOUT)
+            response = httpx.post(self._url, json=document, headers=self._headers, timeout=_TIMEOUT, verify=self._tls)
         except httpx.HTTPError as error:
             raise ApiError(f"{self._url} cannot be reached: {error or type(error).__name__}.") from None
         return _data(_body(response))
@@ -76,7 +78,8 @@ class ApiClient:
     def _events(self, text: str, variables: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         headers = {**self._headers, "accept": "text/event-stream"}
         document = {"query": text, "variables": variables}
-        with httpx.stream("POST", self._url, json=document, headers=headers, timeout=_SILENCE) as response:
+        streamed = httpx.stream("POST", self._url, json=document, headers=headers, timeout=_SILENCE, verify=self._tls)
+        with streamed as response:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 response.read()
                 if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:

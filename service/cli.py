@@ -82,7 +82,7 @@ class _Commands(click.Group):
 
 
 def _sentence(error: FlowRunsError) -> str:
-    """Returns the reason of an error, which clients of the service are not told."""
+    """Returns the reason of an error, which the API does not show."""
     cause = error.__cause__
     if isinstance(cause, ConnectionFailedError):
         return str(cause)

@@ -247,9 +247,9 @@ def _followed(output: _Output, operation: dict[str, Any]) -> dict[str, Any]:
 def _filter(client: ApiClient, **where: Any) -> dict[str, Any]:
     """Returns the FlowRunFilter of the options."""
     found = dict(where["more"] or {})
-    for name, option in (("statuses", "statuses"), ("tags", "tags")):
-        if where[option]:
-            found[name] = list(where[option])
+    for name in ("statuses", "tags"):
+        if where[name]:
+            found[name] = list(where[name])
     if where["flows"]:
         found["flowIds"] = [_flow_id(client, flow) for flow in where["flows"]]
     if where["since"]:

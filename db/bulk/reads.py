@@ -11,6 +11,7 @@ from db.bulk.outcomes import OUTCOMES
 from db.models import BulkOperation
 from db.models.types import table
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
+from db.sql.listing import Listing
 from db.sql.rows import AnyRow, select_columns
 from domain.bulk import BulkReason, BulkResult, BulkStatus
 from domain.time import clock
@@ -19,7 +20,6 @@ _operations = table(BulkOperation)
 _operation = _operations.c
 _outcome = OUTCOMES.c
 
-NEWEST_FIRST = Keyset(_operation.id, None, descending=True)
 BY_RUN = Keyset(_outcome.run_id, None, descending=False)
 
 
@@ -45,22 +45,6 @@ def by_ids(conn: Connection, operation_ids: Sequence[UUID], columns: Collection[
     """Returns operations by their IDs, with `columns`, `id` and `project_id`."""
     query = select(*select_columns(_operations, {*columns, "project_id"})).where(_operation.id.in_(operation_ids))
     return {row.id: row for row in conn.execute(query)}
-
-
-def page(conn: Connection, columns: Collection[str], where: OperationFilter, page: Page) -> Sequence[AnyRow]:
-    """Returns a page of the listed operations, newest first."""
-    query = select(*select_columns(_operations, columns)).where(_is_listed(where))
-    return NEWEST_FIRST.page(conn, query, page)
-
-
-def has_more(conn: Connection, where: OperationFilter, edge: Edge) -> bool:
-    """Returns True if a listed operation follows the edge."""
-    return NEWEST_FIRST.has_more(conn, select(_operation.id).where(_is_listed(where)), edge)
-
-
-def count(conn: Connection, where: OperationFilter, limit: int | None) -> int:
-    """Counts the listed operations, up to `limit`."""
-    return count_up_to(conn, select(_operation.id).where(_is_listed(where)), limit)
 
 
 def outcomes_page(conn: Connection, operation_id: UUID, where: OutcomeFilter, page: Page) -> Sequence[AnyRow]:
@@ -125,6 +109,10 @@ def _is_listed(where: OperationFilter) -> ColumnElement[bool]:
     is_started = _operation.started_at.is_not(None)
     is_open_plan = and_(_operation.status == BulkStatus.PLANNED, _operation.expires_at > clock.now())
     return and_(in_project, or_(is_started, is_open_plan) if where.with_plans else is_started)
+
+
+LISTING = Listing(_operations, _is_listed)
+"""The operations of all projects."""
 
 
 def _matches(operation_id: UUID, where: OutcomeFilter) -> ColumnElement[bool]:

@@ -117,7 +117,7 @@ class FlowRun(SQLModel, table=True):
     steps_purged_at: datetime | None = Field(sa_column=Column(Timestamp))
 
     note: str | None = Field(sa_column=Column(Text))
-    """What somebody wrote about the run after its start."""
+    """A note about the run, set after its start."""
     tags: list[str] = Field(sa_column=Column(Tags, nullable=False))
     meta: str = Field(sa_column=Column("metadata", Metadata, nullable=False))
     input: str = Field(sa_column=Column(Text, nullable=False))

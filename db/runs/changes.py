@@ -47,7 +47,7 @@ def change(uow: UnitOfWork, run: ChangeableRun, values: Mapping[str, Any]) -> No
         .where(_run.id == run.id)
         .values({**{_run[name]: value for name, value in values.items()}, _run.updated_at: now})
     )
-    # With both values, so that a stream tells whether the run matched before, and after, whatever came later.
+    # With both values, so that a stream knows whether the run matched before, and after, whatever came later.
     data = {name: [getattr(run, name), value] for name, value in values.items() if name != "note"}
     event = {
         "run_id": run.id,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, select, text, tuple_, update
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
@@ -84,6 +84,9 @@ _DUE = due.select_due(_DUE_COLUMNS, limit="at_most")
 _DUE_WITHOUT_LIMIT = due.select_due(
     [_run.id], ~slots.LIMITED, _run.id.not_in(bindparam("but_not", expanding=True)), limit="at_most"
 )
+_WALK_INDEX = text("SET LOCAL enable_sort = off")
+"""With the statistics of a smaller table, PostgreSQL would sort the whole backlog at each claim instead of walking the
+index that has its order: of 20,000 to 60,000 due runs, that took 69 to 188 ms instead of 0.4."""
 _CLAIM = (
     update(_runs)
     .where(any_of(_run.id, "run_ids"))
@@ -158,6 +161,8 @@ def _may_keep_steps(run: ClaimedRun) -> bool:
 
 def _admissible(uow: UnitOfWork, now: datetime, limit: int) -> list[UUID]:
     """Returns due runs that may start, in the order of the queue. They are locked."""
+    if uow.conn.dialect.name == "postgresql":
+        uow.conn.execute(_WALK_INDEX)
     rows = due.in_order(uow.conn.execute(_DUE, {"now": now, "at_most": limit}).all())
     admitted = slots.admit(uow, rows)
     refused = len(rows) - len(admitted)

@@ -114,7 +114,7 @@ def _implied(where: RunFilter, sorted_by: str | None) -> list[ColumnElement[bool
 
 
 def _any_of(column: ColumnElement[Any], values: Sequence[Any], scope: _Scope) -> ColumnElement[bool]:
-    # One value is by far the usual case, and `=` tells the planner that the order of an index can be used.
+    # One value is by far the usual case, and with `=` the planner uses the order of an index.
     if len(values) == 1:
         return _equals(column, values[0], scope)
     if column is _run.id and len(values) > _FEW:

@@ -1,6 +1,6 @@
 """Statistics over runs in groups: by flow, tag, trigger, version or error.
 
-Groups that the kept counts tell apart are answered by these (`db.rollups.answers`); for others, runs are read.
+Groups that the kept counts distinguish are answered by these (`db.rollups.answers`); for others, runs are read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _COLUMNS: Mapping[RunGroup, ColumnElement[Any]] = {
     RunGroup.ERROR: _run.error_fingerprint,
 }
 _COUNTED = {RunGroup.FLOW: FLOW, RunGroup.TRIGGER: TRIGGER}
-"""Groups that the kept counts tell apart, with the column."""
+"""Groups that the kept counts distinguish, with the column."""
 
 
 class GroupCounts(NamedTuple):

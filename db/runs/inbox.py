@@ -86,7 +86,7 @@ def _matches(where: InputRequestFilter, now: datetime) -> ColumnElement[bool]:
     )
     for column, values in lists:
         if values is not None:
-            # One value is the usual case, and `=` tells the planner that the order of an index can be used.
+            # One value is the usual case, and with `=` the planner uses the order of an index.
             conditions.append(column == values[0] if len(values) == 1 else column.in_(values))
     if where.unassigned is not None:
         conditions.append(_request.assignee.is_(None) if where.unassigned else _request.assignee.is_not(None))

@@ -6,6 +6,7 @@ from typing import Any
 from domain.errors import InvalidArgumentError
 from domain.runs.filter_field import Archived, FilterField, Operator, ValueType
 from domain.runs.run_filter import FILTER_FIELDS, RunFilter
+from domain.text import client_name
 
 _KEPT_COLUMNS = frozenset(
     {
@@ -49,7 +50,7 @@ def check(scope: RunFilter, name: str) -> RunFilter:
         elif declared.column not in _KEPT_COLUMNS or declared.operator is Operator.CREATED_WITHIN:
             raise InvalidArgumentError(
                 f"`{name}` can use what never changes in a run, such as `flowIds`, `tags` and `metadata`; not"
-                f" `{_shown(field_name)}`."
+                f" `{client_name(field_name)}`."
             )
     return replace(scope, archived=Archived.INCLUDE)
 
@@ -86,8 +87,3 @@ def _both(declared: FilterField, value: Any, other: Any) -> Any:
     if declared.operator in _UNITED and value and other:
         return (*value, *other)
     return value if value == other else None
-
-
-def _shown(name: str) -> str:
-    head, *tail = name.rstrip("_").split("_")
-    return head + "".join(word.capitalize() for word in tail)

@@ -26,7 +26,7 @@ class ApiKey:
     payloads: bool = column(
         "payloads", "True if the key sees inputs, outputs, details of errors, logs and files of runs."
     )
-    hint: str = column("hint", "The first characters of the secret, to tell keys apart.")
+    hint: str = column("hint", "The first characters of the secret, to distinguish keys.")
     project: Project | None = link(
         "The project of the key; null for operator keys, which see all projects.",
         "project_id",

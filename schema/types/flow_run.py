@@ -169,7 +169,7 @@ class FlowRun(Node):
         "scheduled_for",
         "The fire time for which a schedule started the run; a retry keeps it. Null for other runs.",
     )
-    note: str | None = column("note", "What somebody wrote about the run with `updateRun`; null if nobody did.")
+    note: str | None = column("note", "A note about the run, set with `updateRun`; null if there is none.")
     tags: list[str] = column("tags", "The tags given when the run was started, or by `updateRun` since.")
     metadata: JSON = json_column("metadata", "The JSON object given when the run was started; empty by default.")
     input: JSON = json_column("input", "The input of the run.")

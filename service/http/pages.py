@@ -27,7 +27,7 @@ _CONSOLE_PATHS = (
 )
 """The addresses of the console's pages: all of them are one document."""
 _BASE_PATH = 'name="base-path" content=""'
-"""The part of a page that tells its scripts the path below which the service is."""
+"""The part of a page from which its scripts read the path below which the service is."""
 _VARY = {"vary": f"accept, {HEADER}"}
 _MISSING = (
     "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"

@@ -45,7 +45,7 @@ class RequestIds:
 
 
 async def abandoned(_: Request, __: Exception) -> Response:
-    """Returns the response to a request whose client went away before its end: nobody reads it, and it is no fault."""
+    """Returns the response to a request whose client went away before its end. It is never read, and it is no fault."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 

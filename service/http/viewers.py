@@ -167,4 +167,4 @@ class Viewers:
         if self._reads.get(digest) is done:
             del self._reads[digest]
         if not done.cancelled():
-            done.exception()  # marks it as retrieved: whoever waited may have been cancelled
+            done.exception()  # marks it as retrieved: the tasks that waited may have been cancelled

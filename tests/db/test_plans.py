@@ -80,11 +80,12 @@ def run(draw: random.Random, number: int) -> dict[str, Any]:
 
 @contextmanager
 def statements_on(conn: Connection) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are executed on a connection, with their parameters."""
+    """The statements that are executed on a connection, with their parameters; settings are left out."""
     found: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        found.append((statement, parameters))
+        if not statement.startswith("SET LOCAL"):
+            found.append((statement, parameters))
 
     event.listen(conn, "before_cursor_execute", note)
     try:

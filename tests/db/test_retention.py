@@ -194,7 +194,7 @@ async def test_purge_deletes_logs_and_input_requests_and_trims_long_logs(
     line = Line(clock.now(), LogLevel.INFO, "a", 1, "said")
     for run in (old, young):
         await database.write(logs.append, run, [line] * 25, 100)
-        await database.write(input_requests.create, _question(run))
+        await database.write(input_requests.create, _question(published, run))
     sizes: list[int] = []
     trim = retention.trim_logs
 
@@ -214,10 +214,12 @@ def _runs_in(conn: Connection, model: Any) -> Sequence[UUID]:
     return conn.execute(select(table(model).c.run_id).distinct()).scalars().all()
 
 
-def _question(run: UUID) -> dict[str, Any]:
+def _question(published: PublishedFlow, run: UUID) -> dict[str, Any]:
     return {
         "id": ids.new_uuid(),
         "run_id": run,
+        "project_id": published.project_id,
+        "flow_id": published.flow_id,
         "position": 0,
         "step_name": "a",
         "title": "Go on?",

@@ -23,8 +23,12 @@ async def test_answer_comes_as_soon_as_the_run_has_ended(
 
 
 async def test_answer_comes_when_the_time_is_over(fake_clock: FakeClock, idle_app: App) -> None:
+    fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(ECHO)
-    answer = await fake_clock.drive(idle_app.start(flow, waitMs=2_500, select="status"))
+    at_rest = fake_clock.timers
+    started = asyncio.create_task(idle_app.start(flow, waitMs=2_500, select="status"))
+    await fake_clock.waiting(at_rest + 1)
+    answer = await fake_clock.drive(started)
     assert answer["run"]["status"] == "QUEUED"
     assert (clock.now() - START).total_seconds() == 2.5
 
@@ -45,9 +49,11 @@ async def test_a_run_that_ended_before_is_not_waited_for(fake_clock: FakeClock, 
 async def test_an_end_written_by_another_process_is_seen_within_a_second(
     fake_clock: FakeClock, idle_app: App, database_url: str
 ) -> None:
+    fake_clock.watch(idle_app.database)
     flow = await idle_app.create_flow(ECHO)
+    at_rest = fake_clock.timers
     started = asyncio.create_task(idle_app.start(flow, waitMs=60_000, select="status"))
-    await fake_clock.waiting()
+    await fake_clock.waiting(at_rest + 1)
     # No signal comes of a write that is not made through this process's Database.
     await query(database_url, "UPDATE flow_run SET status = 'STOPPED'")
     answer = await fake_clock.drive(started)

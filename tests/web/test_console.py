@@ -64,12 +64,14 @@ class Service:
             "PYTHONUNBUFFERED": "1",
         }
         self._process: subprocess.Popen[str] | None = None
+        self._http: httpx.Client
         self.url = f"http://127.0.0.1:{self._port}"
         self.key = ""
         self.flows: dict[str, str] = {}
 
     def start(self) -> None:
         """Starts the service, and returns when it answers."""
+        self._http = httpx.Client(timeout=PATIENCE)
         command = [sys.executable, "-m", "service", "serve"]
         with (self._folder / "service.log").open("a") as log:
             self._process = subprocess.Popen(
@@ -88,6 +90,7 @@ class Service:
 
     def stop(self) -> None:
         """Ends the service as an operator ends it."""
+        self._http.close()
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(PATIENCE)
@@ -95,7 +98,7 @@ class Service:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz").is_success
+            return self._http.get(f"{self.url}/readyz").is_success
         except httpx.TransportError:
             return False
 
@@ -111,7 +114,7 @@ class Service:
         """Returns the data of a query."""
         body = {"query": query, "variables": variables}
         headers = {"authorization": f"Bearer {self.key}"}
-        answer = httpx.post(f"{self.url}/graphql", json=body, headers=headers, timeout=PATIENCE).json()
+        answer = self._http.post(f"{self.url}/graphql", json=body, headers=headers).json()
         assert "errors" not in answer, answer
         return answer["data"]
 

@@ -201,7 +201,7 @@ async def test_connection_that_is_not_safe_as_asked_is_refused_in_a_sentence(
     database = open_database(url)
     with pytest.raises(DatabaseUnavailableError) as failed:
         await database.read(one)
-    # Clients are not told where the database is.
+    # Clients never see where the database is.
     assert "127.0.0.1" not in failed.value.message
     await database.close()
 

@@ -29,8 +29,9 @@ async def connect(
     server: Server, params: dict[str, Any] | None = None, **headers: str
 ) -> AsyncIterator[ClientConnection]:
     url = server.url.replace("http", "ws") + "/graphql"
+    # A test may leave a socket unread for longer than the client waits for the answer to a ping.
     async with websockets.connect(
-        url, subprotocols=[Subprotocol("graphql-transport-ws")], additional_headers=headers
+        url, subprotocols=[Subprotocol("graphql-transport-ws")], additional_headers=headers, ping_interval=None
     ) as socket:
         await socket.send(json.dumps({"type": "connection_init", "payload": params or {}}))
         yield socket
