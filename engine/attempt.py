@@ -20,7 +20,7 @@ from domain import ids
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.log_context import log_fields
-from domain.observer import SILENT, AttemptOutcome, Observer
+from domain.observation.observer import SILENT, AttemptOutcome, Observer
 from domain.runs.run_log import LogLevel
 from domain.runs.state_machine import FINISHED
 from domain.time import clock

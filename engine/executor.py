@@ -18,7 +18,7 @@ from domain.enums import RunStatus, StepStatus
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.log_context import log_fields
-from domain.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Observer
 from domain.runs.run_log import LogLevel
 from domain.time import clock
 from engine.attempt import StepExecutor

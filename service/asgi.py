@@ -18,7 +18,7 @@ from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError
-from domain.observer import SILENT
+from domain.observation.observer import SILENT
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
@@ -34,11 +34,11 @@ from service.http.pages import Pages
 from service.http.request_ids import RequestIds, abandoned, internal_error
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
+from service.keys.secret_keys import load_key_ring
+from service.keys.token_keys import load_token_keys
 from service.metrics.collector import Metrics
-from service.secret_keys import load_key_ring
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
-from service.token_keys import load_token_keys
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"

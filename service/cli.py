@@ -33,7 +33,7 @@ from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
-from domain.observer import SILENT
+from domain.observation.observer import SILENT
 from domain.time import clock, iso_duration
 from domain.time.iso_duration import IsoDuration
 from engine.actions import ActionLoadError
@@ -46,12 +46,12 @@ from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
 from service.http.pages import Pages
+from service.keys.secret_keys import load_key_ring
 from service.listening import listen, listen_for_metrics
 from service.log_output import configure_logging
 from service.metrics.collector import Metrics
 from service.metrics.server import serving
 from service.runs_cli import runs
-from service.secret_keys import load_key_ring
 from service.server import freeze_gc, server_config
 from service.settings import Settings
 from service.worker import Worker

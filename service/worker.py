@@ -10,7 +10,7 @@ from typing import BinaryIO
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
 from db.runs import claims
-from domain.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Observer
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache

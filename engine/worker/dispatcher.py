@@ -20,7 +20,7 @@ from db.runs.transitions import Lease
 from domain import ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
-from domain.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Observer
 from domain.time import clock
 
 _logger = logging.getLogger(__name__)

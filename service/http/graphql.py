@@ -34,7 +34,7 @@ from domain.errors import (
     NumberOutOfRangeError,
     TooManyConnectionsError,
 )
-from domain.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Observer
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub

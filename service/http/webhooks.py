@@ -24,7 +24,7 @@ from domain.errors import (
     QuotaExceededError,
 )
 from domain.ids import IdKind
-from domain.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Observer
 from domain.runs.state_machine import FINAL
 from domain.time import clock
 from engine.compiled_flow import FlowCache

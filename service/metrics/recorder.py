@@ -5,7 +5,7 @@ from functools import lru_cache
 from graphql import GraphQLError, get_operation_ast, parse
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from domain.observer import AttemptOutcome, Observer
+from domain.observation.observer import AttemptOutcome, Observer
 from schema.cost import MAX_TOKENS
 from service.metrics import declarations
 from service.metrics.declarations import Declared

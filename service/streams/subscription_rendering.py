@@ -30,7 +30,7 @@ from graphql import (
 
 from db.events.log import LogPosition
 from domain.errors import DatabaseUnavailableError, FlowRunsError
-from domain.observer import SILENT, Observer
+from domain.observation.observer import SILENT, Observer
 from domain.time import clock
 from live.events import FAILED, SENT, Item, MatchedEvent, Memo, SendResult, SendStatus
 from resolvers.context import Context

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from domain.observer import AttemptOutcome, Observer
+from domain.observation.observer import AttemptOutcome, Observer
 from engine.executor import Executor
 from engine.steps import StepContext, StepSettings
 from engine.steps.transform import TransformKind

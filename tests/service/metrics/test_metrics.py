@@ -17,7 +17,7 @@ from db import projects
 from domain import ids
 from domain.enums import Role
 from domain.ids import IdKind
-from domain.observer import SILENT
+from domain.observation.observer import SILENT
 from engine.compiled_flow import FlowCache
 from live.hub import Hub
 from resolvers.context import Context, Viewer
