@@ -300,3 +300,18 @@ class AuditEventRow(Protocol):
     request_id: str | None
     details: str | None
     created_at: datetime
+
+
+class WorkerRow(Protocol):
+    """A row of `worker`."""
+
+    id: UUID
+    host: str
+    process_id: int
+    version: str
+    concurrency: int
+    executing: int
+    run_ids: str
+    draining: bool
+    started_at: datetime
+    heartbeat_at: datetime

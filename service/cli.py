@@ -51,6 +51,7 @@ from service.listening import listen, listen_for_metrics
 from service.log_output import configure_logging
 from service.metrics.collector import Metrics
 from service.metrics.server import serving
+from service.queue_cli import queues, workers
 from service.runs_cli import runs
 from service.server import freeze_gc, server_config
 from service.settings import Settings
@@ -109,7 +110,8 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-main.add_command(runs)
+for _command in (runs, workers, queues):
+    main.add_command(_command)
 
 
 @main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")

@@ -21,8 +21,6 @@ MAX_COUNTED = 100_000
 """Runs of one kind that are counted. More are not told apart: to count a million index entries takes 100 ms."""
 MAX_LIMITS = 200
 """Concurrency limits whose slots are counted; those of the projects come first, the oldest of them first."""
-PRIORITY_NAMES = {due.INTERACTIVE: "interactive", due.STARTED_RUN: "started", due.NEW: "new"}
-"""The priorities of due runs in words."""
 
 
 @dataclass(frozen=True, slots=True)

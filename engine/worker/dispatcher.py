@@ -7,9 +7,10 @@ Delivery is at least once; the lease token makes the journal exact.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from db.core import pubsub
 from db.core.database import Database
@@ -62,6 +63,7 @@ class Dispatcher:
         self._lease = timedelta(seconds=self._settings.lease)
         self._interval = timedelta(seconds=self._settings.interval)
         self._tasks: dict[asyncio.Future[None], Lease] = {}
+        self._begun: dict[asyncio.Future[None], datetime] = {}
         self._lost_since: dict[asyncio.Future[None], datetime] = {}
         self._backlog = False
         self._next_look = self._seen_at = self._renewed_at = clock.now()
@@ -72,6 +74,10 @@ class Dispatcher:
     def executing(self) -> int:
         """The number of runs that are executed now."""
         return len(self._tasks)
+
+    def executing_since(self) -> Mapping[UUID, datetime]:
+        """Returns the runs that are executed now, each with the time of its claim."""
+        return {lease.run_id: self._begun[task] for task, lease in self._tasks.items()}
 
     def stop(self) -> None:
         """Stop claiming."""
@@ -113,9 +119,11 @@ class Dispatcher:
         self._backlog = len(claimed) == free
         if claimed:
             self._observer.runs_claimed(len(claimed))
+        begun = clock.now()
         for run in claimed:
             task = asyncio.ensure_future(execute(run))
             self._tasks[task] = run.lease
+            self._begun[task] = begun
             task.add_done_callback(self._forget)
 
     async def _adjust_to_clock(self) -> None:
@@ -135,7 +143,7 @@ class Dispatcher:
         self._seen_at = now
 
     def _forget(self, task: asyncio.Future[None]) -> None:
-        del self._tasks[task]
+        del self._tasks[task], self._begun[task]
         if not task.cancelled() and task.exception() is not None:
             _logger.error("task of a run failed", exc_info=task.exception())
         # Without a backlog the free capacity is not needed: new runs are published.

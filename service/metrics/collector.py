@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from db.core.database import Database
-from db.queue.load import PRIORITY_NAMES
+from db.queue.due import NAMES
 from domain.time import clock
 from live.hub import Hub
 from schema.compiled.reads import ReadCounts
@@ -118,7 +118,7 @@ class Metrics(Collector):
             return
         queue, bulk = self._state.queue, self._state.bulk
         yield _gauge(declarations.RUNS, [(tuple(count[:3]), count.runs) for count in self._state.runs])
-        due = [((PRIORITY_NAMES[priority],), waiting.count) for priority, waiting in queue.due.items()]
+        due = [((NAMES[priority].lower(),), waiting.count) for priority, waiting in queue.due.items()]
         yield _gauge(declarations.QUEUE_DUE, due)
         first_due = min((waiting.since for waiting in queue.due.values() if waiting.since), default=None)
         yield _gauge(declarations.QUEUE_OLDEST, [((), _seconds_since(first_due))])
