@@ -26,16 +26,16 @@ _GROUPS = click.Choice([group.value for group in QueueGroup], case_sensitive=Fal
 def workers(output: Output, /, first: int) -> None:
     """List the workers."""
     page = output.client.query(_WORKERS, {"first": first})["workers"]
-    lines = []
+    texts = []
     for worker in page["nodes"]:
         place = f"{worker['host']}:{worker['processId']}  " if worker["host"] else ""
-        lines.append(
+        texts.append(
             f"{worker['id']}  {worker['status']:<8}  {place}{worker['version']}"
             f"  {worker['executing']} of {worker['concurrency']} runs, {worker['free']} free"
             f"  since {worker['startedAt'][:19]}Z  heartbeat {_age(worker['heartbeatAt'])} ago"
         )
-        lines += [f"    {run['id']}  {_age(run['startedAt'])}  {run['flow']['name']}" for run in worker["runs"]]
-    output.value(page, *lines, f"{len(page['nodes'])} of {page['totalCount']} workers")
+        texts += [f"    {run['id']}  {_age(run['startedAt'])}  {run['flow']['name']}" for run in worker["runs"]]
+    output.value(page, *texts, f"{len(page['nodes'])} of {page['totalCount']} workers")
 
 
 @click.command(cls=RemoteCommand, help="List the runs in the queue, in groups, the longest queue first.")
@@ -47,12 +47,12 @@ def queues(output: Output, /, by: str, first: int) -> None:
     """List the queues."""
     found = output.client.query(_QUEUES, {"by": by, "first": first})["queues"]
     header = f"{'due':>8} {'oldest':>9} {'for slot':>9} {'oldest':>9} {'executing':>10} {'later':>8} {'slots':>9}"
-    lines = [
+    texts = [
         f"{row['due']:>8,} {_age(row['oldestDueAt']):>9} {row['waitingForSlot']:>9,} {_age(row['oldestWaitingAt']):>9}"
         f" {row['executing']:>10,} {row['later']:>8,} {_slots(row):>9}  {_name(row)}"
         for row in found
     ]
-    output.value(found, header, *lines)
+    output.value(found, header, *texts)
 
 
 def _name(row: Mapping[str, Any]) -> str:
