@@ -20,7 +20,9 @@ from domain import ids
 from domain.enums import RunStatus, StepStatus
 from domain.ids import IdKind
 from domain.log_context import log_fields
+from domain.observation import spans
 from domain.observation.observer import SILENT, AttemptOutcome, Observer
+from domain.observation.spans import NO_SPAN, Span
 from domain.runs.run_log import LogLevel
 from domain.runs.state_machine import FINISHED
 from domain.time import clock
@@ -141,14 +143,38 @@ class StepExecutor:
         if execution.is_overdue:
             execution.abort(row, RunStatus.TIMEOUT, execution.timeout_error)
         attempt = Attempt.at(execution, position)
+        if (parent := spans.current()) is NO_SPAN:
+            await self._make(attempt)
+        else:
+            await self._make_in_span(attempt, parent)
+
+    async def _make_in_span(self, attempt: Attempt, parent: Span) -> None:
+        """Make an attempt that is traced. A step that pauses and is resumed has a span for each part."""
+        end: Suspended | RunEnded | None = None
+        step = attempt.step.definition
+        attributes = {
+            "flowruns.step.name": step.name,
+            "flowruns.step.kind": step.kind,
+            "flowruns.step.attempt": attempt.number,
+        }
+        with parent.child(f"step {step.name}", attributes=attributes):
+            try:
+                await self._make(attempt)
+            except (Suspended, RunEnded) as control:
+                end = control
+        if end is not None:
+            raise end
+
+    async def _make(self, attempt: Attempt) -> None:
         try:
             if attempt.paused is not None:
                 await self._resume(attempt, attempt.paused)
             elif await self._check_condition(attempt):
                 await self._start(attempt)
         except StepError as error:
-            await execution.secrets.refresh()
-            await self._fail(attempt, storable_error(execution.secrets.error(error)))
+            secrets = attempt.execution.secrets
+            await secrets.refresh()
+            await self._fail(attempt, storable_error(secrets.error(error)))
 
     async def _check_condition(self, attempt: Attempt) -> bool:
         """Skip the step if its `when` does not hold. Later attempts do not evaluate it again."""
@@ -300,6 +326,7 @@ class StepExecutor:
 
     async def _fail(self, attempt: Attempt, error: StepError) -> None:
         """Attempt the step again later, end the run, or continue with the next step, as the definition says."""
+        spans.current().fail(error.code)
         execution, step = attempt.execution, attempt.step.definition
         if execution.is_overdue:
             execution.pending_result = attempt.result(StepStatus.FAILED, error=error)

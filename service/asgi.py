@@ -19,6 +19,7 @@ from db.core import pg_notify
 from db.core.database import Database
 from domain.errors import DatabaseUnavailableError
 from domain.observation.observer import SILENT
+from domain.observation.spans import NO_TRACES, Tracer
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
@@ -39,6 +40,7 @@ from service.keys.token_keys import load_token_keys
 from service.metrics.collector import Metrics
 from service.settings import Settings
 from service.streams.connection_registry import ConnectionRegistry, Limits
+from service.traces.requests import TracedRequests
 from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
@@ -57,8 +59,10 @@ class Service:
     """None: nothing is measured."""
 
 
-def create_service(settings: Settings, database: Database, project_id: UUID, *, with_worker: bool) -> Service:
-    """Creates the application. It closes `database` at its end; browsers sign in to `project_id`."""
+def create_service(
+    settings: Settings, database: Database, project_id: UUID, *, with_worker: bool, tracer: Tracer = NO_TRACES
+) -> Service:
+    """Creates the application. It closes `database` and `tracer` at its end; browsers sign in to `project_id`."""
     flows = FlowCache(database)
     pages = Pages(WEB)
     token_keys = load_token_keys(settings)
@@ -73,12 +77,13 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
     documents = _documents(settings)
     metrics = Metrics(database) if settings.metrics else None
     observer = metrics.recorder if metrics is not None else SILENT
-    worker = Worker(database, flows, settings, keys, observer) if with_worker else None
+    worker = Worker(database, flows, settings, keys, observer, tracer) if with_worker else None
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             # Also when the start fails: threads of SQLite that are left would keep the process.
+            stack.push_async_callback(asyncio.to_thread, tracer.close)
             stack.push_async_callback(database.close)
             stack.push_async_callback(viewers.write_uses)
             stack.enter_context(viewers.forgetting_revoked())
@@ -109,6 +114,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         secret_keys=keys,
         token_keys=token_keys,
         observer=observer,
+        tracer=tracer,
     )
     if metrics is not None:
         metrics.watch_streams(hub, connections)
@@ -116,6 +122,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             metrics.watch_reads(endpoint.reads.counts)
         if worker is not None:
             metrics.watch_worker(worker)
+    traced = [] if tracer is NO_TRACES else [Middleware(TracedRequests, tracer)]
     app = Starlette(
         routes=[
             endpoint.route(),
@@ -131,7 +138,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *origins.middleware()],
+        middleware=[Middleware(RequestIds), *traced, *origins.middleware()],
         exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,

@@ -34,6 +34,7 @@ from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
 from domain.observation.observer import SILENT
+from domain.observation.spans import NO_TRACES
 from domain.time import clock, iso_duration
 from domain.time.iso_duration import IsoDuration
 from engine.actions import ActionLoadError
@@ -55,6 +56,7 @@ from service.queue_cli import queues, workers
 from service.runs_cli import runs
 from service.server import freeze_gc, server_config
 from service.settings import Settings
+from service.traces.loading import load_tracer
 from service.worker import Worker
 
 T = TypeVar("T")
@@ -370,8 +372,12 @@ def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) 
 
 
 async def _work(settings: Settings) -> None:
-    database = open_database(settings.database_url, pool_size=settings.database_pool_size)
+    tracer = load_tracer(settings)
+    database = open_database(
+        settings.database_url, pool_size=settings.database_pool_size, is_traced=tracer is not NO_TRACES
+    )
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
         stack.push_async_callback(database.close)
         stopping = asyncio.Event()
         _on_stop(stopping.set)
@@ -379,7 +385,7 @@ async def _work(settings: Settings) -> None:
         sockets = listen_for_metrics(settings, stack)
         if await _wait_for_migration(database, stopping):
             observer = metrics.recorder if metrics is not None else SILENT
-            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings), observer)
+            worker = Worker(database, FlowCache(database), settings, load_key_ring(settings), observer, tracer)
             if metrics is not None:
                 metrics.watch_worker(worker)
             _on_stop(worker.stop)
@@ -424,8 +430,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings, *, with_worker: bool) -> None:
+    tracer = load_tracer(settings)
     database = open_database(
-        settings.database_url, pool_size=settings.database_pool_size, query_timeout=settings.query_timeout
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        query_timeout=settings.query_timeout,
+        is_traced=tracer is not NO_TRACES,
     )
     async with AsyncExitStack() as stack:
         # Without it, a start that fails would wait for the threads of SQLite.
@@ -440,7 +450,7 @@ async def _serve(settings: Settings, *, with_worker: bool) -> None:
             found = await bootstrap(database, settings)
         except OSError as error:
             raise click.ClickException(f"The file {error.filename} cannot be written: {error.strerror}.") from None
-        service = create_service(settings, database, found.project_id, with_worker=with_worker)
+        service = create_service(settings, database, found.project_id, with_worker=with_worker, tracer=tracer)
         config = server_config(
             service.app,
             host=settings.host,

@@ -158,6 +158,17 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         default=9464, ge=0, le=65_535, description="The port where metrics are read; 0 takes any free one."
     )
+    traces: bool = Field(
+        default=False,
+        description="Send traces to a collector of OpenTelemetry: `on` or `off`. Where it is says"
+        " `OTEL_EXPORTER_OTLP_ENDPOINT`, by default http://localhost:4318.",
+    )
+    traces_ratio: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="The share of requests and runs that are traced, unless their client says so in `traceparent`.",
+    )
     log_level: str = Field(
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level of log lines."
     )

@@ -18,6 +18,7 @@ from db.queue.workers import WorkerIdentity
 from db.runs import claims
 from domain import ids
 from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_TRACES, Tracer
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache
@@ -52,12 +53,14 @@ class Worker:
         settings: Settings,
         keys: KeyRing = NO_KEYS,
         observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         """`keys` decrypt the secrets of steps."""
         self._database = database
         self._flows = flows
         self._settings = settings
         self._observer = observer
+        self._tracer = tracer
         self._stopped = False
         modules = [*settings.action_modules, *([_DEMO_ACTIONS] if settings.seed_demo else [])]
         self._step_settings = StepSettings(
@@ -99,7 +102,9 @@ class Worker:
             self._reporting(),
             KINDS.open(self._step_settings) as kinds,
         ):
-            executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets, self._observer)
+            executor = Executor(
+                self._database, self._flows, kinds, self._output_limits, self._secrets, self._observer, self._tracer
+            )
             beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
             try:
                 with self._secrets.watching():

@@ -34,7 +34,9 @@ from domain.errors import (
     NumberOutOfRangeError,
     TooManyConnectionsError,
 )
+from domain.observation import spans
 from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_SPAN, NO_TRACES, Tracer
 from engine.compiled_flow import FlowCache
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
@@ -51,6 +53,7 @@ from service.http.pages import Pages
 from service.http.request_limits import bounded
 from service.http.revalidation import revalidated
 from service.http.viewers import Viewers
+from service.metrics.operations import describe
 from service.streams.connection_registry import ConnectionRegistry
 from service.streams.sockets import SocketHandler, TextSocket
 from service.streams.sse import EventStream, accepts_stream, operation_type, prefers_json
@@ -95,6 +98,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         secret_keys: KeyRing = NO_KEYS,
         token_keys: TokenKeys = NO_TOKEN_KEYS,
         observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         super().__init__(
             schema,
@@ -105,7 +109,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             allowed_origins=origins.allowed,
         )
         self._observer = observer
-        self.streams = Streams(schema, is_compiled=compiled_reads, observer=observer)
+        self.streams = Streams(schema, is_compiled=compiled_reads, observer=observer, tracer=tracer)
         self.documents = documents
         self._origins = origins
         self._flow_runs_schema = schema
@@ -146,11 +150,24 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if self._pages.is_page_request(request):
             return self._pages.graphiql(request)
         try:
-            return await self._stream(request) or revalidated(request, await self._measured_answer(request))
+            return await self._stream(request) or revalidated(request, await self._traced_answer(request))
         except FlowRunsError as error:
             return _error_response(request, error)
         except HTTPException as error:
             return _refusal(request, error)
+
+    async def _traced_answer(self, request: Request) -> Response:
+        """Returns the response to a query or mutation, with a span of it if the request is traced."""
+        if (parent := spans.current()) is NO_SPAN:
+            return await self._measured_answer(request)
+        with parent.child("GraphQL") as span:
+            response = await self._measured_answer(request)
+            data = getattr(request.state, "parsed_body", None)
+            if isinstance(data, GraphQLRequestData):
+                describe(span, data.query, data.operation_name)
+            if response.status_code >= 400 or getattr(request.state, "has_errors", False):
+                span.fail("errors")
+            return response
 
     async def _measured_answer(self, request: Request) -> Response:
         """Returns the response to a query or mutation, and reports it, unless nothing is measured."""

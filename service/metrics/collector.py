@@ -16,7 +16,8 @@ from schema.compiled.reads import ReadCounts
 from service.metrics import declarations
 from service.metrics.database_state import DatabaseState, StateReader
 from service.metrics.declarations import Declared
-from service.metrics.recorder import OTHER, Recorder
+from service.metrics.operations import OTHER
+from service.metrics.recorder import Recorder
 from service.streams.connection_registry import ConnectionRegistry
 from service.worker import Worker
 

@@ -22,12 +22,12 @@ from db.rollups.levels import FLOW
 from domain.errors import DatabaseUnavailableError, QueryTimeoutError
 from domain.runs.run_filter import RunFilter
 from domain.time import clock
+from service.metrics.operations import OTHER
 
 MAX_AGE_SECONDS = 5.0
 """Seconds for which a state is used again: whoever reads the metrics more often does not load the database more."""
 MAX_FLOWS = 100
 """Flows whose runs are told apart, those with most runs."""
-OTHER = "other"
 
 
 class RunCount(NamedTuple):

@@ -1,26 +1,15 @@
 """Counts and times what the process reports to its observer."""
 
-from functools import lru_cache
-
-from graphql import GraphQLError, get_operation_ast, parse
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from domain.observation.observer import AttemptOutcome, Observer
-from schema.cost import MAX_TOKENS
 from service.metrics import declarations
 from service.metrics.declarations import Declared
+from service.metrics.operations import OTHER, UNNAMED, operation_of
 
 MAX_OPERATIONS = 100
 """Names of operations that are told apart; clients choose the names, and each costs two dozen series. Later ones are
 counted as OTHER."""
-OTHER = "other"
-UNNAMED = ""
-INVALID = "invalid"
-"""The type of a document that has no operation to execute."""
-_CACHED_DOCUMENTS = 1_000
-"""Documents whose operations are kept: applications send the same ones again and again."""
-_MAX_DOCUMENT = 20_000
-"""Characters of a document that is looked at. Larger ones are rare, and keeping them would take much memory."""
 
 
 class Recorder(Observer):
@@ -54,7 +43,7 @@ class Recorder(Observer):
         self, document: str | None, name: str | None, seconds: float, cost: int | None, *, has_errors: bool
     ) -> None:
         """See `Observer`."""
-        operation_type, operation = _operation(document or "", name) if len(document or "") <= _MAX_DOCUMENT else _LARGE
+        operation_type, operation = operation_of(document or "", name)
         labels = (operation_type, self._bounded(operation))
         self._operations.labels(*labels, "error" if has_errors else "ok").inc()
         self._operation_seconds.labels(*labels).observe(seconds)
@@ -100,19 +89,3 @@ class Recorder(Observer):
     def attempt_ended(self, kind: str, outcome: AttemptOutcome) -> None:
         """See `Observer`."""
         self._attempts.labels(kind, outcome).inc()
-
-
-_LARGE = ("large", OTHER)
-"""Type and name of the operation of a document that is not looked at."""
-
-
-@lru_cache(maxsize=_CACHED_DOCUMENTS)
-def _operation(document: str, name: str | None) -> tuple[str, str]:
-    """Returns type and name of the operation that a request executes."""
-    try:
-        node = get_operation_ast(parse(document, no_location=True, max_tokens=MAX_TOKENS), name)
-    except (GraphQLError, ValueError, RecursionError):
-        return INVALID, UNNAMED
-    if node is None:
-        return INVALID, UNNAMED
-    return node.operation.value, node.name.value if node.name is not None else UNNAMED

@@ -30,7 +30,9 @@ from graphql import (
 
 from db.events.log import LogPosition
 from domain.errors import DatabaseUnavailableError, FlowRunsError
+from domain.observation import spans
 from domain.observation.observer import SILENT, Observer
+from domain.observation.spans import NO_SPAN, NO_TRACES, SpanKind, Tracer
 from domain.time import clock
 from live.events import FAILED, SENT, Item, MatchedEvent, Memo, SendResult, SendStatus
 from resolvers.context import Context
@@ -38,6 +40,7 @@ from resolvers.loaders import Loaders
 from schema.build import FlowRunsSchema, Subscribed
 from schema.compiled_selection import CompiledSelection, compile_selection
 from schema.errors import to_client_error
+from service.metrics.operations import describe
 
 Write = Callable[[Sequence["Payload"]], int]
 """Writes payloads as far as the connection takes them without waiting. Returns how many, from the first one."""
@@ -83,10 +86,18 @@ class Failure:
 class Streams:
     """Executes operations of one schema."""
 
-    def __init__(self, schema: FlowRunsSchema, *, is_compiled: bool = True, observer: Observer = SILENT) -> None:
+    def __init__(
+        self,
+        schema: FlowRunsSchema,
+        *,
+        is_compiled: bool = True,
+        observer: Observer = SILENT,
+        tracer: Tracer = NO_TRACES,
+    ) -> None:
         """`is_compiled` is the setting `compiled_reads`."""
         self._schema = schema
         self._observer = observer
+        self._tracer = tracer
         self.is_compiled = is_compiled
         """Whether the fast path is on. If not, graphql-core executes every event for every subscriber, whose task sends
         the result through ASGI: the same messages, more slowly."""
@@ -102,7 +113,7 @@ class Streams:
         """
         subscribed = await self._schema.subscribe_to(operation.query, operation.variables, operation.name, context)
         if subscribed is None:
-            yield await self._response(operation, context)
+            yield await self._traced_response(operation, context)
         elif isinstance(subscribed, list):
             yield Failure(subscribed)
         else:
@@ -124,6 +135,18 @@ class Streams:
             finally:
                 self._observer.stream_ended(reason)
                 await source.aclose()
+
+    async def _traced_response(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
+        """Returns the response to a query or mutation. Over a socket, it begins a trace."""
+        parent = spans.current()
+        begun = (
+            self._tracer.request("GraphQL", None, SpanKind.SERVER, {}) if parent is NO_SPAN else parent.child("GraphQL")
+        )
+        with begun as span:
+            response = await self._response(operation, context)
+            if span is not NO_SPAN:
+                describe(span, operation.query, operation.name)
+            return response
 
     async def _response(self, operation: Operation, context: Context) -> Sequence[Payload] | Failure:
         begun = time.perf_counter()
