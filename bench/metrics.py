@@ -2,8 +2,8 @@
 
 APIs on one SQLite file of its own take turns on one processor under the same load: one that does neither, one that
 measures, and one that traces the default share of the requests; a second one that does neither shows the noise. With
---full, one more traces every request. The one that measures is read once in each turn, as Prometheus does; spans go to a
-collector in this process, which answers and keeps nothing. Prints for each work of bench.read the processor time of a
+--full, one more traces every request. The one that measures is read once in each turn, as Prometheus does; spans go to
+a collector in this process, which answers and keeps nothing. Prints for each work of bench.read the processor time of a
 request without either, and the median over the rounds of the ratio of each other one to it.
 """
 

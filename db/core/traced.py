@@ -52,7 +52,7 @@ class TracedDatabase(Database):
         return await super()._read(partial(copy_context().run, query), *args, **kwargs)
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
-        with spans.current().child("transaction") as span:
+        with spans.current().child("transaction", is_detail=True) as span:
             if span is NO_SPAN:
                 return await super()._write(work)
             return await super()._write(partial(copy_context().run, work))

@@ -32,9 +32,17 @@ class Span:
     span is not recorded, or has ended."""
 
     def child(
-        self, name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
+        self,
+        name: str,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes | None = None,
+        *,
+        is_detail: bool = False,
     ) -> "AbstractContextManager[Span]":
-        """Returns a context in which a new child of this span is the current one. An exception marks it as failed."""
+        """Returns a context in which a new child of this span is the current one. An exception marks it as failed.
+
+        What a detail starts is continued from its parent, whose `traceparent` it has.
+        """
         return _NOTHING
 
     def rename(self, name: str) -> None:

@@ -51,25 +51,32 @@ class _Ids(RandomIdGenerator):
 class _OtlpSpan(Span):
     """A span that is recorded."""
 
-    def __init__(self, tracer: "OtlpTracer", span: trace.Span) -> None:
+    def __init__(self, tracer: "OtlpTracer", span: trace.Span, named: trace.Span) -> None:
+        """`named` is the span of which `traceparent` is the name."""
         self._tracer = tracer
         self._span = span
+        self._named = named
 
     @property
     def traceparent(self) -> str | None:  # type: ignore[override]
         """See `Span`."""
         if not self._span.is_recording():
             return None
-        context = self._span.get_span_context()
+        context = self._named.get_span_context()
         return f"00-{context.trace_id:032x}-{context.span_id:016x}-{TraceFlags.SAMPLED:02x}"
 
     def child(
-        self, name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes | None = None
+        self,
+        name: str,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes | None = None,
+        *,
+        is_detail: bool = False,
     ) -> AbstractContextManager[Span]:
         """See `Span`. A task that goes on after the end of a span, with its context, begins no children of it."""
         if not self._span.is_recording():
             return nullcontext(NO_SPAN)
-        return self._tracer.recording(name, kind, attributes, self._span)
+        return self._tracer.recording(name, kind, attributes, self._span, self._named if is_detail else None)
 
     def rename(self, name: str) -> None:
         """See `Span`."""
@@ -134,12 +141,17 @@ class OtlpTracer(Tracer):
 
     @contextmanager
     def recording(
-        self, name: str, kind: SpanKind, attributes: Attributes | None, parent: trace.Span | None
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes | None,
+        parent: trace.Span | None,
+        named: trace.Span | None = None,
     ) -> Iterator[Span]:
         """A context in which a new span is the current one, also for instrumentations of libraries."""
         context = trace.set_span_in_context(parent or trace.INVALID_SPAN)
         begun = self._tracer.start_span(name, context, _KINDS[kind], dict(attributes or {}))
-        span = _OtlpSpan(self, begun)
+        span = _OtlpSpan(self, begun, named or begun)
         attached, before = attach(trace.set_span_in_context(begun)), spans.set_current(span)
         try:
             yield span

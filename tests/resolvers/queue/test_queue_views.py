@@ -1,6 +1,6 @@
 """The views of the workers and of the queue: numbers, groups, and who sees what."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import update
@@ -9,7 +9,7 @@ from db.core.unit_of_work import UnitOfWork
 from db.models import Flow
 from db.models.types import table
 from db.queue import workers
-from db.queue.due import INTERACTIVE, STARTED_RUN
+from db.queue.due import INTERACTIVE, NEW, STARTED_RUN
 from db.queue.workers import WorkerIdentity
 from domain import ids
 from domain.enums import RunStatus
@@ -32,6 +32,9 @@ MINUTE = timedelta(minutes=1)
 async def queues(app: App, by: str = "FLOW", **more: Any) -> list[dict[str, Any]]:
     key = more.pop("key", None)
     found: list[dict[str, Any]] = (await app.query(QUEUES, {"by": by, **more}, key=key))["queues"]
+    for row in found:
+        for name in ("oldestDueAt", "oldestWaitingAt", "nextDueAt"):
+            row[name] = row[name] and datetime.fromisoformat(row[name])
     return found
 
 
@@ -46,7 +49,7 @@ async def fill(app: App) -> None:
         uow.conn.execute(update(flow).where(flow.c.id == limited.flow_id).values(max_concurrent_runs=1))
 
     await app.database.write(limit)
-    due = {"due_at": now - MINUTE, "lease_token": None}
+    due = {"due_at": now - MINUTE, "lease_token": None, "priority": NEW}
     leased = {"status": RunStatus.RUNNING, "due_at": now + MINUTE, "lease_token": ids.new_uuid()}
     await make_runs(
         app,
@@ -55,10 +58,10 @@ async def fill(app: App) -> None:
         {**due, "due_at": now - 3 * MINUTE, "priority": INTERACTIVE},
         {**leased, "priority": STARTED_RUN},
         {"status": RunStatus.PAUSED, "due_at": now + 2 * MINUTE, "lease_token": None, "priority": STARTED_RUN},
-        {"status": RunStatus.PAUSED, "due_at": None},
-        {"status": RunStatus.SUCCEEDED, "due_at": None},
+        {"status": RunStatus.PAUSED, "due_at": None, "priority": STARTED_RUN},
+        {"status": RunStatus.SUCCEEDED, "due_at": None, "priority": STARTED_RUN},
     )
-    waiting = {"due_at": None, "blocked_by": limited.flow_id}
+    waiting = {"due_at": None, "blocked_by": limited.flow_id, "priority": NEW}
     await make_runs(
         app,
         limited,
@@ -79,17 +82,17 @@ async def test_queues_are_counted_by_flow_project_and_priority(idle_app: App, fa
         "flow": {"name": "busy"},
         "priority": None,
         "due": 4,
-        "oldestDueAt": _shown(now - 3 * MINUTE),
+        "oldestDueAt": now - 3 * MINUTE,
         "waitingForSlot": 0,
         "oldestWaitingAt": None,
         "executing": 1,
         "later": 1,
-        "nextDueAt": _shown(now + 2 * MINUTE),
+        "nextDueAt": now + 2 * MINUTE,
         "maxConcurrentRuns": None,
         "slotsInUse": None,
     }
     assert (limited["due"], limited["waitingForSlot"], limited["executing"]) == (0, 2, 1)
-    assert (limited["oldestDueAt"], limited["oldestWaitingAt"]) == (None, _shown(now - 2 * MINUTE))
+    assert (limited["oldestDueAt"], limited["oldestWaitingAt"]) == (None, now - 2 * MINUTE)
     assert (limited["maxConcurrentRuns"], limited["slotsInUse"]) == (1, 1)
 
     (mine,) = await queues(app, "PROJECT")
@@ -142,7 +145,3 @@ async def test_a_worker_lists_itself_while_it_lives(app: App) -> None:
         found = (await app.query(WORKERS))["workers"]["nodes"]
     (worker,) = found
     assert (worker["status"], worker["concurrency"], worker["executing"]) == ("ACTIVE", 64, 0)
-
-
-def _shown(instant: Any) -> str:
-    return instant.isoformat().replace("+00:00", "Z") if instant.microsecond else f"{instant:%Y-%m-%dT%H:%M:%S}Z"
