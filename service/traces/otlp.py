@@ -4,9 +4,9 @@ What is recorded is decided when a trace begins: all of it or nothing, so that t
 has no message of an exception, no path of a URL and no parameter of a statement: they can contain secrets.
 """
 
-import logging
 import os
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
@@ -23,14 +23,15 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from domain.log_context import log_fields
 from domain.observation import spans
 from domain.observation.spans import NO_SPAN, Attributes, Span, SpanKind, Tracer
 from service import VERSION
 
-_logger = logging.getLogger(__name__)
-
 SERVICE_NAME = "flow-runs"
 """The name of the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` say another one."""
+CLOSE_SECONDS = 3.0
+"""Seconds that the end of a process waits for the last spans to be sent."""
 _KINDS = {kind: trace.SpanKind[kind.name] for kind in SpanKind}
 _RANDOM_BITS: Final = 62
 """Random bits at the end of a run's ID."""
@@ -106,7 +107,8 @@ class OtlpTracer(Tracer):
         named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
         resource = Resource.create({"service.version": VERSION} | ({} if named else {"service.name": SERVICE_NAME}))
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+        self._exporter = exporter or OTLPSpanExporter()
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer(SERVICE_NAME, VERSION)
 
     def request(
@@ -129,8 +131,11 @@ class OtlpTracer(Tracer):
         return self.recording("flow run", SpanKind.CONSUMER, attributes, None)
 
     def close(self) -> None:
-        """See `Tracer`."""
+        """See `Tracer`. A collector that is away delays it by CLOSE_SECONDS at most."""
+        giving_up = threading.Timer(CLOSE_SECONDS, self._exporter.shutdown)
+        giving_up.start()
         self._provider.shutdown()
+        giving_up.cancel()
 
     def _continued(
         self, parent: SpanContext, name: str, kind: SpanKind, attributes: Attributes
@@ -148,13 +153,16 @@ class OtlpTracer(Tracer):
         parent: trace.Span | None,
         named: trace.Span | None = None,
     ) -> Iterator[Span]:
-        """A context in which a new span is the current one, also for instrumentations of libraries."""
+        """A context in which a new span is the current one, also for instrumentations of libraries. Log lines have the
+        ID of the trace."""
         context = trace.set_span_in_context(parent or trace.INVALID_SPAN)
         begun = self._tracer.start_span(name, context, _KINDS[kind], dict(attributes or {}))
         span = _OtlpSpan(self, begun, named or begun)
+        is_first = spans.current() is NO_SPAN
         attached, before = attach(trace.set_span_in_context(begun)), spans.set_current(span)
         try:
-            yield span
+            with log_fields(trace_id=f"{begun.get_span_context().trace_id:032x}") if is_first else nullcontext():
+                yield span
         except BaseException as error:
             span.fail(type(error).__name__)
             raise

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from db.core.traced import statement_name
-from domain.observation.spans import NO_TRACES
+from domain.log_context import current_log_fields
+from domain.observation import spans
+from domain.observation.spans import NO_SPAN, NO_TRACES, SpanKind
 from service.settings import Settings
 from service.traces.loading import load_tracer
 from service.traces.otlp import OtlpTracer
@@ -134,6 +137,26 @@ async def test_operations_over_sockets_and_streams_are_traced(database_url: str)
         async with run_server(database_url, tracer=tracer) as server, signed_in(server) as socket:
             assert await answer(socket, "query Socket { viewer { role } }") == {"viewer": {"role": "ADMIN"}}
     assert receiver.one("query Socket").parent_span_id == b""
+
+
+def test_spans_end_with_their_context_and_name_the_trace_in_log_lines() -> None:
+    kept = InMemorySpanExporter()
+    tracer = OtlpTracer(1, kept)
+    with tracer.request("outer", RECORDED["traceparent"], SpanKind.SERVER, {}) as outer:
+        assert current_log_fields()["trace_id"] == TRACE
+        with pytest.raises(ValueError, match=MARK), spans.current().child("inner"):
+            raise ValueError(MARK)
+        outer.end()
+        with spans.current().child("late") as late:
+            assert (late, outer.traceparent) == (NO_SPAN, None)
+    assert (spans.current(), current_log_fields()) == (NO_SPAN, {})
+    with tracer.request("new", "00-wrong-header-01", SpanKind.SERVER, {}) as begun:
+        assert begun.traceparent is not None
+        assert TRACE not in begun.traceparent
+    tracer.close()
+    inner, first, new = kept.get_finished_spans()
+    assert [each.name for each in (inner, first, new)] == ["inner", "outer", "new"]
+    assert (inner.status.is_ok, inner.status.description, len(inner.events)) == (False, "ValueError", 0)
 
 
 async def test_nothing_is_traced_and_imported_by_default() -> None:
