@@ -47,15 +47,20 @@ class TracedDatabase(Database):
             return await super().fetch(statement, arguments)
 
     async def _read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if spans.current() is NO_SPAN:
-            return await super()._read(query, *args, **kwargs)
-        return await super()._read(partial(copy_context().run, query), *args, **kwargs)
+        return await super()._read(self._carried(query), *args, **kwargs)
 
     async def _write(self, work: Callable[[UnitOfWork], T]) -> T:
         with spans.current().child("transaction", is_detail=True) as span:
-            if span is NO_SPAN:
-                return await super()._write(work)
-            return await super()._write(partial(copy_context().run, work))
+            return await super()._write(work if span is NO_SPAN else self._carried(work))
+
+    def _carried(self, work: Callable[P, T]) -> Callable[P, T]:
+        """Returns `work` for the threads of SQLite, in which the current span is that of this task.
+
+        The greenlets in which SQLAlchemy talks to PostgreSQL have the context of their task already.
+        """
+        if self.dialect != "sqlite" or spans.current() is NO_SPAN:
+            return work
+        return partial(copy_context().run, work)
 
     def _span(self, statement: str) -> AbstractContextManager[Span]:
         if (parent := spans.current()) is NO_SPAN:
