@@ -22,7 +22,7 @@ from domain.ids import IdKind
 from domain.log_context import log_fields
 from domain.observation import spans
 from domain.observation.observer import SILENT, AttemptOutcome, Observer
-from domain.observation.spans import NO_SPAN, Span
+from domain.observation.spans import NO_SPAN, Attributes, Span
 from domain.runs.run_log import LogLevel
 from domain.runs.state_machine import FINISHED
 from domain.time import clock
@@ -152,7 +152,7 @@ class StepExecutor:
         """Make an attempt that is traced. A step that pauses and is resumed has a span for each part."""
         end: Suspended | RunEnded | None = None
         step = attempt.step.definition
-        attributes = {
+        attributes: Attributes = {
             "flowruns.step.name": step.name,
             "flowruns.step.kind": step.kind,
             "flowruns.step.attempt": attempt.number,

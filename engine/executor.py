@@ -20,7 +20,7 @@ from domain.ids import IdKind
 from domain.log_context import log_fields
 from domain.observation import spans
 from domain.observation.observer import SILENT, Observer
-from domain.observation.spans import NO_TRACES, Tracer
+from domain.observation.spans import NO_TRACES, Attributes, Tracer
 from domain.runs.run_log import LogLevel
 from domain.time import clock
 from engine.attempt import StepExecutor
@@ -71,7 +71,7 @@ class Executor:
             await self._execute_safely(claimed)
             return
         run = claimed.run
-        attributes = {
+        attributes: Attributes = {
             "flowruns.run.id": ids.encode(IdKind.RUN, run.id),
             "flowruns.flow.id": ids.encode(IdKind.FLOW, run.flow_id),
             "flowruns.run.attempt": run.attempt,

@@ -5,7 +5,7 @@ work it off.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -112,10 +112,12 @@ def _add_slots(conn: Connection, found: Sequence[Backlog]) -> None:
     if not found:
         return
     by_flow = {each.key.flow_id: each for each in found if each.key.flow_id is not None}
-    by_project = {each.key.project_id: each for each in found if each.key.flow_id is None}
+    owners = (each for each in found if each.key.flow_id is None)
+    by_project = {each.key.project_id: each for each in owners if each.key.project_id is not None}
     limits: dict[UUID, int] = {}
+    groups: Sequence[Mapping[UUID, Backlog]] = (by_flow, by_project)
     project_ids = set()
-    for columns, keys, owner in ((_flow, by_flow, _flow.project_id), (_project, by_project, _project.id)):
+    for columns, keys, owner in zip((_flow, _project), groups, (_flow.project_id, _project.id), strict=True):
         query = select(columns.id, owner.label("project_id"), columns.max_concurrent_runs).where(
             any_of(columns.id, list(keys)), columns.max_concurrent_runs.is_not(None)
         )

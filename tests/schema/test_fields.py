@@ -124,8 +124,8 @@ WAYS = {
     "FlowConnection": ["flows { %s }"],
     "Worker": [
         "node(id: $worker) { ... on Worker { %s } }",
-        "workers { nodes { %s } }",
-        "workers { edges { node { %s } } }",
+        "workers(first: 5) { nodes { %s } }",
+        "workers(first: 5) { edges { node { %s } } }",
     ],
     "WorkerConnection": ["workers { %s }"],
     "Queue": ["queues { %s }", "queues(by: PROJECT) { %s }", "queues(by: PRIORITY) { %s }"],

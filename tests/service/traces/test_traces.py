@@ -52,13 +52,13 @@ async def test_a_trace_leads_from_the_client_over_the_run_to_the_called_service(
         await JSONResponse({"ok": MARK})(scope, receive, send)
 
     async with receiving() as receiver, answering(service) as url, traced(database_url, receiver, 0) as app:
-        call = {"name": "call", "kind": "http", "input": {"url": f"{url}/?{MARK}", "method": "POST", "body": MARK}}
+        sent = {"url": f"{url}/?{MARK}", "method": "POST", "body": MARK}
         own = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00"}
         flow_id = await app.create_flow(
             {
                 "steps": [
-                    call,
-                    {**call, "name": "own", "input": {**call["input"], "headers": own}},
+                    {"name": "call", "kind": "http", "input": sent},
+                    {"name": "own", "kind": "http", "input": {**sent, "headers": own}},
                     {"name": "fails", "kind": "transform", "input": "{{ 1 / 0 }}", "continueOnFailure": True},
                 ]
             }
