@@ -1,4 +1,4 @@
-"""Workers report themselves.
+"""Workers report themselves, and runs know the span that started them.
 
 Revision ID: 0023
 """
@@ -13,7 +13,7 @@ down_revision = "0020"
 
 
 def upgrade() -> None:
-    """Add the table. Workers of the version before do not report themselves; they work as before."""
+    """Add table and column. Workers of the version before do not report themselves; they work as before."""
     op.create_table(
         "worker",
         sa.Column("id", sa.Uuid(), primary_key=True),
@@ -27,3 +27,4 @@ def upgrade() -> None:
         sa.Column("started_at", Timestamp(), nullable=False),
         sa.Column("heartbeat_at", Timestamp(), nullable=False),
     )
+    op.add_column("flow_run", sa.Column("trace_parent", sa.Text(), nullable=True))
