@@ -65,6 +65,7 @@ class RunRow(Protocol):
     ran_ms: int
     steps_purged_at: datetime | None
     erased_at: datetime | None
+    trace_parent: str | None
     note: str | None
     tags: list[str]
     metadata: str
@@ -348,3 +349,18 @@ class BulkOutcomeRow(Protocol):
     new_run_id: UUID | None
     due_at: datetime | None
     at: datetime | None
+
+
+class WorkerRow(Protocol):
+    """A row of `worker`."""
+
+    id: UUID
+    host: str
+    process_id: int
+    version: str
+    concurrency: int
+    executing: int
+    run_ids: str
+    draining: bool
+    started_at: datetime
+    heartbeat_at: datetime

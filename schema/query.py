@@ -15,6 +15,7 @@ from resolvers.context import Context
 from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.lists import TextRowList
+from resolvers.queue import workers
 from resolvers.triggers import schedules, webhooks
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
@@ -22,6 +23,7 @@ from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
 from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
+from schema.queries.queue import QueueQuery
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.relay.node import Node
 from schema.types.api_key import ApiKey
@@ -31,6 +33,7 @@ from schema.types.flow import Flow, FlowVersion, Schedule, Webhook
 from schema.types.flow_run import FlowRun
 from schema.types.input_request import InputRequest
 from schema.types.project import Project, Viewer
+from schema.types.queue.worker import Worker
 from schema.types.runs.run_file import RunFile
 from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
@@ -65,7 +68,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery):
+class Query(InboxQuery, DefinitionQuery, QueueQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key can see no such object.")
@@ -254,5 +257,6 @@ NODES = {
     IdKind.BULK_OPERATION: (BulkOperation, bulk.get),
     IdKind.WEBHOOK: (Webhook, webhooks.get),
     IdKind.SECRET: (Secret, secrets.get),
+    IdKind.WORKER: (Worker, workers.get),
 }
 """The types of nodes by the kind of their IDs, each with the function that finds an object."""

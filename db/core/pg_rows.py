@@ -29,6 +29,10 @@ class RowFetcher:
         self._server = server
         self._settings = dict(settings)
         self._pool_timeout = pool_timeout
+        self.size = size
+        """Largest number of open connections."""
+        self.asked = 0
+        """Number of statements that are executed or wait for a connection."""
         self._free = asyncio.Semaphore(size)
         self._idle: list[Any] = []
 
@@ -38,6 +42,13 @@ class RowFetcher:
         Raises:
             TimeoutError: no connection became free in time.
         """
+        self.asked += 1
+        try:
+            return await self._fetch_on_free(statement, arguments)
+        finally:
+            self.asked -= 1
+
+    async def _fetch_on_free(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         if self._free.locked():
             async with asyncio.timeout(self._pool_timeout):
                 await self._free.acquire()

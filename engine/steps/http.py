@@ -14,6 +14,7 @@ from domain import json_codec
 from domain.errors import FlowRunsError
 from domain.flows.definition import LanguageModel
 from domain.flows.templated import Templated
+from domain.observation import spans
 from domain.time import clock
 from engine.errors import StepError
 from engine.steps import body
@@ -137,6 +138,8 @@ class HttpKind(StepKind):
     def _request(self, call: HttpInput, context: StepContext, seconds: float) -> httpx.Request:
         own_headers, content = _headers_and_body(call)
         defaults = {"user-agent": USER_AGENT, "accept": "*/*", "idempotency-key": context.idempotency_key}
+        if (traceparent := spans.current().traceparent) is not None:
+            defaults["traceparent"] = traceparent
         headers = {**defaults, **own_headers, "accept-encoding": body.ACCEPT_ENCODING}
         timeouts = {"connect": min(CONNECT_SECONDS, seconds), "pool": seconds}
         url, target = request_url(call.url, call.query)

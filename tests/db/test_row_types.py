@@ -26,6 +26,7 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.AuditEventRow: models.AuditEvent,
     row_types.BulkOperationRow: models.BulkOperation,
     row_types.BulkOutcomeRow: models.BulkOutcome,
+    row_types.WorkerRow: models.Worker,
 }
 
 
