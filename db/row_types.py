@@ -66,6 +66,7 @@ class RunRow(Protocol):
     ran_ms: int
     steps_purged_at: datetime | None
     trace_parent: str | None
+    erased_at: datetime | None
     note: str | None
     tags: list[str]
     metadata: str
