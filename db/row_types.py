@@ -65,8 +65,8 @@ class RunRow(Protocol):
     running_since: datetime | None
     ran_ms: int
     steps_purged_at: datetime | None
-    trace_parent: str | None
     erased_at: datetime | None
+    trace_parent: str | None
     note: str | None
     tags: list[str]
     metadata: str
