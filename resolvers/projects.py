@@ -8,6 +8,7 @@ from uuid import UUID
 from db import audit_events, projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
+from db.removal import expiry
 from db.row_types import ProjectRow
 from domain import ids
 from domain.actor import Origin
@@ -66,8 +67,15 @@ def _update(uow: UnitOfWork, origin: Origin, project_id: UUID | None, columns: M
     limits.check_project({**settings, **columns})
     if columns:
         projects.change(uow, project_id, columns)
-    details = audit_events.changes(settings, columns)
+    details = audit_events.changes(_shown(settings), _shown(columns))
     audit_events.record(
         uow, origin, AuditAction.UPDATE_PROJECT, IdKind.PROJECT, project_id, project_id, details=details
     )
     return project_id
+
+
+def _shown(columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns columns with the retention of runs as the object that is stored as text."""
+    return (
+        {**columns, "run_retention": expiry.parse(columns["run_retention"])} if "run_retention" in columns else columns
+    )

@@ -19,9 +19,12 @@ from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
 from db.queue import slots
+from db.removal import expiry, teardown
+from db.removal.sweep import Swept
 from db.rollups import upkeep
 from db.runs import files
 from domain import ids
+from domain.ids import IdKind
 from domain.time import clock
 from engine.file_store import FileStore
 from engine.worker.background_service import BackgroundService
@@ -41,6 +44,10 @@ ORPHAN_AGE = timedelta(days=1)
 """
 RUN_BATCH = 100
 """Runs purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
+REMOVAL_BATCH = 500
+"""Runs deleted or archived in one transaction, without the child runs that go with them."""
+REMOVAL_SECONDS = 5.0
+"""Time between two looks for flows and projects that are being deleted, in seconds."""
 LINE_BATCH = 5_000
 """Log lines deleted in one transaction."""
 EVENT_BATCH = 1_000
@@ -98,6 +105,9 @@ def maintenance_jobs(
         Job("sum changed counts", COUNT_SECONDS, partial(keep_counts, database)),
         Job("remove empty counts", PRUNE_SECONDS, partial(database.write, upkeep.remove_empty)),
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
+        Job("archive old runs", PRUNE_SECONDS, partial(archive_old_runs, database)),
+        Job("delete expired runs", PRUNE_SECONDS, partial(delete_expired_runs, database)),
+        Job("delete flows and projects", REMOVAL_SECONDS, partial(delete_flows_and_projects, database)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
@@ -178,6 +188,54 @@ async def purge_step_data(database: Database, retention_days: int | None) -> int
         await clock.sleep(PAUSE_SECONDS)
     if total:
         _logger.info("step data purged", extra={"runs": total})
+    return total
+
+
+async def archive_old_runs(database: Database) -> int:
+    """Archive the runs that succeeded as long ago as the settings of their projects say; returns their number."""
+    total = 0
+    for project_id in await database.read(expiry.archived):
+        is_last = False
+        while not is_last:
+            runs, is_last = await database.write(expiry.archive_old, project_id, REMOVAL_BATCH)
+            total += runs
+            await clock.sleep(0 if is_last else PAUSE_SECONDS)
+    if total:
+        _logger.info("old runs archived", extra={"runs": total})
+    return total
+
+
+async def delete_expired_runs(database: Database) -> int:
+    """Delete the runs whose retention has ended; returns their number."""
+    total = 0
+    for project_id, status in await database.read(expiry.retained):
+        total += await _sweep(partial(database.write, expiry.delete_expired, project_id, status))
+    if total:
+        _logger.info("expired runs deleted", extra={"runs": total})
+    return total
+
+
+async def delete_flows_and_projects(database: Database) -> None:
+    """Go on with the deletion of flows and projects, until nothing is left to be done for now."""
+    for flow_id in await database.read(teardown.deleting_flows):
+        while await database.write(teardown.stop_runs, flow_id):
+            await clock.sleep(PAUSE_SECONDS)
+        total = await _sweep(partial(database.write, teardown.delete_runs, flow_id))
+        if await database.write(teardown.finish_flow, flow_id):
+            _logger.info("flow deleted", extra={"flow_id": ids.encode(IdKind.FLOW, flow_id), "runs": total})
+    for project_id in await database.read(teardown.deleting_projects):
+        while await database.write(teardown.finish_project, project_id, OUTCOME_BATCH):
+            await clock.sleep(PAUSE_SECONDS)
+
+
+async def _sweep(delete_next: Callable[[UUID, int], Awaitable[Swept | None]]) -> int:
+    """Delete runs in chunks, with pauses, until there are no more; returns their number."""
+    total = 0
+    after = UUID(int=0)
+    while (swept := await delete_next(after, REMOVAL_BATCH)) is not None:
+        after = swept.through
+        total += swept.total
+        await clock.sleep(PAUSE_SECONDS)
     return total
 
 
