@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import access_tokens, audit_events, retention, secrets
+from db import access_tokens, audit_events, retention, secrets, text_indexes
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
@@ -48,6 +48,8 @@ REMOVAL_BATCH = 500
 """Runs deleted or archived in one transaction, without the child runs that go with them."""
 REMOVAL_SECONDS = 5.0
 """Time between two looks for flows and projects that are being deleted, in seconds."""
+MERGE_PAGES = 500
+"""Pages of the index of texts merged in one transaction, which takes some tens of milliseconds."""
 LINE_BATCH = 5_000
 """Log lines deleted in one transaction."""
 EVENT_BATCH = 1_000
@@ -113,6 +115,7 @@ def maintenance_jobs(
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
+        Job("merge index of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -151,6 +154,12 @@ async def gather_statistics(database: Database) -> None:
     """Gather the statistics of SQLite's tables. PostgreSQL does so by itself."""
     if database.dialect == "sqlite":
         await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
+
+
+async def merge_forgotten_texts(database: Database) -> None:
+    """Remove what SQLite's index of texts still holds of erased messages and of deleted runs."""
+    while await database.write(text_indexes.merge_forgotten, MERGE_PAGES):
+        await clock.sleep(PAUSE_SECONDS)
 
 
 async def rescue_waiting_runs(database: Database) -> None:
