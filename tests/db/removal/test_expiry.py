@@ -109,8 +109,8 @@ async def test_runs_go_by_status_with_their_families_and_never_before_them(
         "runs": {"FAILED": 1, "SUCCEEDED": 2},
     }
     assert sum((Counter(details["runs"]) for _, details in events), Counter()) == {"SUCCEEDED": 3, "FAILED": 2}
-    told = select(_event.run_id).where(_event.kind == event_log.RUN_DELETED)
-    assert Counter(await database.read(lambda conn: conn.execute(told).scalars().all())) == Counter(
+    appended = select(_event.run_id).where(_event.kind == event_log.RUN_DELETED)
+    assert Counter(await database.read(lambda conn: conn.execute(appended).scalars().all())) == Counter(
         [*gone, first, second]
     )
     await fake_clock.drive(maintenance.keep_counts(database))
