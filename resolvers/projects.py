@@ -74,8 +74,10 @@ def _update(uow: UnitOfWork, origin: Origin, project_id: UUID | None, columns: M
     return project_id
 
 
-def _shown(columns: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns columns with the retention of runs as the object that is stored as text."""
-    return (
-        {**columns, "run_retention": expiry.parse(columns["run_retention"])} if "run_retention" in columns else columns
-    )
+def _shown(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns columns as the audit log shows them: without that of the service, and with JSON text as an object."""
+    shown = {name: value for name, value in columns.items() if name != "archived_through"}
+    if "run_retention" in shown:
+        retention = expiry.parse(shown["run_retention"])
+        shown["run_retention"] = {status.value: days for status, days in retention.items()}
+    return shown

@@ -66,6 +66,11 @@ def parse(text: str | None) -> dict[RunStatus, int]:
     return {RunStatus(status): days for status, days in orjson.loads(text).items()} if text else {}
 
 
+def encode(retention: Mapping[RunStatus, int]) -> str | None:
+    """Returns the value of the column `run_retention`; None if every run is kept."""
+    return orjson.dumps({status.value: days for status, days in retention.items()}).decode() if retention else None
+
+
 def delete_expired(uow: UnitOfWork, project_id: UUID, status: RunStatus, after: UUID, limit: int) -> Swept | None:
     """Deletes the next runs of a project and status whose retention has ended; None if there are no more.
 

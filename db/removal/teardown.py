@@ -5,7 +5,7 @@ schedules, webhooks, secrets and keys are gone. Their runs are deleted in chunks
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, func, select, update
@@ -85,8 +85,7 @@ def begin_project(uow: UnitOfWork, project_id: UUID) -> bool:
     is_open = (_project.id == project_id, _project.deleting_since.is_(None))
     if uow.conn.execute(update(_projects).where(*is_open).values(deleting_since=now)).rowcount == 0:
         return False
-    values = {"deleting_since": func.coalesce(_flow.deleting_since, now), "enabled": False}
-    uow.conn.execute(update(_flows).where(_flow.project_id == project_id).values(values))
+    _mark_flows(uow, project_id, now)
     _delete(uow, (*_AT_ONCE_OF_FLOW.values(), *_secrets), "project_id", project_id)
     in_force = (_keys.c.project_id == project_id, _keys.c.revoked_at.is_(None))
     uow.conn.execute(update(_keys).where(*in_force).values(revoked_at=now))
@@ -154,8 +153,7 @@ def finish_project(uow: UnitOfWork, project_id: UUID, limit: int) -> bool:
         return True
     if uow.conn.execute(select(_flow.id).where(_flow.project_id == project_id).limit(1)).first() is not None:
         # One that was created at the moment of the deletion is deleted, too.
-        values = {"deleting_since": func.coalesce(_flow.deleting_since, clock.now()), "enabled": False}
-        uow.conn.execute(update(_flows).where(_flow.project_id == project_id).values(values))
+        _mark_flows(uow, project_id, clock.now())
         return False
     _delete(uow, _AT_LAST_OF_PROJECT, "project_id", project_id)
     uow.conn.execute(delete(_projects).where(_project.id == project_id))
@@ -194,6 +192,11 @@ def _count(conn: Connection, tables: Mapping[str, Table], column: str, key: UUID
         name: conn.execute(select(func.count()).select_from(source).where(source.c[column] == key)).scalar_one()
         for name, source in tables.items()
     }
+
+
+def _mark_flows(uow: UnitOfWork, project_id: UUID, now: datetime) -> None:
+    is_open = (_flow.project_id == project_id, _flow.deleting_since.is_(None))
+    uow.conn.execute(update(_flows).where(*is_open).values(deleting_since=now, enabled=False))
 
 
 def _delete(uow: UnitOfWork, tables: Iterable[Table], column: str, key: UUID) -> None:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import orjson
 import strawberry
 
+from db.removal import expiry
 from domain.errors import InvalidArgumentError
 from schema.arguments import given, optional
 from schema.enums import QuotaPeriod, RunStatus
@@ -78,6 +78,5 @@ class UpdateProjectInput:
         if "archive_after_days" in columns:
             columns["archived_through"] = None  # older runs are looked at again
         if self.run_retention is not strawberry.UNSET:
-            retention = retention_of(self.run_retention or [])
-            columns["run_retention"] = orjson.dumps(retention).decode() if retention else None
+            columns["run_retention"] = expiry.encode(retention_of(self.run_retention or []))
         return columns

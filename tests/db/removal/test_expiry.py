@@ -31,6 +31,7 @@ RETENTION = {RunStatus.SUCCEEDED: 30, RunStatus.FAILED: 90}
 
 @pytest.fixture
 async def published(database: Database, fake_clock: FakeClock) -> PublishedFlow:
+    fake_clock.watch(database)
     return await database.write(factory.make_project_with_flow)
 
 
@@ -69,7 +70,7 @@ def audited(conn: Connection) -> list[tuple[str, Any]]:
 async def test_runs_go_by_status_with_their_families_and_never_before_them(
     database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
-    await set_project(database, published, run_retention=orjson.dumps(RETENTION).decode())
+    await set_project(database, published, run_retention=expiry.encode(RETENTION))
     (old,) = await add(database, published, RunStatus.SUCCEEDED, 31)
     (archived,) = await add(database, published, RunStatus.SUCCEEDED, 40, archived_at=clock.now())
     below = {"root_run_id": old, "parent_run_id": old, "depth": 1}
