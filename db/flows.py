@@ -17,6 +17,7 @@ from db.sql.clause_text import ClauseTexts
 from db.sql.keyset import Edge, Keyset, Page, count_up_to
 from db.sql.rows import fetch_all, group_by, select_columns
 from domain import ids
+from domain.errors import FlowNotFoundError
 from domain.text import fold_column
 from domain.time import clock
 
@@ -71,10 +72,11 @@ def create(uow: UnitOfWork, project_id: UUID, name: str) -> UUID:
     return flow_id
 
 
-def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID | None:
+def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, step_count: int) -> UUID:
     """Inserts the next version of a flow and publishes it; returns the version's ID.
 
-    None if the deletion of the flow has begun.
+    Raises:
+        FlowNotFoundError: the deletion of the flow has begun.
     """
     version_id = ids.new_uuid()
     now = ids.created_at(version_id)
@@ -82,7 +84,7 @@ def publish(uow: UnitOfWork, flow_id: UUID, project_id: UUID, definition: str, s
     is_kept = (_flow.id == flow_id, _flow.deleting_since.is_(None))
     published = update(_flows).where(*is_kept).values(published_version_id=version_id, updated_at=now)
     if uow.conn.execute(published).rowcount == 0:
-        return None
+        raise FlowNotFoundError
     last = select(func.coalesce(func.max(_version.number), 0)).where(_version.flow_id == flow_id)
     row = {
         "id": version_id,

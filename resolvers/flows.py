@@ -184,7 +184,6 @@ def create_checked(
     details = {"name": name}
     if definition is not None:
         version_id = flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
-        assert version_id is not None  # nobody else knows the flow
         details["versionId"] = ids.encode(IdKind.FLOW_VERSION, version_id)
     audit_events.record(
         uow, origin, AuditAction.CREATE_FLOW, IdKind.FLOW, flow_id, project_id, flow_id=flow_id, details=details
@@ -213,8 +212,6 @@ def publish_checked(
         FlowNotFoundError: the flow is being deleted.
     """
     version_id = flows.publish(uow, flow_id, project_id, definition.text, definition.step_count)
-    if version_id is None:
-        raise FlowNotFoundError(BEING_DELETED)
     audit_events.record(
         uow,
         origin,

@@ -1,6 +1,6 @@
 """Archives runs, and unarchives them: one statement for the runs, and one for their events."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -53,7 +53,7 @@ def unarchive(uow: UnitOfWork, run_ids: Collection[UUID], now: datetime) -> None
     _set(uow, run_ids, now, event_log.RUN_UNARCHIVED, values)
 
 
-def _set(uow: UnitOfWork, run_ids: Collection[UUID], now: datetime, kind: str, values: dict[str, object]) -> None:
+def _set(uow: UnitOfWork, run_ids: Collection[UUID], now: datetime, kind: str, values: Mapping[str, object]) -> None:
     changed = {"run_ids": list(run_ids), "now": now}
     uow.conn.execute(_SET_ARCHIVED, changed | values)
     event_log.append_from(uow, _APPEND_EVENTS, changed | {"kind": kind})

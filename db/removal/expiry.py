@@ -72,7 +72,9 @@ def encode(retention: Mapping[RunStatus, int]) -> str | None:
 
 
 def delete_expired(uow: UnitOfWork, project_id: UUID, status: RunStatus, after: UUID, limit: int) -> Swept | None:
-    """Deletes the next runs of a project and status whose retention has ended; None if there are no more.
+    """Deletes the next runs of a project and status whose retention has ended.
+
+    Returns None if there are no more, or another process deletes runs at this moment.
 
     The retention is read anew for each chunk, so a new setting holds from its commit on.
     """

@@ -115,7 +115,9 @@ def stop_runs(uow: UnitOfWork, flow_id: UUID) -> int:
 
 
 def delete_runs(uow: UnitOfWork, flow_id: UUID, after: UUID, limit: int) -> Swept | None:
-    """Deletes the next runs of a flow that is being deleted; None if there are no more."""
+    """Deletes the next runs of a flow that is being deleted; None if there are no more, or another process does it."""
+    if not sweep.is_first(uow):
+        return None
     return sweep.delete_chunk(uow, (_run.flow_id == flow_id,), after, limit, clock.now())
 
 
@@ -145,11 +147,9 @@ def finish_project(uow: UnitOfWork, project_id: UUID, limit: int) -> bool:
         return False
     for operation_id in _open_operations(uow.conn, project_id):
         operations.cancel(uow, operation_id)
-    operation_id = uow.conn.execute(
-        select(_operations.c.id).where(_operations.c.project_id == project_id).limit(1)
-    ).scalar()
-    if operation_id is not None:
-        operations.delete_part(uow, operation_id, limit)
+    ended = uow.conn.execute(select(_operations.c.id).where(_operations.c.project_id == project_id).limit(1)).scalar()
+    if ended is not None:
+        operations.delete_part(uow, ended, limit)
         return True
     if uow.conn.execute(select(_flow.id).where(_flow.project_id == project_id).limit(1)).first() is not None:
         # One that was created at the moment of the deletion is deleted, too.

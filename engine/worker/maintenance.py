@@ -218,7 +218,7 @@ async def delete_expired_runs(database: Database) -> int:
     """Delete the runs whose retention has ended; returns their number."""
     total = 0
     for project_id, status in await database.read(expiry.retained):
-        total += await _sweep(partial(database.write, expiry.delete_expired, project_id, status))
+        total += await _sweep(database, expiry.delete_expired, project_id, status)
     if total:
         _logger.info("expired runs deleted", extra={"runs": total})
     return total
@@ -229,7 +229,7 @@ async def delete_flows_and_projects(database: Database) -> None:
     for flow_id in await database.read(teardown.deleting_flows):
         while await database.write(teardown.stop_runs, flow_id):
             await clock.sleep(PAUSE_SECONDS)
-        total = await _sweep(partial(database.write, teardown.delete_runs, flow_id))
+        total = await _sweep(database, teardown.delete_runs, flow_id)
         if await database.write(teardown.finish_flow, flow_id):
             _logger.info("flow deleted", extra={"flow_id": ids.encode(IdKind.FLOW, flow_id), "runs": total})
     for project_id in await database.read(teardown.deleting_projects):
@@ -237,11 +237,11 @@ async def delete_flows_and_projects(database: Database) -> None:
             await clock.sleep(PAUSE_SECONDS)
 
 
-async def _sweep(delete_next: Callable[[UUID, int], Awaitable[Swept | None]]) -> int:
+async def _sweep(database: Database, delete_chunk: Callable[..., Swept | None], *of: object) -> int:
     """Delete runs in chunks, with pauses, until there are no more; returns their number."""
     total = 0
     after = UUID(int=0)
-    while (swept := await delete_next(after, REMOVAL_BATCH)) is not None:
+    while (swept := await database.write(delete_chunk, *of, after, REMOVAL_BATCH)) is not None:
         after = swept.through
         total += swept.total
         await clock.sleep(PAUSE_SECONDS)

@@ -118,7 +118,9 @@ CONTRACT = {
         bulkOperations""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
-    "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
+    "UpdateProjectInput": """projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays runRetention
+        archiveSucceededAfterDays""",
+    "RunRetentionInput": "status days",
     "Viewer": "keyName role project limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",

@@ -63,9 +63,7 @@ def make_flow(uow: UnitOfWork, project_id: UUID, name: str, steps: Sequence[str]
 
 def make_version(uow: UnitOfWork, project_id: UUID, flow_id: UUID, steps: Sequence[str] = _STEP_NAMES) -> UUID:
     """Publishes the next version of a flow."""
-    version_id = flows.publish(uow, flow_id, project_id, definition(steps), len(steps))
-    assert version_id is not None
-    return version_id
+    return flows.publish(uow, flow_id, project_id, definition(steps), len(steps))
 
 
 def make_run(uow: UnitOfWork, /, published: PublishedFlow, **values: Any) -> UUID:

@@ -36,7 +36,7 @@ async def published(database: Database, fake_clock: FakeClock) -> PublishedFlow:
 
 
 async def add(
-    database: Database, published: PublishedFlow, status: RunStatus, days: float, count: int = 1, **values: Any
+    database: Database, published: PublishedFlow, status: RunStatus, days: float, /, count: int = 1, **values: Any
 ) -> list[UUID]:
     """Adds runs that were created a day before they ended, so many days ago."""
     ended = clock.now() - days * DAY
@@ -73,7 +73,7 @@ async def test_runs_go_by_status_with_their_families_and_never_before_them(
     await set_project(database, published, run_retention=expiry.encode(RETENTION))
     (old,) = await add(database, published, RunStatus.SUCCEEDED, 31)
     (archived,) = await add(database, published, RunStatus.SUCCEEDED, 40, archived_at=clock.now())
-    below = {"root_run_id": old, "parent_run_id": old, "depth": 1}
+    below: dict[str, Any] = {"root_run_id": old, "parent_run_id": old, "depth": 1}
     (child,) = await add(database, published, RunStatus.FAILED, 32, **below)
     gone = {old, archived, child}
     kept = {
@@ -83,11 +83,11 @@ async def test_runs_go_by_status_with_their_families_and_never_before_them(
     }
     # What waits: a family with a live run; a child of a family that is kept; a retry of a run that is kept.
     (top,) = await add(database, published, RunStatus.SUCCEEDED, 50)
-    live = {"root_run_id": top, "parent_run_id": top, "depth": 1, "finished_at": None}
+    live: dict[str, Any] = {"root_run_id": top, "parent_run_id": top, "depth": 1, "finished_at": None}
     kept |= {top, *await add(database, published, RunStatus.PAUSED, 51, **live)}
     (failed,) = await add(database, published, RunStatus.FAILED, 60)
     below = {"root_run_id": failed, "parent_run_id": failed, "depth": 1}
-    retry = {"retry_of_id": failed, "attempt": 2}
+    retry: dict[str, Any] = {"retry_of_id": failed, "attempt": 2}
     kept |= {failed, *await add(database, published, RunStatus.SUCCEEDED, 61, **below)}
     kept |= set(await add(database, published, RunStatus.SUCCEEDED, 59, **retry))
     # A chain whose runs are all old enough goes from its first run on.
@@ -134,7 +134,7 @@ async def test_old_successes_are_archived_once(
     database: Database, published: PublishedFlow, fake_clock: FakeClock
 ) -> None:
     old = await add(database, published, RunStatus.SUCCEEDED, 31, count=5)
-    below = {"root_run_id": old[0], "parent_run_id": old[0], "depth": 1}
+    below: dict[str, Any] = {"root_run_id": old[0], "parent_run_id": old[0], "depth": 1}
     old += await add(database, published, RunStatus.FAILED, 32, **below)
     young = await add(database, published, RunStatus.SUCCEEDED, 29)
     kept = {*young, *await add(database, published, RunStatus.FAILED, 100)}
