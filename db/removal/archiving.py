@@ -55,5 +55,5 @@ def unarchive(uow: UnitOfWork, run_ids: Collection[UUID], now: datetime) -> None
 
 def _set(uow: UnitOfWork, run_ids: Collection[UUID], now: datetime, kind: str, values: Mapping[str, object]) -> None:
     changed = {"run_ids": list(run_ids), "now": now}
-    uow.conn.execute(_SET_ARCHIVED, changed | values)
+    uow.conn.execute(_SET_ARCHIVED, {**changed, **values})
     event_log.append_from(uow, _APPEND_EVENTS, changed | {"kind": kind})

@@ -76,7 +76,7 @@ def delete_expired(uow: UnitOfWork, project_id: UUID, status: RunStatus, after: 
 
     Returns None if there are no more, or another process deletes runs at this moment.
 
-    The retention is read anew for each chunk, so a new setting holds from its commit on.
+    The retention is read for each chunk, so a new setting holds from its commit on.
     """
     text = uow.conn.execute(select(_project.run_retention).where(_project.id == project_id)).scalar()
     days = parse(text).get(status)
@@ -138,7 +138,7 @@ def count_expired(conn: Connection, project_id: UUID, retention: Mapping[RunStat
 
 
 def count_old(conn: Connection, project_id: UUID, days: int) -> int:
-    """Returns how many runs `archive_old` would archive now if `days` were set anew, without those below them."""
+    """Returns how many runs `archive_old` would archive now if `days` were set now, without those below them."""
     old = _archivable(project_id, None, clock.now() - timedelta(days=days))
     count: int = conn.execute(select(func.count()).select_from(_runs).where(*old)).scalar_one()
     return count

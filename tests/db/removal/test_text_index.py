@@ -57,7 +57,7 @@ async def test_forgotten_texts_leave_nothing_in_the_index(database: Database) ->
     assert not await database.write(text_indexes.merge_forgotten, 1)
 
 
-async def test_an_index_of_an_earlier_version_is_made_anew(database: Database) -> None:
+async def test_an_index_of_an_earlier_version_is_made_again(database: Database) -> None:
     if database.dialect != "sqlite":
         return
     published = await database.write(factory.make_project_with_flow)
