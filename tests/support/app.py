@@ -152,9 +152,10 @@ async def either_app(request: pytest.FixtureRequest, database_url: str) -> Async
 
 
 @asynccontextmanager
-async def run_app(database_url: str, *, with_worker: bool, **settings: Any) -> AsyncIterator[App]:
-    """Runs a service on a migrated database, with two projects and their API keys. Its `tracer` may be given too."""
-    tracer: Tracer = settings.pop("tracer", NO_TRACES)
+async def run_app(
+    database_url: str, *, with_worker: bool, tracer: Tracer = NO_TRACES, **settings: Any
+) -> AsyncIterator[App]:
+    """Runs a service on a migrated database, with two projects and their API keys."""
     settings.setdefault("token_keys", TOKEN_KEY)
     database = open_database(
         database_url, query_timeout=settings.get("query_timeout"), is_traced=tracer is not NO_TRACES
