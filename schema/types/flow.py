@@ -60,6 +60,11 @@ class Flow(Node):
     )
     created_at: datetime = column("created_at", "The instant of the flow's creation.")
     updated_at: datetime = column("updated_at", "The last change of the flow, or its last publication.")
+    deleting_since: datetime | None = column(
+        "deleting_since",
+        "The instant since which the flow is being deleted: its runs are deleted first, in the background. Null if it "
+        "is not being deleted.",
+    )
 
     project: Project = link("The project of the flow.", "project_id", projects.by_ids, "project")
     published_version: "FlowVersion | None" = link(
