@@ -14,6 +14,7 @@ class ActorKind(DescribedEnum):
     """What an actor is."""
 
     API_KEY = "API_KEY", "An API key."
+    USER = "USER", "A person who signed in through the identity provider."
     SCHEDULE = "SCHEDULE", "A schedule."
     WEBHOOK = "WEBHOOK", "A webhook."
     PARENT_RUN = "PARENT_RUN", "A run, by its `flow` step."
@@ -23,6 +24,7 @@ class ActorKind(DescribedEnum):
 
 _ID_KINDS = {
     ActorKind.API_KEY: IdKind.API_KEY,
+    ActorKind.USER: IdKind.USER,
     ActorKind.SCHEDULE: IdKind.SCHEDULE,
     ActorKind.WEBHOOK: IdKind.WEBHOOK,
     ActorKind.PARENT_RUN: IdKind.RUN,
@@ -35,7 +37,7 @@ class Actor:
 
     kind: ActorKind
     id: UUID | None = None
-    """Of the key, schedule, webhook or run; None for actors without an ID."""
+    """Of the key, user, schedule, webhook or run; None for actors without an ID."""
     name: str | None = None
     """Its name at that time; for CLI the user of the host. None: it had none."""
 
@@ -48,6 +50,11 @@ class Actor:
     def text(self) -> str:
         """The actor as it is stored with what it did: a JSON object with the members that clients see."""
         return orjson.dumps({"kind": self.kind.value, "id": self.shown_id, "name": self.name}).decode()
+
+    @property
+    def cancellation_message(self) -> str:
+        """The status message of a run that this actor cancelled."""
+        return f"Cancelled {'by' if self.kind is ActorKind.USER else 'with the key'} {self.name!r}"
 
 
 SYSTEM = Actor(ActorKind.SYSTEM)

@@ -13,7 +13,7 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """What was done: the mutation of the same name."""
+    """What was done: the mutation of the same name, or signing in and out."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
@@ -45,6 +45,8 @@ class AuditAction(DescribedEnum):
     BULK_ARCHIVE = "BULK_ARCHIVE", "A bulk archive was started."
     BULK_UNARCHIVE = "BULK_UNARCHIVE", "A bulk unarchive was started."
     CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
+    SIGN_IN = "SIGN_IN", "A person signed in through the identity provider."
+    SIGN_OUT = "SIGN_OUT", "A person signed out."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

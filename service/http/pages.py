@@ -1,5 +1,6 @@
 """Serves the console and GraphiQL from this machine, so that they work without the internet."""
 
+import html
 from pathlib import Path
 
 from starlette.requests import Request
@@ -28,6 +29,8 @@ _CONSOLE_PATHS = (
 """The addresses of the console's pages: all of them are one document."""
 _BASE_PATH = 'name="base-path" content=""'
 """The part of a page from which its scripts read the path below which the service is."""
+_PROVIDER = 'name="identity-provider" content=""'
+"""The part of a page from which its scripts read the name of the identity provider."""
 _VARY = {"vary": f"accept, {HEADER}"}
 _MISSING = (
     "The console is not built: run scripts/build-web, which needs Node.js or takes it from PyPI.\n"
@@ -52,8 +55,10 @@ class _Assets(StaticFiles):
 class Pages:
     """Serves the pages that were built into `folder`, or a message that says how to build them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sign_in_label: str = "") -> None:
+        """`sign_in_label` is the name of the identity provider, which the sign-in page offers; empty without one."""
         self._folder = folder
+        self._provider = f'name="identity-provider" content="{html.escape(sign_in_label)}"'
 
     @property
     def are_built(self) -> bool:
@@ -85,5 +90,6 @@ class Pages:
         text = (self._folder / name).read_text()
         # Addresses are absolute, since the console's pages lie at different depths.
         text = text.replace('"./assets/', f'"{path}/assets/').replace(_BASE_PATH, _BASE_PATH.replace('""', f'"{path}"'))
+        text = text.replace(_PROVIDER, self._provider)
         headers = {"cache-control": "no-cache", "content-security-policy": POLICY, **_HEADERS, **_VARY}
         return HTMLResponse(text, headers=headers)
