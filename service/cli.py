@@ -44,6 +44,7 @@ from engine.worker.maintenance import count_old_runs
 from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
+from service.backup_cli import backup
 from service.bootstrap import Bootstrapped, bootstrap
 from service.http.pages import Pages
 from service.log_output import configure_logging
@@ -106,7 +107,7 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-main.add_command(runs)
+main.commands.update(runs=runs, backup=backup)
 
 
 @main.command(help="Migrate, create what a first start needs, and run API and worker in one process.")
@@ -495,6 +496,4 @@ def _greet(url: str, found: Bootstrapped, token: str) -> None:
 
 
 def _shown_key(found: Bootstrapped) -> str:
-    if found.key_file is not None:
-        return f"$(cat {found.key_file})"
-    return found.new_secret or "$FLOWRUNS_KEY"
+    return f"$(cat {found.key_file})" if found.key_file is not None else found.new_secret or "$FLOWRUNS_KEY"

@@ -1,4 +1,4 @@
-"""Makes the dumps of this folder: python -m tests.upgrade.make_dump CHECKOUT PYTHON DATABASE_URL FOLDER.
+"""Makes the dumps of this folder: python -m tests.operations.make_dump CHECKOUT PYTHON DATABASE_URL FOLDER.
 
 CHECKOUT is a checkout of an earlier commit, PYTHON an interpreter with the packages of its lock, and DATABASE_URL an
 empty database. The API and the worker of that commit fill it with all that a database can hold, the worker is killed in
@@ -20,8 +20,9 @@ from typing import Any
 
 import httpx
 
+from tests.operations.harness import KEY
+
 PORT = 8765
-KEY = "a-key-fixed-by-the-operator"
 RUNS = """{ flowRuns(first: 100, filter: {archived: INCLUDE}) { nodes { id status environment tags metadata input output
     createdAt finishedAt archivedAt attempt externalId failedStepName error { code message } flow { name }
     project { name } retryOf { id } parentRun { id } rootRun { id } files { name size }
@@ -70,7 +71,7 @@ FLOWS: dict[str, Any] = {
 
 
 class _Site(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802 - its name
+    def do_GET(self) -> None:
         if self.path == "/slow":
             time.sleep(3_600)
         self.send_response(200)
@@ -115,7 +116,8 @@ def fill(flows: dict[str, str], site: str) -> None:
     start(flows["pause"])
     start(flows["parent"])
     start(flows["slow"], input={"url": f"{site}/slow"})
-    archive = "mutation($f: FlowRunFilter!, $dry: Boolean!) { bulkArchive(filter: $f, dryRun: $dry, waitMs: 5000) { __typename } }"
+    archive = """mutation($f: FlowRunFilter!, $dry: Boolean!) {
+        bulkArchive(filter: $f, dryRun: $dry, waitMs: 5000) { __typename } }"""
     ask(archive, f={"tags": ["t0"]}, dry=False)
     ask(archive, f={"tags": ["vip"]}, dry=True)
     ask('mutation($f: ID!) { createWebhook(flowId: $f, name: "shop") { __typename } }', f=flows["greet"])

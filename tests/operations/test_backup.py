@@ -1,0 +1,126 @@
+"""Backup and restore as docs/operations.md says it, while runs are started and executed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from db.rollups import check
+from domain.enums import RunStatus
+from engine.actions import action
+from tests.conftest import Dialect
+from tests.operations.harness import serving
+from tests.support.app import PATIENCE
+from tests.support.databases.binaries import find_binaries
+from tests.support.query import query
+
+ROOT = Path(__file__).parents[2]
+RUNS = 30
+"""Runs that are started before the backup begins. More are started until it is complete."""
+QUESTIONS = "query($id: ID!) { flowRun(id: $id) { pendingInputs { id } } }"
+_released = asyncio.Event()
+
+
+@action("operations.hold")
+async def hold() -> str:
+    """Waits until the test releases it."""
+    await _released.wait()
+    return "went on"
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    """Runs a command of the documentation."""
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def programs() -> Path:
+    """The folder of pg_dump and pg_restore."""
+    binaries = find_binaries()
+    if not (binaries / "pg_dump").exists():
+        pytest.skip(f"{binaries} has no pg_dump")
+    return binaries
+
+
+async def restored(
+    dialect: Dialect, url: str, folder: Path, new_database_url: Callable[[], str]
+) -> tuple[Callable[[], Awaitable[None]], str]:
+    """Returns what makes the backup and restores it, and the URL of the restored database."""
+    if dialect == "sqlite":
+        backup = folder / "backup.db"
+
+        async def copy() -> None:
+            command = (sys.executable, "-m", "service", "backup", str(backup))
+            await asyncio.to_thread(run, *command, FLOWRUNS_DATABASE_URL=url)
+
+        return copy, f"sqlite:///{backup}"
+    target, binaries, dump = new_database_url(), programs(), folder / "backup.dump"
+    await query(target, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    async def dump_and_restore() -> None:
+        plain, plain_target = url.replace("+asyncpg", ""), target.replace("+asyncpg", "")
+        await asyncio.to_thread(run, binaries / "pg_dump", "--format=custom", f"--file={dump}", plain)
+        await asyncio.to_thread(run, binaries / "pg_restore", "--no-owner", f"--dbname={plain_target}", dump)
+
+    return dump_and_restore, target
+
+
+async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
+    dialect: Dialect, database_url: str, new_database_url: Callable[[], str], tmp_path: Path
+) -> None:
+    _released.clear()
+    back_up, target = await restored(dialect, database_url, tmp_path, new_database_url)
+    async with serving(database_url, tmp_path, with_worker=True) as api:
+        quick = await api.create_flow("quick", {"name": "a", "kind": "transform", "input": "{{ run.input }}"})
+        held = await api.create_flow(
+            "held", {"name": "a", "kind": "python", "input": {"action": "operations.hold", "args": {}}}
+        )
+        asking = await api.create_flow("asking", {"name": "a", "kind": "humanInput", "input": {"title": "Go on?"}})
+        in_flight, asked = await api.start(held), await api.start(asking)
+        started = [await api.start(quick, input=number) for number in range(RUNS)]
+
+        wrote = asyncio.Event()
+
+        async def start_more() -> None:
+            while True:
+                started.append(await api.start(quick, input=len(started)))
+                wrote.set()
+
+        starting = asyncio.create_task(start_more())
+        await api.wait_until(in_flight, [RunStatus.RUNNING])
+        await api.wait_until(asked, [RunStatus.PAUSED])
+        (question,) = (await api.ask(QUESTIONS, id=asked))["flowRun"]["pendingInputs"]
+        before = list(started)
+        await back_up()
+        wrote.clear()
+        await asyncio.wait_for(wrote.wait(), PATIENCE)  # the service goes on
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+    _released.set()
+    async with serving(target, tmp_path, with_worker=True) as api:
+        assert set(before) <= set(await api.statuses())
+        await api.answer(asked, question["id"])
+        for run_id in [in_flight, asked, *before]:
+            assert await api.wait_until(run_id) == "SUCCEEDED"
+        assert await api.database.read(check.differences) == []
+        if dialect == "sqlite":
+            assert await query(target, "PRAGMA integrity_check") == "ok"
+
+
+def test_backup_says_what_it_cannot_do(tmp_path: Path) -> None:
+    for url, file, said in (
+        ("postgresql://127.0.0.1/none", "a.db", "Use pg_dump for PostgreSQL."),
+        (f"sqlite:///{tmp_path}/none.db", "a.db", f"There is no database file {tmp_path}/none.db."),
+        (f"sqlite:///{__file__}", "a.db", "cannot be copied"),
+    ):
+        environment = {**os.environ, "FLOWRUNS_DATABASE_URL": url}
+        command = [sys.executable, "-m", "service", "backup", str(tmp_path / file)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
+        assert list(tmp_path.iterdir()) == []
