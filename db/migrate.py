@@ -123,8 +123,8 @@ def problem(conn: Connection) -> str | None:
 def _oldest_revision(conn: Connection) -> str | None:
     """Returns the revision that a version must know to use the schema; None in schemas that do not say it.
 
-    A migration that only expands the schema leaves it. One that takes something away that earlier versions use writes its
-    own revision, so that these versions stop.
+    A migration that only expands the schema leaves it. One that takes something away that earlier versions use writes
+    its own revision, so that these versions stop.
     """
     if not inspect(conn).has_table(OLDEST):
         return None

@@ -50,7 +50,7 @@ def _viewer(key: ActiveKey) -> Viewer:
         payloads=key.payloads,
         expires_at=key.expires_at,
         user_id=key.user_id,
-        granted_project_ids=[UUID(text) for text in orjson.loads(key.granted_project_ids or "[]")],
+        granted_project_ids=tuple(map(UUID, orjson.loads(key.granted_project_ids or "[]"))),
     )
 
 

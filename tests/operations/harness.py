@@ -42,6 +42,10 @@ class Api:
         assert not [result for result in data.values() if isinstance(result, dict) and result.get("code")], data
         return data
 
+    async def get(self, path: str) -> httpx.Response:
+        """Requests a path without a key."""
+        return await self._http.get(path)
+
     async def create_flow(self, name: str, *steps: Any) -> str:
         """Publishes a flow; returns its ID."""
         text = """mutation($name: String!, $definition: JSON) { it: createFlow(name: $name, definition: $definition) {

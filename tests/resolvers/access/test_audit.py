@@ -76,7 +76,7 @@ async def test_every_mutation_of_the_schema_has_an_action(idle_app: App) -> None
     found = await idle_app.query('{ __type(name: "Mutation") { fields { name } } }')
     names = {field["name"] for field in found["__type"]["fields"]}
     assert names == set(OBJECTS)
-    assert {action_of(name) for name in names} == set(AuditAction)
+    assert {action_of(name) for name in names} | {AuditAction.SIGN_IN, AuditAction.SIGN_OUT} == set(AuditAction)
 
 
 async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: App) -> None:

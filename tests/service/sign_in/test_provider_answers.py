@@ -48,8 +48,10 @@ async def client_of(provider: Provider, timeout_seconds: float = TIMEOUT_SECONDS
         provider.url, CLIENT_ID, CLIENT_SECRET, "openid", "groups", grants.parse(ROLES), lifetime, "Provider"
     )
     client = OpenIdProvider(config, timeout_seconds)
-    yield client
-    await client.close()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 async def identity(client: OpenIdProvider, provider: Provider) -> Identity:
@@ -71,7 +73,7 @@ async def error_of(provider: Provider) -> type[FlowRunsError] | None:
 
 
 async def endless() -> AsyncIterator[bytes]:
-    while True:
+    for _ in range(100):  # of 64 KiB each: more than is read
         yield b" " * 65_536
 
 
