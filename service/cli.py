@@ -44,8 +44,8 @@ from engine.worker.maintenance import count_old_runs
 from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
-from service.backup_cli import backup
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.backup import backup
 from service.http.pages import Pages
 from service.log_output import configure_logging
 from service.runs_cli import runs

@@ -27,8 +27,8 @@ STAGES = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
 
 def copied(stage: str) -> list[tuple[str, str]]:
     """Returns source and target of what a stage copies from the checkout."""
-    lines = re.findall(r"^COPY (?!--from)(.+)$", stage, flags=re.MULTILINE)
-    return [(source, line.split()[-1]) for line in lines for source in line.split()[:-1]]
+    instructions = re.findall(r"^COPY (?!--from)(.+)$", stage, flags=re.MULTILINE)
+    return [(source, line.split()[-1]) for line in instructions for source in line.split()[:-1]]
 
 
 def is_sent(path: str) -> bool:

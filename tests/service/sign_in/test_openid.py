@@ -221,7 +221,7 @@ async def test_answer_of_another_browser_or_of_another_sign_in_is_refused(databa
         assert (again.status_code, again.json()["errors"][0]["extensions"]["code"]) == (400, "SIGN_IN_EXPIRED")
 
 
-async def test_page_says_why_the_provider_signed_nobody_in(database_url: str) -> None:
+async def test_page_says_why_the_provider_refused(database_url: str) -> None:
     async with signing_in(database_url) as (app, provider):
         state = parse_qs(urlsplit(await begin(app)).query)["state"][0]
         params = {"state": state, "error": "access_denied", "error_description": "<script>alert(1)</script>"}
@@ -238,9 +238,7 @@ async def test_without_a_provider_there_is_no_such_sign_in(idle_app: Any) -> Non
     assert (await idle_app.http.get("/sign-in/oidc")).status_code == 404
 
 
-async def test_provider_that_is_away_stops_nobody_with_a_key(
-    database_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_keys_sign_in_while_the_provider_is_away(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     # Port 9 discards; nobody listens there on a machine for tests.
     async with signing_in(database_url, oidc_issuer="http://127.0.0.1:9/") as (app, _):
         away = await app.http.get("/sign-in/oidc")

@@ -112,7 +112,7 @@ async def test_metadata_that_is_wrong_is_not_used(provider: Provider) -> None:
     assert "/token" not in provider.requests
 
 
-async def test_tokens_that_are_wrong_sign_nobody_in(provider: Provider) -> None:
+async def test_tokens_that_are_wrong_are_refused(provider: Provider) -> None:
     for changed in (
         {"iss": "https://other.example"},
         {"iss": [provider.url]},
