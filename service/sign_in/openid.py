@@ -143,12 +143,13 @@ class OpenIdSignIn:
         self, uow: UnitOfWork, identity: Identity, project: str, replaced: UUID | None, request_id: str | None
     ) -> str:
         found = grants.granted(self._config.group_grants, identity.groups)
-        named = {grant.project: grant.project and projects.by_name(uow.conn, grant.project) for grant in found}
+        named = {
+            grant.project: projects.by_name(uow.conn, grant.project) for grant in found if grant.project is not None
+        }
         usable = [grant for grant in found if grant.project is None or named[grant.project] is not None]
         if not usable:
-            missing = [name for name in named if name is not None]
-            if missing:
-                _logger.warning("groups are granted projects that do not exist", extra={"projects": ", ".join(missing)})
+            if named:
+                _logger.warning("groups are granted projects that do not exist", extra={"projects": ", ".join(named)})
             raise SignInRefusedError(
                 f"You are signed in as {identity.actor.name}, but none of your groups has access here. Ask an"
                 " administrator, or sign in as somebody else."
@@ -157,7 +158,7 @@ class OpenIdSignIn:
         return api_keys.create_session(
             uow,
             identity.actor,
-            project_id=named[chosen.project],
+            project_id=named.get(chosen.project) if chosen.project is not None else None,
             role=chosen.role,
             granted_project_ids=[key for key in named.values() if key is not None],
             lifetime=self._config.session_lifetime,

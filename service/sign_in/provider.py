@@ -127,9 +127,11 @@ class OpenIdProvider:
             IdentityProviderUnavailableError, IdentityProviderInvalidError.
         """
         more = {"prompt": prompt} if prompt else {}
+        # Read each time, so that nobody is sent to a provider that is away.
+        metadata = await self._metadata.read()
         url: str
         url, _ = self._client.create_authorization_url(
-            (await self._metadata.get()).authorization_endpoint,
+            metadata.authorization_endpoint,
             state=attempt.state,
             nonce=attempt.nonce,
             code_verifier=attempt.code_verifier,

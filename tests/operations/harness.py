@@ -93,6 +93,7 @@ async def serving(url: str, folder: Path, *, with_worker: bool) -> AsyncIterator
             "files_url": str(folder / "files"),
             "worker_lease_seconds": LEASE_SECONDS,
             "shutdown_grace_seconds": 0,
+            "actions": "tests.operations.actions",
         }
     )
     database = open_database(url)

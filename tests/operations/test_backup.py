@@ -12,8 +12,8 @@ import pytest
 
 from db.rollups import check
 from domain.enums import RunStatus
-from engine.actions import action
 from tests.conftest import Dialect
+from tests.operations.actions import released
 from tests.operations.harness import serving
 from tests.support.app import PATIENCE
 from tests.support.databases.binaries import find_binaries
@@ -23,14 +23,6 @@ ROOT = Path(__file__).parents[2]
 RUNS = 30
 """Runs that are started before the backup begins. More are started until it is complete."""
 QUESTIONS = "query($id: ID!) { flowRun(id: $id) { pendingInputs { id } } }"
-_released = asyncio.Event()
-
-
-@action("operations.hold")
-async def hold() -> str:
-    """Waits until the test releases it."""
-    await _released.wait()
-    return "went on"
 
 
 def run(*command: str | Path, **environment: str) -> None:
@@ -73,7 +65,7 @@ async def restored(
 async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
     dialect: Dialect, database_url: str, new_database_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    _released.clear()
+    released.clear()
     back_up, target = await restored(dialect, database_url, tmp_path, new_database_url)
     async with serving(database_url, tmp_path, with_worker=True) as api:
         quick = await api.create_flow("quick", {"name": "a", "kind": "transform", "input": "{{ run.input }}"})
@@ -102,7 +94,7 @@ async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
         starting.cancel()
         with suppress(asyncio.CancelledError):
             await starting
-    _released.set()
+    released.set()
     async with serving(target, tmp_path, with_worker=True) as api:
         assert set(before) <= set(await api.statuses())
         await api.answer(asked, question["id"])

@@ -81,7 +81,7 @@ CONTRACT = {
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": "id name role payloads hint project userId createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -110,7 +110,7 @@ CONTRACT = {
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
     "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
-    "Viewer": "keyName role project limits",
+    "Viewer": "keyName role project userId grantedProjects limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",
     "FlowRunEdge": "node cursor",
@@ -235,12 +235,12 @@ VALUES = {
         RETRIED_SINCE COVERED_BY_PARENT RETRY_LIMIT_REACHED STEP_DATA_EXPIRED STEP_NOT_REACHED
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
-    "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
+    "ActorKind": "API_KEY USER SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
     "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
         DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
         CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE CANCEL_BULK_OPERATION""",
+        BULK_UNARCHIVE CANCEL_BULK_OPERATION SIGN_IN SIGN_OUT""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",

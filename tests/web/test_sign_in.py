@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -18,7 +19,7 @@ GROUPS = {"ada": ["ops"], "eve": ["guests"]}
 ROLES = '{"ops": ["OPERATOR", "ADMIN@other"]}'
 
 
-def settings(port: int) -> dict[str, str]:
+def settings(port: int) -> dict[str, Any]:
     """The settings of a service whose provider is on `port`."""
     return {
         "oidc_issuer": f"http://127.0.0.1:{port}",

@@ -148,7 +148,7 @@ async def test_new_key_of_the_provider_is_found_at_once(provider: Provider) -> N
     async with client_of(provider) as client:
         await identity(client, provider)
         await identity(client, provider)
-        assert provider.requests.count("/keys") == provider.requests.count(METADATA) == 1
+        assert provider.requests.count("/keys") == 1
         for key_id in ("2", "1"):  # a new one, and another one under a name that is known
             provider.key = RSAKey.generate_key(2048, {"kid": key_id})
             assert (await identity(client, provider)).groups == {"ops"}
