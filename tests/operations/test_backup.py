@@ -1,17 +1,18 @@
 """Backup and restore as docs/operations.md says it, while runs are started and executed."""
 
 import asyncio
-import os
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from db.rollups import check
 from domain.enums import RunStatus
+from service.commands.backup import backup
+from service.settings import Settings
 from tests.conftest import Dialect
 from tests.operations.actions import released
 from tests.operations.harness import serving
@@ -19,16 +20,20 @@ from tests.support.app import PATIENCE
 from tests.support.databases.binaries import find_binaries
 from tests.support.query import query
 
-ROOT = Path(__file__).parents[2]
 RUNS = 30
 """Runs that are started before the backup begins. More are started until it is complete."""
 QUESTIONS = "query($id: ID!) { flowRun(id: $id) { pendingInputs { id } } }"
 
 
-def run(*command: str | Path, **environment: str) -> None:
+def run(*command: str | Path) -> None:
     """Runs a command of the documentation."""
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def run_backup(url: str, file: Path) -> Result:
+    """Runs `python -m service backup`."""
+    return CliRunner().invoke(backup, [str(file)], obj=Settings(database_url=url))
 
 
 def programs() -> Path:
@@ -44,13 +49,13 @@ async def restored(
 ) -> tuple[Callable[[], Awaitable[None]], str]:
     """Returns what makes the backup and restores it, and the URL of the restored database."""
     if dialect == "sqlite":
-        backup = folder / "backup.db"
+        file = folder / "backup.db"
 
         async def copy() -> None:
-            command = (sys.executable, "-m", "service", "backup", str(backup))
-            await asyncio.to_thread(run, *command, FLOWRUNS_DATABASE_URL=url)
+            done = await asyncio.to_thread(run_backup, url, file)
+            assert done.exit_code == 0, done.output
 
-        return copy, f"sqlite:///{backup}"
+        return copy, f"sqlite+aiosqlite:///{file}"
     target, binaries, dump = new_database_url(), programs(), folder / "backup.dump"
     await query(target, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
 
@@ -106,13 +111,14 @@ async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
 
 
 def test_backup_says_what_it_cannot_do(tmp_path: Path) -> None:
-    for url, file, said in (
+    (tmp_path / "there.db").write_text("no database")
+    for url, name, said in (
         ("postgresql://127.0.0.1/none", "a.db", "Use pg_dump for PostgreSQL."),
         (f"sqlite:///{tmp_path}/none.db", "a.db", f"There is no database file {tmp_path}/none.db."),
-        (f"sqlite:///{__file__}", "a.db", "cannot be copied"),
+        (f"sqlite:///{tmp_path}/there.db", "there.db", f"{tmp_path}/there.db exists already."),
+        (f"sqlite:///{tmp_path}/there.db", "a.db", "file is not a database"),
+        (f"sqlite:///{tmp_path}/there.db", "no/folder.db", "No such file or directory"),
     ):
-        environment = {**os.environ, "FLOWRUNS_DATABASE_URL": url}
-        command = [sys.executable, "-m", "service", "backup", str(tmp_path / file)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (1, True, 1), done.stderr
-        assert list(tmp_path.iterdir()) == []
+        done = run_backup(url, tmp_path / name)
+        assert (done.exit_code, said in done.output, done.output.count("\n")) == (1, True, 1), done.output
+        assert list(tmp_path.iterdir()) == [tmp_path / "there.db"]
