@@ -19,7 +19,7 @@ import httpx
 from tests.support.databases.postgres import free_port, postgres_server
 from tests.support.query import query
 
-RUNS = 5_000
+RUNS = 1_000
 KEY = "a-key-fixed-by-the-operator"
 STEPS = [{"name": name, "kind": "transform", "input": {"order": "{{ run.input.order }}"}} for name in "abc"]
 START = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"

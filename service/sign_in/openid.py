@@ -203,6 +203,8 @@ def _kept_attempt(request: Request) -> tuple[SignInAttempt, str, str, UUID | Non
             each for each in (state, nonce, verifier, return_to, project) if isinstance(each, str) and "\0" not in each
         ]
         state, nonce, verifier, return_to, project = texts
+        if not (state and nonce and verifier):
+            raise SignInExpiredError
         return (
             SignInAttempt(state, nonce, verifier),
             _local_path(return_to),
