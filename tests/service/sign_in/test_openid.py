@@ -222,6 +222,8 @@ async def test_answer_of_another_browser_or_of_another_sign_in_is_refused(databa
         )
         for refused in [await finish(f"{ATTEMPT_COOKIE}={other}") for other in others]:
             assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (400, "SIGN_IN_EXPIRED")
+        forged = {"cookie": f"{ATTEMPT_COOKIE}={others[0]}"}
+        assert (await app.http.get("/sign-in/oidc/callback?code=a&state=", headers=forged)).status_code == 400
         assert "/token" not in provider.requests
         assert (await finish(stolen)).status_code == 303
         again = await finish(stolen)
