@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.support.app import BASE_URL, PATIENCE
 
 KEY = "a-key-fixed-by-the-operator"
-LEASE_SECONDS = 0.5
+LEASE_SECONDS = 2.0
 """How long the runs of a worker that is gone wait for another one, on PostgreSQL."""
 
 
