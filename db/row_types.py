@@ -284,6 +284,8 @@ class ApiKeyRow(Protocol):
     name: str
     hint: str
     created_by: str | None
+    user_id: UUID | None
+    granted_project_ids: str | None
     replaces_id: UUID | None
     created_at: datetime
     last_used_at: datetime | None

@@ -46,6 +46,7 @@ from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.backup import backup
 from service.http.pages import Pages
 from service.keys.secret_keys import load_key_ring
 from service.listening import listen, listen_for_metrics
@@ -108,8 +109,7 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-for _command in (runs, workers, queues):
-    main.add_command(_command)
+main.commands.update(runs=runs, workers=workers, queues=queues, backup=backup)
 
 
 @main.command(help="Migrate the database, prepare the first start, and run API and worker in one process.")
@@ -492,6 +492,4 @@ def _greet(url: str, found: Bootstrapped, token: str) -> None:
 
 
 def _shown_key(found: Bootstrapped) -> str:
-    if found.key_file is not None:
-        return f"$(cat {found.key_file})"
-    return found.new_secret or "$FLOWRUNS_KEY"
+    return f"$(cat {found.key_file})" if found.key_file is not None else found.new_secret or "$FLOWRUNS_KEY"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import orjson
+
 from db import access_tokens, api_keys, secret_tokens
 from db.api_keys import USE_PRECISION, ActiveKey
 from db.core import pubsub
@@ -40,7 +42,16 @@ class _Known:
 
 
 def _viewer(key: ActiveKey) -> Viewer:
-    return Viewer(key.id, key.project_id, Role(key.role), key.name, payloads=key.payloads, expires_at=key.expires_at)
+    return Viewer(
+        key.id,
+        key.project_id,
+        Role(key.role),
+        key.name,
+        payloads=key.payloads,
+        expires_at=key.expires_at,
+        user_id=key.user_id,
+        granted_project_ids=tuple(map(UUID, orjson.loads(key.granted_project_ids or "[]"))),
+    )
 
 
 def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:

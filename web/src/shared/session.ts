@@ -10,9 +10,10 @@ export const HEADERS = {
 }
 
 export type Role = 'VIEWER' | 'OPERATOR' | 'ADMIN'
-export type Viewer = { keyName: string; role: Role; project: { id: string; name: string } | null }
+type Project = { id: string; name: string }
+export type Viewer = { keyName: string; role: Role; project: Project | null; grantedProjects: Project[] }
 
-const VIEWER = '{ viewer { keyName role project { id name } } }'
+const VIEWER = '{ viewer { keyName role project { id name } grantedProjects { id name } } }'
 
 /** The signed-in viewer, or null when there is no valid session. */
 export async function fetchViewer(): Promise<Viewer | null> {
@@ -28,12 +29,23 @@ export async function signIn(key: string): Promise<void> {
   if (!response.ok) throw new Error(firstMessage(await readJson(response), response))
 }
 
+/** Signs out here, and with the identity provider through which the person signed in. */
 export async function signOut(): Promise<void> {
   const response = await post(`${BASE_PATH}/sign-out`, {})
-  if (!response.ok) throw new Error(firstMessage(await readJson(response), response))
+  const body = await readJson(response)
+  if (!response.ok) throw new Error(firstMessage(body, response))
+  if (body.location) location.assign(body.location)
+  else location.reload()
 }
 
-type Body = { data?: { viewer?: Viewer }; errors?: { message: string }[] }
+/** The address at which people sign in through the identity provider, to come back to this page. */
+export function providerSignIn(project?: string): string {
+  const params = new URLSearchParams({ returnTo: location.pathname.slice(BASE_PATH.length) + location.search + location.hash })
+  if (project !== undefined) params.set('project', project)
+  return `${BASE_PATH}/sign-in/oidc?${params}`
+}
+
+type Body = { location?: string; data?: { viewer?: Viewer }; errors?: { message: string }[] }
 
 function post(path: string, body: object): Promise<Response> {
   return fetch(path, { method: 'POST', headers: HEADERS, body: JSON.stringify(body) })

@@ -1,0 +1,1 @@
+"""Commands of the command line, apart from cli.py, which adds them."""
