@@ -321,6 +321,7 @@ class BulkOperationRow(Protocol):
     source_id: UUID | None
     filter: str | None
     excluded_ids: str
+    user_id: UUID | None
     key_id: UUID
     key_name: str
     idempotency_key: str | None

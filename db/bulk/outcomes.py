@@ -51,7 +51,7 @@ _RECORD_RELATED = (
 _RECORD_MISSING = _RECORD.where(~exists().where(table(FlowRun).c.id == _outcome.run_id))
 
 
-def requester_of(operation: AnyRow) -> Actor:
+def requester_of(operation: BulkOperationRow) -> Actor:
     """Returns who requested an operation, a row with `user_id`, `key_id` and `key_name`."""
     if operation.user_id is not None:
         return Actor(ActorKind.USER, operation.user_id, operation.key_name)
