@@ -276,6 +276,7 @@ class ApiKeyRow(Protocol):
     project_id: UUID | None
     role: str
     payloads: bool
+    cost_per_minute: int | None
     name: str
     hint: str
     created_by: str | None

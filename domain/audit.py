@@ -26,6 +26,7 @@ class AuditAction(DescribedEnum):
     ROTATE_WEBHOOK = "ROTATE_WEBHOOK", "A webhook got a new token."
     DELETE_WEBHOOK = "DELETE_WEBHOOK", "A webhook was deleted."
     CREATE_API_KEY = "CREATE_API_KEY", "An API key was created."
+    UPDATE_API_KEY = "UPDATE_API_KEY", "The name or the rate limit of an API key was changed."
     ROTATE_API_KEY = "ROTATE_API_KEY", "An API key was replaced."
     REVOKE_API_KEY = "REVOKE_API_KEY", "An API key was revoked."
     CREATE_ACCESS_TOKEN = "CREATE_ACCESS_TOKEN", "An access token was created."

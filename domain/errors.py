@@ -188,6 +188,16 @@ class TooManyConnectionsError(RequestError, code="TOO_MANY_CONNECTIONS", http_st
     """The API key has reached its limit of simultaneous streaming connections. Close one of them first."""
 
 
+class RateLimitedError(RequestError, code="RATE_LIMITED", http_status=HTTPStatus.TOO_MANY_REQUESTS):
+    """The API key has spent what its rate limit allows. Send the request again after `retryAfter` seconds."""
+
+    retry_after: Annotated[int, "Seconds after which the request can succeed."]
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class SignatureInvalidError(RequestError, code="SIGNATURE_INVALID", http_status=HTTPStatus.UNAUTHORIZED):
     """The request lacks a valid signature, or its time stamp is more than five minutes from now."""
 

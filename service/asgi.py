@@ -23,6 +23,7 @@ from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
 from engine.steps import KINDS
 from live.hub import Hub
+from resolvers.rates.budgets import Budgets
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
 from service.http.cross_origin import OtherOrigins
@@ -30,7 +31,7 @@ from service.http.documents import Documents, PersistedDocuments, TrustedDocumen
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
-from service.http.request_ids import RequestIds, abandoned, internal_error
+from service.http.request_ids import MaskedErrors, RequestIds, abandoned
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.secret_keys import load_key_ring
@@ -100,6 +101,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         documents=documents,
         origins=origins,
         compiled_reads=settings.compiled_reads,
+        budgets=Budgets(database, settings.cost_per_minute),
+        report_costs=settings.report_costs,
         secret_keys=keys,
         token_keys=token_keys,
     )
@@ -118,8 +121,8 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *origins.middleware()],
-        exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
+        middleware=[Middleware(RequestIds), *origins.middleware(), Middleware(MaskedErrors)],
+        exception_handlers={ClientDisconnect: abandoned},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )

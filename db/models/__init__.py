@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from db.models.api_key import ApiKey
 from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
+from db.models.cost_budget import CostBudget
 from db.models.flow import Flow, FlowVersion
 from db.models.flow_run import FlowRun
 from db.models.input_request import InputRequest
@@ -28,6 +29,7 @@ __all__ = [
     "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
+    "CostBudget",
     "EventLowWatermark",
     "Flow",
     "FlowRun",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Text, true
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, Text, true
 from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
@@ -21,6 +21,8 @@ class ApiKey(SQLModel, table=True):
     role: str = Field(sa_column=Column(Text, nullable=False))
     payloads: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
     """False: the key has no sight of inputs, outputs, details of errors, logs and files."""
+    cost_per_minute: int | None = Field(sa_column=Column(Integer))
+    """What its operations may cost in a minute; None: the default of the service."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     """SHA-256 of the secret, in hex. The secret is random, so nothing slower is needed."""

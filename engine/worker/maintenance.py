@@ -18,7 +18,7 @@ from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
-from db.queue import slots
+from db.queue import budgets, slots
 from db.rollups import upkeep
 from db.runs import files
 from domain import ids
@@ -101,6 +101,7 @@ def maintenance_jobs(
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
+        Job("prune full budgets", PRUNE_SECONDS, partial(database.write, budgets.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),

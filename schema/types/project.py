@@ -91,6 +91,9 @@ class Limits:
     max_bulk_operations: int = strawberry.field(
         default=bulk.MAX_ACTIVE, description="Bulk operations of a project that may run at once."
     )
+    cost_per_minute: int | None = strawberry.field(
+        description="What the operations of the key may cost in a minute; null: there is no limit."
+    )
     max_wait_ms: int = strawberry.field(default=MAX_WAIT_MS, description="The largest `waitMs`, in milliseconds.")
 
 
@@ -116,5 +119,6 @@ class Viewer:
         return Project(row=await info.context.loaders.load_existing(projects.by_ids, self.key.project_id, columns))
 
     @field("The limits of a request.")
-    def limits(self) -> Limits:
-        return Limits()
+    def limits(self, info: Info) -> Limits:
+        budgets = info.context.budgets
+        return Limits(cost_per_minute=budgets.limit_of(self.key.cost_per_minute) if budgets is not None else None)

@@ -40,6 +40,7 @@ OBJECTS = {
     "bulkUnarchive": "bulk",
     "cancelBulkOperation": "bulk",
     "createApiKey": "key",
+    "updateApiKey": "key",
     "rotateApiKey": "key",
     "revokeApiKey": "key",
     "createAccessToken": "token",

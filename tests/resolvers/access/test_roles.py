@@ -33,6 +33,7 @@ MUTATIONS = {
     "bulkArchive": (Role.OPERATOR, 'bulkArchive(filter: {{ids: ["{failed}"]}})'),
     "bulkUnarchive": (Role.OPERATOR, 'bulkUnarchive(filter: {{ids: ["{failed}"]}})'),
     "createApiKey": (Role.ADMIN, 'createApiKey(name: "ci", role: VIEWER)'),
+    "updateApiKey": (Role.ADMIN, 'updateApiKey(id: "{key}", costPerMinute: 1000)'),
     "rotateApiKey": (Role.ADMIN, 'rotateApiKey(id: "{key}")'),
     "revokeApiKey": (Role.ADMIN, 'revokeApiKey(id: "{key}")'),
     "createAccessToken": (Role.OPERATOR, 'createAccessToken(filter: {{tags: ["red"]}})'),
