@@ -93,8 +93,8 @@ def take(uow: UnitOfWork, key_id: UUID, limit: int, needed: int, requested: int)
         uow.conn.execute(_INSERT[uow.conn.dialect.name], new)
         row = uow.conn.execute(_LOCKED, of_key).one()
     grant = granted(Budget(*row).refilled(limit, clock.now()), needed, requested)
-    if not grant.taken:
-        return grant
+    if not grant.taken and grant.budget.refilled_at >= row.refilled_at:
+        return grant  # the row says the same
     values = {"new_remaining": grant.budget.remaining, "new_refilled_at": grant.budget.refilled_at}
     uow.conn.execute(_UPDATE, {**of_key, **values})
     return grant

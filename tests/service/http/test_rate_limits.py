@@ -19,7 +19,7 @@ GENERAL = "{ flowRuns(first: 10) { nodes { id status } } viewer { role } }"
 COST = 22
 LIMIT = 100
 WATCH = """subscription { flowRunStatusChanged { __typename } }"""
-CREATE = """mutation($limit: Int, $role: Role! = ADMIN) { it: createApiKey(name: "limited", role: $role, costPerMinute: $limit) {
+CREATE = """mutation($limit: Int) { it: createApiKey(name: "limited", role: ADMIN, costPerMinute: $limit) {
     ... on CreateApiKeySuccess { secret apiKey { id costPerMinute } } ... on UserError { code } } }"""
 UPDATE = """mutation($id: ID!, $limit: Int) { it: updateApiKey(id: $id, costPerMinute: $limit) {
     ... on UpdateApiKeySuccess { apiKey { costPerMinute name } } ... on UserError { code }
