@@ -166,6 +166,7 @@ class FlowRow(Protocol):
     enabled: bool
     published_version_id: UUID | None
     max_concurrent_runs: int | None
+    hold_id: UUID | None
     created_at: datetime
     updated_at: datetime
 
@@ -192,6 +193,7 @@ class ProjectRow(Protocol):
     quota_runs: int | None
     quota_period: str | None
     retention_days: int | None
+    hold_id: UUID | None
     created_at: datetime
 
 
@@ -267,6 +269,17 @@ class EventRow(Protocol):
     message: str | None
     data: str | None
     at: datetime
+
+
+class StartHoldRow(Protocol):
+    """A row of `start_hold`."""
+
+    id: UUID
+    project_id: UUID | None
+    flow_id: UUID | None
+    reason: str | None
+    held_by: str
+    held_at: datetime
 
 
 class ApiKeyRow(Protocol):

@@ -13,12 +13,18 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """What was done: the mutation of the same name."""
+    """What was done: the mutation or the command of the same name."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
+    HOLD_FLOW = "HOLD_FLOW", "The starts of a flow were held."
+    RELEASE_FLOW = "RELEASE_FLOW", "The starts of a flow were released."
     PUBLISH_FLOW_VERSION = "PUBLISH_FLOW_VERSION", "A version of a flow was published."
     UPDATE_PROJECT = "UPDATE_PROJECT", "The settings of a project were changed."
+    HOLD_PROJECT = "HOLD_PROJECT", "The starts of a project were held."
+    RELEASE_PROJECT = "RELEASE_PROJECT", "The starts of a project were released."
+    DRAIN = "DRAIN", "Workers take no more runs, by the command of this name."
+    UNDRAIN = "UNDRAIN", "Workers take runs again, by the command of this name."
     CREATE_SCHEDULE = "CREATE_SCHEDULE", "A schedule was created."
     UPDATE_SCHEDULE = "UPDATE_SCHEDULE", "A schedule was changed."
     DELETE_SCHEDULE = "DELETE_SCHEDULE", "A schedule was deleted."

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
+from db.queue import holds
 from domain.errors import DatabaseUnavailableError
 from engine.compiled_flow import FlowCache
 from engine.file_store import FileStore
@@ -160,6 +161,7 @@ class _Readiness:
         try:
             problem = await self._database.read(migrate.problem)
             counts = await self._database.read(secrets.key_counts) if problem is None else {}
+            drained_since = await self._database.read(holds.drained_since) if problem is None else None
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if problem is not None:
@@ -169,4 +171,6 @@ class _Readiness:
             listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))
             message = f"Keys of secrets are missing in FLOWRUNS_SECRET_KEYS: {listed}"
             return PlainTextResponse(f"{message}\n", status_code=503)
-        return PlainTextResponse("ready\n")
+        # A service that is drained still answers, so it is ready.
+        state = "ready" if drained_since is None else f"ready, drained since {drained_since:%Y-%m-%dT%H:%M:%SZ}"
+        return PlainTextResponse(f"{state}\n")

@@ -18,6 +18,7 @@ from db.models.run_log import RunLog
 from db.models.run_rollup import RUN_ROLLUP_DELTA, RunRollup, RunRollupState
 from db.models.schedule import Schedule
 from db.models.secret import RetiredSecret, Secret
+from db.models.start_hold import StartHold
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
 
@@ -47,6 +48,7 @@ __all__ = [
     "RunRollupState",
     "Schedule",
     "Secret",
+    "StartHold",
     "StepAttempt",
     "StepResult",
     "Webhook",

@@ -25,4 +25,6 @@ class Project(SQLModel, table=True):
     quota_period: str | None = Field(sa_column=Column(Text))
     retention_days: int | None = Field(sa_column=Column(Integer))
     """Days for which step data of final runs is kept; None: the default of the service."""
+    hold_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The hold that keeps its runs from starting; None: they start."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -18,7 +18,7 @@ from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
 from db.events import log as event_log
-from db.queue import budgets, slots
+from db.queue import budgets, holds, slots
 from db.rollups import upkeep
 from db.runs import files
 from domain import ids
@@ -145,9 +145,12 @@ async def gather_statistics(database: Database) -> None:
 
 
 async def rescue_waiting_runs(database: Database) -> None:
-    """Promote runs that wait for a slot although one is free."""
+    """Promote runs that wait for a slot although one is free, or for the end of a hold that has ended."""
     for project_id, flow_id in await database.read(slots.wait_queues):
         await database.write(slots.rescue_wait_queue, project_id, flow_id)
+    for hold_id in await database.read(holds.ended):
+        while await database.write(holds.release_queue, hold_id):
+            await clock.sleep(PAUSE_SECONDS)
 
 
 async def keep_counts(database: Database) -> None:

@@ -6,7 +6,7 @@ import strawberry
 
 from db import projects
 from db import secrets as db_secrets
-from db.queue import quota
+from db.queue import holds, quota
 from db.row_json.sources import Rows
 from db.row_types import ProjectRow
 from domain import json_codec
@@ -18,8 +18,9 @@ from resolvers.flow_runs.waiting import MAX_WAIT_MS
 from resolvers.values import MAX_TAGS
 from schema.cost import MAX_COST, MAX_DEPTH
 from schema.enums import QuotaPeriod, Role
-from schema.fields import Info, column, columns_of, field, id_column, many
+from schema.fields import Info, column, columns_of, field, id_column, link, many
 from schema.types.connection import MAX_PAGE
+from schema.types.holds.hold import Hold
 from schema.types.node import Node
 from schema.types.secret import Secret
 
@@ -45,6 +46,12 @@ class Project(Node):
     retention_days: int | None = column(
         "retention_days",
         "Days for which step data is kept after the end of a run; null for the default of the service.",
+    )
+    hold: Hold | None = link(
+        "The hold that keeps the runs of all flows from starting; null if there is none.",
+        "hold_id",
+        holds.by_ids,
+        "start_hold",
     )
     created_at: datetime = column("created_at", "The creation of the project.")
 

@@ -1,4 +1,4 @@
-"""Costs and rate limits as clients meet them: over HTTP, sockets and server-sent events, with keys and access tokens."""
+"""Costs and rate limits as clients meet them: over HTTP, sockets and server-sent events, by keys and by tokens."""
 
 import json
 from typing import Any
