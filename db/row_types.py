@@ -232,6 +232,8 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    signature_key_id: str | None
+    signature_sealed: str | None
     input_template: str | None
     response_template: str | None
     accepts_get: bool

@@ -111,7 +111,7 @@ def create_service(settings: Settings, database: Database, project_id: UUID, *, 
         routes=[
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            *Webhooks(database, flows, settings.max_body_bytes).routes(),
+            *Webhooks(database, flows, settings.max_body_bytes, keys).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),

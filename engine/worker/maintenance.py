@@ -24,6 +24,8 @@ from db.runs import files
 from domain import ids
 from domain.time import clock
 from engine.file_store import FileStore
+from engine.secrets import signing
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from engine.worker.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ def maintenance_jobs(
     event_days: int | None = None,
     bulk_days: int | None = None,
     audit_days: int | None = None,
+    keys: KeyRing = NO_KEYS,
 ) -> list[Job]:
     """Returns all maintenance jobs.
 
@@ -92,6 +95,7 @@ def maintenance_jobs(
         event_days: Days for which events are kept; None: for ever.
         bulk_days: Days for which bulk operations are kept after their end; None: for ever.
         audit_days: Days for which events of the audit log are kept; None: for ever.
+        keys: The keys that encrypt secrets.
     """
     return [
         Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
@@ -104,6 +108,7 @@ def maintenance_jobs(
         Job("prune full budgets", PRUNE_SECONDS, partial(database.write, budgets.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
+        Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),

@@ -385,7 +385,7 @@ async def test_lost_key_is_an_error_of_step_and_readiness(app: App, database_url
 async def test_service_without_configuration_has_key_file_or_says_what_is_missing(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with run_app(database_url, with_worker=False) as app:
+    async with run_app(database_url, with_worker=False, secret_keys="") as app:
         created = await create(app, "TOKEN", TOKEN)
         key_file = tmp_path / "secrets.key"
         if "postgresql" in database_url:
