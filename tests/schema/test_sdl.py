@@ -30,11 +30,13 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects
-        validateFlowDefinition""",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
+        validateFlowDefinition drain""",
+    "Mutation": """createFlow updateFlow updateProject holdFlow releaseFlow holdProject
+        releaseProject publishFlowVersion startRun retry rerun completeStep cancel
         resumeRun updateRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
-        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey rotateApiKey revokeApiKey
+        bulkCancel bulkRetry bulkArchive bulkUnarchive cancelBulkOperation createApiKey updateApiKey
+        rotateApiKey revokeApiKey
         createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
@@ -190,7 +192,12 @@ ARGUMENTS = {
     "Mutation.bulkArchive": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkUnarchive": "filter excludeIds operationId dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
-    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads costPerMinute",
+    "Mutation.updateApiKey": "id name costPerMinute",
+    "Mutation.holdFlow": "flowId reason",
+    "Mutation.releaseFlow": "flowId",
+    "Mutation.holdProject": "projectId reason",
+    "Mutation.releaseProject": "projectId",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
     "Mutation.revokeApiKey": "id",
     "Mutation.createAccessToken": "filter expiresIn payloads",
@@ -218,7 +225,7 @@ VALUES = {
     "TriggerMethod": "API MANUAL SCHEDULE WEBHOOK PARENT RETRY RERUN",
     "FlowRunGroup": "FLOW VERSION TRIGGER TAG ERROR",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
-    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
+    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT RELEASE WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -236,8 +243,9 @@ VALUES = {
         FLOW_DISABLED FLOW_NOT_PUBLISHED QUOTA_EXCEEDED RUN_NOT_FINAL RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
-    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
-        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT HOLD_FLOW RELEASE_FLOW HOLD_PROJECT
+        RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
         CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
         BULK_UNARCHIVE CANCEL_BULK_OPERATION""",
@@ -251,6 +259,10 @@ UNIONS = {
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
     "UpdateRunResult": "UpdateRunSuccess RunNotFound InputTooLarge",
     "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
+    "HoldFlowResult": "HoldFlowSuccess FlowNotFound",
+    "ReleaseFlowResult": "ReleaseFlowSuccess FlowNotFound",
+    "HoldProjectResult": "HoldProjectSuccess ProjectRequired ProjectNotFound",
+    "ReleaseProjectResult": "ReleaseProjectSuccess ProjectRequired ProjectNotFound",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
@@ -287,7 +299,9 @@ UNIONS = {
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
     "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
     "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
-    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
+    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound SettingsInvalid",
+    "UpdateApiKeyResult": """UpdateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded
+        SettingsInvalid""",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",

@@ -36,7 +36,7 @@ async def release(harness: SlotHarness, scope: str) -> None:
         pass
 
 
-async def kind_of(harness: SlotHarness, run_id: UUID) -> WaitKind | None:
+async def wait_of(harness: SlotHarness, run_id: UUID) -> WaitKind | None:
     return wait_kind(await harness.run(run_id), clock.now())
 
 
@@ -58,7 +58,7 @@ async def test_starts_wait_for_the_release_and_keep_their_order(database: Databa
     free = await harness.start(1, other)
     claimed = await harness.claimed()
     assert claimed == (free if scope == "flow" else [])
-    assert await kind_of(harness, held[0]) is WaitKind.RELEASE
+    assert await wait_of(harness, held[0]) is WaitKind.RELEASE
     assert await harness.due() == set()  # the next claim does not read them again
     # What has started goes on: a paused run is resumed, and a retry of a step comes when it is due.
     assert await harness.resume(suspended)
@@ -88,7 +88,7 @@ async def test_hold_of_a_flow_outlasts_that_of_its_project(database: Database) -
     await hold(harness, "project")
     await release(harness, "flow")
     assert await harness.claimed() == []  # now it waits for the project
-    assert await kind_of(harness, run) is WaitKind.RELEASE
+    assert await wait_of(harness, run) is WaitKind.RELEASE
     await release(harness, "project")
     assert await harness.claimed() == [run]
     assert await database.write(holds.release, harness.published.project_id, None) is None
@@ -101,7 +101,7 @@ async def test_held_starts_do_not_keep_slots_from_others(database: Database) -> 
     (claim,) = await harness.claim()
     waiting = await harness.start(2)
     assert await harness.claimed() == []
-    assert await kind_of(harness, waiting[0]) is WaitKind.SLOT
+    assert await wait_of(harness, waiting[0]) is WaitKind.SLOT
     await hold(harness, "flow")
     # The slot goes to a run that may start, not to one that is held.
     beside = await harness.start(2, other)
@@ -113,7 +113,7 @@ async def test_held_starts_do_not_keep_slots_from_others(database: Database) -> 
     await release(harness, "flow")
     await harness.limit_project(None)
     assert await harness.claimed() == waiting[:1]
-    assert await kind_of(harness, waiting[1]) is WaitKind.SLOT
+    assert await wait_of(harness, waiting[1]) is WaitKind.SLOT
     assert (await harness.run(running)).status == RunStatus.SUCCEEDED
 
 
