@@ -61,7 +61,7 @@ async def create(
     payloads: bool,
     expires_at: datetime | None,
     expires_in: str | None,
-    cost_per_minute: int | None,
+    cost_per_minute: int | None = None,
 ) -> IssuedKey:
     """Creates a key of a project, or with `all_projects` an operator key.
 

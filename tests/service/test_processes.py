@@ -154,7 +154,7 @@ async def test_revoked_key_and_token_end_in_every_process(two: tuple[Server, Ser
 
 
 async def test_two_processes_never_allow_more_than_the_limit(environment: dict[str, str]) -> None:
-    limit, cost = 1_200, 22
+    limit, cost = 1_200, 31
     limited = {**environment, "FLOWRUNS_COST_PER_MINUTE": str(limit)}
     asked = {"query": "{ flowRuns(first: 10) { nodes { id status } } }", "extensions": {"cost": True}}
     headers = {"authorization": f"Bearer {KEY}"}
