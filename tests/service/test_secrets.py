@@ -1,12 +1,8 @@
 """Secrets from end to end: steps get their values, and nothing that is stored, logged or answered has them."""
 
 import asyncio
-import io
 import json
-import logging
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,10 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
-from sqlalchemy import Connection, inspect, make_url, text
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db import secrets
@@ -27,13 +20,12 @@ from engine.secrets.rewrap import rewrap
 from engine.templates import compile_value
 from service.asgi import create_service
 from service.cli import main
-from service.log_output import ContextFilter, JsonFormatter
 from service.secret_keys import load_key_ring
 from service.settings import Settings
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
 from tests.support.app import App, run_app
-from tests.support.databases.binaries import find_binaries
+from tests.support.leaks import CHILD, Echo, all_rows, contents, dump, found, leaking_flow, process_log, python
 from tests.support.processes.listener import answering
 from tests.support.query import query as query_database
 
@@ -52,22 +44,6 @@ RUN = """status output input error { code message stepName } statusHistory { mes
     steps { name status input output error { code message details } attempts { error { message } } }
     logs(first: 500) { nodes { message } } files { name size }
     childRuns { nodes { input output status steps { input output } } }"""
-
-
-class Echo:
-    """A server that repeats what it receives."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, str], str]] = []
-        self.url = ""
-
-    async def respond(self, request: Request) -> Response:
-        body = (await request.body()).decode()
-        self.requests.append((str(request.url), dict(request.headers), body))
-        everything = {"url": str(request.url), "headers": dict(request.headers), "body": body}
-        if request.url.path == "/hang":
-            await asyncio.sleep(3_600)
-        return JSONResponse(everything, 500 if request.url.path == "/fail" else 200)
 
 
 @pytest.fixture
@@ -92,105 +68,11 @@ async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
         yield running
 
 
-@contextmanager
-def process_log() -> Iterator[io.StringIO]:
-    """Collects the log of this process as the service writes it."""
-    written = io.StringIO()
-    handler = logging.StreamHandler(written)
-    handler.addFilter(ContextFilter())
-    handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield written
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
-
-
-def all_rows(conn: Connection) -> str:
-    """Returns all rows of all tables, as text."""
-    tables = inspect(conn).get_table_names()
-    return "\n".join(f"{name}: {row}" for name in tables for row in conn.execute(text(f'SELECT * FROM "{name}"')).all())
-
-
-def found(value: str, where: str | bytes) -> list[str]:
-    """Returns the forms of `value` that are in a text."""
-    content = where.encode() if isinstance(where, str) else where
-    return [name for name, form in secret_actions.forms(value).items() if form.strip("\"'b").encode() in content]
-
-
-def contents(folder: Path, pattern: str) -> bytes:
-    """Returns the contents of all files in a folder that match a pattern."""
-    return b"".join(path.read_bytes() for path in folder.glob(pattern) if path.is_file())
-
-
-def dump(url: str) -> bytes:
-    """Returns the dump of a PostgreSQL database."""
-    program = next(place for place in (find_binaries() / "pg_dump", Path("/usr/bin/pg_dump")) if place.exists())
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return subprocess.run([program, "--dbname", plain], check=True, capture_output=True).stdout
-
-
 async def create(app: App, name: str, value: str, environment: str | None = None) -> dict[str, Any]:
     """Creates a secret and returns the result."""
     variables = {"name": name, "value": value, "environment": environment}
     result: dict[str, Any] = (await app.query(CREATE, variables))["result"]
     return result
-
-
-def step(name: str, kind: str, value: Any, **more: Any) -> dict[str, Any]:
-    return {"name": name, "kind": kind, "input": value, "continueOnFailure": True, **more}
-
-
-def python(name: str, action: str, **more: Any) -> dict[str, Any]:
-    return step(name, "python", {"action": action, "args": {"value": "{{ secrets.TOKEN }}"}}, **more)
-
-
-def leaking_flow(url: str) -> dict[str, Any]:
-    """A flow whose steps repeat secrets: they succeed, fail, are retried, time out, and start child runs."""
-    basic = 'Basic {{ ("somebody:" ~ secrets.PASSWORD) | b64encode }}'
-    headers = {"authorization": basic, "x-key": "{{ secrets.TOKEN | urlencode }}"}
-    call = {"method": "POST", "url": f"{url}/echo", "headers": headers, "query": {"key": "{{ secrets.TOKEN }}"}}
-    body = {"token": "{{ secrets.TOKEN }}", "both": ["{{ secrets.TOKEN }} and {{ secrets.PASSWORD }}"]}
-    path = f"{url}/{{{{ secrets.TOKEN | urlencode }}}}"
-    return {
-        "steps": [
-            step("call", "http", {**call, "json": body}),
-            step("saved", "http", {**call, "json": body, "saveAs": "response.json"}),
-            python("repeated", "repeat.return"),
-            python("raised", "repeat.raise", retry={"attempts": 2, "delay": 0}),
-            python("program", "repeat.run"),
-            step("failed", "http", {**call, "url": f"{url}/fail"}),
-            step("hanging", "http", {**call, "url": f"{url}/hang"}, timeout=0.2),
-            step("refused", "http", {"url": path, "headers": {"connection": "{{ secrets.TOKEN }}"}}),
-            step(
-                "child",
-                "flow",
-                {"flow": "child", "input": {"token": "k={{ secrets.TOKEN }}", "text": "{{ run.input.text }}"}},
-            ),
-            step("later", "transform", "{{ steps.call.output.body }}"),
-        ],
-        "output": "{{ steps }}",
-    }
-
-
-CHILD = {
-    "steps": [
-        {
-            "name": "use",
-            "kind": "http",
-            "input": {
-                "method": "POST",
-                "url": "",
-                "json": {"got": "{{ run.input.token }}", "text": "{{ run.input.text }}"},
-            },
-        }
-    ],
-    "output": "{{ run.input }}",
-}
 
 
 async def test_no_value_of_a_secret_is_stored_logged_or_answered(

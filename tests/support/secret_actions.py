@@ -60,3 +60,21 @@ def raised(ctx: ThreadContext, value: str) -> None:
 def run(ctx: ThreadContext, value: str) -> None:
     """Runs a program whose arguments hold the value, and which fails."""
     subprocess.run([sys.executable, "-c", "raise SystemExit(3)", value], check=True)
+
+
+class Unprintable(Exception):
+    """An error that fails when its message is asked for."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(f"no message for {self.args}")
+
+
+@action("repeat.break")
+def broken(ctx: ThreadContext, value: str) -> None:
+    """Raises an error with the value, which cannot be printed."""
+    received.append(value)
+    try:
+        raise ValueError(value)
+    except ValueError:
+        logging.getLogger("actions").exception("failed with %s", value)
+        raise Unprintable(value) from None
