@@ -17,7 +17,7 @@ from engine.secrets.key_ring import KeyRing, new_key, parse_keys
 from engine.secrets.rewrap import rewrap
 from resolvers.subscriptions import encode_position
 from tests.support import secret_actions
-from tests.support.app import App, run_app
+from tests.support.app import PATIENCE, App, run_app
 from tests.support.leaks import CHILD, Echo, all_rows, contents, dump, found, leaking_flow, process_log, python, step
 from tests.support.processes.listener import answering
 
@@ -35,7 +35,8 @@ RETRY = """mutation($id: ID!) { it: retry(runId: $id, strategy: FROM_FAILED_STEP
     ... on RetrySuccess { run { id } } ... on UserError { code message } } }"""
 CANCEL = "mutation($id: ID!) { cancel(runId: $id) { __typename } }"
 RUN = """id status input output note tags metadata error { code message stepName fingerprint } statusHistory { message }
-    steps { name status input output error { code message details } attempts { number status error { message details } } }
+    steps { name status input output error { code message details }
+        attempts { number status error { message details } } }
     logs(first: 1000) { nodes { message } } files { id name url } logUrl startedBy { name }
     retryability { strategy allowed reason }"""
 ALL = f"""{{ flowRuns(first: 100, filter: {{archived: INCLUDE}}) {{ nodes {{ {RUN} }} }}
@@ -44,10 +45,12 @@ ALL = f"""{{ flowRuns(first: 100, filter: {{archived: INCLUDE}}) {{ nodes {{ {RU
     secrets {{ name changedBy {{ name }} isReadable }}
     auditEvents(first: 100) {{ nodes {{ action details }} }}
     apiKeys {{ nodes {{ name hint }} }}
-    flowRunStats {{ failures(first: 50) {{ fingerprint message }} topFailingSteps {{ stepName errors {{ message }} }} }} }}"""
+    flowRunStats {{ failures(first: 50) {{ fingerprint message }}
+        topFailingSteps {{ stepName errors {{ message }} }} }} }}"""
 PROGRESS = """subscription($run: ID!, $after: String) { flowRunProgressed(runId: $run, after: $after) { __typename
     ... on StepChanged { stepName error { message details } step { input output } }
-    ... on LogLinesAppended { lines { message } } ... on FlowRunStatusChanged { run { output error { message } } } } }"""
+    ... on LogLinesAppended { lines { message } }
+    ... on FlowRunStatusChanged { run { output error { message } } } } }"""
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def flows(url: str) -> dict[str, Any]:
         "FAILED": {"steps": [python("raised", "repeat.raise", retry={"attempts": 2, "delay": 0}, **ends)]},
         "unprintable": {"steps": [python("broken", "repeat.break", **ends)]},
         "TIMEOUT": {"steps": [step("hanging", "http", call, timeout=0.3, **ends)]},
-        "STOPPED": {"steps": [step("hanging", "http", call, **ends)]},
+        "STOPPED": {"steps": [step("stuck", "http", {**call, "url": f"{url}/stuck"}, **ends)]},
     }
 
 
@@ -99,10 +102,8 @@ async def finished(app: App, flow_id: str) -> str:
 
 async def cancelled(app: App, flow_id: str, echo: Echo) -> str:
     """Starts a run and cancels it while its step waits for a response."""
-    before = len(echo.requests)
     run_id: str = (await app.start(flow_id))["run"]["id"]
-    while not any(url.endswith("/hang") for url, _, _ in echo.requests[before:]):
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(echo.is_stuck.wait(), PATIENCE)
     await app.query(CANCEL, {"id": run_id})
     await app.wait_until_final(run_id)
     return run_id

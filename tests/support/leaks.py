@@ -24,12 +24,16 @@ class Echo:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], str]] = []
         self.url = ""
+        self.is_stuck = asyncio.Event()
+        """Set when a request has come to /stuck, which is never answered."""
 
     async def respond(self, request: Request) -> Response:
         body = (await request.body()).decode()
         self.requests.append((str(request.url), dict(request.headers), body))
         everything = {"url": str(request.url), "headers": dict(request.headers), "body": body}
-        if request.url.path == "/hang":
+        if request.url.path == "/stuck":
+            self.is_stuck.set()
+        if request.url.path in ("/hang", "/stuck"):
             await asyncio.sleep(3_600)
         return JSONResponse(everything, 500 if request.url.path == "/fail" else 200)
 

@@ -62,7 +62,7 @@ def run(ctx: ThreadContext, value: str) -> None:
     subprocess.run([sys.executable, "-c", "raise SystemExit(3)", value], check=True)
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     """An error that fails when its message is asked for."""
 
     def __str__(self) -> str:
@@ -71,10 +71,10 @@ class Unprintable(Exception):
 
 @action("repeat.break")
 def broken(ctx: ThreadContext, value: str) -> None:
-    """Raises an error with the value, which cannot be printed."""
+    """Raises an error with the value, which cannot be printed, after another one that is logged with its trace."""
     received.append(value)
     try:
-        raise ValueError(value)
-    except ValueError:
+        int(value)
+    except ValueError as error:
         logging.getLogger("actions").exception("failed with %s", value)
-        raise Unprintable(value) from None
+        raise UnprintableError(value) from error
