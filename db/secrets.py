@@ -153,7 +153,9 @@ def all_values(conn: Connection, project_id: UUID) -> list[SealedValue]:
 
 def key_counts(conn: Connection) -> Mapping[str, int]:
     """Returns the number of secrets that each key has encrypted, with the signing secrets of webhooks."""
-    counts = Counter(dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all()))
+    counts: Counter[str] = Counter(
+        dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all())
+    )
     return counts + Counter(webhooks.key_counts(conn))
 
 
