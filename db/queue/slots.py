@@ -19,7 +19,7 @@ one writer. Runs without limits take no lock and cost no statement.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 from uuid import UUID
@@ -88,6 +88,10 @@ _RUNNING = (
 )
 
 
+_WAITING = (_run.id, _run.project_id, _run.flow_id)
+"""What the queues need of a run."""
+
+
 def _unindexed(column: ColumnElement[UUID]) -> ColumnElement[UUID]:
     """Returns `column` in a form that uses no index of it: those have every run, while few runs are due or waiting."""
     return func.coalesce(column, column)
@@ -106,7 +110,7 @@ _DUE_WITHOUT_SLOT = due.select_due(
 )
 # Other due runs of flows and projects that are held.
 _DUE_HELD = due.select_due(
-    [_run.id, _run.project_id, _run.flow_id],
+    _WAITING,
     _run.id.not_in(bindparam("but_not", expanding=True)),
     _run.status == RunStatus.QUEUED,
     or_(
@@ -166,7 +170,7 @@ class _SlotAllocator:
         self._use(flow_id, 1)
         return True
 
-    def hold_of(self, run: "_OfFlow") -> UUID | None:
+    def hold_of(self, run: "_OfFlow | RunRow") -> UUID | None:
         """Returns the hold that keeps a run of a flow from starting: its flow's, or else its project's."""
         return self.holds.get(run.flow_id) or self.holds.get(run.project_id)
 
@@ -207,7 +211,7 @@ def admit(uow: UnitOfWork, rows: Sequence[DueRun]) -> list[UUID]:
     if not limited:
         return [row.id for row in rows]
     allocator = _SlotAllocator(uow.conn, {row.project_id for row in limited})
-    held = {row.id: row for row in limited if row.status == RunStatus.QUEUED and allocator.hold_of(row) is not None}
+    held = {row.id: row for row in limited if _is_held(row, allocator)}
     refused = {row.id: row for row in limited if row.id not in held and not allocator.take(row.project_id, row.flow_id)}
     admitted = [row.id for row in rows if row.id not in refused and row.id not in held]
     if held:
@@ -261,11 +265,11 @@ def _promote(uow: UnitOfWork, allocator: _SlotAllocator, project_id: UUID, queue
     waiting = [queue for queue in queues if allocator.left(queue, 1)]
     if not number:
         return
-    heads = [
-        row
-        for start in range(0, len(waiting), _MAX_QUEUES_PER_STATEMENT)
-        for row in _first_waiting(uow.conn, waiting[start:], number)
-    ]
+    heads = _heads(uow.conn, waiting, number)
+    if any(_is_held(row, allocator) for row in heads):
+        # They would take the places of others, and then not start.
+        _move_waiting_to_holds(uow, waiting, allocator)
+        heads = _heads(uow.conn, waiting, number)
     heads.sort(key=lambda row: (row.blocked_since, row.id))
     admissible = (row.id for row in heads if allocator.take(project_id, row.flow_id))
     _make_due(uow, _run.id.in_(list(islice(admissible, number))))
@@ -274,6 +278,19 @@ def _promote(uow: UnitOfWork, allocator: _SlotAllocator, project_id: UUID, queue
 def release_held(uow: UnitOfWork, hold_id: UUID) -> bool:
     """Makes a thousand runs due again that a hold kept from starting. Returns False if there were none."""
     return _make_due(uow, _run.blocked_by == hold_id)
+
+
+def _heads(conn: Connection, queues: Sequence[UUID], number: int) -> list[RunRow]:
+    """Returns the first runs of each wait queue."""
+    return [
+        row
+        for start in range(0, len(queues), _MAX_QUEUES_PER_STATEMENT)
+        for row in _first_waiting(conn, queues[start:], number)
+    ]
+
+
+def _is_held(row: DueRun | RunRow, allocator: _SlotAllocator) -> bool:
+    return row.status == RunStatus.QUEUED and allocator.hold_of(row) is not None
 
 
 def limit_changed(uow: UnitOfWork, project_id: UUID, flow_id: UUID | None, limit: int | None) -> None:
@@ -304,10 +321,10 @@ def rescue_wait_queue(uow: UnitOfWork, project_id: UUID, queue: UUID) -> None:
 
 
 def _first_waiting(conn: Connection, queues: Sequence[UUID], number: int) -> Sequence[RunRow]:
-    """Returns the first runs of each wait queue."""
+    """Returns the first runs of the first wait queues, as many as one statement reads."""
     parts = []
     for queue in queues[:_MAX_QUEUES_PER_STATEMENT]:
-        in_queue = select(_run.id, _run.flow_id, _run.blocked_since).where(_run.blocked_by == queue)
+        in_queue = select(*_WAITING, _run.status, _run.blocked_since).where(_run.blocked_by == queue)
         part = in_queue.order_by(_run.blocked_since).limit(number).subquery()
         parts.append(select(part))
     return fetch_all(conn, union_all(*parts))
@@ -324,12 +341,30 @@ def _move_to_holds(
 ) -> None:
     """Moves due runs to the queues of their holds, together with other due runs of what is held."""
     others = {"now": clock.now(), "held": list(allocator.holds), "but_not": [*held, *admitted], "at_most": _BATCH}
-    by_hold: defaultdict[UUID | None, list[UUID]] = defaultdict(list)
-    for row in (*held.values(), *uow.conn.execute(_DUE_HELD, others)):
-        by_hold[allocator.hold_of(row)].append(row.id)
-    for hold_id, run_ids in by_hold.items():
+    for hold_id, run_ids in _by_hold((*held.values(), *uow.conn.execute(_DUE_HELD, others)), allocator):
         blocked = {"blocked_since": _run.due_at, "blocked_by": hold_id, "due_at": None}
         uow.conn.execute(update(_runs).where(any_of(_run.id, run_ids)).values(blocked))
+
+
+def _move_waiting_to_holds(uow: UnitOfWork, queues: Sequence[UUID], allocator: _SlotAllocator) -> None:
+    """Moves runs that have not started from wait queues to the queues of their holds, with their positions."""
+    held = list(allocator.holds)
+    query = select(*_WAITING).where(
+        _run.blocked_by.in_(queues),
+        _run.status == RunStatus.QUEUED,
+        or_(_unindexed(_run.flow_id).in_(held), _unindexed(_run.project_id).in_(held)),
+    )
+    rows = uow.conn.execute(query.limit(_BATCH).with_for_update(key_share=True, skip_locked=True)).all()
+    for hold_id, run_ids in _by_hold(rows, allocator):
+        uow.conn.execute(update(_runs).where(any_of(_run.id, run_ids)).values(blocked_by=hold_id))
+
+
+def _by_hold(rows: Iterable[Any], allocator: _SlotAllocator) -> Iterable[tuple[UUID | None, list[UUID]]]:
+    """Returns the IDs of held runs, by their holds."""
+    found: defaultdict[UUID | None, list[UUID]] = defaultdict(list)
+    for row in rows:
+        found[allocator.hold_of(row)].append(row.id)
+    return found.items()
 
 
 def _make_due(uow: UnitOfWork, which: ColumnElement[bool]) -> bool:
