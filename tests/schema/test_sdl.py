@@ -83,7 +83,8 @@ CONTRACT = {
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": """id name role payloads costPerMinute hint project createdBy createdAt expiresAt lastUsedAt revokedAt
+        replacesId""",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -96,7 +97,7 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
+    "Flow": """id name enabled maxConcurrentRuns hold createdAt updatedAt project publishedVersion schedules webhooks lastRun
         runs stats versions""",
     "FlowDefinitionCheck": "isValid problems warnings steps",
     "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
@@ -108,7 +109,7 @@ CONTRACT = {
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
-        createdAt secrets""",
+        hold createdAt secrets""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
     "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
@@ -123,7 +124,7 @@ CONTRACT = {
         createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
         parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
-    "FlowFilter": "projectIds ids nameContains enabled published",
+    "FlowFilter": "projectIds ids nameContains enabled published held",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
         source idempotencyKey waitMs""",
 }

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import logging
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,10 @@ def all_rows(conn: Connection) -> str:
 def found(value: str, where: str | bytes) -> list[str]:
     """Returns the forms of `value` that are in a text."""
     content = where.encode() if isinstance(where, str) else where
-    return [name for name, form in secret_actions.forms(value).items() if form.strip("\"'b").encode() in content]
+    forms = {name: form.strip("\"'b") for name, form in secret_actions.forms(value).items()}
+    # Whatever surrounds them, and however often they are escaped, these characters stay as they are.
+    forms |= {run: run for run in re.findall(r"[A-Za-z0-9@+:. -]{8,}", value)}
+    return [name for name, form in forms.items() if form.encode() in content]
 
 
 def contents(folder: Path, pattern: str) -> bytes:

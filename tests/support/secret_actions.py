@@ -33,6 +33,10 @@ def forms(value: str) -> dict[str, str]:
         "json": json.dumps(value),
         "json in json": json.dumps({"a": json.dumps({"b": value})}),
         "json unicode": json.dumps(value, ensure_ascii=False),
+        "json in Python": repr({"a": json.dumps({"b": value})}),
+        "json unicode in Python": repr([json.dumps(value, ensure_ascii=False)]),
+        "Python in json": json.dumps({"a": repr([value])}),
+        "json in bytes": repr(json.dumps(value, ensure_ascii=False).encode()),
         "repr": repr({"a": value}),
         "bytes": repr(content),
     }
