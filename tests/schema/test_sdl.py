@@ -97,8 +97,8 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": """id name enabled maxConcurrentRuns hold createdAt updatedAt project publishedVersion schedules webhooks lastRun
-        runs stats versions""",
+    "Flow": """id name enabled maxConcurrentRuns hold createdAt updatedAt project publishedVersion schedules webhooks
+        lastRun runs stats versions""",
     "FlowDefinitionCheck": "isValid problems warnings steps",
     "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
     "ScheduleFilter": "projectIds flowIds enabled",
