@@ -42,6 +42,8 @@ OBJECTS = {
     "bulkRetry": "bulk",
     "bulkArchive": "bulk",
     "bulkUnarchive": "bulk",
+    "bulkErase": "bulk",
+    "bulkDelete": "bulk",
     "cancelBulkOperation": "bulk",
     "createApiKey": "key",
     "updateApiKey": "key",
