@@ -102,6 +102,8 @@ class Context:
     """True if the response says what the operation costs."""
     charge: Charge | None = None
     """What the operation was charged, so that it is charged once; always None for a socket."""
+    cost: int | None = None
+    """The cost of the last operation; None before it is known. See `schema.cost`."""
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:

@@ -67,8 +67,9 @@ class QueryLimits(SchemaExtension):
     async def on_execute(self) -> AsyncIterator[None]:
         execution = self.execution_context
         assert execution.graphql_document is not None
-        cost = check(execution.graphql_document, execution.operation_name, execution.variables or {})
-        self._charge = await charge(execution.context, cost)
+        context: Context = execution.context
+        context.cost = check(execution.graphql_document, execution.operation_name, execution.variables or {})
+        self._charge = await charge(context, context.cost)
         yield
 
     def get_results(self) -> dict[str, Any]:

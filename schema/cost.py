@@ -20,6 +20,7 @@ from domain.enums import RunStatus
 from domain.errors import QueryTooComplexError
 from domain.time.time_buckets import MAX_BUCKETS
 from resolvers.flow_runs.stats import DEFAULT_ERRORS, DEFAULT_FAILING_STEPS, DEFAULT_GROUPS
+from resolvers.queue.queues import DEFAULT_QUEUES
 from schema.selected_fields import by_response_key, fields_of, sets_below
 from schema.types.connection import DEFAULT_PAGE, MAX_PAGE
 
@@ -65,6 +66,8 @@ _PAGED = {
     "logs",
     "topFailingSteps",
     "errors",
+    "workers",
+    "queues",
 }
 _ROOT_PAGED = {"inputRequests"}
 """Fields with pages at the root, which elsewhere are lists without pages."""
@@ -88,6 +91,7 @@ _DEFAULTS = {
     "errors": DEFAULT_ERRORS,
     "groupBy": DEFAULT_GROUPS,
     "failures": DEFAULT_GROUPS,
+    "queues": DEFAULT_QUEUES,
 }
 _SCANNING = {
     "flowRunStats",
@@ -97,6 +101,7 @@ _SCANNING = {
     "topFailingSteps",
     "groupBy",
     "failures",
+    "queues",
 }
 _OF_FLOW = "stats"
 """The field of a flow below which statistics are those of the flow."""

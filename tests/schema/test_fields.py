@@ -123,6 +123,13 @@ WAYS = {
     "FlowRunConnection": ["flowRuns { %s }", "flowRun(id: $failed) { childRuns { %s } retries { %s } }"],
     "FlowConnection": ["flows { %s }"],
     "Hold": ["flow(id: $flow) { hold { %s } project { hold { %s } } } drain { %s }"],
+    "Worker": [
+        "node(id: $worker) { ... on Worker { %s } }",
+        "workers(first: 5) { nodes { %s } }",
+        "workers(first: 5) { edges { node { %s } } }",
+    ],
+    "WorkerConnection": ["workers { %s }"],
+    "Queue": ["queues { %s }", "queues(by: PROJECT) { %s }", "queues(by: PRIORITY) { %s }"],
 }
 
 
@@ -235,6 +242,7 @@ def test_every_object_type_is_covered() -> None:
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
+    elsewhere |= {"WorkerEdge"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -20,7 +20,7 @@ from engine.secrets.rewrap import rewrap
 from engine.templates import compile_value
 from service.asgi import create_service
 from service.cli import main
-from service.secret_keys import load_key_ring
+from service.keys.secret_keys import load_key_ring
 from service.settings import Settings
 from tests.resolvers.test_cancel_and_resume import paused, resume
 from tests.support import secret_actions
