@@ -2,10 +2,9 @@
 
 from sqlmodel import SQLModel
 
-from db.models.api_key import ApiKey
+from db.models.api_key import ApiKey, CostBudget
 from db.models.audit_event import AuditEvent
 from db.models.bulk_operation import BulkOperation, BulkOutcome
-from db.models.cost_budget import CostBudget
 from db.models.flow import Flow, FlowVersion
 from db.models.flow_run import FlowRun
 from db.models.input_request import InputRequest
