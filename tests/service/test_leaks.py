@@ -64,7 +64,7 @@ async def echo() -> AsyncIterator[Echo]:
 
 @pytest.fixture
 async def app(database_url: str, tmp_path: Path) -> AsyncIterator[App]:
-    settings = {
+    settings: dict[str, Any] = {
         "secret_keys": f"{KEY},{NEW_KEY}",
         "actions": "tests.support.secret_actions",
         "http_allow_private": True,
