@@ -171,6 +171,7 @@ class FlowRow(Protocol):
     hold_id: UUID | None
     created_at: datetime
     updated_at: datetime
+    deleting_since: datetime | None
 
 
 class FlowVersionRow(Protocol):
@@ -196,7 +197,10 @@ class ProjectRow(Protocol):
     quota_period: str | None
     retention_days: int | None
     hold_id: UUID | None
+    run_retention: str | None
+    archive_after_days: int | None
     created_at: datetime
+    deleting_since: datetime | None
 
 
 class ScheduleRow(Protocol):
