@@ -1,1 +1,1 @@
-"""Commands of the command line, apart from cli.py, which adds them."""
+"""Commands of the command line, and what they share. cli.py adds them."""

@@ -51,6 +51,7 @@ def _viewer(key: ActiveKey) -> Viewer:
         expires_at=key.expires_at,
         user_id=key.user_id,
         granted_project_ids=tuple(map(UUID, orjson.loads(key.granted_project_ids or "[]"))),
+        cost_per_minute=key.cost_per_minute,
     )
 
 
@@ -70,6 +71,7 @@ def _viewer_of_token(key: ActiveKey, token: AccessToken) -> Viewer | None:
         token_id=token.id,
         scope=scope,
         expires_at=min(ends),
+        cost_per_minute=key.cost_per_minute,
     )
 
 
