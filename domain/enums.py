@@ -59,6 +59,7 @@ class WaitKind(DescribedEnum):
     CHILDREN = "CHILDREN", "The run waits for the end of child runs."
     RETRY = "RETRY", "The run waits for the next attempt at a failed step."
     SLOT = "SLOT", "The run waits for a slot of the concurrency limit of its flow or project."
+    RELEASE = "RELEASE", "The run waits for the release of its flow or project, whose starts are held."
     WORKER = "WORKER", "The run is due, and no worker has claimed it yet."
 
 

@@ -16,6 +16,7 @@ from engine.secrets.key_ring import NO_KEYS, KeyRing
 from live.hub import Hub
 from live.stats_feed import StatsFeeds
 from resolvers.loaders import Loaders
+from resolvers.rates.budgets import Budgets, RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Viewer:
     """The filter of a token, which can see only these runs. None for a key."""
     expires_at: datetime | None = None
     """The instant at which the token or key expires; None: it does not expire."""
+    cost_per_minute: int | None = None
+    """The highest cost in a minute of the operations of the key and of its tokens; None: the default of the service."""
 
     @property
     def holder(self) -> UUID:
@@ -62,6 +65,15 @@ class ParentHeaders:
     fail_on_failure: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an operation costs."""
+
+    cost: int
+    rate_limit: RateLimit | None
+    """None: the key has no limit."""
+
+
 @dataclass(slots=True)
 class Context:
     """One request, or all operations of one socket."""
@@ -84,6 +96,12 @@ class Context:
     """The statistics feeds of the process; None where subscriptions are impossible."""
     token_keys: TokenKeys = NO_TOKEN_KEYS
     """The keys that sign access tokens."""
+    budgets: Budgets | None = None
+    """What charges operations to keys; None where no operations are executed."""
+    reports_cost: bool = False
+    """True if the response says what the operation costs."""
+    charge: Charge | None = None
+    """What the operation was charged, so that it is charged once; always None for a socket."""
     cost: int | None = None
     """The cost of the last operation; None before it is known. See `schema.cost`."""
     loaders: Loaders = field(init=False)

@@ -24,6 +24,7 @@ from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
 from schema.queries.queue import QueueQuery
+from schema.queries.service import ServiceQuery
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.relay.node import Node
 from schema.types.api_key import ApiKey
@@ -68,7 +69,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery, QueueQuery):
+class Query(InboxQuery, DefinitionQuery, QueueQuery, ServiceQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key can see no such object.")

@@ -1,11 +1,10 @@
 """The command line: `python -m service COMMAND`."""
 
 import asyncio
-import getpass
 import json
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +28,6 @@ from db.migrate import problem as problem_of_schema
 from db.rollups import upkeep
 from db.rollups.check import Difference, NotCountedError, differences
 from domain import ids
-from domain.actor import Actor, ActorKind, Origin
 from domain.enums import Role
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
@@ -46,6 +44,8 @@ from resolvers import flows as flow_changes
 from schema.build import sdl
 from service.asgi import WEB, create_service
 from service.bootstrap import Bootstrapped, bootstrap
+from service.commands.database import command_origin, with_database
+from service.commands.drain import drain, undrain
 from service.http.pages import Pages
 from service.keys.secret_keys import load_key_ring
 from service.listening import listen, listen_for_metrics
@@ -108,7 +108,7 @@ def main(context: click.Context) -> None:
     context.obj = settings
 
 
-for _command in (runs, workers, queues):
+for _command in (runs, workers, queues, drain, undrain):
     main.add_command(_command)
 
 
@@ -146,7 +146,7 @@ def migrate(settings: Settings) -> None:
 @click.pass_obj
 def check_counts(settings: Settings, repair: bool) -> None:
     """Check the counts of runs."""
-    found = _with_database(settings, lambda database: _checked(database, repair=repair))
+    found = with_database(settings, lambda database: _checked(database, repair=repair))
     for difference in found[:MAX_DIFFERENCES]:
         click.echo(difference)
     if len(found) > MAX_DIFFERENCES:
@@ -197,15 +197,6 @@ def _end_of(duration: IsoDuration | None) -> datetime | None:
         raise click.ClickException(f"The duration {error}.") from None
 
 
-def _origin() -> Origin:
-    """Returns the user of this host as the origin of changes."""
-    try:
-        user: str | None = getpass.getuser()
-    except (KeyError, OSError):  # A container may run as a user without a name.
-        user = None
-    return Origin(Actor(ActorKind.CLI, name=user))
-
-
 @main.group(help="Create, list, rotate and revoke API keys.")
 def key() -> None:
     """API keys."""
@@ -227,17 +218,17 @@ def create_key(
     def work(uow: UnitOfWork) -> str:
         owner = None if operator else projects.by_name(uow.conn, project) or projects.create(uow, project)
         return api_keys.create(
-            uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=_origin()
+            uow, project_id=owner, role=Role(role), name=name, expires_at=expires_at, origin=command_origin()
         )
 
-    click.echo(_with_database(settings, lambda database: database.write(work)))
+    click.echo(with_database(settings, lambda database: database.write(work)))
 
 
 @key.command("list", help="List the keys, without their secrets.")
 @click.pass_obj
 def list_keys(settings: Settings) -> None:
     """List the keys."""
-    for row in _with_database(settings, lambda database: database.read(api_keys.listed)):
+    for row in with_database(settings, lambda database: database.read(api_keys.listed)):
         state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
         owner = row.project or "all projects"
         used = f"used {row.last_used_at:%Y-%m-%d %H:%M}" if row.last_used_at else "not used"
@@ -258,9 +249,9 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
         row = api_keys.locked(uow, decoded)
         if row is None or not api_keys.active_ids(uow.conn, [decoded]):
             return None
-        return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), _origin())
+        return api_keys.rotate(uow, row, old_ends_at, expires_at, ids.new_uuid(), command_origin())
 
-    secret = _with_database(settings, lambda database: database.write(work))
+    secret = with_database(settings, lambda database: database.write(work))
     if secret is None:
         raise click.ClickException("No active key with this ID.")
     click.echo(secret)
@@ -272,7 +263,7 @@ def rotate_key(settings: Settings, key_id: str, overlap: IsoDuration, expires_in
 def revoke_key(settings: Settings, key_id: str) -> None:
     """End a key."""
     decoded = _key_id(key_id)
-    if not _with_database(settings, lambda database: database.write(api_keys.revoke, decoded, _origin())):
+    if not with_database(settings, lambda database: database.write(api_keys.revoke, decoded, command_origin())):
         raise click.ClickException("No active key with this ID.")
 
 
@@ -307,14 +298,14 @@ def publish_flow(settings: Settings, file: Path, name: str | None, project: str)
         owner = projects.by_name(uow.conn, project)
         if owner is None:
             raise click.ClickException(f"No project named {project!r}.")
-        called, origin = name or file.stem, _origin()
+        called, origin = name or file.stem, command_origin()
         flow_id = flows.by_name(uow.conn, owner, called)
         if flow_id is None:
             return flow_changes.create_checked(uow, origin, owner, called, checked)
         flow_changes.publish_checked(uow, origin, flow_id, owner, checked)
         return flow_id
 
-    click.echo(ids.encode(IdKind.FLOW, _with_database(settings, lambda database: database.write(work))))
+    click.echo(ids.encode(IdKind.FLOW, with_database(settings, lambda database: database.write(work))))
 
 
 @main.group(help="Manage the keys that encrypt secrets.")
@@ -333,7 +324,7 @@ def new_secret_key() -> None:
 def list_secret_keys(settings: Settings) -> None:
     """List the keys of secrets."""
     keys = load_key_ring(settings)
-    counts = _with_database(settings, lambda database: database.read(db_secrets.key_counts))
+    counts = with_database(settings, lambda database: database.read(db_secrets.key_counts))
     for key_id in sorted({*keys.ids, *counts}):
         state = "encrypts" if key_id == keys.primary_id else "decrypts" if key_id in keys else "MISSING"
         click.echo(f"{key_id}  {state:8}  {counts.get(key_id, 0)} secrets")
@@ -346,28 +337,19 @@ def rewrap_secrets(settings: Settings) -> None:
     keys = load_key_ring(settings)
     if keys.primary_id is None:
         raise click.ClickException("There is no key. Set FLOWRUNS_SECRET_KEYS.")
-    done = _with_database(settings, lambda database: rewrap(database, keys))
+    done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
-        f"{done.values} values and {done.outputs} redacted outputs are encrypted by the key {keys.primary_id} now."
+        f"{done.values} values, {done.outputs} redacted outputs and {done.signing_secrets} signing secrets of webhooks"
+        f" are encrypted by the key {keys.primary_id} now."
     )
     for value in done.unreadable.values():
         click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
     if done.unreadable_outputs:
         click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
-    if done.unreadable or done.unreadable_outputs:
+    if done.unreadable_signing_secrets:
+        click.echo(f"{done.unreadable_signing_secrets} signing secrets of webhooks were encrypted by missing keys.")
+    if done.unreadable or done.unreadable_outputs or done.unreadable_signing_secrets:
         raise SystemExit(1)
-
-
-def _with_database(settings: Settings, use: Callable[[Database], Awaitable[T]]) -> T:
-    async def run() -> T:
-        database = open_database(settings.database_url)
-        try:
-            return await use(database)
-        finally:
-            await database.close()
-
-    upgrade(settings.database_url)
-    return asyncio.run(run())
 
 
 async def _work(settings: Settings) -> None:

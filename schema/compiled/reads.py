@@ -29,10 +29,11 @@ from strawberry.extensions import ParserCache, ValidationCache
 from db.row_json.statements import instant_value
 from db.row_json.writer import BROKEN
 from db.sql.clause_text import Recent
-from domain.errors import FlowRunsError
+from domain.errors import FlowRunsError, RateLimitedError
 from domain.time import clock
 from resolvers.context import Context
 from schema import visibility
+from schema.charging import charge, report, with_report
 from schema.compiled.environment import Decide, Environment, UncoveredError
 from schema.compiled.roots import Roots, Run, UnexpectedError, converter, with_nested_cursors
 from schema.compiled.selections import Planner
@@ -111,13 +112,16 @@ class _Operation:
         """Returns the body of the response."""
         if self._refused is not None:
             raise _NotCoveredError(self._refused)
-        context.cost = check(self._document, self._name, given)
+        cost = context.cost = check(self._document, self._name, given)
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
         if isinstance(variables, list):
             raise _NotCoveredError("variables")
-        return await self._plan(graphql_schema, variables).run(context, variables)
+        plan = self._plan(graphql_schema, variables)
+        charged = await charge(context, cost)
+        body = await plan.run(context, variables)
+        return with_report(body, report(context, charged)) if context.reports_cost else body
 
     def _plan(self, schema: GraphQLSchema, variables: VariableValues) -> _Plan:
         for known in self._plans:
@@ -163,13 +167,19 @@ class CompiledReads:
     async def execute(
         self, query: str | None, variables: Mapping[str, Any] | None, operation_name: str | None, context: Context
     ) -> bytes | None:
-        """Returns the body of the response to a query; None if the general path must execute it."""
+        """Returns the body of the response to a query; None if the general path must execute it.
+
+        Raises:
+            RateLimitedError: the budget of the key is below the cost of the query.
+        """
         try:
             body = await self._operation(query, operation_name).execute(dict(variables or {}), context)
         except _NotCoveredError as error:
             reason = error.reason
         except UncoveredError as error:
             reason = error.reason
+        except RateLimitedError:
+            raise
         except (FlowRunsError, GraphQLError):
             reason = "error"
         except UnexpectedError:

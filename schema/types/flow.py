@@ -10,6 +10,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db import flows, projects, schedules, webhooks
+from db.queue import holds
 from db.row_json.sources import Column, Form, Rows
 from db.row_types import FlowRow, FlowVersionRow, ScheduleRow, WebhookRow
 from db.sql.keyset import Page
@@ -27,6 +28,7 @@ from schema.fields import Info, column, columns_of, field, id_column, json_colum
 from schema.inputs.filters import FlowRunFilter
 from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.relay.node import Node
+from schema.types.holds.hold import Hold
 from schema.types.project import Project
 from schema.types.step_definition import StepDefinition, step_definitions
 
@@ -57,6 +59,12 @@ class Flow(Node):
         "max_concurrent_runs",
         "The number of runs of the flow that can be RUNNING at the same time; null if only the limit of the "
         "project applies.",
+    )
+    hold: Hold | None = link(
+        "The hold that keeps the runs of the flow from starting; null if there is none. The project may be held, too.",
+        "hold_id",
+        holds.by_ids,
+        "start_hold",
     )
     created_at: datetime = column("created_at", "The instant of the flow's creation.")
     updated_at: datetime = column("updated_at", "The last change of the flow, or its last publication.")
