@@ -391,8 +391,11 @@ async def test_each_field_matches_as_its_reference(filled: Database, rows: Seque
 
 
 async def test_two_fields_match_as_their_references(filled: Database, rows: Sequence[AnyRow]) -> None:
-    pairs = itertools.combinations(TYPICAL.items(), 2)
-    sizes = await filled.read(check, rows, [{"archived": Archived.INCLUDE, **dict(pair)} for pair in pairs])
+    pairs = [{"archived": Archived.INCLUDE, **dict(pair)} for pair in itertools.combinations(TYPICAL.items(), 2)]
+    # A read has a time limit, which all pairs together reach on a busy machine.
+    sizes = []
+    for start in range(0, len(pairs), 20):
+        sizes += await filled.read(check, rows, pairs[start : start + 20])
     # Otherwise most comparisons would be trivial.
     assert sum(size > 0 for size in sizes) > len(sizes) * 0.7
 
