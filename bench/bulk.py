@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
@@ -208,8 +208,8 @@ async def measure(url: str, count: int) -> None:
     await database.close()
 
 
-def main() -> None:
-    """Measures one database."""
+def run(measure: Callable[[str, int], Coroutine[Any, Any, None]]) -> None:
+    """Measures the database that the command line names, by default a new SQLite file, with so many runs."""
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
     with tempfile.TemporaryDirectory() if len(sys.argv) < 2 else nullcontext() as folder:
         url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
@@ -218,4 +218,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -92,7 +92,7 @@ def create(
     """Inserts a key; returns its secret. Without a project it is an operator key, for all projects.
 
     Without `payloads` the key cannot read payloads. It expires after `lifetime`, or at `expires_at`, or never. Its ID
-    is `key_id`, or a new one. Its operations may cost `cost_per_minute`, by default the limit of the service.
+    is `key_id`, or a new one. Its operations may cost `cost_per_minute`, or else what the service allows by default.
     """
     values = {
         "project_id": project_id,

@@ -51,7 +51,7 @@ class Subscribed:
     source: SourceStream[Any, Any]
     """The source of events. The operation is executed for each of them."""
     extensions: Mapping[str, Any]
-    """The report beside the first result: the cost of the subscription."""
+    """What the first result reports beside its data: the cost of the subscription."""
 
 
 class FlowRunsSchema(strawberry.Schema):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import click
@@ -60,7 +60,6 @@ from service.settings import Settings
 from service.traces.loading import load_tracer
 from service.worker import Worker
 
-T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 MIGRATION_SECONDS = 2.0
 """Seconds between two checks of a worker that waits until the database is migrated."""

@@ -22,7 +22,7 @@ class ApiKey(SQLModel, table=True):
     payloads: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=true()))
     """False: the key cannot read inputs, outputs, details of errors, logs and files."""
     cost_per_minute: int | None = Field(sa_column=Column(Integer))
-    """Largest cost of its operations in a minute; None: the default of the service."""
+    """The highest cost of its operations in a minute; None: the default of the service."""
     name: str = Field(sa_column=Column(Text, nullable=False))
     secret_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     """SHA-256 of the secret, in hex. The secret is random, so a fast hash is enough."""

@@ -24,6 +24,7 @@ from db.models import (
     RetiredSecret,
     Schedule,
     Secret,
+    StartHold,
     Webhook,
 )
 from db.models.types import table
@@ -55,6 +56,7 @@ _schedules = table(Schedule)
 _webhooks = table(Webhook)
 _keys = table(ApiKey)
 _operations = table(BulkOperation)
+_holds = table(StartHold)
 _secrets = (table(Secret), table(RetiredSecret))
 _AT_ONCE_OF_FLOW = {"schedules": _schedules, "webhooks": _webhooks}
 _OF_FLOW = {"flow_versions": _versions, **_AT_ONCE_OF_FLOW}
@@ -65,7 +67,7 @@ _OF_PROJECT = {
     "api_keys": _keys,
     "bulk_operations": _operations,
 }
-_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), _keys)
+_AT_LAST_OF_PROJECT = (*_secrets, table(QuotaUse), _holds, _keys)
 """Tables whose rows are deleted with the project: see also `_AT_ONCE_OF_FLOW`."""
 
 
@@ -132,7 +134,7 @@ def finish_flow(uow: UnitOfWork, flow_id: UUID) -> bool:
         return False
     if uow.conn.execute(select(_run.id).where(_run.flow_id == flow_id).limit(1)).first() is not None:
         return False
-    _delete(uow, _OF_FLOW.values(), "flow_id", flow_id)
+    _delete(uow, (*_OF_FLOW.values(), _holds), "flow_id", flow_id)
     uow.conn.execute(delete(_flows).where(_flow.id == flow_id))
     return True
 

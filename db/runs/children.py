@@ -194,7 +194,8 @@ def earlier_attempt(conn: Connection, run: RunRow, position: int, name: str, att
         is_executed = (_step.name == name, _step.kind == "flow", _step.attempts_count > 0)
         step: StepRow | None = fetch_first(conn, select(_steps).where(_step.run_id == continued.id, *is_executed))
         if step is not None:
-            # The parent renders the input of a retried child anew: `run.attempt` and `run.id` in it are no other input.
+            # The parent renders the input of a retried child again. Other values of `run.attempt` and `run.id` in it do
+            # not make it another input.
             is_one_operation = run.first_run_id == (continued.first_run_id or continued.id)
             has_same_input = is_one_operation or continued.input == run.input
             is_same = continued.flow_version_id == run.flow_version_id and has_same_input

@@ -170,7 +170,7 @@ class CompiledReads:
         """Returns the body of the response to a query; None if the general path must execute it.
 
         Raises:
-            RateLimitedError: the key cannot spend the cost of the query yet.
+            RateLimitedError: the budget of the key is below the cost of the query.
         """
         try:
             body = await self._operation(query, operation_name).execute(dict(variables or {}), context)

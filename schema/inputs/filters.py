@@ -387,7 +387,7 @@ class FlowFilter:
     name_contains: str | None = optional("Flows whose name contains this text (case-insensitive).")
     enabled: bool | None = optional("If true, only enabled flows; if false, only disabled ones.")
     published: bool | None = optional("If true, only flows with a published version; if false, only flows without one.")
-    held: bool | None = optional("If true, only flows that are held themselves; if false, only flows that are not.")
+    held: bool | None = optional("If true, only flows that are held themselves; if false, only those that are not.")
 
     def to_domain(self) -> flows.FlowFilter:
         """Returns the filter with its IDs decoded.

@@ -133,7 +133,7 @@ class Streams:
                 try_send = partial(renderer.try_send, write) if write is not None and self.is_compiled else None
                 while items := await source.batch(None if reported else try_send):
                     payloads = await renderer.render(items)
-                    del items  # The next ones may arrive much later.
+                    del items  # The next ones may arrive much later
                     if reported:
                         # Others share the payload, so this subscriber gets a copy.
                         payloads, reported = [_with_report(payloads[0], reported), *payloads[1:]], {}

@@ -242,7 +242,7 @@ def test_every_object_type_is_covered() -> None:
     elsewhere = {"Query", "Mutation", "Problem"} | streamed
     elsewhere |= {"FlowRunEdge", "FlowEdge", "LogLineEdge", "BulkOperationEdge", "BulkOutcomeEdge"}
     elsewhere |= {"ApiKeyEdge", "AuditEventEdge", "InputRequestEdge", "FlowVersionEdge", "ScheduleEdge", "ProjectEdge"}
-    elsewhere |= {"WorkerEdge"}
+    elsewhere |= {"WorkerEdge", "RunRetention", "ExpiredRuns"}
     reachable = {
         name
         for name, kind in SCHEMA.type_map.items()

@@ -49,8 +49,8 @@ class WaitingFor:
 
     @field(
         "The object that keeps the run waiting. SLOT: the flow or the project whose concurrency limit is "
-        "reached. PERSON: the input request. CHILDREN: the oldest child run that has not ended. RELEASE: the flow or "
-        "the project that is held. Null for the other kinds.",
+        "reached. PERSON: the input request. CHILDREN: the oldest child run that has not ended. RELEASE: the flow "
+        "or the project that is held. Null for the other kinds.",
         *wait.COLUMNS,
     )
     async def blocked_by(self, info: Info) -> Node | None:

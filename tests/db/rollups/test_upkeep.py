@@ -308,7 +308,8 @@ async def test_the_migration_counts_the_runs_that_were_there(
         before.setattr(migrate, "_TARGET", _before_rollups())
         await asyncio.to_thread(migrate.upgrade, url)
     database = open_database(url)
-    published = await database.write(factory.make_project_with_flow)
+    # No table refers to these rows by a foreign key, and the code cannot insert them into tables of the version before.
+    published = PublishedFlow(*ids.new_uuids(3))
     old = await database.write(_insert_as_before, published, 50)
     await asyncio.to_thread(migrate.upgrade, url)
     # From the migration on, a process of the version before is counted too.

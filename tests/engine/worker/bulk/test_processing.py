@@ -67,7 +67,8 @@ async def test_operation_without_runs_completes_at_once(worker: WorkerHarness) -
 
 
 async def test_operations_are_processed_in_turn(worker: WorkerHarness, flow: Flow) -> None:
-    long, short = await add(worker, flow, *[RunStatus.FAILED] * 6), await add(worker, flow, *[RunStatus.SUCCEEDED] * 2)
+    # Long enough that the second ends first, whether or not its second chunk is processed in parallel with its first.
+    long, short = await add(worker, flow, *[RunStatus.FAILED] * 16), await add(worker, flow, *[RunStatus.SUCCEEDED] * 2)
     first = await start_operation(worker, BulkKind.ARCHIVE, long)
     second = await start_operation(worker, BulkKind.ARCHIVE, short)
     await BulkWorker(worker.database, chunk_size=1).drain()
