@@ -13,7 +13,7 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """The recorded action: the mutation or command of the same name, a sign-in or sign-out, or a work of the service."""
+    """The recorded action: the mutation or command of the same name, a sign-in or sign-out, a work of the service."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."

@@ -10,7 +10,7 @@ from typing import Any
 import strawberry
 from strawberry.types.enum import has_enum_definition
 
-from domain import errors
+from domain import error_declarations, errors
 from domain.actor import ActorKind
 from domain.audit import AuditAction
 from domain.bulk import BulkKind, BulkReason, BulkResult, BulkStatus
@@ -46,8 +46,8 @@ _enum_of: Callable[..., Any] = Enum
 ErrorCode = _enum_of(
     "ErrorCode",
     {
-        error.code: strawberry.enum_value(error.code, description=errors.default_message(error))
-        for error in sorted(errors.declared(errors.FlowRunsError), key=lambda declared: declared.code)
+        error.code: strawberry.enum_value(error.code, description=error_declarations.default_message(error))
+        for error in sorted(error_declarations.declared(errors.FlowRunsError), key=lambda declared: declared.code)
     },
 )
 """The codes of all errors. In Python code an error code is text: pass `graphql_type=ErrorCode` to such a field."""

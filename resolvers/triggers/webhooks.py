@@ -11,7 +11,7 @@ from db import flows as db_flows
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from db.row_types import WebhookRow
-from domain import ids, json_codec, webhook_signatures
+from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import Environment, WebhookSignature
@@ -25,6 +25,7 @@ from domain.errors import (
     WebhookNotFoundError,
 )
 from domain.flows.templated import is_template
+from domain.http import webhook_signatures
 from domain.ids import IdKind
 from engine.secrets import signing
 from engine.secrets.key_ring import NoKeyError

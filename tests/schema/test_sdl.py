@@ -21,7 +21,7 @@ from graphql import (
     validate,
 )
 
-from domain import errors
+from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
@@ -411,11 +411,11 @@ def test_unions_contain_every_user_error(schema: GraphQLSchema) -> None:
     assert raised <= members
 
 
-@pytest.mark.parametrize("error", list(errors.declared(errors.UserError)), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", list(error_declarations.declared(errors.UserError)), ids=lambda error: error.__name__)
 def test_error_type_derives_from_its_class(schema: GraphQLSchema, error: type[errors.UserError]) -> None:
     error_type = schema.type_map[error.__name__.removesuffix("Error")]
-    assert error_type.description == errors.default_message(error)
-    fields = {name.removesuffix("_id") for name in errors.fields_of(error)}
+    assert error_type.description == error_declarations.default_message(error)
+    fields = {name.removesuffix("_id") for name in error_declarations.fields_of(error)}
     assert set(fields_of(schema, error_type.name)) == {"code", "message", *fields}
     error_code = schema.type_map["ErrorCode"]
     assert isinstance(error_code, GraphQLEnumType)
@@ -433,7 +433,7 @@ def leaves(kind: type) -> Iterator[type]:
 def test_schema_contains_every_error_code(schema: GraphQLSchema) -> None:
     found = schema.type_map["ErrorCode"]
     assert isinstance(found, GraphQLEnumType)
-    assert set(found.values) == {error.code for error in errors.declared(errors.FlowRunsError)}
+    assert set(found.values) == {error.code for error in error_declarations.declared(errors.FlowRunsError)}
 
 
 def test_every_type_field_and_argument_has_description(schema: GraphQLSchema) -> None:
