@@ -14,7 +14,8 @@ from db import api_keys
 from db.core.database import Database
 from domain.actor import Origin
 from domain.enums import Role
-from domain.errors import FlowRunsError, RateLimitedError, UnauthenticatedError
+from domain.errors import BadRequestError, FlowRunsError, RateLimitedError, UnauthenticatedError
+from domain.http.body_text import media_type
 from domain.log_context import current_request_id
 from resolvers.context import Viewer
 from schema.errors import extensions
@@ -127,7 +128,12 @@ class BrowserSessions:
         )
 
     async def sign_in_by_key(self, request: Request) -> Response:
-        """Responds to `POST /sign-in` with `{"key": …}`: sets a cookie with the key, which scripts cannot read."""
+        """Responds to `POST /sign-in` with `{"key": …}`: sets a cookie with the key, which scripts cannot read.
+
+        Forms cannot send JSON, so a page of another site cannot sign a browser in with a key of its own.
+        """
+        if media_type(request.headers.get("content-type", "")) != "application/json":
+            return error_response(BadRequestError("The content type must be application/json."), 415)
         try:
             body = orjson.loads(await request.body())
         except orjson.JSONDecodeError:
@@ -154,7 +160,9 @@ class BrowserSessions:
                 self._provider_sessions.forget(request, response)
         elif viewer is not None and viewer.name == SESSION_NAME and viewer.token_id is None:
             await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
-        response.delete_cookie(COOKIE)
+        if COOKIE in request.cookies:
+            # Browsers do not show it to pages of other sites, which so cannot sign anybody out.
+            response.delete_cookie(COOKIE)
         return response
 
 

@@ -5,7 +5,7 @@ import logging
 import re
 from dataclasses import astuple
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 import orjson
@@ -17,6 +17,7 @@ from db import api_keys, projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
 from domain.errors import FlowRunsError, IdentityProviderUnavailableError, SignInExpiredError, SignInRefusedError
+from domain.flows.names import MAX_NAME_LENGTH
 from domain.log_context import current_request_id
 from service.http.auth import COOKIE, set_session_cookie
 from service.http.public_path import PublicUrl
@@ -38,7 +39,8 @@ ID_TOKEN_COOKIE = "flow_runs_id_token"  # noqa: S105 - a name
 ATTEMPT_SECONDS = 600
 """Seconds that somebody may take to sign in at the provider."""
 MAX_COOKIE_BYTES = 3_800
-"""Bytes of an ID token that fit into a cookie, of which browsers take 4,096 with its name. A longer one is not kept."""
+"""Bytes that fit into a cookie, of which browsers take 4,096 with its name and attributes. Longer ID tokens are not
+kept."""
 _LOCAL_PATH = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]{0,2000}")
 """Paths to which a sign-in may return: of this service, since neither a host nor a backslash can be in front."""
 
@@ -84,15 +86,12 @@ class OpenIdSignIn:
         except FlowRunsError as error:
             return error_page(request, error, self._public_url.path(request))
         response = RedirectResponse(url, status_code=303, headers={"cache-control": "no-store"})
-        kept = [
-            *astuple(attempt),
-            _local_path(request.query_params.get("returnTo", "/")),
-            request.query_params.get("project", "")[:200],
-            str(replaced.key_id) if replaced is not None and replaced.user_id is not None else "",
-        ]
+        return_to = _local_path(request.query_params.get("returnTo", "/"))
+        project = request.query_params.get("project", "")[:MAX_NAME_LENGTH]
+        replaced_id = str(replaced.key_id) if replaced is not None and replaced.user_id is not None else ""
         response.set_cookie(
             ATTEMPT_COOKIE,
-            quote(orjson.dumps(kept).decode(), safe=""),
+            _attempt_text(attempt, return_to, project, replaced_id),
             max_age=ATTEMPT_SECONDS,
             path=f"{self._public_url.path(request)}{PATH}",
             httponly=True,
@@ -186,6 +185,16 @@ class OpenIdSignIn:
 def _local_path(text: str) -> str:
     """Returns a path to which the browser may return; the console's for every other text."""
     return text if _LOCAL_PATH.fullmatch(text) else "/"
+
+
+def _attempt_text(attempt: SignInAttempt, return_to: str, project: str, replaced_id: str) -> str:
+    """Returns the value of the attempt's cookie. What does not fit into it is left out of the path to return to."""
+    path = urlsplit(return_to).path
+    texts = (
+        quote(orjson.dumps([*astuple(attempt), shorter, project, replaced_id]).decode(), safe="")
+        for shorter in (return_to, path, "/")
+    )
+    return next(text for text in texts if len(text) <= MAX_COOKIE_BYTES)
 
 
 def _kept_attempt(request: Request) -> tuple[SignInAttempt, str, str, UUID | None]:

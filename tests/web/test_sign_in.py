@@ -22,7 +22,7 @@ ROLES = '{"ops": ["OPERATOR", "ADMIN@other"]}'
 def settings(port: int) -> dict[str, Any]:
     """The settings of a service whose provider is on `port`."""
     return {
-        "oidc_issuer": f"http://127.0.0.1:{port}",
+        "oidc_issuer": f"http://localhost:{port}",  # another site than the service at 127.0.0.1
         "oidc_client_id": CLIENT_ID,
         "oidc_client_secret": CLIENT_SECRET,
         "oidc_roles": ROLES,

@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from domain.errors import FlowRunsError, IdentityProviderInvalidError, IdentityProviderUnavailableError
+from domain.time import clock
 from service.sign_in import grants
 from service.sign_in.config import OpenIdConfig
 from service.sign_in.identity import Identity
@@ -142,6 +143,20 @@ async def test_tokens_that_are_wrong_are_refused(provider: Provider) -> None:
         assert await error_of(provider) is IdentityProviderInvalidError
     provider.answers = {}
     assert await error_of(provider) is None
+
+
+async def test_clocks_may_differ_by_a_minute(provider: Provider) -> None:
+    now = int(clock.now().timestamp())
+    for claim, seconds, is_accepted in (
+        ("exp", -30, True),
+        ("exp", -90, False),
+        ("iat", 30, True),
+        ("iat", 90, False),
+        ("nbf", 30, True),
+        ("nbf", 90, False),
+    ):
+        provider.claims = {**RIGHT_CLAIMS, claim: now + seconds}
+        assert (await error_of(provider) is None) is is_accepted, (claim, seconds)
 
 
 async def test_new_key_of_the_provider_is_found_at_once(provider: Provider) -> None:

@@ -7,7 +7,7 @@ const [port, service, clientId, clientSecret] = process.argv.slice(2)
 const groups = JSON.parse(process.argv[6])
 const server = createServer()
 server.listen(Number(port), '127.0.0.1', () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`
+  const issuer = `http://localhost:${server.address().port}`
   const provider = new Provider(issuer, {
     clients: [
       {

@@ -1,6 +1,11 @@
 /** Signing in and out. The session itself is a cookie that scripts cannot read. */
 
+import type { ConcreteRequest } from 'relay-runtime'
+import type { sessionViewerQuery$data } from '../__generated__/sessionViewerQuery.graphql'
 import { BASE_PATH } from './base-path'
+
+/** The build replaces the document by what Relay's compiler made of it; GraphiQL's page needs nothing else of Relay. */
+declare function graphql(document: TemplateStringsArray): ConcreteRequest
 
 export const GRAPHQL_PATH = BASE_PATH + '/graphql'
 
@@ -9,15 +14,28 @@ export const HEADERS = {
   accept: 'application/graphql-response+json, application/json',
 }
 
-export type Role = 'VIEWER' | 'OPERATOR' | 'ADMIN'
-type Project = { id: string; name: string }
-export type Viewer = { keyName: string; role: Role; project: Project | null; grantedProjects: Project[] }
+export type Viewer = NonNullable<sessionViewerQuery$data['viewer']>
 
-const VIEWER = '{ viewer { keyName role project { id name } grantedProjects { id name } } }'
+const VIEWER = graphql`
+  query sessionViewerQuery {
+    viewer {
+      keyName
+      role
+      project {
+        id
+        name
+      }
+      grantedProjects {
+        id
+        name
+      }
+    }
+  }
+`
 
 /** The signed-in viewer, or null when there is no valid session. */
 export async function fetchViewer(): Promise<Viewer | null> {
-  const response = await post(GRAPHQL_PATH, { query: VIEWER })
+  const response = await post(GRAPHQL_PATH, { query: VIEWER.params.text })
   if (response.status === 401) return null
   const body = await readJson(response)
   if (!body.data?.viewer) throw new Error(firstMessage(body, response))
