@@ -28,7 +28,7 @@ COPY live live
 COPY resolvers resolvers
 COPY schema schema
 COPY service service
-# Whoever runs the service cannot write the files of compiled modules.
+# The user that runs the service cannot write the files of compiled modules.
 RUN .venv/bin/python -m compileall -q .venv domain db engine live resolvers schema service
 
 FROM ${PYTHON_IMAGE}

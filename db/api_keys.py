@@ -128,7 +128,7 @@ def create_session(
 ) -> str:
     """Inserts the session of a person who signed in; returns its secret. Without a project it sees all projects.
 
-    It ends the session `replaces_id`, if that is of the same person: who changes the project has one session still.
+    It ends the session `replaces_id` of the same person, so that a change of the project leaves one session.
     """
     origin, key_id, expires_at = Origin(user, request_id), ids.new_uuid(), clock.now() + lifetime
     listed = orjson.dumps([str(granted) for granted in granted_project_ids]).decode()

@@ -22,7 +22,7 @@ _TARGET = "head"
 _ADVISORY_LOCK = 7_366_201
 """An arbitrary number for the lock that makes processes which start together migrate one after the other."""
 OLDEST = "alembic_version_oldest"
-"""Table with one row: the oldest revision whose versions can use the schema. It complements Alembic's own table."""
+"""Table with one row: the oldest revision that a version must know to use the schema."""
 MISSING = "The database must be migrated: python -m service migrate"
 NEWER = "The database was migrated by a newer version of the service. Start that version, or a later one."
 
@@ -90,7 +90,7 @@ def _run(conn: Connection) -> None:
     config.attributes["connection"] = conn
     before = MigrationContext.configure(conn).get_current_heads()
     if not set(before) <= _REVISIONS and problem(conn) is None:
-        return  # a newer version has migrated it, and this one can use it
+        return  # A newer version has migrated it, and this one can use it.
     command.upgrade(config, _TARGET)
     text_indexes.ensure(conn)
     if before != MigrationContext.configure(conn).get_current_heads():
@@ -121,10 +121,10 @@ def problem(conn: Connection) -> str | None:
 
 
 def _oldest_revision(conn: Connection) -> str | None:
-    """Returns the revision that a version must know to use the schema; None in schemas that do not say it.
+    """Returns the oldest revision that a version must know to use the schema; None if the schema lacks it.
 
-    A migration that only expands the schema leaves it. One that takes something away that earlier versions use writes
-    its own revision, so that these versions stop.
+    Migrations that only expand the schema leave it unchanged. A migration that removes what earlier versions use sets
+    it to its own revision, so that these versions stop.
     """
     if not inspect(conn).has_table(OLDEST):
         return None

@@ -179,8 +179,8 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(
         default="",
-        description="The URL by which browsers reach the service, such as `https://example.org/flowruns`. Default: as"
-        " each request and the headers of trusted proxies say.",
+        description="The URL by which browsers reach the service, such as `https://example.org/flowruns`. Default: the"
+        " URL of each request and the headers of trusted proxies.",
     )
     oidc_issuer: str = Field(
         default="", description="The OpenID provider through which people sign in, such as `https://id.example.org`."
@@ -189,7 +189,9 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr = Field(
         default=SecretStr(""), description="The secret of this client; empty for a public client."
     )
-    oidc_scope: str = Field(default="openid profile email", description="The scope that is asked of the provider.")
+    oidc_scope: str = Field(
+        default="openid profile email", description="The scope that is requested from the provider."
+    )
     oidc_groups_claim: str = Field(
         default="groups",
         min_length=1,
@@ -197,8 +199,8 @@ class Settings(BaseSettings):
     )
     oidc_roles: str = Field(
         default="",
-        description="What groups may do: a JSON object from groups to roles, `ROLE` in the project `default`,"
-        " `ROLE@project`, `ROLE@*` in all projects, or a list of these. The group `*` is everybody.",
+        description="The roles of groups: a JSON object from groups to roles, `ROLE` in the project `default`,"
+        " `ROLE@project`, `ROLE@*` in all projects, or a list of these. The group `*` is every person.",
     )
     oidc_session_hours: float = Field(
         default=12.0, gt=0, le=720, description="Hours after which people have to sign in again."

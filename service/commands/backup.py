@@ -1,4 +1,4 @@
-"""The command `backup`: a copy of an SQLite database while the service goes on."""
+"""The command `backup`: a copy of an SQLite database while the service runs."""
 
 import os
 import sqlite3
@@ -9,7 +9,7 @@ import click
 from service.settings import Settings
 
 
-@click.command(help="Copy the SQLite database to FILE. The service may go on meanwhile; FILE is complete or absent.")
+@click.command(help="Copy the SQLite database to FILE while the service runs. FILE is complete or absent.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 def backup(settings: Settings, file: Path) -> None:
@@ -27,7 +27,7 @@ def backup(settings: Settings, file: Path) -> None:
         raise click.ClickException(f"{file} exists already.")
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
-        # Secrets of runs are in it, so only its owner can read it.
+        # It contains the data of runs, so only its owner can read it.
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         _copy(source, unfinished)
         unfinished.rename(file)
@@ -39,7 +39,7 @@ def backup(settings: Settings, file: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     reading, writing = sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True), sqlite3.connect(target)
     try:
-        # All pages in one step, as one reader: writers go on, and cannot make it start again.
+        # All pages in one step, as one reader: writers are not blocked, and do not restart the copy.
         reading.backup(writing, pages=-1)
         # One file without a log beside it, whose pages reach the disk before the name does.
         writing.execute("PRAGMA journal_mode = DELETE")

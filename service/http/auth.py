@@ -79,10 +79,10 @@ class ProviderSessions(Protocol):
     """The sessions of people with their identity provider."""
 
     async def end_session_url(self, request: Request) -> str | None:
-        """Returns where the browser ends its session with the provider; None if it cannot."""
+        """Returns the URL at which the browser ends its session with the provider; None if there is none."""
 
     def forget(self, request: Request, response: Response) -> None:
-        """Deletes what the browser keeps for that."""
+        """Deletes the cookies of the browser for that."""
 
 
 class BrowserSessions:
@@ -146,9 +146,9 @@ class BrowserSessions:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """Responds to `POST /sign-out`: deletes the cookie, and revokes a session that a token or a person made.
+        """Responds to `POST /sign-out`: deletes the cookie, and revokes the session of a token or a person.
 
-        The body of the response to a person is `{"location": …}`, if the session with the provider ends there.
+        The body of the response to a person is `{"location": …}`, the URL at which the provider ends its session.
         """
         viewer = await self._viewers.find(request.cookies.get(COOKIE))
         response = Response(status_code=204)
@@ -161,7 +161,7 @@ class BrowserSessions:
         elif viewer is not None and viewer.name == SESSION_NAME and viewer.token_id is None:
             await self._database.write(api_keys.revoke, viewer.key_id, Origin(viewer.actor))
         if COOKIE in request.cookies:
-            # Browsers do not show it to pages of other sites, which so cannot sign anybody out.
+            # Browsers do not send it for pages of other sites, so these cannot sign a browser out.
             response.delete_cookie(COOKIE)
         return response
 

@@ -17,7 +17,7 @@ class PublicUrl:
     """The URL by which browsers reach the service."""
 
     setting: str = ""
-    """As the operator has set it, without a slash at its end; empty: as each request says."""
+    """The setting of the operator, without a slash at its end; empty: each request determines the URL."""
 
     def path(self, request: Request) -> str:
         """Returns the path of the URL, without a slash at its end."""
@@ -28,7 +28,7 @@ class PublicUrl:
         return self.setting or f"{request.url.scheme}://{request.url.netloc}{public_path(request)}"
 
     def is_secure(self, request: Request) -> bool:
-        """Returns True if browsers use HTTPS, so that they must send cookies over nothing else."""
+        """Returns True if browsers use HTTPS, so that cookies must be `Secure`."""
         return request.url.scheme == "https" or self.setting.startswith("https://")
 
 

@@ -1,4 +1,4 @@
-"""The settings of the identity provider, as sign-in uses them."""
+"""The settings of the identity provider, in the form that sign-in uses."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,12 +11,12 @@ from service.sign_in.grants import GroupGrants
 
 @dataclass(frozen=True, slots=True)
 class OpenIdConfig:
-    """The identity provider, this service as its client, and what its groups may do here."""
+    """The identity provider, this service as its client, and the roles of its groups."""
 
     issuer: str
     client_id: str
     client_secret: str
-    """Empty for a public client, which has PKCE alone."""
+    """Empty for a public client, which has only PKCE."""
     scope: str
     groups_claim: str
     group_grants: GroupGrants
@@ -26,7 +26,7 @@ class OpenIdConfig:
 
 
 def openid_config(settings: Settings) -> OpenIdConfig | None:
-    """Returns the configuration; None if people sign in with API keys alone."""
+    """Returns the configuration; None if browsers sign in only with API keys."""
     if not settings.oidc_issuer:
         return None
     return OpenIdConfig(

@@ -1,4 +1,4 @@
-"""The page of a sign-in that failed: one sentence, and what to do next."""
+"""The page of a failed sign-in: one sentence, and the next step."""
 
 import html
 
@@ -42,7 +42,7 @@ def error_page(request: Request, error: FlowRunsError, path: str) -> Response:
     """
     if "text/html" not in request.headers.get("accept", ""):
         return error_response(error)
-    # The provider remembers who has signed in, and would send the same person again.
+    # The provider remembers the person who signed in, and would send the same person again.
     query = "?prompt=login" if isinstance(error, SignInRefusedError) else ""
     page = _PAGE.format(query=query, code=error.code, message=html.escape(error.message), path=html.escape(path))
     return HTMLResponse(page, status_code=error.http_status, headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""What the groups of the identity provider may do here: the setting FLOWRUNS_OIDC_ROLES."""
+"""The roles of the groups of the identity provider: the setting FLOWRUNS_OIDC_ROLES."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import orjson
 from domain.enums import Role
 
 EVERYONE = "*"
-"""The group of everybody whom the identity provider lets in."""
+"""The group of every person whom the identity provider signs in."""
 ALL_PROJECTS = "*"
 DEFAULT_PROJECT = "default"
 _FORM = (
@@ -17,7 +17,7 @@ _FORM = (
 )
 
 GroupGrants = Mapping[str, Sequence["Grant"]]
-"""What each group is granted."""
+"""The grants of each group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,16 @@ def _grant(text: object) -> Grant:
         raise ValueError(_FORM)  # noqa: TRY004 - pydantic reports ValueErrors
     role, _, project = text.partition("@")
     if role not in list(Role):
-        raise ValueError(f"{role!r} is no role: it must be one of {', '.join(Role)}")
+        raise ValueError(f"{role!r} is not a role: it must be one of {', '.join(Role)}")
     project = project or DEFAULT_PROJECT
     return Grant(None if project == ALL_PROJECTS else project, Role(role))
 
 
 def granted(grants: GroupGrants, groups: Collection[str]) -> list[Grant]:
-    """Returns what a member of `groups` is granted: for each project the highest role, all projects first, and then in
-    the order of the setting."""
+    """Returns the grants of a member of `groups`, with the highest role for each project.
+
+    The grant for all projects comes first; the others have the order of the setting.
+    """
     highest: dict[str | None, Role] = {}
     for group, listed in grants.items():
         if group == EVERYONE or group in groups:

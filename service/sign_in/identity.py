@@ -1,4 +1,4 @@
-"""Who has signed in, by the claims of the identity provider."""
+"""The person who has signed in, as the claims of the identity provider describe them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from domain.actor import Actor, ActorKind
-from service.sign_in.provider_http import invalid_answer
+from service.sign_in.provider_http import invalid_response
 
 MAX_NAME = 200
-"""Characters of a name that are kept."""
+"""Characters of a name that are stored."""
 MAX_SUBJECT = 255
-"""Characters of a subject, by OpenID Connect."""
+"""Largest length of a subject in characters, by OpenID Connect."""
 _NAMESPACE = UUID("6b0f5a0e-6a52-4d0c-9a43-5a6b6f1f9f37")
-"""A namespace of its own for the IDs of people."""
+"""The namespace of the IDs of people."""
 _NAME_CLAIMS = ("name", "preferred_username", "email")
 
 
@@ -26,16 +26,16 @@ class Identity:
 
 
 def identity_of(issuer: str, claims: Mapping[str, Any], groups_claim: str) -> Identity:
-    """Returns the person that the claims are about.
+    """Returns the person whom the claims describe.
 
-    Its ID follows from issuer and subject, so it is the same at each sign-in, whatever happens to the name.
+    The ID derives from issuer and subject, so it is the same at each sign-in, even under another name.
 
     Raises:
         IdentityProviderInvalidError: the claims have no usable subject.
     """
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
-        raise invalid_answer("the ID token has no usable subject")
+        raise invalid_response("the ID token has no usable subject")
     user_id = uuid5(_NAMESPACE, f"{issuer}\n{subject}")
     names = (_cleaned(claims.get(name)) for name in (*_NAME_CLAIMS, "sub"))
     name = next(filter(None, names), str(user_id))

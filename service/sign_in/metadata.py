@@ -1,4 +1,4 @@
-"""What an OpenID provider says about itself, by OpenID Connect Discovery."""
+"""The metadata of an OpenID provider, as OpenID Connect Discovery defines it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from authlib.oidc.discovery import get_well_known_url
 
-from service.sign_in.provider_http import invalid_answer
+from service.sign_in.provider_http import invalid_response
 from service.sign_in.safe_urls import is_safe_url
 
 SIGNING_ALGORITHMS = (
@@ -22,13 +22,13 @@ SIGNING_ALGORITHMS = (
     "Ed25519",
     "EdDSA",
 )
-"""Signatures of ID tokens that are accepted: by a private key. Tokens that are signed by the client's secret, or by
-nothing, are not."""
+"""Accepted signatures of ID tokens: those by a private key. Tokens with the signature of the client's secret, or
+without a signature, are refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderMetadata:
-    """The endpoints of the provider, and what it can."""
+    """The endpoints and capabilities of the provider."""
 
     authorization_endpoint: str
     token_endpoint: str
@@ -36,11 +36,11 @@ class ProviderMetadata:
     userinfo_endpoint: str | None
     end_session_endpoint: str | None
     secret_in_form: bool
-    """True if the token endpoint takes the client's secret in the form alone."""
-    names_itself: bool
-    """True if the provider names itself in the answer of the browser (RFC 9207)."""
+    """True if the token endpoint accepts the client's secret only in the form."""
+    sends_issuer: bool
+    """True if the provider adds its `iss` to the redirect by which the browser returns (RFC 9207)."""
     algorithms: Sequence[str]
-    """The algorithms by which it may have signed ID tokens."""
+    """The algorithms that ID tokens may be signed with."""
 
 
 def well_known_url(issuer: str) -> str:
@@ -50,36 +50,34 @@ def well_known_url(issuer: str) -> str:
 
 
 def parse_metadata(issuer: str, document: Mapping[str, Any]) -> ProviderMetadata:
-    """Returns the metadata in the document that the issuer published.
+    """Returns the metadata in the document that the issuer publishes.
 
     Raises:
         IdentityProviderInvalidError: the document is of another issuer, or has no usable endpoint.
     """
     if document.get("issuer") != issuer:
-        raise invalid_answer(
-            f"the provider calls itself {document.get('issuer')!r}, FLOWRUNS_OIDC_ISSUER is {issuer!r}"
-        )
+        raise invalid_response(f"the issuer is {document.get('issuer')!r}, FLOWRUNS_OIDC_ISSUER is {issuer!r}")
     methods = _texts(document, "token_endpoint_auth_methods_supported") or ["client_secret_basic"]
     offered = _texts(document, "id_token_signing_alg_values_supported") or ["RS256"]
     algorithms = [each for each in SIGNING_ALGORITHMS if each in offered]
     if not algorithms:
-        raise invalid_answer(f"the provider signs ID tokens by {', '.join(offered)} alone")
+        raise invalid_response(f"the provider signs ID tokens only with {', '.join(offered)}")
     return ProviderMetadata(
-        authorization_endpoint=_needed(document, "authorization_endpoint"),
-        token_endpoint=_needed(document, "token_endpoint"),
-        jwks_uri=_needed(document, "jwks_uri"),
+        authorization_endpoint=_required(document, "authorization_endpoint"),
+        token_endpoint=_required(document, "token_endpoint"),
+        jwks_uri=_required(document, "jwks_uri"),
         userinfo_endpoint=_endpoint(document, "userinfo_endpoint"),
         end_session_endpoint=_endpoint(document, "end_session_endpoint"),
         secret_in_form="client_secret_basic" not in methods and "client_secret_post" in methods,
-        names_itself=document.get("authorization_response_iss_parameter_supported") is True,
+        sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         algorithms=algorithms,
     )
 
 
-def _needed(document: Mapping[str, Any], name: str) -> str:
+def _required(document: Mapping[str, Any], name: str) -> str:
     endpoint = _endpoint(document, name)
     if endpoint is None:
-        raise invalid_answer(f"the metadata of the provider has no {name}")
+        raise invalid_response(f"the metadata of the provider has no {name}")
     return endpoint
 
 
@@ -88,7 +86,7 @@ def _endpoint(document: Mapping[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not is_safe_url(value):
-        raise invalid_answer(f"the metadata of the provider has an unusable {name}: {value!r}")
+        raise invalid_response(f"the metadata of the provider has an unusable {name}: {value!r}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Sign-in of people through the OpenID provider: the pages at which the browser leaves and comes back."""
+"""Sign-in of people through the OpenID provider: the pages at which the browser leaves and returns."""
 
 import hmac
 import logging
@@ -33,20 +33,21 @@ _logger = logging.getLogger(__name__)
 PATH = "/sign-in/oidc"
 CALLBACK_PATH = "/sign-in/oidc/callback"
 ATTEMPT_COOKIE = "flow_runs_sign_in"
-"""Cookie of a sign-in that was begun. Scripts cannot read it."""
+"""Cookie of an unfinished sign-in. Scripts cannot read it."""
 ID_TOKEN_COOKIE = "flow_runs_id_token"  # noqa: S105 - a name
-"""Cookie with the ID token, for the provider's end of the session. It is sent to `/sign-out` alone."""
+"""Cookie with the ID token, by which the provider ends its session. Browsers send it to `/sign-out` only."""
 ATTEMPT_SECONDS = 600
-"""Seconds that somebody may take to sign in at the provider."""
+"""Seconds that a person has to sign in at the provider."""
 MAX_COOKIE_BYTES = 3_800
 """Bytes that fit into a cookie, of which browsers take 4,096 with its name and attributes. Longer ID tokens are not
 kept."""
 _LOCAL_PATH = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?#-]{0,2000}")
-"""Paths to which a sign-in may return: of this service, since neither a host nor a backslash can be in front."""
+"""Paths to which a sign-in may return. They cannot name another host: they begin with a single slash, and contain no
+backslash, which browsers treat as one."""
 
 
 class OpenIdSignIn:
-    """Signs people in through the OpenID provider. Their sessions are keys with an end, in a cookie."""
+    """Signs people in through the OpenID provider. Their sessions are keys that expire, in a cookie."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class OpenIdSignIn:
         ]
 
     async def report_provider(self) -> None:
-        """Looks for the provider, and logs what is wrong with it. The service starts without it, too."""
+        """Reads the metadata of the provider, and logs a failure. The service also starts without it."""
         try:
             await self._provider.check()
         except FlowRunsError as error:
@@ -91,17 +92,17 @@ class OpenIdSignIn:
         replaced_id = str(replaced.key_id) if replaced is not None and replaced.user_id is not None else ""
         response.set_cookie(
             ATTEMPT_COOKIE,
-            _attempt_text(attempt, return_to, project, replaced_id),
+            _format_attempt(attempt, return_to, project, replaced_id),
             max_age=ATTEMPT_SECONDS,
             path=f"{self._public_url.path(request)}{PATH}",
             httponly=True,
-            samesite="lax",  # the browser comes back from another site
+            samesite="lax",  # the browser returns from another site
             secure=self._public_url.is_secure(request),
         )
         return response
 
     async def finish(self, request: Request) -> Response:
-        """Responds to `GET /sign-in/oidc/callback?code=…&state=…`: signs in, and returns to the page before."""
+        """Responds to `GET /sign-in/oidc/callback?code=…&state=…`: signs in, and redirects to the page before."""
         try:
             response = await self._finished(request)
         except FlowRunsError as error:
@@ -113,7 +114,7 @@ class OpenIdSignIn:
 
     async def _finished(self, request: Request) -> Response:
         params = request.query_params
-        attempt, return_to, project, replaced = _kept_attempt(request)
+        attempt, return_to, project, replaced = _parse_attempt(request)
         if not hmac.compare_digest(attempt.state.encode(), params.get("state", "").encode()):
             raise SignInExpiredError
         await self._provider.check_sender(params.get("iss"))
@@ -150,8 +151,8 @@ class OpenIdSignIn:
             if named:
                 _logger.warning("groups are granted projects that do not exist", extra={"projects": ", ".join(named)})
             raise SignInRefusedError(
-                f"You are signed in as {identity.actor.name}, but none of your groups has access here. Ask an"
-                " administrator, or sign in as somebody else."
+                f"You are signed in as {identity.actor.name}, but none of your groups has access. Ask an"
+                " administrator, or sign in as another person."
             )
         chosen = next((grant for grant in usable if grant.project == project), usable[0])
         return api_keys.create_session(
@@ -166,8 +167,8 @@ class OpenIdSignIn:
         )
 
     async def end_session_url(self, request: Request) -> str | None:
-        """Returns where the browser ends its session with the provider, to come back to the console; None if the
-        provider has no such page, or is away."""
+        """Returns the URL at which the browser ends its session with the provider, and which leads back to the console;
+        None if the provider has no such page, or is unavailable."""
         id_token = request.cookies.get(ID_TOKEN_COOKIE)
         return await self._provider.end_session_url(id_token, f"{self._public_url.base(request)}/")
 
@@ -187,7 +188,7 @@ def _local_path(text: str) -> str:
     return text if _LOCAL_PATH.fullmatch(text) else "/"
 
 
-def _attempt_text(attempt: SignInAttempt, return_to: str, project: str, replaced_id: str) -> str:
+def _format_attempt(attempt: SignInAttempt, return_to: str, project: str, replaced_id: str) -> str:
     """Returns the value of the attempt's cookie. What does not fit into it is left out of the path to return to."""
     path = urlsplit(return_to).path
     texts = (
@@ -197,17 +198,17 @@ def _attempt_text(attempt: SignInAttempt, return_to: str, project: str, replaced
     return next(text for text in texts if len(text) <= MAX_COOKIE_BYTES)
 
 
-def _kept_attempt(request: Request) -> tuple[SignInAttempt, str, str, UUID | None]:
-    """Returns what `begin` has kept in the browser: the attempt, the path to return to, the project that was asked for,
-    and the session that this one replaces.
+def _parse_attempt(request: Request) -> tuple[SignInAttempt, str, str, UUID | None]:
+    """Returns the content of the attempt's cookie: the attempt, the path to return to, the requested project, and the
+    session that this one replaces.
 
     Raises:
-        SignInExpiredError: this browser has begun no sign-in, or too long ago.
+        SignInExpiredError: this browser has no unfinished sign-in.
     """
     try:
-        kept: Any = orjson.loads(unquote(request.cookies.get(ATTEMPT_COOKIE, "")))
-        state, nonce, verifier, return_to, project, replaced = kept
-        # The cookie may have been written by somebody else, on another host of the same site.
+        values: Any = orjson.loads(unquote(request.cookies.get(ATTEMPT_COOKIE, "")))
+        state, nonce, verifier, return_to, project, replaced = values
+        # Another host of the same site may have set the cookie.
         texts = [
             each for each in (state, nonce, verifier, return_to, project) if isinstance(each, str) and "\0" not in each
         ]
@@ -225,10 +226,10 @@ def _kept_attempt(request: Request) -> tuple[SignInAttempt, str, str, UUID | Non
 
 
 def _refusal(error: str, description: str) -> FlowRunsError:
-    """Returns the error of a browser that came back without a code."""
+    """Returns the error of a browser that returned without a code."""
     if error == "temporarily_unavailable":
         return IdentityProviderUnavailableError()
-    words = " ".join(_printable(text) for text in (error, description) if text) or "it gave no reason"
+    words = " ".join(_printable(text) for text in (error, description) if text) or "it sent no reason"
     return SignInRefusedError(f"The identity provider did not sign you in: {words}.")
 
 

@@ -1,4 +1,4 @@
-"""The OpenID provider: authorization codes by PKCE, ID tokens, and the end of its sessions."""
+"""The OpenID provider: authorization codes with PKCE, ID tokens, and the end of its sessions."""
 
 import asyncio
 import secrets
@@ -22,18 +22,19 @@ from domain.time import clock
 from service.sign_in.config import OpenIdConfig
 from service.sign_in.identity import Identity, claim_at, identity_of
 from service.sign_in.metadata import ProviderMetadata, parse_metadata, well_known_url
-from service.sign_in.provider_http import TIMEOUT_SECONDS, ProviderHttp, invalid_answer
+from service.sign_in.provider_http import TIMEOUT_SECONDS, ProviderHttp, invalid_response
 
 T = TypeVar("T")
-REMEMBERED = timedelta(hours=1)
-"""Time for which metadata and keys are used before they are read again. A key that is missing is looked for at once."""
+MAX_AGE = timedelta(hours=1)
+"""Time for which metadata and keys are used before they are read again. A missing key makes the service read the keys
+at once."""
 LEEWAY_SECONDS = 60
 """Seconds by which the clocks of provider and service may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInAttempt:
-    """What the browser and the service keep to themselves from the beginning of a sign-in to its end."""
+    """The secrets of a sign-in, which only the browser and the service know until its end."""
 
     state: str
     nonce: str
@@ -47,29 +48,29 @@ class SignInAttempt:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The end of a sign-in."""
+    """The result of a sign-in."""
 
     identity: Identity
     id_token: str
 
 
-class _Remembered(Generic[T]):
-    """A value that is read again when it is old. Simultaneous requests share one read."""
+class _Cached(Generic[T]):
+    """A value that is read again when it is older than `MAX_AGE`. Simultaneous requests share one read."""
 
     def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
         self._read = read
         self._reading: asyncio.Task[T] | None = None
         self._read_at: datetime | None = None
         self.last: T | None = None
-        """The value that was read last, however old."""
+        """The latest value, of any age."""
 
     async def get(self) -> T:
-        """Returns the value; reads it if it is older than `REMEMBERED`."""
-        is_fresh = self._read_at is not None and self._read_at <= clock.now() < self._read_at + REMEMBERED
+        """Returns the value; reads it if it is older than `MAX_AGE`."""
+        is_fresh = self._read_at is not None and self._read_at <= clock.now() < self._read_at + MAX_AGE
         return self.last if is_fresh and self.last is not None else await self.read()
 
     async def read(self) -> T:
-        """Returns the value as it is now."""
+        """Reads the value again, and returns it."""
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read_now())
             self._reading.add_done_callback(self._end_read)
@@ -93,8 +94,8 @@ class OpenIdProvider:
     def __init__(self, config: OpenIdConfig, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._config = config
         self._http = ProviderHttp(timeout_seconds)
-        self._metadata = _Remembered(self._read_metadata)
-        self._keys = _Remembered(self._read_keys)
+        self._metadata = _Cached(self._read_metadata)
+        self._keys = _Cached(self._read_keys)
         self._client = OAuth2Client(
             session=None, client_id=config.client_id, scope=config.scope, code_challenge_method="S256"
         )
@@ -109,7 +110,7 @@ class OpenIdProvider:
     async def _read_keys(self) -> Sequence[Key]:
         found = (await self._http.get((await self._metadata.get()).jwks_uri)).get("keys")
         if not isinstance(found, list):
-            raise invalid_answer("the key set of the provider has no keys")
+            raise invalid_response("the key set of the provider has no keys")
         return [key for value in found if (key := _verification_key(value)) is not None]
 
     async def check(self) -> None:
@@ -127,7 +128,7 @@ class OpenIdProvider:
             IdentityProviderUnavailableError, IdentityProviderInvalidError.
         """
         more = {"prompt": prompt} if prompt else {}
-        # Read each time, so that nobody is sent to a provider that is away.
+        # Read each time, so that no browser is sent to an unavailable provider.
         metadata = await self._metadata.read()
         url: str
         url, _ = self._client.create_authorization_url(
@@ -141,27 +142,27 @@ class OpenIdProvider:
         return url
 
     async def check_sender(self, issuer: str | None) -> None:
-        """Checks the `iss` with which the browser came back: an answer of another provider is not used (RFC 9207).
+        """Checks the `iss` of the redirect by which the browser returned: another provider is refused (RFC 9207).
 
         Raises:
             IdentityProviderInvalidError: it is missing or wrong.
             IdentityProviderUnavailableError.
         """
-        if issuer != self._config.issuer and (issuer is not None or (await self._metadata.get()).names_itself):
-            raise invalid_answer(f"the browser came back from {issuer!r}")
+        if issuer != self._config.issuer and (issuer is not None or (await self._metadata.get()).sends_issuer):
+            raise invalid_response(f"the browser returned from {issuer!r}")
 
     async def finish(self, attempt: SignInAttempt, code: str, redirect_uri: str) -> SignedIn:
-        """Returns who has signed in, in exchange for the code with which the browser came back.
+        """Returns the person who has signed in, in exchange for the code with which the browser returned.
 
         Raises:
-            SignInExpiredError: the code is used or too old.
+            SignInExpiredError: the code was used before, or has expired.
             IdentityProviderUnavailableError, IdentityProviderInvalidError.
         """
         metadata = await self._metadata.get()
         tokens = await self._exchange(metadata, attempt, code, redirect_uri)
         id_token, access_token = tokens.get("id_token"), tokens.get("access_token")
         if not isinstance(id_token, str):
-            raise invalid_answer("no ID token")
+            raise invalid_response("no ID token")
         claims = await self._verified(id_token, metadata, attempt.nonce, access_token)
         if claim_at(claims, self._config.groups_claim) is None and metadata.userinfo_endpoint and access_token:
             claims = {**await self._user_info(metadata.userinfo_endpoint, access_token, claims["sub"]), **claims}
@@ -179,7 +180,7 @@ class OpenIdProvider:
         headers: dict[str, str] = {}
         client_id, secret = self._config.client_id, self._config.client_secret
         if secret and not metadata.secret_in_form:
-            # Encoded as RFC 6749 says, so that the secret may hold any character.
+            # Encoded as RFC 6749 requires, so that the secret may contain any character.
             credentials = f"{quote_plus(client_id)}:{quote_plus(secret)}"
             headers["authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
         else:
@@ -188,20 +189,26 @@ class OpenIdProvider:
         if tokens.get("error") == "invalid_grant":
             raise SignInExpiredError
         if status != 200 or "error" in tokens:
-            raise invalid_answer(f"the token endpoint refused: {tokens.get('error')} {tokens.get('error_description')}")
+            raise invalid_response(
+                f"the token endpoint refused: {tokens.get('error')} {tokens.get('error_description')}"
+            )
         return tokens
 
     async def _verified(
         self, id_token: str, metadata: ProviderMetadata, nonce: str, access_token: object
     ) -> dict[str, Any]:
-        """Returns the claims of an ID token whose signature and claims are right."""
+        """Returns the claims of an ID token.
+
+        Raises:
+            IdentityProviderInvalidError: its signature or one of its claims is invalid.
+        """
         try:
-            # The provider may have new keys, or may have ended old ones.
+            # The provider may have new keys, or may have withdrawn old ones.
             token = _signed_by(id_token, await self._keys.get(), metadata.algorithms) or _signed_by(
                 id_token, await self._keys.read(), metadata.algorithms
             )
             if token is None:
-                raise invalid_answer("no key of the provider fits the signature of the ID token")
+                raise invalid_response("no key of the provider fits the signature of the ID token")
             expected = {"iss": {"value": self._config.issuer}, "aud": {"value": self._config.client_id}}
             params = {"nonce": nonce, "client_id": self._config.client_id}
             if isinstance(access_token, str):
@@ -209,19 +216,19 @@ class OpenIdProvider:
             claims = CodeIDToken(token.claims, token.header, expected, params)
             claims.validate(now=int(clock.now().timestamp()), leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError) as error:
-            raise invalid_answer(f"the ID token is invalid: {error}") from None
+            raise invalid_response(f"the ID token is invalid: {error}") from None
         return dict(claims)
 
     async def _user_info(self, endpoint: str, access_token: object, subject: str) -> dict[str, Any]:
         claims = await self._http.get(endpoint, {"authorization": f"Bearer {access_token}"})
         if claims.get("sub") != subject:
-            raise invalid_answer("the userinfo endpoint described somebody else")
+            raise invalid_response("the userinfo endpoint described another person")
         return claims
 
     async def end_session_url(self, id_token: str | None, return_to: str) -> str | None:
         """Returns the URL at which the browser ends its session with the provider; None if there is none.
 
-        Never raises: a provider that is away must not keep anybody from signing out here.
+        Never raises: people must be able to sign out of the service while the provider is unavailable.
         """
         try:
             metadata = self._metadata.last or await self._metadata.get()
@@ -237,7 +244,7 @@ class OpenIdProvider:
 
 
 def _verification_key(value: object) -> Key | None:
-    """Returns a key of a key set; None for keys of unknown kinds, and for keys that are not for signatures."""
+    """Returns a key of a key set; None for keys of an unknown kind or another use than signatures."""
     if not isinstance(value, dict) or value.get("use", "sig") != "sig" or value.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     try:
@@ -247,10 +254,10 @@ def _verification_key(value: object) -> Key | None:
 
 
 def _signed_by(id_token: str, keys: Sequence[Key], algorithms: Sequence[str]) -> jwt.Token | None:
-    """Returns the token if one of the keys has signed it.
+    """Returns the token if one of the keys has signed it; None otherwise.
 
     Raises:
-        JoseError, ValueError: it is no signed token.
+        JoseError, ValueError: it is not a signed token.
     """
     registry = JWSRegistry(algorithms=algorithms, strict_check_header=False)
     for key in keys:

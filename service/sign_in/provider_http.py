@@ -1,4 +1,4 @@
-"""Requests to the identity provider, whose answers are limited in size and time."""
+"""Requests to the identity provider, whose responses are limited in size and time."""
 
 import asyncio
 import logging
@@ -13,13 +13,13 @@ from domain.errors import IdentityProviderInvalidError, IdentityProviderUnavaila
 _logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 10.0
-"""Seconds until an answer must be complete: somebody waits for it before a white page."""
+"""Seconds until a response must be complete: a person waits for it in front of an empty page."""
 MAX_BYTES = 1024 * 1024
-"""Bytes of an answer. Key sets and metadata have some ten thousand."""
+"""Largest size of a response in bytes. Key sets and metadata have some ten thousand bytes."""
 
 
 class ProviderHttp:
-    """An HTTP client for the identity provider. It follows no redirects: endpoints answer by themselves."""
+    """An HTTP client for the identity provider. It follows no redirects: endpoints respond themselves."""
 
     def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
@@ -33,26 +33,26 @@ class ProviderHttp:
         """Returns the JSON object at `url`.
 
         Raises:
-            IdentityProviderUnavailableError: there was no answer in time, or one with a status of 500 or more.
-            IdentityProviderInvalidError: the answer is not a JSON object with the status 200.
+            IdentityProviderUnavailableError: no response came in time, or one with a status of 500 or more.
+            IdentityProviderInvalidError: the response is not a JSON object with the status 200.
         """
         status, body = await self._request("GET", url, headers or {}, None)
         if status != httpx.codes.OK:
-            raise invalid_answer(f"status {status} from {url}")
+            raise invalid_response(f"status {status} from {url}")
         return body
 
     async def post_form(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, dict[str, Any]]:
-        """Returns the status of the answer, 200 or an error of the client, and its JSON object.
+        """Returns the status of the response, 200 or a client error, and its JSON object.
 
         Raises:
-            IdentityProviderUnavailableError: there was no answer in time, or one with a status of 500 or more.
-            IdentityProviderInvalidError: the answer is not a JSON object, or a redirect.
+            IdentityProviderUnavailableError: no response came in time, or one with a status of 500 or more.
+            IdentityProviderInvalidError: the response is not a JSON object, or is a redirect.
         """
         status, body = await self._request("POST", url, headers, form)
         if status != httpx.codes.OK and not httpx.codes.is_client_error(status):
-            raise invalid_answer(f"status {status} from {url}")
+            raise invalid_response(f"status {status} from {url}")
         return status, body
 
     async def _request(
@@ -67,9 +67,9 @@ class ProviderHttp:
                 async for chunk in response.aiter_bytes():
                     received += chunk
                     if len(received) > MAX_BYTES:
-                        raise invalid_answer(f"more than {MAX_BYTES:,} bytes from {url}")
+                        raise invalid_response(f"more than {MAX_BYTES:,} bytes from {url}")
         except httpx.DecodingError:
-            raise invalid_answer(f"an answer that cannot be decompressed from {url}") from None
+            raise invalid_response(f"a response that cannot be decompressed from {url}") from None
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
             _logger.warning("identity provider unavailable", extra={"url": url, "reason": reason})
@@ -82,11 +82,11 @@ class ProviderHttp:
         except orjson.JSONDecodeError:
             body = None
         if not isinstance(body, dict):
-            raise invalid_answer(f"no JSON object from {url}, status {response.status_code}")
+            raise invalid_response(f"no JSON object from {url}, status {response.status_code}")
         return response.status_code, body
 
 
-def invalid_answer(reason: str) -> IdentityProviderInvalidError:
-    """Logs why an answer of the provider cannot be used, and returns the error of the request."""
-    _logger.warning("identity provider gave an unusable answer", extra={"reason": reason})
+def invalid_response(reason: str) -> IdentityProviderInvalidError:
+    """Logs why a response of the provider is unusable, and returns the error for the request."""
+    _logger.warning("identity provider sent an unusable response", extra={"reason": reason})
     return IdentityProviderInvalidError()

@@ -1,4 +1,4 @@
-"""Which URLs of an identity provider are used."""
+"""The URLs of an identity provider that the service accepts."""
 
 from urllib.parse import urlsplit
 
@@ -6,7 +6,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def is_safe_url(url: str) -> bool:
-    """Returns True for HTTPS, and for plain HTTP to this machine, where nobody else reads it."""
+    """Returns True for HTTPS, and for plain HTTP to this machine, which leaves no trace on a network."""
     try:
         parts = urlsplit(url)
         host, scheme = parts.hostname, parts.scheme

@@ -5,7 +5,7 @@ import asyncio
 from engine.actions import action
 
 released = asyncio.Event()
-"""Lets `operations.hold` go on."""
+"""Ends `operations.hold`."""
 
 
 @action("operations.hold")

@@ -95,7 +95,7 @@ async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
         before = list(started)
         await back_up()
         wrote.clear()
-        await asyncio.wait_for(wrote.wait(), PATIENCE)  # the service goes on
+        await asyncio.wait_for(wrote.wait(), PATIENCE)  # the backup does not block writers
         starting.cancel()
         with suppress(asyncio.CancelledError):
             await starting

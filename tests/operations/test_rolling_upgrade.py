@@ -1,4 +1,4 @@
-"""A rolling upgrade: processes of this version on the schema of a later one, while runs go on."""
+"""A rolling upgrade: processes of this version on the schema of a later one, while runs are executed."""
 
 import asyncio
 from pathlib import Path

@@ -71,7 +71,7 @@ async def test_people_sign_in_and_out_with_the_roles_of_their_groups(
             await expect(page).to_have_url(f"{server.url}/flows")
             await page.get_by_role("button", name="Account, default").click()
             await expect(page.get_by_text("ada of the tests, Operator")).to_be_visible()
-            # The provider knows who it is, and asks nothing.
+            # The provider remembers the person, and asks no question.
             await page.get_by_role("menuitem", name="Change to other").click()
             await page.get_by_role("button", name="Account, other").click()
             await expect(page.get_by_text("ada of the tests, Admin")).to_be_visible()
@@ -90,7 +90,7 @@ async def test_people_sign_in_and_out_with_the_roles_of_their_groups(
             provider.process.kill()
             await provider.process.wait()
             await page.get_by_role("button", name="Account, default").click()
-            # The session here goes on without the provider.
+            # The session of the service remains valid without the provider.
             await page.get_by_role("menuitem", name="Change to other").click()
             await expect(alert).to_contain_text("The identity provider cannot be reached.")
             await page.goto(f"{server.url}/flows")

@@ -109,7 +109,7 @@ async def test_sign_in_requires_key(idle_app: App, body: bytes) -> None:
     assert "set-cookie" not in response.headers
 
 
-async def test_forms_of_other_sites_sign_nobody_in_or_out(idle_app: App) -> None:
+async def test_forms_of_other_sites_change_no_session(idle_app: App) -> None:
     body = json.dumps({"key": idle_app.keys.operator})
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
         response = await idle_app.http.post("/sign-in", content=body, headers={"content-type": content_type})

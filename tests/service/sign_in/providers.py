@@ -1,6 +1,6 @@
-"""An OpenID provider that can be told to answer wrongly, and a browser that signs in there.
+"""An OpenID provider that tests can make respond wrongly, and a browser that signs in there.
 
-The real provider of tests/web/test_sign_in.py answers as it should; what a broken or hostile one does cannot be had.
+The real provider of tests/web/test_sign_in.py responds correctly; a broken or hostile one cannot be had.
 """
 
 import hashlib
@@ -28,22 +28,22 @@ ROLES = '{"platform": "ADMIN@*", "ops": ["OPERATOR", "ADMIN@other"], "gone": "VI
 
 @dataclass
 class Provider:
-    """The provider. Tests change its fields to let it answer otherwise."""
+    """The provider. Tests change its fields to change its responses."""
 
     url: str = ""
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "1"}))
     claims: dict[str, Any] = field(default_factory=lambda: {"sub": "ada", "name": "Ada L.", "groups": ["ops"]})
     user_info: dict[str, Any] = field(default_factory=lambda: {"sub": "ada"})
     metadata: dict[str, Any] = field(default_factory=dict)
-    """Members of the metadata that replace the right ones."""
+    """Members of the metadata that replace the correct ones."""
     answers: dict[str, Callable[[], Response]] = field(default_factory=dict)
-    """By path, what is answered instead."""
+    """Responses that replace the correct ones, by path."""
     sign: Callable[[dict[str, Any]], str] | None = None
     requests: list[str] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def authorize(self, url: str) -> str:
-        """Returns the query with which the browser comes back after signing in at `url`."""
+        """Returns the query with which the browser returns after signing in at `url`."""
         params = {name: value[0] for name, value in parse_qs(urlsplit(url).query).items()}
         assert (params["response_type"], params["client_id"]) == ("code", CLIENT_ID)
         assert params["code_challenge_method"] == "S256"
@@ -108,7 +108,7 @@ def signed_by_client_secret(claims: dict[str, Any]) -> str:
 
 
 def unsigned(claims: dict[str, Any]) -> str:
-    """An ID token that nobody signed."""
+    """An ID token without a signature."""
     signed = signed_by_client_secret(claims)
     header = urlsafe_b64encode(b'{"alg":"none"}').decode().rstrip("=")
     return f"{header}.{signed.split('.')[1]}."
@@ -137,7 +137,7 @@ async def begin(app: App, query: str = "") -> str:
 
 
 async def sign_in(app: App, provider: Provider, query: str = "") -> httpx.Response:
-    """Signs the browser of `app.http` in; returns the response with which it comes back."""
+    """Signs the browser of `app.http` in; returns the response with which it returns."""
     return await app.http.get(f"/sign-in/oidc/callback?{provider.authorize(await begin(app, query))}")
 
 

@@ -1,4 +1,4 @@
-"""Sign-in through an OpenID provider: sessions, roles and projects, actors, signing out, and where it leads."""
+"""Sign-in through an OpenID provider: sessions, roles and projects, actors, signing out, and redirects."""
 
 from collections.abc import Callable
 from typing import Any
@@ -72,7 +72,7 @@ async def test_sign_out_ends_the_session_here_and_at_the_provider(database_url: 
         assert (await app.post(VIEWER, key=secret)).status_code == 401
         (event,) = (await app.query(EVENTS))["auditEvents"]["nodes"]
         assert (event["action"], event["actor"]["name"], event["requestId"]) == ("SIGN_OUT", "Ada L.", "r-1")
-        # Signing out again, and with a key, says nothing of the provider.
+        # Signing out again does not involve the provider.
         assert (await app.http.post("/sign-out")).status_code == 204
 
 
@@ -171,7 +171,7 @@ RETURNS = {
     "/flows?" + "&" * 1_900: "/flows",
     "/runs/" + "&" * 1_900: "/",
 }
-"""Where a sign-in leads to, by what was asked."""
+"""The path to which a sign-in redirects, by the requested one."""
 
 
 async def test_sign_in_returns_to_a_path_of_the_service_alone(database_url: str) -> None:
@@ -251,7 +251,7 @@ async def test_without_a_provider_there_is_no_such_sign_in(idle_app: Any) -> Non
 
 
 async def test_keys_sign_in_while_the_provider_is_away(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    # Port 9 discards; nobody listens there on a machine for tests.
+    # Port 9 is that of the discard service, which no machine for tests has.
     async with signing_in(database_url, oidc_issuer="http://127.0.0.1:9/") as (app, _):
         away = await app.http.get("/sign-in/oidc")
         assert away.status_code == 503

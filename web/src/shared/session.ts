@@ -56,7 +56,7 @@ export async function signOut(): Promise<void> {
   else location.reload()
 }
 
-/** The address at which people sign in through the identity provider, to come back to this page. */
+/** The address at which people sign in through the identity provider, and which leads back to this page. */
 export function providerSignIn(project?: string): string {
   const params = new URLSearchParams({ returnTo: location.pathname.slice(BASE_PATH.length) + location.search + location.hash })
   if (project !== undefined) params.set('project', project)

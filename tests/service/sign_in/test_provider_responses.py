@@ -1,4 +1,4 @@
-"""A provider that is away, slow or wrong: each answer ends in one sentence, and nobody is signed in."""
+"""A provider that is unavailable, slow or wrong: each response leads to one error, and no session begins."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
