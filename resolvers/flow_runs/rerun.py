@@ -12,6 +12,7 @@ from domain import ids, json_codec
 from domain.actor import Origin
 from domain.audit import AuditAction
 from domain.enums import TriggerMethod
+from domain.error_declarations import default_message
 from domain.errors import (
     FlowDisabledError,
     FlowNotPublishedError,
@@ -23,7 +24,6 @@ from domain.errors import (
     StepDataExpiredError,
     StepNotReachedError,
     UserError,
-    default_message,
 )
 from domain.ids import IdKind
 from engine import run_creation

@@ -14,6 +14,7 @@ from domain import ids, json_codec
 from domain.actor import Actor, ActorKind, Origin
 from domain.audit import AuditAction
 from domain.enums import RetryStrategy, RunStatus, TriggerMethod
+from domain.error_declarations import default_message
 from domain.errors import (
     AlreadyRecoveredError,
     FlowDisabledError,
@@ -27,7 +28,6 @@ from domain.errors import (
     StepDataExpiredError,
     StepNotReachedError,
     UserError,
-    default_message,
 )
 from domain.flows.definition import unchanged_steps
 from domain.ids import IdKind
