@@ -14,7 +14,7 @@ from domain.enums import RunStatus
 from service.commands.backup import backup
 from service.settings import Settings
 from tests.conftest import Dialect
-from tests.operations.actions import released
+from tests.operations.actions import hold_steps, release_steps
 from tests.operations.harness import serving
 from tests.support.app import PATIENCE
 from tests.support.databases.binaries import find_binaries
@@ -70,7 +70,7 @@ async def restored(
 async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
     dialect: Dialect, database_url: str, new_database_url: Callable[[], str], tmp_path: Path
 ) -> None:
-    released.clear()
+    hold_steps()
     back_up, target = await restored(dialect, database_url, tmp_path, new_database_url)
     async with serving(database_url, tmp_path, with_worker=True) as api:
         quick = await api.create_flow("quick", {"name": "a", "kind": "transform", "input": "{{ run.input }}"})
@@ -99,7 +99,7 @@ async def test_backup_of_a_busy_service_has_every_run_and_runs_in_flight_go_on(
         starting.cancel()
         with suppress(asyncio.CancelledError):
             await starting
-    released.set()
+    release_steps()
     async with serving(target, tmp_path, with_worker=True) as api:
         assert set(before) <= set(await api.statuses())
         await api.answer(asked, question["id"])

@@ -8,6 +8,7 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
@@ -31,7 +32,7 @@ class Provider:
     """The provider. Tests change its fields to change its responses."""
 
     url: str = ""
-    key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "1"}))
+    key: RSAKey = field(default_factory=cache(lambda: RSAKey.generate_key(2048, {"kid": "1"})))
     claims: dict[str, Any] = field(default_factory=lambda: {"sub": "ada", "name": "Ada L.", "groups": ["ops"]})
     user_info: dict[str, Any] = field(default_factory=lambda: {"sub": "ada"})
     metadata: dict[str, Any] = field(default_factory=dict)
