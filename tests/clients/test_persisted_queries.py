@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.app import App, run_app
+from tests.support.processes.listener import answering
 from tests.support.processes.node import running
-from tests.support.processes.server import run_server
 
 SCRIPT = Path(__file__).with_name("persisted.mjs").read_text()
 pytestmark = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
@@ -24,16 +25,19 @@ async def requests_of(client: str, url: str, key: str) -> list[str]:
     return requests
 
 
-async def test_apollo_and_urql_send_a_document_once(database_url: str) -> None:
-    async with run_server(database_url) as server:
-        key = server.admin_key
-        assert await requests_of("apollo", server.url, key) == ["GET hash", "POST text", "GET hash"]
+async def test_apollo_and_urql_send_a_document_once(idle_app: App) -> None:
+    async with answering(idle_app.service.app) as url:
+        key = idle_app.keys.admin
+        assert await requests_of("apollo", url, key) == ["GET hash", "POST text", "GET hash"]
         # The document is known by now, and urql names it in its own spelling.
-        assert await requests_of("urql", server.url, key) == ["GET hash", "GET text", "GET hash"]
+        assert await requests_of("urql", url, key) == ["GET hash", "GET text", "GET hash"]
 
 
 async def test_apollo_and_urql_send_texts_to_a_service_without_persisted_queries(database_url: str) -> None:
-    async with run_server(database_url, persisted_queries=0) as server:
-        key = server.admin_key
-        assert await requests_of("apollo", server.url, key) == ["GET hash", "POST text", "POST text"]
-        assert await requests_of("urql", server.url, key) == ["GET hash", "GET text", "GET text"]
+    async with (
+        run_app(database_url, with_worker=False, persisted_queries=0) as app,
+        answering(app.service.app) as url,
+    ):
+        key = app.keys.admin
+        assert await requests_of("apollo", url, key) == ["GET hash", "POST text", "POST text"]
+        assert await requests_of("urql", url, key) == ["GET hash", "GET text", "GET text"]
