@@ -359,9 +359,14 @@ def ids_in_sql(conn: Connection, where: RunFilter) -> list[UUID]:
     return [row.id for row in run_reads.page(conn, (), where, RunOrder(), Page(COUNT + 1))]
 
 
-def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+def matching(where: RunFilter, rows: Sequence[AnyRow]) -> list[AnyRow]:
+    """The rows that the filter matches."""
     named = restrictions(where)
-    return [row.id for row in reversed(rows) if all(REFERENCE[name](row, value) for name, value in named)]
+    return [row for row in rows if all(REFERENCE[name](row, value) for name, value in named)]
+
+
+def ids_by_reference(rows: Sequence[AnyRow], where: RunFilter) -> list[UUID]:
+    return [row.id for row in reversed(matching(where, rows))]
 
 
 def ids_in_memory(runs: Sequence[tuple[UUID, RunSnapshot]], where: RunFilter) -> list[UUID]:
