@@ -415,6 +415,26 @@ class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTT
     """The webhook is invalid."""
 
 
+class EndpointNotFoundError(UserError, code="ENDPOINT_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No endpoint with this ID exists, or the API key cannot see it."""
+
+
+class EndpointInvalidError(ProblemsError, code="ENDPOINT_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The endpoint is invalid."""
+
+
+class DeliveryNotFoundError(UserError, code="DELIVERY_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No delivery with this ID exists, or the API key cannot see it."""
+
+
+class DeliveryNotEndedError(UserError, code="DELIVERY_NOT_ENDED", http_status=HTTPStatus.CONFLICT):
+    """Only a delivery that is DELIVERED or FAILED can be sent again."""
+
+
+class CallbackEndpointMissingError(UserError, code="CALLBACK_ENDPOINT_MISSING", http_status=HTTPStatus.CONFLICT):
+    """Nothing signs callbacks of the project. An ADMIN creates their endpoint: `createEndpoint` without `url`."""
+
+
 class EmptyFilterError(UserError, code="EMPTY_FILTER"):
     """The filter is empty and would match every run. Set at least one field."""
 

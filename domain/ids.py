@@ -30,6 +30,8 @@ class IdKind(StrEnum):
     SCHEDULE = "sched"
     WEBHOOK = "hook"
     SECRET = "secret"  # noqa: S105 - a prefix
+    ENDPOINT = "ep"
+    DELIVERY = "msg"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

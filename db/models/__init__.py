@@ -8,6 +8,8 @@ from db.models.bulk_operation import BulkOperation, BulkOutcome
 from db.models.flow import Flow, FlowVersion
 from db.models.flow_run import FlowRun
 from db.models.input_request import InputRequest
+from db.models.outbound.delivery import Delivery, DeliveryAttempt
+from db.models.outbound.endpoint import Endpoint, RelayState, RunCallback
 from db.models.project import Project
 from db.models.quota_use import QuotaUse
 from db.models.revoked_token import RevokedToken
@@ -28,6 +30,9 @@ __all__ = [
     "AuditEvent",
     "BulkOperation",
     "BulkOutcome",
+    "Delivery",
+    "DeliveryAttempt",
+    "Endpoint",
     "EventLowWatermark",
     "Flow",
     "FlowRun",
@@ -35,8 +40,10 @@ __all__ = [
     "InputRequest",
     "Project",
     "QuotaUse",
+    "RelayState",
     "RetiredSecret",
     "RevokedToken",
+    "RunCallback",
     "RunEvent",
     "RunFile",
     "RunFileReference",
