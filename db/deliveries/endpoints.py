@@ -20,7 +20,7 @@ from db.sql.rows import fetch_first, fetch_all, select_columns
 from domain.actor import BY_SYSTEM, SYSTEM
 from domain.audit import AuditAction
 from domain.ids import IdKind
-from domain.outbound.delivery import DeliveryStatus, DisabledReason
+from domain.outbound.delivery import MAX_AGE, DeliveryStatus, DisabledReason
 
 _table = table(Endpoint)
 _endpoint = _table.c
@@ -70,9 +70,7 @@ def remove(uow: UnitOfWork, endpoint_id: UUID, now: datetime) -> bool:
 
 def locked(uow: UnitOfWork, endpoint_id: UUID) -> EndpointRow | None:
     """Returns the endpoint, locked against other changes; None if it is missing."""
-    row: EndpointRow | None = fetch_first(
-        uow.conn, select(_table).where(_endpoint.id == endpoint_id).with_for_update()
-    )
+    row: EndpointRow | None = fetch_first(uow.conn, select(_table).where(_endpoint.id == endpoint_id).with_for_update())
     return row
 
 
@@ -105,24 +103,24 @@ def note_failure(uow: UnitOfWork, endpoint_ids: Collection[UUID], at: datetime) 
     uow.conn.execute(update(_table).where(*sound).values(failing_since=at))
 
 
-def failing_before(conn: Connection, endpoint_ids: Collection[UUID], before: datetime) -> list[UUID]:
-    """Returns those of the endpoints that have failed at every attempt since before `before`."""
-    query = select(_endpoint.id).where(
-        _endpoint.id.in_(sorted(endpoint_ids)), _endpoint.enabled, _endpoint.failing_since < before
-    )
-    return list(conn.execute(query).scalars())
-
-
 def switch_off(uow: UnitOfWork, endpoint_id: UUID, reason: DisabledReason, now: datetime) -> bool:
     """Disables an endpoint on behalf of the service; returns False if it was disabled before.
 
-    Deliveries that are pending wait until somebody enables it.
+    One that fails is left alone if it has taken a delivery since. Deliveries that are pending wait until a client
+    enables it.
     """
     relay.begin_change(uow)
-    off = {"enabled": False, "disabled_reason": reason, "disabled_at": now, "changed_at": now, "changed_by": SYSTEM.text}
+    is_due = [_endpoint.failing_since <= now - MAX_AGE] if reason is DisabledReason.FAILING else []
+    off = {
+        "enabled": False,
+        "disabled_reason": reason,
+        "disabled_at": now,
+        "changed_at": now,
+        "changed_by": SYSTEM.text,
+    }
     changed = uow.conn.execute(
         update(_table)
-        .where(_endpoint.id == endpoint_id, _endpoint.enabled)
+        .where(_endpoint.id == endpoint_id, _endpoint.enabled, *is_due)
         .values(off)
         .returning(_endpoint.project_id, _endpoint.name)
     ).first()

@@ -118,9 +118,13 @@ def _busy(conn: Connection, now: datetime) -> dict[UUID, int]:
 def end_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> Collection[UUID]:
     """Records attempts with what follows from them; returns the IDs of the deliveries whose lease was still valid."""
     by_id = {one.delivery.id: one for one in ended}
-    query = select(_delivery.id, _delivery.lease_token).where(any_of(_delivery.id, sorted(by_id))).order_by(_delivery.id)
+    query = (
+        select(_delivery.id, _delivery.lease_token).where(any_of(_delivery.id, sorted(by_id))).order_by(_delivery.id)
+    )
     held = [
-        row.id for row in uow.conn.execute(query.with_for_update()) if row.lease_token == by_id[row.id].delivery.lease_token
+        row.id
+        for row in uow.conn.execute(query.with_for_update())
+        if row.lease_token == by_id[row.id].delivery.lease_token
     ]
     if not held:
         return ()
@@ -133,6 +137,13 @@ def end_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> Collection[U
     if others := {one.delivery.endpoint_id for one in failed} - taken:
         endpoints.note_failure(uow, others, min(one.ended_at for one in failed))
     return held
+
+
+def cancel(uow: UnitOfWork, delivery: DeliveryRow, now: datetime) -> None:
+    """Ends a claimed delivery whose endpoint or run was deleted."""
+    held = (_delivery.id == delivery.id, _delivery.lease_token == delivery.lease_token)
+    ended = {"status": DeliveryStatus.CANCELLED, "due_at": None, "lease_token": None, "ended_at": now}
+    uow.conn.execute(update(_table).where(*held).values(ended))
 
 
 def release(uow: UnitOfWork, token: UUID | None, now: datetime) -> None:

@@ -94,9 +94,7 @@ def release(uow: UnitOfWork, token: UUID | None) -> None:
     uow.conn.execute(held if token is None else held.where(_state.lease_token == token))
 
 
-def page(
-    conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, columns: Collection[str] = ()
-) -> LogPage:
+def page(conn: Connection, after: LogPosition, gaps: Gaps | None, limit: int, columns: Collection[str] = ()) -> LogPage:
     """Returns the next events after `after`, with the runs that they changed."""
     tail = event_log.tail(conn, after, gaps, limit, columns)
     return LogPage(tail, conn.execute(select(_state.version)).scalar_one())

@@ -1,0 +1,168 @@
+"""Sends the deliveries that are due, to many endpoints at once, and to each with bounded concurrency.
+
+A claimed delivery has a lease: if the worker is lost, another one sends it after the lease has run out. So a delivery
+is sent at least once, and a second time if a worker is killed between the response and its record.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from db.core import pubsub
+from db.core.database import Database
+from db.deliveries import endpoints, queue, sources
+from db.deliveries.queue import EndedAttempt
+from db.deliveries.sources import Sources
+from db.row_types import DeliveryRow, EndpointRow
+from domain import ids
+from domain.errors import DatabaseUnavailableError
+from domain.ids import IdKind
+from domain.outbound.delivery import MAX_AGE, Attempt, AttemptError, DisabledReason
+from domain.time import clock
+from engine.deliveries import bodies, sealing
+from engine.deliveries.sender import Sender, signed
+from engine.secrets.key_ring import KeyLostError, KeyRing, Sealed
+from engine.secrets.store import SecretStore
+from engine.worker.background_service import BackgroundService
+
+_logger = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 200
+"""Deliveries that one worker sends at once."""
+MAX_PER_ENDPOINT = 10
+"""Deliveries that all workers together send to one endpoint at once; of callbacks, to one server."""
+LEASE = timedelta(seconds=60)
+"""Longer than an attempt can take, its record included."""
+INTERVAL_SECONDS = 5.0
+"""Seconds between two looks for due deliveries without a notification."""
+FULL_SECONDS = 0.25
+"""Seconds until the next look while everything that is due belongs to lanes that are full in other workers."""
+CLAIM_SECONDS = 0.01
+"""Seconds between two claims at least: attempts that end together free their places together."""
+GRACE_SECONDS = 10.0
+"""Seconds for which attempts under way may go on when the worker stops."""
+_GONE = 410
+
+
+class Deliverer(BackgroundService):
+    """Sends the deliveries of one database. Any number of processes can run one."""
+
+    def __init__(self, database: Database, sender: Sender, secrets: SecretStore) -> None:
+        """`secrets` has the keys that decrypt, and masks what receivers answer."""
+        super().__init__("deliverer", INTERVAL_SECONDS, database.signals, pubsub.DELIVERIES_DUE)
+        self._database = database
+        self._sender = sender
+        self._secrets = secrets
+        self._under_way: dict[asyncio.Task[None], UUID] = {}
+        """The attempts under way, with the tokens of their leases."""
+
+    @property
+    def _keys(self) -> KeyRing:
+        return self._secrets.keys
+
+    async def work(self) -> float:
+        """Starts attempts of what is due; returns the seconds until the next look."""
+        free = MAX_IN_FLIGHT - len(self._under_way)
+        next_due = await self._database.read(queue.next_due) if free > 0 else None
+        if next_due is None:
+            return self.interval
+        now = clock.now()
+        if next_due > now:
+            return (next_due - now).total_seconds()
+        token = uuid4()
+        claimed = await self._database.write(queue.claim, token, now, LEASE, free, MAX_PER_ENDPOINT)
+        if not claimed:
+            return FULL_SECONDS
+        try:
+            found = await self._database.read(sources.load, claimed)
+        except BaseException:
+            await self._database.write(queue.release, token, now)
+            raise
+        for delivery in claimed:
+            task = asyncio.create_task(self._attempt(delivery, found))
+            self._under_way[task] = token
+            task.add_done_callback(self._done)
+        await clock.sleep(CLAIM_SECONDS)
+        return 0
+
+    async def shut_down(self) -> None:
+        """Lets attempts under way end within `GRACE_SECONDS`; other workers send the rest again."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
+        left = dict(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for token in set(left.values()):
+            await self._database.write(queue.release, token, clock.now())
+        await self._sender.aclose()
+
+    async def drain(self) -> None:
+        """Sends everything that is due, and waits for the ends of the attempts."""
+        while await self.work() == 0 or self._under_way:
+            if self._under_way:
+                await asyncio.wait(list(self._under_way), return_when=asyncio.FIRST_COMPLETED)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        self.wake()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("delivery failed", exc_info=error)
+
+    async def _attempt(self, delivery: DeliveryRow, found: Sources) -> None:
+        endpoint = found.endpoints.get(delivery.endpoint_id)
+        if endpoint is None or (delivery.run_id is not None and delivery.run_id not in found.runs):
+            await self._database.write(queue.cancel, delivery, clock.now())
+            return
+        started_at = clock.now()
+        attempt = await self._send(delivery, endpoint, found)
+        if attempt.excerpt is not None:
+            masker = await self._secrets.masker(delivery.project_id)
+            attempt = attempt._replace(excerpt=masker.cut_text(attempt.excerpt))
+        is_gone = attempt.status == _GONE
+        ended = EndedAttempt(delivery, started_at, clock.now(), attempt, is_final=is_gone and endpoint.url is None)
+        try:
+            if not await self._database.write_together(queue.end_attempts, delivery.id, ended):
+                await self._database.write(queue.end_attempts, [ended])
+            await self._judge(endpoint, attempt, is_gone=is_gone)
+        except DatabaseUnavailableError:
+            _logger.warning("attempt of a delivery not recorded: it will be repeated", extra=_fields(delivery))
+
+    async def _send(self, delivery: DeliveryRow, endpoint: EndpointRow, found: Sources) -> Attempt:
+        now = clock.now()
+        try:
+            url = self._url(delivery, endpoint, found)
+            secrets = sealing.secrets_of(endpoint, self._keys, now)
+        except KeyLostError as error:
+            message = f"{error} Add it to FLOWRUNS_SECRET_KEYS of the worker."
+            return Attempt(0, None, AttemptError.KEY_MISSING, message, None)
+        content = bodies.render(delivery, endpoint, found)
+        headers = signed(ids.encode(IdKind.DELIVERY, delivery.id), now, content, secrets)
+        return await self._sender.send(url, content, headers)
+
+    def _url(self, delivery: DeliveryRow, endpoint: EndpointRow, found: Sources) -> str:
+        if endpoint.url is not None:
+            return endpoint.url
+        assert delivery.callback_run_id is not None  # of a callback
+        sealed = found.callbacks[delivery.callback_run_id]
+        return self._keys.open(Sealed(*sealed), sealing.callback_context(delivery.callback_run_id))
+
+    async def _judge(self, endpoint: EndpointRow, attempt: Attempt, *, is_gone: bool) -> None:
+        """Switches off an endpoint that wants no more events, or that has failed for too long."""
+        if attempt.is_delivered or endpoint.url is None:
+            return
+        now = clock.now()
+        if is_gone:
+            await self._switch_off(endpoint, DisabledReason.GONE)
+        elif endpoint.failing_since is not None and endpoint.failing_since <= now - MAX_AGE:
+            await self._switch_off(endpoint, DisabledReason.FAILING)
+
+    async def _switch_off(self, endpoint: EndpointRow, reason: DisabledReason) -> None:
+        if await self._database.write(endpoints.switch_off, endpoint.id, reason, clock.now()):
+            fields = {"endpoint_id": ids.encode(IdKind.ENDPOINT, endpoint.id), "reason": reason}
+            _logger.warning("endpoint disabled", extra=fields)
+
+
+def _fields(delivery: DeliveryRow) -> dict[str, object]:
+    return {"delivery_id": ids.encode(IdKind.DELIVERY, delivery.id)}
