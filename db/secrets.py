@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, or_, select, tup
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
+from db.deliveries import sealed as sealed_texts
 from db.models import FlowRun, RetiredSecret, Secret, StepResult
 from db.models.types import table
 from db.row_types import SecretRow
@@ -150,8 +151,10 @@ def all_values(conn: Connection, project_id: UUID) -> list[SealedValue]:
 
 
 def key_counts(conn: Connection) -> Mapping[str, int]:
-    """Returns the number of secrets that each key has encrypted."""
-    return dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all())
+    """Returns the number of secrets that each key has encrypted, with those of endpoints and URLs of callbacks."""
+    counts = sealed_texts.key_counts(conn)
+    counts.update(dict(conn.execute(select(_secret.key_id, func.count()).group_by(_secret.key_id)).all()))
+    return counts
 
 
 def not_sealed_by(conn: Connection, key_ids: Collection[str], limit: int) -> list[SealedValue]:

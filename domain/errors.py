@@ -428,7 +428,7 @@ class DeliveryNotFoundError(UserError, code="DELIVERY_NOT_FOUND", http_status=HT
 
 
 class DeliveryNotEndedError(UserError, code="DELIVERY_NOT_ENDED", http_status=HTTPStatus.CONFLICT):
-    """Only a delivery that is DELIVERED or FAILED can be sent again."""
+    """Only a delivery that is DELIVERED or FAILED, to an endpoint that exists, can be sent again."""
 
 
 class CallbackEndpointMissingError(UserError, code="CALLBACK_ENDPOINT_MISSING", http_status=HTTPStatus.CONFLICT):

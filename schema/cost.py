@@ -56,6 +56,8 @@ _PAGED = {
     "flowRuns",
     "versions",
     "projects",
+    "endpoints",
+    "deliveries",
     "groupBy",
     "failures",
     "runs",

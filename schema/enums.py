@@ -30,6 +30,7 @@ from domain.enums import (
     WaitKind,
     WebhookSignature,
 )
+from domain.outbound.delivery import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunOrderField
@@ -68,6 +69,7 @@ class OrderDirection(DescribedEnum):
 __all__ = [
     "ActorKind",
     "Archived",
+    "AttemptError",
     "AttemptStatus",
     "AuditAction",
     "BucketSize",
@@ -75,8 +77,11 @@ __all__ = [
     "BulkReason",
     "BulkResult",
     "BulkStatus",
+    "DeliveryStatus",
+    "DisabledReason",
     "Environment",
     "ErrorCode",
+    "EventKind",
     "InputRequestStatus",
     "LogLevel",
     "MissedFires",
@@ -124,6 +129,10 @@ _NAMES: dict[type[DescribedEnum], str] = {
     BulkReason: "BulkReason",
     ActorKind: "ActorKind",
     AuditAction: "AuditAction",
+    EventKind: "EventKind",
+    DeliveryStatus: "DeliveryStatus",
+    DisabledReason: "EndpointDisabledReason",
+    AttemptError: "DeliveryAttemptError",
 }
 
 for _enum, _name in _NAMES.items():

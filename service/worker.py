@@ -3,26 +3,34 @@
 import asyncio
 import fcntl
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
 from db.bulk import leases as bulk_leases
 from db.core.database import Database
+from db.deliveries import queue as delivery_queue
+from db.deliveries import relay as delivery_relay
 from db.runs import claims
 from domain.time import clock
 from engine import actions
 from engine.compiled_flow import FlowCache
+from engine.deliveries.deliverer import Deliverer
+from engine.deliveries.relay import Relay
+from engine.deliveries.sender import Sender
 from engine.executor import Executor
 from engine.file_store import FileStore
 from engine.run_output import OutputLimits
 from engine.secrets.key_ring import NO_KEYS, KeyRing
 from engine.secrets.store import SecretStore
 from engine.steps import KINDS, StepSettings
+from engine.worker.background_service import BackgroundService
 from engine.worker.bulk_worker import BulkWorker
 from engine.worker.dispatcher import Dispatcher, DispatcherSettings
 from engine.worker.maintenance import MaintenanceRunner, maintenance_jobs
 from engine.worker.scheduler import Scheduler
+from live.event_predicate import EventPredicate
+from schema.inputs.filters import events_filter_from_text
 from service.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +41,7 @@ _DEMO_ACTIONS = "service.demo_actions"
 
 
 class Worker:
-    """Executes the runs of a database, starts those of its schedules, and carries on with bulk operations."""
+    """Executes the runs of a database, starts those of its schedules, and serves bulk operations and deliveries."""
 
     def __init__(self, database: Database, flows: FlowCache, settings: Settings, keys: KeyRing = NO_KEYS) -> None:
         """`keys` decrypt the secrets of steps."""
@@ -53,19 +61,27 @@ class Worker:
         self._scheduler = Scheduler(database, flows)
         self._bulk = BulkWorker(database)
         self._secrets = SecretStore(database, keys)
+        self._relay = Relay(database, lambda text: EventPredicate(events_filter_from_text(text)))
+        sender = Sender(allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies)
+        self._deliverer = Deliverer(database, sender, self._secrets)
 
     def stop(self) -> None:
         """Claim no more; `run` returns when the runs under way have ended or were handed back."""
         self._stopped = True
-        self._scheduler.stop()
-        self._bulk.stop()
+        for service in self._beside:
+            service.stop()
         self._dispatcher.stop()
+
+    @property
+    def _beside(self) -> Sequence[BackgroundService]:
+        """The services beside the execution of runs."""
+        return (self._scheduler, self._bulk, self._relay, self._deliverer)
 
     async def run(self) -> None:
         """Execute runs until `stop`. A fault of the dispatcher is logged, and the work goes on."""
         async with self._presence(), self._maintenance(), KINDS.open(self._step_settings) as kinds:
             executor = Executor(self._database, self._flows, kinds, self._output_limits, self._secrets)
-            beside = [asyncio.create_task(service.run()) for service in (self._scheduler, self._bulk)]
+            beside = [asyncio.create_task(service.run()) for service in self._beside]
             try:
                 with self._secrets.watching():
                     while not self._stopped:
@@ -101,6 +117,7 @@ class Worker:
             settings.event_retention_days,
             settings.bulk_retention_days,
             settings.audit_retention_days,
+            settings.delivery_retention_days,
         )
         keeping = asyncio.create_task(MaintenanceRunner(jobs).run())
         try:
@@ -121,6 +138,8 @@ class Worker:
     async def _take_over(self) -> None:
         """Go on at once with what a killed process left: its leases need not run out, for nobody holds them."""
         await self._database.write(bulk_leases.release_leases)
+        await self._database.write(delivery_relay.release, None)
+        await self._database.write(delivery_queue.release, None, clock.now())
         if count := await self._database.write(claims.release_all):
             _logger.info("leases of the last worker released", extra={"runs": count})
 

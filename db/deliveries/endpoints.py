@@ -16,7 +16,7 @@ from db.models import Delivery, Endpoint
 from db.models.types import table
 from db.row_types import EndpointRow
 from db.sql.listing import Listing
-from db.sql.rows import fetch_first, fetch_all, select_columns
+from db.sql.rows import fetch_all, fetch_first, select_columns
 from domain.actor import BY_SYSTEM, SYSTEM
 from domain.audit import AuditAction
 from domain.ids import IdKind

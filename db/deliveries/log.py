@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, 
 
 from db.core import pubsub
 from db.core.unit_of_work import UnitOfWork
-from db.models import Delivery, DeliveryAttempt
+from db.models import Delivery, DeliveryAttempt, Endpoint
 from db.models.types import table
 from db.row_types import DeliveryAttemptRow, DeliveryRow
 from db.sql.any_of import any_of
 from db.sql.listing import Listing
 from db.sql.rows import fetch_all, group_by, select_columns
-from domain import ids
+from domain.ids import first_uuid_at
 from domain.outbound.delivery import MAX_AGE, DeliveryStatus, EventKind
 
 _table = table(Delivery)
@@ -29,6 +29,7 @@ _attempt = _attempts.c
 class DeliveryFilter:
     """A filter of deliveries. A field that is None restricts nothing; an empty list matches no delivery."""
 
+    ids: Sequence[UUID] | None = None
     project_ids: Sequence[UUID] | None = None
     endpoint_ids: Sequence[UUID] | None = None
     run_ids: Sequence[UUID] | None = None
@@ -43,6 +44,7 @@ class DeliveryFilter:
 def _matches(where: DeliveryFilter) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     for column, values in (
+        (_delivery.id, where.ids),
         (_delivery.project_id, where.project_ids),
         (_delivery.endpoint_id, where.endpoint_ids),
         (_delivery.run_id, where.run_ids),
@@ -52,9 +54,9 @@ def _matches(where: DeliveryFilter) -> ColumnElement[bool]:
         if values is not None:
             conditions.append(column.in_(values))
     if where.created_after is not None:
-        conditions.append(_delivery.id >= ids.first_uuid_at(where.created_after))
+        conditions.append(_delivery.id >= first_uuid_at(where.created_after))
     if where.created_before is not None:
-        conditions.append(_delivery.id < ids.first_uuid_at(where.created_before))
+        conditions.append(_delivery.id < first_uuid_at(where.created_before))
     return and_(*conditions)
 
 
@@ -89,9 +91,12 @@ def attempts_of(
 def redeliver(uow: UnitOfWork, where: DeliveryFilter, before: UUID, now: datetime, limit: int) -> list[UUID]:
     """Makes up to `limit` ended deliveries with a lower ID than `before` due again, the newest first.
 
-    Returns their IDs. Deliveries that are pending or were cancelled stay as they are.
+    Returns their IDs. Deliveries that are pending, were cancelled, or whose endpoint was deleted stay as they are.
     """
-    ended = _delivery.status.in_([DeliveryStatus.DELIVERED, DeliveryStatus.FAILED])
+    ended = and_(
+        _delivery.status.in_([DeliveryStatus.DELIVERED, DeliveryStatus.FAILED]),
+        _delivery.endpoint_id.in_(select(table(Endpoint).c.id)),
+    )
     query = select(_delivery.id).where(_matches(where), ended, _delivery.id < before).order_by(_delivery.id.desc())
     found = list(uow.conn.execute(query.limit(limit)).scalars())
     if found:
@@ -104,7 +109,7 @@ def redeliver(uow: UnitOfWork, where: DeliveryFilter, before: UUID, now: datetim
 
 def prune(uow: UnitOfWork, before: datetime, limit: int) -> int:
     """Deletes up to `limit` deliveries that were created before `before`, with their attempts; returns their number."""
-    old = select(_delivery.id).where(_delivery.id < ids.first_uuid_at(before)).order_by(_delivery.id).limit(limit)
+    old = select(_delivery.id).where(_delivery.id < first_uuid_at(before)).order_by(_delivery.id).limit(limit)
     found = list(uow.conn.execute(old).scalars())
     if found:
         uow.conn.execute(delete(_attempts).where(any_of(_attempt.delivery_id, found)))

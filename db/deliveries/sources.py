@@ -17,9 +17,35 @@ from db.sql.any_of import any_of
 from db.sql.rows import fetch_all
 
 RUN_COLUMNS = frozenset(
-    "flow_id status environment trigger_method scheduled_for created_at started_at finished_at updated_at archived_at"
-    " duration_ms parent_run_id root_run_id retry_of_id rerun_of_id recovered_by_id attempt failed_step_name error_code"
-    " error_message error_fingerprint external_id source tags metadata input output".split()
+    {
+        "flow_id",
+        "status",
+        "environment",
+        "trigger_method",
+        "scheduled_for",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "updated_at",
+        "archived_at",
+        "duration_ms",
+        "parent_run_id",
+        "root_run_id",
+        "retry_of_id",
+        "rerun_of_id",
+        "recovered_by_id",
+        "attempt",
+        "failed_step_name",
+        "error_code",
+        "error_message",
+        "error_fingerprint",
+        "external_id",
+        "source",
+        "tags",
+        "metadata",
+        "input",
+        "output",
+    }
 )
 """The columns of runs in bodies."""
 _REQUEST_COLUMNS = frozenset({"step_name", "status", "title", "created_at", "expires_at", "answered_at"})

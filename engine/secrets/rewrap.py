@@ -5,6 +5,7 @@ from uuid import UUID
 
 from db import secrets
 from db.core.database import Database
+from db.deliveries import sealed as sealed_texts
 from db.secrets import SealedValue
 from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError, Sealed
 from engine.secrets.run_secrets import output_context
@@ -24,6 +25,10 @@ class Rewrapped:
     """Redacted outputs of steps that the first key has encrypted."""
     unreadable: dict[UUID, SealedValue] = field(default_factory=dict)
     """Values that no key of the ring decrypts, by row."""
+    texts: int = 0
+    """Secrets of endpoints and URLs of callbacks that the first key has encrypted."""
+    unreadable_texts: int = 0
+    """Secrets of endpoints and URLs of callbacks that no key of the ring decrypts."""
     unreadable_outputs: int = 0
     """Redacted outputs that no key of the ring decrypts."""
 
@@ -39,6 +44,7 @@ async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
     done = Rewrapped()
     await _rewrap_values(database, keys, keys.primary_id, done)
     await _rewrap_outputs(database, keys, keys.primary_id, done)
+    await _rewrap_texts(database, keys, keys.primary_id, done)
     return done
 
 
@@ -77,3 +83,19 @@ async def _rewrap_outputs(database: Database, keys: KeyRing, primary: str, done:
         await database.write(secrets.reseal_steps, changes)
         done.outputs += len(changes)
         after = (steps[-1].run_id, steps[-1].position)
+
+
+async def _rewrap_texts(database: Database, keys: KeyRing, primary: str, done: Rewrapped) -> None:
+    after: tuple[str, UUID] | None = None
+    while texts := await database.read(sealed_texts.not_sealed_by, primary, after, BATCH):
+        changes = []
+        for text in texts:
+            try:
+                resealed = keys.seal(keys.open(Sealed(text.key_id, text.sealed), text.context), text.context)
+            except KeyLostError:
+                done.unreadable_texts += 1
+            else:
+                changes.append((text, resealed.key_id, resealed.text))
+        await database.write(sealed_texts.reseal, changes)
+        done.texts += len(changes)
+        after = (texts[-1].place, texts[-1].row_id)

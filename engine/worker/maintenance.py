@@ -17,6 +17,7 @@ from db import access_tokens, audit_events, retention, secrets
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
+from db.deliveries import log as delivery_log
 from db.events import log as event_log
 from db.queue import slots
 from db.rollups import upkeep
@@ -47,6 +48,8 @@ EVENT_BATCH = 1_000
 """Events examined in one transaction, which deletes most of them; events of the audit log deleted in one."""
 OUTCOME_BATCH = 5_000
 """Outcomes of bulk operations deleted in one transaction."""
+DELIVERY_BATCH = 1_000
+"""Deliveries deleted in one transaction, with their attempts."""
 SECRET_BATCH = 1_000
 """Retired values of secrets deleted in one transaction."""
 RETIRED_DAYS = 30
@@ -82,6 +85,7 @@ def maintenance_jobs(
     event_days: int | None = None,
     bulk_days: int | None = None,
     audit_days: int | None = None,
+    delivery_days: int | None = None,
 ) -> list[Job]:
     """Returns all maintenance jobs.
 
@@ -92,6 +96,7 @@ def maintenance_jobs(
         event_days: Days for which events are kept; None: for ever.
         bulk_days: Days for which bulk operations are kept after their end; None: for ever.
         audit_days: Days for which events of the audit log are kept; None: for ever.
+        delivery_days: Days for which deliveries are kept; None: for ever.
     """
     return [
         Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
@@ -102,6 +107,7 @@ def maintenance_jobs(
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
+        Job("prune deliveries", PRUNE_SECONDS, partial(prune_deliveries, database, delivery_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
@@ -196,6 +202,15 @@ async def prune_audit_log(database: Database, audit_days: int | None) -> None:
         return
     before = clock.now() - timedelta(days=audit_days)
     while await database.write(audit_events.purge, before, EVENT_BATCH) == EVENT_BATCH:
+        await clock.sleep(PAUSE_SECONDS)
+
+
+async def prune_deliveries(database: Database, delivery_days: int | None) -> None:
+    """Delete the deliveries whose retention has ended, with their attempts."""
+    if delivery_days is None:
+        return
+    before = clock.now() - timedelta(days=delivery_days)
+    while await database.write(delivery_log.prune, before, DELIVERY_BATCH) == DELIVERY_BATCH:
         await clock.sleep(PAUSE_SECONDS)
 
 

@@ -19,6 +19,7 @@ from domain.ids import IdKind
 from engine import run_creation
 from resolvers import flows, values
 from resolvers.context import Context
+from resolvers.outbound.endpoints import checked_callback
 
 _FLOW_COLUMNS = frozenset({"enabled", "published_version_id"})
 
@@ -38,6 +39,8 @@ class StartRequest:
     external_id: str | None
     source: str | None
     idempotency_key: str | None
+    callback_url: str | None = None
+    """Where the events of the run are sent."""
     identity: Sequence[Any] | None = None
     """JSON values that requests with the same idempotency key must have in common. None: all values of the request."""
 
@@ -47,7 +50,8 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
 
     Raises:
         InvalidIdError, InvalidArgumentError, FlowNotFoundError, FlowDisabledError, FlowNotPublishedError,
-        InputInvalidError, InputTooLargeError, ParentNotLiveError, IdempotencyConflictError.
+        InputInvalidError, InputTooLargeError, ParentNotLiveError, IdempotencyConflictError,
+        CallbackEndpointMissingError, SecretKeysMissingError.
         RunNotFoundError: there is no such parent run.
         QuotaExceededError: the run was created with the status QUOTA_EXCEEDED.
     """
@@ -76,6 +80,7 @@ async def start_run(context: Context, request: StartRequest) -> UUID:
         requested=context.origin if context.viewer.kind is ActorKind.API_KEY else None,
         parent_id=parent_id,
         idempotency=idempotency,
+        callback=checked_callback(context, request.callback_url),
     )
     return await run_creation.create_idempotent(context.database, run_creation.create, new_run)
 
@@ -105,7 +110,9 @@ def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
 
 def _identity(request: StartRequest, effective: dict[str, Any], parent_id: UUID | None) -> Sequence[Any]:
     # With the JSON values instead of their texts: the order of an object's keys makes no difference.
-    return [request.flow_id, effective | {"input": request.input, "metadata": request.metadata}, str(parent_id)]
+    values_ = effective | {"input": request.input, "metadata": request.metadata}
+    # Only what is set: the keys of earlier requests stay the same.
+    return [request.flow_id, values_, str(parent_id), *([request.callback_url] if request.callback_url else [])]
 
 
 async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> tuple[UUID, Any]:

@@ -5,6 +5,7 @@ import strawberry
 from schema.mutations.access_tokens import AccessTokenMutation
 from schema.mutations.api_keys import ApiKeyMutation
 from schema.mutations.bulk import BulkMutation
+from schema.mutations.endpoints import EndpointMutation
 from schema.mutations.flows import FlowMutation
 from schema.mutations.projects import ProjectMutation
 from schema.mutations.reruns import RerunMutation
@@ -22,6 +23,7 @@ class Mutation(
     FlowMutation,
     ProjectMutation,
     TriggerMutation,
+    EndpointMutation,
     BulkMutation,
     SecretMutation,
     ApiKeyMutation,
