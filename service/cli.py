@@ -345,13 +345,10 @@ def rewrap_secrets(settings: Settings) -> None:
         f"{done.values} values, {done.outputs} redacted outputs and {done.texts} secrets and URLs of endpoints and"
         f" callbacks are encrypted by the key {keys.primary_id} now."
     )
-    for value in done.unreadable.values():
-        click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
-    if done.unreadable_outputs:
-        click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
-    if done.unreadable_texts:
-        click.echo(f"{done.unreadable_texts} texts of endpoints and callbacks were encrypted by keys that are missing.")
-    if done.unreadable or done.unreadable_outputs or done.unreadable_texts:
+    problems = list(done.problems())
+    for problem in problems:
+        click.echo(problem)
+    if problems:
         raise SystemExit(1)
 
 

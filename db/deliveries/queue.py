@@ -70,12 +70,20 @@ def _lanes() -> Select[Any]:
         head = select(column).where(due, _delivery.lane == lanes.c.lane).order_by(_delivery.due_at).limit(1)
         return head.scalar_subquery()
 
-    due_at = of_head(_delivery.due_at).label("due_at")
+    heads = (
+        select(
+            lanes.c.lane,
+            of_head(_delivery.due_at).label("due_at"),
+            of_head(_delivery.endpoint_id).label("endpoint_id"),
+        )
+        .where(lanes.c.lane.is_not(None))
+        .subquery("heads")
+    )
     return (
-        select(lanes.c.lane, due_at)
-        .join(_endpoints, _endpoint.id == of_head(_delivery.endpoint_id))
-        .where(lanes.c.lane.is_not(None), _endpoint.enabled)
-        .order_by(due_at)
+        select(heads.c.lane, heads.c.due_at)
+        .join_from(heads, _endpoints, _endpoint.id == heads.c.endpoint_id)
+        .where(_endpoint.enabled)
+        .order_by(heads.c.due_at)
     )
 
 

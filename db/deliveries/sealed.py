@@ -22,8 +22,8 @@ class _Place(NamedTuple):
     """The beginning of the context in which it is encrypted."""
     table: Table
     id: Column[UUID]
-    key_id: Column[str | None]
-    sealed: Column[str | None]
+    key_id: Column[Any]
+    sealed: Column[Any]
 
 
 _PLACES: Mapping[str, _Place] = {

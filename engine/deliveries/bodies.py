@@ -20,7 +20,7 @@ def render(delivery: DeliveryRow, endpoint: EndpointRow, sources: Sources) -> by
     """Returns the body of a delivery. The run of the delivery must be among the sources."""
     kind = EventKind(delivery.kind)
     data: dict[str, Any] = {"endpointId": ids.encode(IdKind.ENDPOINT, endpoint.id)}
-    if delivery.run_id is not None:
+    if delivery.run_id is not None and delivery.event_seq is not None:
         data["sequence"] = delivery.event_seq
         if kind is not EventKind.INPUT_REQUEST_CHANGED:
             data |= {"from": delivery.from_status, "to": delivery.to_status}

@@ -1,5 +1,6 @@
 """Encrypts all values again with the first key of the ring, so that older keys can be removed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -31,6 +32,15 @@ class Rewrapped:
     """Secrets of endpoints and URLs of callbacks that no key of the ring decrypts."""
     unreadable_outputs: int = 0
     """Redacted outputs that no key of the ring decrypts."""
+
+    def problems(self) -> Iterator[str]:
+        """Yields a line for each text, or kind of texts, that could not be encrypted again."""
+        for value in self.unreadable.values():
+            yield f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged."
+        if self.unreadable_outputs:
+            yield f"{self.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing."
+        if self.unreadable_texts:
+            yield f"{self.unreadable_texts} texts of endpoints and callbacks were encrypted by keys that are missing."
 
 
 async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
