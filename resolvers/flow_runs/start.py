@@ -109,10 +109,11 @@ def _columns(context: Context, request: StartRequest) -> dict[str, Any]:
 
 
 def _identity(request: StartRequest, effective: dict[str, Any], parent_id: UUID | None) -> Sequence[Any]:
-    # With the JSON values instead of their texts: the order of an object's keys makes no difference.
-    values_ = effective | {"input": request.input, "metadata": request.metadata}
+    # JSON values instead of their texts, and tags in one order: the order of keys and of tags makes no difference.
+    same = {"input": request.input, "metadata": request.metadata, "tags": sorted(effective["tags"])}
     # Only what is set: the keys of earlier requests stay the same.
-    return [request.flow_id, values_, str(parent_id), *([request.callback_url] if request.callback_url else [])]
+    called = [request.callback_url] if request.callback_url else []
+    return [request.flow_id, effective | same, str(parent_id), *called]
 
 
 async def _startable_version(context: Context, flow: FlowRow, run_input: Any) -> tuple[UUID, Any]:
