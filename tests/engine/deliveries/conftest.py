@@ -46,6 +46,8 @@ class Sending:
     relay: Relay
     deliverer: Deliverer
     flow: PublishedFlow
+    database_url: str
+    secret_key: str
 
     async def endpoint(self, path: str | None = "/ok", **more: Any) -> tuple[str, str]:
         """Creates an endpoint at a path of the receiver; returns its ID and its secret."""
@@ -85,7 +87,7 @@ async def sending(database_url: str) -> AsyncIterator[Sending]:
     key = new_key()
     async with run_app(database_url, with_worker=False, secret_keys=key) as app, receiving() as receiver:
         keys = KeyRing(parse_keys(key))
-        made = Sending(app, receiver, keys, new_relay(app), None, await make_flow(app))  # type: ignore[arg-type]
+        made = Sending(app, receiver, keys, new_relay(app), None, await make_flow(app), database_url, key)  # type: ignore[arg-type]
         made.deliverer = made.new_deliverer()
         yield made
         await made.deliverer.shut_down()
