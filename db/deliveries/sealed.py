@@ -15,7 +15,7 @@ _endpoints = table(Endpoint)
 _callbacks = table(RunCallback)
 
 
-class _Place(NamedTuple):
+class _Columns(NamedTuple):
     """Columns that hold an encrypted text."""
 
     prefix: str
@@ -26,10 +26,10 @@ class _Place(NamedTuple):
     sealed: Column[Any]
 
 
-_PLACES: Mapping[str, _Place] = {
-    "secret": _Place("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.key_id, _endpoints.c.sealed),
-    "old secret": _Place("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.old_key_id, _endpoints.c.old_sealed),
-    "callback": _Place("callback", _callbacks, _callbacks.c.run_id, _callbacks.c.key_id, _callbacks.c.sealed),
+_COLUMNS: Mapping[str, _Columns] = {
+    "secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.key_id, _endpoints.c.sealed),
+    "old secret": _Columns("endpoint", _endpoints, _endpoints.c.id, _endpoints.c.old_key_id, _endpoints.c.old_sealed),
+    "callback": _Columns("callback", _callbacks, _callbacks.c.run_id, _callbacks.c.key_id, _callbacks.c.sealed),
 }
 
 
@@ -44,13 +44,13 @@ class SealedText(NamedTuple):
     @property
     def context(self) -> str:
         """The context in which it is encrypted."""
-        return f"{_PLACES[self.place].prefix} {self.row_id}"
+        return f"{_COLUMNS[self.place].prefix} {self.row_id}"
 
 
 def key_counts(conn: Connection) -> Counter[str]:
     """Returns the number of texts that each key has encrypted."""
     counts: Counter[str] = Counter()
-    for place in _PLACES.values():
+    for place in _COLUMNS.values():
         query = select(place.key_id, func.count()).where(place.key_id.is_not(None)).group_by(place.key_id)
         counts.update({row[0]: row[1] for row in conn.execute(query)})
     return counts
@@ -60,7 +60,7 @@ def not_sealed_by(conn: Connection, key_id: str, after: tuple[str, UUID] | None,
     """Returns at most `limit` texts that the key has not encrypted, behind the one `after` in the order of places and
     IDs."""
     found: list[SealedText] = []
-    for name, place in sorted(_PLACES.items()):
+    for name, place in sorted(_COLUMNS.items()):
         if after is not None and name < after[0]:
             continue
         query = select(place.id, place.key_id, place.sealed).where(place.key_id.is_not(None), place.key_id != key_id)
@@ -76,6 +76,6 @@ def not_sealed_by(conn: Connection, key_id: str, after: tuple[str, UUID] | None,
 def reseal(uow: UnitOfWork, changes: Iterable[tuple[SealedText, str, str]]) -> None:
     """Stores texts as another key has encrypted them: its ID, and the text. Texts that changed since are left."""
     for text, key_id, sealed in changes:
-        place = _PLACES[text.place]
+        place = _COLUMNS[text.place]
         values: dict[Any, Any] = {place.key_id: key_id, place.sealed: sealed}
         uow.conn.execute(update(place.table).where(place.id == text.row_id, place.sealed == text.sealed).values(values))

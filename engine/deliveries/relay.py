@@ -205,7 +205,7 @@ class Relay(BackgroundService):
             (event, kind, target)
             for event in events
             for target in self._targets.get(event.project_id, ())
-            if (kind := _kind_of(event)) is not None
+            if (kind := _event_kind(event)) is not None
             and (run := runs.get(event.run_id) if event.run_id else None) is not None
             and target.gets(kind, event, run)
         ]
@@ -223,7 +223,7 @@ class Relay(BackgroundService):
         return await self._database.read(run_reads.by_ids, sorted(run_ids), self._columns) if run_ids else {}
 
 
-def _kind_of(event: EventRow) -> EventKind | None:
+def _event_kind(event: EventRow) -> EventKind | None:
     """Returns the kind of an event as endpoints name it; None if no endpoint gets it."""
     match event.kind:
         case event_log.RUN_STATUS:

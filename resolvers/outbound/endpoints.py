@@ -88,10 +88,13 @@ async def create(context: Context, project_id: str | None, given: Mapping[str, A
     Raises:
         InvalidIdError, InvalidArgumentError, ProjectRequiredError, ProjectNotFoundError, EndpointInvalidError,
         SecretKeysMissingError.
+        ForbiddenError: bodies would have payloads, of which the viewer has no sight.
     """
     named_project = ids.decode(IdKind.PROJECT, project_id) if project_id is not None else None
     owner = authorize.target_project(context.viewer, named_project)
     columns = _checked(given)
+    if columns["payloads"]:
+        authorize.require_payloads(context.viewer)
     if owner is None:
         raise ProjectNotFoundError
     endpoint_id = ids.new_uuid()
@@ -133,9 +136,13 @@ async def update(context: Context, endpoint_id: str, given: Mapping[str, Any]) -
 
     Raises:
         InvalidIdError, InvalidArgumentError, EndpointNotFoundError, EndpointInvalidError.
+        ForbiddenError: bodies have payloads, of which the viewer has no sight.
     """
     endpoint = await existing(context, endpoint_id)
-    await context.database.write(_update, context.origin, endpoint.id, _checked(given), clock.now())
+    columns = _checked(given)
+    if columns.get("payloads", endpoint.payloads):
+        authorize.require_payloads(context.viewer)
+    await context.database.write(_update, context.origin, endpoint.id, columns, clock.now())
     return endpoint.id
 
 
@@ -228,9 +235,11 @@ def checked_callback(context: Context, url: str | None) -> RunCallback | None:
 
     Raises:
         InvalidArgumentError: the URL is invalid.
+        ForbiddenError: the viewer has no sight of payloads, which callbacks may have.
     """
     if url is None:
         return None
+    authorize.require_payloads(context.viewer)
     if problem := url_problem(url):
         raise InvalidArgumentError(f"`callbackUrl`: {problem}")
     return RunCallback(url, context.secret_keys)

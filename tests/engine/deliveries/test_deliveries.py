@@ -21,9 +21,8 @@ from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
 from domain.outbound.delivery import BACK_OFF, MAX_AGE, delay_after
 from domain.time import clock
-from engine.deliveries import deliverer
 from engine.deliveries.relay import LEASE
-from tests.engine.deliveries.conftest import Sending, new_relay
+from tests.engine.deliveries.conftest import CREATE, Sending, new_relay
 from tests.support.clock import FakeClock
 
 UPDATE = """mutation($input: UpdateEndpointInput!) { it: updateEndpoint(input: $input) {
@@ -347,4 +346,25 @@ async def test_lists_and_nodes_are_for_admins_of_the_project(sending: Sending) -
         assert await app.error_code(document, key=app.keys.operator) == "FORBIDDEN"
         assert (await app.query(document, key=app.keys.other_admin))[field] == {"totalCount": 0}
         assert (await app.query(document, key=app.keys.all_projects))[field] == {"totalCount": 1}
-    assert deliverer.MAX_PER_ENDPOINT < deliverer.MAX_IN_FLIGHT
+
+
+async def test_keys_without_sight_of_payloads_send_none_to_themselves(sending: Sending) -> None:
+    app = sending.app
+    made = await app.query(
+        """mutation { it: createApiKey(name: "n", role: ADMIN, payloads: false) {
+            ... on CreateApiKeySuccess { secret } } }"""
+    )
+    key = made["it"]["secret"]
+    await sending.endpoint(None, payloads=True)
+    endpoint, _ = await sending.endpoint("/ok", payloads=True)
+    wanted = {"name": "mine", "url": sending.receiver.url}
+    assert (await app.query(CREATE, {"input": wanted}, key=key))["it"]["secret"]
+    assert await app.error_code(CREATE, {"input": {**wanted, "payloads": True}}, key=key) == "FORBIDDEN"
+    assert await app.error_code(UPDATE, {"input": {"id": endpoint, "url": wanted["url"]}}, key=key) == "FORBIDDEN"
+    flow = ids.encode(IdKind.FLOW, sending.flow.flow_id)
+    start = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
+    assert (
+        await app.error_code(start, {"input": {"flowId": flow, "callbackUrl": wanted["url"]}}, key=key) == "FORBIDDEN"
+    )
+    excerpt = "{ deliveries { nodes { attempts { excerpt } } } }"
+    assert await app.error_code(excerpt, key=key) == "FORBIDDEN"
