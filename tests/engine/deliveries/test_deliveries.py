@@ -357,14 +357,12 @@ async def test_keys_without_sight_of_payloads_send_none_to_themselves(sending: S
     key = made["it"]["secret"]
     await sending.endpoint(None, payloads=True)
     endpoint, _ = await sending.endpoint("/ok", payloads=True)
-    wanted = {"name": "mine", "url": sending.receiver.url}
-    assert (await app.query(CREATE, {"input": wanted}, key=key))["it"]["secret"]
-    assert await app.error_code(CREATE, {"input": {**wanted, "payloads": True}}, key=key) == "FORBIDDEN"
-    assert await app.error_code(UPDATE, {"input": {"id": endpoint, "url": wanted["url"]}}, key=key) == "FORBIDDEN"
+    given = {"name": "mine", "url": sending.receiver.url}
+    assert (await app.query(CREATE, {"input": given}, key=key))["it"]["secret"]
+    assert await app.error_code(CREATE, {"input": {**given, "payloads": True}}, key=key) == "FORBIDDEN"
+    assert await app.error_code(UPDATE, {"input": {"id": endpoint, "url": given["url"]}}, key=key) == "FORBIDDEN"
     flow = ids.encode(IdKind.FLOW, sending.flow.flow_id)
     start = "mutation($input: StartRunInput!) { startRun(input: $input) { __typename } }"
-    assert (
-        await app.error_code(start, {"input": {"flowId": flow, "callbackUrl": wanted["url"]}}, key=key) == "FORBIDDEN"
-    )
+    assert await app.error_code(start, {"input": {"flowId": flow, "callbackUrl": given["url"]}}, key=key) == "FORBIDDEN"
     excerpt = "{ deliveries { nodes { attempts { excerpt } } } }"
     assert await app.error_code(excerpt, key=key) == "FORBIDDEN"
