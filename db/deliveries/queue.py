@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 
 from db.core.unit_of_work import UnitOfWork
 from db.deliveries import endpoints
-from db.models import Delivery, DeliveryAttempt, Endpoint
+from db.models import Delivery, DeliveryAttempt, Endpoint, FlowRun
 from db.models.types import table
 from db.row_types import DeliveryRow
 from db.sql.any_of import any_of
@@ -25,6 +25,7 @@ _table = table(Delivery)
 _delivery = _table.c
 _endpoints = table(Endpoint)
 _endpoint = _endpoints.c
+_run = table(FlowRun).c
 _CLAIM_LOCK = 0x46_52_44_4C
 """The advisory lock on PostgreSQL that serialises claims."""
 _ATTEMPT = insert(table(DeliveryAttempt))
@@ -137,7 +138,9 @@ def end_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> Collection[U
     if not held:
         return ()
     uow.conn.execute(_END, [_changes(by_id[key]) for key in held])
-    uow.conn.execute(_ATTEMPT, [_attempt_row(by_id[key]) for key in held])
+    erased = _erased(uow.conn, [by_id[key] for key in held])
+    rows = [_attempt_row(by_id[key]) for key in held]
+    uow.conn.execute(_ATTEMPT, [{**row, "excerpt": None} if row["delivery_id"] in erased else row for row in rows])
     taken = {by_id[key].delivery.endpoint_id for key in held if by_id[key].attempt.is_delivered}
     failed = [by_id[key] for key in held if not by_id[key].attempt.is_delivered]
     if taken:
@@ -145,6 +148,16 @@ def end_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> Collection[U
     if others := {one.delivery.endpoint_id for one in failed} - taken:
         endpoints.note_failure(uow, others, min(one.ended_at for one in failed))
     return held
+
+
+def _erased(conn: Connection, ended: Sequence[EndedAttempt]) -> set[UUID]:
+    """Returns the deliveries whose run was erased while they were sent: the response may repeat its values."""
+    shown = {one.delivery.id: one.delivery.run_id for one in ended if one.attempt.excerpt and one.delivery.run_id}
+    if not shown:
+        return set()
+    query = select(_run.id).where(any_of(_run.id, sorted(set(shown.values()))), _run.erased_at.is_not(None))
+    erased = set(conn.execute(query).scalars())
+    return {delivery_id for delivery_id, run_id in shown.items() if run_id in erased}
 
 
 def cancel(uow: UnitOfWork, delivery: DeliveryRow, now: datetime) -> None:

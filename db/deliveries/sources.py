@@ -66,6 +66,11 @@ class Sources:
     callbacks: Mapping[UUID, tuple[str, str]]
     """By run: the key that encrypted the URL, and the encrypted URL."""
 
+    def has_all_of(self, delivery: DeliveryRow) -> bool:
+        """True if neither the run of a delivery nor its callback was removed."""
+        has_run = delivery.run_id is None or delivery.run_id in self.runs
+        return has_run and (delivery.callback_run_id is None or delivery.callback_run_id in self.callbacks)
+
 
 def load(conn: Connection, deliveries: Sequence[DeliveryRow]) -> Sources:
     """Returns the rows that deliveries refer to."""

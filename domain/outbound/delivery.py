@@ -47,7 +47,10 @@ class DeliveryStatus(DescribedEnum):
         "FAILED",
         "No attempt succeeded for three days, or the receiver can never take it. `redeliver` tries again.",
     )
-    CANCELLED = "CANCELLED", "Its endpoint or its run was deleted before it was delivered."
+    CANCELLED = (
+        "CANCELLED",
+        "Its endpoint was deleted, or its run deleted or its callback erased, before it was delivered.",
+    )
 
 
 class DisabledReason(DescribedEnum):

@@ -112,7 +112,7 @@ class Deliverer(BackgroundService):
 
     async def _attempt(self, delivery: DeliveryRow, found: Sources) -> None:
         endpoint = found.endpoints.get(delivery.endpoint_id)
-        if endpoint is None or (delivery.run_id is not None and delivery.run_id not in found.runs):
+        if endpoint is None or not found.has_all_of(delivery):
             await self._database.write(queue.cancel, delivery, clock.now())
             return
         started_at = clock.now()
