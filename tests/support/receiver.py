@@ -31,7 +31,8 @@ class Received:
 
 
 class Receiver:
-    """Answers by the first part of the path: `/ok`, `/hang`, `/redirect` to `/ok`, or a status such as `/503`."""
+    """Answers by the first part of the path: `/ok`, `/hang`, `/redirect` to `/ok`, `/echo` with the end of the body, or a
+    status such as `/503`."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -63,16 +64,16 @@ class Receiver:
         self.arrived.set()
         try:
             await self.may_answer.wait()
-            await self._answer(path, send, receive)
+            await self._answer(path, body, send, receive)
         finally:
             self.under_way -= 1
 
-    async def _answer(self, path: str, send: Any, receive: Any) -> None:
+    async def _answer(self, path: str, body: bytes, send: Any, receive: Any) -> None:
         kind = path.split("/")[1]
         if kind == "hang":
             await receive()  # until the client is gone
             return
-        status = self.statuses.get(path) or {"ok": 200, "redirect": 302}.get(kind) or int(kind)
+        status = self.statuses.get(path) or {"ok": 200, "echo": 200, "redirect": 302}.get(kind) or int(kind)
         location = [(b"location", b"/ok/redirected")] if kind == "redirect" else []
         start = {
             "type": "http.response.start",
@@ -80,7 +81,9 @@ class Receiver:
             "headers": [(b"content-type", b"text/plain"), *location],
         }
         await send(start)
-        await send({"type": "http.response.body", "body": b"answer of " + path.encode()})
+        await send(
+            {"type": "http.response.body", "body": body[-500:] if kind == "echo" else b"answer of " + path.encode()}
+        )
 
 
 @asynccontextmanager

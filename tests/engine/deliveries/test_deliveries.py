@@ -14,6 +14,7 @@ from db.core.database import Database
 from db.deliveries import queue, relay
 from db.models import Delivery, DeliveryAttempt, Endpoint
 from db.models.types import table
+from db.removal import deletion, erasure
 from db.sql.rows import fetch_all
 from domain import ids
 from domain.enums import RunStatus
@@ -318,16 +319,27 @@ async def test_relay_waits_for_a_lower_number_that_is_not_committed_yet(sending:
     assert (await sending.app.database.read(relay.state)).seq > state.seq
 
 
-async def test_values_of_a_run_are_not_stored_with_its_deliveries(sending: Sending) -> None:
+async def test_deliveries_keep_nothing_of_a_run_but_what_is_answered_until_it_is_erased(sending: Sending) -> None:
     await sending.endpoint("/503", payloads=True)
-    await sending.run(input='{"name":"Ada Lovelace"}', tags=["Ada"], error_message="for Ada")
+    await sending.endpoint("/echo", payloads=True)
+    run = await sending.run(input='{"name":"Ada Lovelace"}', tags=["Ada"], error_message="for Ada")
     await sending.send()
+    assert [("Ada" in (each["attempts"][0]["excerpt"])) for each in await sending.log()] == [False, True]
+    assert "Ada" in str(sending.receiver.of("/503")[0].json)
+    key = ids.decode(IdKind.RUN, run)
+    database = sending.app.database
+    assert "Ada" not in str(await database.read(fetch_all, select(table(Delivery))))
+    await database.write(erasure.erase, [key], clock.now())
+    assert "Ada" not in str(await database.read(fetch_all, select(table(DeliveryAttempt))))
+    # An answer that comes after the erasure is not kept either, and what is sent then has nothing of it.
+    again = update(table(Delivery)).values(status="PENDING", due_at=clock.now())
+    await database.write(lambda uow: uow.conn.execute(again))
+    await sending.send()
+    assert "Ada" not in str(sending.receiver.of("/echo")[1].json)
+    assert [each["attempts"][1]["excerpt"] for each in await sending.log()] == [None, None]
+    await database.write(deletion.delete_runs, [key], clock.now())
     for model in (Delivery, DeliveryAttempt):
-        query = select(table(model))
-        rows = await sending.app.database.read(fetch_all, query)
-        assert rows
-        assert "Ada" not in str(rows)
-    assert "Ada" in str(sending.receiver.requests[0].json)
+        assert await database.read(fetch_all, select(table(model))) == []
 
 
 async def test_lists_and_nodes_are_for_admins_of_the_project(sending: Sending) -> None:
