@@ -31,8 +31,8 @@ class Received:
 
 
 class Receiver:
-    """Answers by the first part of the path: `/ok`, `/hang`, `/redirect` to `/ok`, `/echo` with the end of the body, or a
-    status such as `/503`."""
+    """Answers by the first part of the path: `/ok`, `/hang`, `/redirect` to `/ok`, `/echo` with the end of the body, or
+    a status such as `/503`."""
 
     def __init__(self) -> None:
         self.url = ""
