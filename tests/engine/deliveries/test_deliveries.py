@@ -94,7 +94,7 @@ async def test_failed_attempts_are_repeated_under_the_same_id(sending: Sending) 
     ]
     assert all((each["nextAttemptAt"] is None) is (each["status"] == "DELIVERED") for each in await sending.log())
     assert sending.receiver.of("/ok/redirected") == []
-    sending.receiver.statuses = {"/503/a": 204, "/redirect/b": 200}
+    sending.receiver.statuses = {"/503/a": 202, "/redirect/b": 200}
     await make_due(sending.app.database)
     await sending.send()
     assert {each["status"] for each in await sending.log()} == {"DELIVERED"}
