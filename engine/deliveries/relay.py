@@ -95,7 +95,8 @@ class Relay(BackgroundService):
         """The position up to which all events were turned into deliveries."""
         self._saved: LogPosition = 0
         """The position in the database."""
-        self._leased_until = clock.now()
+        self._leased_until: datetime | None = None
+        """The end of the lease; None: this worker has none."""
         self._gaps: Gaps | None = None
 
     def stop(self) -> None:
@@ -131,7 +132,8 @@ class Relay(BackgroundService):
     async def _step(self) -> float:
         """Reads the next events; returns the seconds until the next read, unless a notification comes before."""
         now = clock.now()
-        if now >= self._leased_until - LEASE / 2 and not await self._acquire(now):
+        has_lease = self._leased_until is not None and now < self._leased_until - LEASE / 2
+        if not has_lease and not await self._acquire(now):
             return READ_SECONDS
         page = await self._database.read(relay.page, self._position, self._gaps, PAGE_SIZE, self._columns)
         if page.version != self._version:
@@ -176,14 +178,15 @@ class Relay(BackgroundService):
         """Takes or renews the lease. Returns False while another worker reads the log."""
         until = now + LEASE
         if not await self._database.write(relay.acquire, self._token, now, until):
+            self._leased_until = None
             return False
         self._leased_until = until
         self._move_to((await self._database.read(relay.state)).seq)
         return True
 
     async def _give_back(self) -> None:
-        if clock.now() < self._leased_until:
-            self._leased_until = clock.now()
+        if self._leased_until is not None:
+            self._leased_until = None
             await self._database.write(relay.release, self._token)
 
     async def _save(self, deliveries: Sequence[Mapping[str, Any]], position: LogPosition) -> None:
@@ -192,7 +195,7 @@ class Relay(BackgroundService):
             await self._database.write(relay.advance, self._token, position, until, deliveries)
         except LeaseLostError:
             # What was read here is void: the other worker has turned these events into deliveries.
-            self._leased_until = clock.now()
+            self._leased_until = None
             self._position, self._gaps = self._saved, None
             return
         self._position = self._saved = position
