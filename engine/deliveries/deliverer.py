@@ -6,6 +6,7 @@ is sent at least once, and a second time if a worker is killed between the respo
 
 import asyncio
 import logging
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -54,8 +55,10 @@ class Deliverer(BackgroundService):
         self._database = database
         self._sender = sender
         self._secrets = secrets
-        self._under_way: dict[asyncio.Task[None], UUID] = {}
-        """The attempts under way, with the tokens of their leases."""
+        self._under_way: dict[asyncio.Task[None], DeliveryRow] = {}
+        """The attempts under way."""
+        self._lanes: Counter[UUID] = Counter()
+        """The number of attempts under way in each lane."""
 
     @property
     def _keys(self) -> KeyRing:
@@ -81,7 +84,8 @@ class Deliverer(BackgroundService):
             raise
         for delivery in claimed:
             task = asyncio.create_task(self._attempt(delivery, found))
-            self._under_way[task] = token
+            self._under_way[task] = delivery
+            self._lanes[delivery.lane] += 1
             task.add_done_callback(self._done)
         await clock.sleep(CLAIM_SECONDS)
         return 0
@@ -94,7 +98,7 @@ class Deliverer(BackgroundService):
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        for token in set(left.values()):
+        for token in {delivery.lease_token for delivery in left.values()}:
             await self._database.write(queue.release, token, clock.now())
         await self._sender.aclose()
 
@@ -105,8 +109,12 @@ class Deliverer(BackgroundService):
                 await asyncio.wait(list(self._under_way), return_when=asyncio.FIRST_COMPLETED)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
-        self.wake()
+        lane = self._under_way.pop(task).lane
+        self._lanes[lane] -= 1
+        if self._lanes[lane] <= MAX_PER_ENDPOINT // 2:
+            self.wake()
+        if not self._lanes[lane]:
+            del self._lanes[lane]
         if not task.cancelled() and (error := task.exception()) is not None:
             _logger.error("delivery failed", exc_info=error)
 
