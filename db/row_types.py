@@ -66,6 +66,7 @@ class RunRow(Protocol):
     ran_ms: int
     steps_purged_at: datetime | None
     erased_at: datetime | None
+    trace_parent: str | None
     note: str | None
     tags: list[str]
     metadata: str
@@ -365,3 +366,18 @@ class DeliveryAttemptRow(Protocol):
     error: str | None
     message: str | None
     excerpt: str | None
+
+
+class WorkerRow(Protocol):
+    """A row of `worker`."""
+
+    id: UUID
+    host: str
+    process_id: int
+    version: str
+    concurrency: int
+    executing: int
+    run_ids: str
+    draining: bool
+    started_at: datetime
+    heartbeat_at: datetime

@@ -32,6 +32,7 @@ class IdKind(StrEnum):
     SECRET = "secret"  # noqa: S105 - a prefix
     ENDPOINT = "ep"
     DELIVERY = "msg"
+    WORKER = "worker"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

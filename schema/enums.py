@@ -20,6 +20,8 @@ from domain.enums import (
     Environment,
     InputRequestStatus,
     MissedFires,
+    QueueGroup,
+    QueuePriority,
     RetryStrategy,
     Role,
     RunStatus,
@@ -29,6 +31,7 @@ from domain.enums import (
     TriggerMethod,
     WaitKind,
     WebhookSignature,
+    WorkerStatus,
 )
 from domain.outbound.delivery import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from domain.quota import QuotaPeriod
@@ -86,6 +89,8 @@ __all__ = [
     "LogLevel",
     "MissedFires",
     "OrderDirection",
+    "QueueGroup",
+    "QueuePriority",
     "QuotaPeriod",
     "RetryStrategy",
     "Role",
@@ -99,6 +104,7 @@ __all__ = [
     "TriggerMethod",
     "WaitKind",
     "WebhookSignature",
+    "WorkerStatus",
 ]
 
 _NAMES: dict[type[DescribedEnum], str] = {
@@ -133,6 +139,9 @@ _NAMES: dict[type[DescribedEnum], str] = {
     DeliveryStatus: "DeliveryStatus",
     DisabledReason: "EndpointDisabledReason",
     AttemptError: "DeliveryAttemptError",
+    WorkerStatus: "WorkerStatus",
+    QueuePriority: "QueuePriority",
+    QueueGroup: "QueueGroup",
 }
 
 for _enum, _name in _NAMES.items():

@@ -15,6 +15,7 @@ from resolvers.flow_runs import files, runs
 from resolvers.flow_runs.runs import RunList
 from resolvers.flows import FlowList
 from resolvers.outbound import deliveries, endpoints
+from resolvers.queue import workers
 from schema.fields import Info, columns_of, field
 from schema.inputs.audit import AuditEventFilter
 from schema.inputs.filters import FlowFilter, FlowRunFilter, FlowRunOrder
@@ -22,6 +23,7 @@ from schema.inputs.schedules import ScheduleFilter
 from schema.queries.definitions import DefinitionQuery
 from schema.queries.inbox import InboxQuery
 from schema.queries.outbound import OutboundQuery
+from schema.queries.queue import QueueQuery
 from schema.types.api_key import ApiKey
 from schema.types.audit import AuditEvent
 from schema.types.bulk_operation import BulkOperation
@@ -32,6 +34,7 @@ from schema.types.input_request import InputRequest
 from schema.types.node import Node
 from schema.types.outbound.endpoint import Delivery, Endpoint
 from schema.types.project import Project, Viewer
+from schema.types.queue.worker import Worker
 from schema.types.run_file import RunFile
 from schema.types.secret import Secret
 from schema.types.stats import FlowRunStats
@@ -64,7 +67,7 @@ OrderBy = Annotated[FlowRunOrder | None, strawberry.argument(description="The or
 
 
 @strawberry.type(description="The reads.")
-class Query(InboxQuery, DefinitionQuery, OutboundQuery):
+class Query(InboxQuery, DefinitionQuery, OutboundQuery, QueueQuery):
     """The root of queries."""
 
     @field("The object with this ID; null if the key sees no such object.")
@@ -255,5 +258,6 @@ NODES = {
     IdKind.SECRET: (Secret, secrets.get),
     IdKind.ENDPOINT: (Endpoint, endpoints.get),
     IdKind.DELIVERY: (Delivery, deliveries.get),
+    IdKind.WORKER: (Worker, workers.get),
 }
 """The types of nodes by their IDs, each with what finds an object of the type."""

@@ -217,7 +217,7 @@ class Readers:
 
     def __init__(self, url: URL, count: int, timeout: float | None = None) -> None:
         # Each statement sees what was committed before it, so there is no transaction to begin or to roll back.
-        self._engine = create_engine(
+        self.engine = create_engine(
             url.set(drivername="sqlite"),
             pool_size=count,
             max_overflow=0,
@@ -226,25 +226,33 @@ class Readers:
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
         )
-        read_keys_fast(self._engine.dialect)
-        event.listen(self._engine, "connect", prepare)
+        read_keys_fast(self.engine.dialect)
+        event.listen(self.engine, "connect", prepare)
         if timeout is not None:
-            event.listen(self._engine, "connect", _watch_time)
+            event.listen(self.engine, "connect", _watch_time)
         self._timeout = timeout
-        self.pool = self._engine.pool
-        self._arguments = self._engine.dialect.create_connect_args(url)
+        self.pool = self.engine.pool
+        self._arguments = self.engine.dialect.create_connect_args(url)
         self._idle: list[_TextConnection] = []
         self._threads = ThreadPoolExecutor(count, "sqlite-reader")
+        self.size = count
+        """Reads at a time, at most."""
+        self.asked = 0
+        """Reads under way, with those that wait for a thread."""
         self._closed = False
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """Returns the result of `query`."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+        self.asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, query)
+        finally:
+            self.asked -= 1
 
     def _read(self, query: Callable[[Connection], T]) -> T:
-        with self._engine.connect() as conn:
+        with self.engine.connect() as conn:
             if self._timeout is not None:
                 conn.info["deadline"].set(self._timeout)
             return query(conn)
@@ -253,7 +261,11 @@ class Readers:
         """Returns the rows of a statement in text."""
         if self._closed:
             raise DatabaseUnavailableError("The database was closed.")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+        self.asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, statement, arguments)
+        finally:
+            self.asked -= 1
 
     def _fetch(self, statement: str, arguments: Sequence[object]) -> Sequence[Any]:
         try:
@@ -281,14 +293,14 @@ class Readers:
         await asyncio.to_thread(self._threads.shutdown)
         while self._idle:
             self._idle.pop().close()
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 class Writer:
     """Runs units of work one after the other, in a thread of its own, and commits them in groups."""
 
     def __init__(self, url: URL, steps: CommitSteps) -> None:
-        self._engine = writing_engine(url)
+        self.engine = writing_engine(url)
         self._steps = steps
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -304,6 +316,11 @@ class Writer:
         self._jobs.put(job)
         return await job.done
 
+    @property
+    def waiting(self) -> int:
+        """The number of units of work that wait for the next group."""
+        return self._jobs.qsize()
+
     async def close(self) -> None:
         """Waits for the units of work that were requested, then stops the thread."""
         self._closed = True
@@ -314,12 +331,12 @@ class Writer:
         while (group := self._next_group()) is not None:
             self._commit(group)
         self._optimize()
-        self._engine.dispose()
+        self.engine.dispose()
 
     def _optimize(self) -> None:
         """Gathers statistics of tables that have changed much. Connections that are opened later use them."""
         # The file may be deleted, or locked by another process, which gathers the statistics as well.
-        with suppress(DBAPIError), self._engine.connect() as conn:
+        with suppress(DBAPIError), self.engine.connect() as conn:
             _analyse(conn, "PRAGMA optimize")
 
     def _next_group(self) -> list[_Job] | None:
@@ -339,7 +356,7 @@ class Writer:
 
     def _commit(self, group: list[_Job]) -> None:
         try:
-            with self._engine.begin() as conn:
+            with self.engine.begin() as conn:
                 for job in group:
                     job.run(conn, self._steps)
                 if events := [event for job in group if job.uow is not None for event in job.uow.events]:

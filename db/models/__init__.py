@@ -21,6 +21,7 @@ from db.models.schedule import Schedule
 from db.models.secret import RetiredSecret, Secret
 from db.models.step_result import StepAttempt, StepResult
 from db.models.webhook import Webhook
+from db.models.worker import Worker
 
 metadata = SQLModel.metadata
 
@@ -56,5 +57,6 @@ __all__ = [
     "StepAttempt",
     "StepResult",
     "Webhook",
+    "Worker",
     "metadata",
 ]

@@ -110,7 +110,7 @@ class _Operation:
         """Returns the body of the response."""
         if self._refused is not None:
             raise _LeaveError(self._refused)
-        check(self._document, self._name, given)
+        context.cost = check(self._document, self._name, given)
         visibility.check(self._schema._schema, self._document, context.viewer)  # noqa: SLF001 - no public name
         graphql_schema: GraphQLSchema = self._schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         variables = get_variable_values(graphql_schema, self._node.variable_definitions or (), given)
