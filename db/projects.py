@@ -1,6 +1,7 @@
 """Reads and writes of projects."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ _table = table(Project)
 _project = _table.c
 
 
-def _is_one_of(keys: Sequence[UUID] | None) -> ColumnElement[bool]:
+def _is_one_of(keys: Sequence[UUID] | None, _: datetime) -> ColumnElement[bool]:
     return true() if keys is None else _project.id.in_(keys)
 
 
@@ -37,13 +38,22 @@ def create(uow: UnitOfWork, name: str) -> UUID:
     return project_id
 
 
+def keep(uow: UnitOfWork, project_id: UUID) -> bool:
+    """Keeps a project from being deleted until the end of the transaction.
+
+    Returns False if its deletion has begun, or if there is no such project.
+    """
+    is_kept = (_project.id == project_id, _project.deleting_since.is_(None))
+    return uow.conn.execute(select(_project.id).where(*is_kept).with_for_update(read=True)).first() is not None
+
+
 def settings(uow: UnitOfWork, project_id: UUID) -> dict[str, Any] | None:
-    """Returns all columns of a project and locks it against other changes; None if there is no such project."""
-    # The lock on slots comes before the row, in every transaction: a claim that holds it waits for no other lock.
+    """Returns all columns of a project and locks it against other changes; None if it is not kept, see `keep`."""
+    # In every transaction the lock on slots comes before the row: a claim that holds it waits for no other lock.
     slots.lock(uow.conn, [project_id])
     query = select(_table).where(_project.id == project_id).with_for_update(key_share=True)
     row = uow.conn.execute(query).mappings().first()
-    return dict(row) if row is not None else None
+    return dict(row) if row is not None and row["deleting_since"] is None else None
 
 
 def change(uow: UnitOfWork, project_id: UUID, values: Mapping[str, Any]) -> None:

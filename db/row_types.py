@@ -1,8 +1,7 @@
-"""The types of the rows that reads return, one a table.
+"""The types of the rows that reads return, one for each table.
 
-A row is a row of SQLAlchemy, with the columns that were selected as attributes: a read that takes `columns` selects
-those and the keys that its docstring names, and any other attribute raises AttributeError. A test compares the types
-with the tables.
+A row is a row of SQLAlchemy, with the selected columns as attributes: a read that takes `columns` selects those and the
+keys that its docstring names, and any other attribute raises AttributeError. A test compares the types with the tables.
 """
 
 from datetime import datetime
@@ -168,8 +167,10 @@ class FlowRow(Protocol):
     enabled: bool
     published_version_id: UUID | None
     max_concurrent_runs: int | None
+    hold_id: UUID | None
     created_at: datetime
     updated_at: datetime
+    deleting_since: datetime | None
 
 
 class FlowVersionRow(Protocol):
@@ -194,7 +195,11 @@ class ProjectRow(Protocol):
     quota_runs: int | None
     quota_period: str | None
     retention_days: int | None
+    hold_id: UUID | None
+    run_retention: str | None
+    archive_after_days: int | None
     created_at: datetime
+    deleting_since: datetime | None
 
 
 class ScheduleRow(Protocol):
@@ -232,6 +237,8 @@ class WebhookRow(Protocol):
     hint: str
     signature_header: str | None
     signature_secret: str | None
+    signature_key_id: str | None
+    signature_sealed: str | None
     input_template: str | None
     response_template: str | None
     accepts_get: bool
@@ -271,6 +278,17 @@ class EventRow(Protocol):
     at: datetime
 
 
+class StartHoldRow(Protocol):
+    """A row of `start_hold`."""
+
+    id: UUID
+    project_id: UUID | None
+    flow_id: UUID | None
+    reason: str | None
+    held_by: str
+    held_at: datetime
+
+
 class ApiKeyRow(Protocol):
     """A row of `api_key`."""
 
@@ -278,6 +296,7 @@ class ApiKeyRow(Protocol):
     project_id: UUID | None
     role: str
     payloads: bool
+    cost_per_minute: int | None
     name: str
     hint: str
     created_by: str | None
@@ -366,6 +385,54 @@ class DeliveryAttemptRow(Protocol):
     error: str | None
     message: str | None
     excerpt: str | None
+
+
+class BulkOperationRow(Protocol):
+    """A row of `bulk_operation`."""
+
+    id: UUID
+    project_id: UUID | None
+    kind: str
+    status: str
+    strategy: str | None
+    step_name: str | None
+    source_id: UUID | None
+    filter: str | None
+    excluded_ids: str
+    key_id: UUID
+    key_name: str
+    idempotency_key: str | None
+    request_hash: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    matched: int
+    processed: int
+    succeeded: int
+    skipped: int
+    failed: int
+    became_eligible: int
+    became_ineligible: int
+    max_per_second: float | None
+    spread_over_ms: int | None
+    paced_through: datetime | None
+    done_through: UUID | None
+    lease_token: UUID | None
+    lease_until: datetime | None
+
+
+class BulkOutcomeRow(Protocol):
+    """A row of `bulk_outcome`."""
+
+    operation_id: UUID
+    run_id: UUID
+    result: str
+    reason: str | None
+    planned_reason: str | None
+    new_run_id: UUID | None
+    due_at: datetime | None
+    at: datetime | None
 
 
 class WorkerRow(Protocol):

@@ -1,7 +1,7 @@
 """The audit log: one event for each successful mutation, recorded in the transaction of its change.
 
-The command line and the service itself record the same actions. What changes nothing is no event: a dry run, or a
-request that finds what an earlier one with its idempotency key has done.
+The command line and the service itself record the same actions, and the service some of its own. A request that changes
+nothing records no event: a dry run, or a repetition of an earlier request with its idempotency key.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,20 @@ from domain.described_enum import DescribedEnum
 
 
 class AuditAction(DescribedEnum):
-    """What was done: the mutation of the same name."""
+    """The recorded action: the mutation or the command of the same name, or a work of the service itself."""
 
     CREATE_FLOW = "CREATE_FLOW", "A flow was created."
     UPDATE_FLOW = "UPDATE_FLOW", "A flow was changed."
+    DELETE_FLOW = "DELETE_FLOW", "The deletion of a flow was begun."
+    HOLD_FLOW = "HOLD_FLOW", "The starts of a flow were held."
+    RELEASE_FLOW = "RELEASE_FLOW", "The starts of a flow were released."
     PUBLISH_FLOW_VERSION = "PUBLISH_FLOW_VERSION", "A version of a flow was published."
     UPDATE_PROJECT = "UPDATE_PROJECT", "The settings of a project were changed."
+    DELETE_PROJECT = "DELETE_PROJECT", "The deletion of a project was begun."
+    HOLD_PROJECT = "HOLD_PROJECT", "The starts of a project were held."
+    RELEASE_PROJECT = "RELEASE_PROJECT", "The starts of a project were released."
+    DRAIN = "DRAIN", "Workers take no more runs, by the command of this name."
+    UNDRAIN = "UNDRAIN", "Workers take runs again, by the command of this name."
     CREATE_SCHEDULE = "CREATE_SCHEDULE", "A schedule was created."
     UPDATE_SCHEDULE = "UPDATE_SCHEDULE", "A schedule was changed."
     DELETE_SCHEDULE = "DELETE_SCHEDULE", "A schedule was deleted."
@@ -26,6 +34,7 @@ class AuditAction(DescribedEnum):
     ROTATE_WEBHOOK = "ROTATE_WEBHOOK", "A webhook got a new token."
     DELETE_WEBHOOK = "DELETE_WEBHOOK", "A webhook was deleted."
     CREATE_API_KEY = "CREATE_API_KEY", "An API key was created."
+    UPDATE_API_KEY = "UPDATE_API_KEY", "The name or the rate limit of an API key was changed."
     ROTATE_API_KEY = "ROTATE_API_KEY", "An API key was replaced."
     REVOKE_API_KEY = "REVOKE_API_KEY", "An API key was revoked."
     CREATE_ACCESS_TOKEN = "CREATE_ACCESS_TOKEN", "An access token was created."
@@ -54,6 +63,12 @@ class AuditAction(DescribedEnum):
     BULK_ERASE = "BULK_ERASE", "A bulk erase was started."
     BULK_DELETE = "BULK_DELETE", "A bulk delete was started."
     CANCEL_BULK_OPERATION = "CANCEL_BULK_OPERATION", "A bulk operation was cancelled."
+    ARCHIVE_RUNS = "ARCHIVE_RUNS", "The service archived old runs, by the settings of their project."
+    DELETE_RUNS = "DELETE_RUNS", "The service deleted runs at the end of their retention."
+
+
+BY_SERVICE = frozenset({AuditAction.ARCHIVE_RUNS, AuditAction.DELETE_RUNS})
+"""What the service does by itself: one event for each chunk of runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +79,9 @@ class AuditFilter:
     actions: Sequence[AuditAction] | None = None
     actor_ids: Sequence[UUID] | None = None
     object_ids: Sequence[UUID] | None = None
-    """What was changed, or the flow to which that belongs."""
+    """The objects that were changed, or the flows to which they belong."""
     request_ids: Sequence[str] | None = None
     created_after: datetime | None = None
-    """Includes the instant."""
+    """Earliest time of an event, inclusive."""
     created_before: datetime | None = None
-    """Excludes the instant."""
+    """Latest time of an event, exclusive."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from db import audit_events, projects
 from db.core.database import Database
 from db.core.unit_of_work import UnitOfWork
+from db.removal import expiry
 from db.row_types import ProjectRow
 from domain import ids
 from domain.actor import Origin
@@ -25,7 +26,7 @@ _ORDERING = 67
 
 
 async def get(context: Context, project_id: str, columns: frozenset[str]) -> ProjectRow | None:
-    """Returns the project `project_id`; None if the viewer sees no such project.
+    """Returns the project `project_id`; None if the viewer can see no such project.
 
     Raises:
         InvalidIdError: `project_id` is not the ID of a project.
@@ -37,7 +38,7 @@ async def get(context: Context, project_id: str, columns: frozenset[str]) -> Pro
 
 
 def list_of(context: Context) -> RowList:
-    """Returns the projects that the viewer sees, newest first."""
+    """Returns the projects that the viewer can see, newest first."""
     visible = authorize.visible_projects(context.viewer, None)
     return RowList(context.database, projects.LISTING, visible, _ORDERING)
 
@@ -49,7 +50,7 @@ async def quota_resets_at(database: Database, key: UUID) -> datetime | None:
 
 
 async def update(context: Context, project_id: str | None, columns: Mapping[str, Any]) -> UUID:
-    """Sets columns of a project, by default of the viewer's own; returns its ID.
+    """Sets columns of a project, by default the viewer's own; returns its ID.
 
     Raises:
         InvalidIdError, ProjectRequiredError, ProjectNotFoundError, SettingsInvalidError.
@@ -66,8 +67,17 @@ def _update(uow: UnitOfWork, origin: Origin, project_id: UUID | None, columns: M
     limits.check_project({**settings, **columns})
     if columns:
         projects.change(uow, project_id, columns)
-    details = audit_events.changes(settings, columns)
+    details = audit_events.changes(_shown(settings), _shown(columns))
     audit_events.record(
         uow, origin, AuditAction.UPDATE_PROJECT, IdKind.PROJECT, project_id, project_id, details=details
     )
     return project_id
+
+
+def _shown(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns columns as the audit log shows them: without that of the service, and with JSON text as an object."""
+    shown = {name: value for name, value in columns.items() if name != "archived_through"}
+    if "run_retention" in shown:
+        retention = expiry.parse(shown["run_retention"])
+        shown["run_retention"] = {status.value: days for status, days in retention.items()}
+    return shown

@@ -1,6 +1,6 @@
 """Builds the schema from its root types, extensions and limits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import isawaitable
@@ -27,7 +27,8 @@ from strawberry.types.graphql import OperationType
 
 from resolvers.subscriptions import SourceStream
 from schema import visibility
-from schema.cost import QueryLimits, RepeatedNames
+from schema.charging import QueryLimits
+from schema.cost import RepeatedNames
 from schema.errors import ERROR_MAPPINGS, to_client_error
 from schema.mutations.root import Mutation
 from schema.query import Query
@@ -37,7 +38,7 @@ from schema.subscription import Subscription
 SDL_FILE = Path(__file__).parent / "schema.graphql"
 
 CACHED_DOCUMENTS = 1_000
-"""Documents that are kept parsed and validated: applications send the same ones again and again."""
+"""Number of documents that are kept parsed and validated: applications send the same documents again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ class Subscribed:
     """Executes the operation for one event, by `build_per_event_executor`."""
     document: DocumentNode
     source: SourceStream[Any, Any]
-    """The events, for each of which the operation is executed."""
+    """The source of events. The operation is executed for each of them."""
+    extensions: Mapping[str, Any]
+    """What the first result reports beside its data: the cost of the subscription."""
 
 
 class FlowRunsSchema(strawberry.Schema):
@@ -93,7 +96,8 @@ class FlowRunsSchema(strawberry.Schema):
                 if execution.operation_type is not OperationType.SUBSCRIPTION:
                     return None
                 async with runner.executing():
-                    return await self._source(execution, self._get_middleware_manager(extensions))
+                    reported = await runner.get_extensions_results(execution)
+                    return await self._source(execution, self._get_middleware_manager(extensions), reported)
         except MissingQueryError:
             return [to_client_error(GraphQLError("The request has no `query`. Send a GraphQL document."))]
         except CannotGetOperationTypeError as error:
@@ -106,7 +110,7 @@ class FlowRunsSchema(strawberry.Schema):
             ]
 
     async def _source(
-        self, execution: ExecutionContext, middleware: MiddlewareManager
+        self, execution: ExecutionContext, middleware: MiddlewareManager, extensions: Mapping[str, Any]
     ) -> "Subscribed | list[GraphQLError]":
         document = execution.graphql_document
         assert document is not None
@@ -125,7 +129,7 @@ class FlowRunsSchema(strawberry.Schema):
             source = await source
         if isinstance(source, GraphQLExecutionResult):
             return [to_client_error(error) for error in source.errors or ()]
-        return Subscribed(executor, document, cast("SourceStream[Any, Any]", source))
+        return Subscribed(executor, document, cast("SourceStream[Any, Any]", source), extensions)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Logs nothing: `to_client_error` logs internal errors, and only these."""
@@ -164,8 +168,8 @@ def build_schema() -> FlowRunsSchema:
         subscription=Subscription,
         extensions=[
             NamedOperation,
-            QueryLimits,
             Visibility,
+            QueryLimits,  # the last one: what is refused costs nothing
             lambda: AddValidationRules([RepeatedNames]),
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),

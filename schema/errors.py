@@ -11,8 +11,9 @@ from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
 from db.runs import reads
-from domain import errors
-from domain.errors import BadRequestError, ErrorField, FlowRunsError, InternalError
+from domain import error_declarations, errors
+from domain.error_declarations import ErrorField
+from domain.errors import BadRequestError, FlowRunsError, InternalError
 from schema.enums import ErrorCode
 from schema.fields import Info, columns_of, field
 from schema.types.flow_run import FlowRun
@@ -24,11 +25,11 @@ _logger = logging.getLogger(__name__)
     description="Why a mutation was refused. `... on UserError { code message }` selects every such error."
 )
 class UserError:
-    """Why a mutation was refused."""
+    """The reason why a mutation was refused."""
 
     error: strawberry.Private[errors.UserError]
 
-    @field("Identifies the error. Codes never change.", graphql_type=ErrorCode)
+    @field("The stable code of the error. Codes never change.", graphql_type=ErrorCode)
     def code(self) -> str:
         return self.error.code
 
@@ -44,7 +45,9 @@ class Problem:
     path: str = strawberry.field(
         description="The place in the document, such as `steps[2].input.url`. Empty for the document as a whole."
     )
-    message: str = strawberry.field(description="Human-readable: what is wrong or expected there. Do not parse it.")
+    message: str = strawberry.field(
+        description="Human-readable message with what is wrong or expected at the path. Do not parse it."
+    )
 
 
 def _problems_field(name: str, declared: ErrorField) -> tuple[str, Any]:
@@ -66,20 +69,22 @@ _FIELDS: Mapping[Any, Callable[[str, ErrorField], tuple[str, Any]]] = {
     tuple[errors.Problem, ...]: _problems_field,
     UUID: _run_field,
 }
-"""By the type of an error's field: the field of its GraphQL type. A UUID identifies a run, which clients can select."""
+"""For each type of an error's field, the field of its GraphQL type. A UUID identifies a run, which clients can
+select."""
 
 
 def _declare_type(error: type[errors.UserError]) -> type[UserError]:
     name = error.__name__.removesuffix("Error")
-    fields = dict(_FIELDS[field.type](name, field) for name, field in errors.fields_of(error).items())
+    fields = dict(_FIELDS[field.type](name, field) for name, field in error_declarations.fields_of(error).items())
     declared: type[UserError] = strawberry.type(
-        type(name, (UserError,), {"__doc__": error.__doc__, **fields}), description=errors.default_message(error)
+        type(name, (UserError,), {"__doc__": error.__doc__, **fields}),
+        description=error_declarations.default_message(error),
     )
     return declared
 
 
 ERROR_TYPES: Mapping[type, type[UserError]] = {
-    error: _declare_type(error) for error in errors.declared(errors.UserError)
+    error: _declare_type(error) for error in error_declarations.declared(errors.UserError)
 }
 """The GraphQL types of the errors that mutations return. Name, description and fields are those of the classes."""
 
@@ -95,11 +100,12 @@ class _ErrorMapping:
         return self.error_type(error=exception)
 
 
-ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in errors.declared(errors.UserError)]
+ERROR_MAPPINGS = [_ErrorMapping(error, ERROR_TYPES[error]) for error in error_declarations.declared(errors.UserError)]
 
 
 def to_client_error(error: GraphQLError) -> GraphQLError:
-    """`error` as a client sees it, with a code. Internal errors are masked: the log has them under a correlation ID."""
+    """Returns `error` in the form that clients see, with a code. Internal errors are masked: the log has them under a
+    correlation ID."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
@@ -117,8 +123,8 @@ def to_client_error(error: GraphQLError) -> GraphQLError:
 
 
 def extensions(error: FlowRunsError) -> Mapping[str, Any]:
-    """The `extensions` of a top-level error: its code and its fields."""
-    # The fields of a UserError are a part of its GraphQL type alone.
+    """Returns the `extensions` of a top-level error: its code and its fields."""
+    # The fields of a UserError are part of its GraphQL type only.
     details = {} if isinstance(error, errors.UserError) else error.details
     return {"code": error.code, **{to_camel_case(name): value for name, value in details.items()}}
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from db import migrate, secrets
 from db.core import pg_notify
 from db.core.database import Database
+from db.queue import holds
 from domain.errors import DatabaseUnavailableError
 from domain.observation.observer import SILENT
 from domain.observation.spans import NO_TRACES, Tracer
@@ -25,6 +26,7 @@ from engine.file_store import FileStore
 from engine.secrets.key_ring import KeyRing
 from engine.steps import KINDS
 from live.hub import Hub
+from resolvers.rates.budgets import Budgets
 from schema.build import build_schema
 from service.http.auth import BrowserSessions
 from service.http.cross_origin import OtherOrigins
@@ -32,7 +34,7 @@ from service.http.documents import Documents, PersistedDocuments, TrustedDocumen
 from service.http.downloads import Downloads
 from service.http.graphql import GraphQLEndpoint
 from service.http.pages import Pages
-from service.http.request_ids import RequestIds, abandoned, internal_error
+from service.http.request_ids import MaskedErrors, RequestIds, abandoned
 from service.http.viewers import Viewers
 from service.http.webhooks import Webhooks
 from service.keys.secret_keys import load_key_ring
@@ -45,7 +47,8 @@ from service.worker import Worker
 
 WEB = Path(__file__).parent.parent / "web" / "dist"
 CONSOLE_DOCUMENTS = WEB / "documents.json"
-"""The documents of the console, which are trusted like those of the operator; absent if the pages are not built."""
+"""The documents of the console, which are trusted like those of the operator. The file is missing if the pages are not
+built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def create_service(
     token_keys = load_token_keys(settings)
     viewers = Viewers(database, token_keys)
     sessions = BrowserSessions(database, viewers, project_id)
-    downloads = Downloads(database, viewers, flows, FileStore(settings.files_place))
+    downloads = Downloads(database, viewers, flows, FileStore(settings.files_location))
     hub = Hub(database)
     limits = Limits(settings.max_connections_per_key, settings.max_subscriptions_per_key)
     connections = ConnectionRegistry(database, limits)
@@ -82,13 +85,13 @@ def create_service(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            # Also when the start fails: threads of SQLite that are left would keep the process.
+            # Registered first, for the case that the start fails: open threads of SQLite would keep the process alive.
             stack.push_async_callback(asyncio.to_thread, tracer.close)
             stack.push_async_callback(database.close)
             stack.push_async_callback(viewers.write_uses)
-            stack.enter_context(viewers.forgetting_revoked())
-            signals = pg_notify.listen_for_other_processes(database, settings.database_url)
-            await stack.enter_async_context(signals)
+            stack.enter_context(viewers.forget_revoked())
+            notifications = pg_notify.listen_for_other_processes(database, settings.database_url)
+            await stack.enter_async_context(notifications)
             beside = [asyncio.create_task(work) for work in (connections.watch(), viewers.record_uses())]
             task = asyncio.create_task(worker.run()) if worker else None
             yield
@@ -111,6 +114,8 @@ def create_service(
         documents=documents,
         origins=origins,
         compiled_reads=settings.compiled_reads,
+        budgets=Budgets(database, settings.cost_per_minute),
+        report_costs=settings.report_costs,
         secret_keys=keys,
         token_keys=token_keys,
         observer=observer,
@@ -127,7 +132,7 @@ def create_service(
         routes=[
             endpoint.route(),
             WebSocketRoute("/graphql", endpoint),
-            *Webhooks(database, flows, settings.max_body_bytes, observer).routes(),
+            *Webhooks(database, flows, settings.max_body_bytes, keys, observer).routes(),
             Route("/sign-in", sessions.sign_in_by_token, methods=["GET"]),
             Route("/sign-in", sessions.sign_in_by_key, methods=["POST"]),
             Route("/sign-out", sessions.sign_out, methods=["POST"]),
@@ -138,8 +143,8 @@ def create_service(
             Route("/healthz", _healthz),
             Route("/readyz", _Readiness(database, keys)),
         ],
-        middleware=[Middleware(RequestIds), *traced, *origins.middleware()],
-        exception_handlers={ClientDisconnect: abandoned, Exception: internal_error},
+        middleware=[Middleware(RequestIds), *traced, *origins.middleware(), Middleware(MaskedErrors)],
+        exception_handlers={ClientDisconnect: abandoned},
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
     )
@@ -147,7 +152,7 @@ def create_service(
 
 
 def _documents(settings: Settings) -> Documents:
-    """Returns the documents that may be executed: all, or those that the operator and the console name."""
+    """Returns the documents that may be executed: all, or those of the operator and the console."""
     files = settings.trusted_document_files
     if not files:
         return PersistedDocuments(settings.persisted_queries)
@@ -163,8 +168,8 @@ async def _healthz(_: Request) -> Response:
 
 
 class _Readiness:
-    """Reports readiness: the database is available, has the schema that this version needs, and no secret in it was
-    encrypted by a key that is missing here."""
+    """Reports readiness: the database is available, has the schema that this version needs, and this service has the
+    keys of all secrets."""
 
     def __init__(self, database: Database, keys: KeyRing) -> None:
         self._database = database
@@ -177,6 +182,7 @@ class _Readiness:
         try:
             problem = await self._database.read(migrate.problem)
             counts = await self._database.read(secrets.key_counts) if problem is None else {}
+            drained_since = await self._database.read(holds.drained_since) if problem is None else None
         except DatabaseUnavailableError as error:
             return PlainTextResponse(f"{error.message}\n", status_code=503)
         if problem is not None:
@@ -186,4 +192,6 @@ class _Readiness:
             listed = ", ".join(f"{key} ({count} secrets)" for key, count in sorted(missing.items()))
             message = f"Keys of secrets are missing in FLOWRUNS_SECRET_KEYS: {listed}"
             return PlainTextResponse(f"{message}\n", status_code=503)
-        return PlainTextResponse("ready\n")
+        # A service that is drained still answers, so it is ready.
+        state = "ready" if drained_since is None else f"ready, drained since {drained_since:%Y-%m-%dT%H:%M:%SZ}"
+        return PlainTextResponse(f"{state}\n")

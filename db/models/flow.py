@@ -8,7 +8,8 @@ from sqlmodel import Field, SQLModel
 
 from db.models.types import Timestamp, key
 
-_LIMITED = text("max_concurrent_runs IS NOT NULL")
+_LIMITED = text("max_concurrent_runs IS NOT NULL OR hold_id IS NOT NULL")
+_DELETED = text("deleting_since IS NOT NULL")
 
 
 class Flow(SQLModel, table=True):
@@ -19,6 +20,7 @@ class Flow(SQLModel, table=True):
         UniqueConstraint("project_id", "name", name="uq_flow_project_name"),
         Index("ix_flow_project", "project_id", "id"),
         Index("ix_flow_limited", "project_id", sqlite_where=_LIMITED, postgresql_where=_LIMITED),
+        Index("ix_flow_deleting", "id", sqlite_where=_DELETED, postgresql_where=_DELETED),
     )
 
     id: UUID = Field(sa_column=key(primary_key=True))
@@ -31,8 +33,12 @@ class Flow(SQLModel, table=True):
     """ID of the published version. No foreign key: the version's row references the flow's."""
     max_concurrent_runs: int | None = Field(sa_column=Column(Integer))
     """Limit of RUNNING runs; None: only the limit of the project applies."""
+    hold_id: UUID | None = Field(sa_column=key(nullable=True))
+    """The hold that keeps its runs from starting; None: they start."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
     updated_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))
+    deleting_since: datetime | None = Field(sa_column=Column(Timestamp))
+    """Since when the flow is being deleted: nothing starts its runs, and its rows are deleted in the background."""
 
 
 class FlowVersion(SQLModel, table=True):
@@ -49,5 +55,5 @@ class FlowVersion(SQLModel, table=True):
     step_count: int = Field(sa_column=Column(Integer, nullable=False))
     """Number of steps in the definition, stored so that lists need not read the definition."""
     definition: str = Field(sa_column=Column(Text, nullable=False))
-    """Definition as JSON text, see domain/definition.py."""
+    """Definition as JSON text, see domain/flows/definition.py."""
     created_at: datetime = Field(sa_column=Column(Timestamp, nullable=False))

@@ -15,7 +15,7 @@ from db.deliveries import removal as deliveries
 from db.events import log as event_log
 from db.models import FlowRun, InputRequest, RunEvent, RunLog, StepAttempt, StepResult
 from db.models.types import table
-from db.runs import files
+from db.runs.output import files
 from db.sql.any_of import any_of
 
 _runs = table(FlowRun)

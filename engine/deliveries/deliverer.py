@@ -51,7 +51,7 @@ class Deliverer(BackgroundService):
 
     def __init__(self, database: Database, sender: Sender, secrets: SecretStore) -> None:
         """`secrets` has the keys that decrypt, and masks what receivers answer."""
-        super().__init__("deliverer", INTERVAL_SECONDS, database.signals, pubsub.DELIVERIES_DUE)
+        super().__init__("deliverer", INTERVAL_SECONDS, database.pubsub, pubsub.DELIVERIES_DUE)
         self._database = database
         self._sender = sender
         self._secrets = secrets
@@ -131,7 +131,7 @@ class Deliverer(BackgroundService):
         is_gone = attempt.status == _GONE
         ended = EndedAttempt(delivery, started_at, clock.now(), attempt, is_final=is_gone and endpoint.url is None)
         try:
-            if not await self._database.write_together(queue.end_attempts, delivery.id, ended):
+            if not await self._database.write_batched(queue.end_attempts, delivery.id, ended):
                 await self._database.write(queue.end_attempts, [ended])
             await self._judge(endpoint, attempt, is_gone=is_gone)
         except DatabaseUnavailableError:

@@ -19,8 +19,8 @@ from db.deliveries.relay import LeaseLostError
 from db.events import log as event_log
 from db.events.log import Gaps, LogPosition
 from db.row_types import EndpointRow, EventRow, RunRow
-from db.runs import input_requests
 from db.runs import reads as run_reads
+from db.runs.waits import input_requests
 from domain import ids, json_codec
 from domain.errors import FlowRunsError
 from domain.ids import IdKind
@@ -82,7 +82,7 @@ class Relay(BackgroundService):
     """Reads the event log for the endpoints. Any number of processes can run one."""
 
     def __init__(self, database: Database, compile_filter: CompileFilter) -> None:
-        super().__init__("relay", IDLE_SECONDS, database.signals, pubsub.ENDPOINTS_CHANGED)
+        super().__init__("relay", IDLE_SECONDS, database.pubsub, pubsub.ENDPOINTS_CHANGED)
         self._database = database
         self._compile = compile_filter
         self._token = uuid4()
@@ -109,7 +109,7 @@ class Relay(BackgroundService):
         await self._load()
         if not self._targets:
             return self.interval
-        with self._database.signals.listen(pubsub.EVENTS) as self._notified:
+        with self._database.pubsub.subscribe(pubsub.EVENTS) as self._notified:
             while self._targets and not self.is_stopping:
                 self._notified.clear()
                 seconds = await self._step()

@@ -8,6 +8,7 @@ from db import secrets
 from db.core.database import Database
 from db.deliveries import sealed as sealed_texts
 from db.secrets import SealedValue
+from engine.secrets import signing
 from engine.secrets.key_ring import KeyLostError, KeyRing, NoKeyError, Sealed
 from engine.secrets.run_secrets import output_context
 from engine.secrets.store import sealed_of
@@ -18,7 +19,7 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Rewrapped:
-    """What `rewrap` has done."""
+    """The result of `rewrap`."""
 
     values: int = 0
     """Values of secrets, current and former, that the first key has encrypted."""
@@ -30,6 +31,10 @@ class Rewrapped:
     """Secrets of endpoints and URLs of callbacks that the first key has encrypted."""
     unreadable_texts: int = 0
     """Secrets of endpoints and URLs of callbacks that no key of the ring decrypts."""
+    signing_secrets: int = 0
+    """Signing secrets of webhooks that the first key has encrypted."""
+    unreadable_signing_secrets: int = 0
+    """Signing secrets that no key of the ring decrypts."""
     unreadable_outputs: int = 0
     """Redacted outputs that no key of the ring decrypts."""
 
@@ -39,12 +44,14 @@ class Rewrapped:
             yield f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged."
         if self.unreadable_outputs:
             yield f"{self.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing."
+        if self.unreadable_signing_secrets:
+            yield f"{self.unreadable_signing_secrets} signing secrets of webhooks were encrypted by missing keys."
         if self.unreadable_texts:
             yield f"{self.unreadable_texts} texts of endpoints and callbacks were encrypted by keys that are missing."
 
 
 async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
-    """Encrypts everything with the first key that another key has encrypted. Services may run meanwhile.
+    """Encrypts every text of another key with the first key. Services may continue to run.
 
     Raises:
         NoKeyError: the ring has no key.
@@ -55,6 +62,7 @@ async def rewrap(database: Database, keys: KeyRing) -> Rewrapped:
     await _rewrap_values(database, keys, keys.primary_id, done)
     await _rewrap_outputs(database, keys, keys.primary_id, done)
     await _rewrap_texts(database, keys, keys.primary_id, done)
+    done.signing_secrets, done.unreadable_signing_secrets = await signing.seal_all(database, keys)
     return done
 
 

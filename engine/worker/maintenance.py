@@ -1,7 +1,7 @@
 """Periodic maintenance of a database and its file store: rescues waiting runs, prunes old data, deletes orphaned files.
 
 Every worker runs all jobs, and the workers do not coordinate: a job skips rows that another worker has locked, or
-repeats harmless work.
+repeats work without harm.
 """
 
 import asyncio
@@ -13,18 +13,23 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from db import access_tokens, audit_events, retention, secrets
+from db import access_tokens, audit_events, retention, secrets, text_indexes
 from db.bulk import operations as bulk_operations
 from db.core import sqlite
 from db.core.database import Database
 from db.deliveries import log as delivery_log
 from db.events import log as event_log
-from db.queue import slots, workers
+from db.queue import budgets, holds, slots, workers
+from db.removal import expiry, teardown
+from db.removal.sweep import Swept
 from db.rollups import upkeep
-from db.runs import files
+from db.runs.output import files
 from domain import ids
+from domain.ids import IdKind
 from domain.time import clock
 from engine.file_store import FileStore
+from engine.secrets import signing
+from engine.secrets.key_ring import NO_KEYS, KeyRing
 from engine.worker.background_service import BackgroundService
 
 _logger = logging.getLogger(__name__)
@@ -34,39 +39,47 @@ RESCUE_SECONDS = 10.0
 PRUNE_SECONDS = 600.0
 """Time between two prunes of expired data, in seconds."""
 STATISTICS_SECONDS = 600.0
-"""Time between two looks at how the values in SQLite's tables are spread, in seconds."""
+"""Time between two updates of SQLite's statistics on the distribution of values, in seconds."""
 ORPHANS_SECONDS = 6 * 3600.0
 """Time between two searches for orphaned files, in seconds: each reads the list of all files in the store."""
 ORPHAN_AGE = timedelta(days=1)
-"""Younger files without a row are no orphans: the row is written after the bytes, at the end of the attempt at latest.
-"""
+"""Age below which a file without a row is not an orphan: the row is written after the bytes, at the end of the attempt
+at latest."""
 RUN_BATCH = 100
-"""Runs purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
+"""Runs that are purged in one transaction. With a few steps each, the transaction takes tens of milliseconds."""
+REMOVAL_BATCH = 500
+"""Runs that are deleted or archived in one transaction, without the child runs that go with them."""
+REMOVAL_SECONDS = 5.0
+"""Time between two searches for flows and projects that are being deleted, in seconds."""
+MERGE_PAGES = 500
+"""Pages of the index of texts that are merged in one transaction, which takes some tens of milliseconds."""
 LINE_BATCH = 5_000
-"""Log lines deleted in one transaction."""
+"""Log lines that are deleted in one transaction."""
 EVENT_BATCH = 1_000
-"""Events examined in one transaction, which deletes most of them; events of the audit log deleted in one."""
+"""Events that are examined in one transaction, which deletes most of them; also events of the audit log that are
+deleted in one."""
 OUTCOME_BATCH = 5_000
-"""Outcomes of bulk operations deleted in one transaction."""
+"""Outcomes of bulk operations that are deleted in one transaction."""
 DELIVERY_BATCH = 1_000
-"""Deliveries deleted in one transaction, with their attempts."""
+"""Deliveries that are deleted in one transaction, with their attempts."""
 SECRET_BATCH = 1_000
-"""Retired values of secrets deleted in one transaction."""
+"""Retired values of secrets that are deleted in one transaction."""
 LOST_AGE = timedelta(days=1)
-"""Time after which a worker that was lost is no longer listed."""
+"""Time after which a lost worker is no longer listed."""
 RETIRED_DAYS = 30
-"""Days for which a value of a secret is masked after it was rotated or deleted. By then a value that is still accepted
-somewhere should be revoked there, and log lines of services that repeat it should be gone."""
+"""Days for which a value of a secret is masked after it was rotated or deleted. By then, other services should have
+revoked the value, and their log lines that repeat it should be deleted."""
 FILE_BATCH = 50
-"""Files deleted from the store at the same time."""
+"""Files that are deleted from the store at the same time."""
 COUNT_SECONDS = 1.0
 """Time between two sums of changed counts, in seconds. Answers add up the changes since the last one."""
 CHANGE_BATCH = 20_000
-"""Changed counts summed in one transaction."""
+"""Changed counts that are summed in one transaction."""
 OLD_RUN_BATCH = 2_000
-"""Old runs counted in one transaction, about: those created within 15 minutes are counted together."""
+"""Approximate number of old runs that are counted in one transaction: runs created within 15 minutes are counted
+together."""
 PAUSE_SECONDS = 0.1
-"""Pause between two batches, in seconds, so that other writers get their turn."""
+"""Pause between two batches, in seconds, for other writers."""
 
 _FILE_KEY = re.compile("([0-9a-f]{32})/([0-9a-f]{32})")
 
@@ -88,6 +101,7 @@ def maintenance_jobs(
     bulk_days: int | None = None,
     audit_days: int | None = None,
     delivery_days: int | None = None,
+    keys: KeyRing = NO_KEYS,
 ) -> list[Job]:
     """Returns all maintenance jobs.
 
@@ -99,19 +113,26 @@ def maintenance_jobs(
         bulk_days: Days for which bulk operations are kept after their end; None: for ever.
         audit_days: Days for which events of the audit log are kept; None: for ever.
         delivery_days: Days for which deliveries are kept; None: for ever.
+        keys: The keys that encrypt secrets.
     """
     return [
         Job("rescue waiting runs", RESCUE_SECONDS, partial(rescue_waiting_runs, database)),
         Job("sum changed counts", COUNT_SECONDS, partial(keep_counts, database)),
         Job("remove empty counts", PRUNE_SECONDS, partial(database.write, upkeep.remove_empty)),
         Job("purge step data", PRUNE_SECONDS, partial(purge_step_data, database, retention_days)),
+        Job("archive old runs", PRUNE_SECONDS, partial(archive_old_runs, database)),
+        Job("delete expired runs", PRUNE_SECONDS, partial(delete_expired_runs, database)),
+        Job("delete flows and projects", REMOVAL_SECONDS, partial(delete_flows_and_projects, database)),
         Job("prune events", PRUNE_SECONDS, partial(prune_events, database, event_days)),
         Job("prune bulk operations", PRUNE_SECONDS, partial(prune_bulk_operations, database, bulk_days)),
         Job("prune revoked tokens", PRUNE_SECONDS, partial(database.write, access_tokens.purge)),
+        Job("prune full budgets", PRUNE_SECONDS, partial(database.write, budgets.purge)),
         Job("prune audit log", PRUNE_SECONDS, partial(prune_audit_log, database, audit_days)),
         Job("prune deliveries", PRUNE_SECONDS, partial(prune_deliveries, database, delivery_days)),
         Job("prune retired secrets", PRUNE_SECONDS, partial(prune_retired_secrets, database)),
+        Job("encrypt signing secrets", PRUNE_SECONDS, partial(signing.seal_all, database, keys, plain=True)),
         Job("prune lost workers", PRUNE_SECONDS, partial(prune_lost_workers, database)),
+        Job("merge index of texts", PRUNE_SECONDS, partial(merge_forgotten_texts, database)),
         Job("gather statistics", STATISTICS_SECONDS, partial(gather_statistics, database)),
         Job("delete purged files", PRUNE_SECONDS, partial(delete_purged_files, database, store)),
         Job("delete orphaned files", ORPHANS_SECONDS, partial(delete_orphaned_files, database, store)),
@@ -119,19 +140,19 @@ def maintenance_jobs(
 
 
 class MaintenanceRunner:
-    """Runs maintenance jobs side by side: a job that takes long, or fails, does not delay the others."""
+    """Runs the maintenance jobs concurrently: a job that takes long, or fails, does not delay the others."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._services = [_JobService(job) for job in jobs]
 
     async def run(self) -> None:
-        """Run the jobs until `stop`, or until cancelled."""
+        """Runs the jobs until `stop`, or until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for service in self._services:
                 tasks.create_task(service.run())
 
     def stop(self) -> None:
-        """Start no further job; `run` returns when the current ones have ended."""
+        """Starts no further job; `run` returns when the current ones have ended."""
         for service in self._services:
             service.stop()
 
@@ -147,19 +168,29 @@ class _JobService(BackgroundService):
 
 
 async def gather_statistics(database: Database) -> None:
-    """Gather the statistics of SQLite's tables. PostgreSQL does so by itself."""
+    """Updates the statistics of SQLite's tables. PostgreSQL updates its own."""
     if database.dialect == "sqlite":
         await database.write(lambda uow: sqlite.gather_statistics(uow.conn))
 
 
+async def merge_forgotten_texts(database: Database) -> None:
+    """Remove what SQLite's index of texts still holds of erased messages and of deleted runs."""
+    while await database.write(text_indexes.merge_forgotten, MERGE_PAGES):
+        await clock.sleep(PAUSE_SECONDS)
+
+
 async def rescue_waiting_runs(database: Database) -> None:
-    """Promote runs that wait for a slot although one is free."""
+    """Promote runs that wait for a slot although one is free, or for the end of a hold that has ended."""
     for project_id, flow_id in await database.read(slots.wait_queues):
         await database.write(slots.rescue_wait_queue, project_id, flow_id)
+    for hold_id in await database.read(holds.ended):
+        while await database.write(holds.release_queue, hold_id):
+            await clock.sleep(PAUSE_SECONDS)
 
 
 async def keep_counts(database: Database) -> None:
-    """Sum the changes of the counts of runs; after an upgrade, first count the runs that are older than the counts."""
+    """Sums the changes of the counts of runs; after an upgrade, first counts the runs that are older than the
+    counts."""
     if not await database.read(upkeep.needs_upkeep):
         return
     await count_old_runs(database)
@@ -169,7 +200,7 @@ async def keep_counts(database: Database) -> None:
 
 
 async def count_old_runs(database: Database) -> None:
-    """Count the runs that were there before the counts. It goes on where it was broken off."""
+    """Counts the runs that existed before the counts. An interrupted count is continued."""
     while await database.write(upkeep.fill, OLD_RUN_BATCH):
         await clock.sleep(PAUSE_SECONDS)
 
@@ -190,8 +221,56 @@ async def purge_step_data(database: Database, retention_days: int | None) -> int
     return total
 
 
+async def archive_old_runs(database: Database) -> int:
+    """Archive the runs that succeeded as long ago as the settings of their projects say; returns their number."""
+    total = 0
+    for project_id in await database.read(expiry.archived):
+        is_last = False
+        while not is_last:
+            runs, is_last = await database.write(expiry.archive_old, project_id, REMOVAL_BATCH)
+            total += runs
+            await clock.sleep(0 if is_last else PAUSE_SECONDS)
+    if total:
+        _logger.info("old runs archived", extra={"runs": total})
+    return total
+
+
+async def delete_expired_runs(database: Database) -> int:
+    """Delete the runs whose retention has ended; returns their number."""
+    total = 0
+    for project_id, status in await database.read(expiry.retained):
+        total += await _sweep(database, expiry.delete_expired, project_id, status)
+    if total:
+        _logger.info("expired runs deleted", extra={"runs": total})
+    return total
+
+
+async def delete_flows_and_projects(database: Database) -> None:
+    """Go on with the deletion of flows and projects, until nothing is left to be done for now."""
+    for flow_id in await database.read(teardown.deleting_flows):
+        while await database.write(teardown.stop_runs, flow_id):
+            await clock.sleep(PAUSE_SECONDS)
+        total = await _sweep(database, teardown.delete_runs, flow_id)
+        if await database.write(teardown.finish_flow, flow_id):
+            _logger.info("flow deleted", extra={"flow_id": ids.encode(IdKind.FLOW, flow_id), "runs": total})
+    for project_id in await database.read(teardown.deleting_projects):
+        while await database.write(teardown.finish_project, project_id, OUTCOME_BATCH):
+            await clock.sleep(PAUSE_SECONDS)
+
+
+async def _sweep(database: Database, delete_chunk: Callable[..., Swept | None], *of: object) -> int:
+    """Delete runs in chunks, with pauses, until there are no more; returns their number."""
+    total = 0
+    after = UUID(int=0)
+    while (swept := await database.write(delete_chunk, *of, after, REMOVAL_BATCH)) is not None:
+        after = swept.through
+        total += swept.total
+        await clock.sleep(PAUSE_SECONDS)
+    return total
+
+
 async def prune_events(database: Database, event_days: int | None) -> None:
-    """Delete the events whose retention has ended. Cursors that point to them expire."""
+    """Deletes the events whose retention has ended. Cursors that point to them expire."""
     if event_days is None:
         return
     before = clock.now() - timedelta(days=event_days)
@@ -227,7 +306,7 @@ async def prune_bulk_operations(database: Database, bulk_days: int | None) -> No
 
 
 async def prune_retired_secrets(database: Database) -> None:
-    """Delete the values of secrets that were rotated or deleted long ago. They are not masked any more."""
+    """Deletes the values of secrets that were rotated or deleted long ago. They are not masked any more."""
     before = clock.now() - timedelta(days=RETIRED_DAYS)
     while await database.write(secrets.prune_retired, before, SECRET_BATCH) == SECRET_BATCH:
         await clock.sleep(PAUSE_SECONDS)
@@ -239,12 +318,12 @@ async def prune_lost_workers(database: Database) -> None:
 
 
 async def delete_purged_files(database: Database, store: FileStore) -> int:
-    """Delete all files of purged runs; returns their number.
+    """Deletes all files of purged runs; returns their number.
 
     The bytes are deleted before the rows, so an interrupted deletion is repeated.
 
     Raises:
-        FileStoreError: the file store is unavailable or refuses.
+        FileStoreError: the file store is unavailable, or refuses the request.
     """
     deleted = 0
     while rows := await database.read(files.purged, FILE_BATCH):
@@ -257,10 +336,10 @@ async def delete_purged_files(database: Database, store: FileStore) -> int:
 
 
 async def delete_orphaned_files(database: Database, store: FileStore) -> int:
-    """Delete stored files that never got a row, because a worker was lost; returns their number.
+    """Deletes stored files without a row, which lost workers left; returns their number.
 
     Raises:
-        FileStoreError: the file store is unavailable or refuses.
+        FileStoreError: the file store is unavailable, or refuses the request.
     """
     deleted = 0
     async for keys in store.keys(FILE_BATCH):
@@ -276,7 +355,7 @@ async def delete_orphaned_files(database: Database, store: FileStore) -> int:
 
 def _old_files(keys: Iterable[str]) -> dict[UUID, tuple[UUID, str]]:
     """Returns run and key of each file that is old enough to have a row, by file ID."""
-    # IDs begin with their time of creation.
+    # IDs begin with their creation time.
     youngest = ids.first_uuid_at(clock.now() - ORPHAN_AGE)
     old = {}
     for key in keys:
@@ -289,7 +368,7 @@ def _old_files(keys: Iterable[str]) -> dict[UUID, tuple[UUID, str]]:
 
 
 async def _delete_from_store(store: FileStore, keys: Iterable[str]) -> None:
-    """Delete all files, then raise the first error."""
+    """Deletes all files, then raises the first error."""
     results = await asyncio.gather(*(store.delete(key) for key in keys), return_exceptions=True)
     for error in results:
         if error is not None:

@@ -13,9 +13,10 @@ from domain.errors import (
     PrivilegeExceededError,
     ProjectNotFoundError,
     ProjectRequiredError,
+    SettingsInvalidError,
 )
-from resolvers import api_keys
-from schema.arguments import argument
+from resolvers.access import api_keys
+from schema.arguments import argument, given
 from schema.enums import Role
 from schema.fields import Info, columns_of
 from schema.mutations.declaration import mutation, result, success
@@ -41,6 +42,13 @@ class RotateApiKeySuccess:
 
 
 @success
+class UpdateApiKeySuccess:
+    """The key was changed."""
+
+    api_key: ApiKey = strawberry.field(description="The changed key.")
+
+
+@success
 class RevokeApiKeySuccess:
     """The key was revoked."""
 
@@ -48,12 +56,16 @@ class RevokeApiKeySuccess:
 
 
 CreateApiKeyResult = Annotated[
-    CreateApiKeySuccess | PrivilegeExceededError | ProjectRequiredError | ProjectNotFoundError,
+    CreateApiKeySuccess | PrivilegeExceededError | ProjectRequiredError | ProjectNotFoundError | SettingsInvalidError,
     result("CreateApiKeyResult", "The new key and its secret, or an error that says why it was not created."),
 ]
 RotateApiKeyResult = Annotated[
     RotateApiKeySuccess | ApiKeyNotFoundError | ApiKeyNotActiveError | PrivilegeExceededError,
     result("RotateApiKeyResult", "The new key and its secret, or an error that says why the key was not replaced."),
+]
+UpdateApiKeyResult = Annotated[
+    UpdateApiKeySuccess | ApiKeyNotFoundError | ApiKeyNotActiveError | PrivilegeExceededError | SettingsInvalidError,
+    result("UpdateApiKeyResult", "The changed key, or an error that says why it was not changed."),
 ]
 RevokeApiKeyResult = Annotated[
     RevokeApiKeySuccess | ApiKeyNotFoundError | ApiKeyNotActiveError | PrivilegeExceededError,
@@ -61,10 +73,11 @@ RevokeApiKeyResult = Annotated[
 ]
 
 _ExpiresAt = Annotated[
-    datetime | None, argument("When the key expires. Not together with `expiresIn`. By default it does not expire.")
+    datetime | None,
+    argument("The instant at which the key expires. Not together with `expiresIn`. Default: it does not expire."),
 ]
 _ExpiresIn = Annotated[
-    str | None, argument("How long the key can be used: a duration in ISO 8601, such as `PT1H`, `P90D` or `P1Y`.")
+    str | None, argument("The lifetime of the key: a duration in ISO 8601, such as `PT1H`, `P90D` or `P1Y`.")
 ]
 
 
@@ -76,24 +89,31 @@ class ApiKeyMutation:
     async def create_api_key(
         self,
         info: Info,
-        name: Annotated[str, argument("What the key is for: 1 to 200 characters.")],
-        role: Annotated[Role, argument("What the key may do.")],
+        name: Annotated[str, argument("The purpose of the key: 1 to 200 characters.")],
+        role: Annotated[Role, argument("The rights of the key.")],
         expires_at: _ExpiresAt = None,
         expires_in: _ExpiresIn = None,
         project_id: Annotated[
             strawberry.ID | None,
             argument(
-                "The project of the key. Required for operator keys unless `allProjects` is set; by default the project"
-                " of the key in use."
+                "The project of the key. Required for operator keys unless `allProjects` is set. Default: the "
+                "project of the key in use."
             ),
         ] = None,
         all_projects: Annotated[
-            bool, argument("Creates an operator key, which sees all projects. Only operator keys can.")
+            bool, argument("True: creates an operator key, which can see all projects. Only operator keys can do this.")
         ] = False,
         payloads: Annotated[
             bool,
-            argument("False: the key has no sight of inputs, outputs, details of errors, logs and files of runs."),
+            argument("False: the key cannot read inputs, outputs, details of errors, logs and files of runs."),
         ] = True,
+        cost_per_minute: Annotated[
+            int | None,
+            argument(
+                "What the operations of the key may cost in a minute, 1 to 1,000,000,000. By default as much as those"
+                " of the key in use."
+            ),
+        ] = None,
     ) -> CreateApiKeyResult:
         issued = await api_keys.create(
             info.context,
@@ -104,13 +124,14 @@ class ApiKeyMutation:
             payloads=payloads,
             expires_at=expires_at,
             expires_in=expires_in,
+            cost_per_minute=cost_per_minute,
         )
         return CreateApiKeySuccess(api_key=await _load_key(info, issued.key_id), secret=issued.secret)
 
     @mutation(
         Role.ADMIN,
-        "Replaces an API key: creates one with the same name, role and project, and lets the old one expire after"
-        " `overlap`, so that clients can change over without a gap.",
+        "Replaces an API key: creates a key with the same name, role and project, and lets the old one expire "
+        "after `overlap`, so that clients can change over without a gap.",
     )
     async def rotate_api_key(
         self,
@@ -119,21 +140,44 @@ class ApiKeyMutation:
         overlap: Annotated[
             str,
             argument(
-                "How long the old key can still be used: a duration in ISO 8601, such as `PT15M`. `PT0S` ends it at"
-                " once. It never lasts longer than it would without the rotation."
+                "The time for which the old key remains valid: a duration in ISO 8601, such as `PT15M`. `PT0S` "
+                "ends it at once. It never lasts longer than without the rotation."
             ),
         ] = api_keys.DEFAULT_OVERLAP,
         expires_at: Annotated[
             datetime | None,
             argument(
-                "When the new key expires. Not together with `expiresIn`. By default the new key lives as long as the"
-                " old one was to live."
+                "The instant at which the new key expires. Not together with `expiresIn`. Default: the new key "
+                "gets the lifetime of the old one."
             ),
         ] = None,
         expires_in: _ExpiresIn = None,
     ) -> RotateApiKeyResult:
         issued = await api_keys.rotate(info.context, id, overlap, expires_at=expires_at, expires_in=expires_in)
         return RotateApiKeySuccess(api_key=await _load_key(info, issued.key_id), secret=issued.secret)
+
+    @mutation(
+        Role.ADMIN,
+        "Changes the name or the rate limit of an API key. Requests have the new limit within a second; connections"
+        " that are open keep theirs.",
+    )
+    async def update_api_key(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, argument("The key to change.")],  # noqa: A002
+        name: Annotated[
+            str | None, argument("The new name: 1 to 200 characters. Left out or null, the name stays.")
+        ] = None,
+        cost_per_minute: Annotated[
+            int | None,
+            argument(
+                "What the operations of the key may cost in a minute, 1 to 1,000,000,000. Null: the default of the"
+                " service. Left out, it stays."
+            ),
+        ] = strawberry.UNSET,
+    ) -> UpdateApiKeyResult:
+        changes = given(cost_per_minute=cost_per_minute) | ({"name": name} if name is not None else {})
+        return UpdateApiKeySuccess(api_key=await _load_key(info, await api_keys.update(info.context, id, changes)))
 
     @mutation(
         Role.ADMIN,

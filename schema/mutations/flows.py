@@ -14,10 +14,12 @@ from domain.errors import (
     InputTooLargeError,
     ProjectNotFoundError,
     ProjectRequiredError,
+    RunsNotFinalError,
     SettingsInvalidError,
 )
 from resolvers import flows
 from resolvers.flows import Published
+from resolvers.removal import deletions
 from schema.arguments import argument, given
 from schema.enums import Role
 from schema.errors import Problem
@@ -27,7 +29,9 @@ from schema.types.flow import Flow, FlowVersion
 
 _DEFINITION = "The steps of the flow. Its JSON Schema is at /schemas/flow-definition.json."
 
-_WARNINGS = "What is allowed in the definition and probably a mistake, such as a credential in clear. At most 20."
+_WARNINGS = (
+    "Parts of the definition that are allowed and probably mistakes, such as a credential in clear text. At most 20."
+)
 
 
 @success
@@ -43,6 +47,18 @@ class UpdateFlowSuccess:
     """The flow was changed."""
 
     flow: Flow = strawberry.field(description="The changed flow.")
+
+
+@success
+class DeleteFlowSuccess:
+    """The deletion of the flow was begun, or would be. The numbers are of what was there before."""
+
+    flow: Flow = strawberry.field(description="The flow. It can be read until all of its runs are deleted.")
+    runs: int = strawberry.field(description="Runs of the flow, with `liveRuns`.")
+    live_runs: int = strawberry.field(description="Runs that have not ended. While there are any, it is refused.")
+    flow_versions: int = strawberry.field(description="Versions of the flow.")
+    schedules: int = strawberry.field(description="Schedules.")
+    webhooks: int = strawberry.field(description="Webhooks.")
 
 
 @success
@@ -66,6 +82,10 @@ UpdateFlowResult = Annotated[
     UpdateFlowSuccess | FlowNotFoundError | FlowNameTakenError | SettingsInvalidError,
     result("UpdateFlowResult", "The changed flow, or an error that says why it was not changed."),
 ]
+DeleteFlowResult = Annotated[
+    DeleteFlowSuccess | FlowNotFoundError | RunsNotFinalError,
+    result("DeleteFlowResult", "What is deleted, or an error that says why nothing was."),
+]
 PublishFlowVersionResult = Annotated[
     PublishFlowVersionSuccess | FlowNotFoundError | DefinitionInvalidError | InputTooLargeError,
     result("PublishFlowVersionResult", "The new version, or an error that says why it was not published."),
@@ -81,10 +101,10 @@ class FlowMutation:
         self,
         info: Info,
         name: Annotated[str, argument("The name, unique in the project: 1 to 200 characters.")],
-        definition: Annotated[JSON | None, argument(f"{_DEFINITION} By default no version is published.")] = None,
+        definition: Annotated[JSON | None, argument(f"{_DEFINITION} Default: no version is published.")] = None,
         project_id: Annotated[
             strawberry.ID | None,
-            argument("The project of the flow. Required for operator keys; by default the key's project."),
+            argument("The project of the flow. Required for operator keys. Default: the key's project."),
         ] = None,
     ) -> CreateFlowResult:
         created = await flows.create(info.context, name, definition, project_id)
@@ -96,16 +116,16 @@ class FlowMutation:
         info: Info,
         flow_id: Annotated[strawberry.ID, argument("The flow to change.")],
         name: Annotated[
-            str | None, argument("The new name: 1 to 200 characters. Left out or null, the name stays.")
+            str | None, argument("The new name: 1 to 200 characters. If omitted or null, the name stays.")
         ] = None,
         enabled: Annotated[
-            bool | None, argument("Whether runs of the flow can be started. Left out or null, this stays.")
+            bool | None, argument("True: runs of the flow can be started. If omitted or null, this stays.")
         ] = None,
         max_concurrent_runs: Annotated[
             int | None,
             argument(
-                "The number of runs that can be RUNNING at once, at least 1. Null removes the limit."
-                " Left out, it stays."
+                "The number of runs that can be RUNNING at the same time, at least 1. Null removes the limit. "
+                "If omitted, the limit stays."
             ),
         ] = strawberry.UNSET,
     ) -> UpdateFlowResult:
@@ -113,6 +133,21 @@ class FlowMutation:
         changes |= given(max_concurrent_runs=max_concurrent_runs)
         changed_id = await flows.update(info.context, flow_id, changes)
         return UpdateFlowSuccess(flow=await _load_flow(info, changed_id))
+
+    @mutation(
+        Role.ADMIN,
+        "Deletes a flow: at once its schedules and webhooks, then its runs in the background, with their child runs, at"
+        " last its versions and itself. Refused while runs are live. Until then its name is taken, and nothing starts"
+        " runs of it. Repeating it changes nothing.",
+    )
+    async def delete_flow(
+        self,
+        info: Info,
+        flow_id: Annotated[strawberry.ID, argument("The flow to delete.")],
+        dry_run: Annotated[bool, argument("True: nothing is deleted, and the result says what would be.")] = False,
+    ) -> DeleteFlowResult:
+        deletion = await deletions.delete_flow(info.context, flow_id, dry_run=dry_run)
+        return DeleteFlowSuccess(flow=await _load_flow(info, deletion.key), **deletion.contents)
 
     @mutation(Role.ADMIN, "Publishes a new version of a flow. Runs that have been started keep their version.")
     async def publish_flow_version(

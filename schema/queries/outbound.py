@@ -7,7 +7,7 @@ import strawberry
 from resolvers.outbound import deliveries, endpoints
 from schema.fields import Info, field
 from schema.inputs.outbound import DeliveryFilter
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.outbound.endpoint import Delivery, Endpoint
 
 

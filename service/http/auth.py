@@ -13,7 +13,7 @@ from db import api_keys
 from db.core.database import Database
 from domain.actor import Origin
 from domain.enums import Role
-from domain.errors import FlowRunsError, UnauthenticatedError
+from domain.errors import FlowRunsError, RateLimitedError, UnauthenticatedError
 from resolvers.context import Viewer
 from schema.errors import extensions
 from service.http.public_path import public_path
@@ -24,7 +24,7 @@ SESSION_NAME = "browser session"
 SESSION_LIFETIME = timedelta(days=30)
 
 ANONYMOUS = Viewer(UUID(int=0), UUID(int=0), Role.VIEWER, "nobody")
-"""The viewer of a socket before it has shown a key. It sees nothing, and its connection is rejected."""
+"""The viewer of a socket before it has shown a key. It can see nothing, and its connection is rejected."""
 
 
 async def authenticate(connection: HTTPConnection, viewers: Viewers) -> Viewer:
@@ -64,7 +64,11 @@ def _bearer(authorization: str) -> str | None:
 def error_response(error: FlowRunsError, status: int | None = None) -> Response:
     """Returns `error` in the shape of a GraphQL response; `status` replaces the HTTP status of the error's class."""
     body = {"errors": [{"message": error.message, "extensions": extensions(error)}]}
-    headers = {"www-authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else None
+    headers = None
+    if isinstance(error, UnauthenticatedError):
+        headers = {"www-authenticate": "Bearer"}
+    elif isinstance(error, RateLimitedError):
+        headers = {"retry-after": str(error.retry_after)}
     return JSONResponse(body, status_code=status or error.http_status, headers=headers)
 
 
@@ -107,7 +111,7 @@ class BrowserSessions:
             body = None
         secret = body.get("key") if isinstance(body, dict) else None
         if not isinstance(secret, str) or await self._viewers.find(secret) is None:
-            return error_response(UnauthenticatedError("This is not a valid API key."))
+            return error_response(UnauthenticatedError("The API key is not valid."))
         response = Response(status_code=204)
         _set_cookie(request, response, secret)
         return response

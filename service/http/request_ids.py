@@ -16,12 +16,13 @@ HEADER = "x-request-id"
 _RAW_HEADER = HEADER.encode()
 
 _SAFE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-"""The IDs that are taken from a client or a proxy: printable ASCII that needs no quotes, of bounded length."""
+"""Matches the IDs that are accepted from a client or a proxy: printable ASCII that needs no quotes, of bounded
+length."""
 _HEAD_TYPES = ("http.response.start", "websocket.accept")
 
 
 class RequestIds:
-    """Middleware that takes the request's ID from `X-Request-ID`, or makes one, and returns it in the same header."""
+    """Middleware that takes the request's ID from `X-Request-ID`, or creates one, and returns it in the same header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,13 +46,32 @@ class RequestIds:
 
 
 async def abandoned(_: Request, __: Exception) -> Response:
-    """Returns the response to a request whose client went away before its end. It is never read, and it is no fault."""
+    """Returns the response to a request whose client has disconnected. It is never read, and it is not a failure."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
-async def internal_error(_: Request, __: Exception) -> Response:
-    """Returns the response to a request in which the service failed; the server logs the exception."""
-    request_id = str(current_log_fields().get(REQUEST_ID, ""))
-    response = error_response(InternalError(request_id))
-    response.headers[HEADER] = request_id
-    return response
+class MaskedErrors:
+    """Middleware that responds to a request in which the service failed; the server logs the exception.
+
+    It is the innermost one, so that the response has the headers of the others: without those of CORS, a page of
+    another origin could not read it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = scope["type"] != "http"
+
+        async def watch(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if not has_begun:
+                request_id = str(current_log_fields().get(REQUEST_ID, ""))
+                await error_response(InternalError(request_id))(scope, receive, send)
+            raise

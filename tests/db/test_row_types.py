@@ -25,8 +25,11 @@ TABLES: dict[type, type[SQLModel]] = {
     row_types.DeliveryRow: models.Delivery,
     row_types.DeliveryAttemptRow: models.DeliveryAttempt,
     row_types.EventRow: models.RunEvent,
+    row_types.StartHoldRow: models.StartHold,
     row_types.ApiKeyRow: models.ApiKey,
     row_types.AuditEventRow: models.AuditEvent,
+    row_types.BulkOperationRow: models.BulkOperation,
+    row_types.BulkOutcomeRow: models.BulkOutcome,
     row_types.WorkerRow: models.Worker,
 }
 

@@ -21,7 +21,7 @@ from graphql import (
     validate,
 )
 
-from domain import errors
+from domain import error_declarations, errors
 from schema.build import SDL_FILE, sdl
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "examples").glob("*.graphql"))
@@ -30,12 +30,13 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "web" / "src" / "graphiql" / "exa
 CONTRACT = {
     "Query": """node nodes viewer flow flows flowRun flowRuns flowRunStats bulkOperation bulkOperations secrets apiKeys
         auditEvents inputRequests schedules projects workers queues
-        validateFlowDefinition""",
-    "Mutation": """createFlow updateFlow updateProject publishFlowVersion startRun retry rerun completeStep cancel
-        resumeRun updateRun createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
+        validateFlowDefinition drain""",
+    "Mutation": """createFlow updateFlow deleteFlow updateProject deleteProject holdFlow releaseFlow holdProject
+        releaseProject publishFlowVersion startRun retry rerun completeStep cancel resumeRun updateRun
+        createSchedule updateSchedule deleteSchedule createWebhook rotateWebhook deleteWebhook
         createSecret rotateSecret deleteSecret
         bulkCancel bulkRetry bulkArchive bulkUnarchive bulkErase bulkDelete cancelBulkOperation
-        createApiKey rotateApiKey revokeApiKey
+        createApiKey updateApiKey rotateApiKey revokeApiKey
         createAccessToken revokeAccessToken""",
     "BulkOperation": """id project kind status strategy stepName filter ignoredFilterFields excludedIds source
         requestedBy maxPerSecond spreadOverMs matched processed succeeded skipped failed reasons outcomes plan createdAt
@@ -84,7 +85,8 @@ CONTRACT = {
         createdWithin olderThan expiresAfter expiresBefore expiresWithin""",
     "WaitingFor": "kind until blockedBy position",
     "Actor": "kind id name",
-    "ApiKey": "id name role payloads hint project createdBy createdAt expiresAt lastUsedAt revokedAt replacesId",
+    "ApiKey": """id name role payloads costPerMinute hint project createdBy createdAt expiresAt lastUsedAt revokedAt
+        replacesId""",
     "AuditEvent": "id action actor objectId flowId project requestId details createdAt",
     "AuditEventFilter": "actions actorIds objectIds projectIds requestIds createdAfter createdBefore",
     "ApiKeyConnection": "edges nodes pageInfo totalCount",
@@ -101,8 +103,8 @@ CONTRACT = {
         reusedItems rerunItems""",
     "StartCheck": "allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
     "Completability": "stepName allowed reason message reusedSteps rerunSteps reusedStepNames rerunStepNames",
-    "Flow": """id name enabled maxConcurrentRuns createdAt updatedAt project publishedVersion schedules webhooks lastRun
-        runs stats versions""",
+    "Flow": """id name enabled maxConcurrentRuns hold createdAt updatedAt deletingSince project publishedVersion
+        schedules webhooks lastRun runs stats versions""",
     "FlowDefinitionCheck": "isValid problems warnings steps",
     "StepDefinition": "position name displayName kind when input maxAttempts timeoutSeconds continueOnFailure",
     "ScheduleFilter": "projectIds flowIds enabled",
@@ -113,10 +115,17 @@ CONTRACT = {
     "Secret": "id name environment createdAt changedAt changedBy isReadable",
     "FlowVersion": "id number stepCount definition createdAt steps flow",
     "Project": """id name retryLimit maxConcurrentRuns quotaRuns quotaPeriod quotaUsed quotaResetsAt retentionDays
-        createdAt secrets""",
+        hold runRetention archiveSucceededAfterDays expiredRuns createdAt deletingSince secrets""",
+    "RunRetention": "status days",
+    "ExpiredRuns": "toDelete toArchive",
+    "DeleteFlowSuccess": "flow runs liveRuns flowVersions schedules webhooks",
+    "DeleteProjectSuccess": """project runs liveRuns flows flowVersions schedules webhooks secrets apiKeys
+        bulkOperations""",
     "QuotaExceeded": "code message run",
     "SettingsInvalid": "code message problems",
-    "UpdateProjectInput": "projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays",
+    "UpdateProjectInput": """projectId maxConcurrentRuns quotaRuns quotaPeriod retryLimit retentionDays runRetention
+        archiveSucceededAfterDays""",
+    "RunRetentionInput": "status days",
     "Viewer": "keyName role project limits",
     "FlowRunConnection": "edges nodes pageInfo totalCount",
     "FlowConnection": "edges nodes pageInfo totalCount",
@@ -128,7 +137,7 @@ CONTRACT = {
         createdWithin startedWithin finishedWithin updatedWithin minDurationMs maxDurationMs metadata metadataConditions
         parentRunId rootRunId rootsOnly retryOfId rerunOfId unrecovered archived includeArchived not or""",
     "MetadataCondition": "path exists equals in prefix greaterThan atLeast lessThan atMost",
-    "FlowFilter": "projectIds ids nameContains enabled published",
+    "FlowFilter": "projectIds ids nameContains enabled published held",
     "StartRunInput": """flowId input environment tags metadata triggerMethod parentRunId failParentOnFailure externalId
         source idempotencyKey waitMs""",
 }
@@ -172,6 +181,9 @@ ARGUMENTS = {
     "Mutation.updateRun": "runId tags addTags removeTags metadata note",
     "Mutation.updateFlow": "flowId name enabled maxConcurrentRuns",
     "Mutation.updateProject": "input",
+    "Mutation.deleteFlow": "flowId dryRun",
+    "Mutation.deleteProject": "projectId dryRun",
+    "Project.expiredRuns": "runRetention archiveSucceededAfterDays",
     "Mutation.publishFlowVersion": "flowId definition",
     "Mutation.startRun": "input",
     "Mutation.retry": "runId strategy stepName input idempotencyKey force",
@@ -199,7 +211,12 @@ ARGUMENTS = {
     "Mutation.bulkErase": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.bulkDelete": "filter excludeIds dryRun planId idempotencyKey waitMs",
     "Mutation.cancelBulkOperation": "id",
-    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads",
+    "Mutation.createApiKey": "name role expiresAt expiresIn projectId allProjects payloads costPerMinute",
+    "Mutation.updateApiKey": "id name costPerMinute",
+    "Mutation.holdFlow": "flowId reason",
+    "Mutation.releaseFlow": "flowId",
+    "Mutation.holdProject": "projectId reason",
+    "Mutation.releaseProject": "projectId",
     "Mutation.rotateApiKey": "id overlap expiresAt expiresIn",
     "Mutation.revokeApiKey": "id",
     "Mutation.createAccessToken": "filter expiresIn payloads",
@@ -234,7 +251,7 @@ VALUES = {
     "QueuePriority": "INTERACTIVE STARTED NEW",
     "WorkerStatus": "ACTIVE DRAINING LOST",
     "InputRequestStatus": "PENDING ANSWERED EXPIRED CANCELLED",
-    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT WORKER",
+    "WaitKind": "PERSON TIME CHILDREN RETRY SLOT RELEASE WORKER",
     "StepData": "AVAILABLE NOT_STARTED PURGED",
     "RetryStrategy": "FROM_FAILED_STEP ON_LATEST_VERSION FROM_FAILED_STEP_ON_LATEST_VERSION FROM_STEP",
     "FlowRunOrderField": "CREATED_AT STARTED_AT FINISHED_AT DURATION UPDATED_AT",
@@ -253,11 +270,13 @@ VALUES = {
         RUN_ALREADY_ARCHIVED RUN_NOT_ARCHIVED
         RUN_CHANGED_SINCE INTERNAL_ERROR""",
     "ActorKind": "API_KEY SCHEDULE WEBHOOK PARENT_RUN CLI SYSTEM",
-    "AuditAction": """CREATE_FLOW UPDATE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT CREATE_SCHEDULE UPDATE_SCHEDULE
-        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY ROTATE_API_KEY REVOKE_API_KEY
-        CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
+    "AuditAction": """CREATE_FLOW UPDATE_FLOW DELETE_FLOW HOLD_FLOW RELEASE_FLOW PUBLISH_FLOW_VERSION UPDATE_PROJECT
+        DELETE_PROJECT HOLD_PROJECT RELEASE_PROJECT DRAIN UNDRAIN CREATE_SCHEDULE UPDATE_SCHEDULE
+        DELETE_SCHEDULE CREATE_WEBHOOK ROTATE_WEBHOOK DELETE_WEBHOOK CREATE_API_KEY UPDATE_API_KEY ROTATE_API_KEY
+        REVOKE_API_KEY CREATE_ACCESS_TOKEN REVOKE_ACCESS_TOKEN CREATE_SECRET ROTATE_SECRET DELETE_SECRET
         START_RUN RETRY RERUN COMPLETE_STEP CANCEL RESUME_RUN UPDATE_RUN BULK_CANCEL BULK_RETRY BULK_ARCHIVE
-        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION""",
+        BULK_UNARCHIVE BULK_ERASE BULK_DELETE CANCEL_BULK_OPERATION
+        ARCHIVE_RUNS DELETE_RUNS""",
     "MissedFirePolicy": "SKIP FIRE_ONCE FIRE_ALL",
     "ScheduleSkipReason": """MISSED FLOW_DISABLED FLOW_NOT_PUBLISHED OVERLAP INPUT_INVALID SCHEDULE_INVALID
         INTERNAL_ERROR""",
@@ -267,7 +286,13 @@ UNIONS = {
         ProjectNotFound""",
     "UpdateFlowResult": "UpdateFlowSuccess FlowNotFound FlowNameTaken SettingsInvalid",
     "UpdateRunResult": "UpdateRunSuccess RunNotFound InputTooLarge",
+    "DeleteFlowResult": "DeleteFlowSuccess FlowNotFound RunsNotFinal",
+    "DeleteProjectResult": "DeleteProjectSuccess ProjectNotFound RunsNotFinal",
     "UpdateProjectResult": "UpdateProjectSuccess ProjectRequired ProjectNotFound SettingsInvalid",
+    "HoldFlowResult": "HoldFlowSuccess FlowNotFound",
+    "ReleaseFlowResult": "ReleaseFlowSuccess FlowNotFound",
+    "HoldProjectResult": "HoldProjectSuccess ProjectRequired ProjectNotFound",
+    "ReleaseProjectResult": "ReleaseProjectSuccess ProjectRequired ProjectNotFound",
     "PublishFlowVersionResult": "PublishFlowVersionSuccess FlowNotFound DefinitionInvalid InputTooLarge",
     "StartRunResult": """StartRunSuccess FlowNotFound FlowNotPublished FlowDisabled InputInvalid InputTooLarge
         RunNotFound ParentNotLive QuotaExceeded IdempotencyConflict""",
@@ -285,7 +310,7 @@ UNIONS = {
     "CreateScheduleResult": "CreateScheduleSuccess FlowNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "UpdateScheduleResult": "UpdateScheduleSuccess ScheduleNotFound ScheduleInvalid InputInvalid InputTooLarge",
     "DeleteScheduleResult": "DeleteScheduleSuccess ScheduleNotFound",
-    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge",
+    "CreateWebhookResult": "CreateWebhookSuccess FlowNotFound WebhookInvalid InputTooLarge SecretKeysMissing",
     "RotateWebhookResult": "RotateWebhookSuccess WebhookNotFound",
     "DeleteWebhookResult": "DeleteWebhookSuccess WebhookNotFound",
     "CreateSecretResult": """CreateSecretSuccess SecretNameTaken SecretInvalid SecretKeysMissing ProjectRequired
@@ -308,7 +333,9 @@ UNIONS = {
         BulkOperationNotFound BulkOperationMismatch BulkOperationNotEnded""",
     "CreateAccessTokenResult": "CreateAccessTokenSuccess EmptyFilter PrivilegeExceeded TokenKeysMissing",
     "RevokeAccessTokenResult": "RevokeAccessTokenSuccess AccessTokenNotFound",
-    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound",
+    "CreateApiKeyResult": "CreateApiKeySuccess PrivilegeExceeded ProjectRequired ProjectNotFound SettingsInvalid",
+    "UpdateApiKeyResult": """UpdateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded
+        SettingsInvalid""",
     "RotateApiKeyResult": "RotateApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "RevokeApiKeyResult": "RevokeApiKeySuccess ApiKeyNotFound ApiKeyNotActive PrivilegeExceeded",
     "CancelBulkOperationResult": "CancelBulkOperationSuccess BulkOperationNotFound BulkOperationEnded",
@@ -384,11 +411,11 @@ def test_unions_contain_every_user_error(schema: GraphQLSchema) -> None:
     assert raised <= members
 
 
-@pytest.mark.parametrize("error", list(errors.declared(errors.UserError)), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", list(error_declarations.declared(errors.UserError)), ids=lambda error: error.__name__)
 def test_error_type_derives_from_its_class(schema: GraphQLSchema, error: type[errors.UserError]) -> None:
     error_type = schema.type_map[error.__name__.removesuffix("Error")]
-    assert error_type.description == errors.default_message(error)
-    fields = {name.removesuffix("_id") for name in errors.fields_of(error)}
+    assert error_type.description == error_declarations.default_message(error)
+    fields = {name.removesuffix("_id") for name in error_declarations.fields_of(error)}
     assert set(fields_of(schema, error_type.name)) == {"code", "message", *fields}
     error_code = schema.type_map["ErrorCode"]
     assert isinstance(error_code, GraphQLEnumType)
@@ -406,7 +433,7 @@ def leaves(kind: type) -> Iterator[type]:
 def test_schema_contains_every_error_code(schema: GraphQLSchema) -> None:
     found = schema.type_map["ErrorCode"]
     assert isinstance(found, GraphQLEnumType)
-    assert set(found.values) == {error.code for error in errors.declared(errors.FlowRunsError)}
+    assert set(found.values) == {error.code for error in error_declarations.declared(errors.FlowRunsError)}
 
 
 def test_every_type_field_and_argument_has_description(schema: GraphQLSchema) -> None:

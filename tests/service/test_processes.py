@@ -1,8 +1,9 @@
-"""Several processes of the service on one database, each told of what all of them write."""
+"""Several processes of the service on one database, each of which delivers the writes of all."""
 
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from db import api_keys
 from db.assembly import open_database
 from domain.enums import Role
+from resolvers.rates.budgets import GRANTS
 from tests.service.streams.test_socket import receive, signed_in, subscribe
 from tests.support.app import TOKEN_KEY
 from tests.support.processes.commands import run_service, run_worker
@@ -26,7 +28,7 @@ TLS = ssl.create_default_context()
 STARTERS = 3
 """Clients of each process that start runs at the same time, and how many runs each of them starts."""
 RUNS = 10
-WATCH = """subscription($after: String) { told: flowRunStatusChanged(after: $after) { __typename
+WATCH = """subscription($after: String) { event: flowRunStatusChanged(after: $after) { __typename
     ... on FlowRunStatusChanged { cursor runId change { from to } } ... on CaughtUp { cursor } } }"""
 FLOWS = '{ flows(filter: {nameContains: "hello"}) { nodes { id } } }'
 START = """mutation($flow: ID!) { startRun(input: {flowId: $flow, waitMs: 30000}) {
@@ -48,7 +50,7 @@ def environment(database_url: str) -> dict[str, str]:
 @pytest.fixture
 async def two(environment: dict[str, str]) -> AsyncIterator[tuple[Server, Server]]:
     """Two processes that serve one database."""
-    # The second finds what the first one set up.
+    # The second process finds the data of the first one.
     async with run_service(environment, "api") as (one, _), run_service(environment, "api") as (other, _):
         yield Server(one, KEY, ""), Server(other, KEY, "")
 
@@ -70,16 +72,16 @@ async def query(server: Server, text: str, **variables: Any) -> Any:
 
 
 async def next_event(socket: ClientConnection) -> Any:
-    return (await receive(socket))["payload"]["data"]["told"]
+    return (await receive(socket))["payload"]["data"]["event"]
 
 
 async def events_until(socket: ClientConnection, run_id: str) -> list[Any]:
     """All changes up to the end of a run."""
-    heard: list[Any] = []
-    while not heard or (heard[-1]["runId"], heard[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
+    received: list[Any] = []
+    while not received or (received[-1]["runId"], received[-1]["change"]["to"]) != (run_id, "SUCCEEDED"):
         event = await next_event(socket)
-        heard += [event] if event["__typename"] == "FlowRunStatusChanged" else []
-    return heard
+        received += [event] if event["__typename"] == "FlowRunStatusChanged" else []
+    return received
 
 
 async def start_some(server: Server, flow: str) -> list[str]:
@@ -106,13 +108,13 @@ async def test_subscribers_of_two_servers_receive_the_same_order(two: tuple[Serv
             await subscribe(socket, WATCH, after=begun[0])
         run_ids = [run_id for part in await asyncio.gather(*writing) for run_id in part]
         last = (await query(two[1], START, flow=flow))["startRun"]["run"]["id"]
-        heard = [[event, *(await events_until(socket, last))] for event, socket in zip(first, early, strict=True)]
-        heard += [await events_until(socket, last) for socket in late]
-    changes = [(event["runId"], event["change"]["to"]) for event in heard[0]]
+        received = [[event, *(await events_until(socket, last))] for event, socket in zip(first, early, strict=True)]
+        received += [await events_until(socket, last) for socket in late]
+    changes = [(event["runId"], event["change"]["to"]) for event in received[0]]
     expected = {(run_id, status) for run_id in (*run_ids, last) for status in ("QUEUED", "RUNNING", "SUCCEEDED")}
     assert len(changes) == len(expected) == 3 * (2 * STARTERS * RUNS + 1)
     assert set(changes) == expected
-    assert all(each == heard[0] for each in heard)
+    assert all(each == received[0] for each in received)
 
 
 async def is_in(server: Server, secret: str) -> bool:
@@ -131,7 +133,7 @@ async def ends_everywhere(two: tuple[Server, Server], secret: str) -> None:
 
 
 async def test_revoked_key_and_token_end_in_every_process(two: tuple[Server, Server], database_url: str) -> None:
-    """The process that revokes the key is neither of them, and sends no signals."""
+    """The process that revokes the key is neither of them, and publishes nothing."""
     operator = open_database(database_url)
     secret = await operator.write(
         lambda uow: api_keys.create(uow, project_id=None, role=Role.OPERATOR, name="to be revoked")
@@ -149,3 +151,27 @@ async def test_revoked_key_and_token_end_in_every_process(two: tuple[Server, Ser
     await ends_everywhere(two, secret)
     await ends_everywhere(two, second)
     await operator.close()
+
+
+async def test_two_processes_never_allow_more_than_the_limit(environment: dict[str, str]) -> None:
+    limit, cost = 1_200, 31
+    limited = {**environment, "FLOWRUNS_COST_PER_MINUTE": str(limit)}
+    asked = {"query": "{ flowRuns(first: 10) { nodes { id status } } }", "extensions": {"cost": True}}
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with run_service(limited, "api") as (one, _), run_service(limited, "api") as (other, _):
+        began = time.monotonic()
+
+        async def spend(url: str) -> int:
+            spent = 0
+            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, verify=TLS, headers=headers) as http:
+                while (response := await http.post("/graphql", json=asked)).status_code == 200:
+                    assert response.json()["extensions"]["cost"]["requestedQueryCost"] == cost
+                    spent += cost
+            assert response.status_code == 429
+            assert int(response.headers["retry-after"]) >= 1
+            return spent
+
+        spent = sum(await asyncio.gather(*(spend(url) for url in (one, other) for _ in range(2))))
+        refilled = (time.monotonic() - began) * limit / 60
+    # Nothing was held before, so the limit holds exactly; a process that has given up may still hold a grant.
+    assert limit - 2 * limit / GRANTS - cost <= spent <= limit + refilled

@@ -6,13 +6,13 @@ from sqlalchemy import ColumnElement, case, literal, null, select
 
 from db.bulk import outcomes
 from db.bulk.actions.action import RUNS
-from db.bulk.actions.removal import RemovalAction, with_descendants
+from db.bulk.actions.removal import RemovalAction
 from db.bulk.outcomes import Chunk
 from db.core.unit_of_work import UnitOfWork
 from db.events import log as event_log
-from db.removal import erasure
+from db.removal import eligibility, erasure
+from db.row_types import RunRow
 from db.sql.any_of import any_of
-from db.sql.rows import AnyRow
 from domain.bulk import BulkKind, BulkReason, BulkResult
 
 _run = RUNS.c
@@ -28,10 +28,10 @@ class EraseRuns(RemovalAction):
         is_erased = (_run.erased_at.is_not(None), BulkReason.RUN_ALREADY_ERASED.value)
         return case(is_erased, else_=super().refusal())
 
-    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[AnyRow]) -> None:
+    def apply(self, uow: UnitOfWork, chunk: Chunk, runs: Sequence[RunRow]) -> None:
         """Erases `runs`."""
         outcomes.record(uow, chunk, BulkResult.SUCCEEDED)
-        erased = with_descendants(uow.conn, runs)
+        erased = eligibility.with_descendants(uow.conn, [run.id for run in runs])
         erasure.erase(uow, erased, chunk.now)
         event_log.append_from(uow, _APPEND_EVENTS, {"run_ids": erased})
         outcomes.record_related(uow, chunk, erased)

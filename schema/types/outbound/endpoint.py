@@ -17,10 +17,10 @@ from domain.ids import IdKind
 from resolvers.outbound import deliveries
 from schema.enums import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from schema.fields import Info, column, columns_of, field, id_column, json_column, link
+from schema.relay.connection import After, Before, Connection, First, Last, PageArguments, connect
+from schema.relay.node import Node
 from schema.types.actor import Actor, actor_column
-from schema.types.connection import After, Before, Connection, First, Last, PageArguments, connect
 from schema.types.flow_run import FlowRun
-from schema.types.node import Node
 from schema.types.project import Project
 
 

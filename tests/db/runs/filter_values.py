@@ -1,4 +1,4 @@
-"""Values of the runs that filters are compared on, and random filters with such values."""
+"""Values of runs for comparisons by filters, and random filters with such values."""
 
 from datetime import timedelta
 from typing import Any
@@ -101,7 +101,7 @@ TEXTS: dict[str, list[str]] = {
 """Texts to look for in each column."""
 JSON_SCALARS = st.sampled_from(["1", "1.0", "true", "false", '"1"', '"1.5"', "2", "0", '""', '"it\'s"', "-0.1", "3"])
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    # Which IDs there are is known in the test: until then a number stands for each.
+    # The IDs are known only in the test: until then a number stands for each.
     **dict.fromkeys(IdKind, st.integers(0, 5)),
     ValueType.INSTANT: st.sampled_from(INSTANTS),
     ValueType.MILLISECONDS: st.sampled_from(DURATIONS),

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from domain.audit import AuditAction
+from domain.audit import BY_SERVICE, AuditAction
 from tests.resolvers.access.test_roles import MUTATIONS, ONLY_ONCE
 from tests.support.app import App
 from tests.support.clock import FakeClock
@@ -16,8 +16,14 @@ EVENTS = """query($filter: AuditEventFilter, $first: Int, $after: String) {
 OBJECTS = {
     "createFlow": "flow",
     "updateFlow": "flow",
+    "deleteFlow": "flow",
+    "deleteProject": "proj",
     "publishFlowVersion": "ver",
     "updateProject": "proj",
+    "holdFlow": "flow",
+    "releaseFlow": "flow",
+    "holdProject": "proj",
+    "releaseProject": "proj",
     "startRun": "run",
     "retry": "run",
     "rerun": "run",
@@ -49,12 +55,13 @@ OBJECTS = {
     "bulkDelete": "bulk",
     "cancelBulkOperation": "bulk",
     "createApiKey": "key",
+    "updateApiKey": "key",
     "rotateApiKey": "key",
     "revokeApiKey": "key",
     "createAccessToken": "token",
     "revokeAccessToken": "token",
 }
-"""Of every mutation, what its audit event is about."""
+"""The kind of object of each mutation's audit event."""
 
 
 def action_of(mutation: str) -> str:
@@ -85,14 +92,21 @@ async def test_every_mutation_of_the_schema_has_an_action(idle_app: App) -> None
     found = await idle_app.query('{ __type(name: "Mutation") { fields { name } } }')
     names = {field["name"] for field in found["__type"]["fields"]}
     assert names == set(OBJECTS)
-    assert {action_of(name) for name in names} == set(AuditAction)
+    commands = {AuditAction.DRAIN, AuditAction.UNDRAIN}
+    assert {action_of(name) for name in names} | commands == set(AuditAction) - BY_SERVICE
 
 
 async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     family = RunFamily(**{**family.variables, "bulk": await plan(idle_app, family)})
-    # What ends objects that others need comes last, what needs a fresh one first.
-    for name in sorted(OBJECTS, key=lambda each: (each.startswith(("delete", "revoke")), each not in ONLY_ONCE)):
+    # Mutations that end objects of others come last, mutations that need a fresh object first.
+    # The deletion of the project ends the key that the test uses: tests/resolvers/removal tests its event.
+    for name in sorted(
+        OBJECTS.keys() - {"deleteProject"},
+        key=lambda each: (each.startswith(("delete", "revoke")), each not in ONLY_ONCE, each),
+    ):
+        if name == "deleteFlow":
+            family = RunFamily(**{**family.variables, "flow": await idle_app.create_flow(None, "unused")})
         before = await events(idle_app, first=1)
         text = f"mutation {{ {MUTATIONS[name][1].format(**family.variables)} {{ __typename }} }}"
         assert await idle_app.error_code(text, key=idle_app.keys.viewer) == "FORBIDDEN"
@@ -109,7 +123,7 @@ async def test_every_mutation_leaves_one_event_unless_it_is_refused(idle_app: Ap
         assert await events(idle_app, objectIds=[event["objectId"]], actions=[event["action"]]) == [event]
 
 
-async def test_what_changes_nothing_leaves_no_event(idle_app: App) -> None:
+async def test_request_without_an_effect_leaves_no_event(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     again = f'mutation {{ startRun(input: {{flowId: "{family.flow}", idempotencyKey: "k"}}) {{ __typename }} }}'
     await idle_app.query(again)
@@ -122,7 +136,7 @@ async def test_what_changes_nothing_leaves_no_event(idle_app: App) -> None:
     assert await events(idle_app) == before
 
 
-async def test_details_say_what_changed_and_no_secret(idle_app: App) -> None:
+async def test_details_have_the_changes_without_secrets(idle_app: App) -> None:
     family = await make_run_family(idle_app)
     await idle_app.query(
         """mutation($flow: ID!, $schedule: ID!) {
