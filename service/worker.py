@@ -84,7 +84,7 @@ class Worker:
         self._secrets = SecretStore(database, keys)
         self._relay = Relay(database, lambda text: EventPredicate(events_filter_from_text(text)))
         sender = Sender(allow_private=settings.http_allow_private, use_proxies=settings.uses_proxies)
-        self._deliverer = Deliverer(database, sender, self._secrets)
+        self._deliverer = Deliverer(database, sender, self._secrets, observer)
         self._presence = Presence(database, _identity(settings.worker_concurrency), self._executing)
 
     @property

@@ -7,7 +7,7 @@ is held for milliseconds. A lane that is full, or that waits, hides no other one
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
@@ -26,6 +26,8 @@ _delivery = _table.c
 _endpoints = table(Endpoint)
 _endpoint = _endpoints.c
 _run = table(FlowRun).c
+MAX_COUNTED = 100_000
+"""Deliveries that `backlog` counts. More are not told apart: to count a million index entries takes 100 ms."""
 _CLAIM_LOCK = 0x46_52_44_4C
 """The advisory lock on PostgreSQL that serialises claims."""
 _ATTEMPT = insert(table(DeliveryAttempt))
@@ -99,6 +101,21 @@ def next_due(conn: Connection) -> datetime | None:
     return None if row is None else row.due_at
 
 
+class Backlog(NamedTuple):
+    """The deliveries that have not ended."""
+
+    pending: int
+    """Their number, at most `MAX_COUNTED`."""
+    due_since: datetime | None
+    """The instant at which the first one to an enabled endpoint is due, which may lie ahead; None: there is none."""
+
+
+def backlog(conn: Connection) -> Backlog:
+    """Returns how many deliveries have not ended, and since when one of them is due."""
+    pending = select(_delivery.id).where(_delivery.due_at.is_not(None)).limit(MAX_COUNTED).subquery()
+    return Backlog(conn.execute(select(func.count()).select_from(pending)).scalar_one(), next_due(conn))
+
+
 def claim(
     uow: UnitOfWork, token: UUID, now: datetime, lease: timedelta, limit: int, per_lane: int
 ) -> Sequence[DeliveryRow]:
@@ -149,7 +166,8 @@ def end_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> Collection[U
     uow.conn.execute(_END, [_changes(by_id[key]) for key in held])
     erased = _erased(uow.conn, [by_id[key] for key in held])
     rows = [_attempt_row(by_id[key]) for key in held]
-    uow.conn.execute(_ATTEMPT, [{**row, "excerpt": None} if row["delivery_id"] in erased else row for row in rows])
+    withheld = {"excerpt": None, "message": None}
+    uow.conn.execute(_ATTEMPT, [{**row, **withheld} if row["delivery_id"] in erased else row for row in rows])
     taken = {by_id[key].delivery.endpoint_id for key in held if by_id[key].attempt.is_delivered}
     failed = [by_id[key] for key in held if not by_id[key].attempt.is_delivered]
     if taken:
@@ -161,7 +179,11 @@ def end_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> Collection[U
 
 def _erased(conn: Connection, ended: Sequence[EndedAttempt]) -> set[UUID]:
     """Returns the deliveries whose run was erased while they were sent: the response may repeat its values."""
-    shown = {one.delivery.id: one.delivery.run_id for one in ended if one.attempt.excerpt and one.delivery.run_id}
+    shown = {
+        one.delivery.id: one.delivery.run_id
+        for one in ended
+        if (one.attempt.excerpt or one.attempt.message) and one.delivery.run_id
+    }
     if not shown:
         return set()
     query = select(_run.id).where(any_of(_run.id, sorted(set(shown.values()))), _run.erased_at.is_not(None))

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from datetime import timedelta
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
 from db.core import pubsub
@@ -19,11 +20,13 @@ from db.row_types import DeliveryRow, EndpointRow
 from domain import ids
 from domain.errors import DatabaseUnavailableError
 from domain.ids import IdKind
+from domain.observation.observer import SILENT, Observer
 from domain.outbound.delivery import MAX_AGE, Attempt, AttemptError, DisabledReason
 from domain.time import clock
 from engine.deliveries import bodies, sealing
 from engine.deliveries.sender import Sender, signed
 from engine.secrets.key_ring import KeyLostError, KeyRing, Sealed
+from engine.secrets.masks import MIN_LENGTH, Masker
 from engine.secrets.store import SecretStore
 from engine.worker.background_service import BackgroundService
 
@@ -44,17 +47,25 @@ CLAIM_SECONDS = 0.01
 GRACE_SECONDS = 10.0
 """Seconds for which attempts under way may go on when the worker stops."""
 _GONE = 410
+_DELIVERED = "delivered"
 
 
 class Deliverer(BackgroundService):
     """Sends the deliveries of one database. Any number of processes can run one."""
 
-    def __init__(self, database: Database, sender: Sender, secrets: SecretStore) -> None:
-        """`secrets` has the keys that decrypt, and masks what receivers answer."""
+    def __init__(self, database: Database, sender: Sender, secrets: SecretStore, observer: Observer = SILENT) -> None:
+        """
+        Args:
+            database: The database with the deliveries.
+            sender: Sends the bodies.
+            secrets: Has the keys that decrypt, and masks what receivers answer.
+            observer: Receives a report of each attempt.
+        """
         super().__init__("deliverer", INTERVAL_SECONDS, database.pubsub, pubsub.DELIVERIES_DUE)
         self._database = database
         self._sender = sender
         self._secrets = secrets
+        self._observer = observer
         self._under_way: dict[asyncio.Task[None], DeliveryRow] = {}
         """The attempts under way."""
         self._lanes: Counter[UUID] = Counter()
@@ -124,10 +135,8 @@ class Deliverer(BackgroundService):
             await self._database.write(queue.cancel, delivery, clock.now())
             return
         started_at = clock.now()
-        attempt = await self._send(delivery, endpoint, found)
-        if attempt.excerpt is not None:
-            masker = await self._secrets.masker(delivery.project_id)
-            attempt = attempt._replace(excerpt=masker.cut_text(attempt.excerpt))
+        attempt = _masked(await self._send(delivery, endpoint, found), await self._secrets.masker(delivery.project_id))
+        self._observer.delivery_attempted((attempt.error or _DELIVERED).lower(), attempt.duration_ms / 1_000)
         is_gone = attempt.status == _GONE
         ended = EndedAttempt(delivery, started_at, clock.now(), attempt, is_final=is_gone and endpoint.url is None)
         try:
@@ -147,7 +156,8 @@ class Deliverer(BackgroundService):
             return Attempt(0, None, AttemptError.KEY_MISSING, message, None)
         content = bodies.render(delivery, endpoint, found)
         headers = signed(ids.encode(IdKind.DELIVERY, delivery.id), now, content, secrets)
-        return await self._sender.send(url, content, headers)
+        attempt = await self._sender.send(url, content, headers)
+        return attempt if endpoint.url is not None else _masked(attempt, _url_masker(url))
 
     def _url(self, delivery: DeliveryRow, endpoint: EndpointRow, found: Sources) -> str:
         if endpoint.url is not None:
@@ -170,6 +180,19 @@ class Deliverer(BackgroundService):
         if await self._database.write(endpoints.switch_off, endpoint.id, reason, clock.now()):
             fields = {"endpoint_id": ids.encode(IdKind.ENDPOINT, endpoint.id), "reason": reason}
             _logger.warning("endpoint disabled", extra=fields)
+
+
+def _masked(attempt: Attempt, masker: Masker) -> Attempt:
+    """Returns an attempt without the values that `masker` knows, which the receiver may have repeated."""
+    excerpt, message = (None if text is None else masker.cut_text(text) for text in (attempt.excerpt, attempt.message))
+    return attempt._replace(excerpt=excerpt, message=message)
+
+
+def _url_masker(url: str) -> Masker:
+    """Returns the masker of the parts of a callback URL that may be a token."""
+    parts = urlsplit(url)
+    values = (parts.path, f"{parts.path}?{parts.query}", *(value for _, value in parse_qsl(parts.query)))
+    return Masker(value for value in values if len(value) >= MIN_LENGTH)
 
 
 def _fields(delivery: DeliveryRow) -> dict[str, object]:

@@ -69,7 +69,7 @@ class Sender:
         if 300 <= status < 400:
             message = f"The receiver answered {status}, a redirect."
             return Attempt(duration_ms, status, AttemptError.REDIRECT, message, excerpt)
-        message = f"The receiver answered {status} {response.reason_phrase}".rstrip()
+        message = f"The receiver answered {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
         return Attempt(duration_ms, status, AttemptError.STATUS, message, excerpt, retry_after(response))
 
     async def aclose(self) -> None:

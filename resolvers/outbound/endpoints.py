@@ -120,7 +120,7 @@ async def create(context: Context, project_id: str | None, given: Mapping[str, A
 
 
 def _create(uow: UnitOfWork, origin: Origin, row: Mapping[str, Any]) -> None:
-    if not projects.by_ids(uow.conn, [row["project_id"]], ()):
+    if not projects.keep(uow, row["project_id"]):
         raise ProjectNotFoundError
     newest = relay.begin_change(uow)
     if endpoints.count(uow.conn, row["project_id"]) >= MAX_ENDPOINTS:

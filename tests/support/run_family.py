@@ -7,7 +7,7 @@ from uuid import UUID
 
 from db import api_keys, schedules, secrets, webhooks
 from db.core.unit_of_work import UnitOfWork
-from db.deliveries import endpoints, log, relay
+from db.deliveries import callbacks, endpoints, log, relay
 from db.queue import workers
 from db.queue.workers import WorkerIdentity
 from db.runs.waits import input_requests
@@ -130,7 +130,7 @@ def _add_triggers(uow: UnitOfWork, published: PublishedFlow) -> tuple[str, str, 
 
 
 def _add_delivery(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> tuple[str, str]:
-    """Makes an endpoint whose secret no key decrypts, and a delivery to it that failed."""
+    """Makes an endpoint whose secret no key decrypts, a delivery to it that failed, and a callback of the run."""
     endpoint = ids.new_uuid()
     now = clock.now()
     row = {"id": endpoint, "project_id": published.project_id, "name": "crm", "url": "https://crm.example/"}
@@ -144,6 +144,8 @@ def _add_delivery(uow: UnitOfWork, published: PublishedFlow, run_id: UUID) -> tu
     of_run = {"run_id": run_id, "from_status": "RUNNING", "to_status": "FAILED"}
     ended = {"status": DeliveryStatus.FAILED, "attempts": 10, "failures": 10, "due_at": None, "ended_at": now}
     log.create(uow, {**delivery, **of_run, **ended})
+    sealed_url = {"key_id": "lost", "sealed": "", "lane": endpoint}
+    callbacks.add(uow, {"run_id": run_id, "project_id": published.project_id, **sealed_url})
     return ids.encode(IdKind.ENDPOINT, endpoint), ids.encode(IdKind.DELIVERY, delivery["id"])
 
 

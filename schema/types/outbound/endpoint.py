@@ -86,9 +86,12 @@ class DeliveryAttempt:
     duration_ms: int = column("duration_ms", "Milliseconds until the receiver answered, or the attempt was given up.")
     response_status: int | None = column("response_status", "The HTTP status of the response; null if there was none.")
     error: AttemptError | None = column("error", "Why the attempt failed; null if it succeeded.", convert=AttemptError)
-    message: str | None = column("message", "What went wrong, for people; null if nothing did.")
+    message: str | None = column(
+        "message", "What went wrong, for people; null if nothing did, and once the run was erased."
+    )
     excerpt: str | None = column(
-        "excerpt", "The beginning of the response, at most 1 KiB; null if there was none. Secrets are masked."
+        "excerpt",
+        "The beginning of the response, at most 1 KiB; null if there was none. Secrets are masked. Null once the run was erased.",
     )
 
 
