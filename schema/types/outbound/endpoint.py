@@ -91,7 +91,8 @@ class DeliveryAttempt:
     )
     excerpt: str | None = column(
         "excerpt",
-        "The beginning of the response, at most 1 KiB; null if there was none. Secrets are masked. Null once the run was erased.",
+        "The beginning of the response, at most 1 KiB, with secrets masked; null if there was none, and once the run"
+        " was erased.",
     )
 
 
