@@ -1,9 +1,9 @@
 """Sends the bodies of deliveries: signed, within time limits, to public addresses, without following redirects."""
 
 import asyncio
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpcore
 import httpx
@@ -38,21 +38,15 @@ class Sender:
         transport: httpx.AsyncBaseTransport = GuardedTransport(
             GuardedBackend(anywhere if allow_private else public_only)
         )
-        self._client = httpx.AsyncClient(
-            transport=with_proxies(transport) if use_proxies else transport,
-            trust_env=False,
-            timeout=None,  # noqa: S113 - an attempt as a whole has a timeout
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        )
+        # Without a client of httpx: it would log the URLs of callbacks, and prepare for cookies and redirects.
+        self._transport = with_proxies(transport) if use_proxies else transport
 
-    async def send(self, url: str, content: bytes, headers: dict[str, str]) -> Attempt:
+    async def send(self, url: str, content: bytes, headers: Mapping[str, str]) -> Attempt:
         """Posts a body to `url`; returns what came of it, whatever that is."""
         started_at = clock.now()
-        fixed = {"content-type": "application/json", "user-agent": USER_AGENT, "accept-encoding": body.ACCEPT_ENCODING}
         try:
-            request = self._client.build_request("POST", url, content=content, headers={**headers, **fixed})
-            request.extensions["timeout"] = {"connect": CONNECT_SECONDS, "pool": TIMEOUT_SECONDS}
-            response = await clock.timeout(TIMEOUT_SECONDS, self._client.send(request, stream=True))
+            request = _request(url, content, headers)
+            response = await clock.timeout(TIMEOUT_SECONDS, self._transport.handle_async_request(request))
         except TimeoutError:
             return _failed(started_at, AttemptError.TIMEOUT, f"No answer within {TIMEOUT_SECONDS:g} s.")
         except httpcore.TimeoutException as error:
@@ -73,8 +67,22 @@ class Sender:
         return Attempt(duration_ms, status, AttemptError.STATUS, message, excerpt, retry_after(response))
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
+        """Closes all connections."""
+        await self._transport.aclose()
+
+
+def _request(url: str, content: bytes, headers: Mapping[str, str]) -> httpx.Request:
+    """Returns the request of an attempt.
+
+    Raises:
+        httpx.InvalidURL: `url` is invalid.
+    """
+    target = httpx.URL(url)
+    fixed = {"content-type": "application/json", "user-agent": USER_AGENT, "accept-encoding": body.ACCEPT_ENCODING}
+    if target.userinfo:
+        fixed["authorization"] = f"Basic {base64.b64encode(f'{target.username}:{target.password}'.encode()).decode()}"
+    limits = {"timeout": {"connect": CONNECT_SECONDS, "pool": TIMEOUT_SECONDS}}
+    return httpx.Request("POST", target, content=content, headers={**headers, **fixed}, extensions=limits)
 
 
 def signed(message_id: str, at: datetime, content: bytes, secrets: Sequence[str]) -> dict[str, str]:
