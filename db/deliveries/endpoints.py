@@ -36,7 +36,7 @@ class EndpointFilter:
     enabled: bool | None = None
 
 
-def _matches(where: EndpointFilter) -> ColumnElement[bool]:
+def _matches(where: EndpointFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     if where.project_ids is not None:
         conditions.append(_endpoint.project_id.in_(where.project_ids))

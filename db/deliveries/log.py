@@ -41,7 +41,7 @@ class DeliveryFilter:
     """Excludes the instant."""
 
 
-def _matches(where: DeliveryFilter) -> ColumnElement[bool]:
+def _matches(where: DeliveryFilter, _: datetime) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [true()]
     for column, values in (
         (_delivery.id, where.ids),
@@ -97,7 +97,7 @@ def redeliver(uow: UnitOfWork, where: DeliveryFilter, before: UUID, now: datetim
         _delivery.status.in_([DeliveryStatus.DELIVERED, DeliveryStatus.FAILED]),
         _delivery.endpoint_id.in_(select(table(Endpoint).c.id)),
     )
-    query = select(_delivery.id).where(_matches(where), ended, _delivery.id < before).order_by(_delivery.id.desc())
+    query = select(_delivery.id).where(_matches(where, now), ended, _delivery.id < before).order_by(_delivery.id.desc())
     found = list(uow.conn.execute(query.limit(limit)).scalars())
     if found:
         values = {"status": DeliveryStatus.PENDING, "due_at": now, "try_until": now + MAX_AGE, "failures": 0}
