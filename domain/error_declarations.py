@@ -1,4 +1,4 @@
-"""What the class of an error declares about it: its fields, its default message, and the errors below a base class."""
+"""Reads what a class of `domain.errors` declares: its default message, its fields, and the errors below a base."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def fields_of(error: type[Exception]) -> Mapping[str, ErrorField]:
 
 
 def declared(base: type[E]) -> Iterator[type[E]]:
-    """Yields the errors with a code below `base`, in the order of their declaration."""
+    """Yields the errors below `base`, in the order of their declaration."""
     for error in base.__subclasses__():
         if "code" in vars(error):
             yield error

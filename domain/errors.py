@@ -79,11 +79,11 @@ class ForbiddenError(RequestError, code="FORBIDDEN", http_status=HTTPStatus.FORB
 
 
 class SignInRefusedError(RequestError, code="SIGN_IN_REFUSED", http_status=HTTPStatus.FORBIDDEN):
-    """The identity provider or the service does not let this person in. Ask an administrator."""
+    """The identity provider or the service refuses this person. Ask an administrator."""
 
 
 class SignInExpiredError(RequestError, code="SIGN_IN_EXPIRED"):
-    """This sign-in is too old, was begun in another browser, or was replaced by a later one. Sign in again."""
+    """The sign-in has expired, began in another browser, or was replaced by a later one. Sign in again."""
 
 
 class IdentityProviderUnavailableError(
@@ -93,7 +93,7 @@ class IdentityProviderUnavailableError(
 
 
 class IdentityProviderInvalidError(RequestError, code="IDENTITY_PROVIDER_INVALID", http_status=HTTPStatus.BAD_GATEWAY):
-    """The identity provider gave an answer that cannot be used. The service log has the details."""
+    """The identity provider sent an unusable response. The service log has the details."""
 
 
 class DeletedWhileReadError(RequestError, code="DELETED_WHILE_READ", http_status=HTTPStatus.CONFLICT):
@@ -434,6 +434,26 @@ class SecretKeysMissingError(UserError, code="SECRET_KEYS_MISSING", http_status=
 
 class WebhookInvalidError(ProblemsError, code="WEBHOOK_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
     """The webhook is invalid."""
+
+
+class EndpointNotFoundError(UserError, code="ENDPOINT_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No endpoint with this ID exists, or the API key cannot see it."""
+
+
+class EndpointInvalidError(ProblemsError, code="ENDPOINT_INVALID", http_status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The endpoint is invalid."""
+
+
+class DeliveryNotFoundError(UserError, code="DELIVERY_NOT_FOUND", http_status=HTTPStatus.NOT_FOUND):
+    """No delivery with this ID exists, or the API key cannot see it."""
+
+
+class DeliveryNotEndedError(UserError, code="DELIVERY_NOT_ENDED", http_status=HTTPStatus.CONFLICT):
+    """Only a delivery that is DELIVERED or FAILED, to an endpoint that exists, can be sent again."""
+
+
+class CallbackEndpointMissingError(UserError, code="CALLBACK_ENDPOINT_MISSING", http_status=HTTPStatus.CONFLICT):
+    """Nothing signs callbacks of the project. An ADMIN creates their endpoint: `createEndpoint` without `url`."""
 
 
 class EmptyFilterError(UserError, code="EMPTY_FILTER"):

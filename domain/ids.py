@@ -32,6 +32,8 @@ class IdKind(StrEnum):
     SCHEDULE = "sched"
     WEBHOOK = "hook"
     SECRET = "secret"  # noqa: S105 - a prefix
+    ENDPOINT = "ep"
+    DELIVERY = "msg"
     WORKER = "worker"
 
 

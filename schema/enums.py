@@ -33,6 +33,7 @@ from domain.enums import (
     WebhookSignature,
     WorkerStatus,
 )
+from domain.outbound.delivery import AttemptError, DeliveryStatus, DisabledReason, EventKind
 from domain.quota import QuotaPeriod
 from domain.runs.filter_field import Archived
 from domain.runs.run_filter import RunOrderField
@@ -71,6 +72,7 @@ class OrderDirection(DescribedEnum):
 __all__ = [
     "ActorKind",
     "Archived",
+    "AttemptError",
     "AttemptStatus",
     "AuditAction",
     "BucketSize",
@@ -78,8 +80,11 @@ __all__ = [
     "BulkReason",
     "BulkResult",
     "BulkStatus",
+    "DeliveryStatus",
+    "DisabledReason",
     "Environment",
     "ErrorCode",
+    "EventKind",
     "InputRequestStatus",
     "LogLevel",
     "MissedFires",
@@ -130,6 +135,10 @@ _NAMES: dict[type[DescribedEnum], str] = {
     BulkReason: "BulkReason",
     ActorKind: "ActorKind",
     AuditAction: "AuditAction",
+    EventKind: "EventKind",
+    DeliveryStatus: "DeliveryStatus",
+    DisabledReason: "EndpointDisabledReason",
+    AttemptError: "DeliveryAttemptError",
     WorkerStatus: "WorkerStatus",
     QueuePriority: "QueuePriority",
     QueueGroup: "QueueGroup",

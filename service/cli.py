@@ -338,16 +338,13 @@ def rewrap_secrets(settings: Settings) -> None:
         raise click.ClickException("There is no key. Set FLOWRUNS_SECRET_KEYS.")
     done = with_database(settings, lambda database: rewrap(database, keys))
     click.echo(
-        f"{done.values} values, {done.outputs} redacted outputs and {done.signing_secrets} signing secrets of webhooks"
-        f" are encrypted by the key {keys.primary_id} now."
+        f"{done.values} values, {done.outputs} redacted outputs, {done.signing_secrets} signing secrets of webhooks and"
+        f" {done.texts} secrets and URLs of endpoints and callbacks are encrypted by the key {keys.primary_id} now."
     )
-    for value in done.unreadable.values():
-        click.echo(f"{value.name}: the key {value.key_id} is missing, or the stored text was damaged.")
-    if done.unreadable_outputs:
-        click.echo(f"{done.unreadable_outputs} redacted outputs of steps were encrypted by keys that are missing.")
-    if done.unreadable_signing_secrets:
-        click.echo(f"{done.unreadable_signing_secrets} signing secrets of webhooks were encrypted by missing keys.")
-    if done.unreadable or done.unreadable_outputs or done.unreadable_signing_secrets:
+    problems = list(done.problems())
+    for problem in problems:
+        click.echo(problem)
+    if problems:
         raise SystemExit(1)
 
 

@@ -47,12 +47,13 @@ class Settings(BaseSettings):
         default="", description="Python modules whose actions `python` steps may call, separated by commas."
     )
     http_allow_private: bool = Field(
-        default=False, description="True: `http` steps may call private, loopback and link-local addresses."
+        default=False,
+        description="True: `http` steps and deliveries may call private, loopback and link-local addresses.",
     )
     http_use_proxies: bool | None = Field(
         default=None,
-        description="True: `http` steps use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides by itself "
-        "which addresses it calls, including private ones. Default: the value of "
+        description="True: `http` steps and deliveries use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`. A proxy decides "
+        "by itself which addresses it calls, including private ones. Default: the value of "
         "`FLOWRUNS_HTTP_ALLOW_PRIVATE`.",
     )
     files_url: str = Field(
@@ -113,6 +114,12 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         description="Days for which events of the audit log are kept.",
+    )
+    delivery_retention_days: int | None = Field(
+        default=30,
+        ge=4,
+        le=36_500,
+        description="Days for which the log of deliveries is kept. Deliveries are tried for three days.",
     )
     database_pool_size: int = Field(
         default=10,

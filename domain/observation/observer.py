@@ -52,6 +52,9 @@ class Observer:
     def attempt_ended(self, kind: str, outcome: AttemptOutcome) -> None:
         """An attempt at a step of this kind has ended."""
 
+    def delivery_attempted(self, result: str, seconds: float) -> None:
+        """An attempt of a delivery has ended after `seconds`; `result` is a word in lower case."""
+
 
 SILENT = Observer()
 """Of a process that measures nothing."""
