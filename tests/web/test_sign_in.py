@@ -95,8 +95,8 @@ async def test_people_sign_in_and_out_with_the_roles_of_their_groups(
             await expect(alert).to_contain_text("The identity provider cannot be reached.")
             await page.goto(f"{server.url}/flows")
             await expect(page.get_by_role("button", name="Account, default")).to_be_visible()
-    # The browser reports the refusals: those of the provider, and those of requests that were on their way when a session
-    # ended. It reports nothing else.
+    # The browser reports refusals: of the provider, and of requests that were on their way when a session ended. It
+    # reports nothing else.
     refusals = ("Failed to load resource", "The request has no valid API key")
     assert [error for error in watch.errors if not any(refusal in error for refusal in refusals)] == []
 
